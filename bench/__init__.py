@@ -1,0 +1,1 @@
+"""Measures what design.md promises; `make bench` runs all of it."""

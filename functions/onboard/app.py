@@ -1,0 +1,38 @@
+"""OnboardFunction: an RDS event, or somebody's request, starts the onboarding of one database."""
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_durable_execution_sdk_python import DurableContext, durable_execution
+
+from rdsiam import clients, onboarding
+from rdsiam.access_store import AccessStore
+from rdsiam.databases import Databases
+from rdsiam.inventory import Inventory
+from rdsiam.logins import Logins
+from rdsiam.observability import logger
+from rdsiam.requests import onboard_request
+
+
+@durable_execution
+def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
+    """Onboard the database that the event names."""
+    request = onboard_request(event)
+    if request.ignored:
+        return onboarding.ignored(request.database, request.ignored)
+    answer = onboarding.onboard(context, _services(), request.database, request.plan)
+    logger.info("onboarding ended", database=request.database, status=answer["status"], reason=answer["reason"])
+    return answer
+
+
+@cache
+def _services() -> onboarding.Services:
+    return onboarding.Services(
+        databases=Databases(clients.client("rds")),
+        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),
+        events=clients.client("events"),
+        policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],
+    )

@@ -1,0 +1,35 @@
+"""PolicyFunction: writes the IAM policies of one database, from access.yaml and Describe alone."""
+
+import os
+from functools import cache
+from typing import Any
+
+from rdsiam import clients
+from rdsiam.access_store import AccessStore
+from rdsiam.databases import Databases
+from rdsiam.inventory import Inventory
+from rdsiam.observability import logger
+from rdsiam.policies import ConnectPolicies
+from rdsiam.policy_writing import PolicyWriter
+from rdsiam.requests import policy_request
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Write, or plan, the policies of the database that the event names."""
+    request = policy_request(event)
+    written = _writer().write(request.database, request.plan)
+    logger.info("policies done", database=request.database, status=written.status, reason=written.reason)
+    return written.to_json()
+
+
+@cache
+def _writer() -> PolicyWriter:
+    connect_role = os.environ["RDSIAM_CONNECT_ROLE"]
+    return PolicyWriter(
+        Databases(clients.client("rds")),
+        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        ConnectPolicies(clients.client("iam"), connect_role),
+        connect_role,
+    )

@@ -1,0 +1,62 @@
+"""VendFunction: POST /tokens. It reaches no database and no secret; what it may sign, IAM decides once more."""
+
+import os
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from rdsiam import clients, http
+from rdsiam.access_store import AccessStore
+from rdsiam.decisions import Decisions
+from rdsiam.errors import InvalidRequest, NotAllowed
+from rdsiam.inventory import Inventory
+from rdsiam.observability import logger, metrics
+from rdsiam.vending import Vending
+
+_NOT_ALLOWED = "access.yaml gives this caller no login as that user on that database"
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request. Whatever fails, fails without a token."""
+    request_id: str = context.aws_request_id
+    try:
+        caller = http.caller_from(event)
+        request = http.token_request(event)
+        if caller is None:
+            raise NotAllowed
+        token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
+    except http.TooLarge as error:
+        return _refuse(413, "too-large", str(error), request_id)
+    except InvalidRequest as error:
+        return _refuse(400, "malformed", str(error), request_id)
+    except NotAllowed:
+        return _refuse(403, "not-allowed", _NOT_ALLOWED, request_id)
+    except Exception as error:  # deny on any doubt: without a record and a readable access.yaml there is no token
+        logger.error("no token: %s", type(error).__name__)
+        return _refuse(503, "unavailable", "the request could not be decided and recorded; try again", request_id, 5)
+    metrics.add_metric("TokensVended", MetricUnit.Count, 1)
+    logger.info("token vended", database=token.database, user=token.user, caller=caller.role)
+    return http.answer(asdict(token))
+
+
+def _refuse(status: int, code: str, detail: str, request_id: str, retry_after: int | None = None) -> dict[str, Any]:
+    metrics.add_metric("TokensRefused" if status < 500 else "TokensFailed", MetricUnit.Count, 1)
+    logger.info("token refused", status=status, code=code)
+    return http.problem(status, code, detail, request_id, retry_after)
+
+
+@cache
+def _vending() -> Vending:
+    dynamodb = clients.client("dynamodb")
+    return Vending(
+        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
+        Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
+        clients.client("sts"),
+        os.environ["RDSIAM_CONNECT_ROLE"],
+        os.environ["RDSIAM_CA_URL"],
+    )

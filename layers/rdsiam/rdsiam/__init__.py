@@ -1,0 +1,1 @@
+"""rdsiam: passwordless Amazon RDS, for a whole fleet."""

@@ -1,0 +1,398 @@
+"""What access.yaml means: who may log in where as whom, and the decision about one caller."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from rdsiam import access_fields as fields
+from rdsiam.access_file import Document, Path, explain, fail, read
+from rdsiam.databases import FAMILIES, Database
+from rdsiam.errors import AccessFileInvalid, InvalidRequest
+
+__all__ = [
+    "AccessFile",
+    "Caller",
+    "CallerRule",
+    "Decision",
+    "DeclaredUser",
+    "Entry",
+    "Grant",
+    "Match",
+    "Principal",
+    "Suppression",
+    "User",
+    "decide",
+    "json_schema",
+    "parse",
+    "users_of",
+]
+
+#: From weakest to strongest.
+LEVELS = ("readonly", "readwrite", "owner")
+
+
+def parse(text: str) -> "AccessFile":
+    """Read access.yaml and check all that can be checked without a database.
+
+    :raises AccessFileInvalid: with every problem found, each with line and key, never with a value of free text.
+    """
+    document = read(text)
+    try:
+        access = AccessFile.model_validate(document.data)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+    else:
+        access._document = document
+        fail(access._case_collisions())
+        return access
+    # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
+    fail(explain(document, dict(problem), _KEYS) for problem in found)
+    raise AssertionError("pydantic refused the file and named no problem")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of access.yaml, for editors; it can't express every rule that `parse` checks."""
+    schema: dict[str, Any] = _without_null(AccessFile.model_json_schema())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "rdsiam access.yaml"}
+
+
+def decide(
+    access: "AccessFile", database: Database, user: str, caller: "Caller", reason: str | None, at: datetime
+) -> "Decision":
+    """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
+
+    :param reason: why, in the caller's words; counts where a rule requires one (1–500 printable characters).
+    :param at: the time of the request, with a zone.
+    :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
+    :raises InvalidRequest: `at` has no zone.
+    """
+    if at.tzinfo is None:
+        raise InvalidRequest("at", "must have a time zone")
+    try:
+        declarations = [(place, declared) for place, declared in access._users(database) if declared.name == user]
+    except AccessFileInvalid:
+        return Decision(False, "access.yaml is invalid for this database", None)
+    return _decide(declarations, caller, fields.is_reason(reason), at)
+
+
+def users_of(access: "AccessFile", database: Database, caller: "Caller", at: datetime) -> tuple[str, ...]:
+    """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
+    try:
+        found = access._users(database)
+    except AccessFileInvalid:
+        return ()
+    declarations: dict[str, list[tuple[_Place, User]]] = {}
+    for place, user in found:
+        declarations.setdefault(user.name, []).append((place, user))
+    return tuple(name for name in sorted(declarations) if _decide(declarations[name], caller, True, at).allowed)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, as the authorizer tells it.
+
+    :ivar role: of an IAM caller: `arn:aws:iam::<account>:role/<name>`, with or without its path; None for a JWT.
+    :ivar account: of that role; empty for a JWT.
+    :ivar session: the role session's name.
+    :ivar claims: of a verified JWT: text, or lists of text.
+    """
+
+    role: str | None
+    account: str
+    session: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided.
+
+    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
+    :ivar until: when the permission ends; None for never, and for denials.
+    """
+
+    allowed: bool
+    rule: str
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a user may do on one database (PostgreSQL) or schema (MySQL).
+
+    :ivar on: its name, or `*` for all but the system's.
+    :ivar privileges: `readonly`, `readwrite` or `owner`; or SQL privileges, sorted, in upper case.
+    """
+
+    on: str
+    privileges: str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeclaredUser:
+    """A user as all entries together declare it for one database; every tuple is sorted.
+
+    :ivar roles: ARNs of the roles that may sign tokens themselves.
+    :ivar callers: who may ask for tokens.
+    :ivar adopt: take over a user of this name that somebody else has made.
+    """
+
+    name: str
+    grants: tuple[Grant, ...]
+    roles: tuple[str, ...]
+    callers: tuple["CallerRule", ...]
+    adopt: bool
+
+    def grants_on(self, existing: Iterable[str]) -> tuple[Grant, ...]:
+        """Return the grants with `*` spelled out, merged for each database.
+
+        :param existing: the databases or schemas there are; the system's are left out.
+        :return: also grants on databases that are named but don't exist.
+        """
+        every = [name for name in existing if name.lower() not in fields.SYSTEM_DATABASES]
+        return _merge(
+            Grant(name, grant.privileges)
+            for grant in self.grants
+            for name in (every if grant.on == "*" else [grant.on])
+        )
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Principal(_Model):
+    """A role, or claims of a JWT that must all match."""
+
+    role: fields.RoleArn | None = None
+    claim: Annotated[dict[fields.Label, fields.Label], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Principal":
+        if (self.role is None) == (self.claim is None):
+            raise ValueError("needs exactly one of role and claim")
+        return self
+
+    def admits(self, caller: Caller) -> bool:
+        """Tell whether this is the caller. Roles are compared without their path: an assumed role's ARN has none."""
+        if self.role is not None:
+            return caller.role is not None and _bare_role(self.role) == _bare_role(caller.role, caller.account)
+        return bool(self.claim) and all(_has(caller.claims, name, value) for name, value in (self.claim or {}).items())
+
+
+class CallerRule(Principal):
+    """Who may ask for tokens, until when, and whether they must say why."""
+
+    until: fields.Time | None = None
+    reason: Literal["required"] | None = None
+
+
+class User(_Model):
+    """A database user and who may log in as it."""
+
+    name: fields.UserName
+    privileges: fields.Privileges
+    on: fields.DatabaseNames
+    roles: list[fields.RoleArn] = []
+    callers: list[CallerRule] = []
+    adopt: bool = False
+
+
+class Match(_Model):
+    """Which databases an entry is about: those for which all of the given keys hold."""
+
+    engine: fields.Engines | None = None
+    identifier: fields.IdentifierPattern | None = None
+    tags: Annotated[dict[fields.Label, str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "Match":
+        if self.engine is None and self.identifier is None and self.tags is None:
+            raise ValueError('needs engine, identifier or tags; for every database say identifier: "*"')
+        return self
+
+    def covers(self, database: Database) -> bool:
+        """Tell whether the entry is about this database; never for an engine without IAM authentication."""
+        return (
+            database.engine in FAMILIES
+            and (self.engine is None or database.engine in self.engine)
+            and (self.identifier is None or fnmatchcase(database.identifier, self.identifier))
+            and all(database.tags.get(key) == value for key, value in (self.tags or {}).items())
+        )
+
+
+class Suppression(_Model):
+    """A finding that the owner accepts, for a time and a reason."""
+
+    finding: fields.FindingKind
+    user: fields.Label | None = None
+    reason: fields.Reason
+    until: fields.Time
+
+
+class Entry(_Model):
+    """Users for the databases that match."""
+
+    match: Match
+    users: list[User] = []
+    suppress: list[Suppression] = []
+
+
+class AccessFile(_Model):
+    """The whole of access.yaml."""
+
+    version: fields.Version
+    auditors: list[Principal] = []
+    operators: list[Principal] = []
+    databases: Annotated[list[Entry], Field(min_length=1)]
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document(None, {}))
+
+    def declared(self, database: Database) -> tuple[DeclaredUser, ...]:
+        """Return the users that this database should have, merged over all matching entries, sorted by name.
+
+        Of two levels on the same database the stronger counts; SQL privileges add up. The order of entries does not
+        matter.
+
+        :raises AccessFileInvalid: for what is wrong only here: a name too long for the engine, the master user's
+            name, a role of another account, a privilege that the engine doesn't have.
+        """
+        merged: dict[str, list[User]] = {}
+        for _, user in self._users(database):
+            merged.setdefault(user.name, []).append(user)
+        return tuple(_merged(name, merged[name]) for name in sorted(merged))
+
+    def _users(self, database: Database) -> list[tuple["_Place", User]]:
+        """Return the users of all matching entries, and where each is declared.
+
+        :raises AccessFileInvalid: as `declared` does.
+        """
+        found = [
+            (_Place(number, index), user)
+            for number, entry in enumerate(self.databases)
+            if entry.match.covers(database)
+            for index, user in enumerate(entry.users)
+        ]
+        fail(
+            self._document.problem((*place.parts, *more), text)
+            for place, user in found
+            for more, text in fields.problems_on(database, user.name, user.privileges, user.on, _roles(user))
+        )
+        return found
+
+    def _case_collisions(self) -> Iterable[tuple[int, str]]:
+        """Names that differ only in case are one name to some servers and clients, and to most people."""
+        first: dict[str, str] = {}
+        for number, entry in enumerate(self.databases):
+            for index, user in enumerate(entry.users):
+                if first.setdefault(user.name.lower(), user.name) != user.name:
+                    yield self._document.problem(
+                        ("databases", number, "users", index, "name"),
+                        f"differs from {first[user.name.lower()]} only in case",
+                    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a user stands in the file."""
+
+    entry: int
+    user: int
+
+    @property
+    def parts(self) -> Path:
+        return ("databases", self.entry, "users", self.user)
+
+    def __str__(self) -> str:
+        return f"databases[{self.entry}].users[{self.user}]"
+
+
+def _decide(declarations: Iterable[tuple[_Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
+    """Decide by the declarations of one user on one database."""
+    denial = "no entry lets this caller log in as this user here"
+    allowed: list[Decision] = []
+    for place, user in declarations:
+        for index, rule in enumerate(user.callers):
+            where = f"{place}.callers[{index}]"
+            if not rule.admits(caller):
+                continue
+            if rule.until is not None and at >= rule.until:
+                denial = f"{where}: has ended"
+            elif rule.reason and not has_reason:
+                denial = f"{where}: a reason is required"
+            else:
+                allowed.append(Decision(True, where, rule.until))
+    if not allowed:
+        return Decision(False, denial, None)
+    return max(allowed, key=lambda decision: (decision.until is None, decision.until or at))
+
+
+def _roles(user: User) -> Iterable[tuple[Path, str]]:
+    """Yield every role of a declaration, and where it stands in it."""
+    for index, role in enumerate(user.roles):
+        yield ("roles", index), role
+    for index, rule in enumerate(user.callers):
+        if rule.role is not None:
+            yield ("callers", index, "role"), rule.role
+
+
+def _merged(name: str, declarations: list[User]) -> DeclaredUser:
+    callers = {rule.model_dump_json(): rule for user in declarations for rule in user.callers}
+    return DeclaredUser(
+        name,
+        _merge(Grant(on, user.privileges) for user in declarations for on in user.on),
+        tuple(sorted({role for user in declarations for role in user.roles})),
+        tuple(callers[text] for text in sorted(callers)),
+        any(user.adopt for user in declarations),
+    )
+
+
+def _merge(grants: Iterable[Grant]) -> tuple[Grant, ...]:
+    """Return for each database its strongest level, and the SQL privileges of all lists unless the level has them."""
+    levels: dict[str, str] = {}
+    lists: dict[str, set[str]] = {}
+    for grant in grants:
+        if isinstance(grant.privileges, str):
+            levels[grant.on] = max(levels.get(grant.on, LEVELS[0]), grant.privileges, key=LEVELS.index)
+        else:
+            lists.setdefault(grant.on, set()).update(grant.privileges)
+    result = [Grant(on, level) for on, level in levels.items()]
+    for on, privileges in lists.items():
+        if not privileges <= fields.COVERED.get(levels.get(on, ""), frozenset()):
+            result.append(Grant(on, tuple(sorted(privileges))))
+    return tuple(sorted(result, key=lambda grant: (grant.on, isinstance(grant.privileges, tuple))))
+
+
+def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | None:
+    """Return partition, account and name of a role; None for what is none, or of another account than `account`."""
+    found = re.fullmatch(fields.ROLE_PATTERN, arn)
+    if not found or (account is not None and account != found["account"]):
+        return None
+    return found["partition"], found["account"], found["name"]
+
+
+def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
+    """Tell whether a claim is that text, or a list with it; the types are compared too."""
+    claim = claims.get(name)
+    return value in claim if isinstance(claim, list | tuple) else isinstance(claim, str) and claim == value
+
+
+def _without_null(schema: Any) -> Any:
+    """Take `null` out of a schema: keys may be left out, but not left blank."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: _without_null(value) for key, value in schema.items() if (key, value) != ("default", None)}
+    choices = result.pop("anyOf", None)
+    if choices is None:
+        return result
+    return result | (choices[0] if len(choices) == 1 else {"anyOf": choices})
+
+
+_KEYS = {key for model in (AccessFile, Entry, Match, User, CallerRule, Suppression) for key in model.model_fields}

@@ -1,0 +1,56 @@
+"""The decisions table: one record for each token that was asked for, written before the answer leaves."""
+
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for whom. Only these fields are recorded; none is a secret.
+
+    :ivar caller: role ARN of the caller; `session` its session's name.
+    :ivar database: ARN, or what was asked for where nothing of that name is known.
+    :ivar rule: the place in access.yaml that allowed it, or why nothing did.
+    :ivar access_version: the version of access.yaml that was followed.
+    :ivar fingerprint: SHA-256 of the token, by which a leaked one is found; empty where none was made.
+    """
+
+    at: str
+    caller: str
+    session: str
+    source_identity: str
+    database: str
+    user: str
+    reason: str
+    outcome: Literal["allowed", "denied", "failed"]
+    rule: str
+    access_version: str
+    request_id: str
+    fingerprint: str
+    expires_at: str
+
+
+class Decisions:
+    """The DynamoDB table DecisionsTable. Nothing here updates or deletes."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def put(self, decision: Decision) -> str:
+        """Write the record and return its id; whatever goes wrong is raised, and there is no token."""
+        record_id = time_ordered_id()
+        item = {"id": {"S": record_id}} | {name: {"S": value} for name, value in asdict(decision).items() if value}
+        self._dynamodb.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(id)")
+        return record_id
+
+
+def time_ordered_id() -> str:
+    """Return a UUID of version 7 (RFC 9562): milliseconds, then 74 random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

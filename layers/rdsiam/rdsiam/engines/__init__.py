@@ -1,0 +1,133 @@
+"""What onboarding asks of a database, whatever its engine: all SQL lives behind this protocol."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from rdsiam.access import DeclaredUser
+from rdsiam.changes import Change
+from rdsiam.databases import Database
+from rdsiam.errors import RdsiamError
+from rdsiam.inventory import Origin
+from rdsiam.logins import Login
+
+#: Who carries a statement out. `master` only where nobody else may: to make the manager, and for what others own.
+Authority = Literal["manager", "master"]
+
+
+@dataclass(frozen=True)
+class Statement(Change):
+    """A change made by SQL.
+
+    :ivar database: where it has to be run; None where any session of the server does.
+    """
+
+    authority: Authority = "manager"
+    database: str | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """A login as the catalogs show it.
+
+    :ivar host: the host pattern on MySQL and MariaDB; empty on PostgreSQL.
+    :ivar iam: logs in by token.
+    :ivar password: may log in by password; None where the catalogs don't tell.
+    :ivar tls: can't log in without TLS.
+    """
+
+    name: str
+    host: str
+    iam: bool
+    password: bool | None
+    tls: bool
+    administrator: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a database shall become.
+
+    :ivar accounts: the accounts that are ours already, from the inventory: nothing else is ever touched.
+    """
+
+    users: tuple[DeclaredUser, ...]
+    accounts: Mapping[str, Origin]
+
+
+class Sessions:
+    """Connections to one server, opened when first asked for and closed together."""
+
+    def __init__(self, connect: Callable[[Authority, str | None], Any], reader: Authority) -> None:
+        self._connect = connect
+        self._open: dict[tuple[Authority, str | None], Any] = {}
+        #: Who reads the catalogs: the manager, or the master where there is no manager yet.
+        self.reader = reader
+
+    def get(self, authority: Authority, name: str | None) -> Any:
+        """Return the session of `authority` in the database `name`."""
+        key = (authority, name)
+        if key not in self._open:
+            self._open[key] = self._connect(*key)
+        return self._open[key]
+
+    def read(self, name: str | None) -> Any:
+        """Return a session for reading catalogs."""
+        return self.get(self.reader, name)
+
+    def another(self, authority: Authority, name: str | None) -> Any:
+        """Open one more session beside the others; the caller closes it."""
+        return self._connect(authority, name)
+
+    @property
+    def used_master(self) -> bool:
+        """Whether a session as master was opened."""
+        return any(authority == "master" for authority, _ in self._open)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for session in self._open.values():
+            session.close()
+        self._open.clear()
+
+
+class Engine(Protocol):
+    """The SQL of one family of engines. Instances hold no state."""
+
+    def connect(self, database: Database, login: Login, name: str | None) -> Any:
+        """Open a session. Raises ConnectionFailed."""
+
+    def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str | None:
+        """Return the database to connect to first: one that has to be visited anyway."""
+
+    def accounts(self, session: Any) -> tuple[Account, ...]:
+        """Return every login but the system's, sorted."""
+
+    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Any:
+        """Read all that the difference needs. Changes nothing."""
+
+    def difference(self, found: Any, wanted: Wanted) -> list[Statement]:
+        """Return the statements that make the database what is wanted, in order; none where it is.
+
+        :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
+        """
+
+    def claims(self, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+        """Return all accounts that are ours once the statements have run."""
+
+    def apply(self, sessions: Sessions, found: Any, statements: Sequence[Statement], wanted: Wanted) -> None:
+        """Run the statements.
+
+        :raises Refused: somebody would be locked out; nothing of the transaction remains.
+        """
+
+    def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
+        """Offer a random password as `user` and return whether it was refused as RDS refuses IAM users' passwords."""
+
+
+class StatementFailed(RdsiamError):
+    """A statement failed in the database. The message has the statement and the server's answer, neither is secret."""
+
+    def __init__(self, database: str, statement: Statement, code: str, answer: str) -> None:
+        super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {code} {answer}")
+        self.code = code

@@ -1,0 +1,411 @@
+"""PostgreSQL: users, group roles and privileges, as RDS's own administrator may set them."""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from rdsiam.access import DeclaredUser
+from rdsiam.connection import connect_postgres
+from rdsiam.databases import Database
+from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import postgres_privileges as privileges
+from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
+from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.inventory import Origin
+from rdsiam.logins import AUDITOR, MANAGER, Login, Token
+
+_SYSTEM = ("rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin")
+#: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
+_LOCK = int.from_bytes(b"rdsiam")
+_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole FROM pg_catalog.pg_roles"
+_MEMBERSHIPS = """
+SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
+FROM pg_catalog.pg_auth_members a
+JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
+"""
+_ROLE_SETTINGS = """
+SELECT d.datname, r.rolname, s.setting
+FROM pg_catalog.pg_db_role_setting x
+JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
+CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting) WHERE s.setting LIKE 'role=%'
+"""
+_DATABASES = """
+SELECT datname FROM pg_catalog.pg_database
+WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1
+"""
+_CLOSED_TO_MANAGER = """
+SELECT NOT EXISTS (
+    SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+    WHERE a.privilege_type = 'CONNECT' AND (a.grantee = 0 OR r.rolname = %s))
+FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+"""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role as pg_roles shows it."""
+
+    login: bool
+    superuser: bool
+    createrole: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an inspection found.
+
+    :ivar acting_as: (database, user) → the role that the user acts as there from the start.
+    :ivar closed: databases that the manager may not connect to.
+    """
+
+    entry: str
+    master: str
+    version: int
+    databases: tuple[str, ...]
+    roles: Mapping[str, Role]
+    memberships: tuple[Membership, ...]
+    acting_as: Mapping[tuple[str, str], str]
+    missing: tuple[privileges.Missing, ...]
+    closed: frozenset[str]
+
+    def direct(self, group: str, member: str) -> list[Membership]:
+        """Return the memberships of `member` in `group` that are its own."""
+        return [edge for edge in self.memberships if edge.group == group and edge.member == member]
+
+
+def group_name(database: str, level: str) -> str:
+    """Return the name of the group role of `level` on `database`.
+
+    :raises Refused: PostgreSQL would cut the name.
+    """
+    name = f"{database}_{level}"
+    if len(name.encode()) > 63:
+        raise Refused(f"database {database} has too long a name for its group role {name}: PostgreSQL allows 63 bytes")
+    return name
+
+
+def _text(composed: sql.Composable) -> str:
+    return composed.as_string()
+
+
+def _sql(template: str, **names: str) -> str:
+    """Compose a statement whose braces are identifiers, quoted by the driver."""
+    quoted = {key: sql.Identifier(name) for key, name in names.items()}
+    return _text(sql.SQL(template).format(**quoted))
+
+
+class Postgres:
+    """The engine `postgres`, and Aurora PostgreSQL."""
+
+    def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
+        """Open a session; a missing database is the owner's to settle."""
+        host, port = database.endpoint
+        target = name or "postgres"
+        try:
+            return connect_postgres(host, port, target, login)
+        except ConnectionFailed as error:
+            if f'database "{target}" does not exist' in str(error):
+                raise Refused(
+                    f"database {target} does not exist on {database.identifier}: create it, or correct `on`"
+                ) from None
+            raise
+
+    def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str:
+        """Return the database to connect to first."""
+        named = sorted({grant.on for user in users for grant in user.grants} - {"*"})
+        return named[0] if named else database.default_database or "postgres"
+
+    def accounts(self, session: Any) -> tuple[Account, ...]:
+        """Return every login but the system's. Whether one has a password can't be seen on RDS."""
+        iam = members(_memberships(session), IAM_ROLE)
+        found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
+        return tuple(
+            Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
+            for name, _, superuser, createrole in found
+            if name not in _SYSTEM and not name.startswith(("pg_", "rds_"))
+        )
+
+    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
+        """Read roles, memberships and what the wanted grantees lack in each database."""
+        entry = self.entry(database, wanted.users)
+        session = sessions.read(entry)
+        _lock(session)
+        databases = tuple(row[0] for row in session.execute(_DATABASES))
+        absent = {g.on for user in wanted.users for g in user.grants_on(databases)} - set(databases)
+        if absent:
+            raise Refused(
+                f"database {sorted(absent)[0]} does not exist on {database.identifier}: create it, or correct `on`"
+            )
+        missing: list[privileges.Missing] = []
+        closed: set[str] = set()
+        for name, grantees in sorted(_grantees(wanted, databases).items()):
+            there = sessions.read(name)
+            _lock(there)
+            creators = {database.master_user} | {group_name(name, "owner")} & set(grantees)
+            missing += privileges.missing(there, name, grantees, creators)
+            if there.execute(_CLOSED_TO_MANAGER, [MANAGER]).fetchone()[0]:
+                closed.add(name)
+        found = Found(
+            entry=entry,
+            master=database.master_user,
+            version=session.info.server_version,
+            databases=databases,
+            roles={name: Role(*flags) for name, *flags in session.execute(_ROLES)},
+            memberships=_memberships(session),
+            acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
+            missing=tuple(missing),
+            closed=frozenset(closed),
+        )
+        # No transaction stays open while the other sessions work; the lock belongs to the session.
+        for name in {entry, *_grantees(wanted, databases)}:
+            sessions.read(name).commit()
+        return found
+
+    def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
+        """Return the statements that are missing: the manager, groups, users, memberships, privileges."""
+        grantees = _grantees(wanted, found.databases)
+        groups = {
+            group_name(name, grant.privileges): name
+            for user in wanted.users
+            for name, grant in ((grant.on, grant) for grant in user.grants_on(found.databases))
+            if isinstance(grant.privileges, str)
+        }
+        _refuse_namesakes(found, wanted, groups)
+        result = _manager(found, sorted(grantees))
+        for group in sorted(groups):
+            if group not in found.roles:
+                result.append(Statement("create-group", group, _sql("CREATE ROLE {g} NOLOGIN", g=group)))
+            if not any(edge.inherit and edge.set for edge in found.direct(group, MANAGER)):
+                options = " WITH INHERIT TRUE, SET TRUE" if found.version >= 160000 else ""
+                grant = _sql("GRANT {g} TO {m}", g=group, m=MANAGER) + options
+                result.append(Statement("grant", MANAGER, grant))
+        result += _login(found, AUDITOR, "create-auditor")
+        for user in wanted.users:
+            result += _login(found, user.name, "create-user")
+            result += _memberships_of(found, user, wanted, groups)
+        for lack in found.missing:
+            result += _grants(found, lack)
+        planned = [
+            Membership(IAM_ROLE, name, False, True, True)
+            for name in (MANAGER, AUDITOR, *(u.name for u in wanted.users))
+        ]
+        self._guard(found, [*found.memberships, *planned], wanted, found.roles)
+        return result
+
+    def claims(self, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+        """Return all accounts and groups that are ours once the statements have run."""
+        claims: dict[str, Origin] = dict(wanted.accounts)
+        for statement in statements:
+            if statement.kind in {"create-manager", "create-auditor", "create-user", "create-group"}:
+                claims.setdefault(statement.target, "created")
+            elif statement.kind == "adopt-user":
+                claims.setdefault(statement.target, "adopted")
+        for user in wanted.users:
+            claims.setdefault(user.name, "adopted")
+        return claims
+
+    def apply(self, sessions: Sessions, found: Found, statements: Sequence[Statement], wanted: Wanted) -> None:
+        """Run the statements: roles first, then each database; each part is one transaction."""
+        authorities: tuple[Authority, ...] = ("master", "manager")
+        for authority in authorities:
+            roles = [s for s in statements if s.authority == authority and s.database is None]
+            if roles:
+                session = sessions.get(authority, found.entry)
+                _run(session, found.entry, roles)
+                logins = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
+                try:
+                    self._guard(found, _memberships(session), wanted, logins)
+                except Refused:
+                    session.rollback()
+                    raise
+                session.commit()
+        if sessions.used_master:
+            self._prove_master(sessions, found, statements)
+        for name in sorted({s.database for s in statements if s.database is not None}):
+            for authority in authorities:
+                there = [s for s in statements if s.authority == authority and s.database == name]
+                if there:
+                    session = sessions.get(authority, name)
+                    _run(session, name, there)
+                    session.commit()
+
+    def _prove_master(self, sessions: Sessions, found: Found, statements: Sequence[Statement]) -> None:
+        """See that the master still logs in while its first session is open, and take back what kept it out."""
+        try:
+            sessions.another("master", found.entry).close()
+        except ConnectionFailed as error:
+            granted = [s for s in statements if s.statement.startswith(_sql("GRANT {iam} TO", iam=IAM_ROLE))]
+            for statement in granted:
+                session = sessions.get(statement.authority, found.entry)
+                session.execute(_sql("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
+                session.commit()
+            raise Refused(f"{found.master} could not log in any more, so {IAM_ROLE} was taken back: {error}") from None
+
+    def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
+        """Offer a random password where the token goes: an IAM user's is judged by PAM and refused."""
+        try:
+            self.connect(database, Token(user, secrets.token_urlsafe(24)), name).close()
+        except ConnectionFailed as error:
+            return error.stage == "login" and "PAM authentication failed" in str(error)
+        return False
+
+    def _guard(self, found: Found, after: Iterable[Membership], wanted: Wanted, roles: Mapping[str, Role]) -> None:
+        refuse_lockout(
+            found.memberships,
+            after,
+            logins={name: role.login for name, role in roles.items()},
+            intended=frozenset({MANAGER, AUDITOR, *(user.name for user in wanted.users)}),
+            administrators=frozenset({found.master, MANAGER}),
+        )
+
+
+def _lock(session: Any) -> None:
+    # Advisory locks are kept per database and end with the session, however it ends.
+    session.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [_LOCK])
+
+
+def _memberships(session: Any) -> tuple[Membership, ...]:
+    modern = session.info.server_version >= 160000
+    columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
+    return tuple(Membership(*row) for row in session.execute(_MEMBERSHIPS.format(**columns)))
+
+
+def _grantees(
+    wanted: Wanted, databases: Sequence[str]
+) -> dict[str, dict[str, Mapping[privileges.ObjectType, frozenset[str]]]]:
+    """Return, for each database, who holds privileges in it: a group for a level, the user itself for a list."""
+    result: dict[str, dict[str, Mapping[privileges.ObjectType, frozenset[str]]]] = {}
+    for user in wanted.users:
+        for grant in user.grants_on(databases):
+            level = isinstance(grant.privileges, str)
+            grantee = group_name(grant.on, grant.privileges) if isinstance(grant.privileges, str) else user.name
+            there = result.setdefault(grant.on, {})
+            if not level or grantee not in there:
+                there[grantee] = privileges.of(grant.privileges)
+    return result
+
+
+def _refuse_namesakes(found: Found, wanted: Wanted, groups: Mapping[str, str]) -> None:
+    adopted = {user.name for user in wanted.users if user.adopt}
+    names = [user.name for user in wanted.users]
+    for name in names:
+        if name in groups:
+            raise Refused(f"user {name} has the name of the group role for database {groups[name]}: rename the user")
+        if name in found.roles and name not in wanted.accounts and name not in adopted:
+            raise Refused(f"a role {name} exists that rdsiam did not make; to take it over write `adopt: true`")
+        if name in found.roles and found.roles[name].superuser:
+            raise Refused(f"{name} is a superuser; rdsiam takes none over")
+    for name in (MANAGER, AUDITOR, *groups):
+        if name in found.roles and name not in wanted.accounts:
+            raise Refused(f"a role {name} exists that rdsiam did not make; rename or drop it, then run this again")
+
+
+def _manager(found: Found, databases: Sequence[str]) -> list[Statement]:
+    role = found.roles.get(MANAGER)
+    result: list[Statement] = []
+
+    def as_master(kind: Any, template: str, **names: str) -> None:
+        statement = _sql(template, m=MANAGER, **names)
+        result.append(Statement(kind, MANAGER, statement, authority="master"))
+
+    if role is None:
+        as_master("create-manager", "CREATE ROLE {m} LOGIN CREATEROLE")
+    elif not (role.login and role.createrole):
+        as_master("create-manager", "ALTER ROLE {m} LOGIN CREATEROLE")
+    if not any(edge.admin and edge.inherit for edge in found.direct(IAM_ROLE, MANAGER)):
+        as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
+    for name in databases:
+        if name in found.closed:
+            as_master("grant", "GRANT CONNECT ON DATABASE {d} TO {m}", d=name)
+    return result
+
+
+def _login(found: Found, name: str, kind: Any) -> list[Statement]:
+    """Return what makes `name` a login that takes tokens and nothing else."""
+    role = found.roles.get(name)
+    result: list[Statement] = []
+    if role is None:
+        result.append(Statement(kind, name, _sql("CREATE ROLE {u} LOGIN", u=name)))
+    elif not role.login:
+        result.append(
+            Statement("adopt-user", name, _sql("ALTER ROLE {u} LOGIN", u=name), authority=_admin(found, name))
+        )
+    if not found.direct(IAM_ROLE, name):
+        result.append(Statement("grant", name, _sql("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
+    return result
+
+
+def _memberships_of(found: Found, user: DeclaredUser, wanted: Wanted, groups: Mapping[str, str]) -> list[Statement]:
+    result: list[Statement] = []
+    grants = user.grants_on(found.databases)
+    member_of = {group_name(g.on, g.privileges) for g in grants if isinstance(g.privileges, str)}
+    ours = {name for name in found.roles if name in wanted.accounts and not found.roles[name].login} | set(groups)
+    for group in sorted(ours):
+        belongs = bool(found.direct(group, user.name))
+        if group in member_of and not belongs:
+            result.append(Statement("grant", user.name, _sql("GRANT {g} TO {u}", g=group, u=user.name)))
+        elif group not in member_of and belongs:
+            result.append(Statement("revoke", user.name, _sql("REVOKE {g} FROM {u}", g=group, u=user.name)))
+    # An owner acts as the group from the start: what it makes belongs to the group, so the next one can alter it.
+    owned = {g.on for g in grants if g.privileges == "owner"}
+    for name in found.databases:
+        acts = found.acting_as.get((name, user.name))
+        group = f"{name}_owner"
+        names = {"u": user.name, "d": name, "g": group}
+        authority = _admin(found, user.name) if user.name in found.roles else "manager"
+        if name in owned and acts != group:
+            statement = _sql("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names)
+            result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
+        elif name not in owned and acts == group and group in ours:
+            statement = _sql("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user.name, d=name)
+            result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
+    return result
+
+
+def _admin(found: Found, role: str) -> Authority:
+    """Return who may alter `role`: the manager where it made it, else the master."""
+    return "manager" if any(edge.admin for edge in found.direct(role, MANAGER)) else "master"
+
+
+def _grants(found: Found, lack: privileges.Missing) -> list[Statement]:
+    kind: Any = "grant" if lack.objects else "default-privileges"
+    target = lack.grantee if lack.objects else f"{lack.owner} in {lack.database}"
+    authority: Authority
+    before = after = ""
+    if lack.owner == found.master:
+        authority = "master"
+    elif lack.owner not in found.roles or any(edge.inherit for edge in found.direct(lack.owner, MANAGER)):
+        authority = "manager"  # a group that is about to be made, or was
+    else:
+        authority = _admin(found, lack.owner)
+        actor = found.master if authority == "master" else MANAGER
+        names = {"o": lack.owner, "a": actor}
+        if found.version >= 160000 and not any(edge.admin for edge in found.direct(lack.owner, actor)):
+            raise Refused(
+                f"objects in {lack.database} belong to {lack.owner}, on whose behalf {actor} may not grant; as "
+                f"{lack.owner}'s administrator run: {_sql('GRANT {o} TO {a} WITH ADMIN OPTION', **names)}"
+            )
+        if not any(edge.inherit for edge in found.direct(lack.owner, actor)):
+            # Inside the statement's transaction only, so that nobody else ever sees the membership.
+            inherit = " WITH INHERIT TRUE" if found.version >= 160000 else ""
+            before = _sql("GRANT {o} TO {a}", **names) + inherit + "; "
+            after = "; " + _sql("REVOKE {o} FROM {a}", **names)
+    return [
+        Statement(kind, target, before + statement + after, authority=authority, database=lack.database)
+        for statement in privileges.statements(lack, _text)
+    ]
+
+
+def _run(session: Any, database: str, statements: Sequence[Statement]) -> None:
+    """Run statements in the session's transaction; the caller commits."""
+    for statement in statements:
+        try:
+            session.execute(statement.statement)
+        except psycopg.Error as error:
+            session.rollback()
+            raise StatementFailed(database, statement, error.sqlstate or "", " ".join(str(error).split())) from None

@@ -1,0 +1,78 @@
+"""Every error that rdsiam raises on purpose, in one hierarchy.
+
+RdsiamError                    base, never raised itself
+├── InvalidRequest             the caller's input is wrong; names the field
+├── AccessFileInvalid          access.yaml breaks its rules; names line and key
+├── AccessFileUnavailable      access.yaml can't be read; nothing is allowed until it can
+├── DatabaseNotFound           no such instance or cluster
+├── Unsupported                a kind of database that rdsiam leaves alone
+├── DatabaseNotReady           it exists, but can't be worked on in its present state
+├── NotAllowed                 access.yaml doesn't let this caller have a token
+├── Refused                    only the owner can settle this; nothing was changed
+└── ConnectionFailed           a connection failed; says at which stage
+
+Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key.
+"""
+
+from typing import Literal
+
+Stage = Literal["name", "port", "tls", "login"]
+
+
+class RdsiamError(Exception):
+    """Base of all errors that rdsiam raises on purpose."""
+
+
+class InvalidRequest(RdsiamError):
+    """Input from outside is malformed. `field` names what is wrong, the message never repeats its value."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class AccessFileInvalid(RdsiamError):
+    """access.yaml breaks its rules. `problems` has one line for each, with line number and key."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("access.yaml: " + "; ".join(problems))
+        self.problems = problems
+
+
+class AccessFileUnavailable(RdsiamError):
+    """access.yaml could not be read, so nobody is allowed anything."""
+
+
+class DatabaseNotFound(RdsiamError):
+    """RDS knows no instance or cluster of that ARN or identifier."""
+
+
+class Unsupported(RdsiamError):
+    """A kind of database that rdsiam leaves alone: another engine, a member of a cluster, a replica."""
+
+
+class DatabaseNotReady(RdsiamError):
+    """The database exists, but is in a state in which it can't be worked on yet."""
+
+
+class NotAllowed(RdsiamError):
+    """access.yaml doesn't let this caller log in as that user there. The same for what doesn't exist."""
+
+
+class Refused(RdsiamError):
+    """Something that only the owner can settle stands in the way. Nothing was changed on that database."""
+
+
+class ConnectionFailed(RdsiamError):
+    """A connection to a database failed. `stage` says how far it came: name, port, tls or login.
+
+    :ivar code: the server's own error code (SQLSTATE, or MySQL's number as text) where the login failed, else None.
+    """
+
+    def __init__(self, host: str, port: int, stage: Stage, problem: str, code: str | None = None) -> None:
+        super().__init__(f"connecting to {host}:{port} failed at {stage}: {problem}")
+        self.host = host
+        self.port = port
+        self.stage = stage
+        self.code = code

@@ -1,0 +1,102 @@
+"""The inventory: which databases are onboarded, and which users in them rdsiam made."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from rdsiam.databases import Database
+
+Origin = Literal["created", "adopted"]
+
+_KEPT = tuple(name for name in (field.name for field in fields(Database)) if name not in {"arn", "status", "pending"})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the inventory knows of one database.
+
+    :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
+    :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
+    :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
+    :ivar onboarded_at: when the last onboarding ended; None while one is under way.
+    :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
+    """
+
+    resource_id: str | None
+    database: Database | None = None
+    accounts: Mapping[str, Origin] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    policy_resource_id: str | None = None
+    access_version: str | None = None
+    onboarded_at: str | None = None
+
+    def describes(self, database: Database) -> bool:
+        """Return whether the record has all that vending needs of `database` as it is now."""
+        known = self.database
+        return known is not None and all(getattr(known, name) == getattr(database, name) for name in _KEPT)
+
+
+class Inventory:
+    """The DynamoDB table InventoryTable; its key is the database's ARN."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def get(self, arn: str) -> Record | None:
+        """Return what is known of the database, or None."""
+        item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
+        if "Item" not in item:
+            return None
+        read = TypeDeserializer()
+        found = {name: read.deserialize(value) for name, value in item["Item"].items()}
+        database = None
+        if "described" in found:
+            described = found["described"]
+            database = Database(arn=arn, status="onboarded", **(described | {"port": int(described["port"])}))
+        resource_id = found.get("resource_id")
+        return Record(
+            resource_id=resource_id,
+            # What was described under another resource id was another database of the same name.
+            database=database if database and database.resource_id == resource_id else None,
+            accounts=dict(found.get("accounts", {})),
+            roles=tuple(sorted(found.get("roles", ()))),
+            policy_resource_id=found.get("policy_resource_id"),
+            access_version=found.get("access_version"),
+            onboarded_at=found.get("onboarded_at"),
+        )
+
+    def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+        """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
+        self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), onboarded_at=None)
+
+    def onboarded(self, database: Database, access_version: str, at: str) -> None:
+        """Write down the database as it is now, its onboarding done."""
+        described = {name: getattr(database, name) for name in _KEPT} | {"tags": dict(database.tags)}
+        self._set(
+            database.arn,
+            resource_id=database.resource_id,
+            described=described,
+            access_version=access_version,
+            onboarded_at=at,
+        )
+
+    def set_roles(self, arn: str, resource_id: str, roles: Iterable[str]) -> None:
+        """Write down which IAM roles hold a policy for the database."""
+        self._set(arn, policy_resource_id=resource_id, roles=sorted(roles))
+
+    def forget(self, arn: str) -> None:
+        """Remove the record of a database that is gone."""
+        self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
+
+    def _set(self, arn: str, **attributes: Any) -> None:
+        write = TypeSerializer()
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"database": {"S": arn}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            ExpressionAttributeValues={f":{name}": write.serialize(value) for name, value in attributes.items()},
+        )

