@@ -25,7 +25,7 @@ class Policies:
     boundaries: tuple[Policy, ...] = ()
 
 
-class UnknownPrincipal(Exception):  # noqa: N818 - it says what happened
+class UnknownPrincipal(Exception):
     """The user or role of a credential has been deleted: nothing is allowed to it any more."""
 
 

@@ -23,7 +23,7 @@ _UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
-class SignatureRefused(Exception):  # noqa: N818 - it says what happened, as the models in style.md do
+class SignatureRefused(Exception):
     """A request whose signature AWS would refuse; `code` is AWS's error code, `message` says why."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     UNJUDGED = "the request could not be judged"
 
 
-class LoginRefused(Exception):  # noqa: N818 - it says what happened
+class LoginRefused(Exception):
     """A login that RDS would refuse; the client is told only that it failed, the log says the `reason`."""
 
     def __init__(self, reason: Reason) -> None:

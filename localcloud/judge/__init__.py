@@ -55,7 +55,7 @@ class Decision:
     error: str | None = None
 
 
-class JudgeFailed(Exception):  # noqa: N818 - it says what happened
+class JudgeFailed(Exception):
     """The policy engine gave no answer; whoever asked must refuse."""
 
 

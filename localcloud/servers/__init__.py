@@ -37,7 +37,7 @@ class DatabaseServer(Protocol):
         """Give the administrator another password, while it runs."""
 
 
-class ServerFailed(Exception):  # noqa: N818 - it says what happened
+class ServerFailed(Exception):
     """A database server or one of its tools failed; the message names the log."""
 
 

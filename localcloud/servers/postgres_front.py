@@ -31,13 +31,13 @@ _ASKS_FOR_ANSWER = {10, 11}  # SASL, SASLContinue: the client is to answer
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class _Refused(Exception):  # noqa: N818 - private; ends the login with an error message for the client
+class _Refused(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class _ClientGone(Exception):  # noqa: N818 - private; there is nobody left to talk to
+class _ClientGone(Exception):
     """The client left, or does not speak the protocol."""
 
 

@@ -131,8 +131,7 @@ def test_an_engine_that_ended_is_started_again(judge):
 
 
 @pytest.fixture
-def iam(monkeypatch):
-    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+def iam():
     with mock_aws():
         yield boto3.client("iam", region_name="eu-west-1")
 
@@ -172,13 +171,35 @@ def test_a_sessions_inline_managed_session_and_boundary_policies_bind(iam, role,
     assert principals.allows(credential, "rds-db:connect", RESOURCE, ACCOUNT)
     assert not principals.allows(credential, "rds-db:connect", OTHER, ACCOUNT)
 
-    iam.attach_role_policy(RoleName="app", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+    everything = iam.create_policy(PolicyName="all", PolicyDocument=document(policy("*")))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="app", PolicyArn=everything)
     assert principals.allows(credential, "rds-db:connect", OTHER, ACCOUNT)
     assert not principals.allows(narrow, "rds-db:connect", RESOURCE, ACCOUNT)
 
     boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=document(policy(RESOURCE)))["Policy"]["Arn"]
     iam.put_role_permissions_boundary(RoleName="app", PermissionsBoundary=boundary)
     assert not principals.allows(credential, "rds-db:connect", OTHER, ACCOUNT)
+
+
+def test_policies_of_aws_bind(monkeypatch, judge):
+    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    with mock_aws():
+        iam = boto3.client("iam", region_name="eu-west-1")
+        iam.create_user(UserName="admin")
+        iam.attach_user_policy(UserName="admin", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+        credential = secret_of(iam.create_access_key(UserName="admin")["AccessKey"]["AccessKeyId"])
+
+        assert Principals(judge).allows(credential, "rds-db:connect", RESOURCE, ACCOUNT)
+
+
+def test_a_new_version_of_a_policy_binds_at_once(iam, role, judge):
+    credential, _ = assume(role)
+    arn = iam.create_policy(PolicyName="p", PolicyDocument=document(policy(OTHER)))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="app", PolicyArn=arn)
+    iam.create_policy_version(PolicyArn=arn, PolicyDocument=document(policy(RESOURCE)), SetAsDefault=True)
+
+    assert Principals(judge).allows(credential, "rds-db:connect", RESOURCE, ACCOUNT)
+    assert not Principals(judge).allows(credential, "rds-db:connect", OTHER, ACCOUNT)
 
 
 def test_a_users_own_and_groups_policies_bind(iam, judge):

@@ -6,6 +6,7 @@ import logging
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import boto3
 import pytest
@@ -23,8 +24,13 @@ LOGIN = {"host": "localhost", "port": 5432, "user": "app", "resource_id": "db-AB
 
 
 def token(credential=SESSION, host="localhost", port=5432, user="app", region=REGION):
+    return client(credential, region).generate_db_auth_token(host, port, user)
+
+
+@cache
+def client(credential, region):
     session = boto3.Session(credential.access_key, credential.secret_key, credential.session_token, region)
-    return session.client("rds").generate_db_auth_token(host, port, user)
+    return session.client("rds")
 
 
 class FakeJudge:

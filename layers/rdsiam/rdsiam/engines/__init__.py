@@ -100,7 +100,7 @@ class Engine(Protocol):
     def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str | None:
         """Return the database to connect to first: one that has to be visited anyway."""
 
-    def accounts(self, session: Any) -> tuple[Account, ...]:
+    def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's, sorted."""
 
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Any:

@@ -94,7 +94,7 @@ class Mysql:
     def entry(self, database: Database, users: Sequence[DeclaredUser]) -> None:
         """Return None: one session reaches all schemas."""
 
-    def accounts(self, session: Any) -> tuple[Account, ...]:
+    def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:  # noqa: ARG002
         """Return every account but the system's."""
         other = _other_ways_in(session)
         return tuple(
@@ -110,7 +110,7 @@ class Mysql:
             if user not in _SYSTEM and not user.startswith("AWS_")
         )
 
-    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:  # noqa: ARG002
+    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
         """Read accounts and privileges."""
         session = sessions.read(None)
         if _rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:
@@ -140,7 +140,7 @@ class Mysql:
                 for row in _rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
                 if row[0].lower() not in _SYSTEM_SCHEMAS
             ),
-            accounts={(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session)},
+            accounts={(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session, database)},
             schemas={key: frozenset(value) for key, value in schemas.items()},
             everywhere={key: frozenset(value) for key, value in everywhere.items()},
             audited=frozenset(to_audit - {row[0] for row in audited}),

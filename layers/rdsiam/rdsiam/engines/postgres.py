@@ -120,9 +120,9 @@ class Postgres:
         named = sorted({grant.on for user in users for grant in user.grants} - {"*"})
         return named[0] if named else database.default_database or "postgres"
 
-    def accounts(self, session: Any) -> tuple[Account, ...]:
+    def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's. Whether one has a password can't be seen on RDS."""
-        iam = members(_memberships(session), IAM_ROLE)
+        iam = members(_memberships(session), IAM_ROLE, frozenset({database.master_user, MANAGER}))
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)

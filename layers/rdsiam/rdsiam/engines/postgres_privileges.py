@@ -57,8 +57,8 @@ class Missing:
     objects: tuple[tuple[str, ...], ...]
 
 
-#: Every name is qualified: functions and operators are found through search_path, which is pg_catalog alone.
-_WANTED = "pg_catalog.unnest(%(grantees)s::text[], %(types)s::text[], %(privileges)s::text[])"
+#: Names are qualified, though search_path is pg_catalog alone; unnest of several arrays is syntax, not a function.
+_WANTED = "unnest(%(grantees)s::text[], %(types)s::text[], %(privileges)s::text[])"
 _SYSTEM_SCHEMA = "n.nspname LIKE 'pg\\_%%' OR n.nspname = 'information_schema'"
 _OBJECTS = f"""
 WITH objects AS (

@@ -1,0 +1,1 @@
+"""localcloud: AWS on one machine, with databases that verify tokens as RDS does."""

@@ -1,0 +1,125 @@
+"""The one AWS endpoint of a cloud: verifies who calls, then hands the call to Lambda or to moto."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from localcloud import sigv4
+from localcloud.refusals import refusal
+from localcloud.sigv4 import Credential, SignatureRefused
+from localcloud.web import HttpServer, Request, Response
+
+logger = logging.getLogger(__name__)
+
+#: Answers a call of the Lambda API on behalf of a caller, or returns None to leave it to moto.
+LambdaApi = Callable[[Request, Credential], Response | None]
+
+
+class Front:
+    """Serves all AWS APIs at one address; nothing passes without a valid signature.
+
+    :param secret_of: returns the credential of an access key, None for an unknown or inactive one.
+    :param lambda_api: the part of the Lambda API that is not moto's.
+    """
+
+    def __init__(self, secret_of: Callable[[str], Credential | None], lambda_api: LambdaApi, port: int = 0) -> None:
+        self._secret_of = secret_of
+        self._lambda_api = lambda_api
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self.server = HttpServer(self.handle, port)
+
+    def handle(self, request: Request) -> Response:
+        """Answer one call."""
+        service = _service(request)
+        try:
+            caller = sigv4.verify_request(
+                request.method, request.path, request.query, request.headers, request.body, self._secret_of
+            )
+            self._judge(caller, service, request)
+        except SignatureRefused as refused:
+            logger.info("call refused: service=%s %s", service, refused.code)
+            return refusal(service, refused.code, refused.message)
+        if service == "lambda":
+            answer = self._lambda_api(request, caller)
+            if answer is not None:
+                return answer
+        return _through_wsgi(self._moto, request)
+
+    def _judge(self, caller: Credential, service: str, request: Request) -> None:
+        """Decide whether `caller` may make this call: the one place where policies are asked.
+
+        Every known caller may do everything for now; the judge of databases is asked in `fleet`.
+        """
+
+
+def _service(request: Request) -> str:
+    """The service that a request says it is for; what it says is verified by its signature."""
+    try:
+        return sigv4.read_claim(request.headers, request.query).scope.service
+    except SignatureRefused:
+        host = request.header("X-Amz-Target")
+        return "dynamodb" if host else "s3" if request.method == "GET" else "sts"
+
+
+def _through_wsgi(application: Any, request: Request) -> Response:
+    """Ask a WSGI application in this process."""
+    status: list[str] = []
+    headers: list[tuple[str, str]] = []
+
+    def start_response(line: str, given: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+        status.append(line)
+        headers.extend(given)
+        return lambda _: None
+
+    answer: Iterable[bytes] = application(_environ(request), start_response)
+    try:
+        body = b"".join(answer)
+    finally:
+        close = getattr(answer, "close", None)
+        if close is not None:
+            close()
+    # moto counts characters where it should count bytes: the length is the server's to say, except for HEAD.
+    kept = headers if request.method == "HEAD" else [h for h in headers if h[0].lower() != "content-length"]
+    return Response(int(status[0].split()[0]), tuple(kept), body)
+
+
+def _environ(request: Request) -> dict[str, Any]:
+    host = request.header("Host") or "localhost"
+    name, _, port = host.partition(":")
+    target = request.path + (f"?{request.query}" if request.query else "")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(request.path).decode("latin-1"),
+        "QUERY_STRING": request.query,
+        "REQUEST_URI": target,
+        "RAW_URI": target,
+        "SERVER_NAME": name,
+        "SERVER_PORT": port or "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.remote,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "CONTENT_LENGTH": str(len(request.body)),
+        "HTTP_HOST": host,
+    }
+    for key, value in request.headers:
+        variable = key.upper().replace("-", "_")
+        if variable == "CONTENT_TYPE":
+            environ["CONTENT_TYPE"] = value
+        elif variable not in ("CONTENT_LENGTH", "TRANSFER_ENCODING", "HOST") and "_" not in key:
+            variable = f"HTTP_{variable}"
+            environ[variable] = f"{environ[variable]},{value}" if variable in environ else value
+    return environ

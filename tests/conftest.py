@@ -1,0 +1,3 @@
+"""Fixtures live in files named after what they provide."""
+
+pytest_plugins = ["tests.integration.fix_engines"]

@@ -1,0 +1,143 @@
+"""A database server by itself, and what the tests of the engines do to it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from localcloud import processes
+from localcloud.certificates import Authority
+from localcloud.servers.mariadb import MariadbServer
+from localcloud.servers.postgres import PostgresServer
+from localcloud.verifier import LoginRefused, Reason
+from rdsiam import connection
+from rdsiam.access import DeclaredUser, Grant
+from rdsiam.databases import Database
+from rdsiam.engines import Account, Engine, Sessions, Statement, Wanted
+from rdsiam.engines.mysql import Mysql
+from rdsiam.engines.postgres import Postgres
+from rdsiam.logins import MANAGER, Login, Password, Token
+
+MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
+
+
+def verify(user: str, token: str, tls: bool) -> None:
+    if not tls or token != f"token-of-{user}":
+        raise LoginRefused(Reason.WRONG_SIGNATURE)
+
+
+@dataclass
+class Place:
+    """A database server and what the tests do to it."""
+
+    engine: Engine
+    database: Database
+
+    def connect(self, authority: str, name: str | None) -> Any:
+        login = Password(MASTER, MASTER_PASSWORD) if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")
+        return self.engine.connect(self.database, login, name)
+
+    def login(self, login: Login, name: str = "shop") -> "Client":
+        return Client(self.engine.connect(self.database, login, name), name)
+
+    def as_user(self, user: str, name: str = "shop") -> "Client":
+        return self.login(Token(user, f"token-of-{user}"), name)
+
+    def as_master(self, name: str = "shop") -> "Client":
+        return self.login(Password(MASTER, MASTER_PASSWORD), name)
+
+    def accounts(self) -> dict[str, Account]:
+        with self.as_master() as master:
+            return {account.name: account for account in self.engine.accounts(master._session, self.database)}
+
+    def converge(self, wanted: Wanted, apply: bool = True) -> tuple[list[Statement], Wanted]:
+        """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
+        sessions = Sessions(self.connect, "manager" if MANAGER in wanted.accounts else "master")
+        try:
+            found = self.engine.inspect(sessions, self.database, wanted)
+            statements = self.engine.difference(found, wanted)
+            if apply:
+                self.engine.apply(sessions, found, statements, wanted)
+                wanted = replace(wanted, accounts=self.engine.claims(statements, wanted))
+        finally:
+            sessions.close()
+        return statements, wanted
+
+
+class Client:
+    """A plain client, as an application is one: no search path of ours, every statement commits."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session = session
+        if isinstance(session, psycopg.Connection):
+            session.autocommit = True
+            session.execute("SET search_path = public")
+        else:
+            session.select_db(name)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def run(self, statement: str) -> list[Any]:
+        if isinstance(self._session, psycopg.Connection):
+            cursor = self._session.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+        with self._session.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+
+DENIED = (psycopg.errors.InsufficientPrivilege, pymysql.err.OperationalError, pymysql.err.ProgrammingError)
+
+
+@pytest.fixture(scope="module")
+def make_place() -> Iterator[Callable[[str], Place]]:
+    """Make database servers of their own; all share one certificate authority."""
+    root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
+    processes.remove_when_we_end(root)
+    authority = Authority(root / "ca")
+    os.environ["RDSIAM_CA"] = authority.pem
+    connection.ca_file.cache_clear()
+    servers: list[PostgresServer | MariadbServer] = []
+
+    def make(kind: str) -> Place:
+        server_of = PostgresServer if kind == "postgres" else MariadbServer
+        server = server_of(root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
+        server.start()
+        servers.append(server)
+        server.set_iam(True)
+        database = Database(
+            arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
+            identifier=kind,
+            engine=kind,
+            engine_version="1",
+            resource_id="db-X",
+            status="available",
+            host=server.host,
+            port=server.port,
+            iam_enabled=True,
+            master_user=MASTER,
+            default_database="shop",
+        )
+        return Place(Postgres() if kind == "postgres" else Mysql(), database)
+
+    yield make
+    for server in servers:
+        server.stop()
+    shutil.rmtree(root)
+    del os.environ["RDSIAM_CA"]
+    connection.ca_file.cache_clear()
+
+
+def user(name: str, *grants: tuple[str, Any], adopt: bool = False) -> DeclaredUser:
+    return DeclaredUser(name, tuple(Grant(on, level) for on, level in grants), (), (), adopt)
