@@ -1,0 +1,44 @@
+# Everything that one needs to work on rdsiam. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON_BIN := .venv/bin/python
+export PYTHONPATH := layers/rdsiam
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help setup demo test lint bench sam-test local lock
+
+help: ## list what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## make the virtual environments and install what the system lacks
+	@scripts/setup
+
+demo: ## watch a new database become passwordless, and a caller log in with a token
+	@scripts/setup --mariadb-optional
+	@$(PYTHON_BIN) -m localcloud.demo
+
+local: ## start localcloud and leave it running: AWS's APIs, the functions, the HTTP API
+	@scripts/setup --mariadb-optional
+	@$(PYTHON_BIN) -m localcloud
+
+test: setup ## run the unit and integration tests
+	@$(PYTHON_BIN) -m pytest
+
+lint: setup ## check style, types and the template
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/sam/bin/sam validate --lint
+
+bench: setup ## measure the promises, side by side with what they are compared to
+	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
+
+sam-test: setup ## build with the AWS SAM CLI and look at what would be deployed
+	@$(PYTHON_BIN) -m pytest tests/sam
+
+lock: setup ## resolve the requirement files again
+	@$(PYTHON_BIN) -m pip install --quiet pip-tools
+	@for file in layers/rdsiam/requirements requirements-dev requirements-sam; do \
+	  CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $$file.in -o $$file.txt || exit 1; \
+	done

@@ -1,0 +1,81 @@
+"""What the functions are asked: every field is checked, and errors name the field and never its value."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.errors import InvalidRequest
+from rdsiam.requests import onboard_request, policy_request
+
+ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
+EVENTS = Path(__file__).parents[2] / "events"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda more: st.lists(more) | st.dictionaries(st.text(), more),
+)
+
+
+def event(**changes):
+    return json.loads((EVENTS / "database-created.json").read_text()) | changes
+
+
+def detail(**changes):
+    return event(detail=event()["detail"] | changes)
+
+
+def test_a_request_names_a_database():
+    assert onboard_request({"database": ARN}).database == ARN
+    assert onboard_request({"database": ARN, "plan": True}).plan
+    assert policy_request({"database": ARN, "plan": True}).plan
+
+
+def test_an_event_of_a_new_or_deleted_database_names_it():
+    for name in ("database-created", "database-deleted"):
+        request = onboard_request(json.loads((EVENTS / f"{name}.json").read_text()))
+        assert (request.database, request.ignored) == (ARN, "")
+
+
+@pytest.mark.parametrize(
+    "other", [event(source="aws.ec2"), detail(EventID="RDS-EVENT-0006"), detail(EventID=None)], ids=str
+)
+def test_other_events_are_ignored_with_a_reason(other):
+    assert onboard_request(other).ignored
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, "database"),
+        ({"database": ""}, "database"),
+        ({"database": "orders-1"}, "database"),
+        ({"database": ARN + "\n"}, "database"),
+        ({"database": ["canary"]}, "database"),
+        ({"database": ARN, "plan": "canary"}, "plan"),
+        ({"database": ARN, "confirm": 1}, "confirm"),
+        ({"database": ARN, "sweeep": True}, "sweeep"),
+        ({"database": ARN, "can ary": True}, "event"),
+        ([], "event"),
+        (None, "event"),
+        (event(detail=[]), "detail"),
+        (detail(SourceArn=None), "detail.SourceArn"),
+        (detail(SourceArn="canary"), "detail.SourceArn"),
+    ],
+    ids=str,
+)
+def test_malformed_input_is_refused_with_the_field_and_without_the_value(asked, field):
+    with pytest.raises(InvalidRequest) as refused:
+        onboard_request(asked)
+    assert refused.value.field == field
+    assert "canary" not in str(refused.value)
+
+
+@given(JSON)
+def test_whatever_comes_is_understood_or_refused(anything):
+    for read in (onboard_request, policy_request):
+        try:
+            assert read(anything).database
+        except InvalidRequest:
+            continue
