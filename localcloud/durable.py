@@ -72,7 +72,9 @@ class Runner:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         configs = self._directory / "functions.json"
-        configs.write_text(json.dumps({name: {"DurableConfig": config} if config else {} for name, config in functions}))
+        configs.write_text(
+            json.dumps({name: {"DurableConfig": config} if config else {} for name, config in functions})
+        )
         self._process = processes.spawn(
             [
                 Path(sys.executable).with_name("dex-local-runner"), "start-server",
@@ -165,7 +167,9 @@ class Runner:
         try:
             connection.request(method, target, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            kept = tuple((key, value) for key, value in answer.getheaders() if key.lower().startswith(("content", "x-")))
+            kept = tuple(
+                (key, value) for key, value in answer.getheaders() if key.lower().startswith(("content", "x-"))
+            )
             return Response(answer.status, kept, answer.read())
         finally:
             connection.close()

@@ -235,7 +235,9 @@ def _check_duration(duration: int, role: Any, *, chained: bool) -> None:
     # AWS: up to what the role allows, and an hour for a session that assumes another role. moto: anything.
     largest = int(role.max_session_duration or _ONE_HOUR)
     if not 900 <= duration <= 43_200:
-        raise STSValidationError(f"1 validation error detected: Value '{duration}' at 'durationSeconds' is not in range")
+        raise STSValidationError(
+            f"1 validation error detected: Value '{duration}' at 'durationSeconds' is not in range"
+        )
     if chained and duration > _ONE_HOUR:
         raise STSValidationError(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
@@ -258,15 +260,16 @@ def _check_password(password: str | None, *, managed: bool | None) -> None:
     # AWS: one password and one only, of 8 and more characters without / " @ and space. moto: takes anything.
     if managed and password:
         raise RDSClientError(
-            "InvalidParameterCombination", "You can't specify MasterUserPassword for an instance with "
-            "ManageMasterUserPassword enabled."
+            "InvalidParameterCombination",
+            "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",
         )
     if not managed and not password:
         raise RDSClientError("InvalidParameterValue", "The parameter MasterUserPassword must be provided.")
     if password and (len(password) < 8 or set('/"@ ') & set(password) or not password.isprintable()):
         raise RDSClientError(
-            "InvalidParameterValue", "The parameter MasterUserPassword is not a valid password. Only printable ASCII "
-            "characters besides '/', '@', '\"', ' ' may be used, at least 8 of them."
+            "InvalidParameterValue",
+            "The parameter MasterUserPassword is not a valid password. Only printable ASCII "
+            "characters besides '/', '@', '\"', ' ' may be used, at least 8 of them.",
         )
 
 

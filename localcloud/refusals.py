@@ -8,7 +8,18 @@ from xml.sax.saxutils import escape
 
 from localcloud.web import Response
 
-_QUERY = {"iam", "sts", "rds", "sns", "sqs", "cloudformation", "ec2", "monitoring", "autoscaling", "elasticloadbalancing"}
+_QUERY = {
+    "iam",
+    "sts",
+    "rds",
+    "sns",
+    "sqs",
+    "cloudformation",
+    "ec2",
+    "monitoring",
+    "autoscaling",
+    "elasticloadbalancing",
+}
 _REST_JSON = {"lambda", "apigateway", "scheduler", "execute-api", "xray", "securityhub"}
 # What the same refusal is called elsewhere: the query protocol's name, that of JSON services, and S3's.
 _NAMES = {
@@ -37,7 +48,11 @@ def refusal(service: str, code: str, message: str, status: int | None = None) ->
         body = f"<ErrorResponse><Error>{error}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         return _xml(status or 403, body, "x-amzn-RequestId", request_id)
     if service in _REST_JSON:
-        headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", of_json), ("x-amzn-RequestId", request_id))
+        headers = (
+            ("Content-Type", "application/json"),
+            ("x-amzn-ErrorType", of_json),
+            ("x-amzn-RequestId", request_id),
+        )
         return Response(status or 403, headers, json.dumps({"message": message}).encode())
     headers = (("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", request_id))
     body = json.dumps({"__type": of_json, "message": message})

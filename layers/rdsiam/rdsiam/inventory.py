@@ -20,7 +20,7 @@ class Record:
     :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
     :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
-    :ivar onboarded_at: when the last onboarding ended; None while one is under way.
+    :ivar finished: whether the last onboarding came to its end; what was recorded before stays good for tokens.
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
     """
 
@@ -31,6 +31,7 @@ class Record:
     policy_resource_id: str | None = None
     access_version: str | None = None
     onboarded_at: str | None = None
+    finished: bool = False
 
     def describes(self, database: Database) -> bool:
         """Return whether the record has all that vending needs of `database` as it is now."""
@@ -66,11 +67,12 @@ class Inventory:
             policy_resource_id=found.get("policy_resource_id"),
             access_version=found.get("access_version"),
             onboarded_at=found.get("onboarded_at"),
+            finished=bool(found.get("finished")),
         )
 
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
-        self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), onboarded_at=None)
+        self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
     def onboarded(self, database: Database, access_version: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
@@ -81,6 +83,7 @@ class Inventory:
             described=described,
             access_version=access_version,
             onboarded_at=at,
+            finished=True,
         )
 
     def set_roles(self, arn: str, resource_id: str, roles: Iterable[str]) -> None:

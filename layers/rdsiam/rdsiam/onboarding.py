@@ -180,7 +180,7 @@ class _Run:
         logger.info("described %s: %s, IAM authentication %s", self._arn, database.status, database.iam_enabled)
         return {
             "changes": [] if database.iam_enabled else [change.to_json()],
-            "finished": ours and record is not None and record.onboarded_at is not None,
+            "finished": ours and record is not None and record.finished,
             "recorded": ours and record is not None and record.describes(database),
         }
 

@@ -131,7 +131,7 @@ class Vending:
         if time.monotonic() - fetched < _RECORD_SECONDS:
             return database
         record = self._inventory.get(arn)
-        database = record.database if record and record.onboarded_at else None
+        database = record.database if record else None
         if database is not None:  # what is unknown may be onboarded the next second, and names are for anybody to ask
             self._keep(self._records, arn, (time.monotonic(), database))
         return database

@@ -1,0 +1,227 @@
+"""Vending: deny by default, a record before every answer, and no token without one."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from rdsiam import access
+from rdsiam.access_store import Versioned
+from rdsiam.databases import Database
+from rdsiam.decisions import Decisions, time_ordered_id
+from rdsiam.errors import NotAllowed
+from rdsiam.inventory import Inventory
+from rdsiam.vending import NotSigned, Vending, source_identity
+
+ACCOUNT = "123456789012"
+ARN = f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders"
+CI = access.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/ci", account=ACCOUNT, session="build-1", claims={})
+STRANGER = access.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/stranger", account=ACCOUNT, session="s-1", claims={})
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+FILE = access.parse(f"""
+version: 1
+databases:
+  - match: {{identifier: orders}}
+    users:
+      - name: app
+        privileges: readonly
+        on: [shop]
+        callers: [{{role: "arn:aws:iam::{ACCOUNT}:role/ci"}}]
+""")
+DATABASE = Database(
+    arn=ARN,
+    identifier="orders",
+    engine="postgres",
+    engine_version="18",
+    resource_id="db-ONE",
+    status="available",
+    host="orders.example.eu-west-1.rds.amazonaws.com",
+    port=5432,
+    iam_enabled=True,
+    master_user="boss",
+    tags={"env": "prod"},
+)
+
+
+class Sts:
+    """Counts what it is asked, and answers as STS does."""
+
+    meta = SimpleNamespace(region_name="eu-west-1")
+
+    def __init__(self, expires):
+        self.asked = []
+        self.expires = expires
+
+    def assume_role(self, **request):
+        self.asked.append(request)
+        return {
+            "Credentials": {
+                "AccessKeyId": "ASIA1",
+                "SecretAccessKey": "canary-secret",
+                "SessionToken": "canary-session",
+                "Expiration": self.expires,
+            }
+        }
+
+
+@pytest.fixture
+def place():
+    with mock_aws():
+        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        dynamodb = boto3.client("dynamodb", **keys)
+        for table, key in (("inventory", "database"), ("decisions", "id")):
+            dynamodb.create_table(
+                TableName=table,
+                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        inventory = Inventory(dynamodb, "inventory")
+        inventory.claim(DATABASE, {"app": "created"})
+        inventory.onboarded(DATABASE, "v1", "2026-11-24T11:00:00Z")
+        sts = Sts(NOW + timedelta(hours=1))
+        clock = SimpleNamespace(now=NOW)
+        vending = Vending(
+            SimpleNamespace(current=lambda: Versioned(FILE, "v1")),
+            inventory,
+            Decisions(dynamodb, "decisions"),
+            sts,
+            f"arn:aws:iam::{ACCOUNT}:role/connect",
+            "https://ca",
+            now=lambda: clock.now,
+        )
+        yield SimpleNamespace(vending=vending, dynamodb=dynamodb, inventory=inventory, sts=sts, clock=clock)
+
+
+def records(place):
+    items = place.dynamodb.scan(TableName="decisions")["Items"]
+    return sorted(({k: v["S"] for k, v in item.items()} for item in items), key=lambda item: item["id"])
+
+
+def vend(place, caller=CI, database="orders", user="app"):
+    return place.vending.vend(caller, database, user, "", "request-1")
+
+
+@pytest.mark.parametrize("name", ["orders", ARN])
+def test_a_declared_caller_gets_a_token_for_the_endpoint_of_the_inventory(place, name):
+    answer = vend(place, database=name)
+    assert answer.token.startswith("orders.example.eu-west-1.rds.amazonaws.com:5432/?Action=connect&DBUser=app&")
+    assert (answer.host, answer.port, answer.engine, answer.database) == (DATABASE.host, 5432, "postgres", ARN)
+    assert (answer.issued_at, answer.expires_at) == ("2026-11-24T12:00:00Z", "2026-11-24T12:15:00Z")
+
+
+def test_the_session_is_narrowed_to_one_user_and_says_for_whom(place):
+    vend(place)
+    asked = place.sts.asked[0]
+    statement = json.loads(asked["Policy"])["Statement"]
+    assert statement == [
+        {
+            "Effect": "Allow",
+            "Action": "rds-db:connect",
+            "Resource": f"arn:aws:rds-db:eu-west-1:{ACCOUNT}:dbuser:db-ONE/app",
+        }
+    ]
+    assert asked["SourceIdentity"].startswith("ci-")
+
+
+def test_a_warm_call_asks_sts_and_inventory_no_more(place, monkeypatch):
+    vend(place)
+    monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("asked the inventory again"))
+    vend(place)
+    assert len(place.sts.asked) == 1
+
+
+def test_credentials_that_would_end_before_the_token_are_renewed(place):
+    vend(place)
+    place.clock.now += timedelta(minutes=46)
+    place.sts.expires = place.clock.now + timedelta(hours=1)
+    vend(place)
+    assert len(place.sts.asked) == 2
+
+
+def test_a_token_ends_no_later_than_the_credentials_that_signed_it(place):
+    place.sts.expires = NOW + timedelta(minutes=5)
+    assert vend(place).expires_at == "2026-11-24T12:05:00Z"
+
+
+@pytest.mark.parametrize(
+    ("caller", "database", "user"),
+    [
+        (STRANGER, "orders", "app"),
+        (CI, "orders", "rdsiam_manager"),
+        (CI, "orders", "boss"),
+        (CI, "orders", "APP"),
+        (CI, "unknown", "app"),
+        (CI, ARN.replace("eu-west-1", "us-east-1"), "app"),
+        (CI, ARN.replace(ACCOUNT, "999999999999"), "app"),
+    ],
+    ids=["stranger", "manager", "master", "case", "unknown", "region", "account"],
+)
+def test_everything_else_is_denied_alike_and_recorded(place, caller, database, user):
+    with pytest.raises(NotAllowed) as denied:
+        vend(place, caller, database, user)
+    assert str(denied.value) == ""
+    assert place.sts.asked == []
+    (record,) = records(place)
+    assert (record["outcome"], record["user"], record["caller"]) == ("denied", user, caller.role)
+    assert "fingerprint" not in record
+
+
+def test_every_token_has_its_record_with_a_fingerprint_and_nothing_secret(place):
+    answer = vend(place)
+    (record,) = records(place)
+    assert record["outcome"] == "allowed"
+    assert record["rule"] == "databases[0].users[0].callers[0]"
+    assert record["access_version"] == "v1"
+    assert len(record["fingerprint"]) == 64
+    text = json.dumps(record) + repr(answer)
+    assert answer.token not in text
+    assert "canary" not in text
+
+
+def test_without_a_record_there_is_no_token(place):
+    place.dynamodb.delete_table(TableName="decisions")
+    with pytest.raises(place.dynamodb.exceptions.ResourceNotFoundException):
+        vend(place)
+
+
+def test_a_session_that_can_not_be_had_is_recorded_as_failed_and_tells_no_secret(place, monkeypatch):
+    def refuse(**_):
+        raise RuntimeError("canary-secret")
+
+    monkeypatch.setattr(place.sts, "assume_role", refuse)
+    with pytest.raises(NotSigned) as failed:
+        vend(place)
+    assert "canary" not in str(failed.value)
+    assert records(place)[0]["outcome"] == "failed"
+
+
+def test_an_onboarding_under_way_interrupts_nobody(place):
+    place.inventory.claim(DATABASE, {"app": "created", "new": "created"})
+    assert vend(place).user == "app"
+
+
+def test_a_copy_of_the_same_name_is_another_database(place):
+    other = Database(**{**DATABASE.__dict__, "resource_id": "db-TWO"})
+    place.inventory.claim(other, {})
+    record = place.inventory.get(ARN)
+    assert record is not None
+    assert record.database is None
+    assert record.accounts == {}
+
+
+def test_source_identities_tell_callers_apart_and_fit_sts():
+    other = access.Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={})
+    long = access.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/{'r' * 64}", account=ACCOUNT, session="x" * 64, claims={})
+    assert source_identity(CI) != source_identity(other)
+    assert len(source_identity(long)) <= 64
+
+
+def test_ids_are_ordered_by_time_and_unguessable():
+    ids = [time_ordered_id() for _ in range(2000)]
+    assert len(set(ids)) == len(ids)
+    assert [i[:13] for i in ids] == sorted(i[:13] for i in ids)
+    assert all(i[14] == "7" and i[19] in "89ab" for i in ids)
