@@ -7,11 +7,11 @@ import logging
 import re
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from localcloud.durable import Execution, ExecutionAlreadyStarted, Runner
+from localcloud.durable import Execution, ExecutionAlreadyStarted, Runner, RunnerFailed
 from localcloud.emulators import Credentials, Function, Outcome, Pool, TooManyRequests
 from localcloud.web import Request, Response
 
@@ -102,6 +102,13 @@ class Functions:
         """
         function, qualifier = self._find(name, None)
         self._start_later(function, qualifier, None, payload)
+
+    def invoke_event(self, arn: str, event: Mapping[str, object]) -> None:
+        """Deliver an event to a function; one that can't be delivered is told in the log, as nobody waits for it."""
+        try:
+            self.invoke_later(arn, json.dumps(event).encode())
+        except (LambdaError, RunnerFailed) as error:
+            logger.error("event not delivered to %s: %s", arn, error)
 
     def _invoke(self, name: str, request: Request, *, from_runner: bool) -> Response:
         query = parse_qs(request.query)

@@ -1,0 +1,124 @@
+"""`python -m localcloud`: starts a cloud, prints one line of JSON when it is up, runs until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from localcloud.cloud import Cloud, DatabaseRequest, Settings
+
+_PR_SET_PDEATHSIG = 1
+_DESCRIPTION = """\
+AWS on this machine, as far as rdsiam needs it: no account, no Docker. Deploys the SAM template, runs its functions,
+and gives each RDS instance a real database server that judges login tokens.
+
+When all is up, one line of JSON on stdout says where: endpoint, credentials, API, functions, outputs, databases.
+Logs go to stderr. SIGTERM or Ctrl-C stops it and removes all it made; the same again stops it at once."""
+_EPILOG = """\
+example:
+  python -m localcloud --database postgres:orders:shop > cloud.json &
+  aws --endpoint-url "$(jq -r .aws_endpoint_url cloud.json)" rds describe-db-instances"""
+
+logger = logging.getLogger("localcloud")
+
+
+def main() -> int:
+    """Run a cloud and return the exit code."""
+    arguments = _parser().parse_args()
+    if arguments.die_with_parent:
+        _die_with_parent()
+    _log_to(arguments.log_file, verbose=arguments.verbose)
+    stop = threading.Event()
+
+    def on_signal(_: int, __: object) -> None:
+        if stop.is_set():
+            os._exit(130)  # the reaper cleans up after us
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    settings = Settings(
+        template=arguments.template,
+        port=arguments.port,
+        region=arguments.region,
+        parameters=dict(arguments.parameter),
+        databases=tuple(arguments.database),
+        log=arguments.log_file,
+    )
+    try:
+        with Cloud(settings) as cloud:
+            if not stop.is_set():
+                sys.stdout.write(json.dumps(cloud.describe()) + "\n")
+                sys.stdout.flush()
+            stop.wait()
+            logger.info("stopping")
+    except Exception as error:
+        # The last line of defence: a sentence for people, the traceback for who asked for it.
+        logger.error("localcloud failed: %s: %s", type(error).__name__, error, exc_info=arguments.verbose)
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m localcloud",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=0, help="TCP port of the AWS endpoint (default: a free one)")
+    parser.add_argument("--template", type=Path, default=Path("template.yaml"), help="SAM template (template.yaml)")
+    parser.add_argument("--region", default="eu-central-1", help="AWS region (eu-central-1)")
+    parser.add_argument(
+        "--parameter", action="append", default=[], type=_parameter, metavar="NAME=VALUE",
+        help="parameter of the template; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--database", action="append", default=[], type=_database, metavar="ENGINE:IDENTIFIER[:DBNAME]",
+        help="an RDS instance to make first (postgres, mariadb, mysql); may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--log-file", type=Path, help="write logs there instead of to stderr")
+    parser.add_argument("--verbose", action="store_true", help="log more, and tracebacks")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started this ends")
+    return parser
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _database(text: str) -> DatabaseRequest:
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENGINE:IDENTIFIER[:DBNAME]")
+    return DatabaseRequest(*parts)
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+    if os.getppid() != parent:
+        sys.exit(1)  # it ended before the kernel knew
+
+
+def _log_to(file: Path | None, *, verbose: bool) -> None:
+    handler: logging.Handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The HTTP API: API Gateway's routes, its IAM authorizer and its payload format 2.0 in front of the functions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from localcloud import sigv4
+from localcloud.deploy import Route
+from localcloud.emulators import Outcome
+from localcloud.functions import LambdaError
+from localcloud.sigv4 import Credential, SignatureRefused
+from localcloud.web import HttpServer, Request, Response
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 10 * 1024 * 1024
+_ID = "localcloud"
+
+
+class HttpApi:
+    """Serves the routes of a template at an address of its own.
+
+    :param secret_of: returns the credential of an access key, None for an unknown or inactive one.
+    :param invoke: invokes a function by its ARN.
+    :param user_id: returns the unique id of a credential's user or session, as STS writes it.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        secret_of: Callable[[str], Credential | None],
+        invoke: Callable[[str, bytes], Outcome],
+        user_id: Callable[[Credential], str],
+    ) -> None:
+        self._region = region
+        self._secret_of = secret_of
+        self._invoke = invoke
+        self._user_id = user_id
+        self._routes: tuple[tuple[Route, re.Pattern[str]], ...] = ()
+        self.server = HttpServer(self.handle, largest_body=LARGEST_BODY)
+
+    def deploy(self, routes: Iterable[Route]) -> None:
+        """Serve these routes from now on."""
+        self._routes = tuple((route, _pattern(route.path)) for route in routes)
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        found = self._find(request)
+        if found is None:
+            return _message(404, "Not Found")
+        route, parameters = found
+        try:
+            caller = self._authorize(request)
+        except SignatureRefused as refused:
+            logger.info("request refused: %s %s %s", request.method, route.path, refused.code)
+            return _message(403, "Forbidden")
+        event = self._event(request, route, parameters, caller)
+        try:
+            outcome = self._invoke(route.function, json.dumps(event).encode())
+        except LambdaError as error:
+            logger.warning("request not answered: %s %s %s", request.method, route.path, error.code)
+            return _message(503 if error.status == 429 else 500, "Service Unavailable" if error.status == 429 else _FAILED)
+        if outcome.failed:
+            return _message(500, _FAILED)
+        try:
+            return _response(json.loads(outcome.payload))
+        except (ValueError, TypeError, AttributeError) as error:
+            logger.warning("malformed answer of a function: %s %s %s", request.method, route.path, type(error).__name__)
+            return _message(500, _FAILED)
+
+    def _find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
+        for route, pattern in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match and route.method in ("ANY", request.method):
+                return route, {key: unquote(value) for key, value in match.groupdict().items()}
+        return None
+
+    def _authorize(self, request: Request) -> Credential:
+        """Return who signed the request.
+
+        :raises SignatureRefused: nobody did as they should.
+        """
+        scope = sigv4.read_claim(request.headers, request.query).scope
+        if scope.service != "execute-api" or scope.region != self._region:
+            raise SignatureRefused("SignatureDoesNotMatch", "Credential is scoped to another service or region")
+        return sigv4.verify_request(
+            request.method, request.path, request.query, request.headers, request.body, self._secret_of
+        )
+
+    def _event(
+        self, request: Request, route: Route, parameters: Mapping[str, str], caller: Credential
+    ) -> dict[str, Any]:
+        headers = _joined(request)
+        cookies = headers.pop("cookie", "")
+        body, encoded = _text(request.body)
+        now = time.time()
+        user_id = self._user_id(caller)
+        event: dict[str, Any] = {
+            "version": "2.0",
+            "routeKey": f"{route.method} {route.path}",
+            "rawPath": request.path,
+            "rawQueryString": request.query,
+            "headers": headers,
+            "requestContext": {
+                "accountId": caller.account,
+                "apiId": _ID,
+                "authorizer": {
+                    "iam": {
+                        "accessKey": caller.access_key,
+                        "accountId": caller.account,
+                        "callerId": user_id,
+                        "cognitoIdentity": None,
+                        "principalOrgId": None,
+                        "userArn": caller.principal_arn,
+                        "userId": user_id,
+                    }
+                },
+                "domainName": headers.get("host", "localhost"),
+                "domainPrefix": _ID,
+                "http": {
+                    "method": request.method,
+                    "path": request.path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": request.remote,
+                    "userAgent": headers.get("user-agent", ""),
+                },
+                "requestId": str(uuid.uuid4()),
+                "routeKey": f"{route.method} {route.path}",
+                "stage": "$default",
+                "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
+                "timeEpoch": int(now * 1000),
+            },
+            "isBase64Encoded": encoded,
+        }
+        if body is not None:
+            event["body"] = body
+        if cookies:
+            event["cookies"] = [cookie.strip() for cookie in cookies.split(";")]
+        if request.query:
+            event["queryStringParameters"] = _query(request.query)
+        if parameters:
+            event["pathParameters"] = dict(parameters)
+        return event
+
+
+_FAILED = "Internal Server Error"
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+\+?)\}", path)
+    text = ""
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            text += re.escape(part)
+        else:
+            text += f"(?P<{part.rstrip('+')}>{'.+' if part.endswith('+') else '[^/]+'})"
+    return re.compile(text)
+
+
+def _joined(request: Request) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        key = name.lower()
+        headers[key] = f"{headers[key]},{value}" if key in headers else value
+    return headers
+
+
+def _query(query: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
+    return parameters
+
+
+def _text(body: bytes) -> tuple[str | None, bool]:
+    if not body:
+        return None, False
+    try:
+        return body.decode(), False
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), True
+
+
+def _response(answer: Any) -> Response:
+    """Turn what the function returned into a response, as payload format 2.0 says."""
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        return Response(200, (("Content-Type", "application/json"),), json.dumps(answer).encode())
+    headers = {str(name).lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
+    headers.setdefault("content-type", "text/plain;charset=UTF-8")
+    body = answer.get("body") or ""
+    if not isinstance(body, str):
+        raise TypeError("the body is no string")
+    content = base64.b64decode(body, validate=True) if answer.get("isBase64Encoded") else body.encode()
+    cookies = [("set-cookie", str(cookie)) for cookie in answer.get("cookies") or []]
+    return Response(int(answer["statusCode"]), (*headers.items(), *cookies), content)
+
+
+def _message(status: int, message: str) -> Response:
+    return Response(status, (("Content-Type", "application/json"),), json.dumps({"message": message}).encode())

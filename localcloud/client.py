@@ -1,0 +1,131 @@
+"""Starts a cloud from a program and talks to it: what tests and the demo use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class CloudFailed(Exception):
+    """The cloud ended instead of starting; its log is in the message."""
+
+
+class RunningCloud:
+    """A cloud in a process of its own. A context manager: leaving it stops the cloud.
+
+    The fields of the line that it printed are in `info`, those that are used most also as properties.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], info: Mapping[str, Any]) -> None:
+        self.process = process
+        self.info = info
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the AWS APIs."""
+        return str(self.info["aws_endpoint_url"])
+
+    @property
+    def region(self) -> str:
+        """The region that everything is in."""
+        return str(self.info["region"])
+
+    @property
+    def ca(self) -> Path:
+        """The certificate authority of the databases, a PEM file."""
+        return Path(self.info["ca"])
+
+    @property
+    def directory(self) -> Path:
+        """Where everything lies that the cloud writes; gone when it has stopped."""
+        return Path(self.info["directory"])
+
+    @property
+    def logs(self) -> Path:
+        """One log a function, `<logical id>.log`."""
+        return Path(self.info["logs"])
+
+    def session(self, credentials: Mapping[str, Any] | None = None) -> boto3.Session:
+        """Return a session.
+
+        :param credentials: as STS returns them (AccessKeyId, SecretAccessKey, SessionToken); the administrator's
+            when omitted.
+        """
+        if credentials is None:
+            own = self.info["credentials"]
+            return boto3.Session(own["access_key_id"], own["secret_access_key"], region_name=self.region)
+        return boto3.Session(
+            credentials["AccessKeyId"],
+            credentials["SecretAccessKey"],
+            credentials.get("SessionToken"),
+            region_name=self.region,
+        )
+
+    def client(self, service: str, credentials: Mapping[str, Any] | None = None, *, read_timeout: int = 120) -> Any:
+        """Return a client of `service`; see `session`."""
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 2}, read_timeout=read_timeout, max_pool_connections=50
+        )
+        return self.session(credentials).client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, limit: float = 20.0) -> int:
+        """End the cloud and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            code = self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+def start(*arguments: str, log: Path | None = None) -> RunningCloud:
+    """Start a cloud that ends with this process at the latest.
+
+    :param arguments: of `python -m localcloud`.
+    :param log: file for what it logs; this process's stderr when omitted.
+    :raises CloudFailed: it did not start.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    with contextlib.ExitStack() as stack:
+        stderr = None if log is None else stack.enter_context(log.open("ab"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "localcloud", "--die-with-parent", *arguments],
+            cwd=_ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        code = process.wait()
+        process.stdout.close()
+        said = "" if log is None else f":\n{log.read_text()[-2000:]}"
+        raise CloudFailed(f"localcloud ended with {code}{said}")
+    return RunningCloud(process, json.loads(line))

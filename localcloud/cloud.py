@@ -1,0 +1,266 @@
+"""One cloud on this machine: starts all its parts in order, and stops them in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+
+from localcloud import gaps, principals, processes
+from localcloud.api import HttpApi
+from localcloud.certificates import Authority
+from localcloud.deploy import Template
+from localcloud.durable import Runner
+from localcloud.emulators import Function
+from localcloud.fleet import Fleet
+from localcloud.front import Front
+from localcloud.functions import Functions
+from localcloud.judge import Judge
+from localcloud.sigv4 import Credential
+from localcloud.verifier import TokenVerifier
+from localcloud.web import Request, Response
+
+logger = logging.getLogger(__name__)
+
+ACCOUNT = "123456789012"
+MASTER = "dbadmin"
+_ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
+_SESSION_SECONDS = 7200
+_AVAILABLE_LIMIT = 90.0
+
+
+class StartFailed(Exception):
+    """The cloud could not be started."""
+
+
+@dataclass(frozen=True)
+class DatabaseRequest:
+    """A database to be made at the start."""
+
+    engine: str
+    identifier: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a cloud is made of."""
+
+    template: Path
+    port: int = 0
+    region: str = "eu-central-1"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    databases: tuple[DatabaseRequest, ...] = ()
+    log: Path | None = None
+
+
+class Cloud:
+    """Everything that one `python -m localcloud` runs. A context manager: leaving it stops all and removes all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cleanup = contextlib.ExitStack()
+        self._runner_credential = Credential(
+            access_key="ASIALOCALCLOUDRUNNER",
+            secret_key=secrets.token_urlsafe(30),
+            principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/localcloud/durable-runner",
+            account=ACCOUNT,
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `python -m localcloud` prints."""
+        return {
+            "aws_endpoint_url": self._front.server.url,
+            "region": self._settings.region,
+            "account": ACCOUNT,
+            "credentials": {"access_key_id": self._admin.access_key, "secret_access_key": self._admin.secret_key},
+            "api_url": self._api.server.url,
+            "functions": {function.logical_id: _invocable(function) for function in self._deployment.functions},
+            "outputs": dict(self._deployment.outputs),
+            "databases": self._databases,
+            "ca": str(self._authority.path),
+            "directory": str(self._directory),
+            "logs": str(self._logs),
+            "log": None if self._settings.log is None else str(self._settings.log),
+        }
+
+    def _start(self) -> None:
+        began = time.monotonic()
+        settings = self._settings
+        self._directory = self._make_directory()
+        self._logs = self._directory / "logs"
+        self._logs.mkdir()
+        template = Template(settings.template, settings.region, ACCOUNT)
+        judge = Judge(self._logs / "judge.log")
+        self._cleanup.callback(judge.close)
+        self._authority = Authority(self._directory)
+        verifier = TokenVerifier(principals.secret_of, principals.Principals(judge).allows, settings.region)
+        self._fleet = Fleet(self._directory / "databases", self._authority, verifier)
+        self._cleanup.callback(self._fleet.stop)
+        self._front = Front(self._secret_of, self._lambda_api, settings.port)
+        runner = Runner(
+            self._front.server.url,
+            settings.region,
+            ACCOUNT,
+            _as_environment(self._runner_credential),
+            self._directory / "durable",
+            self._logs / "durable-runner.log",
+        )
+        runner.start(template.durable_configs.items())
+        self._cleanup.callback(runner.stop)
+        self._fleet.prepare()
+        self._functions = Functions(settings.region, ACCOUNT, self._environment_of, runner, self._logs)
+        self._cleanup.callback(self._functions.stop)
+        gaps.close_gaps(self._fleet, self._functions.invoke_event)
+        self._admin = _make_administrator()
+        self._api = HttpApi(settings.region, principals.secret_of, self._functions.invoke, _user_id)
+        for server in (self._front.server, self._api.server):
+            server.start()
+            self._cleanup.callback(server.stop)
+        self._deployment = template.deploy(
+            self._session(), self._front.server.url, self._api.server.url, self._parameters()
+        )
+        self._functions.deploy(self._deployment.functions)
+        self._api.deploy(self._deployment.routes)
+        runner.wait_until_ready()
+        self._databases = self._make_databases()
+        logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
+
+    def _make_directory(self) -> Path:
+        directory = Path(tempfile.mkdtemp(prefix="localcloud-"))
+        directory.chmod(0o711)  # the database servers run as nobody and must pass through
+        processes.remove_when_we_end(directory)
+        self._cleanup.callback(_remove, directory)
+        return directory
+
+    def _parameters(self) -> dict[str, str]:
+        return {
+            "Publishers": self._admin.principal_arn,
+            "DatabaseCa": self._authority.pem,
+            "DatabaseCaUrl": self._authority.path.as_uri(),
+            **self._settings.parameters,
+        }
+
+    def _secret_of(self, access_key: str) -> Credential | None:
+        if access_key == self._runner_credential.access_key:
+            return self._runner_credential
+        return principals.secret_of(access_key)
+
+    def _lambda_api(self, request: Request, caller: Credential) -> Response | None:
+        return self._functions.handle(request, from_runner=caller is self._runner_credential)
+
+    def _environment_of(self, function: Function) -> Mapping[str, str]:
+        """What Lambda gives a fresh environment: region, endpoint, and credentials of the function's role."""
+        session = sts_backends[ACCOUNT]["aws"].assume_role(
+            region_name=self._settings.region,
+            role_session_name=function.name,
+            role_arn=function.role_arn,
+            policy=None,
+            duration=_SESSION_SECONDS,
+            external_id=None,
+        )
+        return {
+            "AWS_REGION": self._settings.region,
+            "AWS_DEFAULT_REGION": self._settings.region,
+            "AWS_ENDPOINT_URL": self._front.server.url,
+            "AWS_ACCESS_KEY_ID": session.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": session.secret_access_key,
+            "AWS_SESSION_TOKEN": session.session_token,
+        }
+
+    def _session(self) -> boto3.Session:
+        return boto3.Session(self._admin.access_key, self._admin.secret_key, region_name=self._settings.region)
+
+    def _make_databases(self) -> list[dict[str, Any]]:
+        if not self._settings.databases:
+            return []
+        rds = self._session().client("rds", endpoint_url=self._front.server.url, config=Config(retries={"mode": "standard"}))
+        passwords: dict[str, str] = {}
+        for wanted in self._settings.databases:
+            password = passwords[wanted.identifier] = secrets.token_urlsafe(24)
+            rds.create_db_instance(
+                DBInstanceIdentifier=wanted.identifier,
+                DBInstanceClass="db.t4g.medium",
+                Engine=wanted.engine,
+                MasterUsername=MASTER,
+                MasterUserPassword=password,
+                AllocatedStorage=20,
+                **({"DBName": wanted.name} if wanted.name else {}),
+            )
+        return [self._wait_for(rds, identifier, password) for identifier, password in passwords.items()]
+
+    def _wait_for(self, rds: Any, identifier: str, password: str) -> dict[str, Any]:
+        deadline = time.monotonic() + _AVAILABLE_LIMIT
+        while True:
+            instance = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
+            if instance["DBInstanceStatus"] == "available":
+                break
+            if instance["DBInstanceStatus"] == "failed" or time.monotonic() > deadline:
+                raise StartFailed(f"database {identifier} is {instance['DBInstanceStatus']}; see the log")
+            time.sleep(0.1)
+        return {
+            "identifier": identifier,
+            "arn": instance["DBInstanceArn"],
+            "engine": instance["Engine"],
+            "host": instance["Endpoint"]["Address"],
+            "port": instance["Endpoint"]["Port"],
+            "ca": str(self._authority.path),
+            "master_user": MASTER,
+            "master_password": password,
+        }
+
+
+def _invocable(function: Function) -> str:
+    return f"{function.name}:{function.aliases[0]}" if function.aliases else function.name
+
+
+def _make_administrator() -> Credential:
+    backend = iam_backends[ACCOUNT]["aws"]
+    user = backend.create_user("us-east-1", "administrator")
+    backend.attach_user_policy(_ADMINISTRATOR_ACCESS, "administrator")
+    key = backend.create_access_key("administrator")
+    return Credential(key.access_key_id, key.secret_access_key, user.arn, ACCOUNT)
+
+
+def _user_id(caller: Credential) -> str:
+    return str(sts_backends[ACCOUNT]["aws"].get_caller_identity(caller.access_key, "us-east-1")[0])
+
+
+def _as_environment(credential: Credential) -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": credential.access_key, "AWS_SECRET_ACCESS_KEY": credential.secret_key}
+
+
+def _remove(directory: Path) -> None:
+    for _ in range(20):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(0.05)
+    logger.warning("%s could not be removed", directory)
+

@@ -1,0 +1,295 @@
+"""`make demo`: two new databases become passwordless by themselves, and a caller logs in with a token, told as a story.
+
+Nothing here is scripted for show: each line is printed when its thing has happened, on real servers, through the
+functions of template.yaml. No token and no password is printed.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from localcloud.client import RunningCloud, start
+
+ACCESS = """\
+version: 1
+databases:
+  - match: {{identifier: "orders-*", tags: {{env: demo}}}}
+    users:
+      - name: app_service
+        privileges: readwrite
+        on: [shop]
+        roles: [{roles[orders-app]}]        # signs its own tokens
+      - name: analyst
+        privileges: readonly
+        on: [shop]
+        callers:
+          - role: {roles[ci-runner]}         # asks POST /tokens
+"""
+ENGINES = {"orders-pg": "postgres", "orders-maria": "mariadb"}
+
+
+def main() -> int:
+    """Tell the story and return an exit code."""
+    began = time.monotonic()
+    engines = {
+        name: engine for name, engine in ENGINES.items() if engine == "postgres" or shutil.which("mariadbd", path=_PATH)
+    }
+    if len(engines) < len(ENGINES):
+        say("MariaDB is not installed, so PostgreSQL has to do alone; `make setup` says what is missing.")
+    chapter("AWS, on this machine")
+    with start() as cloud:
+        say(f"AWS's APIs answer at {cloud.endpoint}, the HTTP API at {cloud.api_url}.")
+        say("template.yaml is deployed: " + ", ".join(sorted(cloud.functions)) + ", each with its role's credentials.")
+        roles = make_roles(cloud)
+
+        chapter("Who may log in is declared")
+        access = ACCESS.format(roles=roles)
+        cloud.client("s3").put_object(Bucket=cloud.outputs["AccessBucket"], Key="access.yaml", Body=access.encode())
+        print(indent(access))
+
+        chapter("Somebody creates databases. Nobody mentions IAM.")
+        create(cloud, engines)
+        arns = {name: follow(cloud, name) for name in engines}
+
+        chapter("Who is in there now")
+        for name, arn in arns.items():
+            print_users(cloud, name, arn)
+
+        chapter("ci-runner asks for tokens, and real clients log in with them")
+        for name, engine in engines.items():
+            log_in(cloud, roles, name, engine)
+
+        chapter("What does not work")
+        for name, engine in engines.items():
+            refuse_password(cloud, name, engine)
+        status, answer = post_tokens(cloud, roles["stranger"], "orders-pg", "analyst")
+        say(f"stranger asks for a token: {status} {answer['code']}, {answer['detail']}")
+        status, answer = post_tokens(cloud, roles["ci-runner"], "orders-pg", "app_service")
+        say(f"ci-runner asks to be app_service: {status} {answer['code']}")
+
+        chapter("The same again")
+        for name, arn in arns.items():
+            result = onboard(cloud, arn)
+            say(f"onboarding {name} a second time: {result['status']}, {len(result['changes'])} changes")
+        decisions = cloud.client("dynamodb").scan(TableName=cloud.outputs["DecisionsTable"])["Items"]
+        say(f"every request for a token is on record: {len(decisions)} decisions")
+    say(f"\nDone in {time.monotonic() - began:.0f} s; all of it is gone again.")
+    say("Next: `make local` leaves it running and prints where; docs/try-it.md has commands to try on it.")
+    return 0
+
+
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+
+
+def chapter(title: str) -> None:
+    """Print the headline of what comes."""
+    print(f"\n── {title} ".ljust(100, "─"), flush=True)
+
+
+def say(text: str) -> None:
+    """Print one thing that happened."""
+    print(text, flush=True)
+
+
+def indent(text: str) -> str:
+    """Set text off."""
+    return "".join(f"    {line}\n" for line in text.splitlines()).rstrip("\n")
+
+
+def make_roles(cloud: RunningCloud) -> dict[str, str]:
+    """Make the roles of the story; the owner of orders-app lets rdsiam attach policies to it."""
+    iam = cloud.client("iam")
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{cloud.account}:root"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    roles = {}
+    for name in ("orders-app", "ci-runner", "stranger"):
+        tags = [{"Key": "rdsiam:managed", "Value": "true"}] if name == "orders-app" else []
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust), Tags=tags)["Role"]
+        iam.put_role_policy(
+            RoleName=name,
+            PolicyName="ask",
+            PolicyDocument=json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}],
+                }
+            ),
+        )
+        roles[name] = role["Arn"]
+    return roles
+
+
+def create(cloud: RunningCloud, engines: Mapping[str, str]) -> None:
+    """Create the instances as anybody would."""
+    for name, engine in engines.items():
+        cloud.client("rds").create_db_instance(
+            DBInstanceIdentifier=name,
+            Engine=engine,
+            DBInstanceClass="db.t4g.medium",
+            AllocatedStorage=20,
+            DBName="shop",
+            MasterUsername="boss",
+            ManageMasterUserPassword=True,
+            Tags=[{"Key": "env", "Value": "demo"}],
+        )
+        say(
+            f"$ aws rds create-db-instance --db-instance-identifier {name} --engine {engine} "
+            "--manage-master-user-password --tags Key=env,Value=demo …"
+        )
+
+
+def follow(cloud: RunningCloud, name: str) -> str:
+    """Print what onboarding does to a database as it happens, until it is in the inventory; return its ARN."""
+    arn = f"arn:aws:rds:{cloud.region}:{cloud.account}:db:{name}"
+    say(f"\n{name}:")
+    printed = 0
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        lines = [line for line in log_lines(cloud) if arn in line]
+        for line in lines[printed:]:
+            say("    " + line.replace(arn, name))
+        printed = len(lines)
+        if any(line.startswith(f"onboarded {arn}") for line in lines):
+            return arn
+        time.sleep(0.2)
+    raise SystemExit(f"{name} was not onboarded within a minute; see {cloud.logs / 'OnboardFunction.log'}")
+
+
+def log_lines(cloud: RunningCloud) -> Iterator[str]:
+    """Yield the messages of OnboardFunction's log, in order."""
+    file = cloud.logs / "OnboardFunction.log"
+    for line in file.read_text().splitlines() if file.exists() else ():
+        if line.startswith("{"):
+            message = json.loads(line).get("message")
+            if isinstance(message, str):
+                yield message
+
+
+def print_users(cloud: RunningCloud, name: str, arn: str) -> None:
+    """Print the accounts that the inventory has for a database."""
+    item = cloud.client("dynamodb").get_item(TableName=cloud.outputs["InventoryTable"], Key={"database": {"S": arn}})[
+        "Item"
+    ]
+    accounts = ", ".join(f"{user} ({origin['S']})" for user, origin in sorted(item["accounts"]["M"].items()))
+    say(f"{name} ({item['resource_id']['S']}): {accounts}")
+
+
+def assume(cloud: RunningCloud, role: str) -> Credentials:
+    """Return credentials of a role, as a caller has them."""
+    answer = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="demo")["Credentials"]
+    return Credentials(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
+
+
+def post_tokens(cloud: RunningCloud, role: str, database: str, user: str) -> tuple[int, dict[str, Any]]:
+    """Ask POST /tokens with a role's credentials; return status and answer."""
+    body = json.dumps({"database": database, "user": user}).encode()
+    request = AWSRequest("POST", f"{cloud.api_url}/tokens", data=body, headers={"content-type": "application/json"})
+    SigV4Auth(assume(cloud, role), "execute-api", cloud.region).add_auth(request)
+    try:
+        with urlopen(Request(request.url, body, dict(request.headers), method="POST"), timeout=30) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def log_in(cloud: RunningCloud, roles: Mapping[str, str], name: str, engine: str) -> None:
+    """Have the engine's own client log in with a vended token and show who it is."""
+    status, answer = post_tokens(cloud, roles["ci-runner"], name, "analyst")
+    if status != 200:
+        raise SystemExit(f"POST /tokens answered {status}: {answer}")
+    say(
+        f"POST /tokens {{database: {name}, user: analyst}} → {status}: a token of {len(answer['token'])} characters, "
+        f"good until {answer['expires_at']}"
+    )
+    if engine == "postgres":
+        target = f"host={answer['host']} port={answer['port']} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}"
+        run(
+            ["psql", target, "--no-psqlrc", "-Atc", "SELECT 'PostgreSQL says: you are ' || session_user || ', by TLS'"],
+            {"PGPASSWORD": answer["token"]},
+        )
+    else:
+        run(
+            [
+                "mariadb",
+                "--protocol=tcp",
+                f"--host={answer['host']}",
+                f"--port={answer['port']}",
+                "--user=analyst",
+                f"--ssl-ca={cloud.ca}",
+                "--ssl-verify-server-cert",
+                "--skip-column-names",
+                "--batch",
+                "--execute=SELECT CONCAT('MariaDB says: you are ', CURRENT_USER())",
+                "shop",
+            ],
+            {"MYSQL_PWD": answer["token"]},
+        )
+
+
+def refuse_password(cloud: RunningCloud, name: str, engine: str) -> None:
+    """Offer a password as an IAM user and print what the server says."""
+    endpoint = cloud.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]["Endpoint"]
+    host, port = endpoint["Address"], endpoint["Port"]
+    say(f"analyst tries a password on {name}:")
+    if engine == "postgres":
+        run(
+            [
+                "psql",
+                f"host={host} port={port} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}",
+                "--no-psqlrc",
+                "-c",
+                "SELECT 1",
+            ],
+            {"PGPASSWORD": "some password"},
+        )
+    else:
+        run(
+            [
+                "mariadb",
+                "--protocol=tcp",
+                f"--host={host}",
+                f"--port={port}",
+                "--user=analyst",
+                f"--ssl-ca={cloud.ca}",
+                "--ssl-verify-server-cert",
+                "--execute=SELECT 1",
+            ],
+            {"MYSQL_PWD": "some password"},
+        )
+
+
+def run(command: list[str], secret: Mapping[str, str]) -> None:
+    """Run a client and print what it prints. The secret goes through its environment: arguments are for all to see."""
+    if shutil.which(command[0]) is None:
+        say(f"    ({command[0]} is not installed; `make setup` says how)")
+        return
+    ended = subprocess.run(command, env=os.environ | secret, capture_output=True, text=True, timeout=30, check=False)
+    say(indent((ended.stdout + ended.stderr).strip()))
+
+
+def onboard(cloud: RunningCloud, arn: str) -> dict[str, Any]:
+    """Invoke OnboardFunction and return its answer."""
+    answer = cloud.client("lambda").invoke(
+        FunctionName=cloud.functions["OnboardFunction"], Payload=json.dumps({"database": arn})
+    )
+    result: dict[str, Any] = json.load(answer["Payload"])
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""Deploys template.yaml: AWS's translator expands it, moto's CloudFormation makes what it can, the rest is ours."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import secrets
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto.awslambda.utils import get_backend as lambda_backend
+from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.parsing import clean_json, get_model_map
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+from localcloud.emulators import DurableConfig, Function
+
+logger = logging.getLogger(__name__)
+
+_CODE = "s3://localcloud/code"
+_FUNCTION = "AWS::Lambda::Function"
+_SERVERLESS_FUNCTION = "AWS::Serverless::Function"
+_HTTP_API = "AWS::ApiGatewayV2::Api"
+_BUCKET_POLICY = "AWS::S3::BucketPolicy"
+# moto's models of these fail or do nothing; what they say is read from the expanded template here.
+_OURS = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
+_METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
+
+
+class TemplateRefused(Exception):
+    """The template asks for what this cloud must not or cannot do."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the HTTP API: whom it calls, and how callers prove who they are."""
+
+    method: str  # upper-case; ANY for all
+    path: str
+    function: str  # ARN
+    authorizer: str  # AWS_IAM
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What came of a template."""
+
+    functions: tuple[Function, ...]
+    routes: tuple[Route, ...]
+    outputs: Mapping[str, str]
+    left_out: tuple[str, ...] = field(default=())
+
+
+class Template:
+    """A SAM template, read and given the physical names of its functions, before anything of it is deployed."""
+
+    def __init__(self, path: Path, region: str, account: str, stack: str = "rdsiam") -> None:
+        self._directory = path.resolve().parent
+        self._sam: dict[str, Any] = yaml_parse(path.read_text())
+        self._region = region
+        self._account = account
+        self._stack = stack
+        self._names = {
+            logical_id: f"{stack}-{logical_id}-{_suffix()}"
+            for logical_id, resource in self._sam["Resources"].items()
+            if resource["Type"] == _SERVERLESS_FUNCTION
+        }
+
+    @property
+    def durable_configs(self) -> dict[str, Mapping[str, Any] | None]:
+        """The DurableConfig of each function by its physical name; None for functions that aren't durable."""
+        resources = self._sam["Resources"]
+        return {name: resources[key]["Properties"].get("DurableConfig") for key, name in self._names.items()}
+
+    def deploy(self, session: boto3.Session, endpoint: str, api_url: str, parameters: Mapping[str, str]) -> Deployment:
+        """Make the stack.
+
+        :param session: an administrator's.
+        :param api_url: where the HTTP API is served.
+        :raises TemplateRefused: a route has no authorizer, or an invalid template.
+        """
+        declared = self._sam.get("Parameters", {})
+        given = {name: value for name, value in parameters.items() if name in declared}
+        expanded = self._expand(session, given)
+        routes = tuple(self._routes(expanded))
+        left_out = self._reduce(expanded)
+        outputs = expanded.pop("Outputs", {})
+        stack_outputs = {key: value for key, value in outputs.items() if not _mentions(value, _apis(expanded, left_out))}
+        expanded["Outputs"] = stack_outputs
+        cloudformation = session.client("cloudformation", endpoint_url=endpoint)
+        cloudformation.create_stack(
+            StackName=self._stack,
+            TemplateBody=json.dumps(_without(expanded, left_out)),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )
+        stack = cloudformation.describe_stacks(StackName=self._stack)["Stacks"][0]
+        if stack["StackStatus"] != "CREATE_COMPLETE":
+            raise TemplateRefused(f"the stack ended as {stack['StackStatus']}")
+        made = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        made |= dict.fromkeys(set(outputs) - set(stack_outputs), api_url)
+        self._put_bucket_policies(expanded, session.client("s3", endpoint_url=endpoint))
+        if left_out:
+            logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
+        return Deployment(
+            tuple(self._function(expanded, key) for key in self._names), routes, made, tuple(sorted(left_out))
+        )
+
+    def _expand(self, session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
+        sam = copy.deepcopy(self._sam)
+        for resource in sam["Resources"].values():
+            properties = resource.get("Properties", {})
+            for key in ("CodeUri", "ContentUri"):
+                if key in properties:
+                    properties[key] = f"{_CODE}/{properties[key]}"
+        managed = {
+            name: f"arn:aws:iam::aws:policy{policy['Path']}{name}"
+            for name, policy in json.loads(aws_managed_policies_data).items()
+        }
+        translator = Translator(managed, Parser(), boto_session=session)
+        expanded: dict[str, Any] = translator.translate(sam_template=sam, parameter_values=dict(parameters))
+        return expanded
+
+    def _reduce(self, expanded: dict[str, Any]) -> dict[str, str]:
+        """Name functions, resolve references to what moto won't make, and return what that is."""
+        resources = expanded["Resources"]
+        left_out = {
+            key: resource["Type"]
+            for key, resource in resources.items()
+            if resource["Type"] in _OURS or resource["Type"] not in get_model_map()
+        }
+        for logical_id, name in self._names.items():
+            resources[logical_id]["Properties"]["FunctionName"] = name
+        references: dict[str, str] = {}
+        for key, kind in left_out.items():
+            references[key] = key.lower()
+            if kind == "AWS::Lambda::Alias":
+                properties = resources[key]["Properties"]
+                references[key] = f"{self._arn(properties['FunctionName']['Ref'])}:{properties['Name']}"
+        kept = {key: value for key, value in resources.items() if key not in left_out}
+        for resource in kept.values():
+            # moto looks a function up by its name, and a permission names an alias.
+            if resource["Type"] == "AWS::Lambda::Permission":
+                target = references.get(resource["Properties"]["FunctionName"].get("Ref", ""))
+                if target is not None:
+                    resource["Properties"]["FunctionName"] = target.split(":")[6]
+        expanded["Resources"] = _resolved(kept, references) | {key: resources[key] for key in left_out}
+        return left_out
+
+    def _put_bucket_policies(self, expanded: Mapping[str, Any], s3: Any) -> None:
+        """Do what moto's CloudFormation does not: what a bucket's policy refers to is known once the rest is made."""
+        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        for resource in expanded["Resources"].values():
+            if resource["Type"] == _BUCKET_POLICY:
+                properties = clean_json(copy.deepcopy(resource["Properties"]), made)
+                s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+
+    def _routes(self, expanded: Mapping[str, Any]) -> Iterator[Route]:
+        for logical_id, resource in expanded["Resources"].items():
+            if resource["Type"] != _HTTP_API:
+                continue
+            body = resource["Properties"].get("Body")
+            if not body:
+                raise TemplateRefused(f"{logical_id} has no OpenAPI body")
+            for path, operations in body["paths"].items():
+                for method, operation in operations.items():
+                    if method in _METHODS:
+                        yield self._route(path, method, operation)
+
+    def _route(self, path: str, method: str, operation: Mapping[str, Any]) -> Route:
+        security = operation.get("security") or []
+        if len(security) != 1 or list(security[0]) != ["AWS_IAM"]:
+            raise TemplateRefused(f"{method.upper()} {path} has no authorizer that this cloud knows; AWS_IAM is one")
+        uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
+        for logical_id in self._names:
+            if f"${{{logical_id}.Arn}}" in uri:
+                verb = "ANY" if method.startswith("x-") else method.upper()
+                return Route(verb, path, self._arn(logical_id), "AWS_IAM")
+            if f"${{{logical_id}Alias" in uri:
+                alias = uri.split(f"${{{logical_id}Alias")[1].split("}")[0]
+                verb = "ANY" if method.startswith("x-") else method.upper()
+                return Route(verb, path, f"{self._arn(logical_id)}:{alias}", "AWS_IAM")
+        raise TemplateRefused(f"{method.upper()} {path} calls no function of the template")
+
+    def _arn(self, logical_id: str) -> str:
+        return f"arn:aws:lambda:{self._region}:{self._account}:function:{self._names[logical_id]}"
+
+    def _function(self, expanded: Mapping[str, Any], logical_id: str) -> Function:
+        made = lambda_backend(self._account, self._region).get_function(self._names[logical_id])
+        declared = self._sam["Resources"][logical_id]["Properties"]
+        defaults = self._sam.get("Globals", {}).get("Function", {})
+        durable = declared.get("DurableConfig")
+        aliases = tuple(
+            resource["Properties"]["Name"]
+            for resource in expanded["Resources"].values()
+            if resource["Type"] == "AWS::Lambda::Alias" and resource["Properties"]["FunctionName"] == {"Ref": logical_id}
+        )
+        layers = [*defaults.get("Layers", []), *declared.get("Layers", [])]
+        return Function(
+            logical_id=logical_id,
+            name=made.function_name,
+            arn=self._arn(logical_id),
+            role_arn=made.role,
+            handler=made.handler,
+            code=self._directory / declared.get("CodeUri", defaults.get("CodeUri", ".")),
+            layers=tuple(self._layer(layer) for layer in layers),
+            environment={key: str(value) for key, value in made.environment_vars.items()},
+            timeout=int(made.timeout),
+            memory=int(made.memory_size),
+            reserved=declared.get("ReservedConcurrentExecutions"),
+            aliases=aliases,
+            durable=None if durable is None else DurableConfig(
+                int(durable["ExecutionTimeout"]), int(durable.get("RetentionPeriodInDays", 14))
+            ),
+        )  # fmt: skip
+
+    def _layer(self, reference: Mapping[str, str]) -> Path:
+        resource = self._sam["Resources"].get(reference.get("Ref", ""))
+        if resource is None:
+            raise TemplateRefused(f"there is no layer {reference} in the template")
+        return self._directory / resource["Properties"]["ContentUri"]
+
+
+def _suffix() -> str:
+    """What CloudFormation puts behind names to make them unique."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
+
+
+def _apis(expanded: Mapping[str, Any], left_out: Mapping[str, str]) -> set[str]:
+    return {key for key in expanded["Resources"] if left_out.get(key) == _HTTP_API}
+
+
+def _without(expanded: Mapping[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
+    kept = {key: value for key, value in expanded["Resources"].items() if key not in left_out}
+    return {**expanded, "Resources": kept}
+
+
+def _mentions(value: Any, logical_ids: set[str]) -> bool:
+    text = json.dumps(value)
+    return any(f"${{{key}}}" in text or f'{{"Ref": "{key}"}}' in text for key in logical_ids)
+
+
+def _resolved(value: Any, references: Mapping[str, str]) -> Any:
+    """Replace what refers to resources that aren't made by what the reference would come to."""
+    if isinstance(value, list):
+        return [_resolved(each, references) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Ref"} and value["Ref"] in references:
+        return references[value["Ref"]]
+    resolved = {key: _resolved(each, references) for key, each in value.items() if key != "DependsOn"}
+    if "DependsOn" in value:
+        needed = [value["DependsOn"]] if isinstance(value["DependsOn"], str) else value["DependsOn"]
+        resolved["DependsOn"] = [each for each in needed if each not in references]
+    if isinstance(resolved.get("Fn::Sub"), str):
+        for key, reference in references.items():
+            resolved["Fn::Sub"] = resolved["Fn::Sub"].replace(f"${{{key}}}", reference)
+    return resolved
