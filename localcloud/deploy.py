@@ -108,6 +108,7 @@ class Template:
         made = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         made |= dict.fromkeys(set(outputs) - set(stack_outputs), api_url)
         self._put_bucket_policies(expanded, session.client("s3", endpoint_url=endpoint))
+        self._attach_managed_policies(expanded, session.client("iam", endpoint_url=endpoint))
         if left_out:
             logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
         return Deployment(
@@ -162,6 +163,14 @@ class Template:
             if resource["Type"] == _BUCKET_POLICY:
                 properties = clean_json(copy.deepcopy(resource["Properties"]), made)
                 s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+
+    def _attach_managed_policies(self, expanded: Mapping[str, Any], iam: Any) -> None:
+        """Do what moto's CloudFormation forgets of roles."""
+        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        for logical_id, resource in expanded["Resources"].items():
+            if resource["Type"] == "AWS::IAM::Role":
+                for arn in clean_json(copy.deepcopy(resource["Properties"].get("ManagedPolicyArns", [])), made):
+                    iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
 
     def _routes(self, expanded: Mapping[str, Any]) -> Iterator[Route]:
         for logical_id, resource in expanded["Resources"].items():

@@ -19,9 +19,11 @@ from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.events import models as events_models
 from moto.events.models import events_backends
+from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
 from moto.rds import models as rds_models
 from moto.rds.exceptions import RDSClientError
+from moto.s3.models import FakeBucket
 from moto.sts import models as sts_models
 from moto.sts import responses as sts_responses
 from moto.sts.exceptions import STSClientError, STSValidationError
@@ -63,6 +65,8 @@ def close_gaps(rds: RdsHooks, deliver: Deliver) -> None:
     _close_rds_secrets()
     _close_events(deliver)
     _close_sts()
+    # AWS: bucket policies are judged with their conditions. moto: ignores conditions, so that every Deny denies all.
+    FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
 
 
 def publish_rds_event(account: str, region: str, instance: str, detail: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ def _writer() -> PolicyWriter:
     connect_role = os.environ["RDSIAM_CONNECT_ROLE"]
     return PolicyWriter(
         Databases(clients.client("rds")),
-        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         ConnectPolicies(clients.client("iam"), connect_role),
         connect_role,

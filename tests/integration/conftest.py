@@ -1,0 +1,32 @@
+"""Fixtures of the integration tests: one cloud for the whole session."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from localcloud import client
+from localcloud.client import RunningCloud
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
+    """The cloud that all tests share; its log is shown when it fails to start."""
+    with client.start(log=tmp_path_factory.mktemp("cloud") / "cloud.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], object]], object]:
+    """Call something until it returns what is true, for 20 s at most, and return that."""
+
+    def wait(condition: Callable[[], object], limit: float = 20.0) -> object:
+        deadline = time.monotonic() + limit
+        while True:
+            result = condition()
+            if result:
+                return result
+            assert time.monotonic() < deadline, f"it did not come true within {limit:.0f} s"
+            time.sleep(0.05)
+
+    return wait

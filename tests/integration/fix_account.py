@@ -1,0 +1,223 @@
+"""An AWS account as its owner sees it: roles, access.yaml, databases made by RDS's API, logins with boto3's tokens."""
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import psycopg
+import pymysql
+import pytest
+import yaml
+
+from localcloud.client import RunningCloud
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}
+    ],
+}
+
+
+@dataclass
+class Account:
+    """What the tests do in the account. Entries of access.yaml add up, so that tests don't undo each other's."""
+
+    cloud: RunningCloud
+    entries: dict[str, Any] = field(default_factory=dict)
+
+    # --- IAM ---
+
+    def make_role(self, name: str, managed: bool = True) -> str:
+        """Make a role that anybody of the account may assume, tagged as one that rdsiam may attach policies to."""
+        iam = self.cloud.client("iam")
+        tags = [{"Key": "rdsiam:managed", "Value": "true"}] if managed else []
+        arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=tags)["Role"]["Arn"]
+        return arn
+
+    def assume(self, role: str, **options: Any) -> dict[str, Any]:
+        """Return credentials of the role."""
+        credentials: dict[str, Any] = self.cloud.client("sts").assume_role(
+            RoleArn=role, RoleSessionName="test-session", **options
+        )["Credentials"]
+        return credentials
+
+    # --- access.yaml ---
+
+    def declare(self, identifier: str, *users: dict[str, Any]) -> None:
+        """Declare the users of one database; none takes its entry away."""
+        self.entries.pop(identifier, None)
+        if users:
+            self.entries[identifier] = {"match": {"identifier": identifier}, "users": list(users)}
+        self.publish(yaml.safe_dump({"version": 1, "databases": list(self.entries.values())}))
+
+    def publish(self, text: str) -> None:
+        """Put access.yaml."""
+        self.cloud.client("s3").put_object(
+            Bucket=self.cloud.info["outputs"]["AccessBucket"], Key="access.yaml", Body=text.encode()
+        )
+
+    # --- RDS ---
+
+    def create(self, identifier: str, engine: str = "postgres", **options: Any) -> str:
+        """Create an instance as anybody would, and return its ARN without waiting."""
+        arguments = {
+            "DBInstanceClass": "db.t4g.medium",
+            "AllocatedStorage": 20,
+            "MasterUsername": "boss",
+            "ManageMasterUserPassword": True,
+            "DBName": "shop",
+        } | options
+        rds = self.cloud.client("rds")
+        made = rds.create_db_instance(DBInstanceIdentifier=identifier, Engine=engine, **arguments)["DBInstance"]
+        return str(made["DBInstanceArn"])
+
+    def describe(self, arn: str) -> dict[str, Any]:
+        """Describe the instance of that ARN."""
+        found: dict[str, Any] = self.cloud.client("rds").describe_db_instances(DBInstanceIdentifier=arn)["DBInstances"][
+            0
+        ]
+        return found
+
+    def wait(self, arn: str, status: str = "available", seconds: float = 60) -> dict[str, Any]:
+        """Wait until the instance has the status."""
+        return until(lambda: (found := self.describe(arn))["DBInstanceStatus"] == status and found, seconds)
+
+    def wait_onboarded(self, arn: str, seconds: float = 60) -> None:
+        """Wait until the inventory says that the event's onboarding has ended."""
+        until(lambda: (record := self.record(arn)) is not None and record.get("finished", {}).get("BOOL"), seconds)
+
+    def record(self, arn: str) -> dict[str, Any] | None:
+        """Return the inventory's item."""
+        table = self.cloud.info["outputs"]["InventoryTable"]
+        item: dict[str, Any] | None = (
+            self.cloud.client("dynamodb").get_item(TableName=table, Key={"database": {"S": arn}}).get("Item")
+        )
+        return item
+
+    # --- functions ---
+
+    def invoke(self, function: str, payload: Any) -> Any:
+        """Invoke a function and return its answer; an error is returned as Lambda returns it."""
+        answer = self.cloud.client("lambda").invoke(
+            FunctionName=self.cloud.info["functions"][function], Payload=json.dumps(payload)
+        )
+        return json.load(answer["Payload"])
+
+    def onboard(self, arn: str, **options: Any) -> dict[str, Any]:
+        """Invoke OnboardFunction for the database."""
+        answer: dict[str, Any] = self.invoke("OnboardFunction", {"database": arn} | options)
+        return answer
+
+    # --- logins ---
+
+    def token(self, arn: str, user: str, credentials: dict[str, Any], **changed: Any) -> str:
+        """Return a token signed by boto3 with the credentials."""
+        endpoint = self.describe(arn)["Endpoint"]
+        session = boto3.Session(
+            credentials["AccessKeyId"],
+            credentials["SecretAccessKey"],
+            credentials["SessionToken"],
+            region_name=self.cloud.region,
+        )
+        arguments = {"DBHostname": endpoint["Address"], "Port": endpoint["Port"], "DBUsername": user} | changed
+        token: str = session.client("rds").generate_db_auth_token(**arguments)
+        return token
+
+    def master_password(self, arn: str) -> str:
+        """Return the master's password from its secret."""
+        secret = self.describe(arn)["MasterUserSecret"]["SecretArn"]
+        value = self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+        password: str = json.loads(value)["password"]
+        return password
+
+    def connect(self, arn: str, user: str, secret: str, name: str = "shop", tls: bool = True) -> "Connection":
+        """Log in as any client would."""
+        found = self.describe(arn)
+        host, port, ca = found["Endpoint"]["Address"], found["Endpoint"]["Port"], str(self.cloud.ca)
+        if found["Engine"] == "postgres":
+            options = {"sslmode": "verify-full", "sslrootcert": ca} if tls else {"sslmode": "disable"}
+            return Connection(
+                psycopg.connect(
+                    host=host,
+                    port=port,
+                    user=user,
+                    password=secret,
+                    dbname=name,
+                    autocommit=True,
+                    connect_timeout=10,
+                    **options,
+                )
+            )
+        context = ssl.create_default_context(cafile=ca) if tls else None
+        return Connection(
+            pymysql.connect(
+                host=host,
+                port=port,
+                user=user,
+                password=secret,
+                database=name,
+                ssl=context,
+                ssl_disabled=not tls,
+                autocommit=True,
+            )
+        )
+
+    def as_master(self, arn: str, name: str = "shop") -> "Connection":
+        """Log in as the master."""
+        return self.connect(arn, "boss", self.master_password(arn), name)
+
+    def refused(self, arn: str, user: str, secret: str, **options: Any) -> bool:
+        """Return whether the login is refused by the server, and not for some other reason."""
+        try:
+            self.connect(arn, user, secret, **options).close()
+        except (psycopg.OperationalError, pymysql.OperationalError) as error:
+            words = ("PAM authentication failed", "password authentication failed", "no encryption", "Access denied")
+            if not any(word in str(error) for word in words):
+                raise
+            return True
+        return False
+
+
+class Connection:
+    """One session, alike for both drivers."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def run(self, statement: str) -> list[Any]:
+        """Run one statement and return its rows."""
+        cursor = self._session.cursor()
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def until(condition: Any, seconds: float) -> Any:
+    """Wait until the condition is true, and return what it returned."""
+    limit = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < limit, f"not within {seconds} s"
+        time.sleep(0.1)
+    return result
+
+
+@pytest.fixture(scope="session")
+def account(cloud) -> Iterator[Account]:
+    """One account for all integration tests."""
+    account = Account(cloud)
+    yield account
+    account.entries.clear()
