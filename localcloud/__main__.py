@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 
-from localcloud.cloud import Cloud, DatabaseRequest, Settings
+from localcloud.settings import DatabaseRequest, Settings
 
 _PR_SET_PDEATHSIG = 1
 _DESCRIPTION = """\
@@ -35,6 +36,10 @@ def main() -> int:
     if arguments.die_with_parent:
         _die_with_parent()
     _log_to(arguments.log_file, verbose=arguments.verbose)
+    # A library asks for a directory that it never uses, and warns where a machine has none.
+    warnings.filterwarnings("ignore", module="platformdirs")
+    from localcloud.cloud import Cloud  # so late, so that --help and wrong arguments are answered at once
+
     stop = threading.Event()
 
     def on_signal(_: int, __: object) -> None:

@@ -67,7 +67,7 @@ class HttpApi:
             outcome = self._invoke(route.function, json.dumps(event).encode())
         except LambdaError as error:
             logger.warning("request not answered: %s %s %s", request.method, route.path, error.code)
-            return _message(503 if error.status == 429 else 500, "Service Unavailable" if error.status == 429 else _FAILED)
+            return _message(503, "Service Unavailable") if error.status == 429 else _message(500, _FAILED)
         if outcome.failed:
             return _message(500, _FAILED)
         try:

@@ -47,6 +47,26 @@ class RunningCloud:
         return str(self.info["aws_endpoint_url"])
 
     @property
+    def api_url(self) -> str:
+        """Address of the HTTP API."""
+        return str(self.info["api_url"])
+
+    @property
+    def account(self) -> str:
+        """The account that everything is in."""
+        return str(self.info["account"])
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Names of the functions by logical id, invocable as they are."""
+        return dict(self.info["functions"])
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Outputs of the template."""
+        return dict(self.info["outputs"])
+
+    @property
     def region(self) -> str:
         """The region that everything is in."""
         return str(self.info["region"])

@@ -9,13 +9,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import boto3
-from botocore.config import Config
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -29,6 +27,7 @@ from localcloud.fleet import Fleet
 from localcloud.front import Front
 from localcloud.functions import Functions
 from localcloud.judge import Judge
+from localcloud.settings import Settings
 from localcloud.sigv4 import Credential
 from localcloud.verifier import TokenVerifier
 from localcloud.web import Request, Response
@@ -44,27 +43,6 @@ _AVAILABLE_LIMIT = 90.0
 
 class StartFailed(Exception):
     """The cloud could not be started."""
-
-
-@dataclass(frozen=True)
-class DatabaseRequest:
-    """A database to be made at the start."""
-
-    engine: str
-    identifier: str
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a cloud is made of."""
-
-    template: Path
-    port: int = 0
-    region: str = "eu-central-1"
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    databases: tuple[DatabaseRequest, ...] = ()
-    log: Path | None = None
 
 
 class Cloud:
@@ -200,7 +178,7 @@ class Cloud:
     def _make_databases(self) -> list[dict[str, Any]]:
         if not self._settings.databases:
             return []
-        rds = self._session().client("rds", endpoint_url=self._front.server.url, config=Config(retries={"mode": "standard"}))
+        rds: Any = self._session().client("rds", endpoint_url=self._front.server.url)
         passwords: dict[str, str] = {}
         for wanted in self._settings.databases:
             password = passwords[wanted.identifier] = secrets.token_urlsafe(24)
@@ -263,4 +241,3 @@ def _remove(directory: Path) -> None:
             return
         time.sleep(0.05)
     logger.warning("%s could not be removed", directory)
-

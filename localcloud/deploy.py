@@ -29,7 +29,9 @@ _CODE = "s3://localcloud/code"
 _FUNCTION = "AWS::Lambda::Function"
 _SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 _HTTP_API = "AWS::ApiGatewayV2::Api"
+_BUCKET = "AWS::S3::Bucket"
 _BUCKET_POLICY = "AWS::S3::BucketPolicy"
+_ROLE = "AWS::IAM::Role"
 # moto's models of these fail or do nothing; what they say is read from the expanded template here.
 _OURS = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
 _METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
@@ -93,7 +95,9 @@ class Template:
         routes = tuple(self._routes(expanded))
         left_out = self._reduce(expanded)
         outputs = expanded.pop("Outputs", {})
-        stack_outputs = {key: value for key, value in outputs.items() if not _mentions(value, _apis(expanded, left_out))}
+        stack_outputs = {
+            key: value for key, value in outputs.items() if not _mentions(value, _apis(expanded, left_out))
+        }
         expanded["Outputs"] = stack_outputs
         cloudformation = session.client("cloudformation", endpoint_url=endpoint)
         cloudformation.create_stack(
@@ -107,8 +111,7 @@ class Template:
             raise TemplateRefused(f"the stack ended as {stack['StackStatus']}")
         made = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         made |= dict.fromkeys(set(outputs) - set(stack_outputs), api_url)
-        self._put_bucket_policies(expanded, session.client("s3", endpoint_url=endpoint))
-        self._attach_managed_policies(expanded, session.client("iam", endpoint_url=endpoint))
+        self._finish(expanded, session, endpoint)
         if left_out:
             logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
         return Deployment(
@@ -117,8 +120,11 @@ class Template:
 
     def _expand(self, session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
         sam = copy.deepcopy(self._sam)
-        for resource in sam["Resources"].values():
-            properties = resource.get("Properties", {})
+        # The translator takes code from S3 only; it is run from where it lies, so any address will do.
+        for properties in [
+            sam.get("Globals", {}).get("Function", {}),
+            *(resource.get("Properties", {}) for resource in sam["Resources"].values()),
+        ]:
             for key in ("CodeUri", "ContentUri"):
                 if key in properties:
                     properties[key] = f"{_CODE}/{properties[key]}"
@@ -156,20 +162,22 @@ class Template:
         expanded["Resources"] = _resolved(kept, references) | {key: resources[key] for key in left_out}
         return left_out
 
-    def _put_bucket_policies(self, expanded: Mapping[str, Any], s3: Any) -> None:
-        """Do what moto's CloudFormation does not: what a bucket's policy refers to is known once the rest is made."""
+    def _finish(self, expanded: Mapping[str, Any], session: boto3.Session, endpoint: str) -> None:
+        """Do what moto's CloudFormation forgets, now that all is known that properties refer to."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
-        for resource in expanded["Resources"].values():
-            if resource["Type"] == _BUCKET_POLICY:
-                properties = clean_json(copy.deepcopy(resource["Properties"]), made)
-                s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
-
-    def _attach_managed_policies(self, expanded: Mapping[str, Any], iam: Any) -> None:
-        """Do what moto's CloudFormation forgets of roles."""
-        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        s3, iam = session.client("s3", endpoint_url=endpoint), session.client("iam", endpoint_url=endpoint)
         for logical_id, resource in expanded["Resources"].items():
-            if resource["Type"] == "AWS::IAM::Role":
-                for arn in clean_json(copy.deepcopy(resource["Properties"].get("ManagedPolicyArns", [])), made):
+            if resource["Type"] not in (_BUCKET, _BUCKET_POLICY, _ROLE):
+                continue
+            properties = clean_json(copy.deepcopy(resource.get("Properties", {})), made)
+            if resource["Type"] == _BUCKET_POLICY:
+                s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+            elif resource["Type"] == _BUCKET and "VersioningConfiguration" in properties:
+                s3.put_bucket_versioning(
+                    Bucket=made[logical_id].name, VersioningConfiguration=properties["VersioningConfiguration"]
+                )
+            elif resource["Type"] == _ROLE:
+                for arn in properties.get("ManagedPolicyArns", []):
                     iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
 
     def _routes(self, expanded: Mapping[str, Any]) -> Iterator[Route]:
@@ -210,7 +218,8 @@ class Template:
         aliases = tuple(
             resource["Properties"]["Name"]
             for resource in expanded["Resources"].values()
-            if resource["Type"] == "AWS::Lambda::Alias" and resource["Properties"]["FunctionName"] == {"Ref": logical_id}
+            if resource["Type"] == "AWS::Lambda::Alias"
+            and resource["Properties"]["FunctionName"] == {"Ref": logical_id}
         )
         layers = [*defaults.get("Layers", []), *declared.get("Layers", [])]
         return Function(
@@ -235,7 +244,7 @@ class Template:
         resource = self._sam["Resources"].get(reference.get("Ref", ""))
         if resource is None:
             raise TemplateRefused(f"there is no layer {reference} in the template")
-        return self._directory / resource["Properties"]["ContentUri"]
+        return self._directory / str(resource["Properties"]["ContentUri"])
 
 
 def _suffix() -> str:

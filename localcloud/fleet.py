@@ -1,4 +1,4 @@
-"""RDS's side of the cloud: what happens to instances over time, each with a real database server where one can be had."""
+"""RDS's side of the cloud: what happens to instances over time, and the real database server that each one has."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Fleet:
         self._verifier = verifier
         self._members: dict[str, _Member] = {}
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
 
     def prepare(self) -> None:
         """Make what instances are copied from, in the background, so that the first one of an engine starts fast."""
@@ -51,6 +52,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Stop all servers; nothing is deleted."""
+        self._stopping.set()
         with self._lock:
             members = list(self._members.values())
         with ThreadPoolExecutor(max_workers=max(1, len(members))) as pool:
@@ -82,6 +84,8 @@ class Fleet:
         try:
             _SERVERS[engine][0](self._directory)
         except Exception as error:
+            if self._stopping.is_set():
+                return
             logger.warning("no %s server on this machine: %s", engine, error)
 
 

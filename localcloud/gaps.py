@@ -134,7 +134,7 @@ def _close_rds(hooks: RdsHooks) -> None:
         elif iam is not None:
             pending.pop("IAMDatabaseAuthenticationEnabled", None)
         if password is not None:
-            pending["MasterUserPassword"] = "****"  # noqa: S105  what AWS shows
+            pending["MasterUserPassword"] = "****"
         instance.local_pending = pending
         answer = copy.copy(instance)
         now = pending.get("IAMDatabaseAuthenticationEnabled") if wanted.get("apply_immediately") else None
@@ -259,7 +259,8 @@ def _check_available(instance: Any) -> None:
 
 
 def _invalid_state(message: str) -> Exception:
-    return RDSClientError("InvalidDBInstanceState", message)
+    error: Exception = RDSClientError("InvalidDBInstanceState", message)
+    return error
 
 
 def _check_password(password: str | None, *, managed: bool | None) -> None:

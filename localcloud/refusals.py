@@ -41,7 +41,8 @@ def refusal(service: str, code: str, message: str, status: int | None = None) ->
     query, of_json, of_s3 = _NAMES.get(code, (code, code, code))
     request_id = str(uuid.uuid4())
     if service == "s3":
-        body = f"<Error><Code>{of_s3}</Code><Message>{escape(message)}</Message><RequestId>{request_id}</RequestId></Error>"
+        error = f"<Code>{of_s3}</Code><Message>{escape(message)}</Message><RequestId>{request_id}</RequestId>"
+        body = f"<Error>{error}</Error>"
         return _xml(status or 403, body, "x-amz-request-id", request_id)
     if service in _QUERY:
         error = f"<Type>Sender</Type><Code>{query}</Code><Message>{escape(message)}</Message>"
@@ -54,9 +55,9 @@ def refusal(service: str, code: str, message: str, status: int | None = None) ->
             ("x-amzn-RequestId", request_id),
         )
         return Response(status or 403, headers, json.dumps({"message": message}).encode())
-    headers = (("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", request_id))
     body = json.dumps({"__type": of_json, "message": message})
-    return Response(status or 400, headers, body.encode())
+    typed = ("Content-Type", "application/x-amz-json-1.1")
+    return Response(status or 400, (typed, ("x-amzn-RequestId", request_id)), body.encode())
 
 
 def _xml(status: int, body: str, id_header: str, request_id: str) -> Response:

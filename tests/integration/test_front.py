@@ -134,6 +134,8 @@ def test_the_template_s_policies_arrive(cloud: RunningCloud) -> None:
     assert inline["PolicyDocument"]["Statement"][0]["Resource"].endswith(roles["ConnectRole"])
     managed = iam.list_attached_role_policies(RoleName=roles["OnboardFunctionRole"])["AttachedPolicies"]
     assert "AWSLambdaBasicDurableExecutionRolePolicy" in {policy["PolicyName"] for policy in managed}
+    connect = iam.get_role(RoleName=roles["ConnectRole"])["Role"]
+    assert connect["Tags"] == [{"Key": "rdsiam:managed", "Value": "true"}]
     bucket = cloud.client("s3").get_bucket_policy(Bucket=cloud.info["outputs"]["AccessBucket"])["Policy"]
     publishers = json.loads(bucket)["Statement"][0]["Condition"]["ArnNotLike"]["aws:PrincipalArn"]
     assert publishers == ["arn:aws:iam::123456789012:user/administrator"]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from rdsiam.access_store import AccessStore
 from rdsiam.changes import Change
 from rdsiam.databases import Databases
-from rdsiam.errors import DatabaseNotFound, Refused
+from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, Refused
 from rdsiam.inventory import Inventory
 from rdsiam.policies import ConnectPolicies, wanted_by_role
 
@@ -67,13 +67,13 @@ class PolicyWriter:
             wanted: dict[str, frozenset[str]] = {}
             resource_id = None
         else:
-            users = self._access.current().file.declared(database)
-            wanted = wanted_by_role(database, users, self._connect_role)
             stale_ids.add(database.resource_id)
             resource_id = database.resource_id
             try:
+                users = self._access.current().file.declared(database)
+                wanted = wanted_by_role(database, users, self._connect_role)
                 self._policies.refuse_foreign_roles(database, wanted)
-            except Refused as error:
+            except (Refused, AccessFileInvalid) as error:
                 return Written(arn, "refused", str(error), ())
         region, account = arn.split(":")[3:5]
 

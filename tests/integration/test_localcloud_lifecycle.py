@@ -1,0 +1,97 @@
+"""Whatever ends a cloud, nothing of it is left: no process and no directory."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud import client
+from localcloud.client import RunningCloud
+
+Eventually = Callable[..., Any]
+DATABASE = ("--database", "postgres:first:shop")
+
+
+def _traces(directory: str, endpoint: str) -> set[int]:
+    """Processes that mention a cloud's directory or endpoint anywhere: arguments, environment, files, directory."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            links = [str((process / "cwd").readlink())]
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    links.append(str(descriptor.readlink()))
+            if any(mark in text for mark in (directory, endpoint) for text in (said.decode(errors="replace"), *links)):
+                found.add(int(process.name))
+    return found
+
+
+def _busy(cloud: RunningCloud) -> tuple[str, str]:
+    """Have a function running too; return where the cloud's traces are to be looked for."""
+    name = cloud.info["functions"]["PolicyFunction"]
+    cloud.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+    traces = str(cloud.directory), cloud.endpoint
+    assert len(_traces(*traces)) > 4
+    return traces
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Signals) -> None:
+    cloud = client.start(*DATABASE, log=tmp_path / "log")
+    traces = _busy(cloud)
+    code = cloud.stop(how)
+    assert code == (-9 if how == signal.SIGKILL else 0), (tmp_path / "log").read_text()
+    eventually(lambda: not _traces(*traces))
+    eventually(lambda: not Path(traces[0]).exists())
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, eventually: Eventually) -> None:
+    program = (
+        "import json, time; from pathlib import Path; from localcloud import client;"
+        f"cloud = client.start(*{DATABASE!r}, log=Path({str(tmp_path / 'log')!r}));"
+        "print(json.dumps(cloud.info), flush=True); time.sleep(60)"
+    )
+    root = Path(client.__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root)
+    assert parent.stdout is not None
+    info = json.loads(parent.stdout.readline())
+    traces = info["directory"], info["aws_endpoint_url"]
+    assert _traces(*traces)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    eventually(lambda: not _traces(*traces))
+    eventually(lambda: not Path(traces[0]).exists())
+
+
+def test_clouds_run_side_by_side(cloud: RunningCloud, tmp_path: Path) -> None:
+    with client.start(*DATABASE, log=tmp_path / "log") as other:
+        assert other.endpoint != cloud.endpoint
+        assert other.info["databases"][0]["identifier"] == "first"
+        identifiers = {each["DBInstanceIdentifier"] for each in _instances(cloud)}
+        assert "first" not in identifiers
+        assert {each["DBInstanceIdentifier"] for each in _instances(other)} == {"first"}
+
+
+def test_a_database_that_is_being_made_does_not_hold_up_the_end(tmp_path: Path, eventually: Eventually) -> None:
+    cloud = client.start(log=tmp_path / "log")
+    traces = str(cloud.directory), cloud.endpoint
+    cloud.client("rds").create_db_instance(
+        DBInstanceIdentifier="early", DBInstanceClass="db.t4g.medium", Engine="postgres", AllocatedStorage=20,
+        MasterUsername="boss", ManageMasterUserPassword=True,
+    )  # fmt: skip
+    assert cloud.stop() == 0
+    eventually(lambda: not _traces(*traces))
+    assert not Path(traces[0]).exists()
+
+
+def _instances(cloud: RunningCloud) -> list[dict[str, Any]]:
+    return list(cloud.client("rds").describe_db_instances()["DBInstances"])
