@@ -122,7 +122,11 @@ class Cloud:
             server.start()
             self._cleanup.callback(server.stop)
         self._deployment = template.deploy(
-            self._session(), self._front.server.url, self._api.server.url, self._parameters()
+            self._session(),
+            self._front.server.url,
+            self._api.server.url,
+            self._parameters(),
+            settings.parameters,
         )
         self._functions.deploy(self._deployment.functions)
         self._api.deploy(self._deployment.routes)
@@ -142,7 +146,6 @@ class Cloud:
             "Publishers": self._admin.principal_arn,
             "DatabaseCa": self._authority.pem,
             "DatabaseCaUrl": self._authority.path.as_uri(),
-            **self._settings.parameters,
         }
 
     def _secret_of(self, access_key: str) -> Credential | None:

@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -48,7 +50,7 @@ def main() -> int:
     if len(engines) < len(ENGINES):
         say("MariaDB is not installed, so PostgreSQL has to do alone; `make setup` says what is missing.")
     chapter("AWS, on this machine")
-    with start() as cloud:
+    with tempfile.TemporaryDirectory() as directory, start(log=Path(directory) / "localcloud.log") as cloud:
         say(f"AWS's APIs answer at {cloud.endpoint}, the HTTP API at {cloud.api_url}.")
         say("template.yaml is deployed: " + ", ".join(sorted(cloud.functions)) + ", each with its role's credentials.")
         roles = make_roles(cloud)
@@ -56,7 +58,7 @@ def main() -> int:
         chapter("Who may log in is declared")
         access = ACCESS.format(roles=roles)
         cloud.client("s3").put_object(Bucket=cloud.outputs["AccessBucket"], Key="access.yaml", Body=access.encode())
-        print(indent(access))
+        say(indent(access))
 
         chapter("Somebody creates databases. Nobody mentions IAM.")
         create(cloud, engines)
@@ -94,12 +96,12 @@ _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 def chapter(title: str) -> None:
     """Print the headline of what comes."""
-    print(f"\n── {title} ".ljust(100, "─"), flush=True)
+    say(f"\n── {title} ".ljust(100, "─"))
 
 
 def say(text: str) -> None:
     """Print one thing that happened."""
-    print(text, flush=True)
+    print(text, flush=True)  # noqa: T201 - the story is the output
 
 
 def indent(text: str) -> str:
@@ -201,7 +203,7 @@ def post_tokens(cloud: RunningCloud, role: str, database: str, user: str) -> tup
     request = AWSRequest("POST", f"{cloud.api_url}/tokens", data=body, headers={"content-type": "application/json"})
     SigV4Auth(assume(cloud, role), "execute-api", cloud.region).add_auth(request)
     try:
-        with urlopen(Request(request.url, body, dict(request.headers), method="POST"), timeout=30) as answer:  # noqa: S310
+        with urlopen(Request(str(request.url), body, dict(request.headers), method="POST"), timeout=30) as answer:  # noqa: S310
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -216,60 +218,28 @@ def log_in(cloud: RunningCloud, roles: Mapping[str, str], name: str, engine: str
         f"POST /tokens {{database: {name}, user: analyst}} → {status}: a token of {len(answer['token'])} characters, "
         f"good until {answer['expires_at']}"
     )
-    if engine == "postgres":
-        target = f"host={answer['host']} port={answer['port']} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}"
-        run(
-            ["psql", target, "--no-psqlrc", "-Atc", "SELECT 'PostgreSQL says: you are ' || session_user || ', by TLS'"],
-            {"PGPASSWORD": answer["token"]},
-        )
-    else:
-        run(
-            [
-                "mariadb",
-                "--protocol=tcp",
-                f"--host={answer['host']}",
-                f"--port={answer['port']}",
-                "--user=analyst",
-                f"--ssl-ca={cloud.ca}",
-                "--ssl-verify-server-cert",
-                "--skip-column-names",
-                "--batch",
-                "--execute=SELECT CONCAT('MariaDB says: you are ', CURRENT_USER())",
-                "shop",
-            ],
-            {"MYSQL_PWD": answer["token"]},
-        )
+    client(cloud, engine, answer["host"], answer["port"], answer["token"])
 
 
 def refuse_password(cloud: RunningCloud, name: str, engine: str) -> None:
     """Offer a password as an IAM user and print what the server says."""
     endpoint = cloud.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]["Endpoint"]
-    host, port = endpoint["Address"], endpoint["Port"]
     say(f"analyst tries a password on {name}:")
+    client(cloud, engine, endpoint["Address"], endpoint["Port"], "some password")
+
+
+def client(cloud: RunningCloud, engine: str, host: str, port: int, secret: str) -> None:
+    """Ask the server with its own client, as analyst and over verified TLS, who it takes us for."""
     if engine == "postgres":
-        run(
-            [
-                "psql",
-                f"host={host} port={port} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}",
-                "--no-psqlrc",
-                "-c",
-                "SELECT 1",
-            ],
-            {"PGPASSWORD": "some password"},
-        )
+        target = f"host={host} port={port} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}"
+        query = "SELECT 'PostgreSQL says: you are ' || session_user"
+        run(["psql", target, "--no-psqlrc", "-Atc", query], {"PGPASSWORD": secret})
     else:
+        where = ["--protocol=tcp", f"--host={host}", f"--port={port}", "--user=analyst", f"--ssl-ca={cloud.ca}"]
+        query = "--execute=SELECT CONCAT('MariaDB says: you are ', CURRENT_USER())"
         run(
-            [
-                "mariadb",
-                "--protocol=tcp",
-                f"--host={host}",
-                f"--port={port}",
-                "--user=analyst",
-                f"--ssl-ca={cloud.ca}",
-                "--ssl-verify-server-cert",
-                "--execute=SELECT 1",
-            ],
-            {"MYSQL_PWD": "some password"},
+            ["mariadb", *target, "--ssl-verify-server-cert", "--skip-column-names", query, "shop"],
+            {"MYSQL_PWD": secret},
         )
 
 

@@ -82,14 +82,26 @@ class Template:
         resources = self._sam["Resources"]
         return {name: resources[key]["Properties"].get("DurableConfig") for key, name in self._names.items()}
 
-    def deploy(self, session: boto3.Session, endpoint: str, api_url: str, parameters: Mapping[str, str]) -> Deployment:
+    def deploy(
+        self,
+        session: boto3.Session,
+        endpoint: str,
+        api_url: str,
+        offered: Mapping[str, str],
+        asked: Mapping[str, str],
+    ) -> Deployment:
         """Make the stack.
 
         :param session: an administrator's.
         :param api_url: where the HTTP API is served.
-        :raises TemplateRefused: a route has no authorizer, or an invalid template.
+        :param offered: parameters that the cloud sets where the template has them.
+        :param asked: parameters that a person wants set; they win.
+        :raises TemplateRefused: a route has no authorizer, a parameter is unknown, or the stack can't be made.
         """
         declared = self._sam.get("Parameters", {})
+        if unknown := sorted(set(asked) - set(declared)):
+            raise TemplateRefused(f"the template has no parameter {', '.join(unknown)}")
+        parameters = {**offered, **asked}
         given = {name: value for name, value in parameters.items() if name in declared}
         expanded = self._expand(session, given)
         routes = tuple(self._routes(expanded))

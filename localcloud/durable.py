@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -107,7 +108,7 @@ class Runner:
     def stop(self) -> None:
         """End it; its executions are gone."""
         if self._process is not None:
-            processes.stop(self._process, limit=0.0)  # it keeps nothing on disk that would have to be whole
+            processes.stop(self._process, how=signal.SIGKILL)  # it keeps nothing that would have to be whole
 
     def begin(self, function: Function, qualifier: str, name: str | None, payload: bytes) -> Execution:
         """Start an execution, or find the one that was started under the same name with the same payload.

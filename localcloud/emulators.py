@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import socket
 import sys
 import threading
@@ -222,8 +223,8 @@ class _Environment:
         # Nothing in it deserves a goodbye: an environment that AWS takes down gets none either.
         for child in _children(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, 9)
-        processes.stop(self._process, limit=0.0)
+                os.kill(child, signal.SIGKILL)
+        processes.stop(self._process, how=signal.SIGKILL)
 
 
 def _base_environment(function: Function) -> dict[str, str]:

@@ -12,7 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from localcloud import sigv4
 from localcloud.refusals import refusal
-from localcloud.sigv4 import Credential, SignatureRefused
+from localcloud.sigv4 import Claim, Credential, SignatureRefused
 from localcloud.web import HttpServer, Request, Response
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,10 @@ class Front:
 
     def handle(self, request: Request) -> Response:
         """Answer one call."""
-        service = _service(request)
+        service = "sts"
         try:
+            claim = sigv4.read_claim(request.headers, request.query)
+            service = claim.scope.service
             caller = sigv4.verify_request(
                 request.method, request.path, request.query, request.headers, request.body, self._secret_of
             )
@@ -49,7 +51,7 @@ class Front:
             answer = self._lambda_api(request, caller)
             if answer is not None:
                 return answer
-        return _through_wsgi(self._moto, request)
+        return _through_wsgi(self._moto, request, claim)
 
     def _judge(self, caller: Credential, service: str, request: Request) -> None:
         """Decide whether `caller` may make this call: the one place where policies are asked.
@@ -58,16 +60,7 @@ class Front:
         """
 
 
-def _service(request: Request) -> str:
-    """The service that a request says it is for; what it says is verified by its signature."""
-    try:
-        return sigv4.read_claim(request.headers, request.query).scope.service
-    except SignatureRefused:
-        host = request.header("X-Amz-Target")
-        return "dynamodb" if host else "s3" if request.method == "GET" else "sts"
-
-
-def _through_wsgi(application: Any, request: Request) -> Response:
+def _through_wsgi(application: Any, request: Request, claim: Claim) -> Response:
     """Ask a WSGI application in this process."""
     status: list[str] = []
     headers: list[tuple[str, str]] = []
@@ -77,7 +70,7 @@ def _through_wsgi(application: Any, request: Request) -> Response:
         headers.extend(given)
         return lambda _: None
 
-    answer: Iterable[bytes] = application(_environ(request), start_response)
+    answer: Iterable[bytes] = application(_environ(request, claim), start_response)
     try:
         body = b"".join(answer)
     finally:
@@ -89,7 +82,7 @@ def _through_wsgi(application: Any, request: Request) -> Response:
     return Response(int(status[0].split()[0]), tuple(kept), body)
 
 
-def _environ(request: Request) -> dict[str, Any]:
+def _environ(request: Request, claim: Claim) -> dict[str, Any]:
     host = request.header("Host") or "localhost"
     name, _, port = host.partition(":")
     target = request.path + (f"?{request.query}" if request.query else "")
@@ -122,4 +115,10 @@ def _environ(request: Request) -> dict[str, Any]:
         elif variable not in ("CONTENT_LENGTH", "TRANSFER_ENCODING", "HOST") and "_" not in key:
             variable = f"HTTP_{variable}"
             environ[variable] = f"{environ[variable]},{value}" if variable in environ else value
+    # moto picks the service and the account from this header, and guesses where there is none: it gets what has been
+    # verified, in the one form that it understands, so that no other service answers than the one that was judged.
+    environ["HTTP_AUTHORIZATION"] = (
+        f"{sigv4.ALGORITHM} Credential={claim.access_key}/{claim.scope}, "
+        f"SignedHeaders={';'.join(claim.signed_headers)}, Signature={claim.signature}"
+    )
     return environ

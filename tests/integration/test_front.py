@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 import urllib.parse
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -15,6 +16,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from localcloud.client import RunningCloud
+from localcloud.front import Front
+from localcloud.sigv4 import Credential
+from localcloud.web import Request
 
 CALLS = {
     "sts": lambda c: c.get_caller_identity(),
@@ -66,6 +70,21 @@ def test_a_session_without_its_token_is_refused(cloud: RunningCloud, role: str) 
     session = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="front")["Credentials"]
     with pytest.raises(ClientError, match="InvalidClientTokenId"):
         _client(cloud, "sts", session["AccessKeyId"], session["SecretAccessKey"]).get_caller_identity()
+
+
+@pytest.mark.parametrize("service", ["sts", "dynamodb", "s3"])
+def test_an_expired_session_is_refused(service: str) -> None:
+    """Sessions last 15 minutes at least, so this front is asked directly, with one that has just ended."""
+    ended = Credential("ASIAEXPIRED", "secret", "arn:aws:sts::123456789012:assumed-role/r/s", "123456789012", "token",
+                       datetime.now(UTC) - timedelta(seconds=1))  # fmt: skip
+    front = Front(lambda _: ended, lambda *_: None)
+    request = AWSRequest("GET", front.server.url + "/", {"X-Amz-Content-SHA256": hashlib.sha256(b"").hexdigest()})
+    SigV4Auth(Credentials("ASIAEXPIRED", "secret", "token"), service, "eu-central-1").add_auth(request)
+    headers = (("Host", front.server.url.removeprefix("http://")), *dict(request.headers).items())
+    answer = front.handle(Request("GET", "/", "", headers, b""))
+    front.server.stop()
+    assert answer.status in (400, 403)
+    assert b"ExpiredToken" in answer.body
 
 
 def test_a_session_is_who_it_says(cloud: RunningCloud, role: str) -> None:

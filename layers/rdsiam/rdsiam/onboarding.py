@@ -9,8 +9,8 @@ secret; whoever needs one fetches it, uses it and lets it go.
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -22,11 +22,11 @@ from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitF
 from rdsiam.access_store import AccessStore
 from rdsiam.changes import Change
 from rdsiam.databases import Database, Databases
-from rdsiam.engines import Authority, Engine, Sessions, Statement, Wanted
+from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
 from rdsiam.engines.mysql import Mysql
 from rdsiam.engines.postgres import Postgres
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.inventory import Inventory
+from rdsiam.inventory import Inventory, Origin
 from rdsiam.logins import MANAGER, Logins
 
 T = TypeVar("T")
@@ -38,6 +38,8 @@ _ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 _BUSY = ("backing-up", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
 _ATTEMPTS = 6
 _MINUTES_FOR_IAM = 30
+#: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
+_MAX_CHANGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -252,9 +254,11 @@ class _Run:
     def _wanted(self) -> tuple[Database, str, Wanted]:
         database = self._services.databases.describe(self._arn)
         access = self._services.access.current()
+        return database, access.version, Wanted(access.file.declared(database), self._accounts(database))
+
+    def _accounts(self, database: Database) -> Mapping[str, Origin]:
         record = self._services.inventory.get(self._arn)
-        accounts = record.accounts if record and record.resource_id == database.resource_id else {}
-        return database, access.version, Wanted(access.file.declared(database), accounts)
+        return record.accounts if record and record.resource_id == database.resource_id else {}
 
     def _converge(self, apply: bool) -> dict[str, Any]:
         try:
@@ -265,16 +269,39 @@ class _Run:
             sessions = self._sessions(engine, database, wanted)
             try:
                 found = engine.inspect(sessions, database, wanted)
+                # Again, now that the database is locked: another run may just have made what was found.
+                wanted = replace(wanted, accounts=self._accounts(database))
                 statements = engine.difference(found, wanted)
                 if apply and statements:
-                    self._services.inventory.claim(database, engine.claims(statements, wanted))
-                    engine.apply(sessions, found, statements, wanted)
-                    _log(self._arn, statements)
+                    self._apply(engine, sessions, database, found, statements, wanted)
             finally:
                 sessions.close()
         except (Refused, AccessFileInvalid) as error:
             return {"refused": str(error), "changes": []}
-        return {"changes": [statement.to_json() for statement in statements], "version": version}
+        return {"changes": _fit(statements), "version": version}
+
+    def _apply(
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        database: Database,
+        found: Any,
+        statements: list[Statement],
+        wanted: Wanted,
+    ) -> None:
+        claims = engine.claims(statements, wanted)
+        self._services.inventory.claim(database, claims)
+        try:
+            engine.apply(sessions, found, statements, wanted)
+        except RdsiamError as error:
+            # What was not made after all is not ours: somebody else may make it before we come again.
+            there = engine.existing(sessions.read(engine.entry(database, wanted.users)))
+            failed = error.statement.target if isinstance(error, StatementFailed) else None
+            kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
+            self._services.inventory.claim(database, {**kept, **wanted.accounts})
+            raise
+        for statement in statements:
+            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
 
     def _sessions(self, engine: Engine, database: Database, wanted: Wanted) -> Sessions:
         logins = self._services.logins
@@ -305,9 +332,16 @@ class NotTold(RdsiamError):
     """EventBridge did not take an event."""
 
 
-def _log(arn: str, statements: list[Statement]) -> None:
-    for statement in statements:
-        logger.info("%s on %s as %s: %s", statement.kind, arn, statement.authority, statement.statement)
+def _fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Return changes as JSON that a checkpoint can hold; the statements of very many are left to the log."""
+    whole, size = [], 0
+    for change in changes:
+        data = change.to_json()
+        size += len(json.dumps(data))
+        if size > _MAX_CHANGES:
+            data["statement"] = "see the log: there are too many changes for one answer"
+        whole.append(data)
+    return whole
 
 
 def _configuring(status: str) -> set[str]:

@@ -103,6 +103,9 @@ class Engine(Protocol):
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's, sorted."""
 
+    def existing(self, session: Any) -> frozenset[str]:
+        """Return the names of all accounts and roles that exist."""
+
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Any:
         """Read all that the difference needs. Changes nothing."""
 
@@ -130,4 +133,5 @@ class StatementFailed(RdsiamError):
 
     def __init__(self, database: str, statement: Statement, code: str, answer: str) -> None:
         super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {code} {answer}")
+        self.statement = statement
         self.code = code

@@ -110,7 +110,11 @@ class Mysql:
             if user not in _SYSTEM and not user.startswith("AWS_")
         )
 
-    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
+    def existing(self, session: Any) -> frozenset[str]:
+        """Return the names of all accounts."""
+        return frozenset(row[0] for row in _rows(session, _ACCOUNTS))
+
+    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:  # noqa: ARG002
         """Read accounts and privileges."""
         session = sessions.read(None)
         if _rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:

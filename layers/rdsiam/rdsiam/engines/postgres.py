@@ -130,6 +130,10 @@ class Postgres:
             if name not in _SYSTEM and not name.startswith(("pg_", "rds_"))
         )
 
+    def existing(self, session: Any) -> frozenset[str]:
+        """Return the names of all roles."""
+        return frozenset(row[0] for row in session.execute(_ROLES))
+
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
         """Read roles, memberships and what the wanted grantees lack in each database."""
         entry = self.entry(database, wanted.users)
@@ -180,7 +184,9 @@ class Postgres:
         for group in sorted(groups):
             if group not in found.roles:
                 result.append(Statement("create-group", group, _sql("CREATE ROLE {g} NOLOGIN", g=group)))
-            if not any(edge.inherit and edge.set for edge in found.direct(group, MANAGER)):
+            # The manager acts for owner groups, to set the default privileges of what they make; for no other.
+            acts = any(edge.inherit and edge.set for edge in found.direct(group, MANAGER))
+            if group == f"{groups[group]}_owner" and not acts:
                 options = " WITH INHERIT TRUE, SET TRUE" if found.version >= 160000 else ""
                 grant = _sql("GRANT {g} TO {m}", g=group, m=MANAGER) + options
                 result.append(Statement("grant", MANAGER, grant))
