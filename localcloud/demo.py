@@ -238,7 +238,7 @@ def client(cloud: RunningCloud, engine: str, host: str, port: int, secret: str) 
         where = ["--protocol=tcp", f"--host={host}", f"--port={port}", "--user=analyst", f"--ssl-ca={cloud.ca}"]
         query = "--execute=SELECT CONCAT('MariaDB says: you are ', CURRENT_USER())"
         run(
-            ["mariadb", *target, "--ssl-verify-server-cert", "--skip-column-names", query, "shop"],
+            ["mariadb", *where, "--ssl-verify-server-cert", "--skip-column-names", query, "shop"],
             {"MYSQL_PWD": secret},
         )
 

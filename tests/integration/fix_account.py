@@ -219,5 +219,6 @@ def until(condition: Any, seconds: float) -> Any:
 def account(cloud) -> Iterator[Account]:
     """One account for all integration tests."""
     account = Account(cloud)
+    account.declare("nothing-of-that-name", {"name": "nobody", "privileges": "readonly", "on": ["shop"]})
     yield account
     account.entries.clear()

@@ -141,6 +141,12 @@ def test_buckets_keep_versions_and_answer_304(cloud: RunningCloud) -> None:
     with pytest.raises(ClientError) as unchanged:
         s3.get_object(Bucket=bucket, Key="front-test", IfNoneMatch=got["ETag"])
     assert unchanged.value.response["ResponseMetadata"]["HTTPStatusCode"] == 304
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(cloud.endpoint).netloc)
+    url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "front-test"})
+    for changed, status in ((url, 200), (url[:-1] + ("0" if url[-1] != "0" else "1"), 403)):
+        connection.request("GET", changed.removeprefix(cloud.endpoint))
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (status, True)
     s3.delete_object(Bucket=bucket, Key="front-test")
 
 
