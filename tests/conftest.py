@@ -1,3 +1,8 @@
 """Fixtures live in files named after what they provide."""
 
-pytest_plugins = ["tests.integration.fix_account", "tests.integration.fix_engines"]
+pytest_plugins = [
+    "tests.integration.fix_account",
+    "tests.integration.fix_engines",
+    "tests.sam.fix_build",
+    "tests.sam.fix_local",
+]
