@@ -33,7 +33,8 @@ lint: setup ## check style, types and the template
 bench: setup ## measure the promises, side by side with what they are compared to
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
 
-sam-test: setup ## build with the AWS SAM CLI and look at what would be deployed
+sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers
+	@tests/sam/images
 	@$(PYTHON_BIN) -m pytest tests/sam
 
 lock: setup ## resolve the requirement files again

@@ -1,5 +1,6 @@
 """Every function with every event of `events/`, in containers, as `sam local` runs them.
 
+Each function is run once by `sam local invoke`; its other events go through `sam local start-lambda`.
 One database goes its way: planned, onboarded, onboarded again, a token vended, deleted. The tests run in this order.
 """
 
@@ -8,7 +9,6 @@ import json
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from localcloud import processes
 from tests.integration.fix_account import until
 from tests.sam.fix_build import ROOT
 from tests.sam.fix_local import EVENTS, post
@@ -36,7 +36,11 @@ def role(local):
 
 
 def invoke(local, event):
-    return local.invoke(FUNCTION_OF[event], event)
+    return local.invoke(FUNCTION_OF[event], EVENTS / event)
+
+
+def invoke_warm(local, event):
+    return local.invoke_warm(FUNCTION_OF[event], EVENTS / event)
 
 
 def attached(local, role):
@@ -52,7 +56,7 @@ def test_every_event_is_invoked_here_and_every_function_has_one():
 
 
 def test_a_planned_onboarding_says_what_it_would_do_and_does_nothing(local, role):
-    answer = invoke(local, "onboard-plan.json")
+    answer = invoke_warm(local, "onboard-plan.json")
     assert (answer["status"], answer["database"]) == ("planned", ARN)
     kinds = {change["kind"] for change in answer["changes"]}
     assert kinds >= {"enable-iam-authentication", "create-user", "create-policy", "attach-policy"}
@@ -78,12 +82,12 @@ def test_a_created_database_is_onboarded_from_inside_containers(local, role):
 
 
 def test_a_second_onboarding_changes_nothing(local, role):
-    answer = invoke(local, "onboard.json")
+    answer = invoke_warm(local, "onboard.json")
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
 
 
 def test_policies_that_are_there_are_left_alone(local, role):
-    answer = invoke(local, "policy.json")
+    answer = invoke_warm(local, "policy.json")
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
 
 
@@ -98,7 +102,7 @@ def test_a_vended_token_logs_in(local, role):
 
 def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
     body = json.loads((EVENTS / "tokens-post.json").read_text())["body"]
-    with local.serve("start-api", "VendFunction", processes.free_port()) as url:
+    with local.serve("start-api") as url:
         answers = [post(f"{url}/tokens", body), post(f"{url}/tokens", "{")]
     assert [(status, problem["code"]) for status, problem in answers] == [(403, "not-allowed"), (400, "malformed")]
     assert not any("token" in problem for _, problem in answers)
@@ -107,7 +111,16 @@ def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):
     local.account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier="orders-1", SkipFinalSnapshot=True)
     until(lambda: not local.account.cloud.client("rds").describe_db_instances()["DBInstances"], 60)
-    answer = invoke(local, "database-deleted.json")
+    answer = invoke_warm(local, "database-deleted.json")
     assert answer["status"] == "ignored", answer
     assert local.account.record(ARN) is None
     assert attached(local, role) == []
+
+
+def test_sam_clis_own_emulator_runs_a_durable_function_that_invokes_no_other(local, tmp_path):
+    arn = local.account.create("oracle-1", "oracle-ee", DBName="ORCL", LicenseModel="bring-your-own-license")
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"database": arn}))
+    answer = local.invoke("OnboardFunction", event, own_emulator=True)
+    assert (answer["status"], answer["changes"]) == ("ignored", [])
+    assert "oracle-ee" in answer["reason"]
