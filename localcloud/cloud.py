@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import secrets
 import shutil
@@ -213,25 +214,26 @@ class Cloud:
     def _session(self) -> boto3.Session:
         return boto3.Session(self._admin.access_key, self._admin.secret_key, region_name=self._settings.region)
 
+    def _client(self, service: str) -> Any:
+        return self._session().client(service, endpoint_url=self._front.server.url)  # type: ignore[call-overload]
+
     def _make_databases(self) -> list[dict[str, Any]]:
         if not self._settings.databases:
             return []
-        rds: Any = self._session().client("rds", endpoint_url=self._front.server.url)
-        passwords: dict[str, str] = {}
+        rds = self._client("rds")
         for wanted in self._settings.databases:
-            password = passwords[wanted.identifier] = secrets.token_urlsafe(24)
             rds.create_db_instance(
                 DBInstanceIdentifier=wanted.identifier,
                 DBInstanceClass="db.t4g.medium",
                 Engine=wanted.engine,
                 MasterUsername=MASTER,
-                MasterUserPassword=password,
+                ManageMasterUserPassword=True,
                 AllocatedStorage=20,
                 **({"DBName": wanted.name} if wanted.name else {}),
             )
-        return [self._wait_for(rds, identifier, password) for identifier, password in passwords.items()]
+        return [self._wait_for(rds, wanted.identifier) for wanted in self._settings.databases]
 
-    def _wait_for(self, rds: Any, identifier: str, password: str) -> dict[str, Any]:
+    def _wait_for(self, rds: Any, identifier: str) -> dict[str, Any]:
         deadline = time.monotonic() + _AVAILABLE_LIMIT
         while True:
             instance = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
@@ -240,6 +242,7 @@ class Cloud:
             if instance["DBInstanceStatus"] == "failed" or time.monotonic() > deadline:
                 raise StartFailed(f"database {identifier} is {instance['DBInstanceStatus']}; see the log")
             time.sleep(0.1)
+        secret = self._client("secretsmanager").get_secret_value(SecretId=instance["MasterUserSecret"]["SecretArn"])
         return {
             "identifier": identifier,
             "arn": instance["DBInstanceArn"],
@@ -248,7 +251,7 @@ class Cloud:
             "port": instance["Endpoint"]["Port"],
             "ca": str(self._authority.path),
             "master_user": MASTER,
-            "master_password": password,
+            "master_password": json.loads(secret["SecretString"])["password"],
         }
 
 

@@ -26,8 +26,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         caller = http.caller_from(event)
         request = http.token_request(event)
-        if caller is None:
-            raise NotAllowed
         token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
     except http.TooLarge as error:
         return _refuse(413, "too-large", str(error), request_id)

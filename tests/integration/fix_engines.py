@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,11 @@ class Place:
 
     engine: Engine
     database: Database
+    #: By whom the sessions of the last run were opened.
+    opened: list[str] = field(default_factory=list)
 
     def connect(self, authority: str, name: str | None) -> Any:
+        self.opened.append(authority)
         login = Password(MASTER, MASTER_PASSWORD) if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")
         return self.engine.connect(self.database, login, name)
 
@@ -59,6 +62,7 @@ class Place:
 
     def converge(self, wanted: Wanted, apply: bool = True) -> tuple[list[Statement], Wanted]:
         """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
+        self.opened = []
         sessions = Sessions(self.connect, "manager" if MANAGER in wanted.accounts else "master")
         try:
             found = self.engine.inspect(sessions, self.database, wanted)

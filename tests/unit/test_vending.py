@@ -20,6 +20,8 @@ ACCOUNT = "123456789012"
 ARN = f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders"
 CI = access.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/ci", account=ACCOUNT, session="build-1", claims={})
 STRANGER = access.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/stranger", account=ACCOUNT, session="s-1", claims={})
+USER = access.Caller(role=None, account="", session=f"arn:aws:iam::{ACCOUNT}:user/ann", claims={})
+NOBODY = access.Caller(role=None, account="", session=None, claims={})
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FILE = access.parse(f"""
 version: 1
@@ -151,6 +153,8 @@ def test_a_token_ends_no_later_than_the_credentials_that_signed_it(place):
     ("caller", "database", "user"),
     [
         (STRANGER, "orders", "app"),
+        (USER, "orders", "app"),
+        (NOBODY, "orders", "app"),
         (CI, "orders", "rdsiam_manager"),
         (CI, "orders", "boss"),
         (CI, "orders", "APP"),
@@ -158,7 +162,7 @@ def test_a_token_ends_no_later_than_the_credentials_that_signed_it(place):
         (CI, ARN.replace("eu-west-1", "us-east-1"), "app"),
         (CI, ARN.replace(ACCOUNT, "999999999999"), "app"),
     ],
-    ids=["stranger", "manager", "master", "case", "unknown", "region", "account"],
+    ids=["stranger", "a user", "nobody", "manager", "master", "case", "unknown", "region", "account"],
 )
 def test_everything_else_is_denied_alike_and_recorded(place, caller, database, user):
     with pytest.raises(NotAllowed) as denied:
@@ -166,7 +170,11 @@ def test_everything_else_is_denied_alike_and_recorded(place, caller, database, u
     assert str(denied.value) == ""
     assert place.sts.asked == []
     (record,) = records(place)
-    assert (record["outcome"], record["user"], record["caller"]) == ("denied", user, caller.role)
+    assert (record["outcome"], record["user"], record["caller"]) == (
+        "denied",
+        user,
+        caller.role or caller.session or "nobody",
+    )
     assert "fingerprint" not in record
 
 

@@ -177,8 +177,8 @@ def test_what_can_not_be_judged_is_refused():
 
 
 def test_the_log_says_why_and_never_shows_the_token(caplog):
+    text = token(replace(SESSION, secret_key="guess"))  # before: boto3 itself logs signatures when it debugs
     caplog.set_level(logging.DEBUG)
-    text = token(replace(SESSION, secret_key="guess"))
 
     reason(text)
 

@@ -79,6 +79,8 @@ def connect_mysql(host: str, port: int, login: Login) -> "MysqlConnection[pymysq
             password=login.secret,
             ssl=context,
             charset="utf8mb4",
+            # Known, whatever the server's is: under NO_BACKSLASH_ESCAPES escaped values would mean something else.
+            sql_mode="STRICT_ALL_TABLES",
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
             read_timeout=STATEMENT_SECONDS,

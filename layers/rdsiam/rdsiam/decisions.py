@@ -10,7 +10,7 @@ from typing import Any, Literal
 class Decision:
     """What was decided for whom. Only these fields are recorded; none is a secret.
 
-    :ivar caller: role ARN of the caller; `session` its session's name.
+    :ivar caller: role ARN of the caller, `session` its session's name; or the ARN of whoever is no role.
     :ivar database: ARN, or what was asked for where nothing of that name is known.
     :ivar rule: the place in access.yaml that allowed it, or why nothing did.
     :ivar access_version: the version of access.yaml that was followed.

@@ -40,16 +40,19 @@ class TokenRequest:
     reason: str
 
 
-def caller_from(event: Mapping[str, Any]) -> Caller | None:
-    """Return who calls, from API Gateway's IAM authorizer and from nothing else; None where it names no role.
+def caller_from(event: Mapping[str, Any]) -> Caller:
+    """Return who calls, from API Gateway's IAM authorizer and from nothing else.
 
-    `sam local start-api` runs no authorizer: without one there is no caller, and so no token.
+    A caller without a role, a user or nobody at all, is declared nowhere and so gets nothing: `sam local start-api`
+    runs no authorizer.
     """
     authorizer = event.get("requestContext", {}).get("authorizer") or {}
     user_arn = (authorizer.get("iam") or {}).get("userArn")
-    match = _ASSUMED_ROLE.fullmatch(user_arn) if isinstance(user_arn, str) else None
+    if not isinstance(user_arn, str):
+        return Caller(role=None, account="", session=None, claims={})
+    match = _ASSUMED_ROLE.fullmatch(user_arn)
     if match is None:
-        return None
+        return Caller(role=None, account="", session=user_arn[:200], claims={})
     partition, account, role, session = match.groups()
     return Caller(role=f"arn:{partition}:iam::{account}:role/{role}", account=account, session=session, claims={})
 

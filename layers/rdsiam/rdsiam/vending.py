@@ -87,7 +87,7 @@ class Vending:
             self._decisions.put(
                 Decision(
                     at=_text(at),
-                    caller=caller.role or "",
+                    caller=caller.role or caller.session or "nobody",
                     session=caller.session or "",
                     source_identity=source_identity(caller),
                     database=arn,

@@ -1,0 +1,5 @@
+"""`python -m localcloud.judge` installs what the judge needs."""
+
+from localcloud.judge.install import install
+
+install()

@@ -1,0 +1,46 @@
+"""Events and requests that OnboardFunction has nothing to do for: ignored with a reason, or refused with the field."""
+
+import pytest
+
+
+def event(arn: str, **changes):
+    detail = {
+        "EventCategories": ["creation"],
+        "SourceType": "DB_INSTANCE",
+        "SourceArn": arn,
+        "EventID": "RDS-EVENT-0005",
+    }
+    return {"source": "aws.rds", "detail-type": "RDS DB Instance Event", "detail": detail | changes}
+
+
+def test_events_that_are_not_for_us_are_ignored_with_a_reason(account):
+    nowhere = f"arn:aws:rds:{account.cloud.region}:{account.cloud.info['account']}:db:vanished"
+    oracle = account.create("oracle-1", "oracle-ee", DBName="ORCL", LicenseModel="bring-your-own-license")
+    undeclared = account.create("undeclared-1")
+    account.wait(undeclared)
+    creating = account.create("creating-1")
+    account.declare("creating-1", {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": []})
+    cases = {
+        "unfinished": event(creating),
+        "vanished": event(nowhere),
+        "unsupported": event(oracle),
+        "undeclared": event(undeclared),
+        "another event": event(undeclared, EventID="RDS-EVENT-0006"),
+        "a cluster": event(nowhere.replace(":db:", ":cluster:")),
+        "another region": event(nowhere.replace(account.cloud.region, "us-west-2")),
+        "another account": event(nowhere.replace(account.cloud.info["account"], "999999999999")),
+    }
+    for why, one in cases.items():
+        answer = account.invoke("OnboardFunction", one)
+        assert answer["status"] == "ignored", (why, answer)
+        assert answer["reason"], why
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"), [({}, "database"), ({"database": "orders"}, "database"), ({"detail-type": "x"}, "detail")]
+)
+def test_malformed_input_is_an_error_that_names_the_field_without_a_traceback(account, payload, field):
+    answer = account.invoke("OnboardFunction", payload)
+    assert answer["errorType"].endswith("InvalidRequest")
+    assert answer["errorMessage"].startswith(f"{field}: ")
+    assert not answer.get("stackTrace")
