@@ -186,7 +186,18 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
         via: Context = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
-        yield Need("kms:Decrypt", key_id if key_id.startswith("arn:") else place.arn("kms", f"key/{key_id}"), via)
+        yield _key_need(place, "kms:Decrypt", key_id, via)
+
+
+def _key(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    yield _key_need(place, action, str(parameters.get("KeyId", "*")), {})
+
+
+def _key_need(place: Place, action: str, key: str, context: Context) -> Need:
+    """A key can be used only as its own policy says; the usual one leaves it to the account's identity policies."""
+    statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{place.account}:root"}, "Action": "kms:*"}
+    policy = Policy("key", {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"}]})
+    return Need(action, key if key.startswith("arn:") else place.arn("kms", f"key/{key}"), context, policy)
 
 
 _DECRYPTING = {"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret"}
@@ -284,7 +295,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("cloudformation", "ListStacks", _everything)
 
     yield from each("kms", "CreateKey ListKeys ListAliases", _everything)
-    yield from each("kms", "DescribeKey Decrypt Encrypt GenerateDataKey", _named("kms", "KeyId", "key/{}"))
+    yield from each("kms", "DescribeKey Decrypt Encrypt GenerateDataKey", _key)
     queues = "GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
     yield from each("sqs", queues, _named("sqs", "QueueUrl", "{}"))
     yield from each("sqs", "ListQueues", _everything)

@@ -145,6 +145,6 @@ def _reason(caller: Credential, need: Need, decision: Decision) -> str:
     missing = "identity-based policy"
     if kinds and _SESSION not in kinds and caller.session_policy:
         missing = "session policy"
-    elif kinds and _BOUNDARY not in kinds:
+    elif kinds and _BOUNDARY not in kinds and need.resource_policy is None:
         missing = "permissions boundary"
     return f" because no {missing} allows the {need.action} action"
