@@ -4,4 +4,6 @@ pytest_plugins = [
     "tests.integration.fix_account",
     "tests.integration.fix_engines",
     "tests.integration.fix_tokens",
+    "tests.sam.fix_build",
+    "tests.sam.fix_local",
 ]

@@ -1,0 +1,113 @@
+"""Every function with every event of `events/`, in containers, as `sam local` runs them.
+
+One database goes its way: planned, onboarded, onboarded again, a token vended, deleted. The tests run in this order.
+"""
+
+import json
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from localcloud import processes
+from tests.integration.fix_account import until
+from tests.sam.fix_build import ROOT
+from tests.sam.fix_local import EVENTS, post
+
+ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
+#: Which function an event is for, in the order of the tests.
+FUNCTION_OF = {
+    "onboard-plan.json": "OnboardFunction",
+    "policy-plan.json": "PolicyFunction",
+    "database-created.json": "OnboardFunction",
+    "onboard.json": "OnboardFunction",
+    "policy.json": "PolicyFunction",
+    "tokens-post.json": "VendFunction",
+    "database-deleted.json": "OnboardFunction",
+}
+
+
+@pytest.fixture(scope="module")
+def role(local):
+    """A role that may sign for app_service on orders-1, and one that may ask for tokens."""
+    role, caller = local.account.make_role("orders-app"), local.account.make_role("ci-runner")
+    user = {"name": "app_service", "privileges": "readwrite", "on": ["shop"]}
+    local.account.declare("orders-1", user | {"roles": [role], "callers": [{"role": caller}]})
+    return role
+
+
+def invoke(local, event):
+    return local.invoke(FUNCTION_OF[event], event)
+
+
+def attached(local, role):
+    iam = local.account.cloud.client("iam")
+    return iam.list_attached_role_policies(RoleName=role.split("/")[-1])["AttachedPolicies"]
+
+
+def test_every_event_is_invoked_here_and_every_function_has_one():
+    assert {path.name for path in EVENTS.iterdir()} == set(FUNCTION_OF)
+    resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    functions = {key for key, each in resources.items() if each["Type"] == "AWS::Serverless::Function"}
+    assert functions == set(FUNCTION_OF.values())
+
+
+def test_a_planned_onboarding_says_what_it_would_do_and_does_nothing(local, role):
+    answer = invoke(local, "onboard-plan.json")
+    assert (answer["status"], answer["database"]) == ("planned", ARN)
+    kinds = {change["kind"] for change in answer["changes"]}
+    assert kinds >= {"enable-iam-authentication", "create-user", "create-policy", "attach-policy"}
+    assert not local.account.describe(ARN)["IAMDatabaseAuthenticationEnabled"]
+    assert local.account.record(ARN) is None
+
+
+def test_planned_policies_are_not_written(local, role):
+    answer = invoke(local, "policy-plan.json")
+    assert answer["status"] == "planned"
+    assert {change["kind"] for change in answer["changes"]} == {"create-policy", "attach-policy"}
+    assert attached(local, role) == []
+
+
+def test_a_created_database_is_onboarded_from_inside_containers(local, role):
+    answer = invoke(local, "database-created.json")
+    assert answer["status"] == "onboarded", answer
+    assert answer["proofs"] == [{"user": "app_service", "token_login": True, "password_refused": True}]
+    assert attached(local, role)
+    token = local.account.token(ARN, "app_service", local.account.assume(role))
+    with local.account.connect(ARN, "app_service", token) as session:
+        assert session.run("SELECT current_user") == [("app_service",)]
+
+
+def test_a_second_onboarding_changes_nothing(local, role):
+    answer = invoke(local, "onboard.json")
+    assert (answer["status"], answer["changes"]) == ("unchanged", [])
+
+
+def test_policies_that_are_there_are_left_alone(local, role):
+    answer = invoke(local, "policy.json")
+    assert (answer["status"], answer["changes"]) == ("unchanged", [])
+
+
+def test_a_vended_token_logs_in(local, role):
+    answer = invoke(local, "tokens-post.json")
+    assert answer["statusCode"] == 200, answer
+    token = json.loads(answer["body"])
+    assert (token["user"], token["database"]) == ("app_service", ARN)
+    with local.account.connect(ARN, "app_service", token["token"]) as session:
+        assert session.run("SELECT current_user") == [("app_service",)]
+
+
+def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
+    body = json.loads((EVENTS / "tokens-post.json").read_text())["body"]
+    with local.serve("start-api", "VendFunction", processes.free_port()) as url:
+        answers = [post(f"{url}/tokens", body), post(f"{url}/tokens", "{")]
+    assert [(status, problem["code"]) for status, problem in answers] == [(403, "not-allowed"), (400, "malformed")]
+    assert not any("token" in problem for _, problem in answers)
+
+
+def test_a_deleted_database_is_forgotten_with_its_policies(local, role):
+    local.account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier="orders-1", SkipFinalSnapshot=True)
+    until(lambda: not local.account.cloud.client("rds").describe_db_instances()["DBInstances"], 60)
+    answer = invoke(local, "database-deleted.json")
+    assert answer["status"] == "ignored", answer
+    assert local.account.record(ARN) is None
+    assert attached(local, role) == []
