@@ -254,16 +254,13 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     groups = "CreateGroup DeleteGroup PutGroupPolicy AttachGroupPolicy AddUserToGroup RemoveUserFromGroup"
     yield from each("iam", groups, _user_or_group("group"))
 
-    instances = (
-        "CreateDBInstance DescribeDBInstances ModifyDBInstance DeleteDBInstance RebootDBInstance StartDBInstance"
-    )
-    yield from each("rds", instances + " StopDBInstance", _instance)
+    instances = "CreateDBInstance DescribeDBInstances ModifyDBInstance DeleteDBInstance RebootDBInstance"
+    yield from each("rds", instances + " StartDBInstance StopDBInstance", _instance)
     clusters = "CreateDBCluster DescribeDBClusters ModifyDBCluster DeleteDBCluster"
     yield from each("rds", clusters, _named("rds", "DBClusterIdentifier", "cluster:{}"))
     tagging = "AddTagsToResource RemoveTagsFromResource ListTagsForResource"
     yield from each("rds", tagging, _named("rds", "ResourceName", "db:{}"))
-    described = "DescribeDBEngineVersions DescribeOrderableDBInstanceOptions"
-    yield from each("rds", described, _everything)
+    yield from each("rds", "DescribeDBEngineVersions DescribeOrderableDBInstanceOptions", _everything)
 
     yield from each("secretsmanager", "ListSecrets GetRandomPassword", _everything)
     secrets = "CreateSecret DescribeSecret GetSecretValue PutSecretValue UpdateSecret DeleteSecret RotateSecret"
@@ -277,16 +274,12 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("dynamodb", "TransactWriteItems", _transaction)
 
     yield from each("events", "PutEvents", _put_events)
-    yield from each("events", "ListRules", _named("events", "Name", "rule/{}"))
-    rules = "PutRule DescribeRule DeleteRule EnableRule DisableRule"
+    rules = "PutRule DescribeRule DeleteRule EnableRule DisableRule ListRules"
     yield from each("events", rules, _named("events", "Name", "rule/{}"))
     yield from each("events", "PutTargets RemoveTargets ListTargetsByRule", _named("events", "Rule", "rule/{}"))
 
-    groups_of_logs = (
-        "CreateLogGroup DeleteLogGroup DescribeLogStreams FilterLogEvents PutRetentionPolicy CreateLogStream"
-    )
-    yield from each("logs", groups_of_logs, _named("logs", "logGroupName", "log-group:{}"))
-    yield from each("logs", "DescribeLogGroups", _named("logs", "logGroupName", "log-group:{}"))
+    of_logs = "CreateLogGroup DeleteLogGroup DescribeLogGroups DescribeLogStreams FilterLogEvents PutRetentionPolicy"
+    yield from each("logs", of_logs, _named("logs", "logGroupName", "log-group:{}"))
 
     stacks = "CreateStack UpdateStack DeleteStack DescribeStacks DescribeStackResources DescribeStackEvents GetTemplate"
     yield from each(
