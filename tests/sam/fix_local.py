@@ -161,7 +161,8 @@ def _stop_events(cloud: client.RunningCloud) -> None:
 def _bridge() -> str:
     """Return the address at which containers reach this machine."""
     hosts = subprocess.run(
-        ["docker", "run", "--rm", "--add-host", "machine:host-gateway", "--entrypoint", "/bin/cat", _IMAGE, "/etc/hosts"],  # noqa: S607
+        ["docker", "run", "--rm", "--add-host", "machine:host-gateway", "--entrypoint", "/bin/cat", _IMAGE,  # noqa: S607
+         "/etc/hosts"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     return next(line.split()[0] for line in hosts.splitlines() if line.split()[1:] == ["machine"])
