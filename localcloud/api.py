@@ -13,16 +13,19 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from localcloud import sigv4
-from localcloud.deploy import Route
+from localcloud.deploy import API_ID, Route
 from localcloud.emulators import Outcome
 from localcloud.functions import LambdaError
+from localcloud.permissions import CallDenied
 from localcloud.sigv4 import Credential, SignatureRefused
 from localcloud.web import HttpServer, Request, Response
 
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 10 * 1024 * 1024
-_ID = "localcloud"
+#: Raise CallDenied where a caller may not invoke the ARN of a route, or API Gateway may not invoke a function for it.
+CheckCaller = Callable[[Credential, str], None]
+CheckGateway = Callable[[str, str], None]
 
 
 class HttpApi:
@@ -39,11 +42,15 @@ class HttpApi:
         secret_of: Callable[[str], Credential | None],
         invoke: Callable[[str, bytes], Outcome],
         user_id: Callable[[Credential], str],
+        check_caller: CheckCaller,
+        check_gateway: CheckGateway,
     ) -> None:
         self._region = region
         self._secret_of = secret_of
         self._invoke = invoke
         self._user_id = user_id
+        self._check_caller = check_caller
+        self._check_gateway = check_gateway
         self._routes: tuple[tuple[Route, re.Pattern[str]], ...] = ()
         self.server = HttpServer(self.handle, largest_body=LARGEST_BODY)
 
@@ -59,12 +66,19 @@ class HttpApi:
         route, parameters = found
         try:
             caller = self._authorize(request)
+            self._check_caller(caller, f"{API_ID}/$default/{request.method}{unquote(request.path)}")
+        except CallDenied:
+            return _message(403, "Forbidden")
         except SignatureRefused as refused:
             logger.info("request refused: %s %s %s", request.method, route.path, refused.code)
             return _message(403, "Forbidden")
         event = self._event(request, route, parameters, caller)
         try:
+            self._check_gateway(route.function, f"{API_ID}/$default/{route.method}{route.path}")
             outcome = self._invoke(route.function, json.dumps(event).encode())
+        except CallDenied as denied:
+            logger.error("request not answered: %s", denied)
+            return _message(500, _FAILED)
         except LambdaError as error:
             logger.warning("request not answered: %s %s %s", request.method, route.path, error.code)
             return _message(503, "Service Unavailable") if error.status == 429 else _message(500, _FAILED)
@@ -111,7 +125,7 @@ class HttpApi:
             "headers": headers,
             "requestContext": {
                 "accountId": caller.account,
-                "apiId": _ID,
+                "apiId": API_ID,
                 "authorizer": {
                     "iam": {
                         "accessKey": caller.access_key,
@@ -124,7 +138,7 @@ class HttpApi:
                     }
                 },
                 "domainName": headers.get("host", "localhost"),
-                "domainPrefix": _ID,
+                "domainPrefix": API_ID,
                 "http": {
                     "method": request.method,
                     "path": request.path,

@@ -20,6 +20,7 @@ from moto.sts.models import sts_backends
 
 from localcloud import gaps, principals, processes
 from localcloud.api import HttpApi
+from localcloud.calls import Need, Place
 from localcloud.certificates import Authority
 from localcloud.deploy import Template
 from localcloud.durable import Runner
@@ -28,6 +29,7 @@ from localcloud.fleet import Fleet
 from localcloud.front import Front
 from localcloud.functions import Functions
 from localcloud.judge import Judge
+from localcloud.permissions import CallDenied, Permissions
 from localcloud.settings import Settings
 from localcloud.sigv4 import Credential
 from localcloud.verifier import TokenVerifier
@@ -99,10 +101,9 @@ class Cloud:
         judge = Judge(self._logs / "judge.log")
         self._cleanup.callback(judge.close)
         self._authority = Authority(self._directory)
-        verifier = TokenVerifier(principals.secret_of, principals.Principals(judge).allows, settings.region)
-        self._fleet = Fleet(self._directory / "databases", self._authority, verifier)
-        self._cleanup.callback(self._fleet.stop)
-        self._front = Front(self._secret_of, self._lambda_api, settings.port)
+        judged = principals.Principals(judge)
+        self._place = Place(settings.region, ACCOUNT)
+        self._front = Front(self._secret_of, self._check, self._lambda_api, settings.port)
         runner = Runner(
             self._front.server.url,
             settings.region,
@@ -111,14 +112,25 @@ class Cloud:
             self._directory / "durable",
             self._logs / "durable-runner.log",
         )
+        self._permissions = Permissions(judged, self._place, runner.arn_of, self._directory / "statements.jsonl")
+        verifier = TokenVerifier(principals.secret_of, self._permissions.may_connect, settings.region)
+        self._fleet = Fleet(self._directory / "databases", self._authority, verifier)
+        self._cleanup.callback(self._fleet.stop)
         runner.start(template.durable_configs.items())
         self._cleanup.callback(runner.stop)
         self._fleet.prepare()
         self._functions = Functions(settings.region, ACCOUNT, self._environment_of, runner, self._logs)
         self._cleanup.callback(self._functions.stop)
-        gaps.close_gaps(self._fleet, self._functions.invoke_event)
+        gaps.close_gaps(self._fleet, self._deliver)
         self._admin = _make_administrator()
-        self._api = HttpApi(settings.region, principals.secret_of, self._functions.invoke, _user_id)
+        self._api = HttpApi(
+            settings.region,
+            principals.secret_of,
+            self._functions.invoke,
+            _user_id,
+            self._check_caller,
+            self._check_gateway,
+        )
         for server in (self._front.server, self._api.server):
             server.start()
             self._cleanup.callback(server.stop)
@@ -129,6 +141,7 @@ class Cloud:
             self._parameters(),
             settings.parameters,
         )
+        self._permissions.deploy(self._deployment.resource_policies)
         self._functions.deploy(self._deployment.functions)
         self._api.deploy(self._deployment.routes)
         runner.wait_until_ready()
@@ -145,6 +158,7 @@ class Cloud:
     def _parameters(self) -> dict[str, str]:
         return {
             "Publishers": self._admin.principal_arn,
+            "Operators": self._admin.principal_arn,
             "DatabaseCa": self._authority.pem,
             "DatabaseCaUrl": self._authority.path.as_uri(),
         }
@@ -156,6 +170,27 @@ class Cloud:
 
     def _lambda_api(self, request: Request, caller: Credential) -> Response | None:
         return self._functions.handle(request, from_runner=caller is self._runner_credential)
+
+    def _check(self, caller: Credential, service: str, request: Request) -> None:
+        # The durable runner is Lambda itself; what it invokes for a function was judged with the checkpoint that asked.
+        if caller is self._runner_credential and service == "lambda":
+            return
+        self._permissions.check(caller, service, request)
+
+    def _check_caller(self, caller: Credential, route: str) -> None:
+        self._permissions.check_need(caller, Need("execute-api:Invoke", self._place.arn("execute-api", route)))
+
+    def _check_gateway(self, function: str, route: str) -> None:
+        source = self._place.arn("execute-api", route)
+        self._permissions.check_service("apigateway.amazonaws.com", function, source)
+
+    def _deliver(self, function: str, rule: str, event: Mapping[str, Any]) -> None:
+        try:
+            self._permissions.check_service("events.amazonaws.com", function, rule)
+        except CallDenied as denied:
+            logger.error("event not delivered: %s", denied)
+            return
+        self._functions.invoke_event(function, event)
 
     def _environment_of(self, function: Function) -> Mapping[str, str]:
         """What Lambda gives a fresh environment: region, endpoint, and credentials of the function's role."""

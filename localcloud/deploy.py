@@ -22,6 +22,7 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 from localcloud.emulators import DurableConfig, Function
+from localcloud.judge import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ _BUCKET_POLICY = "AWS::S3::BucketPolicy"
 _ROLE = "AWS::IAM::Role"
 # moto's models of these fail or do nothing; what they say is read from the expanded template here.
 _OURS = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
+_PERMISSION = "AWS::Lambda::Permission"
+_RESOURCE_POLICY = "AWS::Lambda::ResourcePolicy"
+#: The id of the one HTTP API that a cloud has.
+API_ID = "localcloud"
 _METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
 
 
@@ -59,6 +64,7 @@ class Deployment:
     routes: tuple[Route, ...]
     outputs: Mapping[str, str]
     left_out: tuple[str, ...] = field(default=())
+    resource_policies: Mapping[str, Policy] = field(default_factory=dict)  # by the ARN of a function or an alias
 
 
 class Template:
@@ -127,7 +133,11 @@ class Template:
         if left_out:
             logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
         return Deployment(
-            tuple(self._function(expanded, key) for key in self._names), routes, made, tuple(sorted(left_out))
+            tuple(self._function(expanded, key) for key in self._names),
+            routes,
+            made,
+            tuple(sorted(left_out)),
+            self._resource_policies(expanded),
         )
 
     def _expand(self, session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -160,18 +170,22 @@ class Template:
             resources[logical_id]["Properties"]["FunctionName"] = name
         references: dict[str, str] = {}
         for key, kind in left_out.items():
-            references[key] = key.lower()
+            references[key] = API_ID if kind == _HTTP_API else key.lower()
             if kind == "AWS::Lambda::Alias":
                 properties = resources[key]["Properties"]
                 references[key] = f"{self._arn(properties['FunctionName']['Ref'])}:{properties['Name']}"
         kept = {key: value for key, value in resources.items() if key not in left_out}
         for resource in kept.values():
             # moto looks a function up by its name, and a permission names an alias.
-            if resource["Type"] == "AWS::Lambda::Permission":
+            if resource["Type"] == _PERMISSION:
                 target = references.get(resource["Properties"]["FunctionName"].get("Ref", ""))
+                resource["Metadata"] = {"Target": target}
                 if target is not None:
                     resource["Properties"]["FunctionName"] = target.split(":")[6]
-        expanded["Resources"] = _resolved(kept, references) | {key: resources[key] for key in left_out}
+        policies = {key: resources[key] for key, kind in left_out.items() if kind == _RESOURCE_POLICY}
+        expanded["Resources"] = (
+            _resolved(kept, references) | {key: resources[key] for key in left_out} | _resolved(policies, references)
+        )
         return left_out
 
     def _finish(self, expanded: Mapping[str, Any], session: boto3.Session, endpoint: str) -> None:
@@ -191,6 +205,28 @@ class Template:
             elif resource["Type"] == _ROLE:
                 for arn in properties.get("ManagedPolicyArns", []):
                     iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
+
+    def _resource_policies(self, expanded: Mapping[str, Any]) -> dict[str, Policy]:
+        """What may be done to functions and aliases: a ResourcePolicy, or else the statements of all Permissions."""
+        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        statements: dict[str, list[dict[str, Any]]] = {}
+        whole: dict[str, Policy] = {}
+        for logical_id, resource in expanded["Resources"].items():
+            if resource["Type"] not in (_PERMISSION, _RESOURCE_POLICY):
+                continue
+            properties = clean_json(copy.deepcopy(resource["Properties"]), made)
+            if resource["Type"] == _RESOURCE_POLICY:
+                whole[properties["ResourceArn"]] = Policy(logical_id, properties["PolicyDocument"])
+                continue
+            name = str(properties["FunctionName"]).rpartition(":")[2]
+            arn = resource.get("Metadata", {}).get("Target") or (
+                f"arn:aws:lambda:{self._region}:{self._account}:function:{name}"
+            )
+            statements.setdefault(arn, []).append(_as_statement(logical_id, arn, properties))
+        granted = {
+            arn: Policy("Permissions", {"Version": "2012-10-17", "Statement": s}) for arn, s in statements.items()
+        }
+        return granted | whole
 
     def _routes(self, expanded: Mapping[str, Any]) -> Iterator[Route]:
         for logical_id, resource in expanded["Resources"].items():
@@ -257,6 +293,25 @@ class Template:
         if resource is None:
             raise TemplateRefused(f"there is no layer {reference} in the template")
         return self._directory / str(resource["Properties"]["ContentUri"])
+
+
+def _as_statement(sid: str, arn: str, permission: Mapping[str, Any]) -> dict[str, Any]:
+    """Write an AWS::Lambda::Permission as the statement that Lambda makes of it."""
+    principal = str(permission["Principal"])
+    kind = "Service" if principal.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "AWS"
+    condition: dict[str, Any] = {}
+    if "SourceArn" in permission:
+        condition["ArnLike"] = {"aws:SourceArn": permission["SourceArn"]}
+    if "SourceAccount" in permission:
+        condition["StringEquals"] = {"aws:SourceAccount": permission["SourceAccount"]}
+    statement = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {kind: principal},
+        "Action": permission["Action"],
+        "Resource": arn,
+    }
+    return statement | ({"Condition": condition} if condition else {})
 
 
 def _suffix() -> str:

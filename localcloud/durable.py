@@ -155,6 +155,15 @@ class Runner:
             pause = min(pause * 1.5, 0.2)
         raise TimeoutError(f"{execution.arn} runs for more than {limit:.0f} s")
 
+    def arn_of(self, execution: str) -> str | None:
+        """Return the ARN that AWS would give an execution, which this runner calls `<name>/<id>`; None if unknown."""
+        with self._lock:
+            for (function, _, _), (_, known) in self._names.items():
+                if known.arn == execution:
+                    owner = f"arn:aws:lambda:{self._region}:{self._account}:function:{function}"
+                    return f"{owner}:1/durable-execution/{execution}"
+        return None
+
     def forward(self, request: Request) -> Response:
         """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks."""
         target = request.path + (f"?{request.query}" if request.query else "")

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from localcloud import sigv4
+from localcloud.permissions import CallDenied
 from localcloud.refusals import refusal
 from localcloud.sigv4 import Claim, Credential, SignatureRefused
 from localcloud.web import HttpServer, Request, Response
@@ -19,17 +20,27 @@ logger = logging.getLogger(__name__)
 
 #: Answers a call of the Lambda API on behalf of a caller, or returns None to leave it to moto.
 LambdaApi = Callable[[Request, Credential], Response | None]
+#: Raises CallDenied where a caller may not make a call of a service.
+Check = Callable[[Credential, str, Request], None]
 
 
 class Front:
     """Serves all AWS APIs at one address; nothing passes without a valid signature.
 
     :param secret_of: returns the credential of an access key, None for an unknown or inactive one.
+    :param check: judges each call by the caller's policies.
     :param lambda_api: the part of the Lambda API that is not moto's.
     """
 
-    def __init__(self, secret_of: Callable[[str], Credential | None], lambda_api: LambdaApi, port: int = 0) -> None:
+    def __init__(
+        self,
+        secret_of: Callable[[str], Credential | None],
+        check: Check,
+        lambda_api: LambdaApi,
+        port: int = 0,
+    ) -> None:
         self._secret_of = secret_of
+        self._check = check
         self._lambda_api = lambda_api
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.server = HttpServer(self.handle, port)
@@ -43,21 +54,17 @@ class Front:
             caller = sigv4.verify_request(
                 request.method, request.path, request.query, request.headers, request.body, self._secret_of
             )
-            self._judge(caller, service, request)
+            self._check(caller, service, request)
         except SignatureRefused as refused:
             logger.info("call refused: service=%s %s", service, refused.code)
             return refusal(service, refused.code, refused.message)
+        except CallDenied as denied:
+            return refusal(service, "AccessDenied", str(denied))
         if service == "lambda":
             answer = self._lambda_api(request, caller)
             if answer is not None:
                 return answer
         return _through_wsgi(self._moto, request, claim)
-
-    def _judge(self, caller: Credential, service: str, request: Request) -> None:
-        """Decide whether `caller` may make this call: the one place where policies are asked.
-
-        Every known caller may do everything for now; the judge of databases is asked in `fleet`.
-        """
 
 
 def _through_wsgi(application: Any, request: Request, claim: Claim) -> Response:

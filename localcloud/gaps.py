@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from moto import settings as moto_settings
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.events import models as events_models
@@ -23,6 +24,7 @@ from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
 from moto.rds import models as rds_models
 from moto.rds.exceptions import RDSClientError
+from moto.s3 import utils as s3_utils
 from moto.s3.models import FakeBucket
 from moto.sts import models as sts_models
 from moto.sts import responses as sts_responses
@@ -51,8 +53,8 @@ class RdsHooks(Protocol):
         """`instance` is to go; `forget` takes it out of Describe."""
 
 
-#: Takes the ARN of a Lambda function and an event for it; returns at once.
-Deliver = Callable[[str, dict[str, Any]], None]
+#: Takes the ARN of a Lambda function, that of the rule that calls it, and an event for it; returns at once.
+Deliver = Callable[[str, str, dict[str, Any]], None]
 
 
 def close_gaps(rds: RdsHooks, deliver: Deliver) -> None:
@@ -61,6 +63,8 @@ def close_gaps(rds: RdsHooks, deliver: Deliver) -> None:
     default_user_config["iam"]["load_aws_managed_policies"] = True
     default_user_config["lambda"]["use_docker"] = False
     os.environ["VALIDATE_LAMBDA_S3"] = "false"  # code is run from where it lies, not from a bucket
+    # The judge reads the bucket from the path: a host name must not tell moto another one.
+    moto_settings.S3_IGNORE_SUBDOMAIN_BUCKETNAME = s3_utils.S3_IGNORE_SUBDOMAIN_BUCKETNAME = True
     _close_rds(rds)
     _close_rds_secrets()
     _close_events(deliver)
@@ -177,7 +181,7 @@ def _close_events(deliver: Deliver) -> None:
         functions = [target for target in rule.targets if target["Arn"].startswith("arn:aws:lambda:")]
         for target in functions:
             # AWS: Lambda functions are targets. moto: NotImplementedError.
-            deliver(target["Arn"], _as_sent(event))
+            deliver(target["Arn"], rule.arn, _as_sent(event))
         if len(functions) < len(rule.targets):
             others = copy.copy(rule)
             others.targets = [target for target in rule.targets if target not in functions]

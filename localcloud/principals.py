@@ -106,14 +106,40 @@ class Principals:
             )
         )
 
+    def decide_for_service(
+        self,
+        service: str,
+        action: str,
+        resource: str,
+        account: str,
+        context: Mapping[str, str | list[str]],
+        resource_policy: Policy | None,
+    ) -> Decision:
+        """Return the decision on what an AWS service does by itself, which the resource's policy alone can allow."""
+        own = _now() | {"aws:PrincipalIsAWSService": "true", "aws:PrincipalServiceName": service} | dict(context)
+        return self._judge.decide(
+            Request(service, action, resource, account, own, resource_policy=resource_policy or _NO_POLICY)
+        )
+
+
+#: For a resource that has no policy: no service may use it.
+_NO_POLICY = Policy("none", {"Version": "2012-10-17", "Statement": []})
+
 
 def _context(credential: Credential) -> dict[str, str | list[str]]:
     """The condition keys that AWS fills in for every request, as far as they are known here."""
-    now = datetime.now(UTC)
-    return {
+    return _now() | {
         "aws:PrincipalArn": credential.role_arn or credential.principal_arn,
         "aws:PrincipalAccount": credential.account,
         "aws:PrincipalType": "AssumedRole" if credential.role_arn else "User",
+        "aws:PrincipalIsAWSService": "false",
+    }
+
+
+def _now() -> dict[str, str | list[str]]:
+    """The condition keys of every request. The endpoint stands for AWS's, which is TLS, though it speaks plain HTTP."""
+    now = datetime.now(UTC)
+    return {
         "aws:CurrentTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:EpochTime": str(int(now.timestamp())),
         "aws:SecureTransport": "true",

@@ -1,5 +1,6 @@
 """An AWS account as its owner sees it: roles, access.yaml, databases made by RDS's API, logins with boto3's tokens."""
 
+import contextlib
 import json
 import ssl
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import psutil
 import psycopg
 import pymysql
 import pytest
@@ -45,6 +47,31 @@ class Account:
             RoleArn=role, RoleSessionName="test-session", **options
         )["Credentials"]
         return credentials
+
+    def let_call_the_api(self, role: str) -> None:
+        """Allow a role to call the HTTP API, which API Gateway asks of every caller."""
+        statement = {"Sid": "Ask", "Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+        self.cloud.client("iam").put_role_policy(
+            RoleName=role.rpartition("/")[2],
+            PolicyName="ask",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        )
+
+    def credentials_of(self, function: str) -> dict[str, Any]:
+        """Return the credentials of a function's role, as code inside it finds them; nobody may assume these roles.
+
+        The function must have run, as its environment is what is looked into.
+        """
+        name = self.cloud.functions[function].partition(":")[0]
+        if function == "OnboardFunction" and not processes_of(name):
+            self.invoke("OnboardFunction", {})
+        environment = next(process.environ() for process in processes_of(name))
+        names = {
+            "AccessKeyId": "AWS_ACCESS_KEY_ID",
+            "SecretAccessKey": "AWS_SECRET_ACCESS_KEY",
+            "SessionToken": "AWS_SESSION_TOKEN",
+        }
+        return {key: environment[variable] for key, variable in names.items()}
 
     # --- access.yaml ---
 
@@ -101,9 +128,9 @@ class Account:
 
     # --- functions ---
 
-    def invoke(self, function: str, payload: Any) -> Any:
+    def invoke(self, function: str, payload: Any, credentials: dict[str, Any] | None = None) -> Any:
         """Invoke a function and return its answer; an error is returned as Lambda returns it."""
-        answer = self.cloud.client("lambda").invoke(
+        answer = self.cloud.client("lambda", credentials).invoke(
             FunctionName=self.cloud.info["functions"][function], Payload=json.dumps(payload)
         )
         return json.load(answer["Payload"])
@@ -204,6 +231,16 @@ class Connection:
         cursor = self._session.cursor()
         cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []
+
+
+def processes_of(function: str) -> list[psutil.Process]:
+    """Return the processes that run a function's code."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "awslambdaric" in process.cmdline() and process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
+                found.append(process)
+    return found
 
 
 def until(condition: Any, seconds: float) -> Any:

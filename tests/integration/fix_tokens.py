@@ -16,6 +16,8 @@ from tests.integration.fix_account import Account
 def place(account) -> dict[str, Any]:
     """A database of each engine with one user that is vended to one role."""
     vended, signing, stranger = (account.make_role(f"tokens-{name}") for name in ("vended", "signing", "stranger"))
+    for role in (vended, signing, stranger):
+        account.let_call_the_api(role)
     arns = {}
     for engine in ("postgres", "mariadb"):
         account.declare(

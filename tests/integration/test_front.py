@@ -77,7 +77,7 @@ def test_an_expired_session_is_refused(service: str) -> None:
     """Sessions last 15 minutes at least, so this front is asked directly, with one that has just ended."""
     ended = Credential("ASIAEXPIRED", "secret", "arn:aws:sts::123456789012:assumed-role/r/s", "123456789012", "token",
                        datetime.now(UTC) - timedelta(seconds=1))  # fmt: skip
-    front = Front(lambda _: ended, lambda *_: None)
+    front = Front(lambda _: ended, lambda *_: None, lambda *_: None)
     request = AWSRequest("GET", front.server.url + "/", {"X-Amz-Content-SHA256": hashlib.sha256(b"").hexdigest()})
     SigV4Auth(Credentials("ASIAEXPIRED", "secret", "token"), service, "eu-central-1").add_auth(request)
     headers = (("Host", front.server.url.removeprefix("http://")), *dict(request.headers).items())
@@ -169,7 +169,8 @@ def test_the_template_s_policies_arrive(cloud: RunningCloud) -> None:
 @pytest.fixture(scope="module")
 def role(cloud: RunningCloud) -> str:
     trust = {"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+         "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
     ]}  # fmt: skip
     answer = cloud.client("iam").create_role(RoleName="front", AssumeRolePolicyDocument=json.dumps(trust))
     return str(answer["Role"]["Arn"])

@@ -1,16 +1,14 @@
 """Onboarding can be killed at any moment: run again, it ends in the same state."""
 
-import contextlib
 import importlib.util
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import psutil
 import pytest
 from aws_durable_execution_sdk_python.exceptions import CheckpointError
 from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
@@ -19,9 +17,10 @@ from aws_durable_execution_sdk_python_testing.executor import Executor
 
 from rdsiam import clients, connection
 from rdsiam.onboarding import _Run
-from tests.integration.fix_account import Account, until
+from tests.integration.fix_account import Account, processes_of, until
 
 ROOT = Path(__file__).parents[2]
+Handler = Callable[[Any, Any], Any]
 #: Steps with an effect; each is repeated after its effect, as after a kill between the effect and its checkpoint.
 STEPS = ("describe", "enable_iam", "make_users", "prove", "record", "tell")
 #: More than any run writes; the test sees to it that it is. The SDK sends several at once.
@@ -29,15 +28,15 @@ MOST_CHECKPOINTS = 14
 
 
 @pytest.fixture(scope="module")
-def functions(account) -> Iterator[dict[str, ModuleType]]:
-    """OnboardFunction and PolicyFunction in this process, with environment and role of the deployed ones."""
+def functions(account) -> Iterator[dict[str, Handler]]:
+    """OnboardFunction in this process, with environment and role of the deployed one; PolicyFunction where it is."""
     environment = {"AWS_ENDPOINT_URL": account.cloud.endpoint, "AWS_DEFAULT_REGION": account.cloud.region}
     lambda_client = account.cloud.client("lambda")
     for name in ("PolicyFunction", "OnboardFunction"):
         bare = account.cloud.functions[name].partition(":")[0]
         found = lambda_client.get_function_configuration(FunctionName=bare)
         environment |= found["Environment"]["Variables"]
-    credentials = account.assume(found["Role"])
+    credentials = account.credentials_of("OnboardFunction")
     environment |= {
         "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
@@ -52,7 +51,14 @@ def functions(account) -> Iterator[dict[str, ModuleType]]:
         # The runner skips waits, so each poll would be a checkpoint more: here one poll waits until it is true.
         enabled = _Run.iam_is_enabled
         patch.setattr(_Run, "iam_is_enabled", lambda self: until(lambda: enabled(self), 30))
-        yield {name: load(name) for name in ("onboard", "policy")}
+
+        def policy(event: Any, _: Any) -> Any:
+            answer = account.invoke("PolicyFunction", event, credentials)
+            if "errorMessage" in answer:
+                raise RuntimeError(answer["errorMessage"])
+            return answer
+
+        yield {"onboard": load("onboard").handler, "policy": policy}
     for cache in caches:
         cache.cache_clear()
 
@@ -85,10 +91,10 @@ class Kills:
         patch.setattr(Executor, "RETRY_BACKOFF_SECONDS", 0)
 
 
-def run(functions: dict[str, ModuleType], arn: str) -> dict[str, Any]:
+def run(functions: dict[str, Handler], arn: str) -> dict[str, Any]:
     """Run one durable execution to its end."""
-    with DurableFunctionTestRunner(functions["onboard"].handler, poll_interval=0.02) as runner:
-        runner.register_function(os.environ["RDSIAM_POLICY_FUNCTION"], functions["policy"].handler)
+    with DurableFunctionTestRunner(functions["onboard"], poll_interval=0.02) as runner:
+        runner.register_function(os.environ["RDSIAM_POLICY_FUNCTION"], functions["policy"])
         result = runner.run(json.dumps({"database": arn}), execution_timeout=60)
     assert result.result is not None, result.error
     answer: dict[str, Any] = json.loads(result.result)
@@ -190,16 +196,6 @@ def test_killed_at_every_checkpoint_it_ends_in_the_same_state(account, functions
             break  # it ended before: every checkpoint has had its turn
     assert not kills.killed, "more checkpoints than databases to try them on"
     assert at > 5
-
-
-def processes_of(function: str) -> list[psutil.Process]:
-    """Return the processes that run a function's code."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if "awslambdaric" in process.cmdline() and process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
-                found.append(process)
-    return found
 
 
 @pytest.mark.parametrize("moment", ["described", "switched IAM authentication on", "create-manager"])

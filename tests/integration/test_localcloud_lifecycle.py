@@ -35,7 +35,7 @@ def _traces(directory: str, endpoint: str) -> set[int]:
 
 def _busy(cloud: RunningCloud) -> tuple[str, str]:
     """Have a function running too; return where the cloud's traces are to be looked for."""
-    name = cloud.info["functions"]["PolicyFunction"]
+    name = cloud.info["functions"]["OnboardFunction"]
     cloud.client("lambda").invoke(FunctionName=name, Payload=b"{}")
     traces = str(cloud.directory), cloud.endpoint
     assert len(_traces(*traces)) > 4

@@ -70,7 +70,7 @@ def fail_in_every_way(account: Account, arn: str, found: dict[str, str]) -> None
         {"canary in a request": 1, "database": arn},
         {"database": arn, "plan": "canary-in-a-request"},
     ):
-        account.invoke("PolicyFunction", payload)
+        account.invoke("PolicyFunction", payload, account.credentials_of("OnboardFunction"))
     found["a value in a malformed request"] = "canary-in-a-request"
     secret = account.describe(arn)["MasterUserSecret"]["SecretArn"]
     secrets_manager = account.cloud.client("secretsmanager")

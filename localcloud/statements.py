@@ -1,0 +1,152 @@
+"""The statements of template.yaml: what each role may do, where, and which call of the code needs it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore import xform_name
+from samtranslator.yaml_helper import yaml_parse
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of an identity policy of a role, by the role's logical id."""
+
+    role: str
+    policy: str
+    sid: str
+    effect: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    condition: str = ""
+
+
+#: Actions that no call is named after: where what needs them is.
+_NEEDED_BY = {
+    "rds-db:connect": "login with a token, `connection.py`",
+    "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `functions/onboard/app.py`",
+    "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
+    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
+}
+_PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
+
+
+def statements(template: Path) -> list[Statement]:
+    """Return all statements of the roles' own policies, in the order of the template."""
+    resources: Mapping[str, Any] = yaml_parse(template.read_text())["Resources"]
+    return [statement for key, resource in resources.items() for statement in _of(key, resource)]
+
+
+def calls(code: Path) -> dict[str, list[str]]:
+    """Return where the code calls each method of an AWS client: name → `function` in `file`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(code.rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    name = node.func.attr
+                    if name == "get_paginator" and node.args and isinstance(node.args[0], ast.Constant):
+                        name = str(node.args[0].value)
+                    found.setdefault(name, []).append(f"`{function.name}`, `{path.name}`")
+    return {name: list(dict.fromkeys(places)) for name, places in found.items()}
+
+
+def needed_by(action: str, known: Mapping[str, list[str]]) -> str | None:
+    """Return which call needs an action; None if none does.
+
+    :param known: what `calls` returned.
+    """
+    if action in _NEEDED_BY:
+        return _NEEDED_BY[action]
+    places = known.get(xform_name(action.partition(":")[2]))
+    return None if not places else "; ".join(places)
+
+
+def as_markdown(template: Path, code: Path) -> str:
+    """Return docs/permissions.md."""
+    known = calls(code)
+    lines = [
+        "# Permissions",
+        "",
+        "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
+        "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
+        "SAM adds AWS's policies for logs, and for OnboardFunction those for checkpoints and network interfaces.",
+        "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
+    ]
+    role = ""
+    for statement in statements(template):
+        if statement.role != role:
+            role = statement.role
+            lines += ["", f"## {role}", "", "| statement | action | on | if | needed by |", "|---|---|---|---|---|"]
+        where = "<br>".join(f"`{each}`" for each in statement.resources)
+        for action in statement.actions:
+            why = needed_by(action, known) if statement.effect == "Allow" else "(denied)"
+            condition = f"`{statement.condition}`" if statement.condition else ""
+            lines.append(f"| {statement.sid} | {action} | {where} | {condition} | {why or 'NOTHING'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of(key: str, resource: Mapping[str, Any]) -> Iterator[Statement]:
+    properties = resource.get("Properties", {})
+    if resource["Type"] == "AWS::Serverless::Function":
+        for number, document in enumerate(properties.get("Policies", [])):
+            yield from _in(f"{key}Role", f"{key}RolePolicy{number}", document)
+    elif resource["Type"] == "AWS::IAM::Role":
+        for policy in properties.get("Policies", []):
+            yield from _in(key, policy["PolicyName"], policy["PolicyDocument"])
+    elif resource["Type"] == "AWS::IAM::Policy":
+        for role in properties["Roles"]:
+            yield from _in(role["Ref"], properties["PolicyName"], properties["PolicyDocument"])
+
+
+def _in(role: str, policy: str, document: Mapping[str, Any]) -> Iterator[Statement]:
+    for statement in document["Statement"]:
+        condition = statement.get("Condition")
+        yield Statement(
+            role,
+            policy,
+            statement.get("Sid", ""),
+            statement["Effect"],
+            tuple(_list(statement["Action"])),
+            tuple(_text(each) for each in _list(statement["Resource"])),
+            "" if condition is None else json.dumps(_plain(condition)),
+        )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _text(value) if _is_function(value) else {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else _short(str(value))
+
+
+def _is_function(value: Mapping[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith(("Ref", "Fn::"))
+
+
+def _text(value: Any) -> str:
+    """Write a value of the template for people."""
+    if not isinstance(value, dict):
+        return _short(str(value))
+    name, argument = next(iter(value.items()))
+    if name == "Fn::GetAtt":
+        return argument if isinstance(argument, str) else ".".join(argument)
+    return _short(argument) if name == "Fn::Sub" and isinstance(argument, str) else str(argument)
+
+
+def _short(text: str) -> str:
+    text = re.sub(
+        r"arn:\$\{AWS::Partition\}:([a-z0-9-]+):(?:\$\{AWS::Region\})?:\$\{AWS::AccountId\}:", r"…:\1:…:", text
+    )
+    return _PSEUDO.sub("…", text)

@@ -1,0 +1,239 @@
+"""Attacks with the functions' own credentials: what they could do to an account if somebody took over their code.
+
+What succeeds has a test as well, and stands in docs/threat-model.md with what limits it.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.integration.fix_tokens import post
+
+FUNCTIONS = ("OnboardFunction", "PolicyFunction", "VendFunction")
+EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+
+
+@pytest.fixture(scope="module")
+def stolen(account, place) -> dict[str, dict[str, Any]]:
+    """The credentials of each function; `place` has had them all run."""
+    post(account, account.assume(place["stranger"]), {"database": "tokens-postgres", "user": "app"})
+    return {function: account.credentials_of(function) for function in FUNCTIONS}
+
+
+@pytest.fixture(scope="module")
+def roles(account, place) -> dict[str, str]:
+    """Role names: rdsiam's own by their logical id, one that rdsiam manages, one that it doesn't."""
+    own = [role["RoleName"] for role in account.cloud.client("iam").list_roles()["Roles"]]
+    found = {name.split("-")[1]: name for name in own if name.startswith("rdsiam-")}
+    account.make_role("untagged", managed=False)
+    return found | {"managed": "tokens-signing", "untagged": "untagged"}
+
+
+@pytest.fixture(scope="module")
+def foreign_policy(account) -> str:
+    """A policy of somebody else."""
+    arn: str = account.cloud.client("iam").create_policy(PolicyName="foreign", PolicyDocument=EVERYTHING)["Policy"][
+        "Arn"
+    ]
+    return arn
+
+
+def denied(action: str, call: Any, **arguments: Any) -> None:
+    """Check that policies, and nothing else, deny the call."""
+    with pytest.raises(ClientError) as refused:
+        call(**arguments)
+    error = refused.value.response["Error"]
+    assert error["Code"] in ("AccessDenied", "AccessDeniedException"), error
+    assert f"is not authorized to perform: {action} on resource: " in error["Message"], error
+
+
+@pytest.mark.parametrize("role", ["managed", "untagged", "ConnectRole", "ProofRole", "PolicyFunctionRole"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nobody_makes_a_role_an_administrator(account, stolen, roles, function, role):
+    iam = account.cloud.client("iam", stolen[function])
+    denied("iam:AttachRolePolicy", iam.attach_role_policy, RoleName=roles[role], PolicyArn=ADMINISTRATOR)
+    denied("iam:PutRolePolicy", iam.put_role_policy, RoleName=roles[role], PolicyName="x", PolicyDocument=EVERYTHING)
+    trust = {"RoleName": roles[role], "PolicyDocument": EVERYTHING}
+    denied("iam:UpdateAssumeRolePolicy", iam.update_assume_role_policy, **trust)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nobody_edits_a_foreign_policy(account, stolen, foreign_policy, function):
+    iam = account.cloud.client("iam", stolen[function])
+    new = {"PolicyArn": foreign_policy, "PolicyDocument": EVERYTHING, "SetAsDefault": True}
+    denied("iam:CreatePolicyVersion", iam.create_policy_version, **new)
+    denied("iam:DeletePolicy", iam.delete_policy, PolicyArn=foreign_policy)
+    denied("iam:CreatePolicy", iam.create_policy, PolicyName="mine", PolicyDocument=EVERYTHING)
+    denied("iam:CreateUser", iam.create_user, UserName="mallory")
+
+
+@pytest.mark.parametrize("function", ["OnboardFunction", "VendFunction"])
+def test_only_policy_function_writes_policies(account, stolen, function):
+    iam = account.cloud.client("iam", stolen[function])
+    new = {"Path": "/rdsiam/connect/", "PolicyName": "mine", "PolicyDocument": EVERYTHING}
+    denied("iam:CreatePolicy", iam.create_policy, **new)
+
+
+def test_policy_function_writes_what_it_likes_under_its_path_but_can_not_give_it_to_itself(account, stolen, roles):
+    """This succeeds, for IAM can't judge a policy's content; see docs/threat-model.md for what limits it."""
+    iam = account.cloud.client("iam", stolen["PolicyFunction"])
+    new = {"Path": "/rdsiam/connect/", "PolicyName": "mine", "PolicyDocument": EVERYTHING}
+    arn = iam.create_policy(**new)["Policy"]["Arn"]
+    for role in ("untagged", "PolicyFunctionRole", "OnboardFunctionRole", "VendFunctionRole", "ProofRole"):
+        denied("iam:AttachRolePolicy", iam.attach_role_policy, RoleName=roles[role], PolicyArn=arn)
+    iam.attach_role_policy(RoleName=roles["managed"], PolicyArn=arn)
+    session = account.assume(f"arn:aws:iam::{account.cloud.account}:role/{roles['managed']}")
+    account.cloud.client("s3", session).list_buckets()
+    # A boundary on the role, which its owner sets, ends this.
+    admin = account.cloud.client("iam")
+    connect = {"Effect": "Allow", "Action": ["rds-db:connect", "execute-api:Invoke"], "Resource": "*"}
+    bound = admin.create_policy(
+        PolicyName="bound", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [connect]})
+    )["Policy"]["Arn"]
+    admin.put_role_permissions_boundary(RoleName=roles["managed"], PermissionsBoundary=bound)
+    denied("s3:ListAllMyBuckets", account.cloud.client("s3", session).list_buckets)
+    admin.delete_role_permissions_boundary(RoleName=roles["managed"])
+    iam.detach_role_policy(RoleName=roles["managed"], PolicyArn=arn)
+    iam.delete_policy(PolicyArn=arn)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nobody_updates_or_deletes_a_decision(account, stolen, function):
+    dynamodb = account.cloud.client("dynamodb", stolen[function])
+    table = account.cloud.outputs["DecisionsTable"]
+    known = account.cloud.client("dynamodb").scan(TableName=table, Limit=1)["Items"][0]
+    key = {"TableName": table, "Key": {"id": known["id"]}}
+    denied("dynamodb:UpdateItem", dynamodb.update_item, **key)
+    denied("dynamodb:DeleteItem", dynamodb.delete_item, **key)
+    denied("dynamodb:Scan", dynamodb.scan, TableName=table)
+    denied("dynamodb:DeleteTable", dynamodb.delete_table, TableName=table)
+    many = {"RequestItems": {table: [{"DeleteRequest": {"Key": {"id": known["id"]}}}]}}
+    denied("dynamodb:BatchWriteItem", dynamodb.batch_write_item, **many)
+
+
+def test_vend_function_can_replace_a_decision_whose_id_it_knows(account, stolen):
+    """This succeeds, for no condition of IAM asks for attribute_not_exists; see docs/threat-model.md."""
+    table = account.cloud.outputs["DecisionsTable"]
+    item = {"id": {"S": "attack"}, "outcome": {"S": "allowed"}}
+    account.cloud.client("dynamodb").put_item(TableName=table, Item=item)
+    changed = item | {"outcome": {"S": "denied"}}
+    account.cloud.client("dynamodb", stolen["VendFunction"]).put_item(TableName=table, Item=changed)
+    for other in ("OnboardFunction", "PolicyFunction"):
+        dynamodb = account.cloud.client("dynamodb", stolen[other])
+        denied("dynamodb:PutItem", dynamodb.put_item, TableName=table, Item=changed)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nobody_but_publishers_writes_access_yaml(account, stolen, function):
+    s3, bucket = account.cloud.client("s3", stolen[function]), account.cloud.outputs["AccessBucket"]
+    denied("s3:PutObject", s3.put_object, Bucket=bucket, Key="access.yaml", Body=b"version: 1")
+    denied("s3:DeleteObject", s3.delete_object, Bucket=bucket, Key="access.yaml")
+    denied("s3:PutBucketPolicy", s3.put_bucket_policy, Bucket=bucket, Policy=EVERYTHING)
+
+
+def test_an_administrator_who_is_no_publisher_writes_it_only_after_changing_the_buckets_policy(account):
+    iam, bucket = account.cloud.client("iam"), account.cloud.outputs["AccessBucket"]
+    role = account.make_role("other-administrator")
+    iam.attach_role_policy(RoleName="other-administrator", PolicyArn=ADMINISTRATOR)
+    s3 = account.cloud.client("s3", account.assume(role))
+    s3.get_object(Bucket=bucket, Key="access.yaml")
+    with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
+        s3.put_object(Bucket=bucket, Key="access.yaml", Body=b"version: 1")
+
+
+@pytest.mark.parametrize(
+    ("function", "role"),
+    [
+        ("OnboardFunction", "ConnectRole"),
+        ("PolicyFunction", "ConnectRole"),
+        ("PolicyFunction", "ProofRole"),
+        ("VendFunction", "ProofRole"),
+        ("VendFunction", "managed"),
+        ("OnboardFunction", "OnboardFunctionRole"),
+    ],
+)
+def test_nobody_assumes_a_role_that_is_not_for_it(account, stolen, roles, function, role):
+    sts = account.cloud.client("sts", stolen[function])
+    arn = f"arn:aws:iam::{account.cloud.account}:role/{roles[role]}"
+    denied("sts:AssumeRole", sts.assume_role, RoleArn=arn, RoleSessionName="attack")
+
+
+@pytest.mark.parametrize("role", ["ConnectRole", "ProofRole"])
+@pytest.mark.parametrize("user", ["rdsiam_manager", "rdsiam_auditor"])
+def test_no_session_of_connect_role_or_proof_role_logs_in_as_an_administrator(
+    account, stolen, roles, place, role, user
+):
+    function = "VendFunction" if role == "ConnectRole" else "OnboardFunction"
+    arn = f"arn:aws:iam::{account.cloud.account}:role/{roles[role]}"
+    session = account.cloud.client("sts", stolen[function]).assume_role(RoleArn=arn, RoleSessionName="attack")
+    database = place["arns"]["postgres"]
+    assert account.refused(database, user, account.token(database, user, session["Credentials"]))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nobody_reads_a_secret_that_rds_does_not_own(account, stolen, function):
+    admin = account.cloud.client("secretsmanager")
+    for name in ("rds!db-lookalike", "somebody-elses"):
+        arn = admin.create_secret(Name=f"{name}-{function}", SecretString="x")["ARN"]
+        client = account.cloud.client("secretsmanager", stolen[function])
+        denied("secretsmanager:GetSecretValue", client.get_secret_value, SecretId=arn)
+        denied("secretsmanager:PutSecretValue", client.put_secret_value, SecretId=arn, SecretString="y")
+
+
+@pytest.mark.parametrize("function", ["PolicyFunction", "VendFunction"])
+def test_only_onboarding_reads_master_secrets(account, stolen, place, function):
+    secret = account.describe(place["arns"]["postgres"])["MasterUserSecret"]["SecretArn"]
+    client = account.cloud.client("secretsmanager", stolen[function])
+    denied("secretsmanager:GetSecretValue", client.get_secret_value, SecretId=secret)
+
+
+def test_a_master_secret_with_a_key_of_the_customers_is_read_through_secrets_manager_only(account, stolen):
+    key = account.cloud.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    arn = account.create("own-key", MasterUserSecretKmsKeyId=key)
+    secret = account.wait(arn)["MasterUserSecret"]["SecretArn"]
+    account.cloud.client("secretsmanager", stolen["OnboardFunction"]).get_secret_value(SecretId=secret)
+    kms = account.cloud.client("kms", stolen["OnboardFunction"])
+    denied("kms:Decrypt", kms.decrypt, KeyId=key, CiphertextBlob=b"x")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_changes_or_invokes_what_it_should_not(account, stolen, function):
+    client = account.cloud.client("lambda", stolen[function])
+    for other in FUNCTIONS:
+        name = account.cloud.functions[other]
+        bare = name.partition(":")[0]
+        denied("lambda:UpdateFunctionConfiguration", client.update_function_configuration, FunctionName=bare)
+        if (function, other) != ("OnboardFunction", "PolicyFunction"):
+            denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b"{}")
+
+
+def test_not_even_an_administrator_hands_vend_function_a_forged_identity(account):
+    forged = {"routeKey": "POST /tokens", "requestContext": {"authorizer": {"iam": {"userArn": "arn:aws:iam::1:x"}}}}
+    client = account.cloud.client("lambda")
+    name = account.cloud.functions["VendFunction"].partition(":")[0]
+    for qualifier in ({}, {"Qualifier": "$LATEST"}):
+        denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=json.dumps(forged), **qualifier)
+
+
+def test_an_administrator_who_is_no_operator_can_not_confirm(account):
+    role = account.make_role("no-operator")
+    account.cloud.client("iam").attach_role_policy(RoleName="no-operator", PolicyArn=ADMINISTRATOR)
+    client = account.cloud.client("lambda", account.assume(role))
+    name = account.cloud.functions["OnboardFunction"]
+    denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b'{"sweep": true, "confirm": true}')
+    latest = f"{name.partition(':')[0]}:$LATEST"
+    denied("lambda:InvokeFunction", client.invoke, FunctionName=latest, Payload=b"{}")
+
+
+def test_a_caller_without_execute_api_invoke_is_forbidden(account, place):
+    role = account.make_role("not-allowed-to-ask")
+    answer = post(account, account.assume(role), {"database": "tokens-postgres", "user": "app"})
+    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+
+
+def test_what_nobody_has_described_is_refused_to_everybody(account):
+    with pytest.raises(ClientError, match="localcloud does not know what dynamodb:ExecuteStatement needs"):
+        account.cloud.client("dynamodb").execute_statement(Statement="SELECT * FROM x")

@@ -1,0 +1,76 @@
+"""Runs last: every permission of the template was used by a test, and one that is missing stops the service."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from localcloud import client
+from localcloud.statements import statements
+from tests.integration.fix_account import Account, until
+
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+#: The suite uses everything only as a whole.
+NEEDED = {"test_attacks", "test_onboarding", "test_tokens", "test_killed"}
+#: localcloud's endpoint counts as TLS, so nothing is ever refused for lack of it.
+NEVER = {"OnlyOverTls"}
+
+
+@pytest.fixture(scope="module")
+def used(cloud, request) -> set[tuple[str, str, str]]:
+    """Logical id of the role, Sid and action of all that decided anything; resource policies under the id ""."""
+    modules = {item.module.__name__.rpartition(".")[2] for item in request.session.items}
+    if not modules >= NEEDED:
+        pytest.skip("needs the whole suite")
+    found = set()
+    for line in (cloud.directory / "statements.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        kind, _, name = entry["statement"].partition(":")
+        role = re.search(r":role/rdsiam-(\w+)-", entry["principal"])
+        if kind == "identity" and role:
+            found.add((role[1], name.rpartition("#")[2], entry["action"]))
+        elif kind == "resource":
+            found.add(("", name.rpartition("#")[2], entry["action"]))
+    return found
+
+
+def test_everything_that_a_role_may_do_was_done(used):
+    allowed = {(s.role, s.sid, action) for s in statements(TEMPLATE) if s.effect == "Allow" for action in s.actions}
+    assert sorted(allowed - used) == []
+
+
+def test_everything_that_is_denied_was_tried(used):
+    tried = {(role, sid) for role, sid, _ in used}
+    assert {(s.role, s.sid) for s in statements(TEMPLATE) if s.effect == "Deny"} <= tried
+
+
+def test_every_statement_of_a_resource_policy_decided_something(used):
+    text = TEMPLATE.read_text()
+    own = {statement.sid for statement in statements(TEMPLATE)}
+    others = set(re.findall(r"- Sid: (\w+)", text)) - own - NEVER
+    assert others - {sid for role, sid, _ in used if not role} == set()
+
+
+@pytest.mark.parametrize(
+    ("permission", "action"),
+    [
+        ("[rds:ModifyDBInstance]", "rds:ModifyDBInstance"),
+        ("[iam:AttachRolePolicy, iam:DetachRolePolicy]\n              Resource: !Sub", "iam:AttachRolePolicy"),
+    ],
+    ids=["OnboardFunction's", "PolicyFunction's"],
+)
+def test_a_permission_that_is_missing_is_missed(tmp_path, permission, action):
+    text = TEMPLATE.read_text()
+    assert permission in text
+    text = text.replace(permission, permission.replace(action, "sqs:SendMessage"), 1)
+    for folder in ("functions", "layers"):
+        (tmp_path / folder).symlink_to(TEMPLATE.parent / folder)
+    (tmp_path / "template.yaml").write_text(text)
+    with client.start("--template", str(tmp_path / "template.yaml"), log=tmp_path / "cloud.log") as cloud:
+        account = Account(cloud)
+        role = account.make_role("app")
+        account.declare("one", {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]})
+        arn = account.create("one")
+        until(lambda: f"is not authorized to perform: {action}" in (tmp_path / "cloud.log").read_text(), 60)
+        assert not (account.record(arn) or {}).get("finished", {}).get("BOOL")

@@ -1,0 +1,117 @@
+"""What calls need, read from requests as clients send them; what can be read in two ways is no known call."""
+
+import json
+
+import pytest
+
+from localcloud.calls import Place, UnknownCall, needs
+from localcloud.calls_rest import function_arn, lambda_needs, s3_needs
+from localcloud.web import Request
+
+PLACE = Place("eu-west-1", "123456789012")
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+
+
+def of_query(service: str, body: str, query: str = "") -> list[tuple[str, str]]:
+    found = needs(service, Request("POST", "/", query, (FORM,), body.encode()), PLACE)
+    return [(need.action, need.resource) for need in found]
+
+
+def of_json(service: str, operation: str, query: str = "", **parameters: object) -> list[tuple[str, str]]:
+    headers = (("X-Amz-Target", f"Service.{operation}"),)
+    found = needs(service, Request("POST", "/", query, headers, json.dumps(parameters).encode()), PLACE)
+    return [(need.action, need.resource) for need in found]
+
+
+def of_s3(
+    method: str, path: str, query: str = "", *headers: tuple[str, str], body: bytes = b""
+) -> list[tuple[str, str]]:
+    return [(need.action, need.resource) for need in s3_needs(Request(method, path, query, headers, body), PLACE)]
+
+
+def of_lambda(method: str, path: str, body: object = None) -> list[tuple[str, str]]:
+    request = Request(method, path, "", (), json.dumps(body or {}).encode())
+    known = {"name/id": "arn:aws:lambda:eu-west-1:123456789012:function:f:1/durable-execution/name/id"}
+    return [(need.action, need.resource) for need in lambda_needs(request, PLACE, lambda _: None, known.get)]
+
+
+def test_queries_name_action_and_resource():
+    role = "arn:aws:iam::123456789012:role/app"
+    assert of_query("iam", "Action=AttachRolePolicy&RoleName=app&PolicyArn=p") == [("iam:AttachRolePolicy", role)]
+    policy = "arn:aws:iam::123456789012:policy/a/b/p"
+    assert of_query("iam", "Action=CreatePolicy&PolicyName=p&Path=/a/b/") == [("iam:CreatePolicy", policy)]
+    assert of_query("sts", "Action=GetCallerIdentity") == []
+
+
+def test_a_role_that_is_assumed_with_a_source_identity_and_tags_needs_three_permissions():
+    body = "Action=AssumeRole&RoleArn=r&SourceIdentity=me&Tags.member.1.Key=k&Tags.member.1.Value=v"
+    assert [action for action, _ in of_query("sts", body)] == [
+        "sts:AssumeRole",
+        "sts:SetSourceIdentity",
+        "sts:TagSession",
+    ]
+
+
+def test_an_index_is_a_resource_and_a_transaction_needs_what_its_parts_need():
+    table = "arn:aws:dynamodb:eu-west-1:123456789012:table/t"
+    assert of_json("dynamodb", "Query", TableName="t", IndexName="i") == [("dynamodb:Query", f"{table}/index/i")]
+    parts = [{"Put": {"TableName": "t"}}, {"Delete": {"TableName": "t"}}]
+    wanted = [("dynamodb:PutItem", table), ("dynamodb:DeleteItem", table)]
+    assert of_json("dynamodb", "TransactWriteItems", TransactItems=parts) == wanted
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "wanted"),
+    [
+        ("GET", "/b/access.yaml", "", "s3:GetObject"),
+        ("GET", "/b/access.yaml", "versionId=1", "s3:GetObjectVersion"),
+        ("DELETE", "/b/access.yaml", "versionId=1", "s3:DeleteObjectVersion"),
+        ("PUT", "/b/access.yaml", "partNumber=1&uploadId=2", "s3:PutObject"),
+        ("PUT", "/b/access.yaml", "acl", "s3:PutObjectAcl"),
+    ],
+)
+def test_paths_and_queries_of_s3_name_the_action(method, path, query, wanted):
+    assert of_s3(method, path, query) == [(wanted, "arn:aws:s3:::b/access.yaml")]
+
+
+def test_a_copy_reads_and_many_deletions_are_deletions():
+    copied = of_s3("PUT", "/b/k", "", ("x-amz-copy-source", "/a/secret%20k"))
+    assert copied == [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::a/secret k")]
+    body = b"<Delete><Object><Key>k</Key></Object><Object><Key>l</Key><VersionId>1</VersionId></Object></Delete>"
+    wanted = [("s3:DeleteObject", "arn:aws:s3:::b/k"), ("s3:DeleteObjectVersion", "arn:aws:s3:::b/l")]
+    assert of_s3("POST", "/b", "delete", body=body) == wanted
+
+
+@pytest.mark.parametrize("name", ["f:live", "arn:aws:lambda:eu-west-1:123456789012:function:f:live", "function:f:live",
+                                  "123456789012:function:f:live"])  # fmt: skip
+def test_a_function_has_one_arn_however_it_is_named(name):
+    assert function_arn(name, None, PLACE) == "arn:aws:lambda:eu-west-1:123456789012:function:f:live"
+
+
+def test_a_checkpoint_that_invokes_needs_that_permission_too():
+    update = {"Type": "CHAINED_INVOKE", "ChainedInvokeOptions": {"FunctionName": "g"}}
+    path = "/2025-12-01/durable-executions/name%2Fid/checkpoint"
+    actions = of_lambda("POST", path, {"Updates": [update]})
+    assert [action for action, _ in actions] == ["lambda:CheckpointDurableExecution", "lambda:InvokeFunction"]
+    assert actions[0][1].endswith(":function:f:1/durable-execution/name/id")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: of_query("iam", "Action=GetRole&RoleName=a", "Action=DeleteRole"),
+        lambda: of_query("iam", "Action=GetRole&RoleName=a&RoleName=b"),
+        lambda: of_json("dynamodb", "GetItem", query="Action=DeleteItem", TableName="t"),
+        lambda: of_json("dynamodb", "ExecuteStatement", Statement="DELETE"),
+        lambda: of_query("iam", "Action=NoSuchCall"),
+        lambda: of_s3("GET", "/b/k", "versionId=1&acl"),
+        lambda: of_s3("POST", "/b", "delete", body=b"<"),
+        lambda: of_lambda("POST", "/2025-12-01/durable-executions/unknown%2Fid/checkpoint"),
+        lambda: of_lambda("PATCH", "/2015-03-31/functions/f"),
+    ],
+    ids=["two actions", "two roles", "an action beside the target", "PartiQL", "unknown", "two operations of S3",
+         "no XML", "an execution nobody began", "an unknown method"],
+)  # fmt: skip
+def test_what_is_not_known_is_no_call(call):
+    with pytest.raises(UnknownCall):
+        call()
