@@ -5,6 +5,7 @@
 
 import copy
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,7 @@ def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[s
 
 def main() -> None:
     """Print the expanded template."""
+    logging.disable(logging.WARNING)  # of feature toggles that only AWS has
     session = boto3.Session(region_name="eu-west-1")
     sys.stdout.write(json.dumps(expand(read(Path(sys.argv[1])), session, {}), indent=1) + "\n")
 

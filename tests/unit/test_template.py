@@ -80,7 +80,8 @@ def test_nothing_caches_answers_or_authorizations():
 def test_the_access_log_takes_nothing_that_a_caller_wrote():
     logged = SAM["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"]
     taken = set(re.findall(r"\$(context[\w.]*)", logged))
-    assert taken and all(name.split(".")[1] not in {"integration", "path", "querystring", "body"} for name in taken)
+    assert taken
+    assert all(name.split(".")[1] not in {"integration", "path", "querystring", "body"} for name in taken)
 
 
 # --- Functions -------------------------------------------------------------------------------------------------------
@@ -90,7 +91,9 @@ def test_the_access_log_takes_nothing_that_a_caller_wrote():
 def test_every_function_has_a_log_group_with_retention_and_key(name):
     config = FUNCTIONS[name]["Properties"]["LoggingConfig"]
     group = RESOURCES[config["LogGroup"]["Ref"]]["Properties"]
-    assert config["LogFormat"] == "JSON" and group["RetentionInDays"] and group["KmsKeyId"]
+    assert config["LogFormat"] == "JSON"
+    assert group["RetentionInDays"]
+    assert group["KmsKeyId"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -117,11 +120,13 @@ def test_neither_the_tracer_nor_the_logger_captures_events_or_answers(name):
 def test_what_is_invoked_asynchronously_keeps_what_it_gives_up():
     rules = of_type("AWS::Events::Rule", "AWS::Scheduler::Schedule")
     targets = [target for rule in rules.values() for target in rule["Properties"]["Targets"]]
-    assert targets and all("DeadLetterConfig" in target for target in targets)
+    assert targets
+    assert all("DeadLetterConfig" in target for target in targets)
     aliases = {key: each["Properties"]["FunctionName"]["Ref"] for key, each in of_type("AWS::Lambda::Alias").items()}
     invoked = {text for target in targets for text in strings(target["Arn"])}
     functions = {aliases.get(text, text) for text in invoked} & set(FUNCTIONS)
-    assert functions and all("DeadLetterConfig" in FUNCTIONS[name]["Properties"] for name in functions)
+    assert functions
+    assert all("DeadLetterConfig" in FUNCTIONS[name]["Properties"] for name in functions)
 
 
 @pytest.mark.parametrize("name", [key for key, each in SAM["Resources"].items() if "AutoPublishAlias" in str(each)])
