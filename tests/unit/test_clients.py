@@ -48,7 +48,9 @@ def fail_with(monkeypatch, error_class, **details):
 def test_a_missing_endpoint_is_named(monkeypatch, service, error):
     fail_with(monkeypatch, error, error="silence")
     call, arguments = SERVICES[service]
-    with pytest.raises(EndpointUnreachable, match=f"^{service} can't be reached at https://{service}.*CreateEndpoints"):
+    with pytest.raises(
+        EndpointUnreachable, match=f"^{service} can't be reached at https://{service}.*parameter Endpoints"
+    ):
         getattr(clients.client(service), call)(**arguments)
 
 

@@ -1,6 +1,6 @@
 """AWS clients and our own credentials: made when first used, with time limits that leave time to say what failed."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import boto3
@@ -26,7 +26,10 @@ def client(service: str) -> Any:
     Its calls raise EndpointUnreachable within 10 s where no connection can be made.
     """
     made = _session().client(service, config=_CONFIG)  # type: ignore[call-overload]
-    made.meta.events.register(f"after-call-error.{made.meta.service_model.service_id.hyphenize()}", _name_the_endpoint)
+    model = made.meta.service_model
+    # VPC endpoints go by the prefix of the address: "events", where boto3 says eventbridge in its own events.
+    name_the_endpoint = partial(_name_the_endpoint, model.endpoint_prefix)
+    made.meta.events.register(f"after-call-error.{model.service_id.hyphenize()}", name_the_endpoint)
     return made
 
 
@@ -42,8 +45,7 @@ def own_credentials() -> Credentials:
     return Credentials(now.access_key or "", now.secret_key or "", now.token)
 
 
-def _name_the_endpoint(exception: Exception, event_name: str, **_: Any) -> None:
+def _name_the_endpoint(service: str, exception: Exception, **_: Any) -> None:
     """Say which service stayed silent: botocore's own error has only an address. A read that timed out is none."""
     if isinstance(exception, ConnectTimeoutError | EndpointConnectionError):
-        service = event_name.split(".")[1].replace("-", "")
         raise EndpointUnreachable(service, str(exception.kwargs.get("endpoint_url"))) from exception

@@ -74,7 +74,7 @@ class EndpointUnreachable(RdsiamError):
     def __init__(self, service: str, url: str) -> None:
         super().__init__(
             f"{service} can't be reached at {url}: a function in a VPC needs an endpoint for {service} (parameter "
-            "CreateEndpoints), or a NAT gateway; and its security group must let HTTPS out"
+            "Endpoints), or a NAT gateway; and its security group must let HTTPS out"
         )
         self.service = service
 
