@@ -24,11 +24,13 @@ local: ## start localcloud and leave it running: AWS's APIs, the functions, the 
 test: setup ## run the unit and integration tests
 	@$(PYTHON_BIN) -m pytest
 
-lint: setup ## check style, types and the template
+lint: ## check style, types and the template, as it is written and as it is expanded
+	@scripts/setup --with-lint
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/sam/bin/sam validate --lint
+	@scripts/scan template.yaml
 
 bench: setup ## measure the promises, side by side with what they are compared to
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
@@ -42,7 +44,7 @@ permissions: setup ## write docs/permissions.md anew
 
 lock: setup ## resolve the requirement files again
 	@$(PYTHON_BIN) -m pip install --quiet pip-tools
-	@for file in layers/rdsiam/requirements requirements-dev requirements-sam; do \
+	@for file in layers/rdsiam/requirements requirements-dev requirements-sam requirements-lint; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $$file.in -o $$file.txt || exit 1; \
 	done

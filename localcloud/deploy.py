@@ -16,17 +16,13 @@ import boto3
 from moto.awslambda.utils import get_backend as lambda_backend
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
-from moto.iam.aws_managed_policies import aws_managed_policies_data
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
 
 from localcloud.emulators import DurableConfig, Function
+from localcloud.expand import expand, read
 from localcloud.judge import Policy
 
 logger = logging.getLogger(__name__)
 
-_CODE = "s3://localcloud/code"
 _FUNCTION = "AWS::Lambda::Function"
 _SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 _HTTP_API = "AWS::ApiGatewayV2::Api"
@@ -72,7 +68,7 @@ class Template:
 
     def __init__(self, path: Path, region: str, account: str, stack: str = "rdsiam") -> None:
         self._directory = path.resolve().parent
-        self._sam: dict[str, Any] = yaml_parse(path.read_text())
+        self._sam: dict[str, Any] = read(path)
         self._region = region
         self._account = account
         self._stack = stack
@@ -109,7 +105,7 @@ class Template:
             raise TemplateRefused(f"the template has no parameter {', '.join(unknown)}")
         parameters = {**offered, **asked}
         given = {name: value for name, value in parameters.items() if name in declared}
-        expanded = self._expand(session, given)
+        expanded = expand(self._sam, session, given)
         routes = tuple(self._routes(expanded))
         left_out = self._reduce(expanded)
         outputs = expanded.pop("Outputs", {})
@@ -139,24 +135,6 @@ class Template:
             tuple(sorted(left_out)),
             self._resource_policies(expanded),
         )
-
-    def _expand(self, session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
-        sam = copy.deepcopy(self._sam)
-        # The translator takes code from S3 only; it is run from where it lies, so any address will do.
-        for properties in [
-            sam.get("Globals", {}).get("Function", {}),
-            *(resource.get("Properties", {}) for resource in sam["Resources"].values()),
-        ]:
-            for key in ("CodeUri", "ContentUri"):
-                if key in properties:
-                    properties[key] = f"{_CODE}/{properties[key]}"
-        managed = {
-            name: f"arn:aws:iam::aws:policy{policy['Path']}{name}"
-            for name, policy in json.loads(aws_managed_policies_data).items()
-        }
-        translator = Translator(managed, Parser(), boto_session=session)
-        expanded: dict[str, Any] = translator.translate(sam_template=sam, parameter_values=dict(parameters))
-        return expanded
 
     def _reduce(self, expanded: dict[str, Any]) -> dict[str, str]:
         """Name functions, resolve references to what moto won't make, and return what that is."""
@@ -281,12 +259,18 @@ class Template:
             environment={key: str(value) for key, value in made.environment_vars.items()},
             timeout=int(made.timeout),
             memory=int(made.memory_size),
-            reserved=declared.get("ReservedConcurrentExecutions"),
+            reserved=self._reserved(expanded["Resources"][logical_id]["Properties"]),
             aliases=aliases,
             durable=None if durable is None else DurableConfig(
                 int(durable["ExecutionTimeout"]), int(durable.get("RetentionPeriodInDays", 14))
             ),
         )  # fmt: skip
+
+    def _reserved(self, properties: Mapping[str, Any]) -> int | None:
+        """Return the reserved concurrency, which may hang on a condition."""
+        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        reserved = clean_json(copy.deepcopy(properties.get("ReservedConcurrentExecutions")), made)
+        return None if reserved is None else int(reserved)
 
     def _layer(self, reference: Mapping[str, str]) -> Path:
         resource = self._sam["Resources"].get(reference.get("Ref", ""))

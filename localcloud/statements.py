@@ -33,7 +33,17 @@ _NEEDED_BY = {
     "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `functions/onboard/app.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
-}
+} | dict.fromkeys(
+    (
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ),
+    "DynamoDB, Lambda and SQS, which use the stack's key in the function's name",
+)
 _PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
 
 

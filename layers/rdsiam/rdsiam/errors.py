@@ -9,6 +9,7 @@ RdsiamError                    base, never raised itself
 ├── DatabaseNotReady           it exists, but can't be worked on in its present state
 ├── NotAllowed                 access.yaml doesn't let this caller have a token
 ├── Refused                    only the owner can settle this; nothing was changed
+├── EndpointUnreachable        no connection to one of AWS's services; names it
 └── ConnectionFailed           a connection failed; says at which stage
 
 Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key.
@@ -62,6 +63,20 @@ class NotAllowed(RdsiamError):
 
 class Refused(RdsiamError):
     """Something that only the owner can settle stands in the way. Nothing was changed on that database."""
+
+
+class EndpointUnreachable(RdsiamError):
+    """No connection to an AWS service could be made: in a VPC, its endpoint or the way to it is missing.
+
+    :ivar service: its name as in the endpoint's, `com.amazonaws.<region>.<service>`.
+    """
+
+    def __init__(self, service: str, url: str) -> None:
+        super().__init__(
+            f"{service} can't be reached at {url}: a function in a VPC needs an endpoint for {service} (parameter "
+            "Endpoints), or a NAT gateway; and its security group must let HTTPS out"
+        )
+        self.service = service
 
 
 class ConnectionFailed(RdsiamError):
