@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
 @cache
 def _services() -> onboarding.Services:
     return onboarding.Services(
-        databases=Databases(clients.client("rds")),
+        databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),

@@ -27,7 +27,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 def _writer() -> PolicyWriter:
     connect_role = os.environ["RDSIAM_CONNECT_ROLE"]
     return PolicyWriter(
-        Databases(clients.client("rds")),
+        Databases(clients.client("rds"), connect_role),
         AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         ConnectPolicies(clients.client("iam"), connect_role),

@@ -123,10 +123,14 @@ def from_instance(described: Mapping[str, Any]) -> Database:
 
 
 class Databases:
-    """The databases of this account and region, as RDS describes them."""
+    """The databases of this account and region, as RDS describes them.
 
-    def __init__(self, rds: Any) -> None:
+    :param role: ARN of a role of this account, which says what account this is.
+    """
+
+    def __init__(self, rds: Any, role: str) -> None:
         self._rds = rds
+        self._account = role.split(":")[4]
 
     def describe(self, arn: str) -> Database:
         """Return the database of that ARN as it is now.
@@ -136,6 +140,9 @@ class Databases:
         """
         if ":db:" not in arn:
             raise Unsupported(f"{arn} is not an instance")
+        # RDS would say AccessDenied, as our role may describe our own databases only.
+        if arn.split(":")[3:5] != [self._rds.meta.region_name, self._account]:
+            raise Unsupported(f"{arn} is of another account or region")
         try:
             found = self._rds.describe_db_instances(DBInstanceIdentifier=arn)["DBInstances"]
         except ClientError as error:
