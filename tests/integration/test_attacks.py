@@ -214,7 +214,7 @@ def test_not_even_an_administrator_hands_vend_function_a_forged_identity(account
     forged = {"routeKey": "POST /tokens", "requestContext": {"authorizer": {"iam": {"userArn": "arn:aws:iam::1:x"}}}}
     client = account.cloud.client("lambda")
     name = account.cloud.functions["VendFunction"].partition(":")[0]
-    for qualifier in ({}, {"Qualifier": "$LATEST"}):
+    for qualifier in ({}, {"Qualifier": "$LATEST"}, {"Qualifier": "live"}):
         denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=json.dumps(forged), **qualifier)
 
 
