@@ -97,10 +97,10 @@ def test_iam_logins_work_once_iam_is_on_and_for_whom_the_policy_allows(
 
     waiting = rds.modify_db_instance(DBInstanceIdentifier=f"fleet-{engine}", EnableIAMDatabaseAuthentication=True)
     assert waiting["DBInstance"]["PendingModifiedValues"] == {"IAMDatabaseAuthenticationEnabled": True}
-    rds.modify_db_instance(
+    asked = rds.modify_db_instance(
         DBInstanceIdentifier=f"fleet-{engine}", EnableIAMDatabaseAuthentication=True, ApplyImmediately=True
     )
-    assert not _describe(cloud, f"fleet-{engine}")["IAMDatabaseAuthenticationEnabled"]
+    assert not asked["DBInstance"]["IAMDatabaseAuthenticationEnabled"], "it takes a moment"
     eventually(lambda: _describe(cloud, f"fleet-{engine}")["IAMDatabaseAuthenticationEnabled"])
     assert _describe(cloud, f"fleet-{engine}").get("PendingModifiedValues", {}) == {}
     _make_iam_user(cloud, instance)
