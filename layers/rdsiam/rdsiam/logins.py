@@ -53,7 +53,7 @@ class Logins:
     def master(self, database: Database) -> Password:
         """Return the master's login from the secret that RDS keeps for it.
 
-        :raises Refused: RDS does not manage the master's password, so the service can't have it.
+        :raises Refused: RDS does not manage the master's password, or its secret is not what RDS writes.
         """
         if database.master_secret_arn is None:
             raise Refused(
@@ -61,8 +61,15 @@ class Logins:
                 f"--db-instance-identifier {database.identifier} --manage-master-user-password --apply-immediately"
             )
         answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
-        secret = json.loads(answer["SecretString"])
-        return Password(secret["username"], secret["password"])
+        try:
+            secret = json.loads(answer["SecretString"])
+            login = Password(str(secret["username"]), str(secret["password"]))
+        except (ValueError, KeyError, TypeError):
+            # Without its cause: a JSON error carries the whole text that it could not read.
+            raise Refused(
+                f"the master secret of {database.identifier} is not JSON with username and password, as RDS writes it"
+            ) from None
+        return login
 
     def proof(self, database: Database, user: str) -> Token:
         """Return a login as `user`, signed with credentials that can do nothing else."""
