@@ -18,7 +18,7 @@ ROWS = [
     {"logins", "inventory", "decisions"},
     {"scoping", "clients", "access", "changes", "observability"},
     {"access_fields", "access_file", "databases", "signer"},
-    {"errors", "__init__"},
+    {"errors", "__init__", "audit/__init__", "audit/facts", "audit/findings"},
 ]
 
 

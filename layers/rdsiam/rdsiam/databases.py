@@ -1,4 +1,4 @@
-"""An RDS instance as one type, Database, read from Describe and from nothing else."""
+"""An RDS instance, cluster or proxy as one type, Database, read from Describe and from nothing else."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,6 +30,9 @@ class Database:
     :ivar host: endpoint as RDS reports it; None while it is being created.
     :ivar default_database: the database or schema made with the instance, None where none was named.
     :ivar pending: names of modifications that wait for the maintenance window or a reboot.
+    :ivar kind: what RDS calls it; a member of a cluster is none of its own.
+    :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
+    :ivar public: its endpoint can be reached from the internet.
     """
 
     arn: str
@@ -46,6 +49,9 @@ class Database:
     default_database: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
+    kind: Literal["instance", "cluster", "proxy"] = "instance"
+    replica_of: str | None = None
+    public: bool = False
 
     @property
     def family(self) -> Family:
@@ -119,6 +125,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
         default_database=described.get("DBName"),
         tags={tag["Key"]: tag["Value"] for tag in described.get("TagList", [])},
         pending=tuple(sorted(described.get("PendingModifiedValues") or {})),
+        public=bool(described.get("PubliclyAccessible")),
     )
 
 
