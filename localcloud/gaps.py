@@ -24,7 +24,8 @@ from moto.sts import models as sts_models
 from moto.sts import responses as sts_responses
 from moto.sts.exceptions import STSClientError, STSValidationError
 
-from localcloud.rds import patch_clusters, patch_copies, patch_instances
+from localcloud import securityhub
+from localcloud.rds import patch_clusters, patch_copies, patch_instances, patch_parameters, patch_proxies
 from localcloud.rds.fleet import Fleet
 
 logger = logging.getLogger(__name__)
@@ -44,10 +45,11 @@ def close_gaps(fleet: Fleet, deliver: Deliver) -> None:
     os.environ["VALIDATE_LAMBDA_S3"] = "false"  # code is run from where it lies, not from a bucket
     # The judge reads the bucket from the path: a host name must not tell moto another one.
     moto_settings.S3_IGNORE_SUBDOMAIN_BUCKETNAME = s3_utils.S3_IGNORE_SUBDOMAIN_BUCKETNAME = True
-    for patches in (patch_instances, patch_clusters, patch_copies):
+    for patches in (patch_instances, patch_clusters, patch_copies, patch_proxies, patch_parameters):
         patches.close(fleet)
     _close_events(deliver)
     _close_sts()
+    securityhub.close()
     # AWS: bucket policies are judged with their conditions. moto: ignores conditions, so that every Deny denies all.
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
 

@@ -12,7 +12,7 @@ from typing import Any
 from localcloud.certificates import Authority
 from localcloud.rds.clusters import ClusterLife
 from localcloud.rds.instances import InstanceLife
-from localcloud.rds.lives import Life, Site
+from localcloud.rds.lives import CREATING, Life, Site
 from localcloud.servers import mariadb, postgres
 from localcloud.verifier import TokenVerifier
 
@@ -32,6 +32,7 @@ class Fleet:
         self._instances: dict[str, InstanceLife] = {}
         self._clusters: dict[str, ClusterLife] = {}
         self._lock = threading.Lock()
+        self._later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxies")
         self._stopping = threading.Event()
 
     def prepare(self) -> None:
@@ -42,6 +43,7 @@ class Fleet:
     def stop(self) -> None:
         """Stop all servers; nothing is deleted."""
         self._stopping.set()
+        self._later.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             lives: list[Life] = [*self._instances.values(), *self._clusters.values()]
         with ThreadPoolExecutor(max_workers=max(1, len(lives))) as pool:
@@ -79,6 +81,15 @@ class Fleet:
         """Return all of them."""
         with self._lock:
             return [*self._instances.values(), *self._clusters.values()]
+
+    def shortly(self, job: Callable[..., None], *arguments: Any) -> None:
+        """Do something about a resource without a life of its own, in a while and in order."""
+
+        def wait_and_do() -> None:
+            if not self._stopping.wait(CREATING):
+                job(*arguments)
+
+        self._later.submit(wait_and_do)
 
     def forget(self, resource_id: str) -> None:
         """Drop a life that has ended or is about to."""
