@@ -112,7 +112,9 @@ class Cloud:
         runner.start(template.durable_configs.items())
         self._cleanup.callback(runner.stop)
         self._fleet.prepare()
-        self._functions = Functions(settings.region, ACCOUNT, self._environment_of, runner, self._logs)
+        self._functions = Functions(
+            settings.region, ACCOUNT, self._environment_of, runner, self._logs, settings.environments
+        )
         self._cleanup.callback(self._functions.stop)
         gaps.close_gaps(self._fleet, self._deliver)
         self._admin = _make_administrator()

@@ -12,6 +12,8 @@ from localcloud.rds import events
 from localcloud.rds.events import Event
 from localcloud.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site, new_port
 from localcloud.servers import copy_template
+from localcloud.servers.endpoints import SharedEndpoint, SilentEndpoint
+from localcloud.servers.postgres import PostgresServer
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,17 @@ class InstanceLife(Life):
     def create(self, password: str) -> None:
         """Become a new, empty database."""
         self._appear(lambda: self._open(new_port(), password, self.resource.db_name), events.INSTANCE_CREATED)
+
+    def share(self, source: Life | None) -> None:
+        """Become one more endpoint of another database's server, or one that stays silent where there is none."""
+
+        def build() -> None:
+            port, server = new_port(), source and source.server
+            shared = SharedEndpoint(port, server, self._verify()) if isinstance(server, PostgresServer) else None
+            self.server = shared or SilentEndpoint(port)
+            self.server.start()
+
+        self._appear(build, events.INSTANCE_CREATED)
 
     def follow(self, source: Life) -> None:
         """Become the read replica of another instance."""

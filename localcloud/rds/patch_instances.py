@@ -17,6 +17,9 @@ from localcloud.rds.lives import DEFERRED
 
 #: Versions that RDS offers today; moto has none for MariaDB, and ancient ones for the others.
 ENGINE_VERSIONS = {"postgres": "18.1", "mariadb": "10.11.11", "mysql": "8.4.7"}
+#: Tag of an instance that is one more endpoint of another's server, named by its identifier; of one that isn't there,
+#: it is an endpoint that accepts connections and stays silent. For measuring large fleets.
+SHARED_WITH = "localcloud:shared-with"
 _PORTS = {"aurora-postgresql": 5432, "aurora-mysql": 3306, "docdb": 27017}
 # What a master password may consist of on every engine, and what needs no quoting anywhere.
 _PASSWORD_CHARACTERS = string.ascii_letters + string.digits + "!#*+-.=?_~"
@@ -75,7 +78,12 @@ def close(fleet: Fleet) -> None:
         if instance.manage_master_user_password:
             password = secret_password(instance)
         life = fleet.begin(instance)
-        life.later(life.create, password or "")
+        other = next((tag["Value"] for tag in instance.tags if tag["Key"] == SHARED_WITH), None)
+        if other is None:
+            life.later(life.create, password or "")
+        else:
+            source = backend.databases.get(other)
+            life.later(life.share, source and fleet.instance(source))
         return instance
 
     def _create_member(backend: Any, wanted: dict[str, Any]) -> Any:

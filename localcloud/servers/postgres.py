@@ -171,6 +171,16 @@ class PostgresServer:
             processes.stop(self._process, how=signal.SIGINT)  # "fast": ends the sessions, then shuts down in order
             self._process = None
 
+    def listen(self, port: int, verify: Verify) -> None:
+        """Answer at one more port, as another database would: `verify` judges the tokens that come there."""
+        assert self._front is not None
+        self._front.listen(port, verify)
+
+    def close(self, port: int) -> None:
+        """Answer no more at a port of `listen`."""
+        if self._front is not None:
+            self._front.close(port)
+
     def set_iam(self, enabled: bool) -> None:
         """Switch IAM authentication on (which makes the role `rds_iam`) or off (the role stays, as on RDS).
 

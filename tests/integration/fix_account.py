@@ -73,6 +73,15 @@ class Account:
         }
         return {key: environment[variable] for key, variable in names.items()}
 
+    def administrator(self) -> dict[str, Any]:
+        """Return the administrator's own credentials, in the form of a role's."""
+        own = self.cloud.info["credentials"]
+        return {
+            "AccessKeyId": own["access_key_id"],
+            "SecretAccessKey": own["secret_access_key"],
+            "SessionToken": None,
+        }
+
     # --- access.yaml ---
 
     def declare(self, identifier: str, *users: dict[str, Any]) -> None:
