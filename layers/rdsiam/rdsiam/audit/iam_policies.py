@@ -6,7 +6,7 @@ statement with the same verdict are one finding.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,7 @@ from rdsiam.errors import AccessFileInvalid
 from rdsiam.logins import AUDITOR, MANAGER
 
 _RESOURCE_ID = re.compile("(db|cluster|prx)-[A-Za-z0-9]+")
+_WILDCARDS = re.compile("[*?]")
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 #: Keys of conditions that AWS's guide says `rds-db:connect` doesn't support; lower case, as IAM compares keys.
 UNSUPPORTED = frozenset({"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:useragent", "aws:referer"})
@@ -164,7 +165,9 @@ class _Judge:
             "deny": self._deny(holder),
         }
 
-        def finding(kind: str, resources: list[_Verdict], evidence: dict[str, Any], severity: Severity | None) -> Finding:
+        def finding(
+            kind: str, resources: list[_Verdict], evidence: dict[str, Any], severity: Severity | None
+        ) -> Finding:
             ids = {one.resource_id for one in resources}
             only = self._databases.get(ids.pop() or "") if len(ids) == 1 else None
             subject = (self._place.account, self._place.region, holder.arn, *key)
@@ -218,8 +221,8 @@ class _Judge:
         parts = pattern.split(":", 5)
         literal = len(parts) == 6 and not any(_has_wildcard(one) for one in parts[:3])
         if not literal or parts[2] != "rds-db":
-            if not mistaken and glob(pattern, probe):
-                return _Verdict(resource, "wildcard-connect-policy", anybody=pattern == resource)
+            if not mistaken and not literal and self._reaches(pattern):
+                return _Verdict(resource, "wildcard-connect-policy", anybody=glob(resource, probe))
             if not is_explicit(statement) or _has_others(statement):
                 return _Verdict(resource)  # it is about the statement's other actions
             if literal and parts[2] == "rds":
@@ -233,17 +236,19 @@ class _Judge:
             return _Verdict(resource)  # judged in its region
         family, _, rest = parts[5].partition(":")
         if family != "dbuser" and glob(pattern, probe):
-            return _Verdict(resource, "wildcard-connect-policy", anybody=pattern == resource)
+            return _Verdict(resource, "wildcard-connect-policy", anybody=glob(resource, probe))
         resource_id, slash, user = rest.partition("/")
         if family != "dbuser":
             why = f"`{family}:`, where `dbuser:` is needed"
             return self._corrected(holder, resource, why, resource_id, user)
         if not slash or not user or not resource_id:
             if glob(pattern, probe):
-                return _Verdict(resource, "wildcard-connect-policy", anybody=pattern == resource)
+                return _Verdict(resource, "wildcard-connect-policy", anybody=glob(resource, probe))
             return _Verdict(resource, kind, "the user is missing: `dbuser:<resource id>/<user>`")
         if mistaken:
-            return self._corrected(holder, resource, "`rds:connect` doesn't exist; it is `rds-db:connect`", resource_id, user)
+            return self._corrected(
+                holder, resource, "`rds:connect` doesn't exist; it is `rds-db:connect`", resource_id, user
+            )
         anybody = glob(user, MANAGER) and pattern == resource
         if _has_wildcard(resource_id):
             if holder.arn in self._place.own and user in {MANAGER, AUDITOR}:
@@ -264,6 +269,13 @@ class _Judge:
         if _has_wildcard(user):
             return _Verdict(resource, "wildcard-connect-policy", resource_id=resource_id, anybody=anybody)
         return self._known(holder, resource, resource_id, user)
+
+    def _reaches(self, pattern: str) -> bool:
+        """Tell whether a pattern whose first parts are wildcards matches a database user's ARN."""
+        before, _, user = pattern.rpartition("/")
+        resource_id = before.rpartition(":")[2]
+        users, ids = ({made, _WILDCARDS.sub("x", text)} for made, text in ((MANAGER, user), ("db-PROBE", resource_id)))
+        return any(glob(pattern, self._place.arn(one, name)) for one in ids for name in users)
 
     def _known(self, holder: Holder, resource: str, resource_id: str, user: str) -> _Verdict:
         """Judge a well-formed grant on a database that exists."""
@@ -311,9 +323,7 @@ class _Judge:
         caller = Caller(role=holder.arn if holder.type == "role" else None, account=self._place.account)
         return any(one.role is not None and one.admits(caller) for one in self._access.operators)
 
-    def _mended(
-        self, holder: Holder, policy: HeldPolicy, denied: list[Mapping[str, Any]]
-    ) -> Mapping[str, Any] | None:
+    def _mended(self, holder: Holder, policy: HeldPolicy, denied: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return the policy without all that is wrong in it; None where that would change more than logins.
 
         A statement that allows logins as a part of more (`*`, NotAction) can't be mended by changing it.
@@ -345,7 +355,10 @@ class _Judge:
     def _deny(self, holder: Holder) -> Mapping[str, Any]:
         """Return a policy that takes from the holder all logins but those that access.yaml gives it."""
         wanted = sorted(
-            self._place.arn(one, user) for one in self._databases for user in self._of(one) if self._wants(holder, one, user)
+            self._place.arn(one, user)
+            for one in self._databases
+            for user in self._of(one)
+            if self._wants(holder, one, user)
         )
         what: dict[str, Any] = {"NotResource": wanted} if wanted else {"Resource": "*"}
         statement = {"Sid": "NoDatabaseLogins", "Effect": "Deny", "Action": "rds-db:connect", **what}
@@ -367,8 +380,6 @@ def _covers(pattern: str, other: str) -> bool:
 
 
 def _never_manager(denied: list[Mapping[str, Any]], place: Place) -> bool:
-    """Tell whether logins as rdsiam's own users are denied: a role of ours that may be anybody else is as it should be."""
-    wanted: Callable[[str], bool] = lambda arn: any(  # noqa: E731
-        _covers(pattern, arn) for one in denied for pattern in texts(one, "Resource")
-    )
-    return wanted(place.arn("*", MANAGER)) and wanted(place.arn("*", AUDITOR))
+    """Tell whether logins as rdsiam's own users are denied: then a role of ours may be anybody else."""
+    patterns = [pattern for one in denied for pattern in texts(one, "Resource")]
+    return all(any(_covers(pattern, place.arn("*", user)) for pattern in patterns) for user in (MANAGER, AUDITOR))

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from rdsiam.access import AccessFile, DeclaredUser
 from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
-from rdsiam.audit.findings import SEVERITIES, Finding
+from rdsiam.audit.findings import SEVERITIES, Finding, Severity
 from rdsiam.audit.kind import Case
 from rdsiam.audit.kinds import KINDS
 from rdsiam.audit.suppressions import suppress
@@ -112,11 +112,11 @@ def _of_secrets(
     of_proxies = {arn for proxy in proxies if proxy.classic for arn in proxy.secret_arns}
     for secret in secrets:
         subject = (database.resource_id, secret.arn)
-        about = {"secret": secret.arn, "rotation_lambda": secret.rotation_lambda}
+        about: dict[str, object] = {"secret": secret.arn, "rotation_lambda": secret.rotation_lambda}
         if secret.username in iam_users:
             if secret.arn not in of_proxies:  # else the finding is that the proxy can't log in
                 evidence = about | {"rotation_enabled": secret.rotation_enabled}
-                severity = "medium" if secret.rotation_enabled else None
+                severity: Severity | None = "medium" if secret.rotation_enabled else None
                 case = Case(database, secret.username, subject, evidence, severity=severity)
                 yield KINDS["secret-of-iam-user"].finding(case)
         elif secret.pending_stuck:
@@ -278,9 +278,7 @@ class _Server:
 
     def _administrators(self, usable: Sequence[AccountFacts]) -> Iterator[Finding]:
         """Judge whether administrators lost their passwords: the master at all, others by inheritance."""
-        master = [
-            one for one in self.facts.accounts if one.name == self.database.master_user and one.host in {"", "%"}
-        ]
+        master = [one for one in self.facts.accounts if one.name == self.database.master_user and one.host in {"", "%"}]
         caught = [one for one in usable if one.administrator and one.iam_through and one.name not in self.proxy_users]
         for one in (*(one for one in master if one.iam), *(one for one in caught if not one.replication)):
             evidence = {"master": one in master, "through": list(one.iam_through)}
@@ -288,9 +286,7 @@ class _Server:
             case = Case(self.database, one.label, subject, evidence, accounts=(one,))
             yield KINDS["administrator-locked-out"].finding(case)
 
-    def _groups(
-        self, judged: Sequence[AccountFacts], declared: Mapping[str, DeclaredUser] | None
-    ) -> Iterator[Finding]:
+    def _groups(self, judged: Sequence[AccountFacts], declared: Mapping[str, DeclaredUser] | None) -> Iterator[Finding]:
         for group in judged:
             if not group.iam or group.iam_through or group.host:
                 continue
@@ -327,7 +323,7 @@ class _Server:
             there = [one for one in usable if one.name == name]
             if not there:
                 locked = tuple(one for one in judged if one.name == name)
-                evidence = {"state": "locked" if locked else "absent", "exposure": []}
+                evidence: dict[str, object] = {"state": "locked" if locked else "absent", "exposure": []}
                 subject = (self.database.resource_id, name)
                 ours = self._ours(name, declared)
                 case = Case(self.database, name, subject, evidence, accounts=locked, declared=user, ours=ours)
@@ -402,9 +398,7 @@ class _Server:
         }
         return tuple(sorted(name for name, so in holds.items() if so))
 
-    def _evidence(
-        self, account: AccountFacts, declared: bool | None, exposure: tuple[str, ...]
-    ) -> dict[str, object]:
+    def _evidence(self, account: AccountFacts, declared: bool | None, exposure: tuple[str, ...]) -> dict[str, object]:
         return {
             "plugin": account.plugin,
             "administrator": account.administrator,

@@ -74,7 +74,7 @@ def _ungroup(case: Case) -> list[Remediation]:
     return sql(
         case.on,
         lambda engine: [t for one in case.accounts[1:] for t in engine.take_membership(group, one)],
-        note=f"What they may do through it, they may no more: grant it to them by a group without rds_iam. {AS_GRANTOR}",
+        note=f"What they may do through it ends: grant it to them by a group without rds_iam. {AS_GRANTOR}",
     )
 
 
@@ -151,8 +151,8 @@ KINDS = (
         title="{user} can log in with a password",
         severity="medium",
         moves=BY_EXPOSURE,
-        risk="Whoever gets hold of the password, from a file, a log or a leaver, logs in from wherever the database can "
-        "be reached, as long as nobody changes it; AWS records nothing of it.",
+        risk="Whoever gets hold of the password, from a file, a log or a leaver, logs in from wherever the database "
+        "can be reached, as long as nobody changes it; AWS records nothing of it.",
         why="The account doesn't take tokens. On PostgreSQL nobody can see on RDS whether a role has a password: one "
         "that may log in, and not by token, counts as one that has. What is missing beside, such as TLS, is mended by "
         "the same step and no finding of its own.",
@@ -212,8 +212,8 @@ KINDS = (
         title="Anybody can log in under any name as {user}",
         severity="high",
         moves=BY_EXPOSURE,
-        risk="A client with a user name that doesn't exist is let in; and since the more specific host wins, it shadows "
-        "real users, whose logins then fail.",
+        risk="A client with a user name that doesn't exist is let in; and since the more specific host wins, it "
+        "shadows real users, whose logins then fail.",
         why="`mariadb-install-db` and old versions of MySQL make accounts with an empty name, for tests.",
         evidence=EVIDENCE,
         remedy=lambda case: sql(case.on, lambda engine: engine.drop(case.accounts[0])),

@@ -1,4 +1,4 @@
-"""Kinds of findings about a database as a whole: what RDS tells of it, its server's settings, its proxies, its secrets."""
+"""Kinds of findings about a database as a whole: what RDS tells of it, its server, its proxies, its secrets."""
 
 import shlex
 
@@ -151,7 +151,7 @@ KINDS = (
         title="access.yaml can't be applied to {database}",
         severity="high",
         moves=FIXED,
-        risk="Nobody gets a token for it, onboarding refuses it, and the audit can't compare users with what is declared.",
+        risk="Nobody gets a token for it, onboarding refuses it, and the audit can't tell who should be there.",
         why="What the file declares is impossible on this database: a name that is too long or the master's, a role of "
         "another account, a privilege that the engine doesn't have.",
         evidence={"problems": "each with line and key"},
@@ -168,7 +168,9 @@ KINDS = (
         why="It was dropped or renamed, or misspelled under `on`. On MySQL and MariaDB a schema may come later.",
         evidence={"name": "the database that isn't there", "users": "declared users that have it under `on`"},
         remedy=lambda case: [
-            Remediation("sql", REMEDIES[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."),
+            Remediation(
+                "sql", REMEDIES[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."
+            ),
             onboard(case.on),
         ],
         references=("https://www.postgresql.org/docs/current/sql-createdatabase.html",),
@@ -215,7 +217,7 @@ KINDS = (
         id="secret-of-iam-user",
         title="A secret holds a password of {user}, who takes tokens only",
         severity="low",
-        moves="Medium where something rotates it: that makes it a password user again on MySQL, or fails on PostgreSQL.",
+        moves="Medium where something rotates it: on MySQL that makes it take a password again.",
         risk="Applications that read it can't log in; a rotation turns the user back without a word.",
         why="The user was converted and its secret was forgotten.",
         evidence=_SECRET | {"rotation_enabled": "something rotates it"},
@@ -228,7 +230,7 @@ KINDS = (
         title="The rotation of {user}'s password is stuck",
         severity="medium",
         moves=FIXED,
-        risk="The password never changes again; every further rotation fails with `A previous rotation isn't complete`.",
+        risk="The password never changes again: further rotations fail with `A previous rotation isn't complete`.",
         why="A step failed, nearly always for the network, and left a version labelled AWSPENDING.",
         evidence=_SECRET
         | {

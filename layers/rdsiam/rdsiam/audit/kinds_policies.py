@@ -117,7 +117,7 @@ KINDS = (
         severity="low",
         moves=FIXED,
         risk="Logins that were meant for its successor are refused.",
-        why="A database that is restored, copied or made anew has a resource id of its own; the policy names the old one.",
+        why="A database that is restored, copied or made anew has its own resource id; the policy names the old one.",
         evidence=EVIDENCE | _WHY,
         remedy=_mend,
         references=(_POLICY,),
@@ -156,8 +156,8 @@ KINDS = (
         moves=FIXED,
         risk="It logs in past access.yaml and past every record of this service: AWS records neither the signing of a "
         "token nor the login.",
-        why="Somebody wrote the policy by hand, or its user was taken out of access.yaml. Users and groups of IAM can't "
-        "be declared: only roles.",
+        why="Somebody wrote the policy by hand, or its user was taken out of access.yaml. Users and groups of IAM "
+        "can't be declared: only roles.",
         evidence=EVIDENCE | _WHY,
         remedy=_mend,
         references=(_POLICY,),

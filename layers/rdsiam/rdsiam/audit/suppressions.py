@@ -19,12 +19,12 @@ def suppress(
 
     :param databases: by ARN. Findings about no database can't be accepted.
     """
-    return tuple(
-        _mark(one, databases[one.database], access, at) if one.database in databases else one for one in findings
-    )
+    return tuple(_mark(one, databases.get(one.database or ""), access, at) for one in findings)
 
 
-def _mark(finding: Finding, database: Database, access: AccessFile, at: datetime) -> Finding:
+def _mark(finding: Finding, database: Database | None, access: AccessFile, at: datetime) -> Finding:
+    if database is None:
+        return finding
     names = {finding.user}
     if finding.user is not None:
         names.add(REMEDIES[database.family].user_of(finding.user))

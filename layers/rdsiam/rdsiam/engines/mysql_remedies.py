@@ -76,9 +76,7 @@ class MysqlRemedies:
 
     def discard_second_password(self, account: AccountFacts, engine: str) -> Sequence[str]:
         """Return what makes it take tokens only. MariaDB names all ways in anew; MySQL keeps the old one beside."""
-        return (
-            self.convert(account) if engine == "mariadb" else [f"ALTER USER {_name(account)} DISCARD OLD PASSWORD;"]
-        )
+        return self.convert(account) if engine == "mariadb" else [f"ALTER USER {_name(account)} DISCARD OLD PASSWORD;"]
 
     def take_iam(self, account: AccountFacts) -> Sequence[str]:  # noqa: ARG002
         """Return nothing: a password would have to be in the statement."""
