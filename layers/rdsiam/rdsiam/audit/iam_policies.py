@@ -242,8 +242,9 @@ class _Judge:
             why = f"`{family}:`, where `dbuser:` is needed"
             return self._corrected(holder, resource, why, resource_id, user)
         if not slash or not user or not resource_id:
-            if glob(pattern, probe):
-                return _Verdict(resource, "wildcard-connect-policy", anybody=glob(resource, probe))
+            if "*" in rest:  # it spans the slash too
+                anybody = any(glob(resource, self._place.arn(one, MANAGER)) for one in ("db-PROBE", *self._ids.known))
+                return _Verdict(resource, "wildcard-connect-policy", anybody=anybody)
             return _Verdict(resource, kind, "the user is missing: `dbuser:<resource id>/<user>`")
         if mistaken:
             return self._corrected(

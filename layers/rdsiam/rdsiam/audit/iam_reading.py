@@ -78,9 +78,10 @@ def _managed(iam: Any) -> Iterator[HeldPolicy]:
             default = next((one for one in versions if one.get("IsDefaultVersion")), None)
             if default is None:
                 continue
-            document = _document(policy["PolicyName"], default["Document"])
+            name = policy["Arn"].rpartition("/")[2]
+            document = _document(name, default["Document"])
             if _speaks(document):
-                yield HeldPolicy(policy["PolicyName"], policy["Arn"], document, _oldest(versions))
+                yield HeldPolicy(name, policy["Arn"], document, _oldest(versions))
 
 
 def _oldest(versions: Sequence[Mapping[str, Any]]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 #: All that is kept of what a secret says.
 _KEPT = frozenset({"username", "host", "engine", "dbInstanceIdentifier", "dbClusterIdentifier"})
+#: Who put something longer, or with spaces, where a name belongs may have put a password there.
+_NAME = re.compile(r"\S{1,255}")
 #: A secret that these are answered for says nothing; it is counted, and the others are read.
 _NOT_FOR_US = frozenset(
     {"AccessDeniedException", "DecryptionFailure", "InvalidRequestException", "ResourceNotFoundException"}
@@ -70,7 +73,7 @@ def _said(answer: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _keep(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
-    return {key: value for key, value in pairs if key in _KEPT and isinstance(value, str)}
+    return {key: value for key, value in pairs if key in _KEPT and isinstance(value, str) and _NAME.fullmatch(value)}
 
 
 def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> SecretFacts:

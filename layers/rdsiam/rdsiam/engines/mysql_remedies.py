@@ -95,7 +95,15 @@ class MysqlRemedies:
         return [f"GRANT {_list(privileges)} ON {_schema(schema_pattern(on))}.* TO {_name(account)};"]
 
     def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return what takes privileges on a schema pattern, as it was granted, from it."""
+        """Return what takes privileges on a schema, or on everything (`*`), from it.
+
+        :raises Refused: the name has a `_` or `%`, which may have been granted as a wildcard or escaped: a REVOKE has
+            to spell it alike. Onboarding sees which.
+        """
+        if on == "*":
+            return [f"REVOKE {_list(privileges)} ON *.* FROM {_name(account)};"]
+        if schema_pattern(on) != on:
+            raise Refused("a schema's name can have been granted in two ways")
         return [f"REVOKE {_list(privileges)} ON {_schema(on)}.* FROM {_name(account)};"]
 
     def user_of(self, label: str) -> str:
@@ -112,7 +120,7 @@ class MysqlRemedies:
     def differences(
         self, account: AccountFacts, user: DeclaredUser, databases: Sequence[str], ours: Collection[str]
     ) -> tuple[Privileges, Privileges]:
-        """Return the privileges it lacks, by schema, and those it has too many, by the pattern they were granted on.
+        """Return the privileges it lacks, by schema, and those it has too many; `*` is everything.
 
         :param ours: accounts that rdsiam made: what others hold beside what is declared is their owner's.
         """

@@ -55,7 +55,7 @@ class Remedies(Protocol):
         """Return what gives it a level, or a list of privileges, on a database or schema."""
 
     def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return what takes them; on MySQL `on` is the pattern as it was granted."""
+        """Return what takes them."""
 
     def user_of(self, label: str) -> str:
         """Return the user of an account that people write like that, without the host pattern."""
