@@ -15,6 +15,10 @@ from rdsiam.engines.remedies import REMEDIES, Remedies
 from rdsiam.errors import Refused
 
 BREAKS_CLIENTS = "Clients that still log in by password are refused from then on: move them to tokens first."
+PROVE_ADMINISTRATOR = (
+    "On PostgreSQL, prove a second login of the administrator while this session is open, and take it back if that "
+    "fails: members of the user, its creator among them from PostgreSQL 16 on, may lose their passwords with it."
+)
 AS_GRANTOR = "From PostgreSQL 16 on a membership is taken by the role that granted it."
 
 
@@ -98,7 +102,8 @@ def retire_or_declare(
 
 def mend_declared(database: Database, accounts: Sequence[AccountFacts], ours: bool) -> list[Remediation]:
     """Return what makes a declared user log in by token only; onboarding does it too, where the user is its to mend."""
-    steps = sql(database, lambda engine: [t for one in accounts for t in engine.convert(one)], note=BREAKS_CLIENTS)
+    note = f"{BREAKS_CLIENTS} {PROVE_ADMINISTRATOR}"
+    steps = sql(database, lambda engine: [t for one in accounts for t in engine.convert(one)], note=note)
     return [*steps, *([onboard(database, way=2)] if ours else [])]
 
 
