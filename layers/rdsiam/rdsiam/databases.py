@@ -129,6 +129,37 @@ def from_instance(described: Mapping[str, Any]) -> Database:
     )
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """An RDS proxy, classic ones too: those log in to the database by password, as users that must keep one.
+
+    :ivar secret_arns: secrets whose users it logs in as, sorted.
+    :ivar targets: identifiers of the instances and clusters behind it, sorted.
+    """
+
+    arn: str
+    name: str
+    resource_id: str
+    engine_family: str
+    classic: bool
+    secret_arns: tuple[str, ...]
+    users: tuple[str, ...]
+    targets: tuple[str, ...]
+    tls_required: bool
+
+
+@dataclass(frozen=True)
+class ResourceIds:
+    """Every resource id that there is.
+
+    :ivar known: resource id → ARN of instances, clusters and proxies.
+    :ivar members: resource id of a cluster's member → that of its cluster.
+    """
+
+    known: Mapping[str, str]
+    members: Mapping[str, str]
+
+
 class Databases:
     """The databases of this account and region, as RDS describes them.
 
