@@ -11,6 +11,12 @@ LAYER = ROOT / "layers" / "rdsiam" / "rdsiam"
 MODULES = sorted(path.relative_to(LAYER).with_suffix("").as_posix() for path in LAYER.rglob("*.py"))
 #: What people start from, from the top down: a module imports from lower rows only, or from its own.
 ROWS = [
+    {"command/__init__"},
+    {"command/app"},
+    {"command/audit"},
+    {"command/executions", "command/settings", "command/output"},
+    {"command/aws"},
+    {"command/errors"},
     {"onboarding", "policy_writing", "vending"},
     {"audit/judging", "audit/iam_policies"},
     {"audit/kinds", "audit/suppressions"},
