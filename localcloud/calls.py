@@ -240,6 +240,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("sts", "AssumeRole", _assume_role)
 
     yield from each("iam", "ListRoles ListPolicies ListUsers ListGroups GetAccountSummary", _everything)
+    yield from each("iam", "GetAccountAuthorizationDetails", _everything)
     yield from each("iam", "CreateRole GetRole UpdateRole DeleteRole UpdateAssumeRolePolicy TagRole UntagRole", _role)
     yield from each("iam", "ListRoleTags PutRolePolicy GetRolePolicy DeleteRolePolicy ListRolePolicies", _role)
     yield from each("iam", "AttachRolePolicy DetachRolePolicy ListAttachedRolePolicies", _role)

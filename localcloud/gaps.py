@@ -176,7 +176,14 @@ def _close_events(deliver: Deliver) -> None:
 
     def send_to_targets(rule: Any, event: Any, transform_input: bool = True) -> None:
         # AWS: disabled rules do nothing. moto: ignores the state.
-        if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
+        if rule.state != "ENABLED":
+            return
+        # AWS: a rule with a schedule sends an event of its own by the clock. moto: never does, and takes the rule's
+        # missing pattern for one that matches everything. Here: it sends the event when somebody puts one in its name.
+        if rule.scheduled_expression:
+            if event["detail-type"] != "Scheduled Event" or rule.arn not in event["resources"]:
+                return
+        elif not rule.event_pattern.matches_event(event):
             return
         functions = [target for target in rule.targets if target["Arn"].startswith("arn:aws:lambda:")]
         for target in functions:
