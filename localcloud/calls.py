@@ -292,6 +292,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("kms", "DescribeKey Decrypt Encrypt GenerateDataKey", _key)
     queues = "GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
     yield from each("sqs", queues, _named("sqs", "QueueUrl", "{}"))
+    yield from each("sqs", "CreateQueue", _named("sqs", "QueueName", "{}"))
     yield from each("sqs", "ListQueues", _everything)
     yield from each("sns", "Publish GetTopicAttributes Subscribe", _named("sns", "TopicArn", "{}"))
     yield from each("sns", "ListTopics", _everything)

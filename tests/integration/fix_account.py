@@ -31,6 +31,7 @@ class Account:
 
     cloud: RunningCloud
     entries: dict[str, Any] = field(default_factory=dict)
+    auditors: list[dict[str, str]] = field(default_factory=list)
 
     # --- IAM ---
 
@@ -80,7 +81,8 @@ class Account:
         self.entries.pop(identifier, None)
         if users:
             self.entries[identifier] = {"match": {"identifier": identifier}, "users": list(users)}
-        self.publish(yaml.safe_dump({"version": 1, "databases": list(self.entries.values())}))
+        content = {"version": 1, "auditors": self.auditors, "databases": list(self.entries.values())}
+        self.publish(yaml.safe_dump(content))
 
     def publish(self, text: str) -> None:
         """Put access.yaml."""

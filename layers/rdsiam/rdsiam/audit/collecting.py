@@ -7,6 +7,7 @@ from typing import Any
 
 from rdsiam.audit.findings import SEVERITIES, Finding
 from rdsiam.audit.history import Compared, History, Seen, compare, extend
+from rdsiam.audit.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def collect(
     seen = Seen(
         read=frozenset(one["arn"] for one in databases) - unread,
         unread=unread,
+        unread_too=frozenset(kind.id for kind in KINDS.values() if kind.source == "rds"),
         policies=run.policies is None,
         whole=run.whole,
     )

@@ -1,4 +1,4 @@
-"""What a run has in common with the one before it: which findings are new, which are resolved, since when one is open."""
+"""A run and the one before it: which findings are new, which are resolved, since when one is open."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,8 +6,6 @@ from typing import Any
 
 from rdsiam.audit.findings import Finding
 
-#: What is known of a database that could not be read: of all else nobody can say that it is resolved.
-JUDGED_UNREAD = frozenset({"database-unreachable", "iam-authentication-off"})
 #: So many past runs make the trend.
 LONGEST_TREND = 90
 
@@ -55,12 +53,14 @@ class Seen:
 
     :ivar read: ARNs of the databases that were read, or whose state alone says all there is to say.
     :ivar unread: ARNs of the databases that could not be read.
+    :ivar unread_too: kinds of findings that are seen in a database that could not be read, too.
     :ivar policies: the account's policies were read.
     :ivar whole: the run was of the whole fleet: what is neither read nor unread exists no more.
     """
 
     read: frozenset[str]
     unread: frozenset[str]
+    unread_too: frozenset[str]
     policies: bool
     whole: bool
 
@@ -85,6 +85,8 @@ def compare(
     before: History, of_databases: Iterable[Finding], of_policies: Iterable[Finding], seen: Seen, at: str
 ) -> Compared:
     """Compare the findings of a run with what was open before it.
+
+    What nobody could look into this time stays open: unknown is never in order.
 
     :param at: when the run started, RFC 3339.
     """
@@ -122,7 +124,7 @@ def _is_gone(known: Open, seen: Seen) -> bool:
         # A run of some databases has judged the policies too, but keeps only what concerns them.
         return seen.policies and (seen.whole or known.database in seen.read | seen.unread)
     if known.database in seen.unread:
-        return known.kind in JUDGED_UNREAD
+        return known.kind in seen.unread_too
     return seen.whole or known.database in seen.read
 
 

@@ -1,7 +1,7 @@
 """A run of the audit: list the fleet → batches, several at a time → policies → report → tell.
 
-Each line of `audit` is a checkpoint, and all that is large is in S3: what a step returns is a few numbers. A run that is
-killed goes on from the last checkpoint and the results that are there. It ends with a report whatever becomes of the
+Each line of `audit` is a checkpoint, and all that is large is in S3: what a step returns is a few numbers. A run that
+is killed goes on from the last checkpoint and the results that are there. It ends with a report whatever becomes of the
 databases; without a list of them, or without a readable access.yaml, there is nothing to report on, and it fails.
 """
 
@@ -110,7 +110,7 @@ def _audit_batch(context: DurableContext, function: str, audit_id: str, number: 
 def _batches(at_once: int) -> MapConfig[int]:
     # A failed batch is no reason to leave the others; and an operation for each batch is enough to look at.
     return MapConfig(
-        max_concurrency=at_once, completion_config=CompletionConfig.all_completed(), nesting_type=NestingType.FLAT
+        max_concurrency=at_once, completion_config=CompletionConfig(tolerated_failure_percentage=100), nesting_type=NestingType.FLAT
     )
 
 
@@ -148,7 +148,7 @@ class _Run:
         )
         services.store.put_context(audit_id, account.to_json())
         number = -1
-        for number, some in enumerate(batched(found, BATCH)):
+        for number, some in enumerate(batched(found, BATCH, strict=False)):
             services.store.put_batch(audit_id, number, some)
         logger.info("audit %s is of %d databases", audit_id, len(found))
         return number + 1

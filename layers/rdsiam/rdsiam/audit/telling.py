@@ -1,7 +1,7 @@
 """Who is told of an audit: CloudWatch, EventBridge, the readers of a digest, Security Hub.
 
-Telling may be repeated, after a failure or a kill: Security Hub goes by the finding's id, events carry the ids of run and
-finding, metrics are gauges; the digest, which somebody would read twice, comes when all that may fail is done.
+Telling may be repeated, after a failure or a kill: Security Hub goes by the finding's id, events carry the ids of run
+and finding, metrics are gauges; the digest, which somebody would read twice, comes when all else is done.
 """
 
 import json
@@ -66,7 +66,7 @@ class Telling:
         logger.info("told of audit %s, %d new findings", report["id"], len(fresh))
 
     def _publish(self, events: Sequence[Mapping[str, Any]]) -> None:
-        for some in batched(events, _EVENTS):
+        for some in batched(events, _EVENTS, strict=False):
             answer = self._events.put_events(Entries=list(some))
             if answer["FailedEntryCount"]:
                 code = next((one["ErrorCode"] for one in answer["Entries"] if "ErrorCode" in one), "unknown")
@@ -74,7 +74,7 @@ class Telling:
 
     def _import(self, findings: Sequence[Mapping[str, Any]]) -> None:
         assert self._security_hub is not None
-        for some in batched(findings, _IMPORTED):
+        for some in batched(findings, _IMPORTED, strict=False):
             answer = self._security_hub.batch_import_findings(Findings=list(some))
             if answer["FailedCount"]:
                 code = next((one.get("ErrorCode") for one in answer.get("FailedFindings", [])), "unknown")
