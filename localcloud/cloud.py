@@ -25,11 +25,11 @@ from localcloud.certificates import Authority
 from localcloud.deploy import Template
 from localcloud.durable import Runner
 from localcloud.emulators import Function
-from localcloud.fleet import Fleet
 from localcloud.front import Front
 from localcloud.functions import Functions
 from localcloud.judge import Judge
 from localcloud.permissions import CallDenied, Permissions
+from localcloud.rds.fleet import Fleet
 from localcloud.settings import Settings
 from localcloud.sigv4 import Credential
 from localcloud.verifier import TokenVerifier

@@ -8,6 +8,7 @@ import logging
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class _ClientGone(Exception):
 class _Startup:
     packet: bytes
     user: str
-    database: str
+    where: str  # as the server's messages name it
+    encrypted: bool
 
 
 class PostgresFront:
@@ -53,12 +55,21 @@ class PostgresFront:
 
     :param upstream: the server's socket. Its rules must let in without a password the IAM users, and nobody else.
     :param verify: judges the tokens; called in worker threads.
+    :param tls_required: whether `rds.force_ssl` is on. Where it is off, passwords may come unencrypted, tokens may not.
     """
 
-    def __init__(self, port: int, upstream: Path, certificate: ServerCertificate, verify: Verify) -> None:
+    def __init__(
+        self,
+        port: int,
+        upstream: Path,
+        certificate: ServerCertificate,
+        verify: Verify,
+        tls_required: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._port = port
         self._upstream = upstream
         self._verify = verify
+        self._tls_required = tls_required
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificate.certificate, certificate.key)
@@ -166,14 +177,14 @@ class PostgresFront:
             raise _Refused("28000", "no PostgreSQL user name specified in startup packet")
         peer = writer.get_extra_info("peername")
         where = f'host "{peer[0]}", user "{user}", database "{database}"'
-        if not encrypted:
+        if not encrypted and self._tls_required():
             raise _Refused("28000", f"no pg_hba.conf entry for {where}, no encryption")
         if parameters.get("replication", "off").lower() not in {"off", "false", "no", "0", ""}:
             raise _Refused("28000", f'no pg_hba.conf entry for replication connection from host "{peer[0]}", '
                                     f'user "{user}", SSL encryption')  # fmt: skip
         if user == "rdsadmin" or len(user.encode()) > _MAX_NAME:
             raise _Refused("28000", f"pg_hba.conf rejects connection for {where}, SSL encryption")
-        return _Startup(packet, user, database)
+        return _Startup(packet, user, where, encrypted)
 
     async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup) -> bool:
         """See the login through; return whether the client is in."""
@@ -197,6 +208,8 @@ class PostgresFront:
                 await upstream[1].drain()
 
     async def _ask_for_token(self, client: Streams, startup: _Startup) -> None:
+        if not startup.encrypted:
+            raise _Refused("28000", f"pg_hba.conf rejects connection for {startup.where}, no encryption")
         client[1].write(_ASK_CLEARTEXT)
         await client[1].drain()
         message = await _read_message(client[0], expected=b"p")
