@@ -258,6 +258,8 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("rds", instances + " StartDBInstance StopDBInstance", _instance)
     clusters = "CreateDBCluster DescribeDBClusters ModifyDBCluster DeleteDBCluster"
     yield from each("rds", clusters, _named("rds", "DBClusterIdentifier", "cluster:{}"))
+    proxies = "DescribeDBProxies DescribeDBProxyTargets"
+    yield from each("rds", proxies, _named("rds", "DBProxyName", "db-proxy:{}"))
     tagging = "AddTagsToResource RemoveTagsFromResource ListTagsForResource"
     yield from each("rds", tagging, _named("rds", "ResourceName", "db:{}"))
     yield from each("rds", "DescribeDBEngineVersions DescribeOrderableDBInstanceOptions", _everything)

@@ -18,6 +18,7 @@ ROWS = [
     {"logins", "inventory", "decisions"},
     {"scoping", "clients", "access", "changes", "observability"},
     {"access_fields", "access_file", "databases", "signer"},
+    {"described"},
     {"errors", "__init__", "audit/__init__", "audit/facts", "audit/findings"},
 ]
 
