@@ -289,7 +289,7 @@ class _Run:
         statements: list[Statement],
         wanted: Wanted,
     ) -> None:
-        claims = engine.claims(statements, wanted)
+        claims = engine.claims(found, statements, wanted)
         self._services.inventory.claim(database, claims)
         try:
             engine.apply(sessions, found, statements, wanted)
