@@ -30,7 +30,8 @@ class Statement:
 #: Actions that no call is named after: where what needs them is.
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
-    "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `functions/onboard/app.py`",
+    "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `onboarding.py`; `_start` of OnboardFunction itself, "
+    "`sweeping.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
 } | dict.fromkeys(

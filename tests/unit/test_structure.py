@@ -11,12 +11,15 @@ LAYER = ROOT / "layers" / "rdsiam" / "rdsiam"
 MODULES = sorted(path.relative_to(LAYER).with_suffix("").as_posix() for path in LAYER.rglob("*.py"))
 #: What people start from, from the top down: a module imports from lower rows only, or from its own.
 ROWS = [
+    {"sweeping"},
     {"onboarding", "policy_writing", "vending"},
+    {"users"},
     {"engines/postgres", "engines/mysql"},
     {"engines/postgres_privileges", "engines/postgres_lockout", "engines/__init__"},
+    {"services", "fingerprint"},
     {"connection", "policies", "access_store", "http", "requests"},
     {"logins", "inventory", "decisions"},
-    {"scoping", "clients", "access", "changes", "observability"},
+    {"scoping", "clients", "access", "changes", "observability", "braking"},
     {"access_fields", "access_file", "databases", "signer"},
     {"described"},
     {"errors", "__init__", "audit/__init__", "audit/facts", "audit/findings"},

@@ -308,7 +308,8 @@ def _disable(found: Found, user: str) -> list[Statement]:
     if result or user in found.busy:
         # Each row is a statement: who connected in between is among them, and nobody can connect any more.
         kill = "'CALL mysql.rds_kill(', ID, ')'" if found.rds_kill else "'KILL ', ID"
-        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE USER = {_literal(user)}"
+        # Names differ by case, and without BINARY they would not.
+        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {_literal(user)}"  # noqa: S608
         result.append(Statement("end-sessions", user, each, False))
     return result
 

@@ -225,13 +225,12 @@ class Postgres:
     def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
         """Return what carries over: logins that have rds_iam, groups that can't log in, neither with more rights."""
         groups = {f"{name}_{level}" for name in found.databases for level in privileges.LEVELS}
-        plain = {name: role for name, role in found.roles.items() if not (role.superuser or role.createrole)}
+        users = {AUDITOR, *(user.name for user in wanted.users)}
         claims: dict[str, Origin] = {MANAGER: "created"}
-        for name, role in plain.items():
+        for name, role in found.roles.items():
             iam = bool(found.direct(IAM_ROLE, name))
-            if (name in groups and not role.login and not iam) or (name == AUDITOR and iam):
-                claims[name] = "created"
-            elif iam and name in {user.name for user in wanted.users}:
+            as_made = (name in users and iam) or (name in groups and not iam and not role.login)
+            if as_made and not role.superuser and not role.createrole:
                 claims[name] = "created"
         return claims
 
