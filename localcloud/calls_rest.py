@@ -33,6 +33,7 @@ _BUCKET = {
     ("GET", "publicAccessBlock"): "GetBucketPublicAccessBlock",
     ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
     ("PUT", "lifecycle"): "PutLifecycleConfiguration", ("PUT", "acl"): "PutBucketAcl",
+    ("PUT", "notification"): "PutBucketNotification",
 }  # fmt: skip
 _OBJECT = {
     ("GET", None): "GetObject", ("HEAD", None): "GetObject", ("PUT", None): "PutObject",

@@ -30,7 +30,8 @@ class Statement:
 #: Actions that no call is named after: where what needs them is.
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
-    "lambda:InvokeFunction": "`context.invoke`, `onboarding.py` and `run.py`",
+    "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py` and `run.py`; `_start` of "
+    "OnboardFunction itself, `sweeping.py`",
     "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",

@@ -142,6 +142,18 @@ class Account:
         answer: dict[str, Any] = self.invoke("OnboardFunction", {"database": arn} | options)
         return answer
 
+    def follow_access_yaml(self, follow: bool) -> None:
+        """Let a new access.yaml start a sweep, or not: then a test alone says when its database is onboarded."""
+        events = self.cloud.client("events")
+        rules = [rule["Name"] for rule in events.list_rules()["Rules"] if "AccessChanged" in rule["Name"]]
+        assert len(rules) == 1, rules
+        events.enable_rule(Name=rules[0]) if follow else events.disable_rule(Name=rules[0])
+
+    def sweep(self, **options: Any) -> dict[str, Any]:
+        """Sweep the fleet."""
+        answer: dict[str, Any] = self.invoke("OnboardFunction", {"sweep": True} | options)
+        return answer
+
     # --- logins ---
 
     def token(self, arn: str, user: str, credentials: dict[str, Any], **changed: Any) -> str:
@@ -258,6 +270,7 @@ def until(condition: Any, seconds: float) -> Any:
 def account(cloud) -> Iterator[Account]:
     """One account for all integration tests."""
     account = Account(cloud)
+    account.follow_access_yaml(False)
     account.declare("nothing-of-that-name", {"name": "nobody", "privileges": "readonly", "on": ["shop"]})
     yield account
     account.entries.clear()

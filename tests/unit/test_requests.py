@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.requests import onboard_request, policy_request
+from rdsiam.requests import FOLLOWED, SweepRequest, onboard_request, policy_request
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
 EVENTS = Path(__file__).parents[2] / "events"
@@ -30,6 +30,24 @@ def test_a_request_names_a_database():
     assert onboard_request({"database": ARN}).database == ARN
     assert onboard_request({"database": ARN, "plan": True}).plan
     assert policy_request({"database": ARN, "plan": True}).plan
+
+
+def test_confirm_is_handed_on():
+    assert onboard_request({"database": ARN, "confirm": True}).confirm
+    assert onboard_request({"sweep": True, "confirm": True}) == SweepRequest(confirm=True)
+
+
+@pytest.mark.parametrize("name", ["sweep", "access-changed"])
+def test_a_schedule_and_a_new_access_yaml_ask_for_a_sweep(name):
+    assert onboard_request(json.loads((EVENTS / f"{name}.json").read_text())) == SweepRequest()
+
+
+@pytest.mark.parametrize("path", [p for p in EVENTS.glob("*.json") if "EventID" in p.read_text()], ids=lambda p: p.stem)
+def test_every_example_of_an_event_is_followed(path):
+    told = json.loads(path.read_text())
+    request = onboard_request(told)
+    assert (request.database, request.ignored) == (told["detail"]["SourceArn"], "")
+    assert told["detail"]["EventID"] in FOLLOWED
 
 
 def test_an_event_of_a_new_or_deleted_database_names_it():
@@ -57,6 +75,10 @@ def test_other_events_are_ignored_with_a_reason(other):
         ({"database": ARN, "confirm": 1}, "confirm"),
         ({"database": ARN, "sweeep": True}, "sweeep"),
         ({"database": ARN, "can ary": True}, "event"),
+        ({"sweep": False}, "sweep"),
+        ({"sweep": "canary"}, "sweep"),
+        ({"sweep": True, "confirm": "canary"}, "confirm"),
+        ({"sweep": True, "database": ARN}, "database"),
         ([], "event"),
         (None, "event"),
         (event(detail=[]), "detail"),
@@ -76,6 +98,7 @@ def test_malformed_input_is_refused_with_the_field_and_without_the_value(asked, 
 def test_whatever_comes_is_understood_or_refused(anything):
     for read in (onboard_request, policy_request):
         try:
-            assert read(anything).database
+            request = read(anything)
+            assert isinstance(request, SweepRequest) or request.database
         except InvalidRequest:
             continue
