@@ -88,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--database", action="append", default=[], type=_database, metavar="ENGINE:IDENTIFIER[:DBNAME]",
-        help="an RDS instance to make first (postgres, mariadb, mysql); may be repeated",
+        help="a database to make first: an instance (postgres, mariadb, mysql) or a cluster with a writer "
+        "(aurora-postgresql, aurora-mysql); may be repeated",
     )  # fmt: skip
     parser.add_argument("--log-file", type=Path, help="write logs there instead of to stderr")
     parser.add_argument("--verbose", action="store_true", help="log more, and tracebacks")

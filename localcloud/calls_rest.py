@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 from xml.etree import ElementTree
 
-from botocore.parsers import RpcV2CBORParser
+from botocore.parsers import ResponseParserError, RpcV2CBORParser
 from moto.s3.models import s3_backends
 
 from localcloud.calls import Need, Place, UnknownCall
@@ -138,6 +138,7 @@ def securityhub_needs(request: Request, place: Place) -> list[Need]:
         ("POST", "/findings"): "GetFindings",
         ("POST", "/accounts"): "EnableSecurityHub",
         ("GET", "/accounts"): "DescribeHub",
+        ("DELETE", "/accounts"): "DisableSecurityHub",
     }.get((request.method, path))
     if action is None:
         raise UnknownCall(f"securityhub: {request.method} {path}")
@@ -153,7 +154,10 @@ def metrics_needs(request: Request) -> list[Need]:
     target = (request.header("x-amz-target") or "").rpartition(".")[2]
     typed = (request.header("content-type") or "").partition(";")[0]
     body = request.body.decode("utf-8", "replace") if typed == "application/x-www-form-urlencoded" else ""
-    form = dict(parse_qsl(request.query) + parse_qsl(body))
+    pairs = parse_qsl(request.query) + parse_qsl(body)
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise UnknownCall("cloudwatch: a parameter is given twice")
     named = {name for name in (match["name"] if match else "", target, form.get("Action", "")) if name}
     if len(named) != 1 or not named <= {"PutMetricData", "GetMetricStatistics", "ListMetrics", "GetMetricData"}:
         raise UnknownCall(f"cloudwatch: {sorted(named)}")
@@ -167,7 +171,10 @@ def _namespace(request: Request, form: Mapping[str, str]) -> dict[str, str]:
     typed = request.header("content-type") or ""
     body: Any = {}
     if "cbor" in typed:
-        body = RpcV2CBORParser(None).parse_data_item(io.BytesIO(request.body))
+        try:
+            body = RpcV2CBORParser(None).parse_data_item(io.BytesIO(request.body))
+        except ResponseParserError:
+            raise UnknownCall("cloudwatch: no CBOR") from None
     elif "json" in typed:
         body = json.loads(request.body or b"{}")
     return {"cloudwatch:namespace": str(body["Namespace"])} if body.get("Namespace") else {}

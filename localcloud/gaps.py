@@ -6,6 +6,7 @@ Patches change moto's classes for the whole process, so `close_gaps` is called o
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from moto import settings as moto_settings
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.events import models as events_models
+from moto.iam import models as iam_models
+from moto.iam import responses as iam_responses
 from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
 from moto.s3 import utils as s3_utils
@@ -31,6 +34,7 @@ from localcloud.rds.fleet import Fleet
 logger = logging.getLogger(__name__)
 
 _ONE_HOUR = 3600
+_PAGE = 100  # what AWS puts into an answer of IAM
 
 
 #: Takes the ARN of a Lambda function, that of the rule that calls it, and an event for it; returns at once.
@@ -49,6 +53,7 @@ def close_gaps(fleet: Fleet, deliver: Deliver) -> None:
         patches.close(fleet)
     _close_events(deliver)
     _close_sts()
+    _close_iam()
     securityhub.close()
     # AWS: bucket policies are judged with their conditions. moto: ignores conditions, so that every Deny denies all.
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
@@ -121,6 +126,29 @@ def _close_sts() -> None:
         return ActionResult(answer)
 
     sts_responses.TokenResponse.assume_role = assume_role
+
+
+def _close_iam() -> None:
+    # AWS: an inline policy is text however it came. moto: keeps what CloudFormation gives it, and fails on it later.
+    for holder in (iam_models.Role, iam_models.User, iam_models.Group):
+        holder.put_policy = _put_policy
+
+    def get_account_authorization_details(self: Any) -> ActionResult:
+        found = self.backend.get_account_authorization_details(self._get_param("Filter", []))
+        lists = {"UserDetailList": "users", "GroupDetailList": "groups", "RoleDetailList": "roles",
+                 "Policies": "managed_policies"}  # fmt: skip
+        # AWS: in pages, of all kinds together. moto: all in one answer.
+        everything = [(name, each) for name, key in lists.items() for each in found[key]]
+        start, size = int(self._get_param("Marker", 0)), int(self._get_param("MaxItems", _PAGE))
+        page, more = everything[start : start + size], start + size < len(everything)
+        answer: dict[str, Any] = {name: [each for kind, each in page if kind == name] for name in lists}
+        return ActionResult(answer | {"IsTruncated": more} | ({"Marker": str(start + size)} if more else {}))
+
+    iam_responses.IamResponse.get_account_authorization_details = get_account_authorization_details
+
+
+def _put_policy(holder: Any, name: str, document: Any) -> None:
+    holder.policies[name] = document if isinstance(document, str) else json.dumps(document)
 
 
 def _role(arn: str) -> Any | None:

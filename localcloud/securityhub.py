@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moto.securityhub import urls
-from moto.securityhub.exceptions import InvalidInputException, SecurityHubClientError
+from moto.securityhub.exceptions import SecurityHubClientError
 from moto.securityhub.models import Finding, SecurityHubBackend
 from moto.securityhub.responses import SecurityHubResponse
 
@@ -75,9 +75,9 @@ def close() -> None:
         _check_enabled(backend)
         size, start = int(max_results or LARGEST_BATCH), int(next_token or 0)
         if not 1 <= size <= LARGEST_BATCH:
-            raise InvalidInputException("GetFindings", "MaxResults must be a number between 1 and 100")
+            raise _invalid("MaxResults must be a number between 1 and 100")
         if sort_criteria:
-            raise InvalidInputException("GetFindings", "SortCriteria is not known to localcloud")
+            raise _invalid("SortCriteria is not known to localcloud")
         found = [each.data for each in backend.findings if _matches(each.data, filters or {})]
         more = start + size < len(found)
         return found[start : start + size], str(start + size) if more else None
@@ -107,6 +107,11 @@ def close() -> None:
     SecurityHubResponse.batch_update_findings = batch_update_findings
 
 
+def _invalid(message: str) -> Exception:
+    error: Exception = SecurityHubClientError("InvalidInputException", message)
+    return error
+
+
 def _check_enabled(backend: Any) -> None:
     if not backend.enabled:
         raise SecurityHubClientError(
@@ -116,7 +121,7 @@ def _check_enabled(backend: Any) -> None:
 
 def _check_batch(operation: str, batch: Any) -> None:
     if not isinstance(batch, list) or not 1 <= len(batch) <= LARGEST_BATCH:
-        raise InvalidInputException(operation, f"1 to {LARGEST_BATCH} findings are allowed in a call")
+        raise _invalid(f"{operation} takes 1 to {LARGEST_BATCH} findings in a call")
 
 
 def _store(backend: Any, finding: dict[str, Any]) -> None:
@@ -208,13 +213,13 @@ def _matches(finding: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     """Filters of several names all apply; of the values of one name one must, and all that say NOT."""
     for name, tests in filters.items():
         if name not in _FILTERS and name != "ResourceId":
-            raise InvalidInputException("GetFindings", f"the filter {name} is not known to localcloud")
+            raise _invalid(f"the filter {name} is not known to localcloud")
         values = [_at(finding, _FILTERS[name])] if name in _FILTERS else [each["Id"] for each in finding["Resources"]]
         results: dict[bool, list[bool]] = {True: [], False: []}
         for test in tests:
             comparison = test.get("Comparison")
             if comparison not in _COMPARISONS:
-                raise InvalidInputException("GetFindings", f"the comparison {comparison} is not known to localcloud")
+                raise _invalid(f"the comparison {comparison} is not known to localcloud")
             holds = [_COMPARISONS[comparison](str(value), str(test.get("Value"))) for value in values]
             negative = "NOT" in comparison
             results[negative].append(all(holds) if negative else any(holds))

@@ -10,7 +10,7 @@ from moto.rds import models
 from moto.rds.exceptions import DBProxyNotFoundFault, RDSClientError
 from moto.rds.responses import RDSResponse
 
-from localcloud.rds import events
+from localcloud.rds import events, refusals
 from localcloud.rds.fleet import Fleet
 
 _SCHEMES = ("NONE", "IAM_AUTH")
@@ -32,9 +32,7 @@ def close(fleet: Fleet) -> None:
         if scheme not in _SCHEMES:
             raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
         if scheme == "NONE" and not auth:
-            raise RDSClientError(
-                "InvalidParameterCombination", "Auth is required unless DefaultAuthScheme is IAM_AUTH."
-            )
+            raise refusals.invalid_combination("Auth is required unless DefaultAuthScheme is IAM_AUTH.")
         proxy = self.backend.create_db_proxy(
             db_proxy_name=params["DBProxyName"],
             engine_family=params["EngineFamily"],
