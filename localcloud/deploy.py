@@ -180,9 +180,8 @@ class Template:
                 if versioning := properties.get("VersioningConfiguration"):
                     s3.put_bucket_versioning(Bucket=made[logical_id].name, VersioningConfiguration=versioning)
                 if "EventBridgeConfiguration" in properties.get("NotificationConfiguration", {}):
-                    told = {"EventBridgeConfiguration": {}}
                     s3.put_bucket_notification_configuration(
-                        Bucket=made[logical_id].name, NotificationConfiguration=told
+                        Bucket=made[logical_id].name, NotificationConfiguration={"EventBridgeConfiguration": {}}
                     )
             elif resource["Type"] == _ROLE:
                 for arn in properties.get("ManagedPolicyArns", []):

@@ -63,6 +63,9 @@ def _close_events(deliver: Deliver) -> None:
     send = events_models.Rule.send_to_targets
 
     def send_to_targets(rule: Any, event: Any, transform_input: bool = True) -> None:
+        # AWS: a rule that has a schedule alone takes no events. moto: to it no pattern is one that all events match.
+        if rule.event_pattern.dump() is None:
+            return
         # AWS: disabled rules do nothing. moto: ignores the state.
         if rule.state != "ENABLED":
             return
