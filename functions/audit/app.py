@@ -9,6 +9,8 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.audit import run
+from rdsiam.audit.iam_policies import Place
+from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.audit.store import AuditStore
 from rdsiam.audit.telling import Telling
 from rdsiam.databases import Databases
@@ -34,10 +36,15 @@ def _services() -> run.Services:
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
         telling=Telling(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),
-        secrets_manager=clients.client("secretsmanager"),
+        secrets=Secrets(clients.client("secretsmanager")),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
         operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
-        account=topic.split(":")[4],
-        region=topic.split(":")[3],
+        place=Place(
+            partition=topic.split(":")[1],
+            region=topic.split(":")[3],
+            account=topic.split(":")[4],
+            connect_role=os.environ["RDSIAM_CONNECT_ROLE"],
+            own=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
+        ),
         at_once=int(os.environ["RDSIAM_AUDIT_BATCHES"]),
     )

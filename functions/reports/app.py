@@ -20,7 +20,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         caller = http.caller_from(event)
         _reports().check(caller)
         request = http.audits_request(event)
-        body = _reports().one(request.audit) if request.audit else _reports().list(request.limit, request.before)
+        body = _body(request)
     except NotAllowed:
         return http.problem(403, "not-allowed", "access.yaml does not name this caller an auditor", request_id)
     except AuditNotFound:
@@ -30,8 +30,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except Exception as error:  # deny on any doubt: without a readable access.yaml nobody is an auditor
         logger.error("no report: %s", type(error).__name__)
         return http.problem(503, "unavailable", "the request could not be decided; try again", request_id, 5)
-    logger.info("reports shown", caller=caller.role, audit=request.audit or "all")
+    logger.info("reports shown", caller=caller.role, audit=body.get("id", "all"))
     return http.answer(body)
+
+
+def _body(request: http.AuditsRequest) -> dict[str, Any]:
+    if request.audit is not None:
+        return _reports().one(request.audit)
+    return _reports().list(request.limit, request.before)
 
 
 @cache

@@ -34,9 +34,7 @@ def fleet(account, auditor) -> dict[str, str]:
     role = account.make_role("audit-app")
     arns = {}
     for engine in ENGINES:
-        account.declare(
-            f"audit-{engine}", {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]}
-        )
+        account.declare(f"audit-{engine}", {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]})
         arns[engine] = account.create(f"audit-{engine}", engine)
     for engine, arn in arns.items():
         account.wait_onboarded(arn, 120)
@@ -171,8 +169,10 @@ def test_an_audit_reads_every_database_and_finds_who_has_a_password(account, fle
 
 
 def test_nothing_that_an_audit_keeps_is_a_secret(account, fleet):
+    key = account.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     secret = account.cloud.client("secretsmanager").create_secret(
         Name="audit-legacy",
+        KmsKeyId=key,
         SecretString=json.dumps({"username": "legacy", "password": "canary-7f3a", "host": "somewhere.example"}),
     )["ARN"]
     answer = audit(account, *fleet.values())
@@ -216,7 +216,9 @@ def test_others_are_told_of_what_is_new_and_of_nothing_else(account, fleet, told
     try:
         answer = audit(account)
         events, digests = told.events(), told.digests()
-        assert [one["detail"]["id"] for one in events if one["detail-type"] == "rdsiam.audit.completed"] == [answer["id"]]
+        assert [one["detail"]["id"] for one in events if one["detail-type"] == "rdsiam.audit.completed"] == [
+            answer["id"]
+        ]
         fresh = [one for one in report(account, answer)["findings"] if "intruder" in (one["user"] or "")]
         critical = {one["id"] for one in fresh if one["severity"] == "critical"}
         published = {one["detail"]["id"] for one in events if one["detail-type"] == "rdsiam.audit.finding"}
@@ -361,6 +363,42 @@ def test_nobody_but_operators_and_the_schedule_starts_an_audit(account, fleet):
     for name in [*names, account.cloud.functions["AuditBatchFunction"]]:
         with pytest.raises(Exception, match="not authorized to perform: lambda:InvokeFunction"):
             account.cloud.client("lambda", stranger).invoke(FunctionName=name, Payload=b"{}")
+
+
+def test_the_audit_may_read_no_secret_of_a_master_and_log_in_as_nobody_but_the_auditor(account, fleet):
+    audit(account, fleet["postgres"])
+    own = account.credentials_of("AuditFunction")
+    secret = account.describe(fleet["postgres"])["MasterUserSecret"]["SecretArn"]
+    with pytest.raises(Exception, match="explicit deny"):
+        account.cloud.client("secretsmanager", own).get_secret_value(SecretId=secret)
+    for user in ("rdsiam_auditor", "rdsiam_manager", "app"):
+        assert account.refused(fleet["postgres"], user, account.token(fleet["postgres"], user, own))
+    of_batches = account.credentials_of("AuditBatchFunction")
+    for user in ("rdsiam_manager", "app"):
+        assert account.refused(fleet["postgres"], user, account.token(fleet["postgres"], user, of_batches))
+
+
+def test_security_hub_has_the_findings_and_knows_what_is_resolved(account, fleet):
+    hub = account.cloud.client("securityhub")
+    arn = fleet["mariadb"]
+    with account.as_master(arn) as master:
+        master.run("CREATE USER 'hubbed'@'%' IDENTIFIED BY 'hubbed-password'")
+    try:
+        found = report(account, audit(account))
+    finally:
+        with account.as_master(arn) as master:
+            master.run("DROP USER 'hubbed'@'%'")
+    ids = {one["id"] for one in found["findings"] if (one["user"] or "").startswith("hubbed")}
+    assert ids
+
+    def states() -> set[str]:
+        prefix = f"rdsiam/{account.cloud.account}/{account.cloud.region}/"
+        wanted = [{"Value": f"{prefix}{one}", "Comparison": "EQUALS"} for one in ids]
+        return {one["RecordState"] for one in hub.get_findings(Filters={"Id": wanted})["Findings"]}
+
+    assert states() == {"ACTIVE"}
+    audit(account)
+    assert states() == {"ARCHIVED"}
 
 
 def test_auditors_see_past_audits_newest_first(account, fleet, auditor):

@@ -142,10 +142,6 @@ def _check(event: Any, known: set[str]) -> None:
     for name in sorted(set(map(str, event)) - known):
         # Only a plain name is repeated: the caller may have put a value where a name belongs.
         raise InvalidRequest(name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else "event", "unknown field")
-
-
-def _request(event: Any, known: set[str]) -> DatabaseRequest:
-    _check(event, known)
     for name in ("plan", "confirm"):
         if not isinstance(event.get(name, False), bool):
             raise InvalidRequest(name, "must be true or false")

@@ -89,18 +89,16 @@ def part_of(
 
     :param accounts: what rdsiam made in it.
     """
-    findings: Sequence[Finding] = ()
-    if has_users(database):
-        findings = judge_database(
-            database,
-            facts,
-            access,
-            accounts or {},
-            account.proxies,
-            account.proxy_users(database),
-            account.secrets,
-            datetime.now(UTC),
-        )
+    findings = judge_database(
+        database,
+        facts,
+        access,
+        accounts or {},
+        account.proxies,
+        account.proxy_users(database),
+        account.secrets,
+        datetime.now(UTC),
+    )
     return _part(database, facts, findings, account, seconds)
 
 
@@ -133,7 +131,8 @@ def _part(
         "accounts": _count(database, facts, account.proxy_users(database)),
         "seconds": round(seconds, 2),
     }
-    return {"database": entry, "findings": [finding.to_json() for finding in findings]}
+    users = sorted({one.name for one in facts.accounts}) if isinstance(facts, ServerFacts) else None
+    return {"database": entry, "findings": [finding.to_json() for finding in findings], "users": users}
 
 
 def _audit(services: Services, database: Database, access: AccessFile, account: Account) -> dict[str, Any]:

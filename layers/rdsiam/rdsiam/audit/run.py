@@ -19,19 +19,21 @@ from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 from aws_durable_execution_sdk_python.retries import RetryDecision
 
 from rdsiam.access_store import AccessStore
-from rdsiam.audit.account import Account, read_secrets
+from rdsiam.audit.account import Account
 from rdsiam.audit.batch import part_of
 from rdsiam.audit.collecting import Run, collect
 from rdsiam.audit.facts import Unread
 from rdsiam.audit.findings import Finding
 from rdsiam.audit.history import History
-from rdsiam.audit.iam_policies import judge_iam
-from rdsiam.audit.iam_reading import read_holders
+from rdsiam.audit.iam_policies import Place, judge_iam
+from rdsiam.audit.iam_reading import holders
+from rdsiam.audit.kinds import KINDS
+from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.audit.telling import Telling
 from rdsiam.databases import Database, Databases
 from rdsiam.errors import RdsiamError
-from rdsiam.report import asff, csv_report, html_report, json_report, ocsf
+from rdsiam.report import KindText, asff, csv_report, html_report, json_report, ocsf_lines
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 #: Databases in a batch: each has a thread of its own in the function that audits the batch.
 BATCH = 20
 _ATTEMPTS = 4
+_KINDS = {kind.id: KindText(kind.id, kind.risk) for kind in KINDS.values()}
 _DIED = "the function that audits it died twice before it had a result"
 
 
@@ -46,7 +49,8 @@ _DIED = "the function that audits it died twice before it had a result"
 class Services:
     """What a run works with.
 
-    :ivar operators: patterns of the ARNs of principals that may do everything; see judge_iam.
+    :ivar operators: ARNs of roles that may log in as anybody; see judge_iam.
+    :ivar place: account and region, and the roles of the stack.
     :ivar at_once: how many batches are audited at a time.
     """
 
@@ -55,11 +59,10 @@ class Services:
     store: AuditStore
     telling: Telling
     iam: Any
-    secrets_manager: Any
+    secrets: Secrets
     batch_function: str
     operators: tuple[str, ...]
-    account: str
-    region: str
+    place: Place
     at_once: int = 10
 
 
@@ -87,7 +90,7 @@ def audit(context: DurableContext, services: Services, databases: Sequence[str] 
     context.map(range(batches), one, name="audit batches", config=_batches(services.at_once))
     unread = None
     try:
-        step("judge policies", lambda: run.judge_policies(begun))
+        step("judge policies", lambda: run.judge_policies(begun, batches))
     except StepError as error:
         unread = f"{error.error_type}: {error.message}"[:500]
     answer = step("report", lambda: run.report(begun, batches, unread))
@@ -110,7 +113,9 @@ def _audit_batch(context: DurableContext, function: str, audit_id: str, number: 
 def _batches(at_once: int) -> MapConfig[int]:
     # A failed batch is no reason to leave the others; and an operation for each batch is enough to look at.
     return MapConfig(
-        max_concurrency=at_once, completion_config=CompletionConfig(tolerated_failure_percentage=100), nesting_type=NestingType.FLAT
+        max_concurrency=at_once,
+        completion_config=CompletionConfig(tolerated_failure_percentage=100),
+        nesting_type=NestingType.FLAT,
     )
 
 
@@ -143,9 +148,7 @@ class _Run:
         found = sorted(self._fleet(), key=part_order)
         if not found and self._before(audit_id).open:
             raise FleetVanished("RDS lists no database, though the audit before had findings: not taken for resolved")
-        account = Account(
-            proxies=tuple(services.databases.proxies()), secrets=tuple(read_secrets(services.secrets_manager))
-        )
+        account = Account(tuple(services.databases.proxies()), tuple(services.secrets.list(datetime.now(UTC))))
         services.store.put_context(audit_id, account.to_json())
         number = -1
         for number, some in enumerate(batched(found, BATCH, strict=False)):
@@ -153,17 +156,27 @@ class _Run:
         logger.info("audit %s is of %d databases", audit_id, len(found))
         return number + 1
 
-    def judge_policies(self, begun: dict[str, str]) -> None:
+    def judge_policies(self, begun: dict[str, str], batches: int) -> None:
         """Judge what the account's policies allow to whom."""
-        services = self._services
+        services, audit_id = self._services, begun["id"]
+        databases: dict[str, Database] = {}
+        users: dict[str, list[str]] = {}
+        for number in range(batches):
+            for database, part in services.store.parts(audit_id, services.store.batch(audit_id, number)):
+                databases[database.resource_id] = database
+                if part and part["users"] is not None:
+                    users[database.resource_id] = part["users"]
         findings = judge_iam(
-            read_holders(services.iam),
+            holders(services.iam),
             services.databases.identities(),
             services.access.current().file,
-            services.operators,
+            databases,
+            services.place,
             datetime.now(UTC),
+            services.operators,
+            users,
         )
-        services.store.put_iam(begun["id"], [finding.to_json() for finding in findings if self._concerns(finding)])
+        services.store.put_iam(audit_id, [finding.to_json() for finding in findings if self._concerns(finding)])
 
     def report(self, begun: dict[str, str], batches: int, policies: str | None) -> dict[str, Any]:
         """Collect the results, compare them with the run before, write the reports, and declare the run over."""
@@ -174,8 +187,8 @@ class _Run:
             id=audit_id,
             started=begun["started"],
             finished=_text(datetime.now(UTC)),
-            account=services.account,
-            region=services.region,
+            account=services.place.account,
+            region=services.place.region,
             whole=self._named is None,
             access_version=version,
             policies=policies,
@@ -183,13 +196,15 @@ class _Run:
         collected = collect(
             run, self._before(audit_id), entries, findings, [Finding.from_json(one) for one in of_policies]
         )
-        report = collected.report
+        report, place = collected.report, services.place
         texts = {
             "json": json_report(report),
             "csv": csv_report(report),
-            "html": html_report(report),
-            "asff": json.dumps(asff(report)),
-            "ocsf": ocsf(report),
+            "html": html_report(report, kinds=_KINDS),
+            "asff": json.dumps(
+                list(asff(report, account=place.account, region=place.region, partition=place.partition))
+            ),
+            "ocsf": "".join(ocsf_lines(report)),
         }
         written = {kind: services.store.put_report(audit_id, kind, texts[kind]) for kind in REPORTS}
         services.store.put_history(audit_id, collected.history.to_json() | {"new": sorted(collected.new)})
@@ -210,9 +225,11 @@ class _Run:
         """Tell others how it ended. A run that a later one has overtaken has no news."""
         store, audit_id = self._services.store, begun["id"]
         report = json.loads(store.report(audit_id, "json"))
-        newest = next((run.id for run in store.over() if run.scope == "all"), audit_id)
+        runs = store.over()
+        report |= store.summary(next(run for run in runs if run.id == audit_id))
+        overtaken = any(run.scope == "all" and run.id > audit_id for run in runs)
         new = frozenset(store.history(audit_id)["new"])
-        news = self._named is None and newest <= audit_id
+        news = self._named is None and not overtaken
         self._services.telling.tell(report, json.loads(store.report(audit_id, "asff")), new, news)
 
     def _fleet(self) -> list[Database]:

@@ -87,7 +87,7 @@ class AuditStore:
         return tuple(Database.from_json(one) for one in self._get(f"{_of(audit)}batches/{number}.json"))
 
     def put_part(self, audit: str, database: Database, part: Mapping[str, Any]) -> None:
-        """Keep what a database gave: `{"database": its entry in the report, "findings": […]}`."""
+        """Keep what a database gave: `{"database": its entry in the report, "findings": […], "users": […] or null}`."""
         self._put(_part(audit, database), part)
 
     def done(self, audit: str, databases: Sequence[Database]) -> set[str]:

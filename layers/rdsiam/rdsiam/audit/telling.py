@@ -16,11 +16,12 @@ from aws_lambda_powertools.metrics import MetricUnit
 from rdsiam.audit.findings import SEVERITIES
 from rdsiam.errors import RdsiamError
 from rdsiam.observability import metrics
+from rdsiam.report import batches, suppressions
 
 logger = logging.getLogger(__name__)
 
-#: What PutEvents and BatchImportFindings take at once.
-_EVENTS, _IMPORTED = 10, 100
+#: What PutEvents takes at once.
+_EVENTS = 10
 #: A mail that nobody reads to its end helps nobody; SNS itself takes 256 KB.
 _LINES = 100
 _LONGEST_NAME = 120
@@ -50,11 +51,12 @@ class Telling:
 
         :param asff: the same findings as Security Hub takes them.
         :param new: ids of the findings that are new.
-        :param news: tell what is new, and how the fleet is. Not so of an audit of single databases.
+        :param news: tell more than that it is over. Not so of an audit of single databases: the next audit of the fleet
+            does not know what it found, and so could not tell that it is resolved.
         :raises NotTold: somebody refused; tell again.
         """
         fresh = [finding for finding in report["findings"] if finding["id"] in new] if news else []
-        if self._security_hub is not None:
+        if news and self._security_hub is not None:
             self._import(asff)
         self._publish([_completed(report), *(_found(report, one) for one in fresh if one["severity"] == "critical")])
         if fresh:
@@ -74,11 +76,18 @@ class Telling:
 
     def _import(self, findings: Sequence[Mapping[str, Any]]) -> None:
         assert self._security_hub is not None
-        for some in batched(findings, _IMPORTED, strict=False):
-            answer = self._security_hub.batch_import_findings(Findings=list(some))
+        for some in batches(findings):
+            answer = self._security_hub.batch_import_findings(Findings=some)
             if answer["FailedCount"]:
-                code = next((one.get("ErrorCode") for one in answer.get("FailedFindings", [])), "unknown")
-                raise NotTold(f"Security Hub did not take {answer['FailedCount']} findings: {code}")
+                raise NotTold(f"Security Hub did not take {answer['FailedCount']} findings: {_code(answer, 'Failed')}")
+        for request in suppressions(findings):
+            answer = self._security_hub.batch_update_findings(**request)
+            if left := len(answer["UnprocessedFindings"]):
+                raise NotTold(f"Security Hub did not suppress {left} findings: {_code(answer, 'Unprocessed')}")
+
+
+def _code(answer: Mapping[str, Any], which: str) -> str:
+    return next((str(one.get("ErrorCode")) for one in answer.get(f"{which}Findings", [])), "unknown")
 
 
 def _completed(report: Mapping[str, Any]) -> dict[str, Any]:
