@@ -287,6 +287,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("sns", "CreateTopic", _named("sns", "Name", "{}"))
     queues = "SetQueueAttributes DeleteQueue GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
     yield from each("sqs", queues, _named("sqs", "QueueUrl", "{}"))
+    yield from each("sqs", "CreateQueue", _named("sqs", "QueueName", "{}"))
     yield from each("sqs", "ListQueues", _everything)
     yield from each("sns", "Publish GetTopicAttributes Subscribe DeleteTopic", _named("sns", "TopicArn", "{}"))
     yield from each("sns", "ListTopics", _everything)

@@ -33,6 +33,7 @@ _BUCKET = {
     ("GET", "publicAccessBlock"): "GetBucketPublicAccessBlock",
     ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
     ("PUT", "lifecycle"): "PutLifecycleConfiguration", ("PUT", "acl"): "PutBucketAcl",
+    ("PUT", "notification"): "PutBucketNotification",
 }  # fmt: skip
 _OBJECT = {
     ("GET", None): "GetObject", ("HEAD", None): "GetObject", ("PUT", None): "PutObject",
@@ -80,7 +81,8 @@ def s3_needs(request: Request, place: Place) -> list[Need]:
     action = calls.get((request.method, chosen[0] if chosen else None)) if len(chosen) < 2 else None
     if action is None:
         raise UnknownCall(f"s3: {request.method} of {'an object' if key else 'a bucket'} {chosen}")
-    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, {}, policy)]
+    context = {"s3:prefix": query["prefix"]} if action == "ListBucket" and "prefix" in query else {}
+    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, context, policy)]
     if source := request.header("x-amz-copy-source"):
         source_bucket, _, source_key = unquote_plus(source.partition("?")[0]).lstrip("/").partition("/")
         source_policy = _bucket_policy(source_bucket, place)

@@ -176,10 +176,13 @@ class Template:
             properties = clean_json(copy.deepcopy(resource.get("Properties", {})), made)
             if resource["Type"] == _BUCKET_POLICY:
                 s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
-            elif resource["Type"] == _BUCKET and "VersioningConfiguration" in properties:
-                s3.put_bucket_versioning(
-                    Bucket=made[logical_id].name, VersioningConfiguration=properties["VersioningConfiguration"]
-                )
+            elif resource["Type"] == _BUCKET:
+                if versioning := properties.get("VersioningConfiguration"):
+                    s3.put_bucket_versioning(Bucket=made[logical_id].name, VersioningConfiguration=versioning)
+                if "EventBridgeConfiguration" in properties.get("NotificationConfiguration", {}):
+                    s3.put_bucket_notification_configuration(
+                        Bucket=made[logical_id].name, NotificationConfiguration={"EventBridgeConfiguration": {}}
+                    )
             elif resource["Type"] == _ROLE:
                 for arn in properties.get("ManagedPolicyArns", []):
                     iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)

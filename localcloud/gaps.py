@@ -63,8 +63,18 @@ def _close_events(deliver: Deliver) -> None:
     send = events_models.Rule.send_to_targets
 
     def send_to_targets(rule: Any, event: Any, transform_input: bool = True) -> None:
+        # AWS: a rule that has a schedule alone takes no events. moto: to it no pattern is one that all events match.
+        if rule.event_pattern.dump() is None:
+            return
         # AWS: disabled rules do nothing. moto: ignores the state.
-        if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
+        if rule.state != "ENABLED":
+            return
+        # AWS: a rule with a schedule sends an event of its own by the clock. moto: never does, and takes the rule's
+        # missing pattern for one that matches everything. Here: it sends the event when somebody puts one in its name.
+        if rule.scheduled_expression:
+            if event["detail-type"] != "Scheduled Event" or rule.arn not in event["resources"]:
+                return
+        elif not rule.event_pattern.matches_event(event):
             return
         functions = [target for target in rule.targets if target["Arn"].startswith("arn:aws:lambda:")]
         for target in functions:

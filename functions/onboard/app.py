@@ -1,4 +1,4 @@
-"""OnboardFunction: an RDS event, or somebody's request, starts the onboarding of one database."""
+"""OnboardFunction: an RDS event, or somebody's request, starts the onboarding of one database, or a sweep of all."""
 
 import os
 from functools import cache
@@ -6,33 +6,41 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients, onboarding
+from rdsiam import clients, onboarding, sweeping
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
 from rdsiam.observability import logger
-from rdsiam.requests import onboard_request
+from rdsiam.requests import SweepRequest, onboard_request
+from rdsiam.services import Services
 
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Onboard the database that the event names."""
+    """Onboard the database that the event names, or start the onboarding of all that differ."""
     request = onboard_request(event)
+    if isinstance(request, SweepRequest):
+        swept = sweeping.sweep(context, _services(), request.plan, request.confirm)
+        logger.info("sweep ended", started=len(swept["started"]), unchanged=swept["unchanged"])
+        return swept
     if request.ignored:
         return onboarding.ignored(request.database, request.ignored)
-    answer = onboarding.onboard(context, _services(), request.database, request.plan)
+    answer = onboarding.onboard(context, _services(), request.database, request.plan, request.confirm)
     logger.info("onboarding ended", database=request.database, status=answer["status"], reason=answer["reason"])
     return answer
 
 
 @cache
-def _services() -> onboarding.Services:
-    return onboarding.Services(
+def _services() -> Services:
+    return Services(
         databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),
         events=clients.client("events"),
+        functions=clients.client("lambda"),
         policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],
+        # Its own alias: a durable function is invoked by one, and the template can't name it in its own environment.
+        onboard_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:live",
     )

@@ -290,6 +290,8 @@ class MariadbServer:
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", [self._master, master_password])
             cursor.execute(f"GRANT {MASTER_PRIVILEGES} ON *.* TO %s@'%%' WITH GRANT OPTION", [self._master])
+            # RDS gives nobody the privilege to end others' sessions, but this procedure.
+            cursor.execute("CREATE PROCEDURE mysql.rds_kill(IN thread BIGINT) SQL SECURITY DEFINER KILL thread")
             if self._database:
                 cursor.execute("CREATE DATABASE `{}`".format(self._database.replace("`", "``")))
 

@@ -31,6 +31,7 @@ class Account:
 
     cloud: RunningCloud
     entries: dict[str, Any] = field(default_factory=dict)
+    auditors: list[dict[str, str]] = field(default_factory=list)
 
     # --- IAM ---
 
@@ -89,7 +90,8 @@ class Account:
         self.entries.pop(identifier, None)
         if users:
             self.entries[identifier] = {"match": {"identifier": identifier}, "users": list(users)}
-        self.publish(yaml.safe_dump({"version": 1, "databases": list(self.entries.values())}))
+        content = {"version": 1, "auditors": self.auditors, "databases": list(self.entries.values())}
+        self.publish(yaml.safe_dump(content))
 
     def publish(self, text: str) -> None:
         """Put access.yaml."""
@@ -147,6 +149,18 @@ class Account:
     def onboard(self, arn: str, **options: Any) -> dict[str, Any]:
         """Invoke OnboardFunction for the database."""
         answer: dict[str, Any] = self.invoke("OnboardFunction", {"database": arn} | options)
+        return answer
+
+    def follow_access_yaml(self, follow: bool) -> None:
+        """Let a new access.yaml start a sweep, or not: then a test alone says when its database is onboarded."""
+        events = self.cloud.client("events")
+        rules = [rule["Name"] for rule in events.list_rules()["Rules"] if "AccessChanged" in rule["Name"]]
+        assert len(rules) == 1, rules
+        events.enable_rule(Name=rules[0]) if follow else events.disable_rule(Name=rules[0])
+
+    def sweep(self, **options: Any) -> dict[str, Any]:
+        """Sweep the fleet."""
+        answer: dict[str, Any] = self.invoke("OnboardFunction", {"sweep": True} | options)
         return answer
 
     # --- logins ---
@@ -265,6 +279,7 @@ def until(condition: Any, seconds: float) -> Any:
 def account(cloud) -> Iterator[Account]:
     """One account for all integration tests."""
     account = Account(cloud)
+    account.follow_access_yaml(False)
     account.declare("nothing-of-that-name", {"name": "nobody", "privileges": "readonly", "on": ["shop"]})
     yield account
     account.entries.clear()

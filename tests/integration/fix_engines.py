@@ -41,6 +41,8 @@ class Place:
     database: Database
     #: By whom the sessions of the last run were opened.
     opened: list[str] = field(default_factory=list)
+    #: Accounts that earlier tests left, all ours.
+    known: set[str] = field(default_factory=set)
 
     def connect(self, authority: str, name: str | None) -> Any:
         self.opened.append(authority)
@@ -69,7 +71,7 @@ class Place:
             statements = self.engine.difference(found, wanted)
             if apply:
                 self.engine.apply(sessions, found, statements, wanted)
-                wanted = replace(wanted, accounts=self.engine.claims(statements, wanted))
+                wanted = replace(wanted, accounts=self.engine.claims(found, statements, wanted))
         finally:
             sessions.close()
         return statements, wanted

@@ -48,7 +48,11 @@ def test_every_permission_is_needed_and_every_wildcard_has_its_reason():
     ("old", "new", "problem"),
     [
         ("Action: [dynamodb:PutItem]", 'Action: ["*"]', "RecordDecisions: * is a wildcard"),
-        ("Action: [dynamodb:PutItem]", "Action: [dynamodb:Scan]", "RecordDecisions: no call needs dynamodb:Scan"),
+        (
+            "Action: [dynamodb:PutItem]",
+            "Action: [dynamodb:BatchGetItem]",
+            "RecordDecisions: no call needs dynamodb:BatchGetItem",
+        ),
         ("Resource: !GetAtt DecisionsTable.Arn", 'Resource: "*"', "RecordDecisions: a wildcard, and no comment"),
         ("- Sid: RecordDecisions\n              Effect", "- Effect", "VendFunctionRolePolicy0: a statement has no Sid"),
     ],

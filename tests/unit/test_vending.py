@@ -13,7 +13,7 @@ from rdsiam.access_store import Versioned
 from rdsiam.databases import Database
 from rdsiam.decisions import Decisions, time_ordered_id
 from rdsiam.errors import NotAllowed
-from rdsiam.inventory import Inventory
+from rdsiam.inventory import Followed, Inventory
 from rdsiam.vending import NotSigned, Vending, source_identity
 
 ACCOUNT = "123456789012"
@@ -83,7 +83,7 @@ def place():
             )
         inventory = Inventory(dynamodb, "inventory")
         inventory.claim(DATABASE, {"app": "created"})
-        inventory.onboarded(DATABASE, "v1", "2026-11-24T11:00:00Z")
+        inventory.onboarded(DATABASE, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
         clock = SimpleNamespace(now=NOW)
         vending = Vending(

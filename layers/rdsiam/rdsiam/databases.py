@@ -1,167 +1,40 @@
-"""An RDS instance, cluster or proxy as one type, Database, read from Describe and from nothing else."""
+"""The databases of this account and region, as RDS describes them: one by one, or all."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from botocore.exceptions import ClientError
 
+from rdsiam.described import (
+    FAMILIES,
+    Database,
+    Family,
+    Proxy,
+    ResourceIds,
+    from_cluster,
+    from_instance,
+    from_proxy,
+    is_classic,
+    proxy_from,
+    resource_id_of_proxy,
+)
 from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Unsupported
 
-Family = Literal["postgres", "mysql"]
+__all__ = ["FAMILIES", "Database", "Databases", "Family", "Proxy", "ResourceIds"]
 
-#: RDS engines that have IAM database authentication, and the SQL they speak. Describe also returns Neptune,
-#: DocumentDB, Oracle, SQL Server, Db2 and Custom engines: those are not supported, never an error.
-FAMILIES: Mapping[str, Family] = {
-    "postgres": "postgres",
-    "aurora-postgresql": "postgres",
-    "mysql": "mysql",
-    "mariadb": "mysql",
-    "aurora-mysql": "mysql",
-    "aurora": "mysql",
+_NOT_FOUND = {
+    "DBInstanceNotFound",
+    "DBInstanceNotFoundFault",
+    "DBClusterNotFound",
+    "DBClusterNotFoundFault",
+    "DBProxyNotFound",
+    "DBProxyNotFoundFault",
 }
-
-
-@dataclass(frozen=True)
-class Database:
-    """One database as RDS describes it.
-
-    :ivar resource_id: `db-…` of an instance, `cluster-…` of a cluster: what policies name. A copy has its own.
-    :ivar host: endpoint as RDS reports it; None while it is being created.
-    :ivar default_database: the database or schema made with the instance, None where none was named.
-    :ivar pending: names of modifications that wait for the maintenance window or a reboot.
-    :ivar kind: what RDS calls it; a member of a cluster is none of its own.
-    :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
-    :ivar public: its endpoint can be reached from the internet.
-    """
-
-    arn: str
-    identifier: str
-    engine: str
-    engine_version: str
-    resource_id: str
-    status: str
-    host: str | None
-    port: int | None
-    iam_enabled: bool
-    master_user: str
-    master_secret_arn: str | None = None
-    default_database: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    pending: tuple[str, ...] = ()
-    kind: Literal["instance", "cluster", "proxy"] = "instance"
-    replica_of: str | None = None
-    public: bool = False
-
-    @property
-    def family(self) -> Family:
-        """The SQL that the engine speaks."""
-        return FAMILIES[self.engine]
-
-    @property
-    def partition(self) -> str:
-        """`aws`, `aws-cn` or `aws-us-gov`."""
-        return self.arn.split(":")[1]
-
-    @property
-    def region(self) -> str:
-        """The region in which tokens for it are signed."""
-        return self.arn.split(":")[3]
-
-    @property
-    def account(self) -> str:
-        """The account that owns it."""
-        return self.arn.split(":")[4]
-
-    @property
-    def endpoint(self) -> tuple[str, int]:
-        """Host and port.
-
-        :raises DatabaseNotReady: RDS reports none yet.
-        """
-        if self.host is None or self.port is None:
-            raise DatabaseNotReady(f"{self.identifier} has no endpoint yet; it is {self.status}")
-        return self.host, self.port
-
-    def connect_arn(self, user: str) -> str:
-        """Return the ARN that `rds-db:connect` as `user` is allowed on."""
-        return f"arn:{self.partition}:rds-db:{self.region}:{self.account}:dbuser:{self.resource_id}/{user}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON; `Database(**…)` gives it back. It holds no secret."""
-        return asdict(self) | {"pending": list(self.pending)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Database":
-        """Return what `to_json` was made from."""
-        return cls(**{**data, "pending": tuple(data["pending"])})
-
-
-def from_instance(described: Mapping[str, Any]) -> Database:
-    """Build a Database from one element of `DescribeDBInstances`.
-
-    :raises Unsupported: the engine has no IAM authentication, or it is a member of a cluster.
-    """
-    arn, engine = described["DBInstanceArn"], described["Engine"]
-    if engine not in FAMILIES:
-        raise Unsupported(f"{arn} runs {engine}, which has no IAM database authentication")
-    if described.get("DBClusterIdentifier"):
-        raise Unsupported(f"{arn} is a member of cluster {described['DBClusterIdentifier']}")
-    if described.get("ReadReplicaSourceDBInstanceIdentifier"):
-        raise Unsupported(f"{arn} is a read replica of {described['ReadReplicaSourceDBInstanceIdentifier']}")
-    endpoint = described.get("Endpoint") or {}
-    return Database(
-        arn=arn,
-        identifier=described["DBInstanceIdentifier"],
-        engine=engine,
-        engine_version=described["EngineVersion"],
-        resource_id=described["DbiResourceId"],
-        status=described["DBInstanceStatus"],
-        host=endpoint.get("Address"),
-        port=endpoint.get("Port"),
-        iam_enabled=bool(described.get("IAMDatabaseAuthenticationEnabled")),
-        master_user=described["MasterUsername"],
-        master_secret_arn=(described.get("MasterUserSecret") or {}).get("SecretArn"),
-        default_database=described.get("DBName"),
-        tags={tag["Key"]: tag["Value"] for tag in described.get("TagList", [])},
-        pending=tuple(sorted(described.get("PendingModifiedValues") or {})),
-        public=bool(described.get("PubliclyAccessible")),
-    )
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """An RDS proxy, classic ones too: those log in to the database by password, as users that must keep one.
-
-    :ivar secret_arns: secrets whose users it logs in as, sorted.
-    :ivar targets: identifiers of the instances and clusters behind it, sorted.
-    """
-
-    arn: str
-    name: str
-    resource_id: str
-    engine_family: str
-    classic: bool
-    secret_arns: tuple[str, ...]
-    users: tuple[str, ...]
-    targets: tuple[str, ...]
-    tls_required: bool
-
-
-@dataclass(frozen=True)
-class ResourceIds:
-    """Every resource id that there is.
-
-    :ivar known: resource id → ARN of instances, clusters and proxies.
-    :ivar members: resource id of a cluster's member → that of its cluster.
-    """
-
-    known: Mapping[str, str]
-    members: Mapping[str, str]
+_BUSY = {"InvalidDBInstanceState", "InvalidDBInstanceStateFault", "InvalidDBClusterStateFault"}
 
 
 class Databases:
-    """The databases of this account and region, as RDS describes them.
+    """The databases of this account and region. Nothing is kept: each call asks RDS.
 
     :param role: ARN of a role of this account, which says what account this is.
     """
@@ -171,36 +44,205 @@ class Databases:
         self._account = role.split(":")[4]
 
     def describe(self, arn: str) -> Database:
-        """Return the database of that ARN as it is now.
+        """Return the database of that ARN as it is now; for a member's ARN its cluster.
 
         :raises DatabaseNotFound: it does not exist (any more).
-        :raises Unsupported: it is not one that rdsiam can make passwordless.
+        :raises DatabaseNotReady: RDS answers with nothing at all, which says nothing.
+        :raises Unsupported: it is not one that rdsiam can make passwordless, or a member that is not its cluster's
+            writer: the cluster is onboarded by that one.
         """
-        if ":db:" not in arn:
-            raise Unsupported(f"{arn} is not an instance")
         # RDS would say AccessDenied, as our role may describe our own databases only.
         if arn.split(":")[3:5] != [self._rds.meta.region_name, self._account]:
             raise Unsupported(f"{arn} is of another account or region")
-        try:
-            found = self._rds.describe_db_instances(DBInstanceIdentifier=arn)["DBInstances"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"DBInstanceNotFound", "DBInstanceNotFoundFault"}:
-                raise DatabaseNotFound(f"{arn} does not exist") from None
-            raise
-        if not found:
-            raise DatabaseNotFound(f"{arn} does not exist")
-        return from_instance(found[0])
+        kind = arn.split(":")[5]
+        if kind == "db":
+            return self._instance(arn)
+        if kind == "cluster":
+            return self._cluster(arn)
+        if kind == "db-proxy":
+            return self._proxy(arn)
+        raise Unsupported(f"{arn} is neither an instance nor a cluster nor a proxy")
+
+    def of_resource(self, resource_id: str) -> Database | None:
+        """Return the database that has this resource id, whatever it is called now; None if there is none.
+
+        :raises Unsupported: as `describe` does.
+        """
+        if resource_id.startswith("cluster-"):
+            by_id = [{"Name": "db-cluster-resource-id", "Values": [resource_id]}]
+            clusters = self._rds.describe_db_clusters(Filters=by_id)["DBClusters"]
+            found = next((one for one in clusters if one["DbClusterResourceId"] == resource_id), None)
+            return None if found is None else self._as_cluster(found)
+        if resource_id.startswith("prx-"):
+            proxy = next((one for one in self._all_proxies() if one["DBProxyArn"].endswith(f":{resource_id}")), None)
+            return None if proxy is None else self._as_proxy(proxy)
+        by_id = [{"Name": "dbi-resource-id", "Values": [resource_id]}]
+        instances = self._rds.describe_db_instances(Filters=by_id)["DBInstances"]
+        instance = next((one for one in instances if one["DbiResourceId"] == resource_id), None)
+        return None if instance is None else from_instance(instance)
+
+    def proxies(self) -> list[Proxy]:
+        """Return all proxies, classic ones too, sorted by ARN."""
+        found = [proxy_from(one, self._targets(one["DBProxyName"])) for one in self._all_proxies()]
+        return sorted(found, key=lambda proxy: proxy.arn)
+
+    def identities(self) -> ResourceIds:
+        """Return every resource id of this account and region, also of databases that rdsiam leaves alone."""
+        known: dict[str, str] = {}
+        clusters: dict[str, str] = {}
+        for cluster in self._all_clusters():
+            known[cluster["DbClusterResourceId"]] = cluster["DBClusterArn"]
+            clusters[cluster["DBClusterIdentifier"]] = cluster["DbClusterResourceId"]
+        members: dict[str, str] = {}
+        for instance in self._all_instances():
+            cluster_id = clusters.get(instance.get("DBClusterIdentifier") or "")
+            if cluster_id is None:
+                known[instance["DbiResourceId"]] = instance["DBInstanceArn"]
+            else:
+                members[instance["DbiResourceId"]] = cluster_id
+        for proxy in self._all_proxies():
+            known[resource_id_of_proxy(proxy["DBProxyArn"])] = proxy["DBProxyArn"]
+        return ResourceIds(known, members)
 
     def enable_iam(self, database: Database) -> None:
         """Switch IAM authentication on. RDS takes a moment; describe until `iam_enabled`.
 
         :raises DatabaseNotReady: it is being changed by somebody else just now.
         """
+        switch = {"EnableIAMDatabaseAuthentication": True, "ApplyImmediately": True}
         try:
-            self._rds.modify_db_instance(
-                DBInstanceIdentifier=database.identifier, EnableIAMDatabaseAuthentication=True, ApplyImmediately=True
-            )
+            if database.kind == "cluster":
+                self._rds.modify_db_cluster(DBClusterIdentifier=database.identifier, **switch)
+            else:
+                self._rds.modify_db_instance(DBInstanceIdentifier=database.identifier, **switch)
         except ClientError as error:
-            if error.response["Error"]["Code"] in {"InvalidDBInstanceState", "InvalidDBInstanceStateFault"}:
+            if error.response["Error"]["Code"] in _BUSY:
                 raise DatabaseNotReady(f"{database.identifier} is being modified; retry when it is available") from None
             raise
+
+    def page(self, position: str | None) -> tuple[Sequence[Database], str | None]:
+        """Return a page of what `list` yields, and the position of the next one; None at the end.
+
+        For who can't stay until the end. Whether a cluster is public is not found out.
+
+        :param position: None for the first page.
+        """
+        kind, _, marker = (position or "db:").partition(":")
+        call, key, as_database, following = {
+            "db": (self._rds.describe_db_instances, "DBInstances", from_instance, "cluster:"),
+            "cluster": (self._rds.describe_db_clusters, "DBClusters", from_cluster, "db-proxy:"),
+            "db-proxy": (self._rds.describe_db_proxies, "DBProxies", self._as_iam_proxy, None),
+        }[kind]
+        answer = call(**({"Marker": marker} if marker else {}))
+        found = [database for described in answer[key] if (database := _supported(as_database, described))]
+        return found, f"{kind}:{answer['Marker']}" if answer.get("Marker") else following
+
+    def list(self) -> Iterator[Database]:
+        """Yield instances, clusters and IAM proxies, page by page; other engines and members are left out."""
+        public: set[str] = set()
+        for described in self._all_instances():
+            if described.get("DBClusterIdentifier") and described.get("PubliclyAccessible"):
+                public.add(described["DBClusterIdentifier"])
+            if database := _supported(from_instance, described):
+                yield database
+        for described in self._all_clusters():
+            if database := _supported(from_cluster, described, described["DBClusterIdentifier"] in public):
+                yield database
+        for described in self._all_proxies():
+            if database := _supported(self._as_iam_proxy, described):
+                yield database
+
+    def _instance(self, arn: str) -> Database:
+        described = _only(arn, "DBInstances", lambda: self._rds.describe_db_instances(DBInstanceIdentifier=arn))
+        cluster = described.get("DBClusterIdentifier")
+        if not cluster or described["Engine"] not in FAMILIES:
+            return from_instance(described)
+        found = _only(arn, "DBClusters", lambda: self._rds.describe_db_clusters(DBClusterIdentifier=cluster))
+        writers = [one["DBInstanceIdentifier"] for one in found.get("DBClusterMembers", []) if one["IsClusterWriter"]]
+        if writers and described["DBInstanceIdentifier"] not in writers:
+            raise Unsupported(f"{arn} is a reader of cluster {cluster}, which is onboarded by its writer {writers[0]}")
+        return self._as_cluster(found)
+
+    def _cluster(self, arn: str) -> Database:
+        return self._as_cluster(
+            _only(arn, "DBClusters", lambda: self._rds.describe_db_clusters(DBClusterIdentifier=arn))
+        )
+
+    def _as_cluster(self, described: Any) -> Database:
+        if described["Engine"] not in FAMILIES or "PubliclyAccessible" in described:
+            return from_cluster(described)
+        own = [{"Name": "db-cluster-id", "Values": [described["DBClusterIdentifier"]]}]
+        pages = self._rds.get_paginator("describe_db_instances").paginate(Filters=own)
+        return from_cluster(
+            described, any(one.get("PubliclyAccessible") for page in pages for one in page["DBInstances"])
+        )
+
+    def _proxy(self, arn: str) -> Database:
+        """Find it among all: DescribeDBProxies asks for a name, and has no filter for an ARN."""
+        found = next((one for one in self._all_proxies() if one["DBProxyArn"] == arn), None)
+        if found is not None:
+            return self._as_proxy(found)
+        self._tags(arn)
+        raise DatabaseNotReady(f"RDS has tags for {arn}, yet does not list it; retry")
+
+    def _as_proxy(self, described: Any) -> Database:
+        return from_proxy(described, self._tags(described["DBProxyArn"]))
+
+    def _as_iam_proxy(self, described: Any) -> Database:
+        if is_classic(described):
+            raise Unsupported(f"{described['DBProxyArn']} logs in to its database by password")
+        return self._as_proxy(described)
+
+    def _tags(self, arn: str) -> Sequence[Mapping[str, str]]:
+        try:
+            tags: Sequence[Mapping[str, str]] = self._rds.list_tags_for_resource(ResourceName=arn)["TagList"]
+        except ClientError as error:
+            raise _named(arn, error) from None
+        return tags
+
+    def _targets(self, name: str) -> Iterator[Any]:
+        pages = self._rds.get_paginator("describe_db_proxy_targets").paginate(DBProxyName=name)
+        try:
+            for page in pages:
+                yield from page["Targets"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"DBProxyTargetGroupNotFoundFault", *_NOT_FOUND}:
+                raise
+
+    def _all_instances(self) -> Iterator[Any]:
+        for page in self._rds.get_paginator("describe_db_instances").paginate():
+            yield from page["DBInstances"]
+
+    def _all_clusters(self) -> Iterator[Any]:
+        for page in self._rds.get_paginator("describe_db_clusters").paginate():
+            yield from page["DBClusters"]
+
+    def _all_proxies(self) -> Iterator[Any]:
+        for page in self._rds.get_paginator("describe_db_proxies").paginate():
+            yield from page["DBProxies"]
+
+
+def _supported(as_database: Callable[..., Database], *described: Any) -> Database | None:
+    """Return it as a Database; None for what rdsiam leaves alone, or what was deleted since it was listed."""
+    try:
+        return as_database(*described)
+    except (Unsupported, DatabaseNotFound):
+        return None
+
+
+def _only(arn: str, key: str, call: Callable[[], Any]) -> Any:
+    """Return the one that was asked for by its ARN or identifier."""
+    try:
+        found = call()[key]
+    except ClientError as error:
+        raise _named(arn, error) from None
+    if not found:
+        raise DatabaseNotReady(f"RDS answers neither with {arn} nor that it does not exist; retry")
+    return found[0]
+
+
+def _named(arn: str, error: ClientError) -> Exception:
+    """Return what a failed call means: only RDS's own word says that something does not exist."""
+    if error.response["Error"]["Code"] in _NOT_FOUND:
+        return DatabaseNotFound(f"{arn} does not exist")
+    return error

@@ -1,6 +1,6 @@
 """The inventory: which databases are onboarded, and which users in them rdsiam made."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -10,7 +10,25 @@ from rdsiam.databases import Database
 
 Origin = Literal["created", "adopted"]
 
-_KEPT = tuple(name for name in (field.name for field in fields(Database)) if name not in {"arn", "status", "pending"})
+#: What is kept of a database: what vending needs, and what makes an onboarding look again.
+KEPT = tuple(
+    name for name in (field.name for field in fields(Database)) if name not in {"arn", "status", "pending", "public"}
+)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Which access.yaml an onboarding followed, and what it said of the database.
+
+    :ivar declared: fingerprint of what it declares for the database.
+    :ivar entries: how many entries the whole file has.
+    :ivar users: whom it declares there.
+    """
+
+    version: str
+    declared: str
+    entries: int
+    users: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -22,6 +40,8 @@ class Record:
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
     :ivar finished: whether the last onboarding came to its end; what was recorded before stays good for tokens.
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
+    :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
+    :ivar fingerprint: of database and declaration at that time.
     """
 
     resource_id: str | None
@@ -32,11 +52,8 @@ class Record:
     access_version: str | None = None
     onboarded_at: str | None = None
     finished: bool = False
-
-    def describes(self, database: Database) -> bool:
-        """Return whether the record has all that vending needs of `database` as it is now."""
-        known = self.database
-        return known is not None and all(getattr(known, name) == getattr(database, name) for name in _KEPT)
+    followed: Followed | None = None
+    fingerprint: str | None = None
 
 
 class Inventory:
@@ -51,37 +68,35 @@ class Inventory:
         item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
         if "Item" not in item:
             return None
-        read = TypeDeserializer()
-        found = {name: read.deserialize(value) for name, value in item["Item"].items()}
-        database = None
-        if "described" in found:
-            described = found["described"]
-            database = Database(arn=arn, status="onboarded", **(described | {"port": int(described["port"])}))
-        resource_id = found.get("resource_id")
-        return Record(
-            resource_id=resource_id,
-            # What was described under another resource id was another database of the same name.
-            database=database if database and database.resource_id == resource_id else None,
-            accounts=dict(found.get("accounts", {})),
-            roles=tuple(sorted(found.get("roles", ()))),
-            policy_resource_id=found.get("policy_resource_id"),
-            access_version=found.get("access_version"),
-            onboarded_at=found.get("onboarded_at"),
-            finished=bool(found.get("finished")),
-        )
+        return _record(arn, item["Item"])
+
+    def all(self) -> Iterator[tuple[str, Record]]:
+        """Yield the ARN and the record of every database, page by page."""
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
+            for item in page["Items"]:
+                arn = item["database"]["S"]
+                yield arn, _record(arn, item)
 
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
         self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
-    def onboarded(self, database: Database, access_version: str, at: str) -> None:
+    def disclaim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+        """Write down that only these are ours of those that were; nothing else changes."""
+        self._set(database.arn, accounts=dict(accounts))
+
+    def onboarded(self, database: Database, followed: Followed, fingerprint: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
-        described = {name: getattr(database, name) for name in _KEPT} | {"tags": dict(database.tags)}
+        described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
         self._set(
             database.arn,
             resource_id=database.resource_id,
             described=described,
-            access_version=access_version,
+            access_version=followed.version,
+            declared=followed.declared,
+            access_entries=followed.entries,
+            users=list(followed.users),
+            fingerprint=fingerprint,
             onboarded_at=at,
             finished=True,
         )
@@ -103,3 +118,30 @@ class Inventory:
             ExpressionAttributeNames={f"#{name}": name for name in attributes},
             ExpressionAttributeValues={f":{name}": write.serialize(value) for name, value in attributes.items()},
         )
+
+
+def _record(arn: str, item: Mapping[str, Any]) -> Record:
+    read = TypeDeserializer()
+    found = {name: read.deserialize(value) for name, value in item.items()}
+    database = followed = None
+    if "described" in found:
+        described = found["described"]
+        database = Database(arn=arn, status="onboarded", **(described | {"port": int(described["port"])}))
+    if "declared" in found:
+        followed = Followed(
+            found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
+        )
+    resource_id = found.get("resource_id")
+    return Record(
+        resource_id=resource_id,
+        # What was described under another resource id was another database of the same name.
+        database=database if database and database.resource_id == resource_id else None,
+        accounts=dict(found.get("accounts", {})),
+        roles=tuple(sorted(found.get("roles", ()))),
+        policy_resource_id=found.get("policy_resource_id"),
+        access_version=found.get("access_version"),
+        onboarded_at=found.get("onboarded_at"),
+        finished=bool(found.get("finished")),
+        followed=followed,
+        fingerprint=found.get("fingerprint"),
+    )

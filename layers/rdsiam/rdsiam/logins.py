@@ -56,9 +56,11 @@ class Logins:
         :raises Refused: RDS does not manage the master's password, or its secret is not what RDS writes.
         """
         if database.master_secret_arn is None:
+            kind = "cluster" if database.kind == "cluster" else "instance"
             raise Refused(
-                f"{database.identifier} has no master secret in Secrets Manager; run: aws rds modify-db-instance "
-                f"--db-instance-identifier {database.identifier} --manage-master-user-password --apply-immediately"
+                f"{MANAGER} does not log in to {database.identifier}, which has no master secret in Secrets Manager; "
+                f"run: aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} "
+                "--manage-master-user-password --apply-immediately"
             )
         answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
         try:

@@ -1,7 +1,9 @@
 """Onboarding: a database becomes what access.yaml declares, step by step, each step safe to repeat.
 
-    describe → policies possible? → IAM authentication on → inspect → wanted → difference → apply
+    describe → policies possible? → IAM authentication on → inspect → wanted → difference → brake → apply
              → policies → proven logins → recorded → told
+
+A replica's users are its source's and a proxy has none: for those policies alone are written.
 
 Each line of `onboard` is a checkpoint: a run that is killed goes on from the last one. No step takes or returns a
 secret; whoever needs one fetches it, uses it and lets it go.
@@ -10,7 +12,6 @@ secret; whoever needs one fetches it, uses it and lets it go.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -19,59 +20,54 @@ from aws_durable_execution_sdk_python.config import Duration, StepConfig
 from aws_durable_execution_sdk_python.retries import RetryDecision
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.access_store import AccessStore
+from rdsiam import fingerprint
+from rdsiam.access import DeclaredUser
+from rdsiam.braking import Braked, brake_file, brake_users
 from rdsiam.changes import Change
-from rdsiam.databases import Database, Databases
-from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
-from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.inventory import Inventory, Origin
-from rdsiam.logins import MANAGER, Logins
+from rdsiam.databases import Database
+from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
+from rdsiam.inventory import Followed, Record
+from rdsiam.services import Services
+from rdsiam.users import Users
 
 T = TypeVar("T")
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused"]
 logger = logging.getLogger(__name__)
 
-_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 #: While RDS is at work on an instance it can be connected to, but not modified.
 _BUSY = ("backing-up", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
 _ATTEMPTS = 6
 _MINUTES_FOR_IAM = 30
-#: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
-_MAX_CHANGES = 100_000
 
 
-@dataclass(frozen=True)
-class Services:
-    """What onboarding works with."""
-
-    databases: Databases
-    access: AccessStore
-    inventory: Inventory
-    logins: Logins
-    events: Any
-    policy_function: str
-
-
-def onboard(context: DurableContext, services: Services, arn: str, plan: bool) -> dict[str, Any]:
+def onboard(
+    context: DurableContext, services: Services, arn: str, plan: bool, confirmed: bool = False
+) -> dict[str, Any]:
     """Make the database of that ARN passwordless, or say what would be done.
 
+    :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :param plan: change nothing.
+    :param confirmed: what the brake stops is meant.
     :return: the answer of OnboardFunction, see docs/api.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
 
     def step(name: str, work: Callable[[], T]) -> T:
-        return context.step(lambda _: work(), name=name, config=_RETRIED)
+        return context.step(lambda _: work(), name=name, config=RETRIED)
 
-    run = _Run(services, arn)
+    run = _Run(services, arn, confirmed)
     seen = step("describe the database", run.describe)
     if "gone" in seen:
-        context.invoke(services.policy_function, {"database": arn}, name="remove its policies")
-        step("forget it", run.forget)
+        removed: dict[str, Any] = context.invoke(
+            services.policy_function, {"database": arn, "plan": plan}, name="remove its policies"
+        )
+        if not plan:
+            step("forget it", run.forget)
+        return _answer(arn, "ignored", seen["reason"], removed["changes"])
     if "reason" in seen:
         return _answer(arn, "ignored", seen["reason"])
+    arn = seen["database"]
+    run = _Run(services, arn, confirmed)
 
     policies: dict[str, Any] = context.invoke(
         services.policy_function, {"database": arn, "plan": True}, name="plan policies"
@@ -79,12 +75,16 @@ def onboard(context: DurableContext, services: Services, arn: str, plan: bool) -
     if policies["status"] == "refused":
         return _answer(arn, "refused", policies["reason"])
     if plan:
-        made = step("compare users", run.compare)
+        made = step("compare users", run.compare if seen["reach"] else run.users.declared)
         changes = [*seen["changes"], *made["changes"], *policies["changes"]]
-        if "refused" in made:
+        if "refused" in made and "braked" not in made:
             return _answer(arn, "refused", made["refused"])
+        if braked := seen["braked"] or made.get("refused"):
+            return _answer(arn, "refused", braked, changes)
         return _answer(arn, "planned" if changes else "unchanged", "", changes)
 
+    if seen["braked"]:
+        return _answer(arn, "refused", seen["braked"])
     changes = seen["changes"]
     if changes:
         switched = step("switch IAM authentication on", run.enable_iam)
@@ -93,7 +93,10 @@ def onboard(context: DurableContext, services: Services, arn: str, plan: bool) -
         context.wait_for_condition(
             lambda _, __: run.iam_is_enabled(), _UNTIL_IAM_IS_ENABLED, name="wait until IAM authentication is on"
         )
-    made = step("make users", run.make_users)
+    if seen["reach"]:
+        made = step("make users", lambda: run.make_users(just_switched=bool(seen["changes"])))
+    else:
+        made = step("read what is declared", run.users.declared)
     if "refused" in made:
         return _answer(arn, "refused", made["refused"], changes)
     changes = [*changes, *made["changes"]]
@@ -104,10 +107,10 @@ def onboard(context: DurableContext, services: Services, arn: str, plan: bool) -
         changes = [*changes, *written["changes"]]
     if not changes and seen["finished"]:
         if not seen["recorded"]:
-            step("record", lambda: run.record(made["version"]))
+            step("record", lambda: run.record(made["followed"]))
         return _answer(arn, "unchanged", "")
-    proofs = step("prove logins", run.prove)
-    step("record", lambda: run.record(made["version"]))
+    proofs = step("prove logins", run.prove) if seen["reach"] else []
+    step("record", lambda: run.record(made["followed"]))
     step("tell others", run.tell)
     return _answer(arn, "onboarded", "", changes, proofs)
 
@@ -131,7 +134,8 @@ def _retry(error: Exception, attempt: int) -> RetryDecision:
     return RetryDecision.retry(Duration.from_seconds(min(2**attempt, 30)))
 
 
-_RETRIED = StepConfig(retry_strategy=_retry)
+#: For steps that may be repeated.
+RETRIED = StepConfig(retry_strategy=_retry)
 
 
 def _wait_for_iam(enabled: bool, attempt: int) -> WaitForConditionDecision:
@@ -148,42 +152,54 @@ _UNTIL_IAM_IS_ENABLED = WaitForConditionConfig(wait_strategy=_wait_for_iam, init
 class _Run:
     """The steps for one database. Each reads what it needs, so that it can be repeated by another process."""
 
-    def __init__(self, services: Services, arn: str) -> None:
+    def __init__(self, services: Services, arn: str, confirmed: bool) -> None:
         self._services = services
         self._arn = arn
+        self._confirmed = confirmed
+        self.users = Users(services, arn, confirmed)
 
     def describe(self) -> dict[str, Any]:
-        """Say whether there is something to do: `reason` why not, else what is to be changed on the instance."""
-        record = self._services.inventory.get(self._arn)
+        """Say whether there is something to do: `reason` why not, else what is to be changed on the database."""
         try:
             database = self._services.databases.describe(self._arn)
         except DatabaseNotFound as error:
-            if record is None:
+            if self._services.inventory.get(self._arn) is None:
                 return {"reason": str(error)}
             return {"gone": True, "reason": f"{error}; its policies were removed"}
         except Unsupported as error:
             return {"reason": str(error)}
-        if database.host is None or database.status not in {"available", *_BUSY} | _configuring(database.status):
-            return {"reason": f"{self._arn} is {database.status}; run this again when it is available"}
+        record = self._services.inventory.get(database.arn)
+        if database.kind == "proxy" and not database.iam_enabled:
+            reason = f"{database.arn} is a classic proxy, which logs in to its database with passwords from secrets"
+            return (
+                {"reason": reason} if record is None else {"gone": True, "reason": f"{reason}; its policies are gone"}
+            )
+        if reason := _unready(database):
+            return {"reason": reason}
+        braked, declared = "", None
         try:
-            declared = self._services.access.current().file.declared(database)
+            access = self._services.access.current()
+            declared = access.file.declared(database)
+            if not self._confirmed:
+                _brake(record, database, declared, len(access.file.databases))
         except AccessFileInvalid:
-            declared = ()  # make_users refuses, and says why
-        else:
-            if not declared and record is None:
-                return {"reason": f"no entry of access.yaml declares a user for {self._arn}"}
+            pass  # make_users refuses, and says why
+        except Braked as error:
+            braked = str(error)
+        if declared == () and record is None:
+            return {"reason": f"no entry of access.yaml declares a user for {database.arn}"}
+        # Where nothing is declared any more nothing is switched on either; without it nobody of ours can log in.
+        switch = not database.iam_enabled and declared != ()
         ours = record is not None and record.resource_id == database.resource_id
-        change = Change(
-            "enable-iam-authentication",
-            self._arn,
-            f"aws rds modify-db-instance --db-instance-identifier {database.identifier} "
-            "--enable-iam-database-authentication --apply-immediately",
-        )
-        logger.info("described %s: %s, IAM authentication %s", self._arn, database.status, database.iam_enabled)
+        now = None if declared is None else fingerprint.of_database(database, fingerprint.of_declared(declared))
+        logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return {
-            "changes": [] if database.iam_enabled else [change.to_json()],
+            "database": database.arn,
+            "changes": [_switch(database).to_json()] if switch else [],
+            "reach": database.has_users and (database.iam_enabled or switch),
+            "braked": braked,
             "finished": ours and record is not None and record.finished,
-            "recorded": ours and record is not None and record.describes(database),
+            "recorded": ours and record is not None and record.fingerprint == now,
         }
 
     def enable_iam(self) -> dict[str, Any]:
@@ -206,30 +222,22 @@ class _Run:
 
     def compare(self) -> dict[str, Any]:
         """Return the changes that `make_users` would make."""
-        return self._converge(apply=False)
+        return self.users.converge(apply=False)
 
-    def make_users(self) -> dict[str, Any]:
+    def make_users(self, just_switched: bool) -> dict[str, Any]:
         """Make users, groups and privileges as declared; `refused` says what only the owner can settle."""
-        return self._converge(apply=True)
+        return self.users.converge(apply=True, just_switched=just_switched)
 
     def prove(self) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, and see that a password is refused."""
-        database, _, wanted = self._wanted()
-        engine = _ENGINES[database.family]
-        proofs = []
-        for user in wanted.users:
-            entry = engine.entry(database, [user])
-            engine.connect(database, self._services.logins.proof(database, user.name), entry).close()
-            if not engine.refuses_passwords(database, user.name, entry):
-                raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
-            proofs.append({"user": user.name, "token_login": True, "password_refused": True})
-            logger.info("proved the login of %s on %s", user.name, self._arn)
-        return proofs
+        return self.users.prove()
 
-    def record(self, version: str) -> None:
+    def record(self, followed: Mapping[str, Any]) -> None:
         """Write the database into the inventory: from now on tokens are vended for it."""
         database = self._services.databases.describe(self._arn)
-        self._services.inventory.onboarded(database, version, _now())
+        said = Followed(followed["version"], followed["declared"], followed["entries"], tuple(followed["users"]))
+        now = fingerprint.of_database(database, said.declared)
+        self._services.inventory.onboarded(database, said, now, _now())
 
     def forget(self) -> None:
         """Take a database that is gone out of the inventory."""
@@ -251,101 +259,44 @@ class _Run:
             raise NotTold(f"EventBridge did not take the event: {answer['Entries'][0].get('ErrorCode')}")
         logger.info("onboarded %s", self._arn)
 
-    def _wanted(self) -> tuple[Database, str, Wanted]:
-        database = self._services.databases.describe(self._arn)
-        access = self._services.access.current()
-        return database, access.version, Wanted(access.file.declared(database), self._accounts(database))
-
-    def _accounts(self, database: Database) -> Mapping[str, Origin]:
-        record = self._services.inventory.get(self._arn)
-        return record.accounts if record and record.resource_id == database.resource_id else {}
-
-    def _converge(self, apply: bool) -> dict[str, Any]:
-        try:
-            database, version, wanted = self._wanted()
-            if not wanted.users:
-                return {"changes": [], "version": version}
-            engine = _ENGINES[database.family]
-            sessions = self._sessions(engine, database, wanted)
-            try:
-                found = engine.inspect(sessions, database, wanted)
-                # Again, now that the database is locked: another run may just have made what was found.
-                wanted = replace(wanted, accounts=self._accounts(database))
-                statements = engine.difference(found, wanted)
-                if apply and statements:
-                    self._apply(engine, sessions, database, found, statements, wanted)
-            finally:
-                sessions.close()
-        except (Refused, AccessFileInvalid) as error:
-            return {"refused": str(error), "changes": []}
-        return {"changes": _fit(statements), "version": version}
-
-    def _apply(
-        self,
-        engine: Engine,
-        sessions: Sessions,
-        database: Database,
-        found: Any,
-        statements: list[Statement],
-        wanted: Wanted,
-    ) -> None:
-        claims = engine.claims(statements, wanted)
-        self._services.inventory.claim(database, claims)
-        try:
-            engine.apply(sessions, found, statements, wanted)
-        except RdsiamError as error:
-            # What was not made after all is not ours: somebody else may make it before we come again.
-            there = engine.existing(sessions.read(engine.entry(database, wanted.users)))
-            failed = error.statement.target if isinstance(error, StatementFailed) else None
-            kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
-            self._services.inventory.claim(database, {**kept, **wanted.accounts})
-            raise
-        for statement in statements:
-            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
-
-    def _sessions(self, engine: Engine, database: Database, wanted: Wanted) -> Sessions:
-        logins = self._services.logins
-
-        def connect(authority: Authority, name: str | None) -> Any:
-            login = logins.manager(database) if authority == "manager" else logins.master(database)
-            return engine.connect(database, login, name)
-
-        if MANAGER not in wanted.accounts:
-            return Sessions(connect, reader="master")
-        sessions = Sessions(connect, reader="manager")
-        try:
-            sessions.read(engine.entry(database, wanted.users))
-        except ConnectionFailed as error:
-            if error.stage != "login":
-                raise
-            # A run was killed before it made the manager, or somebody took it away: it is made again.
-            logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._arn, error)
-            return Sessions(connect, reader="master")
-        return sessions
-
-
-class NotProven(RdsiamError):
-    """A user that was just made does not log in as it should."""
-
 
 class NotTold(RdsiamError):
     """EventBridge did not take an event."""
 
 
-def _fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    """Return changes as JSON that a checkpoint can hold; the statements of very many are left to the log."""
-    whole, size = [], 0
-    for change in changes:
-        data = change.to_json()
-        size += len(json.dumps(data))
-        if size > _MAX_CHANGES:
-            data["statement"] = "see the log: there are too many changes for one answer"
-        whole.append(data)
-    return whole
+def _unready(database: Database) -> str:
+    """Return why there is nothing to connect to yet; nothing where there is."""
+    if database.kind == "cluster" and database.host is None and database.status == "available":
+        return f"{database.arn} has no instance yet that is its writer; that one's event onboards it"
+    busy = database.status in _BUSY or database.status.startswith("configuring-")
+    if database.host is None or not (database.status == "available" or busy):
+        return f"{database.arn} is {database.status}; run this again when it is available"
+    return ""
 
 
-def _configuring(status: str) -> set[str]:
-    return {status} if status.startswith("configuring-") else set()
+def _brake(record: Record | None, database: Database, declared: Sequence[DeclaredUser], entries: int) -> None:
+    """Check what can be seen without a connection: a file that lost most of its entries, and policies without users.
+
+    :raises Braked: more would be taken away than somebody may have meant.
+    """
+    if record is None or record.followed is None:
+        return
+    before = record.followed
+    if fingerprint.of_declared(declared) != before.declared:
+        brake_file(before.entries, entries)
+    if not database.has_users:
+        gone = set(before.users) - {user.name for user in declared}
+        brake_users(gone, len(before.users), len(declared))
+
+
+def _switch(database: Database) -> Change:
+    kind = "cluster" if database.kind == "cluster" else "instance"
+    command = f"aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier}"
+    return Change(
+        "enable-iam-authentication",
+        database.arn,
+        f"{command} --enable-iam-database-authentication --apply-immediately",
+    )
 
 
 def _now() -> str:

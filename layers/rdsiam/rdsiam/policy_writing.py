@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from rdsiam.access_store import AccessStore
 from rdsiam.changes import Change
-from rdsiam.databases import Databases
-from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, Refused
+from rdsiam.databases import Database, Databases
+from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, Refused, Unsupported
 from rdsiam.inventory import Inventory
 from rdsiam.policies import ConnectPolicies, wanted_by_role
 
@@ -55,48 +55,78 @@ class PolicyWriter:
     def write(self, arn: str, plan: bool) -> Written:
         """Write the policies of the roles that may log in to the database, and take it out of all others.
 
+        The resource id that policies named until now may live on under another name: renamed, or switched over from
+        blue to green. Then that database's policies are written along, so that taking the old name's away spares them.
+
         :param plan: change nothing, say what would be.
         :raises AccessFileUnavailable: nothing is changed on doubt.
         """
         record = self._inventory.get(arn)
-        stale_ids = {record.policy_resource_id} if record and record.policy_resource_id else set()
-        had = set(record.roles) if record else set()
+        former = record.policy_resource_id if record else None
+        database = self._describe(arn)
+        alive = [] if database is None else [database]
+        if former and (database is None or database.resource_id != former):
+            alive += self._moved(former)
         try:
-            database = self._databases.describe(arn)
-        except DatabaseNotFound:
-            wanted: dict[str, frozenset[str]] = {}
-            resource_id = None
-        else:
-            stale_ids.add(database.resource_id)
-            resource_id = database.resource_id
-            try:
-                users = self._access.current().file.declared(database)
-                wanted = wanted_by_role(database, users, self._connect_role)
-                self._policies.refuse_foreign_roles(database, wanted)
-            except (Refused, AccessFileInvalid) as error:
-                return Written(arn, "refused", str(error), ())
+            wanted = [self._wanted(one) for one in alive]
+        except (Refused, AccessFileInvalid) as error:
+            return Written(arn, "refused", str(error), ())
+        stale_ids = {one.resource_id for one in alive} | ({former} if former else set())
         region, account = arn.split(":")[3:5]
 
         def stale(connect_arn: str) -> bool:
             return any(f":rds-db:{region}:{account}:dbuser:{one}/" in connect_arn for one in stale_ids)
 
-        roles = {role for role, arns in wanted.items() if arns} | had
-        if not plan and resource_id and roles != had:
-            # Before the first policy is written: a run that is killed leaves none that nobody knows of.
-            # The former resource id stays until its ARNs are out of every policy.
-            former = record.policy_resource_id if record and record.policy_resource_id else resource_id
-            self._inventory.set_roles(arn, former, roles)
+        had = set(record.roles) if record else set()
+        roles = {role for one in wanted for role, arns in one.items() if arns} | had
+        if not plan:
+            for one in alive:
+                self._remember(one, roles)
         changes: list[Change] = []
+        together = {role: frozenset[str]().union(*(one.get(role, frozenset()) for one in wanted)) for role in roles}
         try:
             # First what must fit, then what is changed: a role that is full leaves the others as they are.
             for role in sorted(roles):
-                changes += self._policies.converge(role, stale, wanted.get(role, frozenset()), dry_run=True)
+                changes += self._policies.converge(role, stale, together[role], dry_run=True)
         except Refused as error:
             return Written(arn, "refused", str(error), ())
         if plan or not changes:
             return Written(arn, "planned" if changes else "unchanged", "", tuple(changes))
         for role in sorted(roles):
-            self._policies.converge(role, stale, wanted.get(role, frozenset()), dry_run=False)
-        if resource_id:
-            self._inventory.set_roles(arn, resource_id, {role for role, arns in wanted.items() if arns})
+            self._policies.converge(role, stale, together[role], dry_run=False)
+        for one, by_role in zip(alive, wanted, strict=True):
+            self._inventory.set_roles(one.arn, one.resource_id, {role for role, arns in by_role.items() if arns})
         return Written(arn, "written", "", tuple(changes))
+
+    def _describe(self, arn: str) -> Database | None:
+        """Return the database; None if it is gone, or a proxy that has become a classic one."""
+        try:
+            database = self._databases.describe(arn)
+        except DatabaseNotFound:
+            return None
+        return None if database.kind == "proxy" and not database.iam_enabled else database
+
+    def _moved(self, resource_id: str) -> list[Database]:
+        """Return what has this resource id now, under another name."""
+        try:
+            found = self._databases.of_resource(resource_id)
+        except Unsupported:
+            return []
+        return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
+
+    def _wanted(self, database: Database) -> dict[str, frozenset[str]]:
+        users = self._access.current().file.declared(database)
+        wanted = wanted_by_role(database, users, self._connect_role)
+        self._policies.refuse_foreign_roles(database, wanted)
+        return wanted
+
+    def _remember(self, database: Database, roles: set[str]) -> None:
+        """Write down the roles before the first policy is written: a run that is killed leaves none that nobody knows.
+
+        The former resource id stays until its ARNs are out of every policy.
+        """
+        record = self._inventory.get(database.arn)
+        known = set(record.roles) if record else set()
+        if roles - known:
+            former = record.policy_resource_id if record else None
+            self._inventory.set_roles(database.arn, former or database.resource_id, roles | known)

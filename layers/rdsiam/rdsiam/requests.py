@@ -7,8 +7,24 @@ from typing import Any
 
 from rdsiam.errors import InvalidRequest
 
-#: The events that start an onboarding: created, deleted. All others that come are ignored.
-CREATED, DELETED = "RDS-EVENT-0005", "RDS-EVENT-0003"
+#: Events of RDS after which a database is looked at. What is to be done is read from Describe, not from the event.
+FOLLOWED: Mapping[str, str] = {
+    "RDS-EVENT-0003": "instance deleted",
+    "RDS-EVENT-0005": "instance created",
+    "RDS-EVENT-0019": "restored to a point in time",
+    "RDS-EVENT-0043": "restored from a snapshot",
+    "RDS-EVENT-0046": "read replica created",
+    "RDS-EVENT-0088": "instance started",
+    "RDS-EVENT-0151": "cluster started",
+    "RDS-EVENT-0170": "cluster created",
+    "RDS-EVENT-0171": "cluster deleted",
+    "RDS-EVENT-0203": "proxy created",
+    "RDS-EVENT-0204": "proxy modified",
+    "RDS-EVENT-0205": "proxy deleted",
+}
+#: How many databases one request may name, and how many batches a run may have.
+MOST_DATABASES, MOST_BATCHES = 1000, 100_000
+_AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
 
 
@@ -16,21 +32,91 @@ _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:
 class DatabaseRequest:
     """A request that names a database.
 
+    :ivar confirm: what the brake stops is meant.
     :ivar ignored: why nothing is to be done; empty where something is.
     """
 
     database: str
     plan: bool = False
+    confirm: bool = False
     ignored: str = ""
 
 
-def onboard_request(event: Any) -> DatabaseRequest:
-    """Read what OnboardFunction is invoked with: an RDS event, or `{"database": "<arn>", "plan"?, "confirm"?}`.
+@dataclass(frozen=True)
+class SweepRequest:
+    """A request to look at all databases."""
+
+    plan: bool = False
+    confirm: bool = False
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """A request for an audit.
+
+    :ivar databases: ARNs of the databases to audit, sorted; None for the whole fleet.
+    """
+
+    databases: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """A request to audit one batch of a run."""
+
+    audit: str
+    number: int
+
+
+def audit_request(event: Any) -> AuditRequest:
+    """Read what AuditFunction is invoked with: a schedule's event, `{}` or `{"databases": ["<arn>", …]}`.
+
+    :raises InvalidRequest: naming the field. No databases at all is an error, never "all" and never "none".
+    """
+    if isinstance(event, Mapping) and "detail-type" in event:
+        if event.get("source") != "aws.events" or event["detail-type"] != "Scheduled Event":
+            raise InvalidRequest("detail-type", "is not that of a schedule")
+        return AuditRequest()
+    _check(event, {"databases"})
+    if "databases" not in event:
+        return AuditRequest()
+    databases = event["databases"]
+    if not isinstance(databases, list) or not 1 <= len(databases) <= MOST_DATABASES:
+        raise InvalidRequest("databases", f"must be a list of 1–{MOST_DATABASES} ARNs; leave it out to audit all")
+    return AuditRequest(tuple(sorted({_arn("databases", one) for one in databases})))
+
+
+def batch_request(event: Any) -> BatchRequest:
+    """Read what AuditBatchFunction is invoked with: `{"audit": "<id>", "batch": n}`.
 
     :raises InvalidRequest: naming the field.
     """
+    _check(event, {"audit", "batch"})
+    audit, number = event.get("audit"), event.get("batch")
+    if not isinstance(audit, str) or _AUDIT.fullmatch(audit) is None:
+        raise InvalidRequest("audit", "must be the id of an audit")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MOST_BATCHES:
+        raise InvalidRequest("batch", f"must be a number, 0–{MOST_BATCHES - 1}")
+    return BatchRequest(audit, number)
+
+
+def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:
+    """Read what OnboardFunction is invoked with.
+
+    An event of RDS, S3's event of a new access.yaml, `{"database": "<arn>"}` or `{"sweep": true}`, the last two with
+    `plan` and `confirm`.
+
+    :raises InvalidRequest: naming the field.
+    """
+    if isinstance(event, Mapping) and event.get("source") == "aws.s3" and "detail-type" in event:
+        return SweepRequest()  # which object it tells of is in the rule; the sweep reads the current one
     if isinstance(event, Mapping) and "detail-type" in event:
         return _rds_event(event)
+    if isinstance(event, Mapping) and "sweep" in event:
+        _check(event, {"sweep", "plan", "confirm"})
+        if event["sweep"] is not True:
+            raise InvalidRequest("sweep", "must be true")
+        return SweepRequest(event.get("plan", False), event.get("confirm", False))
     return _request(event, {"database", "plan", "confirm"})
 
 
@@ -43,6 +129,14 @@ def policy_request(event: Any) -> DatabaseRequest:
 
 
 def _request(event: Any, known: set[str]) -> DatabaseRequest:
+    _check(event, known)
+    return DatabaseRequest(
+        _arn("database", event.get("database")), event.get("plan", False), event.get("confirm", False)
+    )
+
+
+def _check(event: Any, known: set[str]) -> None:
+    """Check that the event is an object of known fields, and that its flags are flags."""
     if not isinstance(event, Mapping):
         raise InvalidRequest("event", "must be a JSON object")
     for name in sorted(set(map(str, event)) - known):
@@ -51,7 +145,6 @@ def _request(event: Any, known: set[str]) -> DatabaseRequest:
     for name in ("plan", "confirm"):
         if not isinstance(event.get(name, False), bool):
             raise InvalidRequest(name, "must be true or false")
-    return DatabaseRequest(_arn("database", event.get("database")), event.get("plan", False))
 
 
 def _rds_event(event: Mapping[str, Any]) -> DatabaseRequest:
@@ -61,8 +154,9 @@ def _rds_event(event: Mapping[str, Any]) -> DatabaseRequest:
     arn = _arn("detail.SourceArn", detail.get("SourceArn"))
     if event.get("source") != "aws.rds":
         return DatabaseRequest(arn, ignored="the event is not one of RDS")
-    if detail.get("EventID") not in {CREATED, DELETED}:
-        return DatabaseRequest(arn, ignored="the event does not tell of a database created or deleted")
+    told = detail.get("EventID")
+    if not isinstance(told, str) or told not in FOLLOWED:
+        return DatabaseRequest(arn, ignored="the event is none after which a database is to be looked at")
     return DatabaseRequest(arn)
 
 

@@ -112,11 +112,22 @@ class Engine(Protocol):
     def difference(self, found: Any, wanted: Wanted) -> list[Statement]:
         """Return the statements that make the database what is wanted, in order; none where it is.
 
+        Users of ours that are wanted no longer are disabled and their sessions ended; nobody is dropped.
+
         :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
         """
 
-    def claims(self, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
-        """Return all accounts that are ours once the statements have run."""
+    def claims(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+        """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""
+
+    def inherited(self, found: Any, wanted: Wanted) -> dict[str, Origin]:
+        """Return what can be taken over of a copy in which the manager logs in by token.
+
+        The manager, the auditor, groups, and declared users, each only if it is as rdsiam makes it.
+        """
+
+    def enabled(self, found: Any, wanted: Wanted) -> frozenset[str]:
+        """Return the users of ours that can log in, without the service's own."""
 
     def apply(self, sessions: Sessions, found: Any, statements: Sequence[Statement], wanted: Wanted) -> None:
         """Run the statements.

@@ -48,6 +48,12 @@ _ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv F
 _OTHER_WAYS_IN = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
 #: MySQL's dual passwords.
 _SECOND_PASSWORDS = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL"
+#: MariaDB keeps the lock in its JSON, MySQL in a column.
+_LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
+_LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
+#: RDS gives nobody the privilege to KILL others' sessions, but this procedure.
+_RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
+_NO_SUCH_THREAD = 1094
 _LOCK_SECONDS = 10
 
 
@@ -59,6 +65,9 @@ class Found:
     :ivar schemas: (user, host pattern, schema pattern as granted) → privileges.
     :ivar everywhere: (user, host pattern) → global privileges.
     :ivar audited: tables of the schema `mysql` that the auditor may read.
+    :ivar locked: (user, host pattern) of accounts that can't log in.
+    :ivar busy: users that have sessions.
+    :ivar rds_kill: whether RDS's procedure for ending sessions is there.
     """
 
     databases: tuple[str, ...]
@@ -66,6 +75,9 @@ class Found:
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[tuple[str, str], frozenset[str]]
     audited: frozenset[str]
+    locked: frozenset[tuple[str, str]]
+    busy: frozenset[str]
+    rds_kill: bool
 
 
 def identifier(name: str) -> str:
@@ -148,36 +160,56 @@ class Mysql:
             schemas={key: frozenset(value) for key, value in schemas.items()},
             everywhere={key: frozenset(value) for key, value in everywhere.items()},
             audited=frozenset(to_audit - {row[0] for row in audited}),
+            locked=frozenset(_locked(session)),
+            busy=frozenset(row[0] for row in _rows(session, "SELECT USER FROM information_schema.PROCESSLIST")),
+            rds_kill=bool(_rows(session, _RDS_KILL)),
         )
 
     def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
         """Return the statements that are missing: the manager, users, privileges."""
         _refuse_namesakes(found, wanted)
-        result = _account(found, MANAGER, "create-manager", "master")
+        result = _account(found, MANAGER, "create-manager", "master", wanted)
         if not found.everywhere.get((MANAGER, "%"), frozenset()) >= {*_MANAGER, "GRANT OPTION"}:
             grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {_name(MANAGER)} WITH GRANT OPTION"
             result.append(Statement("grant", MANAGER, grant, authority="master"))
-        result += _account(found, AUDITOR, "create-auditor", "manager")
+        result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
         result += [
             Statement("grant", AUDITOR, f"GRANT SELECT ON `mysql`.{identifier(table)} TO {_name(AUDITOR)}")
             for table in sorted(found.audited)
         ]
         for user in wanted.users:
-            result += _account(found, user.name, "create-user", "manager")
+            result += _account(found, user.name, "create-user", "manager", wanted)
             hosts = [host for name, host in found.accounts if name == user.name] or ["%"]
             for host in sorted(hosts):
                 result += _privileges(found, user, host, wanted)
+        for name in sorted(_leaving(found, wanted)):
+            result += _disable(found, name)
         return result
 
-    def claims(self, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+    def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run."""
         made = {s.target for s in statements if s.kind in {"create-manager", "create-auditor", "create-user"}}
-        claims: dict[str, Origin] = dict(wanted.accounts)
+        there = {name for name, _ in found.accounts}
+        claims = {name: origin for name, origin in wanted.accounts.items() if name in there}
         for name in made:
             claims.setdefault(name, "created")
         for user in wanted.users:
             claims.setdefault(user.name, "adopted")
         return claims
+
+    def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
+        """Return what carries over: accounts of which every host pattern takes tokens over TLS and nothing else."""
+        claims: dict[str, Origin] = {MANAGER: "created"}
+        for name in {AUDITOR, *(user.name for user in wanted.users)}:
+            accounts = {host: safe for (user, host), safe in found.accounts.items() if user == name}
+            if accounts and all(accounts.values()):
+                claims[name] = "created" if set(accounts) == {"%"} else "adopted"
+        return claims
+
+    def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
+        """Return the users of ours that can log in."""
+        able = {user for user, host in found.accounts if (user, host) not in found.locked}
+        return frozenset(able & set(wanted.accounts) - {MANAGER, AUDITOR})
 
     def apply(self, sessions: Sessions, found: Found, statements: Sequence[Statement], wanted: Wanted) -> None:  # noqa: ARG002
         """Run the statements in order. Each commits by itself; each may be repeated."""
@@ -186,6 +218,8 @@ class Mysql:
             try:
                 with session.cursor() as cursor:
                     cursor.execute(statement.statement)
+                    if statement.kind == "end-sessions":
+                        _run_each(session, [row[0] for row in cursor.fetchall()])
             except pymysql.MySQLError as error:
                 code, text = str(error.args[0]), str(error.args[-1])
                 raise StatementFailed("the server", statement, code, text) from None
@@ -203,6 +237,22 @@ def _rows(session: Any, query: str, parameters: Sequence[Any] = ()) -> list[tupl
     with session.cursor() as cursor:
         cursor.execute(query, parameters or None)
         return list(cursor.fetchall())
+
+
+def _run_each(session: Any, statements: Iterable[str]) -> None:
+    """Run statements that end sessions; one that has ended by itself is fine."""
+    for statement in statements:
+        try:
+            with session.cursor() as cursor:
+                cursor.execute(statement)
+        except pymysql.MySQLError as error:
+            if error.args[0] != _NO_SUCH_THREAD:
+                raise
+
+
+def _locked(session: Any) -> set[tuple[str, str]]:
+    version: str = _rows(session, "SELECT VERSION()")[0][0]
+    return {(user, host) for user, host in _rows(session, _LOCKED_MARIADB if "MariaDB" in version else _LOCKED)}
 
 
 def _other_ways_in(session: Any) -> set[tuple[str, str]]:
@@ -229,31 +279,58 @@ def _name(user: str, host: str = "%") -> str:
 
 def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
     adopted = {user.name for user in wanted.users if user.adopt}
-    ours = {MANAGER, AUDITOR, *(user.name for user in wanted.users)}
+    declared = {user.name for user in wanted.users}
+    ours = {MANAGER, AUDITOR, *declared, *_leaving(found, wanted)}
     for name, host in sorted(found.accounts):
         if name not in ours or name in adopted or (name in wanted.accounts and host == "%"):
             continue
         if name in wanted.accounts and wanted.accounts[name] == "adopted":
             continue
         way_out = (
-            "rename or drop it, then run this again"
-            if name in {MANAGER, AUDITOR}
-            else "to take it over write `adopt: true`"
+            "to take it over write `adopt: true`" if name in declared else "rename or drop it, then run this again"
         )
         raise Refused(f"an account {_name(name, host)} exists that rdsiam did not make; {way_out}")
 
 
-def _account(found: Found, user: str, kind: Any, authority: Authority) -> list[Statement]:
+def _leaving(found: Found, wanted: Wanted) -> set[str]:
+    """Return the users of ours that are declared no longer."""
+    kept = {MANAGER, AUDITOR, *(user.name for user in wanted.users)}
+    return {name for name, _ in found.accounts if name in wanted.accounts and name not in kept}
+
+
+def _disable(found: Found, user: str) -> list[Statement]:
+    """Return what locks every account of that name and ends its sessions; grants stay."""
+    result = [
+        Statement("disable-user", user, f"ALTER USER {_name(user, host)} ACCOUNT LOCK")
+        for host in sorted(host for name, host in found.accounts if name == user)
+        if (user, host) not in found.locked
+    ]
+    if result or user in found.busy:
+        # Each row is a statement: who connected in between is among them, and nobody can connect any more.
+        kill = "'CALL mysql.rds_kill(', ID, ')'" if found.rds_kill else "'KILL ', ID"
+        # Names differ by case, and without BINARY they would not.
+        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {_literal(user)}"  # noqa: S608
+        result.append(Statement("end-sessions", user, each, False))
+    return result
+
+
+def _account(found: Found, user: str, kind: Any, authority: Authority, wanted: Wanted) -> list[Statement]:
     """Return what makes every account of that name one that takes tokens over TLS and nothing else."""
     how = f"IDENTIFIED WITH {_PLUGIN} AS 'RDS' REQUIRE SSL"
     hosts = sorted(host for name, host in found.accounts if name == user)
     if not hosts:
         return [Statement(kind, user, f"CREATE USER {_name(user)} {how}", authority=authority)]
     # ALTER keeps the grants, which DROP and CREATE would lose; the old password is gone for good.
-    return [
+    result = [
         Statement("adopt-user", user, f"ALTER USER {_name(user, host)} {how}", False, authority)
         for host in hosts
         if not found.accounts[user, host]
+    ]
+    again: Any = "enable-user" if user in wanted.accounts else "adopt-user"
+    return result + [
+        Statement(again, user, f"ALTER USER {_name(user, host)} ACCOUNT UNLOCK", authority=authority)
+        for host in hosts
+        if (user, host) in found.locked
     ]
 
 

@@ -37,6 +37,7 @@ _DATABASES = """
 SELECT datname FROM pg_catalog.pg_database
 WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1
 """
+_BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
 _CLOSED_TO_MANAGER = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
@@ -61,6 +62,7 @@ class Found:
 
     :ivar acting_as: (database, user) → the role that the user acts as there from the start.
     :ivar closed: databases that the manager may not connect to.
+    :ivar busy: roles that have sessions.
     """
 
     entry: str
@@ -72,6 +74,7 @@ class Found:
     acting_as: Mapping[tuple[str, str], str]
     missing: tuple[privileges.Missing, ...]
     closed: frozenset[str]
+    busy: frozenset[str]
 
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the memberships of `member` in `group` that are its own."""
@@ -164,6 +167,7 @@ class Postgres:
             acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
             missing=tuple(missing),
             closed=frozenset(closed),
+            busy=frozenset(row[0] for row in session.execute(_BUSY)),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
         for name in {entry, *_grantees(wanted, databases)}:
@@ -192,8 +196,11 @@ class Postgres:
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
         for user in wanted.users:
-            result += _login(found, user.name, "create-user")
+            result += _login(found, user.name, "create-user", known=user.name in wanted.accounts)
             result += _memberships_of(found, user, wanted, groups)
+        for name in _ours(found, wanted):
+            if name not in {user.name for user in wanted.users}:
+                result += _disable(found, name)
         for lack in found.missing:
             result += _grants(found, lack)
         planned = [
@@ -203,9 +210,9 @@ class Postgres:
         self._guard(found, [*found.memberships, *planned], wanted, found.roles)
         return result
 
-    def claims(self, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+    def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts and groups that are ours once the statements have run."""
-        claims: dict[str, Origin] = dict(wanted.accounts)
+        claims = {name: origin for name, origin in wanted.accounts.items() if name in found.roles}
         for statement in statements:
             if statement.kind in {"create-manager", "create-auditor", "create-user", "create-group"}:
                 claims.setdefault(statement.target, "created")
@@ -215,11 +222,31 @@ class Postgres:
             claims.setdefault(user.name, "adopted")
         return claims
 
+    def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
+        """Return what carries over: logins that have rds_iam, groups that can't log in, neither with more rights."""
+        groups = {f"{name}_{level}" for name in found.databases for level in privileges.LEVELS}
+        users = {AUDITOR, *(user.name for user in wanted.users)}
+        claims: dict[str, Origin] = {MANAGER: "created"}
+        for name, role in found.roles.items():
+            iam = bool(found.direct(IAM_ROLE, name))
+            as_made = (name in users and iam) or (name in groups and not iam and not role.login)
+            if as_made and not role.superuser and not role.createrole:
+                claims[name] = "created"
+        return claims
+
+    def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
+        """Return the users of ours that can log in."""
+        return frozenset(name for name in _ours(found, wanted) if found.roles[name].login)
+
     def apply(self, sessions: Sessions, found: Found, statements: Sequence[Statement], wanted: Wanted) -> None:
-        """Run the statements: roles first, then each database; each part is one transaction."""
+        """Run the statements: roles first, then each database; each part is one transaction.
+
+        Sessions are ended when nobody can open new ones.
+        """
         authorities: tuple[Authority, ...] = ("master", "manager")
         for authority in authorities:
             roles = [s for s in statements if s.authority == authority and s.database is None]
+            roles = [s for s in roles if s.kind != "end-sessions"]
             if roles:
                 session = sessions.get(authority, found.entry)
                 _run(session, found.entry, roles)
@@ -232,6 +259,10 @@ class Postgres:
                 session.commit()
         if sessions.used_master:
             self._prove_master(sessions, found, statements)
+        for ending in (s for s in statements if s.kind == "end-sessions"):
+            session = sessions.get(ending.authority, found.entry)
+            _run(session, found.entry, [ending])
+            session.commit()
         for name in sorted({s.database for s in statements if s.database is not None}):
             for authority in authorities:
                 there = [s for s in statements if s.authority == authority and s.database == name]
@@ -331,16 +362,57 @@ def _manager(found: Found, databases: Sequence[str]) -> list[Statement]:
     return result
 
 
-def _login(found: Found, name: str, kind: Any) -> list[Statement]:
-    """Return what makes `name` a login that takes tokens and nothing else."""
+def _ours(found: Found, wanted: Wanted) -> list[str]:
+    """Return the users of ours that exist, disabled ones too. Groups are told from them by never having rds_iam."""
+    return sorted(
+        name
+        for name in wanted.accounts
+        if name in found.roles
+        and name not in {MANAGER, AUDITOR}
+        and (found.roles[name].login or found.direct(IAM_ROLE, name))
+    )
+
+
+def _disable(found: Found, name: str) -> list[Statement]:
+    """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
+    authority = _admin(found, name)
+    result: list[Statement] = []
+    if found.roles[name].login:
+        statement = _sql("ALTER ROLE {u} NOLOGIN", u=name)
+        result.append(Statement("disable-user", name, statement, authority=authority))
+    if result or name in found.busy:
+        end = _text(
+            sql.SQL(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
+            ).format(sql.Literal(name))
+        )
+        actor = found.master if authority == "master" else MANAGER
+        before, after = _acting_for(found, name, actor)
+        result.append(Statement("end-sessions", name, before + end + after, False, authority))
+    return result
+
+
+def _acting_for(found: Found, role: str, actor: str) -> tuple[str, str]:
+    """Return what gives `actor` the rights of `role` and takes them back, within one transaction: nobody sees it."""
+    if any(edge.inherit for edge in found.direct(role, actor)):
+        return "", ""
+    inherit = " WITH INHERIT TRUE" if found.version >= 160000 else ""
+    names = {"r": role, "a": actor}
+    return _sql("GRANT {r} TO {a}", **names) + inherit + "; ", "; " + _sql("REVOKE {r} FROM {a}", **names)
+
+
+def _login(found: Found, name: str, kind: Any, known: bool = True) -> list[Statement]:
+    """Return what makes `name` a login that takes tokens and nothing else.
+
+    :param known: it is ours already.
+    """
     role = found.roles.get(name)
     result: list[Statement] = []
     if role is None:
         result.append(Statement(kind, name, _sql("CREATE ROLE {u} LOGIN", u=name)))
     elif not role.login:
-        result.append(
-            Statement("adopt-user", name, _sql("ALTER ROLE {u} LOGIN", u=name), authority=_admin(found, name))
-        )
+        again: Any = "enable-user" if known else "adopt-user"
+        result.append(Statement(again, name, _sql("ALTER ROLE {u} LOGIN", u=name), authority=_admin(found, name)))
     if not found.direct(IAM_ROLE, name):
         result.append(Statement("grant", name, _sql("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
     return result
@@ -351,6 +423,7 @@ def _memberships_of(found: Found, user: DeclaredUser, wanted: Wanted, groups: Ma
     grants = user.grants_on(found.databases)
     member_of = {group_name(g.on, g.privileges) for g in grants if isinstance(g.privileges, str)}
     ours = {name for name in found.roles if name in wanted.accounts and not found.roles[name].login} | set(groups)
+    ours -= {name for name in ours if found.direct(IAM_ROLE, name)}  # a user that is disabled
     for group in sorted(ours):
         belongs = bool(found.direct(group, user.name))
         if group in member_of and not belongs:
@@ -396,11 +469,7 @@ def _grants(found: Found, lack: privileges.Missing) -> list[Statement]:
                 f"objects in {lack.database} belong to {lack.owner}, on whose behalf {actor} may not grant; as "
                 f"{lack.owner}'s administrator run: {_sql('GRANT {o} TO {a} WITH ADMIN OPTION', **names)}"
             )
-        if not any(edge.inherit for edge in found.direct(lack.owner, actor)):
-            # Inside the statement's transaction only, so that nobody else ever sees the membership.
-            inherit = " WITH INHERIT TRUE" if found.version >= 160000 else ""
-            before = _sql("GRANT {o} TO {a}", **names) + inherit + "; "
-            after = "; " + _sql("REVOKE {o} FROM {a}", **names)
+        before, after = _acting_for(found, lack.owner, actor)
     return [
         Statement(kind, target, before + statement + after, authority=authority, database=lack.database)
         for statement in privileges.statements(lack, _text)

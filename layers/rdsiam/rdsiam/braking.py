@@ -1,0 +1,40 @@
+"""The brake: what would take the login from many at once is done only when somebody confirms it."""
+
+from collections.abc import Collection
+
+from rdsiam.errors import Refused
+
+#: More users than that are not disabled unasked; nor is more than one of five, where it is more than one.
+MOST_USERS = 3
+_SHARE = 5
+_CONFIRM = 'if that is meant, run it again with "confirm": true; else correct access.yaml'
+
+
+class Braked(Refused):
+    """More would change than somebody may have meant. Confirmed, it is done."""
+
+
+def brake_users(leaving: Collection[str], managed: int, declared: int) -> None:
+    """Check that no surprising number of users is disabled.
+
+    :param leaving: users that would be disabled.
+    :param managed: how many users of rdsiam's the database has that can log in, those included.
+    :param declared: how many access.yaml declares for it now.
+    :raises Braked: more than three, more than a fifth (of more than one), or all because none is declared any more.
+    """
+    number = len(leaving)
+    if number == 0:
+        return
+    if number > MOST_USERS or (number > 1 and number * _SHARE > managed) or declared == 0:
+        names = ", ".join(sorted(leaving)[:10]) + (", …" if number > 10 else "")
+        raise Braked(f"{number} of {managed} users are declared no longer and would be disabled: {names}; {_CONFIRM}")
+
+
+def brake_file(before: int | None, now: int) -> None:
+    """Check that access.yaml has not lost most of its entries.
+
+    :param before: entries of the version that the database followed last; None where that isn't known.
+    :raises Braked: more than half of them are gone.
+    """
+    if before is not None and now * 2 < before:
+        raise Braked(f"access.yaml has {now} entries, and had {before} when this was last followed; {_CONFIRM}")

@@ -1,0 +1,47 @@
+"""Fingerprints: whether anything that an onboarding depends on is other than when it last ended, without a connection.
+
+A fingerprint is made of what Describe says of one database and of the entries of access.yaml that match it. It stays
+the same when an entry for another database changes.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rdsiam.access import DeclaredUser
+from rdsiam.databases import Database
+from rdsiam.inventory import KEPT
+
+#: Raised by one whenever onboarding makes something else of the same declaration: every database is then visited once.
+FORMAT = 1
+
+
+def of_declared(users: Sequence[DeclaredUser]) -> str:
+    """Return the fingerprint of what access.yaml declares for one database."""
+    return _digest(
+        [
+            {
+                "name": user.name,
+                "grants": [[grant.on, grant.privileges] for grant in user.grants],
+                "roles": user.roles,
+                "callers": [caller.model_dump(mode="json") for caller in user.callers],
+                "adopt": user.adopt,
+            }
+            for user in users
+        ]
+    )
+
+
+def of_database(database: Database, declared: str) -> str:
+    """Return the fingerprint of a database as it is now, and what is declared for it.
+
+    :param declared: from `of_declared`.
+    """
+    described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
+    return _digest({"format": FORMAT, "arn": database.arn, "described": described, "declared": declared})
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

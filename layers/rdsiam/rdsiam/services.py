@@ -1,0 +1,27 @@
+"""What onboarding and sweeps work with: made once by the handler, shared by all that it calls."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rdsiam.access_store import AccessStore
+from rdsiam.databases import Databases
+from rdsiam.inventory import Inventory
+from rdsiam.logins import Logins
+
+
+@dataclass(frozen=True)
+class Services:
+    """What onboarding and sweeps work with.
+
+    :ivar policy_function: name of PolicyFunction, which alone writes IAM.
+    :ivar onboard_function: name of OnboardFunction with its alias, which a sweep invokes for each database.
+    """
+
+    databases: Databases
+    access: AccessStore
+    inventory: Inventory
+    logins: Logins
+    events: Any
+    functions: Any
+    policy_function: str
+    onboard_function: str

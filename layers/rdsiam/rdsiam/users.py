@@ -1,0 +1,207 @@
+"""The part of onboarding that is inside a database: users, groups and privileges become what access.yaml declares."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rdsiam import fingerprint
+from rdsiam.braking import Braked, brake_users
+from rdsiam.changes import Change
+from rdsiam.databases import Database
+from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines.mysql import Mysql
+from rdsiam.engines.postgres import Postgres
+from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
+from rdsiam.inventory import Followed, Origin
+from rdsiam.logins import MANAGER
+from rdsiam.services import Services
+
+logger = logging.getLogger(__name__)
+
+_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
+#: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
+_MAX_CHANGES = 100_000
+
+
+class NotProven(RdsiamError):
+    """A user that was just made does not log in as it should."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Sessions, and whether the manager was there before the inventory knew of it: the database is a copy."""
+
+    sessions: Sessions
+    inherited: bool = False
+
+
+class Users:
+    """The users of one database.
+
+    :param confirmed: somebody has said that many may be disabled.
+    """
+
+    def __init__(self, services: Services, arn: str, confirmed: bool) -> None:
+        self._services = services
+        self._arn = arn
+        self._confirmed = confirmed
+
+    def declared(self) -> dict[str, Any]:
+        """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
+        try:
+            _, followed, _ = self._wanted()
+        except AccessFileInvalid as error:
+            return {"refused": str(error), "changes": []}
+        return {"changes": [], "followed": _to_json(followed)}
+
+    def converge(self, apply: bool, just_switched: bool = False) -> dict[str, Any]:
+        """Make users, groups and privileges as declared.
+
+        :param apply: carry the changes out; otherwise only say what they would be.
+        :param just_switched: IAM authentication was switched on a moment ago and may not be in force yet.
+        :return: `changes`; `refused` says what only the owner can settle, `braked` that it is the brake.
+        """
+        try:
+            database, followed, wanted = self._wanted()
+            if not wanted.users and not wanted.accounts:
+                return {"changes": [], "followed": _to_json(followed)}
+            engine = _ENGINES[database.family]
+            opened = self._open(engine, database, wanted, just_switched)
+            try:
+                found = engine.inspect(opened.sessions, database, wanted)
+                # Again, now that the database is locked: another run may just have made what was found.
+                wanted = replace(wanted, accounts=self._accounts(database))
+                if opened.inherited and MANAGER not in wanted.accounts:
+                    wanted = replace(wanted, accounts=engine.inherited(found, wanted))
+                    logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
+                statements = engine.difference(found, wanted)
+                braked = "" if self._confirmed else _brake(engine, found, statements, wanted)
+                if apply and not braked:
+                    self._apply(engine, opened, database, found, statements, wanted)
+            finally:
+                opened.sessions.close()
+        except (Refused, AccessFileInvalid) as error:
+            return {"refused": str(error), "changes": []}
+        if braked:
+            return {"refused": braked, "braked": True, "changes": [] if apply else _fit(statements)}
+        return {"changes": _fit(statements), "followed": _to_json(followed)}
+
+    def prove(self) -> list[dict[str, Any]]:
+        """Log in with a token as each declared user, and see that a password is refused."""
+        database, _, wanted = self._wanted()
+        engine = _ENGINES[database.family]
+        proofs = []
+        for user in wanted.users:
+            entry = engine.entry(database, [user])
+            engine.connect(database, self._services.logins.proof(database, user.name), entry).close()
+            if not engine.refuses_passwords(database, user.name, entry):
+                raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
+            proofs.append({"user": user.name, "token_login": True, "password_refused": True})
+            logger.info("proved the login of %s on %s", user.name, self._arn)
+        return proofs
+
+    def _wanted(self) -> tuple[Database, Followed, Wanted]:
+        database = self._services.databases.describe(self._arn)
+        access = self._services.access.current()
+        users = access.file.declared(database)
+        followed = Followed(
+            access.version,
+            fingerprint.of_declared(users),
+            len(access.file.databases),
+            tuple(user.name for user in users),
+        )
+        return database, followed, Wanted(users, self._accounts(database))
+
+    def _accounts(self, database: Database) -> Mapping[str, Origin]:
+        record = self._services.inventory.get(self._arn)
+        return record.accounts if record and record.resource_id == database.resource_id else {}
+
+    def _apply(
+        self,
+        engine: Engine,
+        opened: _Opened,
+        database: Database,
+        found: Any,
+        statements: list[Statement],
+        wanted: Wanted,
+    ) -> None:
+        claims = engine.claims(found, statements, wanted)
+        if not statements and not opened.inherited:
+            if claims != dict(wanted.accounts):
+                self._services.inventory.disclaim(database, claims)
+            return
+        self._services.inventory.claim(database, claims)
+        try:
+            engine.apply(opened.sessions, found, statements, wanted)
+        except RdsiamError as error:
+            # What was not made after all is not ours: somebody else may make it before we come again.
+            there = engine.existing(opened.sessions.read(engine.entry(database, wanted.users)))
+            failed = error.statement.target if isinstance(error, StatementFailed) else None
+            kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
+            self._services.inventory.claim(database, {**kept, **wanted.accounts})
+            raise
+        for statement in statements:
+            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
+
+    def _open(self, engine: Engine, database: Database, wanted: Wanted, just_switched: bool) -> _Opened:
+        """Open the first session: as the manager, or as the master where there is no manager yet.
+
+        The manager is tried first even where the inventory knows of none: a copy has its source's, and often no secret
+        of the master's that could be read. See docs/decisions/0012-copies.md.
+        """
+        logins = self._services.logins
+
+        def connect(authority: Authority, name: str | None) -> Any:
+            login = logins.manager(database) if authority == "manager" else logins.master(database)
+            return engine.connect(database, login, name)
+
+        known = MANAGER in wanted.accounts
+        sessions = Sessions(connect, reader="manager")
+        try:
+            sessions.read(engine.entry(database, wanted.users))
+        except ConnectionFailed as error:
+            if error.stage != "login":
+                raise
+            if known:
+                # A run was killed before it made the manager, or somebody took it away: it is made again.
+                logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._arn, error)
+            elif just_switched and database.master_secret_arn is None:
+                raise DatabaseNotReady(
+                    f"{database.identifier} lets {MANAGER} in no more than the master, whose secret RDS does not keep; "
+                    "if it is a copy it will, once IAM authentication is in force"
+                ) from None
+            return _Opened(Sessions(connect, reader="master"))
+        return _Opened(sessions, inherited=not known)
+
+
+def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
+    """Return why the brake stops these statements; nothing where it doesn't."""
+    leaving = {statement.target for statement in statements if statement.kind == "disable-user"}
+    try:
+        brake_users(leaving, len(engine.enabled(found, wanted)), len(wanted.users))
+    except Braked as error:
+        return str(error)
+    return ""
+
+
+def _fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Return changes as JSON that a checkpoint can hold; the statements of very many are left to the log."""
+    whole, size = [], 0
+    for change in changes:
+        data = change.to_json()
+        size += len(json.dumps(data))
+        if size > _MAX_CHANGES:
+            data["statement"] = "see the log: there are too many changes for one answer"
+        whole.append(data)
+    return whole
+
+
+def _to_json(followed: Followed) -> dict[str, Any]:
+    return {
+        "version": followed.version,
+        "declared": followed.declared,
+        "entries": followed.entries,
+        "users": list(followed.users),
+    }
