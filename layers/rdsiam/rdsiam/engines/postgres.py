@@ -9,34 +9,27 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.access import DeclaredUser
-from rdsiam.connection import connect_postgres
+from rdsiam.audit.facts import ServerFacts
+from rdsiam.connection import WORK, Limits, connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted, postgres_audit
 from rdsiam.engines import postgres_privileges as privileges
+from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
-_SYSTEM = ("rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin")
 #: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
 _LOCK = int.from_bytes(b"rdsiam")
 _ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole FROM pg_catalog.pg_roles"
-_MEMBERSHIPS = """
-SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
-FROM pg_catalog.pg_auth_members a
-JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
-"""
 _ROLE_SETTINGS = """
 SELECT d.datname, r.rolname, s.setting
 FROM pg_catalog.pg_db_role_setting x
 JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
 CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting) WHERE s.setting LIKE 'role=%'
 """
-_DATABASES = """
-SELECT datname FROM pg_catalog.pg_database
-WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1
-"""
+_DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _CLOSED_TO_MANAGER = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
@@ -102,12 +95,14 @@ def _sql(template: str, **names: str) -> str:
 class Postgres:
     """The engine `postgres`, and Aurora PostgreSQL."""
 
-    def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
+    def connect(
+        self, database: Database, login: Login, name: str | None, limits: Limits = WORK
+    ) -> "psycopg.Connection":
         """Open a session; a missing database is the owner's to settle."""
         host, port = database.endpoint
         target = name or "postgres"
         try:
-            return connect_postgres(host, port, target, login)
+            return connect_postgres(host, port, target, login, limits)
         except ConnectionFailed as error:
             if f'database "{target}" does not exist' in str(error):
                 raise Refused(
@@ -122,13 +117,17 @@ class Postgres:
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's. Whether one has a password can't be seen on RDS."""
-        iam = members(_memberships(session), IAM_ROLE, frozenset({database.master_user, MANAGER}))
+        iam = members(memberships(session), IAM_ROLE, frozenset({database.master_user, MANAGER}))
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, _, superuser, createrole in found
-            if name not in _SYSTEM and not name.startswith(("pg_", "rds_"))
+            for name, login, superuser, createrole in found
+            if not is_system(name, login)
         )
+
+    def audit(self, session: Any, database: Database) -> ServerFacts:
+        """Read how every role can log in."""
+        return postgres_audit.audit(session, database)
 
     def existing(self, session: Any) -> frozenset[str]:
         """Return the names of all roles."""
@@ -160,7 +159,7 @@ class Postgres:
             version=session.info.server_version,
             databases=databases,
             roles={name: Role(*flags) for name, *flags in session.execute(_ROLES)},
-            memberships=_memberships(session),
+            memberships=memberships(session),
             acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
             missing=tuple(missing),
             closed=frozenset(closed),
@@ -225,7 +224,7 @@ class Postgres:
                 _run(session, found.entry, roles)
                 logins = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
                 try:
-                    self._guard(found, _memberships(session), wanted, logins)
+                    self._guard(found, memberships(session), wanted, logins)
                 except Refused:
                     session.rollback()
                     raise
@@ -273,12 +272,6 @@ class Postgres:
 def _lock(session: Any) -> None:
     # Advisory locks are kept per database and end with the session, however it ends.
     session.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [_LOCK])
-
-
-def _memberships(session: Any) -> tuple[Membership, ...]:
-    modern = session.info.server_version >= 160000
-    columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
-    return tuple(Membership(*row) for row in session.execute(_MEMBERSHIPS.format(**columns)))
 
 
 def _grantees(
