@@ -30,12 +30,14 @@ JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase JOIN pg_catalog.pg_roles 
 CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting) WHERE s.setting LIKE 'role=%'
 """
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
-_CLOSED_TO_MANAGER = """
+#: What the audit connects to: RDS makes it, and the catalogs that the audit reads are the whole server's.
+_AUDITED = "postgres"
+_CLOSED = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
     WHERE a.privilege_type = 'CONNECT' AND (a.grantee = 0 OR r.rolname = %s))
-FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+FROM pg_catalog.pg_database d WHERE d.datname = %s
 """
 
 
@@ -54,6 +56,7 @@ class Found:
 
     :ivar acting_as: (database, user) → the role that the user acts as there from the start.
     :ivar closed: databases that the manager may not connect to.
+    :ivar audit_closed: the auditor may not connect to where it reads from.
     """
 
     entry: str
@@ -65,6 +68,7 @@ class Found:
     acting_as: Mapping[tuple[str, str], str]
     missing: tuple[privileges.Missing, ...]
     closed: frozenset[str]
+    audit_closed: bool
 
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the memberships of `member` in `group` that are its own."""
@@ -100,7 +104,7 @@ class Postgres:
     ) -> "psycopg.Connection":
         """Open a session; a missing database is the owner's to settle."""
         host, port = database.endpoint
-        target = name or "postgres"
+        target = name or _AUDITED
         try:
             return connect_postgres(host, port, target, login, limits)
         except ConnectionFailed as error:
@@ -151,7 +155,7 @@ class Postgres:
             _lock(there)
             creators = {database.master_user} | {group_name(name, "owner")} & set(grantees)
             missing += privileges.missing(there, name, grantees, creators)
-            if there.execute(_CLOSED_TO_MANAGER, [MANAGER]).fetchone()[0]:
+            if _closed(there, name, MANAGER):
                 closed.add(name)
         found = Found(
             entry=entry,
@@ -163,6 +167,7 @@ class Postgres:
             acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
             missing=tuple(missing),
             closed=frozenset(closed),
+            audit_closed=_closed(session, _AUDITED, AUDITOR),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
         for name in {entry, *_grantees(wanted, databases)}:
@@ -190,6 +195,9 @@ class Postgres:
                 grant = _sql("GRANT {g} TO {m}", g=group, m=MANAGER) + options
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
+        if found.audit_closed:
+            grant = _sql("GRANT CONNECT ON DATABASE {d} TO {u}", d=_AUDITED, u=AUDITOR)
+            result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
         for user in wanted.users:
             result += _login(found, user.name, "create-user")
             result += _memberships_of(found, user, wanted, groups)
@@ -272,6 +280,12 @@ class Postgres:
 def _lock(session: Any) -> None:
     # Advisory locks are kept per database and end with the session, however it ends.
     session.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [_LOCK])
+
+
+def _closed(session: Any, database: str, role: str) -> bool:
+    """Return whether neither `role` nor everybody may connect to a database that exists."""
+    row = session.execute(_CLOSED, [role, database]).fetchone()
+    return row is not None and row[0]
 
 
 def _grantees(
