@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pymysql
+from psycopg.adapt import Buffer, Loader
 from pymysql.connections import Connection as MysqlConnection
 
 from rdsiam.errors import ConnectionFailed, Stage
@@ -63,7 +64,7 @@ def connect_postgres(host: str, port: int, database: str, login: Login, limits: 
     failed = None
     for address in _addresses(host, port, limits.connect):
         try:
-            return psycopg.connect(
+            session = psycopg.connect(
                 host=host,
                 hostaddr=address,
                 port=port,
@@ -83,9 +84,20 @@ def connect_postgres(host: str, port: int, database: str, login: Login, limits: 
         except psycopg.OperationalError as error:
             problem = " ".join(str(error).split())
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem)
+            error.with_traceback(None)  # whose frames would keep the socket open
+        else:
+            session.adapters.register_loader("name", _Name)
+            return session
         if failed.stage != "port" or time.monotonic() >= end:
             break
     raise failed or ConnectionFailed(host, port, "name", "it has no address")
+
+
+class _Name(Loader):
+    """Reads a `name`. Databases differ in encoding and share their roles, so a name may be no UTF-8 here."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "backslashreplace")
 
 
 def connect_mysql(

@@ -11,6 +11,8 @@ from rdsiam.engines.mysql_auditor import GLOBAL, ON_SCHEMA, PROCEDURE, SCHEMA
 from rdsiam.engines.mysql_catalog import PLUGIN, SYSTEM_SCHEMAS, is_system
 
 Key = tuple[str, str]
+#: What the procedure returns, one after the other; an empty result ends them.
+_RESULTS = 7
 #: Plugins by which one doesn't log in with a password.
 _WITHOUT_PASSWORD = frozenset({PLUGIN, "unix_socket", "auth_socket", "gssapi", "authentication_kerberos"})
 _SPELLED = {
@@ -57,7 +59,9 @@ def audit(session: Any) -> ServerFacts:
     except pymysql.MySQLError as error:
         code = str(error.args[0]) if error.args else None
         raise QueryFailed(code, str(error.args[-1]) if error.args else type(error).__name__) from None
-    server, ways, granted, roles, schemas, sessions, owned, *_ = results
+    if len(results) < _RESULTS:
+        raise QueryFailed(None, f"{SCHEMA}.{PROCEDURE} is not the procedure that onboarding makes; onboard it again")
+    server, ways, granted, roles, schemas, sessions, owned = results[:_RESULTS]
     secure, now = server[0]
     return ServerFacts(
         # MariaDB greets with a prefix, so that old clients of MySQL accept it.

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg.adapt import Buffer, Loader
 
 from rdsiam.audit.facts import AccountFacts, ServerFacts
 from rdsiam.databases import Database
@@ -46,16 +45,8 @@ LEFT JOIN (
 _LONGEST_PATH = 20
 
 
-class _Name(Loader):
-    """Reads a `name`. Databases differ in encoding and share their roles, so a name may be no UTF-8 here."""
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode("utf-8", "backslashreplace")
-
-
 def audit(session: Any, database: Database) -> ServerFacts:
     """Read how every role can log in; see `Engine.audit`."""
-    session.adapters.register_loader("name", _Name)
     try:
         session.autocommit = True
         server = session.execute(_SERVER).fetchall()
