@@ -1,6 +1,7 @@
 """What the audit reads of a MySQL or MariaDB server: one call of the procedure that `mysql_auditor` describes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import pymysql
@@ -26,6 +27,7 @@ _SPELLED = {
 _MIGHTY = sum(1 << GLOBAL.index(name) for name in ("Insert", "Update", "Grant", "Super", "Create_user")) | 1 << 30
 _MIGHTY_ON_MYSQL = sum(1 << ON_SCHEMA.index(name) for name in ("Insert", "Update", "Grant"))
 _REPLICATION = 1 << GLOBAL.index("Repl_slave")
+_NOTHING: Mapping[str, int] = {}
 #: Everybody is a member of this role of MariaDB.
 _PUBLIC: Key = ("PUBLIC", "")
 
@@ -95,7 +97,7 @@ def accounts(
     privileges: dict[Key, dict[str, int]] = {}
     for user, host, schema, bits in granted:
         # An escaped `_` is that character alone, a bare one is any; both cover the schema of that name.
-        plain = schema.replace("\\_", "_").replace("\\%", "%")
+        plain = schema.replace("\\_", "_").replace("\\%", "%") if "\\" in schema else schema
         on = privileges.setdefault((user, host), {})
         on[plain] = on.get(plain, 0) | bits
     groups: dict[Key, set[Key]] = {}
@@ -110,58 +112,57 @@ def accounts(
     administrators = _with_members(mighty, groups)
     everybody = _PUBLIC in administrators
     patterns: dict[str, int] = {}
-    for user, _ in by_account:
+    for user, _host in by_account:
         patterns[user] = patterns.get(user, 0) + 1
-    return tuple(
-        _account(
-            by_account[key],
-            administrator=everybody or key in administrators,
-            owns=owned.get(f"{key[0]}@{key[1]}", 0),
-            # Of several patterns for one user it can't be told which one a session matched.
-            sessions=sessions.get(key[0], 0) if patterns[key[0]] == 1 or key[0] not in sessions else None,
-            now=now,
-            member_of=tuple(sorted({role for role, _ in groups.get(key, ())})),
-            privileges=_spelled(by_account[key][0].access, privileges.get(key, {})),
+    found = []
+    for key in sorted(by_account):
+        user, host = key
+        of_it = by_account[key]
+        if int(of_it[0].role) or is_system(user, host):
+            continue
+        administrator = everybody or key in administrators
+        # Of several patterns for one user it can't be told which one a session matched.
+        open_now = sessions.get(user, 0) if patterns[user] == 1 or user not in sessions else None
+        found.append(
+            _account(
+                of_it,
+                administrator=administrator,
+                owns=owned.get(f"{user}@{host}", 0),
+                replication=bool(of_it[0].access & _REPLICATION) and not administrator,
+                sessions=open_now,
+                last_seen=now if open_now else None,
+                member_of=tuple(sorted({role for role, _ in groups[key]})) if key in groups else (),
+                privileges=_spelled(of_it[0].access, privileges.get(key, _NOTHING)),
+            )
         )
-        for key in sorted(by_account)
-        if not int(by_account[key][0].role) and not is_system(*key)
-    )
+    return tuple(found)
 
 
-def _account(
-    ways: Sequence[_Way],
-    *,
-    administrator: bool,
-    owns: int,
-    sessions: int | None,
-    now: str,
-    member_of: tuple[str, ...],
-    privileges: Mapping[str, tuple[str, ...]],
-) -> AccountFacts:
+def _account(ways: Sequence[_Way], **others: Any) -> AccountFacts:
     first = ways[0]
-    iam = any(way.plugin == PLUGIN for way in ways)
-    empty = any(way.empty for way in ways)
-    usable = [way for way in ways if way.plugin == PLUGIN or way.empty or way.possible]
-    locked = bool(int(first.locked))
+    iam = empty = password = other = usable = False
+    for way in ways:
+        token = way.plugin == PLUGIN
+        works = token or bool(way.empty or way.possible)
+        iam |= token
+        empty |= bool(way.empty)
+        usable |= works
+        other |= works and not token
+        password |= works and way.plugin not in _WITHOUT_PASSWORD
+    second, locked = bool(first.second), bool(int(first.locked))
     return AccountFacts(
-        name=first.user,
-        host=first.host,
+        first.user,
+        first.host,
         iam=iam,
-        password=any(way.plugin not in _WITHOUT_PASSWORD for way in usable) or bool(first.second),
-        second_password=iam and (bool(first.second) or any(way.plugin != PLUGIN for way in usable)),
+        password=password or second,
+        second_password=iam and (second or other),
         empty_password=empty,
         plugin=first.plugin,
         locked=locked,
         expired=bool(first.expired),
         unusable=locked or not usable,
-        administrator=administrator,
         tls=bool(first.tls),
-        owns=owns,
-        replication=bool(first.access & _REPLICATION) and not administrator,
-        sessions=sessions,
-        last_seen=now if sessions else None,
-        member_of=member_of,
-        privileges=privileges,
+        **others,
     )
 
 
@@ -183,11 +184,12 @@ def _with_members(roles: set[Key], groups: Mapping[Key, set[Key]]) -> set[Key]:
 def _spelled(everywhere: int, on: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Return privileges by schema; those on everything under `*`."""
     held = {schema: _names(ON_SCHEMA, bits) for schema, bits in sorted(on.items())}
-    if names := _names(GLOBAL, everywhere):
+    if everywhere and (names := _names(GLOBAL, everywhere)):
         held["*"] = names
     return held
 
 
-def _names(names: Sequence[str], bits: int) -> tuple[str, ...]:
+@cache
+def _names(names: tuple[str, ...], bits: int) -> tuple[str, ...]:
     spelled = (_SPELLED.get(name, name.replace("_", " ").upper()) for bit, name in enumerate(names) if bits >> bit & 1)
     return tuple(sorted(spelled))

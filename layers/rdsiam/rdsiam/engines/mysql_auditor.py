@@ -95,7 +95,7 @@ def _procedure(source: str, roles: str, owned: str) -> str:
     SELECT @@require_secure_transport, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%sZ');
     SELECT User, Host, plugin, hash = '' AND plugin IN {_EMPTY}, {_POSSIBLE},
         second, locked, expired, tls, access, mighty, is_role
-    FROM ({source}) AS ways ORDER BY User, Host;
+    FROM ({source}) AS ways;
     SELECT User, Host, Db, {_bits(ON_SCHEMA)} FROM mysql.db;
     {roles};
     SELECT SCHEMA_NAME FROM information_schema.SCHEMATA;

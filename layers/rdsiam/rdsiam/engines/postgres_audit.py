@@ -90,7 +90,7 @@ def accounts(
             name=name,
             login=login,
             iam=name in iam,
-            iam_through=_path(iam, name),
+            iam_through=_path(iam, name) if name in iam else (),
             password=False if name in iam else None,
             locked=closed,
             expired=expired,
@@ -101,7 +101,7 @@ def accounts(
             replication=replication or name in replicating,
             sessions=sessions,
             last_seen=now if sessions else None,
-            member_of=tuple(sorted(groups.get(name, ()))),
+            member_of=tuple(sorted(groups[name])) if name in groups else (),
         )
         for name, login, _, _, replication, closed, expired, owned, sessions in roles
         if (login or name in iam) and not is_system(name, login)
