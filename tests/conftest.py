@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.integration.fix_fleet",
     "tests.integration.fix_account",
     "tests.integration.fix_engines",
+    "tests.integration.fix_strangers",
     "tests.integration.fix_tokens",
     "tests.sam.fix_build",
     "tests.sam.fix_local",
