@@ -48,10 +48,13 @@ _KINDS: Mapping[str, tuple[int, tuple[str, ...], str]] = {
     "empty-password": (1, ("critical",), "{user} logs in with an empty password"),
     "administrator-locked-out": (1, ("critical", "high"), "The administrator {user} is caught by rds_iam"),
     "secret-of-iam-user": (3, ("medium", "low"), "A secret still holds a password of {user}"),
-    "wildcard-connect-policy": (2, ("critical", "high"), "A policy lets {user} connect as anybody"),
+    "wildcard-connect-policy": (2, ("critical", "high", "high"), "A policy lets {user} connect as anybody"),
     "stale-resource-id": (2, ("medium", "low"), "A policy names a database that is gone"),
     "rotation-stuck": (1, ("medium",), "The rotation of {user}'s password is stuck"),
 }
+
+_POSTGRES = {"group-with-rds-iam", "administrator-locked-out"}
+_MYSQL = {"anonymous-user", "empty-password"}
 
 
 def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: int = 7) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
         "status": "stopped" if stage == "state" else "available",
         "tags": {"owner": team} | ({"env": environment} if environment else {}),
         "host": host,
-        "public": chance.random() < 0.04,
+        "public": chance.random() < 0.015,
         "read": read,
         "stage": stage,
         "cause": _CAUSES[stage][0].format(host=host, port=5432 if "postgres" in engine else 3306) if stage else None,
@@ -154,21 +157,24 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
 
 def _left(chance: random.Random, read: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a database, the likelier the more passwords it has left."""
-    return chance.choices(read, [1 + 6 * each["accounts"]["password"] for each in read])[0]
+    return chance.choices(read, [2 + each["accounts"]["password"] for each in read])[0]
 
 
 def _finding(chance: random.Random, database: dict[str, Any], started: str, runs: int) -> Finding:
-    kind = _pick(chance, {name: weight for name, (weight, _, _) in _KINDS.items()})
-    _, severities, title = _KINDS[kind]
     mysql = "postgres" not in database["engine"]
+    kinds = {name: each[0] for name, each in _KINDS.items() if name not in (_POSTGRES if mysql else _MYSQL)}
+    kind = _pick(chance, kinds)
+    _, severities, title = _KINDS[kind]
     number = chance.randint(1, 99)
     user = chance.choice(_USERS) + (f"_{number}" if number > 30 else "")
     label = f"{user}@%" if mysql else user
     severity = chance.choice(severities)
     if kind == "user-without-iam" and database["public"]:
         severity = "critical"
-    if kind in {"tls-not-enforced"}:
+    if kind == "tls-not-enforced":
         label = ""
+    if kind == "anonymous-user":
+        label = "@%"
     if kind in {"wildcard-connect-policy", "stale-resource-id"}:
         label = f"arn:aws:iam::{database['arn'].split(':')[4]}:role/{chance.choice(_SERVICES)}-{user.replace('_', '-')}"
     return Finding(
@@ -194,7 +200,7 @@ def _evidence(chance: random.Random, kind: str, database: dict[str, Any], mysql:
     plugin = {"plugin": chance.choice(("caching_sha2_password", "mysql_native_password"))} if mysql else {}
     return plugin | {
         "iam": kind in {"user-with-second-password", "privileges-differ"},
-        "administrator": chance.random() < 0.06,
+        "administrator": kind == "administrator-locked-out" or chance.random() < 0.06,
         "tls_required": chance.random() < 0.5,
         "public_endpoint": database["public"],
         "owns": chance.choice((0, 0, 0, 3, 41)),

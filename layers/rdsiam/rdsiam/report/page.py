@@ -281,7 +281,7 @@ def _unknown(report: Mapping[str, Any]) -> Markup:
                     f"{counted(len(unread), 'database is', 'databases are')} unknown"),
             element("p", None,
                     f"{number(reads['audited'])} of {counted(reads['audited'] + len(unread), 'database')} were read. "
-                    "What the others hold is in no figure on this page. They are not in order: nobody knows."),
+                    "Nobody knows what the others hold: they are in no share and no count of passwords on this page."),
         ),
         element("div", {"class": "stages"}, *groups),
     )  # fmt: skip

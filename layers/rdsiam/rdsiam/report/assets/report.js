@@ -212,6 +212,11 @@
     }
     form.append(choices("kind", "Kind", kinds, (kind) => make("span", {}, kindTitle(kind))));
     if (!head.compared) at("new").closest("label").remove();
+    // Beside the list where there is room, folded above it where there is none.
+    const wide = window.matchMedia("(min-width: 64rem)");
+    const fold = () => { at("fold").open = wide.matches; };
+    wide.addEventListener("change", fold);
+    fold();
   }
 
   function showFilters() {
@@ -385,7 +390,7 @@
   const COLUMNS = [
     { label: "Database", key: (each) => each.identifier, first: "ascending" },
     { label: "Passwords left", key: left, first: "descending" },
-    { label: "Passwordless", key: (each) => { const known = share(each); return known === null ? 2 : known; }, first: "ascending", class: "share" },
+    { label: "Passwordless", key: (each) => { const known = share(each); return known === null ? 2 : known; }, first: "ascending", class: "passwordless" },
     ...SEVERITIES.map((which) => ({ label: capital(which), key: (each) => (each.findings || {})[which] || 0, first: "descending", class: "optional" })),
     { label: "Findings", key: worst, first: "descending" },
   ];
@@ -402,7 +407,7 @@
       make("td", { class: database.read === "unknown" ? "state" : database.read === "audited" && database.accounts.password ? "left" : "zero" },
         database.read === "audited" ? figure(database.accounts.password) : NOT_READ[database.read] || "unknown",
         database.read === "audited" ? make("span", { class: "under" }, `of ${figure(database.accounts.total)}`) : null),
-      make("td", { class: "share" }, known === null ? "–" : percent(known), known === null ? null : bar(known)),
+      make("td", { class: "passwordless" }, known === null ? "–" : percent(known), known === null ? null : bar(known)),
       ...counts.map((count) => make("td", { class: count ? "optional" : "optional zero" }, figure(count))),
       make("td", {}, total
         ? make("button", { type: "button", class: "link", "aria-label": `Show ${counted(total, "finding")} of ${plain(database.identifier)}`, on: { click: () => { clear(); chosen.database = database.arn; refresh(); at("findings").scrollIntoView(); at("findings").focus({ preventScroll: true }); } } }, figure(total))
