@@ -1,4 +1,4 @@
-"""A report of a made-up fleet, as large as asked for and the same every time: for the page's tests, bench and picture."""
+"""A report of a made-up fleet, as large as asked for and always the same: for the page's tests, bench and picture."""
 
 import random
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.audit.findings import SEVERITIES, Finding, Remediation, Suppressed, stable_id
+from rdsiam.audit.findings import SEVERITIES, Finding, Remediation, Severity, Suppressed, stable_id
 
 REGION = "eu-central-1"
 ACCOUNTS = ("123456789012", "210987654321", "345678901234")
@@ -18,15 +18,91 @@ _ENGINES = {
     "aurora-mysql": ("8.0.mysql_aurora.3.08.1", 12),
     "mariadb": ("11.4.5", 8),
 }
-_SERVICES = """orders payments ledger catalog search pricing shipping returns invoices customers sessions loyalty
-inventory warehouse routing tracking coupons reviews media profiles consent messages notifications scheduling
-forecast planning billing refunds fraud scoring identity directory audit-log reporting metrics exports imports
-archive content wishlist basket checkout tax currency suppliers contracts claims support tickets feedback""".split()
+_SERVICES = [
+    "orders",
+    "payments",
+    "ledger",
+    "catalog",
+    "search",
+    "pricing",
+    "shipping",
+    "returns",
+    "invoices",
+    "customers",
+    "sessions",
+    "loyalty",
+    "inventory",
+    "warehouse",
+    "routing",
+    "tracking",
+    "coupons",
+    "reviews",
+    "media",
+    "profiles",
+    "consent",
+    "messages",
+    "notifications",
+    "scheduling",
+    "forecast",
+    "planning",
+    "billing",
+    "refunds",
+    "fraud",
+    "scoring",
+    "identity",
+    "directory",
+    "audit-log",
+    "reporting",
+    "metrics",
+    "exports",
+    "imports",
+    "archive",
+    "content",
+    "wishlist",
+    "basket",
+    "checkout",
+    "tax",
+    "currency",
+    "suppliers",
+    "contracts",
+    "claims",
+    "support",
+    "tickets",
+    "feedback",
+]
 _ENVIRONMENTS = {"prod": 46, "staging": 24, "dev": 20, "sandbox": 6, "": 4}
-_TEAMS = """platform payments storefront logistics data-engineering customer-care finance growth identity
-search fulfilment""".split()
-_USERS = """app_service app_readonly migrations etl_nightly reporting bi_export worker scheduler dashboards
-batch_loader legacy_etl sync monitoring_agent admin_tools data_science qa_runner webhook_sender""".split()
+_TEAMS = [
+    "platform",
+    "payments",
+    "storefront",
+    "logistics",
+    "data-engineering",
+    "customer-care",
+    "finance",
+    "growth",
+    "identity",
+    "search",
+    "fulfilment",
+]
+_USERS = [
+    "app_service",
+    "app_readonly",
+    "migrations",
+    "etl_nightly",
+    "reporting",
+    "bi_export",
+    "worker",
+    "scheduler",
+    "dashboards",
+    "batch_loader",
+    "legacy_etl",
+    "sync",
+    "monitoring_agent",
+    "admin_tools",
+    "data_science",
+    "qa_runner",
+    "webhook_sender",
+]
 _CAUSES = {
     "time": ("gave up after 20 s", 18),
     "port": ("connect to {host} port {port}: no answer within 5 s", 14),
@@ -71,7 +147,9 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
     found = [_unreachable(each, chance, started) for each in unread][:findings]
     while len(found) < findings:
         found.append(_finding(chance, _left(chance, read), started, runs))
-    suppressed = [_suppress(chance, _finding(chance, _left(chance, read), started, runs)) for _ in range(findings // 50)]
+    suppressed = [
+        _suppress(chance, _finding(chance, _left(chance, read), started, runs)) for _ in range(findings // 50)
+    ]
     resolved = [_finding(chance, chance.choice(read), started, runs) for _ in range(findings // 80)]
     _count(fleet, found)
     accounts = sum(each["accounts"]["total"] for each in read)
@@ -186,13 +264,19 @@ def _finding(chance: random.Random, database: dict[str, Any], started: str, runs
         title=title.format(user=label),
         evidence=_evidence(chance, kind, database, mysql),
         remediation=_remediation(kind, database, user, mysql),
-        first_seen=started if chance.random() < 0.015 else _time(FINISHED - timedelta(weeks=chance.randint(1, runs or 1))),
+        first_seen=started
+        if chance.random() < 0.015
+        else _time(FINISHED - timedelta(weeks=chance.randint(1, runs or 1))),
     )
 
 
 def _evidence(chance: random.Random, kind: str, database: dict[str, Any], mysql: bool) -> dict[str, Any]:
     if kind == "wildcard-connect-policy":
-        return {"policy": "inline: connect-anywhere", "action": "rds-db:connect", "resource": "arn:aws:rds-db:*:*:dbuser:*/*"}
+        return {
+            "policy": "inline: connect-anywhere",
+            "action": "rds-db:connect",
+            "resource": "arn:aws:rds-db:*:*:dbuser:*/*",
+        }
     if kind == "stale-resource-id":
         return {"policy": "app-db-connect", "resource_id": f"db-{chance.getrandbits(100):026X}", "exists": False}
     if kind == "tls-not-enforced":
@@ -212,7 +296,9 @@ def _evidence(chance: random.Random, kind: str, database: dict[str, Any], mysql:
 def _remediation(kind: str, database: dict[str, Any], user: str, mysql: bool) -> tuple[Remediation, ...]:
     account = f"'{user}'@'%'"
     if kind == "tls-not-enforced":
-        name, group = ("require_secure_transport", "mysql8-default") if mysql else ("rds.force_ssl", "postgres17-default")
+        name, group = (
+            ("require_secure_transport", "mysql8-default") if mysql else ("rds.force_ssl", "postgres17-default")
+        )
         command = (
             f"aws rds modify-db-parameter-group --db-parameter-group-name {group} \\\n"
             f"  --parameters ParameterName={name},ParameterValue=1,ApplyMethod=immediate"
@@ -221,7 +307,9 @@ def _remediation(kind: str, database: dict[str, Any], user: str, mysql: bool) ->
     if kind == "wildcard-connect-policy":
         return (Remediation("cli", f"aws iam delete-role-policy --role-name {user} --policy-name connect-anywhere"),)
     if kind == "stale-resource-id":
-        return (Remediation("cli", f"aws iam detach-role-policy --role-name {user} --policy-arn arn:aws:iam::aws:policy/x"),)
+        return (
+            Remediation("cli", f"aws iam detach-role-policy --role-name {user} --policy-arn arn:aws:iam::aws:policy/x"),
+        )
     entry = (
         "databases:\n"
         f"  - match: {{identifier: {database['identifier']}}}\n"
@@ -237,7 +325,10 @@ def _remediation(kind: str, database: dict[str, Any], user: str, mysql: bool) ->
 def _unreachable(database: dict[str, Any], chance: random.Random, started: str) -> Finding:
     stage = database["stage"]
     kind = "iam-authentication-off" if stage == "iam" else "database-unreachable"
-    command = f"aws rds modify-db-instance --db-instance-identifier {database['identifier']} \\\n  --enable-iam-database-authentication --apply-immediately"
+    command = (
+        f"aws rds modify-db-instance --db-instance-identifier {database['identifier']} \\\n"
+        "  --enable-iam-database-authentication --apply-immediately"
+    )
     return Finding(
         id=stable_id(kind, database["resource_id"]),
         kind=kind,
@@ -253,7 +344,11 @@ def _unreachable(database: dict[str, Any], chance: random.Random, started: str) 
 
 def _suppress(chance: random.Random, finding: Finding) -> Finding:
     reason = chance.choice(
-        ("vendor tool without IAM support, TICKET-4127", "goes with the migration in May", "read-only replica feed, accepted by security")
+        (
+            "vendor tool without IAM support, TICKET-4127",
+            "goes with the migration in May",
+            "read-only replica feed, accepted by security",
+        )
     )
     until = _time(FINISHED.replace(hour=0, minute=0, second=0) + timedelta(days=chance.randint(4, 300)))
     return Finding(**{**vars(finding), "suppressed": Suppressed(reason, until)})
@@ -267,7 +362,7 @@ def _count(fleet: list[dict[str, Any]], found: list[Finding]) -> None:
 
 
 def _trend(
-    chance: random.Random, runs: int, share: float, accounts: int, now: Mapping[str, int]
+    chance: random.Random, runs: int, share: float, accounts: int, now: Mapping[Severity, int]
 ) -> list[dict[str, Any]]:
     """Return past runs, oldest first, that lead up to this one: slow at first, a setback, then steady."""
     trend, past = [], share

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from rdsiam.report.markup import Markup, element
+from rdsiam.report.markup import Attribute, Markup, element
 from rdsiam.report.text import moment, percent
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 58, 16, 28
@@ -42,7 +42,9 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
         part
         for tick in ticks
         for part in (
-            element("line", {"class": "grid", "x1": _LEFT, "x2": width - _RIGHT, "y1": _at(y(tick)), "y2": _at(y(tick))}),
+            element(
+                "line", {"class": "grid", "x1": _LEFT, "x2": width - _RIGHT, "y1": _at(y(tick)), "y2": _at(y(tick))}
+            ),
             element("text", {"x": _LEFT - 10, "y": _at(y(tick) + 4), "text-anchor": "end"}, f"{tick * 100:.0f}%"),
         )
     ]
@@ -68,7 +70,7 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
 
 
 def _scale(shares: Sequence[float]) -> tuple[float, float, float]:
-    """Return the lowest and highest share of the axis and the step between its lines: 4 to 6 of them, on round figures."""
+    """Return the lowest and highest share of the axis and the step between its lines, all on round figures."""
     spread = max(max(shares) - min(shares), 0.02)
     step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if spread / each <= 4 or each == 0.25)
     low = max(0.0, math.floor(min(shares) / step + 1e-9) * step)
@@ -90,7 +92,7 @@ def _days(
         across = line[index][0]
         if across - last >= 70:
             at, last = moment(points[index][0]), across
-            attributes = {"x": _at(across), "y": height - 6, "text-anchor": "middle"}
+            attributes: dict[str, Attribute] = {"x": _at(across), "y": height - 6, "text-anchor": "middle"}
             shown.append(element("text", attributes, f"{at.day} {at:%b}"))
     return shown
 

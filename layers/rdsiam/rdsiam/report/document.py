@@ -30,7 +30,7 @@ class Severities(TypedDict):
 
 @with_config(_STRICT)
 class Accounts(TypedDict):
-    """How many accounts of a database log in how. System accounts, the master, rdsiam's own and classic proxies' don't count."""
+    """How many accounts of a database log in how; without the system's, the master, ours and classic proxies'."""
 
     total: Count
     iam: Count

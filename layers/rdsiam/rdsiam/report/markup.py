@@ -47,7 +47,9 @@ def _piece(mark: bool, shown: str) -> str:
 
 
 def _attributes(attributes: Mapping[str, Attribute]) -> str:
-    return "".join(_attribute(key, value) for key, value in attributes.items() if value is not None and value is not False)
+    return "".join(
+        _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
+    )
 
 
 def _attribute(key: str, value: Attribute) -> str:

@@ -126,5 +126,7 @@ def _resources(
         resources.append(made)
     if user is not None:
         of_iam = user.startswith("arn:")
-        resources.append({"uid" if of_iam else "name": user, "type": "IAM identity or policy" if of_iam else "Database user"})
+        resources.append(
+            {"uid" if of_iam else "name": user, "type": "IAM identity or policy" if of_iam else "Database user"}
+        )
     return resources or [{"uid": report["account"], "type": "AWS account"}]

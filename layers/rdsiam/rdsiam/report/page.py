@@ -45,9 +45,7 @@ def html_report(
     owner_tags: Sequence[str] = figures.OWNER_TAGS,
 ) -> str:
     """Return the page; see `html_chunks`."""
-    return "".join(
-        html_chunks(report, kinds=kinds, environment_tags=environment_tags, owner_tags=owner_tags)
-    )
+    return "".join(html_chunks(report, kinds=kinds, environment_tags=environment_tags, owner_tags=owner_tags))
 
 
 def html_chunks(
@@ -390,7 +388,18 @@ def _footer(report: Mapping[str, Any]) -> Markup:
 # --- what the lists are made from -------------------------------------------------------------------------------------
 
 _OF_A_DATABASE = ("arn", "identifier", "engine", "engine_version", "kind", "status", "read", "stage", "cause", "public")
-_OF_A_FINDING = ("id", "kind", "severity", "database", "user", "title", "evidence", "remediation", "first_seen", "suppressed")
+_OF_A_FINDING = (
+    "id",
+    "kind",
+    "severity",
+    "database",
+    "user",
+    "title",
+    "evidence",
+    "remediation",
+    "first_seen",
+    "suppressed",
+)
 
 
 def _data(

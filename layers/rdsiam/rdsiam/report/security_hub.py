@@ -1,7 +1,7 @@
 """The findings in the format of AWS Security Hub (ASFF), for BatchImportFindings.
 
-Sources: "Security Finding Format" and "Guidelines for using the BatchImportFindings API", AWS Security Hub User Guide and
-Partner Guide; the limits of each field are in the API reference of AwsSecurityFinding.
+Sources: "Security Finding Format", AWS Security Hub User Guide; "Guidelines for using the BatchImportFindings API",
+its Partner Guide; the limits of each field are in the API reference of AwsSecurityFinding.
 """
 
 import json
@@ -97,7 +97,7 @@ def _finding(
         "Id": f"rdsiam/{account}/{region}/{finding['id']}",
         "ProductArn": product,
         "ProductName": "rdsiam",
-        "GeneratorId": f"rdsiam/{finding['kind']}",
+        "GeneratorId": _line(f"rdsiam/{finding['kind']}", 512),
         "AwsAccountId": account,
         "Types": [_TYPE],
         "CreatedAt": finding.get("first_seen") or report["started"],
@@ -125,7 +125,8 @@ def _finding(
 
 def _line(text: object, limit: int) -> str:
     """Return text on one line, nothing hidden in it, cut to a limit in bytes; never blank, which the API refuses."""
-    return shortened(visible(str(text)), limit) or "-"
+    # What is seen is no shorter than what it stands for, so that more need not be looked at.
+    return shortened(visible(str(text)[: limit + 1]), limit) or "-"
 
 
 def _description(finding: Mapping[str, Any]) -> str:
@@ -139,7 +140,7 @@ def _value(value: object) -> str:
 
 
 def _whole(remediation: Mapping[str, Any], limit: int) -> bool:
-    """Return whether a remediation can be shown as it is: half a statement, or one changed to be shown, must not be run."""
+    """Return whether it can be shown as it is: half a statement, or one changed to be shown, must not be run."""
     text = remediation["text"]
     return len(text.encode("utf-8", "surrogatepass")) <= limit and visible(text) == text
 
@@ -147,7 +148,12 @@ def _whole(remediation: Mapping[str, Any], limit: int) -> bool:
 def _recommendation(finding: Mapping[str, Any]) -> str:
     if finding.get("resolved"):
         return "Nothing is left to do."
-    words = {"sql": "Run as an administrator: ", "cli": "Run: ", "access": "Add to access.yaml: ", "cloudformation": "Set: "}
+    words = {
+        "sql": "Run as an administrator: ",
+        "cli": "Run: ",
+        "access": "Add to access.yaml: ",
+        "cloudformation": "Set: ",
+    }
     for each in finding["remediation"]:
         before = words[each["language"]]
         if _whole(each, _RECOMMENDATION - len(before)):

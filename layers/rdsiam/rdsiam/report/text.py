@@ -14,9 +14,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 def hidden(character: str) -> bool:
     """Return whether a character can't be seen, or changes how others look; plain spaces and letters don't."""
     category = unicodedata.category(character)
-    return (
-        category in _HIDDEN or (category == "Zs" and character != " ") or _BLANK.match(character) is not None
-    )
+    return category in _HIDDEN or (category == "Zs" and character != " ") or _BLANK.match(character) is not None
 
 
 def pieces(text: str) -> Iterator[tuple[bool, str]]:
