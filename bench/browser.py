@@ -1,4 +1,4 @@
-"""The system's Chromium, started so that it asks nobody for anything, for the bench, the picture and the tests of the page."""
+"""The system's Chromium, started so that it asks nobody for anything: for bench, picture and tests of the page."""
 
 import shutil
 

@@ -296,9 +296,9 @@
     const evidence = Object.entries(finding.evidence);
     return make("div", { class: "body" },
       why ? make("p", { class: "why" }, why) : null,
-      evidence.length ? make("div", {}, make("h4", {}, "Evidence"), make("dl", { class: "evidence" }, ...evidence.flatMap(([key, value]) => [
+      evidence.length ? make("div", {}, make("h3", {}, "Evidence"), make("dl", { class: "evidence" }, ...evidence.flatMap(([key, value]) => [
         make("dt", {}, name(key.replaceAll("_", " "))), make("dd", {}, evidenceOf(value))]))) : null,
-      finding.remediation.length ? make("div", {}, make("h4", {}, finding.remediation.length > 1 ? "Ways to mend it" : "What mends it"), ...finding.remediation.map(fix)) : null,
+      finding.remediation.length ? make("div", {}, make("h3", {}, finding.remediation.length > 1 ? "Ways to mend it" : "What mends it"), ...finding.remediation.map(fix)) : null,
       make("p", { class: "identity" }, name(finding.kind), " · ", make("code", {}, name(finding.id)), ...(finding.database ? [" · ", name(finding.database)] : [])));
   }
 
@@ -448,6 +448,7 @@
   fromAddress();
   at("databases-count").textContent = figure(databases.length);
   at("findings-total").textContent = figure(open.length);
+  at("waiting").remove();
   at("databases").hidden = at("findings").hidden = false;
   showDatabases();
   const begin = location.hash;
