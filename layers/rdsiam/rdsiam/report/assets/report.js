@@ -112,10 +112,18 @@
       environment: (database && database.environment) || NONE,
       account: (database && database.account) || NONE,
     };
-    finding.words = [
-      finding.title, finding.kind, finding.user || "", finding.database || "", database ? database.identifier : "", database ? database.owner : "",
-      JSON.stringify(finding.evidence), ...finding.remediation.map((each) => each.text),
-    ].join("\n").toLowerCase();
+  }
+
+  // What a search looks through: made when something is searched, not when the page is opened.
+  function words(finding) {
+    if (finding.words === undefined) {
+      const database = about(finding);
+      finding.words = [
+        finding.title, finding.kind, finding.user || "", finding.database || "", database ? database.identifier : "", database ? database.owner : "",
+        JSON.stringify(finding.evidence), ...finding.remediation.map((each) => each.text),
+      ].join("\n").toLowerCase();
+    }
+    return finding.words;
   }
 
   // Whether it fits every filter but one: what that one's figures are made of.
@@ -125,7 +133,7 @@
       && Object.keys(ONE_OF).every((key) => but === key || !chosen[key] || finding.parts[key] === chosen[key])
       && (!chosen.new || finding.new)
       && (!chosen.database || identifier(finding.database || "").toLowerCase().includes(chosen.database.toLowerCase()) || finding.database === chosen.database)
-      && (!chosen.text || chosen.text.toLowerCase().split(/\s+/).every((word) => finding.words.includes(word)));
+      && (!chosen.text || chosen.text.toLowerCase().split(/\s+/).every((word) => words(finding).includes(word)));
   }
 
   function tally(key, but) {
