@@ -35,7 +35,7 @@ def functions(account) -> Iterator[dict[str, Handler]]:
     for name in ("PolicyFunction", "OnboardFunction"):
         bare = account.cloud.functions[name].partition(":")[0]
         found = lambda_client.get_function_configuration(FunctionName=bare)
-        environment |= found["Environment"]["Variables"]
+        environment |= found["Environment"]["Variables"] | {"AWS_LAMBDA_FUNCTION_NAME": bare}
     credentials = account.credentials_of("OnboardFunction")
     environment |= {
         "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],

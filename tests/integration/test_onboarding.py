@@ -138,7 +138,8 @@ def test_a_role_that_is_no_longer_declared_loses_its_policy(account, arn, engine
     login(account, arn, "leaver", role).close()
     account.declare(f"main-{engine}", *users)
     changes = account.onboard(arn)["changes"]
-    assert {change["kind"] for change in changes} == {"detach-policy", "delete-policy"}
+    kinds = {change["kind"] for change in changes}
+    assert kinds == {"disable-user", "end-sessions", "detach-policy", "delete-policy"}
     assert account.refused(arn, "leaver", account.token(arn, "leaver", account.assume(role)))
     assert account.onboard(arn)["status"] == "unchanged"
 

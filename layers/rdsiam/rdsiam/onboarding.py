@@ -94,7 +94,7 @@ def onboard(
             lambda _, __: run.iam_is_enabled(), _UNTIL_IAM_IS_ENABLED, name="wait until IAM authentication is on"
         )
     if seen["reach"]:
-        made = step("make users", lambda: run.make_users(just_switched=bool(seen["changes"])))
+        made = step("make users", lambda: run.make_users(bool(seen["changes"])))
     else:
         made = step("read what is declared", run.users.declared)
     if "refused" in made:

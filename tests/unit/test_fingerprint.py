@@ -1,0 +1,75 @@
+"""Fingerprints change with all that an onboarding depends on, and with nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from rdsiam import fingerprint
+from rdsiam.access import parse
+from rdsiam.databases import Database
+
+DATABASE = Database(
+    arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
+    identifier="orders",
+    engine="postgres",
+    engine_version="18.1",
+    resource_id="db-ONE",
+    status="available",
+    host="h",
+    port=5432,
+    iam_enabled=True,
+    master_user="boss",
+    tags={"env": "prod"},
+)
+FILE = """
+version: 1
+databases:
+  - match: {identifier: orders}
+    users:
+      - {name: app, privileges: readonly, on: [shop], callers: [{claim: {group: ops}, until: 2027-01-01T00:00:00Z}]}
+  - match: {identifier: ledger}
+    users: [{name: other, privileges: readonly, on: [shop]}]
+"""
+
+
+def of(text: str, database: Database = DATABASE) -> str:
+    return fingerprint.of_database(database, fingerprint.of_declared(parse(text).declared(database)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("other", "another"), ("ledger", "books"), ("  - match: {identifier: ledger}", "  - match: {engine: mysql}")],
+)
+def test_an_entry_for_another_database_does_not_count(old, new):
+    assert old in FILE
+    assert of(FILE.replace(old, new)) == of(FILE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("name: app", "name: apps"), ("readonly", "readwrite"), ("shop", "myapp"), ("ops", "dev"), ("2027", "2028")],
+)
+def test_an_entry_for_this_one_does(old, new):
+    assert of(FILE.replace(old, new, 1)) != of(FILE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource_id": "db-TWO"},
+        {"iam_enabled": False},
+        {"engine_version": "19.0"},
+        {"host": "other"},
+        {"tags": {"env": "test"}},
+        {"replica_of": "source"},
+        {"master_secret_arn": "arn:s"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_database_counts(change):
+    assert of(FILE, replace(DATABASE, **change)) != of(FILE)
+
+
+@pytest.mark.parametrize("change", [{"status": "modifying"}, {"pending": ("Port",)}, {"public": True}], ids=str)
+def test_what_passes_or_is_not_ours_does_not(change):
+    assert of(FILE, replace(DATABASE, **change)) == of(FILE)
