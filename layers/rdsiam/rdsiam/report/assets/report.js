@@ -289,8 +289,10 @@
     const details = make("details", { class: "finding" },
       make("summary", {}, severity(finding.severity), make("span", { class: "what" }, name(finding.title), where(finding)), when, accepted));
     const fill = () => { if (details.children.length === 1) details.append(findingBody(finding)); };
+    // Before it opens, so that Tab finds what is in it at once; "toggle" comes later, and for other ways to open it.
+    details.querySelector("summary").addEventListener("click", fill);
     details.addEventListener("toggle", () => { if (details.open) fill(); });
-    details.addEventListener("fill", fill); // at once, for the printer; "toggle" comes later
+    details.addEventListener("fill", fill); // for the printer
     return make("li", {}, details);
   }
 
