@@ -37,7 +37,7 @@ def run() -> list[Result]:
     size = len(page.encode()) / FINDINGS
     return [
         Result("report-first-paint", paint, "ms", "2 s, the promise", LIMIT, paint / LIMIT, at_most=1),
-        Result("report-lists-shown", ready, "ms", "2 s", LIMIT, ready / LIMIT, at_most=1),
+        Result("report-lists-shown", ready, "ms", "2 s", LIMIT, ready / LIMIT),
         Result("report-written", written, "ms", "2 s", LIMIT, written / LIMIT),
         Result("report-bytes-a-finding", size, "B", "1 KB", 1024, size / 1024),
     ]

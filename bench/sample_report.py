@@ -182,6 +182,8 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
         },
         "trend": _trend(chance, runs, share or 0.0, accounts, severities),
         "access_version": "Yx3kQ9.vTtB2m1sZpR8wLcF0hNdE7uJa",
+        "scope": "all",
+        "policies": {"read": True, "cause": None},
     }
     return report
 

@@ -75,6 +75,8 @@ def report_with(text: str, evidence: Any = None) -> dict[str, Any]:
         "finished": FINISHED,
         "account": ACCOUNT,
         "region": REGION,
+        "scope": "all",
+        "policies": {"read": True, "cause": None},
         "databases": databases,
         "findings": [each.to_json() for each in findings],
         "resolved": [

@@ -278,7 +278,7 @@ def test_it_can_be_used_by_the_keyboard_alone(opened):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_it_has_no_fault_that_axe_knows(opened, scheme, width):
-    page = opened(REPORT, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page = opened(sample(20, 60), color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
     page.locator("#findings-list summary").first.click()
     page.locator(".stage > summary").first.click()
     found = Axe().run(

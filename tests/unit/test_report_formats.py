@@ -249,13 +249,19 @@ def test_the_same_problem_has_the_same_id_and_time_of_creation_in_the_next_run()
 def test_what_mends_it_is_told_whole_or_not_at_all():
     report = report_with("x")
     statement = "ALTER USER " + "x" * 600
-    report["findings"][0]["remediation"] = [{"language": "sql", "text": statement, "database": None}]
+    report["findings"][0]["remediation"] = [
+        {"language": "sql", "text": statement, "database": None, "way": 1, "note": ""}
+    ]
     finding = hub(report)[0]
     assert finding["Remediation"]["Recommendation"]["Text"].startswith("See the audit's report")
     assert finding["ProductFields"]["rdsiam/remediation/1/sql"] == statement
-    report["findings"][0]["remediation"] = [{"language": "sql", "text": statement * 9, "database": None}]
+    report["findings"][0]["remediation"] = [
+        {"language": "sql", "text": statement * 9, "database": None, "way": 1, "note": ""}
+    ]
     assert "rdsiam/remediation/1/sql" not in hub(report)[0]["ProductFields"]
-    report["findings"][0]["remediation"] = [{"language": "sql", "text": "DROP USER a\u202eb", "database": None}]
+    report["findings"][0]["remediation"] = [
+        {"language": "sql", "text": "DROP USER a\u202eb", "database": None, "way": 1, "note": ""}
+    ]
     assert "DROP" not in json.dumps(hub(report)[0])
 
 

@@ -65,11 +65,13 @@ class DatabaseLine(TypedDict):
 
 @with_config(_STRICT)
 class RemediationLine(TypedDict):
-    """One way to mend it, to be run literally."""
+    """One step of mending it, to be run literally."""
 
     language: Literal["sql", "cli", "cloudformation", "access"]
     text: str
     database: Annotated[str | None, Field(description="PostgreSQL database that SQL has to be run in, if it matters.")]
+    way: Annotated[int, Field(ge=1, description="All steps of one way are needed; another way does the same instead.")]
+    note: Annotated[str, Field(description="What to know before running it.")]
 
 
 @with_config(_STRICT)
@@ -126,6 +128,14 @@ class Summary(TypedDict):
 
 
 @with_config(_STRICT)
+class Policies(TypedDict):
+    """Whether the account's IAM policies could be read, and why not."""
+
+    read: bool
+    cause: str | None
+
+
+@with_config(_STRICT)
 class Run(TypedDict):
     """A run before this one."""
 
@@ -147,6 +157,8 @@ class Report(TypedDict):
     finished: Time
     account: str
     region: str
+    scope: Annotated[Literal["all", "some"], Field(description="`some`: only databases that were named.")]
+    policies: Policies
     databases: list[DatabaseLine]
     findings: list[FindingLine]
     resolved: list[ResolvedLine]

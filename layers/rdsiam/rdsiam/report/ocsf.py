@@ -105,10 +105,13 @@ def _milliseconds(time: str) -> int:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> str:
-    return "\n\n".join(
-        f"{each['language']}{f' in {each["database"]}' if each.get('database') else ''}:\n{each['text']}"
-        for each in remediations
-    )
+    """Return all steps as text; those of another way than the first say so."""
+    return "\n\n".join(f"{_heading(each)}:\n{each['text']}" for each in remediations)
+
+
+def _heading(step: Mapping[str, Any]) -> str:
+    way = f"or, way {step['way']}: " if step["way"] > 1 else ""
+    return f"{way}{step['language']}" + (f" in {step['database']}" if step["database"] else "")
 
 
 def _resources(

@@ -154,10 +154,11 @@ def _recommendation(finding: Mapping[str, Any]) -> str:
         "access": "Add to access.yaml: ",
         "cloudformation": "Set: ",
     }
-    for each in finding["remediation"]:
-        before = words[each["language"]]
-        if _whole(each, _RECOMMENDATION - len(before)):
-            return before + str(each["text"])
+    first = [each for each in finding["remediation"] if each["way"] == 1]
+    if len(first) == 1:  # of several steps none may be run alone
+        before = words[first[0]["language"]]
+        if _whole(first[0], _RECOMMENDATION - len(before)):
+            return before + str(first[0]["text"])
     return "See the audit's report: it has what mends this finding."
 
 

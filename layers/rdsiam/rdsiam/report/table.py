@@ -81,8 +81,9 @@ def neutral(value: object) -> str:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what mends it by language, one after the other where there are several."""
+    """Return the steps of the first way to mend it by language, one after the other where there are several."""
     cells: dict[str, list[str]] = {}
     for each in remediations:
-        cells.setdefault(each["language"], []).append(each["text"])
+        if each["way"] == 1:
+            cells.setdefault(each["language"], []).append(each["text"])
     return {language: "\n".join(texts) for language, texts in cells.items()}

@@ -289,8 +289,10 @@
     const details = make("details", { class: "finding" },
       make("summary", {}, severity(finding.severity), make("span", { class: "what" }, name(finding.title), where(finding)), when, accepted));
     const fill = () => { if (details.children.length === 1) details.append(findingBody(finding)); };
+    // Before it opens, so that Tab finds what is in it at once; "toggle" comes later, and for other ways to open it.
+    details.querySelector("summary").addEventListener("click", fill);
     details.addEventListener("toggle", () => { if (details.open) fill(); });
-    details.addEventListener("fill", fill); // at once, for the printer; "toggle" comes later
+    details.addEventListener("fill", fill); // for the printer
     return make("li", {}, details);
   }
 
@@ -306,7 +308,7 @@
       why ? make("p", { class: "why" }, why) : null,
       evidence.length ? make("div", {}, make("h3", {}, "Evidence"), make("dl", { class: "evidence" }, ...evidence.flatMap(([key, value]) => [
         make("dt", {}, name(key.replaceAll("_", " "))), make("dd", {}, evidenceOf(value))]))) : null,
-      finding.remediation.length ? make("div", {}, make("h3", {}, finding.remediation.length > 1 ? "Ways to mend it" : "What mends it"), ...finding.remediation.map(fix)) : null,
+      finding.remediation.length ? make("div", {}, make("h3", {}, "What mends it"), ...waysOf(finding.remediation)) : null,
       make("p", { class: "identity" }, name(finding.kind), " · ", make("code", {}, name(finding.id)), ...(finding.database ? [" · ", name(finding.database)] : [])));
   }
 
@@ -323,6 +325,17 @@
     return typeof value === "number" ? figure(value) : name(value);
   }
 
+  // All steps of one way are needed, in their order; another way does the same instead.
+  function waysOf(remediation) {
+    const ways = [...new Set(remediation.map((each) => each.way))];
+    return ways.map((way, index) => {
+      const steps = remediation.filter((each) => each.way === way);
+      return make("div", { class: "way" },
+        index || steps.length > 1 ? make("h4", {}, `${index ? "Or instead" : "First choice"}${steps.length > 1 ? `: ${steps.length} steps, all of them` : ""}`) : null,
+        ...steps.map(fix));
+    });
+  }
+
   function fix(remediation) {
     const text = String(remediation.text);
     const label = LANGUAGES[remediation.language] || remediation.language;
@@ -334,6 +347,7 @@
         make("span", {}, label, ...(remediation.database ? [", in the database ", name(remediation.database)] : []),
           hides ? make("span", { class: "warn" }, " – holds characters that hide; look before you run it") : null),
         button),
+      remediation.note ? make("p", { class: "note" }, name(remediation.note)) : null,
       make("pre", { tabindex: "0", role: "group", "aria-label": label, dir: "ltr" }, make("code", {}, ...parts)));
   }
 
