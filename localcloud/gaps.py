@@ -63,15 +63,12 @@ def _close_events(deliver: Deliver) -> None:
     send = events_models.Rule.send_to_targets
 
     def send_to_targets(rule: Any, event: Any, transform_input: bool = True) -> None:
-        # AWS: a rule that has a schedule alone takes no events. moto: to it no pattern is one that all events match.
-        if rule.event_pattern.dump() is None:
-            return
         # AWS: disabled rules do nothing. moto: ignores the state.
         if rule.state != "ENABLED":
             return
-        # AWS: a rule with a schedule sends an event of its own by the clock. moto: never does, and takes the rule's
-        # missing pattern for one that matches everything. Here: it sends the event when somebody puts one in its name.
-        if rule.scheduled_expression:
+        # AWS: a rule that has a schedule alone sends an event of its own by the clock. moto: never does, and to it no
+        # pattern is one that all events match. Here: the rule sends one when somebody puts an event that names it.
+        if rule.event_pattern.dump() is None:
             if event["detail-type"] != "Scheduled Event" or rule.arn not in event["resources"]:
                 return
         elif not rule.event_pattern.matches_event(event):
@@ -79,7 +76,8 @@ def _close_events(deliver: Deliver) -> None:
         functions = [target for target in rule.targets if target["Arn"].startswith("arn:aws:lambda:")]
         for target in functions:
             # AWS: Lambda functions are targets. moto: NotImplementedError.
-            deliver(target["Arn"], rule.arn, _as_sent(event))
+            # AWS: what a target has for Input goes in place of the event. moto: only to some kinds of targets.
+            deliver(target["Arn"], rule.arn, json.loads(target["Input"]) if "Input" in target else _as_sent(event))
         if len(functions) < len(rule.targets):
             others = copy.copy(rule)
             others.targets = [target for target in rule.targets if target not in functions]

@@ -25,7 +25,9 @@ def store(bucket) -> AuditStore:
 def test_ids_are_ordered_by_time_and_differ():
     early, late = datetime(2026, 11, 24, 9, tzinfo=UTC), datetime(2026, 11, 24, 10, tzinfo=UTC)
     assert new_id(early) < new_id(late)
-    assert new_id(early) != new_id(early)
+    moments = [new_id(early.replace(microsecond=fraction)) for fraction in (0, 1, 15, 16, 999_999)]
+    assert moments == sorted(moments)
+    assert len({new_id(early) for _ in range(20)}) > 1
     assert is_id(new_id(early))
 
 
