@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test lint bench sam-test local lock permissions
+.PHONY: help setup demo test lint bench sam-test local lock permissions findings
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ sam-test: setup ## build with the AWS SAM CLI, run every function with every eve
 
 permissions: setup ## write docs/permissions.md anew
 	@$(PYTHON_BIN) scripts/permissions
+
+findings: setup ## write docs/findings.md anew
+	@$(PYTHON_BIN) scripts/findings
 
 lock: setup ## resolve the requirement files again
 	@$(PYTHON_BIN) -m pip install --quiet pip-tools

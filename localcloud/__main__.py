@@ -56,6 +56,7 @@ def main() -> int:
         parameters=dict(arguments.parameter),
         databases=tuple(arguments.database),
         log=arguments.log_file,
+        environments=arguments.environments,
     )
     try:
         with Cloud(settings) as cloud:
@@ -88,8 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--database", action="append", default=[], type=_database, metavar="ENGINE:IDENTIFIER[:DBNAME]",
-        help="an RDS instance to make first (postgres, mariadb, mysql); may be repeated",
+        help="a database to make first: an instance (postgres, mariadb, mysql) or a cluster with a writer "
+        "(aurora-postgresql, aurora-mysql); may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--environments", type=int, default=8, metavar="N", help="environments of a function at a time (8)"
+    )
     parser.add_argument("--log-file", type=Path, help="write logs there instead of to stderr")
     parser.add_argument("--verbose", action="store_true", help="log more, and tracebacks")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started this ends")

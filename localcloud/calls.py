@@ -1,7 +1,8 @@
 """What an API call needs to be allowed: its actions, the resources it touches, and what conditions may ask about.
 
 Only calls that the project makes, and those that its attack tests try, are listed; any other is refused to everybody.
-Sources: the Service Authorization Reference of each service. S3 and Lambda, which speak REST, are in `calls_rest`.
+Sources: the Service Authorization Reference of each service. S3, Lambda and Security Hub, which speak REST, are in
+`calls_rest`, RDS is in `calls_rds`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from moto.iam.models import iam_backends
-from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.judge import Policy
@@ -58,14 +58,14 @@ def needs(service: str, request: Request, place: Place) -> list[Need]:
 
     :raises UnknownCall: it is not listed.
     """
-    operation, parameters = _read(service, request)
+    operation, parameters = read_call(service, request)
     rule = _RULES.get(f"{service}:{operation}")
     if rule is None:
         raise UnknownCall(f"{service}:{operation}")
     return list(rule(place, f"{service}:{operation}", parameters))
 
 
-def _read(service: str, request: Request) -> tuple[str, Parameters]:
+def read_call(service: str, request: Request) -> tuple[str, Parameters]:
     """Return operation and parameters; what could be read in two ways is no known call: moto might read the other."""
     targets = [value for name, value in request.headers if name.lower() == "x-amz-target"]
     if service in _JSON:
@@ -162,18 +162,6 @@ def _assume_role(place: Place, action: str, parameters: Parameters) -> Iterator[
         yield Need("sts:TagSession", arn, context, trust)
 
 
-def _instance(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    name = str(parameters.get("DBInstanceIdentifier") or "*")
-    arn = name if name.startswith("arn:") else place.arn("rds", f"db:{name}")
-    databases = rds_backends[place.account][place.region].databases
-    instance = databases.get(arn.rpartition(":")[2]) if name != "*" else None
-    context = {} if instance is None else tags_context(instance.tags)
-    yield Need(action, arn, context)
-    for key, kind in (("DBParameterGroupName", "pg"), ("OptionGroupName", "og"), ("DBSubnetGroupName", "subgrp")):
-        if key in parameters:
-            yield Need(action, place.arn("rds", f"{kind}:{parameters[key]}"))
-
-
 def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
     asked = str(parameters.get("SecretId") or parameters.get("Name"))
     held = secretsmanager_backends[place.account][place.region].secrets.values()
@@ -187,6 +175,17 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
         via: Context = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
         yield _key_need(place, "kms:Decrypt", key_id, via)
+
+
+def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    """For many secrets: the call itself, and to read each; what filters find, too, for which they must be listed."""
+    yield Need(action, "*")
+    asked = list(parameters.get("SecretIdList") or [])
+    if not asked:
+        yield Need("secretsmanager:ListSecrets", "*")
+        asked = [secret.arn for secret in secretsmanager_backends[place.account][place.region].secrets.values()]
+    for each in asked:
+        yield from _secret(place, "secretsmanager:GetSecretValue", {"SecretId": each})
 
 
 def _key(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
@@ -240,6 +239,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("sts", "AssumeRole", _assume_role)
 
     yield from each("iam", "ListRoles ListPolicies ListUsers ListGroups GetAccountSummary", _everything)
+    yield from each("iam", "GetAccountAuthorizationDetails", _everything)
     yield from each("iam", "CreateRole GetRole UpdateRole DeleteRole UpdateAssumeRolePolicy TagRole UntagRole", _role)
     yield from each("iam", "ListRoleTags PutRolePolicy GetRolePolicy DeleteRolePolicy ListRolePolicies", _role)
     yield from each("iam", "AttachRolePolicy DetachRolePolicy ListAttachedRolePolicies", _role)
@@ -254,17 +254,8 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     groups = "CreateGroup DeleteGroup PutGroupPolicy AttachGroupPolicy AddUserToGroup RemoveUserFromGroup"
     yield from each("iam", groups, _user_or_group("group"))
 
-    instances = "CreateDBInstance DescribeDBInstances ModifyDBInstance DeleteDBInstance RebootDBInstance"
-    yield from each("rds", instances + " StartDBInstance StopDBInstance", _instance)
-    clusters = "CreateDBCluster DescribeDBClusters ModifyDBCluster DeleteDBCluster"
-    yield from each("rds", clusters, _named("rds", "DBClusterIdentifier", "cluster:{}"))
-    proxies = "DescribeDBProxies DescribeDBProxyTargets"
-    yield from each("rds", proxies, _named("rds", "DBProxyName", "db-proxy:{}"))
-    tagging = "AddTagsToResource RemoveTagsFromResource ListTagsForResource"
-    yield from each("rds", tagging, _named("rds", "ResourceName", "db:{}"))
-    yield from each("rds", "DescribeDBEngineVersions DescribeOrderableDBInstanceOptions", _everything)
-
     yield from each("secretsmanager", "ListSecrets GetRandomPassword", _everything)
+    yield from each("secretsmanager", "BatchGetSecretValue", _secrets)
     secrets = "CreateSecret DescribeSecret GetSecretValue PutSecretValue UpdateSecret DeleteSecret RotateSecret"
     secrets += " UpdateSecretVersionStage ListSecretVersionIds TagResource UntagResource GetResourcePolicy"
     yield from each("secretsmanager", secrets + " PutResourcePolicy CancelRotateSecret", _secret)
@@ -291,10 +282,14 @@ def _rules() -> Iterator[tuple[str, Rule]]:
 
     yield from each("kms", "CreateKey ListKeys ListAliases", _everything)
     yield from each("kms", "DescribeKey Decrypt Encrypt GenerateDataKey", _key)
-    queues = "GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
+    yield from each("ec2", "DescribeSubnets DescribeVpcs DescribeSecurityGroups", _everything)
+    yield from each("sqs", "CreateQueue GetQueueUrl", _named("sqs", "QueueName", "{}"))
+    yield from each("sns", "CreateTopic", _named("sns", "Name", "{}"))
+    queues = "SetQueueAttributes DeleteQueue GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
     yield from each("sqs", queues, _named("sqs", "QueueUrl", "{}"))
+    yield from each("sqs", "CreateQueue", _named("sqs", "QueueName", "{}"))
     yield from each("sqs", "ListQueues", _everything)
-    yield from each("sns", "Publish GetTopicAttributes Subscribe", _named("sns", "TopicArn", "{}"))
+    yield from each("sns", "Publish GetTopicAttributes Subscribe DeleteTopic", _named("sns", "TopicArn", "{}"))
     yield from each("sns", "ListTopics", _everything)
 
 

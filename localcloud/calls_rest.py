@@ -1,7 +1,8 @@
-"""What calls of S3 and Lambda need to be allowed: the services whose operations are known by method and path."""
+"""What calls of services need to be allowed whose operations are known by method and path: S3, Lambda and others."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 from xml.etree import ElementTree
 
+from botocore.parsers import ResponseParserError, RpcV2CBORParser
 from moto.s3.models import s3_backends
 
 from localcloud.calls import Need, Place, UnknownCall
@@ -79,7 +81,8 @@ def s3_needs(request: Request, place: Place) -> list[Need]:
     action = calls.get((request.method, chosen[0] if chosen else None)) if len(chosen) < 2 else None
     if action is None:
         raise UnknownCall(f"s3: {request.method} of {'an object' if key else 'a bucket'} {chosen}")
-    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, {}, policy)]
+    context = {"s3:prefix": query["prefix"]} if action == "ListBucket" and "prefix" in query else {}
+    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, context, policy)]
     if source := request.header("x-amz-copy-source"):
         source_bucket, _, source_key = unquote_plus(source.partition("?")[0]).lstrip("/").partition("/")
         source_policy = _bucket_policy(source_bucket, place)
@@ -114,6 +117,67 @@ def lambda_needs(
             chained = _chained(request.body, place, policy_of) if match["rest"] == "/checkpoint" else ()
             return [Need(f"lambda:{action}", arn_of_execution), *chained]
     raise UnknownCall(f"lambda: {request.method} {path}")
+
+
+def securityhub_needs(request: Request, place: Place) -> list[Need]:
+    """Return what a call of Security Hub needs.
+
+    :raises UnknownCall: it is not listed.
+    """
+    path = unquote(request.path)
+    hub = place.arn("securityhub", "hub/default")
+    if (request.method, path) == ("POST", "/findings/import"):
+        findings = json.loads(request.body or b"{}").get("Findings") or [{}]
+        products = {(str(each.get("ProductArn") or "*"), str(each.get("AwsAccountId") or "")) for each in findings}
+        return [
+            Need("securityhub:BatchImportFindings", arn, {"securityhub:TargetAccount": account})
+            for arn, account in sorted(products)
+        ]
+    action = {
+        ("PATCH", "/findings/batchupdate"): "BatchUpdateFindings",
+        ("POST", "/findings"): "GetFindings",
+        ("POST", "/accounts"): "EnableSecurityHub",
+        ("GET", "/accounts"): "DescribeHub",
+        ("DELETE", "/accounts"): "DisableSecurityHub",
+    }.get((request.method, path))
+    if action is None:
+        raise UnknownCall(f"securityhub: {request.method} {path}")
+    return [Need(f"securityhub:{action}", hub)]
+
+
+def metrics_needs(request: Request) -> list[Need]:
+    """Return what a call of CloudWatch needs; its operation stands in the path (CBOR), or in a header or form.
+
+    :raises UnknownCall: it is not listed.
+    """
+    match = re.fullmatch(r"/service/GraniteServiceVersion20100801/operation/(?P<name>\w+)", unquote(request.path))
+    target = (request.header("x-amz-target") or "").rpartition(".")[2]
+    typed = (request.header("content-type") or "").partition(";")[0]
+    body = request.body.decode("utf-8", "replace") if typed == "application/x-www-form-urlencoded" else ""
+    pairs = parse_qsl(request.query) + parse_qsl(body)
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise UnknownCall("cloudwatch: a parameter is given twice")
+    named = {name for name in (match["name"] if match else "", target, form.get("Action", "")) if name}
+    if len(named) != 1 or not named <= {"PutMetricData", "GetMetricStatistics", "ListMetrics", "GetMetricData"}:
+        raise UnknownCall(f"cloudwatch: {sorted(named)}")
+    return [Need(f"cloudwatch:{named.pop()}", "*", _namespace(request, form))]
+
+
+def _namespace(request: Request, form: Mapping[str, str]) -> dict[str, str]:
+    """The namespace of a metric, which policies ask about."""
+    if "Namespace" in form:
+        return {"cloudwatch:namespace": form["Namespace"]}
+    typed = request.header("content-type") or ""
+    body: Any = {}
+    if "cbor" in typed:
+        try:
+            body = RpcV2CBORParser(None).parse_data_item(io.BytesIO(request.body))
+        except ResponseParserError:
+            raise UnknownCall("cloudwatch: no CBOR") from None
+    elif "json" in typed:
+        body = json.loads(request.body or b"{}")
+    return {"cloudwatch:namespace": str(body["Namespace"])} if body.get("Namespace") else {}
 
 
 def function_arn(name: str, qualifier: str | None, place: Place) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import secrets
 import shutil
@@ -18,18 +17,18 @@ import boto3
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import gaps, principals, processes
+from localcloud import first_databases, gaps, principals, processes
 from localcloud.api import HttpApi
 from localcloud.calls import Need, Place
 from localcloud.certificates import Authority
 from localcloud.deploy import Template
 from localcloud.durable import Runner
 from localcloud.emulators import Function
-from localcloud.fleet import Fleet
 from localcloud.front import Front
 from localcloud.functions import Functions
 from localcloud.judge import Judge
 from localcloud.permissions import CallDenied, Permissions
+from localcloud.rds.fleet import Fleet
 from localcloud.settings import Settings
 from localcloud.sigv4 import Credential
 from localcloud.verifier import TokenVerifier
@@ -38,14 +37,8 @@ from localcloud.web import Request, Response
 logger = logging.getLogger(__name__)
 
 ACCOUNT = "123456789012"
-MASTER = "dbadmin"
 _ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
 _SESSION_SECONDS = 7200
-_AVAILABLE_LIMIT = 90.0
-
-
-class StartFailed(Exception):
-    """The cloud could not be started."""
 
 
 class Cloud:
@@ -119,7 +112,9 @@ class Cloud:
         runner.start(template.durable_configs.items())
         self._cleanup.callback(runner.stop)
         self._fleet.prepare()
-        self._functions = Functions(settings.region, ACCOUNT, self._environment_of, runner, self._logs)
+        self._functions = Functions(
+            settings.region, ACCOUNT, self._environment_of, runner, self._logs, settings.environments
+        )
         self._cleanup.callback(self._functions.stop)
         gaps.close_gaps(self._fleet, self._deliver)
         self._admin = _make_administrator()
@@ -145,7 +140,7 @@ class Cloud:
         self._functions.deploy(self._deployment.functions)
         self._api.deploy(self._deployment.routes)
         runner.wait_until_ready()
-        self._databases = self._make_databases()
+        self._databases = first_databases.make(self._client, settings.databases, self._authority.path)
         logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
 
     def _make_directory(self) -> Path:
@@ -216,43 +211,6 @@ class Cloud:
 
     def _client(self, service: str) -> Any:
         return self._session().client(service, endpoint_url=self._front.server.url)  # type: ignore[call-overload]
-
-    def _make_databases(self) -> list[dict[str, Any]]:
-        if not self._settings.databases:
-            return []
-        rds = self._client("rds")
-        for wanted in self._settings.databases:
-            rds.create_db_instance(
-                DBInstanceIdentifier=wanted.identifier,
-                DBInstanceClass="db.t4g.medium",
-                Engine=wanted.engine,
-                MasterUsername=MASTER,
-                ManageMasterUserPassword=True,
-                AllocatedStorage=20,
-                **({"DBName": wanted.name} if wanted.name else {}),
-            )
-        return [self._wait_for(rds, wanted.identifier) for wanted in self._settings.databases]
-
-    def _wait_for(self, rds: Any, identifier: str) -> dict[str, Any]:
-        deadline = time.monotonic() + _AVAILABLE_LIMIT
-        while True:
-            instance = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
-            if instance["DBInstanceStatus"] == "available":
-                break
-            if instance["DBInstanceStatus"] == "failed" or time.monotonic() > deadline:
-                raise StartFailed(f"database {identifier} is {instance['DBInstanceStatus']}; see the log")
-            time.sleep(0.1)
-        secret = self._client("secretsmanager").get_secret_value(SecretId=instance["MasterUserSecret"]["SecretArn"])
-        return {
-            "identifier": identifier,
-            "arn": instance["DBInstanceArn"],
-            "engine": instance["Engine"],
-            "host": instance["Endpoint"]["Address"],
-            "port": instance["Endpoint"]["Port"],
-            "ca": str(self._authority.path),
-            "master_user": MASTER,
-            "master_password": json.loads(secret["SecretString"])["password"],
-        }
 
 
 def _invocable(function: Function) -> str:

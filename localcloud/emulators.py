@@ -22,7 +22,6 @@ from localcloud import processes
 
 logger = logging.getLogger(__name__)
 
-LARGEST_POOL = 8
 _OLDEST = 3600.0  # seconds; the credentials of an environment live twice as long
 _START_LIMIT = 10.0
 _GRACE = 5.0  # seconds beyond the function's own time limit, which the emulator enforces
@@ -93,13 +92,14 @@ class Pool:
     """The execution environments of one function; as on AWS, one runs one invocation at a time.
 
     :param log: file for the function's output.
+    :param largest: so many at a time, if the function has no smaller concurrency reserved.
     """
 
-    def __init__(self, function: Function, credentials: Credentials, log: Path) -> None:
+    def __init__(self, function: Function, credentials: Credentials, log: Path, largest: int) -> None:
         self.function = function
         self._credentials = credentials
         self._log = log
-        size = LARGEST_POOL if function.reserved is None else min(function.reserved, LARGEST_POOL)
+        size = largest if function.reserved is None else min(function.reserved, largest)
         self._slots = threading.BoundedSemaphore(size) if size else None
         self._idle: list[_Environment] = []
         self._lock = threading.Lock()

@@ -48,14 +48,18 @@ class Functions:
 
     :param credentials: makes what a fresh environment gets of the cloud: endpoint, region, credentials of the role.
     :param logs: directory for one log a function, named by its logical id.
+    :param environments: how many environments of a function run at a time.
     """
 
-    def __init__(self, region: str, account: str, credentials: Credentials, runner: Runner, logs: Path) -> None:
+    def __init__(
+        self, region: str, account: str, credentials: Credentials, runner: Runner, logs: Path, environments: int
+    ) -> None:
         self._region = region
         self._account = account
         self._credentials = credentials
         self._runner = runner
         self._logs = logs
+        self._environments = environments
         self._pools: dict[str, Pool] = {}
         self._stopping = threading.Event()
 
@@ -64,7 +68,7 @@ class Functions:
         for function in functions:
             log = self._logs / f"{function.logical_id}.log"
             log.touch()
-            self._pools[function.name] = Pool(function, self._credentials, log)
+            self._pools[function.name] = Pool(function, self._credentials, log, self._environments)
 
     def stop(self) -> None:
         """End everything that runs."""

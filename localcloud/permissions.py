@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from localcloud.calls import Need, Place, UnknownCall, needs
-from localcloud.calls_rest import ArnOfExecution, PolicyOfFunction, lambda_needs, s3_needs
+from localcloud.calls_rds import rds_needs
+from localcloud.calls_rest import (
+    ArnOfExecution,
+    PolicyOfFunction,
+    lambda_needs,
+    metrics_needs,
+    s3_needs,
+    securityhub_needs,
+)
 from localcloud.judge import Decision, Policy
 from localcloud.principals import Principals
 from localcloud.sigv4 import Credential
@@ -114,6 +122,12 @@ class Permissions:
             return s3_needs(request, self._place)
         if service == "lambda":
             return lambda_needs(request, self._place, self._policy_of, self._execution_arn)
+        if service == "rds":
+            return rds_needs(request, self._place)
+        if service == "securityhub":
+            return securityhub_needs(request, self._place)
+        if service == "monitoring":
+            return metrics_needs(request)
         return needs(service, request, self._place)
 
     @property

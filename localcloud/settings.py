@@ -26,3 +26,5 @@ class Settings:
     parameters: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[DatabaseRequest, ...] = ()
     log: Path | None = None
+    #: How many environments of a function run at a time; Lambda's own limit is in the hundreds.
+    environments: int = 8

@@ -30,8 +30,9 @@ class Statement:
 #: Actions that no call is named after: where what needs them is.
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
-    "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `onboarding.py`; `_start` of OnboardFunction itself, "
-    "`sweeping.py`",
+    "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py` and `run.py`; `_start` of "
+    "OnboardFunction itself, `sweeping.py`",
+    "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
 } | dict.fromkeys(
@@ -89,7 +90,8 @@ def as_markdown(template: Path, code: Path) -> str:
         "",
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
-        "SAM adds AWS's policies for logs, and for OnboardFunction those for checkpoints and network interfaces.",
+        "SAM adds AWS's policies for logs, for OnboardFunction and AuditFunction those for checkpoints, for OnboardFunction",
+        "and AuditBatchFunction those for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
     ]
     role = ""

@@ -1,6 +1,7 @@
 """Fixtures live in files named after what they provide."""
 
 pytest_plugins = [
+    "tests.integration.fix_fleet",
     "tests.integration.fix_account",
     "tests.integration.fix_engines",
     "tests.integration.fix_tokens",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,18 @@ class DatabaseServer(Protocol):
 
     def set_master_password(self, password: str) -> None:
         """Give the administrator another password, while it runs."""
+
+    def set_parameters(self, values: Mapping[str, str]) -> None:
+        """Set parameters of RDS that it knows, while it runs and for later starts; the rest are left alone."""
+
+    def copy_to(self, directory: Path) -> None:
+        """Copy all that it holds to `directory`, as it is at one moment, whether it runs or not.
+
+        A server that starts in that directory has the same data and users.
+        """
+
+    def promote(self) -> None:
+        """Stop following the source, and accept writes; only for a replica that runs."""
 
 
 class ServerFailed(Exception):

@@ -6,8 +6,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pymysql
@@ -15,6 +17,7 @@ import pymysql
 from localcloud import processes
 from localcloud.certificates import Authority, ServerCertificate
 from localcloud.servers import (
+    START_LIMIT,
     ServerFailed,
     Verify,
     copy_template,
@@ -24,10 +27,15 @@ from localcloud.servers import (
     wait_until,
 )
 from localcloud.servers.mariadb_verifier import VerifierSocket
+from localcloud.verifier import LoginRefused, Reason
 
 logger = logging.getLogger(__name__)
 
 RDSADMIN = "rdsadmin"
+#: As whom replicas follow their source; it is there once there has been a replica, as on RDS.
+REPLICATOR = "rdsrepladmin"
+#: What RDS's parameter groups may set here, and what it is where they don't.
+PARAMETERS = {"require_secure_transport": "0"}
 PLUGIN = "AWSAuthenticationPlugin"
 # What RDS grants its administrator on everything.
 MASTER_PRIVILEGES = (
@@ -52,7 +60,11 @@ _SETTINGS = (
     "innodb_buffer_pool_dump_at_shutdown=OFF",
     "innodb_buffer_pool_load_at_startup=OFF",
     "innodb_fast_shutdown=1",
-    "skip_log_bin",
+    "log_bin=binlog",  # kept from the beginning: a replica starts empty and replays it
+    "log_slave_updates=ON",
+    "binlog_format=ROW",
+    "log_bin_trust_function_creators=ON",
+    "relay_log=relay",
     "key_buffer_size=1M",
     "aria_pagecache_buffer_size=4M",
     "performance_schema=OFF",
@@ -115,6 +127,9 @@ class MariadbServer:
     :param database: a schema to make, if any.
     :param authority: issues the server's certificate.
     :param verify: judges login tokens.
+    :param source: a running server; this one becomes its read-only replica, by the binary log.
+
+    `master_password` is None where the directory holds a copy of another server's data, or a source is given.
     """
 
     host = "localhost"
@@ -124,19 +139,24 @@ class MariadbServer:
         directory: Path,
         port: int,
         master_user: str,
-        master_password: str,
+        master_password: str | None,
         database: str | None,
         authority: Authority,
         verify: Verify,
+        source: MariadbServer | None = None,
     ) -> None:
         self.port = port
         self._root = directory.parent
         self._directory = directory
         self._master = master_user
-        self._first_password: str | None = master_password
+        self._first_password = master_password
         self._database = database
         self._authority = authority
         self._verify = verify
+        self._source = source
+        self._follows = False
+        self._parameters = dict(PARAMETERS)
+        self._iam = False
         self._process: processes.Process | None = None
         self._verifier: VerifierSocket | None = None
 
@@ -152,7 +172,7 @@ class MariadbServer:
         configuration.chmod(0o644)
         log = self._directory / "mariadb.log"
         try:
-            self._verifier = VerifierSocket(self._sockets / "verifier", self._verify)
+            self._verifier = VerifierSocket(self._sockets / "verifier", self._judge)
             self._process = processes.spawn(
                 [_program("mariadbd"), f"--defaults-file={configuration}"],
                 log=log,
@@ -164,6 +184,9 @@ class MariadbServer:
             if self._first_password is not None:
                 self._furnish(self._first_password)
                 self._first_password = None
+            if self._source is not None and not self._follows:
+                self._follow(self._source)
+                self._follows = True
         except BaseException:
             self.stop()
             raise
@@ -178,17 +201,90 @@ class MariadbServer:
             self._verifier = None
 
     def set_iam(self, enabled: bool) -> None:
-        """Switch IAM authentication on or off by loading the plugin; without it the server answers 1524."""
-        with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM information_schema.plugins WHERE plugin_name = %s", [PLUGIN])
-            if enabled == bool(cursor.fetchone()):
-                return
-            cursor.execute(f"{'INSTALL' if enabled else 'UNINSTALL'} SONAME '{PLUGIN}'")
+        """Switch IAM authentication on or off by loading the plugin; without it the server answers 1524.
+
+        A replica needs the plugin to replay what its source does, so there it stays and refuses every token.
+        """
+        self._iam = enabled
+        self._load_plugin(enabled or self._source is not None)
 
     def set_master_password(self, password: str) -> None:
         """Give the administrator another password, while it runs."""
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", [self._master, password])
+
+    def set_parameters(self, values: Mapping[str, str]) -> None:
+        """Set `require_secure_transport`, at once and for later starts."""
+        self._parameters |= {name: value for name, value in values.items() if name in PARAMETERS}
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET GLOBAL require_secure_transport = %s", [self._secure_transport()])
+
+    def copy_to(self, directory: Path) -> None:
+        """Copy all that it holds to `directory`, as it is at one moment: while it runs, it is frozen for that."""
+        if self._process is None:
+            self._copy(directory)
+            return
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("FLUSH TABLES WITH READ LOCK")
+            cursor.execute("FLUSH ENGINE LOGS")
+            # What it has written so far is what a server finds that was killed now, and it can start from that.
+            os.kill(self._process.pid, signal.SIGSTOP)
+            try:
+                self._copy(directory)
+            finally:
+                os.kill(self._process.pid, signal.SIGCONT)
+
+    def promote(self) -> None:
+        """Stop following the source, and accept writes."""
+        self._source = None
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("STOP SLAVE")
+            cursor.execute("RESET SLAVE ALL")
+            cursor.execute("SET GLOBAL read_only = OFF")
+        self._load_plugin(self._iam)
+
+    def _copy(self, directory: Path) -> None:
+        for name in ("data", "plugins"):
+            copy_template(self._directory / name, directory / name)
+        for name in ("mariadbd.pid", "master.info", "relay-log.info"):
+            (directory / "data" / name).unlink(missing_ok=True)
+        shutil.copy2(self._directory / "password", directory / "password")
+
+    def _follow(self, source: MariadbServer) -> None:
+        """Replay all that the source ever did, and whatever it does from now on."""
+        password = (self._directory / "password").read_text()
+        with source._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE USER IF NOT EXISTS %s@'127.0.0.1' IDENTIFIED BY %s", [REPLICATOR, password])
+            cursor.execute("GRANT REPLICATION SLAVE ON *.* TO %s@'127.0.0.1'", [REPLICATOR])
+            cursor.execute("SELECT @@gtid_binlog_pos")
+            row = cursor.fetchone()
+            assert row is not None
+        self._load_plugin(True)
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = %s, MASTER_USER = %s, MASTER_PASSWORD = %s, "
+                "MASTER_SSL = 1, MASTER_SSL_VERIFY_SERVER_CERT = 0, MASTER_CONNECT_RETRY = 1, "
+                "MASTER_USE_GTID = slave_pos",
+                [source.port, REPLICATOR, password],
+            )
+            cursor.execute("START SLAVE")
+            cursor.execute("SELECT MASTER_GTID_WAIT(%s, %s)", [row[0], START_LIMIT])
+            if cursor.fetchone() != (0,):
+                raise ServerFailed(f"the replica did not catch up; see {self._directory / 'mariadb.log'}")
+
+    def _load_plugin(self, wanted: bool) -> None:
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM information_schema.plugins WHERE plugin_name = %s", [PLUGIN])
+            if wanted != bool(cursor.fetchone()):
+                cursor.execute(f"{'INSTALL' if wanted else 'UNINSTALL'} SONAME '{PLUGIN}'")
+
+    def _judge(self, user: str, token: str, encrypted: bool) -> None:
+        if not self._iam:
+            raise LoginRefused(Reason.NOT_ALLOWED)
+        self._verify(user, token, encrypted)
+
+    def _secure_transport(self) -> int:
+        return int(self._parameters["require_secure_transport"].upper() in ("1", "ON"))
 
     def _furnish(self, master_password: str) -> None:
         with self._connect() as connection, connection.cursor() as cursor:
@@ -226,6 +322,9 @@ class MariadbServer:
             f"ssl_cert={certificate.certificate}",
             f"ssl_key={certificate.key}",
             "tls_version=TLSv1.2,TLSv1.3",
+            f"server_id={self.port}",
+            f"require_secure_transport={self._secure_transport()}",
+            *(["read_only=ON"] if self._source is not None else ["skip_slave_start=ON"]),
             *_SETTINGS,
         ]
         return "\n".join(["[mariadbd]", *settings]) + "\n"

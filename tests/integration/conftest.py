@@ -12,7 +12,9 @@ from localcloud.client import RunningCloud
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     """The cloud that all tests share; its log is shown when it fails to start."""
-    with client.start(log=tmp_path_factory.mktemp("cloud") / "cloud.log") as running:
+    log = tmp_path_factory.mktemp("cloud") / "cloud.log"
+    with client.start("--parameter", "SecurityHub=on", log=log) as running:
+        running.client("securityhub").enable_security_hub()
         yield running
 
 

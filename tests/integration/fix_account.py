@@ -31,6 +31,7 @@ class Account:
 
     cloud: RunningCloud
     entries: dict[str, Any] = field(default_factory=dict)
+    auditors: list[dict[str, str]] = field(default_factory=list)
 
     # --- IAM ---
 
@@ -73,6 +74,15 @@ class Account:
         }
         return {key: environment[variable] for key, variable in names.items()}
 
+    def administrator(self) -> dict[str, Any]:
+        """Return the administrator's own credentials, in the form of a role's."""
+        own = self.cloud.info["credentials"]
+        return {
+            "AccessKeyId": own["access_key_id"],
+            "SecretAccessKey": own["secret_access_key"],
+            "SessionToken": None,
+        }
+
     # --- access.yaml ---
 
     def declare(self, identifier: str, *users: dict[str, Any]) -> None:
@@ -80,7 +90,8 @@ class Account:
         self.entries.pop(identifier, None)
         if users:
             self.entries[identifier] = {"match": {"identifier": identifier}, "users": list(users)}
-        self.publish(yaml.safe_dump({"version": 1, "databases": list(self.entries.values())}))
+        content = {"version": 1, "auditors": self.auditors, "databases": list(self.entries.values())}
+        self.publish(yaml.safe_dump(content))
 
     def publish(self, text: str) -> None:
         """Put access.yaml."""

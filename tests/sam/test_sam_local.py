@@ -22,6 +22,12 @@ FUNCTION_OF = {
     "onboard.json": "OnboardFunction",
     "policy.json": "PolicyFunction",
     "tokens-post.json": "VendFunction",
+    "audit.json": "AuditFunction",
+    "audit-databases.json": "AuditFunction",
+    "audit-scheduled.json": "AuditFunction",
+    "audit-batch.json": "AuditBatchFunction",
+    "audits-get.json": "ReportsFunction",
+    "audits-id-get.json": "ReportsFunction",
     "database-deleted.json": "OnboardFunction",
 }
 
@@ -31,6 +37,7 @@ def role(local):
     """A role that may sign for app_service on orders-1, and one that may ask for tokens."""
     role, caller = local.account.make_role("orders-app"), local.account.make_role("ci-runner")
     user = {"name": "app_service", "privileges": "readwrite", "on": ["shop"]}
+    local.account.auditors.append({"role": caller})
     local.account.declare("orders-1", user | {"roles": [role], "callers": [{"role": caller}]})
     return role
 
@@ -106,6 +113,23 @@ def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
         answers = [post(f"{url}/tokens", body), post(f"{url}/tokens", "{")]
     assert [(status, problem["code"]) for status, problem in answers] == [(403, "not-allowed"), (400, "malformed")]
     assert not any("token" in problem for _, problem in answers)
+
+
+@pytest.mark.parametrize("event", ["audit.json", "audit-databases.json", "audit-scheduled.json"])
+def test_an_audit_reads_the_database_from_inside_a_container(local, role, event):
+    answer = invoke(local, event)
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (1, 1, 0)
+
+
+def test_a_batch_of_an_audit_that_nobody_began_is_an_error(local, role):
+    assert "NoSuchKey" in invoke_warm(local, "audit-batch.json")["errorType"]
+
+
+def test_past_audits_are_listed_and_one_that_never_was_is_not_found(local, role):
+    answer = invoke(local, "audits-get.json")
+    assert answer["statusCode"] == 200, answer
+    assert len(json.loads(answer["body"])["audits"]) == 3
+    assert invoke_warm(local, "audits-id-get.json")["statusCode"] == 404
 
 
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):

@@ -5,10 +5,13 @@ import json
 import pytest
 
 from localcloud.calls import Place, UnknownCall, needs
-from localcloud.calls_rest import function_arn, lambda_needs, s3_needs
+from localcloud.calls_rds import rds_needs
+from localcloud.calls_rest import function_arn, lambda_needs, metrics_needs, s3_needs, securityhub_needs
 from localcloud.web import Request
 
 PLACE = Place("eu-west-1", "123456789012")
+METRICS = "/service/GraniteServiceVersion20100801/operation/"
+CBOR = ("Content-Type", "application/cbor")
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
 
@@ -21,6 +24,12 @@ def of_json(service: str, operation: str, query: str = "", **parameters: object)
     headers = (("X-Amz-Target", f"Service.{operation}"),)
     found = needs(service, Request("POST", "/", query, headers, json.dumps(parameters).encode()), PLACE)
     return [(need.action, need.resource) for need in found]
+
+
+def of_rds(body: str) -> list[tuple[str, str]]:
+    prefix = "arn:aws:rds:eu-west-1:123456789012:"
+    found = rds_needs(Request("POST", "/", "", (FORM,), body.encode()), PLACE)
+    return [(need.action.removeprefix("rds:"), need.resource.removeprefix(prefix)) for need in found]
 
 
 def of_s3(
@@ -58,6 +67,39 @@ def test_an_index_is_a_resource_and_a_transaction_needs_what_its_parts_need():
     parts = [{"Put": {"TableName": "t"}}, {"Delete": {"TableName": "t"}}]
     wanted = [("dynamodb:PutItem", table), ("dynamodb:DeleteItem", table)]
     assert of_json("dynamodb", "TransactWriteItems", TransactItems=parts) == wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "resources"),
+    [
+        ("Action=DescribeDBClusters", ["cluster:*"]),
+        ("Action=DescribeDBClusters&DBClusterIdentifier=c", ["cluster:c"]),
+        ("Action=CreateDBInstance&DBInstanceIdentifier=d&DBClusterIdentifier=c", ["db:d", "cluster:c"]),
+        ("Action=CreateDBInstanceReadReplica&DBInstanceIdentifier=r&SourceDBInstanceIdentifier=d", ["db:r", "db:d"]),
+        ("Action=CreateDBSnapshot&DBInstanceIdentifier=d&DBSnapshotIdentifier=s", ["db:d", "snapshot:s"]),
+        ("Action=ModifyDBInstance&DBInstanceIdentifier=d&DBParameterGroupName=g", ["db:d", "pg:g"]),
+        ("Action=CreateDBCluster&DBClusterIdentifier=c&DBClusterParameterGroupName=g", ["cluster:c", "cluster-pg:g"]),
+        ("Action=DescribeDBProxies", ["db-proxy:*"]),
+        ("Action=ListTagsForResource&ResourceName=arn:aws:rds:eu-west-1:123456789012:cluster:c", ["cluster:c"]),
+        ("Action=CreateDBProxy&DBProxyName=p", ["*"]),
+    ],
+)
+def test_a_call_of_rds_needs_its_action_on_each_resource_that_it_names(body, resources):
+    action = body.partition("&")[0].removeprefix("Action=")
+    assert of_rds(body) == [(action, resource) for resource in resources]
+
+
+def test_findings_are_imported_for_a_product_and_metrics_put_into_a_namespace():
+    body = json.dumps({"Findings": [{"ProductArn": "arn:p", "AwsAccountId": "1"}, {"ProductArn": "arn:q"}]}).encode()
+    imported = securityhub_needs(Request("POST", "/findings/import", "", (), body), PLACE)
+    assert [(need.action, need.resource) for need in imported] == [
+        ("securityhub:BatchImportFindings", "arn:p"),
+        ("securityhub:BatchImportFindings", "arn:q"),
+    ]
+    put = metrics_needs(Request("POST", "/", "", (FORM,), b"Action=PutMetricData&Namespace=n"))
+    assert [(need.action, need.context) for need in put] == [
+        ("cloudwatch:PutMetricData", {"cloudwatch:namespace": "n"})
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +150,16 @@ def test_a_checkpoint_that_invokes_needs_that_permission_too():
         lambda: of_s3("POST", "/b", "delete", body=b"<"),
         lambda: of_lambda("POST", "/2025-12-01/durable-executions/unknown%2Fid/checkpoint"),
         lambda: of_lambda("PATCH", "/2015-03-31/functions/f"),
+        lambda: of_rds("Action=DeleteDBCluster&Action=DescribeDBClusters"),
+        lambda: of_rds("Action=ModifyGlobalCluster"),
+        lambda: metrics_needs(Request("POST", "/", "Action=ListMetrics", (FORM,), b"Action=PutMetricData")),
+        lambda: metrics_needs(Request("POST", METRICS + "DeleteAlarms", "", (), b"")),
+        lambda: metrics_needs(Request("POST", METRICS + "PutMetricData", "", (CBOR,), b"\x1c")),
+        lambda: securityhub_needs(Request("POST", "/insights", "", (), b"{}"), PLACE),
     ],
     ids=["two actions", "two roles", "an action beside the target", "PartiQL", "unknown", "two operations of S3",
-         "no XML", "an execution nobody began", "an unknown method"],
+         "no XML", "an execution nobody began", "an unknown method", "two actions of RDS", "unknown to RDS",
+         "two actions of CloudWatch", "unknown to CloudWatch", "no CBOR", "unknown to Security Hub"],
 )  # fmt: skip
 def test_what_is_not_known_is_no_call(call):
     with pytest.raises(UnknownCall):

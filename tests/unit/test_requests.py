@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.requests import FOLLOWED, SweepRequest, onboard_request, policy_request
+from rdsiam.requests import (
+    FOLLOWED,
+    AuditRequest,
+    BatchRequest,
+    SweepRequest,
+    audit_request,
+    batch_request,
+    onboard_request,
+    policy_request,
+)
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
 EVENTS = Path(__file__).parents[2] / "events"
@@ -102,3 +111,59 @@ def test_whatever_comes_is_understood_or_refused(anything):
             assert isinstance(request, SweepRequest) or request.database
         except InvalidRequest:
             continue
+
+
+# --- The audit -------------------------------------------------------------------------------------------------------
+
+ONE, TWO = (f"arn:aws:rds:eu-west-1:123456789012:db:{name}" for name in ("one", "two"))
+SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}, "resources": ["arn"]}
+
+
+@pytest.mark.parametrize("event", [{}, SCHEDULED], ids=["by hand", "by schedule"])
+def test_an_audit_is_of_the_whole_fleet(event):
+    assert audit_request(event) == AuditRequest(None)
+
+
+def test_an_audit_of_some_databases_names_each_once_and_in_order():
+    assert audit_request({"databases": [TWO, ONE, TWO]}) == AuditRequest((ONE, TWO))
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ({"databases": []}, "databases"),
+        ({"databases": None}, "databases"),
+        ({"databases": ONE}, "databases"),
+        ({"databases": [ONE, "orders-1"]}, "databases"),
+        ({"databases": [ONE, None]}, "databases"),
+        ({"databases": [ONE] * 1001}, "databases"),
+        ({"database": ONE}, "database"),
+        ({"databases": [ONE], "deep": True}, "deep"),
+        (SCHEDULED | {"source": "aws.rds"}, "detail-type"),
+        (SCHEDULED | {"detail-type": "RDS DB Instance Event"}, "detail-type"),
+        ([], "event"),
+        (None, "event"),
+    ],
+    ids=str,
+)
+def test_another_request_for_an_audit_is_refused(event, field):
+    with pytest.raises(InvalidRequest) as error:
+        audit_request(event)
+    assert error.value.field == field
+
+
+def test_a_batch_is_named_by_run_and_number():
+    event = {"audit": "20261124T040000Z-0a1b2c3d", "batch": 7}
+    assert batch_request(event) == BatchRequest("20261124T040000Z-0a1b2c3d", 7)
+
+
+@pytest.mark.parametrize("audit", ["", "../x", "20261124T040000Z-0a1b2c3d/", "٢٠261124T040000Z-0a1b2c3d", None, 7])
+def test_what_is_no_id_of_a_run_is_refused(audit):
+    with pytest.raises(InvalidRequest, match="audit"):
+        batch_request({"audit": audit, "batch": 0})
+
+
+@pytest.mark.parametrize("number", [-1, True, "0", 1.0, None, 100_000])
+def test_what_is_no_number_of_a_batch_is_refused(number):
+    with pytest.raises(InvalidRequest, match="batch"):
+        batch_request({"audit": "20261124T040000Z-0a1b2c3d", "batch": number})

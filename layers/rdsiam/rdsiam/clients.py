@@ -25,7 +25,9 @@ def client(service: str) -> Any:
 
     Its calls raise EndpointUnreachable within 10 s where no connection can be made.
     """
-    made = _session().client(service, config=_CONFIG)  # type: ignore[call-overload]
+    # Links to objects: without it botocore may sign them in the old way, which encrypted objects refuse.
+    config = _CONFIG.merge(Config(signature_version="s3v4")) if service == "s3" else _CONFIG
+    made = _session().client(service, config=config)  # type: ignore[call-overload]
     model = made.meta.service_model
     # VPC endpoints go by the prefix of the address: "events", where boto3 says eventbridge in its own events.
     name_the_endpoint = partial(_name_the_endpoint, model.endpoint_prefix)

@@ -17,13 +17,15 @@ _ASSUMED_ROLE = re.compile(
     r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{2,64})", re.ASCII
 )
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
+_AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
+_USUAL_AUDITS = 30
 _TITLES = {
     400: "Malformed request",
     403: "Not allowed",
     404: "Not found",
     413: "Request too large",
     429: "Too many requests",
-    503: "No token for now",
+    503: "Not available",
 }
 
 
@@ -38,6 +40,18 @@ class TokenRequest:
     database: str
     user: str
     reason: str
+
+
+@dataclass(frozen=True)
+class AuditsRequest:
+    """A request for one audit, or for the list of them.
+
+    :ivar audit: what the path has for an id, which may be anything; None for the list.
+    """
+
+    audit: str | None = None
+    limit: int = 0
+    before: str | None = None
 
 
 def caller_from(event: Mapping[str, Any]) -> Caller:
@@ -85,6 +99,25 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
     if not isinstance(reason, str) or len(reason) > 500 or not reason.isprintable():
         raise InvalidRequest("reason", "must be at most 500 printable characters")
     return TokenRequest(data["database"], data["user"], reason.strip())
+
+
+def audits_request(event: Mapping[str, Any]) -> AuditsRequest:
+    """Read `GET /audits?limit&before` or `GET /audits/{id}`.
+
+    :raises InvalidRequest: naming the parameter. An id that no audit can have is left to be not found.
+    """
+    path = event.get("pathParameters") or {}
+    if "id" in path:
+        return AuditsRequest(audit=str(path["id"]))
+    query = event.get("queryStringParameters") or {}
+    for name in sorted(set(query) - {"limit", "before"}):
+        raise InvalidRequest(name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else "query", "unknown parameter")
+    limit, before = query.get("limit", str(_USUAL_AUDITS)), query.get("before")
+    if re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII) is None:
+        raise InvalidRequest("limit", "must be a number, 1–100")
+    if before is not None and _AUDIT.fullmatch(before) is None:
+        raise InvalidRequest("before", "must be the id of an audit")
+    return AuditsRequest(limit=int(limit), before=before)
 
 
 def answer(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,9 @@ FOLLOWED: Mapping[str, str] = {
     "RDS-EVENT-0204": "proxy modified",
     "RDS-EVENT-0205": "proxy deleted",
 }
+#: How many databases one request may name, and how many batches a run may have.
+MOST_DATABASES, MOST_BATCHES = 1000, 100_000
+_AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
 
 
@@ -45,6 +48,56 @@ class SweepRequest:
 
     plan: bool = False
     confirm: bool = False
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """A request for an audit.
+
+    :ivar databases: ARNs of the databases to audit, sorted; None for the whole fleet.
+    """
+
+    databases: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """A request to audit one batch of a run."""
+
+    audit: str
+    number: int
+
+
+def audit_request(event: Any) -> AuditRequest:
+    """Read what AuditFunction is invoked with: a schedule's event, `{}` or `{"databases": ["<arn>", …]}`.
+
+    :raises InvalidRequest: naming the field. No databases at all is an error, never "all" and never "none".
+    """
+    if isinstance(event, Mapping) and "detail-type" in event:
+        if event.get("source") != "aws.events" or event["detail-type"] != "Scheduled Event":
+            raise InvalidRequest("detail-type", "is not that of a schedule")
+        return AuditRequest()
+    _check(event, {"databases"})
+    if "databases" not in event:
+        return AuditRequest()
+    databases = event["databases"]
+    if not isinstance(databases, list) or not 1 <= len(databases) <= MOST_DATABASES:
+        raise InvalidRequest("databases", f"must be a list of 1–{MOST_DATABASES} ARNs; leave it out to audit all")
+    return AuditRequest(tuple(sorted({_arn("databases", one) for one in databases})))
+
+
+def batch_request(event: Any) -> BatchRequest:
+    """Read what AuditBatchFunction is invoked with: `{"audit": "<id>", "batch": n}`.
+
+    :raises InvalidRequest: naming the field.
+    """
+    _check(event, {"audit", "batch"})
+    audit, number = event.get("audit"), event.get("batch")
+    if not isinstance(audit, str) or _AUDIT.fullmatch(audit) is None:
+        raise InvalidRequest("audit", "must be the id of an audit")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MOST_BATCHES:
+        raise InvalidRequest("batch", f"must be a number, 0–{MOST_BATCHES - 1}")
+    return BatchRequest(audit, number)
 
 
 def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:

@@ -99,3 +99,48 @@ class Unread:
 
     stage: Stage
     cause: str
+
+
+@dataclass(frozen=True)
+class SecretFacts:
+    """A secret of Secrets Manager that holds a database login. Its password is never read into anything.
+
+    :ivar username: as whom it logs in; None where the secret doesn't say.
+    :ivar host: as the secret names it.
+    :ivar engine: as the secret names it: `postgres`, `mysql`, `mariadb`…
+    :ivar instance: identifier of the instance or cluster that the secret names beside the host, or instead of it.
+    :ivar rotation_lambda: ARN of the function that rotates it.
+    :ivar last_rotated: RFC 3339; None where it never was.
+    :ivar next_rotation: RFC 3339; None where none is due.
+    :ivar pending_stuck: a rotation began, did not end, and blocks all that follow.
+    :ivar pending_version: id of the version with AWSPENDING that is not the current one.
+    :ivar current_version: id of the version with AWSCURRENT.
+    :ivar owning_service: a service that manages it, such as `rds`.
+    """
+
+    arn: str
+    name: str
+    username: str | None
+    host: str | None = None
+    engine: str | None = None
+    rotation_enabled: bool = False
+    rotation_lambda: str | None = None
+    last_rotated: str | None = None
+    next_rotation: str | None = None
+    pending_stuck: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    owning_service: str | None = None
+    instance: str | None = None
+    pending_version: str | None = None
+    current_version: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON; `SecretFacts(**…)` gives it back."""
+        return asdict(self)
+
+    def is_of(self, arn: str, identifier: str, host: str | None) -> bool:
+        """Tell whether it logs in to the database of that ARN, identifier and endpoint."""
+        if self.host and host and self.host.rstrip(".").lower() == host.lower():
+            return True
+        # The host may be a CNAME, which says nothing.
+        return self.instance is not None and self.instance.lower() in {identifier.lower(), arn.lower()}

@@ -13,17 +13,24 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
 
 @dataclass(frozen=True)
 class Remediation:
-    """One way to mend it, to be run literally.
+    """One step of mending it, to be run literally.
+
+    A finding's remediations are steps, in their order. All steps of one way are needed, and after them it is gone;
+    another way does the same by itself, instead. The first way is the one that we would take.
 
     :ivar language: `sql` (run by an administrator of the database), `cli` (a shell with the AWS CLI),
         `cloudformation` (properties to add), `access` (lines of access.yaml).
     :ivar text: the statement, command or fragment. Names in it are quoted for that language.
     :ivar database: where SQL has to be run, on PostgreSQL, if it matters; else None.
+    :ivar way: which way the step belongs to, counted from 1.
+    :ivar note: what to know before running it; empty where there is nothing.
     """
 
     language: Literal["sql", "cli", "cloudformation", "access"]
     text: str
     database: str | None = None
+    way: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ _MANAGER = frozenset({*_OWN, "CREATE USER", "PROCESS", "RELOAD"})
 #: What the auditor reads: who may log in how, and nothing of anybody's data.
 _AUDITED = ("user", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv")
 _ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FROM mysql.user"
-#: MariaDB can keep further ways in beside the plugin: `auth_or`.
-_OTHER_WAYS_IN = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or')"
+#: MariaDB can keep further ways in beside the plugin: `auth_or`. An empty item there is the plugin itself; it stays.
+_OTHER_WAYS_IN = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
 #: MySQL's dual passwords.
 _SECOND_PASSWORDS = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.

@@ -1,0 +1,238 @@
+"""The audit of a fleet: what a database costs in a large one, what hanging ones cost the others, what memory it takes.
+
+Everything is real but for the number of servers: a thousand databases are endpoints of a few PostgreSQL servers, each
+with its own resource id and tokens; the functions run under AWS's runtime interface emulator, the policies are judged.
+"""
+
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import psycopg
+
+from bench.result import Result
+from localcloud.client import RunningCloud, start
+
+SMALL, LARGE = 50, 1000
+SERVERS = 10
+#: Enough for all batches of the large fleet at a time, as on Lambda.
+ENVIRONMENTS = 24
+_TAG = "localcloud:shared-with"
+_ACCOUNTS = """
+SELECT rolname, rolcanlogin, pg_catalog.pg_has_role(oid, 'rds_iam', 'MEMBER') FROM pg_catalog.pg_roles
+"""
+
+
+def run() -> list[Result]:
+    """Audit 50 databases, then 1,000, then 1,000 and as many more that hang that they are one in ten."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "localcloud.log"
+        with start("--environments", str(ENVIRONMENTS), log=log) as cloud:
+            return _Fleet(cloud).measure()
+
+
+class _Fleet:
+    def __init__(self, cloud: RunningCloud) -> None:
+        self._cloud = cloud
+        self._rds = cloud.client("rds")
+
+    def measure(self) -> list[Result]:
+        self._make_servers()
+        self._make("s", SMALL - SERVERS)
+        self._audit()  # what starts for the first time is nobody's cost
+        small = statistics.median(self._audit()["seconds"] for _ in range(3))
+        self._make("l", LARGE - SMALL)
+        large = self._audit()
+        script = self._obvious_script(SMALL)
+        self._make("h", LARGE // 9, silent=True)
+        hanging = self._audit()
+        assert large["answer"]["audited"] == LARGE, large["answer"]
+        assert (hanging["answer"]["audited"], hanging["answer"]["unreachable"]) == (LARGE, LARGE // 9)
+        per_database = 1000 * large["seconds"] / LARGE
+        memory = [
+            Result(
+                f"memory of {name}",
+                large["memory"][name],
+                "MiB",
+                f"{SMALL} databases",
+                before,
+                large["memory"][name] / before,
+            )
+            for name, before in self._memory_of_small.items()
+        ]
+        return [
+            Result(
+                "audit: 1,000 databases",
+                per_database,
+                "ms/database",
+                f"{SMALL} databases",
+                1000 * small / SMALL,
+                (large["seconds"] / LARGE) / (small / SMALL),
+                at_most=1.15,
+            ),
+            Result(
+                "audit: one in ten hangs",
+                hanging["last"],
+                "s to the last result of the others",
+                "none hangs",
+                large["last"],
+                hanging["last"] / large["last"],
+                at_most=1.15,
+            ),
+            Result(
+                "audit: beside a loop",
+                per_database,
+                "ms/database",
+                "boto3 and psycopg, one after the other",
+                1000 * script / SMALL,
+                per_database / (1000 * script / SMALL),
+            ),
+            *memory,
+        ]
+
+    def _make_servers(self) -> None:
+        """Make the servers, onboard them, and stop onboarding what comes after."""
+        entry = {
+            "match": {"identifier": "server-*"},
+            "users": [{"name": "app", "privileges": "readonly", "on": ["shop"]}],
+        }
+        self._cloud.client("s3").put_object(
+            Bucket=self._cloud.outputs["AccessBucket"],
+            Key="access.yaml",
+            Body=json.dumps({"version": 1, "databases": [entry]}).encode(),
+        )
+        arns = [
+            self._create(f"server-{number}", ManageMasterUserPassword=True, DBName="shop") for number in range(SERVERS)
+        ]
+        self._wait_until_available()
+        with ThreadPoolExecutor(4) as pool:
+            for answer in pool.map(self._onboard, arns):
+                assert answer["status"] in {"onboarded", "unchanged"}, answer
+        events = self._cloud.client("events")
+        for rule in events.list_rules()["Rules"]:
+            events.disable_rule(Name=rule["Name"])
+
+    def _onboard(self, arn: str) -> Any:
+        return self._invoke("OnboardFunction", {"database": arn})
+
+    def _make(self, prefix: str, count: int, silent: bool = False) -> None:
+        def create(number: int) -> str:
+            server = "nobody" if silent else f"server-{number % SERVERS}"
+            return self._create(
+                f"{prefix}-{number}", MasterUserPassword="not-used-by-anybody", Tags=[{"Key": _TAG, "Value": server}]
+            )
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(create, range(count)))
+        self._wait_until_available()
+
+    def _create(self, identifier: str, **options: Any) -> str:
+        made = self._rds.create_db_instance(
+            DBInstanceIdentifier=identifier,
+            Engine="postgres",
+            DBInstanceClass="db.t4g.medium",
+            AllocatedStorage=20,
+            MasterUsername="boss",
+            EnableIAMDatabaseAuthentication=True,
+            **options,
+        )
+        return str(made["DBInstance"]["DBInstanceArn"])
+
+    def _wait_until_available(self) -> None:
+        while True:
+            pages = self._rds.get_paginator("describe_db_instances").paginate()
+            if all(one["DBInstanceStatus"] == "available" for page in pages for one in page["DBInstances"]):
+                return
+            time.sleep(0.5)
+
+    def _invoke(self, function: str, payload: Any) -> Any:
+        client = self._cloud.client("lambda", read_timeout=900)
+        answer = json.load(
+            client.invoke(FunctionName=self._cloud.functions[function], Payload=json.dumps(payload))["Payload"]
+        )
+        if "errorMessage" in answer:
+            raise RuntimeError(answer["errorMessage"])
+        return answer
+
+    def _audit(self) -> dict[str, Any]:
+        """Audit the fleet; return its answer, the seconds it took, when the last was read, and the peak memory."""
+        with _peak_memory(self._cloud) as memory:
+            began, clock = datetime.now(UTC), time.monotonic()
+            answer = self._invoke("AuditFunction", {})
+            seconds = time.monotonic() - clock
+        if not hasattr(self, "_memory_of_small") or answer["databases"] == SMALL:
+            self._memory_of_small = dict(memory)
+        return {"answer": answer, "seconds": seconds, "last": self._last(answer["id"], began), "memory": memory}
+
+    def _last(self, audit: str, began: datetime) -> float:
+        """Return after how many seconds the last database that could be read had its result."""
+        s3, bucket = self._cloud.client("s3"), self._cloud.outputs["ReportBucket"]
+        report = json.load(s3.get_object(Bucket=bucket, Key=f"audits/{audit}/report.json")["Body"])
+        read = {one["resource_id"] for one in report["databases"] if one["read"] == "audited"}
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"audits/{audit}/databases/")
+        written = [one["LastModified"] for page in pages for one in page["Contents"] if Path(one["Key"]).stem in read]
+        return float((max(written) - began).total_seconds())
+
+    def _obvious_script(self, count: int) -> float:
+        """Do what one would write first: describe, sign, connect, ask, one database after the other."""
+        rds = self._cloud.session().client("rds", endpoint_url=self._cloud.endpoint)
+        began = time.monotonic()
+        found = 0
+        for page in rds.get_paginator("describe_db_instances").paginate():
+            for instance in page["DBInstances"]:
+                if found == count:
+                    return time.monotonic() - began
+                host, port = instance["Endpoint"]["Address"], instance["Endpoint"]["Port"]
+                token = rds.generate_db_auth_token(DBHostname=host, Port=port, DBUsername="rdsiam_auditor")
+                with psycopg.connect(
+                    host=host,
+                    port=port,
+                    user="rdsiam_auditor",
+                    password=token,
+                    dbname="postgres",
+                    sslmode="verify-full",
+                    sslrootcert=str(self._cloud.ca),
+                ) as session:
+                    session.execute(_ACCOUNTS).fetchall()
+                found += 1
+        raise RuntimeError(f"only {found} databases")
+
+
+@contextlib.contextmanager
+def _peak_memory(cloud: RunningCloud) -> Iterator[dict[str, float]]:
+    """Watch the functions' processes; the result has the largest resident size of each function, in MiB."""
+    names = {cloud.functions[name].partition(":")[0]: name for name in ("AuditFunction", "AuditBatchFunction")}
+    peak: dict[str, float] = dict.fromkeys(names.values(), 0.0)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            for process in psutil.process_iter(["name", "cmdline"]):
+                with contextlib.suppress(psutil.Error):
+                    if "awslambdaric" in (process.info["cmdline"] or ()):
+                        name = names.get(process.environ().get("AWS_LAMBDA_FUNCTION_NAME", ""))
+                        if name:
+                            peak[name] = max(peak[name], process.memory_info().rss / 2**20)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
+if __name__ == "__main__":
+    for result in run():
+        print(json.dumps(result.as_json()), file=sys.stderr)

@@ -1,0 +1,50 @@
+"""AuditFunction: a schedule, or somebody's request, starts an audit of the fleet."""
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_durable_execution_sdk_python import DurableContext, durable_execution
+
+from rdsiam import clients
+from rdsiam.access_store import AccessStore
+from rdsiam.audit import run
+from rdsiam.audit.iam_policies import Place
+from rdsiam.audit.secrets_reading import Secrets
+from rdsiam.audit.store import AuditStore
+from rdsiam.audit.telling import Telling
+from rdsiam.databases import Databases
+from rdsiam.observability import logger
+from rdsiam.requests import audit_request
+
+
+@durable_execution
+def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
+    """Audit the fleet, or the databases that the event names."""
+    answer = run.audit(context, _services(), audit_request(event).databases)
+    logger.info("audit ended", audit=answer["id"], databases=answer["databases"], audited=answer["audited"])
+    return answer
+
+
+@cache
+def _services() -> run.Services:
+    topic = os.environ["RDSIAM_AUDIT_TOPIC"]  # its ARN also says in which account and region this is
+    security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
+    return run.Services(
+        databases=Databases(clients.client("rds"), topic),
+        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
+        telling=Telling(clients.client("events"), clients.client("sns"), topic, security_hub),
+        iam=clients.client("iam"),
+        secrets=Secrets(clients.client("secretsmanager")),
+        batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
+        operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
+        place=Place(
+            partition=topic.split(":")[1],
+            region=topic.split(":")[3],
+            account=topic.split(":")[4],
+            connect_role=os.environ["RDSIAM_CONNECT_ROLE"],
+            own=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
+        ),
+        at_once=int(os.environ["RDSIAM_AUDIT_BATCHES"]),
+    )

@@ -1,0 +1,38 @@
+"""AuditBatchFunction: reads who may log in to the databases of one batch, and keeps what is wrong with it."""
+
+import os
+from functools import cache
+from typing import Any
+
+from rdsiam import clients
+from rdsiam.access_store import AccessStore
+from rdsiam.audit import batch
+from rdsiam.audit.store import AuditStore
+from rdsiam.inventory import Inventory
+from rdsiam.logins import Logins
+from rdsiam.observability import logger
+from rdsiam.requests import batch_request
+
+#: Seconds that are kept for writing down what has not come to an end.
+_RESERVE = 10
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
+    """Audit the batch that the event names, and end in time with what there is."""
+    request = batch_request(event)
+    seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE
+    written = batch.audit_batch(_services(), request.audit, request.number, seconds)
+    logger.info("batch ended", audit=request.audit, batch=request.number, **written)
+    return written
+
+
+@cache
+def _services() -> batch.Services:
+    s3 = clients.client("s3")
+    return batch.Services(
+        store=AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"]),
+        access=AccessStore(s3, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        logins=Logins(None, None, ""),  # an auditor signs its own tokens: neither secrets nor other roles
+    )

@@ -1,0 +1,172 @@
+"""One batch of an audit: each database in a thread of its own, each result kept as soon as it is there.
+
+A database that hangs costs its own thread and nobody else's time. What is not done when time runs out is unknown, with
+that as the cause, and says so like any other result.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from rdsiam.access import AccessFile
+from rdsiam.access_store import AccessStore
+from rdsiam.audit.account import Account
+from rdsiam.audit.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.audit.findings import Finding
+from rdsiam.audit.judging import judge_database
+from rdsiam.audit.reading import read
+from rdsiam.audit.store import AuditStore
+from rdsiam.databases import Database
+from rdsiam.inventory import Inventory, Origin
+from rdsiam.logins import AUDITOR, MANAGER, Logins
+
+logger = logging.getLogger(__name__)
+
+Read = Literal["audited", "unknown", "replica", "proxy"]
+
+
+@dataclass(frozen=True)
+class Services:
+    """What auditing a batch works with."""
+
+    store: AuditStore
+    access: AccessStore
+    inventory: Inventory
+    logins: Logins
+
+
+def audit_batch(services: Services, audit: str, number: int, seconds: float) -> dict[str, int]:
+    """Audit those databases of batch `number` that have no result yet.
+
+    :param seconds: how long it may take; all results are written by then, of what hangs that it does.
+    :return: `{"audited": n, "unknown": n}`: what this call wrote.
+    """
+    deadline = time.monotonic() + seconds
+    account = Account.from_json(services.store.context(audit))
+    databases = services.store.batch(audit, number)
+    access = services.access.current().file
+    done = services.store.done(audit, databases)
+    waiting = {one.resource_id: one for one in databases if one.resource_id not in done}
+    # Only this thread writes: one that comes back after it was given up can change nothing any more.
+    results: queue.SimpleQueue[tuple[Database, dict[str, Any]]] = queue.SimpleQueue()
+
+    def work(database: Database) -> None:
+        results.put((database, _audit(services, database, access, account)))
+
+    for database in waiting.values():
+        threading.Thread(target=work, args=(database,), daemon=True, name=database.resource_id).start()
+    written: dict[str, int] = {"audited": 0, "unknown": 0}
+    while waiting:
+        try:
+            database, part = results.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        del waiting[database.resource_id]
+        services.store.put_part(audit, database, part)
+        written["unknown" if part["database"]["read"] == "unknown" else "audited"] += 1
+    for database in waiting.values():
+        logger.warning("no result of %s within %.0f s", database.arn, seconds)
+        unread = Unread("time", "it did not come to an end in the time that its batch had")
+        services.store.put_part(audit, database, part_of(database, unread, access, account, seconds=seconds))
+        written["unknown"] += 1
+    return written
+
+
+def part_of(
+    database: Database,
+    facts: ServerFacts | Unread,
+    access: AccessFile,
+    account: Account,
+    accounts: Mapping[str, Origin] | None = None,
+    seconds: float = 0.0,
+) -> dict[str, Any]:
+    """Return a database's part of the report: what was read, judged.
+
+    :param accounts: what rdsiam made in it.
+    """
+    findings = judge_database(
+        database,
+        facts,
+        access,
+        accounts or {},
+        account.proxies,
+        account.proxy_users(database),
+        account.secrets,
+        datetime.now(UTC),
+    )
+    return _part(database, facts, findings, account, seconds)
+
+
+def has_users(database: Database) -> bool:
+    """Return whether it has users of its own: a replica's are its source's, a proxy's are its targets'."""
+    return database.kind != "proxy" and database.replica_of is None
+
+
+def _part(
+    database: Database, facts: ServerFacts | Unread, findings: Sequence[Finding], account: Account, seconds: float
+) -> dict[str, Any]:
+    read: Read = "audited" if isinstance(facts, ServerFacts) else "unknown"
+    if not has_users(database):
+        read = "proxy" if database.kind == "proxy" else "replica"
+    unread = facts if isinstance(facts, Unread) and read == "unknown" else None
+    entry = {
+        "arn": database.arn,
+        "identifier": database.identifier,
+        "engine": database.engine,
+        "engine_version": database.engine_version,
+        "resource_id": database.resource_id,
+        "kind": database.kind,
+        "status": database.status,
+        "tags": dict(database.tags),
+        "host": database.host,
+        "public": database.public,
+        "read": read,
+        "stage": unread.stage if unread else None,
+        "cause": unread.cause if unread else None,
+        "accounts": _count(database, facts, account.proxy_users(database)),
+        "seconds": round(seconds, 2),
+    }
+    users = sorted({one.name for one in facts.accounts}) if isinstance(facts, ServerFacts) else None
+    return {"database": entry, "findings": [finding.to_json() for finding in findings], "users": users}
+
+
+def _audit(services: Services, database: Database, access: AccessFile, account: Account) -> dict[str, Any]:
+    """Read and judge one database; whatever goes wrong is its result, and nobody else's."""
+    began = time.monotonic()
+    try:
+        if not has_users(database):
+            return part_of(database, Unread("state", "it has no users of its own"), access, account)
+        record = services.inventory.get(database.arn)
+        accounts = record.accounts if record and record.resource_id == database.resource_id else {}
+        facts = read(database, services.logins)
+        part = part_of(database, facts, access, account, accounts, time.monotonic() - began)
+    except Exception as error:
+        logger.exception("the audit of %s failed", database.arn)
+        unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")
+        return _part(database, unread, (), account, time.monotonic() - began)
+    logger.info("audited %s: %s, stage %s", database.arn, part["database"]["read"], part["database"]["stage"])
+    return part
+
+
+def _count(database: Database, facts: ServerFacts | Unread, through_proxies: frozenset[str]) -> dict[str, int]:
+    """Count the accounts that somebody can make passwordless, by how they log in."""
+    counted = {"total": 0, "iam": 0, "password": 0, "unusable": 0}
+    if isinstance(facts, ServerFacts):
+        left_out = {database.master_user, MANAGER, AUDITOR} | through_proxies
+        for account in facts.accounts:
+            if account.login and account.name not in left_out:
+                counted["total"] += 1
+                counted[_way_in(account)] += 1
+    return counted
+
+
+def _way_in(account: AccountFacts) -> Literal["iam", "password", "unusable"]:
+    if account.unusable:
+        return "unusable"
+    # Where the catalogs don't tell whether there is a password, an account without IAM has no other way in.
+    return "iam" if account.iam and not (account.second_password or account.empty_password) else "password"

@@ -1,0 +1,60 @@
+"""Past audits, for the auditors of access.yaml: a list, and links that fetch one report each, for five minutes."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rdsiam.access import Caller
+from rdsiam.access_store import AccessStore
+from rdsiam.audit.store import REPORTS, AuditStore
+from rdsiam.errors import NotAllowed, RdsiamError
+
+#: How long a link is good for. Whoever has it needs nothing else, so it is not for long.
+LINK_SECONDS = 300
+
+
+class AuditNotFound(RdsiamError):
+    """There is no run of that id, or it is not over."""
+
+
+class Reports:
+    """Reads what runs of the audit left."""
+
+    def __init__(
+        self, access: AccessStore, store: AuditStore, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._access = access
+        self._store = store
+        self._now = now
+
+    def check(self, caller: Caller) -> None:
+        """See that the caller is an auditor.
+
+        :raises NotAllowed: it is not.
+        :raises AccessFileUnavailable: access.yaml can't be read, so nobody is.
+        """
+        if not any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
+            raise NotAllowed
+
+    def list(self, limit: int, before: str | None = None) -> dict[str, Any]:
+        """Return `{"audits": […], "next"}`: runs that are over, newest first.
+
+        :param limit: how many at most; `next` is what to give as `before` for those that follow, or None.
+        :param before: id; only runs that started earlier.
+        """
+        runs = [run for run in self._store.over() if before is None or run.id < before]
+        shown = runs[:limit]
+        following = shown[-1].id if len(runs) > len(shown) else None
+        return {"audits": [self._store.summary(run) for run in shown], "next": following}
+
+    def one(self, audit: str) -> dict[str, Any]:
+        """Return a run as `list` does, with `links` to its reports and when they end.
+
+        :raises AuditNotFound: there is none of that id that is over.
+        """
+        run = next((run for run in self._store.over() if run.id == audit), None)
+        if run is None:
+            raise AuditNotFound
+        ends = self._now() + timedelta(seconds=LINK_SECONDS)
+        links = {kind: self._store.link(audit, kind, LINK_SECONDS) for kind in REPORTS}
+        return self._store.summary(run) | {"links": links, "links_end": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}

@@ -1,0 +1,93 @@
+"""The command's calls to AWS, with the caller's own credentials; errors of AWS get an exit code."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
+
+from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_MISSING = {
+    "ResourceNotFoundException",
+    "NoSuchKey",
+    "NoSuchBucket",
+    "404",
+    "ValidationError",  # CloudFormation's word for a stack that does not exist
+    "DBInstanceNotFound",
+    "DBInstanceNotFoundFault",
+    "DBClusterNotFoundFault",
+}
+_BUSY = {"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "ServiceUnavailable", "503"}
+_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+
+
+class Aws:
+    """Clients for one profile and region."""
+
+    def __init__(self, profile: str | None, region: str | None) -> None:
+        with told():
+            self._session = boto3.Session(profile_name=profile, region_name=region)
+
+    def client(self, service: str) -> Any:
+        """Return a client of `service`."""
+        with told():
+            return self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+    def outputs(self, stack: str) -> Mapping[str, str]:
+        """Return the outputs of a CloudFormation stack."""
+        with told(f"stack {stack}"):
+            found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
+def database_arn(aws: Aws, name: str) -> str:
+    """Return the ARN of the instance or cluster of that identifier; an ARN is returned as it is.
+
+    :raises NotFound: there is neither. Names are matched exactly: a prefix never counts.
+    """
+    if name.startswith("arn:"):
+        return name
+    rds = aws.client("rds")
+    found: list[str] = []
+    for call, key, kind in (
+        (rds.describe_db_clusters, "DBClusters", "DBCluster"),
+        (rds.describe_db_instances, "DBInstances", "DBInstance"),
+    ):
+        try:
+            with told(name):
+                found += [one[f"{kind}Arn"] for one in call(**{f"{kind}Identifier": name})[key]]
+        except NotFound:
+            continue
+    if not found:
+        raise NotFound(f"no instance and no cluster is named {name} in region {rds.meta.region_name}")
+    return found[0]
+
+
+@contextmanager
+def told(what: str = "") -> Iterator[None]:
+    """Turn what botocore raises into an error of the command's, which says what to do."""
+    about = f"{what}: " if what else ""
+    try:
+        yield
+    except NoCredentialsError:
+        raise Denied(f"{about}no AWS credentials: set AWS_PROFILE, or run aws sso login") from None
+    except NoRegionError:
+        raise NotFound(f"{about}no region: give --region, or set AWS_REGION") from None
+    except ProfileNotFound as error:
+        raise NotFound(f"{about}{error}") from None
+    except ClientError as error:
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        problem = f"{about}{error.operation_name}: {code} {text}".strip()
+        if code in _EXPIRED:
+            raise Denied(f"{problem}; your credentials have ended: renew them, e.g. aws sso login") from None
+        for codes, kind in ((_DENIED, Denied), (_MISSING, NotFound), (_BUSY, TryAgain)):
+            if code in codes:
+                raise kind(problem) from None
+        raise ExecutionFailed(problem) from None
+    except BotoCoreError as error:
+        raise TryAgain(f"{about}{error}") from None

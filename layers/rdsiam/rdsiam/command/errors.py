@@ -1,0 +1,27 @@
+"""Errors of the command, each with the exit code that scripts look at."""
+
+from rdsiam.errors import RdsiamError
+
+
+class Denied(RdsiamError):
+    """AWS refused the call. Exit code 4."""
+
+    exit_code = 4
+
+
+class NotFound(RdsiamError):
+    """What was named does not exist. Exit code 5."""
+
+    exit_code = 5
+
+
+class TryAgain(RdsiamError):
+    """It may go well next time: throttled, not reachable, taken too long. Exit code 6."""
+
+    exit_code = 6
+
+
+class ExecutionFailed(RdsiamError):
+    """The function ended with an error. Exit code 1."""
+
+    exit_code = 1

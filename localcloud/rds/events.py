@@ -1,0 +1,70 @@
+"""RDS's events: their numbers and words, and how they get on the event bus. moto never publishes any.
+
+Source: "Amazon RDS event categories and event messages", in the user guides of Amazon RDS and of Aurora.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.events.models import events_backends
+
+
+@dataclass(frozen=True)
+class Event:
+    """One kind of event; `message` may name what `publish` is given."""
+
+    number: str
+    category: str
+    message: str
+
+
+INSTANCE_DELETED = Event("0003", "deletion", "DB instance deleted")
+INSTANCE_SHUT_DOWN = Event("0004", "availability", "DB instance shutdown")
+INSTANCE_CREATED = Event("0005", "creation", "DB instance created")
+INSTANCE_RESTARTED = Event("0006", "availability", "DB instance restarted")
+CLASS_CHANGING = Event("0012", "configuration change", "Applying modification to database instance class")
+CLASS_CHANGED = Event("0014", "configuration change", "Finished applying modification to DB instance class")
+PASSWORD_RESET = Event("0016", "configuration change", "Reset master credentials")
+RESTORED_IN_TIME = Event("0019", "restoration", "Restored from DB instance {source} to {target}")
+SNAPSHOT_CREATED = Event("0042", "creation", "Manual snapshot created")
+RESTORED_FROM_SNAPSHOT = Event("0043", "restoration", "Restored from snapshot {source}")
+REPLICATION_RESUMED = Event("0046", "read replica", "Replication for the Read Replica resumed")
+REPLICATION_ENDED = Event("0057", "read replica", "Replication streaming has been terminated")
+INSTANCE_STOPPED = Event("0087", "notification", "DB instance stopped")
+INSTANCE_STARTED = Event("0088", "notification", "DB instance started")
+CLUSTER_STOPPED = Event("0150", "notification", "DB cluster stopped")
+CLUSTER_STARTED = Event("0151", "notification", "DB cluster started")
+CLUSTER_CREATED = Event("0170", "creation", "DB cluster created")
+CLUSTER_DELETED = Event("0171", "deletion", "DB cluster deleted")
+PROXY_CREATED = Event("0203", "creation", "RDS created DB proxy {source}")
+PROXY_DELETED = Event("0205", "deletion", "RDS deleted DB proxy {source}")
+
+# By moto's name of the resource type: what the event calls it, and its detail-type.
+_SOURCES = {
+    "db": ("DB_INSTANCE", "RDS DB Instance Event"),
+    "cluster": ("CLUSTER", "RDS DB Cluster Event"),
+    "snapshot": ("SNAPSHOT", "RDS DB Snapshot Event"),
+    "db-proxy": ("DB_PROXY", "RDS DB Proxy Event"),
+}
+
+
+def publish(resource: Any, event: Event, **names: str) -> None:
+    """Put an event about one of moto's resources on the default bus."""
+    source_type, detail_type = _SOURCES[resource.resource_type]
+    detail = {
+        "EventCategories": [event.category],
+        "SourceType": source_type,
+        "SourceArn": resource.arn,
+        "Date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        "Message": event.message.format(**names),
+        "SourceIdentifier": getattr(resource, "db_proxy_name", resource.resource_id),
+        "EventID": f"RDS-EVENT-{event.number}",
+        "Tags": {tag["Key"]: tag["Value"] for tag in resource.tags},
+    }
+    events_backends[resource.account_id][resource.region].put_events([{
+        "Source": "aws.rds", "DetailType": detail_type, "Resources": [resource.arn], "Detail": json.dumps(detail),
+    }])  # fmt: skip

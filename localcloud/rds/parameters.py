@@ -1,0 +1,38 @@
+"""Which parameter values are in force for an instance or a cluster: its group's, and RDS's where that has none."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_POSTGRES = ("postgres", "aurora-postgresql")
+#: The first PostgreSQL version whose default parameter group has `rds.force_ssl` on.
+_FORCES_SSL_FROM = 15
+
+
+def of(resource: Any, *, dynamic_only: bool = False) -> dict[str, str]:
+    """Return the values that a server of RDS would have.
+
+    :param dynamic_only: leave out what the group sets to be applied with the next reboot.
+    """
+    group = _group(resource)
+    given = {} if group is None else group.parameters
+    values = {} if dynamic_only else _defaults(resource)
+    for name, parameter in given.items():
+        if "ParameterValue" in parameter and not (dynamic_only and parameter.get("ApplyMethod") == "pending-reboot"):
+            values[name] = str(parameter["ParameterValue"])
+    return values
+
+
+def _defaults(resource: Any) -> dict[str, str]:
+    if resource.engine not in _POSTGRES:
+        return {"require_secure_transport": "0"}
+    major = re.match(r"\d+", str(resource.engine_version))
+    return {"rds.force_ssl": "1" if major is None or int(major[0]) >= _FORCES_SSL_FROM else "0"}
+
+
+def _group(resource: Any) -> Any | None:
+    backend = resource.backend
+    if resource.resource_type == "cluster":
+        return backend.db_cluster_parameter_groups.get(resource.parameter_group or "")
+    return backend.db_parameter_groups.get(resource.db_parameter_group_name or "")

@@ -1,0 +1,385 @@
+"""One example of every kind of finding: something is done to a fleet that is in order, and the audit says what.
+
+The tests see that each gives just its findings; docs/findings.md shows them as they come out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rdsiam.access import AccessFile, parse
+from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
+from rdsiam.audit.findings import Finding
+from rdsiam.audit.iam_policies import Place, judge_iam
+from rdsiam.audit.iam_reading import HeldPolicy, Holder
+from rdsiam.audit.judging import judge_database
+from rdsiam.databases import Database, Proxy, ResourceIds
+
+ACCOUNT = "123456789012"
+AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+IAM = f"arn:aws:iam::{ACCOUNT}:"
+ROLE = f"{IAM}role/app"
+CONNECT_ROLE = f"{IAM}role/rdsiam-ConnectRole"
+OPERATOR = f"{IAM}role/platform"
+
+ACCESS = parse(f"""\
+version: 1
+operators: [{{role: "{OPERATOR}"}}]
+databases:
+  - match: {{identifier: "*"}}
+    users:
+      - {{name: app, privileges: readwrite, on: [shop], roles: ["{ROLE}"]}}
+      - {{name: report, privileges: readonly, on: [shop], callers: [{{role: "{ROLE}"}}]}}
+""")
+
+POSTGRES = Database(
+    arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:orders",
+    identifier="orders",
+    engine="postgres",
+    engine_version="18.1",
+    resource_id="db-ORDERS",
+    status="available",
+    host="orders.abc.eu-central-1.rds.amazonaws.com",
+    port=5432,
+    iam_enabled=True,
+    master_user="boss",
+    default_database="shop",
+)
+MYSQL = replace(
+    POSTGRES,
+    arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:carts",
+    identifier="carts",
+    engine="mysql",
+    engine_version="8.4.5",
+    resource_id="db-CARTS",
+    host="carts.abc.eu-central-1.rds.amazonaws.com",
+    port=3306,
+)
+MARIADB = replace(MYSQL, engine="mariadb", engine_version="11.8.2")
+CLUSTER = replace(
+    POSTGRES,
+    arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:cluster:stock",
+    identifier="stock",
+    engine="aurora-postgresql",
+    resource_id="cluster-STOCK",
+    kind="cluster",
+)
+
+_READONLY = ("SELECT", "SHOW VIEW")
+_READWRITE = tuple(
+    sorted({*_READONLY, "INSERT", "UPDATE", "DELETE", "EXECUTE", "CREATE TEMPORARY TABLES", "LOCK TABLES"})
+)
+
+
+def pg(name: str, **more: Any) -> AccountFacts:
+    """Return a role of PostgreSQL that takes tokens; `iam=False` for one that takes a password."""
+    iam = more.get("iam", True)
+    return AccountFacts(**{"name": name, "iam": True, "tls": True, "password": False if iam else None, **more})
+
+
+def my(name: str, host: str = "%", **more: Any) -> AccountFacts:
+    """Return an account of MySQL that takes tokens over TLS; `iam=False` for one that takes a password."""
+    iam = more.get("iam", True)
+    plugin = "AWSAuthenticationPlugin" if iam else "caching_sha2_password"
+    return AccountFacts(
+        **{"name": name, "host": host, "iam": True, "tls": True, "plugin": plugin, "password": not iam, **more}
+    )
+
+
+PG_CLEAN = ServerFacts(
+    version="18.1",
+    tls_enforced=True,
+    databases=("postgres", "shop"),
+    accounts=(
+        pg("app", member_of=("shop_readwrite",)),
+        pg("boss", iam=False, administrator=True),
+        pg("rdsiam_auditor"),
+        pg("rdsiam_manager", administrator=True),
+        pg("report", member_of=("shop_readonly",)),
+    ),
+)
+MY_CLEAN = ServerFacts(
+    version="8.4.5",
+    tls_enforced=True,
+    databases=("shop",),
+    accounts=(
+        my("app", privileges={"shop": _READWRITE}),
+        my("boss", iam=False, administrator=True),
+        my("rdsiam_auditor"),
+        my("rdsiam_manager", administrator=True),
+        my("report", privileges={"shop": _READONLY}),
+    ),
+)
+OURS: Mapping[str, Any] = dict.fromkeys(
+    ("app", "report", "rdsiam_manager", "rdsiam_auditor", "shop_readonly", "shop_readwrite"), "created"
+)
+
+
+def with_(facts: ServerFacts, *accounts: AccountFacts, **more: Any) -> ServerFacts:
+    """Return facts with accounts put in, in the place of those of the same name and host."""
+    new = {(one.name, one.host): one for one in (*facts.accounts, *accounts)}
+    return replace(facts, accounts=tuple(new[key] for key in sorted(new)), **more)
+
+
+def without(facts: ServerFacts, *names: str) -> ServerFacts:
+    """Return facts without the accounts of those names."""
+    return replace(facts, accounts=tuple(one for one in facts.accounts if one.name not in names))
+
+
+def judge(
+    database: Database = POSTGRES, facts: ServerFacts | Unread | None = None, access: AccessFile = ACCESS, **more: Any
+) -> tuple[Finding, ...]:
+    """Judge a database that is in order, but for what is given."""
+    clean = PG_CLEAN if database.family == "postgres" else MY_CLEAN
+    return judge_database(
+        database,
+        clean if facts is None else facts,
+        access,
+        more.get("accounts", OURS),
+        more.get("proxies", ()),
+        more.get("proxy_users", frozenset()),
+        more.get("secrets", ()),
+        AT,
+        more.get("instance_class"),
+    )
+
+
+IDS = ResourceIds(
+    known={one.resource_id: one.arn for one in (POSTGRES, MYSQL, CLUSTER)}, members={"db-MEMBER": "cluster-STOCK"}
+)
+PLACE = Place(
+    "aws", "eu-central-1", ACCOUNT, connect_role=CONNECT_ROLE, own=frozenset({f"{IAM}role/rdsiam-OnboardFunctionRole"})
+)
+
+
+def dbuser(user: str, resource_id: str = "db-ORDERS") -> str:
+    """Return the ARN of a database user."""
+    return f"arn:aws:rds-db:eu-central-1:{ACCOUNT}:dbuser:{resource_id}/{user}"
+
+
+def allow(*resources: str, action: Any = "rds-db:connect", **more: Any) -> dict[str, Any]:
+    """Return a statement."""
+    return {"Sid": "LogIn", "Effect": "Allow", "Action": action, "Resource": list(resources), **more}
+
+
+def inline(*statements: dict[str, Any], name: str = "logins") -> HeldPolicy:
+    """Return an inline policy."""
+    return HeldPolicy(name, None, {"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def managed(*statements: dict[str, Any], name: str = "logins", **more: Any) -> HeldPolicy:
+    """Return a managed policy of the customer's."""
+    document = {"Version": "2012-10-17", "Statement": list(statements)}
+    return HeldPolicy(name, f"{IAM}policy/{name}", document, **more)
+
+
+ADMINISTRATOR = HeldPolicy(
+    "AdministratorAccess",
+    "arn:aws:iam::aws:policy/AdministratorAccess",
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]},
+)
+
+
+def role(*policies: HeldPolicy, arn: str = ROLE, **more: Any) -> Holder:
+    """Return a role that holds policies."""
+    return Holder(
+        **{"arn": arn, "type": "role", "name": arn.rpartition("/")[2], "path": "/", "policies": policies, **more}
+    )
+
+
+def judge_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
+    """Judge one role that holds policies."""
+    return judge_holders(role(*policies, **more), access=access)
+
+
+def judge_holders(*holders: Holder, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
+    """Judge holders against the two databases and the cluster that are in order."""
+    databases = {one.resource_id: one for one in (POSTGRES, MYSQL, CLUSTER)}
+    return judge_iam(holders, IDS, access, databases, PLACE, AT, **more)
+
+
+def secret(username: str, database: Database = MYSQL, **more: Any) -> SecretFacts:
+    """Return a secret that logs in to a database."""
+    arn = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{username}-AbCdEf"
+    return SecretFacts(arn=arn, name=username, username=username, host=database.host, engine="mysql", **more)
+
+
+def proxy(database: Database, **more: Any) -> Proxy:
+    """Return a classic proxy in front of a database."""
+    about = {
+        "arn": f"arn:aws:rds:eu-central-1:{ACCOUNT}:db-proxy:prx-1",
+        "name": "front",
+        "resource_id": "prx-1",
+        "engine_family": "POSTGRESQL",
+        "classic": True,
+        "secret_arns": (),
+        "users": ("pooled",),
+        "targets": (database.identifier,),
+        "tls_required": True,
+    }
+    return Proxy(**(about | more))
+
+
+@dataclass(frozen=True)
+class Example:
+    """What was done, and what the audit says. `also`: kinds of findings that come with it."""
+
+    done: str
+    findings: Callable[[], tuple[Finding, ...]]
+    also: tuple[str, ...] = ()
+
+
+EXAMPLES: Mapping[str, Example] = {
+    "iam-authentication-off": Example(
+        "IAM authentication of `orders` is off.",
+        lambda: judge(replace(POSTGRES, iam_enabled=False), Unread("iam", "IAM authentication is off")),
+    ),
+    "iam-authentication-pending": Example(
+        "It was switched on without `--apply-immediately`.",
+        lambda: judge(
+            replace(POSTGRES, iam_enabled=False, pending=("IAMDatabaseAuthenticationEnabled",)),
+            Unread("iam", "IAM authentication is off"),
+        ),
+    ),
+    "database-unreachable": Example(
+        "A security group keeps the audit out.",
+        lambda: judge(facts=Unread("port", "connection timed out after 5 s")),
+    ),
+    "access-file-invalid": Example(
+        "access.yaml declares a user `boss`, which is the master of `orders`.",
+        lambda: judge(
+            access=parse(
+                'version: 1\ndatabases:\n  - match: {identifier: "*"}\n'
+                "    users:\n      - {name: boss, privileges: readonly, on: [shop]}\n"
+            )
+        ),
+    ),
+    "declared-database-missing": Example(
+        "The database `shop` was renamed.", lambda: judge(facts=replace(PG_CLEAN, databases=("postgres", "store")))
+    ),
+    "tls-not-enforced": Example(
+        "The parameter group of `carts` leaves `require_secure_transport` off.",
+        lambda: judge(MYSQL, replace(MY_CLEAN, tls_enforced=False)),
+    ),
+    "instance-too-small": Example("`orders` is a `db.t4g.micro`.", lambda: judge(instance_class="db.t4g.micro")),
+    "proxy-without-tls": Example(
+        "Proxy `front` was made without `RequireTLS`.",
+        lambda: judge(proxies=[proxy(POSTGRES, tls_required=False)]),
+    ),
+    "secret-of-iam-user": Example(
+        "`app` was converted; its secret stayed.", lambda: judge(MYSQL, secrets=[secret("app")])
+    ),
+    "rotation-stuck": Example(
+        "A rotation could not reach the database in the step setSecret. (The user is the master's: it has a password.)",
+        lambda: judge(
+            MYSQL,
+            secrets=[
+                secret("boss", rotation_enabled=True, pending_stuck=True, pending_version="p-1", current_version="c-1")
+            ],
+        ),
+    ),
+    "rotation-overdue": Example(
+        "Nobody saw that the rotation function was deleted.",
+        lambda: judge(
+            MYSQL,
+            secrets=[
+                secret(
+                    "boss",
+                    rotation_enabled=True,
+                    last_rotated="2025-06-01T00:00:00Z",
+                    next_rotation="2025-07-01T23:59:59Z",
+                )
+            ],
+        ),
+    ),
+    "user-without-iam": Example(
+        "`CREATE ROLE legacy LOGIN PASSWORD '…'`",
+        lambda: judge(facts=with_(PG_CLEAN, pg("legacy", iam=False, tls=False))),
+    ),
+    "user-with-empty-password": Example(
+        "`CREATE USER etl`", lambda: judge(MYSQL, with_(MY_CLEAN, my("etl", iam=False, tls=False, empty_password=True)))
+    ),
+    "user-with-second-password": Example(
+        "`ALTER USER app IDENTIFIED VIA AWSAuthenticationPlugin AS 'RDS' OR mysql_native_password`",
+        lambda: judge(
+            MARIADB, with_(MY_CLEAN, my("app", second_password=True, password=True, privileges={"shop": _READWRITE}))
+        ),
+    ),
+    "user-partly-converted": Example(
+        "`CREATE USER app@'10.%' IDENTIFIED BY '…'`",
+        lambda: judge(MYSQL, with_(MY_CLEAN, my("app", "10.%", iam=False, tls=False, privileges={"shop": _READWRITE}))),
+    ),
+    "anonymous-user": Example(
+        "`mysql_install_db` left its test accounts.",
+        lambda: judge(MARIADB, with_(MY_CLEAN, my("", "localhost", iam=False, tls=False, empty_password=True))),
+    ),
+    "user-without-tls": Example(
+        "`ALTER USER app REQUIRE NONE`, where the server doesn't enforce TLS.",
+        lambda: judge(
+            MYSQL, with_(MY_CLEAN, my("app", tls=False, privileges={"shop": _READWRITE}), tls_enforced=False)
+        ),
+        also=("tls-not-enforced",),
+    ),
+    "undeclared-user": Example(
+        "`CREATE ROLE helper LOGIN; GRANT rds_iam TO helper`", lambda: judge(facts=with_(PG_CLEAN, pg("helper")))
+    ),
+    "missing-user": Example("`DROP ROLE report`", lambda: judge(facts=without(PG_CLEAN, "report"))),
+    "privileges-differ": Example(
+        "`GRANT shop_readwrite TO report`",
+        lambda: judge(facts=with_(PG_CLEAN, pg("report", member_of=("shop_readonly", "shop_readwrite")))),
+    ),
+    "group-with-rds-iam": Example(
+        "`GRANT rds_iam TO staff`, a role that can't log in.",
+        lambda: judge(facts=with_(PG_CLEAN, pg("staff", login=False))),
+    ),
+    "user-inherits-rds-iam": Example(
+        "`GRANT app TO legacy`",
+        lambda: judge(facts=with_(PG_CLEAN, pg("legacy", iam_through=("app",), member_of=("app",)))),
+    ),
+    "administrator-locked-out": Example(
+        "`GRANT app TO boss`, the master.",
+        lambda: judge(facts=with_(PG_CLEAN, pg("boss", administrator=True, iam_through=("app",), member_of=("app",)))),
+    ),
+    "replication-user-with-iam": Example(
+        "`GRANT rds_iam TO debezium`, a member of rds_replication.",
+        lambda: judge(facts=with_(PG_CLEAN, pg("debezium", replication=True, member_of=("rds_replication",)))),
+    ),
+    "proxy-user-with-iam": Example(
+        "`GRANT rds_iam TO pooled`, as whom the proxy `front` logs in.",
+        lambda: judge(
+            facts=with_(PG_CLEAN, pg("pooled")), proxies=[proxy(POSTGRES)], proxy_users=frozenset({"pooled"})
+        ),
+    ),
+    "objects-owned-by-clone": Example(
+        "The application made tables while it was logged in as `legacy_clone`.",
+        lambda: judge(
+            facts=with_(PG_CLEAN, pg("legacy", iam=False), pg("legacy_clone", iam=False, owns=3)),
+        ),
+        also=("user-without-iam", "user-without-iam"),
+    ),
+    "wildcard-connect-policy": Example(
+        "A role of a vendor holds AdministratorAccess.",
+        lambda: judge_role(ADMINISTRATOR, arn=f"{IAM}role/vendor"),
+    ),
+    "condition-on-connect-policy": Example(
+        "A policy lets `app` log in from the office only.",
+        lambda: judge_role(inline(allow(dbuser("app"), Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))),
+    ),
+    "stale-resource-id": Example(
+        "`orders` was restored; the policy names its predecessor too.",
+        lambda: judge_role(managed(allow(dbuser("app"), dbuser("app", "db-FORMER")))),
+    ),
+    "member-resource-id": Example(
+        "The policy names the writer's resource id, not the cluster's.",
+        lambda: judge_role(inline(allow(dbuser("app", "db-MEMBER")))),
+    ),
+    "wrong-connect-arn": Example(
+        "The policy has the instance's own ARN.", lambda: judge_role(inline(allow(POSTGRES.arn, dbuser("app"))))
+    ),
+    "undeclared-connect-grant": Example(
+        "A policy lets the role `app` log in as `report` too.",
+        lambda: judge_role(inline(allow(dbuser("app"), dbuser("report")))),
+    ),
+    "user-name-case": Example("The policy names `App`.", lambda: judge_role(inline(allow(dbuser("App"))))),
+}
