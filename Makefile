@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test lint bench sam-test local lock permissions findings
+.PHONY: help setup demo test lint bench sam-test local lock permissions findings picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench: setup ## measure the promises, side by side with what they are compared t
 sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers
 	@tests/sam/images
 	@$(PYTHON_BIN) -m pytest tests/sam
+
+picture: setup ## take docs/audit-report.png anew
+	@scripts/picture
 
 permissions: setup ## write docs/permissions.md anew
 	@$(PYTHON_BIN) scripts/permissions

@@ -3,7 +3,9 @@
 pytest_plugins = [
     "tests.integration.fix_fleet",
     "tests.integration.fix_account",
+    "tests.integration.fix_browser",
     "tests.integration.fix_engines",
+    "tests.integration.fix_strangers",
     "tests.integration.fix_tokens",
     "tests.sam.fix_build",
     "tests.sam.fix_local",

@@ -166,7 +166,10 @@ class MariadbServer:
             copy_template(prepare(self._root), self._directory)
         self._sockets = socket_directory(self._root, self.port)
         certificate = self._authority.issue(self._directory / "tls")
-        processes.give_to_nobody(self._directory / "tls")
+        temporary = self._directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        for own in (self._directory / "tls", temporary):
+            processes.give_to_nobody(own)
         configuration = self._directory / "my.cnf"
         configuration.write_text(self._configuration(certificate))
         configuration.chmod(0o644)
@@ -317,6 +320,8 @@ class MariadbServer:
             f"socket={self._sockets / 'mariadbd'}",
             f"pid_file={self._directory / 'data' / 'mariadbd.pid'}",
             f"plugin_dir={self._directory / 'plugins'}",
+            # Its own: a server that starts deletes the temporary tables that it finds, whosever they are.
+            f"tmpdir={self._directory / 'tmp'}",
             f"port={self.port}",
             f"bind_address={','.join(processes.loopback_addresses())}",
             f"ssl_cert={certificate.certificate}",

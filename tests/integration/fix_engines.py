@@ -19,11 +19,12 @@ from localcloud.servers.postgres import PostgresServer
 from localcloud.verifier import LoginRefused, Reason
 from rdsiam import connection
 from rdsiam.access import DeclaredUser, Grant
+from rdsiam.audit.facts import AccountFacts
 from rdsiam.databases import Database
 from rdsiam.engines import Account, Engine, Sessions, Statement, Wanted
 from rdsiam.engines.mysql import Mysql
 from rdsiam.engines.postgres import Postgres
-from rdsiam.logins import MANAGER, Login, Password, Token
+from rdsiam.logins import AUDITOR, MANAGER, Login, Password, Token
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 
@@ -39,6 +40,7 @@ class Place:
 
     engine: Engine
     database: Database
+    server: PostgresServer | MariadbServer
     #: By whom the sessions of the last run were opened.
     opened: list[str] = field(default_factory=list)
     #: Accounts that earlier tests left, all ours.
@@ -57,6 +59,18 @@ class Place:
 
     def as_master(self, name: str = "shop") -> "Client":
         return self.login(Password(MASTER, MASTER_PASSWORD), name)
+
+    def as_rdsadmin(self, name: str = "shop") -> "Client":
+        """Log in as RDS does, through the server's own socket: for what the administrator may not do."""
+        return Client(self.server._connect(), name)
+
+    def audit(self) -> dict[str, AccountFacts]:
+        """Read all accounts as the auditor, and return them as people write them."""
+        session = self.engine.connect(self.database, Token(AUDITOR, f"token-of-{AUDITOR}"), None)
+        try:
+            return {account.label: account for account in self.engine.audit(session, self.database).accounts}
+        finally:
+            session.close()
 
     def accounts(self) -> dict[str, Account]:
         with self.as_master() as master:
@@ -135,7 +149,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
             master_user=MASTER,
             default_database="shop",
         )
-        return Place(Postgres() if kind == "postgres" else Mysql(), database)
+        return Place(Postgres() if kind == "postgres" else Mysql(), database, server)
 
     yield make
     for server in servers:

@@ -27,6 +27,8 @@ def test_every_binary_is_for_the_processor_that_the_functions_run_on(builds, arc
 def test_the_layer_holds_the_package_with_its_certificates(builds, architecture):
     built, source = builds(architecture) / "RdsiamLayer" / "python" / "rdsiam", ROOT / "layers" / "rdsiam" / "rdsiam"
     assert (built / "certs" / "global-bundle.pem").read_bytes() == (source / "certs" / "global-bundle.pem").read_bytes()
+    for asset in (source / "report" / "assets").iterdir():
+        assert (built / "report" / "assets" / asset.name).read_bytes() == asset.read_bytes()
     modules = {path.relative_to(source) for path in source.rglob("*.py")}
     assert {path.relative_to(built) for path in built.rglob("*.py")} == modules
 

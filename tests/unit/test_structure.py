@@ -18,12 +18,25 @@ ROWS = [
     {"audit/kinds_accounts", "audit/kinds_databases", "audit/kinds_policies"},
     {"audit/mending", "audit/suppressions", "sweeping"},
     {"engines/remedies", "onboarding"},
-    {"engines/mysql_remedies", "engines/postgres_remedies", "users"},
-    {"audit/reports", "command/__init__", "engines/mysql", "engines/postgres", "policy_writing", "services", "vending"},
-    {"access_store", "audit/kind", "command/app", "connection", "engines/__init__", "fingerprint", "http", "policies"},
-    {"access", "command/audit", "logins"},
-    {"access_fields", "audit/account", "audit/store", "command/executions", "inventory", "scoping"},
-    {"clients", "command/aws", "command/settings", "databases"},
+    {"audit/reading", "engines/mysql_remedies", "users"},
+    {"engines/mysql", "engines/postgres_remedies"},
+    {"engines/mysql_audit", "engines/postgres"},
+    {"engines/mysql_auditor", "engines/postgres_audit"},
+    {"audit/reports", "command/__init__", "engines/__init__", "policy_writing", "services", "vending"},
+    {"access_store", "audit/kind", "command/app", "connection", "fingerprint", "http", "policies"},
+    {"access", "command/audit", "logins", "report/__init__"},
+    {"access_fields", "audit/account", "audit/store", "command/executions", "inventory", "report/page", "scoping"},
+    {
+        "clients",
+        "command/aws",
+        "command/settings",
+        "databases",
+        "engines/postgres_catalog",
+        "report/charts",
+        "report/document",
+        "report/ocsf",
+        "report/table",
+    },
     {
         "access_file",
         "audit/history",
@@ -34,6 +47,9 @@ ROWS = [
         "command/errors",
         "described",
         "engines/postgres_lockout",
+        "report/figures",
+        "report/markup",
+        "report/security_hub",
         "requests",
         "signer",
     },
@@ -46,9 +62,11 @@ ROWS = [
         "changes",
         "command/output",
         "decisions",
+        "engines/mysql_catalog",
         "engines/postgres_privileges",
         "errors",
         "observability",
+        "report/text",
     },
 ]
 
@@ -90,10 +108,8 @@ def test_no_production_module_knows_localcloud_or_tests(path):
 
 def test_only_engines_and_connection_know_a_driver():
     knowing = {m for m in MODULES if {n.split(".")[0] for n in imports(LAYER / f"{m}.py")} & {"psycopg", "pymysql"}}
-    assert knowing == {"connection", "engines/postgres", "engines/postgres_privileges", "engines/mysql"} | {
-        "engines/postgres_remedies",
-        "engines/mysql_remedies",
-    }
+    assert "connection" in knowing
+    assert all(name.startswith("engines/") for name in knowing - {"connection"})
 
 
 def test_the_signer_needs_the_standard_library_only():

@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 from rdsiam.access_file import Path
 from rdsiam.databases import Database, Family
 
-#: The databases and schemas that servers keep for themselves; lower case.
+#: The databases and schemas that servers, and rdsiam, keep for themselves; lower case.
 SYSTEM_DATABASES = frozenset(
-    {"template0", "template1", "rdsadmin"} | {"mysql", "sys", "information_schema", "performance_schema", "innodb"}
+    {"template0", "template1", "rdsadmin", "rdsiam"}
+    | {"mysql", "sys", "information_schema", "performance_schema", "innodb"}
 )
 
 #: SQL privileges that access.yaml may name. None lets its holder pass on rights, or act outside the database.

@@ -1,21 +1,42 @@
 """Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
 
 import os
+import queue
 import socket
 import ssl
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
+from psycopg.adapt import Buffer, Loader
 from pymysql.connections import Connection as MysqlConnection
 
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
-CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 30
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a database may take, in seconds.
+
+    :ivar connect: from the look-up of its name until the session is open, whatever arrives meanwhile.
+    :ivar statement: one statement on PostgreSQL, one wait for an answer on MySQL and MariaDB.
+    """
+
+    connect: float = 5
+    statement: float = 30
+
+
+#: Limits of all but the audit.
+WORK = Limits()
 
 
 @cache
@@ -34,77 +55,176 @@ def ca_file() -> str:
     return file.name
 
 
-def connect_postgres(host: str, port: int, database: str, login: Login) -> psycopg.Connection:
+def connect_postgres(host: str, port: int, database: str, login: Login, limits: Limits = WORK) -> psycopg.Connection:
     """Open a PostgreSQL session in which no user's schema is on the search path.
 
     :raises ConnectionFailed: with the stage that it came to.
     """
-    _resolve(host, port)
-    try:
-        return psycopg.connect(
-            host=host,
-            port=port,
-            dbname=database,
-            user=login.user,
-            password=login.secret,
-            sslmode="verify-full",
-            sslrootcert=ca_file(),
-            # Never offer a secret where the server asks for one by another method than the login's own.
-            require_auth=login.method,
-            connect_timeout=CONNECT_SECONDS,
-            application_name="rdsiam",
-            # A user may have planted functions and operators in a schema: CVE-2025-12967.
-            options=f"-c search_path=pg_catalog -c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout=10s",
-        )
-    except psycopg.OperationalError as error:
-        problem = " ".join(str(error).split())
-        raise ConnectionFailed(host, port, _postgres_stage(problem), problem) from None
+    end = time.monotonic() + limits.connect
+    failed = None
+    for address in _addresses(host, port, limits.connect):
+        try:
+            session = psycopg.connect(
+                host=host,
+                hostaddr=address,
+                port=port,
+                dbname=database,
+                user=login.user,
+                password=login.secret,
+                sslmode="verify-full",
+                sslrootcert=ca_file(),
+                # Never offer a secret where the server asks for one by another method than the login's own.
+                require_auth=login.method,
+                connect_timeout=max(1, round(end - time.monotonic())),
+                application_name="rdsiam",
+                # A user may have planted functions and operators in a schema: CVE-2025-12967.
+                options="-c search_path=pg_catalog -c lock_timeout=10s "
+                f"-c statement_timeout={round(limits.statement * 1000)}",
+            )
+        except psycopg.OperationalError as error:
+            problem = " ".join(str(error).split())
+            failed = ConnectionFailed(host, port, _postgres_stage(problem), problem)
+            error.with_traceback(None)  # whose frames would keep the socket open
+        else:
+            session.adapters.register_loader("name", _Name)
+            return session
+        if failed.stage != "port" or time.monotonic() >= end:
+            break
+    raise failed or ConnectionFailed(host, port, "name", "it has no address")
 
 
-def connect_mysql(host: str, port: int, login: Login) -> "MysqlConnection[pymysql.cursors.Cursor]":
+class _Name(Loader):
+    """Reads a `name`. Databases differ in encoding and share their roles, so a name may be no UTF-8 here."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "backslashreplace")
+
+
+def connect_mysql(
+    host: str, port: int, login: Login, limits: Limits = WORK
+) -> "MysqlConnection[pymysql.cursors.Cursor]":
     """Open a MySQL or MariaDB session that commits by itself, with no schema chosen.
 
     :raises ConnectionFailed: with the stage that it came to.
     """
-    _resolve(host, port)
+    end = time.monotonic() + limits.connect
     context = ssl.create_default_context(cafile=ca_file())
     # Chain and host name stay verified. The strict flag, new in Python 3.13, refuses certificates for formalities
     # that neither libpq nor MySQL's own clients mind.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    try:
-        return pymysql.connect(
-            host=host,
-            port=port,
-            user=login.user,
-            password=login.secret,
-            ssl=context,
-            charset="utf8mb4",
-            # Known, whatever the server's is: under NO_BACKSLASH_ESCAPES escaped values would mean something else.
-            sql_mode="STRICT_ALL_TABLES",
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=STATEMENT_SECONDS,
-            write_timeout=STATEMENT_SECONDS,
-            program_name="rdsiam",
-        )
-    except pymysql.MySQLError as error:
-        code = error.args[0] if error.args else None
-        cause = getattr(error, "original_exception", None)
-        stage: Stage = "login"
-        if isinstance(cause, ssl.SSLError) or code == 2026:
-            stage = "tls"
-        elif isinstance(cause, OSError) or code in {2003, 2013}:
-            stage = "port"
-        text = " ".join(str(error.args[-1]).split()) if error.args else type(error).__name__
-        raise ConnectionFailed(host, port, stage, text, str(code) if code else None) from None
+    session = pymysql.connect(
+        host=host,
+        port=port,
+        user=login.user,
+        password=login.secret,
+        ssl=context,
+        charset="utf8mb4",
+        # Known, whatever the server's is: under NO_BACKSLASH_ESCAPES escaped values would mean something else.
+        sql_mode="STRICT_ALL_TABLES",
+        autocommit=True,
+        read_timeout=limits.statement,
+        write_timeout=limits.statement,
+        program_name="rdsiam",
+        defer_connect=True,
+    )
+    plain = _open(host, port, end)
+    with cut_off(plain, end - time.monotonic()) as late:
+        try:
+            session.connect(plain)
+        except (pymysql.MySQLError, ssl.SSLError) as error:
+            failed = _mysql_failure(host, port, error)
+            if late.is_set():
+                # It was encrypted already, and then the server was silent.
+                stage: Stage = "login" if getattr(session, "_secure", False) else failed.stage
+                failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
+            raise failed from None
+    return session
 
 
-def _resolve(host: str, port: int) -> None:
-    """Tell a name that doesn't resolve from a port that doesn't answer, which drivers report alike."""
+@contextmanager
+def cut_off(connection: Any, seconds: float) -> Iterator[threading.Event]:
+    """Shut a socket, or the socket of a session, down after `seconds`, from another thread.
+
+    Time limits of drivers begin anew with every byte that arrives; this one does not. Whoever waits for the server then
+    sees that the connection is lost. No thread is left behind.
+
+    :return: an event that is set when the time was up.
+    """
+    # A descriptor of its own: the driver may wrap or close its socket meanwhile.
+    twin = socket.socket(fileno=os.dup(_descriptor(connection)))
+    late = threading.Event()
+
+    def shut() -> None:
+        late.set()
+        with suppress(OSError):  # the server was first
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0, seconds), shut)
+    timer.daemon = True
+    timer.start()
     try:
-        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConnectionFailed(host, port, "name", str(error)) from None
+        yield late
+    finally:
+        timer.cancel()
+        timer.join()
+        twin.close()
+
+
+def _descriptor(connection: Any) -> int:
+    # PyMySQL has no public way to its socket.
+    return int(getattr(connection, "_sock", connection).fileno())
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[str]:
+    """Tell a name that doesn't resolve from a port that doesn't answer, which drivers report alike.
+
+    The system's resolver takes as long as it is configured to; it goes on in a thread that ends by itself.
+    """
+    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            found.put(error)
+        else:
+            found.put(list(dict.fromkeys(str(answer[4][0]) for answer in answers)))
+
+    threading.Thread(target=resolve, daemon=True).start()
+    try:
+        result = found.get(timeout=seconds)
+    except queue.Empty:
+        raise ConnectionFailed(host, port, "name", f"it was not resolved within {seconds:g} s") from None
+    if isinstance(result, OSError):
+        raise ConnectionFailed(host, port, "name", str(result))
+    return result
+
+
+def _open(host: str, port: int, end: float) -> socket.socket:
+    """Open a TCP connection to the first address of `host` that takes one."""
+    problem = "it has no address"
+    for address in _addresses(host, port, end - time.monotonic()):
+        try:
+            opened = socket.create_connection((address, port), timeout=max(0.1, end - time.monotonic()))
+        except OSError as error:
+            problem = str(error)
+        else:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return opened
+    raise ConnectionFailed(host, port, "port", problem)
+
+
+def _mysql_failure(host: str, port: int, error: Exception) -> ConnectionFailed:
+    code = error.args[0] if error.args else None
+    cause = getattr(error, "original_exception", error)
+    stage: Stage = "login"
+    if isinstance(cause, ssl.SSLError) or code == 2026:
+        stage = "tls"
+    elif isinstance(cause, OSError) or code in {2003, 2013}:
+        stage = "port"
+    text = " ".join(str(error.args[-1]).split()) if error.args else type(error).__name__
+    return ConnectionFailed(host, port, stage, text, str(code) if isinstance(error, pymysql.MySQLError) else None)
 
 
 def _postgres_stage(problem: str) -> Stage:

@@ -1,4 +1,4 @@
-"""How the service logs in: as the manager by token, once as the master by password, as a user to prove that it can."""
+"""How the service logs in: by token as manager or auditor, once as the master by password, as a user for its proof."""
 
 import json
 from dataclasses import dataclass, field
@@ -47,8 +47,11 @@ class Logins:
 
     def manager(self, database: Database) -> Token:
         """Return a login as `rdsiam_manager`, signed with the function's own credentials."""
-        signer = TokenSigner(clients.own_credentials(), database.region)
-        return Token(MANAGER, signer.token(*database.endpoint, MANAGER))
+        return _own(database, MANAGER)
+
+    def auditor(self, database: Database) -> Token:
+        """Return a login as `rdsiam_auditor`, signed with the function's own credentials."""
+        return _own(database, AUDITOR)
 
     def master(self, database: Database) -> Password:
         """Return the master's login from the secret that RDS keeps for it.
@@ -78,3 +81,8 @@ class Logins:
         scoped = assume_for_one_user(self._sts, self._proof_role, database, user, session_name="rdsiam-proof")
         signer = TokenSigner(scoped.credentials, database.region)
         return Token(user, signer.token(*database.endpoint, user))
+
+
+def _own(database: Database, user: str) -> Token:
+    signer = TokenSigner(clients.own_credentials(), database.region)
+    return Token(user, signer.token(*database.endpoint, user))

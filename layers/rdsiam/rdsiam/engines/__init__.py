@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from rdsiam.access import DeclaredUser
+from rdsiam.audit.facts import ServerFacts
 from rdsiam.changes import Change
+from rdsiam.connection import WORK, Limits
 from rdsiam.databases import Database
 from rdsiam.errors import RdsiamError
 from rdsiam.inventory import Origin
@@ -94,7 +96,7 @@ class Sessions:
 class Engine(Protocol):
     """The SQL of one family of engines. Instances hold no state."""
 
-    def connect(self, database: Database, login: Login, name: str | None) -> Any:
+    def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> Any:
         """Open a session. Raises ConnectionFailed."""
 
     def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str | None:
@@ -102,6 +104,12 @@ class Engine(Protocol):
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's, sorted."""
+
+    def audit(self, session: Any, database: Database) -> ServerFacts:
+        """Read how every account can log in, as the auditor, in at most three queries.
+
+        :raises QueryFailed: the server did not let it.
+        """
 
     def existing(self, session: Any) -> frozenset[str]:
         """Return the names of all accounts and roles that exist."""
@@ -145,4 +153,12 @@ class StatementFailed(RdsiamError):
     def __init__(self, database: str, statement: Statement, code: str, answer: str) -> None:
         super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {code} {answer}")
         self.statement = statement
+        self.code = code
+
+
+class QueryFailed(RdsiamError):
+    """The catalogs could not be read. The message is the server's answer, in one line."""
+
+    def __init__(self, code: str | None, answer: str) -> None:
+        super().__init__(" ".join(f"{code or ''} {answer}".split()))
         self.code = code

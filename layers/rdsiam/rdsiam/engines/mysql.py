@@ -8,25 +8,15 @@ from typing import Any
 import pymysql
 
 from rdsiam.access import DeclaredUser
-from rdsiam.connection import connect_mysql
+from rdsiam.audit.facts import ServerFacts
+from rdsiam.connection import WORK, Limits, connect_mysql
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted, mysql_audit, mysql_auditor
+from rdsiam.engines.mysql_catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Password
 
-_PLUGIN = "AWSAuthenticationPlugin"
-_SYSTEM = [
-    "rdsadmin",
-    "mysql.sys",
-    "mysql.session",
-    "mysql.infoschema",
-    "mariadb.sys",
-    "rds_superuser_role",
-    "rdsrepladmin",
-    "rdsproxyadmin",
-]
-_SYSTEM_SCHEMAS = ("mysql", "sys", "information_schema", "performance_schema", "innodb")
 _READ = ("SELECT", "SHOW VIEW")
 _WRITE = (*_READ, "INSERT", "UPDATE", "DELETE", "EXECUTE", "CREATE TEMPORARY TABLES", "LOCK TABLES")
 _OWN = (
@@ -41,8 +31,6 @@ LEVELS: Mapping[str, frozenset[str]] = {
 }
 #: One can grant only what one has: the manager needs all that a user may be given, and to make users.
 _MANAGER = frozenset({*_OWN, "CREATE USER", "PROCESS", "RELOAD"})
-#: What the auditor reads: who may log in how, and nothing of anybody's data.
-_AUDITED = ("user", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv")
 _ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FROM mysql.user"
 #: MariaDB can keep further ways in beside the plugin: `auth_or`. An empty item there is the plugin itself; it stays.
 _OTHER_WAYS_IN = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
@@ -64,7 +52,7 @@ class Found:
     :ivar accounts: (user, host pattern) → whether it takes tokens over TLS and nothing else.
     :ivar schemas: (user, host pattern, schema pattern as granted) → privileges.
     :ivar everywhere: (user, host pattern) → global privileges.
-    :ivar audited: tables of the schema `mysql` that the auditor may read.
+    :ivar auditor: what there is for the auditor to read from.
     :ivar locked: (user, host pattern) of accounts that can't log in.
     :ivar busy: users that have sessions.
     :ivar rds_kill: whether RDS's procedure for ending sessions is there.
@@ -74,7 +62,7 @@ class Found:
     accounts: Mapping[tuple[str, str], bool]
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[tuple[str, str], frozenset[str]]
-    audited: frozenset[str]
+    auditor: mysql_auditor.Installed
     locked: frozenset[tuple[str, str]]
     busy: frozenset[str]
     rds_kill: bool
@@ -98,10 +86,10 @@ def schema_pattern(name: str) -> str:
 class Mysql:
     """The engines `mysql` and `mariadb`, and Aurora MySQL."""
 
-    def connect(self, database: Database, login: Login, name: str | None) -> Any:  # noqa: ARG002
+    def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> Any:  # noqa: ARG002
         """Open a session. Schemas need none of their own."""
         host, port = database.endpoint
-        return connect_mysql(host, port, login)
+        return connect_mysql(host, port, login, limits)
 
     def entry(self, database: Database, users: Sequence[DeclaredUser]) -> None:
         """Return None: one session reaches all schemas."""
@@ -113,56 +101,52 @@ class Mysql:
             Account(
                 name=user,
                 host=host,
-                iam=plugin == _PLUGIN,
-                password=plugin != _PLUGIN or (user, host) in other,
+                iam=plugin == PLUGIN,
+                password=plugin != PLUGIN or (user, host) in other,
                 tls=ssl_type != "",
                 administrator="Y" in {superuser, creates_users},
             )
-            for user, host, plugin, ssl_type, superuser, creates_users in sorted(_rows(session, _ACCOUNTS))
-            if user not in _SYSTEM and not user.startswith("AWS_")
+            for user, host, plugin, ssl_type, superuser, creates_users in sorted(rows(session, _ACCOUNTS))
+            if not is_system(user, host)
         )
+
+    def audit(self, session: Any, database: Database) -> ServerFacts:  # noqa: ARG002
+        """Read how every account can log in."""
+        return mysql_audit.audit(session)
 
     def existing(self, session: Any) -> frozenset[str]:
         """Return the names of all accounts."""
-        return frozenset(row[0] for row in _rows(session, _ACCOUNTS))
+        return frozenset(row[0] for row in rows(session, _ACCOUNTS))
 
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:  # noqa: ARG002
         """Read accounts and privileges."""
         session = sessions.read(None)
-        if _rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:
+        if rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:
             raise DatabaseNotReady(f"another run of rdsiam works on {database.identifier}; retry later")
         schemas: dict[tuple[str, str, str], set[str]] = {}
-        for grantee, schema, privilege in _rows(
+        for grantee, schema, privilege in rows(
             session, "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES"
         ):
             schemas.setdefault((*_grantee(grantee), schema), set()).add(privilege)
         everywhere: dict[tuple[str, str], set[str]] = {}
-        for grantee, privilege, grantable in _rows(
+        for grantee, privilege, grantable in rows(
             session, "SELECT GRANTEE, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.USER_PRIVILEGES"
         ):
             held = everywhere.setdefault(_grantee(grantee), set())
             held |= {privilege, "GRANT OPTION"} if grantable == "YES" else {privilege}
-        audited = _rows(
-            session,
-            "SELECT TABLE_NAME FROM information_schema.TABLE_PRIVILEGES WHERE TABLE_SCHEMA = 'mysql' "
-            "AND PRIVILEGE_TYPE = 'SELECT' AND GRANTEE = %s",
-            [f"'{AUDITOR}'@'%'"],
-        )
-        there = _rows(session, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql'")
-        to_audit = {*_AUDITED, "global_priv"} & {row[0] for row in there}
         return Found(
             databases=tuple(
                 row[0]
-                for row in _rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
-                if row[0].lower() not in _SYSTEM_SCHEMAS
+                for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
+                if row[0].lower() not in SYSTEM_SCHEMAS
             ),
             accounts={(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session, database)},
             schemas={key: frozenset(value) for key, value in schemas.items()},
             everywhere={key: frozenset(value) for key, value in everywhere.items()},
-            audited=frozenset(to_audit - {row[0] for row in audited}),
+            auditor=mysql_auditor.installed(session),
             locked=frozenset(_locked(session)),
-            busy=frozenset(row[0] for row in _rows(session, "SELECT USER FROM information_schema.PROCESSLIST")),
-            rds_kill=bool(_rows(session, _RDS_KILL)),
+            busy=frozenset(row[0] for row in rows(session, "SELECT USER FROM information_schema.PROCESSLIST")),
+            rds_kill=bool(rows(session, _RDS_KILL)),
         )
 
     def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
@@ -173,10 +157,7 @@ class Mysql:
             grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {_name(MANAGER)} WITH GRANT OPTION"
             result.append(Statement("grant", MANAGER, grant, authority="master"))
         result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
-        result += [
-            Statement("grant", AUDITOR, f"GRANT SELECT ON `mysql`.{identifier(table)} TO {_name(AUDITOR)}")
-            for table in sorted(found.audited)
-        ]
+        result += mysql_auditor.statements(found.auditor)
         for user in wanted.users:
             result += _account(found, user.name, "create-user", "manager", wanted)
             hosts = [host for name, host in found.accounts if name == user.name] or ["%"]
@@ -233,12 +214,6 @@ class Mysql:
         return False
 
 
-def _rows(session: Any, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with session.cursor() as cursor:
-        cursor.execute(query, parameters or None)
-        return list(cursor.fetchall())
-
-
 def _run_each(session: Any, statements: Iterable[str]) -> None:
     """Run statements that end sessions; one that has ended by itself is fine."""
     for statement in statements:
@@ -251,16 +226,14 @@ def _run_each(session: Any, statements: Iterable[str]) -> None:
 
 
 def _locked(session: Any) -> set[tuple[str, str]]:
-    version: str = _rows(session, "SELECT VERSION()")[0][0]
-    return {(user, host) for user, host in _rows(session, _LOCKED_MARIADB if "MariaDB" in version else _LOCKED)}
+    return {(user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)}
 
 
 def _other_ways_in(session: Any) -> set[tuple[str, str]]:
-    version: str = _rows(session, "SELECT VERSION()")[0][0]
-    if version.startswith("5.") and "MariaDB" not in version:
+    version: str = session.get_server_info()
+    if version.startswith("5.") and not is_mariadb(session):
         return set()  # neither had been invented
-    rows = _rows(session, _OTHER_WAYS_IN if "MariaDB" in version else _SECOND_PASSWORDS)
-    return {(user, host) for user, host in rows}
+    return {(user, host) for user, host in rows(session, _OTHER_WAYS_IN if is_mariadb(session) else _SECOND_PASSWORDS)}
 
 
 def _grantee(text: str) -> tuple[str, str]:
@@ -316,7 +289,7 @@ def _disable(found: Found, user: str) -> list[Statement]:
 
 def _account(found: Found, user: str, kind: Any, authority: Authority, wanted: Wanted) -> list[Statement]:
     """Return what makes every account of that name one that takes tokens over TLS and nothing else."""
-    how = f"IDENTIFIED WITH {_PLUGIN} AS 'RDS' REQUIRE SSL"
+    how = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
     hosts = sorted(host for name, host in found.accounts if name == user)
     if not hosts:
         return [Statement(kind, user, f"CREATE USER {_name(user)} {how}", authority=authority)]

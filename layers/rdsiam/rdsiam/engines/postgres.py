@@ -9,41 +9,36 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.access import DeclaredUser
-from rdsiam.connection import connect_postgres
+from rdsiam.audit.facts import ServerFacts
+from rdsiam.connection import WORK, Limits, connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted, postgres_audit
 from rdsiam.engines import postgres_privileges as privileges
+from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
-_SYSTEM = ("rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin")
 #: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
 _LOCK = int.from_bytes(b"rdsiam")
 _ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole FROM pg_catalog.pg_roles"
-_MEMBERSHIPS = """
-SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
-FROM pg_catalog.pg_auth_members a
-JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
-"""
 _ROLE_SETTINGS = """
 SELECT d.datname, r.rolname, s.setting
 FROM pg_catalog.pg_db_role_setting x
 JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
 CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting) WHERE s.setting LIKE 'role=%'
 """
-_DATABASES = """
-SELECT datname FROM pg_catalog.pg_database
-WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1
-"""
+_DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
-_CLOSED_TO_MANAGER = """
+#: What the audit connects to: RDS makes it, and the catalogs that the audit reads are the whole server's.
+_AUDITED = "postgres"
+_CLOSED = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
     WHERE a.privilege_type = 'CONNECT' AND (a.grantee = 0 OR r.rolname = %s))
-FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+FROM pg_catalog.pg_database d WHERE d.datname = %s
 """
 
 
@@ -63,6 +58,7 @@ class Found:
     :ivar acting_as: (database, user) → the role that the user acts as there from the start.
     :ivar closed: databases that the manager may not connect to.
     :ivar busy: roles that have sessions.
+    :ivar audit_closed: the auditor may not connect to where it reads from.
     """
 
     entry: str
@@ -75,6 +71,7 @@ class Found:
     missing: tuple[privileges.Missing, ...]
     closed: frozenset[str]
     busy: frozenset[str]
+    audit_closed: bool
 
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the memberships of `member` in `group` that are its own."""
@@ -105,12 +102,14 @@ def _sql(template: str, **names: str) -> str:
 class Postgres:
     """The engine `postgres`, and Aurora PostgreSQL."""
 
-    def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
+    def connect(
+        self, database: Database, login: Login, name: str | None, limits: Limits = WORK
+    ) -> "psycopg.Connection":
         """Open a session; a missing database is the owner's to settle."""
         host, port = database.endpoint
-        target = name or "postgres"
+        target = name or _AUDITED
         try:
-            return connect_postgres(host, port, target, login)
+            return connect_postgres(host, port, target, login, limits)
         except ConnectionFailed as error:
             if f'database "{target}" does not exist' in str(error):
                 raise Refused(
@@ -125,13 +124,17 @@ class Postgres:
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's. Whether one has a password can't be seen on RDS."""
-        iam = members(_memberships(session), IAM_ROLE, frozenset({database.master_user, MANAGER}))
+        iam = members(memberships(session), IAM_ROLE, frozenset({database.master_user, MANAGER}))
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, _, superuser, createrole in found
-            if name not in _SYSTEM and not name.startswith(("pg_", "rds_"))
+            for name, login, superuser, createrole in found
+            if not is_system(name, login)
         )
+
+    def audit(self, session: Any, database: Database) -> ServerFacts:
+        """Read how every role can log in."""
+        return postgres_audit.audit(session, database)
 
     def existing(self, session: Any) -> frozenset[str]:
         """Return the names of all roles."""
@@ -155,7 +158,7 @@ class Postgres:
             _lock(there)
             creators = {database.master_user} | {group_name(name, "owner")} & set(grantees)
             missing += privileges.missing(there, name, grantees, creators)
-            if there.execute(_CLOSED_TO_MANAGER, [MANAGER]).fetchone()[0]:
+            if _closed(there, name, MANAGER):
                 closed.add(name)
         found = Found(
             entry=entry,
@@ -163,11 +166,12 @@ class Postgres:
             version=session.info.server_version,
             databases=databases,
             roles={name: Role(*flags) for name, *flags in session.execute(_ROLES)},
-            memberships=_memberships(session),
+            memberships=memberships(session),
             acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
             missing=tuple(missing),
             closed=frozenset(closed),
             busy=frozenset(row[0] for row in session.execute(_BUSY)),
+            audit_closed=_closed(session, _AUDITED, AUDITOR),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
         for name in {entry, *_grantees(wanted, databases)}:
@@ -195,6 +199,9 @@ class Postgres:
                 grant = _sql("GRANT {g} TO {m}", g=group, m=MANAGER) + options
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
+        if found.audit_closed:
+            grant = _sql("GRANT CONNECT ON DATABASE {d} TO {u}", d=_AUDITED, u=AUDITOR)
+            result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
         for user in wanted.users:
             result += _login(found, user.name, "create-user", known=user.name in wanted.accounts)
             result += _memberships_of(found, user, wanted, groups)
@@ -252,7 +259,7 @@ class Postgres:
                 _run(session, found.entry, roles)
                 logins = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
                 try:
-                    self._guard(found, _memberships(session), wanted, logins)
+                    self._guard(found, memberships(session), wanted, logins)
                 except Refused:
                     session.rollback()
                     raise
@@ -306,10 +313,10 @@ def _lock(session: Any) -> None:
     session.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [_LOCK])
 
 
-def _memberships(session: Any) -> tuple[Membership, ...]:
-    modern = session.info.server_version >= 160000
-    columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
-    return tuple(Membership(*row) for row in session.execute(_MEMBERSHIPS.format(**columns)))
+def _closed(session: Any, database: str, role: str) -> bool:
+    """Return whether neither `role` nor everybody may connect to a database that exists."""
+    row = session.execute(_CLOSED, [role, database]).fetchone()
+    return row is not None and row[0]
 
 
 def _grantees(

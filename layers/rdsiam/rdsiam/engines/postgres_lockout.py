@@ -4,6 +4,7 @@ RDS's rule follows membership, direct or indirect. Being caught by it by acciden
 issues (db-operator#118, postgres-operator#315, terraform-provider-postgresql#289, ol-infrastructure#5383).
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Membership(NamedTuple):
 
 
 def members(memberships: Iterable[Membership], group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Return all members of `group`, direct or not, each with the role through which it is one.
+    """Return all members of `group`, direct or not, each with the role through which it is one, by the shortest way.
 
     :param ignored: names whose admin-only memberships do not count. The administrator that creates a role, or may
         grant it, is such a member; RDS lets its master in all the same.
@@ -33,9 +34,9 @@ def members(memberships: Iterable[Membership], group: str, ignored: frozenset[st
         if not (edge.member in ignored and edge.admin and not edge.inherit and not edge.set):
             below.setdefault(edge.group, []).append(edge)
     found: dict[str, str] = {}
-    waiting = [group]
+    waiting = deque([group])
     while waiting:
-        via = waiting.pop()
+        via = waiting.popleft()
         for edge in below.get(via, []):
             if edge.member not in found and edge.member != group:
                 found[edge.member] = via

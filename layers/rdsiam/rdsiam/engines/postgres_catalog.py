@@ -1,0 +1,30 @@
+"""What onboarding and the audit both need of PostgreSQL: who is a member of what, and what is the system's."""
+
+from typing import Any
+
+from rdsiam.engines.postgres_lockout import Membership
+
+_SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
+#: Which rows of pg_database are somebody's.
+USERS_DATABASES = "datallowconn AND NOT datistemplate AND datname <> 'rdsadmin'"
+_MEMBERSHIPS = """
+SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
+FROM pg_catalog.pg_auth_members a
+JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
+ORDER BY 1, 2
+"""
+
+
+def is_system(name: str, login: bool) -> bool:
+    """Return whether a role is RDS's or PostgreSQL's own.
+
+    None of RDS's groups, `rds_…`, can log in: one that can is somebody's, whatever its name.
+    """
+    return name in _SYSTEM or name.startswith("pg_") or (name.startswith("rds_") and not login)
+
+
+def memberships(session: Any) -> tuple[Membership, ...]:
+    """Read who is a member of what, sorted."""
+    modern = session.info.server_version >= 160000
+    columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
+    return tuple(Membership(*row) for row in session.execute(_MEMBERSHIPS.format(**columns)))

@@ -1,0 +1,182 @@
+"""The report as JSON, which all other shapes are made from, and its JSON Schema, made from the types below."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+
+from rdsiam.audit.facts import Stage
+from rdsiam.audit.findings import Severity
+from rdsiam.report.figures import order
+
+SCHEMA_VERSION = 1
+
+_STRICT = ConfigDict(extra="forbid")
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="RFC 3339, UTC, whole seconds.")]
+
+
+@with_config(_STRICT)
+class Severities(TypedDict):
+    """How many findings there are of each severity, without the suppressed."""
+
+    critical: Count
+    high: Count
+    medium: Count
+    low: Count
+
+
+@with_config(_STRICT)
+class Accounts(TypedDict):
+    """How many accounts of a database log in how; without the system's, the master, ours and classic proxies'."""
+
+    total: Count
+    iam: Count
+    password: Annotated[Count, Field(description="May still log in with a password, beside IAM or without it.")]
+    unusable: Annotated[Count, Field(description="Nobody can log in as them.")]
+
+
+@with_config(_STRICT)
+class DatabaseLine(TypedDict):
+    """One database of the fleet."""
+
+    arn: str
+    identifier: str
+    engine: str
+    engine_version: str
+    resource_id: str
+    kind: Literal["instance", "cluster", "proxy"]
+    status: str
+    tags: dict[str, str]
+    host: str | None
+    public: bool
+    read: Annotated[
+        Literal["audited", "unknown", "replica", "proxy"],
+        Field(description="`unknown`: it could not be read. Replicas and proxies have no users of their own."),
+    ]
+    stage: Annotated[Stage | None, Field(description="How far the reading came, where it is unknown.")]
+    cause: str | None
+    accounts: Accounts
+    findings: Severities
+    seconds: float
+
+
+@with_config(_STRICT)
+class RemediationLine(TypedDict):
+    """One way to mend it, to be run literally."""
+
+    language: Literal["sql", "cli", "cloudformation", "access"]
+    text: str
+    database: Annotated[str | None, Field(description="PostgreSQL database that SQL has to be run in, if it matters.")]
+
+
+@with_config(_STRICT)
+class SuppressedLine(TypedDict):
+    """The entry of access.yaml that accepts a finding."""
+
+    reason: str
+    until: str
+
+
+@with_config(_STRICT)
+class FindingLine(TypedDict):
+    """One finding."""
+
+    id: Annotated[str, Field(description="The same problem has the same id in every run.")]
+    kind: str
+    severity: Severity
+    database: Annotated[str | None, Field(description="ARN; null where it concerns none in particular.")]
+    user: Annotated[str | None, Field(description="Database user, or the ARN of an IAM role, user or policy.")]
+    title: str
+    evidence: dict[str, Any]
+    remediation: list[RemediationLine]
+    first_seen: Time | None
+    suppressed: SuppressedLine | None
+
+
+@with_config(_STRICT)
+class ResolvedLine(TypedDict):
+    """A finding of the last run that is gone."""
+
+    id: str
+    kind: str
+    severity: Severity
+    database: str | None
+    user: str | None
+    title: str
+    first_seen: Time | None
+    resolved: Time
+
+
+@with_config(_STRICT)
+class Summary(TypedDict):
+    """The run in figures."""
+
+    databases: Count
+    audited: Count
+    unreachable: Count
+    accounts: Count
+    passwordless: Count
+    share: Annotated[Share | None, Field(description="passwordless / accounts; null where no account was read.")]
+    findings: Severities
+    suppressed: Count
+    new: Count
+
+
+@with_config(_STRICT)
+class Run(TypedDict):
+    """A run before this one."""
+
+    id: str
+    finished: Time
+    share: Share | None
+    accounts: Count
+    findings: Severities
+    unreachable: Count
+
+
+@with_config(_STRICT)
+class Report(TypedDict):
+    """The report of one run of the audit."""
+
+    schema_version: Literal[1]
+    id: str
+    started: Time
+    finished: Time
+    account: str
+    region: str
+    databases: list[DatabaseLine]
+    findings: list[FindingLine]
+    resolved: list[ResolvedLine]
+    summary: Summary
+    trend: list[Run]
+    access_version: Annotated[str | None, Field(description="Version of access.yaml that it was judged by.")]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the report, as it stands in docs/audit-report.schema.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of an rdsiam audit",
+        **TypeAdapter(Report).json_schema(),
+    }
+
+
+def json_report(report: Mapping[str, Any]) -> str:
+    """Return the report as JSON on one line, the same text for the same report in whatever order it was gathered.
+
+    It is ASCII: what hides in a name is an escape there, and every reader decodes it.
+    """
+    ordered = {key: report[key] for key in Report.__annotations__ if key in report} | {
+        "databases": sorted(report["databases"], key=lambda each: str(each["arn"])),
+        "findings": [_finding(each) for each in sorted(report["findings"], key=order)],
+        "resolved": sorted(report["resolved"], key=order),
+        "trend": sorted(report["trend"], key=lambda each: (each["finished"], each["id"])),
+    }
+    return json.dumps(ordered, ensure_ascii=True, separators=(",", ":")) + "\n"
+
+
+def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {**finding, "evidence": dict(sorted(finding["evidence"].items()))}

@@ -1,0 +1,226 @@
+"""The findings in the format of AWS Security Hub (ASFF), for BatchImportFindings.
+
+Sources: "Security Finding Format", AWS Security Hub User Guide; "Guidelines for using the BatchImportFindings API",
+its Partner Guide; the limits of each field are in the API reference of AwsSecurityFinding.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from rdsiam.report.text import shortened, visible
+
+#: BatchImportFindings takes so many findings a call, and so many bytes.
+BATCH = 100
+BATCH_BYTES = 6 * 1024 * 1024
+#: Bytes of one finding. What is made here stays below, since each field has its own limit.
+FINDING_BYTES = 240 * 1024
+_TITLE, _DESCRIPTION, _RECOMMENDATION, _NOTE, _FIELD, _DETAIL = 256, 1024, 512, 512, 2048, 1024
+_MOST_FIELDS, _MOST_TAGS = 25, 50
+_TYPE = "Software and Configuration Checks/AWS Security Best Practices/Passwordless Databases"
+_IAM_TYPES = {"role": "AwsIamRole", "user": "AwsIamUser", "policy": "AwsIamPolicy", "group": "AwsIamGroup"}
+#: Kinds that tell that nothing is known: neither passed nor failed.
+_UNKNOWN = frozenset({"database-unreachable"})
+
+
+def asff(
+    report: Mapping[str, Any],
+    *,
+    account: str,
+    region: str,
+    partition: str = "aws",
+    product_arn: str | None = None,
+    report_url: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Return a finding for each of the report's: open, suppressed (Workflow SUPPRESSED), resolved (record ARCHIVED).
+
+    :param account: that the hub belongs to; BatchImportFindings has to be called by it.
+    :param product_arn: of the integration; the account's own default product when omitted.
+    :param report_url: where the whole report is, without a secret: everybody who reads the hub sees it.
+    """
+    product = product_arn or f"arn:{partition}:securityhub:{region}:{account}:product/{account}/default"
+    databases = {each["arn"]: each for each in report["databases"]}
+    for finding in report["findings"]:
+        yield _finding(report, finding, databases, (account, region, partition, product), report_url)
+    for finding in report["resolved"]:
+        gone = {**finding, "evidence": {}, "remediation": [], "suppressed": None}
+        yield _finding(report, gone, databases, (account, region, partition, product), report_url)
+
+
+def batches(findings: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Return them in lists that BatchImportFindings takes: 100 at most, and 6 MB."""
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for finding in findings:
+        its = len(json.dumps(finding, ensure_ascii=False).encode()) + 1
+        if batch and (len(batch) == BATCH or size + its > BATCH_BYTES - 1024):
+            yield batch
+            batch, size = [], 0
+        batch.append(finding)
+        size += its
+    if batch:
+        yield batch
+
+
+def suppressions(findings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return the BatchUpdateFindings requests that suppress what is suppressed.
+
+    BatchImportFindings sets the workflow of a finding only when it creates it: one that was open before stays open.
+    """
+    by_note: dict[str, list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        if finding["Workflow"]["Status"] == "SUPPRESSED":
+            by_note.setdefault(finding["Note"]["Text"], []).append(finding)
+    for note, suppressed in sorted(by_note.items()):
+        rest = iter(suppressed)
+        while part := list(islice(rest, BATCH)):
+            yield {
+                "FindingIdentifiers": [{"Id": each["Id"], "ProductArn": each["ProductArn"]} for each in part],
+                "Workflow": {"Status": "SUPPRESSED"},
+                "Note": {"Text": note, "UpdatedBy": "rdsiam"},
+            }
+
+
+def _finding(
+    report: Mapping[str, Any],
+    finding: Mapping[str, Any],
+    databases: Mapping[str, Mapping[str, Any]],
+    where: tuple[str, str, str, str],
+    report_url: str | None,
+) -> dict[str, Any]:
+    account, region, partition, product = where
+    resolved, suppressed = finding.get("resolved"), finding.get("suppressed")
+    label = finding["severity"].upper()
+    made: dict[str, Any] = {
+        "SchemaVersion": "2018-10-08",
+        "Id": f"rdsiam/{account}/{region}/{finding['id']}",
+        "ProductArn": product,
+        "ProductName": "rdsiam",
+        "GeneratorId": _line(f"rdsiam/{finding['kind']}", 512),
+        "AwsAccountId": account,
+        "Types": [_TYPE],
+        "CreatedAt": finding.get("first_seen") or report["started"],
+        "UpdatedAt": resolved or report["finished"],
+        "FirstObservedAt": finding.get("first_seen") or report["started"],
+        "LastObservedAt": resolved or report["finished"],
+        "Severity": {"Label": label, "Original": finding["severity"]},
+        "FindingProviderFields": {"Severity": {"Label": label, "Original": finding["severity"]}, "Types": [_TYPE]},
+        "Title": _line(finding["title"], _TITLE),
+        "Description": _line(_description(finding), _DESCRIPTION),
+        "Remediation": {"Recommendation": {"Text": _recommendation(finding)}},
+        "ProductFields": _product_fields(report, finding),
+        "Resources": _resources(finding, databases.get(finding["database"] or ""), (account, region, partition)),
+        "Compliance": {"Status": _compliance(finding)},
+        "Workflow": {"Status": "SUPPRESSED" if suppressed else "RESOLVED" if resolved else "NEW"},
+        "RecordState": "ARCHIVED" if resolved else "ACTIVE",
+    }
+    if report_url:
+        made["SourceUrl"] = report_url
+    if suppressed:
+        words = f"Suppressed in access.yaml until {suppressed['until']}: {suppressed['reason']}"
+        made["Note"] = {"Text": _line(words, _NOTE), "UpdatedBy": "rdsiam", "UpdatedAt": report["finished"]}
+    return made
+
+
+def _line(text: object, limit: int) -> str:
+    """Return text on one line, nothing hidden in it, cut to a limit in bytes; never blank, which the API refuses."""
+    # What is seen is no shorter than what it stands for, so that more need not be looked at.
+    return shortened(visible(str(text)[: limit + 1]), limit) or "-"
+
+
+def _description(finding: Mapping[str, Any]) -> str:
+    evidence = ", ".join(f"{key}: {_value(value)}" for key, value in sorted(finding["evidence"].items()))
+    who = f" User: {finding['user']}." if finding["user"] is not None else ""
+    return f"{finding['title']}.{who}{f' Evidence: {evidence}.' if evidence else ''}"
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _whole(remediation: Mapping[str, Any], limit: int) -> bool:
+    """Return whether it can be shown as it is: half a statement, or one changed to be shown, must not be run."""
+    text = remediation["text"]
+    return len(text.encode("utf-8", "surrogatepass")) <= limit and visible(text) == text
+
+
+def _recommendation(finding: Mapping[str, Any]) -> str:
+    if finding.get("resolved"):
+        return "Nothing is left to do."
+    words = {
+        "sql": "Run as an administrator: ",
+        "cli": "Run: ",
+        "access": "Add to access.yaml: ",
+        "cloudformation": "Set: ",
+    }
+    for each in finding["remediation"]:
+        before = words[each["language"]]
+        if _whole(each, _RECOMMENDATION - len(before)):
+            return before + str(each["text"])
+    return "See the audit's report: it has what mends this finding."
+
+
+def _product_fields(report: Mapping[str, Any], finding: Mapping[str, Any]) -> dict[str, str]:
+    fields = {
+        "rdsiam/kind": finding["kind"],
+        "rdsiam/run": report["id"],
+        **({"rdsiam/user": finding["user"]} if finding["user"] is not None else {}),
+    }
+    made = {key: _line(value, _FIELD) for key, value in fields.items()}
+    for number, each in enumerate(finding["remediation"][:_MOST_FIELDS], 1):
+        if _whole(each, _FIELD):
+            made[f"rdsiam/remediation/{number}/{each['language']}"] = each["text"]
+    return made
+
+
+def _compliance(finding: Mapping[str, Any]) -> str:
+    if finding.get("resolved"):
+        return "PASSED"
+    return "NOT_AVAILABLE" if finding["kind"] in _UNKNOWN else "FAILED"
+
+
+def _resources(
+    finding: Mapping[str, Any], database: Mapping[str, Any] | None, where: tuple[str, str, str]
+) -> list[dict[str, Any]]:
+    """Return what it is about: the database, the IAM principal or policy, or else the account."""
+    account, region, partition = where
+    arn, user = finding["database"], finding["user"] or ""
+    about = {"Partition": partition, "Region": region}
+    evidence = [(key, finding["evidence"][key]) for key in sorted(finding["evidence"])[:_MOST_FIELDS]]
+    other = {_line(key, 128): _line(_value(value), _DETAIL) for key, value in evidence}
+    resources = []
+    if arn:
+        resources.append({"Type": _rds_type(arn), "Id": _line(arn, _DETAIL), **about, **_tags(database)})
+    if user.startswith("arn:"):
+        what = user.split(":")[5].split("/")[0] if user.count(":") >= 5 else ""
+        resources.append({"Type": _IAM_TYPES.get(what, "Other"), "Id": _line(user, _DETAIL), "Partition": partition})
+    if not resources:
+        resources.append({"Type": "AwsAccount", "Id": f"AWS::::Account:{account}", **about})
+    details: dict[str, Any] = {"Other": other} if other else {}
+    if arn and database and resources[0]["Type"] == "AwsRdsDbInstance":
+        details["AwsRdsDbInstance"] = _instance(database)
+    if details:
+        resources[0]["Details"] = details
+    return resources
+
+
+def _rds_type(arn: str) -> str:
+    parts = arn.split(":")
+    return {"db": "AwsRdsDbInstance", "cluster": "AwsRdsDbCluster"}.get(parts[5] if len(parts) > 5 else "", "Other")
+
+
+def _instance(database: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "DBInstanceIdentifier": _line(database["identifier"], 255),
+        "DbiResourceId": _line(database["resource_id"], 255),
+        "Engine": _line(database["engine"], 255),
+        "EngineVersion": _line(database["engine_version"], 255),
+        "PubliclyAccessible": bool(database["public"]),
+    }
+
+
+def _tags(database: Mapping[str, Any] | None) -> dict[str, Any]:
+    tags: Sequence[tuple[str, str]] = sorted((database or {}).get("tags", {}).items())[:_MOST_TAGS]
+    made = {_line(key, 128): _line(value, 256) for key, value in tags if key.strip()}
+    return {"Tags": made} if made else {}

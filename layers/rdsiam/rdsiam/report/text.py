@@ -1,0 +1,99 @@
+"""Words and figures as people read them; what a name hides is made visible."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+#: Beside the categories below: what shows as nothing or as a space. Variation selectors, fillers, the blank of Braille.
+_BLANK = re.compile("[\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+#: Control, format (bidirectional overrides, zero-width), surrogate, private, line and paragraph separators.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def hidden(character: str) -> bool:
+    """Return whether a character can't be seen, or changes how others look; plain spaces and letters don't."""
+    category = unicodedata.category(character)
+    return category in _HIDDEN or (category == "Zs" and character != " ") or _BLANK.match(character) is not None
+
+
+def pieces(text: str) -> Iterator[tuple[bool, str]]:
+    """Split a text into what shows as it is, and marks that stand for what doesn't.
+
+    :return: pairs: whether it is a mark, and what to show: `U+202E` for a character that hides, `␠` for a space that
+        the text begins or ends with, `empty` for no text at all.
+    """
+    if not text:
+        yield True, "empty"
+        return
+    inside = text.strip(" ")
+    before = len(text) - len(text.lstrip(" "))
+    for _ in range(before):
+        yield True, "␠"
+    shown = ""
+    for character in inside:
+        if hidden(character):
+            if shown:
+                yield False, shown
+            yield True, f"U+{ord(character):04X}"
+            shown = ""
+        else:
+            shown += character
+    if shown:
+        yield False, shown
+    for _ in range(len(text) - len(inside) - before):
+        yield True, "␠"
+
+
+def visible(text: str) -> str:
+    """Return a text on one line in which nothing hides: `<U+202E>` in the place of each such character."""
+    return "".join(f"<{each}>" if mark else each for mark, each in pieces(text)) if text else ""
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text of at most `limit` bytes in UTF-8, with `…` where it was cut."""
+    if len(text.encode()) <= limit:
+        return text
+    return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"
+
+
+def number(value: int) -> str:
+    """Return 12345 as `12,345`."""
+    return f"{value:,}"
+
+
+def counted(value: int, one: str, many: str | None = None) -> str:
+    """Return `1 user`, `2 users`."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as `87.4%`.
+
+    Rounded down, so that 100% is all of them; what is more than nothing is not 0%. Without a share: `–`.
+    """
+    if share is None:
+        return "–"
+    tenths = int(share * 1000 + 1e-9)
+    if tenths == 0 and share > 0:
+        return "<0.1%"
+    return f"{tenths // 10}%" if tenths % 10 == 0 and tenths in {0, 1000} else f"{tenths / 10:.1f}%"
+
+
+def moment(time: str) -> datetime:
+    """Return an RFC 3339 time as a datetime in UTC.
+
+    :raises ValueError: it is none.
+    """
+    return datetime.fromisoformat(time).astimezone(UTC)
+
+
+def day(time: str) -> str:
+    """Return a time as `2 March 2026`."""
+    at = moment(time)
+    return f"{at.day} {at:%B %Y}"
+
+
+def clock(time: str) -> str:
+    """Return a time as `2 March 2026, 14:05 UTC`."""
+    return f"{day(time)}, {moment(time):%H:%M} UTC"

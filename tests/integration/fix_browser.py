@@ -1,0 +1,54 @@
+"""A real Chromium, the system's, for pages that are opened from a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from bench.browser import launch
+from rdsiam.report import html_report
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a file of tests."""
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(chromium: Browser, tmp_path: Path) -> Iterator["Opened"]:
+    """Opens reports as pages, and keeps what they said and asked for."""
+    opened = Opened(chromium, tmp_path)
+    yield opened
+    for context in opened.contexts:
+        context.close()
+
+
+class Opened:
+    """Pages that are open.
+
+    :ivar requests: every address that a page asked for; `trouble`: what the console and dialogs said.
+    """
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser, self._folder = browser, folder
+        self.contexts: list[BrowserContext] = []
+        self.requests: list[str] = []
+        self.trouble: list[str] = []
+
+    def __call__(self, report: dict[str, Any], hash: str = "", **context: Any) -> Page:
+        """Open a report's page; `context` is what Playwright's `new_context` takes."""
+        file = self._folder / f"report-{len(self.contexts)}.html"
+        file.write_text(html_report(report), encoding="utf-8")
+        made = self._browser.new_context(**context)
+        self.contexts.append(made)
+        page = made.new_page()
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.trouble.append(message.text))
+        page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        page.on("dialog", lambda dialog: (self.trouble.append(dialog.message), dialog.dismiss()))
+        page.goto(file.as_uri() + hash)
+        return page
