@@ -9,6 +9,7 @@ from moto.core.responses import ActionResult
 from moto.rds import models
 from moto.rds.exceptions import RDSClientError
 from moto.rds.responses import RDSResponse
+from moto.rds.utils import FilterDef
 
 from localcloud.rds import refusals
 from localcloud.rds.fleet import Fleet
@@ -38,6 +39,10 @@ def close(fleet: Fleet) -> None:
     cluster_class.default_allocated_storage = staticmethod(
         lambda engine, storage_type: 1 if engine == "docdb" else default_storage(engine, storage_type)
     )
+    # AWS: clusters are found by their resource id too. moto: refuses the filter.
+    cluster_class.SUPPORTED_FILTERS = cluster_class.SUPPORTED_FILTERS | {
+        "db-cluster-resource-id": FilterDef(["db_cluster_resource_id"], "DB Cluster Resource Ids")
+    }
     cluster_class.local_pending = {}
     cluster_class.local_address = None
     cluster_class.local_filling = False

@@ -83,7 +83,16 @@ def close(fleet: Fleet) -> None:
         fleet.shortly(_deleted, proxy)
         return proxy
 
+    list_tags = backend_class.list_tags_for_resource
+
+    def list_tags_for_resource(backend: Any, arn: str) -> Any:
+        # AWS: says so where there is no such proxy. moto: answers with no tags.
+        if ":db-proxy:" in arn and all(proxy.arn != arn for proxy in backend.db_proxies.values()):
+            raise DBProxyNotFoundFault(arn)
+        return list_tags(backend, arn)
+
     RDSResponse.create_db_proxy = create_db_proxy
+    backend_class.list_tags_for_resource = list_tags_for_resource
     for function in (register_db_proxy_targets, deregister_db_proxy_targets, describe_db_proxy_targets,
                      describe_db_proxy_target_groups, delete_db_proxy):  # fmt: skip
         setattr(backend_class, function.__name__, function)
