@@ -138,8 +138,10 @@ def _close_iam() -> None:
         found = self.backend.get_account_authorization_details(self._get_param("Filter", []))
         lists = {"UserDetailList": "users", "GroupDetailList": "groups", "RoleDetailList": "roles",
                  "Policies": "managed_policies"}  # fmt: skip
-        # AWS: in pages, of all kinds together. moto: all in one answer.
-        everything = [(name, each) for name, key in lists.items() for each in found[key]]
+        # AWS: its own policies as far as they are attached to anybody, in pages, of all kinds together. moto: all of its
+        # thousand, in one answer.
+        of_aws = {id(policy) for policy in self.backend.aws_managed_policies if not policy.attachment_count}
+        everything = [(name, each) for name, key in lists.items() for each in found[key] if id(each) not in of_aws]
         start, size = int(self._get_param("Marker", 0)), int(self._get_param("MaxItems", _PAGE))
         page, more = everything[start : start + size], start + size < len(everything)
         answer: dict[str, Any] = {name: [each for kind, each in page if kind == name] for name in lists}

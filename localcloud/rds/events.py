@@ -41,6 +41,7 @@ CLUSTER_STARTED = Event("0151", "notification", "DB cluster started")
 CLUSTER_CREATED = Event("0170", "creation", "DB cluster created")
 CLUSTER_DELETED = Event("0171", "deletion", "DB cluster deleted")
 PROXY_CREATED = Event("0203", "creation", "RDS created DB proxy {source}")
+PROXY_MODIFIED = Event("0204", "configuration change", "RDS modified DB proxy {source}")
 PROXY_DELETED = Event("0205", "deletion", "RDS deleted DB proxy {source}")
 
 # By moto's name of the resource type: what the event calls it, and its detail-type.

@@ -52,6 +52,22 @@ def close(fleet: Fleet) -> None:
         fleet.shortly(_created, proxy)
         return ActionResult({"DBProxy": proxy})
 
+    def modify_db_proxy(self: Any) -> ActionResult:
+        # moto: does not know the call.
+        params = self.params
+        proxy = _find(self.backend, params["DBProxyName"])
+        scheme = params.get("DefaultAuthScheme") or proxy.default_auth_scheme
+        if scheme not in _SCHEMES:
+            raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
+        proxy.default_auth_scheme = scheme
+        if params.get("Auth") is not None:
+            proxy.auth = [_auth(each) for each in params["Auth"]]
+        if params.get("RequireTLS") is not None:
+            proxy.require_tls = bool(params["RequireTLS"])
+        proxy.status = "modifying"
+        fleet.shortly(_modified, proxy)
+        return ActionResult({"DBProxy": proxy})
+
     def register_db_proxy_targets(
         backend: Any,
         db_proxy_name: str,
@@ -91,7 +107,7 @@ def close(fleet: Fleet) -> None:
             raise DBProxyNotFoundFault(arn)
         return list_tags(backend, arn)
 
-    RDSResponse.create_db_proxy = create_db_proxy
+    RDSResponse.create_db_proxy, RDSResponse.modify_db_proxy = create_db_proxy, modify_db_proxy
     backend_class.list_tags_for_resource = list_tags_for_resource
     for function in (register_db_proxy_targets, deregister_db_proxy_targets, describe_db_proxy_targets,
                      describe_db_proxy_target_groups, delete_db_proxy):  # fmt: skip
@@ -101,6 +117,11 @@ def close(fleet: Fleet) -> None:
 def _created(proxy: Any) -> None:
     proxy.status = "available"
     events.publish(proxy, events.PROXY_CREATED, source=proxy.db_proxy_name)
+
+
+def _modified(proxy: Any) -> None:
+    proxy.status = "available"
+    events.publish(proxy, events.PROXY_MODIFIED, source=proxy.db_proxy_name)
 
 
 def _deleted(proxy: Any) -> None:

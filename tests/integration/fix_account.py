@@ -90,6 +90,10 @@ class Account:
         self.entries.pop(identifier, None)
         if users:
             self.entries[identifier] = {"match": {"identifier": identifier}, "users": list(users)}
+        self.publish_entries()
+
+    def publish_entries(self) -> None:
+        """Put access.yaml with all entries."""
         content = {"version": 1, "auditors": self.auditors, "databases": list(self.entries.values())}
         self.publish(yaml.safe_dump(content))
 

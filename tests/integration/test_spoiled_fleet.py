@@ -46,7 +46,7 @@ class Fleet:
             ("mariadb10.11", "spoil-mariadb", "require_secure_transport", "1"),
         ):
             rds.create_db_parameter_group(DBParameterGroupName=group, DBParameterGroupFamily=family, Description="t")
-            self.set(group, name, value)
+            self.set_parameter(group, name, value)
         signs = {"roles": [self.role]}
         declare, create = self.account.declare, self.account.create
         declare(PG, user("writer", **signs), user("reader", "readonly", **signs))
@@ -89,7 +89,7 @@ class Fleet:
             )
         return str(made["DBClusterArn"])
 
-    def set(self, group: str, name: str, value: str) -> None:
+    def set_parameter(self, group: str, name: str, value: str) -> None:
         self.account.cloud.client("rds").modify_db_parameter_group(
             DBParameterGroupName=group,
             Parameters=[{"ParameterName": name, "ParameterValue": value, "ApplyMethod": "immediate"}],
@@ -244,7 +244,7 @@ def spoil(fleet: Fleet) -> set[tuple[str, str, str | None]]:
     with fleet.account.connect(fleet.arns[PG], "vendor_clone", "hunter2") as clone:
         clone.run("CREATE TABLE public.of_the_clone (id int)")
     fleet.manager(PG, "ALTER ROLE reader NOLOGIN", "REVOKE shop_readwrite FROM writer")
-    fleet.set("spoil-postgres", "rds.force_ssl", "0")
+    fleet.set_parameter("spoil-postgres", "rds.force_ssl", "0")
     expected |= {
         ("user-without-iam", PG, "pw_user"),
         ("user-without-iam", PG, 'bobby"; DROP TABLE'),
@@ -278,7 +278,7 @@ def spoil(fleet: Fleet) -> set[tuple[str, str, str | None]]:
         "DROP USER 'gone'@'%'",
         "REVOKE INSERT ON `shop`.* FROM 'writer'@'%'",
     )
-    fleet.set("spoil-mariadb", "require_secure_transport", "0")
+    fleet.set_parameter("spoil-mariadb", "require_secure_transport", "0")
     expected |= {
         ("user-without-iam", MY, "pw_any@%"),
         ("user-without-iam", MY, "pw_local@10.0.0.%"),
