@@ -129,7 +129,8 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each(groups, _of(("DBClusterParameterGroupName", _CLUSTER_PG)))
 
     yield from each("CreateDBProxy", _everything)
-    yield from each("DescribeDBProxies DeleteDBProxy ModifyDBProxy DescribeDBProxyTargetGroups DescribeDBProxyTargets", _proxy)
+    yield from each("DescribeDBProxies DeleteDBProxy ModifyDBProxy", _proxy)
+    yield from each("DescribeDBProxyTargetGroups DescribeDBProxyTargets", _proxy)
     yield from each("RegisterDBProxyTargets DeregisterDBProxyTargets", _proxy)
 
     yield from each("AddTagsToResource RemoveTagsFromResource ListTagsForResource", _tagged)

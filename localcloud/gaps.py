@@ -138,8 +138,8 @@ def _close_iam() -> None:
         found = self.backend.get_account_authorization_details(self._get_param("Filter", []))
         lists = {"UserDetailList": "users", "GroupDetailList": "groups", "RoleDetailList": "roles",
                  "Policies": "managed_policies"}  # fmt: skip
-        # AWS: its own policies as far as they are attached to anybody, in pages, of all kinds together. moto: all of its
-        # thousand, in one answer.
+        # AWS: its own policies as far as they are attached to anybody, in pages, of all kinds together. moto: all of
+        # its thousand, in one answer.
         of_aws = {id(policy) for policy in self.backend.aws_managed_policies if not policy.attachment_count}
         everything = [(name, each) for name, key in lists.items() for each in found[key] if id(each) not in of_aws]
         start, size = int(self._get_param("Marker", 0)), int(self._get_param("MaxItems", _PAGE))
