@@ -1,5 +1,6 @@
 """From rows of the catalogs to facts, without a server: memberships, ways in, privileges, MySQL 8."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -185,6 +186,18 @@ def test_the_procedure_tells_nothing_of_a_hash_but_whether_it_is_there_and_fits(
 )
 def test_names_that_only_look_like_the_systems_hide_nobody(system, is_it):
     assert system is is_it
+
+
+def test_facts_made_the_quick_way_have_every_field_and_are_as_others():
+    made = [*postgres([role("u")]).values(), *mysql(way("u", IAM)).values()]
+    for account in made:
+        values = vars(account)
+        assert sorted(values) == sorted(field.name for field in dataclasses.fields(AccountFacts))
+        assert account == AccountFacts(**values)
+        assert repr(account) == repr(AccountFacts(**values))
+        assert account.to_json() == AccountFacts(**values).to_json()
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            account.name = "other"  # type: ignore[misc]
 
 
 @given(st.text(max_size=1000))

@@ -56,6 +56,13 @@ class AccountFacts:
     member_of: tuple[str, ...] = ()
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "AccountFacts":
+        """Return `AccountFacts(**fields)` in a fraction of the time: a frozen dataclass sets each field by a call."""
+        made = object.__new__(cls)
+        object.__setattr__(made, "__dict__", _DEFAULTS | fields)
+        return made
+
     @property
     def label(self) -> str:
         """Return it as people write it: `name`, or `name@host`."""
@@ -70,6 +77,9 @@ class AccountFacts:
         """Return what `to_json` was made from."""
         lists = {name: tuple(data[name]) for name in ("iam_through", "member_of")}
         return cls(**{**data, **lists, "privileges": {on: tuple(held) for on, held in data["privileges"].items()}})
+
+
+_DEFAULTS = dict(vars(AccountFacts("")))
 
 
 @dataclass(frozen=True)

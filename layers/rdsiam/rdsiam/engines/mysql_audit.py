@@ -27,7 +27,6 @@ _SPELLED = {
 _MIGHTY = sum(1 << GLOBAL.index(name) for name in ("Insert", "Update", "Grant", "Super", "Create_user")) | 1 << 30
 _MIGHTY_ON_MYSQL = sum(1 << ON_SCHEMA.index(name) for name in ("Insert", "Update", "Grant"))
 _REPLICATION = 1 << GLOBAL.index("Repl_slave")
-_NOTHING: Mapping[str, int] = {}
 #: Everybody is a member of this role of MariaDB.
 _PUBLIC: Key = ("PUBLIC", "")
 
@@ -120,25 +119,27 @@ def accounts(
         of_it = by_account[key]
         if int(of_it[0].role) or is_system(user, host):
             continue
-        administrator = everybody or key in administrators
         # Of several patterns for one user it can't be told which one a session matched.
         open_now = sessions.get(user, 0) if patterns[user] == 1 or user not in sessions else None
-        found.append(
-            _account(
-                of_it,
-                administrator=administrator,
-                owns=owned.get(f"{user}@{host}", 0),
-                replication=bool(of_it[0].access & _REPLICATION) and not administrator,
-                sessions=open_now,
-                last_seen=now if open_now else None,
-                member_of=tuple(sorted({role for role, _ in groups[key]})) if key in groups else (),
-                privileges=_spelled(of_it[0].access, privileges.get(key, _NOTHING)),
-            )
-        )
+        fields = {"name": user, "host": host, "sessions": open_now, **_ways(of_it)}
+        if open_now:
+            fields["last_seen"] = now
+        if everybody or key in administrators:
+            fields["administrator"] = True
+        elif of_it[0].access & _REPLICATION:
+            fields["replication"] = True
+        if of_it[0].access or key in privileges:
+            fields["privileges"] = _spelled(of_it[0].access, privileges.get(key, {}))
+        if key in groups:
+            fields["member_of"] = tuple(sorted({role for role, _ in groups[key]}))
+        if definer := owned.get(f"{user}@{host}"):
+            fields["owns"] = definer
+        found.append(AccountFacts.of(fields))
     return tuple(found)
 
 
-def _account(ways: Sequence[_Way], **others: Any) -> AccountFacts:
+def _ways(ways: Sequence[_Way]) -> dict[str, Any]:
+    """Return the fields that tell how one logs in."""
     first = ways[0]
     iam = empty = password = other = usable = False
     for way in ways:
@@ -150,20 +151,17 @@ def _account(ways: Sequence[_Way], **others: Any) -> AccountFacts:
         other |= works and not token
         password |= works and way.plugin not in _WITHOUT_PASSWORD
     second, locked = bool(first.second), bool(int(first.locked))
-    return AccountFacts(
-        first.user,
-        first.host,
-        iam=iam,
-        password=password or second,
-        second_password=iam and (second or other),
-        empty_password=empty,
-        plugin=first.plugin,
-        locked=locked,
-        expired=bool(first.expired),
-        unusable=locked or not usable,
-        tls=bool(first.tls),
-        **others,
-    )
+    return {
+        "iam": iam,
+        "password": password or second,
+        "second_password": iam and (second or other),
+        "empty_password": empty,
+        "plugin": first.plugin,
+        "locked": locked,
+        "expired": bool(first.expired),
+        "unusable": locked or not usable,
+        "tls": bool(first.tls),
+    }
 
 
 def _with_members(roles: set[Key], groups: Mapping[Key, set[Key]]) -> set[Key]:

@@ -40,6 +40,7 @@ LEFT JOIN (
     SELECT usesysid AS oid, pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
     WHERE pid <> pg_catalog.pg_backend_pid() GROUP BY 1
 ) AS open USING (oid)
+ORDER BY 1
 """
 #: No path of memberships is told beyond this many roles.
 _LONGEST_PATH = 20
@@ -85,27 +86,27 @@ def accounts(
     for edge in edges:
         if edge.inherit or edge.set or not edge.admin:
             groups.setdefault(edge.member, set()).add(edge.group)
-    return tuple(
-        AccountFacts(
-            name=name,
-            login=login,
-            iam=name in iam,
-            iam_through=_path(iam, name) if name in iam else (),
-            password=False if name in iam else None,
-            locked=closed,
-            expired=expired,
-            unusable=login and (closed or (expired and name not in iam)),
-            administrator=name in administrators,
-            tls=name in iam,
-            owns=owned,
-            replication=replication or name in replicating,
-            sessions=sessions,
-            last_seen=now if sessions else None,
-            member_of=tuple(sorted(groups[name])) if name in groups else (),
-        )
-        for name, login, _, _, replication, closed, expired, owned, sessions in roles
-        if (login or name in iam) and not is_system(name, login)
-    )
+    found = []
+    for name, login, _, _, replication, closed, expired, owned, sessions in roles:
+        token = name in iam
+        if not (login or token) or is_system(name, login):
+            continue
+        fields = {"name": name, "login": login, "owns": owned, "sessions": sessions}
+        if token:
+            fields |= {"iam": True, "iam_through": _path(iam, name), "password": False, "tls": True}
+        if sessions:
+            fields["last_seen"] = now
+        if closed or expired:
+            unusable = login and (closed or not token)
+            fields |= {"locked": closed, "expired": expired, "unusable": unusable}
+        if name in administrators:
+            fields["administrator"] = True
+        if replication or name in replicating:
+            fields["replication"] = True
+        if name in groups:
+            fields["member_of"] = tuple(sorted(groups[name]))
+        found.append(AccountFacts.of(fields))
+    return tuple(found)
 
 
 def _path(iam: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -20,11 +20,11 @@ def is_system(name: str, login: bool) -> bool:
 
     None of RDS's groups, `rds_…`, can log in: one that can is somebody's, whatever its name.
     """
-    return name in _SYSTEM or name.startswith("pg_") or (name.startswith("rds_") and not login)
+    return name in _SYSTEM or name.startswith("pg_") or (not login and name.startswith("rds_"))
 
 
 def memberships(session: Any) -> tuple[Membership, ...]:
     """Read who is a member of what, sorted."""
     modern = session.info.server_version >= 160000
     columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
-    return tuple(Membership(*row) for row in session.execute(_MEMBERSHIPS.format(**columns)))
+    return tuple(map(Membership._make, session.execute(_MEMBERSHIPS.format(**columns)).fetchall()))
