@@ -113,7 +113,8 @@ def _summary(databases: Sequence[Mapping[str, Any]], compared: Compared) -> dict
     accounts = sum(one["accounts"]["total"] for one in databases)
     passwordless = accounts - sum(one["accounts"]["password"] for one in databases)
     return {
-        "databases": len(databases),
+        # Replicas and proxies are listed, but have no users of their own: their source's are read, and their targets'.
+        "databases": read["audited"] + read["unknown"],
         "audited": read["audited"],
         "unreachable": read["unknown"],
         "accounts": accounts,
