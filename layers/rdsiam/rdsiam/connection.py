@@ -1,37 +1,20 @@
 """Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
 
-import os
 import socket
 import ssl
-import tempfile
-from functools import cache
-from pathlib import Path
 
 import psycopg
 import pymysql
 from pymysql.connections import Connection as MysqlConnection
 
+from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
+__all__ = ["CONNECT_SECONDS", "STATEMENT_SECONDS", "ca_file", "connect_mysql", "connect_postgres"]
+
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
-
-
-@cache
-def ca_file() -> str:
-    """Return the path of the certificate authority that databases are verified against.
-
-    `RDSIAM_CA` holds a path or the PEM itself; empty or missing means the RDS bundle that comes with rdsiam.
-    """
-    setting = os.environ.get("RDSIAM_CA", "").strip()
-    if not setting:
-        return str(Path(__file__).parent / "certs" / "global-bundle.pem")
-    if not setting.startswith("-----BEGIN"):
-        return setting
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(setting + "\n")
-    return file.name
 
 
 def connect_postgres(host: str, port: int, database: str, login: Login) -> psycopg.Connection:
