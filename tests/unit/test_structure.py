@@ -11,11 +11,16 @@ LAYER = ROOT / "layers" / "rdsiam" / "rdsiam"
 MODULES = sorted(path.relative_to(LAYER).with_suffix("").as_posix() for path in LAYER.rglob("*.py"))
 #: What people start from, from the top down: a module imports from lower rows only, or from its own.
 ROWS = [
+    {"command/__main__"},
     {"command/__init__"},
     {"command/app"},
-    {"command/audit"},
-    {"command/executions", "command/settings", "command/output"},
+    {"command/access", "command/audit", "command/completion", "command/config", "command/connect", "command/doctor"},
+    {"command/ls", "command/onboard", "command/token"},
+    {"command/programs", "command/shells"},
+    {"command/targets"},
+    {"command/api", "command/executions", "command/settings", "command/output"},
     {"command/aws"},
+    {"command/quick"},
     {"command/errors"},
     {"onboarding", "policy_writing", "vending"},
     {"engines/postgres", "engines/mysql"},
@@ -23,8 +28,18 @@ ROWS = [
     {"connection", "policies", "access_store", "http", "requests"},
     {"logins", "inventory", "decisions"},
     {"scoping", "clients", "access", "changes", "observability"},
+    {"doctor", "pool", "django/postgresql/base"},
     {"access_fields", "access_file", "databases", "signer"},
-    {"errors", "__init__", "audit/__init__", "audit/facts", "audit/findings"},
+    {"ca", "endpoints", "troubles"},
+    {
+        "errors",
+        "__init__",
+        "django/__init__",
+        "django/postgresql/__init__",
+        "audit/__init__",
+        "audit/facts",
+        "audit/findings",
+    },
 ]
 
 

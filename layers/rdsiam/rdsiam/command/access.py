@@ -71,7 +71,7 @@ def validate(file: Path, form: str) -> None:
 Examples:
   rdsiam access schema > access.schema.json
   rdsiam access schema | jq '.["$defs"] | keys'
-  echo '# yaml-language-server: $schema=./access.schema.json'    # first line of access.yaml"""
+  rdsiam access schema > a.json && sed -i '1i# yaml-language-server: $schema=a.json' access.yaml"""
 )
 def schema() -> None:
     """Print the JSON Schema of access.yaml, for editors."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
@@ -60,13 +60,12 @@ class Api:
         data = json.dumps(body) if body is not None else None
         request = AWSRequest(method, self._url + path, data=data, headers={"content-type": "application/json"})
         SigV4Auth(keys, "execute-api", self._region or self._aws.region).add_auth(request)
-        session = URLLib3Session(timeout=(5, 30), proxies=get_environ_proxies(self._url))
+        session = URLLib3Session(timeout=30, proxies=get_environ_proxies(self._url))
         try:
             response = session.send(request.prepare())
-        except HTTPClientError as error:
-            raise TryAgain(
-                f"{self._url} can't be reached: {type(error).__name__}; is it the address of ApiUrl?"
-            ) from None
+        except BotoCoreError as error:
+            why = type(error).__name__
+            raise TryAgain(f"{self._url} can't be reached: {why}; is it the address of ApiUrl?") from None
         finally:
             session.close()
         try:

@@ -157,7 +157,6 @@ def _own_shell() -> str:
 def _of_family(wish: Wish, family: str) -> Login:
     got = login(wish)
     if got.family != family:
-        raise Usage(
-            f"{wish.database} speaks {got.family}: use rdsiam {'psql' if got.family == 'postgres' else 'mysql'}"
-        )
+        right = "psql" if got.family == "postgres" else "mysql"
+        raise Usage(f"{wish.database} speaks {got.family}: use rdsiam {right}")
     return got
