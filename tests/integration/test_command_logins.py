@@ -178,9 +178,8 @@ def test_env_logs_a_shell_in_and_out(rdsiam, account, tmp_path):
     assert done.returncode == 0, done.stderr
     gone = rdsiam("env", "--unset", "--shell", "bash")
     script = f"{done.stdout}\npsql -XAtc 'SELECT current_user'\n{gone.stdout}\nenv"
-    shell = subprocess.run(
-        ["bash"], input=script, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
-    )
+    bash, path = str(shutil.which("bash")), {"PATH": os.environ["PATH"]}
+    shell = subprocess.run([bash], input=script, capture_output=True, text=True, check=True, env=path)
     assert shell.stdout.startswith("app\n"), shell.stderr
     assert "X-Amz" not in shell.stdout
     no_secret(done)

@@ -135,11 +135,9 @@ def test_a_real_shell_reads_back_what_was_written(shell):
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20))
 def test_no_value_escapes_its_quotes(value):
-    done = subprocess.run(
-        [str(shutil.which("bash")), "-c", shells.assign("bash", {"V": value}) + 'printf %s "$V"'],
-        capture_output=True,
-        check=True,
-    )
+    bash = str(shutil.which("bash"))
+    script = shells.assign("bash", {"V": value}) + 'printf %s "$V"'
+    done = subprocess.run([bash, "-c", script], capture_output=True, check=True)
     assert done.stdout.decode() == value
 
 
