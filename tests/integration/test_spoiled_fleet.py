@@ -4,6 +4,7 @@ Spoiling takes plain SQL and boto3, as people do it; remedies are run as they ar
 by a shell with the AWS CLI, lines of access.yaml by adding them.
 """
 
+import copy
 import json
 import os
 import shlex
@@ -25,7 +26,7 @@ LATER = "2027-12-31T00:00:00Z"
 
 
 def user(name: str, privileges: str = "readwrite", **more: Any) -> dict[str, Any]:
-    return {"name": name, "privileges": privileges, "on": ["shop"], **more}
+    return {"name": name, "privileges": privileges, "on": ["shop"], **copy.deepcopy(more)}  # YAML has no aliases here
 
 
 @dataclass

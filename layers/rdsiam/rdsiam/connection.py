@@ -1,5 +1,6 @@
 """Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
 
+<<<<<<< HEAD
 import os
 import queue
 import socket
@@ -13,15 +14,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+=======
+import socket
+import ssl
+>>>>>>> client
 
 import psycopg
 import pymysql
 from psycopg.adapt import Buffer, Loader
 from pymysql.connections import Connection as MysqlConnection
 
+from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
+<<<<<<< HEAD
 
 @dataclass(frozen=True)
 class Limits:
@@ -56,6 +63,15 @@ def ca_file() -> str:
 
 
 def connect_postgres(host: str, port: int, database: str, login: Login, limits: Limits = WORK) -> psycopg.Connection:
+=======
+__all__ = ["CONNECT_SECONDS", "STATEMENT_SECONDS", "ca_file", "connect_mysql", "connect_postgres"]
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+
+
+def connect_postgres(host: str, port: int, database: str, login: Login) -> psycopg.Connection:
+>>>>>>> client
     """Open a PostgreSQL session in which no user's schema is on the search path.
 
     :raises ConnectionFailed: with the stage that it came to.

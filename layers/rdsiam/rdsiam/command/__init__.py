@@ -5,16 +5,14 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 findings or differences, 4 denied, 5 
 
 import sys
 
-import click
-
-from rdsiam.command.app import app
-from rdsiam.errors import RdsiamError
+from rdsiam.command import quick
 
 
 def main() -> None:
     """Run the command; the entry point of `pipx install ./layers/rdsiam`."""
-    try:
-        app(prog_name="rdsiam")
-    except RdsiamError as error:
-        click.echo(f"rdsiam: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 1))
+    if quick.token(sys.argv[1:]):
+        return
+    # Imported so late, as a token signed the fast way needs none of it.
+    from rdsiam.command.app import run
+
+    run()

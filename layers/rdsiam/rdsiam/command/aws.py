@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.signer import Credentials
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -37,6 +48,30 @@ class Aws:
         """Return a client of `service`."""
         with told():
             return self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+    @property
+    def region(self) -> str:
+        """The region that calls go to.
+
+        :raises NotFound: none is set.
+        """
+        if self._session.region_name is None:
+            raise NotFound("no region: give --region, or set AWS_REGION")
+        return self._session.region_name
+
+    def credentials(self) -> tuple[Credentials, datetime | None]:
+        """Return the caller's credentials, renewed where that can be done, and when they end; None for lasting ones.
+
+        :raises Denied: there are none, or they have ended.
+        """
+        with told():
+            found = self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            now = found.get_frozen_credentials()
+        # botocore offers no other way to ask for the end.
+        end: datetime | None = getattr(found, "_expiry_time", None)
+        return Credentials(now.access_key or "", now.secret_key or "", now.token), end
 
     def outputs(self, stack: str) -> Mapping[str, str]:
         """Return the outputs of a CloudFormation stack."""
@@ -89,5 +124,7 @@ def told(what: str = "") -> Iterator[None]:
             if code in codes:
                 raise kind(problem) from None
         raise ExecutionFailed(problem) from None
+    except (CredentialRetrievalError, TokenRetrievalError, SSOError) as error:
+        raise Denied(f"{about}{error}; renew your credentials, e.g. aws sso login") from None
     except BotoCoreError as error:
         raise TryAgain(f"{about}{error}") from None

@@ -25,3 +25,9 @@ class ExecutionFailed(RdsiamError):
     """The function ended with an error. Exit code 1."""
 
     exit_code = 1
+
+
+class Usage(RdsiamError):
+    """What was asked for is not clear or not possible. Exit code 2."""
+
+    exit_code = 2

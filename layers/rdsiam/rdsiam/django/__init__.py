@@ -1,0 +1,1 @@
+"""For Django: `ENGINE = "rdsiam.django.postgresql"`."""

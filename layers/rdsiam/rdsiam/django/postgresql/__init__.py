@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend with a fresh token for each connection."""

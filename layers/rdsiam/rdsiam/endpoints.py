@@ -1,0 +1,46 @@
+"""Names of RDS endpoints: which region they tell, and which one a CNAME leads to."""
+
+import re
+from collections.abc import Callable, Sequence
+
+__all__ = ["follow", "is_rds", "region_of"]
+
+_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
+#: China's have the region behind `rds`, all others before it.
+_ENDPOINT = re.compile(
+    rf"[a-z0-9-]+(\.[a-z0-9-]+)+\.{_REGION}\.rds\.amazonaws\.com|"
+    rf"[a-z0-9-]+(\.[a-z0-9-]+)*\.rds\.{_REGION.replace('region', 'china')}\.amazonaws\.com\.cn"
+)
+
+
+def is_rds(host: str) -> bool:
+    """Tell whether it is the name of an RDS endpoint: an instance's, a cluster's or a proxy's."""
+    return _ENDPOINT.fullmatch(host.lower().rstrip(".")) is not None
+
+
+def region_of(host: str) -> str | None:
+    """Return the region that an RDS endpoint's name tells; None for any other name."""
+    match = _ENDPOINT.fullmatch(host.lower().rstrip("."))
+    return (match["region"] or match["china"]) if match else None
+
+
+def _names_of(host: str) -> Sequence[str]:
+    """Return all names on the way from `host` to its address, as the system's resolver reports them."""
+    import socket  # most names need no look-up, and a token signed offline shall not wait for it
+
+    name, aliases, _ = socket.gethostbyname_ex(host)
+    return [*aliases, name]
+
+
+def follow(host: str, names_of: Callable[[str], Sequence[str]] = _names_of) -> str:
+    """Return the RDS endpoint that `host` is or leads to by CNAMEs.
+
+    An endpoint is itself an alias of a machine's name: it stops there, as a token is only good for the endpoint.
+
+    :return: `host` where no endpoint is on the way.
+    :raises OSError: the name does not resolve.
+    """
+    if is_rds(host):
+        return host.lower().rstrip(".")
+    found = {name.lower().rstrip(".") for name in names_of(host) if is_rds(name)}
+    return found.pop() if len(found) == 1 else host

@@ -1,0 +1,393 @@
+"""The `rdsiam` command as people use it: real processes, real servers, the real API where it has the route."""
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+
+import pytest
+import yaml
+
+from localcloud.certificates import Authority
+
+CODE = "import sys; from rdsiam.command import main; main()"
+
+
+@pytest.fixture
+def rdsiam(account, place, tmp_path):
+    """Run the command with the credentials of a role; the administrator's where none is named."""
+
+    def run(*arguments: str, role: str | None = None, input: str | None = None, **environment: str):
+        cloud = account.cloud
+        own = cloud.info["credentials"]
+        keys = {"AWS_ACCESS_KEY_ID": own["access_key_id"], "AWS_SECRET_ACCESS_KEY": own["secret_access_key"]}
+        if role is not None:
+            got = account.assume(place[role])
+            keys = {"AWS_ACCESS_KEY_ID": got["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"]}
+            keys["AWS_SESSION_TOKEN"] = got["SessionToken"]
+        return subprocess.run(
+            [sys.executable, "-c", CODE, *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "AWS_ENDPOINT_URL": cloud.endpoint,
+                "AWS_DEFAULT_REGION": cloud.region,
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "RDSIAM_API_URL": cloud.api_url,
+                "RDSIAM_CA": str(cloud.ca),
+                **keys,
+                **environment,
+            },
+            cwd=tmp_path,
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def no_secret(done: "subprocess.CompletedProcess[str]") -> None:
+    assert "X-Amz-Signature" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+# --- token ---
+
+
+@pytest.mark.parametrize("engine", ["postgres", "mariadb"])
+def test_a_token_from_the_api_logs_in(rdsiam, account, place, engine):
+    done = rdsiam("token", f"tokens-{engine}", "--user", "app", role="vended")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    account.connect(place["arns"][engine], "app", done.stdout.strip()).close()
+    no_secret(done)
+
+
+def test_a_token_signed_offline_logs_in(rdsiam, account, place):
+    endpoint = account.describe(place["arns"]["postgres"])["Endpoint"]
+    where = ["--host", endpoint["Address"], "--port", str(endpoint["Port"]), "--region", account.cloud.region]
+    done = rdsiam("token", *where, "--user", "app2", role="signing", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    account.connect(place["arns"]["postgres"], "app2", done.stdout.strip()).close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "role", "code"),
+    [
+        (["tokens-postgres", "--user", "app"], "stranger", 4),
+        (["unknown", "--user", "app"], "vended", 4),
+        (["tokens-postgres", "--user", "oncall"], "vended", 4),
+        (["tokens-postgres", "--user", "app", "--api-url", "http://localhost:9"], "vended", 6),
+        (["tokens-postgres", "--user", "app", "--api-url", "http://api.example.com"], "vended", 2),
+        (["tokens-postgres", "--user", "app", "--local"], "stranger", 4),
+        (["tokens-postgres", "--local"], "signing", 2),
+        (["db.example.invalid", "--user", "app"], "vended", 5),
+        (["tokens-postgres", "--user", "a b"], "vended", 2),
+    ],
+    ids=str,
+)
+def test_exit_codes_of_what_is_refused(rdsiam, arguments, role, code):
+    done = rdsiam("token", *arguments, role=role)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.startswith("rdsiam: ")
+    no_secret(done)
+
+
+def test_a_reason_is_handed_on(rdsiam):
+    assert rdsiam("token", "tokens-postgres", "-u", "oncall", "--reason", "TICKET-9", role="vended").returncode == 0
+
+
+# --- programs ---
+
+
+def test_psql_is_logged_in(rdsiam):
+    done = rdsiam(
+        "psql", "tokens-postgres", "-u", "app", "-d", "shop", "--", "-XAtc", "SELECT current_user", role="vended"
+    )
+    assert (done.returncode, done.stdout) == (0, "app\n"), done.stderr
+    no_secret(done)
+
+
+def test_mysql_is_logged_in(rdsiam):
+    arguments = [
+        "-u",
+        "app",
+        "-d",
+        "shop",
+        "--",
+        "--skip-column-names",
+        "-e",
+        "SELECT current_user(); SHOW STATUS LIKE 'Ssl_cipher'",
+    ]
+    done = rdsiam("mysql", "tokens-mariadb", *arguments, role="vended")
+    assert done.returncode == 0, done.stderr
+    user, cipher = done.stdout.splitlines()
+    assert user == "app@%"
+    assert "TLS" in cipher
+    no_secret(done)
+
+
+def test_signed_here_psql_is_logged_in_without_the_api(rdsiam):
+    done = rdsiam("psql", "tokens-postgres", "--local", "-u", "app", "-d", "shop", "--", "-XAtc", "SELECT current_user",
+                  RDSIAM_API_URL="http://localhost:9")  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "app\n"), done.stderr
+
+
+def test_exec_gives_any_program_the_login_and_returns_its_code(rdsiam):
+    script = (
+        "import psycopg; print(psycopg.connect(dbname='shop').execute('SELECT current_user').fetchone()[0]); exit(9)"
+    )
+    done = rdsiam("exec", "tokens-postgres", "-u", "app", "--", sys.executable, "-c", script, role="vended")
+    assert (done.returncode, done.stdout) == (9, "app\n"), done.stderr
+    no_secret(done)
+
+
+def test_exec_gives_mysqls_programs_their_options(rdsiam):
+    done = rdsiam("exec", "tokens-mariadb", "-u", "app", "--", "mysql", "-Ne", "SELECT current_user()", role="vended")
+    assert (done.returncode, done.stdout) == (0, "app@%\n"), done.stderr
+
+
+def test_no_token_is_an_argument(rdsiam):
+    done = rdsiam(
+        "exec",
+        "tokens-postgres",
+        "-u",
+        "app",
+        "--",
+        "sh",
+        "-c",
+        "cat /proc/$$/cmdline /proc/$PPID/cmdline",
+        role="vended",
+    )
+    assert done.returncode == 0
+    assert "X-Amz" not in done.stdout
+
+
+def test_env_logs_a_shell_in_and_out(rdsiam, account, tmp_path):
+    done = rdsiam("env", "tokens-postgres", "-u", "app", "-d", "shop", "--shell", "bash", role="vended")
+    assert done.returncode == 0, done.stderr
+    gone = rdsiam("env", "--unset", "--shell", "bash")
+    script = f"{done.stdout}\npsql -XAtc 'SELECT current_user'\n{gone.stdout}\nenv"
+    bash, path = str(shutil.which("bash")), {"PATH": os.environ["PATH"]}
+    shell = subprocess.run([bash], input=script, capture_output=True, text=True, check=True, env=path)
+    assert shell.stdout.startswith("app\n"), shell.stderr
+    assert "X-Amz" not in shell.stdout
+    no_secret(done)
+
+
+# --- tunnels ---
+
+
+class Relay:
+    """A tunnel: what arrives at a port of its own goes on to another."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._goal = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._listener.accept()
+            far = socket.create_connection(self._goal)
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, goal: socket.socket) -> None:
+        while data := source.recv(65536):
+            goal.sendall(data)
+        with contextlib.suppress(OSError):  # the other way may have ended first
+            goal.shutdown(socket.SHUT_WR)
+
+
+def test_through_a_tunnel_the_endpoint_is_signed_and_checked(rdsiam, account, place):
+    endpoint = account.describe(place["arns"]["postgres"])["Endpoint"]
+    relay = Relay(endpoint["Address"], endpoint["Port"])
+    via = ["--via", f"127.0.0.1:{relay.port}"]
+    done = rdsiam(
+        "psql", "tokens-postgres", "-u", "app", "-d", "shop", *via, "--", "-XAtc", "SELECT current_user", role="vended"
+    )
+    assert (done.returncode, done.stdout) == (0, "app\n"), done.stderr
+
+
+def test_mysql_goes_through_a_tunnel_under_the_endpoints_name(rdsiam, account, place):
+    endpoint = account.describe(place["arns"]["mariadb"])["Endpoint"]
+    relay = Relay(endpoint["Address"], endpoint["Port"])
+    query = ["--", "-Ne", "SELECT current_user()"]
+    done = rdsiam("mysql", "tokens-mariadb", "-u", "app", "--via", f"localhost:{relay.port}", *query, role="vended")
+    assert (done.returncode, done.stdout) == (0, "app@%\n"), done.stderr
+    done = rdsiam("mysql", "tokens-mariadb", "-u", "app", "--via", f"127.0.0.1:{relay.port}", *query, role="vended")
+    assert done.returncode == 2
+    assert "/etc/hosts" in done.stderr
+
+
+def test_a_tunnel_to_somebody_else_gets_no_token(rdsiam, tmp_path):
+    """Another authority's certificate, and the right name on it: whoever sits at the tunnel's end learns nothing."""
+    issued = Authority(tmp_path / "other").issue(tmp_path / "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued.certificate, issued.key)
+    listener, received = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.recv(8)
+        connection.sendall(b"S")
+        try:
+            received.append(context.wrap_socket(connection, server_side=True).recv(65536))
+        except OSError as error:
+            received.append(type(error).__name__.encode())
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    via = ["--via", f"127.0.0.1:{listener.getsockname()[1]}"]
+    done = rdsiam("psql", "tokens-postgres", "-u", "app", *via, "--", "-XAtc", "SELECT 1", role="vended")
+    thread.join(10)
+    assert done.returncode == 2, "psql's own code for a connection that could not be made"
+    assert "certificate verify failed" in done.stderr
+    assert b"X-Amz" not in b"".join(received)
+
+
+# --- ls, and the one user: against the contract of GET /databases ---
+
+
+@pytest.fixture
+def listing():
+    """A stand-in for `GET /databases`, which answers with what is put in its list."""
+    answer: dict[str, object] = {"status": 200, "body": {"databases": []}}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer["authorization"] = self.headers.get("authorization", "")
+            body = json.dumps(answer["body"]).encode()
+            self.send_response(int(str(answer["status"])))
+            self.send_header("content-length", str(len(body)))
+            self.send_header("retry-after", "7")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    answer["url"] = f"http://127.0.0.1:{server.server_address[1]}"
+    yield answer
+    server.shutdown()
+    server.server_close()
+
+
+ONE = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:1:db:orders", "engine": "postgres", "users": ["a", "b"]}
+
+
+def test_ls_shows_what_one_may_log_in_to(rdsiam, listing):
+    listing["body"] = {"databases": [ONE]}
+    table = rdsiam("ls", RDSIAM_API_URL=listing["url"])
+    assert table.stdout.splitlines()[1].split() == ["orders", "postgres", "a,", "b", ONE["arn"]]
+    assert "/execute-api/aws4_request" in listing["authorization"]
+    assert json.loads(rdsiam("ls", "--output", "json", RDSIAM_API_URL=listing["url"]).stdout) == [ONE]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (403, {"message": "Forbidden"}, 4),
+        (401, {"code": "no-token", "detail": "who are you?"}, 4),
+        (404, {"message": "Not Found"}, 5),
+        (429, {"message": "Too Many Requests"}, 6),
+        (503, {"code": "unavailable", "detail": "try again"}, 6),
+        (400, {"code": "malformed", "detail": "user: is odd"}, 2),
+        (200, {"databases": "none"}, 1),
+        (200, [], 1),
+    ],
+)
+def test_each_answer_of_the_api_has_its_exit_code(rdsiam, listing, status, body, code):
+    listing.update(status=status, body=body)
+    done = rdsiam("ls", RDSIAM_API_URL=listing["url"])
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_several_users_are_listed_and_none_is_chosen(rdsiam, listing):
+    listing["body"] = {"databases": [ONE]}
+    done = rdsiam("token", "orders", RDSIAM_API_URL=listing["url"])
+    assert done.returncode == 2
+    assert "a, b" in done.stderr
+
+
+# --- access, onboard, config ---
+
+
+def test_access_is_checked_planned_and_published(rdsiam, account, tmp_path):
+    bucket = account.cloud.outputs["AccessBucket"]
+    current = account.cloud.client("s3").get_object(Bucket=bucket, Key="access.yaml")["Body"].read().decode()
+    file = tmp_path / "access.yaml"
+    file.write_text(current)
+    where = ["--access-bucket", bucket]
+    assert rdsiam("access", "validate", "access.yaml").returncode == 0
+    assert rdsiam("access", "plan", "access.yaml", *where).returncode == 0
+
+    data = yaml.safe_load(current)
+    data["databases"].append(
+        {
+            "match": {"identifier": "tokens-postgres"},
+            "users": [{"name": "added", "privileges": "readonly", "on": ["shop"]}],
+        }
+    )
+    file.write_text(yaml.safe_dump(data))
+    plan = rdsiam("access", "plan", "access.yaml", *where, "--database", "tokens-postgres", "--output", "json")
+    assert plan.returncode == 3, plan.stderr
+    assert json.loads(plan.stdout) == [{"database": "tokens-postgres", "user": "added", "change": "declared"}]
+    dry = rdsiam("access", "publish", "access.yaml", *where, "--dry-run")
+    assert dry.returncode == 0
+    assert "dry run" in dry.stderr
+    assert rdsiam("access", "plan", "access.yaml", *where).returncode == 3, "a dry run changes nothing"
+    try:
+        done = rdsiam("access", "publish", "access.yaml", *where)
+        assert done.returncode == 0, done.stderr
+        assert "published as version" in done.stderr
+        assert rdsiam("access", "plan", "access.yaml", *where).returncode == 0
+        planned = rdsiam(
+            "onboard", "tokens-postgres", "--plan", "--onboard-function", account.cloud.functions["OnboardFunction"]
+        )
+        assert planned.returncode == 3, planned.stderr
+        assert 'CREATE ROLE "added"' in planned.stdout
+    finally:
+        account.publish(current)
+
+
+def test_an_invalid_file_is_not_published(rdsiam, tmp_path):
+    (tmp_path / "access.yaml").write_text("version: 1\ndatabases:\n  - match: {}\n    userz: []\n")
+    done = rdsiam("access", "validate", "access.yaml")
+    assert done.returncode == 3
+    assert "line 4" in done.stderr
+    assert rdsiam("access", "publish", "access.yaml", "--access-bucket", "b").returncode == 3
+    done = rdsiam("access", "validate", "-", "--output", "json", input="version: 2")
+    assert json.loads(done.stdout)["valid"] is False
+    assert rdsiam("access", "validate", "missing.yaml").returncode == 5
+
+
+def test_config_says_where_values_come_from(rdsiam, tmp_path):
+    (tmp_path / "rdsiam.toml").write_text('access_bucket = "mine"\n')
+    done = rdsiam("config", "--origin", "--output", "json", RDSIAM_AUDIT_FUNCTION="f:live")
+    found = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
+    assert found["access_bucket"] == ("mine", "rdsiam.toml")
+    assert found["audit_function"] == ("f:live", "RDSIAM_AUDIT_FUNCTION")
+    assert found["stack"] == ("rdsiam", "default")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_commands(rdsiam):
+    done = rdsiam(_RDSIAM_COMPLETE="bash_complete", COMP_WORDS="rdsiam onb", COMP_CWORD="1")
+    assert "plain,onboard" in done.stdout

@@ -1,0 +1,100 @@
+"""The doctor against real servers, with logins that work and logins that don't."""
+
+import json
+
+import pytest
+
+from localcloud.certificates import Authority
+from rdsiam import ca
+from rdsiam.databases import from_instance
+from rdsiam.doctor import Doctor
+from rdsiam.signer import Credentials
+
+
+@pytest.fixture
+def examine(account, monkeypatch):
+    """Let the doctor look at a user with somebody's credentials; returns rows by check."""
+    monkeypatch.setenv("RDSIAM_CA", str(account.cloud.ca))
+    ca.ca_file.cache_clear()
+
+    def look(arn, user, credentials=None):
+        own = account.cloud.info["credentials"]
+        keys = Credentials(own["access_key_id"], own["secret_access_key"])
+        if credentials:
+            keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+        database = from_instance(account.describe(arn))
+        client = lambda service: account.cloud.client(service, credentials)  # noqa: E731
+        doctor = Doctor(database, user, client, (keys, None), account.cloud.region)
+        return {row.check: row for row in doctor.rows()}
+
+    yield look
+    ca.ca_file.cache_clear()
+
+
+def role_that_connects(account, name, resource):
+    arn = account.make_role(name, managed=False)
+    statements = [
+        {"Effect": "Allow", "Action": "rds-db:connect", "Resource": resource},
+        {"Effect": "Allow", "Action": ["iam:Get*", "iam:List*", "rds:Describe*"], "Resource": "*"},
+    ]
+    account.cloud.client("iam").put_role_policy(
+        RoleName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements})
+    )
+    return account.assume(arn)
+
+
+@pytest.mark.parametrize("engine", ["postgres", "mariadb"])
+def test_a_login_that_works(examine, place, engine):
+    rows = examine(place["arns"][engine], "app")
+    well = ("name", "port", "TLS", "IAM authentication", "pending changes", "identity", "role or plugin", "login")
+    assert [rows[check].state for check in well] == ["OK"] * 8, rows
+    assert rows["clock"].state == "OK"
+    assert not [row for row in rows.values() if row.state == "FAIL"], rows
+
+
+@pytest.mark.parametrize("engine", ["postgres", "mariadb"])
+def test_a_user_that_does_not_exist(examine, place, engine):
+    rows = examine(place["arns"][engine], "nobody")
+    assert rows["role or plugin"].state == "FAIL"
+    assert rows["login"].state == "FAIL"
+
+
+def test_a_user_that_is_not_in_rds_iam(examine, account, place):
+    with account.as_master(place["arns"]["postgres"]) as master:
+        master.run("CREATE ROLE doctor_plain LOGIN PASSWORD 'xyz'")
+    try:
+        rows = examine(place["arns"]["postgres"], "doctor_plain")
+        assert rows["role or plugin"].state == "FAIL"
+        assert "rds_iam" in rows["role or plugin"].detail
+        assert "for a password" in rows["login"].detail
+    finally:
+        with account.as_master(place["arns"]["postgres"]) as master:
+            master.run("DROP ROLE doctor_plain")
+
+
+def test_a_policy_with_another_resource_id(examine, account, place):
+    arn = place["arns"]["postgres"]
+    stale = f"arn:aws:rds-db:{account.cloud.region}:{account.cloud.account}:dbuser:db-GONE/app"
+    rows = examine(arn, "app", role_that_connects(account, "doctor-stale", stale))
+    assert rows["login"].state == "FAIL"
+    assert rows["resource id"].state == "FAIL"
+    assert "db-GONE" in rows["resource id"].detail
+    assert rows["role or plugin"].state == "UNKNOWN", "this role may not read the catalogs"
+    right = stale.replace("db-GONE", account.describe(arn)["DbiResourceId"])
+    rows = examine(arn, "app", role_that_connects(account, "doctor-right", right))
+    assert (rows["login"].state, rows["resource id"].state) == ("OK", "OK")
+
+
+@pytest.mark.parametrize("engine", ["postgres", "mariadb"])
+def test_a_certificate_of_somebody_else(examine, place, engine, monkeypatch, tmp_path):
+    monkeypatch.setenv("RDSIAM_CA", str(Authority(tmp_path).path))
+    ca.ca_file.cache_clear()
+    rows = examine(place["arns"][engine], "app")
+    assert rows["TLS"].state == "FAIL"
+    assert rows["login"].state == "UNKNOWN"
+    assert "RDSIAM_CA" in rows["TLS"].fix
+
+
+def test_no_row_shows_a_token(examine, place):
+    for user in ("app", "nobody"):
+        assert "X-Amz" not in repr(examine(place["arns"]["postgres"], user))
