@@ -1,23 +1,15 @@
 """Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
 
-<<<<<<< HEAD
 import os
 import queue
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
-=======
-import socket
-import ssl
->>>>>>> client
 
 import psycopg
 import pymysql
@@ -28,7 +20,8 @@ from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
-<<<<<<< HEAD
+__all__ = ["WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres"]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -46,32 +39,7 @@ class Limits:
 WORK = Limits()
 
 
-@cache
-def ca_file() -> str:
-    """Return the path of the certificate authority that databases are verified against.
-
-    `RDSIAM_CA` holds a path or the PEM itself; empty or missing means the RDS bundle that comes with rdsiam.
-    """
-    setting = os.environ.get("RDSIAM_CA", "").strip()
-    if not setting:
-        return str(Path(__file__).parent / "certs" / "global-bundle.pem")
-    if not setting.startswith("-----BEGIN"):
-        return setting
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(setting + "\n")
-    return file.name
-
-
 def connect_postgres(host: str, port: int, database: str, login: Login, limits: Limits = WORK) -> psycopg.Connection:
-=======
-__all__ = ["CONNECT_SECONDS", "STATEMENT_SECONDS", "ca_file", "connect_mysql", "connect_postgres"]
-
-CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 30
-
-
-def connect_postgres(host: str, port: int, database: str, login: Login) -> psycopg.Connection:
->>>>>>> client
     """Open a PostgreSQL session in which no user's schema is on the search path.
 
     :raises ConnectionFailed: with the stage that it came to.

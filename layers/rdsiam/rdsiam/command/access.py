@@ -16,7 +16,8 @@ from rdsiam.command.errors import NotFound, TryAgain, Usage
 from rdsiam.command.output import Format, progress, show, visible
 from rdsiam.command.settings import Settings
 from rdsiam.command.targets import described
-from rdsiam.databases import Database, from_instance
+from rdsiam.databases import Database
+from rdsiam.described import from_instance
 from rdsiam.errors import AccessFileInvalid, Unsupported
 
 _DIFFERENT = 3
