@@ -325,7 +325,7 @@ def spoil(fleet: Fleet) -> set[tuple[str, str, str | None]]:
             for name in ("pooled", "pooled_pw")
         ],
         RoleArn=fleet.role,
-        VpcSubnetIds=["subnet-12345678"],
+        VpcSubnetIds=[one["SubnetId"] for one in fleet.account.cloud.client("ec2").describe_subnets()["Subnets"]],
         RequireTLS=False,
     )
     rds.register_db_proxy_targets(DBProxyName="spoil-proxy", DBInstanceIdentifiers=[MY])
