@@ -141,7 +141,6 @@ def judge(
         more.get("proxy_users", frozenset()),
         more.get("secrets", ()),
         AT,
-        more.get("instance_class"),
     )
 
 
@@ -262,7 +261,9 @@ EXAMPLES: Mapping[str, Example] = {
         "The parameter group of `carts` leaves `require_secure_transport` off.",
         lambda: judge(MYSQL, replace(MY_CLEAN, tls_enforced=False)),
     ),
-    "instance-too-small": Example("`orders` is a `db.t4g.micro`.", lambda: judge(instance_class="db.t4g.micro")),
+    "instance-too-small": Example(
+        "`orders` is a `db.t4g.micro`.", lambda: judge(database=replace(POSTGRES, instance_class="db.t4g.micro"))
+    ),
     "proxy-without-tls": Example(
         "Proxy `front` was made without `RequireTLS`.",
         lambda: judge(proxies=[proxy(POSTGRES, tls_required=False)]),

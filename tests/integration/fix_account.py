@@ -119,7 +119,10 @@ class Account:
         return str(made["DBInstanceArn"])
 
     def describe(self, arn: str) -> dict[str, Any]:
-        """Describe the instance of that ARN."""
+        """Describe the instance of that ARN; a cluster in the same shape."""
+        if ":cluster:" in arn:
+            cluster = self.cloud.client("rds").describe_db_clusters(DBClusterIdentifier=arn)["DBClusters"][0]
+            return dict(cluster) | {"Endpoint": {"Address": cluster["Endpoint"], "Port": cluster["Port"]}}
         found: dict[str, Any] = self.cloud.client("rds").describe_db_instances(DBInstanceIdentifier=arn)["DBInstances"][
             0
         ]
@@ -193,7 +196,7 @@ class Account:
         """Log in as any client would."""
         found = self.describe(arn)
         host, port, ca = found["Endpoint"]["Address"], found["Endpoint"]["Port"], str(self.cloud.ca)
-        if found["Engine"] == "postgres":
+        if "postgres" in found["Engine"]:
             options = {"sslmode": "verify-full", "sslrootcert": ca} if tls else {"sslmode": "disable"}
             return Connection(
                 psycopg.connect(

@@ -117,18 +117,23 @@ def test_it_reads_what_secrets_manager_really_answers():
 
 
 @pytest.mark.parametrize(
-    ("host", "instance", "matches"),
+    ("host", "port", "instance", "matches"),
     [
-        ("CARTS.example", None, True),
-        ("carts.example.", None, True),
-        ("carts.example.evil", None, False),
-        ("cname.internal", "carts", True),
-        (None, "arn:x:carts", True),
-        (None, "other", False),
-        (None, None, False),
+        ("CARTS.example", None, None, True),
+        ("carts.example.", None, None, True),
+        ("carts.example", 3306, None, True),
+        ("carts.example", "3306", None, True),
+        ("carts.example", 3307, None, False),
+        ("carts.example", "nonsense", None, True),
+        ("carts.example.evil", None, None, False),
+        ("cname.internal", 6033, "carts", True),
+        (None, None, "arn:x:carts", True),
+        (None, None, "other", False),
+        (None, None, None, False),
     ],
 )
-def test_a_secret_belongs_to_the_database_that_it_names(host, instance, matches):
-    values = {key: value for key, value in {"host": host, "dbInstanceIdentifier": instance}.items() if value}
+def test_a_secret_belongs_to_the_database_that_it_names(host, port, instance, matches):
+    named = {"host": host, "port": port, "dbInstanceIdentifier": instance}
+    values = {key: value for key, value in named.items() if value}
     (one,) = Secrets(Manager([listed("a")], {"a": json.dumps({"username": "app"} | values)})).list(AT)
-    assert one.is_of("arn:x:carts", "carts", "carts.example") == matches
+    assert one.is_of("arn:x:carts", "carts", "carts.example", 3306) == matches

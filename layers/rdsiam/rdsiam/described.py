@@ -34,6 +34,7 @@ class Database:
     :ivar kind: what RDS calls it; a member of a cluster is none of its own.
     :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
     :ivar public: its endpoint can be reached from the internet.
+    :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
     """
 
     arn: str
@@ -53,6 +54,7 @@ class Database:
     kind: Literal["instance", "cluster", "proxy"] = "instance"
     replica_of: str | None = None
     public: bool = False
+    instance_class: str | None = None
 
     @property
     def family(self) -> Family:
@@ -171,6 +173,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
         pending=_pending(described),
         replica_of=next((described[key] for key in sources if described.get(key)), None),
         public=bool(described.get("PubliclyAccessible")),
+        instance_class=described.get("DBInstanceClass"),
     )
 
 

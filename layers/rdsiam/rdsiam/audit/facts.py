@@ -117,6 +117,7 @@ class SecretFacts:
 
     :ivar username: as whom it logs in; None where the secret doesn't say.
     :ivar host: as the secret names it.
+    :ivar port: as the secret names it; None where it doesn't.
     :ivar engine: as the secret names it: `postgres`, `mysql`, `mariadb`…
     :ivar instance: identifier of the instance or cluster that the secret names beside the host, or instead of it.
     :ivar rotation_lambda: ARN of the function that rotates it.
@@ -143,14 +144,15 @@ class SecretFacts:
     instance: str | None = None
     pending_version: str | None = None
     current_version: str | None = None
+    port: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `SecretFacts(**…)` gives it back."""
         return asdict(self)
 
-    def is_of(self, arn: str, identifier: str, host: str | None) -> bool:
+    def is_of(self, arn: str, identifier: str, host: str | None, port: int | None) -> bool:
         """Tell whether it logs in to the database of that ARN, identifier and endpoint."""
         if self.host and host and self.host.rstrip(".").lower() == host.lower():
-            return True
+            return self.port is None or self.port == port
         # The host may be a CNAME, which says nothing.
         return self.instance is not None and self.instance.lower() in {identifier.lower(), arn.lower()}

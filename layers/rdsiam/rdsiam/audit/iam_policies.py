@@ -283,7 +283,7 @@ class _Judge:
         if resource_id not in self._databases:
             return _Verdict(resource)  # one that rdsiam leaves alone
         if self._wants(holder, resource_id, user):
-            return _Verdict(resource)
+            return _Verdict(resource, resource_id=resource_id)
         if holder.arn in self._place.own and user in {MANAGER, AUDITOR}:
             return _Verdict(resource)
         names = {*self._users.get(resource_id, ()), *self._of(resource_id)}

@@ -40,7 +40,6 @@ def judge_database(
     proxy_users: frozenset[str],
     secrets: Sequence[SecretFacts],
     at: datetime,
-    instance_class: str | None = None,
 ) -> tuple[Finding, ...]:
     """Return all that is wrong with a database, worst first; what access.yaml accepts is marked so.
 
@@ -50,10 +49,9 @@ def judge_database(
     :param proxy_users: the users as which classic proxies log in to it.
     :param secrets: all secrets that could be read; those that log in to it count.
     :param at: the time of the audit, with a zone.
-    :param instance_class: such as `db.t4g.micro`, where it is known.
     """
-    found = [*_of_rds(database, proxies, instance_class)]
-    own_secrets = [one for one in secrets if one.is_of(database.arn, database.identifier, database.host)]
+    found = [*_of_rds(database, proxies)]
+    own_secrets = [one for one in secrets if one.is_of(database.arn, database.identifier, database.host, database.port)]
     with_users = database.kind != "proxy" and database.replica_of is None
     if with_users and isinstance(facts, ServerFacts):
         judge = _Server(database, facts, access, accounts, proxies, proxy_users, own_secrets, at)
@@ -61,12 +59,12 @@ def judge_database(
     else:
         found += _of_secrets(database, own_secrets, frozenset(), proxies, at)
         if with_users and isinstance(facts, Unread) and database.iam_enabled:
-            found.append(_unread(database, facts))
+            found.append(_unread(database, facts, _is_declared(database, access)))
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
     return suppress(found, {database.arn: database}, access, at)
 
 
-def _of_rds(database: Database, proxies: Sequence[Proxy], instance_class: str | None) -> Iterator[Finding]:
+def _of_rds(database: Database, proxies: Sequence[Proxy]) -> Iterator[Finding]:
     """Judge what Describe tells."""
     if database.kind == "proxy":
         return
@@ -78,21 +76,29 @@ def _of_rds(database: Database, proxies: Sequence[Proxy], instance_class: str | 
     elif not database.iam_enabled:
         off = {"status": database.status, "exposure": list(public)}
         yield KINDS["iam-authentication-off"].finding(Case(database, None, subject, off, exposure=public))
-    if instance_class and instance_class.endswith(".micro") and database.iam_enabled:
-        yield KINDS["instance-too-small"].finding(Case(database, None, subject, {"class": instance_class}))
+    if database.instance_class and database.instance_class.endswith(".micro") and database.iam_enabled:
+        yield KINDS["instance-too-small"].finding(Case(database, None, subject, {"class": database.instance_class}))
     for proxy in proxies:
         if database.identifier in proxy.targets and not proxy.tls_required:
             about = {"proxy": proxy.name, "classic": proxy.classic}
             yield KINDS["proxy-without-tls"].finding(Case(database, None, (*subject, proxy.resource_id), about))
 
 
-def _unread(database: Database, facts: Unread) -> Finding:
+def _is_declared(database: Database, access: AccessFile) -> bool | None:
+    """Tell whether access.yaml declares users of it; None where it is invalid for it."""
+    try:
+        return bool(access.declared(database))
+    except AccessFileInvalid:
+        return None
+
+
+def _unread(database: Database, facts: Unread, declared: bool | None) -> Finding:
     return KINDS["database-unreachable"].finding(
         Case(
             database,
             None,
             (database.resource_id,),
-            {"stage": facts.stage, "cause": facts.cause},
+            {"stage": facts.stage, "cause": facts.cause, "declared": declared},
             severity="low" if facts.stage == "state" else None,
         )
     )
@@ -328,7 +334,8 @@ class _Server:
                 ours = self._ours(name, declared)
                 case = Case(self.database, name, subject, evidence, accounts=locked, declared=user, ours=ours)
                 yield KINDS["missing-user"].finding(case)
-            for account in there:
+            # What a password account lacks comes with its conversion, which it has a finding for.
+            for account in (one for one in there if one.iam or all(not each.iam for each in there)):
                 yield from self._privileges(account, user, declared)
         for name, users in sorted(absent.items()):
             evidence = {"name": name, "users": users}

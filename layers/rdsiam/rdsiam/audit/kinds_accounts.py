@@ -6,6 +6,7 @@ from rdsiam.audit.mending import (
     AS_GRANTOR,
     BREAKS_CLIENTS,
     command,
+    entry,
     mend_declared,
     modify,
     onboard,
@@ -40,6 +41,17 @@ def _mend(case: Case) -> list[Remediation]:
     if case.evidence["declared"] is False:
         return retire_or_declare(case.on, case.accounts, case.more["databases"])
     return mend_declared(case.on, case.accounts, case.ours)
+
+
+def _partly(case: Case) -> list[Remediation]:
+    """Take all host patterns of a declared user over: onboarding refuses those that somebody else has made."""
+    user = case.declared
+    if case.evidence["declared"] is False or user is None:
+        return _mend(case)
+    level = next((grant.privileges for grant in user.grants if isinstance(grant.privileges, str)), None)
+    on = [grant.on for grant in user.grants if grant.privileges == level]
+    adopt = entry(case.on, user.name, level, on, 1, BREAKS_CLIENTS) if isinstance(level, str) else []
+    return [*adopt, onboard(case.on)] if adopt else mend_declared(case.on, case.accounts, case.ours)
 
 
 def _undeclared(case: Case) -> list[Remediation]:
@@ -203,7 +215,7 @@ KINDS = (
         why="On MySQL and MariaDB an account is a user and a host pattern, and each has its own plugin.",
         evidence=EVIDENCE
         | {"hosts_with_tokens": "host patterns that take tokens", "hosts_with_passwords": "those that take passwords"},
-        remedy=_mend,
+        remedy=_partly,
         references=(_ACCOUNTS, _MYSQL_ACCOUNTS),
         source="session",
     ),

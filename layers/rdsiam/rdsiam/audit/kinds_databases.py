@@ -1,5 +1,6 @@
 """Kinds of findings about a database as a whole: what RDS tells of it, its server, its proxies, its secrets."""
 
+import json
 import shlex
 
 from rdsiam.audit.findings import Remediation
@@ -26,7 +27,12 @@ def _reach(case: Case) -> list[Remediation]:
         what = "cluster" if database.kind == "cluster" else "instance"
         return [command("aws", "rds", f"start-db-{what}", f"--db-{what}-identifier", database.identifier)]
     if stage in {"login", "query", "iam"}:
-        return [onboard(database, note="It makes rdsiam_auditor, and what that may read, anew.")]
+        steps = [onboard(database, note="It makes rdsiam_auditor, and what that may read, anew.")]
+        if case.evidence["declared"] is False:
+            # Whom to let in nobody can guess.
+            text = f"# declare the users of {json.dumps(database.identifier)}, as docs/access.md shows"
+            steps.insert(0, Remediation("access", text, note="rdsiam leaves databases alone that nobody declared."))
+        return steps
     note = "It says what stands in the way: name, route, security group, certificate."
     return [command("rdsiam", "doctor", database.arn, "rdsiam_auditor", note=note)]
 
@@ -141,6 +147,7 @@ KINDS = (
         evidence={
             "stage": "`state`, `iam`, `name`, `port`, `tls`, `login`, `query` or `time`",
             "cause": "what the server, the driver or the system said",
+            "declared": "access.yaml declares users of it; null where it is invalid for it",
         },
         remedy=_reach,
         references=(_RDS + "CHAP_Troubleshooting.html", _RDS + "UsingWithRDS.IAMDBAuth.Connecting.html"),

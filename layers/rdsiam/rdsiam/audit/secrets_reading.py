@@ -14,8 +14,9 @@ from rdsiam.audit.facts import SecretFacts
 logger = logging.getLogger(__name__)
 
 #: All that is kept of what a secret says.
-_KEPT = frozenset({"username", "host", "engine", "dbInstanceIdentifier", "dbClusterIdentifier"})
+_KEPT = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier"})
 #: Who put something longer, or with spaces, where a name belongs may have put a password there.
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
 _NAME = re.compile(r"\S{1,255}")
 #: A secret that these are answered for says nothing; it is counted, and the others are read.
 _NOT_FOR_US = frozenset(
@@ -73,25 +74,35 @@ def _said(answer: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _keep(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
-    return {key: value for key, value in pairs if key in _KEPT and isinstance(value, str) and _NAME.fullmatch(value)}
+    # A port is a number in some secrets and text in others.
+    texts = (
+        (key, str(value) if key == "port" and type(value) is int else value) for key, value in pairs if key in _KEPT
+    )
+    return {key: value for key, value in texts if isinstance(value, str) and _NAME.fullmatch(value)}
+
+
+def _in_progress(listed: Mapping[str, Any], at: datetime) -> bool:
+    """Tell whether a rotation may be at work; without rotation nobody is going to finish what is pending."""
+    changed = listed.get("LastChangedDate")
+    return bool(listed.get("RotationEnabled")) and changed is not None and changed + _STUCK_AFTER >= at
 
 
 def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> SecretFacts:
     versions: Mapping[str, Any] = listed.get("SecretVersionsToStages") or {}
     current = next((one for one, stages in versions.items() if "AWSCURRENT" in stages), None)
     pending = next((one for one, stages in versions.items() if "AWSPENDING" in stages and one != current), None)
-    changed = listed.get("LastChangedDate")
     return SecretFacts(
         arn=listed["ARN"],
         name=listed["Name"],
         username=said.get("username"),
         host=said.get("host"),
+        port=int(said["port"]) if _PORT.fullmatch(said.get("port", "")) else None,
         engine=said.get("engine"),
         rotation_enabled=bool(listed.get("RotationEnabled")),
         rotation_lambda=listed.get("RotationLambdaARN"),
         last_rotated=_text(listed.get("LastRotatedDate")),
         next_rotation=_text(listed.get("NextRotationDate")),
-        pending_stuck=pending is not None and (changed is None or changed + _STUCK_AFTER < at),
+        pending_stuck=pending is not None and not _in_progress(listed, at),
         tags={tag["Key"]: tag.get("Value", "") for tag in listed.get("Tags") or []},
         owning_service=listed.get("OwningService"),
         instance=said.get("dbInstanceIdentifier") or said.get("dbClusterIdentifier"),

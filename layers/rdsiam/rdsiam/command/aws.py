@@ -1,5 +1,6 @@
 """The command's calls to AWS, with the caller's own credentials; errors of AWS get an exit code."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -42,7 +43,9 @@ class Aws:
 
     def __init__(self, profile: str | None, region: str | None) -> None:
         with told():
-            self._session = boto3.Session(profile_name=profile, region_name=region)
+            # boto3 itself knows AWS_DEFAULT_REGION only, as the AWS CLI's first version did.
+            found = region or os.environ.get("AWS_REGION")
+            self._session = boto3.Session(profile_name=profile, region_name=found)
 
     def client(self, service: str) -> Any:
         """Return a client of `service`."""
