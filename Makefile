@@ -33,6 +33,7 @@ lint: ## check style, types and the template, as it is written and as it is expa
 	@scripts/scan template.yaml
 
 bench: setup ## measure the promises, side by side with what they are compared to
+	@scripts/setup --with-aws
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
 
 sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers
@@ -44,7 +45,7 @@ permissions: setup ## write docs/permissions.md anew
 
 lock: setup ## resolve the requirement files again
 	@$(PYTHON_BIN) -m pip install --quiet pip-tools
-	@for file in layers/rdsiam/requirements requirements-dev requirements-sam requirements-lint; do \
+	@for file in layers/rdsiam/requirements requirements-dev requirements-sam requirements-lint requirements-aws; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $$file.in -o $$file.txt || exit 1; \
 	done
