@@ -391,3 +391,32 @@ def test_config_says_where_values_come_from(rdsiam, tmp_path):
 def test_bash_completes_commands(rdsiam):
     done = rdsiam(_RDSIAM_COMPLETE="bash_complete", COMP_WORDS="rdsiam onb", COMP_CWORD="1")
     assert "plain,onboard" in done.stdout
+
+
+def test_mysql_tells_a_server_without_tls_nothing(rdsiam):
+    """Whoever sits at a MySQL tunnel's end, and says that there is no TLS, gets neither user nor token."""
+    version, flags = b"5.5.5-10.11.0-MariaDB\0", 0x0200 | 0x8000 | 0x0008  # protocol 4.1, secure connection; no TLS
+    plugin_auth = 0x0008  # the upper half of the flags
+    greeting = (
+        *(b"\x0a", version, (1).to_bytes(4, "little"), b"12345678\0", flags.to_bytes(2, "little"), b"\x2d\x02\x00"),
+        *(plugin_auth.to_bytes(2, "little"), b"\x15", bytes(10), b"123456789012\0", b"mysql_clear_password\0"),
+    )
+    packet = b"".join(greeting)
+    listener, received = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.sendall(len(packet).to_bytes(3, "little") + b"\0" + packet)
+        with contextlib.suppress(OSError):
+            received.append(connection.recv(65536))
+        connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    via = ["--via", f"localhost:{listener.getsockname()[1]}"]
+    done = rdsiam("mysql", "tokens-mariadb", "-u", "app", *via, "--", "-e", "SELECT 1", role="vended")
+    thread.join(10)
+    assert done.returncode != 0
+    assert "SSL" in done.stderr
+    assert b"X-Amz" not in b"".join(received)
+    assert b"app" not in b"".join(received)

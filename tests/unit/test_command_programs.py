@@ -31,7 +31,6 @@ def _clean(monkeypatch):
 def test_postgres_programs_verify_everything():
     got = programs.variables(PG, "shop", None)
     assert got.pop("PGSSLROOTCERT").endswith("global-bundle.pem")
-    assert got.pop("RDSIAM_CA").endswith("global-bundle.pem")
     assert got == {
         "PGHOST": PG.host,
         "PGPORT": "5432",
@@ -83,6 +82,10 @@ def test_mysql_programs_verify_everything(tmp_path, says, wanted, unwanted):
     assert any(flag.startswith("--ssl-ca=/") for flag in flags)
     assert not any(flag.startswith(unwanted) for flag in flags)
     assert not any(TOKEN in flag for flag in flags)
+
+
+def test_a_program_of_mysqls_that_is_missing_is_no_crash():
+    assert programs.mysql_flags("/no/such/mysqldump", MY, None)
 
 
 @pytest.mark.parametrize(

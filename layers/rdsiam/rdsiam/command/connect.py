@@ -105,8 +105,8 @@ def exec_(wish: Wish, command: tuple[str, ...], name: str | None, via: str | Non
     """Run COMMAND (after --) with variables that log it in to DATABASE.
 
     PostgreSQL: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE=verify-full, PGSSLROOTCERT.
-    MySQL: MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_USER, MYSQL_PWD; programs of MySQL's get the options for verified TLS too.
-    Both: RDSIAM_CA. The token is good for new connections for 15 minutes; open ones stay. Exit code and signals are
+    MySQL: MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_USER, MYSQL_PWD, MYSQL_SSL_CA; programs of MySQL's get the options for
+    verified TLS too. The token is good for new connections for 15 minutes; open ones stay. Exit code and signals are
     COMMAND's.
     """
     got = login(wish)
@@ -134,7 +134,7 @@ def env(wish: Wish, shell: str | None, unset: bool, name: str | None, via: str |
     """Print lines that set the variables of `rdsiam exec` in a shell."""
     language = cast("shells.Shell", shell or _own_shell())
     if unset:
-        names = [*programs.NAMES["postgres"], *programs.NAMES["mysql"], "RDSIAM_CA"]
+        names = [*programs.NAMES["postgres"], *programs.NAMES["mysql"]]
         click.echo(shells.unset(language, names), nl=False)
         return
     if not wish.database:

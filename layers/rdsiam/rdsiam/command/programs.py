@@ -23,7 +23,7 @@ NAMES = {
         *("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"),
         *("PGGSSENCMODE", "PGREQUIREAUTH"),
     ),
-    "mysql": ("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD"),
+    "mysql": ("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD", "MYSQL_SSL_CA"),
 }
 
 
@@ -43,7 +43,7 @@ def variables(login: Login, name: str | None, via: str | None) -> dict[str, str]
             "MYSQL_TCP_PORT": port,
             "MYSQL_USER": login.user,
             "MYSQL_PWD": login.token,
-            "RDSIAM_CA": ca,
+            "MYSQL_SSL_CA": ca,
         }
     where = {"PGHOST": host, "PGPORT": port}
     if via is not None:
@@ -59,7 +59,6 @@ def variables(login: Login, name: str | None, via: str | None) -> dict[str, str]
         "PGGSSENCMODE": "disable",
         # The token is offered to a server that asks for it in clear, inside TLS; never to another exchange.
         "PGREQUIREAUTH": "password",
-        "RDSIAM_CA": ca,
     }
 
 
@@ -151,5 +150,8 @@ def _mysql_via(login: Login, via: str) -> int:
 
 
 def _is_mariadb(program: str) -> bool:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout
+    except OSError:
+        return False  # `become` says that there is no such program
     return "mariadb" in said.lower()
