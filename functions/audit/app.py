@@ -10,6 +10,7 @@ from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.audit import run
 from rdsiam.audit.iam_policies import Place
+from rdsiam.audit.remediating import remediate
 from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.audit.store import AuditStore
 from rdsiam.audit.telling import Telling
@@ -20,8 +21,12 @@ from rdsiam.requests import audit_request
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Audit the fleet, or the databases that the event names."""
-    answer = run.audit(context, _services(), audit_request(event).databases)
+    """Audit the fleet, or the databases that the event names; or mend findings of the last audit."""
+    request = audit_request(event)
+    if request.remediate:
+        store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]
+        return remediate(context, store, onboard, request.remediate, request.plan, request.confirm)
+    answer = run.audit(context, _services(), request.databases)
     logger.info("audit ended", audit=answer["id"], databases=answer["databases"], audited=answer["audited"])
     return answer
 

@@ -444,3 +444,24 @@ def test_an_audit_that_is_not_there_is_not_found_whatever_its_name(account, flee
 def test_a_question_that_is_not_understood_is_refused(account, fleet, auditor, query):
     answer = get(account, auditor, f"/audits?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+def test_a_finding_that_onboarding_mends_is_mended_by_its_id(account, fleet):
+    arn = fleet["mariadb"]
+    with account.as_master(arn) as master:
+        master.run("DROP USER 'app'@'%'")
+    found = report(account, audit(account, arn))
+    (missing,) = [one for one in found["findings"] if one["kind"] == "missing-user"]
+    (legacy,) = [one for one in found["findings"] if one["user"] == "legacy@%"]
+    ids = {"remediate": [missing["id"], legacy["id"], "0" * 20]}
+    planned = account.invoke("AuditFunction", ids | {"plan": True})["remediated"]
+    assert {one["finding"]: one["status"] for one in planned} == {
+        missing["id"]: "planned",
+        legacy["id"]: "ignored",
+        "0" * 20: "unknown",
+    }
+    assert [change["kind"] for one in planned for change in one["changes"]].count("create-user") == 1
+    assert "missing-user" in {one["kind"] for one in report(account, audit(account, arn))["findings"]}, "only a plan"
+    mended = account.invoke("AuditFunction", ids)["remediated"]
+    assert {one["status"] for one in mended} == {"onboarded", "ignored", "unknown"}
+    assert "missing-user" not in {one["kind"] for one in report(account, audit(account, arn))["findings"]}

@@ -24,6 +24,7 @@ FUNCTION_OF = {
     "tokens-post.json": "VendFunction",
     "audit.json": "AuditFunction",
     "audit-databases.json": "AuditFunction",
+    "audit-remediate.json": "AuditFunction",
     "audit-scheduled.json": "AuditFunction",
     "audit-batch.json": "AuditBatchFunction",
     "audits-get.json": "ReportsFunction",

@@ -24,6 +24,8 @@ FOLLOWED: Mapping[str, str] = {
 }
 #: How many databases one request may name, and how many batches a run may have.
 MOST_DATABASES, MOST_BATCHES = 1000, 100_000
+MOST_FINDINGS = 100
+_FINDING = re.compile(r"[0-9a-f]{20}", re.ASCII)
 _AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
 
@@ -52,12 +54,16 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """A request for an audit.
+    """A request for an audit, or for mending what one has found.
 
     :ivar databases: ARNs of the databases to audit, sorted; None for the whole fleet.
+    :ivar remediate: ids of findings to mend, sorted; empty for an audit.
     """
 
     databases: tuple[str, ...] | None = None
+    remediate: tuple[str, ...] = ()
+    plan: bool = False
+    confirm: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ class BatchRequest:
 
 
 def audit_request(event: Any) -> AuditRequest:
-    """Read what AuditFunction is invoked with: a schedule's event, `{}` or `{"databases": ["<arn>", …]}`.
+    """Read what AuditFunction is invoked with.
+
+    A schedule's event, `{}`, `{"databases": ["<arn>", …]}`, or `{"remediate": ["<finding id>", …]}` with `plan` and
+    `confirm`.
 
     :raises InvalidRequest: naming the field. No databases at all is an error, never "all" and never "none".
     """
@@ -77,6 +86,8 @@ def audit_request(event: Any) -> AuditRequest:
         if event.get("source") != "aws.events" or event["detail-type"] != "Scheduled Event":
             raise InvalidRequest("detail-type", "is not that of a schedule")
         return AuditRequest()
+    if isinstance(event, Mapping) and "remediate" in event:
+        return _remediation(event)
     _check(event, {"databases"})
     if "databases" not in event:
         return AuditRequest()
@@ -84,6 +95,18 @@ def audit_request(event: Any) -> AuditRequest:
     if not isinstance(databases, list) or not 1 <= len(databases) <= MOST_DATABASES:
         raise InvalidRequest("databases", f"must be a list of 1–{MOST_DATABASES} ARNs; leave it out to audit all")
     return AuditRequest(tuple(sorted({_arn("databases", one) for one in databases})))
+
+
+def _remediation(event: Mapping[str, Any]) -> AuditRequest:
+    _check(event, {"remediate", "plan", "confirm"})
+    ids = event["remediate"]
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_FINDINGS:
+        raise InvalidRequest("remediate", f"must be a list of 1–{MOST_FINDINGS} ids of findings")
+    if not all(isinstance(one, str) and _FINDING.fullmatch(one) for one in ids):
+        raise InvalidRequest("remediate", "must have ids of findings, as the report shows them")
+    return AuditRequest(
+        remediate=tuple(sorted(set(ids))), plan=event.get("plan", False), confirm=event.get("confirm", False)
+    )
 
 
 def batch_request(event: Any) -> BatchRequest:

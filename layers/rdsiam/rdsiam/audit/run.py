@@ -39,7 +39,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 #: Databases in a batch: each has a thread of its own in the function that audits the batch.
-BATCH = 20
+BATCH = 50
 _ATTEMPTS = 4
 _KINDS = {kind.id: KindText(kind.id, kind.risk) for kind in KINDS.values()}
 _DIED = "the function that audits it died twice before it had a result"

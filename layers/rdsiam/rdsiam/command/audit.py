@@ -142,4 +142,4 @@ def _mended(answer: Mapping[str, Any], form: Format) -> int:
             for change in one["changes"] or [{"kind": "", "target": "", "statement": one["reason"]}]
         ]
         show(rows, ("finding", "status", "change", "target", "statement"), form)
-    return FINDINGS if any(one["status"] in {"refused", "ignored", "unknown"} for one in done) else 0
+    return FINDINGS if any(one["status"] in {"refused", "ignored", "unknown", "failed"} for one in done) else 0
