@@ -103,6 +103,7 @@ def facts(*names: str) -> ServerFacts:
 
 @pytest.fixture
 def world(monkeypatch) -> World:
+    monkeypatch.setattr(run, "BATCH", 20)
     return World(monkeypatch, [database(f"db-{number:03}") for number in range(45)])
 
 
@@ -123,7 +124,7 @@ def test_what_steps_return_stays_small_whatever_the_size_of_the_fleet(monkeypatc
     result = world.execute(None)
     assert json.loads(result.result)["audited"] == 400
     sizes = {one.name: len(str(getattr(one, "result", ""))) for one in result.operations}
-    # Of a checkpoint's 256 KiB: 150 bytes for each batch of 50 databases, and little else.
+    # Of a checkpoint's 256 KiB: 150 bytes for each batch of databases, and little else.
     assert sizes.pop("audit batches") < 20 * 150
     assert all(size < 1000 for size in sizes.values())
 
