@@ -14,6 +14,8 @@ from pymysql.connections import Connection as MysqlConnection
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
+#: Code of a login that was given up since the server asks this user for a token, not for a password.
+ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 
@@ -58,7 +60,9 @@ def connect_postgres(host: str, port: int, database: str, login: Login) -> psyco
         )
     except psycopg.OperationalError as error:
         problem = " ".join(str(error).split())
-        raise ConnectionFailed(host, port, _postgres_stage(problem), problem) from None
+        asked = "server requested a cleartext password" in problem
+        code = ASKS_FOR_TOKEN if asked else None
+        raise ConnectionFailed(host, port, _postgres_stage(problem), problem, code) from None
 
 
 def connect_mysql(host: str, port: int, login: Login) -> "MysqlConnection[pymysql.cursors.Cursor]":
@@ -86,7 +90,10 @@ def connect_mysql(host: str, port: int, login: Login) -> "MysqlConnection[pymysq
             read_timeout=STATEMENT_SECONDS,
             write_timeout=STATEMENT_SECONDS,
             program_name="rdsiam",
+            auth_plugin_map={"mysql_clear_password": _AsksForToken} if getattr(login, "never_clear", False) else None,
         )
+    except _AskedForToken:
+        raise ConnectionFailed(host, port, "login", "the server asked for a token", ASKS_FOR_TOKEN) from None
     except pymysql.MySQLError as error:
         code = error.args[0] if error.args else None
         cause = getattr(error, "original_exception", None)
@@ -97,6 +104,20 @@ def connect_mysql(host: str, port: int, login: Login) -> "MysqlConnection[pymysq
             stage = "port"
         text = " ".join(str(error.args[-1]).split()) if error.args else type(error).__name__
         raise ConnectionFailed(host, port, stage, text, str(code) if code else None) from None
+
+
+class _AskedForToken(Exception):
+    """The server asked for clear text."""
+
+
+class _AsksForToken:
+    """Stands where PyMySQL would answer with the password in clear text."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def authenticate(self, _: object) -> None:
+        raise _AskedForToken
 
 
 def _resolve(host: str, port: int) -> None:
