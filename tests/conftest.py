@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.integration.fix_account",
     "tests.integration.fix_engines",
+    "tests.integration.fix_rotation",
     "tests.integration.fix_tokens",
     "tests.sam.fix_build",
     "tests.sam.fix_local",

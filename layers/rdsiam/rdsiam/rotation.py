@@ -38,7 +38,7 @@ class Databases(Protocol):
     def find(self, secret: Secret) -> Database:
         """Return the database of the secret."""
 
-    def classic_proxies(self, secret: str) -> list[str]:
+    def classic_proxies(self, secret: str, /) -> list[str]:
         """Return the names of the proxies that log in with this secret."""
 
 

@@ -123,7 +123,7 @@ class MysqlRotator:
     ) -> None:
         if login.tls not in {"NONE", "SSL"}:
             raise Refused(f"{base} logs in with a certificate, which a clone would lack: use a single user")
-        name = _name(session, clone, host)
+        name = _name(clone, host)
         exists = _rows(session, "SELECT 1 FROM mysql.user WHERE User = %s AND Host = %s", [clone, host])
         own = _held(session, server, clone, host) if exists else Held()
         wanted = _held(session, server, base, host)
@@ -133,7 +133,7 @@ class MysqlRotator:
                 raise Refused(f"an account {clone} exists that is not {base}'s clone: rename or drop it")
         else:
             _create(session, server, name, login, password)
-        for statement in _difference(session, own, wanted, name):
+        for statement in _difference(own, wanted, name):
             _do(session, statement)
         if exists:
             self._set(session, server, clone, host, password, own=False)
@@ -143,21 +143,21 @@ class MysqlRotator:
         """Set the password of one account, of which the server allows to keep the old one where it can."""
         login = _login(session, user, host, own=own)
         _refuse(login, user, host)
-        name = "CURRENT_USER()" if own else _name(session, user, host)
+        name = "CURRENT_USER()" if own else _name(user, host)
         if server.mariadb and login.plugin == _NATIVE:
             to = "SET PASSWORD" if own else f"SET PASSWORD FOR {name}"
             try:
-                _do(session, f"{to} = {_literal(session, native_hash(password))}")
+                _do(session, f"{to} = {_literal(native_hash(password))}")
             except ChangeFailed as error:
                 if error.code != str(_ONLY_CLEAR):
                     raise
-                _do(session, f"{to} = PASSWORD({_literal(session, password)})")
+                _do(session, f"{to} = PASSWORD({_literal(password)})")
             return
         if server.mariadb:
-            how = f"VIA {login.plugin} USING PASSWORD({_literal(session, password)})"
+            how = f"VIA {login.plugin} USING PASSWORD({_literal(password)})"
             _do(session, f"ALTER USER {name} IDENTIFIED {how}")
             return
-        change = f"ALTER USER {name} IDENTIFIED BY {_literal(session, password)}"
+        change = f"ALTER USER {name} IDENTIFIED BY {_literal(password)}"
         if server.dual:
             with contextlib.suppress(_NotAllowed):  # without APPLICATION_PASSWORD_ADMIN the old password ends here
                 _do(session, f"{change} RETAIN CURRENT PASSWORD")
@@ -168,12 +168,12 @@ class MysqlRotator:
 def _create(session: Any, server: Server, name: str, login: Login, password: str) -> None:
     """Make an account, locked until all is there: nobody logs in to half a clone."""
     rest = f"REQUIRE {login.tls} ACCOUNT LOCK"
-    clear = _literal(session, password)
+    clear = _literal(password)
     if not server.mariadb:
         _do(session, f"CREATE USER {name} IDENTIFIED WITH {login.plugin} BY {clear} {rest}")
         return
     try:
-        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {_literal(session, native_hash(password))} {rest}")
+        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {_literal(native_hash(password))} {rest}")
     except ChangeFailed as error:
         if error.code != str(_ONLY_CLEAR):
             raise
@@ -252,7 +252,7 @@ def _visible_hosts(session: Any, user: str) -> list[str]:
 
 
 def _login(session: Any, user: str, host: str, *, own: bool = False) -> Login:
-    name = "CURRENT_USER()" if own else _name(session, user, host)
+    name = "CURRENT_USER()" if own else _name(user, host)
     shown = str(_rows(session, f"SHOW CREATE USER {name}")[0][0])
     # The names come first and may hold anything, but no unquoted word.
     shown = re.sub(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`", lambda found: _plain(found[0]), shown, flags=re.S)
@@ -317,7 +317,7 @@ def _roles(session: Any, server: Server, user: str, host: str) -> frozenset[tupl
     return frozenset((role, where) for role, where in _rows(session, query, [user, host]))
 
 
-def _difference(session: Any, own: Held, wanted: Held, name: str) -> Iterable[str]:
+def _difference(own: Held, wanted: Held, name: str) -> Iterable[str]:
     """Yield the statements that make the one hold what the other does."""
     for key in sorted(own.on.keys() | wanted.on.keys()):
         has, needs = own.on.get(key, frozenset()), wanted.on.get(key, frozenset())
@@ -328,9 +328,9 @@ def _difference(session: Any, own: Held, wanted: Held, name: str) -> Iterable[st
             lacks = lacks - {"GRANT OPTION"}
             yield f"GRANT {_list(key, lacks) if lacks else 'USAGE'} ON {_object(key)} TO {name}{option}"
     for role in sorted(own.roles - wanted.roles):
-        yield f"REVOKE {_role(session, role)} FROM {name}"
+        yield f"REVOKE {_role(role)} FROM {name}"
     for role in sorted(wanted.roles - own.roles):
-        yield f"GRANT {_role(session, role)} TO {name}"
+        yield f"GRANT {_role(role)} TO {name}"
 
 
 def _list(key: tuple[str, ...], privileges: Iterable[str]) -> str:
@@ -348,18 +348,18 @@ def _object(key: tuple[str, ...]) -> str:
     return f"{routine}{identifier(names[0])}.{identifier(names[1])}"
 
 
-def _role(session: Any, role: tuple[str, str]) -> str:
+def _role(role: tuple[str, str]) -> str:
     name, host = role
-    return _name(session, name, host) if host else identifier(name)
+    return _name(name, host) if host else identifier(name)
 
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _literal(session: Any, value: str) -> str:
-    return str(session.literal(value))
+def _literal(value: str) -> str:
+    return "'" + pymysql.converters.escape_string(value) + "'"
 
 
-def _name(session: Any, user: str, host: str) -> str:
-    return f"{_literal(session, user)}@{_literal(session, host)}"
+def _name(user: str, host: str) -> str:
+    return f"{_literal(user)}@{_literal(host)}"
