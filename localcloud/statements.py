@@ -32,7 +32,7 @@ _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
     "lambda:InvokeFunction": "`context.invoke` of PolicyFunction, `functions/onboard/app.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
+    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `secret_store.py`",
 } | dict.fromkeys(
     (
         "kms:DescribeKey",
