@@ -64,8 +64,6 @@ class FaultyClient:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
-        if name == "get_paginator":
-            return method
 
         def call(**arguments: Any) -> Any:
             self.calls.append(name)

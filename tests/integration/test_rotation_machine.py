@@ -77,8 +77,17 @@ class Rotations(RuleBasedStateMachine):
     def give_the_pending_version_up(self):
         """What a person does to a rotation that is stuck: the new password may be in the database already."""
         pending = self.user.labelled("AWSPENDING")
+        if pending is None:
+            return
         self.user.versions[pending]["version_stages"].remove("AWSPENDING")
         self.restored = self.restored or not self.user.alternating
+
+    @rule(which=st.sampled_from(["setSecret", "testSecret"]))
+    def give_a_rotation_up_halfway(self, which):
+        token = self.user.begin()
+        for step in STEPS[: STEPS.index(which) + 1]:
+            self.user.invoke(step, token)
+        self.give_the_pending_version_up()
 
     @precondition(lambda self: self.user.value(self.user.labelled("AWSPREVIOUS")))
     @rule()
@@ -149,7 +158,7 @@ def test_whatever_happens_the_current_version_logs_in_and_the_next_rotation_ends
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink),
+            phases=(Phase.generate,),  # a failure is 12 steps at most, and shrinking it would take minutes
             print_blob=True,
         ),
     )

@@ -69,8 +69,9 @@ class SecretStore:
 
     def unlabelled(self, arn: str) -> Iterator[Secret]:
         """Return the values of versions without labels, newest first; those that can't be read are left out."""
-        pages = self._client.get_paginator("list_secret_version_ids").paginate(SecretId=arn, IncludeDeprecated=True)
-        found = [version for page in pages for version in page["Versions"] if not version.get("VersionStages")]
+        answer = self._client.list_secret_version_ids(SecretId=arn, IncludeDeprecated=True, MaxResults=100)
+        # One page is all that there are, but for a secret that is put many times a day.
+        found = [version for version in answer["Versions"] if not version.get("VersionStages")]
         found.sort(key=lambda version: version["CreatedDate"], reverse=True)
         for version in found[:MOST_UNLABELLED]:
             text = self._value(arn, {"VersionId": version["VersionId"]})
