@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from bench import signing
+from bench import rotating, signing
 
-BENCHMARKS = [signing.run]
+BENCHMARKS = [signing.run, rotating.run]
 
 
 def main() -> int:

@@ -41,6 +41,7 @@ class Place:
     database: Database
     #: By whom the sessions of the last run were opened.
     opened: list[str] = field(default_factory=list)
+    server: Any = field(default=None, repr=False)
 
     def connect(self, authority: str, name: str | None) -> Any:
         self.opened.append(authority)
@@ -133,7 +134,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
             master_user=MASTER,
             default_database="shop",
         )
-        return Place(Postgres() if kind == "postgres" else Mysql(), database)
+        return Place(Postgres() if kind == "postgres" else Mysql(), database, server=server)
 
     yield make
     for server in servers:

@@ -47,6 +47,7 @@ class Fault:
     kind: str = "die-before"
     seen: int = 0
     struck: bool = False
+    statements: list[str] = field(default_factory=list)
 
     def strikes(self) -> bool:
         """Count a point, and tell whether it is the one."""
@@ -93,7 +94,12 @@ class FaultySession:
         return getattr(self._session, name)
 
     def execute(self, *arguments: Any) -> Any:
+        self.note(arguments[0])
         return self._point(lambda: self._session.execute(*arguments))
+
+    def note(self, statement: Any) -> None:
+        """Keep the statement as it is sent."""
+        self._fault.statements.append(statement if isinstance(statement, str) else statement.as_string(None))
 
     def commit(self) -> Any:
         return self._point(self._session.commit)
@@ -138,6 +144,7 @@ class FaultyCursor:
         return getattr(self._cursor, name)
 
     def execute(self, *arguments: Any) -> Any:
+        self._owner.note(arguments[0])
         return self._owner._point(lambda: self._cursor.execute(*arguments))
 
 

@@ -23,6 +23,10 @@ FUNCTION_OF = {
     "policy.json": "PolicyFunction",
     "tokens-post.json": "VendFunction",
     "database-deleted.json": "OnboardFunction",
+    "rotate-create.json": "RotateFunction",
+    "rotate-set.json": "RotateFunction",
+    "rotate-test.json": "RotateFunction",
+    "rotate-finish.json": "RotateFunction",
 }
 
 
@@ -106,6 +110,14 @@ def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
         answers = [post(f"{url}/tokens", body), post(f"{url}/tokens", "{")]
     assert [(status, problem["code"]) for status, problem in answers] == [(403, "not-allowed"), (400, "malformed")]
     assert not any("token" in problem for _, problem in answers)
+
+
+@pytest.mark.parametrize("step", ["create", "set", "test", "finish"])
+def test_a_step_of_a_rotation_of_a_secret_that_is_not_its_own_is_refused(local, role, step):
+    run = invoke if step == "create" else invoke_warm
+    answer = run(local, f"rotate-{step}.json")
+    assert answer["errorType"] == "RotationFailed", answer
+    assert "AccessDenied" in answer["errorMessage"]
 
 
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):
