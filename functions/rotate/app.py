@@ -31,5 +31,5 @@ def _rotation() -> Rotation:
     return Rotation(
         SecretStore(clients.client("secretsmanager")),
         Targets(clients.client("rds")),
-        PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ["RDSIAM_PASSWORD_EXCLUDE"]),
+        PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )

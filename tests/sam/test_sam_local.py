@@ -113,11 +113,11 @@ def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
 
 
 @pytest.mark.parametrize("step", ["create", "set", "test", "finish"])
-def test_a_step_of_a_rotation_of_a_secret_that_is_not_its_own_is_refused(local, role, step):
+def test_a_step_of_a_rotation_of_no_secret_fails_with_its_cause(local, role, step):
     run = invoke if step == "create" else invoke_warm
     answer = run(local, f"rotate-{step}.json")
     assert answer["errorType"] == "RotationFailed", answer
-    assert "AccessDenied" in answer["errorMessage"]
+    assert f"{step}Secret of arn:aws:secretsmanager" in answer["errorMessage"]
 
 
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):
