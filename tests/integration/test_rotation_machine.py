@@ -154,7 +154,7 @@ def test_whatever_happens_the_current_version_logs_in_and_the_next_rotation_ends
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("RDSIAM_ROTATIONS", "12")),
+            max_examples=int(os.environ.get("RDSIAM_ROTATIONS", "8")),
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
