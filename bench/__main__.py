@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from bench import auditing, fleet, report, signing
+from bench import auditing, fleet, report, rotating, signing
 
-BENCHMARKS = [signing.run, auditing.run, report.run, fleet.run]
+BENCHMARKS = [signing.run, auditing.run, report.run, fleet.run, rotating.run]
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ _NEEDED_BY = {
     "OnboardFunction itself, `sweeping.py`",
     "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
+    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `secret_store.py`",
 } | dict.fromkeys(
     (
         "kms:DescribeKey",

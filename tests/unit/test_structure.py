@@ -18,6 +18,7 @@ FLOWS = {
     "doctor",
     "onboarding",
     "policy_writing",
+    "rotation",
     "sweeping",
     "vending",
 }
