@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from bench import auditing, command, fleet, report, signing
+from bench import auditing, command, fleet, report, rotating, signing
 
-BENCHMARKS = [signing.run, command.run, auditing.run, report.run, fleet.run]
+BENCHMARKS = [signing.run, command.run, auditing.run, report.run, rotating.run, fleet.run]
 
 
 def main() -> int:

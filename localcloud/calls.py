@@ -169,12 +169,17 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     if secret is None:
         yield Need(action, asked if asked.startswith("arn:") else place.arn("secretsmanager", f"secret:{asked}"))
         return
-    yield Need(action, secret.arn, tags_context(secret.tags))
+    context = tags_context(secret.tags)
+    if getattr(secret, "rotation_lambda_arn", None):
+        context["secretsmanager:resource/AllowRotationLambdaArn"] = secret.rotation_lambda_arn
+    yield Need(action, secret.arn, context)
     # The default key's own policy lets everybody in the account use it through Secrets Manager; another key's does not.
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
         via: Context = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
         yield _key_need(place, "kms:Decrypt", key_id, via)
+        if action != "secretsmanager:GetSecretValue":
+            yield _key_need(place, "kms:GenerateDataKey", key_id, via)
 
 
 def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:

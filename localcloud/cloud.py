@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import secrets
 import shutil
@@ -17,7 +18,7 @@ import boto3
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import first_databases, gaps, principals, processes
+from localcloud import first_databases, gaps, gaps_secrets, principals, processes
 from localcloud.api import HttpApi
 from localcloud.calls import Need, Place
 from localcloud.certificates import Authority
@@ -25,7 +26,7 @@ from localcloud.deploy import Template
 from localcloud.durable import Runner
 from localcloud.emulators import Function
 from localcloud.front import Front
-from localcloud.functions import Functions
+from localcloud.functions import Functions, LambdaError
 from localcloud.judge import Judge
 from localcloud.permissions import CallDenied, Permissions
 from localcloud.rds.fleet import Fleet
@@ -117,6 +118,7 @@ class Cloud:
         )
         self._cleanup.callback(self._functions.stop)
         gaps.close_gaps(self._fleet, self._deliver)
+        gaps_secrets.close_secrets_gaps(self._invoke_rotation, self._may_rotate)
         self._admin = _make_administrator()
         self._api = HttpApi(
             settings.region,
@@ -186,6 +188,24 @@ class Cloud:
             logger.error("event not delivered: %s", denied)
             return
         self._functions.invoke_event(function, event)
+
+    def _may_rotate(self, function: str, secret: str) -> None:
+        try:
+            self._functions.check(function)
+            self._permissions.check_service("secretsmanager.amazonaws.com", function, secret)
+        except CallDenied as denied:
+            logger.error("rotation refused: %s", denied)
+            raise PermissionError(str(denied)) from None
+        except LambdaError as error:
+            raise LookupError(str(error)) from None
+
+    def _invoke_rotation(self, function: str, secret: str, event: Mapping[str, str]) -> bool:
+        self._may_rotate(function, secret)
+        try:
+            return not self._functions.invoke(function, json.dumps(event).encode()).failed
+        except LambdaError as error:
+            logger.error("%s could not be invoked for a rotation: %s", function, error)
+            return False
 
     def _environment_of(self, function: Function) -> Mapping[str, str]:
         """What Lambda gives a fresh environment: region, endpoint, and credentials of the function's role."""

@@ -91,6 +91,13 @@ class Functions:
             return error_response(error.code, error.status, str(error))
         return None
 
+    def check(self, name: str) -> None:
+        """Check that there is a function of that name or ARN.
+
+        :raises LambdaError: there is none.
+        """
+        self._find(name, None)
+
     def invoke(self, name: str, payload: bytes) -> Outcome:
         """Invoke a function by name or ARN and wait, durable ones too, as API Gateway does.
 

@@ -34,7 +34,7 @@ _NEEDED_BY = {
     "OnboardFunction itself, `sweeping.py`",
     "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`",
+    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `secret_store.py`",
 } | dict.fromkeys(
     (
         "kms:DescribeKey",
@@ -96,7 +96,7 @@ def as_markdown(template: Path, code: Path) -> str:
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
         "SAM adds AWS's policies for logs, for OnboardFunction and AuditFunction those for checkpoints, for",
-        "OnboardFunction and AuditBatchFunction those for network interfaces.",
+        "OnboardFunction, AuditBatchFunction and RotateFunction those for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
     ]
     role = ""

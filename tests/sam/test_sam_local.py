@@ -30,6 +30,10 @@ FUNCTION_OF = {
     "audits-get.json": "ReportsFunction",
     "audits-id-get.json": "ReportsFunction",
     "database-deleted.json": "OnboardFunction",
+    "rotate-create.json": "RotateFunction",
+    "rotate-set.json": "RotateFunction",
+    "rotate-test.json": "RotateFunction",
+    "rotate-finish.json": "RotateFunction",
 }
 
 
@@ -131,6 +135,14 @@ def test_past_audits_are_listed_and_one_that_never_was_is_not_found(local, role)
     assert answer["statusCode"] == 200, answer
     assert len(json.loads(answer["body"])["audits"]) == 3
     assert invoke_warm(local, "audits-id-get.json")["statusCode"] == 404
+
+
+@pytest.mark.parametrize("step", ["create", "set", "test", "finish"])
+def test_a_step_of_a_rotation_of_no_secret_fails_with_its_cause(local, role, step):
+    run = invoke if step == "create" else invoke_warm
+    answer = run(local, f"rotate-{step}.json")
+    assert answer["errorType"] == "RotationFailed", answer
+    assert f"{step}Secret of arn:aws:secretsmanager" in answer["errorMessage"]
 
 
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):

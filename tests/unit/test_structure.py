@@ -19,6 +19,7 @@ FLOWS = {
     "doctor",
     "onboarding",
     "policy_writing",
+    "rotation",
     "sweeping",
     "vending",
 }

@@ -20,7 +20,10 @@ from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
-__all__ = ["WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres"]
+__all__ = ["ASKS_FOR_TOKEN", "WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres"]
+
+#: Code of a login that was given up since the server asks this user for a token, not for a password.
+ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def connect_postgres(host: str, port: int, database: str, login: Login, limits: 
             )
         except psycopg.OperationalError as error:
             problem = " ".join(str(error).split())
-            failed = ConnectionFailed(host, port, _postgres_stage(problem), problem)
+            code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
+            failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
             error.with_traceback(None)  # whose frames would keep the socket open
         else:
             session.adapters.register_loader("name", _Name)
@@ -109,12 +113,15 @@ def connect_mysql(
         read_timeout=limits.statement,
         write_timeout=limits.statement,
         program_name="rdsiam",
+        auth_plugin_map={"mysql_clear_password": _AsksForToken} if getattr(login, "never_clear", False) else None,
         defer_connect=True,
     )
     plain = _open(host, port, end)
     with cut_off(plain, end - time.monotonic()) as late:
         try:
             session.connect(plain)
+        except _AskedForToken:
+            raise ConnectionFailed(host, port, "login", "the server asked for a token", ASKS_FOR_TOKEN) from None
         except (pymysql.MySQLError, ssl.SSLError) as error:
             failed = _mysql_failure(host, port, error)
             if late.is_set():
@@ -123,6 +130,20 @@ def connect_mysql(
                 failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
             raise failed from None
     return session
+
+
+class _AskedForToken(Exception):
+    """The server asked for clear text."""
+
+
+class _AsksForToken:
+    """Stands where PyMySQL would answer with the password in clear text."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def authenticate(self, _: object) -> None:
+        raise _AskedForToken
 
 
 @contextmanager

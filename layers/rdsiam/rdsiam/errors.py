@@ -10,6 +10,7 @@ RdsiamError                    base, never raised itself
 ├── NotAllowed                 access.yaml doesn't let this caller have a token
 ├── Refused                    only the owner can settle this; nothing was changed
 ├── EndpointUnreachable        no connection to one of AWS's services; names it
+├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
 └── ConnectionFailed           a connection failed; says at which stage
 
 Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key.
@@ -77,6 +78,15 @@ class EndpointUnreachable(RdsiamError):
             "Endpoints), or a NAT gateway; and its security group must let HTTPS out"
         )
         self.service = service
+
+
+class RotationFailed(RdsiamError):
+    """A step of a rotation failed. The secret is as it was or further, and the step may be repeated."""
+
+    def __init__(self, step: str, secret: str, cause: str) -> None:
+        super().__init__(f"{step} of {secret} failed: {cause}")
+        self.step = step
+        self.secret = secret
 
 
 class ConnectionFailed(RdsiamError):

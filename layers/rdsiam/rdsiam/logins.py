@@ -20,8 +20,11 @@ class Password:
 
     user: str
     secret: str = field(repr=False)
-    #: What PostgreSQL's server must ask for; anything else and libpq doesn't answer.
-    method: Literal["scram-sha-256"] = "scram-sha-256"
+    #: What PostgreSQL's server must ask for; anything else and libpq doesn't answer. The second also for users whose
+    #: passwords were set when MD5 was the default.
+    method: Literal["scram-sha-256", "scram-sha-256,md5"] = "scram-sha-256"
+    #: On MySQL and MariaDB, don't answer a server that asks for clear text, as it does for IAM users.
+    never_clear: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from rdsiam.errors import InvalidRequest
 
@@ -28,6 +28,25 @@ MOST_FINDINGS = 100
 _FINDING = re.compile(r"[0-9a-f]{20}", re.ASCII)
 _AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
+
+
+_SECRET = re.compile(r"arn:aws[a-z-]{0,12}:secretsmanager:[a-z0-9-]{1,32}:\d{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}")
+Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
+STEPS: tuple[Step, ...] = get_args(Step)
+
+
+@dataclass(frozen=True)
+class RotationRequest:
+    """What Secrets Manager asks of RotateFunction.
+
+    :ivar token: the id of the version that is to become the current one.
+    :ivar rotation_token: proves to Secrets Manager who calls back; a secret.
+    """
+
+    step: Step
+    secret: str
+    token: str
+    rotation_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -189,3 +208,23 @@ def _arn(field: str, value: Any) -> str:
     if not isinstance(value, str) or _ARN.fullmatch(value) is None:
         raise InvalidRequest(field, "must be the ARN of a database, arn:aws:rds:REGION:ACCOUNT:db:IDENTIFIER")
     return value
+
+
+def rotation_request(event: Any) -> RotationRequest:
+    """Read what Secrets Manager invokes RotateFunction with.
+
+    :raises InvalidRequest: naming the field.
+    """
+    if not isinstance(event, Mapping):
+        raise InvalidRequest("event", "must be a JSON object")
+    step, secret, token = (event.get(name) for name in ("Step", "SecretId", "ClientRequestToken"))
+    proof = event.get("RotationToken")
+    if not isinstance(step, str) or step not in STEPS:
+        raise InvalidRequest("Step", f"must be one of {', '.join(STEPS)}")
+    if not isinstance(secret, str) or _SECRET.fullmatch(secret) is None:
+        raise InvalidRequest("SecretId", "must be the ARN of a secret")
+    if not isinstance(token, str) or re.fullmatch(r"[A-Za-z0-9-]{32,64}", token) is None:
+        raise InvalidRequest("ClientRequestToken", "must be the id of a version, 32 to 64 letters, digits and dashes")
+    if proof is not None and (not isinstance(proof, str) or not 0 < len(proof) <= 4096):
+        raise InvalidRequest("RotationToken", "must be text")
+    return RotationRequest(step, secret, token, proof)

@@ -1,0 +1,129 @@
+"""What a rotation costs: connections, AWS calls and wall time of all four steps, on real servers."""
+
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto import mock_aws
+from moto.secretsmanager.models import secretsmanager_backends
+
+from bench.result import Result
+from localcloud import processes
+from localcloud.certificates import Authority
+from localcloud.gaps_secrets import close_secrets_gaps
+from localcloud.servers.mariadb import MariadbServer
+from localcloud.servers.postgres import PostgresServer
+from rdsiam import connection
+from rdsiam.databases import FAMILIES, Family
+from rdsiam.requests import STEPS, RotationRequest
+from rdsiam.rotation import ENGINES, Rotation
+from rdsiam.secret_store import SecretStore
+from rdsiam.targets import Targets
+
+REGION, ACCOUNT = "eu-west-1", "123456789012"
+ROUNDS = 15
+#: AWS's published function for one MySQL user, run once for this comparison: 3 connections and 14 calls, and one
+#: connection more, in clear text, where the secret has no `ssl`.
+BASELINE, CONNECTIONS, CALLS = "AWS's MySQL single-user function", 3, 14
+MOST_CONNECTIONS, MOST_CALLS = 3, 11
+
+
+def run() -> list[Result]:
+    """Rotate one user's password on each engine, each round by a process's usual path, and count what it took."""
+    root = Path(tempfile.mkdtemp(prefix="rdsiam-bench-"))
+    processes.remove_when_we_end(root)
+    authority = Authority(root / "ca")
+    os.environ |= {"RDSIAM_CA": authority.pem, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    connection.ca_file.cache_clear()
+    close_secrets_gaps(lambda *_: True, lambda *_: None)
+    try:
+        with mock_aws():
+            return [result for engine in ("postgres", "mariadb") for result in _engine(engine, root, authority)]
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        for name in ("RDSIAM_CA", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            del os.environ[name]
+        connection.ca_file.cache_clear()
+
+
+def _engine(engine: str, root: Path, authority: Authority) -> list[Result]:
+    kind = PostgresServer if engine == "postgres" else MariadbServer
+    server = kind(root / engine, processes.free_port(), "boss", "boss-password", "shop", authority, lambda *_: None)
+    server.start()
+    try:
+        counted: Counter[str] = Counter()
+        family: Family = FAMILIES[engine]
+        secrets_manager = boto3.client("secretsmanager", region_name=REGION)
+        secrets_manager.meta.events.register("before-call", lambda **_: counted.update(["calls"]))
+        document = {"engine": engine, "host": server.host, "port": server.port, "username": "boss"}
+        text = json.dumps(document | {"password": "boss-password", "dbname": "shop", "dbInstanceIdentifier": "one"})
+        arn = secrets_manager.create_secret(Name=f"bench-{engine}", SecretString=text)["ARN"]
+        rotation = Rotation(
+            SecretStore(secrets_manager),
+            Targets(_Rds(engine, server.host, server.port, counted)),
+            engines={family: _Counting(ENGINES[family], counted)},
+        )
+        seconds = []
+        for _ in range(ROUNDS):
+            token = _begin(arn)
+            counted.clear()
+            began = time.perf_counter()
+            for step in STEPS:
+                rotation.run(RotationRequest(step, arn, token))
+            seconds.append(time.perf_counter() - began)
+    finally:
+        server.stop()
+    connections, calls = counted["connections"], counted["calls"]
+    name = f"rotate {engine}"
+    return [
+        Result(f"{name}: connections", connections, "", BASELINE, CONNECTIONS, connections, at_most=MOST_CONNECTIONS),
+        Result(f"{name}: AWS calls", calls, "", BASELINE, CALLS, calls, at_most=MOST_CALLS),
+        Result(f"{name}: time", 1000 * statistics.median(seconds), "ms", "none", 0, 0),
+    ]
+
+
+def _begin(arn: str) -> str:
+    """Do what Secrets Manager does before it invokes the function."""
+    secret = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
+    secret.rotation_requested = secret.rotation_enabled = True
+    token = str(uuid.uuid4())
+    secret.versions[token] = {"createdate": int(time.time()), "version_id": token, "version_stages": ["AWSPENDING"]}
+    return token
+
+
+class _Counting:
+    """An engine whose connections are counted."""
+
+    def __init__(self, engine: Any, counted: Counter[str]) -> None:
+        self._engine, self._counted = engine, counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def connect(self, *arguments: Any) -> Any:
+        self._counted["connections"] += 1
+        return self._engine.connect(*arguments)
+
+
+class _Rds:
+    """RDS with the one instance, whose calls are counted; moto's instances have no server."""
+
+    def __init__(self, engine: str, host: str, port: int, counted: Counter[str]) -> None:
+        self._described = {
+            "DBInstanceArn": f"arn:aws:rds:{REGION}:{ACCOUNT}:db:one", "DBInstanceIdentifier": "one", "Engine": engine,
+            "EngineVersion": "1", "DbiResourceId": "db-ONE", "DBInstanceStatus": "available", "MasterUsername": "boss",
+            "Endpoint": {"Address": host, "Port": port},
+        }  # fmt: skip
+        self._counted = counted
+
+    def describe_db_instances(self, **_: Any) -> dict[str, Any]:
+        self._counted["calls"] += 1
+        return {"DBInstances": [self._described]}

@@ -1,0 +1,35 @@
+"""RotateFunction: Secrets Manager's four steps. It returns nothing, and raises where a step has to be repeated."""
+
+import os
+from functools import cache
+from typing import Any
+
+from rdsiam import clients
+from rdsiam.observability import logger
+from rdsiam.requests import rotation_request
+from rdsiam.rotation import Rotation
+from rdsiam.secret import PasswordRules
+from rdsiam.secret_store import SecretStore
+from rdsiam.targets import Targets
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> None:
+    """Run the step that the event names."""
+    request = rotation_request(event)
+    names = {"step": request.step, "secret": request.secret, "version": request.token}
+    try:
+        outcome = _rotation().run(request)
+    except Exception as error:
+        logger.error("rotation step failed: %s", error, **names)
+        raise
+    logger.info("rotation step done", outcome=outcome, **names)
+
+
+@cache
+def _rotation() -> Rotation:
+    return Rotation(
+        SecretStore(clients.client("secretsmanager")),
+        Targets(clients.client("rds")),
+        PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
+    )

@@ -1,0 +1,365 @@
+"""MySQL's and MariaDB's part of a rotation: what goes to the server is kept out of its logs as far as it allows.
+
+MariaDB logs statements as they come, so it is sent the hash that `mysql_native_password` keeps. MySQL writes passwords
+of ALTER USER to its general, slow and binary logs as hashes by itself (unless it runs with --log-raw), and an ordinary
+user may set its own password in no other way; `caching_sha2_password` can't be computed here without the server's part.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymysql
+
+from rdsiam.connection import connect_mysql
+from rdsiam.databases import Database
+from rdsiam.engines.mysql import identifier
+from rdsiam.engines.rotating import CLONE, ChangeFailed, PasswordRejected
+from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+from rdsiam.logins import Password
+
+_IAM = "AWSAuthenticationPlugin"
+_NATIVE = "mysql_native_password"
+#: Authentication methods whose passwords the server itself keeps.
+_PASSWORDS = {_NATIVE, "caching_sha2_password", "sha256_password", "ed25519", "parsec"}
+_LOCK_SECONDS = 10
+_DENIED = {1044, 1142, 1227, 1410, 3619}
+_REJECTED = {1819, 3638}
+_ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy wants to see the password
+#: What the server's text may say without a word of the statement.
+_SAFE = _DENIED | _REJECTED | {1040, 1133, 1205, 1213, 1290, 1396, 1449, 1045, 2006, 2013, 3016}
+_PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
+_PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) '?([A-Za-z0-9_]+)'?")
+_TLS = re.compile(r" REQUIRE (NONE|SSL|X509|ISSUER|SUBJECT|CIPHER)")
+
+
+@dataclass(frozen=True)
+class Server:
+    """What differs between the servers that speak this SQL."""
+
+    mariadb: bool
+    version: tuple[int, ...]
+
+    @property
+    def dual(self) -> bool:
+        """Whether an account can have a second password: MySQL from 8.0.14 on, MariaDB never."""
+        return not self.mariadb and self.version >= (8, 0, 14)
+
+    @property
+    def longest_name(self) -> int:
+        """How long a user's name may be."""
+        return 80 if self.mariadb else 32
+
+
+@dataclass(frozen=True)
+class Login:
+    """How an account logs in, from SHOW CREATE USER; what else that shows, the hash, is not kept."""
+
+    plugin: str
+    tls: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an account may do, as the catalogs have it: (what it is about) → privileges."""
+
+    on: dict[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
+    roles: frozenset[tuple[str, str]] = frozenset()
+
+
+class MysqlRotator:
+    """The engines `mysql` and `mariadb`, and Aurora MySQL; see `Rotator`."""
+
+    def connect(self, database: Database, login: Password, name: str | None) -> Any:  # noqa: ARG002
+        """Open a session; schemas need none of their own."""
+        host, port = database.endpoint
+        return connect_mysql(host, port, login)
+
+    def wrong_password(self, error: ConnectionFailed) -> bool:
+        """Tell it by the server's code, which is the same where the account is missing."""
+        return error.stage == "login" and error.code == "1045"
+
+    def prove(self, session: Any) -> None:
+        """Run a query that everybody may run."""
+        _rows(session, "SELECT 1")
+
+    def set_own_password(self, session: Any, password: str, pending_works: Callable[[], bool]) -> None:
+        """Set it on all accounts of that name that the user sees; its own last, whose login tells that all is done."""
+        server, (user, host) = _server(session), _account(session)
+        if server.dual:
+            _lock(session, user)
+            if pending_works():
+                return  # a second time would keep the new password as the old one
+        for other in [each for each in _visible_hosts(session, user) if each != host]:
+            self._set(session, server, user, other, password, own=False)
+        self._set(session, server, user, host, password, own=True)
+
+    def clone_name(self, user: str) -> str:
+        """Return the name of the other of two users that take turns; that it fits is seen on the server."""
+        return user.removesuffix(CLONE) if user.endswith(CLONE) else user + CLONE
+
+    def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
+        """Set it on all accounts of that name; a clone is made, and given what its base may, first."""
+        server = _server(session)
+        if len(user) > server.longest_name:
+            raise Refused(f"the clone's name would have more than {server.longest_name} characters: rename the user")
+        _lock(session, base)
+        hosts = [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [base])]
+        if not hosts:
+            raise Refused(f"there is no account {base}: create it, or correct `username`")
+        for host in hosts:
+            login = _login(session, base, host)
+            _refuse(login, base, host)
+            if user == base:
+                self._set(session, server, user, host, password, own=False)
+            else:
+                self._clone(session, server, base, user, host, login, password)
+
+    def _clone(
+        self, session: Any, server: Server, base: str, clone: str, host: str, login: Login, password: str
+    ) -> None:
+        if login.tls not in {"NONE", "SSL"}:
+            raise Refused(f"{base} logs in with a certificate, which a clone would lack: use a single user")
+        name = _name(clone, host)
+        exists = _rows(session, "SELECT 1 FROM mysql.user WHERE User = %s AND Host = %s", [clone, host])
+        own = _held(session, server, clone, host) if exists else Held()
+        wanted = _held(session, server, base, host)
+        if exists:
+            _refuse(_login(session, clone, host), clone, host)
+            if own.on and not own.on.keys() & wanted.on.keys():
+                raise Refused(f"an account {clone} exists that is not {base}'s clone: rename or drop it")
+        else:
+            _create(session, server, name, login, password)
+        for statement in _difference(own, wanted, name):
+            _do(session, statement)
+        if exists:
+            self._set(session, server, clone, host, password, own=False)
+        _do(session, f"ALTER USER {name} REQUIRE {login.tls} ACCOUNT UNLOCK")
+
+    def _set(self, session: Any, server: Server, user: str, host: str, password: str, *, own: bool) -> None:
+        """Set the password of one account, of which the server allows to keep the old one where it can."""
+        login = _login(session, user, host, own=own)
+        _refuse(login, user, host)
+        name = "CURRENT_USER()" if own else _name(user, host)
+        if server.mariadb and login.plugin == _NATIVE:
+            to = "SET PASSWORD" if own else f"SET PASSWORD FOR {name}"
+            try:
+                _do(session, f"{to} = {_literal(native_hash(password))}")
+            except ChangeFailed as error:
+                if error.code != str(_ONLY_CLEAR):
+                    raise
+                _do(session, f"{to} = PASSWORD({_literal(password)})")
+            return
+        if server.mariadb:
+            how = f"VIA {login.plugin} USING PASSWORD({_literal(password)})"
+            _do(session, f"ALTER USER {name} IDENTIFIED {how}")
+            return
+        change = f"ALTER USER {name} IDENTIFIED BY {_literal(password)}"
+        if server.dual:
+            with contextlib.suppress(_NotAllowed):  # without APPLICATION_PASSWORD_ADMIN the old password ends here
+                _do(session, f"{change} RETAIN CURRENT PASSWORD")
+                return
+        _do(session, change)
+
+
+def _create(session: Any, server: Server, name: str, login: Login, password: str) -> None:
+    """Make an account, locked until all is there: nobody logs in to half a clone."""
+    rest = f"REQUIRE {login.tls} ACCOUNT LOCK"
+    clear = _literal(password)
+    if not server.mariadb:
+        _do(session, f"CREATE USER {name} IDENTIFIED WITH {login.plugin} BY {clear} {rest}")
+        return
+    try:
+        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {_literal(native_hash(password))} {rest}")
+    except ChangeFailed as error:
+        if error.code != str(_ONLY_CLEAR):
+            raise
+        _do(session, f"CREATE USER {name} IDENTIFIED BY {clear} {rest}")
+
+
+def native_hash(password: str) -> str:
+    """Return what `mysql_native_password` keeps of a password: SHA-1 twice, in hexadecimal behind a star.
+
+    Source: MySQL's manual, "Native Pluggable Authentication"; the protocol, not this code, chose SHA-1.
+    """
+    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+
+
+class _NotAllowed(Refused):
+    """The session's user may not do this."""
+
+
+def _rows(session: Any, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(query, parameters or None)
+            return list(cursor.fetchall())
+    except pymysql.MySQLError as error:
+        raise _failed(error) from None
+
+
+def _do(session: Any, statement: str) -> None:
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(statement)
+    except pymysql.MySQLError as error:
+        raise _failed(error) from None
+
+
+def _failed(error: pymysql.MySQLError) -> Exception:
+    """Return the error with code and cause, never the statement: it may hold a password, as the server's text may."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    cause = str(error.args[-1]) if code in _SAFE else type(error).__name__
+    if code in _REJECTED:
+        return PasswordRejected(f"the database does not take the new password: {code} {cause}")
+    if code in _DENIED:
+        return _NotAllowed(f"{cause} ({code}): give the user the right to do this, or use another scheme")
+    return ChangeFailed(str(code), cause)
+
+
+def _server(session: Any) -> Server:
+    text = str(_rows(session, "SELECT VERSION()")[0][0])
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", text.removeprefix("5.5.5-"))
+    return Server("MariaDB" in text, tuple(map(int, numbers.groups())) if numbers else ())
+
+
+def _account(session: Any) -> tuple[str, str]:
+    """Return the account that the session logged in to; its user is empty where an anonymous one came before it."""
+    user, _, host = str(_rows(session, "SELECT CURRENT_USER()")[0][0]).rpartition("@")
+    asked = str(_rows(session, "SELECT USER()")[0][0]).rpartition("@")[0]
+    if user != asked:
+        raise Refused(f"the server took {asked} for another account, an anonymous one perhaps: drop that account")
+    return user, host
+
+
+def _lock(session: Any, user: str) -> None:
+    """Keep two rotations of a user apart; the lock ends with the session."""
+    key = "rdsiam " + hashlib.sha256(user.encode()).hexdigest()[:40]
+    if _rows(session, "SELECT GET_LOCK(%s, %s)", [key, _LOCK_SECONDS]) != [(1,)]:
+        raise DatabaseNotReady("another rotation of this user is at work; it is tried again")
+
+
+def _visible_hosts(session: Any, user: str) -> list[str]:
+    """Return the host patterns of a user's accounts; none where the session may not read them."""
+    try:
+        return [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
+    except _NotAllowed:
+        return []
+
+
+def _login(session: Any, user: str, host: str, *, own: bool = False) -> Login:
+    name = "CURRENT_USER()" if own else _name(user, host)
+    shown = str(_rows(session, f"SHOW CREATE USER {name}")[0][0])
+    # The names come first and may hold anything, but no unquoted word.
+    shown = re.sub(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`", lambda found: _plain(found[0]), shown, flags=re.S)
+    plugins = _PLUGIN.findall(shown)
+    if " OR " in shown:
+        raise Refused(f"{user} can log in in more than one way: leave it one (ALTER USER … IDENTIFIED VIA …)")
+    tls = _TLS.search(shown)
+    return Login(plugins[0] if plugins else _NATIVE, tls[1] if tls else "NONE")
+
+
+def _plain(quoted: str) -> str:
+    """Keep a quoted plain word, which a plugin's name is; anything else, a hash or a host, is left out."""
+    return quoted if re.fullmatch(r"['`][A-Za-z0-9_]{1,40}['`]", quoted) else "''"
+
+
+def _refuse(login: Login, user: str, host: str) -> None:
+    if login.plugin == _IAM:
+        raise Refused(f"{user}@{host} logs in by token; its secret has no use any more: delete it")
+    if login.plugin not in _PASSWORDS:
+        raise Refused(f"{user}@{host} logs in by {login.plugin}, which has no password to rotate")
+
+
+def _held(session: Any, server: Server, user: str, host: str) -> Held:
+    """Read what an account may do, from the catalogs: SHOW GRANTS would have to be parsed, and shows hashes."""
+    grantee = f"'{user}'@'{host}'"
+    found: dict[tuple[str, ...], set[str]] = {}
+
+    def add(key: tuple[str, ...], privilege: str, grantable: str) -> None:
+        if _PRIVILEGE.fullmatch(privilege) is None:
+            raise Refused(f"{user} has a privilege that rdsiam does not know how to give to a clone")
+        if privilege != "USAGE":
+            found.setdefault(key, set()).add(privilege)
+            if grantable == "YES":
+                found[key].add("GRANT OPTION")
+
+    kinds = (("USER", ""), ("SCHEMA", ", TABLE_SCHEMA"), ("TABLE", ", TABLE_SCHEMA, TABLE_NAME"))
+    for kind, columns in kinds:
+        query = f"SELECT PRIVILEGE_TYPE, IS_GRANTABLE{columns} FROM information_schema.{kind}_PRIVILEGES"  # noqa: S608
+        for privilege, grantable, *names in _rows(session, f"{query} WHERE GRANTEE = %s", [grantee]):
+            add((kind, *names), privilege, grantable)
+    columns_of = "SELECT PRIVILEGE_TYPE, IS_GRANTABLE, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME"
+    query = f"{columns_of} FROM information_schema.COLUMN_PRIVILEGES WHERE GRANTEE = %s"
+    for privilege, _, *names in _rows(session, query, [grantee]):
+        add(("COLUMN", *names), privilege, "NO")
+    procedures = "SELECT Db, Routine_name, Routine_type, Proc_priv FROM mysql.procs_priv WHERE User = %s AND Host = %s"
+    for schema, name, kind, privileges in _rows(session, procedures, [user, host]):
+        for privilege in filter(None, _text(privileges).upper().split(",")):
+            if privilege == "GRANT":
+                found.setdefault((str(kind), schema, name), set()).add("GRANT OPTION")
+            else:
+                add((str(kind), schema, name), privilege, "NO")
+    return Held({key: frozenset(value) for key, value in found.items()}, _roles(session, server, user, host))
+
+
+def _roles(session: Any, server: Server, user: str, host: str) -> frozenset[tuple[str, str]]:
+    if server.mariadb:
+        query = "SELECT Role, '' FROM mysql.roles_mapping WHERE User = %s AND Host = %s"
+    elif server.version >= (8,):
+        query = "SELECT FROM_USER, FROM_HOST FROM mysql.role_edges WHERE TO_USER = %s AND TO_HOST = %s"
+    else:
+        return frozenset()
+    return frozenset((role, where) for role, where in _rows(session, query, [user, host]))
+
+
+def _difference(own: Held, wanted: Held, name: str) -> Iterable[str]:
+    """Yield the statements that make the one hold what the other does."""
+    for key in sorted(own.on.keys() | wanted.on.keys()):
+        has, needs = own.on.get(key, frozenset()), wanted.on.get(key, frozenset())
+        if surplus := has - needs:
+            yield f"REVOKE {_list(key, surplus)} ON {_object(key)} FROM {name}"
+        if lacks := needs - has:
+            option = " WITH GRANT OPTION" if "GRANT OPTION" in lacks else ""
+            lacks = lacks - {"GRANT OPTION"}
+            yield f"GRANT {_list(key, lacks) if lacks else 'USAGE'} ON {_object(key)} TO {name}{option}"
+    for role in sorted(own.roles - wanted.roles):
+        yield f"REVOKE {_role(role)} FROM {name}"
+    for role in sorted(wanted.roles - own.roles):
+        yield f"GRANT {_role(role)} TO {name}"
+
+
+def _list(key: tuple[str, ...], privileges: Iterable[str]) -> str:
+    column = f" ({identifier(key[3])})" if key[0] == "COLUMN" else ""
+    return ", ".join(privilege + column for privilege in sorted(privileges))
+
+
+def _object(key: tuple[str, ...]) -> str:
+    kind, *names = key
+    if kind == "USER":
+        return "*.*"
+    if kind == "SCHEMA":
+        return f"{identifier(names[0])}.*"  # a pattern, escaped as it was granted
+    routine = f"{kind} " if kind in {"FUNCTION", "PROCEDURE"} else ""
+    return f"{routine}{identifier(names[0])}.{identifier(names[1])}"
+
+
+def _role(role: tuple[str, str]) -> str:
+    name, host = role
+    return _name(name, host) if host else identifier(name)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _literal(value: str) -> str:
+    return "'" + pymysql.converters.escape_string(value) + "'"
+
+
+def _name(user: str, host: str) -> str:
+    return f"{_literal(user)}@{_literal(host)}"

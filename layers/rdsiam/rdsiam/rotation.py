@@ -1,0 +1,309 @@
+"""Rotation: Secrets Manager's four steps, each of which may be killed, repeated or run twice at once at any point.
+
+One user: the password is changed by the user itself. Two users that take turns (`masterarn`): the one that is not in
+use gets a new password, from an administrator. Whatever happens, a password is in Secrets Manager before the database
+gets it, and AWSCURRENT moves only to a version that was just seen to log in.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rdsiam.connection import ASKS_FOR_TOKEN
+from rdsiam.databases import Database, Family
+from rdsiam.engines.mysql_rotation import MysqlRotator
+from rdsiam.engines.postgres_rotation import PostgresRotator
+from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
+from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
+from rdsiam.logins import Password
+from rdsiam.passwords import LONGEST, new_password
+from rdsiam.requests import RotationRequest, Step
+from rdsiam.secret import MasterSecret, PasswordRules, Secret
+from rdsiam.secret_store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
+
+Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
+ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}
+#: How long a login that was seen counts, so that finishSecret right after testSecret need not see it again.
+PROOF_SECONDS = 120
+
+
+class Databases(Protocol):
+    """Finds databases; `targets.Targets`."""
+
+    def find(self, secret: Secret) -> Database:
+        """Return the database of the secret."""
+
+    def classic_proxies(self, secret: str, /) -> list[str]:
+        """Return the names of the proxies that log in with this secret."""
+
+
+class Rotation:
+    """Runs steps of rotations.
+
+    :param rules: what passwords are made of where their secret doesn't say.
+    :param engines: the SQL, by family.
+    """
+
+    def __init__(
+        self,
+        store: SecretStore,
+        databases: Databases,
+        rules: PasswordRules = PasswordRules(),  # noqa: B008  frozen
+        engines: Mapping[Family, Rotator] = ENGINES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._databases = databases
+        self._rules = rules
+        self._engines = engines
+        self._clock = clock
+        self._proved: dict[tuple[str, str], float] = {}
+
+    def run(self, request: RotationRequest) -> Outcome:
+        """Run one step.
+
+        :raises RotationFailed: naming the step and the cause; the step may be repeated.
+        """
+        steps: Mapping[Step, Callable[[RotationRequest], Outcome]] = {
+            "createSecret": self._create,
+            "setSecret": self._set,
+            "testSecret": self._test,
+            "finishSecret": self._finish,
+        }
+        try:
+            return steps[request.step](request)
+        except (RdsiamError, ClientError, BotoCoreError) as error:
+            # Their messages name fields, codes and stages; none repeats a value.
+            raise RotationFailed(request.step, request.secret, str(error)) from None
+        except Exception as error:
+            # A fault of ours: where it is tells enough, and what it says could be anything.
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            cause = f"unexpected {type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
+            raise RotationFailed(request.step, request.secret, cause) from None
+
+    # --- the four steps ---
+
+    def _create(self, request: RotationRequest) -> Outcome:
+        if self._is_current(request, self._describe(request)):
+            return "current already"
+        current = self._current(request)
+        engine = self._engines[current.family]
+        user = current.user if current.master_arn is None else engine.clone_name(current.user)
+        new = current.with_login(user, new_password(self._rules_of(current), current.family))
+        stored = self._store.put_pending(request.secret, request.token, new, request.rotation_token)
+        return "created" if stored else "kept"
+
+    def _set(self, request: RotationRequest) -> Outcome:
+        if self._is_current(request, self._describe(request)):
+            return "current already"
+        current, pending = self._current(request), self._pending(request)
+        engine = self._engines[current.family]
+        alternating = current.master_arn is not None
+        expected = engine.clone_name(current.user) if alternating else current.user
+        if pending.place != current.place or pending.user != expected:
+            raise Refused(
+                "AWSPENDING is for another user or database than AWSCURRENT, so somebody else wrote it; remove its "
+                "label (rdsiam rotate --unstick) and rotate again"
+            )
+        database = self._databases.find(current)
+        try:
+            if alternating:
+                return self._set_other(request, engine, database, pending)
+            return self._set_own(request, engine, database, current, pending)
+        except PasswordRejected as error:
+            # A version's value can't be changed: only another version can have another password.
+            self._store.discard_pending(request.secret, request.token)
+            raise Refused(
+                f"{error}. AWSPENDING was given up; the next rotation makes another password. If it is rejected too, "
+                "say in the secret what the policy asks: passwordLength, passwordExcludeCharacters"
+            ) from None
+
+    def _test(self, request: RotationRequest) -> Outcome:
+        pending = self._store.labelled(request.secret, PENDING, request.token)
+        if pending is None:
+            # Asking for both id and label has checked both; what is the matter is asked only now.
+            if self._is_current(request, self._describe(request)):
+                return "current already"
+            raise Refused(f"version {request.token} has no value yet: createSecret comes first")
+        self._prove(request, pending)
+        return "tested"
+
+    def _finish(self, request: RotationRequest) -> Outcome:
+        description = self._describe(request)
+        if self._is_current(request, description):
+            return "current already"
+        if self._clock() > self._proved.pop((request.secret, request.token), float("-inf")):
+            self._prove(request, self._pending(request))
+        try:
+            self._store.promote(request.secret, request.token, description.version(CURRENT))
+        except ClientError:
+            # Somebody was faster, or the answer to our own first try was lost.
+            if self._is_current(request, self._describe(request)):
+                return "current already"
+            raise
+        return "finished"
+
+    # --- checks ---
+
+    def _describe(self, request: RotationRequest) -> Description:
+        found = self._store.describe(request.secret)
+        if found.owner is not None:
+            raise Refused(f"{found.owner} manages this secret and rotates it itself: detach it from this function")
+        return found
+
+    def _is_current(self, request: RotationRequest, found: Description) -> bool:
+        """Tell whether the version is current already; refuse what is not pending."""
+        if not found.rotates:
+            raise Refused("rotation is not enabled for this secret")
+        if request.token not in found.stages:
+            raise Refused(f"version {request.token} is not one of this secret, or has no label any more")
+        if CURRENT in found.stages[request.token]:
+            return True
+        if PENDING not in found.stages[request.token]:
+            raise Refused(f"version {request.token} is not AWSPENDING")
+        return False
+
+    def _current(self, request: RotationRequest) -> Secret:
+        current = self._store.labelled(request.secret, CURRENT)
+        if current is None:
+            raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
+        return current
+
+    def _pending(self, request: RotationRequest) -> Secret:
+        pending = self._store.labelled(request.secret, PENDING, request.token)
+        if pending is None:
+            raise Refused(f"version {request.token} has no value yet: createSecret comes first")
+        return pending
+
+    def _rules_of(self, secret: Secret) -> PasswordRules:
+        length = self._rules.length if secret.length is None else secret.length
+        if secret.length is None:
+            length = min(length, LONGEST[secret.family])
+        return PasswordRules(length, self._rules.excluded + (secret.excluded or ""))
+
+    # --- one user ---
+
+    def _set_own(
+        self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
+    ) -> Outcome:
+        # AWSCURRENT first: it logs in, but for repetitions, and a failed login may count against a user.
+        session = self._try(engine, database, current)
+        if session is None:
+            if self._works(engine, database, pending):
+                return "logs in already"
+            session = self._rescue(request, engine, database, current)
+        with _closing(session):
+            engine.set_own_password(session, pending.password, lambda: self._works(engine, database, pending))
+        return "set"
+
+    def _rescue(self, request: RotationRequest, engine: Rotator, database: Database, current: Secret) -> Any:
+        """Log in with what was current before, or with what a rotation left that was given up halfway.
+
+        :raises Refused: nothing logs in.
+        """
+        previous = self._store.labelled(request.secret, PREVIOUS)
+        tried = {current.password}
+        for candidate in [previous] if previous else []:
+            session = self._candidate(engine, database, current, candidate, tried)
+            if session is not None:
+                return session
+        for candidate in self._store.unlabelled(request.secret):
+            session = self._candidate(engine, database, current, candidate, tried)
+            if session is not None:
+                return session
+        raise Refused(
+            f"{current.user} logs in to {database.identifier} with none of AWSCURRENT, AWSPENDING, AWSPREVIOUS and "
+            "older versions: the password was changed elsewhere, or the user is gone; put the right one in AWSCURRENT"
+        )
+
+    def _candidate(
+        self, engine: Rotator, database: Database, current: Secret, candidate: Secret, tried: set[str]
+    ) -> Any | None:
+        if candidate.place != current.place or candidate.user != current.user or candidate.password in tried:
+            return None
+        tried.add(candidate.password)
+        return self._try(engine, database, candidate)
+
+    # --- two users that take turns ---
+
+    def _set_other(self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret) -> Outcome:
+        assert pending.master_arn is not None
+        base = base_name(pending.user)
+        if proxies := self._databases.classic_proxies(request.secret):
+            raise Refused(
+                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only: take masterarn out "
+                "of the secret, so that one user is rotated"
+            )
+        if base == database.master_user:
+            raise Refused(f"{base} is the administrator of {database.identifier}, of whom no clone is made")
+        master = self._store.master(pending.master_arn)
+        self._refuse_foreign_master(database, pending.master_arn, master)
+        if master.user in {base, pending.user}:
+            raise Refused("masterarn names the user itself: an administrator's secret belongs there")
+        login = Password(master.user, master.password, "scram-sha-256,md5", never_clear=True)
+        try:
+            session = engine.connect(database, login, pending.database)
+        except ConnectionFailed as error:
+            raise Refused(f"the administrator of masterarn, {master.user}, can't log in: {error}") from None
+        with _closing(session):
+            engine.set_other_password(session, base, pending.user, pending.password)
+        return "set"
+
+    @staticmethod
+    def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
+        """The administrator's secret must be of this database: its password is sent there."""
+        own = database.master_secret_arn == arn if master.host is None else master.host.lower() == database.host
+        if not own:
+            raise Refused(f"masterarn is not the secret of an administrator of {database.identifier}: its host differs")
+
+    # --- logins ---
+
+    def _prove(self, request: RotationRequest, pending: Secret) -> None:
+        """See that the pending password logs in.
+
+        :raises Refused: it doesn't.
+        """
+        engine, database = self._engines[pending.family], self._databases.find(pending)
+        session = self._try(engine, database, pending)
+        if session is None:
+            raise Refused(
+                f"{pending.user} does not log in to {database.identifier} with AWSPENDING: setSecret comes first"
+            )
+        with _closing(session):
+            engine.prove(session)
+        self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
+
+    def _works(self, engine: Rotator, database: Database, secret: Secret) -> bool:
+        session = self._try(engine, database, secret)
+        if session is None:
+            return False
+        session.close()
+        return True
+
+    def _try(self, engine: Rotator, database: Database, secret: Secret) -> Any | None:
+        """Log in with a version; None where the password is wrong, and for that reason alone."""
+        login = Password(secret.user, secret.password, "scram-sha-256,md5", never_clear=True)
+        try:
+            return engine.connect(database, login, secret.database)
+        except ConnectionFailed as error:
+            if error.code == ASKS_FOR_TOKEN:
+                raise Refused(
+                    f"{secret.user} is an IAM user and logs in by token: nothing needs its secret; turn rotation off "
+                    "(aws secretsmanager cancel-rotate-secret) and delete it"
+                ) from None
+            if engine.wrong_password(error):
+                return None
+            raise
+
+
+@contextmanager
+def _closing(session: Any) -> Any:
+    try:
+        yield session
+    finally:
+        session.close()

@@ -1,0 +1,194 @@
+"""Rotation's four steps on real servers, one invocation at a time."""
+
+import json
+import os
+
+import pytest
+
+from rdsiam.logins import Password
+from rdsiam.requests import STEPS
+from tests.integration.fix_rotation import Fault, Rotating, create_user
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(request, make_place):
+    return make_place(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["single", "alternating"])
+def rotating(request, place, make_rotating) -> Rotating:
+    made: Rotating = make_rotating(place, request.param)
+    return made
+
+
+def test_the_four_steps_change_the_password(rotating):
+    before = rotating.value(rotating.labelled("AWSCURRENT"))
+    token = rotating.begin()
+    assert [rotating.invoke(step, token) for step in STEPS] == ["created", "set", "tested", "finished"]
+    after = rotating.value(rotating.labelled("AWSCURRENT"))
+    assert rotating.labelled("AWSCURRENT") == token
+    assert rotating.labelled("AWSPENDING") is None
+    assert rotating.logs_in(after)
+    assert after.password != before.password
+    if rotating.alternating:
+        assert after.user == before.user + "_clone"
+        assert rotating.logs_in(before)
+    else:
+        assert after.user == before.user
+        assert not rotating.logs_in(before)
+
+
+def test_again_and_again(rotating):
+    names = []
+    for _ in range(3):
+        rotating.converge(attempts=1)
+        names.append(rotating.value(rotating.labelled("AWSCURRENT")).user)
+        assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
+    base = rotating.user
+    assert names == ([base + "_clone", base, base + "_clone"] if rotating.alternating else [base] * 3)
+
+
+def test_no_statement_holds_the_password(rotating):
+    fault = Fault()
+    rotation = rotating.rotation(fault)[0]
+    token = rotating.begin()
+    for step in STEPS:
+        rotation.run(rotating.request(step, token))
+    new = rotating.value(token)
+    assert any("PASSWORD" in statement for statement in fault.statements)
+    assert not [statement for statement in fault.statements if new.password in statement]
+
+
+def test_a_rotation_costs_what_is_promised(rotating):
+    rotation, client, engine = rotating.rotation()
+    token = rotating.begin()
+    for step in STEPS:
+        rotation.run(rotating.request(step, token))
+    # Besides: each of setSecret and testSecret describes the database, and setSecret of two users the proxies.
+    describes = 3 if rotating.alternating else 2
+    assert engine.connections == 2
+    assert len(client.calls) + describes == (13 if rotating.alternating else 11)
+
+
+def die_at(rotating, step, token, point):
+    """Run a step in a child process that ends for real at that point; what moto knew there, is told to this one."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        fault = Fault(point)
+        strikes = fault.strikes
+
+        def strike():
+            struck = strikes()
+            if struck:
+                os.write(writer, json.dumps(rotating.versions).encode())
+                os._exit(9)
+            return struck
+
+        fault.strikes = strike
+        try:
+            rotating.invoke(step, token, fault)
+        finally:
+            os.write(writer, json.dumps(rotating.versions).encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        versions = json.loads(pipe.read())
+    _, status = os.waitpid(child, 0)
+    rotating.versions.clear()
+    rotating.versions.update(versions)
+    return os.waitstatus_to_exitcode(status)
+
+
+def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating):
+    killed = 0
+    for step in STEPS:
+        for point in range(30):
+            token = rotating.begin()
+            for earlier in STEPS[: STEPS.index(step)]:
+                assert not rotating.invoke(earlier, token).startswith("failed")
+            code = die_at(rotating, step, token, point)
+            current = rotating.value(rotating.labelled("AWSCURRENT"))
+            pending = rotating.value(rotating.labelled("AWSPENDING"))
+            assert rotating.logs_in(current) or (not rotating.alternating and rotating.logs_in(pending))
+            rotating.converge(attempts=1)
+            assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
+            if code == 0:
+                break
+            killed += 1
+        else:
+            raise AssertionError("more points than were tried")
+    assert killed > 8
+
+
+def test_a_login_by_token_is_never_answered_with_the_password(rotating, place):
+    with place.as_master() as master:
+        if place.database.family == "postgres":
+            master.run(f"GRANT rds_iam TO {rotating.user}")
+        else:
+            master.run(f"ALTER USER '{rotating.user}'@'%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL")
+    token = rotating.begin()
+    rotating.invoke("createSecret", token)
+    answer = rotating.invoke("setSecret", token)
+    assert "logs in by token" in answer
+    assert rotating.labelled("AWSCURRENT") != token
+
+
+def test_a_clone_gets_what_its_base_was_granted_since_and_loses_what_was_revoked(place, make_rotating):
+    rotating = make_rotating(place, True)
+    base, clone = rotating.user, rotating.user + "_clone"
+    rotating.converge()
+    with place.as_master() as master:
+        master.run(f"CREATE TABLE of_{base} (id int, secret int)")
+        if place.database.family == "postgres":
+            master.run(f"GRANT SELECT (id) ON of_{base} TO {base}")
+            master.run(f"ALTER ROLE {base} SET search_path TO odd, public")
+            master.run(f"ALTER ROLE {base} IN DATABASE shop SET statement_timeout TO '7s'")
+        else:
+            master.run(f"GRANT SELECT (id) ON shop.of_{base} TO '{base}'@'%'")
+            master.run(f"REVOKE INSERT ON shop.* FROM '{base}'@'%'")
+            master.run(f"CREATE ROLE role_{base}")
+            master.run(f"GRANT role_{base} TO '{base}'@'%'")
+    rotating.converge()
+    rotating.converge()
+    current = rotating.value(rotating.labelled("AWSCURRENT"))
+    assert current.user == clone
+    with place.login(Password(clone, current.password)) as session:
+        session.run(f"SELECT id FROM of_{base}")
+        if place.database.family == "postgres":
+            assert session.run("SELECT current_user, session_user") == [(base, clone)]
+            assert session.run("SHOW statement_timeout") == [("30s",)]  # this client's own setting wins
+            settings = session.run(
+                "SELECT s.setdatabase <> 0, s.setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole "
+                f"WHERE r.rolname = '{clone}' ORDER BY 1"
+            )
+            assert settings == [(False, [f"role={base}", "search_path=odd, public"]), (True, ["statement_timeout=7s"])]
+        else:
+            grants = " ".join(row[0] for row in session.run("SHOW GRANTS"))
+            assert "INSERT" not in grants
+            assert f"`role_{base}`" in grants
+
+
+def test_a_namesake_of_the_clone_is_left_alone(place, make_rotating):
+    rotating = make_rotating(place, True)
+    clone = rotating.user + "_clone"
+    create_user(place, clone, "of-somebody-else-1")
+    with place.as_master() as master:
+        if place.database.family == "mysql":
+            master.run(f"REVOKE SELECT, INSERT ON shop.* FROM '{clone}'@'%'")
+            master.run(f"GRANT SELECT ON mysql.user TO '{clone}'@'%'")
+    token = rotating.begin()
+    rotating.invoke("createSecret", token)
+    assert "clone: rename or drop it" in rotating.invoke("setSecret", token)
+    assert rotating.password_works(clone, "of-somebody-else-1")
+
+
+def test_a_server_that_stops_in_between_stops_nothing_for_good(rotating, place):
+    token = rotating.begin()
+    assert [rotating.invoke(step, token) for step in STEPS[:2]] == ["created", "set"]
+    place.server.stop()
+    assert "failed at port" in rotating.invoke("testSecret", token)
+    assert "failed at port" in rotating.invoke("finishSecret", token)
+    place.server.start()
+    rotating.converge(attempts=1)
+    assert rotating.logs_in(rotating.value(token))

@@ -1,0 +1,341 @@
+"""The flow of a rotation without any server: what is checked, in which order, and what every interleaving leaves."""
+
+import itertools
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.connection import ASKS_FOR_TOKEN
+from rdsiam.databases import Database
+from rdsiam.engines.rotating import PasswordRejected
+from rdsiam.errors import ConnectionFailed, InvalidRequest, Refused, RotationFailed
+from rdsiam.requests import STEPS, RotationRequest, rotation_request
+from rdsiam.rotation import Rotation
+from rdsiam.secret import MasterSecret, Secret, read_secret
+from rdsiam.secret_store import Description
+
+ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
+MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"
+DATABASE = Database(
+    arn="arn:aws:rds:eu-west-1:123456789012:db:one", identifier="one", engine="postgres", engine_version="18",
+    resource_id="db-ONE", status="available", host="one.example", port=5432, iam_enabled=True, master_user="boss",
+)  # fmt: skip
+FIRST = read_secret(
+    json.dumps({"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"})
+)
+
+
+@dataclass
+class Store:
+    """Secrets Manager in memory."""
+
+    values: dict[str, Secret] = field(default_factory=lambda: {"v0": FIRST})
+    stages: dict[str, set[str]] = field(default_factory=lambda: {"v0": {"AWSCURRENT"}})
+    rotates: bool = True
+    owner: str | None = None
+    master_secret: MasterSecret = field(default_factory=lambda: MasterSecret("boss", "boss-word", "one.example"))
+    proofs: list[str | None] = field(default_factory=list)
+
+    def describe(self, arn: str) -> Description:
+        stages = {version: tuple(labels) for version, labels in self.stages.items() if labels}
+        return Description(arn, self.rotates, self.owner, stages)
+
+    def labelled(self, _: str, stage: str, version: str | None = None) -> Secret | None:
+        holder = next((v for v, labels in self.stages.items() if stage in labels), None)
+        return self.values.get(holder) if holder is not None and version in (None, holder) else None
+
+    def unlabelled(self, _: str) -> list[Secret]:
+        return [self.values[v] for v, labels in self.stages.items() if not labels and v in self.values][::-1]
+
+    def master(self, _: str) -> MasterSecret:
+        return self.master_secret
+
+    def put_pending(self, _: str, token: str, secret: Secret, proof: str | None) -> bool:
+        self.proofs.append(proof)
+        return self.values.setdefault(token, secret) is secret
+
+    def promote(self, _: str, token: str, current: str | None) -> None:
+        for labels in self.stages.values():
+            labels.discard("AWSPREVIOUS")
+        if current:
+            self.stages[current] = {"AWSPREVIOUS"}
+        self.stages[token] = {"AWSCURRENT"}
+
+    def discard_pending(self, _: str, token: str) -> None:
+        self.stages[token].discard("AWSPENDING")
+
+    def begin(self, token: str) -> None:
+        if not any("AWSPENDING" in labels for labels in self.stages.values()):
+            self.stages.setdefault(token, {"AWSPENDING"})
+
+
+@dataclass
+class Engine:
+    """A server that knows passwords."""
+
+    passwords: dict[str, str] = field(default_factory=lambda: {"app": "first-word", "boss": "boss-word"})
+    rejects: int = 0
+    down: bool = False
+    iam: bool = False
+    logins: list[tuple[str, str]] = field(default_factory=list)
+
+    def connect(self, _: Database, login: Any, __: str | None) -> Any:
+        self.logins.append((login.user, login.secret))
+        if self.down:
+            raise ConnectionFailed("one.example", 5432, "port", "connection refused")
+        if self.iam:
+            raise ConnectionFailed("one.example", 5432, "login", "asked for a token", ASKS_FOR_TOKEN)
+        if self.passwords.get(login.user) != login.secret:
+            raise ConnectionFailed("one.example", 5432, "login", "wrong", "1045")
+        return Session(login.user)
+
+    def wrong_password(self, error: ConnectionFailed) -> bool:
+        return error.code == "1045"
+
+    def prove(self, _: Any) -> None:
+        return None
+
+    def set_own_password(self, session: Any, password: str, _: Any) -> None:
+        if self.rejects:
+            self.rejects -= 1
+            raise PasswordRejected("the database does not take the new password")
+        self.passwords[session.user] = password
+
+    def clone_name(self, user: str) -> str:
+        return user.removesuffix("_clone") if user.endswith("_clone") else user + "_clone"
+
+    def set_other_password(self, _: Any, __: str, user: str, password: str) -> None:
+        self.passwords[user] = password
+
+
+@dataclass
+class Session:
+    user: str
+
+    def close(self) -> None:
+        return None
+
+
+@dataclass
+class Found:
+    proxies: list[str] = field(default_factory=list)
+
+    def find(self, secret: Secret) -> Database:
+        if secret.host != "one.example":
+            raise Refused("the secret's host is no endpoint")
+        return DATABASE
+
+    def classic_proxies(self, _: str) -> list[str]:
+        return self.proxies
+
+
+class World:
+    """One secret and its database; each step in a process of its own unless `warm`."""
+
+    def __init__(self, alternating: bool = False, warm: bool = False) -> None:
+        self.store, self.engine, self.found, self.warm = Store(), Engine(), Found(), warm
+        if alternating:
+            document = {"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"}
+            self.store.values["v0"] = read_secret(json.dumps(document | {"masterarn": MASTER}))
+        self.now = 0.0
+        self._rotation = self._make()
+
+    def _make(self) -> Rotation:
+        return Rotation(self.store, self.found, engines={"postgres": self.engine}, clock=lambda: self.now)  # type: ignore
+
+    def run(self, step: str, token: str = "v1") -> str:
+        rotation = self._rotation if self.warm else self._make()
+        try:
+            return rotation.run(RotationRequest(step, ARN, token, "proof-of-caller"))  # type: ignore[arg-type]
+        except RotationFailed as error:
+            failed = f"failed: {error}"
+        assert "-word" not in failed
+        return failed
+
+    @property
+    def current(self) -> Secret:
+        found = self.store.labelled(ARN, "AWSCURRENT")
+        assert found is not None
+        return found
+
+    def works(self, secret: Secret | None) -> bool:
+        return secret is not None and self.engine.passwords.get(secret.user) == secret.password
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+def test_four_steps_make_one_rotation(alternating):
+    world = World(alternating)
+    world.store.begin("v1")
+    assert [world.run(step) for step in STEPS] == ["created", "set", "tested", "finished"]
+    assert world.works(world.current)
+    assert world.store.proofs == ["proof-of-caller"]
+    assert [world.run(step) for step in STEPS] == ["current already"] * 4
+
+
+@given(
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from([*STEPS, "begin"]), st.sampled_from(["v1", "v2", "v3"])), max_size=25),
+    st.booleans(),
+)
+def test_in_whatever_order_the_current_version_or_the_pending_one_logs_in(alternating, calls, warm):
+    world = World(alternating, warm)
+    for step, token in calls:
+        world.store.begin(token) if step == "begin" else world.run(step, token)
+        assert world.works(world.current) or (not alternating and world.works(world.store.labelled(ARN, "AWSPENDING")))
+    pending = next((v for v, labels in world.store.stages.items() if "AWSPENDING" in labels), "v4")
+    world.store.begin(pending)
+    assert [world.run(step, pending) for step in STEPS][-1] == "finished"
+    assert world.works(world.current)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda w: setattr(w.store, "rotates", False), "rotation is not enabled"),
+        (lambda w: setattr(w.store, "owner", "rds"), "rds manages this secret"),
+        (lambda w: w.store.stages.pop("v1"), "not one of this secret"),
+        (lambda w: w.store.stages.update(v1={"AWSPREVIOUS"}), "is not AWSPENDING"),
+    ],
+    ids=["off", "managed", "unknown version", "not pending"],
+)
+def test_checks_come_before_acts(step, spoil, cause):
+    world = World()
+    world.store.begin("v1")
+    spoil(world)
+    if step == "testSecret":
+        world.store.values.pop("v1", None)  # it looks at the labels only where the version has no value to try
+    assert cause in world.run(step)
+    assert world.engine.passwords == Engine().passwords
+    assert world.engine.logins == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"user": "boss"}, {"host": "two.example"}, {"engine": "mysql"}, {"port": 1}, {"instance": "two"},
+     {"cluster": "two"}, {"master_arn": MASTER}, {"database": "other"}],
+    ids=str,
+)  # fmt: skip
+def test_a_pending_version_that_leads_elsewhere_is_refused(changed):
+    world = World()
+    world.store.begin("v1")
+    world.run("createSecret")
+    world.store.values["v1"] = replace(world.store.values["v1"], **changed)
+    assert "somebody else wrote it" in world.run("setSecret")
+    assert world.engine.logins == []
+
+
+def test_an_older_version_of_somebody_else_is_not_tried():
+    world = World()
+    world.engine.passwords["app"] = "lost"
+    world.store.values["old"] = replace(FIRST, user="boss", password="boss-word")
+    world.store.stages["old"] = {"AWSPREVIOUS"}
+    world.store.begin("v1")
+    world.run("createSecret")
+    assert "with none of" in world.run("setSecret")
+    assert {user for user, _ in world.engine.logins} == {"app"}
+
+
+def test_a_password_that_only_an_unlabelled_version_still_has_is_found():
+    world = World()
+    world.store.begin("v1")
+    world.run("createSecret")
+    world.run("setSecret")
+    world.store.discard_pending(ARN, "v1")
+    world.store.begin("v2")
+    assert [world.run(step, "v2") for step in STEPS][-1] == "finished"
+
+
+def test_a_rejected_password_is_given_up_and_the_next_rotation_makes_another():
+    world = World()
+    world.engine.rejects = 1
+    world.store.begin("v1")
+    world.run("createSecret")
+    assert "does not take the new password" in world.run("setSecret")
+    assert not world.store.stages["v1"]
+    world.store.begin("v2")
+    assert [world.run(step, "v2") for step in STEPS][-1] == "finished"
+    assert world.works(world.current)
+
+
+def test_where_the_network_is_down_no_other_password_is_tried():
+    world = World()
+    world.store.begin("v1")
+    world.run("createSecret")
+    world.engine.down = True
+    assert "failed at port" in world.run("setSecret")
+    assert len(world.engine.logins) == 1
+
+
+def test_an_iam_user_is_told_to_retire_its_secret():
+    world = World()
+    world.store.begin("v1")
+    world.run("createSecret")
+    world.engine.iam = True
+    assert "IAM user and logs in by token" in world.run("setSecret")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda w: setattr(w.found, "proxies", ["front"]), "the proxy front logs in with this secret"),
+        (lambda w: setattr(w.store, "master_secret", MasterSecret("boss", "boss-word", "two.example")), "host differs"),
+        (lambda w: setattr(w.store, "master_secret", MasterSecret("boss", "boss-word", None)), "host differs"),
+        (lambda w: setattr(w.store, "master_secret", MasterSecret("app", "first-word", "one.example")), "user itself"),
+        (lambda w: w.engine.passwords.update(boss="other"), "administrator of masterarn, boss, can't log in"),
+    ],
+    ids=["proxy", "another host", "no host", "the user itself", "wrong password"],
+)
+def test_alternating_users_are_refused_where_they_would_do_harm(spoil, cause):
+    world = World(alternating=True)
+    world.store.begin("v1")
+    world.run("createSecret")
+    spoil(world)
+    assert cause in world.run("setSecret")
+    assert world.works(world.current)
+
+
+def test_a_login_that_was_just_seen_is_not_seen_again_by_the_same_process_only():
+    for warm, seconds, logins in [(True, 1, 2), (False, 1, 3), (True, 1000, 3)]:
+        world = World(warm=warm)
+        world.store.begin("v1")
+        for step in STEPS:
+            world.run(step)
+            world.now += seconds
+        assert len(world.engine.logins) == logins
+
+
+def test_a_fault_of_ours_is_told_without_its_words():
+    world = World()
+    world.store.begin("v1")
+    world.store.describe = lambda _: (_ for _ in ()).throw(KeyError("a-word"))  # type: ignore[method-assign]
+    assert "unexpected KeyError at test_rotation.py" in world.run("createSecret")
+
+
+GOOD = {"Step": "setSecret", "SecretId": ARN, "ClientRequestToken": "a" * 36, "RotationToken": "proof-of-caller"}
+
+
+def test_secrets_managers_event_is_read_and_its_token_stays_hidden():
+    request = rotation_request(GOOD)
+    assert (request.step, request.secret, request.token) == ("setSecret", ARN, "a" * 36)
+    assert "proof" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *itertools.product(["Step", "SecretId", "ClientRequestToken"], [None, 7, [], "", "canary"]),
+        ("RotationToken", 7),
+        ("RotationToken", ""),
+    ],
+    ids=str,
+)
+def test_other_events_are_refused_by_the_name_of_the_field(key, value):
+    with pytest.raises(InvalidRequest) as refused:
+        rotation_request(GOOD | {key: value})
+    assert refused.value.field == key
+    assert "canary" not in str(refused.value)
