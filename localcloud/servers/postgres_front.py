@@ -124,7 +124,7 @@ class PostgresFront:
 
     async def _close(self) -> None:
         self._closing = True
-        for server in (one for servers in self._servers.values() for one in servers):
+        for server in [one for servers in list(self._servers.values()) for one in servers]:
             server.close()
         clients = list(self._clients)
         for client in clients:
