@@ -29,12 +29,29 @@ FUNCTION_OF = {
     "audit-batch.json": "AuditBatchFunction",
     "audits-get.json": "ReportsFunction",
     "audits-id-get.json": "ReportsFunction",
+    "database-started.json": "OnboardFunction",
+    "onboard-confirm.json": "OnboardFunction",
+    "sweep-plan.json": "OnboardFunction",
+    "sweep.json": "OnboardFunction",
+    "access-changed.json": "OnboardFunction",
+    "cluster-created.json": "OnboardFunction",
+    "cluster-writer-created.json": "OnboardFunction",
+    "cluster-started.json": "OnboardFunction",
+    "cluster-deleted.json": "OnboardFunction",
+    "database-restored.json": "OnboardFunction",
+    "database-restored-to-time.json": "OnboardFunction",
+    "replica-created.json": "OnboardFunction",
+    "proxy-created.json": "OnboardFunction",
+    "proxy-modified.json": "OnboardFunction",
+    "proxy-deleted.json": "OnboardFunction",
     "database-deleted.json": "OnboardFunction",
     "rotate-create.json": "RotateFunction",
     "rotate-set.json": "RotateFunction",
     "rotate-test.json": "RotateFunction",
     "rotate-finish.json": "RotateFunction",
 }
+#: Beginnings of events about databases that these tests don't have.
+NOT_HERE = ("cluster-", "database-restored", "replica-", "proxy-")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +113,23 @@ def test_a_created_database_is_onboarded_from_inside_containers(local, role):
 def test_a_second_onboarding_changes_nothing(local, role):
     answer = invoke_warm(local, "onboard.json")
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
+
+
+@pytest.mark.parametrize("event", ["database-started.json", "onboard-confirm.json"])
+def test_whatever_starts_it_an_onboarding_of_what_is_in_order_changes_nothing(local, role, event):
+    answer = invoke_warm(local, event)
+    assert (answer["status"], answer["changes"]) == ("unchanged", [])
+
+
+@pytest.mark.parametrize("event", ["sweep-plan.json", "sweep.json", "access-changed.json"])
+def test_a_sweep_starts_nothing_where_all_is_in_order(local, role, event):
+    assert invoke_warm(local, event) == {"started": [], "unchanged": 1}
+
+
+@pytest.mark.parametrize("event", [name for name in FUNCTION_OF if name.startswith(NOT_HERE)])
+def test_events_of_what_is_not_here_are_ignored(local, role, event):
+    answer = invoke_warm(local, event)
+    assert (answer["status"], answer["changes"]) == ("ignored", [])
 
 
 def test_policies_that_are_there_are_left_alone(local, role):
