@@ -98,12 +98,13 @@ def _delete_secret(case: Case) -> list[Remediation]:
 def _unstick(case: Case) -> list[Remediation]:
     arn, pending, current = (case.evidence[name] for name in ("secret", "pending_version", "current_version"))
     label = ("aws", "secretsmanager", "update-secret-version-stage", "--secret-id", arn, "--version-stage")
-    rotate = ("aws", "secretsmanager", "rotate-secret", "--secret-id", arn)
+    rotated = case.evidence["rotation_lambda"] is not None
+    rotate = [command("aws", "secretsmanager", "rotate-secret", "--secret-id", arn)] if rotated else []
     if pending is None:
-        return [command(*rotate)]
+        return rotate
     first = "If the database takes the current password. See it by logging in with it."
     other = "If it takes the pending password only: that one becomes current."
-    result = [command(*label, "AWSPENDING", "--remove-from-version-id", pending, note=first), command(*rotate)]
+    result = [command(*label, "AWSPENDING", "--remove-from-version-id", pending, note=first), *rotate]
     if current is not None:
         move = (*label, "AWSCURRENT", "--move-to-version-id", pending, "--remove-from-version-id", current)
         result.append(command(*move, way=2, note=other))
