@@ -158,11 +158,15 @@ class Runner:
     def arn_of(self, execution: str) -> str | None:
         """Return the ARN that AWS would give an execution, which this runner calls `<name>/<id>`; None if unknown."""
         with self._lock:
-            for (function, _, _), (_, known) in self._names.items():
-                if known.arn == execution:
-                    owner = f"arn:aws:lambda:{self._region}:{self._account}:function:{function}"
-                    return f"{owner}:1/durable-execution/{execution}"
-        return None
+            function = next((key[0] for key, (_, known) in self._names.items() if known.arn == execution), None)
+        if function is None:
+            # One that the runner began itself, when a durable function invoked another.
+            answer = self._call("GET", _path(Execution(execution)))
+            owner = json.loads(answer.body).get("FunctionArn", "") if answer.status == http.client.OK else ""
+            function = owner.split(":function:")[-1].partition(":")[0]
+        if not function:
+            return None
+        return f"arn:aws:lambda:{self._region}:{self._account}:function:{function}:1/durable-execution/{execution}"
 
     def forward(self, request: Request) -> Response:
         """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks."""
