@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rdsiam.ca import ca_for
 from rdsiam.databases import Database
 from rdsiam.endpoints import region_of
-from rdsiam.engines import Engine
+from rdsiam.engines import Engine, QueryFailed
 from rdsiam.engines.mysql import Mysql
 from rdsiam.engines.postgres import Postgres
 from rdsiam.errors import ConnectionFailed
@@ -165,9 +165,13 @@ class Doctor:
             return Row("role or plugin", "UNKNOWN", "you may not read the catalogs: see login", fix)
         try:
             engine = _ENGINES[self._database.family]
-            found = [one for one in engine.accounts(session, self._database) if one.name == self._user]
+            read = engine.audit(session, self._database)
+        except QueryFailed as error:
+            fix = f"rdsiam onboard {self._name}: it gives rdsiam_auditor its rights anew"
+            return Row("role or plugin", "UNKNOWN", str(error), fix)
         finally:
             session.close()
+        found = [one for one in read.accounts if one.name == self._user and one.login]
         if not found:
             fix = f"declare it in access.yaml, then rdsiam onboard {self._name}"
             return Row("role or plugin", "FAIL", "there is no such user; names are case-sensitive", fix)
