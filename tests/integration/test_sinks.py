@@ -21,11 +21,11 @@ FINDING = {
 def hub(cloud) -> Iterator[Any]:
     """Security Hub, enabled, and disabled again afterwards, which forgets all findings."""
     client = cloud.client("securityhub")
+    client.disable_security_hub()  # the cloud that all tests share has it on
     with pytest.raises(ClientError, match="InvalidAccessException"):
         client.batch_import_findings(Findings=[FINDING])
     client.enable_security_hub()
     yield client
-    client.disable_security_hub()
 
 
 def test_findings_are_imported_updated_and_found_by_what_they_say(hub):
