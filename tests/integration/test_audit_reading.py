@@ -147,7 +147,7 @@ def test_postgres_tells_whether_it_enforces_tls(postgres):
     place, _ = postgres
     found = reading.read(place.database, Tokens())
     assert isinstance(found, ServerFacts)
-    assert found.tls_enforced is None
+    assert found.tls_enforced is True, "RDS's default from PostgreSQL 15 on"
     for setting, expected in (("1", True), ("on", True), ("0", False), ("off", False)):
         with place.as_rdsadmin() as admin:
             admin.run(f"ALTER ROLE {AUDITOR} SET rds.force_ssl = '{setting}'")

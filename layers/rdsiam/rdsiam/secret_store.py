@@ -72,8 +72,9 @@ class SecretStore:
         answer = self._client.list_secret_version_ids(SecretId=arn, IncludeDeprecated=True, MaxResults=100)
         # One page is all that there are, but for a secret that is put many times a day.
         found = [version for version in answer["Versions"] if not version.get("VersionStages")]
-        found.sort(key=lambda version: version["CreatedDate"], reverse=True)
-        for version in found[:MOST_UNLABELLED]:
+        # Of several made at one time the last one listed counts as the newest.
+        found.sort(key=lambda version: version["CreatedDate"])
+        for version in found[: -MOST_UNLABELLED - 1 : -1]:
             text = self._value(arn, {"VersionId": version["VersionId"]})
             if text is not None:
                 try:
