@@ -465,3 +465,21 @@ def test_a_finding_that_onboarding_mends_is_mended_by_its_id(account, fleet):
     mended = account.invoke("AuditFunction", ids)["remediated"]
     assert {one["status"] for one in mended} == {"onboarded", "ignored", "unknown"}
     assert "missing-user" not in {one["kind"] for one in report(account, audit(account, arn))["findings"]}
+
+
+def test_a_finding_that_access_yaml_accepts_stays_visible_and_is_suppressed_in_security_hub(account, fleet):
+    arn = fleet["postgres"]
+    accepted = {"finding": "user-without-iam", "user": "legacy", "reason": "TICKET-12", "until": "2030-01-01T00:00:00Z"}
+    account.entries["accepted"] = {"match": {"identifier": "audit-postgres"}, "suppress": [accepted]}
+    account.publish_entries()
+    try:
+        found = report(account, audit(account))
+    finally:
+        del account.entries["accepted"]
+        account.publish_entries()
+    (finding,) = [one for one in found["findings"] if one["database"] == arn and one["user"] == "legacy"]
+    assert finding["suppressed"] == {"reason": "TICKET-12", "until": "2030-01-01T00:00:00Z"}
+    assert found["summary"]["suppressed"] >= 1
+    pages = account.cloud.client("securityhub").get_paginator("get_findings").paginate()
+    listed = [one for page in pages for one in page["Findings"] if one["Id"].endswith(finding["id"])]
+    assert [one["Workflow"]["Status"] for one in listed] == ["SUPPRESSED"]
