@@ -108,7 +108,7 @@ class Rotation:
         if pending.place != current.place or pending.user != expected:
             raise Refused(
                 "AWSPENDING is for another user or database than AWSCURRENT, so somebody else wrote it; remove its "
-                "label (rdsiam rotate --unstick) and rotate again"
+                "label (aws secretsmanager update-secret-version-stage --version-stage AWSPENDING) and rotate again"
             )
         database = self._databases.find(current)
         try:
