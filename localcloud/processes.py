@@ -16,7 +16,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
@@ -114,6 +115,22 @@ def stop(process: Process, *, limit: float = 10.0, how: signal.Signals = signal.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
     _reaper().tell("forget", str(process.pid))
+
+
+@contextlib.contextmanager
+def frozen(process: Process) -> Iterator[None]:
+    """Let a child do nothing meanwhile, none of its threads."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        while any(thread.read_text().rpartition(")")[2].split()[0] not in "TtZX" for thread in _threads(process.pid)):
+            time.sleep(0.002)  # a thread stops when it next leaves the kernel
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _threads(pid: int) -> Iterator[Path]:
+    return Path(f"/proc/{pid}/task").glob("*/stat")
 
 
 def remove_when_we_end(directory: Path) -> None:
