@@ -1,4 +1,4 @@
-"""The HTTP API: API Gateway's routes, its IAM authorizer and its payload format 2.0 in front of the functions."""
+"""The HTTP API: API Gateway's routes, its authorizers for IAM and JWTs, and its payload format 2.0 in front of the functions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from localcloud import sigv4
-from localcloud.deploy import API_ID, Route
+from localcloud.deploy import API_ID, Jwt, Route
 from localcloud.emulators import Outcome
 from localcloud.functions import LambdaError
+from localcloud.jwt_authorizer import JwtAuthorizer, JwtRefused, ScopeMissing
 from localcloud.permissions import CallDenied
 from localcloud.sigv4 import Credential, SignatureRefused
 from localcloud.web import HttpServer, Request, Response
@@ -39,6 +40,7 @@ class HttpApi:
     def __init__(
         self,
         region: str,
+        account: str,
         secret_of: Callable[[str], Credential | None],
         invoke: Callable[[str, bytes], Outcome],
         user_id: Callable[[Credential], str],
@@ -46,11 +48,13 @@ class HttpApi:
         check_gateway: CheckGateway,
     ) -> None:
         self._region = region
+        self._account = account
         self._secret_of = secret_of
         self._invoke = invoke
         self._user_id = user_id
         self._check_caller = check_caller
         self._check_gateway = check_gateway
+        self._jwt = JwtAuthorizer()
         self._routes: tuple[tuple[Route, re.Pattern[str]], ...] = ()
         self.server = HttpServer(self.handle, largest_body=LARGEST_BODY)
 
@@ -65,14 +69,16 @@ class HttpApi:
             return _message(404, "Not Found")
         route, parameters = found
         try:
-            caller = self._authorize(request)
-            self._check_caller(caller, f"{API_ID}/$default/{request.method}{unquote(request.path)}")
-        except CallDenied:
+            authorizer = self._by_iam(request) if route.jwt is None else self._by_jwt(request, route.jwt)
+        except (CallDenied, ScopeMissing):
             return _message(403, "Forbidden")
         except SignatureRefused as refused:
             logger.info("request refused: %s %s %s", request.method, route.path, refused.code)
             return _message(403, "Forbidden")
-        event = self._event(request, route, parameters, caller)
+        except JwtRefused as refused:
+            logger.info("request refused: %s %s %s", request.method, route.path, refused)
+            return _message(401, "Unauthorized", ("www-authenticate", f'Bearer scope="" error="{refused}"'))
+        event = self._event(request, route, parameters, authorizer)
         try:
             self._check_gateway(route.function, f"{API_ID}/$default/{route.method}{route.path}")
             outcome = self._invoke(route.function, json.dumps(event).encode())
@@ -97,6 +103,31 @@ class HttpApi:
                 return route, {key: unquote(value) for key, value in match.groupdict().items()}
         return None
 
+    def _by_iam(self, request: Request) -> dict[str, Any]:
+        """Return `requestContext.authorizer` of whoever signed the request.
+
+        :raises SignatureRefused: nobody did as they should.
+        :raises CallDenied: who did may not call this route.
+        """
+        caller = self._authorize(request)
+        self._check_caller(caller, f"{API_ID}/$default/{request.method}{unquote(request.path)}")
+        user_id = self._user_id(caller)
+        return {
+            "iam": {
+                "accessKey": caller.access_key,
+                "accountId": caller.account,
+                "callerId": user_id,
+                "cognitoIdentity": None,
+                "principalOrgId": None,
+                "userArn": caller.principal_arn,
+                "userId": user_id,
+            }
+        }
+
+    def _by_jwt(self, request: Request, wanted: Jwt) -> dict[str, Any]:
+        """Return `requestContext.authorizer` of the token that the request has."""
+        return self._jwt.authorize(_joined(request).get("authorization"), wanted)
+
     def _authorize(self, request: Request) -> Credential:
         """Return who signed the request.
 
@@ -110,13 +141,12 @@ class HttpApi:
         )
 
     def _event(
-        self, request: Request, route: Route, parameters: Mapping[str, str], caller: Credential
+        self, request: Request, route: Route, parameters: Mapping[str, str], authorizer: Mapping[str, Any]
     ) -> dict[str, Any]:
         headers = _joined(request)
         cookies = headers.pop("cookie", "")
         body, encoded = _text(request.body)
         now = time.time()
-        user_id = self._user_id(caller)
         event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": f"{route.method} {route.path}",
@@ -124,19 +154,9 @@ class HttpApi:
             "rawQueryString": request.query,
             "headers": headers,
             "requestContext": {
-                "accountId": caller.account,
+                "accountId": self._account,
                 "apiId": API_ID,
-                "authorizer": {
-                    "iam": {
-                        "accessKey": caller.access_key,
-                        "accountId": caller.account,
-                        "callerId": user_id,
-                        "cognitoIdentity": None,
-                        "principalOrgId": None,
-                        "userArn": caller.principal_arn,
-                        "userId": user_id,
-                    }
-                },
+                "authorizer": authorizer,
                 "domainName": headers.get("host", "localhost"),
                 "domainPrefix": API_ID,
                 "http": {
@@ -217,5 +237,6 @@ def _response(answer: Any) -> Response:
     return Response(int(answer["statusCode"]), (*headers.items(), *cookies), content)
 
 
-def _message(status: int, message: str) -> Response:
-    return Response(status, (("Content-Type", "application/json"),), json.dumps({"message": message}).encode())
+def _message(status: int, message: str, *headers: tuple[str, str]) -> Response:
+    content = json.dumps({"message": message}).encode()
+    return Response(status, (("Content-Type", "application/json"), *headers), content)

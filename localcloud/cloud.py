@@ -122,6 +122,7 @@ class Cloud:
         self._admin = _make_administrator()
         self._api = HttpApi(
             settings.region,
+            ACCOUNT,
             principals.secret_of,
             self._functions.invoke,
             _user_id,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 import secrets
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,21 @@ _PERMISSION = "AWS::Lambda::Permission"
 _RESOURCE_POLICY = "AWS::Lambda::ResourcePolicy"
 #: The id of the one HTTP API that a cloud has.
 API_ID = "localcloud"
+_AUTHORIZER = "x-amazon-apigateway-authorizer"
 _METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
 
 
 class TemplateRefused(Exception):
     """The template asks for what this cloud must not or cannot do."""
+
+
+@dataclass(frozen=True)
+class Jwt:
+    """A JWT authorizer, and which scopes a route asks for: one of them is enough."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    scopes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Route:
     method: str  # upper-case; ANY for all
     path: str
     function: str  # ARN
-    authorizer: str  # AWS_IAM
+    jwt: Jwt | None = None  # None: AWS_IAM
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Template:
         parameters = {**offered, **asked}
         given = {name: value for name, value in parameters.items() if name in declared}
         expanded = expand(self._sam, session, given)
-        routes = tuple(self._routes(expanded))
+        bodies = self._bodies(expanded)
         left_out = self._reduce(expanded)
         outputs = expanded.pop("Outputs", {})
         stack_outputs = {
@@ -130,7 +141,7 @@ class Template:
             logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
         return Deployment(
             tuple(self._function(expanded, key) for key in self._names),
-            routes,
+            tuple(route for body in bodies for route in self._routes(body)),
             made,
             tuple(sorted(left_out)),
             self._resource_policies(expanded),
@@ -209,31 +220,48 @@ class Template:
         }
         return granted | whole
 
-    def _routes(self, expanded: Mapping[str, Any]) -> Iterator[Route]:
+    def _bodies(self, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the OpenAPI documents of the HTTP APIs, every operation of them with an authorizer that is known."""
+        bodies = []
         for logical_id, resource in expanded["Resources"].items():
             if resource["Type"] != _HTTP_API:
                 continue
-            body = resource["Properties"].get("Body")
+            body = copy.deepcopy(resource["Properties"].get("Body"))
             if not body:
                 raise TemplateRefused(f"{logical_id} has no OpenAPI body")
-            for path, operations in body["paths"].items():
-                for method, operation in operations.items():
-                    if method in _METHODS:
-                        yield self._route(path, method, operation)
+            for path, method, operation in _operations(body, lambda _: True):
+                security = operation.get("security") or []
+                known = {"AWS_IAM", *(name for name, scheme in _schemes(body) if _AUTHORIZER in json.dumps(scheme))}
+                if len(security) != 1 or len(security[0]) != 1 or not set(security[0]) <= known:
+                    raise TemplateRefused(
+                        f"{method.upper()} {path} has no authorizer that this cloud knows; AWS_IAM and JWTs are"
+                    )
+            bodies.append(body)
+        return bodies
 
-    def _route(self, path: str, method: str, operation: Mapping[str, Any]) -> Route:
-        security = operation.get("security") or []
-        if len(security) != 1 or list(security[0]) != ["AWS_IAM"]:
-            raise TemplateRefused(f"{method.upper()} {path} has no authorizer that this cloud knows; AWS_IAM is one")
+    def _routes(self, body: Mapping[str, Any]) -> Iterator[Route]:
+        """Yield the routes whose conditions hold, now that the stack is made and knows."""
+        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        schemes = dict(_schemes(body))
+        for path, method, operation in _operations(body, lambda name: bool(made.lazy_condition_map[name])):
+            ((scheme, scopes),) = operation["security"][0].items()
+            jwt = None
+            if scheme != "AWS_IAM":
+                configuration = clean_json(copy.deepcopy(schemes[scheme]), made)[_AUTHORIZER]["jwtConfiguration"]
+                scopes = clean_json(copy.deepcopy(scopes), made)
+                jwt = Jwt(configuration["issuer"], tuple(configuration["audience"]), tuple(scopes))
+            verb = "ANY" if method.startswith("x-") else method.upper()
+            yield Route(verb, path, self._integrated(path, method, operation), jwt)
+
+    def _integrated(self, path: str, method: str, operation: Mapping[str, Any]) -> str:
+        """Return the ARN of the function, or of its alias, that an operation calls."""
         uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
         for logical_id in self._names:
-            if f"${{{logical_id}.Arn}}" in uri:
-                verb = "ANY" if method.startswith("x-") else method.upper()
-                return Route(verb, path, self._arn(logical_id), "AWS_IAM")
+            if found := re.search(rf"\$\{{{logical_id}\.Arn\}}(:\w+)?", uri):
+                return self._arn(logical_id) + (found[1] or "")
             if f"${{{logical_id}Alias" in uri:
                 alias = uri.split(f"${{{logical_id}Alias")[1].split("}")[0]
-                verb = "ANY" if method.startswith("x-") else method.upper()
-                return Route(verb, path, f"{self._arn(logical_id)}:{alias}", "AWS_IAM")
+                return f"{self._arn(logical_id)}:{alias}"
         raise TemplateRefused(f"{method.upper()} {path} calls no function of the template")
 
     def _arn(self, logical_id: str) -> str:
@@ -280,6 +308,24 @@ class Template:
         if resource is None:
             raise TemplateRefused(f"there is no layer {reference} in the template")
         return self._directory / str(resource["Properties"]["ContentUri"])
+
+
+def _schemes(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from body.get("components", {}).get("securitySchemes", {}).items()
+
+
+def _operations(
+    body: Mapping[str, Any], holds: Callable[[str], bool]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield path, method and operation; of a path that hangs on a condition only if the condition holds."""
+    for path, item in body["paths"].items():
+        operations = item
+        if "Fn::If" in item:
+            condition, yes, no = item["Fn::If"]
+            operations = yes if holds(condition) else no
+        for method, operation in operations.items():
+            if method in _METHODS:
+                yield path, method, operation
 
 
 def _as_statement(sid: str, arn: str, permission: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "Principal",
     "Suppression",
     "User",
+    "conceivable",
     "decide",
     "json_schema",
     "parse",
@@ -80,6 +81,21 @@ def decide(
     return _decide(declarations, caller, fields.is_reason(reason), at)
 
 
+def conceivable(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
+    """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
+
+    Where none does, `decide` denies, and nothing has to be looked up to know that.
+
+    :param identifier: None where it is not known.
+    """
+    return any(
+        declared.name == user and any(rule.admits(caller) for rule in declared.callers)
+        for entry in access.databases
+        if entry.match.may_cover(identifier)
+        for declared in entry.users
+    )
+
+
 def users_of(access: "AccessFile", database: Database, caller: "Caller", at: datetime) -> tuple[str, ...]:
     """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
     try:
@@ -98,7 +114,7 @@ class Caller:
 
     :ivar role: of an IAM caller: `arn:aws:iam::<account>:role/<name>`, with or without its path; None for a JWT.
     :ivar account: of that role; empty for a JWT.
-    :ivar session: the role session's name.
+    :ivar session: the role session's name; of a JWT issuer and subject, `<iss>#<sub>`.
     :ivar claims: of a verified JWT: text, or lists of text.
     """
 
@@ -106,6 +122,11 @@ class Caller:
     account: str
     session: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What records call it: the role, or what else is known."""
+        return self.role or self.session or "nobody"
 
 
 @dataclass(frozen=True)
@@ -216,12 +237,16 @@ class Match(_Model):
             raise ValueError('needs engine, identifier or tags; for every database say identifier: "*"')
         return self
 
+    def may_cover(self, identifier: str | None) -> bool:
+        """Tell whether the entry can be about a database of that identifier, or of one that is not known."""
+        return identifier is None or self.identifier is None or fnmatchcase(identifier, self.identifier)
+
     def covers(self, database: Database) -> bool:
         """Tell whether the entry is about this database; never for an engine without IAM authentication."""
         return (
             database.engine in FAMILIES
             and (self.engine is None or database.engine in self.engine)
-            and (self.identifier is None or fnmatchcase(database.identifier, self.identifier))
+            and self.may_cover(database.identifier)
             and all(database.tags.get(key) == value for key, value in (self.tags or {}).items())
         )
 

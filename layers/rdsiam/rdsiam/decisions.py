@@ -6,15 +6,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 
+Outcome = Literal["allowed", "denied", "malformed", "failed"]
+
+
 @dataclass(frozen=True)
 class Decision:
     """What was decided for whom. Only these fields are recorded; none is a secret.
 
-    :ivar caller: role ARN of the caller, `session` its session's name; or the ARN of whoever is no role.
-    :ivar database: ARN, or what was asked for where nothing of that name is known.
+    :ivar caller: role ARN of the caller, `session` its session's name; `<iss>#<sub>` of a JWT; or the ARN of whoever is
+        no role.
+    :ivar database: ARN, or what was asked for where nothing of that name is known; empty in a malformed request.
+    :ivar outcome: `failed` where access.yaml allowed it, or could not be read, and no token could be made.
     :ivar rule: the place in access.yaml that allowed it, or why nothing did.
-    :ivar access_version: the version of access.yaml that was followed.
-    :ivar fingerprint: SHA-256 of the token, by which a leaked one is found; empty where none was made.
+    :ivar access_version: the version of access.yaml that was followed; empty where it was not read.
+    :ivar fingerprint: SHA-256 of the token's signature, by which a leaked one is found; empty where none was made.
     """
 
     at: str
@@ -24,7 +29,7 @@ class Decision:
     database: str
     user: str
     reason: str
-    outcome: Literal["allowed", "denied", "failed"]
+    outcome: Outcome
     rule: str
     access_version: str
     request_id: str
@@ -42,7 +47,9 @@ class Decisions:
     def put(self, decision: Decision) -> str:
         """Write the record and return its id; whatever goes wrong is raised, and there is no token."""
         record_id = time_ordered_id()
-        item = {"id": {"S": record_id}} | {name: {"S": value} for name, value in asdict(decision).items() if value}
+        # The day is what all decisions are listed by; times are RFC 3339 in UTC.
+        own = {"id": {"S": record_id}, "day": {"S": decision.at[:10]}}
+        item = own | {name: {"S": value} for name, value in asdict(decision).items() if value}
         self._dynamodb.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(id)")
         return record_id
 

@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.access import Caller
 from rdsiam.errors import InvalidRequest
 
 MAX_BODY = 4096
 _NO_STORE = {"cache-control": "no-store"}
-_ASSUMED_ROLE = re.compile(
-    r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{2,64})", re.ASCII
-)
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 _AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _USUAL_AUDITS = 30
@@ -52,23 +48,6 @@ class AuditsRequest:
     audit: str | None = None
     limit: int = 0
     before: str | None = None
-
-
-def caller_from(event: Mapping[str, Any]) -> Caller:
-    """Return who calls, from API Gateway's IAM authorizer and from nothing else.
-
-    A caller without a role, a user or nobody at all, is declared nowhere and so gets nothing: `sam local start-api`
-    runs no authorizer.
-    """
-    authorizer = event.get("requestContext", {}).get("authorizer") or {}
-    user_arn = (authorizer.get("iam") or {}).get("userArn")
-    if not isinstance(user_arn, str):
-        return Caller(role=None, account="", session=None, claims={})
-    match = _ASSUMED_ROLE.fullmatch(user_arn)
-    if match is None:
-        return Caller(role=None, account="", session=user_arn[:200], claims={})
-    partition, account, role, session = match.groups()
-    return Caller(role=f"arn:{partition}:iam::{account}:role/{role}", account=account, session=session, claims={})
 
 
 def token_request(event: Mapping[str, Any]) -> TokenRequest:
