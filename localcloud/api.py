@@ -1,4 +1,4 @@
-"""The HTTP API: API Gateway's routes, its authorizers for IAM and JWTs, and its payload format 2.0 in front of the functions."""
+"""The HTTP API: API Gateway's routes and authorizers, and its payload format 2.0, in front of the functions."""
 
 from __future__ import annotations
 

@@ -314,9 +314,7 @@ def _schemes(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from body.get("components", {}).get("securitySchemes", {}).items()
 
 
-def _operations(
-    body: Mapping[str, Any], holds: Callable[[str], bool]
-) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _operations(body: Mapping[str, Any], holds: Callable[[str], bool]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield path, method and operation; of a path that hangs on a condition only if the condition holds."""
     for path, item in body["paths"].items():
         operations = item

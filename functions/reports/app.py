@@ -1,48 +1,115 @@
-"""ReportsFunction: GET /audits and GET /audits/{id}, for the auditors of access.yaml alone."""
+"""ReportsFunction: the API's reading side: what a caller may log in to, decisions, and auditors' reports."""
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rdsiam import clients, http
+from rdsiam.access import Caller
 from rdsiam.access_store import AccessStore
+from rdsiam.allowed import Allowed
 from rdsiam.audit.reports import AuditNotFound, Reports
 from rdsiam.audit.store import AuditStore
 from rdsiam.errors import InvalidRequest, NotAllowed
+from rdsiam.identity import Oidc, caller_from
+from rdsiam.inventory import Inventory
 from rdsiam.observability import logger
+from rdsiam.past_decisions import DecisionsReader, Search
+
+_NOT_ALLOWED = "access.yaml does not let this caller see that"
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request. Who is not allowed learns nothing, not even which audits there are."""
     request_id: str = context.aws_request_id
+    route = str(event.get("routeKey", "")).replace(" /oidc/", " /")
     try:
-        caller = http.caller_from(event)
-        _reports().check(caller)
-        request = http.audits_request(event)
-        body = _body(request)
+        caller = caller_from(event, _oidc())
+        body = _ROUTES[route](caller, event, context)
     except NotAllowed:
-        return http.problem(403, "not-allowed", "access.yaml does not name this caller an auditor", request_id)
+        return http.problem(403, "not-allowed", _NOT_ALLOWED, request_id)
     except AuditNotFound:
         return http.problem(404, "not-found", "there is no audit of that id, or it is not over", request_id)
     except InvalidRequest as error:
         return http.problem(400, "malformed", str(error), request_id)
-    except Exception as error:  # deny on any doubt: without a readable access.yaml nobody is an auditor
-        logger.error("no report: %s", type(error).__name__)
-        return http.problem(503, "unavailable", "the request could not be decided; try again", request_id, 5)
-    logger.info("reports shown", caller=caller.role, audit=body.get("id", "all"))
+    except Exception as error:  # deny on any doubt: without a readable access.yaml nobody may see anything
+        logger.error("nothing shown: %s", type(error).__name__)
+        return http.problem(503, "unavailable", "the request could not be decided", request_id, 5)
+    logger.info("shown", route=route, caller=caller.name)
     return http.answer(body)
 
 
-def _body(request: http.AuditsRequest) -> dict[str, Any]:
-    if request.audit is not None:
-        return _reports().one(request.audit)
-    return _reports().list(request.limit, request.before)
+def _databases(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+    http.query(event, http.NoQuery)
+    return asdict(_allowed().of(caller))
+
+
+def _decisions(caller: Caller, event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
+    asked = http.query(event, http.DecisionsQuery)
+    since, until = asked.span
+    database = asked.database
+    if database is not None and not database.startswith("arn:"):
+        partition, _, region, account = context.invoked_function_arn.split(":")[1:5]
+        database = f"arn:{partition}:rds:{region}:{account}:db:{database}"
+    search = Search(int(asked.limit), database, asked.caller, since, until, asked.before)
+    return asdict(_reader().page(caller, search))
+
+
+def _audits(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+    _reports().check(caller)
+    asked = http.query(event, http.AuditsQuery)
+    return _reports().list(int(asked.limit), asked.before)
+
+
+def _audit(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+    _reports().check(caller)
+    http.query(event, http.NoQuery)
+    return _reports().one(str((event.get("pathParameters") or {}).get("id")))
+
+
+def _description(_: Caller, event: Mapping[str, Any], __: Any) -> str:
+    http.query(event, http.NoQuery)
+    return _openapi()
+
+
+_ROUTES: Mapping[str, Callable[[Caller, Mapping[str, Any], Any], Mapping[str, Any] | str]] = {
+    "GET /databases": _databases,
+    "GET /decisions": _decisions,
+    "GET /audits": _audits,
+    "GET /audits/{id}": _audit,
+    "GET /openapi.json": _description,
+}
+
+
+@cache
+def _openapi() -> str:
+    return (Path(__file__).parent / "openapi.json").read_text()
+
+
+@cache
+def _oidc() -> Oidc:
+    return Oidc(*(os.environ[f"RDSIAM_OIDC_{name}"] for name in ("ISSUER", "AUDIENCE", "SCOPE")))
+
+
+@cache
+def _access() -> AccessStore:
+    return AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"])
+
+
+@cache
+def _allowed() -> Allowed:
+    return Allowed(_access(), Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]))
+
+
+@cache
+def _reader() -> DecisionsReader:
+    return DecisionsReader(_access(), clients.client("dynamodb"), os.environ["RDSIAM_DECISIONS_TABLE"])
 
 
 @cache
 def _reports() -> Reports:
-    s3 = clients.client("s3")
-    return Reports(
-        AccessStore(s3, os.environ["RDSIAM_ACCESS_BUCKET"]), AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"])
-    )
+    return Reports(_access(), AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]))

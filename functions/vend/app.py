@@ -11,6 +11,7 @@ from rdsiam import clients, http
 from rdsiam.access_store import AccessStore
 from rdsiam.decisions import Decisions
 from rdsiam.errors import InvalidRequest, NotAllowed
+from rdsiam.identity import NotAccepted, Oidc, caller_from
 from rdsiam.inventory import Inventory
 from rdsiam.observability import logger, metrics
 from rdsiam.vending import Vending
@@ -24,20 +25,32 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request. Whatever fails, fails without a token."""
     request_id: str = context.aws_request_id
     try:
-        caller = http.caller_from(event)
-        request = http.token_request(event)
-        token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
-    except http.TooLarge as error:
-        return _refuse(413, "too-large", str(error), request_id)
-    except InvalidRequest as error:
-        return _refuse(400, "malformed", str(error), request_id)
-    except NotAllowed:
-        return _refuse(403, "not-allowed", _NOT_ALLOWED, request_id)
+        return _answer(event, request_id)
     except Exception as error:  # deny on any doubt: without a record and a readable access.yaml there is no token
         logger.error("no token: %s", type(error).__name__)
-        return _refuse(503, "unavailable", "the request could not be decided and recorded; try again", request_id, 5)
+        return _refuse(503, "unavailable", "the request could not be decided and recorded", request_id, 5)
+
+
+def _answer(event: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """Answer a request of which, whatever it is, a record has been written."""
+    try:
+        caller = caller_from(event, _oidc())
+    except NotAccepted as error:
+        _vending().refuse(error.caller, "denied", str(error), request_id)
+        return _refuse(403, "not-allowed", _NOT_ALLOWED, request_id)
+    try:
+        request = http.token_request(event)
+    except InvalidRequest as error:
+        _vending().refuse(caller, "malformed", str(error), request_id)
+        if isinstance(error, http.TooLarge):
+            return _refuse(413, "too-large", str(error), request_id)
+        return _refuse(400, "malformed", str(error), request_id)
+    try:
+        token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
+    except NotAllowed:
+        return _refuse(403, "not-allowed", _NOT_ALLOWED, request_id)
     metrics.add_metric("TokensVended", MetricUnit.Count, 1)
-    logger.info("token vended", database=token.database, user=token.user, caller=caller.role)
+    logger.info("token vended", database=token.database, user=token.user, caller=caller.name)
     return http.answer(asdict(token))
 
 
@@ -45,6 +58,11 @@ def _refuse(status: int, code: str, detail: str, request_id: str, retry_after: i
     metrics.add_metric("TokensRefused" if status < 500 else "TokensFailed", MetricUnit.Count, 1)
     logger.info("token refused", status=status, code=code)
     return http.problem(status, code, detail, request_id, retry_after)
+
+
+@cache
+def _oidc() -> Oidc:
+    return Oidc(*(os.environ[f"RDSIAM_OIDC_{name}"] for name in ("ISSUER", "AUDIENCE", "SCOPE")))
 
 
 @cache

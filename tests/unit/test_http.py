@@ -14,40 +14,6 @@ from rdsiam.errors import InvalidRequest
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "tokens-post.json").read_text())
 
 
-def with_caller(user_arn):
-    return {"requestContext": {"authorizer": {"iam": {"userArn": user_arn}}}}
-
-
-def test_the_caller_is_the_role_behind_the_session():
-    caller = http.caller_from(EVENT)
-    assert caller.role == "arn:aws:iam::123456789012:role/ci-runner"
-    assert caller.session == "build-42"
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        {},
-        {"requestContext": {}},
-        {"requestContext": {"authorizer": None}},
-        {"requestContext": {"authorizer": {"iam": None}}},
-        {"requestContext": {"authorizer": {"jwt": {"claims": {"userArn": "x"}}}}},
-        with_caller(None),
-        with_caller(7),
-        with_caller("arn:aws:iam::123456789012:user/ann"),
-        with_caller("arn:aws:iam::123456789012:root"),
-        with_caller("arn:aws:sts::123456789012:assumed-role/a/b/c"),
-        with_caller("arn:aws:sts::123456789012:assumed-role/a/bc\n"),
-        with_caller("arn:aws:sts::1234:assumed-role/a/bc"),
-        with_caller("arn:aws:sts::123456789012:federated-user/ann"),
-        with_caller("xarn:aws:sts::123456789012:assumed-role/a/bc"),
-    ],
-    ids=str,
-)
-def test_without_a_role_from_the_authorizer_the_caller_has_none(event):
-    assert http.caller_from(event).role is None
-
-
 def test_a_request_has_a_database_a_user_and_perhaps_a_reason():
     assert http.token_request(EVENT) == http.TokenRequest("orders-1", "app_service", "")
     body = base64.b64encode(b'{"database": "d", "user": "u", "reason": " why "}').decode()

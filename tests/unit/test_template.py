@@ -42,8 +42,8 @@ def routes_without_authorizer(resources: dict[str, Any]) -> list[str]:
         f"{method} {path}"
         for api in resources.values()
         if api["Type"] == "AWS::ApiGatewayV2::Api"
-        for path, operations in api["Properties"]["Body"]["paths"].items()
-        for method, operation in operations.items()
+        for path, item in api["Properties"]["Body"]["paths"].items()
+        for method, operation in (item["Fn::If"][1] if "Fn::If" in item else item).items()
         if not operation.get("security")
     ]
 
@@ -73,6 +73,9 @@ def test_a_route_without_authorizer_would_be_found():
     assert sorted(routes_without_authorizer(expanded(open_to_all))) == [
         "get /audits",
         "get /audits/{id}",
+        "get /databases",
+        "get /decisions",
+        "get /openapi.json",
         "post /tokens",
     ]
 
@@ -167,7 +170,9 @@ def test_the_audit_can_change_nothing():
     }
     for one in statements(ROOT / "template.yaml"):
         if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"} and one.sid != "UseKey":
-            assert all(re.search(r":(Describe|List|Get)", action) or action in changing for action in one.actions)
+            assert all(
+                re.search(r":(Describe|List|Get|Query|Scan)", action) or action in changing for action in one.actions
+            )
             assert one.effect == "Deny" or "s3:PutObject" not in one.actions or "audits/" in str(one.resources)
 
 

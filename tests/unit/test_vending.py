@@ -1,20 +1,25 @@
 """Vending: deny by default, a record before every answer, and no token without one."""
 
+import hashlib
 import json
+import re
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from moto import mock_aws
 
 from rdsiam import access
 from rdsiam.access_store import Versioned
 from rdsiam.databases import Database
-from rdsiam.decisions import Decisions, time_ordered_id
-from rdsiam.errors import NotAllowed
+from rdsiam.decisions import Decisions, id_at, source_identity, time_ordered_id
+from rdsiam.errors import AccessFileUnavailable, NotAllowed
 from rdsiam.inventory import Followed, Inventory
-from rdsiam.vending import NotSigned, Vending, source_identity
+from rdsiam.vending import NotSigned, Vending
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders"
@@ -233,3 +238,95 @@ def test_ids_are_ordered_by_time_and_unguessable():
     assert len(set(ids)) == len(ids)
     assert [i[:13] for i in ids] == sorted(i[:13] for i in ids)
     assert all(i[14] == "7" and i[19] in "89ab" for i in ids)
+
+
+def test_ids_of_a_time_are_around_those_made_then():
+    low, high = id_at(time.time_ns() // 1_000_000 - 1, 0), id_at(time.time_ns() // 1_000_000 + 1000, 2**80 - 1)
+    assert low < time_ordered_id() < high
+    assert id_at(-5, 0) < id_at(0, 1) < id_at(2**60, 0)
+
+
+@pytest.fixture
+def ending(place):
+    """Rules that end: `app` in ten minutes, `long` in an hour; both of them with a caller's claim as well."""
+    until = NOW + timedelta(minutes=10)
+    users = [("app", until), ("long", NOW + timedelta(hours=1))]
+    text = "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users:\n"
+    for name, at in users:
+        text += (
+            f"      - {{name: {name}, privileges: readonly, on: [shop], callers: [{{role: "
+            f"'arn:aws:iam::{ACCOUNT}:role/ci', until: {at:%Y-%m-%dT%H:%M:%SZ}}}]}}\n"
+        )
+    place.vending._access = SimpleNamespace(current=lambda: Versioned(access.parse(text), "v2"))
+    return until
+
+
+def test_no_token_lives_longer_than_its_permission(place, ending):
+    answer = vend(place)
+    assert answer.expires_at == "2026-11-24T12:10:00Z"
+    # RDS counts 15 minutes from the time of signing, whatever else the token says.
+    assert "X-Amz-Date=20261124T115500Z" in answer.token
+    assert answer.issued_at == "2026-11-24T12:00:00Z"
+    assert vend(place, user="long").expires_at == "2026-11-24T12:15:00Z"
+
+
+@given(seconds=st.integers(0, 4000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+def test_whenever_it_is_asked_for_a_token_ends_with_its_permission(place, ending, seconds):
+    place.clock.now = NOW + timedelta(seconds=seconds)
+    place.sts.expires = place.clock.now + timedelta(hours=1)
+    if place.clock.now >= ending:
+        with pytest.raises(NotAllowed):
+            vend(place)
+        return
+    answer = vend(place)
+    signed = datetime.strptime(re.search(r"X-Amz-Date=(\w+)", answer.token)[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert signed + timedelta(seconds=900) == datetime.fromisoformat(answer.expires_at) <= ending
+
+
+def test_a_revoked_user_gets_no_token(place):
+    place.inventory.revoke(ARN, {"app": "left the company"}, ())
+    with pytest.raises(NotAllowed):
+        vend(place)
+    assert records(place)[0]["rule"] == "revoked"
+    place.inventory.revoke(ARN, {}, ("app",))
+
+
+def test_who_is_named_by_no_entry_has_nothing_looked_up(place, monkeypatch):
+    monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("looked it up"))
+    for caller, database, user in [(STRANGER, "orders", "app"), (CI, "unknown", "app"), (CI, "orders", "boss")]:
+        with pytest.raises(NotAllowed):
+            vend(place, caller, database, user)
+    assert {one["rule"] for one in records(place)} == {"no entry lets this caller log in as this user here"}
+
+
+def test_where_access_yaml_can_not_be_read_the_failure_is_recorded(place):
+    def fail():
+        raise AccessFileUnavailable("canary")
+
+    place.vending._access = SimpleNamespace(current=fail)
+    with pytest.raises(AccessFileUnavailable):
+        vend(place)
+    (record,) = records(place)
+    assert (record["outcome"], record["caller"], "access_version" in record) == ("failed", CI.role, False)
+
+
+def test_what_is_malformed_is_recorded_without_what_was_asked(place):
+    place.vending.refuse(CI, "malformed", "user: must be a name", "request-9")
+    (record,) = records(place)
+    assert (record["outcome"], record["rule"]) == ("malformed", "user: must be a name")
+    assert not {"database", "user", "fingerprint"} & set(record)
+
+
+def test_the_fingerprint_is_of_the_signature_wherever_it_stands(place):
+    token = vend(place).token
+    signature = re.search(r"X-Amz-Signature=([0-9a-f]{64})", token)[1]
+    assert records(place)[0]["fingerprint"] == hashlib.sha256(signature.encode()).hexdigest()
+
+
+def test_who_has_a_new_jwt_of_the_same_subject_is_the_same(place):
+    one, two = (
+        access.Caller(role=None, account="", session="https://issuer#ann", claims={"jti": number}) for number in "12"
+    )
+    assert source_identity(one) == source_identity(two)
+    assert source_identity(one).startswith("ann-")

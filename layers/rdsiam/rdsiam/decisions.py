@@ -1,10 +1,13 @@
 """The decisions table: one record for each token that was asked for, written before the answer leaves."""
 
+import hashlib
+import re
 import secrets
 import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rdsiam.access import Caller
 
 Outcome = Literal["allowed", "denied", "malformed", "failed"]
 
@@ -54,10 +57,31 @@ class Decisions:
         return record_id
 
 
-def time_ordered_id() -> str:
-    """Return a UUID of version 7 (RFC 9562): milliseconds, then 74 random bits."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+def source_identity(caller: Caller) -> str:
+    """Return whom credentials are for, as CloudTrail keeps it: a readable prefix and a hash of the identity.
+
+    The identity is account, role and session, or issuer and subject; not what else a JWT claims, as each has another.
+    """
+    whole = "\n".join([caller.account, caller.role or "", caller.session or ""])
+    name = re.split("[/#]", caller.role or caller.session or "caller")[-1] or "caller"
+    readable = re.sub(r"[^\w+=,.@-]", "-", name, flags=re.ASCII)[:40]
+    return f"{readable}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def fingerprint(token: str) -> str:
+    """Return the SHA-256 of a token's signature: it tells whose a leaked token is, also where only that part leaked."""
+    return hashlib.sha256(token.rpartition("X-Amz-Signature=")[2].encode()).hexdigest()
+
+
+def id_at(milliseconds: int, rest: int) -> str:
+    """Return the id of version 7 (RFC 9562) of that time; `rest` are its 80 other bits, six of which are fixed."""
+    value = min(max(milliseconds, 0), 2**48 - 1) << 80 | rest
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def time_ordered_id() -> str:
+    """Return an id of now: milliseconds, then 74 random bits."""
+    return id_at(time.time_ns() // 1_000_000, secrets.randbits(80))

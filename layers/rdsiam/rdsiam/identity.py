@@ -1,8 +1,9 @@
 """Who calls the HTTP API: what API Gateway's authorizers have verified, and nothing else in the request.
 
-Of a JWT the authorizer checks signature, issuer, times, audience and scope. It lets ID tokens pass, takes `client_id` for
-a missing audience, and writes lists as one text in which an entry with a space can't be told from two. So the claims are
-read from the token itself, the very one that was verified, and checked once more. See docs/decisions/0019-api.md.
+Of a JWT the authorizer checks signature, issuer, times, audience and scope. It lets ID tokens pass, takes `client_id`
+for a missing audience, and writes lists as one text in which an entry with a space can't be told from two. So the
+claims are read from the token itself, the very one that was verified, and checked once more. See
+docs/decisions/0019-api.md.
 """
 
 import base64
@@ -91,7 +92,7 @@ def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc)
 
 
 def _same(told: Any, claims: Mapping[str, Any]) -> bool:
-    """Tell whether the authorizer told of these claims: each that is text word for word, issuer and subject at least."""
+    """Tell whether the authorizer told of these claims, of text word for word; of issuer and subject at least."""
     return (
         isinstance(told, Mapping)
         and all(isinstance(claims.get(name), str) and name in told for name in ("iss", "sub"))

@@ -42,6 +42,7 @@ class Record:
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
     :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
+    :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
     """
 
     resource_id: str | None
@@ -54,6 +55,7 @@ class Record:
     finished: bool = False
     followed: Followed | None = None
     fingerprint: str | None = None
+    revoked: Mapping[str, str] = field(default_factory=dict)
 
 
 class Inventory:
@@ -105,6 +107,13 @@ class Inventory:
         """Write down which IAM roles hold a policy for the database."""
         self._set(arn, policy_resource_id=resource_id, roles=sorted(roles))
 
+    def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
+        """Write down that these users are revoked, each with why, and that those are so no longer."""
+        record = self.get(arn)
+        revoked = dict(record.revoked) if record else {}
+        kept = {user: why for user, why in (revoked | dict(because)).items() if user not in set(lifted)}
+        self._set(arn, revoked=kept)
+
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone."""
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
@@ -144,4 +153,5 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         finished=bool(found.get("finished")),
         followed=followed,
         fingerprint=found.get("fingerprint"),
+        revoked=dict(found.get("revoked", {})),
     )

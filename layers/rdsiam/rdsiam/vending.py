@@ -1,18 +1,16 @@
 """Vending: identity from the authorizer, decision from access.yaml, a token for one user, a record of it all."""
 
-import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from rdsiam.access import Caller, decide
+from rdsiam.access import Caller, conceivable, decide
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Database
-from rdsiam.decisions import Decision, Decisions
+from rdsiam.decisions import Decision, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.errors import NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
@@ -24,6 +22,7 @@ _SESSION_SECONDS = 3600
 #: How long an inventory record may be used without asking again: a host doesn't move, a resource id may go.
 _RECORD_SECONDS = 60
 _CACHED = 2000
+_UNDECLARED = "no entry lets this caller log in as this user here"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Vending:
         self._ca_url = ca_url
         self._now = now
         self._lock = threading.Lock()
-        self._records: dict[str, tuple[float, Database | None]] = {}
+        self._records: dict[str, _Known] = {}
         self._scoped: dict[tuple[str, ...], ScopedCredentials] = {}
 
     def vend(self, caller: Caller, database: str, user: str, reason: str, request_id: str) -> TokenAnswer:
@@ -75,66 +74,79 @@ class Vending:
         :raises NotAllowed: it does not; the same for what doesn't exist. The refusal is recorded.
         :raises AccessFileUnavailable: access.yaml can't be read, so nobody is allowed anything.
         """
-        access = self._access.current()
-        arn = database if database.startswith("arn:") else self._arn(database)
-        found = self._describe(arn)
         at = self._now()
-
-        def record(
-            outcome: Literal["allowed", "denied", "failed"], rule: str, token: str = "", expires: str = ""
-        ) -> None:
-            fingerprint = hashlib.sha256(token.encode()).hexdigest() if token else ""
-            self._decisions.put(
-                Decision(
-                    at=_text(at),
-                    caller=caller.role or caller.session or "nobody",
-                    session=caller.session or "",
-                    source_identity=source_identity(caller),
-                    database=arn,
-                    user=user,
-                    reason=reason,
-                    outcome=outcome,
-                    rule=rule,
-                    access_version=access.version,
-                    request_id=request_id,
-                    fingerprint=fingerprint,
-                    expires_at=expires,
-                )
-            )
-
-        if found is None:
-            record("denied", "no such database is onboarded")
+        arn = database if database.startswith("arn:") else self._arn(database)
+        asked = _Asked(caller, arn, user, reason, at, request_id)
+        try:
+            access = self._access.current()
+        except RdsiamError:
+            self._record(asked, "failed", "access.yaml can't be read", "")
+            raise
+        # Nothing is looked up for whom no entry names: neither the answer nor its time tells what there is.
+        known = self._describe(arn) if conceivable(access.file, _identifier(arn), user, caller) else _Known()
+        found = known.database
+        if found is None or user in known.revoked:
+            self._record(asked, "denied", _UNDECLARED if found is None else "revoked", access.version)
             raise NotAllowed
         decision = decide(access.file, found, user, caller, reason or None, at)
         if not decision.allowed:
-            record("denied", decision.rule)
+            self._record(asked, "denied", decision.rule, access.version)
             raise NotAllowed
         try:
             scoped = self._credentials(caller, found, user, access.version, decision.rule)
         except Exception as error:
-            record("failed", decision.rule)
+            self._record(asked, "failed", decision.rule, access.version)
             raise NotSigned(f"credentials for {user} on {arn} could not be had: {type(error).__name__}") from error
         host, port = found.endpoint
-        token = TokenSigner(scoped.credentials, found.region).token(host, port, user, at)
-        expires = _text(min(at + TOKEN_LIFE, scoped.expires))
-        record("allowed", decision.rule, token, expires)
+        # RDS accepts a token for so long, whatever else is in it: one that has to end earlier is signed as of earlier.
+        signed_at = at if decision.until is None else min(at, decision.until - TOKEN_LIFE)
+        token = TokenSigner(scoped.credentials, found.region).token(host, port, user, signed_at)
+        expires = _text(min(signed_at + TOKEN_LIFE, scoped.expires))
+        self._record(asked, "allowed", decision.rule, access.version, token, expires)
         return TokenAnswer(token, host, port, user, found.engine, arn, _text(at), expires, self._ca_url)
+
+    def refuse(self, caller: Caller, outcome: Outcome, rule: str, request_id: str) -> None:
+        """Record a request that was refused before anybody knew what it is about."""
+        self._record(_Asked(caller, "", "", "", self._now(), request_id), outcome, rule, "")
+
+    def _record(
+        self, asked: "_Asked", outcome: Outcome, rule: str, version: str, token: str = "", expires: str = ""
+    ) -> None:
+        """Write the record; whatever goes wrong is raised, and there is no token."""
+        self._decisions.put(
+            Decision(
+                at=_text(asked.at),
+                caller=asked.caller.name,
+                session=asked.caller.session or "",
+                source_identity=source_identity(asked.caller),
+                database=asked.database,
+                user=asked.user,
+                reason=asked.reason,
+                outcome=outcome,
+                rule=rule,
+                access_version=version,
+                request_id=asked.request_id,
+                fingerprint=fingerprint(token) if token else "",
+                expires_at=expires,
+            )
+        )
 
     def _arn(self, identifier: str) -> str:
         """Return the ARN of an instance of this account: the role that signs is of the same account and partition."""
         partition, account = self._connect_role.split(":")[1], self._connect_role.split(":")[4]
         return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
 
-    def _describe(self, arn: str) -> Database | None:
+    def _describe(self, arn: str) -> "_Known":
         with self._lock:
-            fetched, database = self._records.get(arn, (float("-inf"), None))
-        if time.monotonic() - fetched < _RECORD_SECONDS:
-            return database
+            known = self._records.get(arn)
+        if known is not None and time.monotonic() - known.fetched < _RECORD_SECONDS:
+            return known
+        fetched = time.monotonic()  # before the answer, which may be as old as this
         record = self._inventory.get(arn)
-        database = record.database if record else None
-        if database is not None:  # what is unknown may be onboarded the next second, and names are for anybody to ask
-            self._keep(self._records, arn, (time.monotonic(), database))
-        return database
+        known = _Known(record.database, frozenset(record.revoked), fetched) if record else _Known()
+        if known.database is not None:  # what is unknown may be onboarded any second, and names are for anybody to ask
+            self._keep(self._records, arn, known)
+        return known
 
     def _credentials(self, caller: Caller, database: Database, user: str, version: str, rule: str) -> ScopedCredentials:
         identity = source_identity(caller)
@@ -160,12 +172,31 @@ class NotSigned(RdsiamError):
     """The decision was to allow, but no token could be signed."""
 
 
-def source_identity(caller: Caller) -> str:
-    """Return whom the credentials are for, as CloudTrail keeps it: a readable prefix and a hash of the identity."""
-    whole = "\n".join([caller.account, caller.role or "", caller.session or "", repr(sorted(caller.claims.items()))])
-    name = (caller.role or "caller").rpartition("/")[2]
-    readable = re.sub(r"[^\w+=,.@-]", "-", name, flags=re.ASCII)[:40]
-    return f"{readable}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+@dataclass(frozen=True)
+class _Known:
+    """What the inventory knows of a database, and since when: nothing, unless it is onboarded."""
+
+    database: Database | None = None
+    revoked: frozenset[str] = frozenset()
+    fetched: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Who asks for what; the ARN is not known to be anything's."""
+
+    caller: Caller
+    database: str
+    user: str
+    reason: str
+    at: datetime
+    request_id: str
+
+
+def _identifier(arn: str) -> str | None:
+    """Return the identifier that an ARN has; None where it has none, as a proxy's, or is none."""
+    parts = arn.split(":")
+    return parts[6] if len(parts) == 7 and parts[5] in ("db", "cluster") else None
 
 
 def _text(at: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from rdsiam.access import Caller
 from rdsiam.access_store import AccessStore
@@ -15,6 +15,13 @@ LINK_SECONDS = 300
 
 class AuditNotFound(RdsiamError):
     """There is no run of that id, or it is not over."""
+
+
+class AuditList(TypedDict):
+    """Audits that are over, newest first; `next` is what to give as `before` for those that follow."""
+
+    audits: list[dict[str, Any]]
+    next: str | None
 
 
 class Reports:
@@ -36,7 +43,7 @@ class Reports:
         if not any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
             raise NotAllowed
 
-    def list(self, limit: int, before: str | None = None) -> dict[str, Any]:
+    def list(self, limit: int, before: str | None = None) -> AuditList:
         """Return `{"audits": […], "next"}`: runs that are over, newest first.
 
         :param limit: how many at most; `next` is what to give as `before` for those that follow, or None.
