@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.integration.fix_account",
     "tests.integration.fix_browser",
     "tests.integration.fix_engines",
+    "tests.integration.fix_issuer",
     "tests.integration.fix_rotation",
     "tests.integration.fix_strangers",
     "tests.integration.fix_tokens",

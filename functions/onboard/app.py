@@ -6,7 +6,7 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients, onboarding, sweeping
+from rdsiam import clients, onboarding, revoking, sweeping
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
@@ -26,6 +26,12 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         return swept
     if request.ignored:
         return onboarding.ignored(request.database, request.ignored)
+    if request.revoke:
+        revoked = revoking.revoke(context, _services(), request.database, request.revoke, request.because, request.plan)
+        logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])
+        return revoked
+    if request.lift:
+        return revoking.lift(context, _services(), request.database, request.lift, request.plan)
     answer = onboarding.onboard(context, _services(), request.database, request.plan, request.confirm)
     logger.info("onboarding ended", database=request.database, status=answer["status"], reason=answer["reason"])
     return answer

@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     route = str(event.get("routeKey", "")).replace(" /oidc/", " /")
     try:
         caller = caller_from(event, _oidc())
-        body = _ROUTES[route](caller, event, context)
+        body = _ROUTES[route](caller, event)
     except NotAllowed:
         return http.problem(403, "not-allowed", _NOT_ALLOWED, request_id)
     except AuditNotFound:
@@ -43,40 +43,41 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return http.answer(body)
 
 
-def _databases(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+def _databases(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     http.query(event, http.NoQuery)
     return asdict(_allowed().of(caller))
 
 
-def _decisions(caller: Caller, event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
+def _decisions(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     asked = http.query(event, http.DecisionsQuery)
     since, until = asked.span
     database = asked.database
     if database is not None and not database.startswith("arn:"):
-        partition, _, region, account = context.invoked_function_arn.split(":")[1:5]
-        database = f"arn:{partition}:rds:{region}:{account}:db:{database}"
+        place = clients.client("dynamodb").meta
+        account = event["requestContext"]["accountId"]
+        database = f"arn:{place.partition}:rds:{place.region_name}:{account}:db:{database}"
     search = Search(int(asked.limit), database, asked.caller, since, until, asked.before)
     return asdict(_reader().page(caller, search))
 
 
-def _audits(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+def _audits(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
     asked = http.query(event, http.AuditsQuery)
     return _reports().list(int(asked.limit), asked.before)
 
 
-def _audit(caller: Caller, event: Mapping[str, Any], _: Any) -> Mapping[str, Any]:
+def _audit(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
     http.query(event, http.NoQuery)
     return _reports().one(str((event.get("pathParameters") or {}).get("id")))
 
 
-def _description(_: Caller, event: Mapping[str, Any], __: Any) -> str:
+def _description(_: Caller, event: Mapping[str, Any]) -> str:
     http.query(event, http.NoQuery)
     return _openapi()
 
 
-_ROUTES: Mapping[str, Callable[[Caller, Mapping[str, Any], Any], Mapping[str, Any] | str]] = {
+_ROUTES: Mapping[str, Callable[[Caller, Mapping[str, Any]], Mapping[str, Any] | str]] = {
     "GET /databases": _databases,
     "GET /decisions": _decisions,
     "GET /audits": _audits,

@@ -7,13 +7,15 @@ import pytest
 
 from localcloud import client
 from localcloud.client import RunningCloud
+from tests.integration.fix_issuer import Issuer
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[RunningCloud]:
     """The cloud that all tests share; its log is shown when it fails to start."""
     log = tmp_path_factory.mktemp("cloud") / "cloud.log"
-    with client.start("--parameter", "SecurityHub=on", log=log) as running:
+    parameters = ("SecurityHub=on", f"OidcIssuer={issuer.url}")
+    with client.start(*(part for one in parameters for part in ("--parameter", one)), log=log) as running:
         running.client("securityhub").enable_security_hub()
         yield running
 

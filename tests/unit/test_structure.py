@@ -12,6 +12,9 @@ LAYER = ROOT / "layers" / "rdsiam" / "rdsiam"
 MODULES = sorted(path.relative_to(LAYER).with_suffix("").as_posix() for path in LAYER.rglob("*.py"))
 #: What functions and people start from; nothing else imports them.
 FLOWS = {
+    "allowed",
+    "past_decisions",
+    "revoking",
     "audit/remediating",
     "audit/batch",
     "audit/reports",

@@ -109,23 +109,34 @@ class Inventory:
 
     def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
         """Write down that these users are revoked, each with why, and that those are so no longer."""
-        record = self.get(arn)
-        revoked = dict(record.revoked) if record else {}
-        kept = {user: why for user, why in (revoked | dict(because)).items() if user not in set(lifted)}
-        self._set(arn, revoked=kept)
+        self._update(arn, "SET #revoked = if_not_exists(#revoked, :none)", {"#revoked": "revoked"}, {":none": {}})
+        # One by one, so that two who do this at a time both have their way.
+        for user, why in because.items():
+            self._update(arn, "SET #revoked.#user = :why", {"#revoked": "revoked", "#user": user}, {":why": why})
+        for user in lifted:
+            self._update(arn, "REMOVE #revoked.#user", {"#revoked": "revoked", "#user": user}, {})
 
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone."""
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
 
     def _set(self, arn: str, **attributes: Any) -> None:
+        self._update(
+            arn,
+            "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            {f"#{name}": name for name in attributes},
+            {f":{name}": value for name, value in attributes.items()},
+        )
+
+    def _update(self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
         write = TypeSerializer()
+        given = {name: write.serialize(value) for name, value in values.items()}
         self._dynamodb.update_item(
             TableName=self._table,
             Key={"database": {"S": arn}},
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-            ExpressionAttributeNames={f"#{name}": name for name in attributes},
-            ExpressionAttributeValues={f":{name}": write.serialize(value) for name, value in attributes.items()},
+            UpdateExpression=expression,
+            ExpressionAttributeNames=names,
+            **({"ExpressionAttributeValues": given} if given else {}),
         )
 
 

@@ -11,7 +11,7 @@ secret; whoever needs one fetches it, uses it and lets it go.
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -28,10 +28,11 @@ from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
 from rdsiam.inventory import Followed, Record
 from rdsiam.services import Services
+from rdsiam.standing import standing
 from rdsiam.users import Users
 
 T = TypeVar("T")
-Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused"]
+Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "revoked"]
 logger = logging.getLogger(__name__)
 
 #: While RDS is at work on an instance it can be connected to, but not modified.
@@ -41,13 +42,19 @@ _MINUTES_FOR_IAM = 30
 
 
 def onboard(
-    context: DurableContext, services: Services, arn: str, plan: bool, confirmed: bool = False
+    context: DurableContext,
+    services: Services,
+    arn: str,
+    plan: bool,
+    confirmed: bool = False,
+    supposed: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Make the database of that ARN passwordless, or say what would be done.
 
     :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :param plan: change nothing.
     :param confirmed: what the brake stops is meant.
+    :param supposed: users to be taken for revoked, of a plan; None for those that are.
     :return: the answer of OnboardFunction, see docs/api.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
@@ -55,7 +62,7 @@ def onboard(
     def step(name: str, work: Callable[[], T]) -> T:
         return context.step(lambda _: work(), name=name, config=RETRIED)
 
-    run = _Run(services, arn, confirmed)
+    run = _Run(services, arn, confirmed, supposed)
     seen = step("describe the database", run.describe)
     if "gone" in seen:
         removed: dict[str, Any] = context.invoke(
@@ -63,33 +70,35 @@ def onboard(
         )
         if not plan:
             step("forget it", run.forget)
-        return _answer(arn, "ignored", seen["reason"], removed["changes"])
+        return answer(arn, "ignored", seen["reason"], removed["changes"])
     if "reason" in seen:
-        return _answer(arn, "ignored", seen["reason"])
+        return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
-    run = _Run(services, arn, confirmed)
+    run = _Run(services, arn, confirmed, supposed)
 
     policies: dict[str, Any] = context.invoke(
-        services.policy_function, {"database": arn, "plan": True}, name="plan policies"
+        services.policy_function,
+        {"database": arn, "plan": True} | ({} if supposed is None else {"revoked": list(supposed)}),
+        name="plan policies",
     )
     if policies["status"] == "refused":
-        return _answer(arn, "refused", policies["reason"])
+        return answer(arn, "refused", policies["reason"])
     if plan:
         made = step("compare users", run.compare if seen["reach"] else run.users.declared)
         changes = [*seen["changes"], *made["changes"], *policies["changes"]]
         if "refused" in made and "braked" not in made:
-            return _answer(arn, "refused", made["refused"])
+            return answer(arn, "refused", made["refused"])
         if braked := seen["braked"] or made.get("refused"):
-            return _answer(arn, "refused", braked, changes)
-        return _answer(arn, "planned" if changes else "unchanged", "", changes)
+            return answer(arn, "refused", braked, changes)
+        return answer(arn, "planned" if changes else "unchanged", "", changes)
 
     if seen["braked"]:
-        return _answer(arn, "refused", seen["braked"])
+        return answer(arn, "refused", seen["braked"])
     changes = seen["changes"]
     if changes:
         switched = step("switch IAM authentication on", run.enable_iam)
         if "refused" in switched:
-            return _answer(arn, "refused", switched["refused"])
+            return answer(arn, "refused", switched["refused"])
         context.wait_for_condition(
             lambda _, __: run.iam_is_enabled(), _UNTIL_IAM_IS_ENABLED, name="wait until IAM authentication is on"
         )
@@ -98,31 +107,32 @@ def onboard(
     else:
         made = step("read what is declared", run.users.declared)
     if "refused" in made:
-        return _answer(arn, "refused", made["refused"], changes)
+        return answer(arn, "refused", made["refused"], changes)
     changes = [*changes, *made["changes"]]
     if policies["status"] != "unchanged":
         written: dict[str, Any] = context.invoke(services.policy_function, {"database": arn}, name="write policies")
         if written["status"] == "refused":
-            return _answer(arn, "refused", written["reason"], changes)
+            return answer(arn, "refused", written["reason"], changes)
         changes = [*changes, *written["changes"]]
     if not changes and seen["finished"]:
         if not seen["recorded"]:
             step("record", lambda: run.record(made["followed"]))
-        return _answer(arn, "unchanged", "")
+        return answer(arn, "unchanged", "")
     proofs = step("prove logins", run.prove) if seen["reach"] else []
     step("record", lambda: run.record(made["followed"]))
     step("tell others", run.tell)
-    return _answer(arn, "onboarded", "", changes, proofs)
+    return answer(arn, "onboarded", "", changes, proofs)
 
 
 def ignored(arn: str, reason: str) -> dict[str, Any]:
     """Return the answer to an event that asks for nothing."""
-    return _answer(arn, "ignored", reason)
+    return answer(arn, "ignored", reason)
 
 
-def _answer(
+def answer(
     arn: str, status: Status, reason: str, changes: list[Any] | None = None, proofs: list[Any] | None = None
 ) -> dict[str, Any]:
+    """Return what OnboardFunction answers."""
     return {"database": arn, "status": status, "reason": reason, "changes": changes or [], "proofs": proofs or []}
 
 
@@ -152,11 +162,11 @@ _UNTIL_IAM_IS_ENABLED = WaitForConditionConfig(wait_strategy=_wait_for_iam, init
 class _Run:
     """The steps for one database. Each reads what it needs, so that it can be repeated by another process."""
 
-    def __init__(self, services: Services, arn: str, confirmed: bool) -> None:
+    def __init__(self, services: Services, arn: str, confirmed: bool, supposed: Collection[str] | None) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
-        self.users = Users(services, arn, confirmed)
+        self.users = Users(services, arn, confirmed, supposed)
 
     def describe(self) -> dict[str, Any]:
         """Say whether there is something to do: `reason` why not, else what is to be changed on the database."""
@@ -174,7 +184,7 @@ class _Run:
             return (
                 {"reason": reason} if record is None else {"gone": True, "reason": f"{reason}; its policies are gone"}
             )
-        if reason := _unready(database):
+        if reason := unready(database):
             return {"reason": reason}
         braked, declared = "", None
         try:
@@ -191,7 +201,7 @@ class _Run:
         # Where nothing is declared any more nothing is switched on either; without it nobody of ours can log in.
         switch = not database.iam_enabled and declared != ()
         ours = record is not None and record.resource_id == database.resource_id
-        now = None if declared is None else fingerprint.of_database(database, fingerprint.of_declared(declared))
+        now = None if declared is None else _fingerprint(database, declared, record)
         logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return {
             "database": database.arn,
@@ -264,7 +274,7 @@ class NotTold(RdsiamError):
     """EventBridge did not take an event."""
 
 
-def _unready(database: Database) -> str:
+def unready(database: Database) -> str:
     """Return why there is nothing to connect to yet; nothing where there is."""
     if database.kind == "cluster" and database.host is None and database.status == "available":
         return f"{database.arn} has no instance yet that is its writer; that one's event onboards it"
@@ -282,11 +292,16 @@ def _brake(record: Record | None, database: Database, declared: Sequence[Declare
     if record is None or record.followed is None:
         return
     before = record.followed
-    if fingerprint.of_declared(declared) != before.declared:
+    if fingerprint.of_declared(standing(declared, record.revoked)) != before.declared:
         brake_file(before.entries, entries)
     if not database.has_users:
         gone = set(before.users) - {user.name for user in declared}
         brake_users(gone, len(before.users), len(declared))
+
+
+def _fingerprint(database: Database, declared: Sequence[DeclaredUser], record: Record | None) -> str:
+    stands = standing(declared, record.revoked if record else ())
+    return fingerprint.of_database(database, fingerprint.of_declared(stands))
 
 
 def _switch(database: Database) -> Change:

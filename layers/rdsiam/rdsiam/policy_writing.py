@@ -1,5 +1,6 @@
 """What PolicyFunction does: all of one database's IAM policies, from access.yaml, Describe and the inventory alone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from rdsiam.databases import Database, Databases
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, Refused, Unsupported
 from rdsiam.inventory import Inventory
 from rdsiam.policies import ConnectPolicies, wanted_by_role
+from rdsiam.standing import standing
 
 Status = Literal["written", "planned", "unchanged", "refused"]
 
@@ -52,13 +54,14 @@ class PolicyWriter:
         self._policies = policies
         self._connect_role = connect_role
 
-    def write(self, arn: str, plan: bool) -> Written:
+    def write(self, arn: str, plan: bool, supposed: Collection[str] | None = None) -> Written:
         """Write the policies of the roles that may log in to the database, and take it out of all others.
 
         The resource id that policies named until now may live on under another name: renamed, or switched over from
         blue to green. Then that database's policies are written along, so that taking the old name's away spares them.
 
         :param plan: change nothing, say what would be.
+        :param supposed: users to be taken for revoked, of a plan; None for those that are.
         :raises AccessFileUnavailable: nothing is changed on doubt.
         """
         record = self._inventory.get(arn)
@@ -68,7 +71,7 @@ class PolicyWriter:
         if former and (database is None or database.resource_id != former):
             alive += self._moved(former)
         try:
-            wanted = [self._wanted(one) for one in alive]
+            wanted = [self._wanted(one, supposed if plan else None) for one in alive]
         except (Refused, AccessFileInvalid) as error:
             return Written(arn, "refused", str(error), ())
         stale_ids = {one.resource_id for one in alive} | ({former} if former else set())
@@ -114,8 +117,10 @@ class PolicyWriter:
             return []
         return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
 
-    def _wanted(self, database: Database) -> dict[str, frozenset[str]]:
-        users = self._access.current().file.declared(database)
+    def _wanted(self, database: Database, supposed: Collection[str] | None) -> dict[str, frozenset[str]]:
+        record = self._inventory.get(database.arn)
+        revoked = supposed if supposed is not None else record.revoked if record else ()
+        users = standing(self._access.current().file.declared(database), revoked)
         wanted = wanted_by_role(database, users, self._connect_role)
         self._policies.refuse_foreign_roles(database, wanted)
         return wanted

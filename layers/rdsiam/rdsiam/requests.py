@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from rdsiam.errors import InvalidRequest
@@ -25,6 +25,8 @@ FOLLOWED: Mapping[str, str] = {
 #: How many databases one request may name, and how many batches a run may have.
 MOST_DATABASES, MOST_BATCHES = 1000, 100_000
 MOST_FINDINGS = 100
+MOST_USERS = 100
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,79}")
 _FINDING = re.compile(r"[0-9a-f]{20}", re.ASCII)
 _AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
@@ -55,12 +57,19 @@ class DatabaseRequest:
 
     :ivar confirm: what the brake stops is meant.
     :ivar ignored: why nothing is to be done; empty where something is.
+    :ivar revoke: users to revoke, sorted, and `because` why.
+    :ivar lift: users whose revocation is to be lifted, sorted.
+    :ivar supposed: of a plan of policies, users to be taken for revoked; None for those that are.
     """
 
     database: str
     plan: bool = False
     confirm: bool = False
     ignored: str = ""
+    revoke: tuple[str, ...] = ()
+    because: str = ""
+    lift: tuple[str, ...] = ()
+    supposed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:
     """Read what OnboardFunction is invoked with.
 
     An event of RDS, S3's event of a new access.yaml, `{"database": "<arn>"}` or `{"sweep": true}`, the last two with
-    `plan` and `confirm`.
+    `plan` and `confirm`; or a database with users to `revoke`, and `because`, or to `lift`.
 
     :raises InvalidRequest: naming the field.
     """
@@ -159,15 +168,44 @@ def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:
         if event["sweep"] is not True:
             raise InvalidRequest("sweep", "must be true")
         return SweepRequest(event.get("plan", False), event.get("confirm", False))
+    if isinstance(event, Mapping) and ("revoke" in event or "lift" in event):
+        return _revocation(event)
     return _request(event, {"database", "plan", "confirm"})
 
 
 def policy_request(event: Any) -> DatabaseRequest:
-    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?}`.
+    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "revoked"?}`.
+
+    `revoked`, users to be taken for revoked, may stand in a plan only: what is written follows the inventory.
 
     :raises InvalidRequest: naming the field.
     """
-    return _request(event, {"database", "plan"})
+    request = _request(event, {"database", "plan", "revoked"})
+    if "revoked" not in event:
+        return request
+    if not request.plan:
+        raise InvalidRequest("revoked", "may stand in a plan only")
+    return replace(request, supposed=_users(event, "revoked", fewest=0))
+
+
+def _revocation(event: Mapping[str, Any]) -> DatabaseRequest:
+    """Read `{"database", "revoke": ["<user>", …], "because", "plan"?}` or `{"database", "lift": […], "plan"?}`."""
+    if "lift" in event:
+        return replace(_request(event, {"database", "lift", "plan"}), lift=_users(event, "lift"))
+    request = _request(event, {"database", "revoke", "because", "plan"})
+    because = event.get("because")
+    if not isinstance(because, str) or not because.strip() or len(because) > 500 or not because.isprintable():
+        raise InvalidRequest("because", "must say why, in at most 500 printable characters")
+    return replace(request, revoke=_users(event, "revoke"), because=because.strip())
+
+
+def _users(event: Mapping[str, Any], field: str, fewest: int = 1) -> tuple[str, ...]:
+    users = event[field]
+    if not isinstance(users, list) or not fewest <= len(users) <= MOST_USERS:
+        raise InvalidRequest(field, f"must be a list of {fewest}–{MOST_USERS} users")
+    if not all(isinstance(one, str) and _USER.fullmatch(one) for one in users):
+        raise InvalidRequest(field, "must have names of users as access.yaml has them")
+    return tuple(sorted(set(users)))
 
 
 def _request(event: Any, known: set[str]) -> DatabaseRequest:

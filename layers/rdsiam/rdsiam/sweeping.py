@@ -16,8 +16,10 @@ from aws_durable_execution_sdk_python.config import StepConfig
 from rdsiam import fingerprint
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, RdsiamError
+from rdsiam.inventory import Record
 from rdsiam.onboarding import RETRIED
 from rdsiam.services import Services
+from rdsiam.standing import standing
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class _Sweep:
         started, unchanged = [], 0
         for database in databases:
             record = self._services.inventory.get(database.arn)
-            now = self._fingerprint(database)
+            now = self._fingerprint(database, record)
             if record is None and now is None:
                 continue  # nobody declares it
             if record is not None and record.finished and record.fingerprint == (now or _undeclared(database)):
@@ -97,7 +99,7 @@ class _Sweep:
             started.append(database.arn)
         return {"started": started, "unchanged": unchanged, "next": following}
 
-    def _fingerprint(self, database: Database) -> str | None:
+    def _fingerprint(self, database: Database, record: Record | None) -> str | None:
         """Return the fingerprint of what is declared now; None where nothing is.
 
         :raises AccessFileInvalid: the whole file breaks its rules.
@@ -107,7 +109,10 @@ class _Sweep:
             declared = file.declared(database)
         except AccessFileInvalid:
             return "invalid"  # for this database only: its onboarding says what is wrong
-        return fingerprint.of_database(database, fingerprint.of_declared(declared)) if declared else None
+        if not declared:
+            return None
+        stands = standing(declared, record.revoked if record else ())
+        return fingerprint.of_database(database, fingerprint.of_declared(stands))
 
     def _start(self, arn: str, resource_id: str, why: str) -> None:
         if self._flags["plan"]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady,
 from rdsiam.inventory import Followed, Origin
 from rdsiam.logins import MANAGER
 from rdsiam.services import Services
+from rdsiam.standing import standing
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,16 @@ class Users:
     """The users of one database.
 
     :param confirmed: somebody has said that many may be disabled.
+    :param supposed: users to be taken for revoked, for a plan; None for those that are.
     """
 
-    def __init__(self, services: Services, arn: str, confirmed: bool) -> None:
+    def __init__(
+        self, services: Services, arn: str, confirmed: bool = False, supposed: Collection[str] | None = None
+    ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
+        self._supposed = supposed
 
     def declared(self) -> dict[str, Any]:
         """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
@@ -88,6 +93,27 @@ class Users:
             return {"refused": braked, "braked": True, "changes": [] if apply else _fit(statements)}
         return {"changes": _fit(statements), "followed": _to_json(followed)}
 
+    def lock(self, names: Sequence[str], apply: bool) -> list[dict[str, Any]]:
+        """Take the login from these users and end their sessions, if they are ours.
+
+        :param apply: do so; otherwise only say how.
+        :return: the changes.
+        """
+        database = self._services.databases.describe(self._arn)
+        engine = _ENGINES[database.family]
+        wanted = Wanted((), self._accounts(database))
+        sessions = self._open(engine, database, wanted, just_switched=False).sessions
+        try:
+            found = engine.inspect(sessions, database, wanted)
+            statements = [one for name in names if name in wanted.accounts for one in engine.disable(found, name)]
+            if apply:
+                engine.apply(sessions, found, statements, wanted)
+        finally:
+            sessions.close()
+        for statement in statements if apply else ():
+            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
+        return _fit(statements)
+
     def prove(self) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, and see that a password is refused."""
         database, _, wanted = self._wanted()
@@ -105,14 +131,18 @@ class Users:
     def _wanted(self) -> tuple[Database, Followed, Wanted]:
         database = self._services.databases.describe(self._arn)
         access = self._services.access.current()
-        users = access.file.declared(database)
+        revoked = self._supposed
+        if revoked is None:
+            record = self._services.inventory.get(self._arn)
+            revoked = record.revoked if record else ()
+        users = standing(access.file.declared(database), revoked)
         followed = Followed(
             access.version,
             fingerprint.of_declared(users),
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return database, followed, Wanted(users, self._accounts(database))
+        return database, followed, Wanted(users, self._accounts(database), frozenset(revoked))
 
     def _accounts(self, database: Database) -> Mapping[str, Origin]:
         record = self._services.inventory.get(self._arn)
@@ -178,7 +208,7 @@ class Users:
 
 def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
     """Return why the brake stops these statements; nothing where it doesn't."""
-    leaving = {statement.target for statement in statements if statement.kind == "disable-user"}
+    leaving = {statement.target for statement in statements if statement.kind == "disable-user"} - wanted.revoked
     try:
         brake_users(leaving, len(engine.enabled(found, wanted)), len(wanted.users))
     except Braked as error:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -53,6 +53,28 @@ class Api:
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
             raise ExecutionFailed("the API's answer has no list of databases")
         return listed
+
+    def decisions(self, wanted: Mapping[str, str], most: int) -> tuple[list[dict[str, Any]], bool]:
+        """Return past decisions, newest first, and whether there are more.
+
+        :param wanted: parameters of `GET /decisions`.
+        :param most: how many at most, over all pages.
+        """
+        found: list[dict[str, Any]] = []
+        following: str | None = None
+        while True:
+            query = {
+                **wanted,
+                "limit": str(min(100, most - len(found))),
+                **({"before": following} if following else {}),
+            }
+            page = self._ask("GET", f"/decisions?{urlencode(query)}")
+            listed, following = page.get("decisions"), page.get("next")
+            if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+                raise ExecutionFailed("the API's answer has no list of decisions")
+            found += listed
+            if following is None or len(found) >= most:
+                return found, following is not None
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         credentials, _ = self._aws.credentials()

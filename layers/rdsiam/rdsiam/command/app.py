@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from rdsiam.command import access, audit, completion, config, connect, doctor, ls, onboard, token
+from rdsiam.command import access, audit, completion, config, connect, decisions, doctor, ls, onboard, revoke, token
 from rdsiam.errors import AccessFileInvalid, DatabaseNotReady, InvalidRequest, RdsiamError, Unsupported
 
 #: Exit codes of errors that other parts raise; the command's own have theirs in errors.py.
@@ -25,9 +25,11 @@ for _command in (
     connect.exec_,
     connect.mysql,
     connect.psql,
+    decisions.decisions,
     doctor.doctor,
     ls.ls,
     onboard.onboard,
+    revoke.revoke,
     token.token,
 ):
     app.add_command(_command)

@@ -51,10 +51,12 @@ class Wanted:
     """What a database shall become.
 
     :ivar accounts: the accounts that are ours already, from the inventory: nothing else is ever touched.
+    :ivar revoked: users that are not among `users` because somebody has said so.
     """
 
     users: tuple[DeclaredUser, ...]
     accounts: Mapping[str, Origin]
+    revoked: frozenset[str] = frozenset()
 
 
 class Sessions:
@@ -124,6 +126,9 @@ class Engine(Protocol):
 
         :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
         """
+
+    def disable(self, found: Any, user: str) -> list[Statement]:
+        """Return the statements that take the login from `user` and end its sessions; none where that is so."""
 
     def claims(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""

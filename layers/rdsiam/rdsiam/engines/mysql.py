@@ -167,6 +167,10 @@ class Mysql:
             result += _disable(found, name)
         return result
 
+    def disable(self, found: Found, user: str) -> list[Statement]:
+        """Return what locks every account of that name and ends its sessions."""
+        return _disable(found, user)
+
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run."""
         made = {s.target for s in statements if s.kind in {"create-manager", "create-auditor", "create-user"}}

@@ -217,6 +217,10 @@ class Postgres:
         self._guard(found, [*found.memberships, *planned], wanted, found.roles)
         return result
 
+    def disable(self, found: Found, user: str) -> list[Statement]:
+        """Return what takes the login from `user` and ends its sessions; never of a group, which has none."""
+        return _disable(found, user) if user in found.roles else []
+
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts and groups that are ours once the statements have run."""
         claims = {name: origin for name, origin in wanted.accounts.items() if name in found.roles}
