@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test lint bench sam-test local lock permissions findings picture
+.PHONY: help setup demo test lint bench sam-test local lock permissions findings openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ permissions: setup ## write docs/permissions.md anew
 
 findings: setup ## write docs/findings.md anew
 	@$(PYTHON_BIN) scripts/findings
+
+openapi: setup ## write docs/openapi.json anew
+	@$(PYTHON_BIN) scripts/openapi
 
 lock: setup ## resolve the requirement files again
 	@$(PYTHON_BIN) -m pip install --quiet pip-tools

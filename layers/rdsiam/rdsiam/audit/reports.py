@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from rdsiam.access import Caller
 from rdsiam.access_store import AccessStore
@@ -17,10 +17,28 @@ class AuditNotFound(RdsiamError):
     """There is no run of that id, or it is not over."""
 
 
+class Audit(TypedDict):
+    """An audit that is over; `scope` is `some` where databases were named."""
+
+    id: str
+    scope: Literal["all", "some"]
+    started: str
+    finished: str
+    policies: dict[str, Any]
+    summary: dict[str, Any]
+
+
+class AuditWithLinks(Audit):
+    """The same, with an address for each report that is good until `links_end`."""
+
+    links: dict[str, str]
+    links_end: str
+
+
 class AuditList(TypedDict):
     """Audits that are over, newest first; `next` is what to give as `before` for those that follow."""
 
-    audits: list[dict[str, Any]]
+    audits: list[Audit]
     next: str | None
 
 
@@ -52,9 +70,9 @@ class Reports:
         runs = [run for run in self._store.over() if before is None or run.id < before]
         shown = runs[:limit]
         following = shown[-1].id if len(runs) > len(shown) else None
-        return {"audits": [self._store.summary(run) for run in shown], "next": following}
+        return {"audits": [cast("Audit", self._store.summary(run)) for run in shown], "next": following}
 
-    def one(self, audit: str) -> dict[str, Any]:
+    def one(self, audit: str) -> AuditWithLinks:
         """Return a run as `list` does, with `links` to its reports and when they end.
 
         :raises AuditNotFound: there is none of that id that is over.
@@ -64,4 +82,5 @@ class Reports:
             raise AuditNotFound
         ends = self._now() + timedelta(seconds=LINK_SECONDS)
         links = {kind: self._store.link(audit, kind, LINK_SECONDS) for kind in REPORTS}
-        return self._store.summary(run) | {"links": links, "links_end": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        summary = cast("Audit", self._store.summary(run))
+        return {**summary, "links": links, "links_end": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
