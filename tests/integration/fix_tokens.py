@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -10,6 +11,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.integration.fix_account import Account
+
+#: A group that a JWT's claim `groups` names.
+GROUP = "payments oncall"
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +40,21 @@ def place(account) -> dict[str, Any]:
                 "on": ["shop"],
                 "callers": [{"role": vended, "until": "2020-01-01T00:00:00Z"}],
             },
+            # The group's name has a space, which API Gateway's own claims lose.
+            {"name": "web", "privileges": "readonly", "on": ["shop"], "callers": [{"claim": {"groups": GROUP}}]},
         )
         arns[engine] = account.create(f"tokens-{engine}", engine)
     for arn in arns.values():
         account.wait_onboarded(arn, 90)
     return {"vended": vended, "signing": signing, "stranger": stranger, "arns": arns}
+
+
+def get(account: Account, credentials: Any, path: str) -> requests.Response:
+    """Send a GET, signed by the credentials."""
+    request = AWSRequest("GET", account.cloud.api_url + quote(path, safe="/?&=%"))
+    keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+    SigV4Auth(keys, "execute-api", account.cloud.region).add_auth(request)
+    return requests.get(request.url, headers=dict(request.headers), timeout=30)
 
 
 def post(account: Account, credentials: Any, body: Any, **changes: Any) -> requests.Response:

@@ -54,6 +54,13 @@ def test_what_is_too_large_is_told_apart():
         http.token_request({"body": "x" * (http.MAX_BODY + 1)})
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_a_body_is_utf_8_and_nothing_else(encoding):
+    body = base64.b64encode('{"database": "d", "user": "u"}'.encode(encoding)).decode()
+    with pytest.raises(InvalidRequest):
+        http.token_request({"body": body, "isBase64Encoded": True})
+
+
 @given(st.text(), st.booleans())
 def test_any_body_is_understood_or_refused(body, encoded):
     try:

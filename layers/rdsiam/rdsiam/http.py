@@ -72,7 +72,7 @@ _NAME = r"[\x21-\x7e]{1,255}"
 _NAME_PROBLEM = "must be a name of 1–255 printable ASCII characters"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TIME_PROBLEM = "must be a time with a zone, such as 2026-12-31T00:00:00Z; a + is written %2B"
-_LIMIT = Shape("[1-9][0-9]?|100", "must be a number, 1–100", "how many at most", "30")
+_LIMIT = Shape("([1-9][0-9]?|100)", "must be a number, 1–100", "how many at most", "30")
 _AUDIT = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
 _POSITION = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
@@ -183,7 +183,8 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
     if len(raw) > MAX_BODY:
         raise TooLarge("body", f"is larger than {MAX_BODY} bytes")
     try:
-        data = json.loads(raw, object_pairs_hook=_once)
+        # As text, since of bytes json would guess the encoding.
+        data = json.loads(raw.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise InvalidRequest("body", "must be a JSON object with each field once") from None
     if not isinstance(data, dict):
