@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 import requests
@@ -50,8 +50,10 @@ def place(account) -> dict[str, Any]:
 
 
 def get(account: Account, credentials: Any, path: str) -> requests.Response:
-    """Send a GET, signed by the credentials."""
-    request = AWSRequest("GET", account.cloud.api_url + quote(path, safe="/?&=%"))
+    """Send a GET, signed by the credentials. What API Gateway would encode before it compares is encoded here."""
+    path, _, query = path.partition("?")
+    encoded = urlencode(parse_qsl(query, keep_blank_values=True))
+    request = AWSRequest("GET", account.cloud.api_url + path + (f"?{encoded}" if query else ""))
     keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
     SigV4Auth(keys, "execute-api", account.cloud.region).add_auth(request)
     return requests.get(request.url, headers=dict(request.headers), timeout=30)

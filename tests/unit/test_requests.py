@@ -59,6 +59,19 @@ def test_every_example_of_an_event_is_followed(path):
     assert told["detail"]["EventID"] in FOLLOWED
 
 
+def test_a_revocation_has_users_and_a_reason():
+    request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "because": " key leaked ", "plan": True})
+    assert (request.revoke, request.because, request.plan, request.lift) == (("a", "b"), "key leaked", True, ())
+    assert onboard_request({"database": ARN, "lift": ["a"]}).lift == ("a",)
+
+
+def test_a_plan_of_policies_may_suppose_who_is_revoked():
+    assert policy_request({"database": ARN}).supposed is None
+    assert policy_request({"database": ARN, "plan": True, "revoked": []}).supposed == ()
+    with pytest.raises(InvalidRequest, match="in a plan only"):
+        policy_request({"database": ARN, "revoked": ["a"]})
+
+
 def test_an_event_of_a_new_or_deleted_database_names_it():
     for name in ("database-created", "database-deleted"):
         request = onboard_request(json.loads((EVENTS / f"{name}.json").read_text()))
@@ -88,6 +101,17 @@ def test_other_events_are_ignored_with_a_reason(other):
         ({"sweep": "canary"}, "sweep"),
         ({"sweep": True, "confirm": "canary"}, "confirm"),
         ({"sweep": True, "database": ARN}, "database"),
+        ({"database": ARN, "revoke": ["a"]}, "because"),
+        ({"database": ARN, "revoke": ["a"], "because": " "}, "because"),
+        ({"database": ARN, "revoke": ["a"], "because": "canary\u202e"}, "because"),
+        ({"database": ARN, "revoke": [], "because": "x"}, "revoke"),
+        ({"database": ARN, "revoke": "canary", "because": "x"}, "revoke"),
+        ({"database": ARN, "revoke": ["can ary"], "because": "x"}, "revoke"),
+        ({"database": ARN, "revoke": ["a"], "because": "x", "confirm": True}, "confirm"),
+        ({"database": ARN, "revoke": ["a"], "because": "x", "lift": ["a"]}, "because"),
+        ({"database": ARN, "lift": [7]}, "lift"),
+        ({"database": ARN, "lift": ["a"] * 101}, "lift"),
+        ({"sweep": True, "revoke": ["a"]}, "revoke"),
         ([], "event"),
         (None, "event"),
         (event(detail=[]), "detail"),

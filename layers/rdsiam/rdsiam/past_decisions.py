@@ -11,7 +11,6 @@ from rdsiam.decisions import Decision, id_at, source_identity
 from rdsiam.errors import NotAllowed
 
 _USUAL = timedelta(days=7)
-_NEWEST = 2**80 - 1
 #: So many calls a page: where they find less than was asked for, the page is short, and has a next one all the same.
 _MOST_QUERIES = 40
 _EXAMINED = 200
@@ -78,8 +77,8 @@ class DecisionsReader:
         now = self._now().timestamp()
         until = now if search.until is None else min(search.until, now)
         since = until - _USUAL.total_seconds() if search.since is None else max(search.since, 0)
-        low, high = id_at(int(since * 1000), 0), search.before or id_at(int(until * 1000) + 1, _NEWEST)
-        if low > high:
+        low, high = id_at(int(since * 1000), 0), search.before or id_at(int(until * 1000) + 1, 0)
+        if low >= high:
             return PastDecisions([], None)
         if name is not None:
             if search.database is not None:
@@ -93,12 +92,15 @@ class DecisionsReader:
 
     def _in(
         self, index: str, key: str, partitions: list[str], low: str, high: str, equal: dict[str, str]
-    ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield how far was looked, and what was found up to there, call by call, until there is nothing more."""
+    ) -> Iterator[tuple[str | None, list[dict[str, Any]]]]:
+        """Yield how far was looked, None for all of it, and what was found up to there, call by call.
+
+        :param low: the first id that counts; `high` is the first that doesn't any more.
+        """
         names = {"#key": key, "#id": "id"} | {f"#{name}": name for name in equal}
         values = {f":{name}": {"S": value} for name, value in equal.items()}
         condition = " AND ".join(f"#{name} = :{name}" for name in equal)
-        for partition in partitions:
+        for number, partition in enumerate(partitions, 1):
             top: str | None = high
             while top is not None:
                 answer = self._dynamodb.query(
@@ -107,19 +109,18 @@ class DecisionsReader:
                     KeyConditionExpression="#key = :key AND #id BETWEEN :low AND :high",
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values
-                    | {":key": {"S": partition}, ":low": {"S": low}, ":high": {"S": top}},
+                    | {":key": {"S": partition}, ":low": {"S": low}, ":high": {"S": _before(top)}},
                     ScanIndexForward=False,
                     Limit=_EXAMINED,
                     **({"FilterExpression": condition} if condition else {}),
                 )
-                last = answer.get("LastEvaluatedKey", {}).get("id", {}).get("S")
-                # The position that a page ended with, or the last call, is examined and done with.
-                items = [item for item in answer["Items"] if item["id"]["S"] != top]
-                top = last if last != top else None
-                yield top or (_start_of(partition) if key == "day" else low), items
+                top = answer.get("LastEvaluatedKey", {}).get("id", {}).get("S")
+                if top is not None and top <= low:
+                    top = None
+                yield top or (_start_of(partition) if number < len(partitions) else None), answer["Items"]
 
 
-def _page(found: Iterator[tuple[str, list[dict[str, Any]]]], search: Search) -> PastDecisions:
+def _page(found: Iterator[tuple[str | None, list[dict[str, Any]]]], search: Search) -> PastDecisions:
     shown: list[PastDecision] = []
     for number, (position, items) in enumerate(found, 1):
         shown += [_decision(item) for item in items]
@@ -135,14 +136,20 @@ def _decision(item: dict[str, Any]) -> PastDecision:
 
 
 def _days(low: str, high: str) -> list[str]:
-    """Return the days from `high` back to `low`."""
-    first, last = _day(low), _day(high)
+    """Return the days from before `high` back to `low`."""
+    first, last = _day(low), _day(_before(high))
     return [(last - timedelta(days=number)).strftime("%Y-%m-%d") for number in range((last - first).days + 1)]
 
 
 def _day(position: str) -> datetime:
     at = datetime.fromtimestamp(int(position[:8] + position[9:13], 16) / 1000, UTC)
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _before(position: str) -> str:
+    """Return the greatest id that is less."""
+    text = f"{int(position.replace('-', ''), 16) - 1:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _start_of(day: str) -> str:
