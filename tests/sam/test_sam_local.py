@@ -22,6 +22,13 @@ FUNCTION_OF = {
     "onboard.json": "OnboardFunction",
     "policy.json": "PolicyFunction",
     "tokens-post.json": "VendFunction",
+    "tokens-oidc-post.json": "VendFunction",
+    "databases-get.json": "ReportsFunction",
+    "decisions-get.json": "ReportsFunction",
+    "openapi-get.json": "ReportsFunction",
+    "revoke-plan.json": "OnboardFunction",
+    "revoke.json": "OnboardFunction",
+    "revoke-lift.json": "OnboardFunction",
     "audit.json": "AuditFunction",
     "audit-databases.json": "AuditFunction",
     "audit-remediate.json": "AuditFunction",
@@ -152,6 +159,29 @@ def test_start_api_has_no_authorizer_and_so_gives_no_token(local, role):
         answers = [post(f"{url}/tokens", body), post(f"{url}/tokens", "{")]
     assert [(status, problem["code"]) for status, problem in answers] == [(403, "not-allowed"), (400, "malformed")]
     assert not any("token" in problem for _, problem in answers)
+
+
+def test_without_an_issuer_no_jwt_gets_a_token(local, role):
+    answer = invoke_warm(local, "tokens-oidc-post.json")
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (403, "not-allowed")
+
+
+def test_a_caller_is_told_of_databases_and_decisions_and_of_the_api(local, role):
+    answers = [invoke(local, "databases-get.json")]
+    answers += [invoke_warm(local, event) for event in ("decisions-get.json", "openapi-get.json")]
+    databases, decisions, description = (json.loads(answer["body"]) for answer in answers)
+    assert [(one["arn"], one["users"]) for one in databases["databases"]] == [(ARN, ["app_service"])]
+    assert [one["outcome"] for one in decisions["decisions"]] == ["allowed"]
+    assert description["openapi"] == "3.1.0"
+
+
+def test_a_revoked_user_is_locked_until_that_is_lifted(local, role):
+    assert invoke_warm(local, "revoke-plan.json")["status"] == "planned"
+    assert invoke_warm(local, "revoke.json")["status"] == "revoked"
+    token = local.account.token(ARN, "app_service", local.account.assume(role))
+    assert local.account.refused(ARN, "app_service", token)
+    assert invoke_warm(local, "revoke-lift.json")["status"] == "onboarded"
+    local.account.connect(ARN, "app_service", token).close()
 
 
 @pytest.mark.parametrize("event", ["audit.json", "audit-databases.json", "audit-scheduled.json"])
