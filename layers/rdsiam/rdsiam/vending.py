@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from rdsiam.access import Caller, decide
 from rdsiam.access_store import AccessStore
-from rdsiam.databases import Database
 from rdsiam.decisions import Decision, Decisions
+from rdsiam.described import Database
 from rdsiam.errors import NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
