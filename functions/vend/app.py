@@ -58,3 +58,7 @@ def _vending() -> Vending:
         os.environ["RDSIAM_CONNECT_ROLE"],
         os.environ["RDSIAM_CA_URL"],
     )
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") != "on-demand":
+    _vending()  # a snapshot, or an environment that is ready before it is asked: what is made now, no request waits for

@@ -47,7 +47,8 @@ def client(service: str) -> Any:
     """Return a client of `dynamodb`, `s3` or `sts` for the region and credentials of the environment.
 
     It has the calls of the token path only; boto3's, which has all, where the environment asks for what is not plain.
-    Any number of threads may share it. Errors are botocore's, and EndpointUnreachable as `clients.client` raises it.
+    Any number of threads may share it. Errors are botocore's, ClientError for whatever AWS answers, and
+    EndpointUnreachable as `clients.client` raises it.
     """
     environment = os.environ
     if environment.get("AWS_ACCESS_KEY_ID") and not any(environment.get(name) for name in _NOT_PLAIN):
