@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.result import Result
-from bench.vending_place import DATABASE, ROOT, USER, Place
+from bench.vending_place import Place
 from localcloud.client import start
 from localcloud.emulators import Function, Pool
+from localcloud.first_login import ROOT
 from rdsiam.signer import Credentials
 from rdsiam.sigv4 import signed
 
@@ -130,7 +131,7 @@ class _Callers:
         keys = Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
         place = urlsplit(self._place.api_url)
         connection = HTTPConnection(place.netloc, timeout=60)
-        body = json.dumps({"database": DATABASE, "user": USER}).encode()
+        body = self._place.body.encode()
         named = {"host": place.netloc, "content-type": "application/json"}
         self._ready.wait()
         for _ in range(calls):
