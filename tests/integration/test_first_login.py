@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-QUESTION = "SELECT current_user, session_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+QUESTION = "SELECT session_user, current_user;"
 
 
 def commands() -> list[str]:
@@ -25,16 +25,15 @@ set -u
 trap 'kill %1; wait' EXIT
 {local.replace("cloud.json", str(file))}
 {login}
-{psql} <<<'\\pset tuples_only on
-{QUESTION};'
+{psql} <<<'{QUESTION}'
 """
     done = subprocess.run(
-        ["bash", "-c", script],
+        ["/bin/bash", "-c", script],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CLOUD": str(file)},
         cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert re.search(r"shop_owner *\| app_service *\| t", done.stdout), done.stdout + done.stderr
+    assert re.search(r"app_service *\| shop_owner", done.stdout), done.stdout + done.stderr
     assert "X-Amz-Signature" not in done.stdout + done.stderr
     assert "Password" not in done.stdout + done.stderr
 
@@ -46,7 +45,7 @@ def test_what_no_cloud_answers_to_is_said(tmp_path):
         f'{{"aws_endpoint_url": "http://127.0.0.1:9", "region": "eu-west-1", "account": "1", "credentials": {keys}}}\n'
     )
     done = subprocess.run(
-        ["make", "-s", "login"], env={"PATH": os.environ["PATH"], "CLOUD": str(file)},
+        ["/usr/bin/env", "make", "-s", "login"], env={"PATH": os.environ["PATH"], "CLOUD": str(file)},
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode != 0

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import SimpleNamespace
 from typing import Any
@@ -157,7 +158,7 @@ class _Endpoint:
         )
         self._service, self._credentials, self._region = service, credentials, region
         self._place = urlsplit(self._url)
-        self._tls = ssl.create_default_context() if self._place.scheme == "https" else None
+        self._tls = _tls() if self._place.scheme == "https" else None
         self._idle: list[HTTPConnection] = []
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Answer:
@@ -222,6 +223,12 @@ class _Endpoint:
         with contextlib.suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return what verifies certificates, by the system's CAs; made once, as reading these takes a while."""
+    return ssl.create_default_context()
 
 
 class _Failed(Exception):
