@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-from rdsiam.databases import Database
+from rdsiam.described import Database
 
 Origin = Literal["created", "adopted"]
 
@@ -110,6 +108,8 @@ class Inventory:
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
 
     def _set(self, arn: str, **attributes: Any) -> None:
+        from boto3.dynamodb.types import TypeSerializer  # here, as it loads boto3, which vending does without
+
         write = TypeSerializer()
         self._dynamodb.update_item(
             TableName=self._table,
@@ -121,8 +121,7 @@ class Inventory:
 
 
 def _record(arn: str, item: Mapping[str, Any]) -> Record:
-    read = TypeDeserializer()
-    found = {name: read.deserialize(value) for name, value in item.items()}
+    found = {name: _plain(value) for name, value in item.items()}
     database = followed = None
     if "described" in found:
         described = found["described"]
@@ -145,3 +144,20 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         followed=followed,
         fingerprint=found.get("fingerprint"),
     )
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """Return one of DynamoDB's values as plain data; those that `_set` writes, and no others."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return content
+        case "NULL":
+            return None
+        case "N":
+            return int(content)
+        case "L":
+            return [_plain(one) for one in content]
+        case "M":
+            return {name: _plain(one) for name, one in content.items()}
+    raise ValueError(f"the inventory holds a value of kind {kind}, which rdsiam never writes")

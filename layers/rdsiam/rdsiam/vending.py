@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any, Literal
 
 from rdsiam.access import Caller, decide
 from rdsiam.access_store import AccessStore
-from rdsiam.databases import Database
 from rdsiam.decisions import Decision, Decisions
+from rdsiam.described import Database
 from rdsiam.errors import NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
+from rdsiam.once import Once
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
 from rdsiam.signer import TokenSigner
 
@@ -23,7 +23,6 @@ TOKEN_LIFE = timedelta(seconds=900)
 _SESSION_SECONDS = 3600
 #: How long an inventory record may be used without asking again: a host doesn't move, a resource id may go.
 _RECORD_SECONDS = 60
-_CACHED = 2000
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Vending:
         self._connect_role = connect_role
         self._ca_url = ca_url
         self._now = now
-        self._lock = threading.Lock()
-        self._records: dict[str, tuple[float, Database | None]] = {}
-        self._scoped: dict[tuple[str, ...], ScopedCredentials] = {}
+        self._records = Once[str, tuple[float, Database]](lambda known: time.monotonic() - known[0] < _RECORD_SECONDS)
+        # With less left than a token lives, the token would end with its credentials.
+        self._scoped = Once[tuple[str, ...], ScopedCredentials](lambda known: known.expires - self._now() >= TOKEN_LIFE)
 
     def vend(self, caller: Caller, database: str, user: str, reason: str, request_id: str) -> TokenAnswer:
         """Return a token for `user` on `database`, if access.yaml lets the caller have it.
@@ -126,34 +125,29 @@ class Vending:
         return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
 
     def _describe(self, arn: str) -> Database | None:
-        with self._lock:
-            fetched, database = self._records.get(arn, (float("-inf"), None))
-        if time.monotonic() - fetched < _RECORD_SECONDS:
-            return database
+        known = self._records.get(arn, lambda: self._ask_inventory(arn))
+        return known[1] if known else None
+
+    def _ask_inventory(self, arn: str) -> tuple[float, Database] | None:
+        """Return the record and when it was asked for.
+
+        None, which is not kept, where there is none: it may be onboarded the next second, and names are for anybody
+        to ask.
+        """
+        asked_at = time.monotonic()
         record = self._inventory.get(arn)
-        database = record.database if record else None
-        if database is not None:  # what is unknown may be onboarded the next second, and names are for anybody to ask
-            self._keep(self._records, arn, (time.monotonic(), database))
-        return database
+        return (asked_at, record.database) if record and record.database else None
 
     def _credentials(self, caller: Caller, database: Database, user: str, version: str, rule: str) -> ScopedCredentials:
         identity = source_identity(caller)
-        key = (identity, database.arn, database.resource_id, user, version, rule)
-        with self._lock:
-            known = self._scoped.get(key)
-        # With less left than a token lives, the token would end with its credentials.
-        if known is None or known.expires - self._now() < TOKEN_LIFE:
-            known = assume_for_one_user(
+
+        def assume() -> ScopedCredentials:
+            return assume_for_one_user(
                 self._sts, self._connect_role, database, user, identity, _SESSION_SECONDS, source_identity=identity
             )
-            self._keep(self._scoped, key, known)
-        return known
 
-    def _keep(self, cache: dict[Any, Any], key: Any, value: Any) -> None:
-        with self._lock:
-            if len(cache) >= _CACHED:
-                cache.pop(next(iter(cache)))
-            cache[key] = value
+        key = (identity, database.arn, database.resource_id, user, version, rule)
+        return self._scoped.get(key, assume)
 
 
 class NotSigned(RdsiamError):
