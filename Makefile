@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test lint bench sam-test local lock permissions findings openapi picture
+.PHONY: help setup demo test lint bench sam-test local login lock permissions findings openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ demo: ## watch a new database become passwordless, and a caller log in with a to
 local: ## start localcloud and leave it running: AWS's APIs, the functions, the HTTP API
 	@scripts/setup --mariadb-optional
 	@$(PYTHON_BIN) -m localcloud
+
+login: ## beside `make local > cloud.json`: make a database, and print what a shell evaluates to log in to it
+	@$(PYTHON_BIN) -m localcloud.first_login $(or $(CLOUD),cloud.json)
 
 test: setup ## run the unit and integration tests
 	@$(PYTHON_BIN) -m pytest

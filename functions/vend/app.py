@@ -7,7 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from rdsiam import clients, http
+from rdsiam import http, slim_clients
 from rdsiam.access_store import AccessStore
 from rdsiam.decisions import Decisions
 from rdsiam.errors import InvalidRequest, NotAllowed
@@ -67,12 +67,16 @@ def _oidc() -> Oidc:
 
 @cache
 def _vending() -> Vending:
-    dynamodb = clients.client("dynamodb")
+    dynamodb = slim_clients.client("dynamodb")
     return Vending(
-        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        AccessStore(slim_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
         Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
         Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
-        clients.client("sts"),
+        slim_clients.client("sts"),
         os.environ["RDSIAM_CONNECT_ROLE"],
         os.environ["RDSIAM_CA_URL"],
     )
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") != "on-demand":
+    _vending()  # a snapshot, or an environment that is ready before it is asked: what is made now, no request waits for

@@ -1,6 +1,8 @@
 """POST /tokens as callers use it: over HTTP, with SigV4, and real logins with what comes back."""
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -108,6 +110,20 @@ def test_who_has_no_valid_signature_never_reaches_the_function(account, place):
     assert post(account, credentials | {"SessionToken": "x" * 40}, body).status_code == 403
     tampered = post(account, credentials, body, data=json.dumps({"database": "tokens-postgres", "user": "oncall"}))
     assert tampered.status_code == 403
+
+
+def test_forty_callers_at_once_all_get_tokens_and_records(account, place):
+    credentials = account.assume(place["vended"])
+    before = len(records(account))
+    body = {"database": "tokens-postgres", "user": "app"}
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: post(account, credentials, body), range(40)))
+    assert [answer.status_code for answer in answers] == [200] * 40
+    made = records(account)[before:]
+    assert len(made) == 40
+    fingerprints = {hashlib.sha256(answer.json()["token"].encode()).hexdigest() for answer in answers}
+    assert {record["fingerprint"] for record in made} == fingerprints
+    account.connect(place["arns"]["postgres"], "app", answers[-1].json()["token"]).close()
 
 
 def test_headers_that_name_somebody_else_change_nothing(account, place):

@@ -20,21 +20,11 @@ from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.token_reading import read_token
 from rdsiam.troubles import TROUBLES, explain
+from tests.unit.fix_database import ORDERS
 
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key", "the-session-token")
 NOW = datetime.now(UTC)
-DATABASE = Database(
-    arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
-    identifier="orders",
-    engine="postgres",
-    engine_version="18",
-    resource_id="db-ABC",
-    status="available",
-    host="localhost",
-    port=1,
-    iam_enabled=True,
-    master_user="boss",
-)
+DATABASE = replace(ORDERS, resource_id="db-ABC", host="localhost", port=1)
 ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
 
 

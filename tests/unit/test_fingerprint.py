@@ -7,20 +7,9 @@ import pytest
 from rdsiam import fingerprint
 from rdsiam.access import parse
 from rdsiam.databases import Database
+from tests.unit.fix_database import ORDERS
 
-DATABASE = Database(
-    arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
-    identifier="orders",
-    engine="postgres",
-    engine_version="18.1",
-    resource_id="db-ONE",
-    status="available",
-    host="h",
-    port=5432,
-    iam_enabled=True,
-    master_user="boss",
-    tags={"env": "prod"},
-)
+DATABASE = replace(ORDERS, engine_version="18.1", tags={"env": "prod"})
 FILE = """
 version: 1
 databases:

@@ -6,23 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from rdsiam.databases import Database
 from rdsiam.errors import Refused
 from rdsiam.logins import Logins
+from tests.unit.fix_database import ORDERS
 
-DATABASE = Database(
-    arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
-    identifier="orders",
-    engine="postgres",
-    engine_version="18",
-    resource_id="db-ONE",
-    status="available",
-    host="h",
-    port=5432,
-    iam_enabled=True,
-    master_user="boss",
-    master_secret_arn="arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!db-1",
-)
+DATABASE = replace(ORDERS, master_secret_arn="arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!db-1")
 
 
 def logins(content: object) -> Logins:

@@ -10,25 +10,14 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from rdsiam.access import CallerRule, DeclaredUser, Grant
-from rdsiam.databases import Database
 from rdsiam.errors import Refused
 from rdsiam.policies import PATH, ConnectPolicies, pack, wanted_by_role
+from tests.unit.fix_database import ORDERS
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/apps/orders"
 CONNECT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/connect"
-DATABASE = Database(
-    arn=f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders",
-    identifier="orders",
-    engine="postgres",
-    engine_version="18",
-    resource_id="db-ONE",
-    status="available",
-    host="h",
-    port=5432,
-    iam_enabled=True,
-    master_user="boss",
-)
+DATABASE = ORDERS
 
 
 def arn(user: str, resource_id: str = "db-ONE") -> str:

@@ -27,7 +27,7 @@ FLOWS = {
     "vending",
 }
 #: What everything may import, and imports next to nothing itself.
-GROUND = {"errors", "signer", "audit/facts", "audit/findings"}
+GROUND = {"errors", "signer", "sigv4", "audit/facts", "audit/findings"}
 
 
 def imports(path: Path) -> set[str]:

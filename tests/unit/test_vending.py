@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -91,8 +92,9 @@ def place():
         inventory.onboarded(DATABASE, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
         clock = SimpleNamespace(now=NOW)
+        store = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
         vending = Vending(
-            SimpleNamespace(current=lambda: Versioned(FILE, "v1")),
+            store,
             inventory,
             Decisions(dynamodb, "decisions"),
             sts,
@@ -100,7 +102,9 @@ def place():
             "https://ca",
             now=lambda: clock.now,
         )
-        yield SimpleNamespace(vending=vending, dynamodb=dynamodb, inventory=inventory, sts=sts, clock=clock)
+        yield SimpleNamespace(
+            vending=vending, dynamodb=dynamodb, inventory=inventory, sts=sts, clock=clock, access=store
+        )
 
 
 def records(place):
@@ -147,6 +151,22 @@ def test_credentials_that_would_end_before_the_token_are_renewed(place):
     place.sts.expires = place.clock.now + timedelta(hours=1)
     vend(place)
     assert len(place.sts.asked) == 2
+
+
+def test_many_at_once_ask_sts_once(place):
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: vend(place), range(20)))
+    assert len(place.sts.asked) == 1
+    assert len(records(place)) == len(answers) == 20
+
+
+def test_credentials_are_kept_for_one_decision_of_one_access_yaml_alone(place):
+    vend(place)
+    vend(place, access.Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={}))
+    assert len(place.sts.asked) == 2
+    place.access.current = lambda: Versioned(FILE, "v2")
+    vend(place)
+    assert len(place.sts.asked) == 3
 
 
 def test_a_token_ends_no_later_than_the_credentials_that_signed_it(place):

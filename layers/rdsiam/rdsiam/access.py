@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from rdsiam import access_fields as fields
 from rdsiam.access_file import Document, Path, explain, fail, read
-from rdsiam.databases import FAMILIES, Database
+from rdsiam.described import FAMILIES, Database
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
 
 __all__ = [

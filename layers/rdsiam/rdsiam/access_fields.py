@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from rdsiam.access_file import Path
-from rdsiam.databases import Database, Family
+from rdsiam.described import Database, Family
 
 #: The databases and schemas that servers, and rdsiam, keep for themselves; lower case.
 SYSTEM_DATABASES = frozenset(

@@ -36,12 +36,12 @@ _BUSY = {"InvalidDBInstanceState", "InvalidDBInstanceStateFault", "InvalidDBClus
 class Databases:
     """The databases of this account and region. Nothing is kept: each call asks RDS.
 
-    :param role: ARN of a role of this account, which says what account this is.
+    :param own: ARN of anything of this account, which says what account this is.
     """
 
-    def __init__(self, rds: Any, role: str) -> None:
+    def __init__(self, rds: Any, own: str) -> None:
         self._rds = rds
-        self._account = role.split(":")[4]
+        self._account = own.split(":")[4]
 
     def describe(self, arn: str) -> Database:
         """Return the database of that ARN as it is now; for a member's ARN its cluster.

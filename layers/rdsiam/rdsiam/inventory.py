@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-from rdsiam.databases import Database
+from rdsiam.described import Database
 
 Origin = Literal["created", "adopted"]
 
@@ -129,6 +127,8 @@ class Inventory:
         )
 
     def _update(self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
+        from boto3.dynamodb.types import TypeSerializer  # here, as it loads boto3, which vending does without
+
         write = TypeSerializer()
         given = {name: write.serialize(value) for name, value in values.items()}
         self._dynamodb.update_item(
@@ -141,8 +141,7 @@ class Inventory:
 
 
 def _record(arn: str, item: Mapping[str, Any]) -> Record:
-    read = TypeDeserializer()
-    found = {name: read.deserialize(value) for name, value in item.items()}
+    found = {name: _plain(value) for name, value in item.items()}
     database = followed = None
     if "described" in found:
         described = found["described"]
@@ -166,3 +165,20 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
     )
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """Return one of DynamoDB's values as plain data; those that `_set` writes, and no others."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return content
+        case "NULL":
+            return None
+        case "N":
+            return int(content)
+        case "L":
+            return [_plain(one) for one in content]
+        case "M":
+            return {name: _plain(one) for name, one in content.items()}
+    raise ValueError(f"the inventory holds a value of kind {kind}, which rdsiam never writes")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rdsiam.databases import Database
+from rdsiam.described import Database
 from rdsiam.signer import Credentials
 
 

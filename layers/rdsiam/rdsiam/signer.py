@@ -15,7 +15,7 @@ from rdsiam.errors import InvalidRequest
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["LIFETIME", "Credentials", "TokenSigner"]
+__all__ = ["LIFETIME", "Credentials", "TokenSigner", "signing_key"]
 
 #: Seconds for which RDS accepts a token after its signing, provided that the credentials live as long.
 LIFETIME = 900
@@ -133,10 +133,18 @@ class TokenSigner:
         return _Second(moment, key, query, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode())
 
     def _make_key(self, day: str) -> "_Key":
-        key = f"AWS4{self._credentials.secret_key}".encode()
-        for part in (day, self._region, "rds-db", "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        return _Key(day, key)
+        return _Key(day, signing_key(self._credentials.secret_key, day, self._region, "rds-db"))
+
+
+def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
+    """Return the key that signs requests of one day to one service in one region; 32 bytes, a secret.
+
+    :param day: `YYYYMMDD`, in UTC.
+    """
+    key = f"AWS4{secret_key}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 class _Key:

@@ -1,6 +1,5 @@
 """Vending: identity from the authorizer, decision from access.yaml, a token for one user, a record of it all."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from typing import Any
 
 from rdsiam.access import Caller, conceivable, decide
 from rdsiam.access_store import AccessStore
-from rdsiam.databases import Database
 from rdsiam.decisions import Decision, Decisions, Outcome, fingerprint, source_identity
+from rdsiam.described import Database
 from rdsiam.errors import NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
+from rdsiam.once import Once
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
 from rdsiam.signer import TokenSigner
 
@@ -21,7 +21,6 @@ TOKEN_LIFE = timedelta(seconds=900)
 _SESSION_SECONDS = 3600
 #: How long an inventory record may be used without asking again: a host doesn't move, a resource id may go.
 _RECORD_SECONDS = 60
-_CACHED = 2000
 _UNDECLARED = "no entry lets this caller log in as this user here"
 
 
@@ -63,9 +62,9 @@ class Vending:
         self._connect_role = connect_role
         self._ca_url = ca_url
         self._now = now
-        self._lock = threading.Lock()
-        self._records: dict[str, _Known] = {}
-        self._scoped: dict[tuple[str, ...], ScopedCredentials] = {}
+        self._records = Once[str, _Known](lambda known: time.monotonic() - known.asked_at < _RECORD_SECONDS)
+        # With less left than a token lives, the token would end with its credentials.
+        self._scoped = Once[tuple[str, ...], ScopedCredentials](lambda known: known.expires - self._now() >= TOKEN_LIFE)
 
     def vend(self, caller: Caller, database: str, user: str, reason: str, request_id: str) -> TokenAnswer:
         """Return a token for `user` on `database`, if access.yaml lets the caller have it.
@@ -83,11 +82,11 @@ class Vending:
             self._record(asked, "failed", "access.yaml can't be read", "")
             raise
         # Nothing is looked up for whom no entry names: neither the answer nor its time tells what there is.
-        known = self._describe(arn) if conceivable(access.file, _identifier(arn), user, caller) else _Known()
-        found = known.database
-        if found is None or user in known.revoked:
-            self._record(asked, "denied", _UNDECLARED if found is None else "revoked", access.version)
+        known = self._describe(arn) if conceivable(access.file, _identifier(arn), user, caller) else None
+        if known is None or user in known.revoked:
+            self._record(asked, "denied", "revoked" if known else _UNDECLARED, access.version)
             raise NotAllowed
+        found = known.database
         decision = decide(access.file, found, user, caller, reason or None, at)
         if not decision.allowed:
             self._record(asked, "denied", decision.rule, access.version)
@@ -136,36 +135,31 @@ class Vending:
         partition, account = self._connect_role.split(":")[1], self._connect_role.split(":")[4]
         return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
 
-    def _describe(self, arn: str) -> "_Known":
-        with self._lock:
-            known = self._records.get(arn)
-        if known is not None and time.monotonic() - known.fetched < _RECORD_SECONDS:
-            return known
-        fetched = time.monotonic()  # before the answer, which may be as old as this
+    def _describe(self, arn: str) -> "_Known | None":
+        return self._records.get(arn, lambda: self._ask_inventory(arn))
+
+    def _ask_inventory(self, arn: str) -> "_Known | None":
+        """Return the record.
+
+        None, which is not kept, where there is none: it may be onboarded the next second, and names are for anybody
+        to ask.
+        """
+        asked_at = time.monotonic()
         record = self._inventory.get(arn)
-        known = _Known(record.database, frozenset(record.revoked), fetched) if record else _Known()
-        if known.database is not None:  # what is unknown may be onboarded any second, and names are for anybody to ask
-            self._keep(self._records, arn, known)
-        return known
+        if record is None or record.database is None:
+            return None
+        return _Known(record.database, frozenset(record.revoked), asked_at)
 
     def _credentials(self, caller: Caller, database: Database, user: str, version: str, rule: str) -> ScopedCredentials:
         identity = source_identity(caller)
-        key = (identity, database.arn, database.resource_id, user, version, rule)
-        with self._lock:
-            known = self._scoped.get(key)
-        # With less left than a token lives, the token would end with its credentials.
-        if known is None or known.expires - self._now() < TOKEN_LIFE:
-            known = assume_for_one_user(
+
+        def assume() -> ScopedCredentials:
+            return assume_for_one_user(
                 self._sts, self._connect_role, database, user, identity, _SESSION_SECONDS, source_identity=identity
             )
-            self._keep(self._scoped, key, known)
-        return known
 
-    def _keep(self, cache: dict[Any, Any], key: Any, value: Any) -> None:
-        with self._lock:
-            if len(cache) >= _CACHED:
-                cache.pop(next(iter(cache)))
-            cache[key] = value
+        key = (identity, database.arn, database.resource_id, user, version, rule)
+        return self._scoped.get(key, assume)
 
 
 class NotSigned(RdsiamError):
@@ -174,11 +168,11 @@ class NotSigned(RdsiamError):
 
 @dataclass(frozen=True)
 class _Known:
-    """What the inventory knows of a database, and since when: nothing, unless it is onboarded."""
+    """What the inventory knows of a database that is onboarded, and when it was asked."""
 
-    database: Database | None = None
-    revoked: frozenset[str] = frozenset()
-    fetched: float = 0.0
+    database: Database
+    revoked: frozenset[str]
+    asked_at: float
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from rdsiam.command.errors import NotFound, TryAgain, Usage
 from rdsiam.command.output import Format, progress, show, visible
 from rdsiam.command.settings import Settings
 from rdsiam.command.targets import described
-from rdsiam.databases import Database
-from rdsiam.described import from_instance
-from rdsiam.errors import AccessFileInvalid, Unsupported
+from rdsiam.databases import Database, Databases
+from rdsiam.errors import AccessFileInvalid
 
 _DIFFERENT = 3
 _KEY = "access.yaml"
@@ -209,16 +208,10 @@ def _difference(old: str, new: str, file: Path) -> str:
 
 
 def _all(aws: Aws) -> list[Database]:
-    """Return the instances of the region that can have declared users."""
-    found = []
-    with told("rds:DescribeDBInstances"):
-        for page in aws.client("rds").get_paginator("describe_db_instances").paginate():
-            for described_instance in page["DBInstances"]:
-                try:
-                    found.append(from_instance(described_instance))
-                except Unsupported:
-                    continue  # has no users of its own
-    return found
+    """Return what can have declared users in this account and region: instances, clusters and IAM proxies."""
+    with told("the fleet"):
+        caller = aws.client("sts").get_caller_identity()["Arn"]
+        return list(Databases(aws.client("rds"), caller).list())
 
 
 def _concerned(old: AccessFile | None, new: AccessFile, databases: list[Database]) -> Iterator[tuple[str, str, str]]:

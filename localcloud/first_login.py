@@ -1,0 +1,141 @@
+"""`eval "$(make -s login)"`: makes a database and a role that may log in to it, and makes a shell that role's.
+
+It does what an owner of an account does by hand: publishes an access.yaml, creates a role and an instance, and waits
+until rdsiam has onboarded it. Run again, it makes what is missing.
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from localcloud import first_databases
+from localcloud.settings import DatabaseRequest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROLE, DATABASE, SCHEMA, USER = "developer", "orders", "shop", "app_service"
+_LIMIT = 600.0  # seconds; the first `make local` on a machine installs what is missing
+_ONBOARDED_LIMIT = 90.0
+
+Client = Callable[[str], Any]
+
+
+def main() -> int:
+    """Read where the cloud is from the file named by the one argument, and print what a shell should evaluate."""
+    if sys.stdout.isatty():
+        _say('this prints what a shell needs, credentials too: eval "$(make -s login)"')
+        return 2
+    info = _wait_for(Path(sys.argv[1]))
+    own = info["credentials"]
+    session = boto3.Session(own["access_key_id"], own["secret_access_key"], region_name=info["region"])
+
+    def client(service: str) -> Any:
+        return session.client(service, endpoint_url=info["aws_endpoint_url"])  # type: ignore[call-overload]
+
+    try:
+        role = make_role(client, info["account"])
+    except EndpointConnectionError:
+        raise SystemExit(f"nothing answers at {info['aws_endpoint_url']}: run `make local > {sys.argv[1]}`") from None
+    make_database(client, info, role)
+    keys = client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    sys.stdout.write("".join(f"{line}\n" for line in _shell(info, keys)))
+    _say(f"you are {ROLE} now, who may be {USER} on {DATABASE}: rdsiam psql {DATABASE} -u {USER} -d {SCHEMA}")
+    return 0
+
+
+def make_role(client: Client, account: str) -> str:
+    """Make the role, which may call the HTTP API, and return its ARN."""
+    iam = client("iam")
+    trusted = {"AWS": f"arn:aws:iam::{account}:root"}
+    trust = _policy({"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"})
+    ask = _policy({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
+    try:
+        iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)
+    except iam.exceptions.EntityAlreadyExistsException:
+        _say(f"there is a role {ROLE} already")
+    iam.put_role_policy(RoleName=ROLE, PolicyName="ask", PolicyDocument=ask)
+    return f"arn:aws:iam::{account}:role/{ROLE}"
+
+
+def make_database(client: Client, info: Mapping[str, Any], role: str) -> None:
+    """Declare the user, create the database, and wait until it is onboarded.
+
+    :param info: what `python -m localcloud` has printed.
+    :param role: ARN of the role that may be the user.
+    """
+    _publish(client("s3"), info["outputs"]["AccessBucket"], role)
+    try:
+        client("rds").describe_db_instances(DBInstanceIdentifier=DATABASE)
+    except ClientError:
+        _say(f"creating {DATABASE} …")
+        first_databases.make(client, [DatabaseRequest("postgres", DATABASE, SCHEMA)], Path(info["ca"]))
+    arn = f"arn:aws:rds:{info['region']}:{info['account']}:db:{DATABASE}"
+    request = {"TableName": info["outputs"]["InventoryTable"], "Key": {"database": {"S": arn}}}
+    limit = time.monotonic() + _ONBOARDED_LIMIT
+    while not client("dynamodb").get_item(**request).get("Item", {}).get("finished", {}).get("BOOL"):
+        if time.monotonic() > limit:
+            raise SystemExit(f"{DATABASE} was not onboarded: is {USER} in access.yaml? See {info['logs']}")
+        time.sleep(0.1)
+
+
+def _publish(s3: Any, bucket: str, role: str) -> None:
+    """Publish an access.yaml, unless there is one: it may hold what others have declared."""
+    try:
+        s3.head_object(Bucket=bucket, Key="access.yaml")
+    except ClientError:
+        user = {"name": USER, "privileges": "owner", "on": [SCHEMA], "callers": [{"role": role}]}
+        access = {"version": 1, "databases": [{"match": {"identifier": DATABASE}, "users": [user]}]}
+        # JSON is YAML.
+        s3.put_object(Bucket=bucket, Key="access.yaml", Body=json.dumps(access, indent=2).encode())
+    else:
+        _say("there is an access.yaml already; it stays as it is")
+
+
+def _wait_for(file: Path) -> Mapping[str, Any]:
+    """Return what the cloud prints when it is up."""
+    limit = time.monotonic() + _LIMIT
+    said = False
+    while not (file.exists() and (text := file.read_text()).endswith("\n")):
+        if not said:
+            _say(f"waiting for `make local > {file.name}` …")
+            said = True
+        if time.monotonic() > limit:
+            raise SystemExit(f"{file} is still empty: does `make local > {file.name}` run?")
+        time.sleep(0.2)
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
+def _shell(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[str]:
+    """Yield lines for bash and zsh: the cloud's addresses, the role's credentials, and the command of this folder."""
+    values = {
+        "AWS_ENDPOINT_URL": info["aws_endpoint_url"],
+        "AWS_DEFAULT_REGION": info["region"],
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": keys["SessionToken"],
+        "RDSIAM_API_URL": info["api_url"],
+        "RDSIAM_CA": info["ca"],
+    }
+    yield "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION"
+    yield from (f"export {name}={shlex.quote(str(value))}" for name, value in values.items())
+    python, layer = (shlex.quote(str(ROOT / part)) for part in (".venv/bin/python", "layers/rdsiam"))
+    yield f'rdsiam() {{ PYTHONPATH={layer} {python} -m rdsiam.command "$@"; }}'
+
+
+def _policy(statement: Mapping[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
