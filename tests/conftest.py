@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.integration.fix_browser",
     "tests.integration.fix_engines",
     "tests.integration.fix_rotation",
+    "tests.integration.fix_dying",
     "tests.integration.fix_strangers",
     "tests.integration.fix_tokens",
     "tests.sam.fix_build",

@@ -165,18 +165,28 @@ class FaultyRotator:
 
 @dataclass
 class OneDatabase:
-    """Finds this database for every secret."""
+    """Finds this database for every secret, and counts how often RDS would be asked."""
 
     database: Database
     proxies: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def find(self, secret: Secret) -> Database:
+        self.asked += 1
         if secret.host != self.database.host:
             raise Refused("another host")
         return self.database
 
     def classic_proxies(self, _: str) -> list[str]:
+        self.asked += 1
         return self.proxies
+
+
+def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[Rotation, FaultyClient, FaultyRotator]:
+    """Return a rotation to which that happens, and what counts its calls and its connections."""
+    family = databases.database.family
+    faulty, engine = FaultyClient(client, fault), FaultyRotator(ENGINES[family], fault)
+    return Rotation(SecretStore(faulty), databases, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
 
 
 @dataclass
@@ -231,11 +241,7 @@ class Rotating:
 
     def rotation(self, fault: Fault | None = None) -> tuple[Rotation, FaultyClient, FaultyRotator]:
         """Return what a fresh process would use."""
-        fault = fault or Fault()
-        client = FaultyClient(self.client, fault)
-        engine = FaultyRotator(ENGINES[self.place.database.family], fault)
-        rotation = Rotation(SecretStore(client), self.databases, engines={self.place.database.family: engine})  # type: ignore[dict-item]
-        return rotation, client, engine
+        return faulty_rotation(self.client, self.databases, fault or Fault())
 
     def request(self, step: Step, token: str) -> RotationRequest:
         return RotationRequest(step, self.arn, token)

@@ -1,8 +1,5 @@
 """Rotation's four steps on real servers, one invocation at a time."""
 
-import json
-import os
-
 import pytest
 
 from rdsiam.logins import Password
@@ -59,61 +56,33 @@ def test_no_statement_holds_the_password(rotating):
     assert not [statement for statement in fault.statements if new.password in statement]
 
 
-def test_a_rotation_costs_what_is_promised(rotating):
-    rotation, client, engine = rotating.rotation()
+@pytest.mark.parametrize(("cold", "connections", "calls"), [(False, 2, (10, 11)), (True, 3, (13, 14))])
+def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
+    used = [rotating.rotation()]
     token = rotating.begin()
     for step in STEPS:
-        rotation.run(rotating.request(step, token))
-    # Besides: each of setSecret and testSecret describes the database, and setSecret of two users the proxies.
-    describes = 3 if rotating.alternating else 2
-    assert engine.connections == 2
-    assert len(client.calls) + describes == (13 if rotating.alternating else 11)
+        if cold:
+            used.append(rotating.rotation())
+        used[-1][0].run(rotating.request(step, token))
+    assert sum(engine.connections for _, _, engine in used) == connections
+    in_all = sum(len(client.calls) for _, client, _ in used) + rotating.databases.asked
+    assert in_all == calls[rotating.alternating]
 
 
-def die_at(rotating, step, token, point):
-    """Run a step in a child process that ends for real at that point; what moto knew there, is told to this one."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        fault = Fault(point)
-        strikes = fault.strikes
-
-        def strike():
-            struck = strikes()
-            if struck:
-                os.write(writer, json.dumps(rotating.versions).encode())
-                os._exit(9)
-            return struck
-
-        fault.strikes = strike
-        try:
-            rotating.invoke(step, token, fault)
-        finally:
-            os.write(writer, json.dumps(rotating.versions).encode())
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        versions = json.loads(pipe.read())
-    _, status = os.waitpid(child, 0)
-    rotating.versions.clear()
-    rotating.versions.update(versions)
-    return os.waitstatus_to_exitcode(status)
-
-
-def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating):
+def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating, die_at):
     killed = 0
     for step in STEPS:
         for point in range(30):
             token = rotating.begin()
             for earlier in STEPS[: STEPS.index(step)]:
                 assert not rotating.invoke(earlier, token).startswith("failed")
-            code = die_at(rotating, step, token, point)
+            died = die_at(rotating, step, token, point)
             current = rotating.value(rotating.labelled("AWSCURRENT"))
             pending = rotating.value(rotating.labelled("AWSPENDING"))
             assert rotating.logs_in(current) or (not rotating.alternating and rotating.logs_in(pending))
             rotating.converge(attempts=1)
             assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
-            if code == 0:
+            if not died:
                 break
             killed += 1
         else:
