@@ -3,6 +3,7 @@
 import json
 import secrets
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -63,6 +64,38 @@ class Passwords:
     def wait(self, secret: str, version: str) -> None:
         """Wait until that version is the current one and nothing is pending."""
         until(lambda: self.stages(secret).get(version) == ["AWSCURRENT"], 60)
+
+    def is_current(self, secret: str, version: str, seconds: float) -> bool:
+        """Wait until that version is the current one, and return whether it came to be."""
+        limit = time.monotonic() + seconds
+        while self.stages(secret).get(version) != ["AWSCURRENT"]:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def change_state(self, what: str, status: str) -> None:
+        """Stop, start or reboot the database, and wait until it is done."""
+        client = self.account.cloud.client("rds")
+        getattr(client, f"{what}_db_instance")(DBInstanceIdentifier=self.identifier)
+        self.account.wait(self.arn, status)
+
+    def hold(self, alone: str, turns: str) -> list[str]:
+        """Return what an administrator's session runs so that setSecret of both has to wait for it."""
+        if self.engine == "postgres":
+            return [
+                f"SELECT pg_advisory_lock(hashtext('rdsiam {turns}'))",
+                "BEGIN",
+                f"ALTER ROLE {alone} CONNECTION LIMIT 9",
+            ]
+        return ["FLUSH TABLES WITH READ LOCK"]
+
+    @property
+    def waiting(self) -> str:
+        """The query that counts sessions which wait for another one."""
+        if self.engine == "postgres":
+            return "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        return "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for%lock'"
 
     def log_line(self, secret: str) -> dict[str, Any]:
         """Return the record of the failed step of a secret, once there is one."""
@@ -235,3 +268,80 @@ def test_a_function_that_does_not_let_secrets_manager_in_can_not_be_set(password
             RotationLambdaARN=passwords.function.rpartition(":")[0] + ":" + vend,
             RotationRules=DAYS,
         )
+
+
+# --- the database stops, starts and reboots meanwhile ---
+
+
+class Pair:
+    """The secret of one user and that of two who take turns, rotated at the same time."""
+
+    def __init__(self, passwords: Passwords, name: str) -> None:
+        self.passwords = passwords
+        self.alone, self.turns = f"{name}_alone", f"{name}_turns"
+        self.secrets = [passwords.make(self.alone), passwords.make(self.turns, masterarn=passwords.master_secret)]
+        self.versions: list[str] = []
+
+    def rotate(self) -> None:
+        self.versions = [self.passwords.rotate(secret) for secret in self.secrets]
+
+    def wait_for(self, step: str) -> None:
+        """Wait until a step of both is done."""
+        log = self.passwords.account.cloud.logs / "RotateFunction.log"
+
+        def done(secret: str) -> bool:
+            words = ("rotation step done", secret, f'"{step}"')
+            return any(all(word in line for word in words) for line in log.read_text().splitlines())
+
+        until(lambda: all(done(secret) for secret in self.secrets), 30)
+
+    def converges(self) -> None:
+        """Rotate again where Secrets Manager has given up, three times at most; then AWSCURRENT logs in."""
+        for secret, version in zip(self.secrets, self.versions, strict=True):
+            for _ in range(3):
+                if self.passwords.is_current(secret, version, 15):
+                    break
+                with pytest.raises(ClientError, match="That rotation will be reattempted"):
+                    self.passwords.rotate(secret)
+            assert self.passwords.is_current(secret, version, 15), "not within three retries"
+            self.passwords.logs_in(self.passwords.value(secret))
+        assert self.passwords.value(self.secrets[0])["username"] == self.alone
+        assert self.passwords.value(self.secrets[1])["username"] == f"{self.turns}_clone"
+        self.passwords.logs_in(self.passwords.value(self.secrets[1], "AWSPREVIOUS"))
+
+
+def test_a_database_that_is_stopped_is_rotated_when_it_is_started(passwords):
+    pair = Pair(passwords, "stopped")
+    passwords.change_state("stop", "stopped")
+    try:
+        pair.rotate()
+        for secret in pair.secrets:
+            assert "failed at port" in passwords.log_line(secret)["message"]
+    finally:
+        passwords.account.wait(passwords.arn, "stopped")
+        passwords.change_state("start", "available")
+    pair.converges()
+
+
+@pytest.mark.parametrize("step", ["createSecret", "setSecret", "testSecret", "finishSecret"])
+def test_a_database_that_reboots_after_a_step_stops_no_rotation_for_good(passwords, step):
+    pair = Pair(passwords, f"after_{step.lower()}")
+    pair.rotate()
+    pair.wait_for(step)
+    passwords.change_state("reboot", "available")
+    pair.converges()
+
+
+def test_a_database_that_reboots_in_the_middle_of_set_secret_stops_no_rotation_for_good(passwords):
+    pair = Pair(passwords, "within")
+    with passwords.account.as_master(passwords.arn) as master:
+        for statement in passwords.hold(pair.alone, pair.turns):
+            master.run(statement)
+        pair.rotate()
+        until(lambda: master.run(passwords.waiting)[0][0] == 2, 30)
+        passwords.change_state("reboot", "available")
+    for secret in pair.secrets:
+        cause = passwords.log_line(secret)["message"]
+        assert "setSecret of" in cause
+        assert "connection" in cause
+    pair.converges()
