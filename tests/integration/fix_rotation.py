@@ -57,7 +57,7 @@ class Fault:
 
 
 class FaultyClient:
-    """A client of AWS whose calls count as points."""
+    """A client of AWS, or what asks one, whose calls count as points."""
 
     def __init__(self, client: Any, fault: Fault) -> None:
         self._client, self._fault = client, fault
@@ -66,7 +66,7 @@ class FaultyClient:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(**arguments: Any) -> Any:
+        def call(*positional: Any, **arguments: Any) -> Any:
             self.calls.append(name)
             struck, kind = self._fault.strikes(), self._fault.kind
             if struck and kind == "die-before":
@@ -74,7 +74,7 @@ class FaultyClient:
             if struck and kind in {"denied", "throttled"}:
                 code = {"denied": "AccessDeniedException", "throttled": "ThrottlingException"}[kind]
                 raise ClientError({"Error": {"Code": code, "Message": f"{name} was {kind}"}}, name)
-            answer = method(**arguments)
+            answer = method(*positional, **arguments)
             if struck and kind == "die-after":
                 raise Killed
             if struck and kind == "lost":
@@ -186,7 +186,8 @@ def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[
     """Return a rotation to which that happens, and what counts its calls and its connections."""
     family = databases.database.family
     faulty, engine = FaultyClient(client, fault), FaultyRotator(ENGINES[family], fault)
-    return Rotation(SecretStore(faulty), databases, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
+    described: Any = FaultyClient(databases, fault)
+    return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
 
 
 @dataclass
@@ -292,6 +293,17 @@ class Rotating:
                 raise
             return False
         return True
+
+    def exists(self, user: str) -> bool:
+        """Tell whether the database has a user of that name."""
+        query = (
+            "SELECT count(*) FROM pg_roles WHERE rolname = '{}'"
+            if self.place.database.family == "postgres"
+            else "SELECT count(*) FROM mysql.user WHERE User = '{}'"
+        )
+        with self.place.as_master() as master:
+            found: int = master.run(query.format(user))[0][0]
+        return found > 0
 
     def set_password(self, user: str, password: str) -> None:
         """Set a password behind rdsiam's back."""
