@@ -267,8 +267,9 @@ class Rotating:
 
     def converge(self, attempts: int = 3) -> str:
         """Do as Secrets Manager does, until the rotation is finished; return its token."""
-        token, answers = self.begin(), []
+        answers = []
         for _ in range(attempts):
+            token = self.begin()
             for step in STEPS:
                 answers.append(self.invoke(step, token))
                 if str(answers[-1]).startswith("failed"):

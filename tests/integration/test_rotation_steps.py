@@ -2,9 +2,22 @@
 
 import pytest
 
+from rdsiam.engines.mysql_rotation import native_hash
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS
 from tests.integration.fix_rotation import Fault, Rotating, create_user
+
+LOGS_ON = {
+    "postgres": ["ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_error_statement = 'error'",
+                 "ALTER SYSTEM SET log_min_duration_statement = 0", "SELECT pg_reload_conf()"],
+    "mysql": ["SET GLOBAL general_log_file = 'general.log'", "SET GLOBAL general_log = ON",
+              "SET GLOBAL slow_query_log = ON", "SET GLOBAL long_query_time = 0"],
+}  # fmt: skip
+LOGS_OFF = {
+    "postgres": ["ALTER SYSTEM RESET log_statement", "ALTER SYSTEM RESET log_min_error_statement",
+                 "ALTER SYSTEM RESET log_min_duration_statement", "SELECT pg_reload_conf()"],
+    "mysql": ["SET GLOBAL general_log = OFF", "SET GLOBAL slow_query_log = OFF", "SET GLOBAL long_query_time = 10"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -136,6 +149,53 @@ def test_a_clone_gets_what_its_base_was_granted_since_and_loses_what_was_revoked
             grants = " ".join(row[0] for row in session.run("SHOW GRANTS"))
             assert "INSERT" not in grants
             assert f"`role_{base}`" in grants
+
+
+@pytest.mark.parametrize("steps", [1, 2], ids=["before", "after"])
+def test_a_secret_that_is_put_back_before_or_after_the_other_user_was_set_is_rotated_all_the_same(
+    place, make_rotating, steps
+):
+    rotating = make_rotating(place, True)
+    first = rotating.labelled("AWSCURRENT")
+    second = rotating.converge()
+    token = rotating.begin()
+    for step in STEPS[:steps]:
+        rotating.invoke(step, token)
+    rotating.client.update_secret_version_stage(
+        SecretId=rotating.arn, VersionStage="AWSCURRENT", MoveToVersionId=first, RemoveFromVersionId=second
+    )
+    rotating.converge()
+    assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
+
+
+def test_no_file_of_the_server_holds_a_password(rotating, place):
+    """With all logs on that there are; a statement that fails is logged too."""
+    rotating.converge()
+    with place.as_rdsadmin() as administrator:
+        for statement in LOGS_ON[place.database.family]:
+            administrator.run(statement)
+    try:
+        token = rotating.begin()
+        rotating.invoke("createSecret", token)
+        # What is sent, but not committed, is logged all the same.
+        for point in range(30):
+            fault = Fault(point, "cut-after")
+            rotating.invoke("setSecret", token, fault)
+            if not fault.struck:
+                break
+        rotating.converge()
+    finally:
+        with place.as_rdsadmin() as administrator:
+            for statement in LOGS_OFF[place.database.family]:
+                administrator.run(statement)
+    new = rotating.value(token)
+    files = {path: path.read_bytes() for path in place.server._directory.rglob("*") if path.is_file()}
+    assert [path for path, content in files.items() if new.password.encode() in content] == []
+    (log,) = [content for path, content in files.items() if path.name in {"postgres.log", "general.log"}]
+    assert new.user.encode() in log
+    assert (
+        b"SCRAM-SHA-256$4096:" if place.database.family == "postgres" else native_hash(new.password).encode()
+    ) in log
 
 
 def test_a_namesake_of_the_clone_is_left_alone(place, make_rotating):

@@ -341,6 +341,27 @@ def test_a_secret_that_names_itself_as_its_administrators_is_refused():
     assert "masterarn names this secret itself" in world.run("setSecret")
 
 
+@pytest.mark.parametrize("already_set", [False, True])
+def test_where_awscurrent_was_put_back_its_user_is_not_given_the_password_of_a_turn_that_is_over(already_set):
+    world = World(alternating=True)
+    world.engine.passwords["app_clone"] = "second-word"
+    clone = world.store.values["v0"].with_login("app_clone", "second-word")
+    world.store.values["v00"], world.store.stages["v00"] = clone, {"AWSCURRENT"}
+    world.store.stages["v0"] = {"AWSPREVIOUS"}
+    world.store.begin("v1")
+    for step in STEPS[: 1 + already_set]:
+        world.run(step)
+    world.store.stages |= {"v0": {"AWSCURRENT"}, "v00": {"AWSPREVIOUS"}}
+    if already_set:
+        assert [world.run(step) for step in STEPS[1:]] == ["logs in already", "tested", "finished"]
+    else:
+        assert "AWSPENDING was given up" in world.run("setSecret")
+        assert world.works(world.current)
+        world.store.begin("v2")
+        assert [world.run(step, "v2") for step in STEPS][-1] == "finished"
+    assert world.works(world.current)
+
+
 def test_a_fault_of_ours_is_told_without_its_words():
     world = World()
     world.store.begin("v1")

@@ -107,7 +107,7 @@ class Rotation:
         current, master = self._current_and_master(request, pending)
         engine = self._engines[current.family]
         expected = current.user if master is None else engine.clone_name(current.user)
-        if pending.place != current.place or pending.user != expected:
+        if pending.place != current.place or pending.user not in {expected, current.user}:
             raise Refused(
                 "AWSPENDING is for another user or database than AWSCURRENT, so somebody else wrote it; remove its "
                 "label (aws secretsmanager update-secret-version-stage --version-stage AWSPENDING) and rotate again"
@@ -116,6 +116,8 @@ class Rotation:
         try:
             if master is None:
                 outcome = self._set_own(request, engine, database, current, pending)
+            elif pending.user != expected:
+                outcome = self._set_out_of_turn(request, engine, database, pending)
             else:
                 outcome = self._set_other(request, engine, database, pending, master)
         except PasswordRejected as error:
@@ -268,6 +270,22 @@ class Rotation:
         with _closing(session):
             engine.set_other_password(session, base, pending.user, pending.password)
         return "set"
+
+    def _set_out_of_turn(
+        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret
+    ) -> Outcome:
+        """Settle a version of the very user that is in use: AWSCURRENT was put back after the version was made.
+
+        To set its password would take away AWSCURRENT's. Where the database has it already, AWSCURRENT is what does not
+        log in, and the rotation goes on. Where not, nothing is lost with the version.
+        """
+        if self._works(engine, database, pending):
+            return "logs in already"
+        self._store.discard_pending(request.secret, request.token)
+        raise Refused(
+            f"AWSCURRENT has become {pending.user}, whose turn this was. AWSPENDING was given up; the next rotation "
+            "is the other user's"
+        )
 
     @staticmethod
     def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
