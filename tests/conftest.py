@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.integration.fix_account",
     "tests.integration.fix_browser",
     "tests.integration.fix_engines",
+    "tests.integration.fix_passwords",
     "tests.integration.fix_rotation",
     "tests.integration.fix_dying",
     "tests.integration.fix_strangers",
