@@ -23,6 +23,7 @@ from localcloud.servers.mariadb import MariadbServer
 from localcloud.servers.postgres import PostgresServer
 from rdsiam import connection
 from rdsiam.databases import FAMILIES, Family
+from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest
 from rdsiam.rotation import ENGINES, Rotation
 from rdsiam.secret_store import SecretStore
@@ -33,11 +34,12 @@ ROUNDS = 15
 #: AWS's published function for one MySQL user, run once for this comparison: 3 connections and 14 calls, and one
 #: connection more, in clear text, where the secret has no `ssl`.
 BASELINE, CONNECTIONS, CALLS = "AWS's MySQL single-user function", 3, 14
+#: Where each step has a process of its own, finishSecret has to log in once more: never more calls than AWS's then.
 MOST_CONNECTIONS, MOST_CALLS = 3, 11
 
 
 def run() -> list[Result]:
-    """Rotate one user's password on each engine, each round by a process's usual path, and count what it took."""
+    """Rotate on each engine, one user and two that take turns, in one process and in one for each step, and count."""
     root = Path(tempfile.mkdtemp(prefix="rdsiam-bench-"))
     processes.remove_when_we_end(root)
     authority = Authority(root / "ca")
@@ -59,35 +61,70 @@ def _engine(engine: str, root: Path, authority: Authority) -> list[Result]:
     server = kind(root / engine, processes.free_port(), "boss", "boss-password", "shop", authority, lambda *_: None)
     server.start()
     try:
-        counted: Counter[str] = Counter()
-        family: Family = FAMILIES[engine]
-        secrets_manager = boto3.client("secretsmanager", region_name=REGION)
-        secrets_manager.meta.events.register("before-call", lambda **_: counted.update(["calls"]))
-        document = {"engine": engine, "host": server.host, "port": server.port, "username": "boss"}
-        text = json.dumps(document | {"password": "boss-password", "dbname": "shop", "dbInstanceIdentifier": "one"})
-        arn = secrets_manager.create_secret(Name=f"bench-{engine}", SecretString=text)["ARN"]
-        rotation = Rotation(
+        return [
+            result
+            for alternating in (False, True)
+            for cold in (False, True)
+            for result in _scheme(engine, server, alternating=alternating, cold=cold)
+        ]
+    finally:
+        server.stop()
+
+
+def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[Result]:
+    """Rotate one secret again and again; `cold`: each step begins with nothing, as in a process of its own."""
+    counted: Counter[str] = Counter()
+    family: Family = FAMILIES[engine]
+    secrets_manager = boto3.client("secretsmanager", region_name=REGION)
+    secrets_manager.meta.events.register("before-call", lambda **_: counted.update(["calls"]))
+    name = f"{engine}-{'two' if alternating else 'one'}-{'cold' if cold else 'warm'}"
+    user = name.replace("-", "_")
+    _make_user(engine, server, user)
+    document = {"engine": engine, "host": server.host, "port": server.port, "username": user, "dbname": "shop"}
+    document |= {"password": "first-password", "dbInstanceIdentifier": "one"}
+    if alternating:
+        text = json.dumps({"username": "boss", "password": "boss-password", "host": server.host})
+        document["masterarn"] = secrets_manager.create_secret(Name=f"boss-of-{name}", SecretString=text)["ARN"]
+    arn = secrets_manager.create_secret(Name=name, SecretString=json.dumps(document))["ARN"]
+
+    def process() -> Rotation:
+        return Rotation(
             SecretStore(secrets_manager),
             Targets(_Rds(engine, server.host, server.port, counted)),
             engines={family: _Counting(ENGINES[family], counted)},
         )
-        seconds = []
-        for _ in range(ROUNDS):
-            token = _begin(arn)
-            counted.clear()
-            began = time.perf_counter()
-            for step in STEPS:
-                rotation.run(RotationRequest(step, arn, token))
-            seconds.append(time.perf_counter() - began)
-    finally:
-        server.stop()
+
+    rotation = process()
+    seconds = []
+    for _ in range(ROUNDS):
+        token = _begin(arn)
+        counted.clear()
+        began = time.perf_counter()
+        for step in STEPS:
+            (process() if cold else rotation).run(RotationRequest(step, arn, token))
+        seconds.append(time.perf_counter() - began)
     connections, calls = counted["connections"], counted["calls"]
-    name = f"rotate {engine}"
+    what = f"rotate {engine}{', two users' if alternating else ''}{', cold' if cold else ''}"
+    most = CALLS if cold else MOST_CALLS
     return [
-        Result(f"{name}: connections", connections, "", BASELINE, CONNECTIONS, connections, at_most=MOST_CONNECTIONS),
-        Result(f"{name}: AWS calls", calls, "", BASELINE, CALLS, calls, at_most=MOST_CALLS),
-        Result(f"{name}: time", 1000 * statistics.median(seconds), "ms", "none", 0, 0),
+        Result(f"{what}: connections", connections, "", BASELINE, CONNECTIONS, connections, at_most=MOST_CONNECTIONS),
+        Result(f"{what}: AWS calls", calls, "", BASELINE, CALLS, calls, at_most=most),
+        Result(f"{what}: time", 1000 * statistics.median(seconds), "ms", "none", 0, 0),
     ]
+
+
+def _make_user(engine: str, server: Any, user: str) -> None:
+    master = Password("boss", "boss-password")
+    if engine == "postgres":
+        session: Any = connection.connect_postgres(server.host, server.port, "shop", master)
+        statements = [f"CREATE ROLE {user} LOGIN PASSWORD 'first-password'"]
+    else:
+        session = connection.connect_mysql(server.host, server.port, master)
+        statements = [f"CREATE USER {user} IDENTIFIED BY 'first-password'", f"GRANT SELECT ON shop.* TO {user}"]
+    with session, session.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        session.commit()
 
 
 def _begin(arn: str) -> str:
@@ -123,6 +160,14 @@ class _Rds:
             "Endpoint": {"Address": host, "Port": port},
         }  # fmt: skip
         self._counted = counted
+
+    def get_paginator(self, _: str) -> "_Rds":
+        return self
+
+    def paginate(self) -> list[dict[str, Any]]:
+        """Return the only page of the only list that rotation reads in pages: there are no proxies."""
+        self._counted["calls"] += 1
+        return [{"DBProxies": []}]
 
     def describe_db_instances(self, **_: Any) -> dict[str, Any]:
         self._counted["calls"] += 1

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,10 @@ class RunningCloud:
     def __init__(self, process: subprocess.Popen[bytes], info: Mapping[str, Any]) -> None:
         self.process = process
         self.info = info
+        # One for all: making a session's first client of a service reads its whole model, for a tenth of a second.
+        self._session = boto3.Session(region_name=self.region)
+        self._own: dict[tuple[str, int], Any] = {}
+        self._making = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -103,11 +108,33 @@ class RunningCloud:
         )
 
     def client(self, service: str, credentials: Mapping[str, Any] | None = None, *, read_timeout: int = 120) -> Any:
-        """Return a client of `service`; see `session`."""
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": 2}, read_timeout=read_timeout, max_pool_connections=50
+        """Return a client of `service`; the administrator's is the same one each time.
+
+        :param credentials: see `session`.
+        :param read_timeout: seconds to wait for an answer.
+        """
+        with self._making:
+            if credentials is not None:
+                return self._client(service, credentials, read_timeout)
+            if (service, read_timeout) not in self._own:
+                own = self.info["credentials"]
+                keys = {"AccessKeyId": own["access_key_id"], "SecretAccessKey": own["secret_access_key"]}
+                self._own[service, read_timeout] = self._client(service, keys, read_timeout)
+            return self._own[service, read_timeout]
+
+    def _client(self, service: str, credentials: Mapping[str, Any], read_timeout: int) -> Any:
+        return self._session.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials.get("SessionToken"),
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": 2},
+                read_timeout=read_timeout,
+                max_pool_connections=50,
+            ),
         )
-        return self.session(credentials).client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
 
     def stop(self, how: signal.Signals = signal.SIGTERM, limit: float = 20.0) -> int:
         """End the cloud and return its exit code."""

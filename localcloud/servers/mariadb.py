@@ -309,6 +309,7 @@ class MariadbServer:
             unix_socket=str(self._sockets / "mariadbd"),
             user=RDSADMIN,
             password=(self._directory / "password").read_text(),
+            ssl_disabled=True,  # a socket of this machine; else each connection reads all authorities there are
             connect_timeout=5,
             autocommit=True,
         )

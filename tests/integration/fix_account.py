@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import psutil
 import psycopg
 import pymysql
@@ -175,14 +174,8 @@ class Account:
     def token(self, arn: str, user: str, credentials: dict[str, Any], **changed: Any) -> str:
         """Return a token signed by boto3 with the credentials."""
         endpoint = self.describe(arn)["Endpoint"]
-        session = boto3.Session(
-            credentials["AccessKeyId"],
-            credentials["SecretAccessKey"],
-            credentials["SessionToken"],
-            region_name=self.cloud.region,
-        )
         arguments = {"DBHostname": endpoint["Address"], "Port": endpoint["Port"], "DBUsername": user} | changed
-        token: str = session.client("rds").generate_db_auth_token(**arguments)
+        token: str = self.cloud.client("rds", credentials).generate_db_auth_token(**arguments)
         return token
 
     def master_password(self, arn: str) -> str:

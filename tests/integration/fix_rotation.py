@@ -57,7 +57,7 @@ class Fault:
 
 
 class FaultyClient:
-    """A client of AWS whose calls count as points."""
+    """A client of AWS, or what asks one, whose calls count as points."""
 
     def __init__(self, client: Any, fault: Fault) -> None:
         self._client, self._fault = client, fault
@@ -66,7 +66,7 @@ class FaultyClient:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(**arguments: Any) -> Any:
+        def call(*positional: Any, **arguments: Any) -> Any:
             self.calls.append(name)
             struck, kind = self._fault.strikes(), self._fault.kind
             if struck and kind == "die-before":
@@ -74,7 +74,7 @@ class FaultyClient:
             if struck and kind in {"denied", "throttled"}:
                 code = {"denied": "AccessDeniedException", "throttled": "ThrottlingException"}[kind]
                 raise ClientError({"Error": {"Code": code, "Message": f"{name} was {kind}"}}, name)
-            answer = method(**arguments)
+            answer = method(*positional, **arguments)
             if struck and kind == "die-after":
                 raise Killed
             if struck and kind == "lost":
@@ -165,18 +165,29 @@ class FaultyRotator:
 
 @dataclass
 class OneDatabase:
-    """Finds this database for every secret."""
+    """Finds this database for every secret, and counts how often RDS would be asked."""
 
     database: Database
     proxies: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def find(self, secret: Secret) -> Database:
+        self.asked += 1
         if secret.host != self.database.host:
             raise Refused("another host")
         return self.database
 
     def classic_proxies(self, _: str) -> list[str]:
+        self.asked += 1
         return self.proxies
+
+
+def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[Rotation, FaultyClient, FaultyRotator]:
+    """Return a rotation to which that happens, and what counts its calls and its connections."""
+    family = databases.database.family
+    faulty, engine = FaultyClient(client, fault), FaultyRotator(ENGINES[family], fault)
+    described: Any = FaultyClient(databases, fault)
+    return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
 
 
 @dataclass
@@ -231,11 +242,7 @@ class Rotating:
 
     def rotation(self, fault: Fault | None = None) -> tuple[Rotation, FaultyClient, FaultyRotator]:
         """Return what a fresh process would use."""
-        fault = fault or Fault()
-        client = FaultyClient(self.client, fault)
-        engine = FaultyRotator(ENGINES[self.place.database.family], fault)
-        rotation = Rotation(SecretStore(client), self.databases, engines={self.place.database.family: engine})  # type: ignore[dict-item]
-        return rotation, client, engine
+        return faulty_rotation(self.client, self.databases, fault or Fault())
 
     def request(self, step: Step, token: str) -> RotationRequest:
         return RotationRequest(step, self.arn, token)
@@ -260,8 +267,9 @@ class Rotating:
 
     def converge(self, attempts: int = 3) -> str:
         """Do as Secrets Manager does, until the rotation is finished; return its token."""
-        token, answers = self.begin(), []
+        answers = []
         for _ in range(attempts):
+            token = self.begin()
             for step in STEPS:
                 answers.append(self.invoke(step, token))
                 if str(answers[-1]).startswith("failed"):
@@ -286,6 +294,17 @@ class Rotating:
                 raise
             return False
         return True
+
+    def exists(self, user: str) -> bool:
+        """Tell whether the database has a user of that name."""
+        query = (
+            "SELECT count(*) FROM pg_roles WHERE rolname = '{}'"
+            if self.place.database.family == "postgres"
+            else "SELECT count(*) FROM mysql.user WHERE User = '{}'"
+        )
+        with self.place.as_master() as master:
+            found: int = master.run(query.format(user))[0][0]
+        return found > 0
 
     def set_password(self, user: str, password: str) -> None:
         """Set a password behind rdsiam's back."""

@@ -26,6 +26,11 @@ def place(request, make_place) -> Place:
     return make_place(request.param)
 
 
+#: Tests of what only the one has: their servers are those of all others.
+on_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
+on_mariadb = pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+
+
 @pytest.fixture
 def made(place, request):
     """Make a user that logs in by password, and drop it in the end by the statement that a finding prints."""
@@ -101,10 +106,9 @@ def test_a_locked_user_that_took_tokens_keeps_no_rds_iam(place, made):
             assert master.run(members.format(made.name)) == [(0,)]
 
 
+@on_postgres  # on MySQL and MariaDB nothing is inherited
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_taken_out_of_a_group_it_has_its_password_again(place, made):
-    if place.database.family != "postgres":
-        pytest.skip("on MySQL and MariaDB nothing is inherited")
     engine = REMEDIES["postgres"]
     with place.as_master() as master:
         master.run(f"CREATE ROLE staff; GRANT rds_iam TO staff; GRANT staff TO {quoted(place, made.name)}")
@@ -118,10 +122,9 @@ def test_taken_out_of_a_group_it_has_its_password_again(place, made):
         run(place, ["DROP ROLE staff"])
 
 
+@on_postgres  # objects of MySQL and MariaDB have no owners
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(place, made):
-    if place.database.family != "postgres":
-        pytest.skip("objects of MySQL and MariaDB have no owners")
     with place.as_master() as master:
         master.run("CREATE ROLE heir LOGIN; GRANT rds_iam TO heir")
         master.run(f"GRANT CREATE ON SCHEMA public TO {quoted(place, made.name)}, heir")
@@ -141,47 +144,43 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
             master.run(f"REVOKE CREATE ON SCHEMA public FROM {quoted(place, made.name)}, heir; DROP ROLE heir")
 
 
-@pytest.fixture
-def mariadb(place) -> Place:
-    if place.database.family == "postgres":
-        pytest.skip("PostgreSQL has no such thing")
-    return place
-
-
+@on_mariadb
 @pytest.mark.parametrize("how", ["REQUIRE NONE", "second password"])
-def test_what_mariadb_keeps_beside_the_token_is_taken(mariadb, how):
+def test_what_mariadb_keeps_beside_the_token_is_taken(place, how):
     engine = REMEDIES["mysql"]
     app = AccountFacts(name="app", host="10.%")
     plugin = "AWSAuthenticationPlugin AS 'RDS'"
     if how == "second password":
         plugin += f" OR mysql_native_password USING PASSWORD('{PASSWORD}')"
-    with mariadb.as_master() as master:
+    with place.as_master() as master:
         master.run(f"CREATE USER app@'10.%' IDENTIFIED VIA {plugin} REQUIRE NONE")
-        before = mariadb.accounts()["app"]
+        before = place.accounts()["app"]
         assert (before.password, before.tls) == (how == "second password", False)
-        run(mariadb, engine.discard_second_password(app, "mariadb") if before.password else engine.require_tls(app))
-        after = mariadb.accounts()["app"]
+        run(place, engine.discard_second_password(app, "mariadb") if before.password else engine.require_tls(app))
+        after = place.accounts()["app"]
         assert (after.iam, after.password, after.tls) == (True, False, True)
         master.run("DROP USER app@'10.%'")
 
 
-def test_an_anonymous_user_is_dropped(mariadb):
-    with mariadb.as_master() as master:
+@on_mariadb
+def test_an_anonymous_user_is_dropped(place):
+    with place.as_master() as master:
         master.run("CREATE USER ''@'elsewhere'")
-        assert "" in mariadb.accounts()
-        run(mariadb, REMEDIES["mysql"].drop(AccountFacts(name="", host="elsewhere")))
-        assert "" not in mariadb.accounts()
+        assert "" in place.accounts()
+        run(place, REMEDIES["mysql"].drop(AccountFacts(name="", host="elsewhere")))
+        assert "" not in place.accounts()
 
 
+@on_mariadb
 @pytest.mark.parametrize("schema", ["my_app", "per%cent", "back`tick", "plain"])
-def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_plain(mariadb, schema):
+def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_plain(place, schema):
     engine = REMEDIES["mysql"]
     app = AccountFacts(name="app", host="%")
     other = schema.replace("_", "X").replace("%", "XX")
-    with mariadb.as_master() as master:
-        run(mariadb, [engine.create_database(schema), "CREATE USER app", *engine.convert(app)])
-        run(mariadb, engine.grant(app, schema, "readonly"))
-        with mariadb.as_user("app", schema) as reader:
+    with place.as_master() as master:
+        run(place, [engine.create_database(schema), "CREATE USER app", *engine.convert(app)])
+        run(place, engine.grant(app, schema, "readonly"))
+        with place.as_user("app", schema) as reader:
             reader.run("SHOW TABLES")
             with pytest.raises(DENIED):
                 reader.run("CREATE TABLE x (id int)")
@@ -189,7 +188,7 @@ def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_
                 with pytest.raises(DENIED):
                     reader.run(f"USE `{other}`")
         if schema == "plain":
-            run(mariadb, engine.revoke(app, schema, ("SELECT", "SHOW VIEW")))
+            run(place, engine.revoke(app, schema, ("SELECT", "SHOW VIEW")))
             assert master.run("SELECT count(*) FROM mysql.db WHERE User = 'app'") == [(0,)]
-        run(mariadb, engine.drop(app))
+        run(place, engine.drop(app))
         master.run("DROP DATABASE `{}`".format(schema.replace("`", "``")))

@@ -3,89 +3,12 @@
 import json
 import secrets
 import socket
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.fix_account import Account, until
-
-DAYS = {"AutomaticallyAfterDays": 30}
-
-
-class Passwords:
-    """Users with passwords on one database, and their secrets."""
-
-    def __init__(self, account: Account, arn: str) -> None:
-        self.account, self.arn = account, arn
-        self.client = account.cloud.client("secretsmanager")
-        found = account.describe(arn)
-        self.engine, self.identifier = found["Engine"], found["DBInstanceIdentifier"]
-        self.host, self.port = found["Endpoint"]["Address"], found["Endpoint"]["Port"]
-        self.master_secret = found["MasterUserSecret"]["SecretArn"]
-        self.function = account.cloud.outputs["RotateFunction"]
-
-    def make(self, user: str, options: dict[str, Any] | None = None, **keys: Any) -> str:
-        """Make a user and its secret, and return the secret's ARN; a key that is None is left out."""
-        password = secrets.token_urlsafe(18)
-        with self.account.as_master(self.arn) as master:
-            if self.engine == "postgres":
-                master.run(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
-                master.run(f"GRANT CREATE, USAGE ON SCHEMA public TO {user}")
-            else:
-                master.run(f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'")
-                master.run(f"GRANT SELECT, INSERT, CREATE ON shop.* TO '{user}'@'%'")
-        document = {
-            "engine": self.engine, "host": self.host, "port": self.port, "username": user, "password": password,
-            "dbname": "shop",
-        } | keys  # fmt: skip
-        text = json.dumps({key: value for key, value in document.items() if value is not None})
-        made = self.client.create_secret(Name=f"{self.identifier}/{user}", SecretString=text, **(options or {}))
-        return str(made["ARN"])
-
-    def rotate(self, secret: str, **options: Any) -> str:
-        """Start a rotation, and return the version that is to become the current one."""
-        answer = self.client.rotate_secret(
-            SecretId=secret, RotationLambdaARN=self.function, RotationRules=DAYS, **options
-        )
-        return str(answer["VersionId"])
-
-    def value(self, secret: str, stage: str = "AWSCURRENT") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            self.client.get_secret_value(SecretId=secret, VersionStage=stage)["SecretString"]
-        )
-        return found
-
-    def stages(self, secret: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = self.client.describe_secret(SecretId=secret)["VersionIdsToStages"]
-        return found
-
-    def wait(self, secret: str, version: str) -> None:
-        """Wait until that version is the current one and nothing is pending."""
-        until(lambda: self.stages(secret).get(version) == ["AWSCURRENT"], 60)
-
-    def log_line(self, secret: str) -> dict[str, Any]:
-        """Return the record of the failed step of a secret, once there is one."""
-
-        def find() -> dict[str, Any] | None:
-            for line in (self.account.cloud.logs / "RotateFunction.log").read_text().splitlines():
-                if "rotation step failed" in line and secret in line and line.startswith("{"):
-                    record: dict[str, Any] = json.loads(line)
-                    return record
-            return None
-
-        line: dict[str, Any] = until(find, 30)
-        return line
-
-    def logs_in(self, login: dict[str, Any]) -> None:
-        self.account.connect(self.arn, login["username"], login["password"]).close()
-
-
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
-def passwords(request, account) -> Passwords:
-    arn = account.create(f"rotated-{request.param}", request.param)
-    account.wait(arn)
-    return Passwords(account, arn)
+from tests.integration.fix_account import until
+from tests.integration.fix_passwords import DAYS, Pair
 
 
 def test_one_user_gets_a_new_password(passwords):
@@ -196,6 +119,11 @@ def test_a_secret_sends_no_password_where_describe_does_not_point(passwords):
         for user, keys in {
             "lured": {"host": "localhost", "port": trap.getsockname()[1]},
             "lured_by_name": {"port": trap.getsockname()[1], "dbInstanceIdentifier": passwords.identifier},
+            "lured_by_host": {
+                "host": "127.0.0.1",
+                "port": trap.getsockname()[1],
+                "dbInstanceIdentifier": passwords.identifier,
+            },
             "lured_by_cluster": {"port": trap.getsockname()[1], "dbClusterIdentifier": "no-such-cluster"},
         }.items():
             secret = passwords.make(user, **keys)
@@ -203,6 +131,46 @@ def test_a_secret_sends_no_password_where_describe_does_not_point(passwords):
             assert "setSecret of" in passwords.log_line(secret)["message"]
         with pytest.raises(TimeoutError):
             trap.accept()
+
+
+def test_two_users_do_not_take_turns_behind_a_classic_proxy(passwords):
+    secret = passwords.make("proxied", masterarn=passwords.master_secret)
+    rds, name = passwords.account.cloud.client("rds"), f"{passwords.identifier}-front"
+    subnets = passwords.account.cloud.client("ec2").describe_subnets()["Subnets"]
+    rds.create_db_proxy(
+        DBProxyName=name,
+        EngineFamily="POSTGRESQL" if passwords.engine == "postgres" else "MYSQL",
+        Auth=[{"AuthScheme": "SECRETS", "SecretArn": secret, "IAMAuth": "DISABLED"}],
+        RoleArn=f"arn:aws:iam::{passwords.account.cloud.account}:role/proxy",
+        VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets],
+    )
+    try:
+        version = passwords.rotate(secret)
+        cause = passwords.log_line(secret)["message"]
+        assert f"the proxy {name} logs in with this secret, and knows one user only" in cause
+    finally:
+        rds.delete_db_proxy(DBProxyName=name)
+    assert passwords.value(secret)["username"] == "proxied"
+    passwords.logs_in(passwords.value(secret))
+    passwords.converge(secret, version)
+    assert passwords.value(secret)["username"] == "proxied_clone"
+
+
+def test_calls_that_are_denied_stop_a_rotation_until_they_are_allowed(passwords):
+    secret = passwords.make("denied")
+    iam, role = passwords.account.cloud.client("iam"), passwords.role
+    deny = {"Effect": "Deny", "Action": ["rds:DescribeDBInstances", "secretsmanager:PutSecretValue"], "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [deny | {"Sid": "NotNow"}]})
+    iam.put_role_policy(RoleName=role, PolicyName="not-now", PolicyDocument=document)
+    try:
+        version = passwords.rotate(secret)
+        cause = passwords.log_line(secret)["message"]
+        assert "createSecret of" in cause
+        assert "AccessDenied" in cause
+    finally:
+        iam.delete_role_policy(RoleName=role, PolicyName="not-now")
+    passwords.converge(secret, version)
+    passwords.logs_in(passwords.value(secret))
 
 
 def test_the_function_can_be_tried_without_rotating(passwords):
@@ -235,3 +203,43 @@ def test_a_function_that_does_not_let_secrets_manager_in_can_not_be_set(password
             RotationLambdaARN=passwords.function.rpartition(":")[0] + ":" + vend,
             RotationRules=DAYS,
         )
+
+
+# --- the database stops, starts and reboots meanwhile ---
+
+
+def test_a_database_that_is_stopped_is_rotated_when_it_is_started(passwords):
+    pair = Pair(passwords, "stopped")
+    passwords.change_state("stop", "stopped")
+    try:
+        pair.rotate()
+        for secret in pair.secrets:
+            assert "failed at port" in passwords.log_line(secret)["message"]
+    finally:
+        passwords.account.wait(passwords.arn, "stopped")
+        passwords.change_state("start", "available")
+    pair.converges()
+
+
+@pytest.mark.parametrize("step", ["createSecret", "setSecret", "testSecret", "finishSecret"])
+def test_a_database_that_reboots_after_a_step_stops_no_rotation_for_good(passwords, step):
+    pair = Pair(passwords, f"after_{step.lower()}")
+    pair.rotate()
+    pair.wait_for(step)
+    passwords.change_state("reboot", "available")
+    pair.converges()
+
+
+def test_a_database_that_reboots_in_the_middle_of_set_secret_stops_no_rotation_for_good(passwords):
+    pair = Pair(passwords, "within")
+    with passwords.account.as_master(passwords.arn) as master:
+        for statement in passwords.hold(pair.alone, pair.turns):
+            master.run(statement)
+        pair.rotate()
+        until(lambda: master.run(passwords.waiting)[0][0] == 2, 30)
+        passwords.change_state("reboot", "available")
+    for secret in pair.secrets:
+        cause = passwords.log_line(secret)["message"]
+        assert "setSecret of" in cause
+        assert "connection" in cause
+    pair.converges()

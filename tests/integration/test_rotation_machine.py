@@ -106,6 +106,13 @@ class Rotations(RuleBasedStateMachine):
         )
         self.restored = True
 
+    @rule(data=st.data())
+    def restore_a_value(self, data):
+        """What a person does who has a copy of the secret: an older value becomes a new version, the current one."""
+        known = [text for each in self.user.versions.values() if (text := each.get("secret_string"))]
+        self.user.client.put_secret_value(SecretId=self.user.arn, SecretString=data.draw(st.sampled_from(known)))
+        self.restored = True
+
     @rule()
     def rotate_to_the_end(self):
         token = self.user.converge()
@@ -125,6 +132,13 @@ class Rotations(RuleBasedStateMachine):
             # PostgreSQL and MariaDB keep one password: between setSecret and finishSecret it is the pending one.
             pending = self.user.value(self.user.labelled("AWSPENDING"))
             assert self.user.logs_in(current) or self.user.logs_in(pending)
+
+    @invariant()
+    def no_password_is_in_the_database_only(self):
+        """Whatever the database takes, some version of the secret has; else nobody could log in ever again."""
+        stored = [value for version in self.user.versions if (value := self.user.value(version))]
+        for name in {value.user for value in stored if self.user.exists(value.user)}:
+            assert any(self.user.logs_in(value) for value in stored if value.user == name)
 
     def state(self) -> tuple[Any, ...]:
         """Return all that a repeated step must not change."""

@@ -1,13 +1,23 @@
 """Rotation's four steps on real servers, one invocation at a time."""
 
-import json
-import os
-
 import pytest
 
+from rdsiam.engines.mysql_rotation import native_hash
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS
 from tests.integration.fix_rotation import Fault, Rotating, create_user
+
+LOGS_ON = {
+    "postgres": ["ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_error_statement = 'error'",
+                 "ALTER SYSTEM SET log_min_duration_statement = 0", "SELECT pg_reload_conf()"],
+    "mysql": ["SET GLOBAL general_log_file = 'general.log'", "SET GLOBAL general_log = ON",
+              "SET GLOBAL slow_query_log = ON", "SET GLOBAL long_query_time = 0"],
+}  # fmt: skip
+LOGS_OFF = {
+    "postgres": ["ALTER SYSTEM RESET log_statement", "ALTER SYSTEM RESET log_min_error_statement",
+                 "ALTER SYSTEM RESET log_min_duration_statement", "SELECT pg_reload_conf()"],
+    "mysql": ["SET GLOBAL general_log = OFF", "SET GLOBAL slow_query_log = OFF", "SET GLOBAL long_query_time = 10"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -59,61 +69,33 @@ def test_no_statement_holds_the_password(rotating):
     assert not [statement for statement in fault.statements if new.password in statement]
 
 
-def test_a_rotation_costs_what_is_promised(rotating):
-    rotation, client, engine = rotating.rotation()
+@pytest.mark.parametrize(("cold", "connections", "calls"), [(False, 2, (10, 11)), (True, 3, (13, 14))])
+def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
+    used = [rotating.rotation()]
     token = rotating.begin()
     for step in STEPS:
-        rotation.run(rotating.request(step, token))
-    # Besides: each of setSecret and testSecret describes the database, and setSecret of two users the proxies.
-    describes = 3 if rotating.alternating else 2
-    assert engine.connections == 2
-    assert len(client.calls) + describes == (13 if rotating.alternating else 11)
+        if cold:
+            used.append(rotating.rotation())
+        used[-1][0].run(rotating.request(step, token))
+    assert sum(engine.connections for _, _, engine in used) == connections
+    in_all = sum(len(client.calls) for _, client, _ in used) + rotating.databases.asked
+    assert in_all == calls[rotating.alternating]
 
 
-def die_at(rotating, step, token, point):
-    """Run a step in a child process that ends for real at that point; what moto knew there, is told to this one."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        fault = Fault(point)
-        strikes = fault.strikes
-
-        def strike():
-            struck = strikes()
-            if struck:
-                os.write(writer, json.dumps(rotating.versions).encode())
-                os._exit(9)
-            return struck
-
-        fault.strikes = strike
-        try:
-            rotating.invoke(step, token, fault)
-        finally:
-            os.write(writer, json.dumps(rotating.versions).encode())
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        versions = json.loads(pipe.read())
-    _, status = os.waitpid(child, 0)
-    rotating.versions.clear()
-    rotating.versions.update(versions)
-    return os.waitstatus_to_exitcode(status)
-
-
-def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating):
+def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating, die_at):
     killed = 0
     for step in STEPS:
         for point in range(30):
             token = rotating.begin()
             for earlier in STEPS[: STEPS.index(step)]:
                 assert not rotating.invoke(earlier, token).startswith("failed")
-            code = die_at(rotating, step, token, point)
+            died = die_at(rotating, step, token, point)
             current = rotating.value(rotating.labelled("AWSCURRENT"))
             pending = rotating.value(rotating.labelled("AWSPENDING"))
             assert rotating.logs_in(current) or (not rotating.alternating and rotating.logs_in(pending))
             rotating.converge(attempts=1)
             assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
-            if code == 0:
+            if not died:
                 break
             killed += 1
         else:
@@ -167,6 +149,53 @@ def test_a_clone_gets_what_its_base_was_granted_since_and_loses_what_was_revoked
             grants = " ".join(row[0] for row in session.run("SHOW GRANTS"))
             assert "INSERT" not in grants
             assert f"`role_{base}`" in grants
+
+
+@pytest.mark.parametrize("steps", [1, 2], ids=["before", "after"])
+def test_a_secret_that_is_put_back_before_or_after_the_other_user_was_set_is_rotated_all_the_same(
+    place, make_rotating, steps
+):
+    rotating = make_rotating(place, True)
+    first = rotating.labelled("AWSCURRENT")
+    second = rotating.converge()
+    token = rotating.begin()
+    for step in STEPS[:steps]:
+        rotating.invoke(step, token)
+    rotating.client.update_secret_version_stage(
+        SecretId=rotating.arn, VersionStage="AWSCURRENT", MoveToVersionId=first, RemoveFromVersionId=second
+    )
+    rotating.converge()
+    assert rotating.logs_in(rotating.value(rotating.labelled("AWSCURRENT")))
+
+
+def test_no_file_of_the_server_holds_a_password(rotating, place):
+    """With all logs on that there are; a statement that fails is logged too."""
+    rotating.converge()
+    with place.as_rdsadmin() as administrator:
+        for statement in LOGS_ON[place.database.family]:
+            administrator.run(statement)
+    try:
+        token = rotating.begin()
+        rotating.invoke("createSecret", token)
+        # What is sent, but not committed, is logged all the same.
+        for point in range(30):
+            fault = Fault(point, "cut-after")
+            rotating.invoke("setSecret", token, fault)
+            if not fault.struck:
+                break
+        rotating.converge()
+    finally:
+        with place.as_rdsadmin() as administrator:
+            for statement in LOGS_OFF[place.database.family]:
+                administrator.run(statement)
+    new = rotating.value(token)
+    files = {path: path.read_bytes() for path in place.server._directory.rglob("*") if path.is_file()}
+    assert [path for path, content in files.items() if new.password.encode() in content] == []
+    (log,) = [content for path, content in files.items() if path.name in {"postgres.log", "general.log"}]
+    assert new.user.encode() in log
+    assert (
+        b"SCRAM-SHA-256$4096:" if place.database.family == "postgres" else native_hash(new.password).encode()
+    ) in log
 
 
 def test_a_namesake_of_the_clone_is_left_alone(place, make_rotating):

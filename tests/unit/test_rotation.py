@@ -51,8 +51,8 @@ class Store:
     def unlabelled(self, _: str) -> list[Secret]:
         return [self.values[v] for v, labels in self.stages.items() if not labels and v in self.values][::-1]
 
-    def master(self, _: str) -> MasterSecret:
-        return self.master_secret
+    def current_and_master(self, arn: str, _: str) -> tuple[Secret | None, MasterSecret]:
+        return self.labelled(arn, "AWSCURRENT"), self.master_secret
 
     def put_pending(self, _: str, token: str, secret: Secret, proof: str | None) -> bool:
         self.proofs.append(proof)
@@ -123,8 +123,10 @@ class Session:
 @dataclass
 class Found:
     proxies: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def find(self, secret: Secret) -> Database:
+        self.asked += 1
         if secret.host != "one.example":
             raise Refused("the secret's host is no endpoint")
         return DATABASE
@@ -307,6 +309,57 @@ def test_a_login_that_was_just_seen_is_not_seen_again_by_the_same_process_only()
             world.run(step)
             world.now += seconds
         assert len(world.engine.logins) == logins
+
+
+@pytest.mark.parametrize(("warm", "seconds", "asked"), [(True, 1, 1), (False, 1, 3), (True, 1000, 3)])
+def test_where_the_database_is_is_taken_over_from_the_step_before_of_the_same_process_only(warm, seconds, asked):
+    world = World(warm=warm)
+    world.store.begin("v1")
+    for step in STEPS:
+        world.run(step)
+        world.now += seconds
+    assert world.found.asked == asked
+
+
+def test_where_a_login_fails_the_next_attempt_asks_anew_where_the_database_is():
+    world = World(warm=True)
+    world.store.begin("v1")
+    assert [world.run(step) for step in STEPS[:2]] == ["created", "set"]
+    world.engine.down = True
+    assert "failed at port" in world.run("testSecret")
+    world.engine.down = False
+    assert world.run("testSecret") == "tested"
+    assert world.found.asked == 2
+
+
+def test_a_secret_that_names_itself_as_its_administrators_is_refused():
+    world = World(alternating=True)
+    document = {"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"}
+    world.store.values["v0"] = read_secret(json.dumps(document | {"masterarn": ARN}))
+    world.store.begin("v1")
+    world.run("createSecret")
+    assert "masterarn names this secret itself" in world.run("setSecret")
+
+
+@pytest.mark.parametrize("already_set", [False, True])
+def test_where_awscurrent_was_put_back_its_user_is_not_given_the_password_of_a_turn_that_is_over(already_set):
+    world = World(alternating=True)
+    world.engine.passwords["app_clone"] = "second-word"
+    clone = world.store.values["v0"].with_login("app_clone", "second-word")
+    world.store.values["v00"], world.store.stages["v00"] = clone, {"AWSCURRENT"}
+    world.store.stages["v0"] = {"AWSPREVIOUS"}
+    world.store.begin("v1")
+    for step in STEPS[: 1 + already_set]:
+        world.run(step)
+    world.store.stages |= {"v0": {"AWSCURRENT"}, "v00": {"AWSPREVIOUS"}}
+    if already_set:
+        assert [world.run(step) for step in STEPS[1:]] == ["logs in already", "tested", "finished"]
+    else:
+        assert "AWSPENDING was given up" in world.run("setSecret")
+        assert world.works(world.current)
+        world.store.begin("v2")
+        assert [world.run(step, "v2") for step in STEPS][-1] == "finished"
+    assert world.works(world.current)
 
 
 def test_a_fault_of_ours_is_told_without_its_words():

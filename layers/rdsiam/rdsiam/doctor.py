@@ -5,7 +5,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -17,9 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rdsiam.ca import ca_for
 from rdsiam.databases import Database
 from rdsiam.endpoints import region_of
-from rdsiam.engines import Engine, QueryFailed
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
+from rdsiam.engines import QueryFailed
+from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import ConnectionFailed
 from rdsiam.logins import AUDITOR, Token
 from rdsiam.signer import LIFETIME, Credentials, TokenSigner
@@ -27,7 +26,6 @@ from rdsiam.signer import LIFETIME, Credentials, TokenSigner
 State = Literal["OK", "FAIL", "UNKNOWN"]
 _SECONDS = 5
 _SKEW = timedelta(minutes=1)
-_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class Doctor:
             fix = f"rdsiam audit --database {self._name}"
             return Row("role or plugin", "UNKNOWN", "you may not read the catalogs: see login", fix)
         try:
-            engine = _ENGINES[self._database.family]
+            engine = ENGINES[self._database.family]
             read = engine.audit(session, self._database)
         except QueryFailed as error:
             fix = f"rdsiam onboard {self._name}: it gives rdsiam_auditor its rights anew"
@@ -197,7 +195,7 @@ class Doctor:
     def _open(self, user: str) -> Any:
         host, port = self._database.endpoint
         token = TokenSigner(self._credentials, self._database.region).token(host, port, user)
-        engine = _ENGINES[self._database.family]
+        engine = ENGINES[self._database.family]
         return engine.connect(self._database, Token(user, token), self._database.default_database)
 
     # --- who signs ---

@@ -28,7 +28,8 @@ from rdsiam.secret_store import CURRENT, PENDING, PREVIOUS, Description, SecretS
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}
-#: How long a login that was seen counts, so that finishSecret right after testSecret need not see it again.
+#: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no
+#: second time where the database is, finishSecret right after testSecret doesn't log in again.
 PROOF_SECONDS = 120
 
 
@@ -63,6 +64,7 @@ class Rotation:
         self._engines = engines
         self._clock = clock
         self._proved: dict[tuple[str, str], float] = {}
+        self._found: dict[tuple[str, str], tuple[Database, float]] = {}
 
     def run(self, request: RotationRequest) -> Outcome:
         """Run one step.
@@ -101,20 +103,23 @@ class Rotation:
     def _set(self, request: RotationRequest) -> Outcome:
         if self._is_current(request, self._describe(request)):
             return "current already"
-        current, pending = self._current(request), self._pending(request)
+        pending = self._pending(request)
+        current, master = self._current_and_master(request, pending)
         engine = self._engines[current.family]
-        alternating = current.master_arn is not None
-        expected = engine.clone_name(current.user) if alternating else current.user
-        if pending.place != current.place or pending.user != expected:
+        expected = current.user if master is None else engine.clone_name(current.user)
+        if pending.place != current.place or pending.user not in {expected, current.user}:
             raise Refused(
                 "AWSPENDING is for another user or database than AWSCURRENT, so somebody else wrote it; remove its "
                 "label (aws secretsmanager update-secret-version-stage --version-stage AWSPENDING) and rotate again"
             )
         database = self._databases.find(current)
         try:
-            if alternating:
-                return self._set_other(request, engine, database, pending)
-            return self._set_own(request, engine, database, current, pending)
+            if master is None:
+                outcome = self._set_own(request, engine, database, current, pending)
+            elif pending.user != expected:
+                outcome = self._set_out_of_turn(request, engine, database, pending)
+            else:
+                outcome = self._set_other(request, engine, database, pending, master)
         except PasswordRejected as error:
             # A version's value can't be changed: only another version can have another password.
             self._store.discard_pending(request.secret, request.token)
@@ -122,6 +127,8 @@ class Rotation:
                 f"{error}. AWSPENDING was given up; the next rotation makes another password. If it is rejected too, "
                 "say in the secret what the policy asks: passwordLength, passwordExcludeCharacters"
             ) from None
+        self._found[request.secret, request.token] = database, self._clock() + PROOF_SECONDS
+        return outcome
 
     def _test(self, request: RotationRequest) -> Outcome:
         pending = self._store.labelled(request.secret, PENDING, request.token)
@@ -169,10 +176,20 @@ class Rotation:
         return False
 
     def _current(self, request: RotationRequest) -> Secret:
-        current = self._store.labelled(request.secret, CURRENT)
-        if current is None:
-            raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
-        return current
+        return _some(self._store.labelled(request.secret, CURRENT))
+
+    def _current_and_master(self, request: RotationRequest, pending: Secret) -> tuple[Secret, MasterSecret | None]:
+        """Return AWSCURRENT, and the administrator where two users take turns.
+
+        Which administrator is read is AWSPENDING's to say, as one request reads both; it goes nowhere before AWSCURRENT
+        was seen to name the same one.
+        """
+        if pending.master_arn is None:
+            return self._current(request), None
+        if pending.master_arn == request.secret:
+            raise Refused("masterarn names this secret itself: an administrator's secret belongs there")
+        current, master = self._store.current_and_master(request.secret, pending.master_arn)
+        return _some(current), master
 
     def _pending(self, request: RotationRequest) -> Secret:
         pending = self._store.labelled(request.secret, PENDING, request.token)
@@ -231,8 +248,9 @@ class Rotation:
 
     # --- two users that take turns ---
 
-    def _set_other(self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret) -> Outcome:
-        assert pending.master_arn is not None
+    def _set_other(
+        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, master: MasterSecret
+    ) -> Outcome:
         base = base_name(pending.user)
         if proxies := self._databases.classic_proxies(request.secret):
             raise Refused(
@@ -241,8 +259,7 @@ class Rotation:
             )
         if base == database.master_user:
             raise Refused(f"{base} is the administrator of {database.identifier}, of whom no clone is made")
-        master = self._store.master(pending.master_arn)
-        self._refuse_foreign_master(database, pending.master_arn, master)
+        self._refuse_foreign_master(database, str(pending.master_arn), master)
         if master.user in {base, pending.user}:
             raise Refused("masterarn names the user itself: an administrator's secret belongs there")
         login = Password(master.user, master.password, "scram-sha-256,md5", never_clear=True)
@@ -253,6 +270,22 @@ class Rotation:
         with _closing(session):
             engine.set_other_password(session, base, pending.user, pending.password)
         return "set"
+
+    def _set_out_of_turn(
+        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret
+    ) -> Outcome:
+        """Settle a version of the very user that is in use: AWSCURRENT was put back after the version was made.
+
+        To set its password would take away AWSCURRENT's. Where the database has it already, AWSCURRENT is what does not
+        log in, and the rotation goes on. Where not, nothing is lost with the version.
+        """
+        if self._works(engine, database, pending):
+            return "logs in already"
+        self._store.discard_pending(request.secret, request.token)
+        raise Refused(
+            f"AWSCURRENT has become {pending.user}, whose turn this was. AWSPENDING was given up; the next rotation "
+            "is the other user's"
+        )
 
     @staticmethod
     def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
@@ -268,7 +301,7 @@ class Rotation:
 
         :raises Refused: it doesn't.
         """
-        engine, database = self._engines[pending.family], self._databases.find(pending)
+        engine, database = self._engines[pending.family], self._database(request, pending)
         session = self._try(engine, database, pending)
         if session is None:
             raise Refused(
@@ -277,6 +310,11 @@ class Rotation:
         with _closing(session):
             engine.prove(session)
         self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
+
+    def _database(self, request: RotationRequest, pending: Secret) -> Database:
+        """Return where setSecret of this version just was, once: a version's value can't change; else ask."""
+        database, until = self._found.pop((request.secret, request.token), (None, 0.0))
+        return database if database is not None and self._clock() <= until else self._databases.find(pending)
 
     def _works(self, engine: Rotator, database: Database, secret: Secret) -> bool:
         session = self._try(engine, database, secret)
@@ -299,6 +337,12 @@ class Rotation:
             if engine.wrong_password(error):
                 return None
             raise
+
+
+def _some(current: Secret | None) -> Secret:
+    if current is None:
+        raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
+    return current
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from rdsiam.secret import MasterSecret, Secret, read_master, read_secret
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 #: Of versions that no label names any more; only looked at when no labelled one logs in.
 MOST_UNLABELLED = 5
+#: What is answered where there is no such value; the second where a version exists, but does not carry the label.
+_MISSING = {"ResourceNotFoundException", "InvalidRequestException"}
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,27 @@ class SecretStore:
         text = self._value(arn, which)
         return None if text is None else _read(arn, stage, text)
 
-    def master(self, arn: str) -> MasterSecret:
-        """Return the administrator's login.
+    def current_and_master(self, arn: str, master_arn: str) -> tuple[Secret | None, MasterSecret]:
+        """Return the current value of a secret, None where it has none, and the login of its administrator.
 
-        :raises Refused: there is no such secret.
-        :raises InvalidRequest: the value is not what such a secret is.
+        :raises Refused: there is no administrator's secret of that name, or it has no value.
+        :raises InvalidRequest: a value is not what such a secret's is.
         """
-        text = self._value(arn, {"VersionStage": CURRENT})
-        if text is None:
-            raise Refused(f"masterarn names {arn}, which does not exist or has no value")
+        answer = self._client.batch_get_secret_value(SecretIdList=[arn, master_arn])
+        for error in answer.get("Errors") or []:
+            if error["ErrorCode"] not in _MISSING:
+                message = f"{error['SecretId']}: {error.get('Message', '')}"
+                raise ClientError({"Error": {"Code": error["ErrorCode"], "Message": message}}, "BatchGetSecretValue")
+        texts = {value["ARN"]: str(value.get("SecretString", "")) for value in answer.get("SecretValues") or []}
+        current = texts.pop(arn, None)
+        # The administrator's is the other one: its name may have been given without the six characters at its end.
+        if not texts:
+            raise Refused(f"masterarn names {master_arn}, which does not exist or has no value")
         try:
-            return read_master(text)
+            master = read_master(texts.popitem()[1])
         except InvalidRequest as error:
-            raise InvalidRequest(f"{arn}: {error.field}", error.problem) from None
+            raise InvalidRequest(f"{master_arn}: {error.field}", error.problem) from None
+        return None if current is None else _read(arn, CURRENT, current), master
 
     def unlabelled(self, arn: str) -> Iterator[Secret]:
         """Return the values of versions without labels, newest first; those that can't be read are left out."""
@@ -111,8 +121,7 @@ class SecretStore:
         try:
             answer = self._client.get_secret_value(SecretId=arn, **which)
         except ClientError as error:
-            # The second where the version exists, but does not carry the label.
-            if error.response["Error"]["Code"] in {"ResourceNotFoundException", "InvalidRequestException"}:
+            if error.response["Error"]["Code"] in _MISSING:
                 return None
             raise
         return str(answer.get("SecretString", ""))

@@ -11,8 +11,7 @@ from rdsiam.braking import Braked, brake_users
 from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
+from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.inventory import Followed, Origin
 from rdsiam.logins import MANAGER
@@ -21,7 +20,6 @@ from rdsiam.standing import standing
 
 logger = logging.getLogger(__name__)
 
-_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 #: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
 _MAX_CHANGES = 100_000
 
@@ -72,7 +70,7 @@ class Users:
             database, followed, wanted = self._wanted()
             if not wanted.users and not wanted.accounts:
                 return {"changes": [], "followed": _to_json(followed)}
-            engine = _ENGINES[database.family]
+            engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
                 found = engine.inspect(opened.sessions, database, wanted)
@@ -117,7 +115,7 @@ class Users:
     def prove(self) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, and see that a password is refused."""
         database, _, wanted = self._wanted()
-        engine = _ENGINES[database.family]
+        engine = ENGINES[database.family]
         proofs = []
         for user in wanted.users:
             entry = engine.entry(database, [user])

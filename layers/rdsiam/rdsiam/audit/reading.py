@@ -2,22 +2,19 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from typing import Protocol
 
 from rdsiam import connection
 from rdsiam.audit.facts import ServerFacts, Unread
 from rdsiam.connection import Limits
 from rdsiam.databases import Database
-from rdsiam.engines import Engine, QueryFailed
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
+from rdsiam.engines import QueryFailed
+from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Token
 
 logger = logging.getLogger(__name__)
 
-_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 LIMITS = Limits(connect=5, statement=10)
 #: For one database in all, from the look-up of its name on.
 TOTAL_SECONDS = 20.0
@@ -67,7 +64,7 @@ def read(
 
 
 def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unread:
-    engine = _ENGINES[database.family]
+    engine = ENGINES[database.family]
     session = engine.connect(database, login, None, limits)
     try:
         with connection.cut_off(session, end - time.monotonic()) as late:

@@ -187,6 +187,8 @@ def _failing(session: Any) -> Iterator[None]:
         code, cause = error.sqlstate or "", error.diag.message_primary or type(error).__name__
         if not session.closed:
             session.rollback()
+        elif not code:
+            code, cause = "08006", "connection lost"  # what libpq found out by itself has no code
         if code == "22023" and "password" in cause.lower():
             raise PasswordRejected(f"the database does not take the new password: {code} {cause}") from None
         if code == "42501":

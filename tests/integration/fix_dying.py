@@ -1,0 +1,57 @@
+"""Steps of rotations in processes of their own, which end at a point without another word."""
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from rdsiam.databases import Database
+from rdsiam.errors import RotationFailed
+from rdsiam.requests import RotationRequest, Step
+from tests.integration.fix_rotation import REGION, Fault, OneDatabase, Rotating, faulty_rotation
+
+#: Children of a process that has one thread only, and has loaded all that they need.
+_CHILDREN = multiprocessing.get_context("forkserver")
+_CHILDREN.set_forkserver_preload([__name__])
+_SESSION = boto3.Session("testing", "testing", region_name=REGION)
+_SESSION.client("secretsmanager")  # reads botocore's model of it, which would take each child longer than its step
+
+#: Runs a step until a point, counted from 0, and returns whether the process died there.
+DieAt = Callable[[Rotating, Step, str, int], bool]
+
+
+class _Deadly(Fault):
+    def strikes(self) -> bool:
+        if super().strikes():
+            os._exit(9)
+        return False
+
+
+def _run(request: RotationRequest, point: int, database: Database, endpoint: str, ca: str) -> None:
+    os.environ["RDSIAM_CA"] = ca
+    client = _SESSION.client("secretsmanager", endpoint_url=endpoint)
+    with contextlib.suppress(RotationFailed):
+        faulty_rotation(client, OneDatabase(database), _Deadly(point))[0].run(request)
+
+
+@pytest.fixture(scope="module")
+def die_at(secrets_manager) -> Iterator[DieAt]:
+    """Run steps in processes that find this one's Secrets Manager over HTTP."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+
+    def die(rotating: Rotating, step: Step, token: str, point: int) -> bool:
+        where = (rotating.place.database, endpoint, os.environ["RDSIAM_CA"])
+        child = _CHILDREN.Process(target=_run, args=(rotating.request(step, token), point, *where))
+        child.start()
+        child.join(60)
+        assert child.exitcode in {0, 9}, child.exitcode
+        return child.exitcode == 9
+
+    yield die
+    server.stop()
