@@ -98,7 +98,7 @@ class Users:
         :return: the changes.
         """
         database = self._services.databases.describe(self._arn)
-        engine = _ENGINES[database.family]
+        engine = ENGINES[database.family]
         wanted = Wanted((), self._accounts(database))
         sessions = self._open(engine, database, wanted, just_switched=False).sessions
         try:
