@@ -14,10 +14,11 @@ from typing import Any
 
 import pymysql
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_mysql
 from rdsiam.databases import Database
 from rdsiam.engines.mysql import identifier
-from rdsiam.engines.rotating import CLONE, ChangeFailed, PasswordRejected
+from rdsiam.engines.rotating import ChangeFailed, PasswordRejected
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 from rdsiam.logins import Password
 

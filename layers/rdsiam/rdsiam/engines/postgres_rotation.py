@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines.rotating import CLONE, ChangeFailed, PasswordRejected
+from rdsiam.engines.rotating import ChangeFailed, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Password
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, RdsiamError
 from rdsiam.logins import Password
-
-#: What the second of two alternating users is called.
-CLONE = "_clone"
 
 
 class PasswordRejected(RdsiamError):
