@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.secretsmanager import models, responses
@@ -28,6 +28,8 @@ from moto.secretsmanager.exceptions import (
     SecretNotFoundException,
     SecretsManagerClientError,
 )
+
+from localcloud import rotation_rules
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +143,9 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
             answer |= {"VersionIdsToStages": labelled, "SecretVersionsToStages": labelled}
         if self.rotation_requested:
             answer["RotationRules"] = getattr(self, "local_rules", answer["RotationRules"])
+        # AWS: no dates where rotation is off. moto: the last ones.
+        if not self.rotation_enabled:
+            answer |= {"NextRotationDate": None, "LastRotatedDate": None}
         return answer
 
     def list_secret_version_ids(self: Any) -> str:
@@ -303,20 +308,12 @@ def _value(version: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:
-    days, expression = rules.get("AutomaticallyAfterDays"), rules.get("ScheduleExpression")
-    if (days is None) == (expression is None):
-        raise InvalidParameterException(
-            "You must specify either AutomaticallyAfterDays or ScheduleExpression, and not both."
-        )
-    if days is not None and not 1 <= days <= 1000:
-        raise InvalidParameterException("RotationRules.AutomaticallyAfterDays must be within 1-1000.")
+    try:
+        rotation_rules.check(rules)
+    except rotation_rules.WrongRules as error:
+        raise InvalidParameterException(str(error)) from None
 
 
 def _next(rules: Mapping[str, Any]) -> int | None:
-    """When the next rotation is due: from the days, or a rate; cron expressions are kept, and not computed."""
-    days = rules.get("AutomaticallyAfterDays")
-    expression = str(rules.get("ScheduleExpression", ""))
-    if expression.startswith("rate("):
-        number, unit = expression[5:-1].split()
-        days = int(number) / (24 if unit.startswith("hour") else 1)
-    return None if days is None else int((datetime.now(UTC) + timedelta(days=days)).timestamp())
+    due = rotation_rules.latest(rules, datetime.now(UTC))
+    return None if due is None else int(due.timestamp())

@@ -22,8 +22,9 @@ from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, Refused, RotationFailed
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest, Step
-from rdsiam.rotation import ENGINES, Outcome, Rotation
+from rdsiam.rotation import Outcome, Rotation
 from rdsiam.secret import Secret, read_secret
+from rdsiam.secret_logins import ENGINES
 from rdsiam.secret_store import SecretStore
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 

@@ -42,6 +42,7 @@ class Record:
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
     :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
+    :ivar secrets: user → ARN of the secret whose schedule rdsiam has set, from before it is set.
     """
 
     resource_id: str | None
@@ -54,6 +55,7 @@ class Record:
     finished: bool = False
     followed: Followed | None = None
     fingerprint: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Inventory:
@@ -105,6 +107,10 @@ class Inventory:
         """Write down which IAM roles hold a policy for the database."""
         self._set(arn, policy_resource_id=resource_id, roles=sorted(roles))
 
+    def set_secrets(self, arn: str, secrets: Mapping[str, str]) -> None:
+        """Write down whose secrets rdsiam has put on a schedule."""
+        self._set(arn, secrets=dict(secrets))
+
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone."""
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
@@ -144,4 +150,5 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         finished=bool(found.get("finished")),
         followed=followed,
         fingerprint=found.get("fingerprint"),
+        secrets=dict(found.get("secrets", {})),
     )

@@ -14,20 +14,17 @@ from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rdsiam.connection import ASKS_FOR_TOKEN
 from rdsiam.databases import Database, Family
-from rdsiam.engines.mysql_rotation import MysqlRotator
-from rdsiam.engines.postgres_rotation import PostgresRotator
 from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.logins import Password
 from rdsiam.passwords import LONGEST, new_password
 from rdsiam.requests import RotationRequest, Step
 from rdsiam.secret import MasterSecret, PasswordRules, Secret
+from rdsiam.secret_logins import ENGINES, log_in, logs_in
 from rdsiam.secret_store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
-ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}
 #: How long a login that was seen counts, so that finishSecret right after testSecret need not see it again.
 PROOF_SECONDS = 120
 
@@ -192,13 +189,13 @@ class Rotation:
         self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
     ) -> Outcome:
         # AWSCURRENT first: it logs in, but for repetitions, and a failed login may count against a user.
-        session = self._try(engine, database, current)
+        session = log_in(engine, database, current)
         if session is None:
-            if self._works(engine, database, pending):
+            if logs_in(engine, database, pending):
                 return "logs in already"
             session = self._rescue(request, engine, database, current)
         with _closing(session):
-            engine.set_own_password(session, pending.password, lambda: self._works(engine, database, pending))
+            engine.set_own_password(session, pending.password, lambda: logs_in(engine, database, pending))
         return "set"
 
     def _rescue(self, request: RotationRequest, engine: Rotator, database: Database, current: Secret) -> Any:
@@ -227,7 +224,7 @@ class Rotation:
         if candidate.place != current.place or candidate.user != current.user or candidate.password in tried:
             return None
         tried.add(candidate.password)
-        return self._try(engine, database, candidate)
+        return log_in(engine, database, candidate)
 
     # --- two users that take turns ---
 
@@ -269,7 +266,7 @@ class Rotation:
         :raises Refused: it doesn't.
         """
         engine, database = self._engines[pending.family], self._databases.find(pending)
-        session = self._try(engine, database, pending)
+        session = log_in(engine, database, pending)
         if session is None:
             raise Refused(
                 f"{pending.user} does not log in to {database.identifier} with AWSPENDING: setSecret comes first"
@@ -277,28 +274,6 @@ class Rotation:
         with _closing(session):
             engine.prove(session)
         self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
-
-    def _works(self, engine: Rotator, database: Database, secret: Secret) -> bool:
-        session = self._try(engine, database, secret)
-        if session is None:
-            return False
-        session.close()
-        return True
-
-    def _try(self, engine: Rotator, database: Database, secret: Secret) -> Any | None:
-        """Log in with a version; None where the password is wrong, and for that reason alone."""
-        login = Password(secret.user, secret.password, "scram-sha-256,md5", never_clear=True)
-        try:
-            return engine.connect(database, login, secret.database)
-        except ConnectionFailed as error:
-            if error.code == ASKS_FOR_TOKEN:
-                raise Refused(
-                    f"{secret.user} is an IAM user and logs in by token: nothing needs its secret; turn rotation off "
-                    "(aws secretsmanager cancel-rotate-secret) and delete it"
-                ) from None
-            if engine.wrong_password(error):
-                return None
-            raise
 
 
 @contextmanager

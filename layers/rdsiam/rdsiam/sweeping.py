@@ -104,10 +104,12 @@ class _Sweep:
         """
         file = self._services.access.current().file
         try:
-            declared = file.declared(database)
+            declared, rotating = file.declared(database), file.rotating(database)
         except AccessFileInvalid:
             return "invalid"  # for this database only: its onboarding says what is wrong
-        return fingerprint.of_database(database, fingerprint.of_declared(declared)) if declared else None
+        if not declared and not rotating:
+            return None
+        return fingerprint.of_database(database, fingerprint.of_declared(declared, rotating))
 
     def _start(self, arn: str, resource_id: str, why: str) -> None:
         if self._flags["plan"]:

@@ -108,7 +108,7 @@ class Users:
         users = access.file.declared(database)
         followed = Followed(
             access.version,
-            fingerprint.of_declared(users),
+            fingerprint.of_declared(users, access.file.rotating(database)),
             len(access.file.databases),
             tuple(user.name for user in users),
         )
