@@ -224,7 +224,7 @@ class _Rotations:
         unfinished = pending is not None and CURRENT not in secret.versions[pending]["version_stages"]
         if unfinished and pending != token:
             if secret.arn not in self._running:
-                self._begin(secret, str(pending))
+                self._start(secret, self._rotate, secret, str(pending))
             raise InvalidRequestException("A previous rotation isn't complete. That rotation will be reattempted.")
         version = token or str(uuid.uuid4())
         if not immediately:
@@ -235,33 +235,37 @@ class _Rotations:
             secret.versions[version] = {
                 "createdate": int(time.time()), "version_id": version, "version_stages": [PENDING]
             }  # fmt: skip
-        self._begin(secret, version)
+        self._start(secret, self._rotate, secret, version)
         return json.dumps({"ARN": secret.arn, "Name": secret.name, "VersionId": version})
 
-    def _begin(self, secret: Any, version: str) -> None:
-        if secret.arn not in self._running:
-            self._start(secret, self._rotate, secret, version)
-
     def _start(self, secret: Any, work: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True, name=f"rotation of {secret.name}")
+        former = self._running.get(secret.arn)
+
+        def after_the_former() -> None:
+            if former is not None:
+                former.join()
+            try:
+                work(*arguments)
+            finally:
+                if self._running.get(secret.arn) is threading.current_thread():
+                    del self._running[secret.arn]
+
+        thread = threading.Thread(target=after_the_former, daemon=True, name=f"rotation of {secret.name}")
         self._running[secret.arn] = thread
         thread.start()
 
     def _rotate(self, secret: Any, version: str) -> None:
-        try:
-            for attempt in range(ATTEMPTS):
-                if attempt:
-                    time.sleep(PAUSE)
-                if all(self._step(secret, step, version) for step in STEPS):
-                    secret.last_rotation_date = int(time.time())
-                    secret.next_rotation_date = _next(getattr(secret, "local_rules", {}))
-                    logger.info("secret rotated: %s", secret.name)
-                    return
-                if not secret.rotation_enabled or secret.is_deleted():
-                    break
-            logger.warning("rotation given up: %s", secret.name)
-        finally:
-            self._running.pop(secret.arn, None)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(PAUSE)
+            if all(self._step(secret, step, version) for step in STEPS):
+                secret.last_rotation_date = int(time.time())
+                secret.next_rotation_date = _next(getattr(secret, "local_rules", {}))
+                logger.info("secret rotated: %s", secret.name)
+                return
+            if not secret.rotation_enabled or secret.is_deleted():
+                break
+        logger.warning("rotation given up: %s", secret.name)
 
     def _try_out(self, secret: Any, version: str) -> None:
         """Run testSecret on a copy of the current version, which goes afterwards: RotateImmediately is false."""
@@ -271,7 +275,6 @@ class _Rotations:
             self._step(secret, "testSecret", version)
         finally:
             secret.versions.pop(version, None)
-            self._running.pop(secret.arn, None)
 
     def _step(self, secret: Any, step: str, version: str) -> bool:
         event = {

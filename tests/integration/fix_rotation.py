@@ -67,7 +67,7 @@ class FaultyClient:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(**arguments: Any) -> Any:
+        def call(*words: Any, **arguments: Any) -> Any:
             self.calls.append(name)
             struck, kind = self._fault.strikes(), self._fault.kind
             if struck and kind == "die-before":
@@ -75,7 +75,7 @@ class FaultyClient:
             if struck and kind in {"denied", "throttled"}:
                 code = {"denied": "AccessDeniedException", "throttled": "ThrottlingException"}[kind]
                 raise ClientError({"Error": {"Code": code, "Message": f"{name} was {kind}"}}, name)
-            answer = method(**arguments)
+            answer = method(*words, **arguments)
             if struck and kind == "die-after":
                 raise Killed
             if struck and kind == "lost":

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from rdsiam.command import access, audit, completion, config, connect, doctor, ls, onboard, token
+from rdsiam.command import access, audit, completion, config, connect, doctor, ls, onboard, rotate, token
 from rdsiam.errors import AccessFileInvalid, DatabaseNotReady, InvalidRequest, RdsiamError, Unsupported
 
 #: Exit codes of errors that other parts raise; the command's own have theirs in errors.py.
@@ -28,6 +28,7 @@ for _command in (
     doctor.doctor,
     ls.ls,
     onboard.onboard,
+    rotate.rotate,
     token.token,
 ):
     app.add_command(_command)
