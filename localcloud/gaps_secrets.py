@@ -88,6 +88,16 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
             )
         )
 
+    create = backend.create_secret
+
+    def create_secret(self: Any, name: str, *arguments: Any, **more: Any) -> str:
+        # AWS: says so. moto: that it exists.
+        if name in self.secrets and self.secrets[name].is_deleted():
+            raise InvalidRequestException(
+                "You can't create this secret because a secret with this name is already scheduled for deletion."
+            )
+        return str(create(self, name, *arguments, **more))
+
     update = backend.update_secret_version_stage
 
     def update_secret_version_stage(
@@ -161,6 +171,7 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
 
     describe = models.FakeSecret.to_dict
     models.FakeSecret.to_dict = to_dict
+    backend.create_secret = create_secret
     backend.put_secret_value = put_secret_value
     backend.update_secret_version_stage = update_secret_version_stage
     backend.get_secret_value = get_secret_value

@@ -310,8 +310,11 @@ class _Run:
         made = self._services.secrets.create(name, value.text(), f"{user.name} on {database.identifier}")
         self._remember(user.name, made)
         logger.info("made the secret %s", name)
-        del changes[-1]  # it is set where secrets are that were made by a run that was killed
-        return self._services.secrets.one(made)
+        del changes[-1]  # it is set where those are that a run made which was killed
+        secret = self._services.secrets.one(made)
+        if secret is None:
+            raise Refused(f"there is a secret {name} that can't be read: correct its policy or its key")
+        return secret
 
     def _set_password(self, database: Database, user: RotatingUser, secret: SecretFacts, changes: list[Change]) -> None:
         """Give the database the password of a secret that rdsiam made; a run that was killed may have done so."""
