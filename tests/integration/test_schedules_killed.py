@@ -18,9 +18,10 @@ from rdsiam.engines.rotating import PasswordRejected
 from rdsiam.errors import Refused
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Password
+from rdsiam.new_secrets import Services
 from rdsiam.rotating_secrets import UNSET, RotatingSecrets
 from rdsiam.rotation_watch import Watch
-from rdsiam.schedules import Schedules, Services
+from rdsiam.schedules import Schedules
 from rdsiam.secret import PasswordRules, Secret, read_secret
 from rdsiam.secret_logins import ENGINES, logs_in
 from rdsiam.secret_store import SecretStore
@@ -360,6 +361,7 @@ def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, nu
     answer = world.follow(confirmed=confirmed)
     assert answer["status"] == "refused"
     assert reason in answer["reason"]
+    assert answer["changes"] == []
     after = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
     assert before == after
     assert world.logs_in(user, "the-password")

@@ -88,7 +88,7 @@ class Rotation:
     def _create(self, request: RotationRequest) -> Outcome:
         if self._is_current(request, self._describe(request)):
             return "current already"
-        current = self._current(request)
+        current = self._store.current(request.secret)
         engine = self._engines[current.family]
         user = current.user if current.master_arn is None else engine.clone_name(current.user)
         new = current.with_login(user, new_password(self._rules_of(current), current.family))
@@ -98,7 +98,7 @@ class Rotation:
     def _set(self, request: RotationRequest) -> Outcome:
         if self._is_current(request, self._describe(request)):
             return "current already"
-        current, pending = self._current(request), self._pending(request)
+        current, pending = self._store.current(request.secret), self._pending(request)
         engine = self._engines[current.family]
         alternating = current.master_arn is not None
         expected = engine.clone_name(current.user) if alternating else current.user
@@ -164,12 +164,6 @@ class Rotation:
         if PENDING not in found.stages[request.token]:
             raise Refused(f"version {request.token} is not AWSPENDING")
         return False
-
-    def _current(self, request: RotationRequest) -> Secret:
-        current = self._store.labelled(request.secret, CURRENT)
-        if current is None:
-            raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
-        return current
 
     def _pending(self, request: RotationRequest) -> Secret:
         pending = self._store.labelled(request.secret, PENDING, request.token)

@@ -15,7 +15,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.rotating_secrets import UNSET, RotatingSecrets
 from rdsiam.secret import Secret
 from rdsiam.secret_logins import ENGINES, log_in, logs_in
-from rdsiam.secret_store import CURRENT, PENDING, SecretStore
+from rdsiam.secret_store import PENDING, SecretStore
 from rdsiam.targets import Targets
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Watch:
         """
         secret = self._ours(arn)
         try:
-            database: Database | None = self.targets.find(self._current(secret))
+            database: Database | None = self.targets.find(self.store.current(secret.arn))
         except Refused:
             database = None  # what it names is no database of this account
         return self._shown(secret, database)
@@ -124,7 +124,7 @@ class Watch:
         version = secret.pending_version
         if version is None:
             return {"secret": arn, "status": "unchanged", "version": None, "current_logs_in": None}
-        current = self._current(secret)
+        current = self.store.current(secret.arn)
         database = self.targets.find(current)
         # The value of a version that has none was never stored, so no database can have it.
         pending = self.store.labelled(arn, PENDING, version)
@@ -151,7 +151,7 @@ class Watch:
         :return: `secret`, `user`; `sessions`: user, application, address, since; `unseen`: what servers don't say.
         """
         secret = self._ours(arn)
-        current = self._current(secret)
+        current = self.store.current(secret.arn)
         database = self.targets.find(current)
         engine = self.engines[database.family]
         session = log_in(engine, database, current)
@@ -183,12 +183,6 @@ class Watch:
         if secret is None or secret.rotation_lambda != self.secrets.function:
             raise Refused(f"{arn} is no secret that RotateFunction rotates")
         return secret
-
-    def _current(self, secret: SecretFacts) -> Secret:
-        current = self.store.labelled(secret.arn, CURRENT)
-        if current is None:
-            raise Refused(f"{secret.name} has no AWSCURRENT version: put a value that logs in first")
-        return current
 
     def _accepts(self, database: Database, secret: Secret) -> bool:
         """Tell whether a version logs in.

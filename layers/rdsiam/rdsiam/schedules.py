@@ -10,50 +10,22 @@ and until it was seen to log in the secret carries a tag that says so: whoever i
 import json
 import logging
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rdsiam import schedule
 from rdsiam.access_rotation import CLONE, RotatingUser
-from rdsiam.access_store import AccessStore
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.changes import Change
-from rdsiam.databases import Database, Databases, Family
-from rdsiam.engines.rotating import PasswordRejected, Rotator
-from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.inventory import Inventory
-from rdsiam.logins import MANAGER, Logins
-from rdsiam.passwords import LONGEST, new_password
-from rdsiam.rotating_secrets import MANAGED, PREFIX, UNSET, RotatingSecrets
-from rdsiam.secret import PasswordRules, Secret, read_secret
-from rdsiam.secret_logins import ENGINES, logs_in
-from rdsiam.secret_store import CURRENT, SecretStore
-from rdsiam.targets import Targets
+from rdsiam.databases import Database
+from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
+from rdsiam.new_secrets import NewSecrets, Services, name_of
+from rdsiam.rotating_secrets import MANAGED, UNSET, RotatingSecrets
+from rdsiam.secret_logins import logs_in
 
 logger = logging.getLogger(__name__)
 
 Status = Literal["written", "planned", "unchanged", "refused"]
-#: How many passwords a database's policy may reject before it is given up.
-_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Services:
-    """What schedules are set with.
-
-    :ivar rules: what new passwords are made of.
-    """
-
-    databases: Databases
-    targets: Targets
-    access: AccessStore
-    inventory: Inventory
-    logins: Logins
-    secrets: RotatingSecrets
-    store: SecretStore
-    rules: PasswordRules
-    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ENGINES)
 
 
 @dataclass(frozen=True)
@@ -151,35 +123,29 @@ class _Run:
 
     def keep(self, database: Database, user: RotatingUser, rules: schedule.Rules) -> Outcome:
         """Give a user's secret the schedule that it is to have."""
-        held: str | None = None
+        new = NewSecrets(self._services, database)
+        secret: SecretFacts | None = None
         changes: list[Change] = []
         try:
             secret = self._find(database, user)
             if secret is None:
-                secret = self._make(database, user, changes)
-            if secret is None:
-                changes.append(_scheduled(f"{PREFIX}{database.identifier}/{user.name}", rules, self._services.secrets))
-                if self._confirmed:
-                    return Outcome(user.name, None, "planned", "", tuple(changes))
-                return Outcome(user.name, None, "refused", _needs_confirm(user.name, self._services.secrets.skipped),
-                               tuple(changes) if self._plan else ())  # fmt: skip
-            held = secret.arn
+                statement = new.statement(user)
+                if self._plan or not self._confirmed:
+                    return self._unmade(database, user, statement, rules)
+                secret = new.make(user)
+                changes.append(_created(secret.name))
             self._refuse_unfit(user, secret)
-            if UNSET in secret.tags:
-                self._set_password(database, user, secret, changes)
+            if UNSET in secret.tags and (change := new.set_password(user, secret, self._plan)):
+                changes.append(change)
             if not _as_wanted(secret, rules) or not self._services.secrets.is_ours(secret):
                 if not (self._plan and changes):  # else its password is only about to be set
                     self._refuse_unusable(database, user, secret)
-                changes.append(_scheduled(secret.arn, rules, self._services.secrets))
-                self._remember(user.name, secret.arn)
-                if not self._plan:
-                    self._services.secrets.schedule(secret.arn, rules)
-                    logger.info("%s on %s rotates: %s", user.name, self._arn, rules["ScheduleExpression"])
+                self._schedule(user, secret, rules, changes)
             self._remember(user.name, secret.arn)
         except RdsiamError as error:
             logger.warning("rotation of %s on %s: %s", user.name, self._arn, error)
-            return Outcome(user.name, held, "refused", str(error), tuple(changes))
-        return Outcome(user.name, held, self._status(changes), "", tuple(changes))
+            return Outcome(user.name, secret.arn if secret else None, "refused", str(error), tuple(changes))
+        return Outcome(user.name, secret.arn, self._status(changes), "", tuple(changes))
 
     def leave(self, name: str) -> Outcome:
         """Cancel a schedule that rdsiam has set for a user who is declared no longer; the password stays."""
@@ -196,6 +162,13 @@ class _Run:
                 logger.info("%s on %s rotates no longer", name, self._arn)
         self._remember(name, None)
         return Outcome(name, secret.arn if secret else None, self._status(changes), "", tuple(changes))
+
+    def _schedule(self, user: RotatingUser, secret: SecretFacts, rules: schedule.Rules, changes: list[Change]) -> None:
+        self._remember(user.name, secret.arn)
+        if not self._plan:
+            self._services.secrets.schedule(secret.arn, rules)
+            logger.info("%s on %s rotates: %s", user.name, self._arn, rules["ScheduleExpression"])
+        changes.append(_scheduled(secret.arn, rules, self._services.secrets))
 
     def _status(self, changes: list[Change]) -> Status:
         if not changes:
@@ -261,115 +234,34 @@ class _Run:
         """Refuse a secret with which RotateFunction would fail: it has to name the database, and to log in."""
         if secret.pending_version is not None:
             raise Refused(_unfinished(secret))
-        value = self._value(secret)
+        value = self._services.store.current(secret.arn)
         found = self._services.targets.find(value)
         if found.arn != database.arn:
             raise Refused(f"{secret.name} says that it is for {found.identifier}, too: correct its host or identifier")
-        if not logs_in(self._engine(database), database, value):
+        if not logs_in(self._services.engines[database.family], database, value):
             raise Refused(
                 f"{value.user} does not log in to {database.identifier} with {secret.name}: put the password that is "
                 f"in use into the secret, if there is a user {user.name} at all; rdsiam makes none with a password"
             )
 
-    def _value(self, secret: SecretFacts) -> Secret:
-        value = self._services.store.labelled(secret.arn, CURRENT)
-        if value is None:
-            raise Refused(f"{secret.name} has no AWSCURRENT version")
-        return value
+    # --- no secret ---
 
-    # --- a new secret ---
-
-    def _make(self, database: Database, user: RotatingUser, changes: list[Change]) -> SecretFacts | None:
-        """Make the user's secret, its password not set yet; None where that is only planned, or not confirmed.
-
-        :raises Refused: the password could not be set.
-        """
-        if user.scheme == "alternating" and database.master_secret_arn is None:
-            raise Refused(
-                f"scheme: alternating needs an administrator's secret, and RDS keeps none for {database.identifier}: "
-                "switch --manage-master-user-password on, or say scheme: single"
-            )
-        session = self._as_manager(database)
-        try:
-            statement = self._engine(database).inspect_other(session, user.name)
-        finally:
-            session.close()
-        if statement is None:
-            raise Refused(
-                f"there is no user {user.name} on {database.identifier}, and rdsiam makes none with a password: make "
-                "it, or take it out of `rotate`"
-            )
-        name = f"{PREFIX}{database.identifier}/{user.name}"
-        changes += [
-            Change("create-secret", name, f"aws secretsmanager create-secret --name {shlex.quote(name)}"),
+    def _unmade(self, database: Database, user: RotatingUser, statement: str, rules: schedule.Rules) -> Outcome:
+        """Return what would be done for a user without a secret, and what it takes."""
+        name = name_of(database, user)
+        would = (
+            _created(name),
             Change("set-password", user.name, statement, reversible=False),
-        ]
-        if self._plan or not self._confirmed:
-            return None
-        value = _document(database, user, self._password(database))
-        made = self._services.secrets.create(name, value.text(), f"{user.name} on {database.identifier}")
-        self._remember(user.name, made)
-        logger.info("made the secret %s", name)
-        del changes[-1]  # it is set where those are that a run made which was killed
-        secret = self._services.secrets.one(made)
-        if secret is None:
-            raise Refused(f"there is a secret {name} that can't be read: correct its policy or its key")
-        return secret
-
-    def _set_password(self, database: Database, user: RotatingUser, secret: SecretFacts, changes: list[Change]) -> None:
-        """Give the database the password of a secret that rdsiam made; a run that was killed may have done so."""
-        engine, value = self._engine(database), self._value(secret)
-        if not logs_in(engine, database, value):
-            session = self._as_manager(database)
-            try:
-                statement = engine.inspect_other(session, user.name)
-                if statement is None:
-                    raise Refused(f"the user {user.name} is gone: make it, or delete the secret {secret.name}")
-                changes.append(Change("set-password", user.name, statement, reversible=False))
-                if self._plan:
-                    return
-                value = self._set(engine, session, database, user, secret, value)
-            finally:
-                session.close()
-            if not logs_in(engine, database, value):
-                raise Refused(f"{user.name} does not log in with the password that was just set: is it locked?")
-            logger.info("set the password of %s on %s", user.name, self._arn)
-        if not self._plan:
-            self._services.secrets.settle(secret.arn)
-
-    def _set(
-        self, engine: Rotator, session: Any, database: Database, user: RotatingUser, secret: SecretFacts, value: Secret
-    ) -> Secret:
-        for _ in range(_TRIES):
-            try:
-                engine.set_other_password(session, user.name, user.name, value.password)
-            except PasswordRejected:
-                value = value.with_login(value.user, self._password(database))
-                self._services.secrets.replace(secret.arn, value.text())
-            else:
-                return value
-        raise Refused(
-            f"the policy of {database.identifier} rejects passwords as the parameters PasswordLength and "
-            "PasswordExclude make them: correct those"
+            _scheduled(name, rules, self._services.secrets),
         )
+        if self._confirmed:
+            return Outcome(user.name, None, "planned", "", would)
+        reason = _needs_confirm(user.name, self._services.secrets.skipped)
+        return Outcome(user.name, None, "refused", reason, would if self._plan else ())
 
-    def _password(self, database: Database) -> str:
-        rules = self._services.rules
-        return new_password(PasswordRules(min(rules.length, LONGEST[database.family]), rules.excluded), database.family)
 
-    def _as_manager(self, database: Database) -> Any:
-        try:
-            return self._engine(database).connect(database, self._services.logins.manager(database), None)
-        except ConnectionFailed as error:
-            if error.stage != "login":
-                raise
-            raise Refused(
-                f"{MANAGER} does not log in to {database.identifier}: declare a user there, so that it is onboarded "
-                f"first; or put the user's password into a secret tagged {MANAGED}=true ({error})"
-            ) from None
-
-    def _engine(self, database: Database) -> Rotator:
-        return self._services.engines[database.family]
+def _created(name: str) -> Change:
+    return Change("create-secret", name, f"aws secretsmanager create-secret --name {shlex.quote(name)}")
 
 
 def _is_of(secret: SecretFacts, database: Database, user: RotatingUser) -> bool:
@@ -402,21 +294,3 @@ def _needs_confirm(user: str, skipped: int) -> str:
         f"out. Put the password that is in use into a secret tagged {MANAGED}=true, or confirm: rdsiam rotate DATABASE "
         f"{user} --set-up --confirm"
     )
-
-
-def _document(database: Database, user: RotatingUser, password: str) -> Secret:
-    host, port = database.endpoint
-    identifier = "dbClusterIdentifier" if database.kind == "cluster" else "dbInstanceIdentifier"
-    document: dict[str, Any] = {
-        "engine": database.engine,
-        "host": host,
-        "port": port,
-        "username": user.name,
-        "password": password,
-        identifier: database.identifier,
-    }
-    if database.default_database is not None:
-        document["dbname"] = database.default_database
-    if user.scheme == "alternating":
-        document["masterarn"] = database.master_secret_arn
-    return read_secret(json.dumps(document))

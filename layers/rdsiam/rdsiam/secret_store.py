@@ -53,6 +53,17 @@ class SecretStore:
         text = self._value(arn, which)
         return None if text is None else _read(arn, stage, text)
 
+    def current(self, arn: str) -> Secret:
+        """Return the current value.
+
+        :raises Refused: there is none.
+        :raises InvalidRequest: the value is not what a database user's secret is.
+        """
+        current = self.labelled(arn, CURRENT)
+        if current is None:
+            raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
+        return current
+
     def master(self, arn: str) -> MasterSecret:
         """Return the administrator's login.
 
