@@ -25,7 +25,8 @@ from rdsiam import connection
 from rdsiam.databases import FAMILIES, Family
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest
-from rdsiam.rotation import ENGINES, Rotation
+from rdsiam.rotation import Rotation
+from rdsiam.secret_logins import ENGINES
 from rdsiam.secret_store import SecretStore
 from rdsiam.targets import Targets
 

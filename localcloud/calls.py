@@ -166,13 +166,23 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     asked = str(parameters.get("SecretId") or parameters.get("Name"))
     held = secretsmanager_backends[place.account][place.region].secrets.values()
     secret = next((s for s in held if asked in (s.name, s.arn, s.arn[:-7])), None)
+    tags: list[Mapping[str, str]] = parameters.get("Tags") or []
+    context: dict[str, str | list[str]] = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags}
     if secret is None:
-        yield Need(action, asked if asked.startswith("arn:") else place.arn("secretsmanager", f"secret:{asked}"))
+        arn = asked if asked.startswith("arn:") else place.arn("secretsmanager", f"secret:{asked}")
+        yield Need(action, arn, context)
+        if tags:
+            yield Need("secretsmanager:TagResource", arn, context)
         return
-    context = tags_context(secret.tags)
+    context |= tags_context(secret.tags)
+    if "RotationLambdaARN" in parameters:
+        context["secretsmanager:RotationLambdaARN"] = parameters["RotationLambdaARN"]
     if getattr(secret, "rotation_lambda_arn", None):
         context["secretsmanager:resource/AllowRotationLambdaArn"] = secret.rotation_lambda_arn
     yield Need(action, secret.arn, context)
+    function = parameters.get("RotationLambdaARN") or getattr(secret, "rotation_lambda_arn", None)
+    if action == "secretsmanager:RotateSecret" and function:
+        yield Need("lambda:InvokeFunction", str(function), {"aws:ViaAWSService": "true"})
     # The default key's own policy lets everybody in the account use it through Secrets Manager; another key's does not.
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):

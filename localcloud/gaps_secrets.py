@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.secretsmanager import models, responses
@@ -28,6 +28,8 @@ from moto.secretsmanager.exceptions import (
     SecretNotFoundException,
     SecretsManagerClientError,
 )
+
+from localcloud import rotation_rules
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,16 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
                 rotation_token=self._get_param("RotationToken"),
             )
         )
+
+    create = backend.create_secret
+
+    def create_secret(self: Any, name: str, *arguments: Any, **more: Any) -> str:
+        # AWS: says so. moto: that it exists.
+        if name in self.secrets and self.secrets[name].is_deleted():
+            raise InvalidRequestException(
+                "You can't create this secret because a secret with this name is already scheduled for deletion."
+            )
+        return str(create(self, name, *arguments, **more))
 
     update = backend.update_secret_version_stage
 
@@ -152,6 +164,9 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
             answer |= {"VersionIdsToStages": labelled, "SecretVersionsToStages": labelled}
         if self.rotation_requested:
             answer["RotationRules"] = getattr(self, "local_rules", answer["RotationRules"])
+        # AWS: no dates where rotation is off. moto: the last ones.
+        if not self.rotation_enabled:
+            answer |= {"NextRotationDate": None, "LastRotatedDate": None}
         return answer
 
     def list_secret_version_ids(self: Any) -> str:
@@ -167,6 +182,7 @@ def close_secrets_gaps(invoke: InvokeRotation, may_invoke: Callable[[str, str], 
 
     describe = models.FakeSecret.to_dict
     models.FakeSecret.to_dict = to_dict
+    backend.create_secret = create_secret
     backend.put_secret_value = put_secret_value
     backend.update_secret_version_stage = update_secret_version_stage
     backend.get_secret_value = get_secret_value
@@ -231,7 +247,7 @@ class _Rotations:
         unfinished = pending is not None and CURRENT not in secret.versions[pending]["version_stages"]
         if unfinished and pending != token:
             if secret.arn not in self._running:
-                self._begin(secret, str(pending))
+                self._start(secret, self._rotate, secret, str(pending))
             raise InvalidRequestException("A previous rotation isn't complete. That rotation will be reattempted.")
         version = token or str(uuid.uuid4())
         if not immediately:
@@ -242,33 +258,37 @@ class _Rotations:
             secret.versions[version] = {
                 "createdate": int(time.time()), "version_id": version, "version_stages": [PENDING]
             }  # fmt: skip
-        self._begin(secret, version)
+        self._start(secret, self._rotate, secret, version)
         return json.dumps({"ARN": secret.arn, "Name": secret.name, "VersionId": version})
 
-    def _begin(self, secret: Any, version: str) -> None:
-        if secret.arn not in self._running:
-            self._start(secret, self._rotate, secret, version)
-
     def _start(self, secret: Any, work: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True, name=f"rotation of {secret.name}")
+        former = self._running.get(secret.arn)
+
+        def after_the_former() -> None:
+            if former is not None:
+                former.join()
+            try:
+                work(*arguments)
+            finally:
+                if self._running.get(secret.arn) is threading.current_thread():
+                    del self._running[secret.arn]
+
+        thread = threading.Thread(target=after_the_former, daemon=True, name=f"rotation of {secret.name}")
         self._running[secret.arn] = thread
         thread.start()
 
     def _rotate(self, secret: Any, version: str) -> None:
-        try:
-            for attempt in range(ATTEMPTS):
-                if attempt:
-                    time.sleep(PAUSE)
-                if all(self._step(secret, step, version) for step in STEPS):
-                    secret.last_rotation_date = int(time.time())
-                    secret.next_rotation_date = _next(getattr(secret, "local_rules", {}))
-                    logger.info("secret rotated: %s", secret.name)
-                    return
-                if not secret.rotation_enabled or secret.is_deleted():
-                    break
-            logger.warning("rotation given up: %s", secret.name)
-        finally:
-            self._running.pop(secret.arn, None)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(PAUSE)
+            if all(self._step(secret, step, version) for step in STEPS):
+                secret.last_rotation_date = int(time.time())
+                secret.next_rotation_date = _next(getattr(secret, "local_rules", {}))
+                logger.info("secret rotated: %s", secret.name)
+                return
+            if not secret.rotation_enabled or secret.is_deleted():
+                break
+        logger.warning("rotation given up: %s", secret.name)
 
     def _try_out(self, secret: Any, version: str) -> None:
         """Run testSecret on a copy of the current version, which goes afterwards: RotateImmediately is false."""
@@ -278,7 +298,6 @@ class _Rotations:
             self._step(secret, "testSecret", version)
         finally:
             secret.versions.pop(version, None)
-            self._running.pop(secret.arn, None)
 
     def _step(self, secret: Any, step: str, version: str) -> bool:
         event = {
@@ -319,20 +338,12 @@ def _has_value(secret: Any) -> bool:
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:
-    days, expression = rules.get("AutomaticallyAfterDays"), rules.get("ScheduleExpression")
-    if (days is None) == (expression is None):
-        raise InvalidParameterException(
-            "You must specify either AutomaticallyAfterDays or ScheduleExpression, and not both."
-        )
-    if days is not None and not 1 <= days <= 1000:
-        raise InvalidParameterException("RotationRules.AutomaticallyAfterDays must be within 1-1000.")
+    try:
+        rotation_rules.check(rules)
+    except rotation_rules.WrongRules as error:
+        raise InvalidParameterException(str(error)) from None
 
 
 def _next(rules: Mapping[str, Any]) -> int | None:
-    """When the next rotation is due: from the days, or a rate; cron expressions are kept, and not computed."""
-    days = rules.get("AutomaticallyAfterDays")
-    expression = str(rules.get("ScheduleExpression", ""))
-    if expression.startswith("rate("):
-        number, unit = expression[5:-1].split()
-        days = int(number) / (24 if unit.startswith("hour") else 1)
-    return None if days is None else int((datetime.now(UTC) + timedelta(days=days)).timestamp())
+    due = rotation_rules.latest(rules, datetime.now(UTC))
+    return None if due is None else int(due.timestamp())

@@ -31,7 +31,8 @@ class Statement:
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
     "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py` and `run.py`; `_start` of "
-    "OnboardFunction itself, `sweeping.py`",
+    "OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the caller's name, `rotating_secrets.py`",
+    "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotating_secrets.py`",
     "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `secret_store.py`",
@@ -96,7 +97,7 @@ def as_markdown(template: Path, code: Path) -> str:
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
         "SAM adds AWS's policies for logs, for OnboardFunction and AuditFunction those for checkpoints, for",
-        "OnboardFunction, AuditBatchFunction and RotateFunction those for network interfaces.",
+        "OnboardFunction, AuditBatchFunction, RotateFunction and SecretsFunction those for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
     ]
     role = ""

@@ -32,6 +32,15 @@ databases:
       - {{name: app, privileges: readwrite, on: [shop], roles: ["{ROLE}"]}}
       - {{name: report, privileges: readonly, on: [shop], callers: [{{role: "{ROLE}"}}]}}
 """)
+ROTATING = parse(f"""\
+version: 1
+databases:
+  - match: {{identifier: "*"}}
+    users:
+      - {{name: app, privileges: readwrite, on: [shop], roles: ["{ROLE}"]}}
+      - {{name: report, privileges: readonly, on: [shop], callers: [{{role: "{ROLE}"}}]}}
+    rotate: {{users: [etl], every: 30d}}
+""")
 
 POSTGRES = Database(
     arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:orders",
@@ -279,6 +288,16 @@ EXAMPLES: Mapping[str, Example] = {
                 secret("boss", rotation_enabled=True, pending_stuck=True, pending_version="p-1", current_version="c-1")
             ],
         ),
+    ),
+    "rotation-failing": Example(
+        "A security group lets RotateFunction no longer through: for half an hour setSecret has failed.",
+        lambda: judge(
+            MYSQL, secrets=[secret("boss", rotation_enabled=True, pending_failing=True, pending_version="p-1")]
+        ),
+    ),
+    "rotation-not-set": Example(
+        "access.yaml has `rotate: {users: [etl], every: 30d}`, and the owner of its secret has not tagged it.",
+        lambda: judge(access=ROTATING, secrets=[secret("etl", POSTGRES)]),
     ),
     "rotation-overdue": Example(
         "Nobody saw that the rotation function was deleted.",

@@ -47,6 +47,7 @@ def _services() -> Services:
         events=clients.client("events"),
         functions=clients.client("lambda"),
         policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],
+        secrets_function=os.environ["RDSIAM_SECRETS_FUNCTION"],
         # Its own alias: a durable function is invoked by one, and the template can't name it in its own environment.
         onboard_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:live",
     )

@@ -22,8 +22,9 @@ from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, Refused, RotationFailed
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest, Step
-from rdsiam.rotation import ENGINES, Outcome, Rotation
+from rdsiam.rotation import Outcome, Rotation
 from rdsiam.secret import Secret, read_secret
+from rdsiam.secret_logins import ENGINES
 from rdsiam.secret_store import SecretStore
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
@@ -66,7 +67,7 @@ class FaultyClient:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(*positional: Any, **arguments: Any) -> Any:
+        def call(*words: Any, **arguments: Any) -> Any:
             self.calls.append(name)
             struck, kind = self._fault.strikes(), self._fault.kind
             if struck and kind == "die-before":
@@ -74,7 +75,7 @@ class FaultyClient:
             if struck and kind in {"denied", "throttled"}:
                 code = {"denied": "AccessDeniedException", "throttled": "ThrottlingException"}[kind]
                 raise ClientError({"Error": {"Code": code, "Message": f"{name} was {kind}"}}, name)
-            answer = method(*positional, **arguments)
+            answer = method(*words, **arguments)
             if struck and kind == "die-after":
                 raise Killed
             if struck and kind == "lost":

@@ -56,6 +56,12 @@ FUNCTION_OF = {
     "rotate-set.json": "RotateFunction",
     "rotate-test.json": "RotateFunction",
     "rotate-finish.json": "RotateFunction",
+    "secrets-plan.json": "SecretsFunction",
+    "secrets-confirm.json": "SecretsFunction",
+    "secrets-list.json": "SecretsFunction",
+    "secrets-rotate.json": "SecretsFunction",
+    "secrets-unstick.json": "SecretsFunction",
+    "secrets-sessions.json": "SecretsFunction",
 }
 #: Beginnings of events about databases that these tests don't have.
 NOT_HERE = ("cluster-", "database-restored", "replica-", "proxy-")
@@ -207,6 +213,20 @@ def test_a_step_of_a_rotation_of_no_secret_fails_with_its_cause(local, role, ste
     answer = run(local, f"rotate-{step}.json")
     assert answer["errorType"] == "RotationFailed", answer
     assert f"{step}Secret of arn:aws:secretsmanager" in answer["errorMessage"]
+
+
+def test_schedules_of_rotations_are_looked_at_from_inside_a_container(local, role):
+    answer = invoke(local, "secrets-plan.json")
+    assert (answer["status"], answer["changes"], answer["secrets"]) == ("unchanged", [], [])
+    assert invoke_warm(local, "secrets-list.json") == {"secrets": [], "skipped": 0}
+    refused = invoke_warm(local, "secrets-confirm.json")
+    assert (refused["status"], refused["changes"]) == ("refused", [])
+    assert "access.yaml has no `rotate` for legacy_etl" in refused["reason"]
+
+
+@pytest.mark.parametrize("action", ["rotate", "unstick", "sessions"])
+def test_a_secret_that_nobody_rotates_is_refused(local, role, action):
+    assert invoke_warm(local, f"secrets-{action}.json")["errorType"] == "Refused"
 
 
 def test_a_deleted_database_is_forgotten_with_its_policies(local, role):

@@ -21,8 +21,18 @@ databases:
 """
 
 
+MATCH = f"{{identifier: {DATABASE.identifier}}}"
+ROTATING = f"""\
+  - match: {MATCH}
+    rotate: {{users: [etl], every: 30d, window: "02:00/2h", scheme: alternating}}
+"""
+
+
 def of(text: str, database: Database = DATABASE) -> str:
-    return fingerprint.of_database(database, fingerprint.of_declared(parse(text).declared(database)))
+    access = parse(text)
+    return fingerprint.of_database(
+        database, fingerprint.of_declared(access.declared(database), access.rotating(database))
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,6 +50,17 @@ def test_an_entry_for_another_database_does_not_count(old, new):
 )
 def test_an_entry_for_this_one_does(old, new):
     assert of(FILE.replace(old, new, 1)) != of(FILE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("etl", "els"), ("30d", "90d"), ("02:00/2h", "03:00/2h"), ("alternating", "single")]
+)
+def test_a_rotation_of_this_one_does(old, new):
+    rotating = FILE.replace("databases:\n", f"databases:\n{ROTATING}", 1)
+    assert of(rotating) != of(FILE)
+    assert of(rotating.replace(old, new, 1)) != of(rotating)
+    elsewhere = rotating.replace(MATCH, "{identifier: ledger}", 1)
+    assert of(elsewhere) == of(FILE)
 
 
 @pytest.mark.parametrize(

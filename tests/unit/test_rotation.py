@@ -16,7 +16,7 @@ from rdsiam.errors import ConnectionFailed, InvalidRequest, Refused, RotationFai
 from rdsiam.requests import STEPS, RotationRequest, rotation_request
 from rdsiam.rotation import Rotation
 from rdsiam.secret import MasterSecret, Secret, read_secret
-from rdsiam.secret_store import Description
+from rdsiam.secret_store import Description, SecretStore
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
 MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"
@@ -47,6 +47,9 @@ class Store:
     def labelled(self, _: str, stage: str, version: str | None = None) -> Secret | None:
         holder = next((v for v, labels in self.stages.items() if stage in labels), None)
         return self.values.get(holder) if holder is not None and version in (None, holder) else None
+
+    def current(self, arn: str) -> Secret:
+        return SecretStore.current(self, arn)  # type: ignore[arg-type]
 
     def unlabelled(self, _: str) -> list[Secret]:
         return [self.values[v] for v, labels in self.stages.items() if not labels and v in self.values][::-1]

@@ -23,6 +23,8 @@ FLOWS = {
     "onboarding",
     "policy_writing",
     "rotation",
+    "rotation_watch",
+    "schedules",
     "sweeping",
     "vending",
 }

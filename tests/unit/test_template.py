@@ -199,7 +199,10 @@ def test_the_metrics_that_alarms_watch_are_published():
             "POWERTOOLS_METRICS_NAMESPACE"
         ]
     }  # fmt: skip
-    assert ours == {"TokensRefused", "TokensFailed", "UnknownDatabases", "NewCriticalFindings", "AuditsCompleted"}
+    assert ours == {
+        "TokensRefused", "TokensFailed", "UnknownDatabases", "NewCriticalFindings", "AuditsCompleted",
+        "RotationsInTrouble",
+    }  # fmt: skip
     assert all(f'"{name}"' in source for name in ours)
 
 

@@ -7,10 +7,13 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam import access_fields as fields
 from rdsiam.access_file import Document, Path, explain, fail, read
+from rdsiam.access_rotation import Rotate, RotatingUser, rotating_users
+from rdsiam.access_rotation import problems_on as rotation_problems
+from rdsiam.access_schema import without_null
 from rdsiam.described import FAMILIES, Database
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
 
@@ -58,7 +61,7 @@ def parse(text: str) -> "AccessFile":
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of access.yaml, for editors; it can't express every rule that `parse` checks."""
-    schema: dict[str, Any] = _without_null(AccessFile.model_json_schema())
+    schema: dict[str, Any] = without_null(AccessFile.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "rdsiam access.yaml"}
 
 
@@ -184,7 +187,7 @@ class DeclaredUser:
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = fields.STRICT
 
 
 class Principal(_Model):
@@ -265,6 +268,7 @@ class Entry(_Model):
 
     match: Match
     users: list[User] = []
+    rotate: Rotate | None = None
     suppress: list[Suppression] = []
 
 
@@ -292,6 +296,21 @@ class AccessFile(_Model):
             merged.setdefault(user.name, []).append(user)
         return tuple(_merged(name, merged[name]) for name in sorted(merged))
 
+    def rotating(self, database: Database) -> tuple[RotatingUser, ...]:
+        """Return whose passwords are rotated on this database, sorted by name; nobody's where it has no users.
+
+        :raises AccessFileInvalid: as `declared` does, and for a user that is rotated and declared, or in two ways.
+        """
+        self._users(database)
+        return rotating_users(self._rotations(database)) if database.has_users else ()
+
+    def _rotations(self, database: Database) -> list[tuple[Path, Rotate]]:
+        return [
+            (("databases", number, "rotate"), entry.rotate)
+            for number, entry in enumerate(self.databases)
+            if entry.rotate is not None and entry.match.covers(database)
+        ]
+
     def _users(self, database: Database) -> list[tuple["_Place", User]]:
         """Return the users of all matching entries, and where each is declared.
 
@@ -308,6 +327,8 @@ class AccessFile(_Model):
             for place, user in found
             for more, text in fields.problems_on(database, user.name, user.privileges, user.on, _roles(user))
         )
+        rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
+        fail(self._document.problem(path, text) for path, text in rotated)
         return found
 
     def _case_collisions(self) -> Iterable[tuple[int, str]]:
@@ -407,17 +428,5 @@ def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
     return value in claim if isinstance(claim, list | tuple) else isinstance(claim, str) and claim == value
 
 
-def _without_null(schema: Any) -> Any:
-    """Take `null` out of a schema: keys may be left out, but not left blank."""
-    if isinstance(schema, list):
-        return [_without_null(item) for item in schema if item != {"type": "null"}]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: _without_null(value) for key, value in schema.items() if (key, value) != ("default", None)}
-    choices = result.pop("anyOf", None)
-    if choices is None:
-        return result
-    return result | (choices[0] if len(choices) == 1 else {"anyOf": choices})
-
-
-_KEYS = {key for model in (AccessFile, Entry, Match, User, CallerRule, Suppression) for key in model.model_fields}
+_MODELS = (AccessFile, Entry, Match, User, CallerRule, Suppression, Rotate)
+_KEYS = {key for model in _MODELS for key in model.model_fields}

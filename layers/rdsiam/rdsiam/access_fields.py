@@ -5,10 +5,21 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from rdsiam.access_file import Path
 from rdsiam.described import Database, Family
+
+#: For every model: nothing unknown, nothing converted, nothing changed, and no error that shows a value.
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 #: The databases and schemas that servers, and rdsiam, keep for themselves; lower case.
 SYSTEM_DATABASES = frozenset(
@@ -63,11 +74,8 @@ def problems_on(
     roles: Iterable[tuple[Path, str]],
 ) -> Iterable[tuple[Path, str]]:
     """Yield what is wrong with a user's declaration on this very database: where in the declaration, and what."""
-    longest = _LONGEST_NAME.get(database.engine, _LONGEST_MYSQL_NAME)
-    if len(name) > longest:
-        yield ("name",), f"is longer than the {longest} characters that {database.engine} allows"
-    if name.lower() == database.master_user.lower():
-        yield ("name",), f"is the master user of {database.identifier}, which rdsiam never touches"
+    for problem in name_problems(database, name):
+        yield ("name",), problem
     unknown = sorted(set(privileges) - SQL_PRIVILEGES[database.family]) if isinstance(privileges, tuple) else []
     if unknown:
         allowed = ", ".join(sorted(SQL_PRIVILEGES[database.family]))
@@ -78,6 +86,15 @@ def problems_on(
             yield role_path, f"is not a role of {database.account}, the account of {database.identifier}"
     if database.family == "postgres":
         yield from _problems_with_groups(name, on)
+
+
+def name_problems(database: Database, name: str) -> Iterable[str]:
+    """Yield what is wrong with a user's name on this very database."""
+    longest = _LONGEST_NAME.get(database.engine, _LONGEST_MYSQL_NAME)
+    if len(name) > longest:
+        yield f"is longer than the {longest} characters that {database.engine} allows"
+    if name.lower() == database.master_user.lower():
+        yield f"is the master user of {database.identifier}, which rdsiam never touches"
 
 
 def _problems_with_groups(name: str, on: list[str]) -> Iterable[tuple[Path, str]]:

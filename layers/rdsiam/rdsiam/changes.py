@@ -24,6 +24,10 @@ Kind = Literal[
     "delete-policy",
     "attach-policy",
     "detach-policy",
+    "create-secret",
+    "set-password",
+    "schedule-rotation",
+    "cancel-rotation",
 ]
 
 

@@ -7,9 +7,11 @@ the same when an entry for another database changes.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rdsiam.access import DeclaredUser
+from rdsiam.access_rotation import RotatingUser
 from rdsiam.databases import Database
 from rdsiam.inventory import KEPT
 
@@ -17,20 +19,19 @@ from rdsiam.inventory import KEPT
 FORMAT = 1
 
 
-def of_declared(users: Sequence[DeclaredUser]) -> str:
+def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] = ()) -> str:
     """Return the fingerprint of what access.yaml declares for one database."""
-    return _digest(
-        [
-            {
-                "name": user.name,
-                "grants": [[grant.on, grant.privileges] for grant in user.grants],
-                "roles": user.roles,
-                "callers": [caller.model_dump(mode="json") for caller in user.callers],
-                "adopt": user.adopt,
-            }
-            for user in users
-        ]
-    )
+    declared: list[Any] = [
+        {
+            "name": user.name,
+            "grants": [[grant.on, grant.privileges] for grant in user.grants],
+            "roles": user.roles,
+            "callers": [caller.model_dump(mode="json") for caller in user.callers],
+            "adopt": user.adopt,
+        }
+        for user in users
+    ]
+    return _digest(declared + [asdict(user) for user in rotating])
 
 
 def of_database(database: Database, declared: str) -> str:

@@ -41,6 +41,7 @@ class Record:
     :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
+    :ivar secrets: user → ARN of the secret whose schedule rdsiam has set, from before it is set.
     """
 
     resource_id: str | None
@@ -54,6 +55,7 @@ class Record:
     followed: Followed | None = None
     fingerprint: str | None = None
     revoked: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Inventory:
@@ -114,6 +116,10 @@ class Inventory:
         for user in lifted:
             self._update(arn, "REMOVE #revoked.#user", {"#revoked": "revoked", "#user": user}, {})
 
+    def set_secrets(self, arn: str, secrets: Mapping[str, str]) -> None:
+        """Write down whose secrets rdsiam has put on a schedule."""
+        self._set(arn, secrets=dict(secrets))
+
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone."""
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
@@ -164,6 +170,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         followed=followed,
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
+        secrets=dict(found.get("secrets", {})),
     )
 
 

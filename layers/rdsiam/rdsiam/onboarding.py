@@ -1,7 +1,7 @@
 """Onboarding: a database becomes what access.yaml declares, step by step, each step safe to repeat.
 
     describe → policies possible? → IAM authentication on → inspect → wanted → difference → brake → apply
-             → policies → proven logins → recorded → told
+             → policies → rotations → proven logins → recorded → told
 
 A replica's users are its source's and a proxy has none: for those policies alone are written.
 
@@ -22,6 +22,7 @@ from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitF
 
 from rdsiam import fingerprint
 from rdsiam.access import DeclaredUser
+from rdsiam.access_rotation import RotatingUser
 from rdsiam.braking import Braked, brake_file, brake_users
 from rdsiam.changes import Change
 from rdsiam.databases import Database
@@ -68,9 +69,14 @@ def onboard(
         removed: dict[str, Any] = context.invoke(
             services.policy_function, {"database": arn, "plan": plan}, name="remove its policies"
         )
+        cancelled: dict[str, Any] = {"changes": []}
+        if seen["rotates"]:
+            cancelled = context.invoke(
+                services.secrets_function, {"database": arn, "plan": plan}, name="cancel its rotations"
+            )
         if not plan:
             step("forget it", run.forget)
-        return answer(arn, "ignored", seen["reason"], removed["changes"])
+        return answer(arn, "ignored", seen["reason"], [*removed["changes"], *cancelled["changes"]])
     if "reason" in seen:
         return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
@@ -83,12 +89,21 @@ def onboard(
     )
     if policies["status"] == "refused":
         return answer(arn, "refused", policies["reason"])
+
+    def rotations(plan: bool) -> dict[str, Any]:
+        """Have the schedules of rotations follow; what is refused there keeps nobody from logging in."""
+        if not seen["rotates"]:
+            return {"status": "unchanged", "reason": "", "changes": []}
+        asked: dict[str, Any] = {"database": arn, "plan": plan}
+        return context.invoke(services.secrets_function, asked, name="plan rotations" if plan else "schedule rotations")
+
     if plan:
         made = step("compare users", run.compare if seen["reach"] else run.users.declared)
-        changes = [*seen["changes"], *made["changes"], *policies["changes"]]
         if "refused" in made and "braked" not in made:
             return answer(arn, "refused", made["refused"])
-        if braked := seen["braked"] or made.get("refused"):
+        rotated = rotations(True)
+        changes = [*seen["changes"], *made["changes"], *policies["changes"], *rotated["changes"]]
+        if braked := seen["braked"] or made.get("refused") or _unsettled(rotated):
             return answer(arn, "refused", braked, changes)
         return answer(arn, "planned" if changes else "unchanged", "", changes)
 
@@ -114,19 +129,29 @@ def onboard(
         if written["status"] == "refused":
             return answer(arn, "refused", written["reason"], changes)
         changes = [*changes, *written["changes"]]
+    rotated = rotations(False)
+    unsettled = _unsettled(rotated)
     if not changes and seen["finished"]:
         if not seen["recorded"]:
-            step("record", lambda: run.record(made["followed"]))
-        return answer(arn, "unchanged", "")
+            step("record", lambda: run.record(made["followed"], not unsettled))
+        if unsettled:
+            return answer(arn, "refused", unsettled, rotated["changes"])
+        return answer(arn, "onboarded" if rotated["changes"] else "unchanged", "", rotated["changes"])
     proofs = step("prove logins", run.prove) if seen["reach"] else []
-    step("record", lambda: run.record(made["followed"]))
+    step("record", lambda: run.record(made["followed"], not unsettled))
     step("tell others", run.tell)
-    return answer(arn, "onboarded", "", changes, proofs)
+    changes = [*changes, *rotated["changes"]]
+    return answer(arn, "refused" if unsettled else "onboarded", unsettled, changes, proofs)
 
 
 def ignored(arn: str, reason: str) -> dict[str, Any]:
     """Return the answer to an event that asks for nothing."""
     return answer(arn, "ignored", reason)
+
+
+def _unsettled(rotated: Mapping[str, Any]) -> str:
+    """Return why a rotation is not as declared; nothing where all are."""
+    return f"rotation: {rotated['reason']}" if rotated["status"] == "refused" else ""
 
 
 def answer(
@@ -143,6 +168,9 @@ def _retry(error: Exception, attempt: int) -> RetryDecision:
     logger.warning("step failed and is repeated: %s", error)
     return RetryDecision.retry(Duration.from_seconds(min(2**attempt, 30)))
 
+
+#: Stands for the fingerprint of a database whose rotations only its owner can settle.
+_UNSETTLED = "unsettled"
 
 #: For steps that may be repeated.
 RETRIED = StepConfig(retry_strategy=_retry)
@@ -173,40 +201,48 @@ class _Run:
         try:
             database = self._services.databases.describe(self._arn)
         except DatabaseNotFound as error:
-            if self._services.inventory.get(self._arn) is None:
+            known = self._services.inventory.get(self._arn)
+            if known is None:
                 return {"reason": str(error)}
-            return {"gone": True, "reason": f"{error}; its policies were removed"}
+            return {"gone": True, "reason": f"{error}; its policies were removed", "rotates": bool(known.secrets)}
         except Unsupported as error:
             return {"reason": str(error)}
         record = self._services.inventory.get(database.arn)
         if database.kind == "proxy" and not database.iam_enabled:
             reason = f"{database.arn} is a classic proxy, which logs in to its database with passwords from secrets"
             return (
-                {"reason": reason} if record is None else {"gone": True, "reason": f"{reason}; its policies are gone"}
+                {"reason": reason}
+                if record is None
+                else {"gone": True, "reason": f"{reason}; its policies are gone", "rotates": False}
             )
         if reason := unready(database):
             return {"reason": reason}
         braked, declared = "", None
+        rotating: tuple[RotatingUser, ...] = ()
         try:
             access = self._services.access.current()
-            declared = access.file.declared(database)
+            declared, rotating = access.file.declared(database), access.file.rotating(database)
             if not self._confirmed:
-                _brake(record, database, declared, len(access.file.databases))
+                now_declared = _declaration(declared, rotating, record)
+                _brake(record, database, declared, now_declared, len(access.file.databases))
         except AccessFileInvalid:
             pass  # make_users refuses, and says why
         except Braked as error:
             braked = str(error)
-        if declared == () and record is None:
+        if declared == () and not rotating and record is None:
             return {"reason": f"no entry of access.yaml declares a user for {database.arn}"}
         # Where nothing is declared any more nothing is switched on either; without it nobody of ours can log in.
         switch = not database.iam_enabled and declared != ()
         ours = record is not None and record.resource_id == database.resource_id
-        now = None if declared is None else _fingerprint(database, declared, record)
+        now = None
+        if declared is not None:
+            now = fingerprint.of_database(database, _declaration(declared, rotating, record))
         logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return {
             "database": database.arn,
             "changes": [_switch(database).to_json()] if switch else [],
             "reach": database.has_users and (database.iam_enabled or switch),
+            "rotates": bool(rotating or (record and record.secrets)),
             "braked": braked,
             "finished": ours and record is not None and record.finished,
             "recorded": ours and record is not None and record.fingerprint == now,
@@ -242,11 +278,14 @@ class _Run:
         """Log in with a token as each declared user, and see that a password is refused."""
         return self.users.prove()
 
-    def record(self, followed: Mapping[str, Any]) -> None:
-        """Write the database into the inventory: from now on tokens are vended for it."""
+    def record(self, followed: Mapping[str, Any], settled: bool) -> None:
+        """Write the database into the inventory: from now on tokens are vended for it.
+
+        :param settled: rotations are as declared; else the next sweep looks at it again.
+        """
         database = self._services.databases.describe(self._arn)
         said = Followed(followed["version"], followed["declared"], followed["entries"], tuple(followed["users"]))
-        now = fingerprint.of_database(database, said.declared)
+        now = fingerprint.of_database(database, said.declared) if settled else _UNSETTLED
         self._services.inventory.onboarded(database, said, now, _now())
 
     def forget(self) -> None:
@@ -284,24 +323,25 @@ def unready(database: Database) -> str:
     return ""
 
 
-def _brake(record: Record | None, database: Database, declared: Sequence[DeclaredUser], entries: int) -> None:
+def _brake(record: Record | None, database: Database, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
     """Check what can be seen without a connection: a file that lost most of its entries, and policies without users.
 
+    :param now: fingerprint of all that is declared.
     :raises Braked: more would be taken away than somebody may have meant.
     """
     if record is None or record.followed is None:
         return
     before = record.followed
-    if fingerprint.of_declared(standing(declared, record.revoked)) != before.declared:
+    if now != before.declared:
         brake_file(before.entries, entries)
     if not database.has_users:
         gone = set(before.users) - {user.name for user in declared}
         brake_users(gone, len(before.users), len(declared))
 
 
-def _fingerprint(database: Database, declared: Sequence[DeclaredUser], record: Record | None) -> str:
-    stands = standing(declared, record.revoked if record else ())
-    return fingerprint.of_database(database, fingerprint.of_declared(stands))
+def _declaration(declared: Sequence[DeclaredUser], rotating: Sequence[RotatingUser], record: Record | None) -> str:
+    """Return the fingerprint of what is declared and stands."""
+    return fingerprint.of_declared(standing(declared, record.revoked if record else ()), rotating)
 
 
 def _switch(database: Database) -> Change:

@@ -102,6 +102,28 @@ class BatchRequest:
     number: int
 
 
+@dataclass(frozen=True)
+class SecretsRequest:
+    """What SecretsFunction is asked.
+
+    :ivar action: `follow` access.yaml for a database; the others look after secrets that are rotated already.
+    :ivar database: ARN, of `follow`.
+    :ivar user: whom `follow` is about; None for all.
+    :ivar databases: ARNs of those whose secrets are listed; None for all.
+    :ivar secret: ARN, of the actions that are about one.
+    :ivar because: why a rotation is asked for.
+    """
+
+    action: Literal["follow", "list", "show", "rotate", "unstick", "sessions"]
+    database: str = ""
+    user: str | None = None
+    databases: tuple[str, ...] | None = None
+    secret: str = ""
+    because: str | None = None
+    plan: bool = False
+    confirm: bool = False
+
+
 def audit_request(event: Any) -> AuditRequest:
     """Read what AuditFunction is invoked with.
 
@@ -208,6 +230,61 @@ def _users(event: Mapping[str, Any], field: str, fewest: int = 1) -> tuple[str, 
     return tuple(sorted(set(users)))
 
 
+def secrets_request(event: Any) -> SecretsRequest:
+    """Read what SecretsFunction is invoked with.
+
+    `{"database": "<arn>"}` with `user`, `plan` and `confirm`; `{"list": true}` with `databases`; or one of `show`,
+    `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN of a secret.
+
+    :raises InvalidRequest: naming the field.
+    """
+    if isinstance(event, Mapping) and "list" in event:
+        _check(event, {"list", "databases"})
+        if event["list"] is not True:
+            raise InvalidRequest("list", "must be true")
+        named = event.get("databases")
+        if named is not None and (not isinstance(named, list) or not 1 <= len(named) <= MOST_DATABASES):
+            raise InvalidRequest("databases", f"must be a list of 1–{MOST_DATABASES} ARNs; leave it out for all")
+        databases = None if named is None else tuple(sorted({_arn("databases", one) for one in named}))
+        return SecretsRequest("list", databases=databases)
+    for action, more in _ABOUT_A_SECRET.items():
+        if isinstance(event, Mapping) and action in event:
+            _check(event, {action, *more})
+            because = _text("because", event.get("because"), 500)
+            return SecretsRequest(
+                action, secret=_secret(action, event[action]), because=because, plan=event.get("plan", False)
+            )
+    _check(event, {"database", "user", "plan", "confirm"})
+    return SecretsRequest(
+        "follow",
+        database=_arn("database", event.get("database")),
+        user=_text("user", event.get("user"), 80),
+        plan=event.get("plan", False),
+        confirm=event.get("confirm", False),
+    )
+
+
+_ABOUT_A_SECRET: Mapping[Literal["show", "rotate", "unstick", "sessions"], set[str]] = {
+    "show": set(),
+    "rotate": {"because"},
+    "unstick": {"plan"},
+    "sessions": set(),
+}
+
+
+def _secret(field: str, value: Any) -> str:
+    if not isinstance(value, str) or _SECRET.fullmatch(value) is None:
+        raise InvalidRequest(field, "must be the ARN of a secret")
+    return value
+
+
+def _text(field: str, value: Any, longest: int) -> str | None:
+    """Check text that is written into logs: one printable line."""
+    if value is not None and not (isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()):
+        raise InvalidRequest(field, f"must be one line of 1–{longest} printable characters")
+    return value
+
+
 def _request(event: Any, known: set[str]) -> DatabaseRequest:
     _check(event, known)
     return DatabaseRequest(
@@ -259,8 +336,7 @@ def rotation_request(event: Any) -> RotationRequest:
     proof = event.get("RotationToken")
     if not isinstance(step, str) or step not in STEPS:
         raise InvalidRequest("Step", f"must be one of {', '.join(STEPS)}")
-    if not isinstance(secret, str) or _SECRET.fullmatch(secret) is None:
-        raise InvalidRequest("SecretId", "must be the ARN of a secret")
+    secret = _secret("SecretId", secret)
     if not isinstance(token, str) or re.fullmatch(r"[A-Za-z0-9-]{32,64}", token) is None:
         raise InvalidRequest("ClientRequestToken", "must be the id of a version, 32 to 64 letters, digits and dashes")
     if proof is not None and (not isinstance(proof, str) or not 0 < len(proof) <= 4096):

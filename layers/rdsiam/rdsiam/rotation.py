@@ -14,20 +14,17 @@ from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rdsiam.connection import ASKS_FOR_TOKEN
 from rdsiam.databases import Database, Family
-from rdsiam.engines.mysql_rotation import MysqlRotator
-from rdsiam.engines.postgres_rotation import PostgresRotator
 from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.logins import Password
 from rdsiam.passwords import LONGEST, new_password
 from rdsiam.requests import RotationRequest, Step
 from rdsiam.secret import MasterSecret, PasswordRules, Secret
+from rdsiam.secret_logins import ENGINES, log_in, logs_in
 from rdsiam.secret_store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
-ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}
 #: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no
 #: second time where the database is, finishSecret right after testSecret doesn't log in again.
 PROOF_SECONDS = 120
@@ -93,7 +90,7 @@ class Rotation:
     def _create(self, request: RotationRequest) -> Outcome:
         if self._is_current(request, self._describe(request)):
             return "current already"
-        current = self._current(request)
+        current = self._store.current(request.secret)
         engine = self._engines[current.family]
         user = current.user if current.master_arn is None else engine.clone_name(current.user)
         new = current.with_login(user, new_password(self._rules_of(current), current.family))
@@ -175,9 +172,6 @@ class Rotation:
             raise Refused(f"version {request.token} is not AWSPENDING")
         return False
 
-    def _current(self, request: RotationRequest) -> Secret:
-        return _some(self._store.labelled(request.secret, CURRENT))
-
     def _current_and_master(self, request: RotationRequest, pending: Secret) -> tuple[Secret, MasterSecret | None]:
         """Return AWSCURRENT, and the administrator where two users take turns.
 
@@ -185,11 +179,10 @@ class Rotation:
         was seen to name the same one.
         """
         if pending.master_arn is None:
-            return self._current(request), None
+            return self._store.current(request.secret), None
         if pending.master_arn == request.secret:
             raise Refused("masterarn names this secret itself: an administrator's secret belongs there")
-        current, master = self._store.current_and_master(request.secret, pending.master_arn)
-        return _some(current), master
+        return self._store.current_and_master(request.secret, pending.master_arn)
 
     def _pending(self, request: RotationRequest) -> Secret:
         pending = self._store.labelled(request.secret, PENDING, request.token)
@@ -209,13 +202,13 @@ class Rotation:
         self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
     ) -> Outcome:
         # AWSCURRENT first: it logs in, but for repetitions, and a failed login may count against a user.
-        session = self._try(engine, database, current)
+        session = log_in(engine, database, current)
         if session is None:
-            if self._works(engine, database, pending):
+            if logs_in(engine, database, pending):
                 return "logs in already"
             session = self._rescue(request, engine, database, current)
         with _closing(session):
-            engine.set_own_password(session, pending.password, lambda: self._works(engine, database, pending))
+            engine.set_own_password(session, pending.password, lambda: logs_in(engine, database, pending))
         return "set"
 
     def _rescue(self, request: RotationRequest, engine: Rotator, database: Database, current: Secret) -> Any:
@@ -244,7 +237,7 @@ class Rotation:
         if candidate.place != current.place or candidate.user != current.user or candidate.password in tried:
             return None
         tried.add(candidate.password)
-        return self._try(engine, database, candidate)
+        return log_in(engine, database, candidate)
 
     # --- two users that take turns ---
 
@@ -279,7 +272,7 @@ class Rotation:
         To set its password would take away AWSCURRENT's. Where the database has it already, AWSCURRENT is what does not
         log in, and the rotation goes on. Where not, nothing is lost with the version.
         """
-        if self._works(engine, database, pending):
+        if logs_in(engine, database, pending):
             return "logs in already"
         self._store.discard_pending(request.secret, request.token)
         raise Refused(
@@ -302,7 +295,7 @@ class Rotation:
         :raises Refused: it doesn't.
         """
         engine, database = self._engines[pending.family], self._database(request, pending)
-        session = self._try(engine, database, pending)
+        session = log_in(engine, database, pending)
         if session is None:
             raise Refused(
                 f"{pending.user} does not log in to {database.identifier} with AWSPENDING: setSecret comes first"
@@ -315,34 +308,6 @@ class Rotation:
         """Return where setSecret of this version just was, once: a version's value can't change; else ask."""
         database, until = self._found.pop((request.secret, request.token), (None, 0.0))
         return database if database is not None and self._clock() <= until else self._databases.find(pending)
-
-    def _works(self, engine: Rotator, database: Database, secret: Secret) -> bool:
-        session = self._try(engine, database, secret)
-        if session is None:
-            return False
-        session.close()
-        return True
-
-    def _try(self, engine: Rotator, database: Database, secret: Secret) -> Any | None:
-        """Log in with a version; None where the password is wrong, and for that reason alone."""
-        login = Password(secret.user, secret.password, "scram-sha-256,md5", never_clear=True)
-        try:
-            return engine.connect(database, login, secret.database)
-        except ConnectionFailed as error:
-            if error.code == ASKS_FOR_TOKEN:
-                raise Refused(
-                    f"{secret.user} is an IAM user and logs in by token: nothing needs its secret; turn rotation off "
-                    "(aws secretsmanager cancel-rotate-secret) and delete it"
-                ) from None
-            if engine.wrong_password(error):
-                return None
-            raise
-
-
-def _some(current: Secret | None) -> Secret:
-    if current is None:
-        raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
-    return current
 
 
 @contextmanager

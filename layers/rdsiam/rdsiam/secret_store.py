@@ -55,10 +55,18 @@ class SecretStore:
         text = self._value(arn, which)
         return None if text is None else _read(arn, stage, text)
 
-    def current_and_master(self, arn: str, master_arn: str) -> tuple[Secret | None, MasterSecret]:
-        """Return the current value of a secret, None where it has none, and the login of its administrator.
+    def current(self, arn: str) -> Secret:
+        """Return the current value.
 
-        :raises Refused: there is no administrator's secret of that name, or it has no value.
+        :raises Refused: there is none.
+        :raises InvalidRequest: the value is not what a database user's secret is.
+        """
+        return _there(self.labelled(arn, CURRENT))
+
+    def current_and_master(self, arn: str, master_arn: str) -> tuple[Secret, MasterSecret]:
+        """Return the current value of a secret and the login of its administrator.
+
+        :raises Refused: one of them does not exist or has no value.
         :raises InvalidRequest: a value is not what such a secret's is.
         """
         answer = self._client.batch_get_secret_value(SecretIdList=[arn, master_arn])
@@ -75,7 +83,7 @@ class SecretStore:
             master = read_master(texts.popitem()[1])
         except InvalidRequest as error:
             raise InvalidRequest(f"{master_arn}: {error.field}", error.problem) from None
-        return None if current is None else _read(arn, CURRENT, current), master
+        return _there(None if current is None else _read(arn, CURRENT, current)), master
 
     def unlabelled(self, arn: str) -> Iterator[Secret]:
         """Return the values of versions without labels, newest first; those that can't be read are left out."""
@@ -125,6 +133,12 @@ class SecretStore:
                 return None
             raise
         return str(answer.get("SecretString", ""))
+
+
+def _there(current: Secret | None) -> Secret:
+    if current is None:
+        raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
+    return current
 
 
 def _read(arn: str, stage: str, text: str) -> Secret:

@@ -14,6 +14,7 @@ class Services:
     """What onboarding and sweeps work with.
 
     :ivar policy_function: name of PolicyFunction, which alone writes IAM.
+    :ivar secrets_function: name of SecretsFunction, which alone sets schedules of rotations.
     :ivar onboard_function: name of OnboardFunction with its alias, which a sweep invokes for each database.
     """
 
@@ -24,4 +25,5 @@ class Services:
     events: Any
     functions: Any
     policy_function: str
+    secrets_function: str
     onboard_function: str

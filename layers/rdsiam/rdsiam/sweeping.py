@@ -106,13 +106,13 @@ class _Sweep:
         """
         file = self._services.access.current().file
         try:
-            declared = file.declared(database)
+            declared, rotating = file.declared(database), file.rotating(database)
         except AccessFileInvalid:
             return "invalid"  # for this database only: its onboarding says what is wrong
-        if not declared:
+        if not declared and not rotating:
             return None
         stands = standing(declared, record.revoked if record else ())
-        return fingerprint.of_database(database, fingerprint.of_declared(stands))
+        return fingerprint.of_database(database, fingerprint.of_declared(stands, rotating))
 
     def _start(self, arn: str, resource_id: str, why: str) -> None:
         if self._flags["plan"]:

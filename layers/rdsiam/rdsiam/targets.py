@@ -58,17 +58,8 @@ class Targets:
             if any(auth.get("SecretArn") == secret for auth in proxy.get("Auth") or [])
         )
 
-    def _at(self, host: str, port: int | None) -> Database | None:
-        # RDS's names begin with the identifier, so one is enough to ask for; the answer is compared all the same.
-        identifier, _, rest = host.lower().partition(".")
-        if ".rds.amazonaws.com" in rest:
-            kind = rest.partition(".")[0]
-            if kind.startswith(("cluster-ro-", "cluster-custom-", "proxy-")):
-                raise Refused("the secret's host is a reader, a custom endpoint or a proxy: name the writer's endpoint")
-            return self._cluster(identifier) if kind.startswith("cluster-") else self._instance(identifier)
-        return next((d for d in self._all() if (d.host, d.port) == (host.lower(), port or d.port)), None)
-
-    def _all(self) -> Iterator[Database]:
+    def all(self) -> Iterator[Database]:
+        """Yield all instances and clusters."""
         for page in self._rds.get_paginator("describe_db_instances").paginate():
             for described in page["DBInstances"]:
                 try:
@@ -83,6 +74,16 @@ class Targets:
                 except Unsupported:
                     continue
                 yield database
+
+    def _at(self, host: str, port: int | None) -> Database | None:
+        # RDS's names begin with the identifier, so one is enough to ask for; the answer is compared all the same.
+        identifier, _, rest = host.lower().partition(".")
+        if ".rds.amazonaws.com" in rest:
+            kind = rest.partition(".")[0]
+            if kind.startswith(("cluster-ro-", "cluster-custom-", "proxy-")):
+                raise Refused("the secret's host is a reader, a custom endpoint or a proxy: name the writer's endpoint")
+            return self._cluster(identifier) if kind.startswith("cluster-") else self._instance(identifier)
+        return next((d for d in self.all() if (d.host, d.port) == (host.lower(), port or d.port)), None)
 
     def _instance(self, identifier: str) -> Database | None:
         try:

@@ -136,7 +136,7 @@ class Users:
         users = standing(access.file.declared(database), revoked)
         followed = Followed(
             access.version,
-            fingerprint.of_declared(users),
+            fingerprint.of_declared(users, access.file.rotating(database)),
             len(access.file.databases),
             tuple(user.name for user in users),
         )

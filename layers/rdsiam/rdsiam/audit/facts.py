@@ -123,6 +123,9 @@ class SecretFacts:
     :ivar rotation_lambda: ARN of the function that rotates it.
     :ivar last_rotated: RFC 3339; None where it never was.
     :ivar next_rotation: RFC 3339; None where none is due.
+    :ivar rotation_rules: as they were set: `ScheduleExpression`, `Duration`, or `AutomaticallyAfterDays`.
+    :ivar alternating: two users take turns: it names an administrator's secret.
+    :ivar pending_failing: a rotation did not end as quickly as they do; Secrets Manager tries again.
     :ivar pending_stuck: a rotation began, did not end, and blocks all that follow.
     :ivar pending_version: id of the version with AWSPENDING that is not the current one.
     :ivar current_version: id of the version with AWSCURRENT.
@@ -145,6 +148,9 @@ class SecretFacts:
     pending_version: str | None = None
     current_version: str | None = None
     port: int | None = None
+    rotation_rules: Mapping[str, Any] = field(default_factory=dict)
+    pending_failing: bool = False
+    alternating: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `SecretFacts(**…)` gives it back."""

@@ -7,14 +7,15 @@ steps mend all of that. Accounts that nobody can log in as have none, nor have t
 password), rdsiam's own users, and users by whose password a classic proxy logs in.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from rdsiam.access import AccessFile, DeclaredUser
 from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
-from rdsiam.audit.findings import SEVERITIES, Finding, Severity
+from rdsiam.audit.findings import SEVERITIES, Finding
+from rdsiam.audit.judging_secrets import not_rotating, of_secrets
 from rdsiam.audit.kind import Case
 from rdsiam.audit.kinds import KINDS
 from rdsiam.audit.suppressions import suppress
@@ -25,8 +26,6 @@ from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER
 
 _IAM_FLAG = "IAMDatabaseAuthenticationEnabled"
-#: So late a rotation may be: schedules have windows of up to a day.
-_GRACE = timedelta(days=1)
 #: So long a suppression holds that a remedy proposes.
 _ACCEPTED = timedelta(days=180)
 
@@ -57,9 +56,10 @@ def judge_database(
         judge = _Server(database, facts, access, accounts, proxies, proxy_users, own_secrets, at)
         found += judge.findings()
     else:
-        found += _of_secrets(database, own_secrets, frozenset(), proxies, at)
+        found += of_secrets(database, own_secrets, frozenset(), proxies, at)
         if with_users and isinstance(facts, Unread) and database.iam_enabled:
             found.append(_unread(database, facts, _is_declared(database, access)))
+    found += not_rotating(database, own_secrets, access)
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
     return suppress(found, {database.arn: database}, access, at)
 
@@ -104,43 +104,6 @@ def _unread(database: Database, facts: Unread, declared: bool | None) -> Finding
     )
 
 
-def _of_secrets(
-    database: Database,
-    secrets: Iterable[SecretFacts],
-    iam_users: Collection[str],
-    proxies: Sequence[Proxy],
-    at: datetime,
-) -> Iterator[Finding]:
-    """Judge the secrets that log in to a database.
-
-    :param iam_users: users who take tokens and nothing else.
-    """
-    of_proxies = {arn for proxy in proxies if proxy.classic for arn in proxy.secret_arns}
-    for secret in secrets:
-        subject = (database.resource_id, secret.arn)
-        about: dict[str, object] = {"secret": secret.arn, "rotation_lambda": secret.rotation_lambda}
-        if secret.username in iam_users:
-            if secret.arn not in of_proxies:  # else the finding is that the proxy can't log in
-                evidence = about | {"rotation_enabled": secret.rotation_enabled}
-                severity: Severity | None = "medium" if secret.rotation_enabled else None
-                case = Case(database, secret.username, subject, evidence, severity=severity)
-                yield KINDS["secret-of-iam-user"].finding(case)
-        elif secret.pending_stuck:
-            evidence = about | {
-                "pending_version": secret.pending_version,
-                "current_version": secret.current_version,
-                "last_rotated": secret.last_rotated,
-            }
-            yield KINDS["rotation-stuck"].finding(Case(database, secret.username, subject, evidence))
-        elif secret.rotation_enabled and secret.next_rotation and _time(secret.next_rotation) + _GRACE < at:
-            evidence = about | {"last_rotated": secret.last_rotated, "next_rotation": secret.next_rotation}
-            yield KINDS["rotation-overdue"].finding(Case(database, secret.username, subject, evidence))
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
 @dataclass(frozen=True)
 class _Server:
     """Judges what was read of one server."""
@@ -178,7 +141,7 @@ class _Server:
             found += self._declared(declared, judged, usable)
         iam = {one.name for one in usable if one.iam and not one.iam_through}
         only = iam - {one.name for one in usable if not one.iam or one.second_password}
-        found += _of_secrets(self.database, self.secrets, only, self.proxies, self.at)
+        found += of_secrets(self.database, self.secrets, only, self.proxies, self.at)
         return found
 
     def _left_out(self, account: AccountFacts) -> bool:

@@ -111,6 +111,22 @@ def _unstick(case: Case) -> list[Remediation]:
     return result
 
 
+def _rotate(case: Case, option: str, note: str) -> Remediation:
+    return command("rdsiam", "rotate", case.on.arn, case.user or "", option, note=note)
+
+
+def _status(case: Case) -> Remediation:
+    return _rotate(case, "--status", "What is pending since when. The cause is in the log of RotateFunction.")
+
+
+def _now(case: Case) -> Remediation:
+    return _rotate(case, "--now", "Once the cause is gone: it goes on with the version that is pending.")
+
+
+def _set_up(case: Case) -> Remediation:
+    return _rotate(case, "--set-up", "It says what stands in the way. Onboarding does the same with each sweep.")
+
+
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
 
 KINDS = (
@@ -248,6 +264,31 @@ KINDS = (
         },
         remedy=_unstick,
         references=(_SECRETS + "troubleshoot_rotation.html",),
+        source="secrets",
+    ),
+    Kind(
+        id="rotation-failing",
+        title="The rotation of {user}'s password fails",
+        severity="medium",
+        moves=FIXED,
+        risk="For some hours Secrets Manager tries again; then the rotation is stuck, and the password never changes.",
+        why="A step failed, nearly always for the network: a rotation takes seconds, and this one has not ended.",
+        evidence=_SECRET | {"pending_version": "the version that shall be current", "last_rotated": "when it last was"},
+        remedy=lambda case: [_status(case), _now(case)],
+        references=(_SECRETS + "troubleshoot_rotation.html",),
+        source="secrets",
+    ),
+    Kind(
+        id="rotation-not-set",
+        title="The password of {user} is declared to be rotated, and is not",
+        severity="medium",
+        moves=FIXED,
+        risk="A password that was meant to live for days lives on, while access.yaml says otherwise.",
+        why="The user or its secret is missing, the secret's owner has not tagged it, somebody else rotates it, or its "
+        "schedule was changed by hand. Onboarding says which.",
+        evidence={"secret": "ARN of the secret; null where there is none", "every": "how often access.yaml says"},
+        remedy=lambda case: [_set_up(case)],
+        references=(_SECRETS + "rotating-secrets.html",),
         source="secrets",
     ),
     Kind(

@@ -14,7 +14,7 @@ from rdsiam.audit.facts import SecretFacts
 logger = logging.getLogger(__name__)
 
 #: All that is kept of what a secret says.
-_KEPT = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier"})
+_KEPT = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn"})
 #: Who put something longer, or with spaces, where a name belongs may have put a password there.
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _NAME = re.compile(r"\S{1,255}")
@@ -22,8 +22,9 @@ _NAME = re.compile(r"\S{1,255}")
 _NOT_FOR_US = frozenset(
     {"AccessDeniedException", "DecryptionFailure", "InvalidRequestException", "ResourceNotFoundException"}
 )
-#: A rotation takes seconds. One that has not ended so long after the last change of its secret never will.
-_STUCK_AFTER = timedelta(hours=1)
+#: A rotation takes seconds. One that has not ended so long after the last change of its secret has failed at least
+#: once, and one after the second never will.
+_FAILING_AFTER, _STUCK_AFTER = timedelta(minutes=5), timedelta(hours=1)
 
 
 class Secrets:
@@ -51,6 +52,14 @@ class Secrets:
                     self.skipped += 1
                 elif said.get("username") or said.get("host"):
                     yield _facts(listed, said, at)
+
+    def one(self, arn: str, at: datetime) -> SecretFacts | None:
+        """Return one secret; None if it is gone, going, or can't be read.
+
+        :param at: as in `list`.
+        """
+        said = self._read(arn)
+        return None if said is None else _facts(self._secrets_manager.describe_secret(SecretId=arn), said, at)
 
     def _read(self, arn: str) -> Mapping[str, str] | None:
         try:
@@ -81,14 +90,15 @@ def _keep(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
     return {key: value for key, value in texts if isinstance(value, str) and _NAME.fullmatch(value)}
 
 
-def _in_progress(listed: Mapping[str, Any], at: datetime) -> bool:
-    """Tell whether a rotation may be at work; without rotation nobody is going to finish what is pending."""
+def _younger(listed: Mapping[str, Any], at: datetime, age: timedelta) -> bool:
+    """Tell whether a rotation may still end; without rotation nobody is going to finish what is pending."""
     changed = listed.get("LastChangedDate")
-    return bool(listed.get("RotationEnabled")) and changed is not None and changed + _STUCK_AFTER >= at
+    return bool(listed.get("RotationEnabled")) and changed is not None and changed + age >= at
 
 
 def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> SecretFacts:
-    versions: Mapping[str, Any] = listed.get("SecretVersionsToStages") or {}
+    # ListSecrets and DescribeSecret call it differently.
+    versions: Mapping[str, Any] = listed.get("SecretVersionsToStages") or listed.get("VersionIdsToStages") or {}
     current = next((one for one, stages in versions.items() if "AWSCURRENT" in stages), None)
     pending = next((one for one, stages in versions.items() if "AWSPENDING" in stages and one != current), None)
     return SecretFacts(
@@ -102,7 +112,10 @@ def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> 
         rotation_lambda=listed.get("RotationLambdaARN"),
         last_rotated=_text(listed.get("LastRotatedDate")),
         next_rotation=_text(listed.get("NextRotationDate")),
-        pending_stuck=pending is not None and not _in_progress(listed, at),
+        alternating="masterarn" in said,
+        rotation_rules=dict(listed.get("RotationRules") or {}),
+        pending_failing=pending is not None and not _younger(listed, at, _FAILING_AFTER),
+        pending_stuck=pending is not None and not _younger(listed, at, _STUCK_AFTER),
         tags={tag["Key"]: tag.get("Value", "") for tag in listed.get("Tags") or []},
         owning_service=listed.get("OwningService"),
         instance=said.get("dbInstanceIdentifier") or said.get("dbClusterIdentifier"),

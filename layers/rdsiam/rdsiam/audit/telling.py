@@ -64,7 +64,7 @@ class Telling:
                 TopicArn=self._topic, Subject=_subject(report, fresh), Message="\n".join(_digest(report, fresh))
             )
         if news:
-            _measure(report["summary"], fresh)
+            _measure(report, fresh)
         logger.info("told of audit %s, %d new findings", report["id"], len(fresh))
 
     def _publish(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -106,7 +106,8 @@ def _event(kind: str, resources: Sequence[str | None], detail: Mapping[str, Any]
     return {"Source": "rdsiam", "DetailType": kind, "Resources": named, "Detail": json.dumps(detail)}
 
 
-def _measure(summary: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> None:
+def _measure(report: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> None:
+    summary = report["summary"]
     if summary["share"] is not None:
         metrics.add_metric("PasswordlessShare", MetricUnit.Percent, 100 * summary["share"])
     for severity in SEVERITIES:
@@ -115,6 +116,8 @@ def _measure(summary: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> 
     metrics.add_metric("NewCriticalFindings", MetricUnit.Count, critical)
     metrics.add_metric("AuditedDatabases", MetricUnit.Count, summary["audited"])
     metrics.add_metric("UnknownDatabases", MetricUnit.Count, summary["unreachable"])
+    rotations = sum(one["kind"].startswith("rotation-") and not one["suppressed"] for one in report["findings"])
+    metrics.add_metric("RotationsInTrouble", MetricUnit.Count, rotations)
     metrics.add_metric("AuditsCompleted", MetricUnit.Count, 1)
     metrics.flush_metrics()
 

@@ -4,7 +4,20 @@ import sys
 
 import click
 
-from rdsiam.command import access, audit, completion, config, connect, decisions, doctor, ls, onboard, revoke, token
+from rdsiam.command import (
+    access,
+    audit,
+    completion,
+    config,
+    connect,
+    decisions,
+    doctor,
+    ls,
+    onboard,
+    revoke,
+    rotate,
+    token,
+)
 from rdsiam.errors import AccessFileInvalid, DatabaseNotReady, InvalidRequest, RdsiamError, Unsupported
 
 #: Exit codes of errors that other parts raise; the command's own have theirs in errors.py.
@@ -30,6 +43,7 @@ for _command in (
     ls.ls,
     onboard.onboard,
     revoke.revoke,
+    rotate.rotate,
     token.token,
 ):
     app.add_command(_command)

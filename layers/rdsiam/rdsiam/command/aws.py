@@ -47,10 +47,16 @@ class Aws:
             found = region or os.environ.get("AWS_REGION")
             self._session = boto3.Session(profile_name=profile, region_name=found)
 
-    def client(self, service: str) -> Any:
-        """Return a client of `service`."""
+    def client(self, service: str, read_timeout: int | None = None) -> Any:
+        """Return a client of `service`.
+
+        :param read_timeout: seconds to wait for an answer that takes long by its nature; nothing is tried again then.
+        """
+        config = _CONFIG
+        if read_timeout is not None:
+            config = _CONFIG.merge(Config(read_timeout=read_timeout, retries={"total_max_attempts": 1}))
         with told():
-            return self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
+            return self._session.client(service, config=config)  # type: ignore[call-overload]
 
     @property
     def region(self) -> str:

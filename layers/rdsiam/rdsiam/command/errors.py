@@ -31,3 +31,9 @@ class Usage(RdsiamError):
     """What was asked for is not clear or not possible. Exit code 2."""
 
     exit_code = 2
+
+
+class Different(RdsiamError):
+    """It is not as it should be, and only the owner can settle that. Exit code 3."""
+
+    exit_code = 3

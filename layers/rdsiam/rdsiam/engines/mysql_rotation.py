@@ -14,12 +14,13 @@ from typing import Any
 
 import pymysql
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_mysql
 from rdsiam.databases import Database
 from rdsiam.engines.mysql import identifier
-from rdsiam.engines.rotating import CLONE, ChangeFailed, PasswordRejected
+from rdsiam.engines.rotating import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
-from rdsiam.logins import Password
+from rdsiam.logins import Password, Token
 
 _IAM = "AWSAuthenticationPlugin"
 _NATIVE = "mysql_native_password"
@@ -73,7 +74,7 @@ class Held:
 class MysqlRotator:
     """The engines `mysql` and `mariadb`, and Aurora MySQL; see `Rotator`."""
 
-    def connect(self, database: Database, login: Password, name: str | None) -> Any:  # noqa: ARG002
+    def connect(self, database: Database, login: Password | Token, name: str | None) -> Any:  # noqa: ARG002
         """Open a session; schemas need none of their own."""
         host, port = database.endpoint
         return connect_mysql(host, port, login)
@@ -101,13 +102,28 @@ class MysqlRotator:
         """Return the name of the other of two users that take turns; that it fits is seen on the server."""
         return user.removesuffix(CLONE) if user.endswith(CLONE) else user + CLONE
 
+    unseen = "when a session logged in, and which program it is; of other users anything, without PROCESS"
+
+    def inspect_other(self, session: Any, user: str) -> str | None:
+        """Return the statement for the first account of that name; all of them are set."""
+        hosts = _hosts(session, user)
+        for host in hosts:
+            _refuse(_login(session, user, host), user, host)
+        return f"ALTER USER {_name(user, hosts[0])} IDENTIFIED BY '…'" if hosts else None
+
+    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
+        """Return the sessions of these users; the server's own list shows no time of login."""
+        query = "SELECT USER, HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() ORDER BY ID"
+        found = [(str(user), str(host)) for user, host in _rows(session, query)]
+        return [OpenSession(user, None, host.rpartition(":")[0] or host, None) for user, host in found if user in users]
+
     def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
         """Set it on all accounts of that name; a clone is made, and given what its base may, first."""
         server = _server(session)
         if len(user) > server.longest_name:
             raise Refused(f"the clone's name would have more than {server.longest_name} characters: rename the user")
         _lock(session, base)
-        hosts = [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [base])]
+        hosts = _hosts(session, base)
         if not hosts:
             raise Refused(f"there is no account {base}: create it, or correct `username`")
         for host in hosts:
@@ -246,9 +262,13 @@ def _lock(session: Any, user: str) -> None:
 def _visible_hosts(session: Any, user: str) -> list[str]:
     """Return the host patterns of a user's accounts; none where the session may not read them."""
     try:
-        return [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
+        return _hosts(session, user)
     except _NotAllowed:
         return []
+
+
+def _hosts(session: Any, user: str) -> list[str]:
+    return [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
 
 
 def _login(session: Any, user: str, host: str, *, own: bool = False) -> Login:

@@ -4,18 +4,19 @@ import hashlib
 import hmac
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines.rotating import CLONE, ChangeFailed, PasswordRejected
+from rdsiam.engines.rotating import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.logins import Password
+from rdsiam.logins import Login
 
 _ITERATIONS = 4096
 _NAME_BYTES = 63
@@ -32,6 +33,17 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
   WHERE g.rolname = %s AND m.rolname = %s)
 """
+#: From PostgreSQL 16 on who may make roles may change those only that it was made administrator of.
+_MAY_ALTER = """
+SELECT current_user, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') FROM pg_catalog.pg_roles WHERE rolname = %s
+"""
+#: Of roles that the session's user is no member of, address and time are null.
+_SESSIONS = """
+SELECT usename, application_name, pg_catalog.host(client_addr),
+       pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_catalog.pg_stat_activity
+WHERE usename = ANY (%s) AND pid <> pg_catalog.pg_backend_pid() ORDER BY backend_start, pid
+"""
 _SETTINGS = """
 SELECT d.datname, pg_catalog.split_part(s.setting, '=', 1),
        pg_catalog.substr(s.setting, pg_catalog.strpos(s.setting, '=') + 1)
@@ -46,7 +58,7 @@ WHERE r.rolname = %s ORDER BY 1 NULLS FIRST, 2
 class PostgresRotator:
     """The engine `postgres`, and Aurora PostgreSQL; see `Rotator`."""
 
-    def connect(self, database: Database, login: Password, name: str | None) -> "psycopg.Connection":
+    def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
         """Open a session, acting as the user itself even where it is set to act as a group."""
         host, port = database.endpoint
         session = connect_postgres(host, port, name or database.default_database or "postgres", login)
@@ -76,6 +88,26 @@ class PostgresRotator:
         if len(other.encode()) > _NAME_BYTES:
             raise Refused(f"the clone's name would have more than {_NAME_BYTES} bytes, and be cut: rename the user")
         return other
+
+    unseen = "of the other of two users that take turns neither address nor time; behind a pooler, who uses it"
+
+    def inspect_other(self, session: Any, user: str) -> str | None:
+        """Return the statement; it has no password, and would be sent with a verifier."""
+        with _failing(session):
+            if session.execute(_ROLE, [user]).fetchone() is None:
+                return None
+            _refuse_role(session, user)
+            actor, may = session.execute(_MAY_ALTER, [user]).fetchone()
+            if session.info.server_version >= 160000 and not may:
+                names = {"u": sql.Identifier(user), "a": sql.Identifier(actor)}
+                grant = sql.SQL("GRANT {u} TO {a} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(**names)
+                raise Refused(f"{actor} may not change {user}; run as whoever made it: {grant.as_string(None)}")
+            return sql.SQL("ALTER ROLE {} PASSWORD '…'").format(sql.Identifier(user)).as_string(None)
+
+    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
+        """Return the sessions of these users."""
+        with _failing(session):
+            return [OpenSession(*row) for row in session.execute(_SESSIONS, [list(users)])]
 
     def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
         """Set it in one transaction with all that makes the clone act as its base."""

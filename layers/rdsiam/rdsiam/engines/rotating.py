@@ -1,14 +1,13 @@
 """What a rotation asks of a database, whatever its engine: all SQL of rotation lives behind this protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, RdsiamError
-from rdsiam.logins import Password
-
-#: What the second of two alternating users is called.
-CLONE = "_clone"
+from rdsiam.logins import Login
 
 
 class PasswordRejected(RdsiamError):
@@ -23,10 +22,28 @@ class ChangeFailed(RdsiamError):
         self.code = code
 
 
+@dataclass(frozen=True)
+class OpenSession:
+    """A session of somebody else's, as the server shows it.
+
+    :ivar application: as the client calls itself; None where the server does not say.
+    :ivar address: the client's, or the proxy's that it came by; None where the server does not say.
+    :ivar since: when it logged in, RFC 3339; None where the server does not say.
+    """
+
+    user: str
+    application: str | None
+    address: str | None
+    since: str | None
+
+
 class Rotator(Protocol):
     """The SQL of rotation of one family of engines. Instances hold no state."""
 
-    def connect(self, database: Database, login: Password, name: str | None) -> Any:
+    #: What `sessions` can't say on these servers.
+    unseen: str
+
+    def connect(self, database: Database, login: Login, name: str | None) -> Any:
         """Open a session. Raises ConnectionFailed."""
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
@@ -49,6 +66,16 @@ class Rotator(Protocol):
 
         :raises Refused: the engine has no room for it.
         """
+
+    def inspect_other(self, session: Any, user: str) -> str | None:
+        """As an administrator, return the statement that would set a user's password, without that.
+        :return: None where there is no such user.
+
+        :raises Refused: only the owner can settle what stands in the way.
+        """
+
+    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
+        """Return the sessions of these users but this one, oldest first, as far as the session's user may see them."""
 
     def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
         """As an administrator, give `user` the password: `base` itself, or its clone, which gets all that `base` may.

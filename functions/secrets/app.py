@@ -1,0 +1,74 @@
+"""SecretsFunction: sets the schedules of rotations as access.yaml says, and looks after rotations for operators."""
+
+import os
+from functools import cache
+from typing import Any
+
+from rdsiam import clients
+from rdsiam.access_store import AccessStore
+from rdsiam.databases import Databases
+from rdsiam.inventory import Inventory
+from rdsiam.logins import Logins
+from rdsiam.new_secrets import Services
+from rdsiam.observability import logger
+from rdsiam.requests import SecretsRequest, secrets_request
+from rdsiam.rotating_secrets import RotatingSecrets
+from rdsiam.rotation_watch import Watch
+from rdsiam.schedules import Schedules
+from rdsiam.secret import PasswordRules
+from rdsiam.secret_store import SecretStore
+from rdsiam.targets import Targets
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Do what the event asks for, and answer without a value of any secret."""
+    request = secrets_request(event)
+    if request.action == "follow":
+        followed = Schedules(_services()).follow(request.database, request.user, request.plan, request.confirm)
+        answer = followed.to_json()
+        logger.info("schedules done", database=answer["database"], status=answer["status"], reason=answer["reason"])
+        return answer
+    return _watched(_watch(), request)
+
+
+def _watched(watch: Watch, request: SecretsRequest) -> dict[str, Any]:
+    match request.action:
+        case "list":
+            return {
+                "secrets": [one.to_json() for one in watch.list(request.databases)],
+                "skipped": watch.secrets.skipped,
+            }
+        case "show":
+            return watch.show(request.secret).to_json()
+        case "rotate":
+            return {"secret": request.secret, "version": watch.rotate(request.secret, request.because)}
+        case "unstick":
+            return watch.unstick(request.secret, request.plan)
+        case _:
+            return watch.sessions(request.secret)
+
+
+@cache
+def _services() -> Services:
+    secrets_manager = clients.client("secretsmanager")
+    return Services(
+        databases=_databases(),
+        targets=Targets(clients.client("rds")),
+        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        logins=Logins(None, None, ""),  # the manager signs its own tokens: neither the master's secret nor other roles
+        secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"]),
+        store=SecretStore(secrets_manager),
+        rules=PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
+    )
+
+
+@cache
+def _watch() -> Watch:
+    services = _services()
+    return Watch(services.databases, services.targets, services.secrets, services.store)
+
+
+def _databases() -> Databases:
+    return Databases(clients.client("rds"), os.environ["RDSIAM_ROTATE_FUNCTION"])
