@@ -79,7 +79,7 @@ class Found:
     locked: frozenset[tuple[str, str]]
     busy: frozenset[str]
     rds_kill: bool
-    replaced: mysql_replacing.Replaced = mysql_replacing.Replaced()
+    replaced: mysql_replacing.Replaced
 
 
 def schema_pattern(name: str) -> str:

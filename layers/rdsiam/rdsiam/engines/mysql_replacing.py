@@ -5,7 +5,7 @@ Rights do not follow by themselves here, so they are compared whenever the datab
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rdsiam.engines import Authority, Statement
 from rdsiam.engines.mysql_catalog import SYSTEM_SCHEMAS
@@ -23,8 +23,8 @@ class Replaced:
     :ivar held: (user, host pattern) of either, and (role, "") of all of their roles → what it may do.
     """
 
-    server: Server = Server(True, ())
-    held: Mapping[tuple[str, str], Held] = field(default_factory=dict)
+    server: Server
+    held: Mapping[tuple[str, str], Held]
 
 
 def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], heirs: Heirs) -> Replaced:
