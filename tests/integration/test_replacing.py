@@ -138,14 +138,14 @@ def test_in_place_it_keeps_what_it_has(place, app):
 
 
 def test_a_user_that_is_not_there_is_refused(place):
-    with pytest.raises(Refused, match="no (role|account) nobody"):
+    with pytest.raises(Refused, match=r"no (role|account) nobody"):
         place.converge(wanted(place, heir("somebody", "nobody")))
 
 
 def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
     with place.as_master() as master:
         master.run(f"ALTER ROLE {app} CREATEROLE" if postgres else f"GRANT PROCESS ON *.* TO {app}@'%'")
-    with pytest.raises(Refused, match="administrator|on everything"):
+    with pytest.raises(Refused, match=r"administrator|on everything"):
         place.converge(wanted(place, heir(f"{app}_iam", app)))
 
 

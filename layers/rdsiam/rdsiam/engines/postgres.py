@@ -23,7 +23,7 @@ from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
 #: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
 _LOCK = int.from_bytes(b"rdsiam")
-_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole FROM pg_catalog.pg_roles"
+_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
 #: What the audit connects to: RDS makes it, and the catalogs that the audit reads are the whole server's.
@@ -77,7 +77,7 @@ class Postgres:
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, login, superuser, createrole in found
+            for name, login, superuser, createrole, _ in found
             if not is_system(name, login)
         )
 

@@ -21,6 +21,7 @@ class Role:
     login: bool
     superuser: bool
     createrole: bool
+    replication: bool
 
 
 @dataclass(frozen=True)
