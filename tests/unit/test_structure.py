@@ -17,6 +17,7 @@ FLOWS = {
     "audit/reports",
     "audit/run",
     "doctor",
+    "migration",
     "onboarding",
     "policy_writing",
     "rotation",

@@ -16,11 +16,11 @@ from rdsiam.engines.postgres import Postgres
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.inventory import Followed, Origin
 from rdsiam.logins import MANAGER
-from rdsiam.services import Services
+from rdsiam.services import UserServices
 
 logger = logging.getLogger(__name__)
 
-_ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
+ENGINES: Mapping[str, Engine] = {"postgres": Postgres(), "mysql": Mysql()}
 #: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
 _MAX_CHANGES = 100_000
 
@@ -43,7 +43,7 @@ class Users:
     :param confirmed: somebody has said that many may be disabled.
     """
 
-    def __init__(self, services: Services, arn: str, confirmed: bool) -> None:
+    def __init__(self, services: UserServices, arn: str, confirmed: bool) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
@@ -67,7 +67,7 @@ class Users:
             database, followed, wanted = self._wanted()
             if not wanted.users and not wanted.accounts:
                 return {"changes": [], "followed": _to_json(followed)}
-            engine = _ENGINES[database.family]
+            engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
                 found = engine.inspect(opened.sessions, database, wanted)
@@ -88,12 +88,12 @@ class Users:
             return {"refused": braked, "braked": True, "changes": [] if apply else _fit(statements)}
         return {"changes": _fit(statements), "followed": _to_json(followed)}
 
-    def prove(self) -> list[dict[str, Any]]:
-        """Log in with a token as each declared user, and see that a password is refused."""
+    def prove(self, only: str | None = None) -> list[dict[str, Any]]:
+        """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
         database, _, wanted = self._wanted()
-        engine = _ENGINES[database.family]
+        engine = ENGINES[database.family]
         proofs = []
-        for user in wanted.users:
+        for user in (each for each in wanted.users if only in (None, each.name)):
             entry = engine.entry(database, [user])
             engine.connect(database, self._services.logins.proof(database, user.name), entry).close()
             if not engine.refuses_passwords(database, user.name, entry):

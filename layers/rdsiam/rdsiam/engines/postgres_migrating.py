@@ -33,8 +33,8 @@ class PostgresMigrator:
     """The engine `postgres`, and Aurora PostgreSQL; see `Migrator`."""
 
     blind = (
-        "a login that begins and ends between two looks is not seen, as PostgreSQL counts none for a role; and what runs "
-        "more seldom than the watching lasts, at a month's end, is seen by nobody. log_connections records each login"
+        "a login that begins and ends between two looks is not seen, as PostgreSQL counts none for a role; and what "
+        "runs more seldom than the watching lasts, at a month's end, is seen by nobody. log_connections records each"
     )
 
     def standing(self, found: Found, user: str) -> Standing:

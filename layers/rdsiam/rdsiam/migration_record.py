@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -9,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from rdsiam.errors import RdsiamError
 
-#: In their order. `paired`: the successor is there; `proven`: it logged in with a token; `watching`: logins of the other
-#: are looked for; `retired`: the other can't log in any more.
+#: In their order. `paired`: the successor is there; `proven`: it logged in with a token; `watching`: the other one's
+#: logins are looked for; `retired`: the other can't log in any more.
 State = Literal["paired", "proven", "watching", "retired"]
 STATES: tuple[State, ...] = get_args(State)
 
@@ -93,9 +94,16 @@ class Migration:
         entry = {"state": state, "at": when, "done": [line[:_LINE] for line in done[:_LINES]]}
         return replace(self, state=state, history=(*self.history, entry)[-_STEPS:])
 
+    @property
+    def until(self) -> str | None:
+        """When the watching is over, if nobody logs in until then; None where it doesn't watch."""
+        if self.watch is None or self.state != "watching":
+            return None
+        return text(moment(self.watch.quiet_since) + timedelta(seconds=self.watch.seconds))
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON, as answers and reports show it."""
-        shown = asdict(self)
+        shown = asdict(self) | {"until": self.until}
         for name in ("execution", "lease", "revision", "resource_id"):
             del shown[name]
         return shown
@@ -103,6 +111,16 @@ class Migration:
 
 #: A table's item holds 400 KB in all: the log has every statement.
 _LINES, _LINE, _STEPS = 40, 300, 20
+
+
+def text(at: datetime) -> str:
+    """Return a time as it is kept."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(kept: str) -> datetime:
+    """Return a time that `text` made."""
+    return datetime.fromisoformat(kept)
 
 
 class Migrations:
