@@ -8,21 +8,21 @@ lease writes there: of two at once one goes on, and an undo takes over from whoe
 """
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.migration_record import STATES, Superseded
+from rdsiam.migration_record import Superseded, counts
 from rdsiam.migration_steps import Migrating, MigrationServices
 from rdsiam.migration_undo import Undoing
 from rdsiam.migration_watch import pause
 from rdsiam.onboarding import RETRIED
 from rdsiam.requests import MigrateRequest
 
-__all__ = ["MigrationServices", "counts", "migrate", "status"]
+__all__ = ["MigrationServices", "migrate", "status"]
 
 Step = Callable[[str, Callable[[], Any]], Any]
 
@@ -103,12 +103,6 @@ def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:
         for migration in migrations.values()
     ]
     return {"states": counts(one["state"] for one in listed), "migrations": listed}
-
-
-def counts(states: Iterable[Any]) -> dict[str, int]:
-    """Return how many there are of each state."""
-    listed = list(states)
-    return {state: listed.count(state) for state in STATES}
 
 
 def _end(context: DurableContext, run: Migrating, step: Step) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How far each migration has come: kept beside the database in InventoryTable, written by one execution at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -111,6 +111,12 @@ class Migration:
 
 #: A table's item holds 400 KB in all: the log has every statement.
 _LINES, _LINE, _STEPS = 40, 300, 20
+
+
+def counts(states: Iterable[Any]) -> dict[str, int]:
+    """Return how many there are of each state."""
+    listed = list(states)
+    return {state: listed.count(state) for state in STATES}
 
 
 def text(at: datetime) -> str:

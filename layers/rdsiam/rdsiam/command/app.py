@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from rdsiam.command import access, audit, completion, config, connect, doctor, ls, onboard, token
+from rdsiam.command import access, audit, completion, config, connect, doctor, ls, migrate, onboard, token
 from rdsiam.errors import AccessFileInvalid, DatabaseNotReady, InvalidRequest, RdsiamError, Unsupported
 
 #: Exit codes of errors that other parts raise; the command's own have theirs in errors.py.
@@ -27,6 +27,7 @@ for _command in (
     connect.psql,
     doctor.doctor,
     ls.ls,
+    migrate.migrate,
     onboard.onboard,
     token.token,
 ):
