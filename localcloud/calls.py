@@ -173,6 +173,9 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     if getattr(secret, "rotation_lambda_arn", None):
         context["secretsmanager:resource/AllowRotationLambdaArn"] = secret.rotation_lambda_arn
     yield Need(action, secret.arn, context)
+    function = parameters.get("RotationLambdaARN") or getattr(secret, "rotation_lambda_arn", None)
+    if action == "secretsmanager:RotateSecret" and function:
+        yield Need("lambda:InvokeFunction", str(function), {"aws:ViaAWSService": "true"})
     # The default key's own policy lets everybody in the account use it through Secrets Manager; another key's does not.
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
