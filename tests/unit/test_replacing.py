@@ -20,7 +20,7 @@ def file(*users: str) -> str:
 
 
 def declared(*users: str):
-    return parse(file(*users)).declared(database())
+    return parse(file(*users)).declared(database("orders"))
 
 
 def test_it_has_no_grants_of_its_own_and_is_adopted_only_in_place():
@@ -95,12 +95,8 @@ def test_patterns_that_cover_the_servers_own_schemas(pattern, kind, covers):
 
 PRIVILEGES = st.frozensets(st.sampled_from(["SELECT", "INSERT", "UPDATE"]), min_size=1)
 OBJECTS = st.sampled_from([("SCHEMA", "shop"), ("SCHEMA", "a\\_b"), ("TABLE", "shop", "t`x"), ("PROCEDURE", "s", "p")])
-HELD = st.builds(
-    Held,
-    st.dictionaries(OBJECTS, PRIVILEGES),
-    st.frozensets(st.sampled_from([("r", ""), ("s", "")])),
-    st.just(frozenset()),
-)
+ROLES = st.frozensets(st.sampled_from([("r", ""), ("s", "")]))
+HELD = st.builds(Held, st.dictionaries(OBJECTS, PRIVILEGES), ROLES, st.just(frozenset()))
 
 
 @given(HELD, HELD)
