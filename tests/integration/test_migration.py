@@ -1,25 +1,18 @@
 """A user leaves its password behind: paired, proven, watched, retired, and back from each of these; both engines."""
 
-import contextlib
-import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterator
 
-import psycopg
-import pymysql
 import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from rdsiam import clients, connection
 from rdsiam.migration_steps import Migrating
 from rdsiam.requests import MigrateRequest
-from tests.integration.fix_account import Account, until
-from tests.integration.fix_migration import PASSWORD, Pool, dump, make_user
+from tests.integration.fix_account import until
+from tests.integration.fix_migration import PASSWORD, App, Pool, as_the_function
 from tests.integration.test_killed import load
 
-NUMBERS = itertools.count()
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 
 
@@ -40,105 +33,11 @@ def arn(account, engine) -> str:
     until(lambda: account.record(arn) is None, 60)
 
 
-class App:
-    """A user with a password, its secret, and its migration."""
-
-    def __init__(self, account: Account, arn: str, engine: str) -> None:
-        self.account, self.arn, self.engine = account, arn, engine
-        self.identifier = arn.rpartition(":")[2]
-        self.name = f"app{next(NUMBERS)}"
-        self.heir = f"{self.name}_iam"
-        self.role = account.make_role(f"{self.name}-{engine}")
-        make_user(account, arn, self.name, engine == "postgres")
-        account.onboard(arn)  # others get what they are to have of the new tables
-        endpoint = account.describe(arn)["Endpoint"]
-        said = {"engine": engine, "host": endpoint["Address"], "port": endpoint["Port"]}
-        self.secret = account.cloud.client("secretsmanager").create_secret(
-            Name=f"{self.name}-{engine}",
-            SecretString=json.dumps(said | {"username": self.name, "password": PASSWORD}),
-            Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
-        )["ARN"]
-
-    def migrate(self, **options):
-        answer = self.account.invoke("MigrateFunction", {"database": self.arn, "user": self.name} | options)
-        assert "errorMessage" not in answer, answer
-        return answer
-
-    def start(self, **options) -> None:
-        self.account.cloud.client("lambda").invoke(
-            FunctionName=self.account.cloud.info["functions"]["MigrateFunction"],
-            InvocationType="Event",
-            DurableExecutionName=f"migrate-{uuid.uuid4().hex}",
-            Payload=json.dumps({"database": self.arn, "user": self.name} | options),
-        )
-
-    def kept(self):
-        migrations = self.account.invoke("MigrateFunction", {"status": True, "database": self.arn})["migrations"]
-        return next((one for one in migrations if one["user"] == self.name), None)
-
-    def wait(self, state: str):
-        return until(lambda: (kept := self.kept()) and kept["state"] == state and kept, 60)
-
-    def declare(self, *more, replaced: bool = True, **fields) -> None:
-        users = [one for one in self.account.entries[self.identifier]["users"] if one["name"] != self.heir]
-        mine = {"name": self.heir, "replaces": self.name, "roles": [self.role]} | fields
-        self.account.declare(self.identifier, *users, *([mine] if replaced else []), *more)
-
-    def dump(self) -> str:
-        return dump(self.account, self.arn, self.name, self.engine == "postgres")
-
-    def token(self, user: str | None = None) -> str:
-        return self.account.token(self.arn, user or self.heir, self.account.assume(self.role))
-
-    def logs_in(self) -> bool:
-        """Return whether the password logs in; any answer but that the login is closed is an error."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self.account.connect(self.arn, self.name, PASSWORD))
-            except (psycopg.OperationalError, pymysql.OperationalError) as error:
-                if not any(word in str(error) for word in ("not permitted to log in", "is locked")):
-                    raise
-                return False
-        return True
-
-    def secret_state(self):
-        return self.account.cloud.client("secretsmanager").describe_secret(SecretId=self.secret)
-
-
-@pytest.fixture(scope="module")
-def migrating(account) -> Iterator[Callable[[App], Migrating]]:
-    """Make the steps of a migration in this process, with environment and role of the deployed function."""
-    bare = account.cloud.functions["MigrateFunction"].partition(":")[0]
-    account.invoke("MigrateFunction", {"status": True})
-    found = account.cloud.client("lambda").get_function_configuration(FunctionName=bare)
-    credentials = account.credentials_of("MigrateFunction")
-    environment = found["Environment"]["Variables"] | {
-        "AWS_ENDPOINT_URL": account.cloud.endpoint,
-        "AWS_DEFAULT_REGION": account.cloud.region,
-        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": credentials["SessionToken"],
-    }
-    caches = (connection.ca_file, clients.client, clients._session)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        for cache in caches:
-            cache.cache_clear()
-        services = load("migrate")._services()
-        yield lambda app: Migrating(services, MigrateRequest(app.arn, app.name), uuid.uuid4().hex)
-    for cache in caches:
-        cache.cache_clear()
-
-
 @pytest.fixture
 def app(account, arn, engine) -> App:
     app = App(account, arn, engine)
     yield app
-    app.declare(replaced=False)
-    account.onboard(arn, confirm=True)
-    app.migrate(undo=True, confirm=True)
-    account.cloud.client("secretsmanager").delete_secret(SecretId=app.secret, ForceDeleteWithoutRecovery=True)
+    app.leave()
 
 
 def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
@@ -225,15 +124,16 @@ def test_an_undo_while_it_is_watched_gives_back_what_was_and_ends_the_watching(a
 
 
 @pytest.mark.parametrize("state", ["paired", "proven"])
-def test_an_undo_of_every_earlier_state_gives_back_what_was(app, migrating, state):
+def test_an_undo_of_every_earlier_state_gives_back_what_was(app, state):
     before = app.dump()
     app.declare()
     app.account.onboard(app.arn)
-    run = migrating(app)
-    run.settle(run.begin())
-    assert run.paired([]) == ""
-    if state == "proven":
-        run.prove()
+    with as_the_function(app.account):
+        run = Migrating(load("migrate")._services(), MigrateRequest(app.arn, app.name), uuid.uuid4().hex)
+        run.settle(run.begin())
+        assert run.paired([]) == ""
+        if state == "proven":
+            run.prove()
     assert app.kept()["state"] == state
     app.declare(replaced=False)
     assert app.migrate(undo=True)["status"] == "undone"

@@ -116,6 +116,18 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
     ]
 
 
+@pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
+def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
+    if not postgres:
+        pytest.skip("accounts of MariaDB act as nobody else")
+    new = f"{app}_iam"
+    place.converge(wanted(place, heir(new, app)))
+    with place.as_user(new) as session:
+        session.run(reset)
+        print(reset, session.run("SELECT current_user"))
+        assert session.run("SELECT current_user") == [(app,)]
+
+
 def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
     if not postgres:
         pytest.skip("MariaDB's difference of rights covers it")
