@@ -124,7 +124,6 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
     place.converge(wanted(place, heir(new, app)))
     with place.as_user(new) as session:
         session.run(reset)
-        print(reset, session.run("SELECT current_user"))
         assert session.run("SELECT current_user") == [(app,)]
 
 
