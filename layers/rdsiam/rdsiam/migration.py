@@ -95,13 +95,19 @@ def _forward(
 
 
 def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:
-    """Return how far all migrations have come, or those of one database: `states` counts users by state."""
+    """Return how far all migrations have come, or those of one database: `states` counts users by state.
+
+    Of the fleet without what was done for each state, which for many would be more than an answer holds.
+    """
     found = services.migrations.all() if arn is None else [(arn, services.migrations.of(arn))]
     listed = [
         {"database": database, **migration.to_json()}
         for database, migrations in sorted(found)
         for migration in migrations.values()
     ]
+    if arn is None:
+        for one in listed:
+            one["history"] = [{"state": reached["state"], "at": reached["at"]} for reached in one["history"]]
     return {"states": counts(one["state"] for one in listed), "migrations": listed}
 
 

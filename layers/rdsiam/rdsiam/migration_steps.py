@@ -268,11 +268,11 @@ class Migrating:
         return self._services.migrations.save(self.arn, self._leased(migration))
 
     def _retired(self, mine: Migration) -> list[Change] | None:
-        """Retire the user, and return what was changed; None where it was seen again."""
+        """Retire the user, and return what was changed; None where it was seen again, or not long enough ago."""
         assert mine.watch is not None
-        look = self._user.look()
-        if watching.saw(mine.watch, look):
-            self._save(replace(mine, watch=watching.looked(mine.watch, look, datetime.now(UTC))))
+        watch = watching.looked(mine.watch, self._user.look(), datetime.now(UTC))
+        if not watching.is_over(watch, datetime.now(UTC)):
+            self._save(replace(mine, watch=watch))
             return None
         Users(self._services, self.arn, False).prove(self._heir)
 
