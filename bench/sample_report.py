@@ -179,6 +179,7 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
             "findings": {severity: severities[severity] for severity in SEVERITIES},
             "suppressed": len(suppressed),
             "new": sum(each.first_seen == started for each in found),
+            "migrations": {"paired": 0, "proven": 0, "watching": 0, "retired": 0},
         },
         "trend": _trend(chance, runs, share or 0.0, accounts, severities),
         "access_version": "Yx3kQ9.vTtB2m1sZpR8wLcF0hNdE7uJa",
@@ -231,6 +232,7 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
         "cause": _CAUSES[stage][0].format(host=host, port=5432 if "postgres" in engine else 3306) if stage else None,
         "accounts": {"total": total, "iam": total - left - unusable, "password": left, "unusable": unusable},
         "findings": dict.fromkeys(SEVERITIES, 0),
+        "migrations": [],
         "seconds": round(chance.uniform(0.04, 0.9), 2),
     }
 

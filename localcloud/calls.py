@@ -273,7 +273,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("secretsmanager", "BatchGetSecretValue", _secrets)
     secrets = "CreateSecret DescribeSecret GetSecretValue PutSecretValue UpdateSecret DeleteSecret RotateSecret"
     secrets += " UpdateSecretVersionStage ListSecretVersionIds TagResource UntagResource GetResourcePolicy"
-    yield from each("secretsmanager", secrets + " PutResourcePolicy CancelRotateSecret", _secret)
+    yield from each("secretsmanager", secrets + " PutResourcePolicy CancelRotateSecret RestoreSecret", _secret)
 
     yield from each("dynamodb", "ListTables", _everything)
     tables = "GetItem PutItem UpdateItem DeleteItem Query Scan DescribeTable UpdateTable DeleteTable CreateTable"

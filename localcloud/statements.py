@@ -96,8 +96,9 @@ def as_markdown(template: Path, code: Path) -> str:
         "",
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
-        "SAM adds AWS's policies for logs, for OnboardFunction and AuditFunction those for checkpoints, for",
-        "OnboardFunction, AuditBatchFunction, RotateFunction and SecretsFunction those for network interfaces.",
+        "SAM adds AWS's policies for logs, for OnboardFunction, AuditFunction and MigrateFunction those for",
+        "checkpoints, for OnboardFunction, AuditBatchFunction, MigrateFunction, RotateFunction and SecretsFunction",
+        "those for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
     ]
     role = ""

@@ -86,6 +86,7 @@ def report_with(text: str, evidence: Any = None) -> dict[str, Any]:
         "summary": {
             "databases": 3, "audited": 1, "unreachable": 1, "accounts": 4, "passwordless": 3, "share": 0.75,
             "findings": dict.fromkeys(SEVERITIES, 0) | {"critical": 1, "low": 1}, "suppressed": 1, "new": 1,
+            "migrations": {"paired": 0, "proven": 0, "watching": 1, "retired": 0},
         },
         "trend": [
             {"id": "before", "finished": BEFORE, "share": 0.5, "accounts": 4,
@@ -113,5 +114,8 @@ def _database(text: str, read: str, arn: str) -> dict[str, Any]:
         "cause": None,
         "accounts": {"total": 4 if audited else 0, "iam": 3 if audited else 0, "password": int(audited), "unusable": 0},
         "findings": dict.fromkeys(SEVERITIES, 0),
+        "migrations": [{"user": text, "heir": text + "_iam", "state": "watching", "since": BEFORE, "until": FINISHED}]
+        if audited
+        else [],
         "seconds": 0.12,
     }

@@ -10,6 +10,7 @@ from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
+from rdsiam.migration_record import Migrations
 from rdsiam.observability import logger
 from rdsiam.requests import batch_request
 
@@ -29,10 +30,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 @cache
 def _services() -> batch.Services:
-    s3 = clients.client("s3")
+    s3, dynamodb = clients.client("s3"), clients.client("dynamodb")
+    table = os.environ["RDSIAM_INVENTORY_TABLE"]
     return batch.Services(
         store=AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"]),
         access=AccessStore(s3, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        inventory=Inventory(dynamodb, table),
+        migrations=Migrations(dynamodb, table),
         logins=Logins(None, None, ""),  # an auditor signs its own tokens: neither secrets nor other roles
     )

@@ -36,6 +36,9 @@ FUNCTION_OF = {
     "audit-batch.json": "AuditBatchFunction",
     "audits-get.json": "ReportsFunction",
     "audits-id-get.json": "ReportsFunction",
+    "migrate-plan.json": "MigrateFunction",
+    "migrate-status.json": "MigrateFunction",
+    "migrate-undo.json": "MigrateFunction",
     "database-started.json": "OnboardFunction",
     "onboard-confirm.json": "OnboardFunction",
     "sweep-plan.json": "OnboardFunction",
@@ -126,6 +129,14 @@ def test_a_created_database_is_onboarded_from_inside_containers(local, role):
 def test_a_second_onboarding_changes_nothing(local, role):
     answer = invoke_warm(local, "onboard.json")
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
+
+
+def test_a_migration_of_somebody_whom_nobody_replaces_is_refused_with_the_lines_to_add(local, role):
+    answer = invoke(local, "migrate-plan.json")
+    assert (answer["status"], answer["changes"]) == ("refused", [])
+    assert 'replaces: "app"' in answer["reason"]
+    assert invoke_warm(local, "migrate-undo.json")["status"] == "unchanged"
+    assert invoke_warm(local, "migrate-status.json")["migrations"] == []
 
 
 @pytest.mark.parametrize("event", ["database-started.json", "onboard-confirm.json"])

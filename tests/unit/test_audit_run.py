@@ -74,7 +74,11 @@ class World:
         if self.dying(number, attempt):
             raise RuntimeError("Task timed out")
         services: Any = SimpleNamespace(
-            store=self.store, access=self.access, inventory=SimpleNamespace(get=lambda _: None), logins=None
+            store=self.store,
+            access=self.access,
+            inventory=SimpleNamespace(get=lambda _: None),
+            migrations=SimpleNamespace(of=lambda _: {}),
+            logins=None,
         )
         return batch.audit_batch(services, event["audit"], number, self.seconds)
 

@@ -20,6 +20,7 @@ FLOWS = {
     "audit/reports",
     "audit/run",
     "doctor",
+    "migration",
     "onboarding",
     "policy_writing",
     "rotation",

@@ -7,7 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam import access_fields as fields
 from rdsiam.access_file import Document, Path, explain, fail, read
@@ -164,6 +164,8 @@ class DeclaredUser:
     :ivar roles: ARNs of the roles that may sign tokens themselves.
     :ivar callers: who may ask for tokens.
     :ivar adopt: take over a user of this name that somebody else has made.
+    :ivar replaces: the user whose rights it has instead of grants of its own; itself where it only changes how it logs
+        in; None for a user with grants.
     """
 
     name: str
@@ -171,6 +173,12 @@ class DeclaredUser:
     roles: tuple[str, ...]
     callers: tuple["CallerRule", ...]
     adopt: bool
+    replaces: str | None = None
+
+    @property
+    def predecessor(self) -> str | None:
+        """The other user whose rights it has; None for one that replaces nobody, or itself."""
+        return None if self.replaces == self.name else self.replaces
 
     def grants_on(self, existing: Iterable[str]) -> tuple[Grant, ...]:
         """Return the grants with `*` spelled out, merged for each database.
@@ -216,15 +224,37 @@ class CallerRule(Principal):
     reason: Literal["required"] | None = None
 
 
+#: What the schema alone can't see: rights come from `privileges` and `on`, or from `replaces`.
+_USER_SCHEMA: dict[str, Any] = {
+    "required": ["name"],
+    "oneOf": [{"required": ["privileges", "on"]}, {"required": ["replaces"]}],
+}
+
+
 class User(_Model):
     """A database user and who may log in as it."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(_USER_SCHEMA))
+
     name: fields.UserName
-    privileges: fields.Privileges
-    on: fields.DatabaseNames
+    privileges: fields.Privileges | None
+    on: fields.DatabaseNames | None
+    replaces: fields.ReplacedName | None = None
     roles: list[fields.RoleArn] = []
     callers: list[CallerRule] = []
     adopt: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_leave_rights_out(cls, data: Any) -> Any:
+        """Need neither privileges nor on where there is replaces: what is missing elsewhere is said key by key."""
+        return {"privileges": None, "on": None} | data if isinstance(data, dict) and "replaces" in data else data
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_rights(self) -> "User":
+        if self.replaces is not None and (self.privileges is not None or self.on is not None):
+            raise ValueError("replaces gives all that the other user may do: leave privileges and on out")
+        return self
 
 
 class Match(_Model):
@@ -292,8 +322,10 @@ class AccessFile(_Model):
             name, a role of another account, a privilege that the engine doesn't have.
         """
         merged: dict[str, list[User]] = {}
-        for _, user in self._users(database):
+        found = self._users(database)
+        for _, user in found:
             merged.setdefault(user.name, []).append(user)
+        fail(self._replacing_problems(found))
         return tuple(_merged(name, merged[name]) for name in sorted(merged))
 
     def rotating(self, database: Database) -> tuple[RotatingUser, ...]:
@@ -325,11 +357,29 @@ class AccessFile(_Model):
         fail(
             self._document.problem((*place.parts, *more), text)
             for place, user in found
-            for more, text in fields.problems_on(database, user.name, user.privileges, user.on, _roles(user))
+            for more, text in fields.problems_on(
+                database, user.name, user.privileges, user.on, _roles(user), user.replaces
+            )
         )
         rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
         fail(self._document.problem(path, text) for path, text in rotated)
         return found
+
+    def _replacing_problems(self, found: Iterable[tuple["_Place", User]]) -> Iterable[tuple[int, str]]:
+        """Each user is replaced by one other, who has no rights but his, and is not declared himself."""
+        declared = {user.name: user for _, user in found}
+        heirs: dict[str, str] = {}
+        for place, user in found:
+            path = (*place.parts, "replaces")
+            if declared[user.name].replaces != user.replaces:
+                text = "another entry gives this user other rights: either privileges or replaces"
+                yield self._document.problem(place.parts, text)
+            if user.replaces is None:
+                continue
+            if user.replaces != user.name and user.replaces in declared:
+                yield self._document.problem(path, f"{user.replaces} is declared itself: take one of the two out")
+            if heirs.setdefault(user.replaces, user.name) != user.name:
+                yield self._document.problem(path, f"{heirs[user.replaces]} replaces {user.replaces} already")
 
     def _case_collisions(self) -> Iterable[tuple[int, str]]:
         """Names that differ only in case are one name to some servers and clients, and to most people."""
@@ -391,10 +441,13 @@ def _merged(name: str, declarations: list[User]) -> DeclaredUser:
     callers = {rule.model_dump_json(): rule for user in declarations for rule in user.callers}
     return DeclaredUser(
         name,
-        _merge(Grant(on, user.privileges) for user in declarations for on in user.on),
+        _merge(
+            Grant(on, user.privileges) for user in declarations if user.privileges is not None for on in user.on or ()
+        ),
         tuple(sorted({role for user in declarations for role in user.roles})),
         tuple(callers[text] for text in sorted(callers)),
-        any(user.adopt for user in declarations),
+        any(user.adopt or user.replaces == name for user in declarations),
+        declarations[0].replaces,
     )
 
 

@@ -69,11 +69,14 @@ def is_reason(reason: str | None) -> bool:
 def problems_on(
     database: Database,
     name: str,
-    privileges: str | tuple[str, ...],
-    on: list[str],
+    privileges: str | tuple[str, ...] | None,
+    on: list[str] | None,
     roles: Iterable[tuple[Path, str]],
+    replaces: str | None = None,
 ) -> Iterable[tuple[Path, str]]:
     """Yield what is wrong with a user's declaration on this very database: where in the declaration, and what."""
+    if replaces is not None and replaces.lower() == database.master_user.lower():
+        yield ("replaces",), f"is the master user of {database.identifier}, whose rights nobody else gets"
     for problem in name_problems(database, name):
         yield ("name",), problem
     unknown = sorted(set(privileges) - SQL_PRIVILEGES[database.family]) if isinstance(privileges, tuple) else []
@@ -85,7 +88,7 @@ def problems_on(
         if (partition, account) != (database.partition, database.account):
             yield role_path, f"is not a role of {database.account}, the account of {database.identifier}"
     if database.family == "postgres":
-        yield from _problems_with_groups(name, on)
+        yield from _problems_with_groups(name, on or [])
 
 
 def name_problems(database: Database, name: str) -> Iterable[str]:
@@ -103,6 +106,15 @@ def _problems_with_groups(name: str, on: list[str]) -> Iterable[tuple[Path, str]
             yield ("on", index), "is too long: PostgreSQL would cut the name of its group <database>_readwrite"
         if name in {entry + suffix for suffix in _GROUP_SUFFIXES}:
             yield ("name",), "is the name of a group role that rdsiam makes for this database"
+
+
+def _replaced_name(name: str) -> str:
+    """Check the name of a user that others made, and may have named as they liked."""
+    if not name or not name.isprintable() or len(name) > max(_LONGEST_NAME.values()):
+        raise ValueError("must be the name of a user: printable, at most 80 characters")
+    if name.lower().startswith(_RESERVED) or name.lower() in _RESERVED_NAMES:
+        raise ValueError("is reserved for RDS, the engine or rdsiam itself")
+    return name
 
 
 def _user_name(name: str) -> str:
@@ -199,6 +211,7 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVa
 Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
 RoleArn = Annotated[str, AfterValidator(_role), _pattern(ROLE_PATTERN)]
 UserName = Annotated[str, AfterValidator(_user_name), _pattern(_NAME_PATTERN)]
+ReplacedName = Annotated[str, AfterValidator(_replaced_name)]
 IdentifierPattern = Annotated[str, AfterValidator(_identifier), _pattern("[A-Za-z0-9*?-]{1,255}")]
 FindingKind = Annotated[str, StringConstraints(pattern="^[a-z]+(-[a-z0-9]+)*$", max_length=64)]
 DatabaseName = Annotated[str, AfterValidator(_database_name)]

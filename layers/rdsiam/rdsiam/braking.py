@@ -38,3 +38,16 @@ def brake_file(before: int | None, now: int) -> None:
     """
     if before is not None and now * 2 < before:
         raise Braked(f"access.yaml has {now} entries, and had {before} when this was last followed; {_CONFIRM}")
+
+
+def brake_retirements(recent: Collection[str]) -> None:
+    """Check that no surprising number of users of a database loses its password within a day.
+
+    :param recent: users that did within the last day.
+    :raises Braked: one more would be more than three.
+    """
+    if len(recent) >= MOST_USERS:
+        names = ", ".join(sorted(recent)[:10])
+        raise Braked(
+            f"{len(recent)} users of it were retired within the last day: {names}; the next one waits for its end"
+        )

@@ -28,6 +28,8 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
             "roles": user.roles,
             "callers": [caller.model_dump(mode="json") for caller in user.callers],
             "adopt": user.adopt,
+            # Left out where there is none: databases of before keep their fingerprints.
+            **({"replaces": user.replaces} if user.replaces else {}),
         }
         for user in users
     ]

@@ -27,6 +27,9 @@ MOST_DATABASES, MOST_BATCHES = 1000, 100_000
 MOST_FINDINGS = 100
 MOST_USERS = 100
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,79}")
+_LONGEST_USER = 80
+_LONGEST_WATCH = 90 * 86400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _FINDING = re.compile(r"[0-9a-f]{20}", re.ASCII)
 _AUDIT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
@@ -70,6 +73,30 @@ class DatabaseRequest:
     because: str = ""
     lift: tuple[str, ...] = ()
     supposed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class MigrateRequest:
+    """A request to migrate a user from its password to tokens.
+
+    :ivar database: ARN.
+    :ivar watch: for how many seconds there must be no login of the old user.
+    """
+
+    database: str
+    user: str
+    plan: bool = False
+    confirm: bool = False
+    in_place: bool = False
+    undo: bool = False
+    watch: int = 7 * 86400
+
+
+@dataclass(frozen=True)
+class MigrationStatusRequest:
+    """A request for how far migrations have come: of one database, or of the fleet."""
+
+    database: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +220,40 @@ def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:
     if isinstance(event, Mapping) and ("revoke" in event or "lift" in event):
         return _revocation(event)
     return _request(event, {"database", "plan", "confirm"})
+
+
+def migrate_request(event: Any) -> MigrateRequest | MigrationStatusRequest:
+    """Read what MigrateFunction is invoked with.
+
+    `{"database": "<arn>", "user": "<name>"}` with `plan`, `confirm`, `in_place`, `undo` and `watch`, or
+    `{"status": true, "database"?: "<arn>"}`.
+
+    :raises InvalidRequest: naming the field.
+    """
+    if isinstance(event, Mapping) and "status" in event:
+        _check(event, {"status", "database"})
+        if event["status"] is not True:
+            raise InvalidRequest("status", "must be true")
+        return MigrationStatusRequest(_arn("database", event["database"]) if "database" in event else None)
+    _check(event, {"database", "user", "plan", "confirm", "in_place", "undo", "watch"})
+    user = event.get("user")
+    if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_USER or not user.isprintable():
+        raise InvalidRequest("user", f"must be the name of a database user, at most {_LONGEST_USER} characters")
+    for name in ("in_place", "undo"):
+        if not isinstance(event.get(name, False), bool):
+            raise InvalidRequest(name, "must be true or false")
+    flags = {name: event.get(name, False) for name in ("plan", "confirm", "in_place", "undo")}
+    return MigrateRequest(_arn("database", event.get("database")), user, watch=_duration(event), **flags)
+
+
+def _duration(event: Mapping[str, Any]) -> int:
+    """Return `watch` in seconds."""
+    value = event.get("watch", "7d")
+    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", value) if isinstance(value, str) else None
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST_WATCH:
+        raise InvalidRequest("watch", "must be a number of s, m, h or d, such as 7d, and 90d at most")
+    return seconds
 
 
 def policy_request(event: Any) -> DatabaseRequest:

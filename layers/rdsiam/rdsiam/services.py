@@ -1,12 +1,32 @@
 """What onboarding and sweeps work with: made once by the handler, shared by all that it calls."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
+
+
+class UserServices(Protocol):
+    """What the users of a database are worked on with."""
+
+    @property
+    def databases(self) -> Databases:
+        """Instances, clusters and proxies."""
+
+    @property
+    def access(self) -> AccessStore:
+        """access.yaml."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What is ours."""
+
+    @property
+    def logins(self) -> Logins:
+        """Tokens, and the master's password."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.inventory import Followed, Origin
 from rdsiam.logins import MANAGER
-from rdsiam.services import Services
+from rdsiam.services import UserServices
 from rdsiam.standing import standing
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Users:
     """
 
     def __init__(
-        self, services: Services, arn: str, confirmed: bool = False, supposed: Collection[str] | None = None
+        self, services: UserServices, arn: str, confirmed: bool = False, supposed: Collection[str] | None = None
     ) -> None:
         self._services = services
         self._arn = arn
@@ -112,12 +112,12 @@ class Users:
             logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
         return _fit(statements)
 
-    def prove(self) -> list[dict[str, Any]]:
-        """Log in with a token as each declared user, and see that a password is refused."""
+    def prove(self, only: str | None = None) -> list[dict[str, Any]]:
+        """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
         database, _, wanted = self._wanted()
         engine = ENGINES[database.family]
         proofs = []
-        for user in wanted.users:
+        for user in (each for each in wanted.users if only in (None, each.name)):
             entry = engine.entry(database, [user])
             engine.connect(database, self._services.logins.proof(database, user.name), entry).close()
             if not engine.refuses_passwords(database, user.name, entry):

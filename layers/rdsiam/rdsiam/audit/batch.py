@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from rdsiam.audit.store import AuditStore
 from rdsiam.databases import Database
 from rdsiam.inventory import Inventory, Origin
 from rdsiam.logins import AUDITOR, MANAGER, Logins
+from rdsiam.migration_record import Migration, Migrations
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Services:
     store: AuditStore
     access: AccessStore
     inventory: Inventory
+    migrations: Migrations
     logins: Logins
 
 
@@ -84,10 +86,12 @@ def part_of(
     account: Account,
     accounts: Mapping[str, Origin] | None = None,
     seconds: float = 0.0,
+    migrations: Iterable[Migration] = (),
 ) -> dict[str, Any]:
     """Return a database's part of the report: what was read, judged.
 
     :param accounts: what rdsiam made in it.
+    :param migrations: of its users.
     """
     findings = judge_database(
         database,
@@ -99,7 +103,7 @@ def part_of(
         account.secrets,
         datetime.now(UTC),
     )
-    return _part(database, facts, findings, account, seconds)
+    return _part(database, facts, findings, account, seconds, migrations)
 
 
 def has_users(database: Database) -> bool:
@@ -108,7 +112,12 @@ def has_users(database: Database) -> bool:
 
 
 def _part(
-    database: Database, facts: ServerFacts | Unread, findings: Sequence[Finding], account: Account, seconds: float
+    database: Database,
+    facts: ServerFacts | Unread,
+    findings: Sequence[Finding],
+    account: Account,
+    seconds: float,
+    migrations: Iterable[Migration] = (),
 ) -> dict[str, Any]:
     read: Read = "audited" if isinstance(facts, ServerFacts) else "unknown"
     if not has_users(database):
@@ -129,6 +138,16 @@ def _part(
         "stage": unread.stage if unread else None,
         "cause": unread.cause if unread else None,
         "accounts": _count(database, facts, account.proxy_users(database)),
+        "migrations": [
+            {
+                "user": one.user,
+                "heir": one.heir,
+                "state": one.state,
+                "since": one.history[-1]["at"],
+                "until": one.until,
+            }
+            for one in migrations
+        ],
         "seconds": round(seconds, 2),
     }
     users = sorted({one.name for one in facts.accounts}) if isinstance(facts, ServerFacts) else None
@@ -144,7 +163,9 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
         record = services.inventory.get(database.arn)
         accounts = record.accounts if record and record.resource_id == database.resource_id else {}
         facts = read(database, services.logins)
-        part = part_of(database, facts, access, account, accounts, time.monotonic() - began)
+        migrations = services.migrations.of(database.arn).values()
+        ours = [one for one in migrations if one.resource_id == database.resource_id]
+        part = part_of(database, facts, access, account, accounts, time.monotonic() - began, ours)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")

@@ -8,6 +8,7 @@ from typing import Any
 from rdsiam.audit.findings import SEVERITIES, Finding
 from rdsiam.audit.history import Compared, History, Seen, compare, extend
 from rdsiam.audit.kinds import KINDS
+from rdsiam.migration_record import counts
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def _summary(databases: Sequence[Mapping[str, Any]], compared: Compared) -> dict
         "findings": severities(compared.findings),
         "suppressed": sum(finding.suppressed is not None for finding in compared.findings),
         "new": len(compared.new),
+        "migrations": counts(each["state"] for one in databases for each in one["migrations"]),
     }
 
 

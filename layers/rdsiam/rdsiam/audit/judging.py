@@ -20,7 +20,7 @@ from rdsiam.audit.kind import Case
 from rdsiam.audit.kinds import KINDS
 from rdsiam.audit.suppressions import suppress
 from rdsiam.databases import Database, Proxy
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.remedies import REMEDIES, Privileges
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER
@@ -309,7 +309,10 @@ class _Server:
         self, account: AccountFacts, user: DeclaredUser, declared: Mapping[str, DeclaredUser]
     ) -> Iterator[Finding]:
         created = [name for name, origin in self.accounts.items() if origin == "created"]
-        lacking, surplus = REMEDIES[self.database.family].differences(account, user, self.facts.databases, created)
+        if user.predecessor:
+            lacking, surplus = self._unlike(account, user.predecessor)
+        else:
+            lacking, surplus = REMEDIES[self.database.family].differences(account, user, self.facts.databases, created)
         if not lacking and not surplus:
             return
         exposure = ("public",) if self.database.public and surplus else ()
@@ -329,9 +332,20 @@ class _Server:
                 ours=self._ours(account.name, declared),
                 exposure=exposure,
                 severity="medium" if surplus else None,
-                more={"lacking": lacking, "surplus": surplus},
+                # Who replaces another one gets its rights from onboarding alone.
+                more={"lacking": [], "surplus": []} if user.predecessor else {"lacking": lacking, "surplus": surplus},
             )
         )
+
+    def _unlike(self, account: AccountFacts, predecessor: str) -> tuple[Privileges, Privileges]:
+        """Return what an account lacks of the user that it replaces, and what it holds beyond that."""
+        if not account.host:
+            return ([] if predecessor in account.member_of else [(predecessor, ("MEMBER",))]), []
+        other = [one for one in self.facts.accounts if (one.name, one.host) == (predecessor, account.host)]
+        if not other:
+            return [], []  # it is gone at last, and its successor keeps what it has
+        lacking, surplus = _beyond(other[0], account), _beyond(account, other[0])
+        return lacking, surplus
 
     def _finding(
         self,
@@ -401,6 +415,12 @@ class _Server:
     @staticmethod
     def _is_declared(name: str, declared: Mapping[str, DeclaredUser] | None) -> bool | None:
         return None if declared is None else name in declared
+
+
+def _beyond(one: AccountFacts, other: AccountFacts) -> Privileges:
+    """Return the privileges on schemas that `one` holds and `other` does not."""
+    more = {on: set(held) - set(other.privileges.get(on, ())) for on, held in sorted(one.privileges.items())}
+    return [(on, tuple(sorted(privileges))) for on, privileges in more.items() if privileges]
 
 
 def _key(account: AccountFacts) -> tuple[str, str]:

@@ -37,13 +37,15 @@ class Secrets:
         self._secrets_manager = secrets_manager
         self.skipped = 0
 
-    def list(self, at: datetime) -> Iterator[SecretFacts]:
+    def list(self, at: datetime, tag: str | None = None) -> Iterator[SecretFacts]:
         """Yield the secrets that hold a database login, page by page; those of AWS's services are left out.
 
         :param at: the time of the audit, with a zone: from it follows whether a rotation is stuck.
+        :param tag: only those that have a tag of this name; None for all.
         """
         self.skipped = 0
-        for page in self._secrets_manager.get_paginator("list_secrets").paginate():
+        only = {"Filters": [{"Key": "tag-key", "Values": [tag]}]} if tag else {}
+        for page in self._secrets_manager.get_paginator("list_secrets").paginate(**only):
             for listed in page["SecretList"]:
                 if listed.get("OwningService"):
                     continue

@@ -13,6 +13,7 @@ SETTINGS = {
     "api_url": "ApiUrl",
     "access_bucket": "AccessBucket",
     "audit_function": "AuditFunctionAlias",
+    "migrate_function": "MigrateFunctionAlias",
     "onboard_function": "OnboardFunctionAlias",
 }
 

@@ -15,7 +15,12 @@ _BAD = ("StepFailed", "ChainedInvokeFailed", "ChainedInvokeTimedOut")
 
 
 def run(
-    client: Any, function: str, payload: Mapping[str, Any], kind: str, progress: Callable[[str], None]
+    client: Any,
+    function: str,
+    payload: Mapping[str, Any],
+    kind: str,
+    progress: Callable[[str], None],
+    until: str | None = None,
 ) -> dict[str, Any]:
     """Start the function, follow its durable execution and return its answer.
 
@@ -23,6 +28,7 @@ def run(
     :param function: name or ARN with the alias.
     :param kind: what the execution is about; its name begins with it.
     :param progress: told of each piece that ends, one line.
+    :param until: a piece after whose end the execution is left to itself; then the answer is empty.
     :raises ExecutionFailed: it ended with an error.
     """
     with told(function):
@@ -42,6 +48,8 @@ def run(
             for number, line in _ended(client, arn, seen):
                 progress(line)
                 seen = number
+                if line == until:
+                    return {}
         if now["Status"] == "SUCCEEDED":
             result = json.loads(now.get("Result") or "null")
             return result if isinstance(result, dict) else {}

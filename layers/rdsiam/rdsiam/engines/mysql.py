@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pymysql
@@ -11,8 +12,19 @@ from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
 from rdsiam.connection import WORK, Limits, connect_mysql
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted, mysql_audit, mysql_auditor
+from rdsiam.engines import (
+    Account,
+    Authority,
+    Sessions,
+    Statement,
+    StatementFailed,
+    Wanted,
+    mysql_audit,
+    mysql_auditor,
+    mysql_replacing,
+)
 from rdsiam.engines.mysql_catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows
+from rdsiam.engines.mysql_grants import account, identifier, literal, server
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Password
@@ -56,6 +68,7 @@ class Found:
     :ivar locked: (user, host pattern) of accounts that can't log in.
     :ivar busy: users that have sessions.
     :ivar rds_kill: whether RDS's procedure for ending sessions is there.
+    :ivar replaced: what users that replace others may do, and those others.
     """
 
     databases: tuple[str, ...]
@@ -66,16 +79,7 @@ class Found:
     locked: frozenset[tuple[str, str]]
     busy: frozenset[str]
     rds_kill: bool
-
-
-def identifier(name: str) -> str:
-    """Quote an identifier. PyMySQL quotes values only; this is the one place that quotes names.
-
-    :raises Refused: a NUL, which no MySQL identifier may hold.
-    """
-    if "\0" in name:
-        raise Refused("a name holds a NUL character")
-    return "`" + name.replace("`", "``") + "`"
+    replaced: mysql_replacing.Replaced
 
 
 def schema_pattern(name: str) -> str:
@@ -118,7 +122,7 @@ class Mysql:
         """Return the names of all accounts."""
         return frozenset(row[0] for row in rows(session, _ACCOUNTS))
 
-    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:  # noqa: ARG002
+    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
         """Read accounts and privileges."""
         session = sessions.read(None)
         if rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:
@@ -134,42 +138,53 @@ class Mysql:
         ):
             held = everywhere.setdefault(_grantee(grantee), set())
             held |= {privilege, "GRANT OPTION"} if grantable == "YES" else {privilege}
+        accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session, database)}
         return Found(
             databases=tuple(
                 row[0]
                 for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
                 if row[0].lower() not in SYSTEM_SCHEMAS
             ),
-            accounts={(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session, database)},
+            accounts=accounts,
             schemas={key: frozenset(value) for key, value in schemas.items()},
             everywhere={key: frozenset(value) for key, value in everywhere.items()},
             auditor=mysql_auditor.installed(session),
             locked=frozenset(_locked(session)),
             busy=frozenset(row[0] for row in rows(session, "SELECT USER FROM information_schema.PROCESSLIST")),
             rds_kill=bool(rows(session, _RDS_KILL)),
+            replaced=mysql_replacing.read(
+                partial(rows, session), server(session.get_server_info()), accounts, _heirs(wanted)
+            ),
         )
 
     def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
         """Return the statements that are missing: the manager, users, privileges."""
+        heirs = _heirs(wanted)
         _refuse_namesakes(found, wanted)
+        mysql_replacing.refuse(found.accounts, found.replaced, heirs)
         result = _account(found, MANAGER, "create-manager", "master", wanted)
         if not found.everywhere.get((MANAGER, "%"), frozenset()) >= {*_MANAGER, "GRANT OPTION"}:
-            grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {_name(MANAGER)} WITH GRANT OPTION"
+            grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {account(MANAGER)} WITH GRANT OPTION"
             result.append(Statement("grant", MANAGER, grant, authority="master"))
         result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
         result += mysql_auditor.statements(found.auditor)
         for user in wanted.users:
+            if name := heirs.get(user.name):
+                of_name = mysql_replacing.hosts_of(found.accounts, name)
+                result += _account(found, user.name, "create-user", "manager", wanted, of_name)
+                result += mysql_replacing.statements(found.accounts, found.replaced, user.name, name, _MANAGER)
+                continue
             result += _account(found, user.name, "create-user", "manager", wanted)
             hosts = [host for name, host in found.accounts if name == user.name] or ["%"]
             for host in sorted(hosts):
                 result += _privileges(found, user, host, wanted)
         for name in sorted(_leaving(found, wanted)):
-            result += _disable(found, name)
+            result += disable(found, name)
         return result
 
     def disable(self, found: Found, user: str) -> list[Statement]:
         """Return what locks every account of that name and ends its sessions."""
-        return _disable(found, user)
+        return disable(found, user)
 
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run."""
@@ -188,7 +203,8 @@ class Mysql:
         for name in {AUDITOR, *(user.name for user in wanted.users)}:
             accounts = {host: safe for (user, host), safe in found.accounts.items() if user == name}
             if accounts and all(accounts.values()):
-                claims[name] = "created" if set(accounts) == {"%"} else "adopted"
+                made = set(accounts) == {"%"} or name in _heirs(wanted)
+                claims[name] = "created" if made else "adopted"
         return claims
 
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
@@ -246,12 +262,9 @@ def _grantee(text: str) -> tuple[str, str]:
     return user[1:-1].replace("''", "'"), host[1:-1]
 
 
-def _literal(value: str) -> str:
-    return "'" + pymysql.converters.escape_string(value) + "'"
-
-
-def _name(user: str, host: str = "%") -> str:
-    return f"{_literal(user)}@{_literal(host)}"
+def _heirs(wanted: Wanted) -> dict[str, str]:
+    """Return the users that replace another one, and whom."""
+    return {user.name: user.predecessor for user in wanted.users if user.predecessor}
 
 
 def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
@@ -261,12 +274,21 @@ def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
     for name, host in sorted(found.accounts):
         if name not in ours or name in adopted or (name in wanted.accounts and host == "%"):
             continue
-        if name in wanted.accounts and wanted.accounts[name] == "adopted":
+        if name in wanted.accounts and (wanted.accounts[name] == "adopted" or _is_of_heir(found, wanted, name, host)):
             continue
         way_out = (
             "to take it over write `adopt: true`" if name in declared else "rename or drop it, then run this again"
         )
-        raise Refused(f"an account {_name(name, host)} exists that rdsiam did not make; {way_out}")
+        raise Refused(f"an account {account(name, host)} exists that rdsiam did not make; {way_out}")
+
+
+def _is_of_heir(found: Found, wanted: Wanted, name: str, host: str) -> bool:
+    """Return whether an account of ours has its host pattern from the user that it replaces, or replaced once."""
+    heirs = _heirs(wanted)
+    if name not in heirs:
+        return name in _leaving(found, wanted) and found.accounts[name, host]
+    hosts = mysql_replacing.hosts_of(found.accounts, heirs[name])
+    return host in hosts or not hosts
 
 
 def _leaving(found: Found, wanted: Wanted) -> set[str]:
@@ -275,10 +297,10 @@ def _leaving(found: Found, wanted: Wanted) -> set[str]:
     return {name for name, _ in found.accounts if name in wanted.accounts and name not in kept}
 
 
-def _disable(found: Found, user: str) -> list[Statement]:
+def disable(found: Found, user: str) -> list[Statement]:
     """Return what locks every account of that name and ends its sessions; grants stay."""
     result = [
-        Statement("disable-user", user, f"ALTER USER {_name(user, host)} ACCOUNT LOCK")
+        Statement("disable-user", user, f"ALTER USER {account(user, host)} ACCOUNT LOCK")
         for host in sorted(host for name, host in found.accounts if name == user)
         if (user, host) not in found.locked
     ]
@@ -286,26 +308,33 @@ def _disable(found: Found, user: str) -> list[Statement]:
         # Each row is a statement: who connected in between is among them, and nobody can connect any more.
         kill = "'CALL mysql.rds_kill(', ID, ')'" if found.rds_kill else "'KILL ', ID"
         # Names differ by case, and without BINARY they would not.
-        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {_literal(user)}"  # noqa: S608
+        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {literal(user)}"  # noqa: S608
         result.append(Statement("end-sessions", user, each, False))
     return result
 
 
-def _account(found: Found, user: str, kind: Any, authority: Authority, wanted: Wanted) -> list[Statement]:
-    """Return what makes every account of that name one that takes tokens over TLS and nothing else."""
+def _account(
+    found: Found, user: str, kind: Any, authority: Authority, wanted: Wanted, needed: Sequence[str] = ()
+) -> list[Statement]:
+    """Return what makes every account of that name one that takes tokens over TLS and nothing else.
+
+    :param needed: host patterns that there have to be; any where there is none.
+    """
     how = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
-    hosts = sorted(host for name, host in found.accounts if name == user)
-    if not hosts:
-        return [Statement(kind, user, f"CREATE USER {_name(user)} {how}", authority=authority)]
-    # ALTER keeps the grants, which DROP and CREATE would lose; the old password is gone for good.
+    hosts = mysql_replacing.hosts_of(found.accounts, user)
+    missing = [host for host in needed or ([] if hosts else ["%"]) if host not in hosts]
     result = [
-        Statement("adopt-user", user, f"ALTER USER {_name(user, host)} {how}", False, authority)
+        Statement(kind, user, f"CREATE USER {account(user, host)} {how}", authority=authority) for host in missing
+    ]
+    # ALTER keeps the grants, which DROP and CREATE would lose; the old password is gone for good.
+    result += [
+        Statement("adopt-user", user, f"ALTER USER {account(user, host)} {how}", False, authority)
         for host in hosts
         if not found.accounts[user, host]
     ]
     again: Any = "enable-user" if user in wanted.accounts else "adopt-user"
     return result + [
-        Statement(again, user, f"ALTER USER {_name(user, host)} ACCOUNT UNLOCK", authority=authority)
+        Statement(again, user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK", authority=authority)
         for host in hosts
         if (user, host) in found.locked
     ]
@@ -323,11 +352,11 @@ def _privileges(found: Found, user: DeclaredUser, host: str, wanted: Wanted) -> 
     for pattern in sorted(needs):
         if lacks := needs[pattern] - holds.get(pattern, frozenset()):
             on = f"{identifier(pattern)}.*"
-            give = f"GRANT {', '.join(sorted(lacks))} ON {on} TO {_name(user.name, host)}"
+            give = f"GRANT {', '.join(sorted(lacks))} ON {on} TO {account(user.name, host)}"
             yield Statement("grant", user.name, give)
     if wanted.accounts.get(user.name) == "created":
         for pattern in sorted(holds):
             if surplus := holds[pattern] - needs.get(pattern, frozenset()):
                 on = f"{identifier(pattern)}.*"
-                revoke = f"REVOKE {', '.join(sorted(surplus))} ON {on} FROM {_name(user.name, host)}"
+                revoke = f"REVOKE {', '.join(sorted(surplus))} ON {on} FROM {account(user.name, host)}"
                 yield Statement("revoke", user.name, revoke)

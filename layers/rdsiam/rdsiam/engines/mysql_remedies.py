@@ -7,7 +7,8 @@ import pymysql
 
 from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import AccountFacts
-from rdsiam.engines.mysql import LEVELS, identifier, schema_pattern
+from rdsiam.engines.mysql import LEVELS, schema_pattern
+from rdsiam.engines.mysql_grants import identifier
 from rdsiam.errors import Refused
 
 _TOKENS_ONLY = "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL"

@@ -8,8 +8,9 @@ user may set its own password in no other way; `caching_sha2_password` can't be 
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pymysql
@@ -17,7 +18,7 @@ import pymysql
 from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_mysql
 from rdsiam.databases import Database
-from rdsiam.engines.mysql import identifier
+from rdsiam.engines.mysql_grants import Held, Server, account, difference, held, literal, server
 from rdsiam.engines.rotating import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 from rdsiam.logins import Password, Token
@@ -32,27 +33,8 @@ _REJECTED = {1819, 3638}
 _ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy wants to see the password
 #: What the server's text may say without a word of the statement.
 _SAFE = _DENIED | _REJECTED | {1040, 1133, 1205, 1213, 1290, 1396, 1449, 1045, 2006, 2013, 3016}
-_PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
 _PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) '?([A-Za-z0-9_]+)'?")
 _TLS = re.compile(r" REQUIRE (NONE|SSL|X509|ISSUER|SUBJECT|CIPHER)")
-
-
-@dataclass(frozen=True)
-class Server:
-    """What differs between the servers that speak this SQL."""
-
-    mariadb: bool
-    version: tuple[int, ...]
-
-    @property
-    def dual(self) -> bool:
-        """Whether an account can have a second password: MySQL from 8.0.14 on, MariaDB never."""
-        return not self.mariadb and self.version >= (8, 0, 14)
-
-    @property
-    def longest_name(self) -> int:
-        """How long a user's name may be."""
-        return 80 if self.mariadb else 32
 
 
 @dataclass(frozen=True)
@@ -61,14 +43,6 @@ class Login:
 
     plugin: str
     tls: str
-
-
-@dataclass(frozen=True)
-class Held:
-    """What an account may do, as the catalogs have it: (what it is about) → privileges."""
-
-    on: dict[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
-    roles: frozenset[tuple[str, str]] = frozenset()
 
 
 class MysqlRotator:
@@ -109,7 +83,7 @@ class MysqlRotator:
         hosts = _hosts(session, user)
         for host in hosts:
             _refuse(_login(session, user, host), user, host)
-        return f"ALTER USER {_name(user, hosts[0])} IDENTIFIED BY '…'" if hosts else None
+        return f"ALTER USER {account(user, hosts[0])} IDENTIFIED BY '…'" if hosts else None
 
     def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
         """Return the sessions of these users; the server's own list shows no time of login."""
@@ -139,18 +113,19 @@ class MysqlRotator:
     ) -> None:
         if login.tls not in {"NONE", "SSL"}:
             raise Refused(f"{base} logs in with a certificate, which a clone would lack: use a single user")
-        name = _name(clone, host)
+        name = account(clone, host)
         exists = _rows(session, "SELECT 1 FROM mysql.user WHERE User = %s AND Host = %s", [clone, host])
-        own = _held(session, server, clone, host) if exists else Held()
-        wanted = _held(session, server, base, host)
+        read = partial(_rows, session)
+        own = held(read, server, clone, host) if exists else Held()
+        wanted = held(read, server, base, host)
         if exists:
             _refuse(_login(session, clone, host), clone, host)
             if own.on and not own.on.keys() & wanted.on.keys():
                 raise Refused(f"an account {clone} exists that is not {base}'s clone: rename or drop it")
         else:
             _create(session, server, name, login, password)
-        for statement in _difference(own, wanted, name):
-            _do(session, statement)
+        for step in difference(own, wanted, server, name):
+            _do(session, step.text)
         if exists:
             self._set(session, server, clone, host, password, own=False)
         _do(session, f"ALTER USER {name} REQUIRE {login.tls} ACCOUNT UNLOCK")
@@ -159,21 +134,21 @@ class MysqlRotator:
         """Set the password of one account, of which the server allows to keep the old one where it can."""
         login = _login(session, user, host, own=own)
         _refuse(login, user, host)
-        name = "CURRENT_USER()" if own else _name(user, host)
+        name = "CURRENT_USER()" if own else account(user, host)
         if server.mariadb and login.plugin == _NATIVE:
             to = "SET PASSWORD" if own else f"SET PASSWORD FOR {name}"
             try:
-                _do(session, f"{to} = {_literal(native_hash(password))}")
+                _do(session, f"{to} = {literal(native_hash(password))}")
             except ChangeFailed as error:
                 if error.code != str(_ONLY_CLEAR):
                     raise
-                _do(session, f"{to} = PASSWORD({_literal(password)})")
+                _do(session, f"{to} = PASSWORD({literal(password)})")
             return
         if server.mariadb:
-            how = f"VIA {login.plugin} USING PASSWORD({_literal(password)})"
+            how = f"VIA {login.plugin} USING PASSWORD({literal(password)})"
             _do(session, f"ALTER USER {name} IDENTIFIED {how}")
             return
-        change = f"ALTER USER {name} IDENTIFIED BY {_literal(password)}"
+        change = f"ALTER USER {name} IDENTIFIED BY {literal(password)}"
         if server.dual:
             with contextlib.suppress(_NotAllowed):  # without APPLICATION_PASSWORD_ADMIN the old password ends here
                 _do(session, f"{change} RETAIN CURRENT PASSWORD")
@@ -184,12 +159,12 @@ class MysqlRotator:
 def _create(session: Any, server: Server, name: str, login: Login, password: str) -> None:
     """Make an account, locked until all is there: nobody logs in to half a clone."""
     rest = f"REQUIRE {login.tls} ACCOUNT LOCK"
-    clear = _literal(password)
+    clear = literal(password)
     if not server.mariadb:
         _do(session, f"CREATE USER {name} IDENTIFIED WITH {login.plugin} BY {clear} {rest}")
         return
     try:
-        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {_literal(native_hash(password))} {rest}")
+        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {literal(native_hash(password))} {rest}")
     except ChangeFailed as error:
         if error.code != str(_ONLY_CLEAR):
             raise
@@ -238,9 +213,7 @@ def _failed(error: pymysql.MySQLError) -> Exception:
 
 
 def _server(session: Any) -> Server:
-    text = str(_rows(session, "SELECT VERSION()")[0][0])
-    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", text.removeprefix("5.5.5-"))
-    return Server("MariaDB" in text, tuple(map(int, numbers.groups())) if numbers else ())
+    return server(str(_rows(session, "SELECT VERSION()")[0][0]))
 
 
 def _account(session: Any) -> tuple[str, str]:
@@ -272,7 +245,7 @@ def _hosts(session: Any, user: str) -> list[str]:
 
 
 def _login(session: Any, user: str, host: str, *, own: bool = False) -> Login:
-    name = "CURRENT_USER()" if own else _name(user, host)
+    name = "CURRENT_USER()" if own else account(user, host)
     shown = str(_rows(session, f"SHOW CREATE USER {name}")[0][0])
     # The names come first and may hold anything, but no unquoted word.
     shown = re.sub(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`", lambda found: _plain(found[0]), shown, flags=re.S)
@@ -293,93 +266,3 @@ def _refuse(login: Login, user: str, host: str) -> None:
         raise Refused(f"{user}@{host} logs in by token; its secret has no use any more: delete it")
     if login.plugin not in _PASSWORDS:
         raise Refused(f"{user}@{host} logs in by {login.plugin}, which has no password to rotate")
-
-
-def _held(session: Any, server: Server, user: str, host: str) -> Held:
-    """Read what an account may do, from the catalogs: SHOW GRANTS would have to be parsed, and shows hashes."""
-    grantee = f"'{user}'@'{host}'"
-    found: dict[tuple[str, ...], set[str]] = {}
-
-    def add(key: tuple[str, ...], privilege: str, grantable: str) -> None:
-        if _PRIVILEGE.fullmatch(privilege) is None:
-            raise Refused(f"{user} has a privilege that rdsiam does not know how to give to a clone")
-        if privilege != "USAGE":
-            found.setdefault(key, set()).add(privilege)
-            if grantable == "YES":
-                found[key].add("GRANT OPTION")
-
-    kinds = (("USER", ""), ("SCHEMA", ", TABLE_SCHEMA"), ("TABLE", ", TABLE_SCHEMA, TABLE_NAME"))
-    for kind, columns in kinds:
-        query = f"SELECT PRIVILEGE_TYPE, IS_GRANTABLE{columns} FROM information_schema.{kind}_PRIVILEGES"  # noqa: S608
-        for privilege, grantable, *names in _rows(session, f"{query} WHERE GRANTEE = %s", [grantee]):
-            add((kind, *names), privilege, grantable)
-    columns_of = "SELECT PRIVILEGE_TYPE, IS_GRANTABLE, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME"
-    query = f"{columns_of} FROM information_schema.COLUMN_PRIVILEGES WHERE GRANTEE = %s"
-    for privilege, _, *names in _rows(session, query, [grantee]):
-        add(("COLUMN", *names), privilege, "NO")
-    procedures = "SELECT Db, Routine_name, Routine_type, Proc_priv FROM mysql.procs_priv WHERE User = %s AND Host = %s"
-    for schema, name, kind, privileges in _rows(session, procedures, [user, host]):
-        for privilege in filter(None, _text(privileges).upper().split(",")):
-            if privilege == "GRANT":
-                found.setdefault((str(kind), schema, name), set()).add("GRANT OPTION")
-            else:
-                add((str(kind), schema, name), privilege, "NO")
-    return Held({key: frozenset(value) for key, value in found.items()}, _roles(session, server, user, host))
-
-
-def _roles(session: Any, server: Server, user: str, host: str) -> frozenset[tuple[str, str]]:
-    if server.mariadb:
-        query = "SELECT Role, '' FROM mysql.roles_mapping WHERE User = %s AND Host = %s"
-    elif server.version >= (8,):
-        query = "SELECT FROM_USER, FROM_HOST FROM mysql.role_edges WHERE TO_USER = %s AND TO_HOST = %s"
-    else:
-        return frozenset()
-    return frozenset((role, where) for role, where in _rows(session, query, [user, host]))
-
-
-def _difference(own: Held, wanted: Held, name: str) -> Iterable[str]:
-    """Yield the statements that make the one hold what the other does."""
-    for key in sorted(own.on.keys() | wanted.on.keys()):
-        has, needs = own.on.get(key, frozenset()), wanted.on.get(key, frozenset())
-        if surplus := has - needs:
-            yield f"REVOKE {_list(key, surplus)} ON {_object(key)} FROM {name}"
-        if lacks := needs - has:
-            option = " WITH GRANT OPTION" if "GRANT OPTION" in lacks else ""
-            lacks = lacks - {"GRANT OPTION"}
-            yield f"GRANT {_list(key, lacks) if lacks else 'USAGE'} ON {_object(key)} TO {name}{option}"
-    for role in sorted(own.roles - wanted.roles):
-        yield f"REVOKE {_role(role)} FROM {name}"
-    for role in sorted(wanted.roles - own.roles):
-        yield f"GRANT {_role(role)} TO {name}"
-
-
-def _list(key: tuple[str, ...], privileges: Iterable[str]) -> str:
-    column = f" ({identifier(key[3])})" if key[0] == "COLUMN" else ""
-    return ", ".join(privilege + column for privilege in sorted(privileges))
-
-
-def _object(key: tuple[str, ...]) -> str:
-    kind, *names = key
-    if kind == "USER":
-        return "*.*"
-    if kind == "SCHEMA":
-        return f"{identifier(names[0])}.*"  # a pattern, escaped as it was granted
-    routine = f"{kind} " if kind in {"FUNCTION", "PROCEDURE"} else ""
-    return f"{routine}{identifier(names[0])}.{identifier(names[1])}"
-
-
-def _role(role: tuple[str, str]) -> str:
-    name, host = role
-    return _name(name, host) if host else identifier(name)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _literal(value: str) -> str:
-    return "'" + pymysql.converters.escape_string(value) + "'"
-
-
-def _name(user: str, host: str) -> str:
-    return f"{_literal(user)}@{_literal(host)}"

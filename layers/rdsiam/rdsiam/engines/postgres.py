@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -12,23 +11,19 @@ from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
 from rdsiam.connection import WORK, Limits, connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, StatementFailed, Wanted, postgres_audit
+from rdsiam.engines import Account, Authority, Sessions, Statement, Wanted, postgres_audit, postgres_replacing
 from rdsiam.engines import postgres_privileges as privileges
 from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
+from rdsiam.engines.postgres_found import Found, Role, acting_for, admin, compose, run, text
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
+from rdsiam.engines.postgres_settings import all_settings
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
 #: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
 _LOCK = int.from_bytes(b"rdsiam")
-_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole FROM pg_catalog.pg_roles"
-_ROLE_SETTINGS = """
-SELECT d.datname, r.rolname, s.setting
-FROM pg_catalog.pg_db_role_setting x
-JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
-CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting) WHERE s.setting LIKE 'role=%'
-"""
+_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
 #: What the audit connects to: RDS makes it, and the catalogs that the audit reads are the whole server's.
@@ -42,42 +37,6 @@ FROM pg_catalog.pg_database d WHERE d.datname = %s
 """
 
 
-@dataclass(frozen=True)
-class Role:
-    """A role as pg_roles shows it."""
-
-    login: bool
-    superuser: bool
-    createrole: bool
-
-
-@dataclass(frozen=True)
-class Found:
-    """What an inspection found.
-
-    :ivar acting_as: (database, user) → the role that the user acts as there from the start.
-    :ivar closed: databases that the manager may not connect to.
-    :ivar busy: roles that have sessions.
-    :ivar audit_closed: the auditor may not connect to where it reads from.
-    """
-
-    entry: str
-    master: str
-    version: int
-    databases: tuple[str, ...]
-    roles: Mapping[str, Role]
-    memberships: tuple[Membership, ...]
-    acting_as: Mapping[tuple[str, str], str]
-    missing: tuple[privileges.Missing, ...]
-    closed: frozenset[str]
-    busy: frozenset[str]
-    audit_closed: bool
-
-    def direct(self, group: str, member: str) -> list[Membership]:
-        """Return the memberships of `member` in `group` that are its own."""
-        return [edge for edge in self.memberships if edge.group == group and edge.member == member]
-
-
 def group_name(database: str, level: str) -> str:
     """Return the name of the group role of `level` on `database`.
 
@@ -87,16 +46,6 @@ def group_name(database: str, level: str) -> str:
     if len(name.encode()) > 63:
         raise Refused(f"database {database} has too long a name for its group role {name}: PostgreSQL allows 63 bytes")
     return name
-
-
-def _text(composed: sql.Composable) -> str:
-    return composed.as_string()
-
-
-def _sql(template: str, **names: str) -> str:
-    """Compose a statement whose braces are identifiers, quoted by the driver."""
-    quoted = {key: sql.Identifier(name) for key, name in names.items()}
-    return _text(sql.SQL(template).format(**quoted))
 
 
 class Postgres:
@@ -128,7 +77,7 @@ class Postgres:
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, login, superuser, createrole in found
+            for name, login, superuser, createrole, _ in found
             if not is_system(name, login)
         )
 
@@ -167,7 +116,7 @@ class Postgres:
             databases=databases,
             roles={name: Role(*flags) for name, *flags in session.execute(_ROLES)},
             memberships=memberships(session),
-            acting_as={(row[0], row[1]): row[2].removeprefix("role=") for row in session.execute(_ROLE_SETTINGS)},
+            settings=all_settings(session),
             missing=tuple(missing),
             closed=frozenset(closed),
             busy=frozenset(row[0] for row in session.execute(_BUSY)),
@@ -188,38 +137,43 @@ class Postgres:
             if isinstance(grant.privileges, str)
         }
         _refuse_namesakes(found, wanted, groups)
+        postgres_replacing.refuse(found, wanted)
         result = _manager(found, sorted(grantees))
         for group in sorted(groups):
             if group not in found.roles:
-                result.append(Statement("create-group", group, _sql("CREATE ROLE {g} NOLOGIN", g=group)))
+                result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
             # The manager acts for owner groups, to set the default privileges of what they make; for no other.
             acts = any(edge.inherit and edge.set for edge in found.direct(group, MANAGER))
             if group == f"{groups[group]}_owner" and not acts:
                 options = " WITH INHERIT TRUE, SET TRUE" if found.version >= 160000 else ""
-                grant = _sql("GRANT {g} TO {m}", g=group, m=MANAGER) + options
+                grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
         if found.audit_closed:
-            grant = _sql("GRANT CONNECT ON DATABASE {d} TO {u}", d=_AUDITED, u=AUDITOR)
+            grant = compose("GRANT CONNECT ON DATABASE {d} TO {u}", d=_AUDITED, u=AUDITOR)
             result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
         for user in wanted.users:
             result += _login(found, user.name, "create-user", known=user.name in wanted.accounts)
             result += _memberships_of(found, user, wanted, groups)
+            if not user.predecessor:
+                result += _acts_as_owner(found, user, wanted, groups)
+            result += postgres_replacing.statements(found, user, wanted)
         for name in _ours(found, wanted):
             if name not in {user.name for user in wanted.users}:
-                result += _disable(found, name)
+                result += disable(found, name)
         for lack in found.missing:
             result += _grants(found, lack)
         planned = [
             Membership(IAM_ROLE, name, False, True, True)
             for name in (MANAGER, AUDITOR, *(u.name for u in wanted.users))
         ]
+        planned += postgres_replacing.planned(wanted.users)
         self._guard(found, [*found.memberships, *planned], wanted, found.roles)
         return result
 
     def disable(self, found: Found, user: str) -> list[Statement]:
         """Return what takes the login from `user` and ends its sessions; never of a group, which has none."""
-        return _disable(found, user) if user in found.roles else []
+        return disable(found, user) if user in found.roles else []
 
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts and groups that are ours once the statements have run."""
@@ -260,7 +214,7 @@ class Postgres:
             roles = [s for s in roles if s.kind != "end-sessions"]
             if roles:
                 session = sessions.get(authority, found.entry)
-                _run(session, found.entry, roles)
+                run(session, found.entry, roles)
                 logins = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
                 try:
                     self._guard(found, memberships(session), wanted, logins)
@@ -272,14 +226,14 @@ class Postgres:
             self._prove_master(sessions, found, statements)
         for ending in (s for s in statements if s.kind == "end-sessions"):
             session = sessions.get(ending.authority, found.entry)
-            _run(session, found.entry, [ending])
+            run(session, found.entry, [ending])
             session.commit()
         for name in sorted({s.database for s in statements if s.database is not None}):
             for authority in authorities:
                 there = [s for s in statements if s.authority == authority and s.database == name]
                 if there:
                     session = sessions.get(authority, name)
-                    _run(session, name, there)
+                    run(session, name, there)
                     session.commit()
 
     def _prove_master(self, sessions: Sessions, found: Found, statements: Sequence[Statement]) -> None:
@@ -287,10 +241,10 @@ class Postgres:
         try:
             sessions.another("master", found.entry).close()
         except ConnectionFailed as error:
-            granted = [s for s in statements if s.statement.startswith(_sql("GRANT {iam} TO", iam=IAM_ROLE))]
+            granted = [s for s in statements if s.statement.startswith(compose("GRANT {iam} TO", iam=IAM_ROLE))]
             for statement in granted:
                 session = sessions.get(statement.authority, found.entry)
-                session.execute(_sql("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
+                session.execute(compose("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
                 session.commit()
             raise Refused(f"{found.master} could not log in any more, so {IAM_ROLE} was taken back: {error}") from None
 
@@ -358,7 +312,7 @@ def _manager(found: Found, databases: Sequence[str]) -> list[Statement]:
     result: list[Statement] = []
 
     def as_master(kind: Any, template: str, **names: str) -> None:
-        statement = _sql(template, m=MANAGER, **names)
+        statement = compose(template, m=MANAGER, **names)
         result.append(Statement(kind, MANAGER, statement, authority="master"))
 
     if role is None:
@@ -384,32 +338,23 @@ def _ours(found: Found, wanted: Wanted) -> list[str]:
     )
 
 
-def _disable(found: Found, name: str) -> list[Statement]:
+def disable(found: Found, name: str) -> list[Statement]:
     """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
-    authority = _admin(found, name)
+    authority = admin(found, name)
     result: list[Statement] = []
     if found.roles[name].login:
-        statement = _sql("ALTER ROLE {u} NOLOGIN", u=name)
+        statement = compose("ALTER ROLE {u} NOLOGIN", u=name)
         result.append(Statement("disable-user", name, statement, authority=authority))
     if result or name in found.busy:
-        end = _text(
+        end = text(
             sql.SQL(
                 "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
             ).format(sql.Literal(name))
         )
         actor = found.master if authority == "master" else MANAGER
-        before, after = _acting_for(found, name, actor)
+        before, after = acting_for(found, name, actor)
         result.append(Statement("end-sessions", name, before + end + after, False, authority))
     return result
-
-
-def _acting_for(found: Found, role: str, actor: str) -> tuple[str, str]:
-    """Return what gives `actor` the rights of `role` and takes them back, within one transaction: nobody sees it."""
-    if any(edge.inherit for edge in found.direct(role, actor)):
-        return "", ""
-    inherit = " WITH INHERIT TRUE" if found.version >= 160000 else ""
-    names = {"r": role, "a": actor}
-    return _sql("GRANT {r} TO {a}", **names) + inherit + "; ", "; " + _sql("REVOKE {r} FROM {a}", **names)
 
 
 def _login(found: Found, name: str, kind: Any, known: bool = True) -> list[Statement]:
@@ -420,12 +365,12 @@ def _login(found: Found, name: str, kind: Any, known: bool = True) -> list[State
     role = found.roles.get(name)
     result: list[Statement] = []
     if role is None:
-        result.append(Statement(kind, name, _sql("CREATE ROLE {u} LOGIN", u=name)))
+        result.append(Statement(kind, name, compose("CREATE ROLE {u} LOGIN", u=name)))
     elif not role.login:
         again: Any = "enable-user" if known else "adopt-user"
-        result.append(Statement(again, name, _sql("ALTER ROLE {u} LOGIN", u=name), authority=_admin(found, name)))
+        result.append(Statement(again, name, compose("ALTER ROLE {u} LOGIN", u=name), authority=admin(found, name)))
     if not found.direct(IAM_ROLE, name):
-        result.append(Statement("grant", name, _sql("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
+        result.append(Statement("grant", name, compose("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
     return result
 
 
@@ -433,33 +378,37 @@ def _memberships_of(found: Found, user: DeclaredUser, wanted: Wanted, groups: Ma
     result: list[Statement] = []
     grants = user.grants_on(found.databases)
     member_of = {group_name(g.on, g.privileges) for g in grants if isinstance(g.privileges, str)}
-    ours = {name for name in found.roles if name in wanted.accounts and not found.roles[name].login} | set(groups)
-    ours -= {name for name in ours if found.direct(IAM_ROLE, name)}  # a user that is disabled
-    for group in sorted(ours):
+    for group in sorted(_groups_of_ours(found, wanted, groups)):
         belongs = bool(found.direct(group, user.name))
         if group in member_of and not belongs:
-            result.append(Statement("grant", user.name, _sql("GRANT {g} TO {u}", g=group, u=user.name)))
+            result.append(Statement("grant", user.name, compose("GRANT {g} TO {u}", g=group, u=user.name)))
         elif group not in member_of and belongs:
-            result.append(Statement("revoke", user.name, _sql("REVOKE {g} FROM {u}", g=group, u=user.name)))
-    # An owner acts as the group from the start: what it makes belongs to the group, so the next one can alter it.
-    owned = {g.on for g in grants if g.privileges == "owner"}
+            result.append(Statement("revoke", user.name, compose("REVOKE {g} FROM {u}", g=group, u=user.name)))
+    return result
+
+
+def _acts_as_owner(found: Found, user: DeclaredUser, wanted: Wanted, groups: Mapping[str, str]) -> list[Statement]:
+    """An owner acts as the group from the start: what it makes belongs to the group, so the next one can alter it."""
+    result: list[Statement] = []
+    ours = _groups_of_ours(found, wanted, groups)
+    owned = {g.on for g in user.grants_on(found.databases) if g.privileges == "owner"}
     for name in found.databases:
-        acts = found.acting_as.get((name, user.name))
+        acts = found.settings.get(user.name, {}).get((name, "role"))
         group = f"{name}_owner"
         names = {"u": user.name, "d": name, "g": group}
-        authority = _admin(found, user.name) if user.name in found.roles else "manager"
+        authority = admin(found, user.name) if user.name in found.roles else "manager"
         if name in owned and acts != group:
-            statement = _sql("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names)
+            statement = compose("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names)
             result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
         elif name not in owned and acts == group and group in ours:
-            statement = _sql("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user.name, d=name)
+            statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user.name, d=name)
             result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
     return result
 
 
-def _admin(found: Found, role: str) -> Authority:
-    """Return who may alter `role`: the manager where it made it, else the master."""
-    return "manager" if any(edge.admin for edge in found.direct(role, MANAGER)) else "master"
+def _groups_of_ours(found: Found, wanted: Wanted, groups: Mapping[str, str]) -> set[str]:
+    ours = {name for name in found.roles if name in wanted.accounts and not found.roles[name].login} | set(groups)
+    return {name for name in ours if not found.direct(IAM_ROLE, name)}  # else a user that is disabled
 
 
 def _grants(found: Found, lack: privileges.Missing) -> list[Statement]:
@@ -472,26 +421,16 @@ def _grants(found: Found, lack: privileges.Missing) -> list[Statement]:
     elif lack.owner not in found.roles or any(edge.inherit for edge in found.direct(lack.owner, MANAGER)):
         authority = "manager"  # a group that is about to be made, or was
     else:
-        authority = _admin(found, lack.owner)
+        authority = admin(found, lack.owner)
         actor = found.master if authority == "master" else MANAGER
         names = {"o": lack.owner, "a": actor}
         if found.version >= 160000 and not any(edge.admin for edge in found.direct(lack.owner, actor)):
             raise Refused(
                 f"objects in {lack.database} belong to {lack.owner}, on whose behalf {actor} may not grant; as "
-                f"{lack.owner}'s administrator run: {_sql('GRANT {o} TO {a} WITH ADMIN OPTION', **names)}"
+                f"{lack.owner}'s administrator run: {compose('GRANT {o} TO {a} WITH ADMIN OPTION', **names)}"
             )
-        before, after = _acting_for(found, lack.owner, actor)
+        before, after = acting_for(found, lack.owner, actor)
     return [
         Statement(kind, target, before + statement + after, authority=authority, database=lack.database)
-        for statement in privileges.statements(lack, _text)
+        for statement in privileges.statements(lack, text)
     ]
-
-
-def _run(session: Any, database: str, statements: Sequence[Statement]) -> None:
-    """Run statements in the session's transaction; the caller commits."""
-    for statement in statements:
-        try:
-            session.execute(statement.statement)
-        except psycopg.Error as error:
-            session.rollback()
-            raise StatementFailed(database, statement, error.sqlstate or "", " ".join(str(error).split())) from None

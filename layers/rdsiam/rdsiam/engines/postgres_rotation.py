@@ -14,6 +14,7 @@ from psycopg import sql
 from rdsiam.access_rotation import CLONE
 from rdsiam.connection import connect_postgres
 from rdsiam.databases import Database
+from rdsiam.engines.postgres_settings import acting_as, changes, settings
 from rdsiam.engines.rotating import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Login
@@ -26,8 +27,6 @@ SELECT r.rolsuper, r.rolcreaterole, r.rolreplication, r.rolconnlimit,
                  WHERE i.rolname = 'rds_iam'), false)
 FROM pg_catalog.pg_roles r WHERE r.rolname = %s
 """
-#: Settings whose values are lists of names, which are quoted one by one.
-_LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 _IS_MEMBER = """
 SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
@@ -43,15 +42,6 @@ SELECT usename, application_name, pg_catalog.host(client_addr),
        pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 FROM pg_catalog.pg_stat_activity
 WHERE usename = ANY (%s) AND pid <> pg_catalog.pg_backend_pid() ORDER BY backend_start, pid
-"""
-_SETTINGS = """
-SELECT d.datname, pg_catalog.split_part(s.setting, '=', 1),
-       pg_catalog.substr(s.setting, pg_catalog.strpos(s.setting, '=') + 1)
-FROM pg_catalog.pg_db_role_setting x
-JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
-LEFT JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase
-CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting)
-WHERE r.rolname = %s ORDER BY 1 NULLS FIRST, 2
 """
 
 
@@ -137,24 +127,8 @@ class PostgresRotator:
         options = " WITH INHERIT TRUE, SET TRUE" if modern else ""
         if (exists and modern) or not belongs:
             statements.append(sql.SQL("GRANT {b} TO {c}" + options).format(**names))
-        wanted = _settings(session, base)
-        if (None, "role") not in wanted:
-            wanted[None, "role"] = base
-        now = _settings(session, clone) if exists else {}
-        for database, name in sorted(now.keys() - wanted.keys(), key=str):
-            statements.append(_setting(clone, database, sql.SQL("RESET {}").format(_setting_name(name))))
-        for (database, name), value in wanted.items():
-            if now.get((database, name)) == value:
-                continue
-            if name == "role":
-                change: sql.Composable = sql.SQL("SET role TO {}").format(sql.Identifier(value))
-            elif name in _LISTS:
-                # A list can't be given back as one quoted text: the server copies it by itself.
-                statements.append(sql.SQL("SELECT pg_catalog.set_config({}, {}, true)").format(name, value))
-                change = sql.SQL("SET {} FROM CURRENT").format(sql.Identifier(name))
-            else:
-                change = sql.SQL("SET {} TO {}").format(_setting_name(name), value)
-            statements.append(_setting(clone, database, change))
+        now = settings(session, clone) if exists else {}
+        statements += changes(clone, now, acting_as(base, settings(session, base)))
         return statements
 
 
@@ -176,20 +150,6 @@ def verifier(password: str, salt: bytes | None = None, iterations: int = _ITERAT
 
 def _password(template: str, user: str, password: str) -> sql.Composed:
     return sql.SQL(template).format(sql.Identifier(user), sql.Literal(verifier(password)))
-
-
-def _setting_name(name: str) -> sql.Composable:
-    """Quote the name of a setting, of which an extension's has two parts."""
-    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
-
-
-def _setting(role: str, database: str | None, change: sql.Composable) -> sql.Composed:
-    where = sql.SQL("") if database is None else sql.SQL(" IN DATABASE {}").format(sql.Identifier(database))
-    return sql.SQL("ALTER ROLE {}{} {}").format(sql.Identifier(role), where, change)
-
-
-def _settings(session: Any, role: str) -> dict[tuple[str | None, str], str]:
-    return {(database, name): value for database, name, value in session.execute(_SETTINGS, [role])}
 
 
 def _refuse_role(session: Any, name: str) -> None:

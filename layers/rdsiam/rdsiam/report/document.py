@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from rdsiam.audit.facts import Stage
 from rdsiam.audit.findings import Severity
+from rdsiam.migration_record import State
 from rdsiam.report.figures import order
 
 SCHEMA_VERSION = 1
@@ -39,6 +40,27 @@ class Accounts(TypedDict):
 
 
 @with_config(_STRICT)
+class MigrationLine(TypedDict):
+    """The migration of one user from its password to tokens."""
+
+    user: str
+    heir: Annotated[str, Field(description="Who takes its place; the user itself where it is changed in place.")]
+    state: State
+    since: Time
+    until: Annotated[Time | None, Field(description="When it is retired if nobody logs in as it until then.")]
+
+
+@with_config(_STRICT)
+class States(TypedDict):
+    """How many users are in which state of their migration."""
+
+    paired: Count
+    proven: Count
+    watching: Count
+    retired: Count
+
+
+@with_config(_STRICT)
 class DatabaseLine(TypedDict):
     """One database of the fleet."""
 
@@ -60,6 +82,7 @@ class DatabaseLine(TypedDict):
     cause: str | None
     accounts: Accounts
     findings: Severities
+    migrations: list[MigrationLine]
     seconds: float
 
 
@@ -125,6 +148,7 @@ class Summary(TypedDict):
     findings: Severities
     suppressed: Count
     new: Count
+    migrations: States
 
 
 @with_config(_STRICT)

@@ -18,6 +18,7 @@ from typing import Any
 from rdsiam.audit.findings import SEVERITIES
 from rdsiam.report import charts, figures
 from rdsiam.report.markup import Markup, element, join, name
+from rdsiam.report.migrations import migrations
 from rdsiam.report.text import clock, counted, day, number, percent
 
 _ASSETS = Path(__file__).with_name("assets")
@@ -125,6 +126,7 @@ def _summary(report: Mapping[str, Any], environment: Mapping[str, str]) -> Marku
         _unknown(report),
         _tiles(report),
         _groups(report, environment),
+        migrations(report),
     )
 
 

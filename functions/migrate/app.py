@@ -1,0 +1,43 @@
+"""MigrateFunction: somebody's request leads a user from its password to tokens, over days."""
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_durable_execution_sdk_python import DurableContext, durable_execution
+
+from rdsiam import clients, migration
+from rdsiam.access_store import AccessStore
+from rdsiam.databases import Databases
+from rdsiam.inventory import Inventory
+from rdsiam.logins import Logins
+from rdsiam.migration_record import Migrations
+from rdsiam.migration_secret import MigratingSecrets
+from rdsiam.observability import logger
+from rdsiam.requests import MigrationStatusRequest, migrate_request
+
+
+@durable_execution
+def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
+    """Migrate the user that the event names, take it back, or say how far migrations have come."""
+    request = migrate_request(event)
+    if isinstance(request, MigrationStatusRequest):
+        return migration.status(_services(), request.database)
+    answer = migration.migrate(context, _services(), request)
+    logger.info("migration ended", database=request.database, user=request.user, status=answer["status"])
+    return answer
+
+
+@cache
+def _services() -> migration.MigrationServices:
+    dynamodb, secrets_manager = clients.client("dynamodb"), clients.client("secretsmanager")
+    table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
+    return migration.MigrationServices(
+        databases=Databases(clients.client("rds"), proof_role),
+        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        inventory=Inventory(dynamodb, table),
+        logins=Logins(secrets_manager, clients.client("sts"), proof_role),
+        migrations=Migrations(dynamodb, table),
+        secrets=MigratingSecrets(secrets_manager),
+        onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
+    )

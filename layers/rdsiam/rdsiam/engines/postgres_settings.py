@@ -1,0 +1,82 @@
+"""Settings of PostgreSQL roles: read, and made those of another role, on whose behalf the one shall act."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import sql
+
+#: (database, or None for all; name) → value as the catalog has it.
+Settings = Mapping[tuple[str | None, str], str]
+
+#: Settings whose values are lists of names, which are quoted one by one.
+_LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
+_QUOTED_OR_PLAIN = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(?:,|$)')
+_SETTINGS = """
+SELECT r.rolname, d.datname, pg_catalog.split_part(s.setting, '=', 1),
+       pg_catalog.substr(s.setting, pg_catalog.strpos(s.setting, '=') + 1)
+FROM pg_catalog.pg_db_role_setting x
+JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
+LEFT JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase
+CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting)
+WHERE r.rolname = %(role)s OR %(role)s::text IS NULL ORDER BY 1, 2 NULLS FIRST, 3
+"""
+
+
+def settings(session: Any, role: str) -> dict[tuple[str | None, str], str]:
+    """Read the settings that sessions of `role` begin with; none where there is no such role."""
+    return _read(session, role).get(role, {})
+
+
+def all_settings(session: Any) -> dict[str, dict[tuple[str | None, str], str]]:
+    """Read the settings of all roles that have some."""
+    return _read(session, None)
+
+
+def _read(session: Any, role: str | None) -> dict[str, dict[tuple[str | None, str], str]]:
+    found: dict[str, dict[tuple[str | None, str], str]] = {}
+    for name, database, setting, value in session.execute(_SETTINGS, {"role": role}):
+        found.setdefault(name, {})[database, setting] = value
+    return found
+
+
+def acting_as(role: str, its: Settings) -> Settings:
+    """Return the settings of whoever acts as `role`: its own, and to be it unless it is somebody else itself."""
+    return {(None, "role"): role, **its}
+
+
+def changes(role: str, now: Settings, wanted: Settings) -> list[sql.Composed]:
+    """Return the statements that give `role` the settings `wanted` and no other."""
+    result = []
+    for database, name in sorted(now.keys() - wanted.keys(), key=str):
+        result.append(_alter(role, database, sql.SQL("RESET {}").format(_name(name))))
+    for (database, name), value in wanted.items():
+        if now.get((database, name)) != value:
+            # A list that was quoted as one text would be one name.
+            values = elements(value) if name in _LISTS else [value]
+            to = sql.SQL(", ").join(map(sql.Literal, values))
+            result.append(_alter(role, database, sql.SQL("SET {} TO {}").format(_name(name), to)))
+    return result
+
+
+def elements(value: str) -> list[str]:
+    """Return the names in a list of names as the catalog keeps it: `"$user", public`."""
+    found: list[str] = []
+    position = 0
+    while position < len(value):
+        match = _QUOTED_OR_PLAIN.match(value, position)
+        assert match is not None, "the server wrote a list that it would not read"
+        quoted, plain = match.groups()
+        found.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
+        position = match.end()
+    return found or [""]
+
+
+def _name(name: str) -> sql.Composable:
+    """Quote the name of a setting, of which an extension's has two parts."""
+    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
+
+
+def _alter(role: str, database: str | None, change: sql.Composable) -> sql.Composed:
+    where = sql.SQL("") if database is None else sql.SQL(" IN DATABASE {}").format(sql.Identifier(database))
+    return sql.SQL("ALTER ROLE {}{} {}").format(sql.Identifier(role), where, change)

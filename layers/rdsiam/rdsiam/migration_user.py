@@ -1,0 +1,159 @@
+"""The part of a migration that is inside a database: a user's logins are looked at, taken away and given back."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rdsiam.changes import Change
+from rdsiam.databases import Database
+from rdsiam.engines import Authority, Engine, Sessions, Statement, Wanted
+from rdsiam.engines.by_family import ENGINES
+from rdsiam.engines.migrating import Look, Migrator, Standing
+from rdsiam.engines.mysql_migrating import MysqlMigrator
+from rdsiam.engines.postgres_migrating import PostgresMigrator
+from rdsiam.errors import Refused
+from rdsiam.services import UserServices
+
+logger = logging.getLogger(__name__)
+
+_MIGRATORS: Mapping[str, Migrator] = {"postgres": PostgresMigrator(), "mysql": MysqlMigrator()}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A database that is locked against other runs of ours, and what was found in it."""
+
+    database: Database
+    engine: Engine
+    migrator: Migrator
+    sessions: Sessions
+    wanted: Wanted
+    found: Any
+
+    def apply(self, statements: Sequence[Statement]) -> list[Change]:
+        self.engine.apply(self.sessions, self.found, statements, self.wanted)
+        for each in statements:
+            logger.info("%s on %s as %s: %s", each.kind, self.database.arn, each.authority, each.statement)
+        return list(statements)
+
+
+class MigratingUser:
+    """One user of one onboarded database, and who takes its place.
+
+    :param heir: the user itself where it is changed in place.
+    """
+
+    def __init__(self, services: UserServices, arn: str, user: str, heir: str) -> None:
+        self._services = services
+        self._arn = arn
+        self._user = user
+        self._heir = heir
+
+    def standing(self) -> Standing:
+        """Return how the user stands."""
+        with self._open() as opened:
+            return opened.migrator.standing(opened.found, self._user)
+
+    def look(self) -> Look:
+        """Look at the user's sessions. Changes nothing, and waits for no other run."""
+        database = self._services.databases.describe(self._arn)
+        engine = ENGINES[database.family]
+        session = engine.connect(database, self._services.logins.manager(database), engine.entry(database, ()))
+        try:
+            return _MIGRATORS[database.family].look(session, self._user, self._heir)
+        finally:
+            session.close()
+
+    def retire(self, ready: Callable[[Standing], None] | None) -> list[Change]:
+        """Keep the user from logging in, and end its sessions.
+
+        :param ready: called before anything is changed, with how the user stands now; raises where nothing shall be.
+            None: change nothing, say what would be changed.
+        :raises Refused: it has to keep its password.
+        """
+        with self._open() as opened:
+            standing = opened.migrator.standing(opened.found, self._user)
+            if standing.kept:
+                raise Refused(f"{standing.kept}: it keeps its password")
+            if not standing.exists:
+                raise Refused(f"there is no user {self._user} on {opened.database.identifier}")
+            statements = opened.migrator.retire(opened.found, self._user)
+            if ready is None:
+                return list(statements)
+            ready(standing)
+            return opened.apply(statements)
+
+    def restore(self, locked: Sequence[str], apply: bool) -> list[Change]:
+        """Let the user log in by its password again; in place, take its tokens.
+
+        :param locked: its accounts that could not log in before either.
+        :raises Refused: the server has not kept the password.
+        """
+        with self._open() as opened:
+            if not opened.migrator.standing(opened.found, self._user).exists:
+                raise Refused(f"there is no user {self._user} on {opened.database.identifier} any more")
+            if self._heir == self._user:
+                statements = opened.migrator.leave(opened.found, self._user, opened.wanted.accounts)
+            else:
+                statements = opened.migrator.restore(opened.found, self._user, locked)
+            if not apply:
+                return list(statements)
+            changes = opened.apply(statements)
+            if self._heir == self._user:
+                self._disclaim(opened, self._user)
+            return changes
+
+    def remove(self, apply: bool, confirmed: bool) -> list[Change]:
+        """Drop the heir; what it owns is the user's then.
+
+        :param confirmed: also when it is logged in.
+        :raises Refused: rdsiam did not make it, or something would be lost with it.
+        """
+        with self._open() as opened:
+            if not opened.migrator.standing(opened.found, self._heir).exists:
+                return []
+            if opened.wanted.accounts.get(self._heir) != "created":
+                raise Refused(f"{self._heir} was not made by rdsiam, so it is not dropped")
+            session = opened.sessions.read(opened.engine.entry(opened.database, ()))
+            open_now = sum(one.sessions for one in opened.migrator.look(session, self._heir, self._heir).seen)
+            if open_now and not confirmed:
+                raise Refused(
+                    f"{self._heir} has {open_now} sessions: lead its applications back to {self._user} first, or undo "
+                    'with "confirm": true, which ends them'
+                )
+            batches = opened.migrator.remove(session, opened.found, self._heir, self._user)
+            if not apply:
+                return [each for batch in batches for each in batch]
+            changes = [each for batch in batches for each in opened.apply(batch)]
+            self._disclaim(opened, self._heir)
+            return changes
+
+    def blind(self, database: Database) -> str:
+        """Return what looks at sessions can't see there."""
+        return _MIGRATORS[database.family].blind
+
+    def _disclaim(self, opened: _Opened, user: str) -> None:
+        kept = {name: origin for name, origin in opened.wanted.accounts.items() if name != user}
+        self._services.inventory.disclaim(opened.database, kept)
+
+    @contextmanager
+    def _open(self) -> Iterator[_Opened]:
+        database = self._services.databases.describe(self._arn)
+        engine, logins = ENGINES[database.family], self._services.logins
+
+        def connect(authority: Authority, name: str | None) -> Any:
+            return engine.connect(
+                database, logins.manager(database) if authority == "manager" else logins.master(database), name
+            )
+
+        sessions = Sessions(connect, reader="manager")
+        try:
+            found = engine.inspect(sessions, database, Wanted((), {}))
+            # Now that the database is locked: another run may just have changed it.
+            record = self._services.inventory.get(self._arn)
+            ours = record.accounts if record and record.resource_id == database.resource_id else {}
+            yield _Opened(database, engine, _MIGRATORS[database.family], sessions, Wanted((), ours), found)
+        finally:
+            sessions.close()
