@@ -12,7 +12,7 @@ from tests.integration.fix_account import Account, until
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 #: The suite uses everything only as a whole.
-NEEDED = {"test_attacks", "test_audit", "test_onboarding", "test_tokens", "test_killed", "test_rotation"}
+NEEDED = {"test_api", "test_attacks", "test_audit", "test_onboarding", "test_tokens", "test_killed", "test_rotation"}
 #: What can't decide anything here, by why.
 NEVER = {
     "OnlyOverTls",  # localcloud's endpoint counts as TLS, so nothing is refused for lack of it
