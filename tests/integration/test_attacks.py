@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.fix_tokens import post
+from tests.integration.fix_tokens import get, post
 
 FUNCTIONS = ("OnboardFunction", "PolicyFunction", "VendFunction")
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
@@ -112,6 +112,20 @@ def test_nobody_updates_or_deletes_a_decision(account, stolen, function):
     denied("dynamodb:DeleteTable", dynamodb.delete_table, TableName=table)
     many = {"RequestItems": {table: [{"DeleteRequest": {"Key": {"id": known["id"]}}}]}}
     denied("dynamodb:BatchWriteItem", dynamodb.batch_write_item, **many)
+
+
+def test_the_reading_function_writes_nothing_and_reads_decisions_by_its_indexes_only(account, place):
+    get(account, account.assume(place["stranger"]), "/databases")
+    keys = account.credentials_of("ReportsFunction")
+    dynamodb, table = account.cloud.client("dynamodb", keys), account.cloud.outputs["DecisionsTable"]
+    denied("dynamodb:PutItem", dynamodb.put_item, TableName=table, Item={"id": {"S": "attack"}})
+    denied("dynamodb:Scan", dynamodb.scan, TableName=table)
+    inventory = {"TableName": account.cloud.outputs["InventoryTable"], "Key": {"database": {"S": "x"}}}
+    denied("dynamodb:UpdateItem", dynamodb.update_item, **inventory)
+    denied("dynamodb:DeleteItem", dynamodb.delete_item, **inventory)
+    sts = account.cloud.client("sts", keys)
+    role = account.cloud.outputs["ConnectRole"]
+    denied("sts:AssumeRole", sts.assume_role, RoleArn=role, RoleSessionName="attack")
 
 
 def test_vend_function_can_replace_a_decision_whose_id_it_knows(account, stolen):

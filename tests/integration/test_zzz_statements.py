@@ -12,8 +12,8 @@ from tests.integration.fix_account import Account, until
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 #: The suite uses everything only as a whole.
-NEEDED = {"test_attacks", "test_audit", "test_onboarding", "test_tokens", "test_killed", "test_rotation"}
-NEEDED |= {"test_schedules", "test_command_rotate"}
+NEEDED = {"test_api", "test_attacks", "test_audit", "test_onboarding", "test_tokens", "test_killed", "test_rotation"}
+NEEDED |= {"test_schedules", "test_command_rotate", "test_migration", "test_command_migrate"}
 #: What can't decide anything here, by why.
 NEVER = {
     "OnlyOverTls",  # localcloud's endpoint counts as TLS, so nothing is refused for lack of it
