@@ -32,14 +32,14 @@ class Client:
 @pytest.mark.parametrize("asked", [MASTER, MASTER[:-7]], ids=["whole ARN", "without its end"])
 def test_both_are_read_at_once(asked):
     current, master = SecretStore(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, asked)
-    assert current is not None
     assert (current.user, current.password) == ("app", "canary-of-app")
     assert (master.user, master.password) == ("boss", "canary-of-boss")
 
 
-def test_a_secret_without_a_current_value_is_none():
+def test_a_secret_without_a_current_value_is_refused():
     client = Client({MASTER: BOSS}, {ARN: "ResourceNotFoundException"})
-    assert SecretStore(client).current_and_master(ARN, MASTER)[0] is None
+    with pytest.raises(Refused, match="no AWSCURRENT version"):
+        SecretStore(client).current_and_master(ARN, MASTER)
 
 
 @pytest.mark.parametrize(
