@@ -25,10 +25,10 @@ from rdsiam import connection
 from rdsiam.databases import FAMILIES, Family
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest
-from rdsiam.rotation import Rotation
-from rdsiam.secret_logins import ENGINES
-from rdsiam.secret_store import SecretStore
-from rdsiam.targets import Targets
+from rdsiam.rotation.logins import ENGINES
+from rdsiam.rotation.steps import Rotation
+from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ROUNDS = 15

@@ -31,11 +31,11 @@ class Statement:
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
     "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py` and `run.py`; `_start` of "
-    "OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the caller's name, `rotating_secrets.py`",
-    "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotating_secrets.py`",
+    "OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
+    "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
     "s3:ListBucket": "`list_objects_v2`, `store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `secret_store.py`",
+    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `rotation/store.py`",
 } | dict.fromkeys(
     (
         "kms:DescribeKey",
@@ -73,7 +73,7 @@ def calls(code: Path) -> dict[str, list[str]]:
                     name = node.func.attr
                     if name == "get_paginator" and node.args and isinstance(node.args[0], ast.Constant):
                         name = str(node.args[0].value)
-                    found.setdefault(name, []).append(f"`{function.name}`, `{path.name}`")
+                    found.setdefault(name, []).append(f"`{function.name}`, `{path.relative_to(code)}`")
     return {name: list(dict.fromkeys(places)) for name, places in found.items()}
 
 

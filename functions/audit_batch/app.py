@@ -10,7 +10,7 @@ from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
-from rdsiam.migration_record import Migrations
+from rdsiam.migration.record import Migrations
 from rdsiam.observability import logger
 from rdsiam.requests import batch_request
 
@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Audit the batch that the event names, and end in time with what there is."""
     request = batch_request(event)
     seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE
-    written = batch.audit_batch(_services(), request.audit, request.number, seconds)
+    written: dict[str, Any] = batch.audit_batch(_services(), request.audit, request.number, seconds)
     logger.info("batch ended", audit=request.audit, batch=request.number, **written)
     return written
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients, migration
+from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
-from rdsiam.migration_record import Migrations
-from rdsiam.migration_secret import MigratingSecrets
+from rdsiam.migration import run
+from rdsiam.migration.record import Migrations
+from rdsiam.migration.secret import MigratingSecrets
 from rdsiam.observability import logger
 from rdsiam.requests import MigrationStatusRequest, migrate_request
 
@@ -22,17 +23,17 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Migrate the user that the event names, take it back, or say how far migrations have come."""
     request = migrate_request(event)
     if isinstance(request, MigrationStatusRequest):
-        return migration.status(_services(), request.database)
-    answer = migration.migrate(context, _services(), request)
+        return run.status(_services(), request.database)
+    answer = run.migrate(context, _services(), request)
     logger.info("migration ended", database=request.database, user=request.user, status=answer["status"])
     return answer
 
 
 @cache
-def _services() -> migration.MigrationServices:
+def _services() -> run.MigrationServices:
     dynamodb, secrets_manager = clients.client("dynamodb"), clients.client("secretsmanager")
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
-    return migration.MigrationServices(
+    return run.MigrationServices(
         databases=Databases(clients.client("rds"), proof_role),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(dynamodb, table),

@@ -7,17 +7,17 @@ from typing import Any
 from rdsiam import clients
 from rdsiam.observability import logger
 from rdsiam.requests import rotation_request
-from rdsiam.rotation import Rotation
-from rdsiam.secret import PasswordRules
-from rdsiam.secret_store import SecretStore
-from rdsiam.targets import Targets
+from rdsiam.rotation.secret import PasswordRules
+from rdsiam.rotation.steps import Rotation
+from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Run the step that the event names."""
     request = rotation_request(event)
-    names = {"step": request.step, "secret": request.secret, "version": request.token}
+    names: dict[str, Any] = {"step": request.step, "secret": request.secret, "version": request.token}
     try:
         outcome = _rotation().run(request)
     except Exception as error:

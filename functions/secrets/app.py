@@ -9,15 +9,15 @@ from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
-from rdsiam.new_secrets import Services
 from rdsiam.observability import logger
 from rdsiam.requests import SecretsRequest, secrets_request
-from rdsiam.rotating_secrets import RotatingSecrets
-from rdsiam.rotation_watch import Watch
-from rdsiam.schedules import Schedules
-from rdsiam.secret import PasswordRules
-from rdsiam.secret_store import SecretStore
-from rdsiam.targets import Targets
+from rdsiam.rotation.new_secrets import Services
+from rdsiam.rotation.rotating_secrets import RotatingSecrets
+from rdsiam.rotation.schedules import Schedules
+from rdsiam.rotation.secret import PasswordRules
+from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets
+from rdsiam.rotation.watch import Watch
 
 
 @logger.inject_lambda_context(clear_state=True)

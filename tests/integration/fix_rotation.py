@@ -22,10 +22,10 @@ from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, Refused, RotationFailed
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest, Step
-from rdsiam.rotation import Outcome, Rotation
-from rdsiam.secret import Secret, read_secret
-from rdsiam.secret_logins import ENGINES
-from rdsiam.secret_store import SecretStore
+from rdsiam.rotation.logins import ENGINES
+from rdsiam.rotation.secret import Secret, read_secret
+from rdsiam.rotation.steps import Outcome, Rotation
+from rdsiam.rotation.store import SecretStore
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from rdsiam.migration_steps import Migrating
+from rdsiam.migration.steps import Migrating
 from rdsiam.requests import MigrateRequest
 from tests.integration.fix_account import until
 from tests.integration.fix_migration import PASSWORD, App, Pool, as_the_function

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 
-from rdsiam.migration_steps import Migrating
-from rdsiam.migration_undo import Undoing
+from rdsiam.migration.steps import Migrating
+from rdsiam.migration.undo import Undoing
 from tests.integration.fix_account import Account, until
 from tests.integration.fix_migration import App, as_the_function
 from tests.integration.test_killed import Handler, Kills, load

@@ -18,13 +18,13 @@ from rdsiam.engines.rotating import PasswordRejected
 from rdsiam.errors import Refused
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Password
-from rdsiam.new_secrets import Services
-from rdsiam.rotating_secrets import UNSET, RotatingSecrets
-from rdsiam.rotation_watch import Watch
-from rdsiam.schedules import Schedules
-from rdsiam.secret import PasswordRules, Secret, read_secret
-from rdsiam.secret_logins import ENGINES, logs_in
-from rdsiam.secret_store import SecretStore
+from rdsiam.rotation.logins import ENGINES, logs_in
+from rdsiam.rotation.new_secrets import Services
+from rdsiam.rotation.rotating_secrets import UNSET, RotatingSecrets
+from rdsiam.rotation.schedules import Schedules
+from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
+from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.watch import Watch
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 from tests.integration.fix_rotation import (
     ACCOUNT,

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rdsiam import migration_steps
 from rdsiam.access import parse
 from rdsiam.access_store import Versioned
 from rdsiam.changes import Change
 from rdsiam.engines.migrating import Look, Seen, Standing
-from rdsiam.migration import status
-from rdsiam.migration_record import Kept, Migration, Migrations, Superseded, Watch, text
-from rdsiam.migration_steps import Migrating
-from rdsiam.migration_undo import Undoing
+from rdsiam.migration import steps
+from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, Watch, text
+from rdsiam.migration.run import status
+from rdsiam.migration.steps import Migrating
+from rdsiam.migration.undo import Undoing
 from rdsiam.requests import MigrateRequest
 from tests.unit.fix_audit import database
 
@@ -104,8 +104,8 @@ class World:
         self.server = FakeUser.server = Server()
         self.migrations = Migrations(dynamodb, "inventory")
         self.file = DECLARED
-        patch.setattr(migration_steps, "MigratingUser", FakeUser)
-        patch.setattr(migration_steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.heir))
+        patch.setattr(steps, "MigratingUser", FakeUser)
+        patch.setattr(steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.heir))
 
     def run(self, execution: str, undo: bool = False, **options: Any) -> Any:
         services: Any = SimpleNamespace(

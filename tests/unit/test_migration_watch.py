@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.engines.migrating import Look, Seen
-from rdsiam.migration_record import Watch, moment, text
-from rdsiam.migration_watch import begin, is_over, looked, pause, saw
+from rdsiam.migration.record import Watch, moment, text
+from rdsiam.migration.watch import begin, is_over, looked, pause, saw
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 WEEK = 7 * 86400

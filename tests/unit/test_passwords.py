@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.passwords import KINDS, LONGEST, new_password
-from rdsiam.secret import PasswordRules
+from rdsiam.rotation.passwords import KINDS, LONGEST, new_password
+from rdsiam.rotation.secret import PasswordRules
 
 NEVER = set("/\"@' \\:`$%&")
 

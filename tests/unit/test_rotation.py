@@ -14,9 +14,9 @@ from rdsiam.databases import Database
 from rdsiam.engines.rotating import PasswordRejected
 from rdsiam.errors import ConnectionFailed, InvalidRequest, Refused, RotationFailed
 from rdsiam.requests import STEPS, RotationRequest, rotation_request
-from rdsiam.rotation import Rotation
-from rdsiam.secret import MasterSecret, Secret, read_secret
-from rdsiam.secret_store import Description, SecretStore
+from rdsiam.rotation.secret import MasterSecret, Secret, read_secret
+from rdsiam.rotation.steps import Rotation
+from rdsiam.rotation.store import Description, SecretStore
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
 MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.schedule import CYCLES, Rules, hours_of, rules
+from rdsiam.rotation.schedule import CYCLES, Rules, hours_of, rules
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,20}", fullmatch=True)
 WINDOWS = st.sampled_from(["00:00/24h", "02:00/2h", "23:00/1h", "08:00/9h"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.secret import read_master, read_secret
+from rdsiam.rotation.secret import read_master, read_secret
 
 GOOD = {"engine": "postgres", "host": "h.example", "port": "5432", "username": "app", "password": "hidden-word"}
 json_values = st.recursive(

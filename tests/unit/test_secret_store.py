@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rdsiam.errors import InvalidRequest, Refused
-from rdsiam.secret_store import SecretStore
+from rdsiam.rotation.store import SecretStore
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
 MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"

@@ -6,8 +6,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rdsiam.errors import DatabaseNotReady, Refused
-from rdsiam.secret import Secret
-from rdsiam.targets import Targets
+from rdsiam.rotation.secret import Secret
+from rdsiam.rotation.targets import Targets
 from tests.unit.test_databases import cluster, instance
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from rdsiam import access_fields as fields
 from rdsiam.access_file import Path
 from rdsiam.databases import Database
-from rdsiam.schedule import CYCLES, WHOLE_DAY, hours_of
+from rdsiam.rotation.schedule import CYCLES, WHOLE_DAY, hours_of
 
 #: What the second of two users that take turns is called.
 CLONE = "_clone"

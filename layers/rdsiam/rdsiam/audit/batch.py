@@ -24,7 +24,7 @@ from rdsiam.audit.store import AuditStore
 from rdsiam.databases import Database
 from rdsiam.inventory import Inventory, Origin
 from rdsiam.logins import AUDITOR, MANAGER, Logins
-from rdsiam.migration_record import Migration, Migrations
+from rdsiam.migration.record import Migration, Migrations
 
 logger = logging.getLogger(__name__)
 

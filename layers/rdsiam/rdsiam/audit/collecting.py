@@ -8,7 +8,7 @@ from typing import Any
 from rdsiam.audit.findings import SEVERITIES, Finding
 from rdsiam.audit.history import Compared, History, Seen, compare, extend
 from rdsiam.audit.kinds import KINDS
-from rdsiam.migration_record import counts
+from rdsiam.migration.record import counts
 
 
 @dataclass(frozen=True)

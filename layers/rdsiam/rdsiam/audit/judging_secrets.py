@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from rdsiam import schedule
 from rdsiam.access import AccessFile
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.audit.findings import Finding, Severity
@@ -12,6 +11,7 @@ from rdsiam.audit.kinds import KINDS
 from rdsiam.databases import Database, Proxy
 from rdsiam.engines.rotating import base_name
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.rotation import schedule
 
 #: So late a rotation may be: schedules have windows of up to a day.
 _GRACE = timedelta(days=1)

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from rdsiam.audit.facts import Stage
 from rdsiam.audit.findings import Severity
-from rdsiam.migration_record import State
+from rdsiam.migration.record import State
 from rdsiam.report.figures import order
 
 SCHEMA_VERSION = 1

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from rdsiam import migration_watch as watching
 from rdsiam.access import DeclaredUser
 from rdsiam.access_store import AccessStore
 from rdsiam.braking import Braked, brake_retirements
@@ -17,9 +16,10 @@ from rdsiam.engines.migrating import Standing
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
-from rdsiam.migration_record import Kept, Migration, Migrations, Superseded, text
-from rdsiam.migration_secret import RECOVERY_DAYS, TAG, MigratingSecrets
-from rdsiam.migration_user import MigratingUser
+from rdsiam.migration import watch as watching
+from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, text
+from rdsiam.migration.secret import RECOVERY_DAYS, TAG, MigratingSecrets
+from rdsiam.migration.user import MigratingUser
 from rdsiam.requests import MigrateRequest
 from rdsiam.users import Users
 

@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.errors import InvalidRequest, Refused
-from rdsiam.secret import MasterSecret, Secret, read_master, read_secret
+from rdsiam.rotation.secret import MasterSecret, Secret, read_master, read_secret
 
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 #: Of versions that no label names any more; only looked at when no labelled one logs in.

@@ -5,8 +5,8 @@ from typing import Any
 
 from rdsiam.changes import Change
 from rdsiam.errors import Refused
-from rdsiam.migration_record import Kept, State
-from rdsiam.migration_steps import Migrating, as_json, stamp
+from rdsiam.migration.record import Kept, State
+from rdsiam.migration.steps import Migrating, as_json, stamp
 
 
 class Undoing(Migrating):

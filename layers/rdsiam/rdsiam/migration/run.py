@@ -15,10 +15,10 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.migration_record import Superseded, counts
-from rdsiam.migration_steps import Migrating, MigrationServices
-from rdsiam.migration_undo import Undoing
-from rdsiam.migration_watch import pause
+from rdsiam.migration.record import Superseded, counts
+from rdsiam.migration.steps import Migrating, MigrationServices
+from rdsiam.migration.undo import Undoing
+from rdsiam.migration.watch import pause
 from rdsiam.onboarding import RETRIED
 from rdsiam.requests import MigrateRequest
 

@@ -19,12 +19,12 @@ from rdsiam.engines.rotating import PasswordRejected, Rotator
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Inventory
 from rdsiam.logins import MANAGER, Logins
-from rdsiam.passwords import LONGEST, new_password
-from rdsiam.rotating_secrets import MANAGED, PREFIX, RotatingSecrets
-from rdsiam.secret import PasswordRules, Secret, read_secret
-from rdsiam.secret_logins import ENGINES, logs_in
-from rdsiam.secret_store import SecretStore
-from rdsiam.targets import Targets
+from rdsiam.rotation.logins import ENGINES, logs_in
+from rdsiam.rotation.passwords import LONGEST, new_password
+from rdsiam.rotation.rotating_secrets import MANAGED, PREFIX, RotatingSecrets
+from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
+from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.databases import Database
-from rdsiam.migration_record import Kept
+from rdsiam.migration.record import Kept
 
 logger = logging.getLogger(__name__)
 

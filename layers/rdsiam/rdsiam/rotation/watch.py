@@ -12,11 +12,11 @@ from rdsiam.audit.facts import SecretFacts
 from rdsiam.databases import Database, Databases, Family
 from rdsiam.engines.rotating import Rotator
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.rotating_secrets import UNSET, RotatingSecrets
-from rdsiam.secret import Secret
-from rdsiam.secret_logins import ENGINES, log_in, logs_in
-from rdsiam.secret_store import PENDING, SecretStore
-from rdsiam.targets import Targets
+from rdsiam.rotation.logins import ENGINES, log_in, logs_in
+from rdsiam.rotation.rotating_secrets import UNSET, RotatingSecrets
+from rdsiam.rotation.secret import Secret
+from rdsiam.rotation.store import PENDING, SecretStore
+from rdsiam.rotation.targets import Targets
 
 logger = logging.getLogger(__name__)
 

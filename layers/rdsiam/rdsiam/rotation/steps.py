@@ -18,11 +18,11 @@ from rdsiam.databases import Database, Family
 from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.logins import Password
-from rdsiam.passwords import LONGEST, new_password
 from rdsiam.requests import RotationRequest, Step
-from rdsiam.secret import MasterSecret, PasswordRules, Secret
-from rdsiam.secret_logins import ENGINES, log_in, logs_in
-from rdsiam.secret_store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
+from rdsiam.rotation.logins import ENGINES, log_in, logs_in
+from rdsiam.rotation.passwords import LONGEST, new_password
+from rdsiam.rotation.secret import MasterSecret, PasswordRules, Secret
+from rdsiam.rotation.store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 #: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no

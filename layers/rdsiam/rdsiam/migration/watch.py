@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rdsiam.engines.migrating import Look
-from rdsiam.migration_record import Watch, moment, text
+from rdsiam.migration.record import Watch, moment, text
 
 #: So many looks at least are spread over the watching.
 _LOOKS = 700

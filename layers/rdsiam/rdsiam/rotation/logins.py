@@ -10,7 +10,7 @@ from rdsiam.engines.postgres_rotation import PostgresRotator
 from rdsiam.engines.rotating import Rotator
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Password
-from rdsiam.secret import Secret
+from rdsiam.rotation.secret import Secret
 
 #: The SQL of rotation, by family.
 ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from rdsiam.described import FAMILIES, Database, from_cluster, from_instance
 from rdsiam.errors import Refused, Unsupported
-from rdsiam.secret import Secret
+from rdsiam.rotation.secret import Secret
 
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
 

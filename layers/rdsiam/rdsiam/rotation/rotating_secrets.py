@@ -1,6 +1,6 @@
 """Secrets Manager as schedules are set by it: which secret is whose, when it rotates, and new ones. Never a value.
 
-Values, where a login needs one, are `secret_store.SecretStore`'s.
+Values, where a login needs one, are `store.SecretStore`'s.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.errors import Refused
-from rdsiam.schedule import Rules
-from rdsiam.secret_store import PENDING
+from rdsiam.rotation.schedule import Rules
+from rdsiam.rotation.store import PENDING
 
 #: A secret whose schedule rdsiam may set: its owner says so by this tag.
 MANAGED = "rdsiam:managed"

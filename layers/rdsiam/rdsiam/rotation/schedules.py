@@ -13,15 +13,15 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rdsiam import schedule
 from rdsiam.access_rotation import CLONE, RotatingUser
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.new_secrets import NewSecrets, Services, name_of
-from rdsiam.rotating_secrets import MANAGED, UNSET, RotatingSecrets
-from rdsiam.secret_logins import logs_in
+from rdsiam.rotation import schedule
+from rdsiam.rotation.logins import logs_in
+from rdsiam.rotation.new_secrets import NewSecrets, Services, name_of
+from rdsiam.rotation.rotating_secrets import MANAGED, UNSET, RotatingSecrets
 
 logger = logging.getLogger(__name__)
 
