@@ -30,10 +30,11 @@ class Statement:
 #: Actions that no call is named after: where what needs them is.
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
-    "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py` and `run.py`; `_start` of "
-    "OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
+    "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py`, `audit/run.py` and "
+    "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the "
+    "caller's name, `rotation/rotating_secrets.py`",
     "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
-    "s3:ListBucket": "`list_objects_v2`, `store.py`",
+    "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `rotation/store.py`",
 } | dict.fromkeys(

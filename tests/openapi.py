@@ -1,4 +1,4 @@
-"""docs/openapi.json, made of what requests are checked by and answers are made of; `make openapi` writes it."""
+"""The API's OpenAPI document, made of what requests are checked by and answers are made of; `make openapi` writes it."""
 
 import json
 import tomllib
@@ -15,8 +15,8 @@ from rdsiam.past_decisions import PastDecisions
 from rdsiam.vending import TokenAnswer
 
 ROOT = Path(__file__).parents[1]
-#: The same twice: for readers, and where ReportsFunction serves it from.
-PLACES = (ROOT / "docs" / "openapi.json", ROOT / "functions" / "reports" / "openapi.json")
+#: Where ReportsFunction serves it from; docs/ has a link to it.
+PLACE = ROOT / "functions" / "reports" / "openapi.json"
 _ABOUT = """\
 Login tokens for a fleet of Amazon RDS databases. Made from the code by `make openapi`.
 
