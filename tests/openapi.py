@@ -1,4 +1,4 @@
-"""The API's OpenAPI document, made of what requests are checked by and answers are made of; `make openapi` writes it."""
+"""The OpenAPI document, made of what requests are checked by and answers are made of; `make openapi` writes it."""
 
 import json
 import tomllib

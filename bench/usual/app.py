@@ -32,6 +32,7 @@ vending = Vending(
     clients.client("sts"),
     os.environ["RDSIAM_CONNECT_ROLE"],
     os.environ["RDSIAM_CA_URL"],
+    os.environ["RDSIAM_PROXY_CA_URL"],
 )
 
 

@@ -75,6 +75,7 @@ def _vending() -> Vending:
         slim_clients.client("sts"),
         os.environ["RDSIAM_CONNECT_ROLE"],
         os.environ["RDSIAM_CA_URL"],
+        os.environ["RDSIAM_PROXY_CA_URL"],
     )
 
 

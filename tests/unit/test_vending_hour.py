@@ -98,7 +98,9 @@ def test_an_hour_of_two_people(seed):
     chance = random.Random(seed)  # noqa: S311
     account = Account()
     role = f"arn:aws:iam::{ACCOUNT}:role/connect"
-    vending = Vending(account, account, account, account, role, "https://ca", now=lambda: account.now)
+    vending = Vending(
+        account, account, account, account, role, "https://ca", "https://ca-of-proxies", now=lambda: account.now
+    )
     outcomes = Counter()
     for _ in range(1800):
         account.now += timedelta(seconds=2)

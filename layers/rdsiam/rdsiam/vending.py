@@ -43,7 +43,10 @@ class TokenAnswer:
 
 
 class Vending:
-    """Hands out tokens. One instance serves all requests of a function's environment; it is thread-safe."""
+    """Hands out tokens. One instance serves all requests of a function's environment; it is thread-safe.
+
+    :param ca_url: where the authority of databases' certificates is; proxies have theirs from another.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Vending:
         sts: Any,
         connect_role: str,
         ca_url: str,
+        proxy_ca_url: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._access = access
@@ -61,6 +65,7 @@ class Vending:
         self._sts = sts
         self._connect_role = connect_role
         self._ca_url = ca_url
+        self._proxy_ca_url = proxy_ca_url
         self._now = now
         self._records = Once[str, _Known](lambda known: time.monotonic() - known.asked_at < _RECORD_SECONDS)
         # With less left than a token lives, the token would end with its credentials.
@@ -102,7 +107,8 @@ class Vending:
         token = TokenSigner(scoped.credentials, found.region).token(host, port, user, signed_at)
         expires = _text(min(signed_at + TOKEN_LIFE, scoped.expires))
         self._record(asked, "allowed", decision.rule, access.version, token, expires)
-        return TokenAnswer(token, host, port, user, found.engine, arn, _text(at), expires, self._ca_url)
+        ca_url = self._proxy_ca_url if found.kind == "proxy" else self._ca_url
+        return TokenAnswer(token, host, port, user, found.engine, arn, _text(at), expires, ca_url)
 
     def refuse(self, caller: Caller, outcome: Outcome, rule: str, request_id: str) -> None:
         """Record a request that was refused before anybody knew what it is about."""
