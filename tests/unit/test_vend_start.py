@@ -13,7 +13,7 @@ def start(print_this: str, **variables: str) -> str:
     """Import the handler as Lambda does, and return what the expression is then."""
     path = os.pathsep.join([str(ROOT / "layers" / "rdsiam"), str(ROOT / "functions" / "vend")])
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-west-1"}
-    names = ("ACCESS_BUCKET", "INVENTORY_TABLE", "DECISIONS_TABLE", "CONNECT_ROLE", "CA_URL")
+    names = ("ACCESS_BUCKET", "INVENTORY_TABLE", "DECISIONS_TABLE", "CONNECT_ROLE", "CA_URL", "PROXY_CA_URL")
     ours = {f"RDSIAM_{name}": "arn:aws:iam::123456789012:role/x" for name in names}
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; import app; print({print_this})"],

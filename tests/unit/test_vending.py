@@ -123,14 +123,13 @@ def test_a_declared_caller_gets_a_token_for_the_endpoint_of_the_inventory(place,
     assert answer.token.startswith("orders.example.eu-west-1.rds.amazonaws.com:5432/?Action=connect&DBUser=app&")
     assert (answer.host, answer.port, answer.engine, answer.database) == (DATABASE.host, 5432, "postgres", ARN)
     assert (answer.issued_at, answer.expires_at) == ("2026-11-24T12:00:00Z", "2026-11-24T12:15:00Z")
+    assert answer.ca_url == "https://ca"
 
 
 def test_a_proxy_s_certificate_is_of_another_authority(place):
-    assert vend(place).ca_url == "https://ca"
-    proxy = Database(**{**DATABASE.__dict__, "arn": f"{ARN}-proxy", "kind": "proxy"})
-    place.inventory.claim(proxy, {"app": "created"})
+    proxy = Database(**{**DATABASE.__dict__, "kind": "proxy"})
     place.inventory.onboarded(proxy, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
-    assert vend(place, database=proxy.arn).ca_url == "https://ca-of-proxies"
+    assert vend(place).ca_url == "https://ca-of-proxies"
 
 
 def test_the_session_is_narrowed_to_one_user_and_says_for_whom(place):
