@@ -15,6 +15,7 @@ from rdsiam.access_store import Versioned
 from rdsiam.audit.reports import Reports
 from rdsiam.audit.store import AuditStore
 from rdsiam.errors import AccessFileUnavailable
+from rdsiam.identity import Oidc
 from tests.unit.fix_audit import Bucket
 
 ROLE = "arn:aws:iam::123456789012:role/security"
@@ -47,12 +48,14 @@ def app() -> ModuleType:
     access: Any = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
     made = Reports(access, store)
     module._reports = lambda: made  # type: ignore[attr-defined]
+    module._oidc = lambda: Oidc("", "", "")  # type: ignore[attr-defined]
     return module
 
 
 def ask(app: ModuleType, audit: str | None = None, role: str | None = "security", **query: str) -> tuple[int, Any]:
     arn = f"arn:aws:sts::123456789012:assumed-role/{role}/session"
     event: dict[str, Any] = {"requestContext": {"authorizer": {"iam": {"userArn": arn}}} if role else {}}
+    event["routeKey"] = "GET /audits" if audit is None else "GET /audits/{id}"
     if audit is not None:
         event["pathParameters"] = {"id": audit}
     if query:
