@@ -70,10 +70,10 @@ def put(table, hours_ago, caller=CI, database="arn:d", number=0):
     return item["id"]
 
 
-def all_pages(table, asks, limit, **search):
+def all_pages(table, who, limit, **search):
     found, before = [], None
     for _ in range(200):
-        page = table.reader.page(asks, Search(limit, before=before, **search))
+        page = table.reader.page(who, Search(limit, before=before, **search))
         assert len(page.decisions) <= limit
         found += [one.id for one in page.decisions]
         if page.next is None:

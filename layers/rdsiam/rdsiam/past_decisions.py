@@ -11,6 +11,7 @@ from rdsiam.decisions import Decision, id_at, source_identity
 from rdsiam.errors import NotAllowed
 
 _USUAL = timedelta(days=7)
+_LAST = 2**80 - 1
 #: So many calls a page: where they find less than was asked for, the page is short, and has a next one all the same.
 _MOST_QUERIES = 40
 _EXAMINED = 200
@@ -117,7 +118,7 @@ class DecisionsReader:
                 top = answer.get("LastEvaluatedKey", {}).get("id", {}).get("S")
                 if top is not None and top <= low:
                     top = None
-                yield top or (_start_of(partition) if number < len(partitions) else None), answer["Items"]
+                yield top or (_end_before(partition) if number < len(partitions) else None), answer["Items"]
 
 
 def _page(found: Iterator[tuple[str | None, list[dict[str, Any]]]], search: Search) -> PastDecisions:
@@ -158,5 +159,6 @@ def _before(position: str) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def _start_of(day: str) -> str:
-    return id_at(int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000), 0)
+def _end_before(day: str) -> str:
+    """Return the last id of the day before: a position from which the listing goes on with that day."""
+    return id_at(int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000) - 1, _LAST)
