@@ -138,18 +138,12 @@ def _decision(item: dict[str, Any]) -> PastDecision:
 
 def _days(low: str, high: str) -> list[str]:
     """Return the days from before `high` back to `low`."""
-    end = _milliseconds(high)
-    # The first id of a millisecond: what comes before it is of the one before, which may be of another day.
-    first, last = _day(_milliseconds(low)), _day(end if high > id_at(end, 0) else end - 1)
+    first, last = _day(low), _day(_before(high))
     return [(last - timedelta(days=number)).strftime("%Y-%m-%d") for number in range((last - first).days + 1)]
 
 
-def _milliseconds(position: str) -> int:
-    return int(position[:8] + position[9:13], 16)
-
-
-def _day(milliseconds: int) -> datetime:
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _day(position: str) -> datetime:
+    at = datetime.fromtimestamp(int(position[:8] + position[9:13], 16) / 1000, UTC)
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
