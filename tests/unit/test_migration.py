@@ -61,6 +61,9 @@ class FakeUser:
         self.server.open = self.server.open or apply
         return []
 
+    def blind(self) -> str:
+        return "short logins"
+
     def remove(self, apply: bool, **_: bool) -> list[Change]:
         self.server.heir = self.server.heir and not apply
         return []

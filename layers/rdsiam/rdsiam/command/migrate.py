@@ -87,9 +87,8 @@ def migrate(
         found = _all(client, function, arn, user)
         until = found[0]["until"] if found else None
         answer = {"database": arn, "user": user, "status": "watching", "until": until, "changes": []}
-        answer["reason"] = (
-            f"{user} is retired {until} if nobody logs in as it until then; rdsiam migrate --status tells"
-        )
+        told = f"{user} is retired {until} if nobody logs in as it until then; rdsiam migrate --status tells"
+        answer["reason"] = "\n".join([told, *(found[0]["history"][-1]["done"][1:] if found else [])])
     _show(answer, form)
     sys.exit(_exit_code(answer))
 

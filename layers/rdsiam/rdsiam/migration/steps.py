@@ -159,7 +159,7 @@ class Migrating:
         watch = watching.begin(mine.watch, self.request.watch, at)
         if mine.state != "watching":
             told = f"no login of {self.request.user} for {self.request.watch} s is waited for"
-            mine = mine.at("watching", text(at), [told])
+            mine = mine.at("watching", text(at), [told, f"not seen: {self._user.blind()}"])
         self._save(replace(mine, watch=watch))
 
     def watch(self, failed: int) -> dict[str, Any]:

@@ -130,9 +130,9 @@ class MigratingUser:
             self._disclaim(opened, self._heir)
             return changes
 
-    def blind(self, database: Database) -> str:
+    def blind(self) -> str:
         """Return what looks at sessions can't see there."""
-        return _MIGRATORS[database.family].blind
+        return _MIGRATORS[self._services.databases.describe(self._arn).family].blind
 
     def _disclaim(self, opened: _Opened, user: str) -> None:
         kept = {name: origin for name, origin in opened.wanted.accounts.items() if name != user}
