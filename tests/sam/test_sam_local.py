@@ -188,7 +188,7 @@ def test_a_caller_is_told_of_databases_and_decisions_and_of_the_api(local, role)
     answers += [invoke_warm(local, event) for event in ("decisions-get.json", "openapi-get.json")]
     databases, decisions, description = (json.loads(answer["body"]) for answer in answers)
     assert [(one["arn"], one["users"]) for one in databases["databases"]] == [(ARN, ["app_service"])]
-    assert [one["outcome"] for one in decisions["decisions"]] == ["allowed"]
+    assert "allowed" in [one["outcome"] for one in decisions["decisions"]]
     assert description["openapi"] == "3.1.0"
 
 
