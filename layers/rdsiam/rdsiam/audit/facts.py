@@ -58,9 +58,12 @@ class AccountFacts:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> "AccountFacts":
-        """Return `AccountFacts(**fields)` in a fraction of the time: a frozen dataclass sets each field by a call."""
+        """Return `AccountFacts(**fields)` in a fraction of the time: a frozen dataclass sets each field by a call.
+
+        What is left out is found on the class, where a dataclass keeps its defaults. `fields` becomes its own.
+        """
         made = object.__new__(cls)
-        object.__setattr__(made, "__dict__", _DEFAULTS | fields)
+        object.__setattr__(made, "__dict__", fields)
         return made
 
     @property
@@ -79,7 +82,8 @@ class AccountFacts:
         return cls(**{**data, **lists, "privileges": {on: tuple(held) for on, held in data["privileges"].items()}})
 
 
-_DEFAULTS = dict(vars(AccountFacts("")))
+# The one default that comes from a factory, which a dataclass does not keep on the class.
+AccountFacts.privileges = {}
 
 
 @dataclass(frozen=True)

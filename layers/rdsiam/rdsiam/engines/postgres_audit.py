@@ -12,7 +12,7 @@ import psycopg
 from rdsiam.audit.facts import AccountFacts, ServerFacts
 from rdsiam.databases import Database
 from rdsiam.engines import QueryFailed
-from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
+from rdsiam.engines.postgres_catalog import SYSTEM_PREFIXES, USERS_DATABASES, is_system, memberships, rows
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members
 from rdsiam.logins import MANAGER
 
@@ -50,8 +50,8 @@ def audit(session: Any, database: Database) -> ServerFacts:
     """Read how every role can log in; see `Engine.audit`."""
     try:
         session.autocommit = True
-        server = session.execute(_SERVER).fetchall()
-        roles = session.execute(_ROLES).fetchall()
+        server = rows(session, _SERVER)
+        roles = rows(session, _ROLES)
         # After the roles: one that is just being made shall not be seen without its memberships.
         edges = memberships(session)
     except psycopg.Error as error:
@@ -83,13 +83,14 @@ def accounts(
     )
     replicating = members([edge for edge in edges if edge.member != _SUPERUSERS], _REPLICATION)
     groups: dict[str, set[str]] = {}
-    for edge in edges:
-        if edge.inherit or edge.set or not edge.admin:
-            groups.setdefault(edge.member, set()).add(edge.group)
+    for group, member, admin, inherit, may_set in edges:
+        if inherit or may_set or not admin:
+            groups.setdefault(member, set()).add(group)
     found = []
+    of = AccountFacts.of
     for name, login, _, _, replication, closed, expired, owned, sessions in roles:
         token = name in iam
-        if not (login or token) or is_system(name, login):
+        if not (login or token) or (name.startswith(SYSTEM_PREFIXES) and is_system(name, login)):
             continue
         fields = {"name": name, "login": login, "owns": owned, "sessions": sessions}
         if token:
@@ -105,7 +106,7 @@ def accounts(
             fields["replication"] = True
         if name in groups:
             fields["member_of"] = tuple(sorted(groups[name]))
-        found.append(AccountFacts.of(fields))
+        found.append(of(fields))
     return tuple(found)
 
 

@@ -29,18 +29,18 @@ def members(memberships: Iterable[Membership], group: str, ignored: frozenset[st
     :param ignored: names whose admin-only memberships do not count. The administrator that creates a role, or may
         grant it, is such a member; RDS lets its master in all the same.
     """
-    below: dict[str, list[Membership]] = {}
-    for edge in memberships:
-        if not (edge.member in ignored and edge.admin and not edge.inherit and not edge.set):
-            below.setdefault(edge.group, []).append(edge)
+    below: dict[str, list[str]] = {}
+    for above, member, admin, inherit, may_set in memberships:
+        if not (member in ignored and admin and not inherit and not may_set):
+            below.setdefault(above, []).append(member)
     found: dict[str, str] = {}
     waiting = deque([group])
     while waiting:
         via = waiting.popleft()
-        for edge in below.get(via, []):
-            if edge.member not in found and edge.member != group:
-                found[edge.member] = via
-                waiting.append(edge.member)
+        for member in below.get(via, []):
+            if member not in found and member != group:
+                found[member] = via
+                waiting.append(member)
     return found
 
 
