@@ -226,7 +226,13 @@ class Account:
         try:
             self.connect(arn, user, secret, **options).close()
         except (psycopg.OperationalError, pymysql.OperationalError) as error:
-            words = ("PAM authentication failed", "password authentication failed", "no encryption", "Access denied")
+            words = (
+                "PAM authentication failed",
+                "password authentication failed",
+                "no encryption",
+                "Access denied",
+                "not permitted to log in",
+            )
             if not any(word in str(error) for word in words):
                 raise
             return True

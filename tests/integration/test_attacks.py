@@ -138,6 +138,7 @@ def test_vend_function_can_replace_a_decision_whose_id_it_knows(account, stolen)
     for other in ("OnboardFunction", "PolicyFunction"):
         dynamodb = account.cloud.client("dynamodb", stolen[other])
         denied("dynamodb:PutItem", dynamodb.put_item, TableName=table, Item=changed)
+    account.cloud.client("dynamodb").delete_item(TableName=table, Key={"id": item["id"]})
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from psycopg.adapt import Transformer
 from psycopg.types.string import TextLoader
 
 from rdsiam.engines.postgres_lockout import Membership
@@ -30,14 +31,17 @@ def is_system(name: str, login: bool) -> bool:
 def rows(session: Any, query: str) -> list[tuple[Any, ...]]:
     """Run a query and return its rows, names decoded by psycopg itself, which takes a third of the time.
 
-    Where a name is no UTF-8, which a database of another encoding allows, once more by the session's own way.
+    Where a name is no UTF-8, which a database of another encoding allows, the same rows are read the session's own way.
     """
     cursor = session.cursor()
     cursor.adapters.register_loader("name", TextLoader)
+    cursor.execute(query)
     try:
-        found: list[tuple[Any, ...]] = cursor.execute(query).fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
     except UnicodeDecodeError:
-        found = session.execute(query).fetchall()
+        transformer = Transformer.from_context(session)
+        transformer.set_pgresult(cursor.pgresult)
+        found = transformer.load_rows(0, cursor.rowcount, tuple)
     return found
 
 
