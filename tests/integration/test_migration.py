@@ -163,6 +163,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
     )
     refused = app.migrate()
     assert "say --in-place" in refused["reason"]
+    assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (engine == "mariadb")
     retired = app.migrate(in_place=True)
     assert retired["status"] == "retired", retired
     assert app.account.refused(app.arn, app.name, PASSWORD)

@@ -60,6 +60,8 @@ class Migrator(Protocol):
 
     #: What looks at sessions cannot see.
     blind: str
+    #: Why a user that was changed in place can't have its password back; empty where it can.
+    for_good: str
 
     def standing(self, found: Any, user: str) -> Standing:
         """Return how a user stands."""

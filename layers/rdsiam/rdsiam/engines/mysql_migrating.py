@@ -46,6 +46,8 @@ class MysqlMigrator:
         "plugin or the general log records each login"
     )
 
+    for_good = "there is no way back from in place: the server keeps no password beside the plugin"
+
     def standing(self, found: Found, user: str) -> Standing:
         """Return how the accounts of a user stand."""
         hosts = hosts_of(found.accounts, user)

@@ -36,6 +36,7 @@ class PostgresMigrator:
         "a login that begins and ends between two looks is not seen, as PostgreSQL counts none for a role; and what "
         "runs more seldom than the watching lasts, at a month's end, is seen by nobody. log_connections records each"
     )
+    for_good = ""
 
     def standing(self, found: Found, user: str) -> Standing:
         """Return how a role stands."""

@@ -124,7 +124,9 @@ class Migrating:
         secret = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
         if secret is not None:
             changes += secret_changes(Kept(secret.arn, secret.rotation_enabled))
-        return {"refused": False, "reason": "" if secret else self._no_secret(), "changes": as_json(changes)}
+        told = [] if secret else [self._no_secret()]
+        told += [self._user.for_good()] if self.in_place and self._user.for_good() else []
+        return {"refused": False, "reason": "; ".join(told), "changes": as_json(changes)}
 
     def paired(self, changes: list[dict[str, Any]]) -> str:
         """Take the lease, and write down that the heir is there; return who else is at work, if anybody is."""

@@ -134,6 +134,10 @@ class MigratingUser:
         """Return what looks at sessions can't see there."""
         return _MIGRATORS[self._services.databases.describe(self._arn).family].blind
 
+    def for_good(self) -> str:
+        """Return why a user that is changed in place can't have its password back there; empty where it can."""
+        return _MIGRATORS[self._services.databases.describe(self._arn).family].for_good
+
     def _disclaim(self, opened: _Opened, user: str) -> None:
         kept = {name: origin for name, origin in opened.wanted.accounts.items() if name != user}
         self._services.inventory.disclaim(opened.database, kept)
