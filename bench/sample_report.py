@@ -152,6 +152,7 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
     ]
     resolved = [_finding(chance, chance.choice(read), started, runs) for _ in range(findings // 80)]
     _count(fleet, found)
+    states = _migrate(random.Random(seed), [each for each in read if each["accounts"]["password"]])  # noqa: S311
     accounts = sum(each["accounts"]["total"] for each in read)
     passwordless = sum(each["accounts"]["total"] - each["accounts"]["password"] for each in read)
     share = passwordless / accounts if accounts else None
@@ -179,7 +180,7 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
             "findings": {severity: severities[severity] for severity in SEVERITIES},
             "suppressed": len(suppressed),
             "new": sum(each.first_seen == started for each in found),
-            "migrations": {"paired": 0, "proven": 0, "watching": 0, "retired": 0},
+            "migrations": {state: states[state] for state in ("paired", "proven", "watching", "retired")},
         },
         "trend": _trend(chance, runs, share or 0.0, accounts, severities),
         "access_version": "Yx3kQ9.vTtB2m1sZpR8wLcF0hNdE7uJa",
@@ -235,6 +236,19 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
         "migrations": [],
         "seconds": round(chance.uniform(0.04, 0.9), 2),
     }
+
+
+def _migrate(chance: random.Random, databases: list[dict[str, Any]]) -> Counter[str]:
+    """Have a user of every eighth of these databases on its way, and count the states."""
+    states: Counter[str] = Counter()
+    for database in databases[::8]:
+        user, state = chance.choice(_USERS), chance.choice(("proven", "watching", "watching", "retired"))
+        since = FINISHED - timedelta(hours=chance.randint(1, 160))
+        until = _time(since + timedelta(days=7)) if state == "watching" else None
+        line = {"user": user, "heir": f"{user}_iam", "state": state, "since": _time(since), "until": until}
+        database["migrations"] = [line]
+        states[state] += 1
+    return states
 
 
 def _left(chance: random.Random, read: list[dict[str, Any]]) -> dict[str, Any]:

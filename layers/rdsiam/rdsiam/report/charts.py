@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rdsiam.report.markup import Attribute, Markup, element
 from rdsiam.report.text import moment, percent
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 58, 16, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 16, 28
 
 
 def bar(share: float | None) -> Markup:

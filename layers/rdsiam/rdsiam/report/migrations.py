@@ -28,7 +28,8 @@ def migrations(report: Mapping[str, Any]) -> Markup:
     if not rows:
         return join()
     states = report["summary"]["migrations"].items()
-    title = f"From passwords to tokens: {', '.join(f'{number(count)} {state}' for state, count in states)}"
+    counted = ", ".join(f"{number(count)} {state}" for state, count in states if count)
+    title = join(element("strong", None, "On the way to tokens: "), counted)
     head = element("tr", None, *(element("th", {"scope": "col"}, each) for each in _HEAD))
     table = element("table", None, element("thead", None, head), element("tbody", None, *rows))
     frame: dict[str, str | int | float | bool | None] = {
@@ -37,4 +38,5 @@ def migrations(report: Mapping[str, Any]) -> Markup:
         "aria-label": "Migrations",
         "tabindex": 0,
     }
-    return element("details", {"class": "runs"}, element("summary", None, title), element("div", frame, table))
+    whole = element("div", frame, table)
+    return element("details", {"class": "runs migrations"}, element("summary", None, title), whole)
