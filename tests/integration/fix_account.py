@@ -2,10 +2,14 @@
 
 import contextlib
 import json
+import os
 import ssl
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +20,7 @@ import yaml
 
 from localcloud.client import RunningCloud
 
+ROOT = Path(__file__).parents[2]
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -220,6 +225,31 @@ class Account:
     def as_master(self, arn: str, name: str = "shop") -> "Connection":
         """Log in as the master."""
         return self.connect(arn, "boss", self.master_password(arn), name)
+
+    def rdsiam(
+        self, *arguments: str, credentials: Mapping[str, str] | None = None, limit: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command as a process that knows this account's functions and API, and nothing else.
+
+        :param credentials: as STS gives them; the administrator's where there are none.
+        """
+        own = self.cloud.info["credentials"]
+        keys = credentials or {"AccessKeyId": own["access_key_id"], "SecretAccessKey": own["secret_access_key"]}
+        functions = ("Audit", "Migrate", "Onboard", "Secrets")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "PYTHONPATH": str(ROOT / "layers" / "rdsiam"),
+            "AWS_ENDPOINT_URL": self.cloud.endpoint,
+            "AWS_REGION": self.cloud.region,
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            **({"AWS_SESSION_TOKEN": keys["SessionToken"]} if "SessionToken" in keys else {}),
+            "RDSIAM_API_URL": self.cloud.api_url,
+            **{f"RDSIAM_{name.upper()}_FUNCTION": self.cloud.functions[f"{name}Function"] for name in functions},
+        }
+        command = [sys.executable, "-c", "from rdsiam.command import main; main()", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
 
     def refused(self, arn: str, user: str, secret: str, **options: Any) -> bool:
         """Return whether the login is refused by the server, and not for some other reason."""

@@ -1,17 +1,12 @@
 """Databases with users that keep a password, their secrets, and `rdsiam rotate` as people run it."""
 
 import json
-import os
 import secrets
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.integration.fix_account import Account, until
 
-ROOT = Path(__file__).parents[2]
 MANAGED = {"Key": "rdsiam:managed", "Value": "true"}
 
 
@@ -131,20 +126,3 @@ class Scheduled:
         """Invoke SecretsFunction."""
         answer: dict[str, Any] = self.account.invoke("SecretsFunction", payload)
         return answer
-
-
-def rdsiam_rotate(account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process."""
-    cloud = account.cloud
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-        "AWS_ENDPOINT_URL": cloud.endpoint,
-        "AWS_REGION": cloud.region,
-        "AWS_ACCESS_KEY_ID": cloud.info["credentials"]["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": cloud.info["credentials"]["secret_access_key"],
-        "RDSIAM_SECRETS_FUNCTION": cloud.outputs["SecretsFunction"],
-    }
-    command = [sys.executable, "-c", "from rdsiam.command import main; main()", "rotate", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)

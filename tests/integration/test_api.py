@@ -1,10 +1,7 @@
 """GET /databases and GET /decisions, by IAM and by JWT: everybody sees one's own, auditors see all."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -169,24 +166,8 @@ def test_the_api_describes_itself(account, place):
 # --- rdsiam ls, rdsiam decisions ---
 
 
-def rdsiam(account, credentials, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-        "AWS_ENDPOINT_URL": account.cloud.endpoint,
-        "AWS_REGION": account.cloud.region,
-        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": credentials["SessionToken"],
-        "RDSIAM_API_URL": account.cloud.api_url,
-    }
-    command = [sys.executable, "-c", "from rdsiam.command import main; main()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_ls_lists_what_one_may_log_in_to(account, place):
-    done = rdsiam(account, account.assume(place["vended"]), "ls")
+    done = account.rdsiam("ls", credentials=account.assume(place["vended"]))
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["DATABASE", "ENGINE", "USERS", "ARN"]
@@ -199,12 +180,14 @@ def test_ls_lists_what_one_may_log_in_to(account, place):
 def test_decisions_of_ones_own_and_of_others(account, place, auditor):
     keys = account.cloud.client("sts").assume_role(RoleArn=place["vended"], RoleSessionName="api-cli")["Credentials"]
     assert post(account, keys, {"database": "tokens-postgres", "user": "app"}).ok
-    done = rdsiam(account, keys, "decisions", "--output", "json")
+    done = account.rdsiam("decisions", "--output", "json", credentials=keys)
     assert done.returncode == 0, done.stderr
     assert [(one["user"], one["session"]) for one in json.loads(done.stdout)] == [("app", "api-cli")]
-    assert rdsiam(account, keys, "decisions", "--caller", place["signing"]).returncode == 4
-    of_all = rdsiam(account, account.assume(auditor), "decisions", "--database", "tokens-postgres", "--limit", "2")
+    assert account.rdsiam("decisions", "--caller", place["signing"], credentials=keys).returncode == 4
+    of_all = account.rdsiam(
+        "decisions", "--database", "tokens-postgres", "--limit", "2", credentials=account.assume(auditor)
+    )
     assert of_all.returncode == 0, of_all.stderr
     assert len(of_all.stdout.splitlines()) == 3
     assert "there are more" in of_all.stderr
-    assert rdsiam(account, keys, "decisions", "--since", "soon").returncode == 2
+    assert account.rdsiam("decisions", "--since", "soon", credentials=keys).returncode == 2

@@ -1,17 +1,9 @@
 """`rdsiam audit` as people run it: a process of its own, beside a fleet that is not in order."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.integration.fix_account import Account
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +21,14 @@ def fleet(account) -> dict[str, str]:
     return arns
 
 
-def rdsiam(account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process."""
-    cloud = account.cloud
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-        "AWS_ENDPOINT_URL": cloud.endpoint,
-        "AWS_REGION": cloud.region,
-        "AWS_ACCESS_KEY_ID": cloud.info["credentials"]["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": cloud.info["credentials"]["secret_access_key"],
-        "RDSIAM_AUDIT_FUNCTION": cloud.functions["AuditFunction"],
-    }
-    command = [sys.executable, "-c", "from rdsiam.command import main; main()", "audit", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_a_fleet_in_order_is_0(account, fleet):
-    ended = rdsiam(account, "--database", "command-fine")
+    ended = account.rdsiam("audit", "--database", "command-fine")
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
     assert "1 of 1 databases were read" in ended.stderr
 
 
 def test_findings_are_3_and_on_stdout(account, fleet):
-    ended = rdsiam(account, "--database", "command-left", "--database", fleet["command-fine"])
+    ended = account.rdsiam("audit", "--database", "command-left", "--database", fleet["command-fine"])
     assert ended.returncode == 3, ended.stderr
     header, *rows = ended.stdout.splitlines()
     assert header.split()[:4] == ["SEVERITY", "KIND", "DATABASE", "USER"]
@@ -62,11 +37,11 @@ def test_findings_are_3_and_on_stdout(account, fleet):
 
 
 def test_findings_below_the_threshold_are_0(account, fleet):
-    assert rdsiam(account, "--database", "command-left", "--fail-on", "high", "--quiet").returncode == 0
+    assert account.rdsiam("audit", "--database", "command-left", "--fail-on", "high", "--quiet").returncode == 0
 
 
 def test_unknown_databases_are_7_whatever_else_is(account, fleet):
-    ended = rdsiam(account, "--database", "command-left", "--database", "command-alien", "--output", "json")
+    ended = account.rdsiam("audit", "--database", "command-left", "--database", "command-alien", "--output", "json")
     assert ended.returncode == 7, ended.stderr
     answer: dict[str, Any] = json.loads(ended.stdout)
     assert (answer["databases"], answer["audited"], answer["unreachable"]) == (2, 1, 1)
@@ -75,13 +50,15 @@ def test_unknown_databases_are_7_whatever_else_is(account, fleet):
 
 
 def test_a_database_that_is_not_there_is_5(account, fleet):
-    ended = rdsiam(account, "--database", "command-nobody")
+    ended = account.rdsiam("audit", "--database", "command-nobody")
     assert ended.returncode == 5
     assert "command-nobody" in ended.stderr
 
 
 def test_a_finding_is_not_mended_by_machine_where_people_decide(account, fleet):
-    found = json.loads(rdsiam(account, "--database", "command-left", "--output", "json").stdout)["findings_list"]
-    ended = rdsiam(account, "--remediate", found[0]["id"], "--plan")
+    found = json.loads(account.rdsiam("audit", "--database", "command-left", "--output", "json").stdout)[
+        "findings_list"
+    ]
+    ended = account.rdsiam("audit", "--remediate", found[0]["id"], "--plan")
     assert ended.returncode == 3, ended.stderr
     assert ended.stdout.splitlines()[1].split()[:2] == [found[0]["id"], "ignored"]

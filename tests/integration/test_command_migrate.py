@@ -1,18 +1,12 @@
 """`rdsiam migrate` as people run it: a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.fix_account import until
 from tests.integration.fix_migration import App
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,54 +22,39 @@ def app(account) -> Iterator[App]:
     until(lambda: account.record(arn) is None, 60)
 
 
-def rdsiam(app: App, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process."""
-    cloud = app.account.cloud
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-        "AWS_ENDPOINT_URL": cloud.endpoint,
-        "AWS_REGION": cloud.region,
-        "AWS_ACCESS_KEY_ID": cloud.info["credentials"]["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": cloud.info["credentials"]["secret_access_key"],
-        "RDSIAM_MIGRATE_FUNCTION": cloud.functions["MigrateFunction"],
-    }
-    command = [sys.executable, "-c", "from rdsiam.command import main; main()", "migrate", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_from_the_first_question_to_the_undo(app):
-    asked = rdsiam(app, "migrate-command", app.name, "--plan")
+    asked = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
     assert asked.returncode == 3
     assert f'{{name: "{app.heir}", replaces: "{app.name}", roles: []}}' in asked.stderr
 
     app.declare()
-    planned = rdsiam(app, "migrate-command", app.name, "--plan")
+    planned = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
     assert planned.returncode == 3, planned.stderr
     assert f'ALTER ROLE "{app.name}" NOLOGIN' in planned.stdout
     assert f'CREATE ROLE "{app.heir}" LOGIN' in planned.stdout
 
-    started = rdsiam(app, "migrate-command", app.name, "--watch", "2h")
+    started = app.account.rdsiam("migrate", "migrate-command", app.name, "--watch", "2h")
     assert started.returncode == 0, started.stderr
     assert "watching: " in started.stderr
     assert "not seen: a login that begins and ends between two looks" in started.stderr
     assert "if nobody logs in as it until then" in started.stderr
-    again = rdsiam(app, "migrate-command", app.name, "--watch", "2h")
+    again = app.account.rdsiam("migrate", "migrate-command", app.name, "--watch", "2h")
     assert (again.returncode, "running: " in again.stderr) == (0, True), again.stderr
 
-    told = rdsiam(app, "--status")
+    told = app.account.rdsiam("migrate", "--status")
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[0].split()[:4] == ["DATABASE", "USER", "SUCCESSOR", "STATE"]
     assert [row.split()[:4] for row in told.stdout.splitlines() if app.name in row] == [
         ["migrate-command", app.name, app.heir, "watching"]
     ]
     assert "watching" in told.stderr
-    as_json = json.loads(rdsiam(app, "migrate-command", app.name, "--status", "--output", "json").stdout)
+    as_json = json.loads(
+        app.account.rdsiam("migrate", "migrate-command", app.name, "--status", "--output", "json").stdout
+    )
     assert as_json["states"] == {"paired": 0, "proven": 0, "watching": 1, "retired": 0}
 
     app.declare(replaced=False)
-    undone = rdsiam(app, "migrate-command", app.name, "--undo")
+    undone = app.account.rdsiam("migrate", "migrate-command", app.name, "--undo")
     assert undone.returncode == 0, undone.stderr
     assert "undone: " in undone.stderr
     assert app.kept() is None
@@ -85,6 +64,6 @@ def test_from_the_first_question_to_the_undo(app):
     "arguments", [["migrate-command"], ["--status", "--undo"], ["migrate-command", "app", "--watch", "soon"]]
 )
 def test_what_is_not_clear_is_not_begun(app, arguments):
-    ended = rdsiam(app, *arguments)
+    ended = app.account.rdsiam("migrate", *arguments)
     assert ended.returncode != 0
     assert app.kept() is None

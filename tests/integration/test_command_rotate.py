@@ -7,7 +7,7 @@ import pytest
 
 from localcloud.gaps_secrets import ATTEMPTS
 from tests.integration.fix_account import until
-from tests.integration.fix_schedules import Scheduled, rdsiam_rotate
+from tests.integration.fix_schedules import Scheduled
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -19,20 +19,20 @@ def database(request, account):
 
 def test_the_status_says_when_and_how_it_is(account, database):
     database.with_secret("shown")
-    ended = rdsiam_rotate(account, database.identifier, "shown")
+    ended = account.rdsiam("rotate", database.identifier, "shown")
     assert ended.returncode == 0, ended.stderr
     header, row = ended.stdout.splitlines()
     assert header.split()[:3] == ["NAME", "USER", "STATE"]
     assert row.split()[:3] == [f"{database.identifier}/shown", "shown", "ok"]
     assert "cron(0 " in row
-    listed = json.loads(rdsiam_rotate(account, database.arn, "shown", "--output", "json").stdout)
+    listed = json.loads(account.rdsiam("rotate", database.arn, "shown", "--output", "json").stdout)
     assert [one["state"] for one in listed] == ["ok"]
 
 
 def test_now_rotates_and_follows_it_to_its_end(account, database):
     secret = database.with_secret("renewed")
     before = database.value(secret)["password"]
-    ended = rdsiam_rotate(account, database.identifier, "renewed", "--now", "--because", "TICKET-12")
+    ended = account.rdsiam("rotate", database.identifier, "renewed", "--now", "--because", "TICKET-12")
     assert ended.returncode == 0, ended.stderr
     assert "began, version" in ended.stderr
     assert ended.stderr.rstrip().endswith("done")
@@ -49,20 +49,20 @@ def test_a_stuck_one_is_seen_unstuck_and_rotates_again(account, database):
     right = database.value(secret)["password"]
     database.set_password("jammed", secrets.token_urlsafe(18))
     version = database.ask({"rotate": secret})["version"]
-    late = rdsiam_rotate(account, database.identifier, "jammed", "--now", "--wait", "8")
+    late = account.rdsiam("rotate", database.identifier, "jammed", "--now", "--wait", "8")
     assert late.returncode == 6, late.stderr
     assert "not done after 8 s" in late.stderr
     assert database.ask({"show": secret})["pending_since"]
-    planned = rdsiam_rotate(account, database.identifier, "jammed", "--unstick", "--plan")
+    planned = account.rdsiam("rotate", database.identifier, "jammed", "--unstick", "--plan")
     assert planned.returncode == 3
     assert f"AWSPENDING would be taken off version {version}" in planned.stderr
     assert "AWSCURRENT does not log in either" in planned.stderr
     database.set_password("jammed", right)
-    ended = rdsiam_rotate(account, database.identifier, "jammed", "--unstick")
+    ended = account.rdsiam("rotate", database.identifier, "jammed", "--unstick")
     assert ended.returncode == 0, ended.stderr
     assert "AWSPENDING" not in str(database.describe(secret)["VersionIdsToStages"])
-    assert rdsiam_rotate(account, database.identifier, "jammed", "--now").returncode == 0
-    assert "nothing is pending" in rdsiam_rotate(account, database.identifier, "jammed", "--unstick").stderr
+    assert account.rdsiam("rotate", database.identifier, "jammed", "--now").returncode == 0
+    assert "nothing is pending" in account.rdsiam("rotate", database.identifier, "jammed", "--unstick").stderr
 
 
 def test_what_the_database_accepts_is_not_unstuck(account, database):
@@ -81,10 +81,10 @@ def test_what_the_database_accepts_is_not_unstuck(account, database):
     # Not before it is given up: it would end the rotation.
     until(lambda: failures(account, secret) == ATTEMPTS, 60)
     database.set_password("halfway", password)
-    ended = rdsiam_rotate(account, database.identifier, "halfway", "--unstick")
+    ended = account.rdsiam("rotate", database.identifier, "halfway", "--unstick")
     assert ended.returncode == 3
     assert "accepts the password of AWSPENDING" in ended.stderr
-    assert rdsiam_rotate(account, database.identifier, "halfway", "--now").returncode == 0
+    assert account.rdsiam("rotate", database.identifier, "halfway", "--now").returncode == 0
     assert database.value(secret)["password"] == password
 
 
@@ -100,18 +100,18 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
     if database.postgres:
         with database.account.as_master(database.arn) as master:
             master.run("GRANT fresh TO rdsiam_manager WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
-    refused = rdsiam_rotate(account, database.identifier, "fresh", "--set-up")
+    refused = account.rdsiam("rotate", database.identifier, "fresh", "--set-up")
     assert refused.returncode == 3
     assert "rdsiam rotate DATABASE fresh --set-up --confirm" in refused.stderr
-    planned = rdsiam_rotate(account, database.identifier, "fresh", "--set-up", "--confirm", "--plan")
+    planned = account.rdsiam("rotate", database.identifier, "fresh", "--set-up", "--confirm", "--plan")
     assert planned.returncode == 3
     assert [row.split()[0] for row in planned.stdout.splitlines()[1:]] == [
         "create-secret", "set-password", "schedule-rotation",
     ]  # fmt: skip
     assert database.logs_in("fresh", password)
-    assert rdsiam_rotate(account, database.identifier, "fresh", "--set-up", "--confirm").returncode == 0
+    assert account.rdsiam("rotate", database.identifier, "fresh", "--set-up", "--confirm").returncode == 0
     assert not database.logs_in("fresh", password)
-    assert rdsiam_rotate(account, database.identifier, "fresh").returncode == 0
+    assert account.rdsiam("rotate", database.identifier, "fresh").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
     ],
 )
 def test_what_can_not_be_done_is_said_with_its_exit_code(account, database, arguments, code, said):
-    ended = rdsiam_rotate(account, *(word.replace("IDENTIFIER", database.identifier) for word in arguments))
+    ended = account.rdsiam("rotate", *(word.replace("IDENTIFIER", database.identifier) for word in arguments))
     assert ended.returncode == code, ended.stderr
     assert said in ended.stderr
     assert ended.stdout == ""
@@ -153,7 +153,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     broken = next(secret for secret in kept if "leaking-1/leak_a" in secret)
     fleet[1].set_password("leak_a", "changed-behind-its-back")
 
-    plan = rdsiam_rotate(account, "--all", "--because", "leak", "--match", "leaking-*", "--plan", "--output", "json")
+    plan = account.rdsiam("rotate", "--all", "--because", "leak", "--match", "leaking-*", "--plan", "--output", "json")
     assert plan.returncode == 3, plan.stderr
     planned = json.loads(plan.stdout)
     assert planned["because"] == "leak"
@@ -166,8 +166,8 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
         fleet[0].arn, "leak_a", before[next(s for s in kept if "leaking-0/leak_a" in s)]["password"]
     )
     with session:
-        ended = rdsiam_rotate(
-            account, "--all", "--because", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
+        ended = account.rdsiam(
+            "rotate", "--all", "--because", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
         )
     assert ended.returncode == 7, ended.stderr
     assert "2 of 2 databases done" in ended.stderr
@@ -185,7 +185,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     assert [one["user"] for one in old] == ["leak_a"]
 
     fleet[1].set_password("leak_a", before[broken]["password"])
-    again = rdsiam_rotate(account, "--all", "--because", "leak", "--database", "leaking-1")
+    again = account.rdsiam("rotate", "--all", "--because", "leak", "--database", "leaking-1")
     assert again.returncode == 0, again.stderr
     assert "rotated twice" in again.stdout
     for one in fleet:

@@ -1,11 +1,8 @@
 """A revoked user is out at once and stays out, whatever access.yaml declares, until somebody lifts that."""
 
 import json
-import os
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,7 +13,6 @@ from botocore.exceptions import ClientError
 from tests.integration.fix_account import Connection, until
 from tests.integration.fix_tokens import get, post
 
-ROOT = Path(__file__).parents[2]
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
@@ -166,19 +162,7 @@ def test_who_is_no_operator_revokes_nobody(account, place):
 
 def test_the_command_plans_revokes_and_lifts(account, place):
     def rdsiam(*arguments: str) -> subprocess.CompletedProcess[str]:
-        own = account.cloud.info["credentials"]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-            "AWS_ENDPOINT_URL": account.cloud.endpoint,
-            "AWS_REGION": account.cloud.region,
-            "AWS_ACCESS_KEY_ID": own["access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": own["secret_access_key"],
-            "RDSIAM_ONBOARD_FUNCTION": account.cloud.functions["OnboardFunction"],
-        }
-        command = [sys.executable, "-c", "from rdsiam.command import main; main()", "revoke", place["name"], *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return account.rdsiam("revoke", place["name"], *arguments)
 
     assert rdsiam("other").returncode == 2
     assert rdsiam("other", "--because", "x", "--lift").returncode == 2
