@@ -114,9 +114,8 @@ def test_killed_after_the_effect_of_every_step_it_ends_as_it_should(account: Acc
     assert "DeletedDate" not in app.secret_state()
 
 
+@pytest.mark.parametrize("arn", ["postgres"], indirect=True)  # which checkpoints there are is no matter of the engine
 def test_killed_at_every_checkpoint_it_ends_as_it_should(account, handlers, arn):
-    if "mariadb" in arn:
-        pytest.skip("which checkpoints there are is no matter of the engine")
     for at in range(1, MOST_CHECKPOINTS):
         app = App(account, arn, "postgres" if "postgres" in arn else "mariadb")
         app.declare()

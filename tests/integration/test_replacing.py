@@ -98,9 +98,8 @@ def test_the_other_keeps_its_password(place, app):
     as_app(place, app).__exit__()
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MariaDB have no settings
 def test_settings_of_the_other_apply_to_it(place, app, postgres):
-    if not postgres:
-        pytest.skip("accounts of MariaDB have no settings")
     with place.as_master() as master:
         master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
         master.run(f"ALTER ROLE {app} IN DATABASE shop SET statement_timeout TO '7min'")
@@ -116,10 +115,9 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
     ]
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MariaDB act as nobody else
 @pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
 def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
-    if not postgres:
-        pytest.skip("accounts of MariaDB act as nobody else")
     new = f"{app}_iam"
     place.converge(wanted(place, heir(new, app)))
     with place.as_user(new) as session:
@@ -127,9 +125,8 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
         assert session.run("SELECT current_user") == [(app,)]
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # MariaDB's difference of rights covers it
 def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
-    if not postgres:
-        pytest.skip("MariaDB's difference of rights covers it")
     new = f"{app}_iam"
     _, after = place.converge(wanted(place, heir(new, app)))
     _, after = place.converge(replace(after, users=(user(new, ("shop", "readonly")),)))
@@ -160,9 +157,8 @@ def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
         place.converge(wanted(place, heir(f"{app}_iam", app)))
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
 def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out(place, postgres):
-    if not postgres:
-        pytest.skip("PostgreSQL's ADMIN OPTION")
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE ROLE {name} LOGIN")
@@ -172,6 +168,7 @@ def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out
         admin.run(f"DROP ROLE {name}")
 
 
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's grants
 @pytest.mark.parametrize(
     ("grant", "held"),
     [
@@ -182,8 +179,6 @@ def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out
     ],
 )
 def test_rights_that_access_yaml_gives_nobody_are_refused(place, postgres, grant, held):
-    if postgres:
-        pytest.skip("MariaDB's grants")
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin("mysql") as admin:
         admin.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
@@ -192,9 +187,8 @@ def test_rights_that_access_yaml_gives_nobody_are_refused(place, postgres, grant
         place.converge(wanted(place, heir(f"{name}_iam", name)))
 
 
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's accounts
 def test_every_host_pattern_routine_and_role_is_followed(place, postgres):
-    if postgres:
-        pytest.skip("MariaDB's accounts")
     name = f"app{next(NUMBERS)}"
     new = f"{name}_iam"
     with place.as_master() as master:
