@@ -61,3 +61,28 @@ class Change:
     def from_json(cls, data: Mapping[str, Any]) -> "Change":
         """Return what `to_json` was made from."""
         return cls(data["kind"], data["target"], data["statement"], data["reversible"])
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """Something that a removal could not do.
+
+    :ivar what: the database, the user or the ARN that still is as it was.
+    :ivar reason: what stood in the way.
+    :ivar remedy: what to do about it.
+    :ivar retry: whether trying again may succeed, so that rdsiam does so by itself.
+    """
+
+    what: str
+    reason: str
+    remedy: str
+    retry: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an element of `incomplete` in the functions' answers."""
+        return {"what": self.what, "reason": self.reason, "remedy": self.remedy, "retry": self.retry}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Unreached":
+        """Return what `to_json` was made from."""
+        return cls(data["what"], data["reason"], data["remedy"], data["retry"])

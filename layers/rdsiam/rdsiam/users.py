@@ -8,13 +8,14 @@ from typing import Any
 
 from rdsiam import fingerprint
 from rdsiam.braking import Braked, brake_users
-from rdsiam.changes import Change
+from rdsiam.changes import Change, Unreached
 from rdsiam.databases import Database
-from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import Authority, Engine, QueryFailed, Sessions, Statement, StatementFailed, Wanted
 from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.inventory import Followed, Origin
 from rdsiam.logins import MANAGER
+from rdsiam.removal import Removal
 from rdsiam.services import UserServices
 from rdsiam.standing import standing
 
@@ -111,6 +112,19 @@ class Users:
         for statement in statements if apply else ():
             logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
         return _fit(statements)
+
+    def remove(self, names: Sequence[str], apply: bool) -> Removal:
+        """Lock these managed users and end their sessions, without waiting for another run.
+
+        Nothing that the database does makes this raise: what could not be done is in `unreached`.
+
+        :param names: users; those that rdsiam does not manage are left alone.
+        :param apply: do so; otherwise only return the changes.
+        """
+        try:
+            return Removal(tuple(Change.from_json(change) for change in self.lock(names, apply)))
+        except (ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed) as error:
+            return Removal(unreached=(Unreached(self._arn, str(error), "run this again"),))
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
