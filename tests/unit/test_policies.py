@@ -1,6 +1,5 @@
 """IAM policies: exact, packed, written only where they differ, and only on roles whose owner agreed."""
 
-import itertools
 import json
 
 import boto3
@@ -11,7 +10,7 @@ from moto import mock_aws
 
 from rdsiam.access import CallerRule, DeclaredUser, Grant
 from rdsiam.errors import Refused
-from rdsiam.policies import PATH, ConnectPolicies, pack, wanted_by_role
+from rdsiam.policies import PATH, ConnectPolicies, place, wanted_by_role
 from tests.unit.fix_database import ORDERS
 
 ACCOUNT = "123456789012"
@@ -110,37 +109,130 @@ def test_what_does_not_fit_into_one_policy_gets_a_second_and_shrinks_again(iam, 
     assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == 1
 
 
-@pytest.mark.parametrize("calls", range(6))
-def test_killed_after_any_call_it_ends_in_the_same_state(iam, calls):
-    class Killed(Exception):
-        pass
+class Killed(Exception):
+    """The process ended."""
 
-    class Dying:
-        """Passes calls that write on to IAM, and dies when its time has come."""
 
-        def __init__(self, left):
-            self.left = left
+class Dying:
+    """Passes calls on to IAM, and dies before the one of that number, or after it."""
 
-        def __getattr__(self, name):
-            method = getattr(iam, name)
-            if not name.startswith(("create", "attach", "detach", "delete")):
-                return method
+    def __init__(self, iam, left, after=False):
+        self.iam = iam
+        self.left = left
+        self.after = after
 
-            def call(**arguments):
-                if self.left == 0:
-                    raise Killed
-                self.left -= 1
-                return method(**arguments)
+    def __getattr__(self, name):
+        method = getattr(self.iam, name)
+        if not name.startswith(("create", "attach", "detach", "delete")):
+            return method
 
-            return call
+        def call(**arguments):
+            self.left -= 1
+            if self.left < 0 and not self.after:
+                raise Killed
+            answer = method(**arguments)
+            if self.left < 0:
+                raise Killed
+            return answer
 
-    for wanted in (frozenset(arn(f"user{n:04}") for n in range(90)), frozenset({arn("one")}), frozenset()):
-        try:
-            ConnectPolicies(Dying(calls), CONNECT_ROLE).converge(ROLE, of_one, wanted, dry_run=False)
-        except Killed:
-            ConnectPolicies(iam, CONNECT_ROLE).converge(ROLE, of_one, wanted, dry_run=False)
-        assert sorted(allowed(iam)) == sorted(wanted)
-        assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == len(pack(wanted))
+        return call
+
+
+def killed_at_every_call(iam, begin, change, check):
+    """Run `change` from the state that `begin` makes, killed before and after each call, and check its repetition."""
+    for after in (False, True):
+        for calls in range(40):
+            begin()
+            dying = Dying(iam, calls, after)
+            try:
+                change(ConnectPolicies(dying, CONNECT_ROLE))
+            except Killed:
+                check(calls, after)
+            else:
+                assert calls > 0
+                break
+        else:
+            pytest.fail("more calls than were tried")
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [(0, 90), (0, 200), (90, 1), (200, 1), (200, 60), (200, 0)],
+    ids=lambda count: str(count),
+)
+def test_killed_at_any_call_nothing_stays_attached_that_the_next_run_does_not_see(iam, policies, before, wanted):
+    had = frozenset(arn(f"user{number:04}") for number in range(before))
+    want = frozenset(arn(f"user{number:04}") for number in range(wanted))
+
+    def check(calls, after):
+        where = f"killed {'after' if after else 'before'} call {calls}"
+        assert set(allowed(iam)) <= had | want, where
+        policies.converge(ROLE, of_one, want, dry_run=False)
+        assert sorted(allowed(iam)) == sorted(want), where
+        assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == len(place([], want)), where
+
+    killed_at_every_call(
+        iam,
+        lambda: policies.converge(ROLE, of_one, had, dry_run=False),
+        lambda dying: dying.converge(ROLE, of_one, want, dry_run=False),
+        check,
+    )
+
+
+def test_killed_while_it_withdraws_another_databases_run_gives_nothing_back(iam, policies):
+    """Half removed, a policy is not attached: the run of another database that finds it leaves it so."""
+    mine = frozenset(arn(f"user{number:04}") for number in range(100))
+    other = arn("app", "db-TWO")
+
+    def begin():
+        policies.converge(ROLE, never, mine | {other}, dry_run=False)
+
+    def check(calls, after):
+        still = set(allowed(iam)) - {other}
+        policies.converge(ROLE, lambda one: "db-TWO/" in one, frozenset({other}), dry_run=False)
+        assert set(allowed(iam)) <= still | {other}
+        policies.withdraw(ROLE, of_one, dry_run=False)
+        assert allowed(iam) == [other], (calls, after)
+
+    killed_at_every_call(iam, begin, lambda dying: dying.withdraw(ROLE, of_one, dry_run=False), check)
+
+
+def test_withdrawing_needs_no_tag_and_gives_nothing(iam, policies):
+    policies.converge(ROLE, never, frozenset({arn("a"), arn("b"), arn("x", "db-TWO")}), dry_run=False)
+    iam.untag_role(RoleName="orders", TagKeys=["rdsiam:managed"])
+    planned = policies.withdraw(ROLE, lambda one: one == arn("a"), dry_run=True)
+    assert [change.kind for change in planned] == ["update-policy"]
+    assert policies.withdraw(ROLE, lambda one: one == arn("a"), dry_run=False) == planned
+    assert allowed(iam) == [arn("b"), arn("x", "db-TWO")]
+    policies.withdraw(ROLE, lambda _: True, dry_run=False)
+    assert iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"] == []
+    assert policies.withdraw(ROLE, lambda _: True, dry_run=False) == []
+
+
+def test_a_role_that_was_deleted_and_made_again_gets_what_is_declared_now(iam, policies):
+    many = frozenset(arn(f"user{number:04}") for number in range(200))
+    policies.converge(ROLE, never, many, dry_run=False)
+    for policy in iam.list_attached_role_policies(RoleName="orders")["AttachedPolicies"]:
+        iam.detach_role_policy(RoleName="orders", PolicyArn=policy["PolicyArn"])
+    iam.delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy{PATH}rdsiam-orders-1")
+    policies.converge(ROLE, of_one, many, dry_run=False)
+    assert sorted(allowed(iam)) == sorted(many)
+
+
+def test_a_login_is_in_one_of_the_policies_at_every_moment_of_a_change(iam, policies):
+    before = frozenset(arn(f"user{number:04}") for number in range(1, 150))
+    policies.converge(ROLE, never, before, dry_run=False)
+    wanted = before - {arn("user0003")} | {arn("user0000"), *(arn(f"user{number}") for number in range(5000, 5060))}
+    for shrunk in (wanted, frozenset(sorted(wanted)[:90])):
+        had = set(allowed(iam))
+        for calls in range(20):
+            try:
+                ConnectPolicies(Dying(iam, calls), CONNECT_ROLE).converge(ROLE, of_one, shrunk, dry_run=False)
+            except Killed:
+                assert set(allowed(iam)) >= had & shrunk
+            else:
+                break
+        assert set(allowed(iam)) == shrunk
 
 
 @pytest.mark.parametrize(
@@ -162,13 +254,20 @@ def test_connect_role_and_tagged_roles_pass(policies):
     policies.refuse_foreign_roles(DATABASE, [ROLE, CONNECT_ROLE])
 
 
-@given(st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=400))
-def test_policies_are_as_few_as_fit_each_within_the_quota_and_nothing_is_lost(users):
-    arns = {arn(user) for user in users}
-    documents = pack(arns)
+@given(
+    st.lists(st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=60), max_size=4),
+    st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=300),
+)
+def test_policies_keep_what_they_have_are_as_few_as_fit_and_within_the_quota(have, users):
+    held = [{arn(user) for user in each} for each in have]
+    wanted = {arn(user) for user in users} | {one for each in held for one in sorted(each)[::2]}
+    documents = place(held, wanted)
     assert all(len(document) <= 6144 for document in documents)
-    packed = [one for document in documents for one in json.loads(document)["Statement"][0]["Resource"]]
-    assert packed == sorted(arns)
-    for document, following in itertools.pairwise(documents):
-        first = json.loads(following)["Statement"][0]["Resource"][0]
-        assert len(document) + len(json.dumps(first)) + 1 > 6144
+    packed = [json.loads(document)["Statement"][0]["Resource"] for document in documents]
+    assert sorted(one for each in packed for one in each) == sorted(wanted)
+    assert all(each == sorted(each) and each for each in packed)
+    for number, each in enumerate(held[: len(packed)]):
+        assert set(each) & wanted - {one for before in held[:number] for one in before} <= set(packed[number])
+    if len(packed) > 1:
+        room = [6144 - len(document) for document in documents[:-1]]
+        assert sum(len(one) + 3 for one in packed[-1]) > sum(room) - len(room) * (len(max(wanted, key=len)) + 3)

@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 _MAX_CHANGES = 100_000
 
 
+#: Statements that make an account or a group.
+CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
+
+
 class NotProven(RdsiamError):
     """A user that was just made does not log in as it should."""
 
@@ -178,9 +182,10 @@ class Users:
         try:
             engine.apply(opened.sessions, found, statements, wanted)
         except RdsiamError as error:
-            # What was not made after all is not ours: somebody else may make it before we come again.
+            # What was not made after all is not ours: somebody else may make it before we come again. What was made
+            # is ours, whatever failed later: nobody else would ever disable it.
             there = engine.existing(opened.sessions.read(engine.entry(database, wanted.users)))
-            failed = error.statement.target if isinstance(error, StatementFailed) else None
+            failed = _not_created(error, statements)
             kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
             self._services.inventory.claim(database, {**kept, **wanted.accounts})
             raise
@@ -216,6 +221,17 @@ class Users:
                 ) from None
             return _Opened(Sessions(connect, reader="master"))
         return _Opened(sessions, inherited=not known)
+
+
+def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:
+    """Return the account whose creation failed, since it is somebody else's; None if something else failed."""
+    if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS:
+        return None
+    failed = error.statement
+    before = statements[: statements.index(failed)]
+    # On MySQL a user may have several accounts, of which one was made.
+    made = any(each.kind in CREATIONS and each.target == failed.target for each in before)
+    return None if made else failed.target
 
 
 def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
