@@ -65,7 +65,7 @@ def test_every_statement_of_a_resource_policy_decided_something(used):
     ("permission", "action"),
     [
         ("[rds:ModifyDBInstance]", "rds:ModifyDBInstance"),
-        ("[iam:AttachRolePolicy, iam:DetachRolePolicy]\n              Resource: !Sub", "iam:AttachRolePolicy"),
+        ("[iam:AttachRolePolicy]\n              Resource: !Sub", "iam:AttachRolePolicy"),
     ],
     ids=["OnboardFunction's", "PolicyFunction's"],
 )

@@ -1,0 +1,76 @@
+"""The users of one real server, worked on as onboarding does: only AWS is not there."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rdsiam.access import parse
+from rdsiam.access_store import Versioned
+from rdsiam.databases import Database
+from rdsiam.inventory import Origin, Record
+from rdsiam.logins import MANAGER, Password, Token
+from rdsiam.users import Users
+from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
+
+
+@dataclass
+class Inventory:
+    """The inventory, in memory.
+
+    :ivar before_claim: called when ownership of accounts is about to be recorded.
+    """
+
+    record: Record
+    before_claim: Callable[[], None] = field(default=lambda: None)
+
+    def get(self, _: str) -> Record:
+        return self.record
+
+    def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+        self.before_claim()
+        self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+
+    def disclaim(self, _: Database, accounts: Mapping[str, Origin]) -> None:
+        self.record = replace(self.record, accounts=dict(accounts))
+
+
+class Logins:
+    """Logins that the server of a `Place` takes."""
+
+    def manager(self, _: Database) -> Token:
+        return Token(MANAGER, f"token-of-{MANAGER}")
+
+    def master(self, _: Database) -> Password:
+        return Password(MASTER, MASTER_PASSWORD)
+
+    def proof(self, _: Database, user: str) -> Token:
+        return Token(user, f"token-of-{user}")
+
+
+class World:
+    """One database with its inventory, and an access.yaml that declares users for it."""
+
+    def __init__(self, place: Place, accounts: Iterable[str] = ()) -> None:
+        self.database = place.database
+        self.inventory = Inventory(Record(place.database.resource_id, accounts=dict.fromkeys(accounts, "created")))
+        self.logins = Logins()
+        self.declare()
+
+    @property
+    def databases(self) -> Any:
+        return type("Databases", (), {"describe": lambda _, __: self.database})()
+
+    @property
+    def access(self) -> Any:
+        return type("Access", (), {"current": lambda _: Versioned(self.file, "v1")})()
+
+    def declare(self, *users: Mapping[str, Any]) -> None:
+        """Publish an access.yaml with these users and no others."""
+
+        entry = {"match": {"identifier": self.database.identifier}, "users": list(users)}
+        other = {"match": {"identifier": "no-such"}, "users": [{"name": "x", "privileges": "readonly", "on": ["shop"]}]}
+        self.file = parse(json.dumps({"version": 1, "databases": [entry if users else other]}))
+
+    def users(self, confirmed: bool = True) -> Users:
+        return Users(self, self.database.arn, confirmed)  # type: ignore[arg-type]
