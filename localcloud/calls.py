@@ -2,7 +2,7 @@
 
 Only calls that the project makes, and those that its attack tests try, are listed; any other is refused to everybody.
 Sources: the Service Authorization Reference of each service. S3, Lambda and Security Hub, which speak REST, are in
-`calls_rest`, RDS is in `calls_rds`.
+`calls_rest`, RDS is in `calls_rds`, DynamoDB in `calls_dynamodb`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from moto.iam.models import iam_backends
+from moto.kms.models import kms_backends
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.judge import Policy
@@ -187,9 +188,9 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
         via: Context = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
-        yield _key_need(place, "kms:Decrypt", key_id, via)
+        yield key_need(place, "kms:Decrypt", key_id, via)
         if action != "secretsmanager:GetSecretValue":
-            yield _key_need(place, "kms:GenerateDataKey", key_id, via)
+            yield key_need(place, "kms:GenerateDataKey", key_id, via)
 
 
 def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
@@ -204,35 +205,25 @@ def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need
 
 
 def _key(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    yield _key_need(place, action, str(parameters.get("KeyId", "*")), {})
+    yield key_need(place, action, str(parameters.get("KeyId", "*")), {})
 
 
-def _key_need(place: Place, action: str, key: str, context: Context) -> Need:
-    """A key can be used only as its own policy says; the usual one leaves it to the account's identity policies."""
+def key_need(place: Place, action: str, key: str, context: Context) -> Need:
+    """Return what a call needs of a key, which can be used only as its own policy says.
+
+    :param key: its id or ARN. A key that moto doesn't know has the usual policy, which leaves it to IAM.
+    """
+    name = key.rpartition("/")[2]
+    known = kms_backends[place.account][place.region].keys.get(name)
+    arn = key if key.startswith("arn:") else place.arn("kms", f"key/{key}")
+    if known is not None:
+        return Need(action, arn, context, Policy(f"key/{name}", known.policy))
     statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{place.account}:root"}, "Action": "kms:*"}
-    policy = Policy("key", {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"}]})
-    return Need(action, key if key.startswith("arn:") else place.arn("kms", f"key/{key}"), context, policy)
+    usual = Policy("key", {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"}]})
+    return Need(action, arn, context, usual)
 
 
 _DECRYPTING = {"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret"}
-
-
-def _table(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    name = str(parameters["TableName"])
-    table = name if name.startswith("arn:") else place.arn("dynamodb", f"table/{name}")
-    yield Need(action, f"{table}/index/{parameters['IndexName']}" if "IndexName" in parameters else table)
-
-
-def _transaction(place: Place, _: str, parameters: Parameters) -> Iterator[Need]:
-    known = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
-    for item in parameters.get("TransactItems", []):
-        for kind, part in item.items():
-            yield from _table(place, f"dynamodb:{known[kind]}", part)
-
-
-def _batch(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    for name in parameters.get("RequestItems", {}):
-        yield from _table(place, action, {"TableName": name})
 
 
 def _put_events(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
@@ -275,12 +266,6 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     secrets += " UpdateSecretVersionStage ListSecretVersionIds TagResource UntagResource GetResourcePolicy"
     yield from each("secretsmanager", secrets + " PutResourcePolicy CancelRotateSecret RestoreSecret", _secret)
 
-    yield from each("dynamodb", "ListTables", _everything)
-    tables = "GetItem PutItem UpdateItem DeleteItem Query Scan DescribeTable UpdateTable DeleteTable CreateTable"
-    yield from each("dynamodb", tables + " UpdateTimeToLive DescribeTimeToLive DescribeContinuousBackups", _table)
-    yield from each("dynamodb", "BatchGetItem BatchWriteItem", _batch)
-    yield from each("dynamodb", "TransactWriteItems", _transaction)
-
     yield from each("events", "PutEvents", _put_events)
     rules = "PutRule DescribeRule DeleteRule EnableRule DisableRule ListRules"
     yield from each("events", rules, _named("events", "Name", "rule/{}"))
@@ -296,7 +281,8 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield from each("cloudformation", "ListStacks", _everything)
 
     yield from each("kms", "CreateKey ListKeys ListAliases", _everything)
-    yield from each("kms", "DescribeKey Decrypt Encrypt GenerateDataKey", _key)
+    keys = "DescribeKey Decrypt Encrypt GenerateDataKey GetKeyPolicy PutKeyPolicy ScheduleKeyDeletion DisableKey"
+    yield from each("kms", keys + " EnableKey CreateGrant ListGrants DisableKeyRotation", _key)
     yield from each("ec2", "DescribeSubnets DescribeVpcs DescribeSecurityGroups", _everything)
     yield from each("sqs", "CreateQueue GetQueueUrl", _named("sqs", "QueueName", "{}"))
     yield from each("sns", "CreateTopic", _named("sns", "Name", "{}"))

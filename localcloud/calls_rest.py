@@ -46,7 +46,7 @@ _HARMLESS = re.compile(
     r"(?i)x-id|x-amz-.*|response-.*|list-type|prefix|delimiter|max-keys|continuation-token|encoding-type|start-after"
     r"|key-marker|version-id-marker|marker|fetch-owner|partNumber"
 )
-_FUNCTION = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)(?P<rest>/[a-z]+)?/?")
+_FUNCTION = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)(?P<rest>/[a-z]+)?(?P<sid>/[^/]+)?/?")
 _FUNCTION_CALLS = {
     ("POST", "/invocations"): "InvokeFunction", ("GET", None): "GetFunction", ("DELETE", None): "DeleteFunction",
     ("GET", "/configuration"): "GetFunctionConfiguration", ("PUT", "/configuration"): "UpdateFunctionConfiguration",
@@ -104,6 +104,8 @@ def lambda_needs(
         return [Need("lambda:ListFunctions", "*")]
     if match := _FUNCTION.fullmatch(path):
         action = _FUNCTION_CALLS.get((request.method, match["rest"]))
+        if match["sid"]:
+            action = "RemovePermission" if (request.method, match["rest"]) == ("DELETE", "/policy") else None
         if action is not None:
             arn = function_arn(unquote(match["name"]), query.get("Qualifier"), place)
             return [Need(f"lambda:{action}", arn, {}, policy_of(arn))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import secrets
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import boto3
 from moto.iam.models import iam_backends
@@ -25,7 +27,8 @@ from localcloud.certificates import Authority
 from localcloud.deploy import Template
 from localcloud.durable import Runner
 from localcloud.emulators import Function
-from localcloud.front import Front
+from localcloud.front import CONTROL, Front
+from localcloud.function_policies import FunctionPolicies
 from localcloud.functions import Functions, LambdaError
 from localcloud.judge import Judge
 from localcloud.permissions import CallDenied, Permissions
@@ -97,7 +100,7 @@ class Cloud:
         self._authority = Authority(self._directory)
         judged = principals.Principals(judge)
         self._place = Place(settings.region, ACCOUNT)
-        self._front = Front(self._secret_of, self._check, self._lambda_api, settings.port)
+        self._front = Front(self._secret_of, self._check, self._lambda_api, self._control, settings.port)
         runner = Runner(
             self._front.server.url,
             settings.region,
@@ -106,7 +109,14 @@ class Cloud:
             self._directory / "durable",
             self._logs / "durable-runner.log",
         )
-        self._permissions = Permissions(judged, self._place, runner.arn_of, self._directory / "statements.jsonl")
+        self._function_policies = FunctionPolicies(self._place, lambda arn: self._functions.check(arn))
+        self._permissions = Permissions(
+            judged,
+            self._place,
+            self._function_policies.policy_of,
+            runner.arn_of,
+            self._directory / "statements.jsonl",
+        )
         verifier = TokenVerifier(principals.secret_of, self._permissions.may_connect, settings.region)
         self._fleet = Fleet(self._directory / "databases", self._authority, verifier)
         self._cleanup.callback(self._fleet.stop)
@@ -139,7 +149,7 @@ class Cloud:
             self._parameters(),
             settings.parameters,
         )
-        self._permissions.deploy(self._deployment.resource_policies)
+        self._function_policies.deploy(self._deployment.resource_policies)
         self._functions.deploy(self._deployment.functions)
         self._api.deploy(self._deployment.routes)
         runner.wait_until_ready()
@@ -167,9 +177,25 @@ class Cloud:
         return principals.secret_of(access_key)
 
     def _lambda_api(self, request: Request, caller: Credential) -> Response | None:
-        return self._functions.handle(request, from_runner=caller is self._runner_credential)
+        answer = self._function_policies.handle(request)
+        return answer or self._functions.handle(request, from_runner=caller is self._runner_credential)
+
+    def _control(self, request: Request) -> Response:
+        """Let a scheduled rule send its event now: `POST /schedules/<name of the rule>`."""
+        match = re.fullmatch(r"/schedules/(?P<rule>[^/]+)", unquote(request.path))
+        try:
+            if match is None or request.method != "POST":
+                raise LookupError(f"localcloud has no {request.method} {request.path}")
+            gaps.fire_schedule(ACCOUNT, self._settings.region, match["rule"])
+        except LookupError as error:
+            return Response(404, (("Content-Type", "text/plain"),), str(error).encode())
+        return Response(204)
 
     def _check(self, caller: Credential, service: str, request: Request) -> None:
+        if service == CONTROL:
+            if caller.access_key != self._admin.access_key:
+                raise CallDenied(f"{caller.principal_arn} is not the administrator of this cloud")
+            return
         # The durable runner is Lambda itself; what it invokes for a function was judged with the checkpoint that asked.
         if caller is self._runner_credential and service == "lambda":
             return

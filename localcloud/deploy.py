@@ -20,6 +20,7 @@ from moto.cloudformation.parsing import clean_json, get_model_map
 
 from localcloud.emulators import DurableConfig, Function
 from localcloud.expand import expand, read
+from localcloud.function_policies import as_statement
 from localcloud.judge import Policy
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 _HTTP_API = "AWS::ApiGatewayV2::Api"
 _BUCKET = "AWS::S3::Bucket"
 _BUCKET_POLICY = "AWS::S3::BucketPolicy"
+_TABLE = "AWS::DynamoDB::Table"
 _ROLE = "AWS::IAM::Role"
 # moto's models of these fail or do nothing; what they say is read from the expanded template here.
 _OURS = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
@@ -181,12 +183,18 @@ class Template:
         """Do what moto's CloudFormation forgets, now that all is known that properties refer to."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         s3, iam = session.client("s3", endpoint_url=endpoint), session.client("iam", endpoint_url=endpoint)
-        for logical_id, resource in expanded["Resources"].items():
-            if resource["Type"] not in (_BUCKET, _BUCKET_POLICY, _ROLE):
-                continue
+        dynamodb = session.client("dynamodb", endpoint_url=endpoint)
+        kinds = (_ROLE, _BUCKET, _TABLE, _BUCKET_POLICY)  # policies of buckets last, as they may deny what comes before
+        resources = [item for kind in kinds for item in expanded["Resources"].items() if item[1]["Type"] == kind]
+        for logical_id, resource in resources:
             properties = clean_json(copy.deepcopy(resource.get("Properties", {})), made)
             if resource["Type"] == _BUCKET_POLICY:
                 s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+            elif resource["Type"] == _TABLE:
+                if policy := properties.get("ResourcePolicy"):
+                    dynamodb.put_resource_policy(
+                        ResourceArn=made[logical_id].table_arn, Policy=json.dumps(policy["PolicyDocument"])
+                    )
             elif resource["Type"] == _BUCKET:
                 if versioning := properties.get("VersioningConfiguration"):
                     s3.put_bucket_versioning(Bucket=made[logical_id].name, VersioningConfiguration=versioning)
@@ -214,7 +222,7 @@ class Template:
             arn = resource.get("Metadata", {}).get("Target") or (
                 f"arn:aws:lambda:{self._region}:{self._account}:function:{name}"
             )
-            statements.setdefault(arn, []).append(_as_statement(logical_id, arn, properties))
+            statements.setdefault(arn, []).append(as_statement(logical_id, arn, properties))
         granted = {
             arn: Policy("Permissions", {"Version": "2012-10-17", "Statement": s}) for arn, s in statements.items()
         }
@@ -324,25 +332,6 @@ def _operations(body: Mapping[str, Any], holds: Callable[[str], bool]) -> Iterat
         for method, operation in operations.items():
             if method in _METHODS:
                 yield path, method, operation
-
-
-def _as_statement(sid: str, arn: str, permission: Mapping[str, Any]) -> dict[str, Any]:
-    """Write an AWS::Lambda::Permission as the statement that Lambda makes of it."""
-    principal = str(permission["Principal"])
-    kind = "Service" if principal.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "AWS"
-    condition: dict[str, Any] = {}
-    if "SourceArn" in permission:
-        condition["ArnLike"] = {"aws:SourceArn": permission["SourceArn"]}
-    if "SourceAccount" in permission:
-        condition["StringEquals"] = {"aws:SourceAccount": permission["SourceAccount"]}
-    statement = {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Principal": {kind: principal},
-        "Action": permission["Action"],
-        "Resource": arn,
-    }
-    return statement | ({"Condition": condition} if condition else {})
 
 
 def _suffix() -> str:

@@ -14,10 +14,12 @@ from localcloud import sigv4
 from localcloud.permissions import CallDenied
 from localcloud.refusals import refusal
 from localcloud.sigv4 import Claim, Credential, SignatureRefused
-from localcloud.web import HttpServer, Request, Response
+from localcloud.web import Handler, HttpServer, Request, Response
 
 logger = logging.getLogger(__name__)
 
+#: The service that calls are signed for that AWS has not.
+CONTROL = "localcloud"
 #: Answers a call of the Lambda API on behalf of a caller, or returns None to leave it to moto.
 LambdaApi = Callable[[Request, Credential], Response | None]
 #: Raises CallDenied where a caller may not make a call of a service.
@@ -30,6 +32,7 @@ class Front:
     :param secret_of: returns the credential of an access key, None for an unknown or inactive one.
     :param check: judges each call by the caller's policies.
     :param lambda_api: the part of the Lambda API that is not moto's.
+    :param control: answers what AWS has no call for; signed for the service `localcloud`.
     """
 
     def __init__(
@@ -37,11 +40,13 @@ class Front:
         secret_of: Callable[[str], Credential | None],
         check: Check,
         lambda_api: LambdaApi,
+        control: Handler,
         port: int = 0,
     ) -> None:
         self._secret_of = secret_of
         self._check = check
         self._lambda_api = lambda_api
+        self._control = control
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.server = HttpServer(self.handle, port)
 
@@ -64,6 +69,8 @@ class Front:
             answer = self._lambda_api(request, caller)
             if answer is not None:
                 return answer
+        if service == CONTROL:
+            return self._control(request)
         return _through_wsgi(self._moto, request, claim)
 
 

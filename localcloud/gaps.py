@@ -17,6 +17,7 @@ from moto import settings as moto_settings
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.events import models as events_models
+from moto.events import responses as events_responses
 from moto.iam import models as iam_models
 from moto.iam import responses as iam_responses
 from moto.iam.access_control import PermissionResult
@@ -68,7 +69,7 @@ def _close_events(deliver: Deliver) -> None:
         if rule.state != "ENABLED":
             return
         # AWS: a rule that has a schedule alone sends an event of its own by the clock. moto: never does, and to it no
-        # pattern is one that all events match. Here: the rule sends one when somebody puts an event that names it.
+        # pattern is one that all events match. Here: the rule sends the event of `fire_schedule`.
         if rule.event_pattern.dump() is None:
             if event["detail-type"] != "Scheduled Event" or rule.arn not in event["resources"]:
                 return
@@ -85,6 +86,42 @@ def _close_events(deliver: Deliver) -> None:
             send(others, event, transform_input)
 
     events_models.Rule.send_to_targets = send_to_targets
+
+    def put_events(self: Any) -> str:
+        # AWS: nobody but AWS sends events of a source that begins with "aws.", as is said of each entry. moto: anybody.
+        # AWS's own events (`rds/events.py`, S3's, `fire_schedule`) don't pass here.
+        entries: list[dict[str, Any]] = self._get_param("Entries")
+        answers = iter(self.events_backend.put_events([entry for entry in entries if not _is_of_aws(entry)]))
+        answered = [_NOT_AUTHORIZED if _is_of_aws(entry) else next(answers) for entry in entries]
+        failed = sum("ErrorCode" in answer for answer in answered)
+        return json.dumps({"FailedEntryCount": failed, "Entries": answered})
+
+    events_responses.EventsHandler.put_events = put_events
+
+
+#: What PutEvents says of an entry whose source is AWS's; see aws-samples/serverless-patterns#3089.
+_NOT_AUTHORIZED = {
+    "ErrorCode": "NotAuthorizedForSourceException",
+    "ErrorMessage": "Not authorized for the source.",
+}
+
+
+def _is_of_aws(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("Source") or "").startswith("aws.")
+
+
+def fire_schedule(account: str, region: str, rule: str) -> None:
+    """Send the event of a scheduled rule now, as EventBridge does by the clock.
+
+    :param rule: the rule's name.
+    :raises LookupError: no rule of that name has a schedule.
+    """
+    backend = events_models.events_backends[account][region]
+    found = backend.event_buses["default"].rules.get(rule)
+    if found is None or not found.scheduled_expression:
+        raise LookupError(f"no rule {rule} has a schedule")
+    event = {"Source": "aws.events", "DetailType": "Scheduled Event", "Resources": [found.arn], "Detail": "{}"}
+    backend.put_events([event])
 
 
 def _as_sent(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from localcloud.calls import Need, Place, UnknownCall, needs
+from localcloud.calls_dynamodb import dynamodb_needs
 from localcloud.calls_rds import rds_needs
 from localcloud.calls_rest import (
     ArnOfExecution,
@@ -18,7 +18,7 @@ from localcloud.calls_rest import (
     s3_needs,
     securityhub_needs,
 )
-from localcloud.judge import Decision, Policy
+from localcloud.judge import Decision
 from localcloud.principals import Principals
 from localcloud.sigv4 import Credential
 from localcloud.web import Request
@@ -43,23 +43,27 @@ class Permissions:
     """Decides on calls, and on what AWS's own services may do to functions.
 
     :param principals: joins the judge with the policies.
+    :param policy_of: returns the resource policy of a function, version or alias.
     :param execution_arn: returns the ARN of a durable execution by its local name.
     :param record: file that gets a line of JSON when a statement first decides a call of an action.
     """
 
-    def __init__(self, principals: Principals, place: Place, execution_arn: ArnOfExecution, record: Path) -> None:
+    def __init__(
+        self,
+        principals: Principals,
+        place: Place,
+        policy_of: PolicyOfFunction,
+        execution_arn: ArnOfExecution,
+        record: Path,
+    ) -> None:
         self._principals = principals
         self._place = place
+        self._policy_of = policy_of
         self._execution_arn = execution_arn
         self._record = record
         self._seen: set[tuple[str, str, str]] = set()
         self._lock = threading.Lock()
-        self._policies: Mapping[str, Policy] = {}
         record.touch()
-
-    def deploy(self, resource_policies: Mapping[str, Policy]) -> None:
-        """Bind functions by these resource policies, by the ARN of the function, version or alias, from now on."""
-        self._policies = resource_policies
 
     def check(self, caller: Credential, service: str, request: Request) -> None:
         """Check that `caller` may make this call.
@@ -122,6 +126,8 @@ class Permissions:
             return s3_needs(request, self._place)
         if service == "lambda":
             return lambda_needs(request, self._place, self._policy_of, self._execution_arn)
+        if service == "dynamodb":
+            return dynamodb_needs(request, self._place)
         if service == "rds":
             return rds_needs(request, self._place)
         if service == "securityhub":
@@ -129,11 +135,6 @@ class Permissions:
         if service == "monitoring":
             return metrics_needs(request)
         return needs(service, request, self._place)
-
-    @property
-    def _policy_of(self) -> PolicyOfFunction:
-        # $LATEST and no qualifier are the same resource to Lambda.
-        return lambda arn: self._policies.get(arn.removesuffix(":$LATEST"))
 
     def _remember(self, principal: str, need: Need, decision: Decision) -> None:
         """Keep which statements decided, so that a test can tell those that nothing needs."""

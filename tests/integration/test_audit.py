@@ -244,8 +244,7 @@ def test_a_schedule_starts_an_audit_of_the_fleet(account, fleet):
     rule = next(one for one in bus.list_rules()["Rules"] if "AuditFunction" in one["Name"])
     assert rule["ScheduleExpression"] == "rate(1 day)"
     before = set(over(account))
-    event = {"Source": "aws.events", "DetailType": "Scheduled Event", "Resources": [rule["Arn"]], "Detail": "{}"}
-    bus.put_events(Entries=[event])
+    account.cloud.fire_schedule(rule["Name"])
     until(lambda: set(over(account)) - before, 90)
 
 

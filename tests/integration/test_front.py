@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from localcloud.client import RunningCloud
 from localcloud.front import Front
 from localcloud.sigv4 import Credential
-from localcloud.web import Request
+from localcloud.web import Request, Response
 
 CALLS = {
     "sts": lambda c: c.get_caller_identity(),
@@ -77,7 +77,7 @@ def test_an_expired_session_is_refused(service: str) -> None:
     """Sessions last 15 minutes at least, so this front is asked directly, with one that has just ended."""
     ended = Credential("ASIAEXPIRED", "secret", "arn:aws:sts::123456789012:assumed-role/r/s", "123456789012", "token",
                        datetime.now(UTC) - timedelta(seconds=1))  # fmt: skip
-    front = Front(lambda _: ended, lambda *_: None, lambda *_: None)
+    front = Front(lambda _: ended, lambda *_: None, lambda *_: None, lambda _: Response(404))
     request = AWSRequest("GET", front.server.url + "/", {"X-Amz-Content-SHA256": hashlib.sha256(b"").hexdigest()})
     SigV4Auth(Credentials("ASIAEXPIRED", "secret", "token"), service, "eu-central-1").add_auth(request)
     headers = (("Host", front.server.url.removeprefix("http://")), *dict(request.headers).items())

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from localcloud.calls import Place, UnknownCall, needs
+from localcloud.calls_dynamodb import dynamodb_needs
 from localcloud.calls_rds import rds_needs
 from localcloud.calls_rest import function_arn, lambda_needs, metrics_needs, s3_needs, securityhub_needs
 from localcloud.web import Request
@@ -22,7 +23,8 @@ def of_query(service: str, body: str, query: str = "") -> list[tuple[str, str]]:
 
 def of_json(service: str, operation: str, query: str = "", **parameters: object) -> list[tuple[str, str]]:
     headers = (("X-Amz-Target", f"Service.{operation}"),)
-    found = needs(service, Request("POST", "/", query, headers, json.dumps(parameters).encode()), PLACE)
+    request = Request("POST", "/", query, headers, json.dumps(parameters).encode())
+    found = dynamodb_needs(request, PLACE) if service == "dynamodb" else needs(service, request, PLACE)
     return [(need.action, need.resource) for need in found]
 
 
@@ -67,6 +69,29 @@ def test_an_index_is_a_resource_and_a_transaction_needs_what_its_parts_need():
     parts = [{"Put": {"TableName": "t"}}, {"Delete": {"TableName": "t"}}]
     wanted = [("dynamodb:PutItem", table), ("dynamodb:DeleteItem", table)]
     assert of_json("dynamodb", "TransactWriteItems", TransactItems=parts) == wanted
+
+
+@pytest.mark.parametrize(
+    ("statement", "action", "resource"),
+    [
+        ("INSERT INTO \"t\" VALUE {'id': '1'}", "PartiQLInsert", "t"),
+        ("update t set a = 1 where id = 'FROM x'", "PartiQLUpdate", "t"),
+        ("DELETE FROM t WHERE id = '1'", "PartiQLDelete", "t"),
+        ('SELECT "id", a FROM "t"."by-day" WHERE day = ?', "PartiQLSelect", "t/index/by-day"),
+    ],
+)
+def test_a_partiql_statement_needs_the_action_of_its_verb_on_its_table(statement, action, resource):
+    wanted = [(f"dynamodb:{action}", f"arn:aws:dynamodb:eu-west-1:123456789012:table/{resource}")]
+    assert of_json("dynamodb", "ExecuteStatement", Statement=statement) == wanted
+    assert of_json("dynamodb", "BatchExecuteStatement", Statements=[{"Statement": statement}]) == wanted
+
+
+def test_restoring_and_exporting_need_permission_on_the_source_table():
+    table = "arn:aws:dynamodb:eu-west-1:123456789012:table/t"
+    restored = of_json("dynamodb", "RestoreTableToPointInTime", SourceTableName="t", TargetTableName="u")
+    assert restored == [("dynamodb:RestoreTableToPointInTime", table)]
+    exported = of_json("dynamodb", "ExportTableToPointInTime", TableArn=table, S3Bucket="b")
+    assert exported == [("dynamodb:ExportTableToPointInTime", table)]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +153,14 @@ def test_a_copy_reads_and_many_deletions_are_deletions():
                                   "123456789012:function:f:live"])  # fmt: skip
 def test_a_function_has_one_arn_however_it_is_named(name):
     assert function_arn(name, None, PLACE) == "arn:aws:lambda:eu-west-1:123456789012:function:f:live"
+
+
+def test_a_permission_of_a_function_is_added_and_removed_by_actions_of_its_own():
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:f"
+    assert of_lambda("POST", "/2015-03-31/functions/f/policy") == [("lambda:AddPermission", arn)]
+    assert of_lambda("DELETE", "/2015-03-31/functions/f/policy/sid") == [("lambda:RemovePermission", arn)]
+    with pytest.raises(UnknownCall):
+        of_lambda("DELETE", "/2015-03-31/functions/f/code/sid")
 
 
 def test_a_checkpoint_that_invokes_needs_that_permission_too():
