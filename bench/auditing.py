@@ -154,7 +154,7 @@ def _database(kind: str, root: Path, authority: Authority) -> Iterator[Database]
             arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
             identifier=kind,
             engine=kind,
-            engine_version="1",
+            engine_version="18.1",
             resource_id="db-BENCH",
             status="available",
             host=server.host,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pymysql
@@ -52,7 +53,9 @@ class Place:
         return self.engine.connect(self.database, login, name)
 
     def login(self, login: Login, name: str = "shop") -> "Client":
-        return Client(self.engine.connect(self.database, login, name), name)
+        # As an application does, which has the settings of the database and of its role.
+        with patch.object(connection, "postgres_options", return_value=""):
+            return Client(self.engine.connect(self.database, login, name), name)
 
     def as_user(self, user: str, name: str = "shop") -> "Client":
         return self.login(Token(user, f"token-of-{user}"), name)
@@ -140,7 +143,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
             arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
             identifier=kind,
             engine=kind,
-            engine_version="1",
+            engine_version="18.1",
             resource_id="db-X",
             status="available",
             host=server.host,

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsiam import access_fields
+from rdsiam import access_fields, access_file
 from rdsiam.access import (
     AccessFile,
     Caller,
@@ -245,6 +245,47 @@ def test_many_problems_are_cut() -> None:
 
     assert len(found) == 101
     assert found[-1] == "and 400 more"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\ndatabases:\n" + "- {mutch: {}}\n" * 2000,
+        "version: 1\ndatabases: [{match: {identifier: x}, " + ", ".join(f"usres{n}: 1" for n in range(2000)) + "}]",
+        "version: 1\ndatabases:\n- match: {identifier: x}\n  users:\n" + "  - {nmae: x}\n" * 2000,
+    ],
+    ids=["entries", "keys", "users"],
+)
+def test_only_the_problems_that_are_shown_are_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    guessed = []
+    monkeypatch.setattr(access_file, "get_close_matches", lambda *given: guessed.append(given) or [])
+
+    found = problems(text)
+
+    assert len(found) <= 101
+    assert found[-1].endswith(" more")
+    assert 0 < len(guessed) <= 100
+
+
+@pytest.mark.parametrize("part", ["- *a\n", "- {a: 1, a: 2}\n"], ids=["aliases", "duplicate keys"])
+def test_reading_ends_at_the_last_problem_that_is_shown(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    name = access_file._name
+    monkeypatch.setattr(access_file, "_name", lambda path: written.append(path) or name(path))
+
+    found = problems("version: 1\ndatabases:\n- &a {match: {identifier: x}}\n" + part * 2000)
+
+    assert found[-1] == "and perhaps more"
+    assert len(written) <= 101
+
+
+def test_a_long_unknown_key_is_compared_by_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(access_file, "get_close_matches", lambda key, *_: compared.append(key) or [])
+
+    problems(GOOD + f"? {'x' * 100_000}\n: 1")
+
+    assert [len(key) for key in compared] == [64]
 
 
 @settings(max_examples=300, deadline=None)

@@ -12,6 +12,8 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from rdsiam import access_store
+from rdsiam.access import parse
 from rdsiam.access_store import AccessStore
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 
@@ -123,16 +125,32 @@ def test_a_first_answer_of_not_modified_is_none(store: AccessStore, stub: Stubbe
 
 def test_a_broken_file_is_an_error_until_it_is_good_again(store: AccessStore, stub: Stubber, clock: Clock) -> None:
     answer(stub, GOOD)
-    answer(stub, BAD, '"e2"', condition='"e1"')
-    answer(stub, BAD, '"e2"', condition='"e1"')
-    refuse(stub, "304", 304, condition='"e1"')  # the owner has put the first one back
+    answer(stub, BAD, '"e2"', condition='"e1"', VersionId="v2")
+    refuse(stub, "304", 304, condition='"e2"')
+    answer(stub, GOOD, condition='"e2"')  # the owner has put the first one back
     first = store.current()
-    clock.now = 60
 
-    for _ in range(2):
+    for clock.now in (60, 120):
+        with pytest.raises(AccessFileInvalid, match=r"line 1: version: must be 1") as refused:
+            store.current()
+        assert refused.value.version == "v2"
+    clock.now = 180
+    assert store.current().file == first.file
+
+
+def test_a_broken_file_is_refused_at_once_after_the_first_time(
+    store: AccessStore, stub: Stubber, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(stub, BAD)
+    refuse(stub, "304", 304, condition='"e1"')
+    parsed = []
+    monkeypatch.setattr(access_store, "parse", lambda text: parsed.append(text) or parse(text))
+
+    for clock.now in (0, 1, 59, 60, 61):
         with pytest.raises(AccessFileInvalid, match=r"line 1: version: must be 1"):
             store.current()
-    assert store.current() is first
+
+    assert len(parsed) == 1
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"#" * 1_000_001], ids=["not UTF-8", "too large"])

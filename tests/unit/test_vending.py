@@ -18,7 +18,7 @@ from rdsiam import access
 from rdsiam.access_store import Versioned
 from rdsiam.databases import Database
 from rdsiam.decisions import Decisions, id_at, source_identity, time_ordered_id
-from rdsiam.errors import AccessFileUnavailable, NotAllowed
+from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.inventory import Followed, Inventory
 from rdsiam.vending import NotSigned, Vending
 
@@ -337,6 +337,19 @@ def test_where_access_yaml_can_not_be_read_the_failure_is_recorded(place):
         vend(place)
     (record,) = records(place)
     assert (record["outcome"], record["caller"], "access_version" in record) == ("failed", CI.role, False)
+
+
+def test_a_request_under_an_invalid_access_yaml_is_denied_on_record(place):
+    def fail():
+        raise AccessFileInvalid(["line 1: version: must be 1"], "v2")
+
+    place.vending._access = SimpleNamespace(current=fail)
+    for _ in range(2):
+        with pytest.raises(AccessFileInvalid):
+            vend(place)
+    assert [(one["outcome"], one["rule"], one["access_version"]) for one in records(place)] == [
+        ("denied", "access.yaml is invalid", "v2")
+    ] * 2
 
 
 def test_what_is_malformed_is_recorded_without_what_was_asked(place):

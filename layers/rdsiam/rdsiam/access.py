@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam import access_fields as fields
-from rdsiam.access_file import Document, Path, explain, fail, read
+from rdsiam.access_file import Document, Path, fail, read, refuse
 from rdsiam.access_rotation import Rotate, RotatingUser, rotating_users
 from rdsiam.access_rotation import problems_on as rotation_problems
 from rdsiam.access_schema import without_null
@@ -49,13 +49,13 @@ def parse(text: str) -> "AccessFile":
     try:
         access = AccessFile.model_validate(document.data)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
+        found = error.errors(include_input=False, include_url=False, include_context=False)
     else:
         access._document = document
         fail(access._case_collisions())
         return access
     # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
-    fail(explain(document, dict(problem), _KEYS) for problem in found)
+    refuse(document, found, _KEYS)
     raise AssertionError("pydantic refused the file and named no problem")
 
 

@@ -50,7 +50,8 @@ class AccessStore:
         self._max_age = max_age
         self._clock = clock
         self._lock = threading.Lock()
-        self._current: Versioned | None = None
+        #: What the object with `_etag` was read as: a file, or why there is none.
+        self._current: Versioned | AccessFileInvalid | None = None
         self._etag = ""
         self._checked_at = 0.0
 
@@ -58,23 +59,32 @@ class AccessStore:
         """Return the file as it was at most `max_age` seconds ago.
 
         :raises AccessFileUnavailable: S3 could not be asked, refused, or has no such object.
-        :raises AccessFileInvalid: the object breaks the rules of access.yaml. The previous version is not used.
+        :raises AccessFileInvalid: the object breaks the rules of access.yaml, which is found out once for each version
+            of it. The previous version is not used.
         """
         with self._lock:
             if self._current is None or self._clock() - self._checked_at >= self._max_age:
                 self._refresh()
-            assert self._current is not None
-            return self._current
+            current = self._current
+        assert current is not None
+        if isinstance(current, AccessFileInvalid):
+            raise AccessFileInvalid(current.problems, current.version)  # a new one: a traceback belongs to one request
+        return current
 
     def _refresh(self) -> None:
         asked_at = self._clock()  # before the answer, which may be as old as this
         response = self._get()
         if response is not None:
-            file = parse(self._read(response))  # where this fails, the time stays, so that the old one is not used
+            etag = response["ETag"]
             version = response.get("VersionId")
-            self._etag = response["ETag"]
             # S3 names the version "null" where versioning is off or was when the object was written.
-            self._current = Versioned(file, version if version and version != "null" else self._etag.strip('"'))
+            name = version if version and version != "null" else etag.strip('"')
+            try:
+                # If the object can't be read, the time stays, so that the old one is not used.
+                self._current = Versioned(parse(self._read(response)), name)
+            except AccessFileInvalid as error:
+                self._current = AccessFileInvalid(error.problems, name)
+            self._etag = etag
         self._checked_at = asked_at
 
     def _get(self) -> Any:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
-__all__ = ["ASKS_FOR_TOKEN", "WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres"]
+__all__ = ["ASKS_FOR_TOKEN", "WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres", "postgres_options"]
 
 #: Code of a login that was given up since the server asks this user for a token, not for a password.
 ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
@@ -41,10 +41,57 @@ class Limits:
 #: Limits of all but the audit.
 WORK = Limits()
 
+#: What a session of rdsiam begins with on PostgreSQL, by the major version that knows the setting. Else the owner of a
+#: database (ALTER DATABASE … SET) or somebody who administers the role decides it; a client's own values count more.
+_POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
+    0: {
+        # A user may have planted functions and operators in a schema: CVE-2025-12967.
+        "search_path": "pg_catalog",
+        "role": "none",
+        "default_transaction_read_only": "off",
+        # Under another level, what is read after waiting for a lock would be as it was before.
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": "10s",
+        # As long as a function may run.
+        "idle_in_transaction_session_timeout": "15min",
+        "standard_conforming_strings": "on",
+        "client_min_messages": "notice",
+        "exit_on_error": "off",
+        "local_preload_libraries": "",
+    },
+    14: {"idle_session_timeout": "0"},
+    # Would make the master, who makes the manager, an inheriting member of an IAM user: a lock-out.
+    16: {"createrole_self_grant": ""},
+    17: {"transaction_timeout": "0"},
+}
+#: The same on MySQL and MariaDB, where only the server's parameters could say otherwise.
+_MYSQL_SETTINGS = (
+    # Under NO_BACKSLASH_ESCAPES escaped values, under ANSI_QUOTES quoted names would mean something else.
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_select_limit = 18446744073709551615, sql_quote_show_create = 1, "
+    "wait_timeout = 900"
+)
 
-def connect_postgres(host: str, port: int, database: str, login: Login, limits: Limits = WORK) -> psycopg.Connection:
-    """Open a PostgreSQL session in which no user's schema is on the search path.
 
+def postgres_options(limits: Limits, version: str) -> str:
+    """Return the options with which a session begins.
+
+    :param version: of the engine, as RDS describes it; settings that a server doesn't know would fail the login. Empty
+        if it is not known: then only those that every version knows.
+    """
+    major = int(version.partition(".")[0]) if version else 0
+    settings = {"statement_timeout": str(round(limits.statement * 1000))}
+    for since, known in _POSTGRES_SETTINGS.items():
+        if major >= since:
+            settings |= known
+    return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+
+
+def connect_postgres(
+    host: str, port: int, database: str, login: Login, limits: Limits = WORK, version: str = ""
+) -> psycopg.Connection:
+    """Open a PostgreSQL session, with rdsiam's settings whatever those of the database and of the role are.
+
+    :param version: see `postgres_options`.
     :raises ConnectionFailed: with the stage that it came to.
     """
     end = time.monotonic() + limits.connect
@@ -63,10 +110,9 @@ def connect_postgres(host: str, port: int, database: str, login: Login, limits: 
                 # Never offer a secret where the server asks for one by another method than the login's own.
                 require_auth=login.method,
                 connect_timeout=max(1, round(end - time.monotonic())),
+                gssencmode="disable",  # or a Kerberos ticket would take the place of TLS
                 application_name="rdsiam",
-                # A user may have planted functions and operators in a schema: CVE-2025-12967.
-                options="-c search_path=pg_catalog -c lock_timeout=10s "
-                f"-c statement_timeout={round(limits.statement * 1000)}",
+                options=postgres_options(limits, version),
             )
         except psycopg.OperationalError as error:
             problem = " ".join(str(error).split())
@@ -107,8 +153,7 @@ def connect_mysql(
         password=login.secret,
         ssl=context,
         charset="utf8mb4",
-        # Known, whatever the server's is: under NO_BACKSLASH_ESCAPES escaped values would mean something else.
-        sql_mode="STRICT_ALL_TABLES",
+        init_command=_MYSQL_SETTINGS,
         autocommit=True,
         read_timeout=limits.statement,
         write_timeout=limits.statement,

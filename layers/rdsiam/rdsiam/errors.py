@@ -35,11 +35,15 @@ class InvalidRequest(RdsiamError):
 
 
 class AccessFileInvalid(RdsiamError):
-    """access.yaml breaks its rules. `problems` has one line for each, with line number and key."""
+    """access.yaml breaks its rules. `problems` has one line for each, with line number and key.
 
-    def __init__(self, problems: list[str]) -> None:
+    :ivar version: which object of the bucket it is; empty for a file from elsewhere.
+    """
+
+    def __init__(self, problems: list[str], version: str = "") -> None:
         super().__init__("access.yaml: " + "; ".join(problems))
         self.problems = problems
+        self.version = version
 
 
 class AccessFileUnavailable(RdsiamError):

@@ -136,9 +136,9 @@ class Users:
         engine = ENGINES[database.family]
         proofs = []
         for user in (each for each in wanted.users if only in (None, each.name)):
-            entry = engine.entry(database, [user])
-            engine.connect(database, self._services.logins.proof(database, user.name), entry).close()
-            if not engine.refuses_passwords(database, user.name, entry):
+            there = engine.proving_ground(database, user)
+            engine.connect(database, self._services.logins.proof(database, user.name), there).close()
+            if not engine.refuses_passwords(database, user.name, there):
                 raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
             proofs.append({"user": user.name, "token_login": True, "password_refused": True})
             logger.info("proved the login of %s on %s", user.name, self._arn)
@@ -184,7 +184,7 @@ class Users:
         except RdsiamError as error:
             # What was not made after all is not ours: somebody else may make it before we come again. What was made
             # is ours, whatever failed later: nobody else would ever disable it.
-            there = engine.existing(opened.sessions.read(engine.entry(database, wanted.users)))
+            there = engine.existing(opened.sessions.read(engine.entry()))
             failed = _not_created(error, statements)
             kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
             self._services.inventory.claim(database, {**kept, **wanted.accounts})
@@ -207,7 +207,7 @@ class Users:
         known = MANAGER in wanted.accounts
         sessions = Sessions(connect, reader="manager")
         try:
-            sessions.read(engine.entry(database, wanted.users))
+            sessions.read(engine.entry())
         except ConnectionFailed as error:
             if error.stage != "login":
                 raise

@@ -10,7 +10,7 @@ from rdsiam.access import Caller, conceivable, decide
 from rdsiam.access_store import AccessStore
 from rdsiam.decisions import Decision, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.described import Database
-from rdsiam.errors import NotAllowed, RdsiamError
+from rdsiam.errors import AccessFileInvalid, NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
 from rdsiam.once import Once
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
@@ -76,13 +76,17 @@ class Vending:
 
         :param database: ARN or identifier.
         :raises NotAllowed: it does not; the same for what doesn't exist. The refusal is recorded.
-        :raises AccessFileUnavailable: access.yaml can't be read, so nobody is allowed anything.
+        :raises AccessFileInvalid: access.yaml breaks its rules, so nobody is allowed anything.
+        :raises AccessFileUnavailable: it can't be read.
         """
         at = self._now()
         arn = database if database.startswith("arn:") else self._arn(database)
         asked = _Asked(caller, arn, user, reason, at, request_id)
         try:
             access = self._access.current()
+        except AccessFileInvalid as error:
+            self._record(asked, "denied", "access.yaml is invalid", error.version)
+            raise
         except RdsiamError:
             self._record(asked, "failed", "access.yaml can't be read", "")
             raise

@@ -101,8 +101,11 @@ class Engine(Protocol):
     def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> Any:
         """Open a session. Raises ConnectionFailed."""
 
-    def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str | None:
-        """Return the database to connect to first: one that has to be visited anyway."""
+    def entry(self) -> str | None:
+        """Return the database to connect to first: one that no tenant of the server owns."""
+
+    def proving_ground(self, database: Database, user: DeclaredUser) -> str | None:
+        """Return the database in which the login of `user` is proved: one that it may connect to."""
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's, sorted."""

@@ -95,8 +95,11 @@ class Mysql:
         host, port = database.endpoint
         return connect_mysql(host, port, login, limits)
 
-    def entry(self, database: Database, users: Sequence[DeclaredUser]) -> None:
+    def entry(self) -> None:
         """Return None: one session reaches all schemas."""
+
+    def proving_ground(self, database: Database, user: DeclaredUser) -> None:
+        """Return None, as `entry` does."""
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:  # noqa: ARG002
         """Return every account but the system's."""

@@ -26,8 +26,9 @@ _LOCK = int.from_bytes(b"rdsiam")
 _ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
-#: What the audit connects to: RDS makes it, and the catalogs that the audit reads are the whole server's.
-_AUDITED = "postgres"
+#: Where a run begins, and what the audit connects to. RDS creates it and the master owns it, so that no tenant of the
+#: server can close it or change what its sessions begin with; the catalogs of roles are the whole server's.
+_ENTRY = "postgres"
 _CLOSED = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
@@ -56,20 +57,23 @@ class Postgres:
     ) -> "psycopg.Connection":
         """Open a session; a missing database is the owner's to settle."""
         host, port = database.endpoint
-        target = name or _AUDITED
+        target = name or _ENTRY
         try:
-            return connect_postgres(host, port, target, login, limits)
+            return connect_postgres(host, port, target, login, limits, database.engine_version)
         except ConnectionFailed as error:
             if f'database "{target}" does not exist' in str(error):
-                raise Refused(
-                    f"database {target} does not exist on {database.identifier}: create it, or correct `on`"
-                ) from None
+                remedy = "create it, since rdsiam begins there" if target == _ENTRY else "create it, or correct `on`"
+                raise Refused(f"database {target} does not exist on {database.identifier}: {remedy}") from None
             raise
 
-    def entry(self, database: Database, users: Sequence[DeclaredUser]) -> str:
-        """Return the database to connect to first."""
-        named = sorted({grant.on for user in users for grant in user.grants} - {"*"})
-        return named[0] if named else database.default_database or "postgres"
+    def entry(self) -> str:
+        """Return `postgres`, never a database whose owner may be a tenant of the server."""
+        return _ENTRY
+
+    def proving_ground(self, database: Database, user: DeclaredUser) -> str:
+        """Return a database that `user` may connect to."""
+        named = sorted({grant.on for grant in user.grants} - {"*"})
+        return named[0] if named else database.default_database or _ENTRY
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
         """Return every login but the system's. Whether one has a password can't be seen on RDS."""
@@ -91,7 +95,7 @@ class Postgres:
 
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
         """Read roles, memberships and what the wanted grantees lack in each database."""
-        entry = self.entry(database, wanted.users)
+        entry = self.entry()
         session = sessions.read(entry)
         _lock(session)
         databases = tuple(row[0] for row in session.execute(_DATABASES))
@@ -120,7 +124,7 @@ class Postgres:
             missing=tuple(missing),
             closed=frozenset(closed),
             busy=frozenset(row[0] for row in session.execute(_BUSY)),
-            audit_closed=_closed(session, _AUDITED, AUDITOR),
+            audit_closed=_closed(session, _ENTRY, AUDITOR),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
         for name in {entry, *_grantees(wanted, databases)}:
@@ -150,7 +154,7 @@ class Postgres:
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
         if found.audit_closed:
-            grant = compose("GRANT CONNECT ON DATABASE {d} TO {u}", d=_AUDITED, u=AUDITOR)
+            grant = compose("GRANT CONNECT ON DATABASE {d} TO {u}", d=_ENTRY, u=AUDITOR)
             result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
         for user in wanted.users:
             result += _login(found, user.name, "create-user", known=user.name in wanted.accounts)

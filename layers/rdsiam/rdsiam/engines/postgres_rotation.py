@@ -49,12 +49,10 @@ class PostgresRotator:
     """The engine `postgres`, and Aurora PostgreSQL; see `Rotator`."""
 
     def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
-        """Open a session, acting as the user itself even where it is set to act as a group."""
+        """Open a session, which acts as the user itself even if the user is set to act as a group."""
         host, port = database.endpoint
-        session = connect_postgres(host, port, name or database.default_database or "postgres", login)
-        session.execute("SET ROLE NONE")
-        session.commit()
-        return session
+        target = name or database.default_database or "postgres"
+        return connect_postgres(host, port, target, login, version=database.engine_version)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
         """Tell it by the server's text, as libpq gives no code; the server says the same where the user is missing."""

@@ -60,7 +60,7 @@ class MigratingUser:
         """Look at the user's sessions. Changes nothing, and waits for no other run."""
         database = self._services.databases.describe(self._arn)
         engine = ENGINES[database.family]
-        session = engine.connect(database, self._services.logins.manager(database), engine.entry(database, ()))
+        session = engine.connect(database, self._services.logins.manager(database), engine.entry())
         try:
             return _MIGRATORS[database.family].look(session, self._user, self._heir)
         finally:
@@ -116,7 +116,7 @@ class MigratingUser:
                 return []
             if opened.wanted.accounts.get(self._heir) != "created":
                 raise Refused(f"{self._heir} was not made by rdsiam, so it is not dropped")
-            session = opened.sessions.read(opened.engine.entry(opened.database, ()))
+            session = opened.sessions.read(opened.engine.entry())
             open_now = sum(one.sessions for one in opened.migrator.look(session, self._heir, self._heir).seen)
             if open_now and not confirmed:
                 raise Refused(
