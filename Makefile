@@ -5,10 +5,13 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test lint bench sam-test local login lock permissions findings openapi picture
+# How many processes the tests are spread over; each has a localcloud of its own. `make test WORKERS=1` for one.
+WORKERS ?= $(shell nproc)
+
+.PHONY: help setup demo test check lint bench sam-test local login lock permissions findings openapi picture
 
 help: ## list what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## make the virtual environments and install what the system lacks
 	@scripts/setup
@@ -24,8 +27,12 @@ local: ## start localcloud and leave it running: AWS's APIs, the functions, the 
 login: ## beside `make local > cloud.json`: make a database, and print what a shell evaluates to log in to it
 	@$(PYTHON_BIN) -m localcloud.first_login $(or $(CLOUD),cloud.json)
 
-test: setup ## run the unit and integration tests
-	@$(PYTHON_BIN) -m pytest
+test: setup ## run the unit and integration tests, on all cores; WORKERS=n on n
+	@$(PYTHON_BIN) -m pytest -n $(WORKERS)
+
+check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
+	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
+	@.venv/bin/mypy & types=$$!; $(PYTHON_BIN) -m pytest -n $(WORKERS) tests/unit; tests=$$?; wait $$types && exit $$tests
 
 lint: ## check style, types and the template, as it is written and as it is expanded
 	@scripts/setup --with-lint

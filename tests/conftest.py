@@ -1,5 +1,12 @@
 """Fixtures live in files named after what they provide."""
 
+from collections.abc import Iterator
+
+import pytest
+from xdist.remote import Producer
+
+from tests.spreading import Spreading, Together
+
 pytest_plugins = [
     "tests.integration.fix_fleet",
     "tests.integration.fix_account",
@@ -14,3 +21,16 @@ pytest_plugins = [
     "tests.sam.fix_build",
     "tests.sam.fix_local",
 ]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spreading:
+    """Spread the tests in our own way."""
+    return Spreading(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
+    """What the workers of a run tell each other; that one has ended is told when all else has been put away."""
+    together = Together(tmp_path_factory)
+    yield together
+    together.end()

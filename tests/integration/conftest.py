@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: one cloud for the whole session."""
+"""Fixtures of the integration tests: one cloud for all that a worker does."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,16 +8,18 @@ import pytest
 from localcloud import client
 from localcloud.client import RunningCloud
 from tests.integration.fix_issuer import Issuer
+from tests.spreading import Together
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[RunningCloud]:
-    """The cloud that all tests share; its log is shown when it fails to start."""
+def cloud(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, together: Together) -> Iterator[RunningCloud]:
+    """The cloud that all tests of a worker share; its log is shown when it fails to start."""
     log = tmp_path_factory.mktemp("cloud") / "cloud.log"
     parameters = ("SecurityHub=on", f"OidcIssuer={issuer.url}")
     with client.start(*(part for one in parameters for part in ("--parameter", one)), log=log) as running:
         running.client("securityhub").enable_security_hub()
         yield running
+        together.put("statements", (running.directory / "statements.jsonl").read_text())
 
 
 @pytest.fixture(scope="session")

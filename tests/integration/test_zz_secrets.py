@@ -1,6 +1,6 @@
-"""Nothing that is written holds a secret: planted and real secrets are looked for in every sink.
+"""Nothing that is written holds a secret: planted and real ones are looked for in every sink of every worker's cloud.
 
-The name puts it last, when all other tests have filled the sinks.
+It comes last, when all other tests have filled the sinks.
 """
 
 import contextlib
@@ -13,8 +13,9 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.fix_account import Account
+from tests.integration.fix_account import Account, until
 from tests.integration.fix_tokens import post
+from tests.spreading import WORKERS
 
 #: Files of databases are not read: what a server stores of its own users is the server's.
 SINKS = ("logs", "durable")
@@ -28,6 +29,11 @@ def password_in(value: str) -> str | None:
         return None
     password = read.get("password") if isinstance(read, dict) else None
     return password if isinstance(password, str) and len(password) >= 12 else None
+
+
+@pytest.fixture(scope="module", params=range(WORKERS), autouse=True)
+def worker() -> None:
+    """Each worker gets one of the parameters, and looks through its own cloud."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,8 @@ def fail_in_every_way(account: Account, arn: str, found: dict[str, str]) -> None
     ):
         account.invoke("PolicyFunction", payload, account.credentials_of("OnboardFunction"))
     found["a value in a malformed request"] = "canary-in-a-request"
+    rotate_what_is_nobodys(account)
+    found["a password that is not rotated"] = "canary-of-nobody"
     secret = account.describe(arn)["MasterUserSecret"]["SecretArn"]
     secrets_manager = account.cloud.client("secretsmanager")
     whole = secrets_manager.get_secret_value(SecretId=secret)["SecretString"]
@@ -116,6 +124,21 @@ def fail_in_every_way(account: Account, arn: str, found: dict[str, str]) -> None
         account.declare("canary", *users)
     found["a secret that is no JSON"] = "canary-instead-of-json"
     found["a wrong password in a secret"] = "canary-wrong-password"
+
+
+def rotate_what_is_nobodys(account: Account) -> None:
+    """Have a secret rotated that RotateFunction refuses, as no tag and no record say that it is rdsiam's."""
+    manager, log = account.cloud.client("secretsmanager"), account.cloud.logs / "RotateFunction.log"
+    before = log.stat().st_size if log.exists() else 0
+    document = {"engine": "postgres", "host": "canary", "username": "canary", "password": "canary-of-nobody"}
+    arn = manager.create_secret(Name="canary-rotated", SecretString=json.dumps(document))["ARN"]
+    manager.rotate_secret(
+        SecretId=arn,
+        RotationLambdaARN=account.cloud.outputs["RotateFunction"],
+        RotationRules={"AutomaticallyAfterDays": 30},
+    )
+    until(lambda: log.exists() and log.stat().st_size > before, 20)
+    manager.cancel_rotate_secret(SecretId=arn)
 
 
 def sinks(account: Account) -> dict[str, str]:

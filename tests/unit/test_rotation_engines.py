@@ -90,7 +90,11 @@ def test_mysql_8_keeps_the_old_password_and_a_repetition_does_not_lose_it():
     assert server.passwords == ["newer", "new"]
 
 
-@pytest.mark.parametrize("server", [Server8("8.0.13"), Server8("5.7.44-log"), Server8(may_retain=False)], ids=str)
+@pytest.mark.parametrize(
+    "server",
+    [Server8("8.0.13"), Server8("5.7.44-log"), Server8(may_retain=False)],
+    ids=["an older 8", "5.7", "no right to"],
+)
 def test_where_the_server_or_its_rights_allow_no_second_password_there_is_one(server):
     MysqlRotator().set_own_password(server, "new", lambda: False)
     assert server.passwords == ["new"]

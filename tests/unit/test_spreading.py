@@ -1,0 +1,28 @@
+"""What each worker of `make test` does next."""
+
+from tests.spreading import IN_EACH_CLOUD, LONGEST, OF_ALL_CLOUDS, next_of
+
+UNIT, OTHER = "tests/unit/test_access.py", "tests/integration/test_judge.py"
+EACH = [f"{IN_EACH_CLOUD}[0]", f"{IN_EACH_CLOUD}[1]"]
+LAST = [*EACH, OF_ALL_CLOUDS]
+
+
+def test_the_longest_files_are_first_and_the_unit_tests_come_after_all_that_need_a_cloud():
+    files = [f"tests/integration/{name}.py" for name in LONGEST]
+    waiting = [*LAST, UNIT, *reversed(files), OTHER]
+    order = []
+    while (chosen := next_of(waiting, [])) not in LAST:
+        order.append(chosen)
+        waiting.remove(chosen)
+    assert order == [*files, OTHER, UNIT]
+
+
+def test_each_worker_looks_into_its_own_cloud_when_nothing_else_is_left():
+    assert next_of([*LAST, UNIT], []) == UNIT
+    assert next_of(LAST, [UNIT]) == EACH[0]
+    assert next_of([EACH[1], OF_ALL_CLOUDS], [UNIT]) == EACH[1]
+
+
+def test_one_worker_judges_what_all_have_used_and_leaves_the_clouds_of_the_others_to_them():
+    assert next_of([EACH[1], OF_ALL_CLOUDS], [UNIT, EACH[0]]) == OF_ALL_CLOUDS
+    assert next_of([EACH[1]], [UNIT, EACH[0]]) is None
