@@ -203,7 +203,8 @@ class Template:
                         Bucket=made[logical_id].name, NotificationConfiguration={"EventBridgeConfiguration": {}}
                     )
             elif resource["Type"] == _ROLE:
-                for arn in properties.get("ManagedPolicyArns", []):
+                # AWS: AWS::NoValue takes the element out of a list. moto: leaves None there.
+                for arn in filter(None, properties.get("ManagedPolicyArns", [])):
                     iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
 
     def _resource_policies(self, expanded: Mapping[str, Any]) -> dict[str, Policy]:

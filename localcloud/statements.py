@@ -35,6 +35,7 @@ _NEEDED_BY = {
     "caller's name, `rotation/rotating_secrets.py`",
     "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
     "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
+    "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
     "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `rotation/store.py`",
 } | dict.fromkeys(
@@ -97,9 +98,8 @@ def as_markdown(template: Path, code: Path) -> str:
         "",
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
-        "SAM adds AWS's policies for logs, for OnboardFunction, AuditFunction and MigrateFunction those for",
-        "checkpoints, for OnboardFunction, AuditBatchFunction, MigrateFunction, RotateFunction and SecretsFunction",
-        "those for network interfaces.",
+        "Roles also have AWS's managed policies: for logs and traces, those of OnboardFunction, AuditFunction and",
+        "MigrateFunction for checkpoints, and those of functions in the VPC for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
     ]
     role = ""

@@ -20,6 +20,7 @@ NEVER = {
     "LogsAreWritten",
     "AlarmsAndDeadLettersAreSent",
     "EventsThatFoundNoFunction",  # localcloud has no dead letters and no alarms
+    "KeepDeadLetters",
     "AlarmsOfThisAccount",
 }
 

@@ -20,7 +20,7 @@ def problems(template: Path) -> list[str]:
     found = []
     for statement in statements(template):
         if not statement.sid:
-            found.append(f"{statement.policy}: a statement has no Sid")
+            found.append(f"{statement.role} {statement.policy}: a statement has no Sid")
         if statement.effect != "Allow":
             continue
         if any("*" in resource for resource in statement.resources) and statement.sid in unexplained:
@@ -54,7 +54,7 @@ def test_every_permission_is_needed_and_every_wildcard_has_its_reason():
             "RecordDecisions: no call needs dynamodb:BatchGetItem",
         ),
         ("Resource: !GetAtt DecisionsTable.Arn", 'Resource: "*"', "RecordDecisions: a wildcard, and no comment"),
-        ("- Sid: RecordDecisions\n              Effect", "- Effect", "VendFunctionRolePolicy0: a statement has no Sid"),
+        ("- Sid: RecordDecisions\n              Effect", "- Effect", "VendFunctionRole own: a statement has no Sid"),
     ],
 )
 def test_a_permission_too_many_is_seen(tmp_path, old, new, problem):

@@ -169,11 +169,22 @@ def test_the_audit_can_change_nothing():
         "secretsmanager:GetSecretValue",
     }
     for one in statements(ROOT / "template.yaml"):
-        if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"} and one.sid != "UseKey":
+        if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"} and one.sid not in {
+            "UseKey",
+            "KeepDeadLetters",
+        }:
             assert all(
                 re.search(r":(Describe|List|Get|Query|Scan)", action) or action in changing for action in one.actions
             )
             assert one.effect == "Deny" or "s3:PutObject" not in one.actions or "audits/" in str(one.resources)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_a_role_of_a_name_that_policies_of_tables_and_keys_can_foretell(name):
+    assert FUNCTIONS[name]["Properties"]["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
+    own = RESOURCES[f"{name}Role"]["Properties"]
+    assert own["RoleName"] == {"Fn::Sub": f"${{AWS::StackName}}-{name}Role-${{AWS::Region}}"}
+    assert "PermissionsBoundary" in own
 
 
 # --- Alarms ----------------------------------------------------------------------------------------------------------
