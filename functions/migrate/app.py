@@ -10,6 +10,7 @@ from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
+from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.migration import run
 from rdsiam.migration.record import Migrations
@@ -37,6 +38,7 @@ def _services() -> run.MigrationServices:
         databases=Databases(clients.client("rds"), proof_role),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(dynamodb, table),
+        leases=Leases(dynamodb, table),
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),
         migrations=Migrations(dynamodb, table),
         secrets=MigratingSecrets(secrets_manager),

@@ -10,6 +10,7 @@ from rdsiam import clients, onboarding, revoking, sweeping
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
+from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.observability import logger
 from rdsiam.requests import SweepRequest, onboard_request
@@ -43,6 +44,7 @@ def _services() -> Services:
         databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        leases=Leases(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),
         events=clients.client("events"),
         functions=clients.client("lambda"),

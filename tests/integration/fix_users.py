@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from rdsiam.access import parse
 from rdsiam.access_store import Versioned
 from rdsiam.databases import Database
 from rdsiam.inventory import Origin, Record
+from rdsiam.leases import Lease
 from rdsiam.logins import MANAGER, Password, Token
 from rdsiam.users import Users
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
@@ -35,6 +37,13 @@ class Inventory:
         self.record = replace(self.record, accounts=dict(accounts))
 
 
+class NoLeases:
+    """Leases of a server on which one run works at a time."""
+
+    def hold(self, database: Database, holder: str) -> Any:
+        return nullcontext(Lease(database.resource_id, holder, "", 1, lambda: 0))
+
+
 class Logins:
     """Logins that the server of a `Place` takes."""
 
@@ -54,6 +63,7 @@ class World:
     def __init__(self, place: Place, accounts: Iterable[str] = ()) -> None:
         self.database = place.database
         self.inventory = Inventory(Record(place.database.resource_id, accounts=dict.fromkeys(accounts, "created")))
+        self.leases: Any = NoLeases()
         self.logins = Logins()
         self.declare()
 

@@ -13,6 +13,7 @@ import pytest
 
 from localcloud.expand import expand, read
 from localcloud.statements import statements
+from rdsiam import leases
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
@@ -260,6 +261,11 @@ def test_buckets_are_private_versioned_and_reached_over_tls_only(name):
 
 def test_no_partition_is_written_down():
     assert not re.findall(r".*arn:aws(?:-cn|-us-gov)?:.*", TEXT)
+
+
+@pytest.mark.parametrize("name", ["OnboardFunction", "MigrateFunction"])
+def test_a_lease_is_valid_for_longer_than_who_holds_it_can_run(name):
+    assert FUNCTIONS[name]["Properties"]["Timeout"] + 60 <= leases.SECONDS
 
 
 def test_without_a_vpc_nothing_is_made_in_one():

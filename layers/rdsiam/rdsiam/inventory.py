@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from rdsiam.described import Database
+from rdsiam.leases import PREFIX as LEASE
 
 Origin = Literal["created", "adopted"]
 
@@ -59,7 +60,7 @@ class Record:
 
 
 class Inventory:
-    """The DynamoDB table InventoryTable; its key is the database's ARN."""
+    """The DynamoDB table InventoryTable; its key is the database's ARN. Leases are there too: `rdsiam.leases`."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -77,7 +78,8 @@ class Inventory:
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
             for item in page["Items"]:
                 arn = item["database"]["S"]
-                yield arn, _record(arn, item)
+                if not arn.startswith(LEASE):
+                    yield arn, _record(arn, item)
 
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""

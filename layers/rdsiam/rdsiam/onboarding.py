@@ -20,7 +20,7 @@ from aws_durable_execution_sdk_python.config import Duration, StepConfig
 from aws_durable_execution_sdk_python.retries import RetryDecision
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam import fingerprint
+from rdsiam import fingerprint, leases
 from rdsiam.access import DeclaredUser
 from rdsiam.access_rotation import RotatingUser
 from rdsiam.braking import Braked, brake_file, brake_users
@@ -28,6 +28,7 @@ from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
 from rdsiam.inventory import Followed, Record
+from rdsiam.leases import LeaseTaken
 from rdsiam.services import Services
 from rdsiam.standing import standing
 from rdsiam.users import Users
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 #: While RDS is at work on an instance it can be connected to, but not modified.
 _BUSY = ("backing-up", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
 _ATTEMPTS = 6
+_LEASE_PAUSE = 15
 _MINUTES_FOR_IAM = 30
 
 
@@ -63,7 +65,7 @@ def onboard(
     def step(name: str, work: Callable[[], T]) -> T:
         return context.step(lambda _: work(), name=name, config=RETRIED)
 
-    run = _Run(services, arn, confirmed, supposed)
+    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
     seen = step("describe the database", run.describe)
     if "gone" in seen:
         removed: dict[str, Any] = context.invoke(
@@ -80,7 +82,7 @@ def onboard(
     if "reason" in seen:
         return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
-    run = _Run(services, arn, confirmed, supposed)
+    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
 
     policies: dict[str, Any] = context.invoke(
         services.policy_function,
@@ -162,7 +164,15 @@ def answer(
 
 
 def _retry(error: Exception, attempt: int) -> RetryDecision:
-    """Try again what may go away by itself: a database that starts, a policy that is not yet everywhere."""
+    """Try again what may go away by itself: a database that starts, a policy that is not yet everywhere.
+
+    A lease that another run holds is asked for again until one that a killed run has left has expired.
+    """
+    if isinstance(error, LeaseTaken):
+        if attempt * _LEASE_PAUSE > leases.SECONDS + _LEASE_PAUSE:
+            return RetryDecision.no_retry()
+        logger.info("%s", error)
+        return RetryDecision.retry(Duration.from_seconds(_LEASE_PAUSE))
     if attempt >= _ATTEMPTS:
         return RetryDecision.no_retry()
     logger.warning("step failed and is repeated: %s", error)
@@ -190,11 +200,13 @@ _UNTIL_IAM_IS_ENABLED = WaitForConditionConfig(wait_strategy=_wait_for_iam, init
 class _Run:
     """The steps for one database. Each reads what it needs, so that it can be repeated by another process."""
 
-    def __init__(self, services: Services, arn: str, confirmed: bool, supposed: Collection[str] | None) -> None:
+    def __init__(
+        self, services: Services, arn: str, confirmed: bool, supposed: Collection[str] | None, holder: str
+    ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
-        self.users = Users(services, arn, confirmed, supposed)
+        self.users = Users(services, arn, confirmed, supposed, holder)
 
     def describe(self) -> dict[str, Any]:
         """Say whether there is something to do: `reason` why not, else what is to be changed on the database."""
@@ -290,6 +302,9 @@ class _Run:
 
     def forget(self) -> None:
         """Take a database that is gone out of the inventory."""
+        record = self._services.inventory.get(self._arn)
+        if record is not None and record.resource_id is not None:
+            self._services.leases.forget(record.resource_id)
         self._services.inventory.forget(self._arn)
 
     def tell(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
 from rdsiam.inventory import Inventory
+from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 
 
@@ -25,6 +26,10 @@ class UserServices(Protocol):
         """What is ours."""
 
     @property
+    def leases(self) -> Leases:
+        """Who may change which server."""
+
+    @property
     def logins(self) -> Logins:
         """Tokens, and the master's password."""
 
@@ -41,6 +46,7 @@ class Services:
     databases: Databases
     access: AccessStore
     inventory: Inventory
+    leases: Leases
     logins: Logins
     events: Any
     functions: Any

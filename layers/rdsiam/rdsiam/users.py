@@ -2,7 +2,9 @@
 
 import json
 import logging
+import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from rdsiam.engines import Authority, Engine, QueryFailed, Sessions, Statement, 
 from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.inventory import Followed, Origin
+from rdsiam.leases import Lease
 from rdsiam.logins import MANAGER
 from rdsiam.removal import Removal
 from rdsiam.services import UserServices
@@ -46,20 +49,27 @@ class Users:
 
     :param confirmed: somebody has said that many may be disabled.
     :param supposed: users to be taken for revoked, for a plan; None for those that are.
+    :param holder: the execution, which holds the server's lease while it makes changes.
     """
 
     def __init__(
-        self, services: UserServices, arn: str, confirmed: bool = False, supposed: Collection[str] | None = None
+        self,
+        services: UserServices,
+        arn: str,
+        confirmed: bool = False,
+        supposed: Collection[str] | None = None,
+        holder: str = "",
     ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
         self._supposed = supposed
+        self._holder = holder or f"a run {secrets.token_hex(8)}"
 
     def declared(self) -> dict[str, Any]:
         """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
         try:
-            _, followed, _ = self._wanted()
+            followed, _ = self._wanted(self._services.databases.describe(self._arn))
         except AccessFileInvalid as error:
             return {"refused": str(error), "changes": []}
         return {"changes": [], "followed": _to_json(followed)}
@@ -71,29 +81,34 @@ class Users:
         :param just_switched: IAM authentication was switched on a moment ago and may not be in force yet.
         :return: `changes`; `refused` says what only the owner can settle, `braked` that it is the brake.
         """
+        database = self._services.databases.describe(self._arn)
+        with self._lease(database) if apply else nullcontext() as lease:
+            return self._converge(database, lease, just_switched)
+
+    def _converge(self, database: Database, lease: Lease | None, just_switched: bool) -> dict[str, Any]:
+        """Compare, and carry the changes out if there is a lease. What is compared was read under it."""
         try:
-            database, followed, wanted = self._wanted()
+            followed, wanted = self._wanted(database)
             if not wanted.users and not wanted.accounts:
                 return {"changes": [], "followed": _to_json(followed)}
             engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
                 found = engine.inspect(opened.sessions, database, wanted)
-                # Again, now that the database is locked: another run may just have made what was found.
-                wanted = replace(wanted, accounts=self._accounts(database))
                 if opened.inherited and MANAGER not in wanted.accounts:
                     wanted = replace(wanted, accounts=engine.inherited(found, wanted))
                     logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
                 statements = engine.difference(found, wanted)
                 braked = "" if self._confirmed else _brake(engine, found, statements, wanted)
-                if apply and not braked:
+                if lease and not braked:
+                    lease.check()
                     self._apply(engine, opened, database, found, statements, wanted)
             finally:
                 opened.sessions.close()
         except (Refused, AccessFileInvalid) as error:
             return {"refused": str(error), "changes": []}
         if braked:
-            return {"refused": braked, "braked": True, "changes": [] if apply else _fit(statements)}
+            return {"refused": braked, "braked": True, "changes": [] if lease else _fit(statements)}
         return {"changes": _fit(statements), "followed": _to_json(followed)}
 
     def lock(self, names: Sequence[str], apply: bool) -> list[dict[str, Any]]:
@@ -132,7 +147,8 @@ class Users:
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
-        database, _, wanted = self._wanted()
+        database = self._services.databases.describe(self._arn)
+        _, wanted = self._wanted(database)
         engine = ENGINES[database.family]
         proofs = []
         for user in (each for each in wanted.users if only in (None, each.name)):
@@ -144,8 +160,10 @@ class Users:
             logger.info("proved the login of %s on %s", user.name, self._arn)
         return proofs
 
-    def _wanted(self) -> tuple[Database, Followed, Wanted]:
-        database = self._services.databases.describe(self._arn)
+    def _lease(self, database: Database) -> AbstractContextManager[Lease]:
+        return self._services.leases.hold(database, self._holder)
+
+    def _wanted(self, database: Database) -> tuple[Followed, Wanted]:
         access = self._services.access.current()
         revoked = self._supposed
         if revoked is None:
@@ -158,7 +176,7 @@ class Users:
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return database, followed, Wanted(users, self._accounts(database), frozenset(revoked))
+        return followed, Wanted(users, self._accounts(database), frozenset(revoked))
 
     def _accounts(self, database: Database) -> Mapping[str, Origin]:
         record = self._services.inventory.get(self._arn)

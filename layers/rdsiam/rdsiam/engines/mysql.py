@@ -25,7 +25,7 @@ from rdsiam.engines import (
 )
 from rdsiam.engines.mysql_catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows
 from rdsiam.engines.mysql_grants import account, identifier, literal, server
-from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Password
 
@@ -54,7 +54,6 @@ _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
 #: RDS gives nobody the privilege to KILL others' sessions, but this procedure.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
-_LOCK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,6 @@ class Mysql:
     def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
         """Read accounts and privileges."""
         session = sessions.read(None)
-        if rows(session, "SELECT GET_LOCK('rdsiam', %s)", [_LOCK_SECONDS]) != [(1,)]:
-            raise DatabaseNotReady(f"another run of rdsiam works on {database.identifier}; retry later")
         schemas: dict[tuple[str, str, str], set[str]] = {}
         for grantee, schema, privilege in rows(
             session, "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES"

@@ -21,8 +21,6 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
-#: `rdsiam` in ASCII: the key of the advisory lock that keeps two runs apart.
-_LOCK = int.from_bytes(b"rdsiam")
 _ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
@@ -97,7 +95,6 @@ class Postgres:
         """Read roles, memberships and what the wanted grantees lack in each database."""
         entry = self.entry()
         session = sessions.read(entry)
-        _lock(session)
         databases = tuple(row[0] for row in session.execute(_DATABASES))
         absent = {g.on for user in wanted.users for g in user.grants_on(databases)} - set(databases)
         if absent:
@@ -108,7 +105,6 @@ class Postgres:
         closed: set[str] = set()
         for name, grantees in sorted(_grantees(wanted, databases).items()):
             there = sessions.read(name)
-            _lock(there)
             creators = {database.master_user} | {group_name(name, "owner")} & set(grantees)
             missing += privileges.missing(there, name, grantees, creators)
             if _closed(there, name, MANAGER):
@@ -268,11 +264,6 @@ class Postgres:
             intended=frozenset({MANAGER, AUDITOR, *(user.name for user in wanted.users)}),
             administrators=frozenset({found.master, MANAGER}),
         )
-
-
-def _lock(session: Any) -> None:
-    # Advisory locks are kept per database and end with the session, however it ends.
-    session.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [_LOCK])
 
 
 def _closed(session: Any, database: str, role: str) -> bool:

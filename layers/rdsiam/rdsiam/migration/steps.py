@@ -15,6 +15,7 @@ from rdsiam.databases import Database, Databases
 from rdsiam.engines.migrating import Standing
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.inventory import Inventory
+from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.migration import watch as watching
 from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, text
@@ -42,6 +43,7 @@ class MigrationServices:
     databases: Databases
     access: AccessStore
     inventory: Inventory
+    leases: Leases
     logins: Logins
     migrations: Migrations
     secrets: MigratingSecrets
@@ -246,7 +248,9 @@ class Migrating:
 
     @property
     def _user(self) -> MigratingUser:
-        return MigratingUser(self._services, self.arn, self.request.user, self._heir)
+        return MigratingUser(
+            self._services, self.arn, self.request.user, self._heir, f"the migration {self._execution}"
+        )
 
     def _kept(self) -> Migration | None:
         return self._services.migrations.of(self.arn).get(self.request.user)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from rdsiam.engines.migrating import Look, Migrator, Standing
 from rdsiam.engines.mysql_migrating import MysqlMigrator
 from rdsiam.engines.postgres_migrating import PostgresMigrator
 from rdsiam.errors import Refused
+from rdsiam.leases import Lease
 from rdsiam.services import UserServices
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _MIGRATORS: Mapping[str, Migrator] = {"postgres": PostgresMigrator(), "mysql": M
 
 @dataclass(frozen=True)
 class _Opened:
-    """A database that is locked against other runs of ours, and what was found in it."""
+    """A database, what was found in it, and the lease under which that was read, if anything is to be changed."""
 
     database: Database
     engine: Engine
@@ -31,8 +32,11 @@ class _Opened:
     sessions: Sessions
     wanted: Wanted
     found: Any
+    lease: Lease | None
 
     def apply(self, statements: Sequence[Statement]) -> list[Change]:
+        assert self.lease is not None
+        self.lease.check()
         self.engine.apply(self.sessions, self.found, statements, self.wanted)
         for each in statements:
             logger.info("%s on %s as %s: %s", each.kind, self.database.arn, each.authority, each.statement)
@@ -43,17 +47,19 @@ class MigratingUser:
     """One user of one onboarded database, and who takes its place.
 
     :param heir: the user itself where it is changed in place.
+    :param holder: the run, which holds the server's lease while it makes changes.
     """
 
-    def __init__(self, services: UserServices, arn: str, user: str, heir: str) -> None:
+    def __init__(self, services: UserServices, arn: str, user: str, heir: str, holder: str) -> None:
         self._services = services
         self._arn = arn
         self._user = user
         self._heir = heir
+        self._holder = holder
 
     def standing(self) -> Standing:
         """Return how the user stands."""
-        with self._open() as opened:
+        with self._open(apply=False) as opened:
             return opened.migrator.standing(opened.found, self._user)
 
     def look(self) -> Look:
@@ -73,7 +79,7 @@ class MigratingUser:
             None: change nothing, say what would be changed.
         :raises Refused: it has to keep its password.
         """
-        with self._open() as opened:
+        with self._open(apply=ready is not None) as opened:
             standing = opened.migrator.standing(opened.found, self._user)
             if standing.kept:
                 raise Refused(f"{standing.kept}: it keeps its password")
@@ -91,7 +97,7 @@ class MigratingUser:
         :param locked: its accounts that could not log in before either.
         :raises Refused: the server has not kept the password.
         """
-        with self._open() as opened:
+        with self._open(apply) as opened:
             if not opened.migrator.standing(opened.found, self._user).exists:
                 raise Refused(f"there is no user {self._user} on {opened.database.identifier} any more")
             if self._heir == self._user:
@@ -111,7 +117,7 @@ class MigratingUser:
         :param confirmed: also when it is logged in.
         :raises Refused: rdsiam did not make it, or something would be lost with it.
         """
-        with self._open() as opened:
+        with self._open(apply) as opened:
             if not opened.migrator.standing(opened.found, self._heir).exists:
                 return []
             if opened.wanted.accounts.get(self._heir) != "created":
@@ -143,8 +149,15 @@ class MigratingUser:
         self._services.inventory.disclaim(opened.database, kept)
 
     @contextmanager
-    def _open(self) -> Iterator[_Opened]:
+    def _open(self, apply: bool) -> Iterator[_Opened]:
+        """Look into the database; under its lease if anything is to be changed."""
         database = self._services.databases.describe(self._arn)
+        leased = self._services.leases.hold(database, self._holder) if apply else nullcontext()
+        with leased as lease, self._looked_into(database, lease) as opened:
+            yield opened
+
+    @contextmanager
+    def _looked_into(self, database: Database, lease: Lease | None) -> Iterator[_Opened]:
         engine, logins = ENGINES[database.family], self._services.logins
 
         def connect(authority: Authority, name: str | None) -> Any:
@@ -155,9 +168,8 @@ class MigratingUser:
         sessions = Sessions(connect, reader="manager")
         try:
             found = engine.inspect(sessions, database, Wanted((), {}))
-            # Now that the database is locked: another run may just have changed it.
             record = self._services.inventory.get(self._arn)
             ours = record.accounts if record and record.resource_id == database.resource_id else {}
-            yield _Opened(database, engine, _MIGRATORS[database.family], sessions, Wanted((), ours), found)
+            yield _Opened(database, engine, _MIGRATORS[database.family], sessions, Wanted((), ours), found, lease)
         finally:
             sessions.close()
