@@ -9,7 +9,7 @@ expired, or takes it over at once if it is the same execution, of which Lambda r
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -144,13 +144,14 @@ class Leases:
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            raise _NotTaken(dict(error.response.get("Item", {}))) from None  # type: ignore[typeddict-item]
+            answer: Mapping[str, Any] = error.response
+            raise _NotTaken(answer.get("Item", {})) from None
 
 
 class _NotTaken(Exception):
     """The condition does not hold; `item` is what is there."""
 
-    def __init__(self, item: dict[str, Any]) -> None:
+    def __init__(self, item: Mapping[str, Any]) -> None:
         super().__init__()
         self.item = item
 
