@@ -9,6 +9,7 @@ import copy
 import json
 import logging
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.events import models as events_models
 from moto.events import responses as events_responses
+from moto.events import utils as events_utils
 from moto.iam import models as iam_models
 from moto.iam import responses as iam_responses
 from moto.iam.access_control import PermissionResult
@@ -128,6 +130,9 @@ def _as_sent(event: Mapping[str, Any]) -> dict[str, Any]:
     """An event as EventBridge sends it: moto's has the time as a number and a key of its own."""
     sent = copy.deepcopy(dict(event))
     sent.pop("ingestion-time", None)
+    # AWS: each event has an id of its own. moto: all events of S3 have the same.
+    if sent["id"] == events_utils._BASE_EVENT_MESSAGE["id"]:
+        sent["id"] = str(uuid.uuid4())
     if isinstance(sent.get("time"), int | float):
         sent["time"] = datetime.fromtimestamp(sent["time"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return sent

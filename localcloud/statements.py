@@ -31,8 +31,8 @@ class Statement:
 _NEEDED_BY = {
     "rds-db:connect": "login with a token, `connection.py`",
     "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py`, `audit/run.py` and "
-    "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `rotate_secret`, which asks in the "
-    "caller's name, `rotation/rotating_secrets.py`",
+    "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `handler`, `functions/events/app.py`; "
+    "`rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
     "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
     "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
     "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",

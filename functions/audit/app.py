@@ -1,4 +1,4 @@
-"""AuditFunction: a schedule, or somebody's request, starts an audit of the fleet."""
+"""AuditFunction: audits the fleet, or remediates findings of the last audit."""
 
 import os
 from functools import cache
@@ -21,7 +21,7 @@ from rdsiam.requests import audit_request
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Audit the fleet, or the databases that the event names; or mend findings of the last audit."""
+    """Audit the fleet, or the databases that the request names; or remediate findings of the last audit."""
     request = audit_request(event)
     if request.remediate:
         store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]

@@ -1,4 +1,4 @@
-"""OnboardFunction: an RDS event, or somebody's request, starts the onboarding of one database, or a sweep of all."""
+"""OnboardFunction: onboards one database, revokes its users, or reconciles the whole fleet with access.yaml."""
 
 import os
 from functools import cache
@@ -13,20 +13,18 @@ from rdsiam.inventory import Inventory
 from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.observability import logger
-from rdsiam.requests import SweepRequest, onboard_request
+from rdsiam.requests import ReconcileRequest, onboard_request
 from rdsiam.services import Services
 
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Onboard the database that the event names, or start the onboarding of all that differ."""
+    """Onboard the database that the request names, or start the onboarding of all that differ."""
     request = onboard_request(event)
-    if isinstance(request, SweepRequest):
-        swept = sweeping.sweep(context, _services(), request.plan, request.confirm)
-        logger.info("sweep ended", started=len(swept["started"]), unchanged=swept["unchanged"])
-        return swept
-    if request.ignored:
-        return onboarding.ignored(request.database, request.ignored)
+    if isinstance(request, ReconcileRequest):
+        answer = sweeping.sweep(context, _services(), request.plan, request.confirm)
+        logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
+        return answer
     if request.revoke:
         revoked = revoking.revoke(context, _services(), request.database, request.revoke, request.because, request.plan)
         logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])

@@ -171,7 +171,7 @@ class Account:
 
     def sweep(self, **options: Any) -> dict[str, Any]:
         """Sweep the fleet."""
-        answer: dict[str, Any] = self.invoke("OnboardFunction", {"sweep": True} | options)
+        answer: dict[str, Any] = self.invoke("OnboardFunction", {"reconcile": True} | options)
         return answer
 
     # --- logins ---

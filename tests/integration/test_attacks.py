@@ -4,14 +4,16 @@ What succeeds has a test as well, and stands in docs/threat-model.md with what l
 """
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.integration.fix_account import until
 from tests.integration.fix_tokens import get, post
 
-FUNCTIONS = ("OnboardFunction", "PolicyFunction", "VendFunction")
+FUNCTIONS = ("OnboardFunction", "PolicyFunction", "VendFunction", "EventsFunction")
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 
@@ -214,10 +216,12 @@ def test_a_master_secret_with_a_key_of_the_customers_is_read_through_secrets_man
     denied("kms:Decrypt", kms.decrypt, KeyId=key, CiphertextBlob=b"x")
 
 
-#: A sweep starts onboardings of its own, and AuditFunction has findings mended.
+#: A reconcile starts onboardings of its own, and AuditFunction has findings mended.
 MAY_INVOKE = {
     ("OnboardFunction", "PolicyFunction"),
     ("OnboardFunction", "OnboardFunction"),
+    ("EventsFunction", "OnboardFunction"),
+    ("EventsFunction", "AuditFunction"),
     ("AuditFunction", "AuditBatchFunction"),
     ("AuditFunction", "OnboardFunction"),
 }
@@ -247,7 +251,7 @@ def test_an_administrator_who_is_no_operator_can_not_confirm(account):
     account.cloud.client("iam").attach_role_policy(RoleName="no-operator", PolicyArn=ADMINISTRATOR)
     client = account.cloud.client("lambda", account.assume(role))
     name = account.cloud.functions["OnboardFunction"]
-    denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b'{"sweep": true, "confirm": true}')
+    denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b'{"reconcile": true, "confirm": true}')
     latest = f"{name.partition(':')[0]}:$LATEST"
     denied("lambda:InvokeFunction", client.invoke, FunctionName=latest, Payload=b"{}")
 
@@ -261,3 +265,56 @@ def test_a_caller_without_execute_api_invoke_is_forbidden(account, place):
 def test_what_nobody_has_described_is_refused_to_everybody(account):
     with pytest.raises(ClientError, match="localcloud does not know what dynamodb:ExecuteStatement needs"):
         account.cloud.client("dynamodb").execute_statement(Statement="SELECT * FROM x")
+
+
+# --- EventBridge -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rule_writer(account) -> dict[str, Any]:
+    """Credentials of a role with AmazonEventBridgeFullAccess, and with no right to invoke a function."""
+    role = account.make_role("rule-writer")
+    statement = {"Effect": "Allow", "Action": "events:*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    account.cloud.client("iam").put_role_policy(RoleName="rule-writer", PolicyName="events", PolicyDocument=document)
+    return account.assume(role)
+
+
+@pytest.fixture
+def send(account, rule_writer) -> Iterator[Callable[[Any], None]]:
+    """Send any payload to a target of rdsiam's rule, whose pattern and target the writer of rules has changed."""
+    events = account.cloud.client("events", rule_writer)
+    rule = next(each for each in events.list_rules()["Rules"] if "DatabaseCreatedOrDeleted" in each["Name"])
+    target = events.list_targets_by_rule(Rule=rule["Name"])["Targets"][0]
+    events.put_rule(Name=rule["Name"], EventPattern=json.dumps({"source": ["mallory"]}))
+
+    def put(payload: Any) -> None:
+        events.put_targets(Rule=rule["Name"], Targets=[target | {"Input": json.dumps(payload)}])
+        events.put_events(Entries=[{"Source": "mallory", "DetailType": "x", "Detail": "{}"}])
+
+    yield put
+    events.put_targets(Rule=rule["Name"], Targets=[target])
+    events.put_rule(Name=rule["Name"], EventPattern=rule["EventPattern"])
+
+
+def refusals(account) -> int:
+    """Return how often EventsFunction has refused what it got."""
+    return (account.cloud.logs / "EventsFunction.log").read_text().count("[ERROR] InvalidRequest")
+
+
+def test_a_rewritten_rule_neither_lifts_nor_revokes_nor_confirms(account, place, send):
+    arn = place["arns"]["postgres"]
+    revoke = {"database": arn, "revoke": ["app2"], "because": "stolen laptop"}
+    assert account.invoke("OnboardFunction", revoke)["status"] == "revoked"
+    payloads = (
+        {"database": arn, "lift": ["app2"]},
+        {"database": arn, "revoke": ["app"], "because": "mallory"},
+        {"reconcile": True, "confirm": True},
+        {"remediate": ["0" * 20], "confirm": True},
+    )
+    for payload in payloads:
+        refused = refusals(account)
+        send(payload)
+        until(lambda refused=refused: refusals(account) > refused + 2, 30)  # Lambda tries three times
+    assert set(account.record(arn)["revoked"]["M"]) == {"app2"}
+    assert account.invoke("OnboardFunction", {"database": arn, "lift": ["app2"]})["status"] == "onboarded"

@@ -148,7 +148,7 @@ def test_confirmed_they_are_disabled_and_every_policy_is_gone(account, arn, role
     assert arn not in account.sweep()["started"]
 
 
-def test_a_new_access_yaml_starts_a_sweep_by_itself(account, arn, role):
+def test_a_new_access_yaml_starts_a_reconcile_by_itself(account, arn, role):
     account.follow_access_yaml(True)
     try:
         users(account, arn, "user0", "user1", role=role)
@@ -156,6 +156,13 @@ def test_a_new_access_yaml_starts_a_sweep_by_itself(account, arn, role):
     finally:
         account.follow_access_yaml(False)
     login(account, arn, "user1", role).close()
+
+
+def test_a_schedule_starts_a_reconcile(account, arn, role):
+    log = account.cloud.logs / "OnboardFunction.log"
+    ended = log.read_text().count("reconcile ended")
+    account.cloud.fire_schedule("rdsiam-reconcile")
+    until(lambda: log.read_text().count("reconcile ended") > ended, 60)
 
 
 def test_a_database_that_is_gone_without_an_event_is_found_by_the_sweep(account, engine, role):

@@ -32,7 +32,8 @@ FUNCTION_OF = {
     "audit.json": "AuditFunction",
     "audit-databases.json": "AuditFunction",
     "audit-remediate.json": "AuditFunction",
-    "audit-scheduled.json": "AuditFunction",
+    "audit-schedule.json": "EventsFunction",
+    "reconcile-schedule.json": "EventsFunction",
     "audit-batch.json": "AuditBatchFunction",
     "audits-get.json": "ReportsFunction",
     "audits-id-get.json": "ReportsFunction",
@@ -41,8 +42,8 @@ FUNCTION_OF = {
     "migrate-undo.json": "MigrateFunction",
     "database-started.json": "OnboardFunction",
     "onboard-confirm.json": "OnboardFunction",
-    "sweep-plan.json": "OnboardFunction",
-    "sweep.json": "OnboardFunction",
+    "reconcile-plan.json": "OnboardFunction",
+    "reconcile.json": "OnboardFunction",
     "access-changed.json": "OnboardFunction",
     "cluster-created.json": "OnboardFunction",
     "cluster-writer-created.json": "OnboardFunction",
@@ -145,7 +146,7 @@ def test_whatever_starts_it_an_onboarding_of_what_is_in_order_changes_nothing(lo
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
 
 
-@pytest.mark.parametrize("event", ["sweep-plan.json", "sweep.json", "access-changed.json"])
+@pytest.mark.parametrize("event", ["reconcile-plan.json", "reconcile.json", "access-changed.json"])
 def test_a_sweep_starts_nothing_where_all_is_in_order(local, role, event):
     assert invoke_warm(local, event) == {"started": [], "unchanged": 1}
 

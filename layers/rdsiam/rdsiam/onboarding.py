@@ -146,11 +146,6 @@ def onboard(
     return answer(arn, "refused" if unsettled else "onboarded", unsettled, changes, proofs)
 
 
-def ignored(arn: str, reason: str) -> dict[str, Any]:
-    """Return the answer to an event that asks for nothing."""
-    return answer(arn, "ignored", reason)
-
-
 def _unsettled(rotated: Mapping[str, Any]) -> str:
     """Return why a rotation is not as declared; nothing where all are."""
     return f"rotation: {rotated['reason']}" if rotated["status"] == "refused" else ""

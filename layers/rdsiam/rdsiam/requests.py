@@ -1,4 +1,4 @@
-"""What the functions are asked, checked field by field; errors name the field and never repeat its value."""
+"""Requests to the functions, checked field by field; errors name the field and never repeat its value."""
 
 import re
 from collections.abc import Mapping
@@ -7,21 +7,6 @@ from typing import Any, Literal, get_args
 
 from rdsiam.errors import InvalidRequest
 
-#: Events of RDS after which a database is looked at. What is to be done is read from Describe, not from the event.
-FOLLOWED: Mapping[str, str] = {
-    "RDS-EVENT-0003": "instance deleted",
-    "RDS-EVENT-0005": "instance created",
-    "RDS-EVENT-0019": "restored to a point in time",
-    "RDS-EVENT-0043": "restored from a snapshot",
-    "RDS-EVENT-0046": "read replica created",
-    "RDS-EVENT-0088": "instance started",
-    "RDS-EVENT-0151": "cluster started",
-    "RDS-EVENT-0170": "cluster created",
-    "RDS-EVENT-0171": "cluster deleted",
-    "RDS-EVENT-0203": "proxy created",
-    "RDS-EVENT-0204": "proxy modified",
-    "RDS-EVENT-0205": "proxy deleted",
-}
 #: How many databases one request may name, and how many batches a run may have.
 MOST_DATABASES, MOST_BATCHES = 1000, 100_000
 MOST_FINDINGS = 100
@@ -59,7 +44,6 @@ class DatabaseRequest:
     """A request that names a database.
 
     :ivar confirm: what the brake stops is meant.
-    :ivar ignored: why nothing is to be done; empty where something is.
     :ivar revoke: users to revoke, sorted, and `because` why.
     :ivar lift: users whose revocation is to be lifted, sorted.
     :ivar supposed: of a plan of policies, users to be taken for revoked; None for those that are.
@@ -68,7 +52,6 @@ class DatabaseRequest:
     database: str
     plan: bool = False
     confirm: bool = False
-    ignored: str = ""
     revoke: tuple[str, ...] = ()
     because: str = ""
     lift: tuple[str, ...] = ()
@@ -100,8 +83,8 @@ class MigrationStatusRequest:
 
 
 @dataclass(frozen=True)
-class SweepRequest:
-    """A request to look at all databases."""
+class ReconcileRequest:
+    """A request to compare the whole fleet with access.yaml."""
 
     plan: bool = False
     confirm: bool = False
@@ -154,15 +137,10 @@ class SecretsRequest:
 def audit_request(event: Any) -> AuditRequest:
     """Read what AuditFunction is invoked with.
 
-    A schedule's event, `{}`, `{"databases": ["<arn>", …]}`, or `{"remediate": ["<finding id>", …]}` with `plan` and
-    `confirm`.
+    `{}`, `{"databases": ["<arn>", …]}`, or `{"remediate": ["<finding id>", …]}` with `plan` and `confirm`.
 
     :raises InvalidRequest: naming the field. No databases at all is an error, never "all" and never "none".
     """
-    if isinstance(event, Mapping) and "detail-type" in event:
-        if event.get("source") != "aws.events" or event["detail-type"] != "Scheduled Event":
-            raise InvalidRequest("detail-type", "is not that of a schedule")
-        return AuditRequest()
     if isinstance(event, Mapping) and "remediate" in event:
         return _remediation(event)
     _check(event, {"databases"})
@@ -200,23 +178,19 @@ def batch_request(event: Any) -> BatchRequest:
     return BatchRequest(audit, number)
 
 
-def onboard_request(event: Any) -> DatabaseRequest | SweepRequest:
+def onboard_request(event: Any) -> DatabaseRequest | ReconcileRequest:
     """Read what OnboardFunction is invoked with.
 
-    An event of RDS, S3's event of a new access.yaml, `{"database": "<arn>"}` or `{"sweep": true}`, the last two with
-    `plan` and `confirm`; or a database with users to `revoke`, and `because`, or to `lift`.
+    `{"database": "<arn>"}` or `{"reconcile": true}`, both with `plan` and `confirm`; or a database with users to
+    `revoke`, and `because`, or to `lift`.
 
     :raises InvalidRequest: naming the field.
     """
-    if isinstance(event, Mapping) and event.get("source") == "aws.s3" and "detail-type" in event:
-        return SweepRequest()  # which object it tells of is in the rule; the sweep reads the current one
-    if isinstance(event, Mapping) and "detail-type" in event:
-        return _rds_event(event)
-    if isinstance(event, Mapping) and "sweep" in event:
-        _check(event, {"sweep", "plan", "confirm"})
-        if event["sweep"] is not True:
-            raise InvalidRequest("sweep", "must be true")
-        return SweepRequest(event.get("plan", False), event.get("confirm", False))
+    if isinstance(event, Mapping) and "reconcile" in event:
+        _check(event, {"reconcile", "plan", "confirm"})
+        if event["reconcile"] is not True:
+            raise InvalidRequest("reconcile", "must be true")
+        return ReconcileRequest(event.get("plan", False), event.get("confirm", False))
     if isinstance(event, Mapping) and ("revoke" in event or "lift" in event):
         return _revocation(event)
     return _request(event, {"database", "plan", "confirm"})
@@ -363,19 +337,6 @@ def _check(event: Any, known: set[str]) -> None:
     for name in ("plan", "confirm"):
         if not isinstance(event.get(name, False), bool):
             raise InvalidRequest(name, "must be true or false")
-
-
-def _rds_event(event: Mapping[str, Any]) -> DatabaseRequest:
-    detail = event.get("detail")
-    if not isinstance(detail, Mapping):
-        raise InvalidRequest("detail", "must be a JSON object")
-    arn = _arn("detail.SourceArn", detail.get("SourceArn"))
-    if event.get("source") != "aws.rds":
-        return DatabaseRequest(arn, ignored="the event is not one of RDS")
-    told = detail.get("EventID")
-    if not isinstance(told, str) or told not in FOLLOWED:
-        return DatabaseRequest(arn, ignored="the event is none after which a database is to be looked at")
-    return DatabaseRequest(arn)
 
 
 def _arn(field: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What onboarding and sweeps work with: made once by the handler, shared by all that it calls."""
+"""What onboarding and reconciling work with: made once by the handler, shared by all that it calls."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,11 +36,11 @@ class UserServices(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """What onboarding and sweeps work with.
+    """What onboarding and reconciling work with.
 
     :ivar policy_function: name of PolicyFunction, which alone writes IAM.
     :ivar secrets_function: name of SecretsFunction, which alone sets schedules of rotations.
-    :ivar onboard_function: name of OnboardFunction with its alias, which a sweep invokes for each database.
+    :ivar onboard_function: name of OnboardFunction with its alias, which a reconcile invokes for each database.
     """
 
     databases: Databases

@@ -1,6 +1,6 @@
-"""A sweep: every database whose fingerprint is other than the inventory's is onboarded, in an execution of its own.
+"""A reconcile: every database whose fingerprint differs from the inventory's is onboarded, in its own execution.
 
-The sweep itself opens no database. It looks at a page of the fleet at a time, each a checkpoint, so that its memory
+The reconcile itself opens no database. It looks at a page of the fleet at a time, each a checkpoint, so that its memory
 doesn't grow with the fleet and a killed one goes on where it stopped.
 """
 
@@ -44,7 +44,7 @@ def sweep(context: DurableContext, services: Services, plan: bool, confirmed: bo
     def step(name: str, work: Callable[[], T], config: StepConfig = RETRIED) -> T:
         return context.step(lambda _: work(), name=name, config=config)
 
-    identity = step("name the sweep", lambda: secrets.token_hex(6))
+    identity = step("name the reconcile", lambda: secrets.token_hex(6))
     run = _Sweep(services, identity, plan, confirmed)
     started = step("look for what is gone", run.gone)
     unchanged, position, number = 0, None, 0
@@ -77,7 +77,7 @@ class _Sweep:
             if not there and not self._flags["confirm"]:
                 raise NothingListed(
                     "RDS lists no database in this account and region, yet the inventory has some, and nothing is done "
-                    'on that; if all of them were deleted, sweep again with "confirm": true'
+                    'on that; if all of them were deleted, reconcile again with "confirm": true'
                 )
             self._start(arn, record.policy_resource_id or record.resource_id or "", "gone")
             started.append(arn)

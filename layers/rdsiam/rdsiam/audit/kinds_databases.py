@@ -124,7 +124,7 @@ def _now(case: Case) -> Remediation:
 
 
 def _set_up(case: Case) -> Remediation:
-    return _rotate(case, "--set-up", "It says what stands in the way. Onboarding does the same with each sweep.")
+    return _rotate(case, "--set-up", "It says what stands in the way. Onboarding does the same with each reconcile.")
 
 
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}

@@ -1,0 +1,34 @@
+"""EventsFunction: starts OnboardFunction or AuditFunction after an event of RDS, S3 or a schedule."""
+
+import json
+import os
+from functools import cache
+from typing import Any
+
+from rdsiam import clients
+from rdsiam.events.service_events import EventSources, event_request
+from rdsiam.observability import logger
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, str]:
+    """Start the one execution that the event asks for, and return its name."""
+    request = event_request(event, _sources())
+    function = os.environ["RDSIAM_ONBOARD_FUNCTION" if request.function == "onboard" else "RDSIAM_AUDIT_FUNCTION"]
+    clients.client("lambda").invoke(
+        FunctionName=function,
+        InvocationType="Event",
+        DurableExecutionName=request.execution_name,
+        Payload=json.dumps(request.payload).encode(),
+    )
+    logger.info("execution started", function=request.function, execution=request.execution_name)
+    return {"execution": request.execution_name}
+
+
+@cache
+def _sources() -> EventSources:
+    return EventSources(
+        access_bucket=os.environ["RDSIAM_ACCESS_BUCKET"],
+        reconcile_rule=os.environ["RDSIAM_RECONCILE_RULE"],
+        audit_rule=os.environ["RDSIAM_AUDIT_RULE"],
+    )

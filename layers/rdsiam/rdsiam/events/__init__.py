@@ -1,0 +1,1 @@
+"""Events that invoke functions, as typed requests."""
