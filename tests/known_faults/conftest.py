@@ -1,0 +1,28 @@
+"""Instances of a test's own, since what these tests make would be in the way of others."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.integration.fix_account import Account
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def make_instance(account: Account) -> Iterator[Callable[..., str]]:
+    """Make an instance that is gone after the test, and return its ARN when it is available."""
+    made: list[str] = []
+
+    def make(engine: str = "postgres") -> str:
+        identifier = f"faults-{next(_NUMBERS)}"
+        made.append(identifier)
+        arn = account.create(identifier, engine)
+        account.wait(arn)
+        return arn
+
+    yield make
+    for identifier in made:
+        account.declare(identifier)
+        account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier=identifier, SkipFinalSnapshot=True)

@@ -1,0 +1,120 @@
+"""What the command says, and where it goes."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rdsiam.access import parse
+from rdsiam.command import targets
+from rdsiam.command.targets import Wish
+from rdsiam.endpoints import is_rds, region_of
+from rdsiam.errors import RdsiamError
+from rdsiam.requests import onboard_request
+from rdsiam.troubles import explain
+from tests.integration.fix_account import until
+
+REGION = "eu-central-1"
+HERE = f"{REGION}.rds.amazonaws.com"
+ORDERS = {
+    "identifier": "orders", "arn": f"arn:aws:rds:{REGION}:123456789012:cluster:orders", "engine": "aurora-postgresql",
+    "users": ["reader"],
+}  # fmt: skip
+REPORTS = {
+    "identifier": "reports", "arn": f"arn:aws:rds:{REGION}:123456789012:db:reports", "engine": "postgres",
+    "users": ["reader"],
+}  # fmt: skip
+
+
+@pytest.mark.known_fault("case 24", "the doctor's advice for a cluster is an instance's (issue 14 E)")
+def test_the_doctor_of_a_cluster_advises_what_works_on_clusters(account):
+    rds = account.cloud.client("rds")
+    rds.create_db_cluster(
+        DBClusterIdentifier="faults-cluster", Engine="aurora-postgresql", MasterUsername="boss",
+        ManageMasterUserPassword=True, DatabaseName="shop",
+    )  # fmt: skip
+    try:
+        member = {"DBInstanceIdentifier": "faults-cluster-1", "DBInstanceClass": "db.r6g.large"}
+        rds.create_db_instance(Engine="aurora-postgresql", DBClusterIdentifier="faults-cluster", **member)
+        described = until(
+            lambda: [
+                one
+                for one in rds.describe_db_clusters(DBClusterIdentifier="faults-cluster")["DBClusters"]
+                if one["Status"] == "available"
+            ],
+            60,
+        )[0]
+        said = account.rdsiam("doctor", described["DBClusterArn"], "reader").stdout
+    finally:
+        rds.delete_db_instance(DBInstanceIdentifier="faults-cluster-1", SkipFinalSnapshot=True)
+        rds.delete_db_cluster(DBClusterIdentifier="faults-cluster", SkipFinalSnapshot=True)
+    assert "modify-db-instance" not in said, said
+    assert "describe-db-instances" not in said, said
+    assert "modify-db-cluster" in said, said
+
+
+@pytest.mark.parametrize("user", [None, "reader"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        pytest.param(f"orders.cluster-ro-abc.{HERE}", id="the readers'"),
+        pytest.param(f"reports.cluster-custom-abc.{HERE}", id="a custom one"),
+        pytest.param("orders.cluster-abc.us-east-1.rds.amazonaws.com", id="in another region"),
+    ],
+)
+@pytest.mark.known_fault("case 28", "who names an endpoint is led to another one (issue 14 E)")
+def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(monkeypatch, endpoint, user):
+    def token(name: str, user: str, reason: str | None) -> dict[str, Any]:
+        host = f"orders.cluster-abc.{HERE}" if "orders" in name else f"reports.xyz.{HERE}"
+        return {"token": "t", "host": host, "port": 5432, "user": user, "engine": "postgres", "database": name}
+
+    api = SimpleNamespace(databases=lambda: [ORDERS, REPORTS], token=token)
+    monkeypatch.setattr(targets, "api", lambda *_: api)
+    try:
+        host = targets.login(Wish(endpoint, user, False, None, None, None, None, REGION)).host
+    except RdsiamError:
+        return
+    assert host == endpoint
+
+
+@pytest.mark.known_fault("case 30", "the partition aws-eusc is unknown (issue 14 E)")
+def test_the_european_sovereign_cloud_is_known():
+    host = "orders.abc123.eusc-de-east-1.rds.amazonaws.eu"
+    assert is_rds(host)
+    assert region_of(host) == "eusc-de-east-1"
+    arn = "arn:aws-eusc:rds:eusc-de-east-1:123456789012:db:orders"
+    assert onboard_request({"database": arn}).database == arn
+    role = "arn:aws-eusc:iam::123456789012:role/app"
+    parse(
+        "version: 1\ndatabases:\n  - match: {identifier: x}\n    users:\n"
+        f"      - {{name: u, privileges: readonly, on: [d], roles: ['{role}']}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        pytest.param(
+            "PKIX path building failed: unable to find valid certification path to requested target",
+            "certificate",
+            id="Java: the authority is unknown",
+        ),
+        pytest.param(
+            "This RDS proxy has no credentials for the role app. Check the credentials for this role and try again.",
+            "proxy",
+            id="RDS Proxy: it knows no such user",
+        ),
+        pytest.param(
+            "The IAM authentication failed for the role app. Check the IAM token for this role and try again.",
+            "proxy",
+            id="RDS Proxy: the token",
+        ),
+        pytest.param('FATAL: role "app" is not permitted to log in', "disabled", id="PostgreSQL: NOLOGIN"),
+        pytest.param('FATAL: too many connections for role "app"', "connections", id="PostgreSQL: the user's limit"),
+    ],
+)
+@pytest.mark.known_fault("case 33", "errors of logins that nothing explains (issue 14 E)")
+def test_what_clients_print_is_explained(text, cause):
+    found = explain(text)
+    assert found
+    assert cause in f"{found[0].cause} {' '.join(found[0].fixes)}"

@@ -1,0 +1,55 @@
+"""What RDS says of a database, and what is done then."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rdsiam.onboarding import unready
+from rdsiam.requests import onboard_request
+from tests.unit.fix_database import ORDERS
+
+TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()
+ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
+
+
+def event(number: str, arn: str, kind: str, source: str) -> dict[str, Any]:
+    """Return an event as RDS sends it."""
+    return {
+        "version": "0", "detail-type": f"RDS {kind} Event", "source": "aws.rds", "account": "123456789012",
+        "region": "eu-central-1", "resources": [arn],
+        "detail": {
+            "EventCategories": ["notification"], "SourceType": source, "SourceArn": arn, "Message": "m",
+            "Date": "2026-11-24T09:30:00.292Z", "SourceIdentifier": f"rds:{arn.rpartition(':')[2]}",
+            "EventID": f"RDS-EVENT-{number}", "Tags": {},
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "arn", "kind", "source"),
+    [
+        pytest.param("0057", ARN, "DB Instance", "DB_INSTANCE", id="a replica was promoted"),
+        pytest.param(
+            "0251",
+            ARN.replace(":db:orders", ":deployment:bgd-1a2b"),
+            "Blue Green Deployment",
+            "BLUE_GREEN_DEPLOYMENT",
+            id="switched over",
+        ),
+    ],
+)
+@pytest.mark.known_fault(
+    "case 23", "after a switchover or a promotion nothing is done until the next hour (issue 14 D)"
+)
+def test_a_database_that_becomes_another_one_is_onboarded_at_once(number, arn, kind, source):
+    assert f"RDS-EVENT-{number}" in TEMPLATE
+    assert f"RDS {kind} Event" in TEMPLATE
+    assert not onboard_request(event(number, arn, kind, source)).ignored
+
+
+@pytest.mark.parametrize("kind", ["instance", "cluster"])
+@pytest.mark.known_fault("case 37", "a database whose storage is optimised, for hours, is waited for (issue 14 D)")
+def test_a_database_that_works_while_its_storage_is_optimised_is_onboarded(kind):
+    assert unready(replace(ORDERS, status="storage-optimization", kind=kind)) == ""

@@ -1,0 +1,165 @@
+"""PostgreSQL servers as people have them: what owners made is left as it is, and keeps rdsiam from nothing else."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.integration.fix_account import Account
+from tests.integration.fix_rdsadmin import as_rdsadmin
+
+READER = {"name": "reader", "privileges": "readonly", "on": ["shop"]}
+DONE = {"onboarded", "unchanged"}
+
+
+@pytest.fixture
+def arn(make_instance) -> str:
+    made: str = make_instance()
+    return made
+
+
+def onboard(account: Account, arn: str, **changed: Any) -> dict[str, Any]:
+    """Declare the reader of the instance, and onboard it."""
+    account.declare(arn.rpartition(":")[2], READER | changed)
+    return account.onboard(arn)
+
+
+@pytest.mark.known_fault("case 01", "objects of a group that the master inherits from without ADMIN (issue 14 C)")
+def test_the_master_grants_on_objects_of_a_group_that_it_inherits_from(account, arn):
+    with as_rdsadmin(account, arn, "shop") as another:  # another administrator, such as Terraform's
+        another.run("CREATE ROLE gis_owner")
+        another.run("GRANT gis_owner TO boss WITH INHERIT TRUE, SET TRUE, ADMIN FALSE")
+        another.run("CREATE SCHEMA tiger AUTHORIZATION gis_owner")
+        another.run("CREATE TABLE tiger.featnames (id int)")
+        another.run("ALTER TABLE tiger.featnames OWNER TO gis_owner")
+    with account.as_master(arn) as master:  # it may, as it is
+        master.run("GRANT SELECT ON tiger.featnames TO PUBLIC")
+        master.run("REVOKE SELECT ON tiger.featnames FROM PUBLIC")
+    answer = onboard(account, arn)
+    assert answer["status"] in DONE, answer
+    with account.as_master(arn) as master:
+        assert master.run("SELECT has_table_privilege('reader', 'tiger.featnames', 'SELECT')") == [(True,)]
+
+
+@pytest.mark.known_fault("case 02", "a membership is lost to one that is granted for a moment (issue 14 A)")
+def test_a_membership_that_the_master_gave_itself_is_as_it_was_after_a_run(account, arn):
+    memberships = (
+        "SELECT grantor::regrole::text, admin_option, inherit_option, set_option FROM pg_auth_members "
+        "WHERE roleid = 'migrator'::regrole AND member = 'boss'::regrole ORDER BY 1"
+    )
+    with account.as_master(arn) as master:
+        master.run("SET createrole_self_grant = 'set'")
+        master.run("CREATE ROLE migrator LOGIN PASSWORD 'of-old-1'")
+        master.run("CREATE SCHEMA migrator AUTHORIZATION migrator")
+        master.run("SET ROLE migrator")
+        master.run("CREATE TABLE migrator.orders (id int)")
+        master.run("RESET ROLE")
+        before = master.run(memberships)
+    onboard(account, arn)
+    with account.as_master(arn) as master:
+        assert master.run(memberships) == before
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        pytest.param(
+            "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'closed'",
+            id="its DROP was interrupted",
+            marks=pytest.mark.known_fault("case 04", "an invalid database stops all others (issue 14 B)"),
+        ),
+        pytest.param(
+            "ALTER DATABASE closed CONNECTION LIMIT 0",
+            id="it is closed for a while",
+            marks=pytest.mark.known_fault("case 06", "a closed database stops all others (issue 14 B)"),
+        ),
+    ],
+)
+def test_of_all_databases_the_one_that_lets_nobody_in_is_named_and_the_others_are_done(account, arn, closing):
+    with as_rdsadmin(account, arn) as another:
+        another.run("CREATE DATABASE closed OWNER boss")
+        another.run(closing)
+    with account.as_master(arn) as master:
+        master.run("CREATE TABLE orders (id int)")
+    answer = onboard(account, arn, on="*")
+    with account.as_master(arn) as master:
+        assert master.run("SELECT 1 FROM pg_roles WHERE rolname = 'reader'"), answer
+        assert master.run("SELECT has_table_privilege('reader', 'orders', 'SELECT')") == [(True,)], answer
+    assert "closed" in str(answer)
+
+
+@pytest.mark.known_fault("case 05", "an event trigger that fails on rdsiam's statements is not named (issue 14 A)")
+def test_an_event_trigger_of_the_database_is_no_obstacle_or_is_named(account, arn):
+    with as_rdsadmin(account, arn, "shop") as another:
+        another.run("CREATE TABLE public.ddl_log (at timestamptz DEFAULT now(), who name, what text)")
+        another.run("ALTER TABLE public.ddl_log OWNER TO boss")
+        another.run(
+            "CREATE FUNCTION public.log_ddl() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO ddl_log (who, what) VALUES (current_user, tg_tag); END $$"
+        )
+        another.run("CREATE EVENT TRIGGER ddl ON ddl_command_end EXECUTE FUNCTION public.log_ddl()")
+    answer = onboard(account, arn)
+    assert answer.get("status") in DONE or "trigger" in str(answer), answer
+
+
+@pytest.mark.known_fault("case 08", "groups of the names that rdsiam gives exist (issue 14 C)")
+def test_groups_that_have_the_names_of_rdsiams_are_adopted_where_that_is_declared(account, arn):
+    with account.as_master(arn) as master:
+        master.run("CREATE ROLE shop_readonly NOLOGIN")
+        master.run("CREATE ROLE ann LOGIN PASSWORD 'of-old-1' IN ROLE shop_readonly")
+    account.entries["faults"] = {
+        "match": {"identifier": arn.rpartition(":")[2]}, "users": [READER], "adopt_groups": True
+    }  # fmt: skip
+    try:
+        account.publish_entries()
+        answer = account.onboard(arn)
+    finally:
+        del account.entries["faults"]
+        account.publish_entries()
+    assert answer.get("status") == "onboarded", answer
+
+
+@pytest.mark.known_fault("case 09", "a session in each of many databases at once (issue 14 B)")
+def test_a_database_for_each_tenant_does_not_take_a_session_each(account, arn):
+    most, over = [0], threading.Event()
+    with as_rdsadmin(account, arn) as another:
+        for number in range(130):
+            another.run(f"CREATE DATABASE tenant_{number} OWNER boss STRATEGY file_copy")
+
+        def watch() -> None:
+            while not over.wait(0.1):
+                sessions = another.run("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rdsiam'")
+                most[0] = max(most[0], sessions[0][0])
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            answer = onboard(account, arn, on="*")
+        finally:
+            over.set()
+            watcher.join()
+    assert most[0] <= 4
+    assert answer.get("status") in DONE, answer
+
+
+@pytest.mark.known_fault("case 31", "NOLOGIN stops jobs of pg_cron (issue 14 E)")
+def test_a_plan_to_retire_a_user_names_its_scheduled_jobs(account, arn):
+    with as_rdsadmin(account, arn) as another:  # this table stands in for pg_cron's own
+        another.run("CREATE SCHEMA cron")
+        another.run(
+            "CREATE TABLE cron.job (jobid bigint, schedule text, command text, nodename text, nodeport int, "
+            "database text, username text, active bool, jobname text)"
+        )
+        another.run("GRANT USAGE ON SCHEMA cron TO PUBLIC")
+        another.run("GRANT SELECT ON cron.job TO PUBLIC")
+        another.run("CREATE ROLE app LOGIN PASSWORD 'of-old-1'")
+        another.run("GRANT app TO boss WITH ADMIN TRUE, INHERIT TRUE")
+        another.run(
+            "INSERT INTO cron.job VALUES (1, '0 3 * * *', 'CALL refresh()', 'localhost', 5432, 'shop', 'app', true, "
+            "'nightly')"
+        )
+    account.declare(arn.rpartition(":")[2], {"name": "app_iam", "replaces": "app"})
+    assert account.onboard(arn)["status"] in DONE
+    plan = account.invoke("MigrateFunction", {"database": arn, "user": "app", "plan": True})
+    assert plan["status"] == "planned", plan
+    assert "cron" in str(plan)
