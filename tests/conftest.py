@@ -26,12 +26,10 @@ pytest_plugins = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test of a known fault has to fail, and by what it asserts: when it passes, it moves to where it belongs."""
+    asserted = (AssertionError, pytest.fail.Exception)
     for item in items:
         for fault in item.iter_markers("known_fault"):
-            reason = ": ".join(fault.args)
-            item.add_marker(
-                pytest.mark.xfail(raises=(AssertionError, pytest.fail.Exception), strict=True, reason=reason)
-            )
+            item.add_marker(pytest.mark.xfail(raises=asserted, strict=True, reason=": ".join(fault.args)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spreading:
