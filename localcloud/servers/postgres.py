@@ -37,10 +37,20 @@ PARAMETERS = {"rds.force_ssl": "1"}
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
 _preparing = threading.Lock()
 # What RDS's rds_superuser is a member of, as far as PostgreSQL has it.
-_SUPERUSER_ROLES = ("pg_monitor", "pg_signal_backend", "pg_checkpoint", "rds_password", "rds_replication")
+_SUPERUSER_ROLES = (
+    "pg_monitor",
+    "pg_signal_backend",
+    "pg_checkpoint",
+    "pg_use_reserved_connections",
+    "rds_password",
+    "rds_replication",
+)
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": 120,
+    # Of those as on RDS: 3 for superusers, 2 for rds_superuser (up to 15 by rds.rds_superuser_reserved_connections).
+    "superuser_reserved_connections": 3,
+    "reserved_connections": 2,
     "shared_buffers": "16MB",
     "fsync": "off",
     "synchronous_commit": "off",

@@ -25,7 +25,8 @@ from rdsiam.databases import Database
 from rdsiam.engines import Account, Engine, Sessions, Statement, Wanted
 from rdsiam.engines.mysql import Mysql
 from rdsiam.engines.postgres import Postgres
-from rdsiam.logins import AUDITOR, MANAGER, Login, Password, Token
+from rdsiam.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
+from rdsiam.removal import Removal, Server
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 
@@ -79,6 +80,11 @@ class Place:
         with self.as_master() as master:
             return {account.name: account for account in self.engine.accounts(master._session, self.database)}
 
+    def remove(self, *users: str, apply: bool = True) -> Removal:
+        """Do what a removal does, and note by whom sessions were opened."""
+        self.opened = []
+        return Server(self.engine, _Logins(self), self.database, self.database).remove(users, apply)
+
     def converge(self, wanted: Wanted, apply: bool = True) -> tuple[list[Statement], Wanted]:
         """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
         self.opened = []
@@ -92,6 +98,21 @@ class Place:
         finally:
             sessions.close()
         return statements, wanted
+
+
+class _Logins(Logins):
+    """The logins of a place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def manager(self, database: Database) -> Token:  # noqa: ARG002
+        self._place.opened.append("manager")
+        return Token(MANAGER, f"token-of-{MANAGER}")
+
+    def master(self, database: Database) -> Password:  # noqa: ARG002
+        self._place.opened.append("master")
+        return Password(MASTER, MASTER_PASSWORD)
 
 
 class Client:
@@ -162,5 +183,6 @@ def make_place() -> Iterator[Callable[[str], Place]]:
     connection.ca_file.cache_clear()
 
 
-def user(name: str, *grants: tuple[str, Any], adopt: bool = False) -> DeclaredUser:
-    return DeclaredUser(name, tuple(Grant(on, level) for on, level in grants), (), (), adopt)
+def user(name: str, *grants: tuple[str, Any], adopt: bool = False, connections: int | None = None) -> DeclaredUser:
+    granted = tuple(Grant(on, level) for on, level in grants)
+    return DeclaredUser(name, granted, (), (), adopt, connections=connections)

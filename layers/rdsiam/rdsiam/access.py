@@ -166,6 +166,7 @@ class DeclaredUser:
     :ivar adopt: take over a user of this name that somebody else has made.
     :ivar replaces: the user whose rights it has instead of grants of its own; itself where it only changes how it logs
         in; None for a user with grants.
+    :ivar connections: how many sessions it may have at once; None if access.yaml doesn't say.
     """
 
     name: str
@@ -174,6 +175,7 @@ class DeclaredUser:
     callers: tuple["CallerRule", ...]
     adopt: bool
     replaces: str | None = None
+    connections: int | None = None
 
     @property
     def predecessor(self) -> str | None:
@@ -243,6 +245,7 @@ class User(_Model):
     roles: list[fields.RoleArn] = []
     callers: list[CallerRule] = []
     adopt: bool = False
+    connections: fields.Connections | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -448,6 +451,7 @@ def _merged(name: str, declarations: list[User]) -> DeclaredUser:
         tuple(callers[text] for text in sorted(callers)),
         any(user.adopt or user.replaces == name for user in declarations),
         declarations[0].replaces,
+        max((user.connections for user in declarations if user.connections is not None), default=None),
     )
 
 

@@ -214,6 +214,8 @@ UserName = Annotated[str, AfterValidator(_user_name), _pattern(_NAME_PATTERN)]
 ReplacedName = Annotated[str, AfterValidator(_replaced_name)]
 IdentifierPattern = Annotated[str, AfterValidator(_identifier), _pattern("[A-Za-z0-9*?-]{1,255}")]
 FindingKind = Annotated[str, StringConstraints(pattern="^[a-z]+(-[a-z0-9]+)*$", max_length=64)]
+#: More than any engine allows to a whole server.
+Connections = Annotated[int, Field(ge=1, le=100_000)]
 DatabaseName = Annotated[str, AfterValidator(_database_name)]
 DatabaseNames = Annotated[
     list[DatabaseName], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+#: Who carries a statement out. `master` only if nobody else may, or nobody else finds a connection.
+Authority = Literal["manager", "master"]
+
 #: The closed list of kinds of changes.
 Kind = Literal[
     "enable-iam-authentication",
@@ -13,6 +16,8 @@ Kind = Literal[
     "adopt-user",
     "disable-user",
     "enable-user",
+    "limit-connections",
+    "disable-event",
     "end-sessions",
     "create-group",
     "grant",
@@ -41,26 +46,29 @@ class Change:
 
     :ivar target: what is changed: a user, a group, a database, a policy's or a role's ARN.
     :ivar reversible: whether the opposite statement gives back exactly what was.
+    :ivar authority: who carries a statement of SQL out; None for a change outside a database.
     """
 
     kind: Kind
     target: str
     statement: str
     reversible: bool = True
+    authority: Authority | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the functions' answers have it."""
-        return {
+        """Return it as the functions' answers have it; `authority` only if it is the master."""
+        change = {
             "kind": self.kind,
             "target": self.target,
             "statement": self.statement,
             "reversible": self.reversible,
         }
+        return change | ({"authority": "master"} if self.authority == "master" else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Change":
         """Return what `to_json` was made from."""
-        return cls(data["kind"], data["target"], data["statement"], data["reversible"])
+        return cls(data["kind"], data["target"], data["statement"], data["reversible"], data.get("authority"))
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,24 @@ from rdsiam.ca import ca_file
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.logins import Login
 
-__all__ = ["ASKS_FOR_TOKEN", "WORK", "Limits", "ca_file", "connect_mysql", "connect_postgres", "postgres_options"]
+__all__ = [
+    "ASKS_FOR_TOKEN",
+    "NO_SLOT",
+    "WORK",
+    "Limits",
+    "ca_file",
+    "connect_mysql",
+    "connect_postgres",
+    "postgres_options",
+]
 
 #: Code of a login that was given up since the server asks this user for a token, not for a password.
 ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
+
+#: Codes of a login that failed since all connections are taken: PostgreSQL's and MySQL's.
+NO_SLOT = frozenset({"53300", "1040"})
+#: libpq hands on no code of a failed connect. The last is of RDS up to 15: "… and rds_superuser connections".
+_SLOTS_TAKEN = ("too many clients already", "too many connections for", "remaining connection slots are reserved")
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ def connect_postgres(
         except psycopg.OperationalError as error:
             problem = " ".join(str(error).split())
             code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
+            code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
             error.with_traceback(None)  # whose frames would keep the socket open
         else:

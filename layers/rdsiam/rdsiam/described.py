@@ -33,6 +33,7 @@ class Database:
     :ivar pending: names of modifications that wait for the maintenance window or a reboot.
     :ivar kind: what RDS calls it; a member of a cluster is none of its own.
     :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
+    :ivar replicas: identifiers, or ARNs in other regions, of its read replicas that are instances.
     :ivar public: its endpoint can be reached from the internet.
     :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
     """
@@ -55,6 +56,7 @@ class Database:
     replica_of: str | None = None
     public: bool = False
     instance_class: str | None = None
+    replicas: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:
@@ -97,12 +99,12 @@ class Database:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `Database(**…)` gives it back. It holds no secret."""
-        return asdict(self) | {"pending": list(self.pending)}
+        return asdict(self) | {"pending": list(self.pending), "replicas": list(self.replicas)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Database":
         """Return what `to_json` was made from."""
-        return cls(**{**data, "pending": tuple(data["pending"])})
+        return cls(**{**data, "pending": tuple(data["pending"]), "replicas": tuple(data["replicas"])})
 
 
 #: What a proxy speaks, as engines call it. SQL Server's proxies are not supported.
@@ -174,6 +176,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
         replica_of=next((described[key] for key in sources if described.get(key)), None),
         public=bool(described.get("PubliclyAccessible")),
         instance_class=described.get("DBInstanceClass"),
+        replicas=tuple(sorted(described.get("ReadReplicaDBInstanceIdentifiers") or ())),
     )
 
 

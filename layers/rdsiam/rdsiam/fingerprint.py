@@ -30,6 +30,7 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
             "adopt": user.adopt,
             # Left out where there is none: databases of before keep their fingerprints.
             **({"replaces": user.replaces} if user.replaces else {}),
+            **({"connections": user.connections} if user.connections is not None else {}),
         }
         for user in users
     ]

@@ -3,7 +3,7 @@
 import json
 import logging
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +12,21 @@ from rdsiam import fingerprint
 from rdsiam.braking import Braked, brake_users
 from rdsiam.changes import Change, Unreached
 from rdsiam.databases import Database
-from rdsiam.engines import Authority, Engine, QueryFailed, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
 from rdsiam.engines.by_family import ENGINES
-from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
+from rdsiam.errors import (
+    AccessFileInvalid,
+    ConnectionFailed,
+    DatabaseNotFound,
+    DatabaseNotReady,
+    RdsiamError,
+    Refused,
+    Unsupported,
+)
 from rdsiam.inventory import Followed, Origin
 from rdsiam.leases import Lease
-from rdsiam.logins import MANAGER
-from rdsiam.removal import Removal
+from rdsiam.logins import AUDITOR, MANAGER
+from rdsiam.removal import Removal, Server
 from rdsiam.services import UserServices
 from rdsiam.standing import standing
 
@@ -133,17 +141,69 @@ class Users:
         return _fit(statements)
 
     def remove(self, names: Sequence[str], apply: bool) -> Removal:
-        """Lock these managed users and end their sessions, without waiting for another run.
+        """Lock these managed users and end their sessions, on read replicas too, without waiting for another run.
 
-        Nothing that the database does makes this raise: what could not be done is in `unreached`.
+        Nothing that a server does makes this raise: what could not be done is in `unreached`. On a replica's own ARN
+        only sessions end, there and on its replicas: its users are its source's.
 
         :param names: users; those that rdsiam does not manage are left alone.
         :param apply: do so; otherwise only return the changes.
         """
+        database = self._services.databases.describe(self._arn)
+        if database.kind == "proxy":
+            return Removal()
+        source = self._source(database)
+        managed = set(self._accounts(source)) if source else set()
+        if database.replica_of is not None:
+            managed |= self._declared_names(database)
+        users = sorted(set(names) & managed - {MANAGER, AUDITOR})
+        if not users:
+            return Removal()
+        engine, logins = ENGINES[database.family], self._services.logins
+        replica = database.replica_of is not None
+        result = Server(engine, logins, database, source or database, replica).remove(users, apply)
+        locked = not replica and not result.unreached
+        for each in self._replicas(database):
+            if isinstance(each, Unreached):
+                result += Removal(unreached=(each,))
+            elif each.iam_enabled:  # else no user of rdsiam's has logged in there
+                server = Server(engine, logins, each, source or database, replica=True)
+                result += server.remove(users, apply, locked)
+        return result
+
+    def _source(self, database: Database) -> Database | None:
+        """Return the database whose users a replica has, itself if it is none; None if this account can't see it."""
+        while database.replica_of is not None:
+            try:
+                database = self._services.databases.describe(_instance_arn(database, database.replica_of))
+            except (DatabaseNotFound, DatabaseNotReady, Unsupported) as error:
+                logger.info("the source of %s is not known: %s", self._arn, error)
+                return None
+        return database
+
+    def _replicas(self, database: Database) -> Iterator[Database | Unreached]:
+        """Yield the read replicas of a database, and theirs."""
+        for name in database.replicas:
+            arn = _instance_arn(database, name)
+            try:
+                replica = self._services.databases.describe(arn)
+            except DatabaseNotFound:
+                continue  # deleted since
+            except Unsupported as error:
+                yield Unreached(
+                    arn, str(error), "revoke the user there too, with the rdsiam of that region", retry=False
+                )
+            except DatabaseNotReady as error:
+                yield Unreached(arn, str(error), "see that it is available; rdsiam tries again")
+            else:
+                yield replica
+                yield from self._replicas(replica)
+
+    def _declared_names(self, database: Database) -> set[str]:
         try:
-            return Removal(tuple(Change.from_json(change) for change in self.lock(names, apply)))
-        except (ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed) as error:
-            return Removal(unreached=(Unreached(self._arn, str(error), "run this again"),))
+            return {user.name for user in self._services.access.current().file.declared(database)}
+        except AccessFileInvalid:
+            return set()
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
@@ -179,7 +239,7 @@ class Users:
         return followed, Wanted(users, self._accounts(database), frozenset(revoked))
 
     def _accounts(self, database: Database) -> Mapping[str, Origin]:
-        record = self._services.inventory.get(self._arn)
+        record = self._services.inventory.get(database.arn)
         return record.accounts if record and record.resource_id == database.resource_id else {}
 
     def _apply(
@@ -250,6 +310,11 @@ def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | N
     # On MySQL a user may have several accounts, of which one was made.
     made = any(each.kind in CREATIONS and each.target == failed.target for each in before)
     return None if made else failed.target
+
+
+def _instance_arn(database: Database, name: str) -> str:
+    """Return the ARN of an instance that Describe names beside a database: in other regions by ARN."""
+    return name if name.startswith("arn:") else database.arn.rpartition(":")[0] + f":{name}"
 
 
 def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:

@@ -1,20 +1,29 @@
 """What onboarding asks of a database, whatever its engine: all SQL lives behind this protocol."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
-from rdsiam.changes import Change
+from rdsiam.changes import Authority, Change
 from rdsiam.connection import WORK, Limits
 from rdsiam.databases import Database
 from rdsiam.errors import RdsiamError
 from rdsiam.inventory import Origin
 from rdsiam.logins import Login
 
-#: Who carries a statement out. `master` only where nobody else may: to make the manager, and for what others own.
-Authority = Literal["manager", "master"]
+__all__ = [
+    "Account",
+    "Authority",
+    "Engine",
+    "QueryFailed",
+    "Sessions",
+    "Statement",
+    "StatementFailed",
+    "Wanted",
+    "sessions_end_first",
+]
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,26 @@ class Engine(Protocol):
     def disable(self, found: Any, user: str) -> list[Statement]:
         """Return the statements that take the login from `user` and end its sessions; none where that is so."""
 
+    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return the statements that lock these users and end their sessions; none if that is done.
+
+        Waits for no other run and changes nothing.
+
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
+    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return the statements that end the sessions of those of these users who have any, on a replica too.
+
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
+    def carry_out(self, session: Any, statement: Statement) -> None:
+        """Run one statement of `locking` or `ending`. It waits two seconds at most for a lock that somebody holds.
+
+        :raises StatementFailed: the database's answer.
+        """
+
     def claims(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""
 
@@ -153,6 +182,21 @@ class Engine(Protocol):
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password as `user` and return whether it was refused as RDS refuses IAM users' passwords."""
+
+
+def sessions_end_first(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Yield the statements, and before a user is locked what ends its sessions, which may hold what locking waits for.
+
+    They end again afterwards: some may have been opened in between.
+    """
+    listed = list(statements)
+    ending = {each.target: each for each in listed if each.kind == "end-sessions"}
+    ended: set[str] = set()
+    for each in listed:
+        if each.kind == "disable-user" and each.target in ending and each.target not in ended:
+            ended.add(each.target)
+            yield ending[each.target]
+        yield each
 
 
 class StatementFailed(RdsiamError):

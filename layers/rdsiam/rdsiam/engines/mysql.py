@@ -1,12 +1,10 @@
 """MySQL and MariaDB: accounts and privileges, as RDS's own administrator may set them."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import pymysql
 
 from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
@@ -17,14 +15,15 @@ from rdsiam.engines import (
     Authority,
     Sessions,
     Statement,
-    StatementFailed,
     Wanted,
     mysql_audit,
     mysql_auditor,
+    mysql_disabling,
     mysql_replacing,
+    sessions_end_first,
 )
 from rdsiam.engines.mysql_catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows
-from rdsiam.engines.mysql_grants import account, identifier, literal, server
+from rdsiam.engines.mysql_grants import account, identifier, server
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Password
@@ -48,12 +47,8 @@ _ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv F
 _OTHER_WAYS_IN = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
 #: MySQL's dual passwords.
 _SECOND_PASSWORDS = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL"
-#: MariaDB keeps the lock in its JSON, MySQL in a column.
-_LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
-_LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
-#: RDS gives nobody the privilege to KILL others' sessions, but this procedure.
-_RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
-_NO_SUCH_THREAD = 1094
+_LIMITS = "SELECT User, Host, max_user_connections FROM mysql.user"
+_LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,9 @@ class Found:
     :ivar schemas: (user, host pattern, schema pattern as granted) → privileges.
     :ivar everywhere: (user, host pattern) → global privileges.
     :ivar auditor: what there is for the auditor to read from.
-    :ivar locked: (user, host pattern) of accounts that can't log in.
-    :ivar busy: users that have sessions.
-    :ivar rds_kill: whether RDS's procedure for ending sessions is there.
+    :ivar limits: (user, host pattern) → how many sessions it may have at once; 0 for any number.
+    :ivar room: how many sessions one user may have if others are to find a connection.
+    :ivar logins: who can log in, and is logged in.
     :ivar replaced: what users that replace others may do, and those others.
     """
 
@@ -75,9 +70,9 @@ class Found:
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[tuple[str, str], frozenset[str]]
     auditor: mysql_auditor.Installed
-    locked: frozenset[tuple[str, str]]
-    busy: frozenset[str]
-    rds_kill: bool
+    limits: Mapping[tuple[str, str], int]
+    room: int
+    logins: mysql_disabling.Logins
     replaced: mysql_replacing.Replaced
 
 
@@ -149,9 +144,9 @@ class Mysql:
             schemas={key: frozenset(value) for key, value in schemas.items()},
             everywhere={key: frozenset(value) for key, value in everywhere.items()},
             auditor=mysql_auditor.installed(session),
-            locked=frozenset(_locked(session)),
-            busy=frozenset(row[0] for row in rows(session, "SELECT USER FROM information_schema.PROCESSLIST")),
-            rds_kill=bool(rows(session, _RDS_KILL)),
+            limits={(user, host): int(limit) for user, host, limit in rows(session, _LIMITS)},
+            room=room(int(rows(session, "SELECT @@max_connections")[0][0])),
+            logins=mysql_disabling.read(session),
             replaced=mysql_replacing.read(
                 partial(rows, session), server(session.get_server_info()), accounts, _heirs(wanted)
             ),
@@ -171,20 +166,32 @@ class Mysql:
         for user in wanted.users:
             if name := heirs.get(user.name):
                 of_name = mysql_replacing.hosts_of(found.accounts, name)
-                result += _account(found, user.name, "create-user", "manager", wanted, of_name)
+                result += _account(found, user.name, "create-user", "manager", wanted, of_name, user.connections)
                 result += mysql_replacing.statements(found.accounts, found.replaced, user.name, name, _MANAGER)
                 continue
-            result += _account(found, user.name, "create-user", "manager", wanted)
+            result += _account(found, user.name, "create-user", "manager", wanted, connections=user.connections)
             hosts = [host for name, host in found.accounts if name == user.name] or ["%"]
             for host in sorted(hosts):
                 result += _privileges(found, user, host, wanted)
         for name in sorted(_leaving(found, wanted)):
-            result += disable(found, name)
+            result += mysql_disabling.disable(found.logins, name)
         return result
 
     def disable(self, found: Found, user: str) -> list[Statement]:
-        """Return what locks every account of that name and ends its sessions."""
-        return disable(found, user)
+        """Return what locks every account of that name, stops its events and ends its sessions."""
+        return mysql_disabling.disable(found.logins, user)
+
+    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return what is missing until these users are locked."""
+        return mysql_disabling.locking(session, users)
+
+    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return what ends the sessions of these users."""
+        return mysql_disabling.ending(session, users)
+
+    def carry_out(self, session: Any, statement: Statement) -> None:
+        """Run one statement of `locking`."""
+        mysql_disabling.carry_out(session, statement)
 
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts that are ours once the statements have run."""
@@ -209,21 +216,17 @@ class Mysql:
 
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in."""
-        able = {user for user, host in found.accounts if (user, host) not in found.locked}
+        able = {user for user, host in found.accounts if (user, host) not in found.logins.locked}
         return frozenset(able & set(wanted.accounts) - {MANAGER, AUDITOR})
 
     def apply(self, sessions: Sessions, found: Found, statements: Sequence[Statement], wanted: Wanted) -> None:  # noqa: ARG002
         """Run the statements in order. Each commits by itself; each may be repeated."""
-        for statement in statements:
+        for statement in sessions_end_first(statements):
             session = sessions.get(statement.authority, None)
-            try:
-                with session.cursor() as cursor:
-                    cursor.execute(statement.statement)
-                    if statement.kind == "end-sessions":
-                        _run_each(session, [row[0] for row in cursor.fetchall()])
-            except pymysql.MySQLError as error:
-                code, text = str(error.args[0]), str(error.args[-1])
-                raise StatementFailed("the server", statement, code, text) from None
+            if statement.kind in _LOCKING:
+                mysql_disabling.carry_out(session, statement)
+            else:
+                mysql_disabling.run(session, statement)
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password: 1045. That there is no second way in was read from the catalogs."""
@@ -234,19 +237,9 @@ class Mysql:
         return False
 
 
-def _run_each(session: Any, statements: Iterable[str]) -> None:
-    """Run statements that end sessions; one that has ended by itself is fine."""
-    for statement in statements:
-        try:
-            with session.cursor() as cursor:
-                cursor.execute(statement)
-        except pymysql.MySQLError as error:
-            if error.args[0] != _NO_SUCH_THREAD:
-                raise
-
-
-def _locked(session: Any) -> set[tuple[str, str]]:
-    return {(user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)}
+def room(connections: int) -> int:
+    """Return how many of a server's connections one user may take by default: nine of ten, and ten stay free."""
+    return max(1, min(connections * 9 // 10, connections - 10))
 
 
 def _other_ways_in(session: Any) -> set[tuple[str, str]]:
@@ -297,34 +290,30 @@ def _leaving(found: Found, wanted: Wanted) -> set[str]:
     return {name for name, _ in found.accounts if name in wanted.accounts and name not in kept}
 
 
-def disable(found: Found, user: str) -> list[Statement]:
-    """Return what locks every account of that name and ends its sessions; grants stay."""
-    result = [
-        Statement("disable-user", user, f"ALTER USER {account(user, host)} ACCOUNT LOCK")
-        for host in sorted(host for name, host in found.accounts if name == user)
-        if (user, host) not in found.locked
-    ]
-    if result or user in found.busy:
-        # Each row is a statement: who connected in between is among them, and nobody can connect any more.
-        kill = "'CALL mysql.rds_kill(', ID, ')'" if found.rds_kill else "'KILL ', ID"
-        # Names differ by case, and without BINARY they would not.
-        each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {literal(user)}"  # noqa: S608
-        result.append(Statement("end-sessions", user, each, False))
-    return result
-
-
 def _account(
-    found: Found, user: str, kind: Any, authority: Authority, wanted: Wanted, needed: Sequence[str] = ()
+    found: Found,
+    user: str,
+    kind: Any,
+    authority: Authority,
+    wanted: Wanted,
+    needed: Sequence[str] = (),
+    connections: int | None = None,
 ) -> list[Statement]:
     """Return what makes every account of that name one that takes tokens over TLS and nothing else.
 
     :param needed: host patterns that there have to be; any where there is none.
+    :param connections: how many sessions each of its accounts may have, if that is declared.
     """
     how = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
     hosts = mysql_replacing.hosts_of(found.accounts, user)
     missing = [host for host in needed or ([] if hosts else ["%"]) if host not in hosts]
+    limit = connections
+    if limit is None and user not in {MANAGER, AUDITOR} and (not hosts or wanted.accounts.get(user) == "created"):
+        limit = max(1, found.room // len([*hosts, *missing]))  # together they leave room: the server counts for each
+    at_once = "" if limit is None else f" WITH MAX_USER_CONNECTIONS {limit}"
     result = [
-        Statement(kind, user, f"CREATE USER {account(user, host)} {how}", authority=authority) for host in missing
+        Statement(kind, user, f"CREATE USER {account(user, host)} {how}{at_once}", authority=authority)
+        for host in missing
     ]
     # ALTER keeps the grants, which DROP and CREATE would lose; the old password is gone for good.
     result += [
@@ -332,11 +321,16 @@ def _account(
         for host in hosts
         if not found.accounts[user, host]
     ]
+    result += [
+        Statement("limit-connections", user, f"ALTER USER {account(user, host)}{at_once}", authority=authority)
+        for host in hosts
+        if limit is not None and found.limits.get((user, host)) != limit
+    ]
     again: Any = "enable-user" if user in wanted.accounts else "adopt-user"
     return result + [
         Statement(again, user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK", authority=authority)
         for host in hosts
-        if (user, host) in found.locked
+        if (user, host) in found.logins.locked
     ]
 
 

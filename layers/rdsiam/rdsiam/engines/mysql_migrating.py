@@ -7,8 +7,9 @@ import pymysql
 
 from rdsiam.engines import QueryFailed, Statement
 from rdsiam.engines.migrating import Look, Seen, Standing
-from rdsiam.engines.mysql import Found, disable
+from rdsiam.engines.mysql import Found
 from rdsiam.engines.mysql_catalog import rows
+from rdsiam.engines.mysql_disabling import disable
 from rdsiam.engines.mysql_grants import account
 from rdsiam.engines.mysql_replacing import hosts_of
 from rdsiam.errors import Refused
@@ -57,7 +58,7 @@ class MysqlMigrator:
             kept = f"{user} is an administrator"
         elif _REPLICATION in held:
             kept = f"{user} replicates, and RDS has no IAM logins for that"
-        locked = tuple(host for host in hosts if (user, host) in found.locked)
+        locked = tuple(host for host in hosts if (user, host) in found.logins.locked)
         iam = bool(hosts) and all(found.accounts[user, host] for host in hosts)
         return Standing(bool(hosts), len(locked) < len(hosts), iam, kept, locked)
 
@@ -72,15 +73,15 @@ class MysqlMigrator:
         return Look(tuple(Seen(*row) for row in seen), logins)
 
     def retire(self, found: Found, user: str) -> list[Statement]:
-        """Return ACCOUNT LOCK for each host pattern, and what ends the sessions."""
-        return disable(found, user)
+        """Return ACCOUNT LOCK for each host pattern, and what ends the sessions; its events run on, as its views do."""
+        return disable(found.logins, user, events=False)
 
     def restore(self, found: Found, user: str, locked: Sequence[str]) -> list[Statement]:
         """Return ACCOUNT UNLOCK for what was not locked before."""
         return [
             Statement("enable-user", user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK")
             for host in hosts_of(found.accounts, user)
-            if (user, host) in found.locked and host not in locked
+            if (user, host) in found.logins.locked and host not in locked
         ]
 
     def leave(self, found: Found, user: str, accounts: Mapping[str, Origin]) -> list[Statement]:  # noqa: ARG002
@@ -103,4 +104,4 @@ class MysqlMigrator:
                     f"would fail without it: make {user} their definer, then undo again"
                 )
         drops = [Statement("drop-user", heir, f"DROP USER {account(heir, host)}", False) for host in hosts]
-        return [[*disable(found, heir), *drops]] if drops else []
+        return [[*disable(found.logins, heir), *drops]] if drops else []

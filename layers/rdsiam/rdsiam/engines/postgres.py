@@ -1,19 +1,28 @@
 """PostgreSQL: users, group roles and privileges, as RDS's own administrator may set them."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
 from rdsiam.connection import WORK, Limits, connect_postgres
 from rdsiam.databases import Database
-from rdsiam.engines import Account, Authority, Sessions, Statement, Wanted, postgres_audit, postgres_replacing
+from rdsiam.engines import (
+    Account,
+    Authority,
+    Sessions,
+    Statement,
+    Wanted,
+    postgres_audit,
+    postgres_disabling,
+    postgres_replacing,
+)
 from rdsiam.engines import postgres_privileges as privileges
 from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
+from rdsiam.engines.postgres_disabling import SHORT_WAIT, SIGNAL_ROLE, disable
 from rdsiam.engines.postgres_found import Found, Role, acting_for, admin, compose, run, text
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
 from rdsiam.engines.postgres_settings import all_settings
@@ -21,7 +30,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
-_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles"
+_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
 #: Where a run begins, and what the audit connects to. RDS creates it and the master owns it, so that no tenant of the
@@ -79,7 +88,7 @@ class Postgres:
         found = session.execute(f"{_ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             Account(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, login, superuser, createrole, _ in found
+            for name, login, superuser, createrole, _, _ in found
             if not is_system(name, login)
         )
 
@@ -154,6 +163,7 @@ class Postgres:
             result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
         for user in wanted.users:
             result += _login(found, user.name, "create-user", known=user.name in wanted.accounts)
+            result += _limit(found, user, wanted)
             result += _memberships_of(found, user, wanted, groups)
             if not user.predecessor:
                 result += _acts_as_owner(found, user, wanted, groups)
@@ -174,6 +184,18 @@ class Postgres:
     def disable(self, found: Found, user: str) -> list[Statement]:
         """Return what takes the login from `user` and ends its sessions; never of a group, which has none."""
         return disable(found, user) if user in found.roles else []
+
+    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return what is missing until these users are locked."""
+        return postgres_disabling.locking(session, users)
+
+    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return what ends the sessions of these users."""
+        return postgres_disabling.ending(session, users)
+
+    def carry_out(self, session: Any, statement: Statement) -> None:
+        """Run one statement of `locking`."""
+        postgres_disabling.carry_out(session, statement)
 
     def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
         """Return all accounts and groups that are ours once the statements have run."""
@@ -214,6 +236,11 @@ class Postgres:
             roles = [s for s in roles if s.kind != "end-sessions"]
             if roles:
                 session = sessions.get(authority, found.entry)
+                locked = {s.target for s in roles if s.kind == "disable-user"}
+                if locked:
+                    session.execute(SHORT_WAIT)
+                # Sessions of who is locked may hold what locking waits for, so they end before, and once more below.
+                run(session, found.entry, [s for s in statements if s.kind == "end-sessions" and s.target in locked])
                 run(session, found.entry, roles)
                 logins = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
                 try:
@@ -316,6 +343,8 @@ def _manager(found: Found, databases: Sequence[str]) -> list[Statement]:
         as_master("create-manager", "ALTER ROLE {m} LOGIN CREATEROLE")
     if not any(edge.admin and edge.inherit for edge in found.direct(IAM_ROLE, MANAGER)):
         as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
+    if not any(edge.inherit for edge in found.direct(SIGNAL_ROLE, MANAGER)):
+        as_master("grant", "GRANT {signal} TO {m}", signal=SIGNAL_ROLE)
     for name in databases:
         if name in found.closed:
             as_master("grant", "GRANT CONNECT ON DATABASE {d} TO {m}", d=name)
@@ -333,25 +362,6 @@ def _ours(found: Found, wanted: Wanted) -> list[str]:
     )
 
 
-def disable(found: Found, name: str) -> list[Statement]:
-    """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
-    authority = admin(found, name)
-    result: list[Statement] = []
-    if found.roles[name].login:
-        statement = compose("ALTER ROLE {u} NOLOGIN", u=name)
-        result.append(Statement("disable-user", name, statement, authority=authority))
-    if result or name in found.busy:
-        end = text(
-            sql.SQL(
-                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
-            ).format(sql.Literal(name))
-        )
-        actor = found.master if authority == "master" else MANAGER
-        before, after = acting_for(found, name, actor)
-        result.append(Statement("end-sessions", name, before + end + after, False, authority))
-    return result
-
-
 def _login(found: Found, name: str, kind: Any, known: bool = True) -> list[Statement]:
     """Return what makes `name` a login that takes tokens and nothing else.
 
@@ -367,6 +377,23 @@ def _login(found: Found, name: str, kind: Any, known: bool = True) -> list[State
     if not found.direct(IAM_ROLE, name):
         result.append(Statement("grant", name, compose("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
     return result
+
+
+def _limit(found: Found, user: DeclaredUser, wanted: Wanted) -> list[Statement]:
+    """Return what lets `user` have as many sessions as declared.
+
+    Any number if nothing is declared; what somebody has set for a user that was adopted stays then.
+    """
+    role = found.roles.get(user.name)
+    managed = role is None or wanted.accounts.get(user.name) == "created"
+    if user.connections is None and not managed:
+        return []
+    limit = -1 if user.connections is None else user.connections
+    if limit == (-1 if role is None else role.connections):
+        return []
+    statement = compose("ALTER ROLE {u} CONNECTION LIMIT ", u=user.name) + str(limit)
+    authority = "manager" if role is None else admin(found, user.name)
+    return [Statement("limit-connections", user.name, statement, authority=authority)]
 
 
 def _memberships_of(found: Found, user: DeclaredUser, wanted: Wanted, groups: Mapping[str, str]) -> list[Statement]:

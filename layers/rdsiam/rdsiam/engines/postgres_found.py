@@ -16,12 +16,16 @@ from rdsiam.logins import MANAGER
 
 @dataclass(frozen=True)
 class Role:
-    """A role as pg_roles shows it."""
+    """A role as pg_roles shows it.
+
+    :ivar connections: how many sessions it may have at once; -1 for any number.
+    """
 
     login: bool
     superuser: bool
     createrole: bool
     replication: bool
+    connections: int
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import psycopg
 
 from rdsiam.engines import QueryFailed, Statement
 from rdsiam.engines.migrating import Look, Seen, Standing
-from rdsiam.engines.postgres import disable
+from rdsiam.engines.postgres_disabling import disable
 from rdsiam.engines.postgres_found import Found, acting_for, admin, compose
 from rdsiam.engines.postgres_lockout import IAM_ROLE, members
 from rdsiam.errors import Refused
