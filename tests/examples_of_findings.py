@@ -15,6 +15,7 @@ from rdsiam.audit.iam_policies import Place, judge_iam
 from rdsiam.audit.iam_reading import HeldPolicy, Holder
 from rdsiam.audit.judging import judge_database
 from rdsiam.databases import Database, Proxy, ResourceIds
+from rdsiam.selection import Attributes, SelectedDatabase, select
 
 ACCOUNT = "123456789012"
 AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -42,7 +43,19 @@ databases:
     rotate: {{users: [etl], every: 30d}}
 """)
 
-POSTGRES = Database(
+TAGGED = parse(f"""\
+version: 1
+databases:
+  - match: {{identifier: "*"}}
+    users:
+      - {{name: app, privileges: readwrite, on: [shop], roles: ["{ROLE}"]}}
+      - {{name: report, privileges: readonly, on: [shop], callers: [{{role: "{ROLE}"}}]}}
+  - match: {{tags: {{env: dev}}}}
+    users:
+      - {{name: dev, privileges: owner, on: [shop], callers: [{{role: "{IAM}role/developers"}}]}}
+""")
+
+POSTGRES = SelectedDatabase(
     arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:orders",
     identifier="orders",
     engine="postgres",
@@ -261,6 +274,13 @@ EXAMPLES: Mapping[str, Example] = {
                 'version: 1\ndatabases:\n  - match: {identifier: "*"}\n'
                 "    users:\n      - {name: boss, privileges: readonly, on: [shop]}\n"
             )
+        ),
+    ),
+    "gains-need-confirmation": Example(
+        "`orders`, recorded with `env: prod`, was tagged `env: dev`, for which access.yaml gives developers a login.",
+        lambda: judge(
+            select(replace(POSTGRES, tags={"env": "dev"}), Attributes.of(replace(POSTGRES, tags={"env": "prod"}))),
+            access=TAGGED,
         ),
     ),
     "declared-database-missing": Example(

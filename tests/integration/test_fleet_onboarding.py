@@ -125,6 +125,9 @@ def test_a_restored_copy_is_taken_over_without_the_master(account, databases, so
     described = databases.instance(copy)
     assert "MasterUserSecret" not in described
     account.wait_onboarded(described["DBInstanceArn"], 120)
+    assert allowed(account, role) == set(), "its source gives this role nothing"
+    confirmed = account.onboard(described["DBInstanceArn"], confirm=True)
+    assert (confirmed["status"], confirmed["incomplete"]) == ("onboarded", [])
     described = databases.instance(copy)
     assert allowed(account, role) == {f"{described['DbiResourceId']}/app"}
     login(account, databases, described, role).__exit__()
@@ -147,10 +150,13 @@ def test_a_replica_gets_policies_and_no_sql(account, databases, source):
     databases.available(name)
     described = databases.instance(name)
     account.wait_onboarded(described["DBInstanceArn"], 120)
+    assert allowed(account, role) == set(), "its source gives this role nothing"
+    assert account.onboard(described["DBInstanceArn"])["status"] == "incomplete"
+    assert account.onboard(described["DBInstanceArn"], confirm=True)["status"] == "onboarded"
     assert allowed(account, role) == {f"{described['DbiResourceId']}/app"}
     record = account.record(described["DBInstanceArn"])
     assert record is not None
-    assert "accounts" not in record
+    assert record["accounts"]["M"] == {}
     assert account.onboard(described["DBInstanceArn"])["status"] == "unchanged"
 
 

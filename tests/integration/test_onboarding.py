@@ -105,7 +105,14 @@ def test_tables_made_later_are_readable_to_readers_and_writable_to_writers(accou
 
 def test_a_second_run_changes_nothing_and_opens_as_many_sessions_as_promised(account, arn):
     answer = account.onboard(arn)
-    assert answer == {"database": arn, "status": "unchanged", "reason": "", "changes": [], "proofs": []}
+    assert answer == {
+        "database": arn,
+        "status": "unchanged",
+        "reason": "",
+        "changes": [],
+        "proofs": [],
+        "incomplete": [],
+    }
     assert account.onboard(arn, plan=True)["status"] == "unchanged"
 
 

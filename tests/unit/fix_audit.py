@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 from rdsiam.databases import Database
+from rdsiam.selection import SelectedDatabase
 
 
 class Bucket:
@@ -36,7 +37,7 @@ class Bucket:
 
 
 def database(resource_id: str, **more: Any) -> Database:
-    return Database(
+    return SelectedDatabase(
         arn=f"arn:aws:rds:eu-west-1:123456789012:db:{resource_id}",
         identifier=resource_id,
         engine="postgres",

@@ -1,8 +1,8 @@
 """The database that unit tests ask about; `dataclasses.replace` makes others of it."""
 
-from rdsiam.databases import Database
+from rdsiam.selection import SelectedDatabase
 
-ORDERS = Database(
+ORDERS = SelectedDatabase(
     arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
     identifier="orders",
     engine="postgres",

@@ -30,12 +30,13 @@ from rdsiam.access import (
 )
 from rdsiam.databases import FAMILIES, Database
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
+from rdsiam.selection import SelectedDatabase
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/app"
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
-ORDERS = Database(
+ORDERS = SelectedDatabase(
     arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:orders-1",
     identifier="orders-1",
     engine="postgres",

@@ -8,8 +8,9 @@ from rdsiam.access import parse
 from rdsiam.access_rotation import RotatingUser
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.selection import SelectedDatabase
 
-ORDERS = Database(
+ORDERS = SelectedDatabase(
     arn="arn:aws:rds:eu-west-1:123456789012:db:orders-1",
     identifier="orders-1",
     engine="postgres",

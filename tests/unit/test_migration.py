@@ -115,6 +115,7 @@ class World:
             databases=SimpleNamespace(describe=lambda _: ORDERS),
             access=SimpleNamespace(current=lambda: Versioned(parse(self.file), "1")),
             migrations=self.migrations,
+            inventory=SimpleNamespace(get=lambda _: None),
             secrets=FakeSecrets(self.server),
         )
         kind = Undoing if undo else Migrating

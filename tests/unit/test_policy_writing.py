@@ -10,10 +10,11 @@ from moto import mock_aws
 
 from rdsiam.access import parse
 from rdsiam.access_store import Versioned
-from rdsiam.databases import Databases
+from rdsiam.databases import Database, Databases
 from rdsiam.inventory import Record
 from rdsiam.policies import PATH, ConnectPolicies
 from rdsiam.policy_writing import PolicyWriter
+from rdsiam.selection import Attributes
 from tests.unit.test_databases import PREFIX, ROLE, Rds, cluster, instance, member, proxy
 
 APP = "arn:aws:iam::123456789012:role/app"
@@ -34,6 +35,11 @@ class Records:
 
     def get(self, arn: str) -> Record | None:
         return self.found.get(arn)
+
+    def of(self, database: Database) -> Record:
+        """Return the record as onboarding leaves it before policies are written: with attributes."""
+        record = self.found.get(database.arn, Record(resource_id=None))
+        return replace(record, resource_id=database.resource_id, recorded=Attributes.of(database))
 
     def set_roles(self, arn: str, resource_id: str, roles: Any) -> None:
         record = self.found.get(arn, Record(resource_id=None))

@@ -16,10 +16,10 @@ from moto import mock_aws
 
 from rdsiam import access
 from rdsiam.access_store import Versioned
-from rdsiam.databases import Database
 from rdsiam.decisions import Decisions, id_at, source_identity, time_ordered_id
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.inventory import Followed, Inventory
+from rdsiam.selection import Attributes, SelectedDatabase
 from rdsiam.vending import NotSigned, Vending
 
 ACCOUNT = "123456789012"
@@ -39,7 +39,7 @@ databases:
         on: [shop]
         callers: [{{role: "arn:aws:iam::{ACCOUNT}:role/ci"}}]
 """)
-DATABASE = Database(
+DATABASE = SelectedDatabase(
     arn=ARN,
     identifier="orders",
     engine="postgres",
@@ -88,6 +88,7 @@ def place():
                 BillingMode="PAY_PER_REQUEST",
             )
         inventory = Inventory(dynamodb, "inventory")
+        inventory.select(DATABASE, Attributes.of(DATABASE))
         inventory.claim(DATABASE, {"app": "created"})
         inventory.onboarded(DATABASE, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
@@ -127,7 +128,7 @@ def test_a_declared_caller_gets_a_token_for_the_endpoint_of_the_inventory(place,
 
 
 def test_a_proxy_s_certificate_is_of_another_authority(place):
-    proxy = Database(**{**DATABASE.__dict__, "kind": "proxy"})
+    proxy = SelectedDatabase(**{**DATABASE.__dict__, "kind": "proxy"})
     place.inventory.onboarded(proxy, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
     assert vend(place).ca_url == "https://ca-of-proxies"
 
@@ -246,7 +247,7 @@ def test_an_onboarding_under_way_interrupts_nobody(place):
 
 
 def test_a_copy_of_the_same_name_is_another_database(place):
-    other = Database(**{**DATABASE.__dict__, "resource_id": "db-TWO"})
+    other = SelectedDatabase(**{**DATABASE.__dict__, "resource_id": "db-TWO"})
     place.inventory.claim(other, {})
     record = place.inventory.get(ARN)
     assert record is not None

@@ -11,8 +11,8 @@ import pytest
 
 from rdsiam import access
 from rdsiam.access_store import Versioned
-from rdsiam.databases import Database
 from rdsiam.errors import NotAllowed
+from rdsiam.selection import SelectedDatabase
 from rdsiam.token_reading import read_token
 from rdsiam.vending import Vending
 
@@ -66,7 +66,7 @@ class Account:
 
     def get(self, arn):
         name = arn.rpartition(":")[2]
-        database = Database(
+        database = SelectedDatabase(
             arn=arn, identifier=name, engine="postgres", engine_version="18", resource_id=name.upper(),
             status="available", host=f"{name}.example.eu-west-1.rds.amazonaws.com", port=5432, iam_enabled=True,
             master_user="boss",

@@ -1,21 +1,23 @@
 """What access.yaml means: who may log in where as whom, and the decision about one caller."""
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam import access_fields as fields
+from rdsiam.access_callers import Caller, CallerRule, Principal
 from rdsiam.access_file import Document, Path, fail, read, refuse
 from rdsiam.access_rotation import Rotate, RotatingUser, rotating_users
 from rdsiam.access_rotation import problems_on as rotation_problems
 from rdsiam.access_schema import without_null
+from rdsiam.access_users import DeclaredUser, Grant, in_common, merge
 from rdsiam.described import FAMILIES, Database
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
+from rdsiam.selection import SelectedDatabase
 
 __all__ = [
     "AccessFile",
@@ -35,9 +37,6 @@ __all__ = [
     "parse",
     "users_of",
 ]
-
-#: From weakest to strongest.
-LEVELS = ("readonly", "readwrite", "owner")
 
 
 def parse(text: str) -> "AccessFile":
@@ -66,7 +65,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def decide(
-    access: "AccessFile", database: Database, user: str, caller: "Caller", reason: str | None, at: datetime
+    access: "AccessFile", database: SelectedDatabase, user: str, caller: "Caller", reason: str | None, at: datetime
 ) -> "Decision":
     """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
 
@@ -77,11 +76,20 @@ def decide(
     """
     if at.tzinfo is None:
         raise InvalidRequest("at", "must have a time zone")
-    try:
-        declarations = [(place, declared) for place, declared in access._users(database) if declared.name == user]
-    except AccessFileInvalid:
-        return Decision(False, "access.yaml is invalid for this database", None)
-    return _decide(declarations, caller, fields.is_reason(reason), at)
+    decisions = []
+    for guise in database.guises:
+        try:
+            declarations = [(place, declared) for place, declared in access._users(guise) if declared.name == user]
+        except AccessFileInvalid:
+            return Decision(False, "access.yaml is invalid for this database", None)
+        decisions.append(_decide(declarations, caller, fields.is_reason(reason), at))
+    current = decisions[0]
+    if not current.allowed or len(decisions) == 1:
+        return current
+    if not decisions[1].allowed:
+        return Decision(False, f"{current.rule}: needs confirmation, since identifier or tags changed", None)
+    ends = [decision.until for decision in decisions if decision.until is not None]
+    return Decision(True, current.rule, min(ends, default=None))
 
 
 def conceivable(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
@@ -99,37 +107,20 @@ def conceivable(access: "AccessFile", identifier: str | None, user: str, caller:
     )
 
 
-def users_of(access: "AccessFile", database: Database, caller: "Caller", at: datetime) -> tuple[str, ...]:
+def users_of(access: "AccessFile", database: SelectedDatabase, caller: "Caller", at: datetime) -> tuple[str, ...]:
     """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
-    try:
-        found = access._users(database)
-    except AccessFileInvalid:
-        return ()
-    declarations: dict[str, list[tuple[_Place, User]]] = {}
-    for place, user in found:
-        declarations.setdefault(user.name, []).append((place, user))
-    return tuple(name for name in sorted(declarations) if _decide(declarations[name], caller, True, at).allowed)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, as the authorizer tells it.
-
-    :ivar role: of an IAM caller: `arn:aws:iam::<account>:role/<name>`, with or without its path; None for a JWT.
-    :ivar account: of that role; empty for a JWT.
-    :ivar session: the role session's name; of a JWT issuer and subject, `<iss>#<sub>`.
-    :ivar claims: of a verified JWT: text, or lists of text.
-    """
-
-    role: str | None
-    account: str
-    session: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def name(self) -> str:
-        """What records call it: the role, or what else is known."""
-        return self.role or self.session or "nobody"
+    names: set[str] | None = None
+    for guise in database.guises:
+        try:
+            found = access._users(guise)
+        except AccessFileInvalid:
+            return ()
+        declarations: dict[str, list[tuple[_Place, User]]] = {}
+        for place, user in found:
+            declarations.setdefault(user.name, []).append((place, user))
+        allowed = {name for name, places in declarations.items() if _decide(places, caller, True, at).allowed}
+        names = allowed if names is None else names & allowed
+    return tuple(sorted(names or ()))
 
 
 @dataclass(frozen=True)
@@ -145,85 +136,8 @@ class Decision:
     until: datetime | None
 
 
-@dataclass(frozen=True)
-class Grant:
-    """What a user may do on one database (PostgreSQL) or schema (MySQL).
-
-    :ivar on: its name, or `*` for all but the system's.
-    :ivar privileges: `readonly`, `readwrite` or `owner`; or SQL privileges, sorted, in upper case.
-    """
-
-    on: str
-    privileges: str | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DeclaredUser:
-    """A user as all entries together declare it for one database; every tuple is sorted.
-
-    :ivar roles: ARNs of the roles that may sign tokens themselves.
-    :ivar callers: who may ask for tokens.
-    :ivar adopt: take over a user of this name that somebody else has made.
-    :ivar replaces: the user whose rights it has instead of grants of its own; itself where it only changes how it logs
-        in; None for a user with grants.
-    :ivar connections: how many sessions it may have at once; None if access.yaml doesn't say.
-    """
-
-    name: str
-    grants: tuple[Grant, ...]
-    roles: tuple[str, ...]
-    callers: tuple["CallerRule", ...]
-    adopt: bool
-    replaces: str | None = None
-    connections: int | None = None
-
-    @property
-    def predecessor(self) -> str | None:
-        """The other user whose rights it has; None for one that replaces nobody, or itself."""
-        return None if self.replaces == self.name else self.replaces
-
-    def grants_on(self, existing: Iterable[str]) -> tuple[Grant, ...]:
-        """Return the grants with `*` spelled out, merged for each database.
-
-        :param existing: the databases or schemas there are; the system's are left out.
-        :return: also grants on databases that are named but don't exist.
-        """
-        every = [name for name in existing if name.lower() not in fields.SYSTEM_DATABASES]
-        return _merge(
-            Grant(name, grant.privileges)
-            for grant in self.grants
-            for name in (every if grant.on == "*" else [grant.on])
-        )
-
-
 class _Model(BaseModel):
     model_config = fields.STRICT
-
-
-class Principal(_Model):
-    """A role, or claims of a JWT that must all match."""
-
-    role: fields.RoleArn | None = None
-    claim: Annotated[dict[fields.Label, fields.Label], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> "Principal":
-        if (self.role is None) == (self.claim is None):
-            raise ValueError("needs exactly one of role and claim")
-        return self
-
-    def admits(self, caller: Caller) -> bool:
-        """Tell whether this is the caller. Roles are compared without their path: an assumed role's ARN has none."""
-        if self.role is not None:
-            return caller.role is not None and _bare_role(self.role) == _bare_role(caller.role, caller.account)
-        return bool(self.claim) and all(_has(caller.claims, name, value) for name, value in (self.claim or {}).items())
-
-
-class CallerRule(Principal):
-    """Who may ask for tokens, until when, and whether they must say why."""
-
-    until: fields.Time | None = None
-    reason: Literal["required"] | None = None
 
 
 #: What the schema alone can't see: rights come from `privileges` and `on`, or from `replaces`.
@@ -315,15 +229,19 @@ class AccessFile(_Model):
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None, {}))
 
-    def declared(self, database: Database) -> tuple[DeclaredUser, ...]:
+    def declared(self, database: SelectedDatabase) -> tuple[DeclaredUser, ...]:
         """Return the users that this database should have, merged over all matching entries, sorted by name.
 
         Of two levels on the same database the stronger counts; SQL privileges add up. The order of entries does not
-        matter.
+        matter. If identifier or tags are other than recorded, users have what both declare.
 
         :raises AccessFileInvalid: for what is wrong only here: a name too long for the engine, the master user's
             name, a role of another account, a privilege that the engine doesn't have.
         """
+        users, *recorded = (self._declared(guise) for guise in database.guises)
+        return in_common(users, recorded[0]) if recorded else users
+
+    def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
         merged: dict[str, list[User]] = {}
         found = self._users(database)
         for _, user in found:
@@ -331,11 +249,30 @@ class AccessFile(_Model):
         fail(self._replacing_problems(found))
         return tuple(_merged(name, merged[name]) for name in sorted(merged))
 
-    def rotating(self, database: Database) -> tuple[RotatingUser, ...]:
+    def rotating(self, database: SelectedDatabase) -> tuple[RotatingUser, ...]:
         """Return whose passwords are rotated on this database, sorted by name; nobody's where it has no users.
+
+        If identifier or tags are other than recorded, those that both rotate alike.
 
         :raises AccessFileInvalid: as `declared` does, and for a user that is rotated and declared, or in two ways.
         """
+        users, *recorded = (self._rotating(guise) for guise in database.guises)
+        return tuple(user for user in users if user in recorded[0]) if recorded else users
+
+    def suppressions(self, database: SelectedDatabase) -> tuple[Suppression, ...]:
+        """Return what is accepted on this database, by entries that match its recorded attributes as well."""
+        return tuple(
+            suppression
+            for entry in self.databases
+            if all(entry.match.covers(guise) for guise in database.guises)
+            for suppression in entry.suppress
+        )
+
+    def entries(self, database: Database) -> frozenset[int]:
+        """Return the numbers of the entries that match a database as it is."""
+        return frozenset(number for number, entry in enumerate(self.databases) if entry.match.covers(database))
+
+    def _rotating(self, database: Database) -> tuple[RotatingUser, ...]:
         self._users(database)
         return rotating_users(self._rotations(database)) if database.has_users else ()
 
@@ -444,7 +381,7 @@ def _merged(name: str, declarations: list[User]) -> DeclaredUser:
     callers = {rule.model_dump_json(): rule for user in declarations for rule in user.callers}
     return DeclaredUser(
         name,
-        _merge(
+        merge(
             Grant(on, user.privileges) for user in declarations if user.privileges is not None for on in user.on or ()
         ),
         tuple(sorted({role for user in declarations for role in user.roles})),
@@ -453,36 +390,6 @@ def _merged(name: str, declarations: list[User]) -> DeclaredUser:
         declarations[0].replaces,
         max((user.connections for user in declarations if user.connections is not None), default=None),
     )
-
-
-def _merge(grants: Iterable[Grant]) -> tuple[Grant, ...]:
-    """Return for each database its strongest level, and the SQL privileges of all lists unless the level has them."""
-    levels: dict[str, str] = {}
-    lists: dict[str, set[str]] = {}
-    for grant in grants:
-        if isinstance(grant.privileges, str):
-            levels[grant.on] = max(levels.get(grant.on, LEVELS[0]), grant.privileges, key=LEVELS.index)
-        else:
-            lists.setdefault(grant.on, set()).update(grant.privileges)
-    result = [Grant(on, level) for on, level in levels.items()]
-    for on, privileges in lists.items():
-        if not privileges <= fields.COVERED.get(levels.get(on, ""), frozenset()):
-            result.append(Grant(on, tuple(sorted(privileges))))
-    return tuple(sorted(result, key=lambda grant: (grant.on, isinstance(grant.privileges, tuple))))
-
-
-def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | None:
-    """Return partition, account and name of a role; None for what is none, or of another account than `account`."""
-    found = re.fullmatch(fields.ROLE_PATTERN, arn)
-    if not found or (account is not None and account != found["account"]):
-        return None
-    return found["partition"], found["account"], found["name"]
-
-
-def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
-    """Tell whether a claim is that text, or a list with it; the types are compared too."""
-    claim = claims.get(name)
-    return value in claim if isinstance(claim, list | tuple) else isinstance(claim, str) and claim == value
 
 
 _MODELS = (AccessFile, Entry, Match, User, CallerRule, Suppression, Rotate)

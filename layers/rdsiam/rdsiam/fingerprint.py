@@ -46,6 +46,11 @@ def of_database(database: Database, declared: str) -> str:
     return _digest({"format": FORMAT, "arn": database.arn, "described": described, "declared": declared})
 
 
+def of_text(text: str) -> str:
+    """Return the fingerprint of a text."""
+    return _digest(text)
+
+
 def _digest(data: Any) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,14 +1,16 @@
 """The inventory: which databases are onboarded, and which users in them rdsiam made."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from rdsiam.described import Database
-from rdsiam.leases import PREFIX as LEASE
+from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
 
 Origin = Literal["created", "adopted"]
 
+#: Before a resource id, the key of the item that says under which ARN the database's record is.
+_RESOURCE = "resource:"
 #: What says nothing of how to log in, and may change at any time.
 _NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas"}
 #: What is kept of a database: what vending needs, and what makes an onboarding look again.
@@ -34,6 +36,7 @@ class Followed:
 class Record:
     """What the inventory knows of one database.
 
+    :ivar arn: the database's ARN when this was written; another one if the database was renamed since.
     :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
     :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
@@ -43,10 +46,13 @@ class Record:
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
     :ivar secrets: user → ARN of the secret whose schedule rdsiam has set, from before it is set.
+    :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
+    :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
+    :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
     """
 
     resource_id: str | None
-    database: Database | None = None
+    database: SelectedDatabase | None = None
     accounts: Mapping[str, Origin] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
     policy_resource_id: str | None = None
@@ -57,10 +63,28 @@ class Record:
     fingerprint: str | None = None
     revoked: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    arn: str = ""
+    recorded: Attributes | None = None
+    copied: bool = False
+    pending: str = ""
+
+    def is_of(self, database: Database) -> bool:
+        """Return whether this is about that very database, not about another one that had its name."""
+        return self.resource_id == database.resource_id
+
+
+def selected(database: Database, record: Record | None) -> SelectedDatabase:
+    """Return the database with the attributes recorded for its resource id; if there are none its own decide."""
+    return select(database, record.recorded if record is not None and record.is_of(database) else None)
 
 
 class Inventory:
-    """The DynamoDB table InventoryTable; its key is the database's ARN. Leases are there too: `rdsiam.leases`."""
+    """The DynamoDB table InventoryTable; its key is the database's ARN.
+
+    An item `resource:<resource id>` beside it says under which ARN the record of a database is, and has the attributes
+    of one that is gone. Leases are
+    there too: `rdsiam.leases`.
+    """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -73,13 +97,84 @@ class Inventory:
             return None
         return _record(arn, item["Item"])
 
+    def of(self, database: Database) -> Record | None:
+        """Return the record of a database, which is under another ARN if the database was renamed since.
+
+        :return: if there is none, the record of another database that had this ARN, or None.
+        """
+        record = self.get(database.arn)
+        if record is not None and record.is_of(database):
+            return record
+        former = self.of_resource(database.resource_id)
+        return record if former is None else former
+
+    def of_resource(self, resource_id: str) -> Record | None:
+        """Return the record of the database with that resource id, or None."""
+        pointer = self._item(_RESOURCE + resource_id)
+        record = self.get(pointer["record"]["S"]) if pointer else None
+        return record if record is not None and record.resource_id == resource_id else None
+
+    def attributes_of(self, resource_id: str) -> Attributes | None:
+        """Return the attributes recorded for a resource id, also of a database that is gone, or None."""
+        record = self.of_resource(resource_id)
+        if record is not None:
+            return record.recorded
+        pointer = self._item(_RESOURCE + resource_id)
+        return Attributes.from_json(_plain(pointer["recorded"])) if pointer and "recorded" in pointer else None
+
     def all(self) -> Iterator[tuple[str, Record]]:
         """Yield the ARN and the record of every database, page by page."""
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
             for item in page["Items"]:
                 arn = item["database"]["S"]
-                if not arn.startswith(LEASE):
+                if arn.startswith("arn:"):
                     yield arn, _record(arn, item)
+
+    def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
+        """Record the attributes by which entries of access.yaml select this database, before anything is made in it.
+
+        :param copied: they are those of the database that it is a copy of.
+        """
+        record = self.get(database.arn)
+        other: dict[str, Any] = {"copied": True} if copied else {}
+        if record is None or not record.is_of(database):
+            other |= {"accounts": {}, "finished": False, "copied": copied, "pending": ""}
+        self._set(
+            database.arn,
+            resource_id=database.resource_id,
+            recorded=recorded.to_json() | {"resource_id": database.resource_id},
+            **other,
+        )
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
+
+    def move(self, former: str, database: Database, displaced: str | None) -> None:
+        """Move the record of a renamed database from its former ARN to its present one.
+
+        The roles and the resource id of the policies of whoever had the present ARN are kept with it, so that
+        PolicyFunction takes their policies away.
+
+        :param displaced: ARN that the database has now whose record is under the present ARN; None if it is gone, or
+            there is none.
+        """
+        item, occupant = self._item(former), self._item(database.arn)
+        if item is None or not _record(former, item).is_of(database):
+            return  # another run has moved it
+        before = _record(database.arn, occupant or {})
+        if occupant is not None and not before.is_of(database):
+            if displaced and displaced != former and self._item(displaced) is None:
+                self._put(displaced, occupant)
+                self._set(f"{_RESOURCE}{before.resource_id}", record=displaced)
+            if before.policy_resource_id:
+                roles = sorted({*before.roles, *_record(former, item).roles})
+                item["policy_resource_id"] = {"S": before.policy_resource_id}
+                item["roles"] = {"L": [{"S": role} for role in roles]}
+        self._put(database.arn, item, gone=set(occupant or ()) - set(item))
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
+        self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": former}})
+
+    def set_pending(self, arn: str, pending: str) -> None:
+        """Write down what waits for confirmation, by its fingerprint: it is notified once."""
+        self._set(arn, pending=pending)
 
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
@@ -89,7 +184,7 @@ class Inventory:
         """Write down that only these are ours of those that were; nothing else changes."""
         self._set(database.arn, accounts=dict(accounts))
 
-    def onboarded(self, database: Database, followed: Followed, fingerprint: str, at: str) -> None:
+    def onboarded(self, database: SelectedDatabase, followed: Followed, fingerprint: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
         described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
         self._set(
@@ -103,6 +198,7 @@ class Inventory:
             fingerprint=fingerprint,
             onboarded_at=at,
             finished=True,
+            **({} if database.differs else {"copied": False}),
         )
 
     def set_roles(self, arn: str, resource_id: str, roles: Iterable[str]) -> None:
@@ -123,8 +219,32 @@ class Inventory:
         self._set(arn, secrets=dict(secrets))
 
     def forget(self, arn: str) -> None:
-        """Remove the record of a database that is gone."""
+        """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""
+        record = self.get(arn)
+        if record is not None and record.resource_id and record.recorded:
+            found = self.of_resource(record.resource_id)
+            if found is not None and found.arn == arn:
+                self._set(_RESOURCE + record.resource_id, recorded=record.recorded.to_json())
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
+
+    def _item(self, key: str) -> dict[str, Any] | None:
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": key}}, ConsistentRead=True)
+        return dict(answer["Item"]) if "Item" in answer else None
+
+    def _put(self, key: str, item: Mapping[str, Any], gone: Collection[str] = ()) -> None:
+        """Write all attributes of an item under that key, and remove the attributes `gone`."""
+        attributes = sorted(set(item) - {"database"})
+        names = {f"#{number}": name for number, name in enumerate([*attributes, *sorted(gone)])}
+        removed = ", ".join(f"#{number}" for number in range(len(attributes), len(names)))
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"database": {"S": key}},
+            UpdateExpression="SET "
+            + ", ".join(f"#{number} = :{number}" for number in range(len(attributes)))
+            + (f" REMOVE {removed}" if removed else ""),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={f":{number}": item[name] for number, name in enumerate(attributes)},
+        )
 
     def _set(self, arn: str, **attributes: Any) -> None:
         self._update(
@@ -150,15 +270,18 @@ class Inventory:
 
 def _record(arn: str, item: Mapping[str, Any]) -> Record:
     found = {name: _plain(value) for name, value in item.items()}
-    database = followed = None
+    database = followed = recorded = None
+    resource_id = found.get("resource_id")
+    # What was recorded under another resource id was of another database of the same name.
+    if "recorded" in found and found["recorded"]["resource_id"] == resource_id:
+        recorded = Attributes.from_json(found["recorded"])
     if "described" in found:
-        described = found["described"]
-        database = Database(arn=arn, status="onboarded", **(described | {"port": int(described["port"])}))
+        described = found["described"] | {"port": int(found["described"]["port"])}
+        database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
     if "declared" in found:
         followed = Followed(
             found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
         )
-    resource_id = found.get("resource_id")
     return Record(
         resource_id=resource_id,
         # What was described under another resource id was another database of the same name.
@@ -173,6 +296,10 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
         secrets=dict(found.get("secrets", {})),
+        arn=arn,
+        recorded=recorded,
+        copied=bool(found.get("copied")),
+        pending=found.get("pending", ""),
     )
 
 

@@ -20,21 +20,23 @@ from aws_durable_execution_sdk_python.config import Duration, StepConfig
 from aws_durable_execution_sdk_python.retries import RetryDecision
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam import fingerprint, leases
+from rdsiam import fingerprint, leases, recorded
 from rdsiam.access import DeclaredUser
+from rdsiam.access_pending import pending
 from rdsiam.access_rotation import RotatingUser
 from rdsiam.braking import Braked, brake_file, brake_users
 from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
-from rdsiam.inventory import Followed, Record
+from rdsiam.inventory import Followed, Record, selected
 from rdsiam.leases import LeaseTaken
+from rdsiam.selection import Attributes, SelectedDatabase
 from rdsiam.services import Services
 from rdsiam.standing import standing
 from rdsiam.users import Users
 
 T = TypeVar("T")
-Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "revoked"]
+Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
 logger = logging.getLogger(__name__)
 
 #: While RDS is at work on an instance it can be connected to, but not modified.
@@ -84,9 +86,10 @@ def onboard(
     arn = seen["database"]
     run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
 
+    wanted: dict[str, Any] = {"database": arn, "plan": True} | ({"confirm": True} if confirmed else {})
     policies: dict[str, Any] = context.invoke(
         services.policy_function,
-        {"database": arn, "plan": True} | ({} if supposed is None else {"revoked": list(supposed)}),
+        wanted | ({} if supposed is None else {"revoked": list(supposed)}),
         name="plan policies",
     )
     if policies["status"] == "refused":
@@ -107,10 +110,11 @@ def onboard(
         changes = [*seen["changes"], *made["changes"], *policies["changes"], *rotated["changes"]]
         if braked := seen["braked"] or made.get("refused") or _unsettled(rotated):
             return answer(arn, "refused", braked, changes)
-        return answer(arn, "planned" if changes else "unchanged", "", changes)
+        return _incomplete(answer(arn, "planned" if changes else "unchanged", "", changes), made.get("pending"))
 
     if seen["braked"]:
         return answer(arn, "refused", seen["braked"])
+    confirmation = step("record its attributes", run.prepare) if seen["prepare"] else ""
     changes = seen["changes"]
     if changes:
         switched = step("switch IAM authentication on", run.enable_iam)
@@ -126,11 +130,13 @@ def onboard(
     if "refused" in made:
         return answer(arn, "refused", made["refused"], changes)
     changes = [*changes, *made["changes"]]
-    if policies["status"] != "unchanged":
+    if policies["status"] != "unchanged" or seen["renamed"]:
         written: dict[str, Any] = context.invoke(services.policy_function, {"database": arn}, name="write policies")
         if written["status"] == "refused":
             return answer(arn, "refused", written["reason"], changes)
         changes = [*changes, *written["changes"]]
+    if made["pending"] or seen["pending"]:
+        step("notify of what is pending", lambda: run.notify_pending(made["pending"]))
     rotated = rotations(False)
     unsettled = _unsettled(rotated)
     if not changes and seen["finished"]:
@@ -138,12 +144,24 @@ def onboard(
             step("record", lambda: run.record(made["followed"], not unsettled))
         if unsettled:
             return answer(arn, "refused", unsettled, rotated["changes"])
-        return answer(arn, "onboarded" if rotated["changes"] else "unchanged", "", rotated["changes"])
+        status: Status = "onboarded" if rotated["changes"] else "unchanged"
+        return _incomplete(answer(arn, status, "", rotated["changes"]), made["pending"])
     proofs = step("prove logins", run.prove) if seen["reach"] else []
     step("record", lambda: run.record(made["followed"], not unsettled))
     step("tell others", run.tell)
     changes = [*changes, *rotated["changes"]]
-    return answer(arn, "refused" if unsettled else "onboarded", unsettled, changes, proofs)
+    onboarded = answer(arn, "refused" if unsettled else "onboarded", unsettled or confirmation, changes, proofs)
+    return _incomplete(onboarded, made["pending"])
+
+
+def _incomplete(answered: dict[str, Any], waiting: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an answer with what waits for confirmation; all else that it names was done, or is planned."""
+    if waiting is None:
+        return answered
+    answered["incomplete"].append(waiting)
+    if answered["status"] in ("onboarded", "unchanged"):
+        answered |= {"status": "incomplete", "reason": waiting["reason"]}
+    return answered
 
 
 def _unsettled(rotated: Mapping[str, Any]) -> str:
@@ -155,7 +173,14 @@ def answer(
     arn: str, status: Status, reason: str, changes: list[Any] | None = None, proofs: list[Any] | None = None
 ) -> dict[str, Any]:
     """Return what OnboardFunction answers."""
-    return {"database": arn, "status": status, "reason": reason, "changes": changes or [], "proofs": proofs or []}
+    return {
+        "database": arn,
+        "status": status,
+        "reason": reason,
+        "changes": changes or [],
+        "proofs": proofs or [],
+        "incomplete": [],
+    }
 
 
 def _retry(error: Exception, attempt: int) -> RetryDecision:
@@ -211,10 +236,13 @@ class _Run:
             known = self._services.inventory.get(self._arn)
             if known is None:
                 return {"reason": str(error)}
-            return {"gone": True, "reason": f"{error}; its policies were removed", "rotates": bool(known.secrets)}
+            moved = self._renamed(known)
+            if moved is None:
+                return {"gone": True, "reason": f"{error}; its policies were removed", "rotates": bool(known.secrets)}
+            database = moved
         except Unsupported as error:
             return {"reason": str(error)}
-        record = self._services.inventory.get(database.arn)
+        record = self._services.inventory.of(database)
         if database.kind == "proxy" and not database.iam_enabled:
             reason = f"{database.arn} is a classic proxy, which logs in to its database with passwords from secrets"
             return (
@@ -224,11 +252,13 @@ class _Run:
             )
         if reason := unready(database):
             return {"reason": reason}
-        braked, declared = "", None
+        braked, declared, waits = "", None, False
         rotating: tuple[RotatingUser, ...] = ()
         try:
             access = self._services.access.current()
-            declared, rotating = access.file.declared(database), access.file.rotating(database)
+            selection = self._selection(database)
+            declared, rotating = access.file.declared(selection), access.file.rotating(selection)
+            waits = pending(access.file, selection) is not None
             if not self._confirmed:
                 now_declared = _declaration(declared, rotating, record)
                 _brake(record, database, declared, now_declared, len(access.file.databases))
@@ -236,11 +266,12 @@ class _Run:
             pass  # make_users refuses, and says why
         except Braked as error:
             braked = str(error)
-        if declared == () and not rotating and record is None:
+        if declared == () and not rotating and record is None and not waits:
             return {"reason": f"no entry of access.yaml declares a user for {database.arn}"}
         # Where nothing is declared any more nothing is switched on either; without it nobody of ours can log in.
         switch = not database.iam_enabled and declared != ()
-        ours = record is not None and record.resource_id == database.resource_id
+        ours = record is not None and record.is_of(database)
+        renamed = ours and record is not None and record.arn != database.arn
         now = None
         if declared is not None:
             now = fingerprint.of_database(database, _declaration(declared, rotating, record))
@@ -253,7 +284,60 @@ class _Run:
             "braked": braked,
             "finished": ours and record is not None and record.finished,
             "recorded": ours and record is not None and record.fingerprint == now,
+            "prepare": self._confirmed or not database.has_users or renamed,
+            "renamed": renamed,
+            "pending": ours and record is not None and record.pending != "",
         }
+
+    def prepare(self) -> str:
+        """Move the record of a renamed database to its ARN, and record attributes that can be told without a session.
+
+        Those of a database that may be a copy are recorded once the run is connected to it.
+
+        :return: what waited, and is confirmed herewith; empty if nothing.
+        """
+        inventory = self._services.inventory
+        database = self._services.databases.describe(self._arn)
+        recorded.follow_rename(self._services.databases, inventory, database)
+        record = inventory.get(database.arn)
+        if not self._confirmed and database.has_users:
+            return ""
+        decided = self._selection(database).recorded or Attributes.of(database)
+        if record is None or not record.is_of(database) or record.recorded != decided:
+            inventory.select(database, decided)
+            logger.info("recorded the attributes of %s: %s", database.arn, json.dumps(decided.to_json()))
+        if not self._confirmed:
+            return ""
+        try:
+            waited = pending(self._services.access.current().file, selected(database, record))
+        except AccessFileInvalid:
+            return ""  # make_users refuses, and says why
+        if waited is None:
+            return ""
+        logger.warning("%s: confirmed: %s", database.arn, waited)
+        return f"confirmed: {waited}"
+
+    def notify_pending(self, waiting: Mapping[str, Any] | None) -> None:
+        """Publish `rdsiam.database.gains-pending`, once for what waits; note that nothing waits any longer."""
+        record = self._services.inventory.get(self._arn)
+        now = fingerprint.of_text(waiting["reason"]) if waiting else ""
+        if record is not None and record.pending == now:
+            return
+        if waiting:
+            self._publish("rdsiam.database.gains-pending", {"database": self._arn, "reason": waiting["reason"]})
+            logger.warning("%s: %s", self._arn, waiting["reason"])
+        self._services.inventory.set_pending(self._arn, now)
+
+    def _selection(self, database: Database) -> SelectedDatabase:
+        return recorded.selection(self._services.databases, self._services.inventory, database, self._confirmed)
+
+    def _renamed(self, record: Record) -> Database | None:
+        """Return the database of a record whose ARN no longer exists; None if it is gone, or has another record."""
+        database = recorded.present(self._services.databases, record)
+        if database is None:
+            return None
+        found = self._services.inventory.of(database)
+        return database if found is not None and found.arn == record.arn else None
 
     def enable_iam(self) -> dict[str, Any]:
         """Switch IAM authentication on, unless other changes wait that would be applied with it."""
@@ -290,7 +374,7 @@ class _Run:
 
         :param settled: rotations are as declared; else the next sweep looks at it again.
         """
-        database = self._services.databases.describe(self._arn)
+        database = self._selection(self._services.databases.describe(self._arn))
         said = Followed(followed["version"], followed["declared"], followed["entries"], tuple(followed["users"]))
         now = fingerprint.of_database(database, said.declared) if settled else _UNSETTLED
         self._services.inventory.onboarded(database, said, now, _now())
@@ -304,19 +388,17 @@ class _Run:
 
     def tell(self) -> None:
         """Publish `rdsiam.database.onboarded`. It may come twice; its consumers look at the database."""
+        self._publish("rdsiam.database.onboarded", {"database": self._arn})
+        logger.info("onboarded %s", self._arn)
+
+    def _publish(self, kind: str, detail: Mapping[str, Any]) -> None:
         answer = self._services.events.put_events(
             Entries=[
-                {
-                    "Source": "rdsiam",
-                    "DetailType": "rdsiam.database.onboarded",
-                    "Resources": [self._arn],
-                    "Detail": json.dumps({"database": self._arn}),
-                }
+                {"Source": "rdsiam", "DetailType": kind, "Resources": [self._arn], "Detail": json.dumps(dict(detail))}
             ]
         )
         if answer["FailedEntryCount"]:
             raise NotTold(f"EventBridge did not take the event: {answer['Entries'][0].get('ErrorCode')}")
-        logger.info("onboarded %s", self._arn)
 
 
 class NotTold(RdsiamError):

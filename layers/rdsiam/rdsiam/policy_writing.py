@@ -8,8 +8,9 @@ from rdsiam.access_store import AccessStore
 from rdsiam.changes import Change
 from rdsiam.databases import Database, Databases
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, Refused, Unsupported
-from rdsiam.inventory import Inventory
+from rdsiam.inventory import Inventory, selected
 from rdsiam.policies import ConnectPolicies, wanted_by_role
+from rdsiam.selection import NOTHING, select
 from rdsiam.standing import standing
 
 Status = Literal["written", "planned", "unchanged", "refused"]
@@ -54,7 +55,7 @@ class PolicyWriter:
         self._policies = policies
         self._connect_role = connect_role
 
-    def write(self, arn: str, plan: bool, supposed: Collection[str] | None = None) -> Written:
+    def write(self, arn: str, plan: bool, supposed: Collection[str] | None = None, confirmed: bool = False) -> Written:
         """Write the policies of the roles that may log in to the database, and take it out of all others.
 
         The resource id that policies named until now may live on under another name: renamed, or switched over from
@@ -62,16 +63,17 @@ class PolicyWriter:
 
         :param plan: change nothing, say what would be.
         :param supposed: users to be taken for revoked, of a plan; None for those that are.
+        :param confirmed: of a plan: the current attributes of the database are taken for confirmed.
         :raises AccessFileUnavailable: nothing is changed on doubt.
         """
-        record = self._inventory.get(arn)
-        former = record.policy_resource_id if record else None
         database = self._describe(arn)
+        record = self._inventory.get(arn) if database is None else self._inventory.of(database)
+        former = record.policy_resource_id if record else None
         alive = [] if database is None else [database]
         if former and (database is None or database.resource_id != former):
             alive += self._moved(former)
         try:
-            wanted = [self._wanted(one, supposed if plan else None) for one in alive]
+            wanted = [self._wanted(one, plan, supposed if plan else None, confirmed) for one in alive]
         except (Refused, AccessFileInvalid) as error:
             return Written(arn, "refused", str(error), ())
         stale_ids = {one.resource_id for one in alive} | ({former} if former else set())
@@ -117,10 +119,17 @@ class PolicyWriter:
             return []
         return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
 
-    def _wanted(self, database: Database, supposed: Collection[str] | None) -> dict[str, frozenset[str]]:
-        record = self._inventory.get(database.arn)
+    def _wanted(
+        self, database: Database, plan: bool, supposed: Collection[str] | None, confirmed: bool
+    ) -> dict[str, frozenset[str]]:
+        record = self._inventory.of(database)
+        selection = selected(database, record)
+        if plan and confirmed:
+            selection = selection.confirmed
+        elif not plan and selection.recorded is None:
+            selection = select(database, NOTHING)  # onboarding records the attributes before policies are written
         revoked = supposed if supposed is not None else record.revoked if record else ()
-        users = standing(self._access.current().file.declared(database), revoked)
+        users = standing(self._access.current().file.declared(selection), revoked)
         wanted = wanted_by_role(database, users, self._connect_role)
         self._policies.refuse_foreign_roles(database, wanted)
         return wanted

@@ -231,17 +231,20 @@ def _duration(event: Mapping[str, Any]) -> int:
 
 
 def policy_request(event: Any) -> DatabaseRequest:
-    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "revoked"?}`.
+    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "confirm"?, "revoked"?}`.
 
-    `revoked`, users to be taken for revoked, may stand in a plan only: what is written follows the inventory.
+    `revoked`, users to be taken for revoked, and `confirm` may stand in a plan only: what is written follows the
+    inventory.
 
     :raises InvalidRequest: naming the field.
     """
-    request = _request(event, {"database", "plan", "revoked"})
+    request = _request(event, {"database", "plan", "confirm", "revoked"})
+    if not request.plan:
+        for name in ("confirm", "revoked"):
+            if name in event:
+                raise InvalidRequest(name, "may stand in a plan only")
     if "revoked" not in event:
         return request
-    if not request.plan:
-        raise InvalidRequest("revoked", "may stand in a plan only")
     return replace(request, supposed=_users(event, "revoked", fewest=0))
 
 

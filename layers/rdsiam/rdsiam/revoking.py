@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from aws_durable_execution_sdk_python import DurableContext
 
+from rdsiam import recorded
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
+from rdsiam.inventory import selected
 from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.onboarding import RETRIED, answer, onboard, unready
 from rdsiam.services import Services
@@ -98,11 +100,12 @@ class _Run:
             database = self._services.databases.describe(self._arn)
         except (DatabaseNotFound, Unsupported) as error:
             return {"status": "ignored", "reason": str(error)}
-        record = self._services.inventory.get(database.arn)
+        record = self._services.inventory.of(database)
         known = record.accounts if record and record.resource_id == database.resource_id else {}
         ours = set(known) - {MANAGER, AUDITOR}
         try:
-            declared = {user.name for user in self._services.access.current().file.declared(database)}
+            file = self._services.access.current().file
+            declared = {user.name for user in file.declared(selected(database, record))}
         except AccessFileInvalid:
             declared = set()  # who is ours is revoked all the same
         revoked = set(record.revoked) if record else set()
@@ -124,13 +127,19 @@ class _Run:
 
     def write_down(self, because: str) -> None:
         """Write the revocation into the inventory: within a minute no token is handed out."""
+        self._follow_rename()
         self._services.inventory.revoke(self._arn, dict.fromkeys(self._users, because), ())
         logger.info("revoked %s on %s: %s", ", ".join(self._users), self._arn, because)
 
     def write_lifted(self) -> None:
         """Take the revocation out of the inventory."""
+        self._follow_rename()
         self._services.inventory.revoke(self._arn, {}, self._users)
         logger.info("lifted the revocation of %s on %s", ", ".join(self._users), self._arn)
+
+    def _follow_rename(self) -> None:
+        database = self._services.databases.describe(self._arn)
+        recorded.follow_rename(self._services.databases, self._services.inventory, database)
 
     def lock(self, apply: bool) -> list[dict[str, Any]]:
         """Lock the users and end their sessions, or say how."""

@@ -16,7 +16,7 @@ from aws_durable_execution_sdk_python.config import StepConfig
 from rdsiam import fingerprint
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, RdsiamError
-from rdsiam.inventory import Record
+from rdsiam.inventory import Record, selected
 from rdsiam.onboarding import RETRIED
 from rdsiam.services import Services
 from rdsiam.standing import standing
@@ -106,7 +106,8 @@ class _Sweep:
         """
         file = self._services.access.current().file
         try:
-            declared, rotating = file.declared(database), file.rotating(database)
+            selection = selected(database, record)
+            declared, rotating = file.declared(selection), file.rotating(selection)
         except AccessFileInvalid:
             return "invalid"  # for this database only: its onboarding says what is wrong
         if not declared and not rotating:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rdsiam import fingerprint
+from rdsiam import fingerprint, recorded
+from rdsiam.access_pending import pending, unreached
 from rdsiam.braking import Braked, brake_users
 from rdsiam.changes import Change, Unreached
 from rdsiam.databases import Database
@@ -27,6 +28,7 @@ from rdsiam.inventory import Followed, Origin
 from rdsiam.leases import Lease
 from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.removal import Removal, Server
+from rdsiam.selection import Attributes, SelectedDatabase, select
 from rdsiam.services import UserServices
 from rdsiam.standing import standing
 
@@ -77,10 +79,11 @@ class Users:
     def declared(self) -> dict[str, Any]:
         """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
         try:
-            followed, _ = self._wanted(self._services.databases.describe(self._arn))
+            database = self._select(self._services.databases.describe(self._arn))
+            followed, _ = self._wanted(database)
+            return {"changes": [], "followed": _to_json(followed), "pending": self._pending(database)}
         except AccessFileInvalid as error:
             return {"refused": str(error), "changes": []}
-        return {"changes": [], "followed": _to_json(followed)}
 
     def converge(self, apply: bool, just_switched: bool = False) -> dict[str, Any]:
         """Make users, groups and privileges as declared.
@@ -93,18 +96,24 @@ class Users:
         with self._lease(database) if apply else nullcontext() as lease:
             return self._converge(database, lease, just_switched)
 
-    def _converge(self, database: Database, lease: Lease | None, just_switched: bool) -> dict[str, Any]:
+    def _converge(self, described: Database, lease: Lease | None, just_switched: bool) -> dict[str, Any]:
         """Compare, and carry the changes out if there is a lease. What is compared was read under it."""
         try:
+            database = self._select(described)
             followed, wanted = self._wanted(database)
             if not wanted.users and not wanted.accounts:
-                return {"changes": [], "followed": _to_json(followed)}
+                return {"changes": [], "followed": _to_json(followed), "pending": self._pending(database)}
             engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
+                if opened.inherited and database.recorded is None and not self._confirmed:
+                    database = self._as_copy(database, engine.source(opened.sessions.read(engine.entry())))
+                    followed, wanted = self._wanted(database)
+                copied = opened.inherited or self._is_copy(database)
+                waiting = self._pending(database)
                 found = engine.inspect(opened.sessions, database, wanted)
-                if opened.inherited and MANAGER not in wanted.accounts:
-                    wanted = replace(wanted, accounts=engine.inherited(found, wanted))
+                if copied:
+                    wanted = replace(wanted, accounts=engine.inherited(found, wanted) | dict(wanted.accounts))
                     logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
                 statements = engine.difference(found, wanted)
                 braked = "" if self._confirmed else _brake(engine, found, statements, wanted)
@@ -117,7 +126,7 @@ class Users:
             return {"refused": str(error), "changes": []}
         if braked:
             return {"refused": braked, "braked": True, "changes": [] if lease else _fit(statements)}
-        return {"changes": _fit(statements), "followed": _to_json(followed)}
+        return {"changes": _fit(statements), "followed": _to_json(followed), "pending": waiting}
 
     def lock(self, names: Sequence[str], apply: bool) -> list[dict[str, Any]]:
         """Take the login from these users and end their sessions, if they are ours.
@@ -201,13 +210,13 @@ class Users:
 
     def _declared_names(self, database: Database) -> set[str]:
         try:
-            return {user.name for user in self._services.access.current().file.declared(database)}
+            return {user.name for user in self._services.access.current().file.declared(self._select(database))}
         except AccessFileInvalid:
             return set()
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
-        database = self._services.databases.describe(self._arn)
+        database = self._select(self._services.databases.describe(self._arn))
         _, wanted = self._wanted(database)
         engine = ENGINES[database.family]
         proofs = []
@@ -223,11 +232,14 @@ class Users:
     def _lease(self, database: Database) -> AbstractContextManager[Lease]:
         return self._services.leases.hold(database, self._holder)
 
-    def _wanted(self, database: Database) -> tuple[Followed, Wanted]:
+    def _select(self, database: Database) -> SelectedDatabase:
+        return recorded.selection(self._services.databases, self._services.inventory, database, self._confirmed)
+
+    def _wanted(self, database: SelectedDatabase) -> tuple[Followed, Wanted]:
         access = self._services.access.current()
         revoked = self._supposed
         if revoked is None:
-            record = self._services.inventory.get(self._arn)
+            record = self._services.inventory.of(database)
             revoked = record.revoked if record else ()
         users = standing(access.file.declared(database), revoked)
         followed = Followed(
@@ -236,21 +248,43 @@ class Users:
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return followed, Wanted(users, self._accounts(database), frozenset(revoked))
+        return followed, Wanted(users, self._accounts(database), frozenset(revoked), database.resource_id)
 
     def _accounts(self, database: Database) -> Mapping[str, Origin]:
+        record = self._services.inventory.of(database)
+        return record.accounts if record and record.is_of(database) else {}
+
+    def _pending(self, database: SelectedDatabase) -> dict[str, Any] | None:
+        """Return what waits for confirmation, as an element of `incomplete`; None if that is nothing."""
+        waiting = pending(self._services.access.current().file, database)
+        return None if waiting is None else unreached(database, waiting).to_json()
+
+    def _as_copy(self, database: SelectedDatabase, source: str | None) -> SelectedDatabase:
+        """Return a copy with the attributes recorded for its source."""
+        logger.info("%s is a copy of %s", self._arn, source or "an unknown database")
+        return select(database, recorded.of_copy(self._services.inventory, source))
+
+    def _is_copy(self, database: Database) -> bool:
+        """Return whether it is a copy whose attributes were not confirmed when it was last onboarded."""
+        record = self._services.inventory.of(database)
+        return record is not None and record.is_of(database) and record.copied
+
+    def _record_attributes(self, database: SelectedDatabase, copied: bool) -> None:
+        """Record the attributes that this run goes by, unless that is done, before it changes anything."""
         record = self._services.inventory.get(database.arn)
-        return record.accounts if record and record.resource_id == database.resource_id else {}
+        if record is None or not record.is_of(database) or record.recorded is None:
+            self._services.inventory.select(database, database.recorded or Attributes.of(database), copied)
 
     def _apply(
         self,
         engine: Engine,
         opened: _Opened,
-        database: Database,
+        database: SelectedDatabase,
         found: Any,
         statements: list[Statement],
         wanted: Wanted,
     ) -> None:
+        self._record_attributes(database, opened.inherited)
         claims = engine.claims(found, statements, wanted)
         if not statements and not opened.inherited:
             if claims != dict(wanted.accounts):

@@ -14,6 +14,7 @@ from rdsiam.errors import AccessFileInvalid, NotAllowed, RdsiamError
 from rdsiam.inventory import Inventory
 from rdsiam.once import Once
 from rdsiam.scoping import ScopedCredentials, assume_for_one_user
+from rdsiam.selection import SelectedDatabase
 from rdsiam.signer import TokenSigner
 
 #: RDS accepts a token for that long after it was signed.
@@ -180,7 +181,7 @@ class NotSigned(RdsiamError):
 class _Known:
     """What the inventory knows of a database that is onboarded, and when it was asked."""
 
-    database: Database
+    database: SelectedDatabase
     revoked: frozenset[str]
     asked_at: float
 

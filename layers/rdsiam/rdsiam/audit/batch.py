@@ -22,9 +22,10 @@ from rdsiam.audit.judging import judge_database
 from rdsiam.audit.reading import read
 from rdsiam.audit.store import AuditStore
 from rdsiam.databases import Database
-from rdsiam.inventory import Inventory, Origin
+from rdsiam.inventory import Inventory, Origin, selected
 from rdsiam.logins import AUDITOR, MANAGER, Logins
 from rdsiam.migration.record import Migration, Migrations
+from rdsiam.selection import SelectedDatabase, select
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +75,15 @@ def audit_batch(services: Services, audit: str, number: int, seconds: float) -> 
     for database in waiting.values():
         logger.warning("no result of %s within %.0f s", database.arn, seconds)
         unread = Unread("time", "it did not come to an end in the time that its batch had")
-        services.store.put_part(audit, database, part_of(database, unread, access, account, seconds=seconds))
+        services.store.put_part(
+            audit, database, part_of(select(database, None), unread, access, account, seconds=seconds)
+        )
         written["unknown"] += 1
     return written
 
 
 def part_of(
-    database: Database,
+    database: SelectedDatabase,
     facts: ServerFacts | Unread,
     access: AccessFile,
     account: Account,
@@ -158,14 +161,15 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
     """Read and judge one database; whatever goes wrong is its result, and nobody else's."""
     began = time.monotonic()
     try:
-        if not has_users(database):
-            return part_of(database, Unread("state", "it has no users of its own"), access, account)
         record = services.inventory.get(database.arn)
-        accounts = record.accounts if record and record.resource_id == database.resource_id else {}
+        selection = selected(database, record)
+        if not has_users(database):
+            return part_of(selection, Unread("state", "it has no users of its own"), access, account)
+        accounts = record.accounts if record and record.is_of(database) else {}
         facts = read(database, services.logins)
         migrations = services.migrations.of(database.arn).values()
         ours = [one for one in migrations if one.resource_id == database.resource_id]
-        part = part_of(database, facts, access, account, accounts, time.monotonic() - began, ours)
+        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")

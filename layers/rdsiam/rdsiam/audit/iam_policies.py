@@ -32,6 +32,7 @@ from rdsiam.audit.suppressions import suppress
 from rdsiam.databases import Database, ResourceIds
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.logins import AUDITOR, MANAGER
+from rdsiam.selection import select
 
 _RESOURCE_ID = re.compile("(db|cluster|prx)-[A-Za-z0-9]+")
 _WILDCARDS = re.compile("[*?]")
@@ -82,7 +83,7 @@ def judge_iam(
     judge = _Judge(resource_ids, access, databases, place, frozenset(operators), users or {})
     found = [finding for holder in holders for finding in judge.holder(holder)]
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
-    return suppress(found, {one.arn: one for one in databases.values()}, access, at)
+    return suppress(found, {one.arn: select(one, None) for one in databases.values()}, access, at)
 
 
 @dataclass(frozen=True)
@@ -312,7 +313,7 @@ class _Judge:
         if resource_id not in self._declared:
             database = self._databases.get(resource_id)
             try:
-                users = self._access.declared(database) if database else ()
+                users = self._access.declared(select(database, None)) if database else ()
             except AccessFileInvalid:
                 users = ()  # the database has a finding of its own; nobody is let in by an invalid file
             self._declared[resource_id] = {user.name: user for user in users}

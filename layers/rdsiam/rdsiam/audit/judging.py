@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from rdsiam.access import AccessFile, DeclaredUser
+from rdsiam.access_pending import pending
 from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
 from rdsiam.audit.findings import SEVERITIES, Finding
 from rdsiam.audit.judging_secrets import not_rotating, of_secrets
@@ -24,6 +25,7 @@ from rdsiam.engines.remedies import REMEDIES, Privileges
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER
+from rdsiam.selection import NOTHING, SelectedDatabase
 
 _IAM_FLAG = "IAMDatabaseAuthenticationEnabled"
 #: So long a suppression holds that a remedy proposes.
@@ -31,7 +33,7 @@ _ACCEPTED = timedelta(days=180)
 
 
 def judge_database(
-    database: Database,
+    database: SelectedDatabase,
     facts: ServerFacts | Unread,
     access: AccessFile,
     accounts: Mapping[str, Origin],
@@ -49,7 +51,7 @@ def judge_database(
     :param secrets: all secrets that could be read; those that log in to it count.
     :param at: the time of the audit, with a zone.
     """
-    found = [*_of_rds(database, proxies)]
+    found = [*_of_rds(database, proxies), *_pending(database, access)]
     own_secrets = [one for one in secrets if one.is_of(database.arn, database.identifier, database.host, database.port)]
     with_users = database.kind != "proxy" and database.replica_of is None
     if with_users and isinstance(facts, ServerFacts):
@@ -84,7 +86,26 @@ def _of_rds(database: Database, proxies: Sequence[Proxy]) -> Iterator[Finding]:
             yield KINDS["proxy-without-tls"].finding(Case(database, None, (*subject, proxy.resource_id), about))
 
 
-def _is_declared(database: Database, access: AccessFile) -> bool | None:
+def _pending(database: SelectedDatabase, access: AccessFile) -> Iterator[Finding]:
+    """Judge whether access.yaml would give more for the current attributes than for the recorded ones."""
+    try:
+        waiting = pending(access, database)
+    except AccessFileInvalid:
+        return  # that has a finding of its own
+    if waiting is not None:
+        evidence = {
+            "changed": waiting.changed,
+            "entries": list(waiting.entries),
+            "gains": [str(gain) for gain in waiting.gains],
+        }
+        same = database.recorded != NOTHING
+        more = {"recorded": database.recorded, "same": same}
+        yield KINDS["gains-need-confirmation"].finding(
+            Case(database, None, (database.resource_id,), evidence, more=more)
+        )
+
+
+def _is_declared(database: SelectedDatabase, access: AccessFile) -> bool | None:
     """Tell whether access.yaml declares users of it; None where it is invalid for it."""
     try:
         return bool(access.declared(database))
@@ -108,7 +129,7 @@ def _unread(database: Database, facts: Unread, declared: bool | None) -> Finding
 class _Server:
     """Judges what was read of one server."""
 
-    database: Database
+    database: SelectedDatabase
     facts: ServerFacts
     access: AccessFile
     accounts: Mapping[str, Origin]

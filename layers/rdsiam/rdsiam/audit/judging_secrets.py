@@ -12,6 +12,7 @@ from rdsiam.databases import Database, Proxy
 from rdsiam.engines.rotating import base_name
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.rotation import schedule
+from rdsiam.selection import SelectedDatabase
 
 #: So late a rotation may be: schedules have windows of up to a day.
 _GRACE = timedelta(days=1)
@@ -53,7 +54,7 @@ def of_secrets(
             yield KINDS["rotation-overdue"].finding(Case(database, secret.username, subject, evidence))
 
 
-def not_rotating(database: Database, secrets: Sequence[SecretFacts], access: AccessFile) -> Iterator[Finding]:
+def not_rotating(database: SelectedDatabase, secrets: Sequence[SecretFacts], access: AccessFile) -> Iterator[Finding]:
     """Judge whether all is rotated that access.yaml says; nothing where the file is invalid for the database.
 
     :param secrets: those that log in to it.

@@ -37,6 +37,30 @@ def _reach(case: Case) -> list[Remediation]:
     return [command("rdsiam", "doctor", database.arn, "rdsiam_auditor", note=note)]
 
 
+def _confirm_or_take_back(case: Case) -> list[Remediation]:
+    note = "Only if everybody named under `gains` may have that: the answer of the plan names them as well."
+    steps = [
+        command("rdsiam", "onboard", case.on.arn, "--plan"),
+        command("rdsiam", "onboard", case.on.arn, "--confirm", note=note),
+    ]
+    recorded, current = case.more["recorded"], case.on
+    back = []
+    lost = {key: value for key, value in recorded.tags.items() if current.tags.get(key) != value}
+    if lost:
+        tags = [f"Key={key},Value={value}" for key, value in sorted(lost.items())]
+        back.append(("add-tags-to-resource", "--resource-name", current.arn, "--tags", *tags))
+    if added := sorted(set(current.tags) - set(recorded.tags)):
+        back.append(("remove-tags-from-resource", "--resource-name", current.arn, "--tag-keys", *added))
+    if case.more["same"]:
+        steps += [command("aws", "rds", *words, way=2, note="Takes the tags back." if not n else "")
+                  for n, words in enumerate(back)]  # fmt: skip
+        if recorded.identifier != current.identifier and current.kind != "proxy":
+            what = "cluster" if current.kind == "cluster" else "instance"
+            words = (f"--new-db-{what}-identifier", recorded.identifier)
+            steps.append(modify(current, *words, way=2, note="Takes the name back; its endpoint changes."))
+    return steps
+
+
 def _enforce_tls(case: Case) -> list[Remediation]:
     database, engine = case.on, REMEDIES[case.on.family]
     cluster = database.kind == "cluster"
@@ -181,6 +205,27 @@ KINDS = (
         evidence={"problems": "each with line and key"},
         remedy=_correct_access,
         references=(_RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html",),
+        source="rds",
+    ),
+    Kind(
+        id="gains-need-confirmation",
+        title="Other tags or another name of {database} would give logins that nobody has confirmed",
+        severity="high",
+        moves=FIXED,
+        risk="Somebody who may tag, rename or copy databases may be after logins that access.yaml gives for others. "
+        "Nobody has them yet; but logins that only the recorded attributes gave are gone.",
+        why="Entries of access.yaml match identifier, tags and engine. Those recorded with the resource id differ from "
+        "the current ones, or it is a copy and its source's differ. What only the current ones give waits.",
+        evidence={
+            "changed": "how the attributes differ from the recorded ones",
+            "entries": "the entries that match the current attributes only",
+            "gains": "what each user would gain",
+        },
+        remedy=_confirm_or_take_back,
+        references=(
+            "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Tagging.html",
+            "https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html",
+        ),
         source="rds",
     ),
     Kind(

@@ -34,6 +34,7 @@ from rdsiam.audit.telling import Telling
 from rdsiam.databases import Database, Databases
 from rdsiam.errors import RdsiamError
 from rdsiam.report import KindText, asff, csv_report, html_report, json_report, ocsf_lines
+from rdsiam.selection import select
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -250,7 +251,7 @@ class _Run:
         findings: list[Finding] = []
         for number in range(batches):
             for database, part in store.parts(audit_id, store.batch(audit_id, number)):
-                known = part or part_of(database, Unread("time", _DIED), access.file, account)
+                known = part or part_of(select(database, None), Unread("time", _DIED), access.file, account)
                 entries.append(known["database"])
                 findings += [Finding.from_json(one) for one in known["findings"]]
         return entries, findings, access.version

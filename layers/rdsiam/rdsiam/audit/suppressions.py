@@ -1,17 +1,17 @@
 """Findings that access.yaml accepts: for a reason, until a time, and never out of sight."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rdsiam.access import AccessFile, Suppression
+from rdsiam.access import AccessFile
 from rdsiam.audit.findings import Finding, Suppressed
-from rdsiam.databases import Database
 from rdsiam.engines.remedies import REMEDIES
+from rdsiam.selection import SelectedDatabase
 
 
 def suppress(
-    findings: Iterable[Finding], databases: Mapping[str, Database], access: AccessFile, at: datetime
+    findings: Iterable[Finding], databases: Mapping[str, SelectedDatabase], access: AccessFile, at: datetime
 ) -> tuple[Finding, ...]:
     """Mark the findings that an entry accepts which matches their database. One that is over counts no more.
 
@@ -22,7 +22,7 @@ def suppress(
     return tuple(_mark(one, databases.get(one.database or ""), access, at) for one in findings)
 
 
-def _mark(finding: Finding, database: Database | None, access: AccessFile, at: datetime) -> Finding:
+def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFile, at: datetime) -> Finding:
     if database is None:
         return finding
     names = {finding.user}
@@ -30,7 +30,7 @@ def _mark(finding: Finding, database: Database | None, access: AccessFile, at: d
         names.add(REMEDIES[database.family].user_of(finding.user))
     holding = [
         one
-        for one in _entries(access, database)
+        for one in access.suppressions(database)
         if one.finding == finding.kind and (one.user is None or one.user in names) and one.until > at
     ]
     if not holding:
@@ -38,7 +38,3 @@ def _mark(finding: Finding, database: Database | None, access: AccessFile, at: d
     longest = max(holding, key=lambda one: (one.until, one.reason))
     until = longest.until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return replace(finding, suppressed=Suppressed(longest.reason, until))
-
-
-def _entries(access: AccessFile, database: Database) -> Sequence[Suppression]:
-    return [one for entry in access.databases if entry.match.covers(database) for one in entry.suppress]

@@ -18,6 +18,7 @@ from rdsiam.command.settings import Settings
 from rdsiam.command.targets import described
 from rdsiam.databases import Database, Databases
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.selection import select
 
 _DIFFERENT = 3
 _KEY = "access.yaml"
@@ -218,10 +219,10 @@ def _concerned(old: AccessFile | None, new: AccessFile, databases: list[Database
     """Yield database, user and what happens to that user there."""
     for database in sorted(databases, key=lambda one: one.arn):
         try:
-            before = {user.name: user for user in old.declared(database)} if old else {}
+            before = {user.name: user for user in old.declared(select(database, None))} if old else {}
         except AccessFileInvalid:
             before = {}
-        after = {user.name: user for user in new.declared(database)}
+        after = {user.name: user for user in new.declared(select(database, None))}
         for name in sorted(before.keys() | after.keys()):
             if name not in after:
                 yield database.identifier, name, "no longer declared"

@@ -12,7 +12,7 @@ from rdsiam.command.executions import run
 from rdsiam.command.output import Format, progress, show
 from rdsiam.command.settings import Settings
 
-_DIFFERENT = 3
+_DIFFERENT, _INCOMPLETE = 3, 7
 
 
 @click.command(
@@ -20,11 +20,12 @@ _DIFFERENT = 3
 Examples:
   rdsiam onboard orders --plan           # what would be done, with the SQL; exit code 3 if anything
   rdsiam onboard orders
+  rdsiam onboard orders --plan           # after its tags or its name changed: also who would gain what
   rdsiam onboard orders --confirm --output json"""
 )
 @click.argument("database")
 @click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change nothing, say what would be changed.")
-@click.option("--confirm", is_flag=True, help="Disable users even where the brake would stop it.")
+@click.option("--confirm", is_flag=True, help="Exceed the change limit, and give what waits for confirmation.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--onboard-function", metavar="NAME", help="OnboardFunction with its alias. Default: the stack's output.")
@@ -44,7 +45,7 @@ def onboard(
 ) -> None:
     """Make DATABASE (identifier or ARN) passwordless, as access.yaml declares.
 
-    Exit codes: 0 done or nothing to do, 3 refused, ignored, or (with --plan) something would change.
+    Exit codes: 0 done or nothing to do, 3 refused, ignored, or (with --plan) something would change, 7 done in part.
     """
     aws = Aws(profile, region)
     settings = Settings({"onboard_function": onboard_function, "stack": stack}, aws.outputs)
@@ -58,6 +59,8 @@ def onboard(
     elif answer.get("changes") or form == "csv":
         rows = [(one["kind"], one["target"], one["statement"]) for one in answer.get("changes") or []]
         show(rows, ("change", "target", "statement"), form)
+    for part in answer.get("incomplete") or []:
+        progress(f"not done: {part['reason']}\n  → {part['remedy']}")
     progress(f"{answer.get('status')}: {answer.get('reason') or database}")
     sys.exit(_exit_code(answer))
 
@@ -65,4 +68,6 @@ def onboard(
 def _exit_code(answer: Mapping[str, Any]) -> int:
     if answer.get("status") == "planned":
         return _DIFFERENT if answer.get("changes") else 0
+    if answer.get("status") == "incomplete":
+        return _INCOMPLETE
     return 0 if answer.get("status") in {"onboarded", "unchanged"} else _DIFFERENT

@@ -14,6 +14,7 @@ from rdsiam.inventory import Origin
 from rdsiam.logins import Login
 
 __all__ = [
+    "MARK",
     "Account",
     "Authority",
     "Engine",
@@ -22,8 +23,17 @@ __all__ = [
     "Statement",
     "StatementFailed",
     "Wanted",
+    "marked",
     "sessions_end_first",
 ]
+
+#: Before the resource id, in the comment of the auditor's role or procedure.
+MARK = "rdsiam: "
+
+
+def marked(comment: object) -> str | None:
+    """Return the resource id that a comment of the auditor's role or procedure holds; None if it holds none."""
+    return comment.removeprefix(MARK) if isinstance(comment, str) and comment.startswith(MARK) else None
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,18 @@ class Wanted:
 
     :ivar accounts: the accounts that are ours already, from the inventory: nothing else is ever touched.
     :ivar revoked: users that are not among `users` because somebody has said so.
+    :ivar resource_id: of the database, which it is marked with; empty to leave the mark as it is.
     """
 
     users: tuple[DeclaredUser, ...]
     accounts: Mapping[str, Origin]
     revoked: frozenset[str] = frozenset()
+    resource_id: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What the auditor's objects carry as a comment, so that a copy of the server tells what it was copied from."""
+        return f"{MARK}{self.resource_id}" if self.resource_id else ""
 
 
 class Sessions:
@@ -169,6 +186,12 @@ class Engine(Protocol):
         """Return what can be taken over of a copy in which the manager logs in by token.
 
         The manager, the auditor, groups, and declared users, each only if it is as rdsiam makes it.
+        """
+
+    def source(self, session: Any) -> str | None:
+        """Return the resource id that the server is marked with; None if it has no mark.
+
+        On a copy it is that of its source until onboarding marks it with its own.
         """
 
     def enabled(self, found: Any, wanted: Wanted) -> frozenset[str]:

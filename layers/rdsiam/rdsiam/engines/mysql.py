@@ -162,7 +162,7 @@ class Mysql:
             grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {account(MANAGER)} WITH GRANT OPTION"
             result.append(Statement("grant", MANAGER, grant, authority="master"))
         result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
-        result += mysql_auditor.statements(found.auditor)
+        result += mysql_auditor.statements(found.auditor, wanted.mark)
         for user in wanted.users:
             if name := heirs.get(user.name):
                 of_name = mysql_replacing.hosts_of(found.accounts, name)
@@ -213,6 +213,11 @@ class Mysql:
                 made = set(accounts) == {"%"} or name in _heirs(wanted)
                 claims[name] = "created" if made else "adopted"
         return claims
+
+    def source(self, session: Any) -> str | None:
+        """Return the resource id in the comment of the auditor's procedure, if the manager made it."""
+        found = mysql_auditor.installed(session)
+        return found.mark if found.procedure and found.procedure[0] == f"{MANAGER}@%" else None
 
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in."""

@@ -9,8 +9,9 @@ reads nothing else. Its text is compared with what it should be whenever a datab
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.engines import Statement
+from rdsiam.engines import Statement, marked
 from rdsiam.engines.mysql_catalog import is_mariadb, rows
+from rdsiam.engines.mysql_grants import literal
 from rdsiam.errors import Refused
 from rdsiam.logins import AUDITOR, MANAGER
 
@@ -111,6 +112,7 @@ class Installed:
     :ivar schema: the schema exists.
     :ivar procedure: definer, security type and body of the procedure, in one line; None where there is none.
     :ivar granted: the auditor may call it.
+    :ivar mark: the resource id in its comment; None if there is none.
     :ivar readable: tables of the schema `mysql`, with what the auditor may do there: earlier versions gave them.
     :ivar body: what the procedure should be on this server.
     """
@@ -118,6 +120,7 @@ class Installed:
     schema: bool
     procedure: tuple[str, str, str] | None
     granted: bool
+    mark: str | None
     readable: tuple[tuple[str, str], ...]
     body: str
 
@@ -136,7 +139,7 @@ def installed(session: Any) -> Installed:
     """Read what there is."""
     procedures = rows(
         session,
-        "SELECT DEFINER, SECURITY_TYPE, ROUTINE_DEFINITION FROM information_schema.ROUTINES "
+        "SELECT DEFINER, SECURITY_TYPE, ROUTINE_DEFINITION, ROUTINE_COMMENT FROM information_schema.ROUTINES "
         "WHERE ROUTINE_SCHEMA = %s AND ROUTINE_NAME = %s AND ROUTINE_TYPE = 'PROCEDURE'",
         [SCHEMA, PROCEDURE],
     )
@@ -156,9 +159,10 @@ def installed(session: Any) -> Installed:
     return Installed(
         schema=bool(schemas),
         procedure=next(
-            ((definer, security, " ".join((text or "").split())) for definer, security, text in procedures), None
+            ((definer, security, " ".join((text or "").split())) for definer, security, text, _ in procedures), None
         ),
         granted=bool(granted),
+        mark=next((marked(comment) for *_, comment in procedures), None),
         readable=tuple(readable),
         body=body(is_mariadb(session), session.get_server_info()),
     )
@@ -168,9 +172,10 @@ def _in_one_line(definer: str, security: str, body: str | None) -> tuple[str, st
     return definer, security, " ".join((body or "").split())
 
 
-def statements(found: Installed) -> list[Statement]:
+def statements(found: Installed, mark: str) -> list[Statement]:
     """Return what is missing for the auditor to read what it should, and no more.
 
+    :param mark: the comment that the procedure has to have; empty to leave it as it is.
     :raises Refused: somebody else made a procedure of that name.
     """
     result = []
@@ -183,9 +188,15 @@ def statements(found: Installed) -> list[Statement]:
     right = found.procedure == _in_one_line(f"{MANAGER}@%", "DEFINER", found.body)
     if found.procedure is not None and not right:
         result.append(Statement("create-auditor", AUDITOR, f"DROP PROCEDURE `{SCHEMA}`.`{PROCEDURE}`"))
+    comment = f"COMMENT {literal(mark)} " if mark else ""
     if not right:
-        create = f"CREATE PROCEDURE `{SCHEMA}`.`{PROCEDURE}`() READS SQL DATA SQL SECURITY DEFINER {found.body}"
+        create = (
+            f"CREATE PROCEDURE `{SCHEMA}`.`{PROCEDURE}`() READS SQL DATA SQL SECURITY DEFINER {comment}{found.body}"
+        )
         result.append(Statement("create-auditor", AUDITOR, create))
+    elif mark and found.mark != marked(mark):
+        alter = f"ALTER PROCEDURE `{SCHEMA}`.`{PROCEDURE}` {comment}".rstrip()
+        result.append(Statement("create-auditor", AUDITOR, alter))
     if not (right and found.granted):
         grant = f"GRANT EXECUTE ON PROCEDURE `{SCHEMA}`.`{PROCEDURE}` TO '{AUDITOR}'@'%'"
         result.append(Statement("grant", AUDITOR, grant))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from rdsiam.access import DeclaredUser
 from rdsiam.audit.facts import ServerFacts
@@ -16,6 +17,7 @@ from rdsiam.engines import (
     Sessions,
     Statement,
     Wanted,
+    marked,
     postgres_audit,
     postgres_disabling,
     postgres_replacing,
@@ -36,6 +38,10 @@ _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename 
 #: Where a run begins, and what the audit connects to. RDS creates it and the master owns it, so that no tenant of the
 #: server can close it or change what its sessions begin with; the catalogs of roles are the whole server's.
 _ENTRY = "postgres"
+#: Only who has CREATEROLE and may administer the auditor changes its comment: the manager, and the master.
+_MARK = """
+SELECT pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles WHERE rolname = %s
+"""
 _CLOSED = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
@@ -129,6 +135,7 @@ class Postgres:
             missing=tuple(missing),
             closed=frozenset(closed),
             busy=frozenset(row[0] for row in session.execute(_BUSY)),
+            mark=self.source(session),
             audit_closed=_closed(session, _ENTRY, AUDITOR),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
@@ -158,6 +165,14 @@ class Postgres:
                 grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
                 result.append(Statement("grant", MANAGER, grant))
         result += _login(found, AUDITOR, "create-auditor")
+        if wanted.mark and marked(wanted.mark) != found.mark:
+            comment = text(
+                sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(AUDITOR), sql.Literal(wanted.mark))
+            )
+            # Before version 16 whoever has CREATEROLE may; since then whoever made the role.
+            made = AUDITOR in found.roles and found.version >= 160000
+            authority = admin(found, AUDITOR) if made else "manager"
+            result.append(Statement("create-auditor", AUDITOR, comment, authority=authority))
         if found.audit_closed:
             grant = compose("GRANT CONNECT ON DATABASE {d} TO {u}", d=_ENTRY, u=AUDITOR)
             result.append(Statement("grant", AUDITOR, grant, authority="master", database=found.entry))
@@ -220,6 +235,11 @@ class Postgres:
             if as_made and not role.superuser and not role.createrole:
                 claims[name] = "created"
         return claims
+
+    def source(self, session: Any) -> str | None:
+        """Return the resource id in the comment of the auditor."""
+        row = session.execute(_MARK, [AUDITOR]).fetchone()
+        return marked(row[0]) if row else None
 
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in."""

@@ -35,6 +35,7 @@ class Found:
     :ivar settings: role → the settings that its sessions begin with; `role` among them is whom it acts as.
     :ivar closed: databases that the manager may not connect to.
     :ivar busy: roles that have sessions.
+    :ivar mark: the resource id that the auditor is marked with; None if there is none.
     :ivar audit_closed: the auditor may not connect to where it reads from.
     """
 
@@ -48,6 +49,7 @@ class Found:
     missing: tuple[Missing, ...]
     closed: frozenset[str]
     busy: frozenset[str]
+    mark: str | None
     audit_closed: bool
 
     def direct(self, group: str, member: str) -> list[Membership]:

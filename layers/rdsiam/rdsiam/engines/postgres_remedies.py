@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from psycopg import sql
 
-from rdsiam.access import LEVELS, DeclaredUser
+from rdsiam.access import DeclaredUser
+from rdsiam.access_users import LEVELS
 from rdsiam.audit.facts import AccountFacts
 from rdsiam.engines.postgres import group_name
 from rdsiam.engines.postgres_lockout import IAM_ROLE

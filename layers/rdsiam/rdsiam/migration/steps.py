@@ -14,7 +14,7 @@ from rdsiam.changes import Change
 from rdsiam.databases import Database, Databases
 from rdsiam.engines.migrating import Standing
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
-from rdsiam.inventory import Inventory
+from rdsiam.inventory import Inventory, selected
 from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.migration import watch as watching
@@ -89,7 +89,7 @@ class Migrating:
         if self.request.undo:
             return begun | {"heir": now.heir if now else user}
         try:
-            heir = _heir_of(self._services.access.current().file.declared(database), user)
+            heir = _heir_of(self._declared(database), user)
         except AccessFileInvalid as error:
             return {"refused": str(error)}
         if heir is None:
@@ -195,7 +195,7 @@ class Migrating:
             if mine.reached("retired"):
                 return ended("retired")
             database = self._services.databases.describe(self.arn)
-            if _heir_of(self._services.access.current().file.declared(database), self.request.user) != self._heir:
+            if _heir_of(self._declared(database), self.request.user) != self._heir:
                 return ended("refused", f"{self._heir} is not declared for it any more: {self.request.user} stays")
             changes = [] if self.in_place else self._retired(mine)
             if changes is None:
@@ -308,8 +308,11 @@ class Migrating:
     def is_declared(self) -> bool:
         """Return whether access.yaml declares the heir."""
         database = self._services.databases.describe(self.arn)
-        declared = self._services.access.current().file.declared(database)
-        return any(user.name == self._heir for user in declared)
+        return any(user.name == self._heir for user in self._declared(database))
+
+    def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
+        record = self._services.inventory.get(database.arn)
+        return self._services.access.current().file.declared(selected(database, record))
 
     def _no_secret(self) -> str:
         return (

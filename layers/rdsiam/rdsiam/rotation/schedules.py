@@ -18,6 +18,7 @@ from rdsiam.audit.facts import SecretFacts
 from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
+from rdsiam.inventory import selected
 from rdsiam.rotation import schedule
 from rdsiam.rotation.logins import logs_in
 from rdsiam.rotation.new_secrets import NewSecrets, Services, name_of
@@ -90,11 +91,12 @@ class Schedules:
         except Unsupported as error:
             return Followed(arn, refused=str(error))
         arn = database.arn if database else arn
+        record = self._services.inventory.get(arn)
         try:
-            users = self._services.access.current().file.rotating(database) if database else ()
+            file = self._services.access.current().file
+            users = file.rotating(selected(database, record)) if database else ()
         except AccessFileInvalid as error:
             return Followed(arn, refused=str(error))
-        record = self._services.inventory.get(arn)
         run = _Run(self._services, arn, dict(record.secrets) if record else {}, plan, confirmed)
         outcomes = []
         if database is not None:

@@ -1,0 +1,67 @@
+"""Which attributes are recorded for a database: by an earlier run, for a replica's source, or for a copy's source."""
+
+import logging
+
+from rdsiam.databases import Database, Databases
+from rdsiam.errors import DatabaseNotFound, Unsupported
+from rdsiam.inventory import Inventory, Record, selected
+from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
+
+logger = logging.getLogger(__name__)
+
+
+def selection(
+    databases: Databases, inventory: Inventory, database: Database, confirmed: bool = False
+) -> SelectedDatabase:
+    """Return a database as access.yaml is asked about it.
+
+    A replica has the users and data of its source, so the source's attributes count until its own are confirmed.
+
+    :param confirmed: its current attributes decide.
+    """
+    if confirmed:
+        return select(database, None)
+    found = selected(database, inventory.of(database))
+    if database.replica_of is not None and found.recorded in (None, NOTHING):
+        return select(database, _of_source(databases, inventory, database, database.replica_of))
+    return found
+
+
+def of_copy(inventory: Inventory, source: str | None) -> Attributes:
+    """Return the attributes that count for a copy until its own are confirmed.
+
+    :param source: resource id of what it was copied from; None if it has none, which is no better than an unknown one.
+    """
+    return (inventory.attributes_of(source) if source else None) or NOTHING
+
+
+def present(databases: Databases, record: Record) -> Database | None:
+    """Return the database of a record, whatever it is called now; None if it is gone."""
+    if record.resource_id is None:
+        return None
+    try:
+        return databases.of_resource(record.resource_id)
+    except Unsupported:
+        return None
+
+
+def follow_rename(databases: Databases, inventory: Inventory, database: Database) -> None:
+    """Move the record of a renamed database to its present ARN; do nothing for one that was not renamed."""
+    record = inventory.of(database)
+    if record is None or not record.is_of(database) or record.arn == database.arn:
+        return
+    occupant = inventory.get(database.arn)
+    displaced = present(databases, occupant) if occupant is not None else None
+    inventory.move(record.arn, database, displaced.arn if displaced else None)
+    logger.info("%s was %s", database.arn, record.arn)
+
+
+def _of_source(databases: Databases, inventory: Inventory, replica: Database, source: str) -> Attributes:
+    prefix = ":".join(replica.arn.split(":")[:5])
+    for arn in [source] if source.startswith("arn:") else [f"{prefix}:db:{source}", f"{prefix}:cluster:{source}"]:
+        try:
+            # An ARN alone says nothing: its record may be of another database that had it before.
+            return of_copy(inventory, databases.describe(arn).resource_id)
+        except (DatabaseNotFound, Unsupported):
+            continue
+    return NOTHING

@@ -1,0 +1,189 @@
+"""Whoever tags, renames, restores or replicates a database gives nobody a login: gains wait for confirmation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.fix_account import Account, until
+from tests.integration.fix_tokens import post
+
+ENGINES = ["postgres", "mariadb"]
+
+
+def user(name: str, caller: str, privileges: str = "readwrite") -> dict[str, Any]:
+    return {"name": name, "privileges": privileges, "on": ["shop"], "callers": [{"role": caller}]}
+
+
+def logs_in(account: Account, database: str, name: str, role: str) -> bool:
+    """Return whether POST /tokens gives the role a token for the user, and the token logs in.
+
+    For a minute a token may still be given, which then logs in nowhere: the policy is withdrawn at once.
+    """
+    answer = post(account, account.assume(role), {"database": database, "user": name})
+    if answer.status_code != 200:
+        assert answer.status_code == 403, answer.text
+        return False
+    return not account.refused(database, name, answer.json()["token"])
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def prod(account, databases, request) -> Iterator[dict[str, Any]]:
+    """A database tagged env=prod, to which an engineer may log in; developers may log in to env=dev and play-*."""
+    engine = request.param
+    engineer, developer = (account.make_role(f"{role}-{engine}") for role in ("engineer", "developer"))
+    for role in (engineer, developer):
+        account.let_call_the_api(role)
+    name = f"vault-{engine}"
+    matches = {
+        "prod": ({"env": f"prod-{engine}"}, user("app", engineer)),
+        "dev": ({"env": f"dev-{engine}"}, user("app", developer, "owner")),
+    }
+    for key, (tags, declared) in matches.items():
+        account.entries[f"{key}-{engine}"] = {"match": {"tags": tags}, "users": [declared]}
+    account.entries[f"play-{engine}"] = {
+        "match": {"identifier": f"play-*-{engine}"},
+        "users": [user("dev", developer), user("app", developer)],
+    }
+    # What both attributes give goes on, whatever else waits.
+    account.entries[f"both-{engine}"] = {"match": {"identifier": f"*-{engine}"}, "users": [user("both", engineer)]}
+    account.publish_entries()
+    arn = account.create(name, engine, Tags=[{"Key": "env", "Value": f"prod-{engine}"}])
+    account.wait_onboarded(arn, 120)
+    databases.available(name)
+    rds = account.cloud.client("rds")
+    rds.create_db_snapshot(DBSnapshotIdentifier=f"nightly-{engine}", DBInstanceIdentifier=name)
+    until(
+        lambda: (
+            rds.describe_db_snapshots(DBSnapshotIdentifier=f"nightly-{engine}")["DBSnapshots"][0]["Status"]
+            == "available"
+        ),
+        60,
+    )
+    databases.available(name)
+    yield {"engine": engine, "name": name, "arn": arn, "engineer": engineer, "developer": developer}
+    for key in ("prod", "dev", "play", "both"):
+        account.entries.pop(f"{key}-{engine}", None)
+    account.publish_entries()
+
+
+def tag(account: Account, arn: str, value: str) -> None:
+    account.cloud.client("rds").add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "env", "Value": value}])
+
+
+def wait_for_vending(account: Account, database: str, name: str, role: str, allowed: bool) -> None:
+    until(lambda: logs_in(account, database, name, role) == allowed, 70)
+
+
+def test_a_tag_takes_logins_at_once_and_gives_none_until_somebody_confirms(account, prod):
+    arn, engine = prod["arn"], prod["engine"]
+    assert logs_in(account, arn, "app", prod["engineer"])
+    assert not logs_in(account, arn, "app", prod["developer"])
+    tag(account, arn, f"dev-{engine}")
+
+    planned = account.onboard(arn, plan=True)
+    assert f"app: caller {prod['developer']}" in planned["incomplete"][0]["reason"]
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    ((waiting),) = answer["incomplete"]
+    assert f"tag env: prod-{engine} → dev-{engine}" in waiting["reason"]
+    assert "app: owner on shop" in waiting["reason"]
+    assert "--confirm" in waiting["remedy"]
+    wait_for_vending(account, arn, "app", prod["engineer"], False)
+    assert not logs_in(account, arn, "app", prod["developer"])
+    assert logs_in(account, arn, "both", prod["engineer"])
+    assert account.onboard(arn)["status"] == "incomplete", "and stays so"
+    assert arn not in account.sweep(plan=True)["started"], "without being visited each hour"
+
+    confirmed = account.onboard(arn, confirm=True)
+    assert (confirmed["status"], confirmed["incomplete"]) == ("onboarded", [])
+    assert "confirmed: " in confirmed["reason"]
+    assert f"app: caller {prod['developer']}" in confirmed["reason"]
+    wait_for_vending(account, arn, "app", prod["developer"], True)
+    tag(account, arn, f"prod-{engine}")
+    assert account.onboard(arn, confirm=True)["status"] == "onboarded"
+    wait_for_vending(account, arn, "app", prod["engineer"], True)
+    assert account.onboard(arn)["status"] == "unchanged"
+
+
+def test_what_a_new_access_yaml_gives_by_the_recorded_tags_does_not_wait(account, prod):
+    """The publisher decides for the database that was recorded, the tagger for none."""
+    arn, engine = prod["arn"], prod["engine"]
+    tag(account, arn, f"dev-{engine}")
+    for key in ("prod", "dev"):
+        account.entries[f"{key}-{engine}"]["users"].append(user("later", prod["engineer"]))
+    account.publish_entries()
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    assert "later" not in answer["reason"]
+    wait_for_vending(account, arn, "later", prod["engineer"], True)
+    assert not logs_in(account, arn, "app", prod["developer"])
+    tag(account, arn, f"prod-{engine}")
+    assert account.onboard(arn)["status"] == "onboarded"
+    wait_for_vending(account, arn, "app", prod["engineer"], True)
+
+
+def test_a_rename_gives_nothing_and_keeps_revocations(account, databases, prod):
+    engine, former = prod["engine"], prod["arn"]
+    account.invoke("OnboardFunction", {"database": former, "revoke": ["both"], "because": "a test"})
+    name = f"play-renamed-{engine}"
+    rds = account.cloud.client("rds")
+    rds.modify_db_instance(DBInstanceIdentifier=prod["name"], NewDBInstanceIdentifier=name, ApplyImmediately=True)
+    databases.eventually(lambda: databases.gone(prod["name"]))
+    databases.available(name)
+    arn = databases.instance(name)["DBInstanceArn"]
+    account.sweep()
+    until(lambda: account.record(former) is None and account.record(arn) is not None, 120)
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    assert f"identifier {prod['name']} → {name}" in answer["reason"]
+    assert not logs_in(account, arn, "dev", prod["developer"])
+    assert not logs_in(account, arn, "app", prod["developer"])
+    assert not logs_in(account, arn, "both", prod["engineer"]), "it is revoked still"
+    wait_for_vending(account, arn, "app", prod["engineer"], False)
+
+    rds.modify_db_instance(DBInstanceIdentifier=name, NewDBInstanceIdentifier=prod["name"], ApplyImmediately=True)
+    databases.eventually(lambda: databases.gone(name))
+    databases.available(prod["name"])
+    account.invoke("OnboardFunction", {"database": former, "lift": ["both"]})
+    until(lambda: account.onboard(former)["status"] == "unchanged", 120)
+    wait_for_vending(account, former, "app", prod["engineer"], True)
+    assert logs_in(account, former, "both", prod["engineer"])
+
+
+def test_a_restored_snapshot_gives_what_its_source_gives_and_nothing_else(account, databases, prod):
+    name = f"play-copy-{prod['engine']}"
+    databases.rds.restore_db_instance_from_db_snapshot(
+        DBInstanceIdentifier=name, DBSnapshotIdentifier=f"nightly-{prod['engine']}"
+    )
+    databases.available(name)
+    arn = databases.instance(name)["DBInstanceArn"]
+    account.wait_onboarded(arn, 120)
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    assert f"dev: caller {prod['developer']}" in answer["reason"]
+    assert not logs_in(account, arn, "dev", prod["developer"])
+    assert not logs_in(account, arn, "app", prod["developer"])
+    assert logs_in(account, arn, "both", prod["engineer"]), "its source gives that, too"
+
+    confirmed = account.onboard(arn, confirm=True)
+    assert (confirmed["status"], confirmed["incomplete"]) == ("onboarded", [])
+    for declared in ("dev", "app"):
+        wait_for_vending(account, arn, declared, prod["developer"], True)
+    assert account.onboard(arn)["status"] == "unchanged"
+
+
+def test_a_read_replica_gives_what_its_source_gives_and_nothing_else(account, databases, prod):
+    name = f"play-replica-{prod['engine']}"
+    databases.rds.create_db_instance_read_replica(
+        DBInstanceIdentifier=name, SourceDBInstanceIdentifier=prod["name"], EnableIAMDatabaseAuthentication=True
+    )
+    databases.available(name)
+    arn = databases.instance(name)["DBInstanceArn"]
+    account.wait_onboarded(arn, 120)
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    assert not logs_in(account, arn, "app", prod["developer"])
+    assert logs_in(account, arn, "both", prod["engineer"])
+    databases.rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+    databases.eventually(lambda: databases.gone(name))
