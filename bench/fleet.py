@@ -22,6 +22,7 @@ import psycopg
 
 from bench.result import Result
 from localcloud.client import RunningCloud, start
+from localcloud.emulators import RUNTIME
 
 SMALL, LARGE = 50, 1000
 SERVERS = 10
@@ -221,7 +222,7 @@ def _peak_memory(cloud: RunningCloud) -> Iterator[dict[str, float]]:
         while not stop.wait(0.1):
             for process in psutil.process_iter(["name", "cmdline"]):
                 with contextlib.suppress(psutil.Error):
-                    if "awslambdaric" in (process.info["cmdline"] or ()):
+                    if str(RUNTIME) in (process.info["cmdline"] or ()):
                         name = names.get(process.environ().get("AWS_LAMBDA_FUNCTION_NAME", ""))
                         if name:
                             peak[name] = max(peak[name], process.memory_info().rss / 2**20)

@@ -59,7 +59,7 @@ def _first_token(code: Path, environment: Mapping[str, str], event: bytes, log: 
     pool = Pool(function, lambda _: {}, log, 1)
     try:
         began = time.perf_counter()
-        outcome = pool.invoke(event)
+        outcome = pool.invoke(event, "arn:aws:lambda:eu-west-1:123456789012:function:vend:live")
         taken = time.perf_counter() - began
     finally:
         pool.stop()

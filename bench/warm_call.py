@@ -24,7 +24,7 @@ def main() -> None:
     event = json.load(sys.stdin)
     context = types.SimpleNamespace(
         aws_request_id="6e1f0b3c-8a52-4f0e-9d0b-0d6ce2d1d1f1", function_name="vend", memory_limit_in_mb=1024,
-        invoked_function_arn="arn:aws:lambda:eu-central-1:123456789012:function:vend",
+        invoked_function_arn="arn:aws:lambda:eu-central-1:123456789012:function:vend:live",
     )  # fmt: skip
     _check(handler(event, context))
     counted = _cut_off()

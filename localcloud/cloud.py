@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 ACCOUNT = "123456789012"
 _ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
 _SESSION_SECONDS = 7200
+_LIVE = "live"  # the alias that people invoke
 
 
 class Cloud:
@@ -261,7 +262,7 @@ class Cloud:
 
 
 def _invocable(function: Function) -> str:
-    return f"{function.name}:{function.aliases[0]}" if function.aliases else function.name
+    return f"{function.name}:{_LIVE}" if _LIVE in function.aliases else function.name
 
 
 def _make_administrator() -> Credential:

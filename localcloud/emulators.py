@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -26,6 +27,8 @@ _OLDEST = 3600.0  # seconds; the credentials of an environment live twice as lon
 _START_LIMIT = 10.0
 _GRACE = 5.0  # seconds beyond the function's own time limit, which the emulator enforces
 _PATH = "/2015-03-31/functions/function/invocations"
+#: Runs a function in its environment.
+RUNTIME = Path(__file__).with_name("runtime.py")
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ class Pool:
         self._all: set[_Environment] = set()
         self._stopped = False
 
-    def invoke(self, payload: bytes) -> Outcome:
+    def invoke(self, payload: bytes, arn: str) -> Outcome:
         """Run the function once, in a warm environment if one is free; wait for a turn if all are busy.
 
+        :param arn: the ARN that the function is invoked by, with its qualifier if it has one.
         :raises TooManyRequests: the function may not run at all.
         """
         if self._slots is None:
@@ -116,7 +120,7 @@ class Pool:
         with self._slots:
             environment = self._take()
             try:
-                outcome = environment.invoke(payload)
+                outcome = environment.invoke(payload, arn)
             except _EnvironmentLost as lost:
                 self._drop(environment)
                 return lost.outcome
@@ -178,7 +182,7 @@ class _Environment:
                 "--log-level", "warn",
                 "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}",
                 "--runtime-api-address", f"127.0.0.1:{processes.free_port()}",
-                sys.executable, "-m", "awslambdaric", function.handler,
+                sys.executable, "-P", RUNTIME, function.handler,
             ],
             log=log,
             env={**_base_environment(function), **function.environment, **credentials},
@@ -196,7 +200,7 @@ class _Environment:
             time.sleep(0.005)
         raise RuntimeError(f"the emulator of {self._function.name} does not listen")
 
-    def invoke(self, payload: bytes) -> Outcome:
+    def invoke(self, payload: bytes, arn: str) -> Outcome:
         """Run one invocation.
 
         :raises _EnvironmentLost: it crashed or took too long.
@@ -204,7 +208,9 @@ class _Environment:
         request_id = str(uuid.uuid4())
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._function.timeout + _GRACE)
         try:
-            connection.request("POST", _PATH, payload, {"X-Amzn-RequestId": request_id})
+            told = base64.b64encode(json.dumps({"invoked_function_arn": arn}).encode()).decode()
+            headers = {"X-Amzn-RequestId": request_id, "X-Amz-Client-Context": told}
+            connection.request("POST", _PATH, payload, headers)
             answer = connection.getresponse()
             body = answer.read()
         except TimeoutError:

@@ -130,13 +130,13 @@ class Functions:
         if kind == "DryRun":
             return Response(204, headers)
         if from_runner and request.header(HANDLER_MARKER) == "true":
-            return _answer(self._run_once(function, request.body), headers)
+            return _answer(self._run_once(function, qualifier, request.body), headers)
         execution_name = request.header("X-Amz-Durable-Execution-Name")
         if kind == "Event":
             arn = self._start_later(function, qualifier, execution_name, request.body)
             return Response(202, (*headers, *_arn_header(arn)))
         if function.durable is None:
-            return _answer(self._run_once(function, request.body), headers)
+            return _answer(self._run_once(function, qualifier, request.body), headers)
         execution = self._begin(function, qualifier, execution_name, request.body)
         try:
             return _answer(self._runner.wait(execution), (*headers, *_arn_header(execution.arn)))
@@ -145,12 +145,13 @@ class Functions:
 
     def _run(self, function: Function, qualifier: str, payload: bytes) -> Outcome:
         if function.durable is None:
-            return self._run_once(function, payload)
+            return self._run_once(function, qualifier, payload)
         return self._runner.wait(self._begin(function, qualifier, None, payload))
 
-    def _run_once(self, function: Function, payload: bytes) -> Outcome:
+    def _run_once(self, function: Function, qualifier: str, payload: bytes) -> Outcome:
+        arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
         try:
-            outcome = self._pools[function.name].invoke(payload or b"{}")
+            outcome = self._pools[function.name].invoke(payload or b"{}", arn)
         except TooManyRequests:
             raise LambdaError("TooManyRequestsException", 429, "Rate Exceeded.") from None
         if len(outcome.payload) > LARGEST_SYNCHRONOUS:
@@ -175,13 +176,15 @@ class Functions:
     def _start_later(self, function: Function, qualifier: str, name: str | None, payload: bytes) -> str | None:
         if function.durable is not None:
             return self._begin(function, qualifier, name, payload).arn
-        threading.Thread(target=self._with_retries, args=(function, payload), daemon=True, name="event").start()
+        threading.Thread(
+            target=self._with_retries, args=(function, qualifier, payload), daemon=True, name="event"
+        ).start()
         return None
 
-    def _with_retries(self, function: Function, payload: bytes) -> None:
+    def _with_retries(self, function: Function, qualifier: str, payload: bytes) -> None:
         for pause in (*PAUSES[:RETRIES], None):
             try:
-                if not self._run_once(function, payload).failed:
+                if not self._run_once(function, qualifier, payload).failed:
                     return
             except LambdaError as error:
                 logger.warning("event not delivered: %s %s", function.logical_id, error.code)

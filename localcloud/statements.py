@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,59 @@ def needed_by(action: str, known: Mapping[str, list[str]]) -> str | None:
     return None if not places else "; ".join(places)
 
 
-def as_markdown(template: Path, code: Path) -> str:
-    """Return docs/permissions.md."""
+@dataclass(frozen=True)
+class Invokers:
+    """Who may invoke a function by an alias, as its resource policy says."""
+
+    function: str
+    alias: str  # empty for the function itself
+    principals: str
+
+
+def invokers(template: Path) -> list[Invokers]:
+    """Return who may invoke each function and each alias, in the order of the template."""
+    resources: Mapping[str, Any] = yaml_parse(template.read_text())["Resources"]
+    found = []
+    for resource in resources.values():
+        if resource["Type"] != "AWS::Lambda::ResourcePolicy":
+            continue
+        properties = resource["Properties"]
+        function, alias = _invoked(_text(properties["ResourceArn"]), properties["ResourceArn"], resources)
+        found.append(Invokers(function, alias, _principals(properties["PolicyDocument"]["Statement"])))
+    return found
+
+
+def _invoked(text: str, reference: Mapping[str, Any], resources: Mapping[str, Any]) -> tuple[str, str]:
+    name = str(reference.get("Ref", ""))
+    if name.endswith(".Alias"):
+        function = name.removesuffix(".Alias")
+        return function, resources[function]["Properties"]["AutoPublishAlias"]
+    if name:
+        alias = resources[name]["Properties"]
+        return alias["FunctionName"]["Ref"], alias["Name"]
+    return text.removesuffix(".Arn"), ""
+
+
+def _principals(statements: list[Mapping[str, Any]]) -> str:
+    """Return whom the first Deny leaves out, or whom an Allow lets in."""
+    for statement in statements:
+        if statement["Effect"] == "Allow":
+            condition = _plain(next(iter(statement["Condition"].values())))
+            sources = next(iter(condition.values()))
+            named = ", ".join(f"`{each}`" for each in (sources if isinstance(sources, list) else [sources]))
+            return f"{statement['Principal']['Service']} for {named}"
+    condition = statements[0].get("Condition")
+    if condition is None:
+        return "nobody"
+    principal = next(iter(condition.values()))["aws:PrincipalArn"]
+    return f"`{_text(principal)}`"
+
+
+def as_markdown(template: Path, code: Path, accepted: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return docs/permissions.md.
+
+    :param accepted: for each function that has aliases: for each alias the sets of fields that it accepts, or None.
+    """
     known = calls(code)
     lines = [
         "# Permissions",
@@ -101,7 +152,21 @@ def as_markdown(template: Path, code: Path) -> str:
         "Roles also have AWS's managed policies: for logs and traces, those of OnboardFunction, AuditFunction and",
         "MigrateFunction for checkpoints, and those of functions in the VPC for network interfaces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
+        "",
+        "## Who may invoke",
+        "",
+        "Resource policies deny everybody else, administrators and services too, whatever permission somebody adds. By",
+        "an alias a function accepts requests with these fields only; a version or `$LATEST` accepts nothing.",
+        "",
+        "| function | alias | who | accepts |",
+        "|---|---|---|---|",
     ]
+    for each in invokers(template):
+        if each.principals == "nobody":
+            continue
+        fields = accepted.get(each.function, {}).get(each.alias)
+        requests = "all of its requests" if fields is None else "; ".join(_fields(one) for one in fields)
+        lines.append(f"| {each.function} | {each.alias} | {each.principals} | {requests} |")
     role = ""
     for statement in statements(template):
         if statement.role != role:
@@ -113,6 +178,10 @@ def as_markdown(template: Path, code: Path) -> str:
             condition = f"`{statement.condition}`" if statement.condition else ""
             lines.append(f"| {statement.sid} | {action} | {where} | {condition} | {why or 'NOTHING'} |")
     return "\n".join(lines) + "\n"
+
+
+def _fields(names: Iterable[str]) -> str:
+    return f"`{{{', '.join(sorted(names))}}}`"
 
 
 def _of(key: str, resource: Mapping[str, Any]) -> Iterator[Statement]:

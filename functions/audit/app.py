@@ -15,6 +15,8 @@ from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.audit.store import AuditStore
 from rdsiam.audit.telling import Telling
 from rdsiam.databases import Databases
+from rdsiam.events import aliases
+from rdsiam.events.aliases import check_alias
 from rdsiam.observability import logger
 from rdsiam.requests import audit_request
 
@@ -23,6 +25,8 @@ from rdsiam.requests import audit_request
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Audit the fleet, or the databases that the request names; or remediate findings of the last audit."""
     request = audit_request(event)
+    if not context.is_replaying():
+        check_alias(aliases.AUDIT, context.lambda_context, event)
     if request.remediate:
         store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]
         return remediate(context, store, onboard, request.remediate, request.plan, request.confirm)

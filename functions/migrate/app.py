@@ -9,6 +9,8 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
+from rdsiam.events import aliases
+from rdsiam.events.aliases import check_alias
 from rdsiam.inventory import Inventory
 from rdsiam.leases import Leases
 from rdsiam.logins import Logins
@@ -23,6 +25,8 @@ from rdsiam.requests import MigrationStatusRequest, migrate_request
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Migrate the user that the event names, take it back, or say how far migrations have come."""
     request = migrate_request(event)
+    if not context.is_replaying():
+        check_alias(aliases.LIVE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):
         return run.status(_services(), request.database)
     answer = run.migrate(context, _services(), request)

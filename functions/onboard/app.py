@@ -9,6 +9,8 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam import clients, onboarding, revoking, sweeping
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
+from rdsiam.events import aliases
+from rdsiam.events.aliases import check_alias
 from rdsiam.inventory import Inventory
 from rdsiam.leases import Leases
 from rdsiam.logins import Logins
@@ -21,6 +23,8 @@ from rdsiam.services import Services
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Onboard the database that the request names, or start the onboarding of all that differ."""
     request = onboard_request(event)
+    if not context.is_replaying():
+        check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):
         answer = sweeping.sweep(context, _services(), request.plan, request.confirm)
         logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
@@ -48,6 +52,6 @@ def _services() -> Services:
         functions=clients.client("lambda"),
         policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],
         secrets_function=os.environ["RDSIAM_SECRETS_FUNCTION"],
-        # Its own alias: a durable function is invoked by one, and the template can't name it in its own environment.
-        onboard_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:live",
+        # Its own alias for this, which the template can't name in the function's own environment.
+        onboard_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:reconcile",
     )

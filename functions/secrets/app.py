@@ -7,6 +7,8 @@ from typing import Any
 from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
+from rdsiam.events import aliases
+from rdsiam.events.aliases import check_alias
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
 from rdsiam.observability import logger
@@ -21,9 +23,10 @@ from rdsiam.rotation.watch import Watch
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Do what the event asks for, and answer without a value of any secret."""
     request = secrets_request(event)
+    check_alias(aliases.SECRETS, context, event)
     if request.action == "follow":
         followed = Schedules(_services()).follow(request.database, request.user, request.plan, request.confirm)
         answer = followed.to_json()

@@ -11,6 +11,8 @@ from rdsiam import http, slim_clients
 from rdsiam.access_store import AccessStore
 from rdsiam.decisions import Decisions
 from rdsiam.errors import InvalidRequest, NotAllowed
+from rdsiam.events import aliases
+from rdsiam.events.aliases import check_alias
 from rdsiam.identity import NotAccepted, Oidc, caller_from
 from rdsiam.inventory import Inventory
 from rdsiam.observability import logger, metrics
@@ -23,6 +25,7 @@ _NOT_ALLOWED = "access.yaml gives this caller no login as that user on that data
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request. Whatever fails, fails without a token."""
+    check_alias(aliases.LIVE, context, event)  # by a version anybody could invoke it, and make up who is asking
     request_id: str = context.aws_request_id
     try:
         return _answer(event, request_id)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from localcloud.client import RunningCloud
+from localcloud.emulators import RUNTIME
 
 ROOT = Path(__file__).parents[2]
 TRUST = {
@@ -150,10 +151,16 @@ class Account:
 
     # --- functions ---
 
-    def invoke(self, function: str, payload: Any, credentials: dict[str, Any] | None = None) -> Any:
-        """Invoke a function and return its answer; an error is returned as Lambda returns it."""
+    def invoke(
+        self, function: str, payload: Any, credentials: dict[str, Any] | None = None, alias: str | None = None
+    ) -> Any:
+        """Invoke a function and return its answer; an error is returned as Lambda returns it.
+
+        :param alias: None for the one that people invoke.
+        """
+        name = self.cloud.info["functions"][function]
         answer = self.cloud.client("lambda", credentials).invoke(
-            FunctionName=self.cloud.info["functions"][function], Payload=json.dumps(payload)
+            FunctionName=name if alias is None else f"{name.partition(':')[0]}:{alias}", Payload=json.dumps(payload)
         )
         return json.load(answer["Payload"])
 
@@ -297,7 +304,7 @@ def processes_of(function: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if "awslambdaric" in process.cmdline() and process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
+            if str(RUNTIME) in process.cmdline() and process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
                 found.append(process)
     return found
 

@@ -216,26 +216,102 @@ def test_a_master_secret_with_a_key_of_the_customers_is_read_through_secrets_man
     denied("kms:Decrypt", kms.decrypt, KeyId=key, CiphertextBlob=b"x")
 
 
-#: A reconcile starts onboardings of its own, and AuditFunction has findings mended.
-MAY_INVOKE = {
-    ("OnboardFunction", "PolicyFunction"),
-    ("OnboardFunction", "OnboardFunction"),
-    ("EventsFunction", "OnboardFunction"),
-    ("EventsFunction", "AuditFunction"),
-    ("AuditFunction", "AuditBatchFunction"),
-    ("AuditFunction", "OnboardFunction"),
+#: The one function that may invoke each alias; None for aliases and functions that no function may invoke.
+INVOKERS = {
+    ("EventsFunction", ""): None,
+    ("OnboardFunction", "live"): None,
+    ("OnboardFunction", "events"): "EventsFunction",
+    ("OnboardFunction", "reconcile"): "OnboardFunction",
+    ("OnboardFunction", "audit"): "AuditFunction",
+    ("OnboardFunction", "migrate"): "MigrateFunction",
+    ("OnboardFunction", "$LATEST"): None,
+    ("PolicyFunction", ""): "OnboardFunction",
+    ("VendFunction", "live"): None,
+    ("VendFunction", "$LATEST"): None,
+    ("AuditFunction", "live"): None,
+    ("AuditFunction", "events"): "EventsFunction",
+    ("AuditFunction", "$LATEST"): None,
+    ("AuditBatchFunction", ""): "AuditFunction",
+    ("ReportsFunction", ""): None,
+    ("RotateFunction", ""): None,
+    ("SecretsFunction", "live"): None,
+    ("SecretsFunction", "onboard"): "OnboardFunction",
+    ("SecretsFunction", "$LATEST"): None,
+    ("MigrateFunction", "live"): None,
+    ("MigrateFunction", "$LATEST"): None,
 }
+INVOKING = ("AuditFunction", "EventsFunction", "MigrateFunction", "OnboardFunction", "PolicyFunction", "VendFunction")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_function_changes_or_invokes_what_it_should_not(account, stolen, function):
-    client = account.cloud.client("lambda", stolen[function])
-    for other in FUNCTIONS:
-        name = account.cloud.functions[other]
-        bare = name.partition(":")[0]
+@pytest.fixture(scope="module")
+def invoking(account, stolen) -> dict[str, dict[str, Any]]:
+    """The credentials of the functions that invoke others, and of some that do not."""
+    for function in ("AuditFunction", "MigrateFunction"):
+        account.invoke(function, {"unknown": True})  # it has to run for its credentials to be found
+    return {function: stolen.get(function) or account.credentials_of(function) for function in INVOKING}
+
+
+def qualified(account, function: str, qualifier: str) -> str:
+    name: str = account.cloud.functions[function].partition(":")[0]
+    return f"{name}:{qualifier}" if qualifier else name
+
+
+@pytest.mark.parametrize("function", INVOKING)
+def test_a_function_invokes_by_its_own_alias_only_and_changes_no_function(account, invoking, function):
+    client = account.cloud.client("lambda", invoking[function])
+    for (other, qualifier), invoker in INVOKERS.items():
+        bare = qualified(account, other, "")
         denied("lambda:UpdateFunctionConfiguration", client.update_function_configuration, FunctionName=bare)
-        if (function, other) not in MAY_INVOKE:
+        if invoker != function:
+            name = qualified(account, other, qualifier)
             denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b"{}")
+
+
+@pytest.mark.parametrize(("function", "qualifier"), [key for key in INVOKERS if key[1] != "live"])
+def test_an_operator_and_administrator_invokes_by_the_alias_for_people_only(account, function, qualifier):
+    client, name = account.cloud.client("lambda"), qualified(account, function, qualifier)
+    denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b"{}")
+
+
+@pytest.mark.parametrize("function", [key[0] for key in INVOKERS if key[1] == "live"])
+def test_by_the_number_of_a_version_nothing_is_accepted(account, function):
+    """No policy of a function binds its versions."""
+    answer = account.invoke(function, {"database": "x", "version": "2.0"}, alias="1")
+    assert answer["errorType"].endswith("InvalidRequest")
+
+
+#: Requests that a function may not make though it may invoke OnboardFunction, SecretsFunction or AuditFunction.
+MORE = [
+    (caller, "OnboardFunction", alias, request)
+    for caller, alias in (
+        ("EventsFunction", "events"),
+        ("OnboardFunction", "reconcile"),
+        ("AuditFunction", "audit"),
+        ("MigrateFunction", "migrate"),
+    )
+    for request in ({"revoke": ["app"], "because": "attack"}, {"lift": ["app"]})
+]
+MORE += [
+    ("AuditFunction", "OnboardFunction", "audit", {"reconcile": True}),
+    ("MigrateFunction", "OnboardFunction", "migrate", {"reconcile": True, "confirm": True}),
+    ("EventsFunction", "OnboardFunction", "events", {"reconcile": True, "confirm": True}),
+    ("EventsFunction", "OnboardFunction", "events", {"confirm": True}),
+    ("EventsFunction", "AuditFunction", "events", {"remediate": ["0" * 20], "confirm": True}),
+    ("OnboardFunction", "SecretsFunction", "onboard", {"list": True}),
+]
+
+
+@pytest.mark.parametrize(("caller", "function", "alias", "request_"), MORE)
+def test_a_function_has_another_do_nothing_but_what_it_needs(
+    account, invoking, place, caller, function, alias, request_
+):
+    arn = place["arns"]["postgres"]
+    named = request_ if {"reconcile", "remediate", "list"} & set(request_) else {"database": arn} | request_
+    before = account.record(arn)
+    answer = account.invoke(function, named, invoking[caller], alias)
+    assert answer["errorType"].endswith("InvalidRequest")
+    assert f"the alias {alias} does not accept" in answer["errorMessage"]
+    assert account.record(arn) == before
 
 
 def test_not_even_an_administrator_hands_vend_function_a_forged_identity(account):
@@ -244,16 +320,16 @@ def test_not_even_an_administrator_hands_vend_function_a_forged_identity(account
     name = account.cloud.functions["VendFunction"].partition(":")[0]
     for qualifier in ({}, {"Qualifier": "$LATEST"}, {"Qualifier": "live"}):
         denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=json.dumps(forged), **qualifier)
+    assert account.invoke("VendFunction", forged, alias="1")["errorType"].endswith("InvalidRequest")
 
 
 def test_an_administrator_who_is_no_operator_can_not_confirm(account):
     role = account.make_role("no-operator")
     account.cloud.client("iam").attach_role_policy(RoleName="no-operator", PolicyArn=ADMINISTRATOR)
     client = account.cloud.client("lambda", account.assume(role))
-    name = account.cloud.functions["OnboardFunction"]
-    denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b'{"reconcile": true, "confirm": true}')
-    latest = f"{name.partition(':')[0]}:$LATEST"
-    denied("lambda:InvokeFunction", client.invoke, FunctionName=latest, Payload=b"{}")
+    for function in ("OnboardFunction", "AuditFunction", "SecretsFunction", "MigrateFunction"):
+        name = account.cloud.functions[function]
+        denied("lambda:InvokeFunction", client.invoke, FunctionName=name, Payload=b'{"reconcile": true}')
 
 
 def test_a_caller_without_execute_api_invoke_is_forbidden(account, place):

@@ -46,6 +46,7 @@ def functions(account) -> Iterator[dict[str, Handler]]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
+        patch.setenv("AWS_SAM_LOCAL", "true")  # the runner knows no aliases
         caches = (connection.ca_file, clients.client, clients._session)
         for cache in caches:
             cache.cache_clear()

@@ -43,10 +43,11 @@ def handlers(account) -> Iterator[dict[str, Handler]]:
     """MigrateFunction in this process; OnboardFunction where it is, invoked by MigrateFunction's role."""
     with as_the_function(account), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RDSIAM_ONBOARD_FUNCTION", "onboard")  # the runner knows functions by their names
+        patch.setenv("AWS_SAM_LOCAL", "true")  # and no aliases
         credentials = account.credentials_of("MigrateFunction")
 
         def onboard(event: Any, _: Any) -> Any:
-            answer = account.invoke("OnboardFunction", event, credentials)
+            answer = account.invoke("OnboardFunction", event, credentials, "migrate")
             assert "errorMessage" not in answer, answer
             return answer
 

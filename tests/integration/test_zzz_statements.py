@@ -22,6 +22,8 @@ NEVER = {
     "EventsThatFoundNoFunction",  # localcloud has no dead letters and no alarms
     "KeepDeadLetters",
     "AlarmsOfThisAccount",
+    "NoOtherAccountInvokesRotation",  # localcloud has one account, whose Secrets Manager names secrets only;
+    "NothingButSecretsInvokesRotation",  # test_invokers judges both
 }
 
 

@@ -1,0 +1,63 @@
+"""The alias that a function was invoked by, and the requests that each alias accepts.
+
+Each caller of a function has an alias of its own, and IAM lets each role invoke its own alias only. So the alias says
+who asks, and a caller can ask for what it needs and for nothing else. A version or `$LATEST` is nobody's, and accepts
+nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rdsiam.errors import InvalidRequest
+
+#: For each alias the sets of fields that a request may have; None for any request.
+Accepted = Mapping[str, tuple[frozenset[str], ...] | None]
+
+_ONBOARDING = frozenset({"database", "plan", "confirm"})
+#: `live` is for operators, the others for the function or the event that they are named after.
+ONBOARD: Accepted = {
+    "live": None,
+    "events": (frozenset({"database"}), frozenset({"reconcile"})),
+    "reconcile": (frozenset({"database", "confirm"}),),
+    "migrate": (_ONBOARDING,),
+    "audit": (_ONBOARDING,),
+}
+AUDIT: Accepted = {"live": None, "events": (frozenset(),)}
+SECRETS: Accepted = {"live": None, "onboard": (frozenset({"database", "plan"}),)}
+#: Functions that have one kind of caller.
+LIVE: Accepted = {"live": None}
+ACCEPTED: Mapping[str, Accepted] = {
+    "OnboardFunction": ONBOARD,
+    "AuditFunction": AUDIT,
+    "SecretsFunction": SECRETS,
+    "MigrateFunction": LIVE,
+    "VendFunction": LIVE,
+}
+
+
+class Context(Protocol):
+    """What Lambda tells a function of its invocation."""
+
+    invoked_function_arn: str
+
+
+def check_alias(accepted: Accepted, context: Context | None, request: Any) -> None:
+    """Check that the alias that the function was invoked by accepts the request.
+
+    :raises InvalidRequest: it does not.
+    """
+    alias = _alias(context)
+    if alias not in accepted:
+        raise InvalidRequest("event", "invoke the function by the alias that is yours; this qualifier is nobody's")
+    fields = accepted[alias]
+    if fields is not None and not (isinstance(request, Mapping) and any(set(request) <= each for each in fields)):
+        raise InvalidRequest("event", f"the alias {alias} does not accept this request")
+
+
+def _alias(context: Context | None) -> str:
+    """Return the qualifier of the ARN that the function was invoked by; empty if there is none."""
+    if os.environ.get("AWS_SAM_LOCAL") == "true":
+        return "live"  # `sam local` knows no aliases
+    parts = (context.invoked_function_arn if context else "").split(":")
+    return parts[7] if len(parts) == 8 else ""
