@@ -34,6 +34,10 @@ _NEEDED_BY = {
     "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `handler`, `functions/events/app.py`; "
     "`rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
     "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
+    "logs:CreateLogStream": "Lambda in the function's name, for what the function logs",
+    "logs:PutLogEvents": "Lambda in the function's name, for what the function logs",
+    "lambda:CheckpointDurableExecution": "`context.step` and all else that an execution keeps",
+    "lambda:GetDurableExecutionState": "the SDK of durable functions, for executions with many steps",
     "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
     "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
     "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
@@ -48,6 +52,16 @@ _NEEDED_BY = {
         "kms:ReEncryptTo",
     ),
     "DynamoDB, Lambda and SQS, which use the stack's key in the function's name",
+) | dict.fromkeys(
+    (
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    ),
+    "Lambda in the function's name, for functions in the VPC",
 )
 _PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
 
@@ -55,7 +69,7 @@ _PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
 def statements(template: Path) -> list[Statement]:
     """Return all statements of the roles' own policies, in the order of the template."""
     resources: Mapping[str, Any] = yaml_parse(template.read_text())["Resources"]
-    return [statement for key, resource in resources.items() for statement in _of(key, resource)]
+    return [statement for key, resource in resources.items() for statement in _of(key, resource, resources)]
 
 
 def calls(code: Path) -> dict[str, list[str]]:
@@ -149,8 +163,7 @@ def as_markdown(template: Path, code: Path, accepted: Mapping[str, Mapping[str, 
         "",
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
-        "Roles also have AWS's managed policies: for logs and traces, those of OnboardFunction, AuditFunction and",
-        "MigrateFunction for checkpoints, and those of functions in the VPC for network interfaces.",
+        "Roles also have AWS's managed policy for traces.",
         "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
         "",
         "## Who may invoke",
@@ -184,7 +197,7 @@ def _fields(names: Iterable[str]) -> str:
     return f"`{{{', '.join(sorted(names))}}}`"
 
 
-def _of(key: str, resource: Mapping[str, Any]) -> Iterator[Statement]:
+def _of(key: str, resource: Mapping[str, Any], resources: Mapping[str, Any]) -> Iterator[Statement]:
     properties = resource.get("Properties", {})
     if resource["Type"] == "AWS::Serverless::Function":
         for number, document in enumerate(properties.get("Policies", [])):
@@ -192,6 +205,9 @@ def _of(key: str, resource: Mapping[str, Any]) -> Iterator[Statement]:
     elif resource["Type"] == "AWS::IAM::Role":
         for policy in properties.get("Policies", []):
             yield from _in(key, policy["PolicyName"], policy["PolicyDocument"])
+        for name, managed in resources.items():
+            if managed["Type"] == "AWS::IAM::ManagedPolicy" and f"{{'Ref': '{name}'}}" in str(properties):
+                yield from _in(key, name, managed["Properties"]["PolicyDocument"])
     elif resource["Type"] == "AWS::IAM::Policy":
         for role in properties["Roles"]:
             yield from _in(role["Ref"], properties["PolicyName"], properties["PolicyDocument"])

@@ -160,6 +160,17 @@ def test_the_audit_logs_in_as_the_auditor_and_as_nobody_else():
     assert all(resource.endswith("dbuser:*/rdsiam_auditor") for resource in of_the_audit[0].resources)
 
 
+#: Statements for what Lambda does in a function's name.
+OF_LAMBDA = {
+    "UseKey",
+    "KeepDeadLetters",
+    "WriteLog",
+    "KeepCheckpoints",
+    "ReadOwnExecutions",
+    "ChangeNetworkInterfaces",
+} | {"NeverByTheirOwnCode"}
+
+
 def test_the_audit_can_change_nothing():
     changing = {"s3:PutObject", "lambda:InvokeFunction", "events:PutEvents", "sns:Publish"}
     changing |= {
@@ -170,10 +181,9 @@ def test_the_audit_can_change_nothing():
         "secretsmanager:GetSecretValue",
     }
     for one in statements(ROOT / "template.yaml"):
-        if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"} and one.sid not in {
-            "UseKey",
-            "KeepDeadLetters",
-        }:
+        if one.sid in OF_LAMBDA:
+            continue
+        if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"}:
             assert all(
                 re.search(r":(Describe|List|Get|Query|Scan)", action) or action in changing for action in one.actions
             )
@@ -186,6 +196,41 @@ def test_every_function_has_a_role_of_a_name_that_policies_of_tables_and_keys_ca
     own = RESOURCES[f"{name}Role"]["Properties"]
     assert own["RoleName"] == {"Fn::Sub": f"${{AWS::StackName}}-{name}Role-${{AWS::Region}}"}
     assert "PermissionsBoundary" in own
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_writes_its_own_log_only(name):
+    log = FUNCTIONS[name]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    own = [one for one in statements(ROOT / "template.yaml") if one.role == f"{name}Role"]
+    written = {one.resources for one in own if any(action.startswith("logs:") for action in one.actions)}
+    assert written == {(f"{log}.Arn",)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_durable_function_keeps_its_own_executions_only(name):
+    own = [one for one in statements(ROOT / "template.yaml") if one.role == f"{name}Role"]
+    kept = {one.resources for one in own if any("DurableExecution" in action for action in one.actions)}
+    assert kept == ({(f"${{{name}.Arn}}:*",)} if "DurableConfig" in FUNCTIONS[name]["Properties"] else set())
+
+
+@pytest.mark.parametrize("name", of_type("AWS::IAM::Role"))
+def test_no_policy_of_aws_lets_a_role_write_logs_keep_executions_or_make_interfaces(name):
+    assert "AWSLambda" not in json.dumps(RESOURCES[name])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_network_interfaces_are_made_for_functions_in_the_vpc_and_never_by_their_code(name):
+    of_ec2 = [
+        one
+        for one in statements(ROOT / "template.yaml")
+        if one.role == f"{name}Role" and any(action.startswith("ec2:") for action in one.actions)
+    ]
+    allowed = {action for one in of_ec2 if one.effect == "Allow" for action in one.actions}
+    denied = [one for one in of_ec2 if one.effect == "Deny"]
+    assert allowed == {action for one in denied for action in one.actions}
+    assert bool(allowed) == ("VpcConfig" in FUNCTIONS[name]["Properties"])
+    assert all(one.condition == '{"Null": {"lambda:SourceFunctionArn": "false"}}' for one in denied)
+    assert RESOURCES["NetworkInterfacesPolicy"]["Condition"] == "InVpc"
 
 
 # --- Alarms ----------------------------------------------------------------------------------------------------------
