@@ -28,40 +28,45 @@ class Statement:
 
 
 #: Actions that no call is named after: where what needs them is.
-_NEEDED_BY = {
-    "rds-db:connect": "login with a token, `connection.py`",
-    "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py`, `audit/run.py` and "
-    "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `handler`, `functions/events/app.py`; "
-    "`rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
-    "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
-    "logs:CreateLogStream": "Lambda in the function's name, for what the function logs",
-    "logs:PutLogEvents": "Lambda in the function's name, for what the function logs",
-    "lambda:CheckpointDurableExecution": "`context.step` and all else that an execution keeps",
-    "lambda:GetDurableExecutionState": "the SDK of durable functions, for executions with many steps",
-    "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
-    "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
-    "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-    "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, `rotation/store.py`",
-} | dict.fromkeys(
-    (
-        "kms:DescribeKey",
-        "kms:Encrypt",
-        "kms:GenerateDataKey",
-        "kms:GenerateDataKeyWithoutPlaintext",
-        "kms:ReEncryptFrom",
-        "kms:ReEncryptTo",
-    ),
-    "DynamoDB, Lambda and SQS, which use the stack's key in the function's name",
-) | dict.fromkeys(
-    (
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:CreateNetworkInterface",
-        "ec2:DeleteNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "ec2:UnassignPrivateIpAddresses",
-    ),
-    "Lambda in the function's name, for functions in the VPC",
+_NEEDED_BY = (
+    {
+        "rds-db:connect": "login with a token, `connection.py`",
+        "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py`, `audit/run.py` and "
+        "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `handler`, `functions/events/app.py`; "
+        "`rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
+        "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
+        "logs:CreateLogStream": "Lambda in the function's name, for what the function logs",
+        "logs:PutLogEvents": "Lambda in the function's name, for what the function logs",
+        "lambda:CheckpointDurableExecution": "`context.step` and all else that an execution keeps",
+        "lambda:GetDurableExecutionState": "the SDK of durable functions, for executions with many steps",
+        "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
+        "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
+        "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
+        "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, "
+        "`rotation/store.py`",
+    }
+    | dict.fromkeys(
+        (
+            "kms:DescribeKey",
+            "kms:Encrypt",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+        ),
+        "DynamoDB, Lambda and SQS, which use the stack's key in the function's name",
+    )
+    | dict.fromkeys(
+        (
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:UnassignPrivateIpAddresses",
+        ),
+        "Lambda in the function's name, for functions in the VPC",
+    )
 )
 _PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rdsiam.events.service_events import EventSources, event_request
 from rdsiam.onboarding import unready
-from rdsiam.requests import onboard_request
 from tests.unit.fix_database import ORDERS
 
 TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()
@@ -17,7 +17,8 @@ ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
 def event(number: str, arn: str, kind: str, source: str) -> dict[str, Any]:
     """Return an event as RDS sends it."""
     return {
-        "version": "0", "detail-type": f"RDS {kind} Event", "source": "aws.rds", "account": "123456789012",
+        "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "time": "2026-11-24T09:30:00Z",
+        "detail-type": f"RDS {kind} Event", "source": "aws.rds", "account": "123456789012",
         "region": "eu-central-1", "resources": [arn],
         "detail": {
             "EventCategories": ["notification"], "SourceType": source, "SourceArn": arn, "Message": "m",
@@ -46,7 +47,9 @@ def event(number: str, arn: str, kind: str, source: str) -> dict[str, Any]:
 def test_a_database_that_becomes_another_one_is_onboarded_at_once(number, arn, kind, source):
     assert f"RDS-EVENT-{number}" in TEMPLATE
     assert f"RDS {kind} Event" in TEMPLATE
-    assert not onboard_request(event(number, arn, kind, source)).ignored
+    rule = "arn:aws:events:eu-central-1:123456789012:rule/rdsiam"
+    sources = EventSources("access", f"{rule}-reconcile", f"{rule}-audit")
+    assert event_request(event(number, arn, kind, source), sources).function == "onboard"
 
 
 @pytest.mark.parametrize("kind", ["instance", "cluster"])

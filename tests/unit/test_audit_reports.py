@@ -54,8 +54,9 @@ def app() -> ModuleType:
 
 def ask(app: ModuleType, audit: str | None = None, role: str | None = "security", **query: str) -> tuple[int, Any]:
     arn = f"arn:aws:sts::123456789012:assumed-role/{role}/session"
-    event: dict[str, Any] = {"requestContext": {"authorizer": {"iam": {"userArn": arn}}} if role else {}}
-    event["routeKey"] = "GET /audits" if audit is None else "GET /audits/{id}"
+    route = "GET /audits" if audit is None else "GET /audits/{id}"
+    authorizer = {"authorizer": {"iam": {"userArn": arn}}} if role else {}
+    event: dict[str, Any] = {"version": "2.0", "routeKey": route, "requestContext": {"routeKey": route} | authorizer}
     if audit is not None:
         event["pathParameters"] = {"id": audit}
     if query:

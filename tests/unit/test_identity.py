@@ -25,8 +25,13 @@ CLAIMS = {
 }
 
 
+def on_route(route, authorizer, headers=None):
+    context = {"routeKey": route, "authorizer": authorizer}
+    return {"version": "2.0", "routeKey": route, "headers": headers or {}, "requestContext": context}
+
+
 def with_caller(user_arn):
-    return {"requestContext": {"authorizer": {"iam": {"userArn": user_arn}}}}
+    return on_route("POST /tokens", {"iam": {"userArn": user_arn}})
 
 
 def encoded(part):
@@ -44,7 +49,7 @@ def flat(value):
 def with_jwt(claims=CLAIMS, header=HEADER, told=None, token=None):
     token = token if token is not None else f"Bearer {encoded(header)}.{encoded(claims)}.{encoded('signature')}"
     told = {name: flat(value) for name, value in claims.items()} if told is None else told
-    return {"headers": {"authorization": token}, "requestContext": {"authorizer": {"jwt": {"claims": told}}}}
+    return on_route("POST /oidc/tokens", {"jwt": {"claims": told}}, {"authorization": token})
 
 
 def test_the_caller_is_the_role_behind_the_session():
@@ -65,8 +70,10 @@ def test_a_role_of_identity_center_is_a_role():
     [
         {},
         {"requestContext": {}},
-        {"requestContext": {"authorizer": None}},
-        {"requestContext": {"authorizer": {"iam": None}}},
+        {"requestContext": None},
+        on_route("POST /tokens", None),
+        on_route("POST /tokens", []),
+        on_route("POST /tokens", {"iam": None}),
         with_caller(None),
         with_caller(7),
         with_caller("arn:aws:iam::123456789012:user/ann"),
@@ -82,6 +89,49 @@ def test_a_role_of_identity_center_is_a_role():
 def test_without_a_role_from_the_authorizer_the_caller_has_none(event):
     caller = caller_from(event, OIDC)
     assert (caller.role, caller.claims) == (None, {})
+
+
+IAM = EVENT["requestContext"]["authorizer"]["iam"]
+JWT = with_jwt()["requestContext"]["authorizer"]["jwt"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        EVENT | {"version": "1.0"},
+        EVENT | {"version": 2.0},
+        {key: value for key, value in EVENT.items() if key != "version"},
+        {key: value for key, value in EVENT.items() if key != "routeKey"},
+        EVENT | {"routeKey": "POST /oidc/tokens"},
+        EVENT | {"routeKey": "GET /databases"},
+        EVENT | {"routeKey": ["POST /tokens"]},
+        on_route("POST /tokens", {"iam": IAM, "jwt": JWT}),
+        on_route("POST /tokens", {"iam": IAM, "lambda": {"role": "x"}}),
+        on_route("POST /tokens", {"lambda": IAM}),
+        on_route("POST /tokens", IAM),
+        on_route("POST /tokens", {"jwt": JWT}, with_jwt()["headers"]),
+        on_route("POST /oidc/tokens", {"iam": IAM}),
+        on_route("POST /oidc/tokens", {"iam": IAM, "jwt": JWT}, with_jwt()["headers"]),
+        on_route("/oidc/tokens", {"jwt": JWT}, with_jwt()["headers"]),
+    ],
+    ids=range(15),
+)
+def test_what_does_not_come_from_the_routes_own_authorizer_names_nobody(event):
+    caller = caller_from(event, OIDC)
+    assert (caller.role, caller.session, caller.claims) == (None, None, {})
+
+
+@pytest.mark.parametrize("more", [{"groups": ["admins"]}, {"roles": "admins"}, {"admin": True}], ids=str)
+def test_a_token_with_more_claims_than_were_verified_is_not_the_verified_one(more):
+    verified = {name: flat(value) for name, value in CLAIMS.items() if name not in more}
+    with pytest.raises(NotAccepted, match="verified"):
+        caller_from(with_jwt(CLAIMS | more, told=verified), OIDC)
+
+
+@pytest.mark.parametrize("verified", [{}, {"nickname": "null"}], ids=["left out", "told"])
+def test_a_claim_that_is_null_may_be_left_out_by_the_authorizer(verified):
+    told = {name: flat(value) for name, value in CLAIMS.items()} | verified
+    assert caller_from(with_jwt(CLAIMS | {"nickname": None}, told=told), OIDC).session == "https://issuer.example#ann"
 
 
 def test_a_jwts_claims_are_the_tokens_own_not_the_flattened_ones():

@@ -168,7 +168,8 @@ OF_LAMBDA = {
     "KeepCheckpoints",
     "ReadOwnExecutions",
     "ChangeNetworkInterfaces",
-} | {"NeverByTheirOwnCode"}
+    "NeverByTheirOwnCode",
+}
 
 
 def test_the_audit_can_change_nothing():

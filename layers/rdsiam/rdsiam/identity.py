@@ -51,17 +51,18 @@ class NotAccepted(NotAllowed):
 
 
 def caller_from(event: Mapping[str, Any], oidc: Oidc) -> Caller:
-    """Return who calls, from API Gateway's authorizer.
+    """Return who calls, from the authorizer that belongs to the route.
 
     A caller without a role or a JWT, a user or nobody at all, is declared nowhere and so gets nothing: `sam local
-    start-api` runs no authorizer.
+    start-api` runs no authorizer. Events of another format than 2.0 name nobody: in format 1.0 a Lambda authorizer,
+    which whoever may edit the API can add, writes what it likes where IAM's identity would be.
 
     :raises NotAccepted: a JWT that is no access token for this API.
     """
-    authorizer = event.get("requestContext", {}).get("authorizer") or {}
-    if authorizer.get("jwt"):
-        return _of_jwt(authorizer["jwt"], event.get("headers") or {}, oidc)
-    user_arn = (authorizer.get("iam") or {}).get("userArn")
+    kind, verified = _authorizer(event)
+    if kind == "jwt":
+        return _of_jwt(verified, event.get("headers") or {}, oidc)
+    user_arn = verified.get("userArn")
     if not isinstance(user_arn, str):
         return NOBODY
     match = _ASSUMED_ROLE.fullmatch(user_arn)
@@ -69,6 +70,19 @@ def caller_from(event: Mapping[str, Any], oidc: Oidc) -> Caller:
         return Caller(role=None, account="", session=user_arn[:200], claims={})
     partition, account, role, session = match.groups()
     return Caller(role=f"arn:{partition}:iam::{account}:role/{role}", account=account, session=session, claims={})
+
+
+def _authorizer(event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the kind of authorizer that the route has and what it has verified; nothing if it is another's."""
+    context, route = event.get("requestContext"), event.get("routeKey")
+    if event.get("version") != "2.0" or not isinstance(context, Mapping) or not isinstance(route, str):
+        return "", {}
+    kind = "jwt" if route.partition(" ")[2].startswith("/oidc/") else "iam"
+    authorizer = context.get("authorizer")
+    if context.get("routeKey") != route or not isinstance(authorizer, Mapping) or set(authorizer) != {kind}:
+        return "", {}
+    verified = authorizer[kind]
+    return (kind, verified) if isinstance(verified, Mapping) else ("", {})
 
 
 def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc) -> Caller:
@@ -91,13 +105,16 @@ def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc)
     return caller
 
 
-def _same(told: Any, claims: Mapping[str, Any]) -> bool:
-    """Tell whether the authorizer told of these claims, of text word for word; of issuer and subject at least."""
+def _same(verified: Any, claims: Mapping[str, Any]) -> bool:
+    """Tell whether these are the claims that the authorizer verified: all of them, and text word for word.
+
+    A claim that is null says nothing, and may be missing there.
+    """
     return (
-        isinstance(told, Mapping)
-        and all(isinstance(claims.get(name), str) and name in told for name in ("iss", "sub"))
-        and all(name in claims for name in told)
-        and all(told[name] == claims[name] for name in told if isinstance(claims[name], str))
+        isinstance(verified, Mapping)
+        and all(isinstance(claims.get(name), str) for name in ("iss", "sub"))
+        and {name for name, value in claims.items() if value is not None} <= set(verified) <= set(claims)
+        and all(verified[name] == claims[name] for name in verified if isinstance(claims[name], str))
     )
 
 

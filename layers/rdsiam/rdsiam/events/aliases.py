@@ -39,7 +39,9 @@ ACCEPTED: Mapping[str, Accepted] = {
 class Context(Protocol):
     """What Lambda tells a function of its invocation."""
 
-    invoked_function_arn: str
+    @property
+    def invoked_function_arn(self) -> str | None:
+        """The ARN that the function was invoked by, with the alias if it was invoked by one."""
 
 
 def check_alias(accepted: Accepted, context: Context | None, request: Any) -> None:
@@ -59,5 +61,5 @@ def _alias(context: Context | None) -> str:
     """Return the qualifier of the ARN that the function was invoked by; empty if there is none."""
     if os.environ.get("AWS_SAM_LOCAL") == "true":
         return "live"  # `sam local` knows no aliases
-    parts = (context.invoked_function_arn if context else "").split(":")
+    parts = ((context.invoked_function_arn if context else None) or "").split(":")
     return parts[7] if len(parts) == 8 else ""
