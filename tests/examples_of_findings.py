@@ -15,6 +15,7 @@ from rdsiam.audit.iam_policies import Place, judge_iam
 from rdsiam.audit.iam_reading import HeldPolicy, Holder
 from rdsiam.audit.judging import judge_database
 from rdsiam.databases import Database, Proxy, ResourceIds
+from rdsiam.escalations import Escalation, Examined
 from rdsiam.selection import Attributes, SelectedDatabase, select
 
 ACCOUNT = "123456789012"
@@ -120,6 +121,7 @@ PG_CLEAN = ServerFacts(
         pg("rdsiam_manager", administrator=True),
         pg("report", member_of=("shop_readonly",)),
     ),
+    examined=Examined(("postgres", "shop"), ()),
 )
 MY_CLEAN = ServerFacts(
     version="8.4.5",
@@ -284,7 +286,10 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "declared-database-missing": Example(
-        "The database `shop` was renamed.", lambda: judge(facts=replace(PG_CLEAN, databases=("postgres", "store")))
+        "The database `shop` was renamed.",
+        lambda: judge(
+            facts=replace(PG_CLEAN, databases=("postgres", "store"), examined=Examined(("postgres", "store"), ()))
+        ),
     ),
     "tls-not-enforced": Example(
         "The parameter group of `carts` leaves `require_secure_transport` off.",
@@ -332,6 +337,33 @@ EXAMPLES: Mapping[str, Example] = {
                 )
             ],
         ),
+    ),
+    "acts-as-administrator": Example(
+        "`GRANT ALL ON ALL TABLES IN SCHEMA public TO app`, as `boss` does who owns them.",
+        lambda: judge(
+            facts=replace(
+                PG_CLEAN,
+                examined=Examined(
+                    ("postgres", "shop"),
+                    (
+                        Escalation(
+                            "shop",
+                            "boss",
+                            "app",
+                            "tables",
+                            ("REFERENCES", "TRIGGER"),
+                            (("public", "customer"), ("public", "invoice")),
+                            2,
+                            ("app",),
+                        ),
+                    ),
+                ),
+            )
+        ),
+    ),
+    "administrators-unexamined": Example(
+        "Nobody is declared on the database `crm`.",
+        lambda: judge(facts=replace(PG_CLEAN, databases=("crm", "postgres", "shop"))),
     ),
     "user-without-iam": Example(
         "`CREATE ROLE legacy LOGIN PASSWORD '…'`",

@@ -171,6 +171,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
             port=server.port,
             iam_enabled=True,
             master_user=MASTER,
+            master_secret_arn=f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{kind}",
             default_database="shop",
         )
         return Place(Postgres() if kind == "postgres" else Mysql(), database, server)

@@ -30,7 +30,7 @@ FLOWS = {
     "vending",
 }
 #: What everything may import, and imports next to nothing itself.
-GROUND = {"errors", "signer", "sigv4", "audit/facts", "audit/findings"}
+GROUND = {"errors", "signer", "sigv4", "escalations", "audit/facts", "audit/findings"}
 
 
 def imports(path: Path) -> set[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from rdsiam.described import Database
+from rdsiam.escalations import Examined
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
 
 Origin = Literal["created", "adopted"]
@@ -49,6 +50,7 @@ class Record:
     :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
     :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
     :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
+    :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
     """
 
     resource_id: str | None
@@ -67,6 +69,7 @@ class Record:
     recorded: Attributes | None = None
     copied: bool = False
     pending: str = ""
+    examined: Examined | None = None
 
     def is_of(self, database: Database) -> bool:
         """Return whether this is about that very database, not about another one that had its name."""
@@ -218,6 +221,10 @@ class Inventory:
         """Write down whose secrets rdsiam has put on a schedule."""
         self._set(arn, secrets=dict(secrets))
 
+    def set_examined(self, arn: str, examined: Examined) -> None:
+        """Write down which users can act as administrators, and where that was looked at."""
+        self._set(arn, examined=examined.to_json())
+
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""
         record = self.get(arn)
@@ -300,6 +307,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         recorded=recorded,
         copied=bool(found.get("copied")),
         pending=found.get("pending", ""),
+        examined=Examined.from_json(found["examined"]) if "examined" in found else None,
     )
 
 

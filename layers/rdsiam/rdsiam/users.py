@@ -24,6 +24,7 @@ from rdsiam.errors import (
     Refused,
     Unsupported,
 )
+from rdsiam.escalations import Examined
 from rdsiam.inventory import Followed, Origin
 from rdsiam.leases import Lease
 from rdsiam.logins import AUDITOR, MANAGER
@@ -120,6 +121,7 @@ class Users:
                 if lease and not braked:
                     lease.check()
                     self._apply(engine, opened, database, found, statements, wanted)
+                    self._record_examined(database, engine.examined(found))
             finally:
                 opened.sessions.close()
         except (Refused, AccessFileInvalid) as error:
@@ -303,6 +305,12 @@ class Users:
             raise
         for statement in statements:
             logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
+
+    def _record_examined(self, database: Database, examined: Examined | None) -> None:
+        """Write down who can act as an administrator, for the audit, which sees the catalogs of one database only."""
+        record = self._services.inventory.get(self._arn)
+        if examined is not None and (record is None or record.examined != examined):
+            self._services.inventory.set_examined(database.arn, examined)
 
     def _open(self, engine: Engine, database: Database, wanted: Wanted, just_switched: bool) -> _Opened:
         """Open the first session: as the manager, or as the master where there is no manager yet.

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -165,8 +165,11 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
         selection = selected(database, record)
         if not has_users(database):
             return part_of(selection, Unread("state", "it has no users of its own"), access, account)
-        accounts = record.accounts if record and record.is_of(database) else {}
+        known = record if record and record.is_of(database) else None
+        accounts = known.accounts if known else {}
         facts = read(database, services.logins)
+        if known and isinstance(facts, ServerFacts):
+            facts = replace(facts, examined=known.examined)
         migrations = services.migrations.of(database.arn).values()
         ours = [one for one in migrations if one.resource_id == database.resource_id]
         part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours)

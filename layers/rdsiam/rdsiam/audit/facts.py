@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rdsiam.escalations import Examined
+
 #: How far a reading came before it failed. `state`: RDS says that there is nothing to connect to (stopped, creating).
 #: `iam`: IAM authentication is off, so that the auditor can't log in. `name`, `port`, `tls`, `login`: of a connection.
 #: `query`: logged in, but the catalogs could not be read. `time`: the limit for one database passed.
@@ -95,12 +97,15 @@ class ServerFacts:
         that can't be seen.
     :ivar databases: databases (PostgreSQL) or schemas (MySQL, MariaDB), without the system's, sorted.
     :ivar accounts: every account but the system's, sorted by name and host. The master and rdsiam's own are among them.
+    :ivar examined: who can act as an administrator, which the last onboarding saw: a session of the audit sees the
+        tables of one database only. None if nobody has looked.
     """
 
     version: str
     tls_enforced: bool | None
     databases: tuple[str, ...]
     accounts: tuple[AccountFacts, ...]
+    examined: Examined | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rdsiam.audit.suppressions import suppress
 from rdsiam.databases import Database, Proxy
 from rdsiam.engines.remedies import REMEDIES, Privileges
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.escalations import Examined
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.selection import NOTHING, SelectedDatabase
@@ -158,6 +159,7 @@ class _Server:
         found += self._administrators(usable)
         found += self._groups(judged, declared)
         found += self._clones(usable)
+        found += self._escalations()
         if declared is not None:
             found += self._declared(declared, judged, usable)
         iam = {one.name for one in usable if one.iam and not one.iam_through}
@@ -300,6 +302,31 @@ class _Server:
                 subject = (self.database.resource_id, one.name)
                 case = Case(self.database, one.label, subject, evidence, accounts=(one,), more=self._more())
                 yield KINDS["objects-owned-by-clone"].finding(case)
+
+    def _escalations(self) -> Iterator[Finding]:
+        """Report who can act as an administrator, and in which databases nobody has looked."""
+        if self.database.family != "postgres":
+            return
+        examined = self.facts.examined or Examined((), ())
+        for one in examined.escalations:
+            evidence = {
+                "in": one.database,
+                "owner": one.owner,
+                "held": one.held,
+                "privileges": list(one.privileges),
+                "objects": [".".join(name) for name in one.objects],
+                "count": one.count,
+                "users": list(one.users),
+            }
+            subject = (self.database.resource_id, one.database, one.owner, one.grantee, one.held, *one.privileges)
+            more = {"escalation": one}
+            case = Case(self.database, one.grantee or "PUBLIC", subject, evidence, more=more)
+            yield KINDS["acts-as-administrator"].finding(case)
+        unexamined = sorted({*self.facts.databases} - {*examined.databases})
+        if unexamined:
+            evidence = {"databases": unexamined, "onboarded": self.facts.examined is not None}
+            case = Case(self.database, None, (self.database.resource_id,), evidence, more=self._more())
+            yield KINDS["administrators-unexamined"].finding(case)
 
     def _declared(
         self, declared: Mapping[str, DeclaredUser], judged: Sequence[AccountFacts], usable: Sequence[AccountFacts]

@@ -1,5 +1,7 @@
 """Kinds of findings about accounts inside of a database: who can log in how, and whether that is declared."""
 
+import json
+
 from rdsiam.audit.findings import Remediation
 from rdsiam.audit.kind import BY_EXPOSURE, FIXED, Case, Kind
 from rdsiam.audit.mending import (
@@ -16,6 +18,8 @@ from rdsiam.audit.mending import (
 )
 from rdsiam.engines.remedies import REMEDIES
 
+#: As many databases are named at most in a remediation.
+_NAMED = 50
 _RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
 _IAM_AUTH = _RDS + "UsingWithRDS.IAMDBAuth.html"
 _ACCOUNTS = _RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html"
@@ -155,6 +159,27 @@ def _reassign(case: Case) -> list[Remediation]:
         Remediation("sql", engine.give_objects(case.accounts[0], heir), database=name, note=note if not number else "")
         for number, name in enumerate(case.more["databases"])
     ]
+
+
+def _end_escalation(case: Case) -> list[Remediation]:
+    one = case.more["escalation"]
+    note = (
+        f"As {one.owner}, in {one.database}. Whoever needs foreign keys or triggers there has them made by {one.owner}."
+    )
+    steps = [
+        Remediation("sql", text, database=one.database, note=note if number == 0 else "")
+        for number, text in enumerate(REMEDIES[case.on.family].end_escalation(one))
+    ]
+    return [*steps, onboard(case.on, note="It looks again.")]
+
+
+def _examine(case: Case) -> list[Remediation]:
+    reason = "who owns tables there grants nobody TRIGGER or REFERENCES"
+    accept = suppression(case.on, "administrators-unexamined", None, reason, case.more["until"], 2)
+    names = ", ".join(case.evidence["databases"][:_NAMED])
+    text = f"# declare a user on each of: {json.dumps(names)}"
+    declare = Remediation("access", text, note="Onboarding enters the databases on which access.yaml declares a user.")
+    return [declare, onboard(case.on), accept]
 
 
 KINDS = (
@@ -371,6 +396,49 @@ KINDS = (
         evidence={"owns": "how many objects it owns", "heir": "the user that it is a clone of"},
         remedy=_reassign,
         references=("https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html",),
+        source="session",
+    ),
+    Kind(
+        id="acts-as-administrator",
+        title="{user} can act as an administrator of {database}",
+        severity="high",
+        moves=FIXED,
+        risk="Whoever logs in as one of these users has the rights of the administrator: every role, every password, "
+        "every row.",
+        why="A trigger's function runs as whoever writes to the table. A foreign key is checked by a query that runs "
+        "as the owner of the table that it refers to, and calls the cast of the referring column's type. So TRIGGER "
+        "and REFERENCES on a table of an administrator are the administrator's rights; `GRANT ALL ON ALL TABLES` gives "
+        "both. A trigger whose function somebody else owns does what that role makes of the function. Onboarding looks "
+        "for it in `postgres` and in each database on which access.yaml declares a user, and takes such privileges "
+        "from users and groups of rdsiam itself.",
+        evidence={
+            "in": "the database",
+            "owner": "the administrator that owns the tables",
+            "held": "`tables`, `future tables` (default privileges), or `trigger`: the function of one",
+            "privileges": "what is held; empty for a trigger",
+            "objects": "the first tables, or triggers; of future tables the schema, if it is limited to one",
+            "count": "how many there are",
+            "users": "the first users who can make use of it",
+        },
+        remedy=_end_escalation,
+        references=("https://www.postgresql.org/docs/current/ddl-priv.html",),
+        source="session",
+    ),
+    Kind(
+        id="administrators-unexamined",
+        title="Who can act as an administrator of {database} is not known",
+        severity="low",
+        moves=FIXED,
+        risk="In these databases users may have TRIGGER or REFERENCES on tables of an administrator, which are the "
+        "administrator's rights: see `acts-as-administrator`.",
+        why="PostgreSQL keeps the privileges on tables in each database, and the audit opens one session. Onboarding "
+        "looks in `postgres` and in each database on which access.yaml declares a user.",
+        evidence={
+            "databases": "databases in which nobody has looked",
+            "onboarded": "whether onboarding has looked in any database of the server",
+        },
+        remedy=_examine,
+        references=("https://www.postgresql.org/docs/current/ddl-priv.html",),
         source="session",
     ),
 )

@@ -72,9 +72,10 @@ def entry(database: Database, user: str, privileges: str, on: Sequence[str], way
     return [Remediation("access", "\n".join(lines), way=way, note=note)]
 
 
-def suppression(database: Database, finding: str, user: str, reason: str, until: str, way: int) -> Remediation:
-    """Return an item of `databases` in access.yaml that accepts a finding."""
-    fields = f"finding: {finding}, user: {json.dumps(user)}, reason: {json.dumps(reason)}, until: {until}"
+def suppression(database: Database, finding: str, user: str | None, reason: str, until: str, way: int) -> Remediation:
+    """Return an item of `databases` in access.yaml that accepts a finding, of one user if there is one."""
+    narrowed = "" if user is None else f"user: {json.dumps(user)}, "
+    fields = f"finding: {finding}, {narrowed}reason: {json.dumps(reason)}, until: {until}"
     lines = (_match(database), "    suppress:", f"      - {{{fields}}}")
     return Remediation("access", "\n".join(lines), way=way)
 

@@ -10,6 +10,7 @@ from rdsiam.changes import Authority, Change
 from rdsiam.connection import WORK, Limits
 from rdsiam.databases import Database
 from rdsiam.errors import RdsiamError
+from rdsiam.escalations import Examined
 from rdsiam.inventory import Origin
 from rdsiam.logins import Login
 
@@ -193,6 +194,9 @@ class Engine(Protocol):
 
         On a copy it is that of its source until onboarding marks it with its own.
         """
+
+    def examined(self, found: Any) -> Examined | None:
+        """Return which users can act as administrators once the difference is applied; None if that can't be seen."""
 
     def enabled(self, found: Any, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in, without the service's own."""

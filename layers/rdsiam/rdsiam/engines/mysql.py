@@ -219,6 +219,9 @@ class Mysql:
         found = mysql_auditor.installed(session)
         return found.mark if found.procedure and found.procedure[0] == f"{MANAGER}@%" else None
 
+    def examined(self, found: Found) -> None:
+        """Return None: triggers run as their definer, and no privilege that rdsiam grants makes another one's."""
+
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in."""
         able = {user for user, host in found.accounts if (user, host) not in found.logins.locked}

@@ -10,6 +10,7 @@ from rdsiam.audit.facts import AccountFacts
 from rdsiam.engines.mysql import LEVELS, schema_pattern
 from rdsiam.engines.mysql_grants import identifier
 from rdsiam.errors import Refused
+from rdsiam.escalations import Escalation
 
 _TOKENS_ONLY = "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL"
 #: Schemas, each with SQL privileges.
@@ -146,6 +147,10 @@ class MysqlRemedies:
     def give_objects(self, account: AccountFacts, heir: str) -> str:
         """Return nothing to run: MySQL's objects belong to nobody, but for the definers of what is stored."""
         raise Refused(f"objects of {account.name} can't be given to {heir} on MySQL")
+
+    def end_escalation(self, escalation: Escalation) -> Sequence[str]:
+        """Return nothing to run: onboarding finds no escalations on MySQL and MariaDB."""
+        raise Refused(f"the rights of {escalation.grantee} on tables of {escalation.owner} are PostgreSQL's")
 
     def create_database(self, name: str) -> str:
         """Return what makes a schema."""

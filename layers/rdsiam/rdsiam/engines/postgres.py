@@ -25,10 +25,12 @@ from rdsiam.engines import (
 from rdsiam.engines import postgres_privileges as privileges
 from rdsiam.engines.postgres_catalog import USERS_DATABASES, is_system, memberships
 from rdsiam.engines.postgres_disabling import SHORT_WAIT, SIGNAL_ROLE, disable
+from rdsiam.engines.postgres_escalations import Holding, administrators, escalations, holdings
 from rdsiam.engines.postgres_found import Found, Role, acting_for, admin, compose, run, text
 from rdsiam.engines.postgres_lockout import IAM_ROLE, Membership, members, refuse_lockout
 from rdsiam.engines.postgres_settings import all_settings
 from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.escalations import Examined
 from rdsiam.inventory import Origin
 from rdsiam.logins import AUDITOR, MANAGER, Login, Token
 
@@ -116,27 +118,44 @@ class Postgres:
             raise Refused(
                 f"database {sorted(absent)[0]} does not exist on {database.identifier}: create it, or correct `on`"
             )
-        missing: list[privileges.Missing] = []
+        roles = {name: Role(*flags) for name, *flags in session.execute(_ROLES)}
+        edges = memberships(session)
+        administrators = _administrators(database, roles, edges)
+        grantees = _grantees(wanted, databases)
+        managed = {*wanted.accounts, *(name for there in grantees.values() for name in there)}
+        grants: list[privileges.Grant] = []
+        held: list[Holding] = []
         closed: set[str] = set()
-        for name, grantees in sorted(_grantees(wanted, databases).items()):
+        for name in sorted({entry, *grantees}):
             there = sessions.read(name)
-            creators = {database.master_user} | {group_name(name, "owner")} & set(grantees)
-            missing += privileges.missing(there, name, grantees, creators)
+            if name in grantees:
+                creators = {database.master_user} | {group_name(name, "owner")} & set(grantees[name])
+                grants += privileges.missing(there, name, grantees[name], creators, administrators)
+            for one in holdings(there, name, administrators):
+                if one.grantee in managed and _may_revoke(database, one, edges, session.info.server_version):
+                    objects = one.objects if one.held == "tables" else ()
+                    grants.append(
+                        privileges.Grant(name, one.owner, one.grantee, "table", one.privileges, objects, revoke=True)
+                    )
+                else:
+                    held.append(one)
             if _closed(there, name, MANAGER):
                 closed.add(name)
+        logins = {name: role.login and not is_system(name, role.login) for name, role in roles.items()}
         found = Found(
             entry=entry,
             master=database.master_user,
             version=session.info.server_version,
             databases=databases,
-            roles={name: Role(*flags) for name, *flags in session.execute(_ROLES)},
-            memberships=memberships(session),
+            roles=roles,
+            memberships=edges,
             settings=all_settings(session),
-            missing=tuple(missing),
+            grants=tuple(grants),
             closed=frozenset(closed),
             busy=frozenset(row[0] for row in session.execute(_BUSY)),
             mark=self.source(session),
             audit_closed=_closed(session, _ENTRY, AUDITOR),
+            examined=Examined(tuple(sorted({entry, *grantees})), escalations(held, logins, edges, administrators)),
         )
         # No transaction stays open while the other sessions work; the lock belongs to the session.
         for name in {entry, *_grantees(wanted, databases)}:
@@ -186,8 +205,8 @@ class Postgres:
         for name in _ours(found, wanted):
             if name not in {user.name for user in wanted.users}:
                 result += disable(found, name)
-        for lack in found.missing:
-            result += _grants(found, lack)
+        for change in found.grants:
+            result += _grants(found, change)
         planned = [
             Membership(IAM_ROLE, name, False, True, True)
             for name in (MANAGER, AUDITOR, *(u.name for u in wanted.users))
@@ -240,6 +259,10 @@ class Postgres:
         """Return the resource id in the comment of the auditor."""
         row = session.execute(_MARK, [AUDITOR]).fetchone()
         return marked(row[0]) if row else None
+
+    def examined(self, found: Found) -> Examined:
+        """Return who can act as an administrator in the databases that were visited."""
+        return found.examined
 
     def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
         """Return the users of ours that can log in."""
@@ -453,8 +476,28 @@ def _groups_of_ours(found: Found, wanted: Wanted, groups: Mapping[str, str]) -> 
     return {name for name in ours if not found.direct(IAM_ROLE, name)}  # else a user that is disabled
 
 
-def _grants(found: Found, lack: privileges.Missing) -> list[Statement]:
-    kind: Any = "grant" if lack.objects else "default-privileges"
+def _administrators(database: Database, roles: Mapping[str, Role], memberships: Iterable[Membership]) -> frozenset[str]:
+    powerful = {name for name, role in roles.items() if role.superuser or role.createrole or role.replication}
+    return administrators({database.master_user, *powerful}, memberships)
+
+
+def _may_revoke(database: Database, holding: Holding, memberships: Iterable[Membership], version: int) -> bool:
+    """Return whether onboarding can take away what a managed role holds, acting for the administrator who granted it.
+
+    What a copy without the master's secret brings along stays, and is reported.
+    """
+    in_a_schema = holding.held == "future tables" and holding.objects != ((),)
+    if not holding.revocable or in_a_schema:
+        return False
+    actors = {MANAGER} if database.master_secret_arn is None else {MANAGER, database.master_user}
+    if holding.owner in actors or (version < 160000 and holding.owner != database.master_user):
+        return True
+    edges = [edge for edge in memberships if edge.group == holding.owner and edge.member in actors]
+    return any(edge.admin or (edge.inherit and edge.member == MANAGER) for edge in edges)
+
+
+def _grants(found: Found, lack: privileges.Grant) -> list[Statement]:
+    kind: Any = ("revoke" if lack.revoke else "grant") if lack.objects else "default-privileges"
     target = lack.grantee if lack.objects else f"{lack.owner} in {lack.database}"
     authority: Authority
     before = after = ""

@@ -9,8 +9,9 @@ from psycopg import sql
 
 from rdsiam.engines import Authority, Statement, StatementFailed
 from rdsiam.engines.postgres_lockout import Membership
-from rdsiam.engines.postgres_privileges import Missing
+from rdsiam.engines.postgres_privileges import Grant
 from rdsiam.engines.postgres_settings import Settings
+from rdsiam.escalations import Examined
 from rdsiam.logins import MANAGER
 
 
@@ -33,6 +34,8 @@ class Found:
     """What an inspection found.
 
     :ivar settings: role → the settings that its sessions begin with; `role` among them is whom it acts as.
+    :ivar grants: what grantees lack, and what must be taken from them.
+    :ivar examined: who can act as an administrator, once the grants are made.
     :ivar closed: databases that the manager may not connect to.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if there is none.
@@ -46,11 +49,12 @@ class Found:
     roles: Mapping[str, Role]
     memberships: tuple[Membership, ...]
     settings: Mapping[str, Settings]
-    missing: tuple[Missing, ...]
+    grants: tuple[Grant, ...]
     closed: frozenset[str]
     busy: frozenset[str]
     mark: str | None
     audit_closed: bool
+    examined: Examined
 
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the memberships of `member` in `group` that are its own."""

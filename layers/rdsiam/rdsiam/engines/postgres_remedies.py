@@ -9,6 +9,7 @@ from rdsiam.access_users import LEVELS
 from rdsiam.audit.facts import AccountFacts
 from rdsiam.engines.postgres import group_name
 from rdsiam.engines.postgres_lockout import IAM_ROLE
+from rdsiam.escalations import Escalation
 
 #: Roles of RDS that let their members replicate.
 _REPLICATION_ROLE = "rds_replication"
@@ -128,6 +129,25 @@ class PostgresRemedies:
             u=account.name,
             h=heir,
         )
+
+    def end_escalation(self, escalation: Escalation) -> Sequence[str]:
+        """Return what its owner, or a member of it, runs in its database to take it away."""
+        owner = sql.Identifier(escalation.owner)
+        grantee = sql.Identifier(escalation.grantee) if escalation.grantee else sql.SQL("PUBLIC")
+        privileges = sql.SQL(", ").join(map(sql.SQL, escalation.privileges))
+        if escalation.held == "trigger":
+            drop = sql.SQL("DROP TRIGGER {} ON {};")
+            return [
+                drop.format(sql.Identifier(trigger), sql.Identifier(schema, table)).as_string()
+                for schema, table, trigger in escalation.objects
+            ]
+        if escalation.held == "future tables":
+            alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}{} REVOKE {} ON TABLES FROM {};")
+            schemas = [sql.SQL(" IN SCHEMA {}").format(*map(sql.Identifier, name)) if name else sql.SQL("")
+                       for name in escalation.objects]  # fmt: skip
+            return [alter.format(owner, schema, privileges, grantee).as_string() for schema in schemas]
+        tables = sql.SQL(", ").join(sql.Identifier(*name) for name in escalation.objects)
+        return [sql.SQL("REVOKE {} ON {} FROM {};").format(privileges, tables, grantee).as_string()]
 
     def create_database(self, name: str) -> str:
         """Return what makes a database."""

@@ -8,6 +8,7 @@ from rdsiam.audit.facts import AccountFacts
 from rdsiam.databases import Family
 from rdsiam.engines.mysql_remedies import MysqlRemedies
 from rdsiam.engines.postgres_remedies import PostgresRemedies
+from rdsiam.escalations import Escalation
 
 #: Databases or schemas, each with a level or a list of SQL privileges; sorted.
 Privileges = Sequence[tuple[str, str | tuple[str, ...]]]
@@ -76,6 +77,9 @@ class Remedies(Protocol):
 
     def give_objects(self, account: AccountFacts, heir: str) -> str:
         """Return what makes `heir` the owner of all that it owns in one database."""
+
+    def end_escalation(self, escalation: Escalation) -> Sequence[str]:
+        """Return what takes from a role the ways to act as an administrator."""
 
     def create_database(self, name: str) -> str:
         """Return what makes a database or schema."""

@@ -1,0 +1,63 @@
+"""Ways in which a user of a PostgreSQL server can act as one of its administrators, as onboarding found them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+#: What is held: privileges on tables, privileges on tables that the owner creates later, the function of a trigger.
+Held = Literal["tables", "future tables", "trigger"]
+
+
+@dataclass(frozen=True)
+class Escalation:
+    """A role that can have its code run as an administrator.
+
+    :ivar database: where the tables are.
+    :ivar owner: the administrator that owns them.
+    :ivar grantee: who holds the privileges, or owns the trigger's function; empty for PUBLIC.
+    :ivar privileges: `REFERENCES`, `TRIGGER`; empty for a trigger.
+    :ivar objects: the first of them: schema and table, and the trigger's name; of future tables the schema, if the
+        privileges are limited to one.
+    :ivar count: how many there are.
+    :ivar users: users that can act as `grantee`, the first of them.
+    """
+
+    database: str
+    owner: str
+    grantee: str
+    held: Held
+    privileges: tuple[str, ...]
+    objects: tuple[tuple[str, ...], ...]
+    count: int
+    users: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Escalation":
+        """Return what `asdict` was made from."""
+        lists = {name: tuple(data[name]) for name in ("privileges", "users")}
+        return cls(**{**data, **lists, "count": int(data["count"]), "objects": tuple(map(tuple, data["objects"]))})
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What an onboarding saw of the ways to become an administrator.
+
+    :ivar databases: where it looked, sorted; of all others nothing is known.
+    """
+
+    databases: tuple[str, ...]
+    escalations: tuple[Escalation, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON; `Examined.from_json` gives it back."""
+        escalations = [
+            asdict(one) | {"privileges": list(one.privileges), "users": list(one.users)}
+            | {"objects": [list(name) for name in one.objects]}
+            for one in self.escalations
+        ]  # fmt: skip
+        return {"databases": list(self.databases), "escalations": escalations}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Examined":
+        """Return what `to_json` was made from."""
+        return cls(tuple(data["databases"]), tuple(map(Escalation.from_json, data["escalations"])))
