@@ -380,9 +380,11 @@ def test_an_invalid_file_is_not_published(rdsiam, tmp_path):
 
 def test_config_says_where_values_come_from(rdsiam, tmp_path):
     (tmp_path / "rdsiam.toml").write_text('access_bucket = "mine"\n')
-    done = rdsiam("config", "--origin", "--output", "json", RDSIAM_AUDIT_FUNCTION="f:live")
+    trusting = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert rdsiam("config", "trust", **trusting).returncode == 0
+    done = rdsiam("config", "--output", "json", RDSIAM_AUDIT_FUNCTION="f:live", **trusting)
     found = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
-    assert found["access_bucket"] == ("mine", "rdsiam.toml")
+    assert found["access_bucket"] == ("mine", str(tmp_path / "rdsiam.toml"))
     assert found["audit_function"] == ("f:live", "RDSIAM_AUDIT_FUNCTION")
     assert found["stack"] == ("rdsiam", "default")
 

@@ -1,6 +1,7 @@
 """The `rdsiam` command without AWS: settings, output, errors and exit codes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.command import audit, executions, output
+from rdsiam.command import audit, executions, output, quick, trust
 from rdsiam.command.app import app
 from rdsiam.command.aws import told
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
@@ -86,7 +87,9 @@ def test_the_nearest_setting_wins(empty, monkeypatch):
     (empty / "config" / "rdsiam" / "config.toml").write_text('audit_function = "users"\nstack = "mine"\n')
     assert found()[0] == "users"
     Path("rdsiam.toml").write_text('audit_function = "folders"\n')
-    assert found() == ("folders", "rdsiam.toml")
+    assert found()[0] == "users", "nobody trusts that file"
+    trust.local_file(Path()).trust()
+    assert found() == ("folders", str(empty / "rdsiam.toml"))
     monkeypatch.setenv("RDSIAM_AUDIT_FUNCTION", "environments")
     assert found() == ("environments", "RDSIAM_AUDIT_FUNCTION")
     assert found(audit_function="flags") == ("flags", "--audit-function")
@@ -99,10 +102,120 @@ def test_a_missing_output_says_what_to_set(empty):
 
 
 def test_a_broken_file_is_named_and_not_shown(empty):
-    Path("rdsiam.toml").write_text("password = hunter2 not toml\n")
-    with pytest.raises(NotFound, match=r"rdsiam\.toml is not TOML") as caught:
+    (empty / "config" / "rdsiam").mkdir(parents=True)
+    (empty / "config" / "rdsiam" / "config.toml").write_text("password = hunter2 not toml\n")
+    with pytest.raises(NotFound, match=r"config\.toml is not TOML") as caught:
         Settings({}, lambda _: {}).get("stack", "x")
     assert "hunter2" not in str(caught.value)
+
+
+# --- which files are trusted ---
+
+
+def stack(**_: str) -> str:
+    return Settings({}, lambda _: {}).get("stack").value
+
+
+def test_a_file_of_the_working_directory_is_ignored_and_named_once(empty, capsys):
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            stack()
+
+    told = capsys.readouterr().err
+    assert told.count("rdsiam config trust") == 1
+    assert f"{empty}/rdsiam.toml is not trusted" in told
+
+
+def test_a_trusted_file_counts_until_its_content_changes_and_again_when_it_is_back(empty):
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    done = CliRunner().invoke(app, ["config", "trust"])
+    assert (done.exit_code, stack()) == (0, "mine")
+    assert "stack = mine" in done.stderr
+
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+    with pytest.raises(NotFound):
+        stack()
+
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    assert stack() == "mine"
+
+
+def test_a_file_is_trusted_at_its_place_only(empty, monkeypatch):
+    """Neither the same content elsewhere, nor a file of a directory above, nor a link to the trusted file."""
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    trust.local_file(Path()).trust()
+    below, copied, linked = empty / "below", empty / "copied", empty / "linked"
+    for folder in (below, copied, linked):
+        folder.mkdir()
+    (copied / "rdsiam.toml").write_text('stack = "mine"\n')
+    (linked / "rdsiam.toml").symlink_to(empty / "rdsiam.toml")
+    for folder in (below, copied, linked):
+        monkeypatch.chdir(folder)
+        with pytest.raises(NotFound):
+            stack()
+
+    (empty / "alias").symlink_to(empty)
+    monkeypatch.chdir(empty / "alias")
+    assert stack() == "mine"
+
+
+def test_a_trusted_link_counts_as_long_as_the_content_behind_it_is_the_same(empty):
+    Path("target").write_text('stack = "mine"\n')
+    Path("rdsiam.toml").symlink_to("target")
+    trust.local_file(Path()).trust()
+    assert stack() == "mine"
+
+    Path("target").write_text('stack = "evil"\n')
+    with pytest.raises(NotFound):
+        stack()
+
+
+def test_what_is_forgotten_is_not_trusted_any_longer(empty):
+    for content in ('stack = "one"\n', 'stack = "two"\n'):
+        Path("rdsiam.toml").write_text(content)
+        CliRunner().invoke(app, ["config", "trust", "rdsiam.toml"])
+
+    done = CliRunner().invoke(app, ["config", "trust", "--forget", str(empty)])
+
+    assert "2 trusted before" in done.stderr
+    with pytest.raises(NotFound):
+        stack()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "large", "directory"])
+def test_what_is_no_file_of_settings_can_not_be_trusted_and_stops_nothing(empty, kind):
+    if kind == "pipe":
+        os.mkfifo("rdsiam.toml")
+    elif kind == "large":
+        Path("rdsiam.toml").write_bytes(b"#" * 70_000)
+    else:
+        Path("rdsiam.toml/rdsiam.toml").mkdir(parents=True)
+    assert CliRunner().invoke(app, ["config", "trust", "rdsiam.toml"]).exit_code != 0
+
+    with pytest.raises(NotFound, match="stack is not set"):
+        stack()
+
+
+def test_a_relative_directory_of_settings_is_not_the_users(empty, monkeypatch):
+    (empty / "planted" / "rdsiam").mkdir(parents=True)
+    (empty / "planted" / "rdsiam" / "config.toml").write_text('stack = "evil"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", "planted")
+    monkeypatch.setenv("HOME", str(empty))
+
+    with pytest.raises(NotFound):
+        stack()
+
+
+def test_the_fast_way_to_a_token_reads_no_settings(empty, monkeypatch):
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+    monkeypatch.setattr(trust, "local_file", lambda _: pytest.fail("read it"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    host = "orders.c9akciq32.eu-central-1.rds.amazonaws.com"
+
+    assert quick.token(["token", "--host", host, "--port", "5432", "--user", "app"])
 
 
 # --- what AWS answers ---

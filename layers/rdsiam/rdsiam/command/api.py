@@ -35,6 +35,11 @@ class Api:
         parts = (place.hostname or "").split(".")
         self._region = parts[2] if len(parts) > 3 and parts[1] == "execute-api" else None
 
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for: the one that the API's address names, else the caller's."""
+        return self._region or self._aws.region
+
     def token(self, database: str, user: str, reason: str | None) -> dict[str, Any]:
         """Return the answer of `POST /tokens`."""
         body = {"database": database, "user": user} | ({"reason": reason} if reason else {})
@@ -81,7 +86,7 @@ class Api:
         keys = BotoCredentials(credentials.access_key, credentials.secret_key, credentials.session_token)
         data = json.dumps(body) if body is not None else None
         request = AWSRequest(method, self._url + path, data=data, headers={"content-type": "application/json"})
-        SigV4Auth(keys, "execute-api", self._region or self._aws.region).add_auth(request)
+        SigV4Auth(keys, "execute-api", self.region).add_auth(request)
         session = URLLib3Session(timeout=30, proxies=get_environ_proxies(self._url))
         try:
             response = session.send(request.prepare())

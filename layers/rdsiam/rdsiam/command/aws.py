@@ -82,6 +82,12 @@ class Aws:
         end: datetime | None = getattr(found, "_expiry_time", None)
         return Credentials(now.access_key or "", now.secret_key or "", now.token), end
 
+    def account(self) -> str | None:
+        """Return the account of the caller's credentials, if they say so: nobody is asked."""
+        with told():
+            found = self._session.get_credentials()
+            return None if found is None else getattr(found.get_frozen_credentials(), "account_id", None)
+
     def outputs(self, stack: str) -> Mapping[str, str]:
         """Return the outputs of a CloudFormation stack."""
         with told(f"stack {stack}"):

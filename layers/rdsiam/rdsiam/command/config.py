@@ -1,11 +1,14 @@
-"""`rdsiam config`: the settings that apply, and where each comes from."""
+"""`rdsiam config`: the settings that apply, where each comes from, and which files of directories are trusted."""
+
+from pathlib import Path
 
 import click
 
+from rdsiam.command import trust
 from rdsiam.command.aws import Aws
-from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.command.output import Format, progress, show
-from rdsiam.command.settings import DEFAULT_STACK, Setting, Settings, files
+from rdsiam.command.settings import DEFAULT_STACK, Setting, Settings, parsed
 
 #: Settings, and the stack's output that has each; None where no output does.
 SETTINGS = {
@@ -18,20 +21,23 @@ SETTINGS = {
 }
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog="""\b
 Examples:
-  rdsiam config
-  rdsiam config --origin                 # where does each value come from?
-  rdsiam config --origin --output json"""
+  rdsiam config                          # each value, and where it comes from
+  rdsiam config --output json
+  rdsiam config trust                    # let ./rdsiam.toml count, as it is now""",
 )
-@click.option("--origin", is_flag=True, help="Show where each value comes from.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--stack", metavar="NAME", help="Name of the CloudFormation stack. Default: rdsiam.")
 @click.option("--profile", help="Profile of the AWS configuration.")
 @click.option("--region", help="AWS region. Default: the profile's.")
-def config(origin: bool, form: Format, stack: str | None, profile: str | None, region: str | None) -> None:
-    """Show the settings: flags > RDSIAM_* > ./rdsiam.toml > the user's file > the stack's outputs."""
+@click.pass_context
+def config(context: click.Context, form: Format, stack: str | None, profile: str | None, region: str | None) -> None:
+    """Show the settings and their origins: flags > RDSIAM_* > a trusted ./rdsiam.toml > the user's file > the stack."""
+    if context.invoked_subcommand is not None:
+        return
     settings = Settings({"stack": stack}, Aws(profile, region).outputs)
     rows = []
     for name, output in SETTINGS.items():
@@ -39,7 +45,31 @@ def config(origin: bool, form: Format, stack: str | None, profile: str | None, r
             found = settings.get(name, output)
         except (NotFound, Denied, TryAgain, ExecutionFailed) as error:
             found = Setting(DEFAULT_STACK, "default") if name == "stack" else Setting("", f"not set: {error}")
-        rows.append((name, found.value, found.origin) if origin else (name, found.value))
-    show(rows, ("setting", "value", "origin") if origin else ("setting", "value"), form)
-    if origin:
-        progress(f"files, nearest first: {', '.join(map(str, files()))}")
+        rows.append((name, found.value, found.origin))
+    show(rows, ("setting", "value", "origin"), form)
+
+
+@config.command(
+    "trust",
+    epilog="""\b
+Examples:
+  rdsiam config trust                    # ./rdsiam.toml
+  rdsiam config trust ~/src/shop         # the one of that directory
+  rdsiam config trust --forget ~/src/shop""",
+)
+@click.argument("path", type=click.Path(path_type=Path), default=Path())
+@click.option("--forget", is_flag=True, help="Trust it no longer, whatever its content.")
+def trust_(path: Path, forget: bool) -> None:
+    """Let the rdsiam.toml at PATH count in its directory, until its content changes; shows what it sets."""
+    if forget:
+        progress(f"{trust.forget(path)} trusted before, none now")
+        return
+    file = trust.local_file(path)
+    if file is None:
+        raise NotFound(f"there is no {trust.NAME} at {path}")
+    if file.path.name != trust.NAME:
+        raise Usage(f"{file.path} is not called {trust.NAME}: no directory's settings are read from it")
+    for name, value in parsed(str(file.path), file.content).items():
+        progress(f"{name} = {value}")
+    file.trust()
+    progress(f"{file.path} is trusted as it is now")

@@ -1,13 +1,19 @@
-"""Where a setting's value comes from: flag, environment, ./rdsiam.toml, the user's file, the stack's outputs."""
+"""Settings: from flags, the environment, a trusted ./rdsiam.toml, the user's file, the outputs of the stack."""
 
+import contextlib
 import os
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from rdsiam.command import trust
 from rdsiam.command.errors import NotFound
+from rdsiam.command.output import progress
+from rdsiam.errors import RdsiamError
 
 DEFAULT_STACK = "rdsiam"
 
@@ -20,14 +26,13 @@ class Setting:
     origin: str
 
 
-def files() -> list[Path]:
-    """Return the files that settings are read from, nearest first."""
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return [Path("rdsiam.toml"), Path(base) / "rdsiam" / "config.toml"]
+def user_file() -> Path:
+    """Return the user's own file."""
+    return trust.directory() / "config.toml"
 
 
 class Settings:
-    """Looks settings up: flags > RDSIAM_* > ./rdsiam.toml > the user's file > the stack's outputs.
+    """Looks settings up: flags > RDSIAM_* > a trusted ./rdsiam.toml > the user's file > the stack's outputs.
 
     :param flags: those that were given, by setting's name.
     :param outputs: fetches the outputs of a stack by its name; called when nothing nearer has the setting.
@@ -36,7 +41,6 @@ class Settings:
     def __init__(self, flags: Mapping[str, str | None], outputs: Callable[[str], Mapping[str, str]]) -> None:
         self._flags = {name: value for name, value in flags.items() if value is not None}
         self._outputs = outputs
-        self._read: dict[Path, Mapping[str, Any]] = {}
 
     def get(self, name: str, output: str | None = None) -> Setting:
         """Return a setting.
@@ -65,20 +69,45 @@ class Settings:
         variable = f"RDSIAM_{name.upper()}"
         if os.environ.get(variable):
             return Setting(os.environ[variable], variable)
-        for path in files():
-            value = self._load(path).get(name)
+        for path, values in self._files:
+            value = values.get(name)
             if isinstance(value, str) and value:
-                return Setting(value, str(path))
+                return Setting(value, path)
         return None
 
-    def _load(self, path: Path) -> Mapping[str, Any]:
-        if path not in self._read:
-            try:
-                self._read[path] = tomllib.loads(path.read_text())
-            except FileNotFoundError:
-                self._read[path] = {}
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                # Without the cause: its text may hold the line that is wrong, and that line a secret.
-                line = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
-                raise NotFound(f"{path} is not TOML{line}") from None
-        return self._read[path]
+    @cached_property
+    def _files(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Name and content of the files that count, nearest first."""
+        result: list[tuple[str, Mapping[str, Any]]] = []
+        try:
+            local = trust.local_file(Path(trust.NAME))
+        except RdsiamError as error:
+            local = None
+            _say_once(f"{error}; it is ignored")
+        if local is not None and local.trusted:
+            result.append((str(local.path), parsed(str(local.path), local.content)))
+        elif local is not None:
+            command = shlex.join(["rdsiam", "config", "trust", str(local.path)])
+            _say_once(f"{local.path} is not trusted, or has changed since: it is ignored. Read it, then run: {command}")
+        path = user_file()
+        with contextlib.suppress(FileNotFoundError):
+            result.append((str(path), parsed(str(path), path.read_bytes())))
+        return result
+
+
+@cache
+def _say_once(line: str) -> None:
+    progress(line)
+
+
+def parsed(name: str, content: bytes) -> Mapping[str, Any]:
+    """Return the settings of a file.
+
+    :raises NotFound: it is not TOML.
+    """
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # Without the cause: its text may hold the line that is wrong, and that line a secret.
+        line = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise NotFound(f"{name} is not TOML{line}") from None

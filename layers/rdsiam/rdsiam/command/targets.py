@@ -14,7 +14,7 @@ from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, U
 from rdsiam.command.output import progress, visible
 from rdsiam.command.settings import Settings
 from rdsiam.databases import FAMILIES, Database, Databases, Family
-from rdsiam.endpoints import follow, is_rds
+from rdsiam.endpoints import follow, is_rds, region_of
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
 
@@ -111,12 +111,17 @@ def _identifier(name: str) -> tuple[str, str | None]:
 
 def _asked_for(aws: Aws, wish: Wish, name: str) -> Login:
     asked = api(aws, wish.api_url, wish.stack)
-    user = wish.user
+    user, database = wish.user, name
     if user is None:
         one = choose(asked.databases(), name)
-        name, user = one["arn"], only_user(one)
+        database, user = one["arn"], only_user(one)
         progress(f"user {user}: the one that you may be on {one['identifier']}")
-    answer = asked.token(name, user, wish.reason)
+    answer = asked.token(database, user, wish.reason)
+    if answer["user"] != user or not _is_asked_for(answer, name, asked.region, aws.account()):
+        raise ExecutionFailed(
+            f"asked for {user} on {name}, the API answers with {visible(answer['user'])} on "
+            f"{visible(answer['database'])} at {visible(answer['host'])}; rdsiam config says where its address is from"
+        )
     if answer["engine"] not in FAMILIES:
         raise ExecutionFailed(f"the API names an engine that this version does not know: {visible(answer['engine'])}")
     return Login(
@@ -128,6 +133,26 @@ def _asked_for(aws: Aws, wish: Wish, name: str) -> Login:
         database=answer["database"],
         expires=str(answer.get("expires_at") or ""),
     )
+
+
+def _is_asked_for(answer: Mapping[str, Any], name: str, region: str, account: str | None) -> bool:
+    """Tell whether an answer is about the database that was named.
+
+    :param name: its ARN, which says all, or its identifier.
+    :param region: of the API, which knows the databases of its own region only.
+    :param account: the caller's, which is the API's; None if that is not known without asking AWS.
+    """
+    if name.startswith("arn:"):
+        return bool(answer["database"] == name)
+    parts = answer["database"].split(":")
+    if len(parts) != 7 or parts[2:4] != ["rds", region] or (account is not None and parts[4] != account):
+        return False
+    host = answer["host"]
+    if is_rds(host) and region_of(host) != region:
+        return False
+    # A proxy's ARN doesn't have its name; its endpoint does.
+    own: str = host.partition(".")[0] if parts[5] == "db-proxy" and is_rds(host) else parts[6]
+    return own == name
 
 
 def choose(listed: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

@@ -173,7 +173,7 @@ class Postgres:
         }
         _refuse_namesakes(found, wanted, groups)
         postgres_replacing.refuse(found, wanted)
-        result = _manager(found, sorted(grantees))
+        result = _manager(found, sorted({found.entry, *grantees}))
         for group in sorted(groups):
             if group not in found.roles:
                 result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
