@@ -113,3 +113,30 @@ def test_only_settings_that_the_version_knows_are_given(version, newest):
     later = ["idle_session_timeout", "createrole_self_grant", "transaction_timeout"]
     given = [name for name in later if f"-c {name}=" in options]
     assert given == (later[: later.index(newest) + 1] if newest else [])
+
+
+def test_parameters_of_a_mysql_server_decide_nothing_about_what_is_read(make_place):
+    place = make_place("mariadb")
+    with place.as_master() as master:
+        for number in range(3):
+            master.run(f"CREATE USER 'one{number}'@'%' IDENTIFIED BY 'x'")
+    expected = set(place.accounts())
+    hostile = {
+        "sql_select_limit": "1",
+        "sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+        "sql_quote_show_create": "0",
+        "wait_timeout": "1",
+    }
+    with place.as_rdsadmin() as rdsadmin:
+        before = {name: rdsadmin.run(f"SELECT @@GLOBAL.{name}")[0][0] for name in hostile}
+        for name, value in hostile.items():
+            rdsadmin.run(f"SET GLOBAL {name} = {value}")
+    try:
+        with place.as_master() as session:
+            shown = session.run("SELECT @@sql_mode, @@sql_quote_show_create, @@wait_timeout")
+        assert set(place.accounts()) == expected
+    finally:
+        with place.as_rdsadmin() as rdsadmin:
+            for name, value in before.items():
+                rdsadmin.run(f"SET GLOBAL {name} = {value!r}")
+    assert shown == [("STRICT_ALL_TABLES", 1, 900)]
