@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import psycopg
@@ -85,10 +85,12 @@ class Place:
         self.opened = []
         return Server(self.engine, _Logins(self), self.database, self.database).remove(users, apply)
 
-    def converge(self, wanted: Wanted, apply: bool = True) -> tuple[list[Statement], Wanted]:
+    def converge(
+        self, wanted: Wanted, apply: bool = True, reader: Literal["manager", "master"] | None = None
+    ) -> tuple[list[Statement], Wanted]:
         """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
         self.opened = []
-        sessions = Sessions(self.connect, "manager" if MANAGER in wanted.accounts else "master")
+        sessions = Sessions(self.connect, reader or ("manager" if MANAGER in wanted.accounts else "master"))
         try:
             found = self.engine.inspect(sessions, self.database, wanted)
             statements = self.engine.difference(found, wanted)

@@ -17,7 +17,7 @@ from rdsiam.audit.facts import AccountFacts, ServerFacts, Unread
 from rdsiam.connection import Limits
 from rdsiam.databases import Database
 from rdsiam.engines import QueryFailed, Wanted
-from rdsiam.errors import Refused
+from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import AUDITOR, MANAGER, Password, Token
 from tests.integration import fix_strangers as strangers
 from tests.integration.fix_engines import DENIED, MASTER, Place, user
@@ -502,8 +502,11 @@ def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgre
     unread = reading.read(place.database, Tokens())
     assert isinstance(unread, Unread)
     assert unread.stage == "login"
-    statements, wanted = place.converge(wanted)
-    assert [s.statement for s in statements] == [f'GRANT CONNECT ON DATABASE "postgres" TO "{AUDITOR}"']
+    with pytest.raises(ConnectionFailed):
+        place.converge(wanted)
+    statements, wanted = place.converge(wanted, reader="master")  # as onboarding does if the manager is not let in
+    opened = [f'GRANT CONNECT ON DATABASE "postgres" TO "{name}"' for name in (MANAGER, AUDITOR)]
+    assert [s.statement for s in statements] == opened
     assert isinstance(reading.read(place.database, Tokens()), ServerFacts)
     assert place.converge(wanted)[0] == []
 
