@@ -221,9 +221,9 @@ class Inventory:
         """Write down whose secrets rdsiam has put on a schedule."""
         self._set(arn, secrets=dict(secrets))
 
-    def set_examined(self, arn: str, examined: Examined) -> None:
+    def set_examined(self, database: Database, examined: Examined) -> None:
         """Write down which users can act as administrators, and where that was looked at."""
-        self._set(arn, examined=examined.to_json())
+        self._set(database.arn, examined=examined.to_json() | {"resource_id": database.resource_id})
 
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""
@@ -279,6 +279,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
     found = {name: _plain(value) for name, value in item.items()}
     database = followed = recorded = None
     resource_id = found.get("resource_id")
+    seen = found.get("examined", {"resource_id": ""})
     # What was recorded under another resource id was of another database of the same name.
     if "recorded" in found and found["recorded"]["resource_id"] == resource_id:
         recorded = Attributes.from_json(found["recorded"])
@@ -307,7 +308,8 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         recorded=recorded,
         copied=bool(found.get("copied")),
         pending=found.get("pending", ""),
-        examined=Examined.from_json(found["examined"]) if "examined" in found else None,
+        # That of another resource id is about another database of the same name.
+        examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
     )
 
 

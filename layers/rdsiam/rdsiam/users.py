@@ -310,7 +310,7 @@ class Users:
         """Write down who can act as an administrator, for the audit, which sees the catalogs of one database only."""
         record = self._services.inventory.get(self._arn)
         if examined is not None and (record is None or record.examined != examined):
-            self._services.inventory.set_examined(database.arn, examined)
+            self._services.inventory.set_examined(database, examined)
 
     def _open(self, engine: Engine, database: Database, wanted: Wanted, just_switched: bool) -> _Opened:
         """Open the first session: as the manager, or as the master where there is no manager yet.
