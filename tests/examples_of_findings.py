@@ -27,7 +27,6 @@ OPERATOR = f"{IAM}role/platform"
 
 ACCESS = parse(f"""\
 version: 1
-operators: [{{role: "{OPERATOR}"}}]
 databases:
   - match: {{identifier: "*"}}
     users:
@@ -219,7 +218,7 @@ def judge_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) 
 def judge_holders(*holders: Holder, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
     """Judge holders against the two databases and the cluster that are in order."""
     databases = {one.resource_id: one for one in (POSTGRES, MYSQL, CLUSTER)}
-    return judge_iam(holders, IDS, access, databases, PLACE, AT, **more)
+    return judge_iam(holders, IDS, access, databases, PLACE, AT, [OPERATOR, f"{IAM}role/teams/*"], **more)
 
 
 def secret(username: str, database: Database = MYSQL, **more: Any) -> SecretFacts:

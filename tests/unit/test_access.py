@@ -54,8 +54,8 @@ MARIADB = replace(ORDERS, engine="mariadb")
 
 GOOD = """\
 version: 1
-auditors: [{role: arn:aws:iam::123456789012:role/security}]
-operators: [{claim: {groups: platform}}]
+auditors:
+  - role: arn:aws:iam::123456789012:role/security
 databases:
   - match:
       engine: postgres
@@ -114,7 +114,7 @@ def test_a_good_file_is_read() -> None:
     assert app.callers[1].until == datetime(2026, 12, 31, tzinfo=UTC)
     assert app.callers[1].claim == {"groups": "oncall"}
     assert file.databases[0].match.engine == ["postgres"]
-    assert file.operators[0].claim == {"groups": "platform"}
+    assert file.auditors[0].role == "arn:aws:iam::123456789012:role/security"
     assert file.databases[0].suppress[0].finding == "user-without-iam"
 
 

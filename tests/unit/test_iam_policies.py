@@ -152,7 +152,9 @@ def test_the_conditions_that_aws_says_do_not_work_are_named(key):
     [
         (ROLE, "*", "critical"),
         (OPERATOR, "*", "medium"),
-        (f"{IAM}role/path/platform", "*", "medium"),
+        (f"{IAM}role/teams/platform/oncall", "*", "medium"),
+        (f"{IAM}role/path/platform", "*", "critical"),
+        (f"{IAM}role/platform2", "*", "critical"),
         (ROLE, dbuser("app_*"), "medium"),
         (ROLE, dbuser("*"), "critical"),
     ],

@@ -224,7 +224,6 @@ class AccessFile(_Model):
 
     version: fields.Version
     auditors: list[Principal] = []
-    operators: list[Principal] = []
     databases: Annotated[list[Entry], Field(min_length=1)]
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None, {}))

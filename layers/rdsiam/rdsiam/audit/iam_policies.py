@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rdsiam.access import AccessFile, Caller, DeclaredUser
+from rdsiam.access import AccessFile, DeclaredUser
 from rdsiam.audit.findings import SEVERITIES, Finding, Severity
 from rdsiam.audit.iam_reading import HeldPolicy, Holder
 from rdsiam.audit.iam_statements import (
@@ -77,10 +77,10 @@ def judge_iam(
 
     :param holders: from `iam_reading.holders`; each is looked at once, so that an iterator will do.
     :param databases: resource id → database, of all that are audited.
-    :param operators: ARNs of roles that may log in as anybody, besides the operators of access.yaml.
+    :param operators: the stack's parameter Operators, whose roles and users may log in as anybody; `*` allowed.
     :param users: resource id → names in the database's catalogs, where they were read.
     """
-    judge = _Judge(resource_ids, access, databases, place, frozenset(operators), users or {})
+    judge = _Judge(resource_ids, access, databases, place, operators, users or {})
     found = [finding for holder in holders for finding in judge.holder(holder)]
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
     return suppress(found, {one.arn: select(one, None) for one in databases.values()}, access, at)
@@ -110,7 +110,7 @@ class _Judge:
         access: AccessFile,
         databases: Mapping[str, Database],
         place: Place,
-        operators: frozenset[str],
+        operators: Collection[str],
         users: Mapping[str, Collection[str]],
     ) -> None:
         self._ids = resource_ids
@@ -320,10 +320,7 @@ class _Judge:
         return self._declared[resource_id]
 
     def _is_operator(self, holder: Holder) -> bool:
-        if holder.arn in self._operators:
-            return True
-        caller = Caller(role=holder.arn if holder.type == "role" else None, account=self._place.account)
-        return any(one.role is not None and one.admits(caller) for one in self._access.operators)
+        return any(glob(pattern, holder.arn) for pattern in self._operators)
 
     def _mended(self, holder: Holder, policy: HeldPolicy, denied: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return the policy without all that is wrong in it; None where that would change more than logins.
