@@ -1,5 +1,6 @@
 """A user who is revoked has no session left anywhere: not on a read replica either, and not by holding what locks."""
 
+import copy
 import time
 from typing import Any
 
@@ -18,9 +19,9 @@ def place(account, request) -> dict[str, Any]:
     engine = request.param
     signing = account.make_role(f"everywhere-{engine}")
     users = [{"name": name, "privileges": "readonly", "on": ["shop"], "roles": [signing]} for name in ("goes", "stays")]
-    source = account.create(f"everywhere-{engine}", engine)
     for name in (f"everywhere-{engine}", f"everywhere-{engine}-copy"):
-        account.declare(name, *users)
+        account.declare(name, *copy.deepcopy(users))
+    source = account.create(f"everywhere-{engine}", engine)
     account.wait_onboarded(source, 90)
     account.cloud.client("rds").create_db_instance_read_replica(
         DBInstanceIdentifier=f"everywhere-{engine}-copy",
@@ -28,8 +29,7 @@ def place(account, request) -> dict[str, Any]:
         EnableIAMDatabaseAuthentication=True,
     )
     replica = source + "-copy"
-    account.wait(replica, seconds=90)
-    until(lambda: account.onboard(replica)["status"] in {"onboarded", "unchanged"}, 30)
+    account.wait_onboarded(replica, 90)
     return {"engine": engine, "source": source, "replica": replica, "signing": signing}
 
 
