@@ -33,7 +33,12 @@ _BUCKET = {
     ("GET", "publicAccessBlock"): "GetBucketPublicAccessBlock",
     ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
     ("PUT", "lifecycle"): "PutLifecycleConfiguration", ("PUT", "acl"): "PutBucketAcl",
-    ("PUT", "notification"): "PutBucketNotification",
+    ("PUT", "notification"): "PutBucketNotification", ("DELETE", "encryption"): "PutEncryptionConfiguration",
+    ("DELETE", "publicAccessBlock"): "PutBucketPublicAccessBlock",
+    ("DELETE", "lifecycle"): "PutLifecycleConfiguration",
+    ("PUT", "replication"): "PutReplicationConfiguration", ("DELETE", "replication"): "PutReplicationConfiguration",
+    ("PUT", "ownershipControls"): "PutBucketOwnershipControls",
+    ("PUT", "object-lock"): "PutBucketObjectLockConfiguration", ("PUT", "logging"): "PutBucketLogging",
 }  # fmt: skip
 _OBJECT = {
     ("GET", None): "GetObject", ("HEAD", None): "GetObject", ("PUT", None): "PutObject",

@@ -168,6 +168,7 @@ class Cloud:
         return {
             "Publishers": self._admin.principal_arn,
             "Operators": self._admin.principal_arn,
+            "Administrators": self._admin.principal_arn,
             "DatabaseCa": self._authority.pem,
             "DatabaseCaUrl": self._authority.path.as_uri(),
         }

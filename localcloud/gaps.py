@@ -24,6 +24,7 @@ from moto.iam import models as iam_models
 from moto.iam import responses as iam_responses
 from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
+from moto.kms.models import KmsBackend
 from moto.s3 import utils as s3_utils
 from moto.s3.models import FakeBucket
 from moto.sts import models as sts_models
@@ -58,6 +59,7 @@ def close_gaps(fleet: Fleet, deliver: Deliver) -> None:
     _close_events(deliver)
     _close_sts()
     _close_iam()
+    _close_kms()
     securityhub.close()
     # AWS: bucket policies are judged with their conditions. moto: ignores conditions, so that every Deny denies all.
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
@@ -191,6 +193,16 @@ def _close_iam() -> None:
         return ActionResult(answer | {"IsTruncated": more} | ({"Marker": str(start + size)} if more else {}))
 
     iam_responses.IamResponse.get_account_authorization_details = get_account_authorization_details
+
+
+def _close_kms() -> None:
+    # AWS: a key's policy is text however it came. moto: keeps what CloudFormation gives it.
+    create = KmsBackend.create_key
+
+    def create_key(self: Any, policy: Any, *arguments: Any, **named: Any) -> Any:
+        return create(self, json.dumps(policy) if isinstance(policy, dict) else policy, *arguments, **named)
+
+    KmsBackend.create_key = create_key
 
 
 def _put_policy(holder: Any, name: str, document: Any) -> None:

@@ -149,6 +149,16 @@ class Account:
         )
         return item
 
+    def write_record(self, arn: str, **attributes: Any) -> None:
+        """Set attributes of a database's item, in DynamoDB's own form, as OnboardFunction: nobody else may."""
+        self.cloud.client("dynamodb", self.credentials_of("OnboardFunction")).update_item(
+            TableName=self.cloud.outputs["InventoryTable"],
+            Key={"database": {"S": arn}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
+        )
+
     # --- functions ---
 
     def invoke(

@@ -158,7 +158,7 @@ def test_the_template_s_policies_arrive(cloud: RunningCloud) -> None:
     inline = iam.get_role_policy(RoleName=roles["VendFunctionRole"], PolicyName="assume-connect-role")
     assert inline["PolicyDocument"]["Statement"][0]["Resource"].endswith(roles["ConnectRole"])
     managed = iam.list_attached_role_policies(RoleName=roles["OnboardFunctionRole"])["AttachedPolicies"]
-    assert "AWSLambdaBasicDurableExecutionRolePolicy" in {policy["PolicyName"] for policy in managed}
+    assert "AWSXrayWriteOnlyAccess" in {policy["PolicyName"] for policy in managed}
     connect = iam.get_role(RoleName=roles["ConnectRole"])["Role"]
     assert connect["Tags"] == [{"Key": "rdsiam:managed", "Value": "true"}]
     bucket = cloud.client("s3").get_bucket_policy(Bucket=cloud.info["outputs"]["AccessBucket"])["Policy"]

@@ -113,13 +113,7 @@ def test_all_users_may_be_revoked_and_the_brake_does_not_mind(account, place):
 
 def test_what_a_killed_run_left_the_next_sweep_does(account, place):
     """A revocation that is written down and nothing else: as if the run had been killed then."""
-    table = account.cloud.outputs["InventoryTable"]
-    account.cloud.client("dynamodb").update_item(
-        TableName=table,
-        Key={"database": {"S": place["arn"]}},
-        UpdateExpression="SET revoked = :revoked",
-        ExpressionAttributeValues={":revoked": {"M": {"leaker": {"S": "killed"}}}},
-    )
+    account.write_record(place["arn"], revoked={"M": {"leaker": {"S": "killed"}}})
     assert place["arn"] in account.sweep()["started"]
     signing = account.assume(place["signing"])
     until(lambda: account.refused(place["arn"], "leaker", account.token(place["arn"], "leaker", signing)), 30)

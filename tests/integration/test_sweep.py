@@ -166,11 +166,8 @@ def test_a_schedule_starts_a_reconcile(account, arn, role):
 
 
 def test_a_database_that_is_gone_without_an_event_is_found_by_the_sweep(account, engine, role):
-    """Its record is written by hand: events can be missing."""
+    """Its record is planted: events can be missing."""
     gone = f"arn:aws:rds:{account.cloud.region}:{account.cloud.account}:db:gone-{engine}"
-    table = account.cloud.info["outputs"]["InventoryTable"]
-    account.cloud.client("dynamodb").put_item(
-        TableName=table, Item={"database": {"S": gone}, "resource_id": {"S": "db-GONE"}, "finished": {"BOOL": True}}
-    )
+    account.write_record(gone, resource_id={"S": "db-GONE"}, finished={"BOOL": True})
     assert gone in account.sweep()["started"]
     until(lambda: account.record(gone) is None, 60)

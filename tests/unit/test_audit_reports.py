@@ -24,7 +24,7 @@ version: 1
 auditors: [{{role: {ROLE}}}]
 databases: [{{match: {{identifier: none}}, users: [{{name: app, privileges: readonly, on: [shop]}}]}}]
 """
-IDS = [f"2026112{day}T040000Z-0000000{day}" for day in range(1, 6)]
+IDS = [f"2025112{day}T040000Z-0000000{day}" for day in range(1, 6)]
 
 
 class Linked(Bucket):

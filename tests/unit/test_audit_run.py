@@ -227,12 +227,19 @@ def test_an_audit_of_some_databases_is_no_news_of_the_fleet_and_no_measure_for_t
 
 
 def test_a_run_that_a_later_one_has_overtaken_has_no_news(world, monkeypatch):
-    monkeypatch.setattr(run, "new_id", lambda _: "20990101T000000Z-00000000")
+    monkeypatch.setattr(run, "new_id", lambda _: "20210101T000000Z-00000000")
     world.audit()
-    monkeypatch.setattr(run, "new_id", lambda _: "20980101T000000Z-00000000")
+    monkeypatch.setattr(run, "new_id", lambda _: "20200101T000000Z-00000000")
     world.audit()
     assert [news for _, _, news in world.told] == [True, False]
-    assert len(world.report({"id": "20980101T000000Z-00000000"})["trend"]) == 1
+    assert len(world.report({"id": "20200101T000000Z-00000000"})["trend"]) == 1
+
+
+def test_an_entry_of_the_index_with_a_time_to_come_silences_no_run(world):
+    world.audit()
+    world.store.finish("99991231T235959Z-ffffffff", "all", {})
+    world.audit()
+    assert [news for _, _, news in world.told] == [True, True]
 
 
 def test_an_empty_fleet_after_one_with_findings_is_an_error_and_resolves_nothing(world):

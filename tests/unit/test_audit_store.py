@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsiam.audit.store import AuditStore, Over, is_id, new_id, part_order
+from rdsiam.databases import Database
 from tests.unit.fix_audit import Bucket, database
 
 FIRST, SECOND, THIRD = (f"2026112{day}T040000Z-0000000{day}" for day in (1, 2, 3))
@@ -19,7 +20,7 @@ def bucket() -> Bucket:
 
 @pytest.fixture
 def store(bucket) -> AuditStore:
-    return AuditStore(bucket, "reports")
+    return AuditStore(bucket, "reports", lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))
 
 
 def test_ids_are_ordered_by_time_and_differ():
@@ -52,7 +53,8 @@ def test_a_resource_id_that_rds_would_not_give_makes_no_key(store, bucket, resou
 def test_a_batch_comes_back_as_it_was(store):
     batch = (database("db-A", tags={"env": "prod"}, pending=("Engine",)), database("db-B", replica_of="a"))
     store.put_batch(FIRST, 3, batch)
-    assert store.batch(FIRST, 3) == batch
+    assert store.batch(FIRST, 3) == tuple(Database.from_json(one.to_json()) for one in batch)
+    assert [one.tags for one in store.batch(FIRST, 3)] == [{"env": "prod"}, {}]
 
 
 @settings(deadline=None)  # it starts threads
@@ -93,6 +95,14 @@ def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store
         store.finish(audit, scope, {})
     bucket.objects["audits/index/../x.all.json"] = bucket.objects[f"audits/index/{FIRST}.none.json"] = b"{}"
     assert store.over() == [Over(THIRD, "all"), Over(SECOND, "some"), Over(FIRST, "all")]
+
+
+@pytest.mark.parametrize("planted", ["99991231T235959Z-ffffffff", "20261124T120101Z-00000000"])
+def test_an_id_whose_time_is_still_to_come_is_no_run(store, caplog, planted):
+    for audit in (FIRST, "20261124T120059Z-00000000", planted):
+        store.finish(audit, "all", {})
+    assert [run.id for run in store.over()] == ["20261124T120059Z-00000000", FIRST]
+    assert f"{planted}.all.json is ignored" in caplog.text
 
 
 def test_a_report_is_named_by_its_uri(store):

@@ -18,6 +18,7 @@ from rdsiam import leases
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
 SAM = read(ROOT / "template.yaml")
+STATEMENTS = statements(ROOT / "template.yaml")
 RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
 
 
@@ -154,7 +155,7 @@ def test_what_touches_no_database_is_outside_the_vpc(name):
 
 
 def test_the_audit_logs_in_as_the_auditor_and_as_nobody_else():
-    connecting = [one for one in statements(ROOT / "template.yaml") if "rds-db:connect" in one.actions]
+    connecting = [one for one in STATEMENTS if "rds-db:connect" in one.actions]
     of_the_audit = [one for one in connecting if one.role.startswith("Audit")]
     assert [(one.role, one.effect) for one in of_the_audit] == [("AuditBatchFunctionRole", "Allow")]
     assert all(resource.endswith("dbuser:*/rdsiam_auditor") for resource in of_the_audit[0].resources)
@@ -181,7 +182,7 @@ def test_the_audit_can_change_nothing():
         "kms:Decrypt",
         "secretsmanager:GetSecretValue",
     }
-    for one in statements(ROOT / "template.yaml"):
+    for one in STATEMENTS:
         if one.sid in OF_LAMBDA:
             continue
         if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"}:
@@ -202,14 +203,14 @@ def test_every_function_has_a_role_of_a_name_that_policies_of_tables_and_keys_ca
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_writes_its_own_log_only(name):
     log = FUNCTIONS[name]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
-    own = [one for one in statements(ROOT / "template.yaml") if one.role == f"{name}Role"]
+    own = [one for one in STATEMENTS if one.role == f"{name}Role"]
     written = {one.resources for one in own if any(action.startswith("logs:") for action in one.actions)}
     assert written == {(f"{log}.Arn",)}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_durable_function_keeps_its_own_executions_only(name):
-    own = [one for one in statements(ROOT / "template.yaml") if one.role == f"{name}Role"]
+    own = [one for one in STATEMENTS if one.role == f"{name}Role"]
     kept = {one.resources for one in own if any("DurableExecution" in action for action in one.actions)}
     assert kept == ({(f"${{{name}.Arn}}:*",)} if "DurableConfig" in FUNCTIONS[name]["Properties"] else set())
 
@@ -223,7 +224,7 @@ def test_no_policy_of_aws_lets_a_role_write_logs_keep_executions_or_make_interfa
 def test_network_interfaces_are_made_for_functions_in_the_vpc_and_never_by_their_code(name):
     of_ec2 = [
         one
-        for one in statements(ROOT / "template.yaml")
+        for one in STATEMENTS
         if one.role == f"{name}Role" and any(action.startswith("ec2:") for action in one.actions)
     ]
     allowed = {action for one in of_ec2 if one.effect == "Allow" for action in one.actions}
@@ -300,6 +301,117 @@ def test_buckets_are_private_versioned_and_reached_over_tls_only(name):
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
     ]
     assert any(each.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}} for each in statements)
+
+
+#: All that changes items of a table.
+ITEM_WRITES = {
+    "PutItem",
+    "UpdateItem",
+    "DeleteItem",
+    "BatchWriteItem",
+    "PartiQLInsert",
+    "PartiQLUpdate",
+    "PartiQLDelete",
+}
+#: Who administers what is kept: nobody but administrators, the account's root user and CloudFormation.
+BUT_ADMINISTRATORS = {
+    "ArnNotLike": {"aws:PrincipalArn": {"Fn::If": ["HasAdministrators", {"Ref": "Administrators"}, {
+        "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}]}},
+    "ArnNotEquals": {"aws:PrincipalArn": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}},
+    "ForAllValues:StringNotEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"},
+}  # fmt: skip
+
+
+def policy_of(name: str) -> list[dict[str, Any]]:
+    """Return the statements of the policy of a table, a bucket or the key."""
+    own = RESOURCES[name]["Properties"]
+    if "ResourcePolicy" in own:
+        document = own["ResourcePolicy"]["PolicyDocument"]
+    elif "KeyPolicy" in own:
+        document = own["KeyPolicy"]
+    else:
+        policies = of_type("AWS::S3::BucketPolicy").values()
+        (document,) = (
+            each["Properties"]["PolicyDocument"] for each in policies if each["Properties"]["Bucket"] == {"Ref": name}
+        )
+    statements: list[dict[str, Any]] = document["Statement"]
+    return statements
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def functions_named(condition: Any) -> set[str]:
+    """Return the logical ids of the roles that a condition names."""
+    names = {f"{name}Role" for name in FUNCTIONS}
+    return {name for name in names for text in strings(condition) if f"-{name}-" in text}
+
+
+def spared(name: str, action: str) -> set[str] | None:
+    """Return the roles that no statement of a policy denies an action; None if nothing denies it."""
+    denials = [each for each in policy_of(name) if each["Effect"] == "Deny" and action in listed(each["Action"])]
+    if not denials:
+        return None
+    assert all(each["Principal"] == "*" for each in denials)
+    return set.intersection(*(functions_named(each.get("Condition", {})) for each in denials))
+
+
+def allowed_to(resource: str, action: str) -> set[str]:
+    """Return the roles that the template allows an action on a table or bucket."""
+    return {
+        one.role
+        for one in STATEMENTS
+        if one.effect == "Allow" and action in one.actions and any(resource in each for each in one.resources)
+    }
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("action", sorted(ITEM_WRITES))
+def test_a_table_is_written_by_the_functions_that_need_it_and_by_nobody_else(name, action):
+    assert spared(name, f"dynamodb:{action}") == allowed_to(f"{name}.Arn", f"dynamodb:{action}")
+
+
+@pytest.mark.parametrize("action", ["GetItem", "BatchGetItem", "Query", "Scan", "PartiQLSelect"])
+def test_decisions_are_read_by_the_reports_function_and_operators_alone(action):
+    assert spared("DecisionsTable", f"dynamodb:{action}") == allowed_to("DecisionsTable.Arn", f"dynamodb:{action}")
+
+
+def test_reports_are_written_by_the_audit_and_deleted_by_nobody():
+    writers = allowed_to("ReportBucket.Arn", "s3:PutObject")
+    assert writers
+    for action in ("PutObject", "ReplicateObject", "ReplicateDelete"):
+        assert spared("ReportBucket", f"s3:{action}") == writers
+    for action in ("DeleteObject", "DeleteObjectVersion"):
+        assert spared("ReportBucket", f"s3:{action}") == set()
+
+
+@pytest.mark.parametrize("action", ["PutObject", "DeleteObject", "DeleteObjectVersion", "ReplicateObject"])
+def test_access_yaml_is_written_by_publishers_alone(action):
+    (denial,) = (each for each in policy_of("AccessBucket") if f"s3:{action}" in each["Action"])
+    assert denial["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": {"Ref": "Publishers"}}}
+
+
+@pytest.mark.parametrize("name", [*TABLES, *BUCKETS])
+def test_tables_and_buckets_are_administered_by_administrators_alone(name):
+    (denial,) = (each for each in policy_of(name) if each["Sid"].startswith("OnlyAdministratorsAdminister"))
+    assert (denial["Effect"], denial["Principal"], denial["Condition"]) == ("Deny", "*", BUT_ADMINISTRATORS)
+    wanted = {"dynamodb:PutResourcePolicy", "dynamodb:DeleteResourcePolicy", "dynamodb:UpdateTable"}
+    wanted |= {"dynamodb:RestoreTableToPointInTime", "dynamodb:ExportTableToPointInTime"}
+    assert set(denial["Action"]) >= (wanted if name in TABLES else {"s3:PutBucket*", "s3:Put*Configuration"})
+
+
+def test_the_key_is_used_by_functions_through_services_and_by_nobody_directly():
+    statements = {each["Sid"]: each for each in policy_of("Key")}
+    everything = {sid for sid, each in statements.items() if each["Action"] == "kms:*"}
+    assert everything == {"AdministratorsHaveTheKey", "RootHasTheKey", "CloudFormationHasTheKey"}
+    assert all(each.get("Condition") for each in statements.values())
+    functions = statements["FunctionsUseTheKey"]["Condition"]
+    assert functions_named(functions) == {f"{name}Role" for name in FUNCTIONS}
+    assert "kms:ViaService" in functions["StringEquals"]
+    of_iam = RESOURCES["FunctionsUseKey"]["Properties"]
+    assert {role["Ref"] for role in of_iam["Roles"]} == functions_named(functions)
+    assert of_iam["PolicyDocument"]["Statement"][0]["Action"] == statements["FunctionsUseTheKey"]["Action"]
 
 
 # --- Parameters ------------------------------------------------------------------------------------------------------

@@ -98,8 +98,9 @@ class Database:
         return f"arn:{self.partition}:rds-db:{self.region}:{self.account}:dbuser:{self.resource_id}/{user}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON; `Database(**…)` gives it back. It holds no secret."""
-        return asdict(self) | {"pending": list(self.pending), "replicas": list(self.replicas)}
+        """Return it as plain JSON; `from_json` gives it back. It holds no secret, and no field of subclasses."""
+        described = {name: value for name, value in asdict(self).items() if name in Database.__dataclass_fields__}
+        return described | {"pending": list(self.pending), "replicas": list(self.replicas)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Database":

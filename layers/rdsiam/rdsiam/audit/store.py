@@ -9,19 +9,23 @@
     audits/index/<id>.<scope>.json             the run's summary, written last: a run is over when it is there
 
 Ids start with the time, so that their order is that of the runs. A run compares itself with the newest whole run that
-is over and older: two at once, or one that is late, read and write no common object.
+is over and older: two at once, or one that is late, read and write no common object. An id whose time is still to come
+is not that of a run: such an entry of the index would make every later run an old one.
 """
 
 import json
+import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from rdsiam.databases import Database
+
+logger = logging.getLogger(__name__)
 
 #: `all` the fleet, or `some` databases that were named; only the first say how the fleet is.
 Scope = Literal["all", "some"]
@@ -38,6 +42,8 @@ _INDEX = "audits/index/"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _ENTRY = re.compile(r"audits/index/(\d{8}T\d{6}Z-[0-9a-f]{8})\.(all|some)\.json", re.ASCII)
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,80}")
+#: Clocks of two functions differ by less.
+_SKEW = timedelta(minutes=1)
 #: Parts are small and S3 takes its time for each: so many are fetched at once.
 _AT_ONCE = 8
 
@@ -63,9 +69,10 @@ def is_id(text: object) -> bool:
 class AuditStore:
     """The objects under `audits/` of the report bucket. All of them are JSON but for the reports."""
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(self, s3: Any, bucket: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self._now = now
 
     # --- While it runs ---
 
@@ -161,12 +168,16 @@ class AuditStore:
     # --- Runs that are over ---
 
     def over(self) -> list[Over]:
-        """Return all runs that are over, newest first."""
-        found = []
+        """Return all runs that are over, newest first. Ids whose time is still to come are logged and left out."""
+        found: list[Over] = []
+        latest = (self._now() + _SKEW).strftime("%Y%m%dT%H%M%SZ")
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=_INDEX)
         for page in pages:
             for one in page.get("Contents", []):
-                if match := _ENTRY.fullmatch(one["Key"]):
+                match = _ENTRY.fullmatch(one["Key"])
+                if match is not None and match[1].partition("-")[0] > latest:
+                    logger.warning("%s is ignored: its time is still to come", one["Key"])
+                elif match is not None:
                     found.append(Over(match[1], "all" if match[2] == "all" else "some"))
         return sorted(found, key=lambda run: run.id, reverse=True)
 
