@@ -8,12 +8,12 @@ from xdist.remote import Producer
 from tests.spreading import Spreading, Together
 
 pytest_plugins = [
+    "tests.integration.fix_issuer",
     "tests.integration.fix_cloud",
     "tests.integration.fix_fleet",
     "tests.integration.fix_account",
     "tests.integration.fix_browser",
     "tests.integration.fix_engines",
-    "tests.integration.fix_issuer",
     "tests.integration.fix_passwords",
     "tests.integration.fix_rotation",
     "tests.integration.fix_dying",
