@@ -1,29 +1,15 @@
 """What the command says, and where it goes."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from rdsiam.access import parse
-from rdsiam.command import targets
-from rdsiam.command.targets import Wish
 from rdsiam.endpoints import is_rds, region_of
-from rdsiam.errors import RdsiamError
 from rdsiam.requests import onboard_request
 from rdsiam.troubles import explain
 from tests.integration.fix_account import until
 
 REGION = "eu-central-1"
 HERE = f"{REGION}.rds.amazonaws.com"
-ORDERS = {
-    "identifier": "orders", "arn": f"arn:aws:rds:{REGION}:123456789012:cluster:orders", "engine": "aurora-postgresql",
-    "users": ["reader"],
-}  # fmt: skip
-REPORTS = {
-    "identifier": "reports", "arn": f"arn:aws:rds:{REGION}:123456789012:db:reports", "engine": "postgres",
-    "users": ["reader"],
-}  # fmt: skip
 
 
 @pytest.mark.known_fault("case 24", "the doctor's advice for a cluster is an instance's (issue 14 E)")
@@ -51,30 +37,6 @@ def test_the_doctor_of_a_cluster_advises_what_works_on_clusters(account):
     assert "modify-db-instance" not in said, said
     assert "describe-db-instances" not in said, said
     assert "modify-db-cluster" in said, said
-
-
-@pytest.mark.parametrize("user", [None, "reader"])
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        pytest.param(f"orders.cluster-ro-abc.{HERE}", id="the readers'"),
-        pytest.param(f"reports.cluster-custom-abc.{HERE}", id="a custom one"),
-        pytest.param("orders.cluster-abc.us-east-1.rds.amazonaws.com", id="in another region"),
-    ],
-)
-@pytest.mark.known_fault("case 28", "who names an endpoint is led to another one (issue 14 E)")
-def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(monkeypatch, endpoint, user):
-    def token(name: str, user: str, reason: str | None) -> dict[str, Any]:
-        host = f"orders.cluster-abc.{HERE}" if "orders" in name else f"reports.xyz.{HERE}"
-        return {"token": "t", "host": host, "port": 5432, "user": user, "engine": "postgres", "database": name}
-
-    api = SimpleNamespace(databases=lambda: [ORDERS, REPORTS], token=token)
-    monkeypatch.setattr(targets, "api", lambda *_: api)
-    try:
-        host = targets.login(Wish(endpoint, user, False, None, None, None, None, REGION)).host
-    except RdsiamError:
-        return
-    assert host == endpoint
 
 
 @pytest.mark.known_fault("case 30", "the partition aws-eusc is unknown (issue 14 E)")

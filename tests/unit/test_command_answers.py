@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rdsiam.command import targets
-from rdsiam.command.errors import ExecutionFailed
+from rdsiam.command.errors import ExecutionFailed, Usage
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 ORDERS = f"arn:aws:rds:{REGION}:{ACCOUNT}:db:orders"
@@ -65,6 +65,24 @@ def test_an_answer_about_another_user_or_database_is_refused(monkeypatch, name, 
 def test_an_endpoint_of_another_region_is_refused(monkeypatch):
     with pytest.raises(ExecutionFailed, match="asked for app on"):
         login(monkeypatch, "orders", host=HOST.replace(REGION, "us-east-1"))
+
+
+@pytest.mark.parametrize("user", [None, "app"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com",
+        f"orders.cluster-custom-c0ffee.{REGION}.rds.amazonaws.com",
+        "orders.cluster-c0ffee.us-east-1.rds.amazonaws.com",
+    ],
+    ids=["the readers'", "a custom one", "in another region"],
+)
+def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(monkeypatch, endpoint, user):
+    cluster = {"database": ORDERS.replace(":db:", ":cluster:")}
+    named = f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com"
+    assert login(monkeypatch, named, user, host=named, **cluster).host == named
+    with pytest.raises(Usage, match="by its identifier"):
+        login(monkeypatch, endpoint, user, host=named, **cluster)
 
 
 @pytest.fixture

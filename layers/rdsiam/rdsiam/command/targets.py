@@ -81,7 +81,7 @@ def login(wish: Wish) -> Login:
     """
     aws = Aws(wish.profile, wish.region)
     name, host = _identifier(wish.database)
-    return _signed_here(aws, wish, name, host) if wish.local else _asked_for(aws, wish, name)
+    return _signed_here(aws, wish, name, host) if wish.local else _asked_for(aws, wish, name, host)
 
 
 def described(aws: Aws, name: str) -> Database:
@@ -109,7 +109,7 @@ def _identifier(name: str) -> tuple[str, str | None]:
     return host.partition(".")[0], host
 
 
-def _asked_for(aws: Aws, wish: Wish, name: str) -> Login:
+def _asked_for(aws: Aws, wish: Wish, name: str, endpoint: str | None) -> Login:
     asked = api(aws, wish.api_url, wish.stack)
     user, database = wish.user, name
     if user is None:
@@ -121,6 +121,11 @@ def _asked_for(aws: Aws, wish: Wish, name: str) -> Login:
         raise ExecutionFailed(
             f"asked for {user} on {name}, the API answers with {visible(answer['user'])} on "
             f"{visible(answer['database'])} at {visible(answer['host'])}; rdsiam config says where its address is from"
+        )
+    if endpoint is not None and is_rds(answer["host"]) and answer["host"].lower() != endpoint:
+        raise Usage(
+            f"the API gives tokens for {visible(answer['host'])}, not for {endpoint}: name the database by its "
+            "identifier, or sign with --local"
         )
     if answer["engine"] not in FAMILIES:
         raise ExecutionFailed(f"the API names an engine that this version does not know: {visible(answer['engine'])}")
