@@ -163,6 +163,11 @@ def _assume_role(place: Place, action: str, parameters: Parameters) -> Iterator[
         yield Need("sts:TagSession", arn, context, trust)
 
 
+def _log_stream(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    group, stream = parameters["logGroupName"], parameters["logStreamName"]
+    yield Need(action, place.arn("logs", f"log-group:{group}:log-stream:{stream}"))
+
+
 def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
     asked = str(parameters.get("SecretId") or parameters.get("Name"))
     held = secretsmanager_backends[place.account][place.region].secrets.values()
@@ -176,6 +181,10 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
             yield Need("secretsmanager:TagResource", arn, context)
         return
     context |= tags_context(secret.tags)
+    if "ForceDeleteWithoutRecovery" in parameters:
+        context["secretsmanager:ForceDeleteWithoutRecovery"] = str(parameters["ForceDeleteWithoutRecovery"]).lower()
+    if "RecoveryWindowInDays" in parameters:
+        context["secretsmanager:RecoveryWindowInDays"] = str(parameters["RecoveryWindowInDays"])
     if "RotationLambdaARN" in parameters:
         context["secretsmanager:RotationLambdaARN"] = parameters["RotationLambdaARN"]
     if getattr(secret, "rotation_lambda_arn", None):
@@ -273,6 +282,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
 
     of_logs = "CreateLogGroup DeleteLogGroup DescribeLogGroups DescribeLogStreams FilterLogEvents PutRetentionPolicy"
     yield from each("logs", of_logs, _named("logs", "logGroupName", "log-group:{}"))
+    yield from each("logs", "CreateLogStream PutLogEvents", _log_stream)
 
     stacks = "CreateStack UpdateStack DeleteStack DescribeStacks DescribeStackResources DescribeStackEvents GetTemplate"
     yield from each(

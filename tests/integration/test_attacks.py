@@ -396,3 +396,33 @@ def test_a_rewritten_rule_neither_lifts_nor_revokes_nor_confirms(account, place,
         until(lambda refused=refused: refusals(account) > refused + 2, 30)  # Lambda tries three times
     assert set(account.record(arn)["revoked"]["M"]) == {"app2"}
     assert account.invoke("OnboardFunction", {"database": arn, "lift": ["app2"]})["status"] == "onboarded"
+
+
+# --- Logs and secrets ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", INVOKING)
+def test_no_function_writes_into_the_log_of_another(account, invoking, function):
+    logs = account.cloud.client("logs", invoking[function])
+    for group in account.cloud.client("logs").describe_log_groups()["logGroups"]:
+        if f"-{function.removesuffix('Function')}Log-" not in group["logGroupName"]:
+            denied(
+                "logs:CreateLogStream", logs.create_log_stream, logGroupName=group["logGroupName"], logStreamName="x"
+            )
+
+
+def test_migrations_delete_no_secret_at_once_or_soon_and_let_nothing_else_rotate_it(account, invoking):
+    admin = account.cloud.client("secretsmanager")
+    secret = admin.create_secret(Name="attacked", SecretString="x", Tags=[{"Key": "rdsiam:managed", "Value": "true"}])[
+        "ARN"
+    ]
+    manager = account.cloud.client("secretsmanager", invoking["MigrateFunction"])
+    delete = {"SecretId": secret}
+    denied("secretsmanager:DeleteSecret", manager.delete_secret, **delete, ForceDeleteWithoutRecovery=True)
+    denied("secretsmanager:DeleteSecret", manager.delete_secret, **delete, RecoveryWindowInDays=7)
+    rotate = {"SecretId": secret, "RotationRules": {"AutomaticallyAfterDays": 30}}
+    for name in ("OnboardFunction", "RotateFunction"):
+        arn = account.cloud.client("lambda").get_function_configuration(FunctionName=qualified(account, name, ""))
+        function = arn["FunctionArn"]
+        denied("secretsmanager:RotateSecret", manager.rotate_secret, **rotate, RotationLambdaARN=function)
+    admin.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)

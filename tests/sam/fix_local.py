@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import queue
+import re
 import socket
 import subprocess
 import sys
@@ -155,9 +156,17 @@ def _variables_of(account: Account, name: str, logical_ids: dict[str, str]) -> d
         credentials["SessionToken"],
     )
     declared = function["Environment"]["Variables"]
-    return {key: logical_ids.get(value, value) for key, value in declared.items()} | dict(
-        zip(_GIVEN, given, strict=True)
-    )
+    # The emulator of durable executions knows functions by their logical ids, and no aliases. EventsFunction, which is
+    # not durable, invokes the functions of localcloud.
+    if "-EventsFunction-" not in name:
+        declared = {key: logical_ids.get(_bare(value), value) for key, value in declared.items()}
+    return declared | dict(zip(_GIVEN, given, strict=True))
+
+
+def _bare(value: str) -> str:
+    """Return the name of a function if the value is its ARN with an alias, else the value."""
+    found = re.fullmatch(r"arn:[^:]*:lambda:[^:]*:[^:]*:function:([^:]+):[^:]+", value)
+    return found[1] if found else value
 
 
 def _stop_events(cloud: client.RunningCloud) -> None:
