@@ -17,6 +17,7 @@ from rdsiam.engines import Authority, Engine, Sessions, Statement, StatementFail
 from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import (
     AccessFileInvalid,
+    AccessFileUnavailable,
     ConnectionFailed,
     DatabaseNotFound,
     DatabaseNotReady,
@@ -211,9 +212,10 @@ class Users:
                 yield from self._replicas(replica)
 
     def _declared_names(self, database: Database) -> set[str]:
+        """Return the users that access.yaml declares for a database as it is now."""
         try:
-            return {user.name for user in self._services.access.current().file.declared(self._select(database))}
-        except AccessFileInvalid:
+            return {user.name for user in self._services.access.current().file.declared(select(database, None))}
+        except (AccessFileInvalid, AccessFileUnavailable):
             return set()
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
