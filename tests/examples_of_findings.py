@@ -164,6 +164,8 @@ def judge(
         more.get("proxy_users", frozenset()),
         more.get("secrets", ()),
         AT,
+        more.get("leaving"),
+        more.get("revoked"),
     )
 
 
@@ -394,6 +396,10 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "undeclared-user": Example(
         "`CREATE ROLE helper LOGIN; GRANT rds_iam TO helper`", lambda: judge(facts=with_(PG_CLEAN, pg("helper")))
+    ),
+    "login-not-removed": Example(
+        "`rdsiam revoke orders report`, while a replica of the database does not answer.",
+        lambda: judge(leaving={"report": "connecting to orders-copy failed at port"}, revoked={"report": "key leaked"}),
     ),
     "missing-user": Example("`DROP ROLE report`", lambda: judge(facts=without(PG_CLEAN, "report"))),
     "privileges-differ": Example(

@@ -18,7 +18,11 @@ from rdsiam.requests import policy_request
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Write, or plan, the policies of the database that the event names."""
     request = policy_request(event)
-    written = _writer().write(request.database, request.plan, request.supposed, request.confirm)
+    writer = _writer()
+    if request.withdraw:
+        written = writer.withdraw(request.database)
+    else:
+        written = writer.write(request.database, request.plan, request.supposed, request.confirm)
     logger.info("policies done", database=request.database, status=written.status, reason=written.reason)
     return written.to_json()
 

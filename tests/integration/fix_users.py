@@ -12,6 +12,7 @@ from rdsiam.databases import Database
 from rdsiam.inventory import Origin, Record
 from rdsiam.leases import Lease
 from rdsiam.logins import MANAGER, Password, Token
+from rdsiam.selection import Attributes
 from rdsiam.users import Users
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
@@ -28,6 +29,15 @@ class Inventory:
 
     def get(self, _: str) -> Record:
         return self.record
+
+    def of(self, _: Database) -> Record:
+        return self.record
+
+    def attributes_of(self, resource_id: str) -> Attributes | None:
+        return self.record.recorded if self.record.resource_id == resource_id else None
+
+    def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
+        self.record = replace(self.record, resource_id=database.resource_id, recorded=recorded, copied=copied)
 
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         self.before_claim()

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from botocore.exceptions import ClientError
+
 from rdsiam.described import Database
 from rdsiam.escalations import Examined
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
@@ -46,6 +48,7 @@ class Record:
     :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
+    :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
     :ivar secrets: user → ARN of the secret whose schedule rdsiam has set, from before it is set.
     :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
     :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
@@ -64,6 +67,7 @@ class Record:
     followed: Followed | None = None
     fingerprint: str | None = None
     revoked: Mapping[str, str] = field(default_factory=dict)
+    leaving: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     arn: str = ""
     recorded: Attributes | None = None
@@ -141,7 +145,7 @@ class Inventory:
         record = self.get(database.arn)
         other: dict[str, Any] = {"copied": True} if copied else {}
         if record is None or not record.is_of(database):
-            other |= {"accounts": {}, "finished": False, "copied": copied, "pending": ""}
+            other |= {"accounts": {}, "leaving": {}, "finished": False, "copied": copied, "pending": ""}
         self._set(
             database.arn,
             resource_id=database.resource_id,
@@ -210,12 +214,38 @@ class Inventory:
 
     def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
         """Write down that these users are revoked, each with why, and that those are so no longer."""
-        self._update(arn, "SET #revoked = if_not_exists(#revoked, :none)", {"#revoked": "revoked"}, {":none": {}})
-        # One by one, so that two who do this at a time both have their way.
-        for user, why in because.items():
-            self._update(arn, "SET #revoked.#user = :why", {"#revoked": "revoked", "#user": user}, {":why": why})
-        for user in lifted:
-            self._update(arn, "REMOVE #revoked.#user", {"#revoked": "revoked", "#user": user}, {})
+        self._set_users(arn, "revoked", because)
+        self._remove_users(arn, "revoked", lifted)
+
+    def set_leaving(self, arn: str, reasons: Mapping[str, str]) -> None:
+        """Record that the logins of these users are being taken away, and what stands in the way of each."""
+        self._set_users(arn, "leaving", reasons)
+
+    def set_left(self, arn: str, users: Iterable[str]) -> None:
+        """Record that nothing of these users' logins is left: they are no longer among those that are declared."""
+        left = set(users)
+        self._remove_users(arn, "leaving", left)
+        record = self.get(arn)
+        if record is None or record.followed is None or not left.intersection(record.followed.users):
+            return
+        # Unless another run has just recorded what a newer access.yaml declares.
+        version = record.followed.version
+        remaining = [user for user in record.followed.users if user not in left]
+        try:
+            self._update(
+                arn,
+                "SET #users = :users",
+                {"#users": "users", "#version": "access_version"},
+                {":users": remaining, ":version": version},
+                ConditionExpression="#version = :version",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+
+    def set_returned(self, arn: str, users: Iterable[str]) -> None:
+        """Record that these users, which were leaving, are declared again."""
+        self._remove_users(arn, "leaving", users)
 
     def set_secrets(self, arn: str, secrets: Mapping[str, str]) -> None:
         """Write down whose secrets rdsiam has put on a schedule."""
@@ -253,6 +283,17 @@ class Inventory:
             ExpressionAttributeValues={f":{number}": item[name] for number, name in enumerate(attributes)},
         )
 
+    def _set_users(self, arn: str, attribute: str, values: Mapping[str, str]) -> None:
+        """Set entries of a map of users, one by one, so that two who do this at a time both have their way."""
+        name = {"#map": attribute}
+        self._update(arn, "SET #map = if_not_exists(#map, :none)", name, {":none": {}})
+        for user, value in values.items():
+            self._update(arn, "SET #map.#user = :value", {**name, "#user": user}, {":value": value})
+
+    def _remove_users(self, arn: str, attribute: str, users: Iterable[str]) -> None:
+        for user in users:
+            self._update(arn, "REMOVE #map.#user", {"#map": attribute, "#user": user}, {})
+
     def _set(self, arn: str, **attributes: Any) -> None:
         self._update(
             arn,
@@ -261,7 +302,9 @@ class Inventory:
             {f":{name}": value for name, value in attributes.items()},
         )
 
-    def _update(self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    def _update(
+        self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any], **more: str
+    ) -> None:
         from boto3.dynamodb.types import TypeSerializer  # here, as it loads boto3, which vending does without
 
         write = TypeSerializer()
@@ -272,6 +315,7 @@ class Inventory:
             UpdateExpression=expression,
             ExpressionAttributeNames=names,
             **({"ExpressionAttributeValues": given} if given else {}),
+            **more,
         )
 
 
@@ -303,6 +347,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         followed=followed,
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
+        leaving=dict(found.get("leaving", {})),
         secrets=dict(found.get("secrets", {})),
         arn=arn,
         recorded=recorded,

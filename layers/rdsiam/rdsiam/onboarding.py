@@ -1,7 +1,9 @@
 """Onboarding: a database becomes what access.yaml declares, step by step, each step safe to repeat.
 
-    describe → policies possible? → IAM authentication on → inspect → wanted → difference → brake → apply
-             → policies → rotations → proven logins → recorded → told
+    describe → change limit → policies withdrawn, users locked → policies possible? → IAM authentication on
+             → inspect → wanted → difference → apply → policies → rotations → proven logins → recorded → told
+
+Users that are declared no longer go first, whatever state the database is in: `rdsiam.leaving`.
 
 A replica's users are its source's and a proxy has none: for those policies alone are written.
 
@@ -16,24 +18,25 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from aws_durable_execution_sdk_python import DurableContext
-from aws_durable_execution_sdk_python.config import Duration, StepConfig
-from aws_durable_execution_sdk_python.retries import RetryDecision
+from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam import fingerprint, leases, recorded
+from rdsiam import fingerprint, recorded
 from rdsiam.access import DeclaredUser
 from rdsiam.access_pending import pending
 from rdsiam.access_rotation import RotatingUser
 from rdsiam.braking import Braked, brake_file, brake_users
-from rdsiam.changes import Change
+from rdsiam.changes import Change, Unreached
 from rdsiam.databases import Database
+from rdsiam.durable import RETRIED
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
 from rdsiam.inventory import Followed, Record, selected
-from rdsiam.leases import LeaseTaken
+from rdsiam.leaving import Leaving
+from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.selection import Attributes, SelectedDatabase
 from rdsiam.services import Services
 from rdsiam.standing import standing
-from rdsiam.users import Users
+from rdsiam.users import Users, fit
 
 T = TypeVar("T")
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
@@ -41,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 #: While RDS is at work on an instance it can be connected to, but not modified.
 _BUSY = ("backing-up", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
-_ATTEMPTS = 6
-_LEASE_PAUSE = 15
 _MINUTES_FOR_IAM = 30
 
 
@@ -86,14 +87,11 @@ def onboard(
     arn = seen["database"]
     run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
 
-    wanted: dict[str, Any] = {"database": arn, "plan": True} | ({"confirm": True} if confirmed else {})
-    policies: dict[str, Any] = context.invoke(
-        services.policy_function,
-        wanted | ({} if supposed is None else {"revoked": list(supposed)}),
-        name="plan policies",
-    )
-    if policies["status"] == "refused":
-        return answer(arn, "refused", policies["reason"])
+    policies = _plan_policies(context, services, arn, confirmed, supposed, tolerant=bool(seen["leaving"]) and not plan)
+    leaving, limit = seen["leaving"], seen["braked"]
+    if seen["uncertain"] and not limit:
+        checked = step("see who can log in", run.who_leaves)
+        leaving, limit = checked["leaving"], checked["braked"]
 
     def rotations(plan: bool) -> dict[str, Any]:
         """Have the schedules of rotations follow; what is refused there keeps nobody from logging in."""
@@ -103,65 +101,134 @@ def onboard(
         return context.invoke(services.secrets_function, asked, name="plan rotations" if plan else "schedule rotations")
 
     if plan:
+        if seen["unready"]:
+            return answer(arn, "ignored", seen["unready"])
+        if policies["status"] == "refused":
+            return answer(arn, "refused", policies["reason"])
         made = step("compare users", run.compare if seen["reach"] else run.users.declared)
         if "refused" in made and "braked" not in made:
             return answer(arn, "refused", made["refused"])
+        removal = step("compare logins", lambda: run.plan_removal(leaving)) if leaving else []
         rotated = rotations(True)
-        changes = [*seen["changes"], *made["changes"], *policies["changes"], *rotated["changes"]]
-        if braked := seen["braked"] or made.get("refused") or _unsettled(rotated):
+        changes = [*seen["changes"], *_first(removal, made["changes"]), *policies["changes"], *rotated["changes"]]
+        if braked := limit or made.get("refused") or _unsettled(rotated):
             return answer(arn, "refused", braked, changes)
-        return _incomplete(answer(arn, "planned" if changes else "unchanged", "", changes), made.get("pending"))
+        planned = answer(arn, "planned" if changes else "unchanged", "", changes)
+        waiting = [Unreached.from_json(made["pending"])] if made.get("pending") else []
+        return planned if not waiting else unfinished(planned, waiting)
 
-    if seen["braked"]:
-        return answer(arn, "refused", seen["braked"])
+    if limit:
+        return answer(arn, "refused", limit)
     confirmation = step("record its attributes", run.prepare) if seen["prepare"] else ""
-    changes = seen["changes"]
-    if changes:
+    way_out = Leaving(context, services, arn, leaving)
+    way_out.begin(policies=seen["roles"] and policies["status"] != "unchanged")
+    done = _Done(arn, way_out)
+    if seen["returned"]:
+        step("record who stays", lambda: services.inventory.set_returned(arn, seen["returned"]))
+    if seen["unready"]:
+        return done.answer("ignored", seen["unready"], attempts=0)
+    if policies["status"] == "refused":
+        return done.answer("refused", policies["reason"])
+    if policies["status"] == "failed":
+        done.left.append(Unreached(arn, policies["reason"], _RUN_AGAIN))
+        return done.answer("onboarded", "")
+    if seen["changes"]:
         switched = step("switch IAM authentication on", run.enable_iam)
         if "refused" in switched:
-            return answer(arn, "refused", switched["refused"])
+            return done.answer("refused", switched["refused"])
+        done.changes += seen["changes"]
         context.wait_for_condition(
             lambda _, __: run.iam_is_enabled(), _UNTIL_IAM_IS_ENABLED, name="wait until IAM authentication is on"
         )
-    if seen["reach"]:
-        made = step("make users", lambda: run.make_users(bool(seen["changes"])))
-    else:
-        made = step("read what is declared", run.users.declared)
+    try:
+        if seen["reach"]:
+            made = step("make users", lambda: run.make_users(bool(seen["changes"])))
+        else:
+            made = step("read what is declared", run.users.declared)
+    except Exception as error:
+        if not leaving:
+            raise
+        # The answer has to say what was taken away, and what was not reached.
+        done.left.append(Unreached(arn, f"users are not as declared: {error}", _RUN_AGAIN))
+        return done.answer("onboarded", "", attempts=1)
     if "refused" in made:
-        return answer(arn, "refused", made["refused"], changes)
-    changes = [*changes, *made["changes"]]
+        return done.answer("refused", made["refused"])
+    done.changes += made["changes"]
     if policies["status"] != "unchanged" or seen["renamed"]:
         written: dict[str, Any] = context.invoke(services.policy_function, {"database": arn}, name="write policies")
         if written["status"] == "refused":
-            return answer(arn, "refused", written["reason"], changes)
-        changes = [*changes, *written["changes"]]
+            return done.answer("refused", written["reason"])
+        done.changes += written["changes"]
+    if made["pending"]:
+        done.left.append(Unreached.from_json(made["pending"]))
     if made["pending"] or seen["pending"]:
         step("notify of what is pending", lambda: run.notify_pending(made["pending"]))
     rotated = rotations(False)
     unsettled = _unsettled(rotated)
-    if not changes and seen["finished"]:
-        if not seen["recorded"]:
-            step("record", lambda: run.record(made["followed"], not unsettled))
-        if unsettled:
-            return answer(arn, "refused", unsettled, rotated["changes"])
-        status: Status = "onboarded" if rotated["changes"] else "unchanged"
-        return _incomplete(answer(arn, status, "", rotated["changes"]), made["pending"])
-    proofs = step("prove logins", run.prove) if seen["reach"] else []
-    step("record", lambda: run.record(made["followed"], not unsettled))
-    step("tell others", run.tell)
-    changes = [*changes, *rotated["changes"]]
-    onboarded = answer(arn, "refused" if unsettled else "onboarded", unsettled or confirmation, changes, proofs)
-    return _incomplete(onboarded, made["pending"])
+    finished = seen["finished"] and not (done.changes or way_out.changes)
+    done.changes += rotated["changes"]
+    proofs: list[Any] = []
+    if not finished:
+        proofs = step("prove logins", run.prove) if seen["reach"] else []
+    if not (finished and seen["recorded"]):
+        step("record", lambda: run.record(made["followed"], not unsettled))
+    if not finished:
+        step("tell others", run.tell)
+    if unsettled:
+        return done.answer("refused", unsettled, proofs)
+    if finished:
+        return done.answer("onboarded" if rotated["changes"] else "unchanged", "")
+    return done.answer("onboarded", confirmation, proofs)
 
 
-def _incomplete(answered: dict[str, Any], waiting: dict[str, Any] | None) -> dict[str, Any]:
-    """Return an answer with what waits for confirmation; all else that it names was done, or is planned."""
-    if waiting is None:
-        return answered
-    answered["incomplete"].append(waiting)
-    if answered["status"] in ("onboarded", "unchanged"):
-        answered |= {"status": "incomplete", "reason": waiting["reason"]}
-    return answered
+class _Done:
+    """What a run has done besides taking logins away.
+
+    :ivar changes: what was changed, as answers have it.
+    :ivar left: what was not done.
+    """
+
+    def __init__(self, arn: str, way_out: Leaving) -> None:
+        self._arn = arn
+        self._way_out = way_out
+        self.changes: list[Any] = []
+        self.left: list[Unreached] = []
+
+    def answer(self, status: Status, reason: str, proofs: list[Any] | None = None, **attempts: int) -> dict[str, Any]:
+        """Try once more to lock who leaves, and return the answer: `incomplete` if something is left.
+
+        `refused` means that nothing was changed; otherwise what was refused is what is left.
+        """
+        self._way_out.end(**attempts)
+        changes = [*self._way_out.changes, *self.changes]
+        left = [*self._way_out.incomplete, *self.left]
+        if status == "refused" and (changes or left):
+            left.append(Unreached(self._arn, reason, "do what the reason says, then run it again", retry=False))
+        answered = answer(self._arn, status, reason, changes, proofs)
+        return unfinished(answered, left) if left else answered
+
+
+def _plan_policies(
+    context: DurableContext,
+    services: Services,
+    arn: str,
+    confirmed: bool,
+    supposed: Collection[str] | None,
+    tolerant: bool,
+) -> dict[str, Any]:
+    """Have PolicyFunction say what it would change.
+
+    :param tolerant: answer `failed` if it fails, since users leave, which doesn't wait for it.
+    """
+    request: dict[str, Any] = {"database": arn, "plan": True} | ({"confirm": True} if confirmed else {})
+    request |= {} if supposed is None else {"revoked": list(supposed)}
+    try:
+        planned: dict[str, Any] = context.invoke(services.policy_function, request, name="plan policies")
+    except Exception as error:
+        if not tolerant:
+            raise
+        return {"status": "failed", "reason": f"policies could not be planned: {error}"}
+    return planned
 
 
 def _unsettled(rotated: Mapping[str, Any]) -> str:
@@ -183,27 +250,25 @@ def answer(
     }
 
 
-def _retry(error: Exception, attempt: int) -> RetryDecision:
-    """Try again what may go away by itself: a database that starts, a policy that is not yet everywhere.
-
-    A lease that another run holds is asked for again until one that a killed run has left has expired.
-    """
-    if isinstance(error, LeaseTaken):
-        if attempt * _LEASE_PAUSE > leases.SECONDS + _LEASE_PAUSE:
-            return RetryDecision.no_retry()
-        logger.info("%s", error)
-        return RetryDecision.retry(Duration.from_seconds(_LEASE_PAUSE))
-    if attempt >= _ATTEMPTS:
-        return RetryDecision.no_retry()
-    logger.warning("step failed and is repeated: %s", error)
-    return RetryDecision.retry(Duration.from_seconds(min(2**attempt, 30)))
-
-
+_RUN_AGAIN = "see what the reason says; rdsiam tries again"
 #: Stands for the fingerprint of a database whose rotations only its owner can settle.
 _UNSETTLED = "unsettled"
 
-#: For steps that may be repeated.
-RETRIED = StepConfig(retry_strategy=_retry)
+
+def unfinished(answered: dict[str, Any], left: Sequence[Unreached]) -> dict[str, Any]:
+    """Return an answer with what was not done; a plan stays one."""
+    incomplete = [each.to_json() for each in left]
+    if answered["status"] == "planned":
+        return answered | {"incomplete": incomplete}
+    reason = "; ".join(dict.fromkeys(each.reason for each in left))
+    return answered | {"status": "incomplete", "reason": reason, "incomplete": incomplete}
+
+
+def _first(removed: list[Any], made: list[Any]) -> list[Any]:
+    """Return the changes of a removal, then all others: who has left by then is not disabled once more."""
+    targets = {change["target"] for change in removed}
+    ended = ("disable-user", "end-sessions", "disable-event")
+    return removed + [one for one in made if one["kind"] not in ended or one["target"] not in targets]
 
 
 def _wait_for_iam(enabled: bool, attempt: int) -> WaitForConditionDecision:
@@ -226,6 +291,7 @@ class _Run:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
+        self._supposed = supposed
         self.users = Users(services, arn, confirmed, supposed, holder)
 
     def describe(self) -> dict[str, Any]:
@@ -250,7 +316,7 @@ class _Run:
                 if record is None
                 else {"gone": True, "reason": f"{reason}; its policies are gone", "rotates": False}
             )
-        if reason := unready(database):
+        if (reason := unready(database)) and record is None:
             return {"reason": reason}
         braked, declared, waits = "", None, False
         rotating: tuple[RotatingUser, ...] = ()
@@ -261,7 +327,7 @@ class _Run:
             waits = pending(access.file, selection) is not None
             if not self._confirmed:
                 now_declared = _declaration(declared, rotating, record)
-                _brake(record, database, declared, now_declared, len(access.file.databases))
+                _brake(record, declared, now_declared, len(access.file.databases))
         except AccessFileInvalid:
             pass  # make_users refuses, and says why
         except Braked as error:
@@ -275,6 +341,8 @@ class _Run:
         now = None
         if declared is not None:
             now = fingerprint.of_database(database, _declaration(declared, rotating, record))
+        revoked = self._revoked(record)
+        effective = None if declared is None else {user.name for user in standing(declared, revoked)}
         logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return {
             "database": database.arn,
@@ -282,6 +350,17 @@ class _Run:
             "reach": database.has_users and (database.iam_enabled or switch),
             "rotates": bool(rotating or (record and record.secrets)),
             "braked": braked,
+            "unready": unready(database),
+            "roles": record is not None and bool(record.roles),
+            "leaving": sorted(_leaving(record, effective, revoked)) if ours else [],
+            "returned": sorted(set(record.leaving) & effective) if record and effective else [],
+            # Accounts of a run that did not finish may be logins, groups, or users that were disabled long ago.
+            "uncertain": ours
+            and database.has_users
+            and effective is not None
+            and record is not None
+            and not record.finished
+            and bool(set(record.accounts) - effective - _recorded(record) - {MANAGER, AUDITOR}),
             "finished": ours and record is not None and record.finished,
             "recorded": ours and record is not None and record.fingerprint == now,
             "prepare": self._confirmed or not database.has_users or renamed,
@@ -338,6 +417,34 @@ class _Run:
             return None
         found = self._services.inventory.of(database)
         return database if found is not None and found.arn == record.arn else None
+
+    def who_leaves(self) -> dict[str, Any]:
+        """Return who leaves after a run that did not finish: who can log in is read from the database, if it can be."""
+        database = self._services.databases.describe(self._arn)
+        record = self._services.inventory.of(database)
+        revoked = self._revoked(record)
+        declared = self._services.access.current().file.declared(self._selection(database))
+        effective = {user.name for user in standing(declared, revoked)}
+        leaving = _leaving(record, effective, revoked)
+        enabled = self.users.enabled()
+        if enabled is None or record is None:
+            return {"leaving": sorted(leaving), "braked": ""}
+        leaves = enabled - effective
+        try:
+            if not self._confirmed:
+                brake_users(leaves - set(revoked) - set(record.leaving), len(enabled), len(declared))
+        except Braked as error:
+            return {"leaving": [], "braked": str(error)}
+        return {"leaving": sorted(leaving | leaves), "braked": ""}
+
+    def plan_removal(self, leaving: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what locking these users would change."""
+        return fit(self.users.remove(leaving, apply=False).changes)
+
+    def _revoked(self, record: Record | None) -> Collection[str]:
+        if self._supposed is not None:
+            return self._supposed
+        return record.revoked if record else ()
 
     def enable_iam(self) -> dict[str, Any]:
         """Switch IAM authentication on, unless other changes wait that would be applied with it."""
@@ -415,8 +522,24 @@ def unready(database: Database) -> str:
     return ""
 
 
-def _brake(record: Record | None, database: Database, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
-    """Check what can be seen without a connection: a file that lost most of its entries, and policies without users.
+def _recorded(record: Record) -> set[str]:
+    """Return the users that were declared when the last onboarding finished, and those that are leaving since."""
+    return {*(record.followed.users if record.followed else ()), *record.leaving}
+
+
+def _leaving(record: Record | None, effective: Collection[str] | None, revoked: Collection[str]) -> set[str]:
+    """Return the users whose logins are to be taken away, by what is recorded.
+
+    :param effective: None if access.yaml is invalid: then only revoked users leave.
+    """
+    if record is None:
+        return set()
+    known = _recorded(record) - {MANAGER, AUDITOR}
+    return known & set(revoked) if effective is None else known - set(effective)
+
+
+def _brake(record: Record | None, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
+    """Check what can be seen without a connection: a file that lost most of its entries, and users that leave.
 
     :param now: fingerprint of all that is declared.
     :raises Braked: more would be taken away than somebody may have meant.
@@ -426,9 +549,9 @@ def _brake(record: Record | None, database: Database, declared: Sequence[Declare
     before = record.followed
     if now != before.declared:
         brake_file(before.entries, entries)
-    if not database.has_users:
-        gone = set(before.users) - {user.name for user in declared}
-        brake_users(gone, len(before.users), len(declared))
+    # Those that are leaving already were within the limit, or confirmed.
+    gone = set(before.users) - {user.name for user in declared} - set(record.revoked) - set(record.leaving)
+    brake_users(gone, len(before.users), len(declared))
 
 
 def _declaration(declared: Sequence[DeclaredUser], rotating: Sequence[RotatingUser], record: Record | None) -> str:

@@ -46,6 +46,7 @@ class DatabaseRequest:
     :ivar confirm: what the brake stops is meant.
     :ivar revoke: users to revoke, sorted, and `because` why.
     :ivar lift: users whose revocation is to be lifted, sorted.
+    :ivar withdraw: of policies, to take logins away and give none.
     :ivar supposed: of a plan of policies, users to be taken for revoked; None for those that are.
     """
 
@@ -55,6 +56,7 @@ class DatabaseRequest:
     revoke: tuple[str, ...] = ()
     because: str = ""
     lift: tuple[str, ...] = ()
+    withdraw: bool = False
     supposed: tuple[str, ...] | None = None
 
 
@@ -234,10 +236,15 @@ def policy_request(event: Any) -> DatabaseRequest:
     """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "confirm"?, "revoked"?}`.
 
     `revoked`, users to be taken for revoked, and `confirm` may stand in a plan only: what is written follows the
-    inventory.
+    inventory. Or `{"database": "<arn>", "withdraw": true}`, to take logins away and give none.
 
     :raises InvalidRequest: naming the field.
     """
+    if isinstance(event, Mapping) and "withdraw" in event:
+        request = _request(event, {"database", "withdraw"})
+        if event["withdraw"] is not True:
+            raise InvalidRequest("withdraw", "must be true")
+        return replace(request, withdraw=True)
     request = _request(event, {"database", "plan", "confirm", "revoked"})
     if not request.plan:
         for name in ("confirm", "revoked"):

@@ -1,9 +1,9 @@
 """Revoking: a user is locked and its sessions end, whatever access.yaml declares, until an operator lifts that.
 
-    describe → written down (vending refuses) → locked, sessions ended → policies withdrawn
+    describe → written down (vending refuses) → policies withdrawn → locked, sessions ended → once more, under the lease
 
-The database is locked and the policies are withdrawn even where the other of the two fails. What a run that was killed
-has left undone, the next sweep does: the database's fingerprint is another.
+Users are locked and policies are withdrawn even if the other of the two fails. What was not reached, or what a run that
+was killed has left undone, the next reconcile does: the users stay written down as leaving.
 """
 
 import logging
@@ -13,19 +13,17 @@ from typing import Any, TypeVar
 from aws_durable_execution_sdk_python import DurableContext
 
 from rdsiam import recorded
-from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
+from rdsiam.durable import RETRIED
+from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Unsupported
 from rdsiam.inventory import selected
+from rdsiam.leaving import ATTEMPTS, Leaving
 from rdsiam.logins import AUDITOR, MANAGER
-from rdsiam.onboarding import RETRIED, answer, onboard, unready
+from rdsiam.onboarding import answer, onboard, unfinished, unready
 from rdsiam.services import Services
-from rdsiam.users import Users
+from rdsiam.users import Users, fit
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-class NotLocked(RdsiamError):
-    """Users are revoked, so get no tokens, but can't be locked in the database yet."""
 
 
 def revoke(
@@ -34,8 +32,8 @@ def revoke(
     """Lock these users of one database and end their sessions, or say what would be done.
 
     :param because: why; it is kept with the revocation and logged.
-    :return: the answer of OnboardFunction, its status `revoked`, `planned`, `refused` or `ignored`.
-    :raises NotLocked: the database could not be reached. No tokens are handed out all the same.
+    :return: the answer of OnboardFunction, its status `revoked`, `incomplete`, `planned`, `refused` or `ignored`. No
+        tokens are handed out either way.
     """
 
     def step(name: str, work: Callable[[], T]) -> T:
@@ -47,26 +45,19 @@ def revoke(
         return answer(arn, seen["status"], seen["reason"])
     arn = seen["database"]
     run = _Run(services, arn, users)
-    request: dict[str, Any] = {"database": arn}
     if plan:
-        request |= {"plan": True, "revoked": sorted({*seen["revoked"], *users})}
-        locked = step("compare users", lambda: run.lock(False)) if seen["reach"] else []
+        request = {"database": arn, "plan": True, "revoked": sorted({*seen["revoked"], *users})}
+        locked = step("compare users", run.plan)
         planned: dict[str, Any] = context.invoke(services.policy_function, request, name="plan policies")
-        return answer(arn, "planned", planned["reason"], [*locked, *planned["changes"]])
+        return answer(arn, "planned", planned["reason"], [*planned["changes"], *locked])
     step("write it down", lambda: run.write_down(because))
-    changes, failed = [], None
-    try:
-        changes = step("lock users", lambda: run.lock(True)) if seen["reach"] else []
-    except Exception as error:
-        failed = error  # raised below: policies are withdrawn before
-    written: dict[str, Any] = context.invoke(services.policy_function, request, name="withdraw policies")
-    if failed is not None:
-        raise NotLocked(
-            f"{', '.join(users)} on {arn} get no tokens any more, and policies are {written['status']}, but they are "
-            f"not locked: {failed}; run this again, or leave it to the next sweep"
-        ) from failed
-    reason = "" if seen["reach"] else seen["later"]
-    return answer(arn, "revoked", written["reason"] or reason, [*changes, *written["changes"]])
+    way_out = Leaving(context, services, arn, users)
+    way_out.begin(policies=True)
+    if not way_out.incomplete:
+        way_out.again()
+    way_out.end(0 if seen["unready"] else ATTEMPTS)
+    answered = answer(arn, "revoked", seen["later"], way_out.changes)
+    return unfinished(answered, way_out.incomplete) if way_out.incomplete else answered
 
 
 def lift(context: DurableContext, services: Services, arn: str, users: Sequence[str], plan: bool) -> dict[str, Any]:
@@ -106,8 +97,8 @@ class _Run:
         try:
             file = self._services.access.current().file
             declared = {user.name for user in file.declared(selected(database, record))}
-        except AccessFileInvalid:
-            declared = set()  # who is ours is revoked all the same
+        except (AccessFileInvalid, AccessFileUnavailable):
+            declared = set()  # managed users are revoked all the same
         revoked = set(record.revoked) if record else set()
         if strangers := sorted(set(self._users) - ours - declared - revoked):
             return {
@@ -121,8 +112,8 @@ class _Run:
         return {
             "database": database.arn,
             "revoked": sorted(revoked),
-            "reach": database.has_users and database.iam_enabled and not unready(database),
-            "later": unready(database) or later,
+            "unready": unready(database),
+            "later": later,
         }
 
     def write_down(self, because: str) -> None:
@@ -141,6 +132,6 @@ class _Run:
         database = self._services.databases.describe(self._arn)
         recorded.follow_rename(self._services.databases, self._services.inventory, database)
 
-    def lock(self, apply: bool) -> list[dict[str, Any]]:
-        """Lock the users and end their sessions, or say how."""
-        return Users(self._services, self._arn).lock(self._users, apply)
+    def plan(self) -> list[dict[str, Any]]:
+        """Return what locking the users and ending their sessions would change."""
+        return fit(Users(self._services, self._arn).remove(self._users, apply=False).changes)

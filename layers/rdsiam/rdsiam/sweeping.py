@@ -15,9 +15,9 @@ from aws_durable_execution_sdk_python.config import StepConfig
 
 from rdsiam import fingerprint
 from rdsiam.databases import Database
+from rdsiam.durable import RETRIED
 from rdsiam.errors import AccessFileInvalid, RdsiamError
 from rdsiam.inventory import Record, selected
-from rdsiam.onboarding import RETRIED
 from rdsiam.services import Services
 from rdsiam.standing import standing
 
@@ -92,7 +92,12 @@ class _Sweep:
             now = self._fingerprint(database, record)
             if record is None and now is None:
                 continue  # nobody declares it
-            if record is not None and record.finished and record.fingerprint == (now or _undeclared(database)):
+            if (
+                record is not None
+                and record.finished
+                and not record.leaving
+                and record.fingerprint == (now or _undeclared(database))
+            ):
                 unchanged += 1
                 continue
             self._start(database.arn, database.resource_id, now or "none")

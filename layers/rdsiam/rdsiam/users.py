@@ -128,29 +128,8 @@ class Users:
         except (Refused, AccessFileInvalid) as error:
             return {"refused": str(error), "changes": []}
         if braked:
-            return {"refused": braked, "braked": True, "changes": [] if lease else _fit(statements)}
-        return {"changes": _fit(statements), "followed": _to_json(followed), "pending": waiting}
-
-    def lock(self, names: Sequence[str], apply: bool) -> list[dict[str, Any]]:
-        """Take the login from these users and end their sessions, if they are ours.
-
-        :param apply: do so; otherwise only say how.
-        :return: the changes.
-        """
-        database = self._services.databases.describe(self._arn)
-        engine = ENGINES[database.family]
-        wanted = Wanted((), self._accounts(database))
-        sessions = self._open(engine, database, wanted, just_switched=False).sessions
-        try:
-            found = engine.inspect(sessions, database, wanted)
-            statements = [one for name in names if name in wanted.accounts for one in engine.disable(found, name)]
-            if apply:
-                engine.apply(sessions, found, statements, wanted)
-        finally:
-            sessions.close()
-        for statement in statements if apply else ():
-            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
-        return _fit(statements)
+            return {"refused": braked, "braked": True, "changes": [] if lease else fit(statements)}
+        return {"changes": fit(statements), "followed": _to_json(followed), "pending": waiting}
 
     def remove(self, names: Sequence[str], apply: bool) -> Removal:
         """Lock these managed users and end their sessions, on read replicas too, without waiting for another run.
@@ -217,6 +196,28 @@ class Users:
             return {user.name for user in self._services.access.current().file.declared(select(database, None))}
         except (AccessFileInvalid, AccessFileUnavailable):
             return set()
+
+    def remove_under_lease(self, names: Sequence[str]) -> Removal:
+        """Do what `remove` does while no other run changes the server.
+
+        :raises LeaseTaken: another run does.
+        """
+        with self._lease(self._services.databases.describe(self._arn)):
+            return self.remove(names, apply=True)
+
+    def enabled(self) -> frozenset[str] | None:
+        """Return the managed users that can log in; None if the database can't be read. Waits for no other run."""
+        database = self._services.databases.describe(self._arn)
+        engine, wanted = ENGINES[database.family], Wanted((), self._accounts(database))
+        try:
+            sessions = self._open(engine, database, wanted, just_switched=False).sessions
+            try:
+                return engine.enabled(engine.inspect(sessions, database, wanted), wanted)
+            finally:
+                sessions.close()
+        except Exception as error:  # whatever its state is: it must not delay what needs no database
+            logger.warning("who can log in to %s could not be read: %s", self._arn, error)
+            return None
 
     def prove(self, only: str | None = None) -> list[dict[str, Any]]:
         """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
@@ -371,7 +372,7 @@ def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: 
     return ""
 
 
-def _fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
+def fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Return changes as JSON that a checkpoint can hold; the statements of very many are left to the log."""
     whole, size = [], 0
     for change in changes:

@@ -22,7 +22,7 @@ from rdsiam.audit.judging import judge_database
 from rdsiam.audit.reading import read
 from rdsiam.audit.store import AuditStore
 from rdsiam.databases import Database
-from rdsiam.inventory import Inventory, Origin, selected
+from rdsiam.inventory import Inventory, Origin, Record, selected
 from rdsiam.logins import AUDITOR, MANAGER, Logins
 from rdsiam.migration.record import Migration, Migrations
 from rdsiam.selection import SelectedDatabase, select
@@ -90,10 +90,12 @@ def part_of(
     accounts: Mapping[str, Origin] | None = None,
     seconds: float = 0.0,
     migrations: Iterable[Migration] = (),
+    record: Record | None = None,
 ) -> dict[str, Any]:
     """Return a database's part of the report: what was read, judged.
 
     :param accounts: what rdsiam made in it.
+    :param record: what else the inventory has of it.
     :param migrations: of its users.
     """
     findings = judge_database(
@@ -105,6 +107,8 @@ def part_of(
         account.proxy_users(database),
         account.secrets,
         datetime.now(UTC),
+        record.leaving if record else {},
+        record.revoked if record else {},
     )
     return _part(database, facts, findings, account, seconds, migrations)
 
@@ -164,7 +168,8 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
         record = services.inventory.get(database.arn)
         selection = selected(database, record)
         if not has_users(database):
-            return part_of(selection, Unread("state", "it has no users of its own"), access, account)
+            unread = Unread("state", "it has no users of its own")
+            return part_of(selection, unread, access, account, record=record)
         known = record if record and record.is_of(database) else None
         accounts = known.accounts if known else {}
         facts = read(database, services.logins)
@@ -172,7 +177,7 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
             facts = replace(facts, examined=known.examined)
         migrations = services.migrations.of(database.arn).values()
         ours = [one for one in migrations if one.resource_id == database.resource_id]
-        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours)
+        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours, known)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")

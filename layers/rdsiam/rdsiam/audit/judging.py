@@ -42,6 +42,8 @@ def judge_database(
     proxy_users: frozenset[str],
     secrets: Sequence[SecretFacts],
     at: datetime,
+    leaving: Mapping[str, str] | None = None,
+    revoked: Mapping[str, str] | None = None,
 ) -> tuple[Finding, ...]:
     """Return all that is wrong with a database, worst first; what access.yaml accepts is marked so.
 
@@ -51,6 +53,8 @@ def judge_database(
     :param proxy_users: the users as which classic proxies log in to it.
     :param secrets: all secrets that could be read; those that log in to it count.
     :param at: the time of the audit, with a zone.
+    :param leaving: users whose logins are not gone yet → why, from the inventory.
+    :param revoked: users that an operator has revoked.
     """
     found = [*_of_rds(database, proxies), *_pending(database, access)]
     own_secrets = [one for one in secrets if one.is_of(database.arn, database.identifier, database.host, database.port)]
@@ -62,6 +66,11 @@ def judge_database(
         found += of_secrets(database, own_secrets, frozenset(), proxies, at)
         if with_users and isinstance(facts, Unread) and database.iam_enabled:
             found.append(_unread(database, facts, _is_declared(database, access)))
+    not_removed = [*_not_removed(database, facts, accounts, leaving or {}, revoked or {})]
+    late = {one.user for one in not_removed}
+    # The same steps end both.
+    found = [one for one in found if one.kind != "undeclared-user" or one.user not in late]
+    found += not_removed
     found += not_rotating(database, own_secrets, access)
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
     return suppress(found, {database.arn: database}, access, at)
@@ -103,6 +112,29 @@ def _pending(database: SelectedDatabase, access: AccessFile) -> Iterator[Finding
         more = {"recorded": database.recorded, "same": same}
         yield KINDS["gains-need-confirmation"].finding(
             Case(database, None, (database.resource_id,), evidence, more=more)
+        )
+
+
+def _not_removed(
+    database: Database,
+    facts: ServerFacts | Unread,
+    accounts: Mapping[str, Origin],
+    leaving: Mapping[str, str],
+    revoked: Mapping[str, str],
+) -> Iterator[Finding]:
+    """Judge who should be gone: users that could not be removed, and revoked ones that can log in."""
+    logins: dict[str, list[AccountFacts]] = {}
+    if isinstance(facts, ServerFacts):
+        for one in facts.accounts:
+            if one.login and not one.unusable:
+                logins.setdefault(one.name, []).append(one)
+    back = {name: "it can log in though it was revoked" for name in revoked if name in logins and name in accounts}
+    for name, reason in sorted((back | dict(leaving)).items()):
+        login = name in logins if isinstance(facts, ServerFacts) else None
+        evidence = {"reason": reason, "login": login, "revoked": name in revoked}
+        there = tuple(logins.get(name, ()))
+        yield KINDS["login-not-removed"].finding(
+            Case(database, name, (database.resource_id, name), evidence, accounts=there)
         )
 
 

@@ -63,6 +63,17 @@ def _undeclared(case: Case) -> list[Remediation]:
     return [*disable, *retire_or_declare(case.on, case.accounts, case.more["databases"], way=1 + len(disable))]
 
 
+def _not_removed(case: Case) -> list[Remediation]:
+    note = "It tries again at once, and names what it does not reach. Resolve that first, as the reason says."
+    steps = sql(
+        case.on,
+        lambda engine: [t for one in case.accounts for t in engine.lock(one)],
+        way=2,
+        note="As the master. End the user's sessions then, on read replicas too.",
+    )
+    return [onboard(case.on, note=note), *steps]
+
+
 def _take_iam_of_administrator(case: Case) -> list[Remediation]:
     steps = sql(
         case.on,
@@ -281,6 +292,24 @@ KINDS = (
         remedy=_undeclared,
         references=(_ACCOUNTS,),
         source="session",
+    ),
+    Kind(
+        id="login-not-removed",
+        title="{user} was taken out or revoked, and its login is not gone",
+        severity="critical",
+        moves=FIXED,
+        risk="A user that must not log in any longer still can, or is still logged in: on the database itself, or on a "
+        "read replica of it.",
+        why="rdsiam could not reach all of it: the database or a replica does not answer, a session holds what locking "
+        "needs, or policies could not be changed. rdsiam tries again every hour.",
+        evidence={
+            "reason": "what stood in the way last",
+            "login": "the user can log in now; null if the database could not be read",
+            "revoked": "an operator has revoked the user; else access.yaml declares it no longer",
+        },
+        remedy=_not_removed,
+        references=(_ACCOUNTS,),
+        source="rds",
     ),
     Kind(
         id="missing-user",

@@ -142,4 +142,8 @@ def _mended(answer: Mapping[str, Any], form: Format) -> int:
             for change in one["changes"] or [{"kind": "", "target": "", "statement": one["reason"]}]
         ]
         show(rows, ("finding", "status", "change", "target", "statement"), form)
-    return FINDINGS if any(one["status"] in {"refused", "ignored", "unknown", "failed"} for one in done) else 0
+    return (
+        FINDINGS
+        if any(one["status"] in {"refused", "ignored", "unknown", "failed", "incomplete"} for one in done)
+        else 0
+    )

@@ -9,7 +9,7 @@ import click
 
 from rdsiam.command.aws import Aws, database_arn
 from rdsiam.command.executions import run
-from rdsiam.command.output import Format, progress, show
+from rdsiam.command.output import Format, progress, show, tell_incomplete
 from rdsiam.command.settings import Settings
 
 _DIFFERENT, _INCOMPLETE = 3, 7
@@ -59,8 +59,7 @@ def onboard(
     elif answer.get("changes") or form == "csv":
         rows = [(one["kind"], one["target"], one["statement"]) for one in answer.get("changes") or []]
         show(rows, ("change", "target", "statement"), form)
-    for part in answer.get("incomplete") or []:
-        progress(f"not done: {part['reason']}\n  → {part['remedy']}")
+    tell_incomplete(answer)
     progress(f"{answer.get('status')}: {answer.get('reason') or database}")
     sys.exit(_exit_code(answer))
 

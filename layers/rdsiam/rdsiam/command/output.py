@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import click
@@ -36,6 +36,12 @@ def show(rows: Iterable[Sequence[Any]], header: Sequence[str], form: Format) -> 
         click.echo(text.getvalue(), nl=False)
     else:
         _table(listed, header)
+
+
+def tell_incomplete(answer: Mapping[str, Any]) -> None:
+    """Tell what a run has not done, and what to do about it."""
+    for part in answer.get("incomplete") or []:
+        progress(f"not done: {part['what']}: {part['reason']}\n  → {part['remedy']}")
 
 
 def _table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:

@@ -8,10 +8,11 @@ import click
 from rdsiam.command.aws import Aws, database_arn
 from rdsiam.command.errors import Usage
 from rdsiam.command.executions import run
-from rdsiam.command.output import Format, progress, show
+from rdsiam.command.output import Format, progress, show, tell_incomplete
 from rdsiam.command.settings import Settings
 
 _DIFFERENT = 3
+_INCOMPLETE = 7
 
 
 @click.command(
@@ -48,7 +49,7 @@ def revoke(
     """Lock USER on DATABASE (identifier or ARN) and end its sessions; tokens stop within a minute. For operators.
 
     It stays so, whatever access.yaml declares, until --lift. Exit codes: 0 done, 3 refused, or (with --plan) something
-    would change.
+    would change, 7 something was not reached: the user may still be logged in there, and rdsiam tries again.
     """
     if lift == bool(because):
         raise Usage('say why with --because "…", or give --lift, not both')
@@ -63,7 +64,10 @@ def revoke(
     elif answer.get("changes") or form == "csv":
         rows = [(one["kind"], one["target"], one["statement"]) for one in answer.get("changes") or []]
         show(rows, ("change", "target", "statement"), form)
+    tell_incomplete(answer)
     progress(f"{answer.get('status')}: {answer.get('reason') or f'{user} on {database}'}")
     if answer.get("status") == "planned":
         sys.exit(_DIFFERENT if answer.get("changes") else 0)
+    if answer.get("status") == "incomplete":
+        sys.exit(_INCOMPLETE)
     sys.exit(0 if answer.get("status") in {"revoked", "onboarded", "unchanged"} else _DIFFERENT)

@@ -157,9 +157,6 @@ class Engine(Protocol):
         :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
         """
 
-    def disable(self, found: Any, user: str) -> list[Statement]:
-        """Return the statements that take the login from `user` and end its sessions; none where that is so."""
-
     def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return the statements that lock these users and end their sessions; none if that is done.
 

@@ -177,10 +177,6 @@ class Mysql:
             result += mysql_disabling.disable(found.logins, name)
         return result
 
-    def disable(self, found: Found, user: str) -> list[Statement]:
-        """Return what locks every account of that name, stops its events and ends its sessions."""
-        return mysql_disabling.disable(found.logins, user)
-
     def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what is missing until these users are locked."""
         return mysql_disabling.locking(session, users)

@@ -215,10 +215,6 @@ class Postgres:
         self._guard(found, [*found.memberships, *planned], wanted, found.roles)
         return result
 
-    def disable(self, found: Found, user: str) -> list[Statement]:
-        """Return what takes the login from `user` and ends its sessions; never of a group, which has none."""
-        return disable(found, user) if user in found.roles else []
-
     def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what is missing until these users are locked."""
         return postgres_disabling.locking(session, users)

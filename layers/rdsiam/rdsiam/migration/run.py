@@ -15,11 +15,11 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
+from rdsiam.durable import RETRIED
 from rdsiam.migration.record import Superseded, counts
 from rdsiam.migration.steps import Migrating, MigrationServices
 from rdsiam.migration.undo import Undoing
 from rdsiam.migration.watch import pause
-from rdsiam.onboarding import RETRIED
 from rdsiam.requests import MigrateRequest
 
 __all__ = ["MigrationServices", "migrate", "status"]
