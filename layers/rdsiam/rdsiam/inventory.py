@@ -14,6 +14,8 @@ Origin = Literal["created", "adopted"]
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
 _RESOURCE = "resource:"
+#: Before a resource id, the key of a record whose ARN belongs to another database by now.
+_ASIDE = "aside:"
 #: What says nothing of how to log in, and may change at any time.
 _NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas"}
 #: What is kept of a database: what vending needs, and what makes an onboarding look again.
@@ -39,7 +41,7 @@ class Followed:
 class Record:
     """What the inventory knows of one database.
 
-    :ivar arn: the database's ARN when this was written; another one if the database was renamed since.
+    :ivar arn: its key: the database's ARN when this was written; another key if the database was renamed since.
     :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
     :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
@@ -154,23 +156,24 @@ class Inventory:
         )
         self._set(_RESOURCE + database.resource_id, record=database.arn)
 
-    def move(self, former: str, database: Database, displaced: str | None) -> None:
+    def move(self, former: str, database: Database, keep: bool) -> None:
         """Move the record of a renamed database from its former ARN to its present one.
 
         The roles and the resource id of the policies of whoever had the present ARN are kept with it, so that
         PolicyFunction takes their policies away.
 
-        :param displaced: ARN that the database has now whose record is under the present ARN; None if it is gone, or
-            there is none.
+        :param former: key of the record.
+        :param keep: the database whose record is under the present ARN lives on under another one, as when two have
+            swapped names: its record is put aside, until its own turn comes.
         """
         item, occupant = self._item(former), self._item(database.arn)
         if item is None or not _record(former, item).is_of(database):
             return  # another run has moved it
         before = _record(database.arn, occupant or {})
         if occupant is not None and not before.is_of(database):
-            if displaced and displaced != former and self._item(displaced) is None:
-                self._put(displaced, occupant)
-                self._set(f"{_RESOURCE}{before.resource_id}", record=displaced)
+            if keep:
+                self._put(f"{_ASIDE}{before.resource_id}", occupant)
+                self._set(f"{_RESOURCE}{before.resource_id}", record=f"{_ASIDE}{before.resource_id}")
             if before.policy_resource_id:
                 roles = sorted({*before.roles, *_record(former, item).roles})
                 item["policy_resource_id"] = {"S": before.policy_resource_id}

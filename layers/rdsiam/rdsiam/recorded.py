@@ -51,8 +51,7 @@ def follow_rename(databases: Databases, inventory: Inventory, database: Database
     if record is None or not record.is_of(database) or record.arn == database.arn:
         return
     occupant = inventory.get(database.arn)
-    displaced = present(databases, occupant) if occupant is not None else None
-    inventory.move(record.arn, database, displaced.arn if displaced else None)
+    inventory.move(record.arn, database, keep=occupant is not None and present(databases, occupant) is not None)
     logger.info("%s was %s", database.arn, record.arn)
 
 

@@ -1,0 +1,152 @@
+"""Records follow their database by its resource id: renamed, swapped, gone, copied."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from rdsiam import recorded
+from rdsiam.errors import DatabaseNotFound
+from rdsiam.inventory import Followed, Inventory, selected
+from rdsiam.selection import NOTHING, Attributes, SelectedDatabase
+from tests.unit.fix_database import ORDERS
+
+
+@pytest.fixture
+def inventory() -> Iterator[Inventory]:
+    with mock_aws():
+        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        dynamodb = boto3.client("dynamodb", **keys)
+        dynamodb.create_table(
+            TableName="inventory",
+            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield Inventory(dynamodb, "inventory")
+
+
+class Fleet:
+    """What RDS has now."""
+
+    def __init__(self, *databases: SelectedDatabase) -> None:
+        self._databases = databases
+
+    def describe(self, arn: str) -> SelectedDatabase:
+        found = next((one for one in self._databases if one.arn == arn), None)
+        if found is None:
+            raise DatabaseNotFound(arn)
+        return found
+
+    def of_resource(self, resource_id: str) -> SelectedDatabase | None:
+        return next((one for one in self._databases if one.resource_id == resource_id), None)
+
+
+def called(name: str, resource_id: str, **more: Any) -> SelectedDatabase:
+    return replace(
+        ORDERS, arn=ORDERS.arn.replace(":orders", f":{name}"), identifier=name, resource_id=resource_id, **more
+    )
+
+
+def onboard(inventory: Inventory, database: SelectedDatabase, role: str) -> None:
+    inventory.select(database, Attributes.of(database))
+    inventory.claim(database, {"app": "created"})
+    inventory.set_roles(database.arn, database.resource_id, [role])
+    inventory.onboarded(database, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+
+
+def rename(inventory: Inventory, database: SelectedDatabase, *fleet: SelectedDatabase) -> None:
+    recorded.follow_rename(Fleet(database, *fleet), inventory, database)  # type: ignore[arg-type]
+
+
+def test_a_renamed_database_keeps_its_record_and_the_attributes_that_were_recorded(inventory):
+    orders, play = called("orders", "db-ONE"), called("play", "db-ONE")
+    onboard(inventory, orders, "role")
+    inventory.revoke(orders.arn, {"app": "leaked"}, ())
+    assert selected(play, inventory.of(play)).recorded == Attributes.of(orders), "before it has moved"
+    for _ in range(2):
+        rename(inventory, play)
+        record = inventory.get(play.arn)
+        assert inventory.get(orders.arn) is None
+        assert record is not None
+        assert (record.revoked, record.accounts, record.roles) == ({"app": "leaked"}, {"app": "created"}, ("role",))
+        assert (record.recorded, record.arn) == (Attributes.of(orders), play.arn)
+        assert record.database is not None
+        assert record.database.recorded == Attributes.of(orders), "which vending goes by"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_databases_that_swap_names_keep_their_own_records(inventory, first):
+    onboard(inventory, called("blue", "db-ONE"), "one")
+    onboard(inventory, called("green", "db-TWO"), "two")
+    swapped = [called("green", "db-ONE"), called("blue", "db-TWO")]
+    for database in (swapped[first], swapped[1 - first]):
+        rename(inventory, database, *swapped)
+    for database, name in zip(swapped, ("blue", "green"), strict=True):
+        record = inventory.of(database)
+        assert record is not None
+        assert (record.arn, record.resource_id) == (database.arn, database.resource_id)
+        assert record.recorded is not None
+        assert record.recorded.identifier == name
+
+
+def test_a_name_that_was_free_again_leaves_its_policies_to_be_withdrawn(inventory):
+    onboard(inventory, called("orders", "db-OLD"), "old")
+    onboard(inventory, called("spare", "db-NEW"), "new")
+    orders = called("orders", "db-NEW")
+    rename(inventory, orders)
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert (record.resource_id, record.policy_resource_id, record.roles) == ("db-NEW", "db-OLD", ("new", "old"))
+
+
+def test_a_copy_has_its_sources_attributes_also_when_that_is_gone_and_none_of_an_unknown_source(inventory):
+    orders = called("orders", "db-ONE")
+    onboard(inventory, orders, "role")
+    assert recorded.of_copy(inventory, "db-ONE") == Attributes.of(orders)
+    inventory.forget(orders.arn)
+    assert inventory.get(orders.arn) is None
+    assert recorded.of_copy(inventory, "db-ONE") == Attributes.of(orders)
+    assert recorded.of_copy(inventory, "db-TWO") == NOTHING
+    assert recorded.of_copy(inventory, None) == NOTHING
+    assert list(inventory.all()) == [], "what is kept of it is no database"
+
+
+def test_a_replica_has_the_attributes_of_its_source_and_not_of_who_had_its_name_before(inventory):
+    source, replica = called("orders", "db-ONE"), called("play", "db-REPLICA", replica_of="orders")
+    onboard(inventory, called("orders", "db-FORMER"), "role")
+
+    def attributes(*fleet: SelectedDatabase, confirmed: bool = False) -> Attributes | None:
+        found = recorded.selection(Fleet(*fleet), inventory, replica, confirmed)  # type: ignore[arg-type]
+        return found.recorded
+
+    assert attributes(source, replica) == NOTHING
+    assert attributes(replica) == NOTHING, "its source is in another region"
+    assert attributes(source, replica, confirmed=True) is None
+    onboard(inventory, source, "role")
+    assert attributes(source, replica) == Attributes.of(source)
+    inventory.select(replica, Attributes.of(replica))
+    assert attributes(source, replica) == Attributes.of(replica), "once it is confirmed"
+
+
+def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory):
+    onboard(inventory, called("orders", "db-ONE"), "role")
+    again = called("orders", "db-TWO")
+    assert selected(again, inventory.of(again)).recorded is None
+    inventory.select(again, Attributes.of(again))
+    record = inventory.get(again.arn)
+    assert record is not None
+    assert (record.accounts, record.database, record.finished) == ({}, None, False)
+
+
+def test_a_record_without_attributes_lets_nobody_in(inventory):
+    orders = called("orders", "db-ONE")
+    inventory.claim(orders, {"app": "created"})
+    inventory.onboarded(orders, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert record.database is not None
+    assert record.database.recorded == NOTHING
