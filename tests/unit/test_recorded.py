@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from rdsiam import recorded
+from rdsiam import onboarding, recorded
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.inventory import Followed, Inventory, selected
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase
@@ -150,3 +151,21 @@ def test_a_record_without_attributes_lets_nobody_in(inventory):
     assert record is not None
     assert record.database is not None
     assert record.database.recorded == NOTHING
+
+
+def test_what_waits_is_published_once_and_again_if_it_changes_or_comes_back(inventory):
+    orders = called("orders", "db-ONE")
+    onboard(inventory, orders, "role")
+    published: list[dict[str, Any]] = []
+
+    def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  as boto3 calls it
+        published.extend(Entries)
+        return {"FailedEntryCount": 0}
+
+    services: Any = SimpleNamespace(inventory=inventory, events=SimpleNamespace(put_events=put_events))
+    run = onboarding._Run(services, orders.arn, False, None, "a run")
+    for reason in ("app gains", "app gains", "app and dev gain", None, None, "app gains"):
+        run.notify_pending({"reason": reason} if reason else None)
+    assert [one["DetailType"] for one in published] == ["rdsiam.database.gains-pending"] * 3
+    assert ["dev" in one["Detail"] for one in published] == [False, True, False]
+    assert all(one["Resources"] == [orders.arn] for one in published)
