@@ -133,13 +133,13 @@ def test_the_reading_function_writes_nothing_and_reads_decisions_by_its_indexes_
 def test_vend_function_can_replace_a_decision_whose_id_it_knows(account, stolen):
     """This succeeds, for no condition of IAM asks for attribute_not_exists; see docs/threat-model.md."""
     table = account.cloud.outputs["DecisionsTable"]
-    # The id is the first in the order of time, so that no other test takes it for a record of its own.
-    known = account.cloud.client("dynamodb").scan(TableName=table, Limit=1)["Items"][0]
-    item = known | {"id": {"S": "0000-attack"}, "outcome": {"S": "allowed"}}
+    item = account.cloud.client("dynamodb").scan(TableName=table, Limit=1)["Items"][0]
     vend = account.cloud.client("dynamodb", stolen["VendFunction"])
-    vend.put_item(TableName=table, Item=item)
-    changed = item | {"outcome": {"S": "denied"}}
+    changed = item | {"outcome": {"S": "denied" if item["outcome"]["S"] == "allowed" else "allowed"}}
     vend.put_item(TableName=table, Item=changed)
+    key = {"id": item["id"]}
+    assert account.cloud.client("dynamodb").get_item(TableName=table, Key=key)["Item"] == changed
+    vend.put_item(TableName=table, Item=item)
     for other in ("OnboardFunction", "PolicyFunction"):
         dynamodb = account.cloud.client("dynamodb", stolen[other])
         denied("dynamodb:PutItem", dynamodb.put_item, TableName=table, Item=changed)
