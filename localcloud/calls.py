@@ -174,6 +174,9 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     secret = next((s for s in held if asked in (s.name, s.arn, s.arn[:-7])), None)
     tags: list[Mapping[str, str]] = parameters.get("Tags") or []
     context: dict[str, str | list[str]] = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags}
+    keys = [*(tag["Key"] for tag in tags), *(parameters.get("TagKeys") or [])]
+    if keys:
+        context["aws:TagKeys"] = keys
     if secret is None:
         arn = asked if asked.startswith("arn:") else place.arn("secretsmanager", f"secret:{asked}")
         yield Need(action, arn, context)

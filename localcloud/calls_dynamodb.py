@@ -8,7 +8,7 @@ writing items of a table under a customer's key needs kms:Decrypt in the caller'
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from moto.dynamodb.models import dynamodb_backends
 
@@ -26,6 +26,12 @@ _ITEMS = {
 _TRANSACTIONS = {
     "Get": "GetItem", "Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem",
     "ConditionCheck": "ConditionCheckItem",
+}  # fmt: skip
+_WRITING = {"PutItem", "UpdateItem", "DeleteItem"}
+#: Of expressions, what is no name of an attribute.
+_WORDS = {
+    "SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN", "IF_NOT_EXISTS", "LIST_APPEND", "SIZE",
+    "ATTRIBUTE_EXISTS", "ATTRIBUTE_NOT_EXISTS", "ATTRIBUTE_TYPE", "BEGINS_WITH", "CONTAINS",
 }  # fmt: skip
 _PARTIQL = re.compile(
     r"""(?isx) \s*
@@ -47,18 +53,34 @@ def dynamodb_needs(request: Request, place: Place) -> list[Need]:
     return list(rule(place, operation, parameters))
 
 
-def _on_table(place: Place, action: str, table: str, index: str | None = None) -> Iterator[Need]:
+def _on_table(
+    place: Place, action: str, table: str, index: str | None = None, context: Context | None = None
+) -> Iterator[Need]:
     """Yield what an action on a table needs: the action itself, by the table's policy too, and the table's key."""
     name = table.rpartition("/")[2] if table.startswith("arn:") else table
     arn = table if table.startswith("arn:") else place.arn("dynamodb", f"table/{table}")
     backend = dynamodb_backends[place.account][place.region]
     attached = backend.resource_policies.get(arn)
     policy = None if attached is None else Policy(name, attached.policy_doc)
-    yield Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, {}, policy)
+    yield Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context or {}, policy)
     held = backend.tables.get(name)
     key = ((held.sse_specification or {}) if held else {}).get("KMSMasterKeyId")
     if key and action in _ITEMS:
         yield key_need(place, "kms:Decrypt", str(key), _via(place, name))
+
+
+def _attributes(parameters: Parameters) -> Context:
+    """Return the condition key that lists the top-level attributes of a request that writes an item."""
+    names: Mapping[str, str] = parameters.get("ExpressionAttributeNames") or {}
+    found = {*(parameters.get("Item") or {}), *(parameters.get("Key") or {})}
+    for part in ("UpdateExpression", "ConditionExpression"):
+        # A name that follows a dot is inside of another one, and one after a colon is a value.
+        for word in re.findall(r"(?<![\w#:.])#?\w+", str(parameters.get(part) or "")):
+            if word.startswith("#"):
+                found.add(names.get(word, word))
+            elif word.upper() not in _WORDS and not word.isdigit():
+                found.add(word)
+    return {"dynamodb:Attributes": sorted(found)}
 
 
 def _via(place: Place, table: str) -> Context:
@@ -79,7 +101,10 @@ def _named(parameter: str) -> _Rule:
 
     def rule(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
         index = parameters.get("IndexName")
-        yield from _on_table(place, operation, str(parameters[parameter]), None if index is None else str(index))
+        context = _attributes(parameters) if operation in _WRITING else {}
+        yield from _on_table(
+            place, operation, str(parameters[parameter]), None if index is None else str(index), context
+        )
 
     return rule
 
@@ -96,7 +121,8 @@ def _encrypted(place: Place, operation: str, parameters: Parameters) -> Iterator
 def _transaction(place: Place, _: str, parameters: Parameters) -> Iterator[Need]:
     for item in parameters.get("TransactItems", []):
         for kind, part in item.items():
-            yield from _on_table(place, _TRANSACTIONS[kind], str(part["TableName"]))
+            context = _attributes(part) if _TRANSACTIONS[kind] in _WRITING else {}
+            yield from _on_table(place, _TRANSACTIONS[kind], str(part["TableName"]), context=context)
 
 
 def _batch(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:

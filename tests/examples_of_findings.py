@@ -16,6 +16,8 @@ from rdsiam.audit.iam_reading import HeldPolicy, Holder
 from rdsiam.audit.judging import judge_database
 from rdsiam.databases import Database, Proxy, ResourceIds
 from rdsiam.escalations import Escalation, Examined
+from rdsiam.inventory import SecretRecord
+from rdsiam.rotation.schedule import rules
 from rdsiam.selection import Attributes, SelectedDatabase, select
 
 ACCOUNT = "123456789012"
@@ -166,6 +168,7 @@ def judge(
         AT,
         more.get("leaving"),
         more.get("revoked"),
+        more.get("recorded"),
     )
 
 
@@ -324,6 +327,23 @@ EXAMPLES: Mapping[str, Example] = {
     "rotation-not-set": Example(
         "access.yaml has `rotate: {users: [etl], every: 30d}`, and the owner of its secret has not tagged it.",
         lambda: judge(access=ROTATING, secrets=[secret("etl", POSTGRES)]),
+    ),
+    "secret-not-as-recorded": Example(
+        "The secret of `etl` is recorded; its owner has put another user into its value.",
+        lambda: judge(
+            access=ROTATING,
+            recorded={"etl": SecretRecord(POSTGRES.resource_id, secret("payments").arn, "single")},
+            secrets=[
+                secret(
+                    "payments",
+                    POSTGRES,
+                    rotation_enabled=True,
+                    rotation_rules=rules(POSTGRES.resource_id, [("etl", "30d", "00:00/24h")])["etl"],
+                    current_version="c-1",
+                    previous_version="p-1",
+                )
+            ],
+        ),
     ),
     "rotation-overdue": Example(
         "Nobody saw that the rotation function was deleted.",

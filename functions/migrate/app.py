@@ -38,13 +38,14 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
 def _services() -> run.MigrationServices:
     dynamodb, secrets_manager = clients.client("dynamodb"), clients.client("secretsmanager")
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
+    inventory = Inventory(dynamodb, table)
     return run.MigrationServices(
         databases=Databases(clients.client("rds"), proof_role),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        inventory=Inventory(dynamodb, table),
+        inventory=inventory,
         leases=Leases(dynamodb, table),
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),
         migrations=Migrations(dynamodb, table),
-        secrets=MigratingSecrets(secrets_manager),
+        secrets=MigratingSecrets(secrets_manager, inventory),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
     )

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from rdsiam import clients
+from rdsiam.inventory import Inventory
 from rdsiam.observability import logger
 from rdsiam.requests import rotation_request
 from rdsiam.rotation.secret import PasswordRules
@@ -30,6 +31,6 @@ def handler(event: dict[str, Any], _context: Any) -> None:
 def _rotation() -> Rotation:
     return Rotation(
         SecretStore(clients.client("secretsmanager")),
-        Targets(clients.client("rds")),
+        Targets(clients.client("rds"), Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])),
         PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )

@@ -28,7 +28,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request = secrets_request(event)
     check_alias(aliases.SECRETS, context, event)
     if request.action == "follow":
-        followed = Schedules(_services()).follow(request.database, request.user, request.plan, request.confirm)
+        followed = Schedules(_services()).follow(
+            request.database, request.user, request.plan, request.confirm, request.secret or None
+        )
         answer = followed.to_json()
         logger.info("schedules done", database=answer["database"], status=answer["status"], reason=answer["reason"])
         return answer
@@ -55,11 +57,12 @@ def _watched(watch: Watch, request: SecretsRequest) -> dict[str, Any]:
 @cache
 def _services() -> Services:
     secrets_manager = clients.client("secretsmanager")
+    inventory = Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
     return Services(
         databases=_databases(),
-        targets=Targets(clients.client("rds")),
+        targets=Targets(clients.client("rds"), inventory),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        inventory=inventory,
         logins=Logins(None, None, ""),  # the manager signs its own tokens: neither the master's secret nor other roles
         secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"]),
         store=SecretStore(secrets_manager),
@@ -70,7 +73,7 @@ def _services() -> Services:
 @cache
 def _watch() -> Watch:
     services = _services()
-    return Watch(services.databases, services.targets, services.secrets, services.store)
+    return Watch(services.databases, services.targets, services.secrets, services.store, services.inventory)
 
 
 def _databases() -> Databases:

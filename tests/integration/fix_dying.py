@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from rdsiam.databases import Database
 from rdsiam.errors import RotationFailed
+from rdsiam.inventory import SecretRecord
 from rdsiam.requests import RotationRequest, Step
 from tests.integration.fix_rotation import REGION, Fault, OneDatabase, Rotating, faulty_rotation
 
@@ -31,11 +32,13 @@ class _Deadly(Fault):
         return False
 
 
-def _run(request: RotationRequest, point: int, database: Database, endpoint: str, ca: str) -> None:
+def _run(
+    request: RotationRequest, point: int, database: Database, user: str, record: SecretRecord, endpoint: str, ca: str
+) -> None:
     os.environ["RDSIAM_CA"] = ca
     client = _SESSION.client("secretsmanager", endpoint_url=endpoint)
     with contextlib.suppress(RotationFailed):
-        faulty_rotation(client, OneDatabase(database), _Deadly(point))[0].run(request)
+        faulty_rotation(client, OneDatabase(database, user, record), _Deadly(point))[0].run(request)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,8 @@ def die_at(secrets_manager) -> Iterator[DieAt]:
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
 
     def die(rotating: Rotating, step: Step, token: str, point: int) -> bool:
-        where = (rotating.place.database, endpoint, os.environ["RDSIAM_CA"])
+        recorded = (rotating.place.database, rotating.user, rotating.databases.record)
+        where = (*recorded, endpoint, os.environ["RDSIAM_CA"])
         child = _CHILDREN.Process(target=_run, args=(rotating.request(step, token), point, *where))
         child.start()
         child.join(60)

@@ -20,6 +20,7 @@ import pytest
 
 from rdsiam import clients, connection
 from tests.integration.fix_account import Account, Connection, until
+from tests.integration.fix_records import record_secret
 
 PASSWORD = "Password-1"
 NUMBERS = itertools.count()
@@ -103,6 +104,7 @@ class App:
             SecretString=json.dumps(said | {"username": self.name, "password": PASSWORD}),
             Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
         )["ARN"]
+        record_secret(account, arn, self.name, self.secret, state="ended")
 
     def migrate(self, **options):
         answer = self.account.invoke("MigrateFunction", {"database": self.arn, "user": self.name} | options)

@@ -3,12 +3,14 @@
 import json
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.integration.fix_account import Account, until
+from tests.integration.fix_records import record_secret
 
 DAYS = {"AutomaticallyAfterDays": 30}
 
@@ -26,7 +28,10 @@ class Passwords:
         self.function = account.cloud.outputs["RotateFunction"]
 
     def make(self, user: str, options: dict[str, Any] | None = None, **keys: Any) -> str:
-        """Make a user and its secret, and return the secret's ARN; a key that is None is left out."""
+        """Make a user and its secret, declare and record its rotation, and return the secret's ARN.
+
+        A key that is None is left out. The schedule is the test's to set.
+        """
         password = secrets.token_urlsafe(18)
         with self.account.as_master(self.arn) as master:
             if self.engine == "postgres":
@@ -41,6 +46,15 @@ class Passwords:
         } | keys  # fmt: skip
         text = json.dumps({key: value for key, value in document.items() if value is not None})
         made = self.client.create_secret(Name=f"{self.identifier}/{user}", SecretString=text, **(options or {}))
+        administrator = keys.get("masterarn")
+        turns = {"scheme": "alternating", "administrator": administrator} if administrator else {}
+        # So that an event of RDS ends no rotation meanwhile.
+        self.account.entries[f"{self.identifier}/{user}"] = {
+            "match": {"identifier": self.identifier},
+            "rotate": {"users": [user], "every": "30d", "secret": made["ARN"]} | turns,
+        }
+        self.account.publish_entries()
+        record_secret(self.account, self.arn, user, made["ARN"], **turns)
         return str(made["ARN"])
 
     def rotate(self, secret: str, **options: Any) -> str:
@@ -166,8 +180,11 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
-def passwords(request, account) -> Passwords:
+def passwords(request, account) -> Iterator[Passwords]:
     """A database of each engine."""
     arn = account.create(f"rotated-{request.param}", request.param)
     account.wait(arn)
-    return Passwords(account, arn)
+    yield Passwords(account, arn)
+    for name in [one for one in account.entries if one.startswith(f"rotated-{request.param}/")]:
+        del account.entries[name]
+    account.publish_entries()

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -18,14 +19,17 @@ from moto import mock_aws
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.gaps_secrets import close_secrets_gaps
+from rdsiam.access_rotation import Scheme
 from rdsiam.databases import Database
-from rdsiam.errors import ConnectionFailed, Refused, RotationFailed
+from rdsiam.errors import ConnectionFailed, RotationFailed
+from rdsiam.inventory import Record, SecretRecord
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS, RotationRequest, Step
 from rdsiam.rotation.logins import ENGINES
 from rdsiam.rotation.secret import Secret, read_secret
 from rdsiam.rotation.steps import Outcome, Rotation
 from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets, refuse_misplaced
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
@@ -75,9 +79,11 @@ class FaultyClient:
             if struck and kind in {"denied", "throttled"}:
                 code = {"denied": "AccessDeniedException", "throttled": "ThrottlingException"}[kind]
                 raise ClientError({"Error": {"Code": code, "Message": f"{name} was {kind}"}}, name)
-            answer = method(*words, **arguments)
-            if struck and kind == "die-after":
-                raise Killed
+            try:
+                answer = method(*words, **arguments)
+            finally:
+                if struck and kind == "die-after":
+                    raise Killed
             if struck and kind == "lost":
                 raise ReadTimeoutError(endpoint_url="https://secretsmanager")
             return answer
@@ -164,18 +170,22 @@ class FaultyRotator:
         return FaultySession(self._engine.connect(*arguments), self._fault)
 
 
-@dataclass
-class OneDatabase:
-    """Finds this database for every secret, and counts how often RDS would be asked."""
+class OneDatabase(Targets):
+    """Finds this database, and what is recorded of it, and counts how often RDS and DynamoDB would be asked."""
 
-    database: Database
-    proxies: list[str] = field(default_factory=list)
-    asked: int = 0
+    def __init__(self, database: Database, user: str, record: SecretRecord) -> None:
+        self.database, self.user, self.record = database, user, record
+        self.proxies: list[str] = []
+        self.asked = 0
+        super().__init__(None, SimpleNamespace(get=self._get))  # type: ignore[arg-type]
 
-    def find(self, secret: Secret) -> Database:
+    def _get(self, arn: str) -> Record | None:
         self.asked += 1
-        if secret.host != self.database.host:
-            raise Refused("another host")
+        return Record(self.database.resource_id, secrets={self.user: self.record}) if arn == self.database.arn else None
+
+    def _described(self, secret: Secret) -> Database:
+        self.asked += 1
+        refuse_misplaced(secret, self.database)
         return self.database
 
     def classic_proxies(self, _: str) -> list[str]:
@@ -204,7 +214,11 @@ class Rotating:
     databases: OneDatabase = field(init=False)
 
     def __post_init__(self) -> None:
-        self.databases = OneDatabase(self.place.database)
+        value = self.value(self.labelled("AWSCURRENT"))
+        assert value is not None
+        scheme: Scheme = "alternating" if self.alternating else "single"
+        record = SecretRecord(self.place.database.resource_id, self.arn, scheme, value.master_arn)
+        self.databases = OneDatabase(self.place.database, self.user, record)
 
     # --- Secrets Manager's side ---
 
@@ -364,6 +378,7 @@ def make_rotating(secrets_manager) -> MakeRotating:
             "username": name,
             "password": password,
             "dbname": "shop",
+            "dbInstanceIdentifier": place.database.identifier,
         }
         if alternating:
             master = {"username": MASTER, "password": MASTER_PASSWORD, "host": place.database.host}

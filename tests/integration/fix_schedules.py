@@ -98,11 +98,14 @@ class Scheduled:
         self.secrets.append(made["ARN"])
         return str(made["ARN"])
 
-    def with_secret(self, user: str) -> str:
-        """Make a user and its secret, have it on its schedule, and return the secret's ARN."""
+    def with_secret(self, user: str, alone: bool = False) -> str:
+        """Make a user and its secret, have it on its schedule, and return the secret's ARN.
+
+        :param alone: leave the others that were rotated before as they are.
+        """
         arn = self.put(user, self.make_user(user))
-        self.rotate(user)
-        answer = self.ask({"database": self.arn})
+        self.rotate(user, secret=arn)
+        answer = self.ask({"database": self.arn} | ({"user": user} if alone else {}))
         assert answer["status"] == "written", answer
         self.settled(arn)
         return arn
@@ -125,4 +128,5 @@ class Scheduled:
     def ask(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Invoke SecretsFunction."""
         answer: dict[str, Any] = self.account.invoke("SecretsFunction", payload)
+        assert "errorMessage" not in answer, answer
         return answer

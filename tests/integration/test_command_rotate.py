@@ -121,8 +121,10 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
         (("IDENTIFIER", "nobody"), 5, "no secret of nobody on"),
         (("IDENTIFIER", "nobody", "--set-up"), 3, "access.yaml has no `rotate` for nobody"),
         (("IDENTIFIER",), 2, "name DATABASE and USER, or --all"),
+        (("IDENTIFIER", "--list"), 2, "--list goes with --database only"),
+        (("IDENTIFIER", "etl", "--secret", "x"), 2, "--confirm and --secret go with --set-up"),
         (("--all",), 2, "--all needs --because"),
-        (("IDENTIFIER", "etl", "--confirm"), 2, "--confirm goes with --set-up"),
+        (("IDENTIFIER", "etl", "--confirm"), 2, "--confirm and --secret go with --set-up"),
         (("--all", "--because", "x", "--match", "no-such-*"), 5, "no secret of that set"),
     ],
 )
@@ -138,12 +140,13 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     kept: dict[str, str] = {}
     for one in fleet:
         master = account.describe(one.arn)["MasterUserSecret"]["SecretArn"]
-        kept[one.put("leak_a", one.make_user("leak_a"))] = "leak_a"
-        one.rotate("leak_a")
+        first = one.put("leak_a", one.make_user("leak_a"))
+        kept[first] = "leak_a"
+        one.rotate("leak_a", secret=first)
         other = one.put("leak_b", one.make_user("leak_b"), masterarn=master)
         one.account.entries[f"{one.identifier}-b"] = {
             "match": {"identifier": one.identifier},
-            "rotate": {"users": ["leak_b"], "every": "30d", "scheme": "alternating"},
+            "rotate": {"users": ["leak_b"], "every": "30d", "scheme": "alternating", "secret": other},
         }
         one.account.publish_entries()
         assert one.ask({"database": one.arn})["status"] == "written"

@@ -204,6 +204,22 @@ def test_a_secret_that_rotates_stops_and_rotates_again_after_the_undo(app):
     assert app.secret_state()["RotationRules"] == {"AutomaticallyAfterDays": 30}
 
 
+def test_a_secret_that_only_says_that_it_is_the_users_is_left_alone_and_named(app):
+    secrets_manager = app.account.cloud.client("secretsmanager")
+    planted = secrets_manager.create_secret(
+        Name=f"planted/{app.name}-{app.engine}",
+        SecretString=secrets_manager.get_secret_value(SecretId=app.secret)["SecretString"],
+        Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
+    )["ARN"]
+    app.declare()
+    answer = app.migrate(watch="1s")
+    assert (answer["status"], answer["left"]) == ("retired", [planted])
+    assert app.secret_state().get("DeletedDate")
+    assert "DeletedDate" not in secrets_manager.describe_secret(SecretId=planted)
+    assert any(planted in line for line in app.kept()["history"][-1]["done"])
+    secrets_manager.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
+
+
 def test_a_secret_without_the_tag_stays_and_that_is_said(app):
     app.account.cloud.client("secretsmanager").untag_resource(SecretId=app.secret, TagKeys=["rdsiam:managed"])
     app.declare()

@@ -69,7 +69,7 @@ def test_no_statement_holds_the_password(rotating):
     assert not [statement for statement in fault.statements if new.password in statement]
 
 
-@pytest.mark.parametrize(("cold", "connections", "calls"), [(False, 2, (10, 11)), (True, 3, (13, 14))])
+@pytest.mark.parametrize(("cold", "connections", "calls"), [(False, 2, (11, 12)), (True, 3, (16, 17))])
 def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
     used = [rotating.rotation()]
     token = rotating.begin()

@@ -8,6 +8,8 @@ from botocore.exceptions import ClientError
 from tests.integration.fix_account import until
 from tests.integration.fix_schedules import MANAGED, Scheduled
 
+INITIAL, ANOTHER = ({"Key": key, "Value": "true"} for key in ("rdsiam:initial", "rdsiam:administrator"))
+
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def database(request, account):
@@ -24,7 +26,7 @@ def test_a_secret_that_is_there_is_adopted_by_onboarding_and_not_rotated(databas
     key = database.account.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     password = database.make_user("adopted")
     secret = database.put("adopted", password, key=key)
-    database.rotate("adopted", every="30d", window="02:00/2h")
+    database.rotate("adopted", every="30d", window="02:00/2h", secret=secret)
     planned = database.account.onboard(database.arn, plan=True)
     assert (planned["status"], kinds(planned)) == ("planned", ["schedule-rotation"])
     assert not database.describe(secret).get("RotationEnabled")
@@ -59,7 +61,7 @@ def test_a_new_file_moves_the_schedule_and_one_without_the_user_cancels_it(datab
 
 def test_what_is_refused_keeps_nobody_from_their_tokens_and_is_looked_at_again(database):
     secret = database.put("untagged", database.make_user("untagged"), tagged=False)
-    database.rotate("untagged")
+    database.rotate("untagged", secret=secret)
     answer = database.account.onboard(database.arn)
     assert answer["status"] == "refused"
     assert f"--secret-id {secret} --tags Key=rdsiam:managed,Value=true" in answer["reason"]
@@ -81,7 +83,7 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
             master.run(grant)
     refused = database.ask({"database": database.arn, "user": "without"})
     assert (refused["status"], refused["changes"]) == ("refused", [])
-    assert "to make one rdsiam changes it" in refused["reason"]
+    assert "To create one, rdsiam changes the password" in refused["reason"]
     assert database.logs_in("without", password)
     made = database.ask({"database": database.arn, "user": "without", "confirm": True})
     assert kinds(made) == ["create-secret", "set-password", "schedule-rotation"]
@@ -99,9 +101,9 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
 def test_two_users_that_take_turns_are_adopted_whoever_s_turn_it_is(database):
     master = database.account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     secret = database.put("turning", database.make_user("turning"), masterarn=master)
-    database.rotate("turning")
-    assert "access.yaml says scheme: single" in database.ask({"database": database.arn})["reason"]
-    database.rotate("turning", scheme="alternating")
+    database.rotate("turning", secret=secret)
+    assert "must not be there (scheme: single)" in database.ask({"database": database.arn})["reason"]
+    database.rotate("turning", scheme="alternating", secret=secret)
     assert database.ask({"database": database.arn})["status"] == "written"
     database.settled(secret)
     for name in ("turning_clone", "turning"):
@@ -114,6 +116,7 @@ def test_two_users_that_take_turns_are_adopted_whoever_s_turn_it_is(database):
 
 
 def test_all_that_is_rotated_is_listed_with_its_database(database):
+    database.with_secret("listed", alone=True)
     listed = database.ask({"list": True})["secrets"]
     assert {one["database"] for one in listed if one["identifier"] == database.identifier} == {database.arn}
     assert all("password" not in json.dumps(one) for one in listed)
@@ -135,6 +138,10 @@ def test_a_function_that_was_taken_over_could_do_little(database):
     account = database.account
     secret = database.put("prey", database.make_user("prey"), tagged=False)
     taken = account.cloud.client("secretsmanager", account.credentials_of("SecretsFunction"))
+    dynamodb = account.cloud.client("dynamodb", account.credentials_of("SecretsFunction"))
+    settled = database.client.create_secret(
+        Name=f"rdsiam/{database.identifier}/settled", SecretString="{}", Tags=[MANAGED]
+    )["ARN"]
     rules = {"ScheduleExpression": "cron(0 0 * * ? *)"}
     master = account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     vend = account.cloud.outputs["RotateFunction"].replace("RotateFunction", "VendFunction")
@@ -147,6 +154,17 @@ def test_a_function_that_was_taken_over_could_do_little(database):
         "rotate what another rotates": lambda: taken.rotate_secret(SecretId=tagged),
         "write a value": lambda: taken.put_secret_value(SecretId=tagged, SecretString="{}"),
         "tag another's": lambda: taken.tag_resource(SecretId=secret, Tags=[MANAGED]),
+        "tag its own anew": lambda: taken.tag_resource(SecretId=settled, Tags=[MANAGED, INITIAL]),
+        "tag as it likes": lambda: taken.create_secret(
+            Name=f"rdsiam/{database.identifier}/prey", SecretString="{}", Tags=[MANAGED, ANOTHER]
+        ),
+        "write more of a record": lambda: dynamodb.update_item(
+            TableName=account.cloud.outputs["InventoryTable"],
+            Key={"database": {"S": database.arn}},
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": "described"},
+            ExpressionAttributeValues={":value": {"M": {}}},
+        ),
         "make one elsewhere": lambda: taken.create_secret(Name="elsewhere", SecretString="{}", Tags=[MANAGED]),
         "move a label": lambda: taken.update_secret_version_stage(SecretId=tagged, VersionStage="AWSPENDING"),
         "cancel": lambda: taken.cancel_rotate_secret(SecretId=tagged),
@@ -161,11 +179,11 @@ def test_the_password_of_a_secret_that_it_has_just_made_may_be_replaced(database
     account = database.account
     database.ask({"list": True})
     taken = account.cloud.client("secretsmanager", account.credentials_of("SecretsFunction"))
-    name = f"rdsiam/{database.identifier}/unset"
-    unset = {"Key": "rdsiam:unset", "Value": "true"}
-    taken.create_secret(Name=name, SecretString="{}", Tags=[MANAGED, unset])
+    name = f"rdsiam/{database.identifier}/initial"
+    initial = {"Key": "rdsiam:initial", "Value": "true"}
+    taken.create_secret(Name=name, SecretString="{}", Tags=[MANAGED, initial])
     taken.put_secret_value(SecretId=name, SecretString='{"a": 1}')
-    taken.untag_resource(SecretId=name, TagKeys=["rdsiam:unset"])
+    taken.untag_resource(SecretId=name, TagKeys=["rdsiam:initial"])
     with pytest.raises(ClientError, match="PutSecretValue"):
         taken.put_secret_value(SecretId=name, SecretString='{"a": 2}')
 

@@ -16,14 +16,15 @@ from rdsiam.access import parse
 from rdsiam.databases import Database
 from rdsiam.engines.rotating import PasswordRejected
 from rdsiam.errors import Refused
-from rdsiam.inventory import Inventory
+from rdsiam.inventory import Inventory, SecretRecord
 from rdsiam.logins import Password
 from rdsiam.rotation.logins import ENGINES, logs_in
 from rdsiam.rotation.new_secrets import Services
-from rdsiam.rotation.rotating_secrets import UNSET, RotatingSecrets
+from rdsiam.rotation.rotating_secrets import INITIAL, RotatingSecrets
 from rdsiam.rotation.schedules import Schedules
 from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
 from rdsiam.rotation.store import SecretStore
+from rdsiam.rotation.targets import Targets
 from rdsiam.rotation.watch import Watch
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 from tests.integration.fix_rotation import (
@@ -33,7 +34,6 @@ from tests.integration.fix_rotation import (
     FaultyClient,
     FaultyRotator,
     Killed,
-    OneDatabase,
     create_user,
     set_password,
 )
@@ -54,12 +54,13 @@ class World:
     def services(self, fault: Fault) -> Services:
         """Return what a fresh process would use; the administrator logs in by password here."""
         client, family = FaultyClient(self.client, fault), self.place.database.family
+        inventory = Inventory(FaultyClient(self.dynamodb, fault), "inventory")
         text = f'version: 1\ndatabases: [{{match: {{identifier: "*"}}{self.rotate}}}]'
         return Services(
             databases=SimpleNamespace(describe=lambda _: self.place.database),  # type: ignore[arg-type]
-            targets=Finds(self.place.database),  # type: ignore[arg-type]
+            targets=Finds(self.place.database, inventory),
             access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
-            inventory=Inventory(FaultyClient(self.dynamodb, fault), "inventory"),
+            inventory=inventory,
             logins=SimpleNamespace(manager=lambda _: Password(MASTER, MASTER_PASSWORD)),  # type: ignore[arg-type]
             secrets=RotatingSecrets(client, FUNCTION),
             store=SecretStore(client),
@@ -80,9 +81,10 @@ class World:
             self.statements += fault.statements
         return answer
 
-    def declare(self, *users: str, every: str = "30d", scheme: str = "single") -> None:
+    def declare(self, *users: str, **fields: str) -> None:
         """Say who is rotated."""
-        self.rotate = f", rotate: {{users: [{', '.join(users)}], every: {every}, scheme: {scheme}}}" if users else ""
+        said = {"users": list(users), "every": "30d"} | fields
+        self.rotate = f", rotate: {json.dumps(said)}" if users else ""
 
     def put(self, user: str, password: str, **tags: str) -> str:
         """Make a secret of a user, as its owner would."""
@@ -103,6 +105,11 @@ class World:
             self.client.delete_secret(SecretId=one.arn, ForceDeleteWithoutRecovery=True)
         self.dynamodb.delete_item(TableName="inventory", Key={"database": {"S": self.place.database.arn}})
 
+    def record(self, user: str) -> SecretRecord | None:
+        """Return what the inventory records of the user's secret."""
+        found = Inventory(self.dynamodb, "inventory").get(self.place.database.arn)
+        return found.secrets.get(user) if found else None
+
     def value(self, arn: str) -> Secret:
         return read_secret(self.client.get_secret_value(SecretId=arn)["SecretString"])
 
@@ -112,11 +119,18 @@ class World:
         return logs_in(ENGINES[database.family], database, secret)
 
 
-@dataclass
-class Finds(OneDatabase):
-    """Finds this database for every secret that names it."""
+class Finds(Targets):
+    """Finds this database for every secret, and no proxies."""
 
-    database: Database
+    def __init__(self, database: Database, inventory: Inventory) -> None:
+        super().__init__(None, inventory)
+        self._database = database
+
+    def _described(self, _: Secret) -> Database:
+        return self._database
+
+    def classic_proxies(self, _: str) -> list[str]:
+        return []
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -161,7 +175,8 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
         (one,) = world.secrets(user)
         assert one["RotationEnabled"]
         assert one["RotationLambdaARN"] == FUNCTION
-        assert UNSET not in {tag["Key"] for tag in one["Tags"]}
+        assert INITIAL not in {tag["Key"] for tag in one["Tags"]}
+        assert world.record(user) == SecretRecord(world.place.database.resource_id, one["ARN"], "single")
         secret = world.value(one["ARN"])
         assert world.logs_in(user, secret.password)
         assert not world.logs_in(user, "the-first-password")
@@ -181,7 +196,7 @@ def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
         user = f"kept_{kind.replace('-', '_')}_{point}"
         create_user(world.place, user, "the-password-in-use")
         arn = world.put(user, "the-password-in-use", rdsiam__managed="true")
-        world.declare(user)
+        world.declare(user, secret=arn)
         fault = Fault(point, kind)
         world.follow(fault)
         struck = fault.struck
@@ -240,6 +255,7 @@ def watch(world: World, pause: Any = None) -> Watch:
         services.targets,
         services.secrets,
         services.store,
+        services.inventory,
         services.engines,
         pause or (lambda _: None),
     )
@@ -249,7 +265,7 @@ def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
     """Have a rotation begun and left: AWSPENDING stays, with that password or with no value."""
     create_user(world.place, user, "current-password")
     arn = world.put(user, "current-password", rdsiam__managed="true")
-    world.declare(user)
+    world.declare(user, secret=arn)
     world.follow()
     settle(world, arn)
     held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
@@ -296,7 +312,7 @@ def test_a_step_that_was_at_work_is_seen_and_the_label_put_back(world):
 def test_sessions_are_seen_as_far_as_the_server_shows_them(world):
     create_user(world.place, "busy", "the-password")
     arn = world.put("busy", "the-password", rdsiam__managed="true")
-    world.declare("busy")
+    world.declare("busy", secret=arn)
     world.follow()
     with world.place.login(Password("busy", "the-password", "scram-sha-256,md5")):
         seen = watch(world).sessions(arn)
@@ -312,25 +328,55 @@ def test_sessions_are_seen_as_far_as_the_server_shows_them(world):
     assert seen["unseen"]
 
 
-def foreign(world: World, user: str) -> None:
+def untagged(world: World, user: str) -> str:
+    return world.put(user, "the-password")
+
+
+def with_another_password(world: World, user: str) -> str:
+    return world.put(user, "wrong", rdsiam__managed="true")
+
+
+def of_another_user(world: World, user: str) -> str:
+    text = json.dumps({**json.loads(world.value(with_another_password(world, user)).text()), "username": "another"})
+    return str(world.client.put_secret_value(SecretId=f"own/{user}", SecretString=text)["ARN"])
+
+
+def foreign(world: World, user: str) -> str:
     arn = world.put(user, "the-password", rdsiam__managed="true")
     other = FUNCTION.replace("rotate", "another")
     world.client.rotate_secret(
         SecretId=arn, RotationLambdaARN=other, RotationRules={"AutomaticallyAfterDays": 9}, RotateImmediately=False
     )
     settle(world, arn)
+    return arn
 
 
-def twice(world: World, user: str) -> None:
-    text = world.value(world.put(user, "the-password", rdsiam__managed="true")).text()
-    tags = [{"Key": "rdsiam:managed", "Value": "true"}]
-    world.client.create_secret(Name=f"second/{user}", SecretString=text, Tags=tags)
+def not_named(world: World, user: str) -> None:
+    world.put(user, "the-password", rdsiam__managed="true")
 
 
-def made_alternating(world: World, user: str) -> None:
+def squatting(world: World, user: str) -> None:
+    """Somebody is faster, with tags and content as rdsiam's own."""
+    value = world.value(world.put(user, "the-password")).with_login(user, "known-to-somebody")
+    tags = [{"Key": key, "Value": "true"} for key in ("rdsiam:managed", INITIAL)]
+    name = f"rdsiam/{world.place.database.identifier}/{user}"
+    world.client.create_secret(Name=name, SecretString=value.with_login("nobody", "known").text(), Tags=tags)
+    world.client.delete_secret(SecretId=f"own/{user}", ForceDeleteWithoutRecovery=True)
+
+
+def gone(world: World, user: str) -> str:
+    arn = world.put(user, "the-password", rdsiam__managed="true")
+    text = world.value(arn).text()
+    world.client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+    world.client.create_secret(Name=f"own/{user}", SecretString=text, Tags=[{"Key": "rdsiam:managed", "Value": "true"}])
+    return arn
+
+
+def made_alternating(world: World, user: str) -> str:
     arn = world.put(user, "the-password", rdsiam__managed="true")
     document = json.loads(world.value(arn).text()) | {"masterarn": arn}
     world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(document))
+    return arn
 
 
 def going(world: World, user: str) -> None:
@@ -342,21 +388,35 @@ def going(world: World, user: str) -> None:
 @pytest.mark.parametrize(
     ("number", "prepare", "reason", "confirmed"),
     [
-        (0, lambda world, user: world.put(user, "the-password"), "has not said that rdsiam may rotate it: aws ", True),
-        (1, lambda world, user: world.put(user, "wrong", rdsiam__managed="true"), "does not log in to", True),
+        (0, untagged, "has not said that rdsiam may rotate it: aws ", True),
+        (1, with_another_password, "does not log in to", True),
         (2, foreign, "another rotates own/refused_2: cancel that", True),
-        (3, twice, "several secrets hold its password: own/refused_3, second/refused_3", True),
-        (4, made_alternating, "access.yaml says scheme: single", True),
-        (5, lambda *_: None, "no secret holds its password, and to make one rdsiam changes it", False),
+        (3, not_named, "these say that they hold its password, which anybody can write: arn:", True),
+        (4, made_alternating, "must not be there (scheme: single)", True),
+        (5, lambda *_: None, "none is recorded. If one holds the password that is in use, name it", False),
         (6, going, "refused_6 is scheduled for deletion: aws secretsmanager restore-secret", True),
+        (7, of_another_user, "is for another at", True),
+        (8, squatting, "refused_8 that rdsiam did not create, and it is not taken over", True),
+        (9, gone, "is gone, scheduled for deletion, or can't be read", True),
     ],
-    ids=["untagged", "wrong password", "foreign function", "two secrets", "other scheme", "none", "scheduled to go"],
+    ids=[
+        "untagged",
+        "wrong password",
+        "foreign function",
+        "not named",
+        "other scheme",
+        "none",
+        "scheduled to go",
+        "another user",
+        "squatting",
+        "recreated",
+    ],
 )
 def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, number, prepare, reason, confirmed):
     user = f"refused_{number}"
     create_user(world.place, user, "the-password")
-    prepare(world, user)
-    world.declare(user)
+    chosen = prepare(world, user)
+    world.declare(user, **({"secret": chosen} if chosen else {}))
     before = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
     answer = world.follow(confirmed=confirmed)
     assert answer["status"] == "refused"
@@ -387,14 +447,14 @@ def test_a_plan_changes_nothing_and_says_what_would_be(world):
     assert confirmed["status"] == "planned"
     assert world.secrets("planned") == []
     assert world.logs_in("planned", "the-password")
-    assert world.dynamodb.scan(TableName="inventory")["Items"] == []
+    assert world.record("planned") is None
 
 
 def test_a_schedule_follows_a_changed_file(world):
     create_user(world.place, "moved", "the-password")
     arn = world.put("moved", "the-password", rdsiam__managed="true")
     for every, day in {"30d": r"\d+ \*", "1d": r"\* \*"}.items():
-        world.declare("moved", every=every)
+        world.declare("moved", every=every, secret=arn)
         assert [change["kind"] for change in world.follow()["changes"]] == ["schedule-rotation"]
         settle(world, arn)
         rules = world.client.describe_secret(SecretId=arn)["RotationRules"]

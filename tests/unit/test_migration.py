@@ -15,11 +15,13 @@ from moto import mock_aws
 
 from rdsiam.access import parse
 from rdsiam.access_store import Versioned
+from rdsiam.audit.facts import SecretFacts
 from rdsiam.changes import Change
 from rdsiam.engines.migrating import Look, Seen, Standing
 from rdsiam.migration import steps
 from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, Watch, text
 from rdsiam.migration.run import status
+from rdsiam.migration.secret import UsersSecrets
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
 from rdsiam.requests import MigrateRequest
@@ -76,7 +78,7 @@ class FakeSecrets:
         self._server = server
 
     def of(self, *_: Any) -> Any:
-        return SimpleNamespace(arn="arn:secret", rotation_enabled=True)
+        return UsersSecrets(SecretFacts("arn:secret", "app", "app", rotation_enabled=True), ("arn:other",))
 
     def retire(self, _: Kept) -> None:
         self._server.secret = False

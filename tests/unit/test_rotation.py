@@ -3,20 +3,26 @@
 import itertools
 import json
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsiam.access import parse
+from rdsiam.access_rotation import RotatingUser
 from rdsiam.connection import ASKS_FOR_TOKEN
 from rdsiam.databases import Database
 from rdsiam.engines.rotating import PasswordRejected
-from rdsiam.errors import ConnectionFailed, InvalidRequest, Refused, RotationFailed
+from rdsiam.errors import ConnectionFailed, InvalidRequest, RotationFailed
+from rdsiam.inventory import Record, SecretRecord
 from rdsiam.requests import STEPS, RotationRequest, rotation_request
 from rdsiam.rotation.secret import MasterSecret, Secret, read_secret
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.store import Description, SecretStore
+from rdsiam.rotation.targets import Targets, refuse_misplaced
+from rdsiam.selection import select
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
 MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"
@@ -24,9 +30,11 @@ DATABASE = Database(
     arn="arn:aws:rds:eu-west-1:123456789012:db:one", identifier="one", engine="postgres", engine_version="18",
     resource_id="db-ONE", status="available", host="one.example", port=5432, iam_enabled=True, master_user="boss",
 )  # fmt: skip
-FIRST = read_secret(
-    json.dumps({"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"})
-)
+DOCUMENT = {
+    "engine": "postgres", "host": "one.example", "username": "app", "password": "first-word",
+    "dbInstanceIdentifier": "one",
+}  # fmt: skip
+FIRST = read_secret(json.dumps(DOCUMENT))
 
 
 @dataclass
@@ -46,7 +54,8 @@ class Store:
 
     def labelled(self, _: str, stage: str, version: str | None = None) -> Secret | None:
         holder = next((v for v, labels in self.stages.items() if stage in labels), None)
-        return self.values.get(holder) if holder is not None and version in (None, holder) else None
+        value = self.values.get(holder) if holder is not None and version in (None, holder) else None
+        return None if value is None else replace(value, version=holder)
 
     def current(self, arn: str) -> Secret:
         return SecretStore.current(self, arn)  # type: ignore[arg-type]
@@ -123,29 +132,38 @@ class Session:
         return None
 
 
-@dataclass
-class Found:
-    proxies: list[str] = field(default_factory=list)
-    asked: int = 0
+class Found(Targets):
+    """Finds the one database, with what is recorded of it."""
 
-    def find(self, secret: Secret) -> Database:
+    def __init__(self, record: SecretRecord) -> None:
+        self.records = {DATABASE.arn: Record("db-ONE", secrets={"app": record})}
+        super().__init__(None, SimpleNamespace(get=self.records.get))  # type: ignore[arg-type]
+        self.proxies: list[str] = []
+        self.asked = 0
+
+    def _described(self, secret: Secret) -> Database:
         self.asked += 1
-        if secret.host != "one.example":
-            raise Refused("the secret's host is no endpoint")
+        refuse_misplaced(secret, DATABASE)
         return DATABASE
 
     def classic_proxies(self, _: str) -> list[str]:
         return self.proxies
+
+    def change(self, **fields: Any) -> None:
+        """Change what is recorded."""
+        record = self.records[DATABASE.arn].secrets["app"]
+        self.records[DATABASE.arn] = Record("db-ONE", secrets={"app": replace(record, **fields)})
 
 
 class World:
     """One secret and its database; each step in a process of its own unless `warm`."""
 
     def __init__(self, alternating: bool = False, warm: bool = False) -> None:
-        self.store, self.engine, self.found, self.warm = Store(), Engine(), Found(), warm
-        if alternating:
-            document = {"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"}
-            self.store.values["v0"] = read_secret(json.dumps(document | {"masterarn": MASTER}))
+        scheme, administrator = ("alternating", MASTER) if alternating else ("single", None)
+        record = SecretRecord("db-ONE", ARN, scheme, administrator)  # type: ignore[arg-type]
+        self.store, self.engine, self.found, self.warm = Store(), Engine(), Found(record), warm
+        document = DOCUMENT | ({"masterarn": MASTER} if alternating else {})
+        self.store.values["v0"] = read_secret(json.dumps(document))
         self.now = 0.0
         self._rotation = self._make()
 
@@ -197,23 +215,35 @@ def test_in_whatever_order_the_current_version_or_the_pending_one_logs_in(altern
     assert world.works(world.current)
 
 
+def test_no_rotation_begins_while_rotation_is_off_and_one_that_has_set_its_password_ends():
+    world = World()
+    world.store.rotates = False
+    world.store.begin("v1")
+    assert "rotation is not enabled" in world.run("createSecret")
+    assert "v1" not in world.store.values
+    world.store.rotates = True
+    assert [world.run(step) for step in STEPS[:2]] == ["created", "set"]
+    world.store.rotates = False
+    assert [world.run(step) for step in STEPS[2:]] == ["tested", "finished"]
+    assert world.works(world.current)
+
+
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
-        (lambda w: setattr(w.store, "rotates", False), "rotation is not enabled"),
         (lambda w: setattr(w.store, "owner", "rds"), "rds manages this secret"),
         (lambda w: w.store.stages.pop("v1"), "not one of this secret"),
         (lambda w: w.store.stages.update(v1={"AWSPREVIOUS"}), "is not AWSPENDING"),
     ],
-    ids=["off", "managed", "unknown version", "not pending"],
+    ids=["managed", "unknown version", "not pending"],
 )
 def test_checks_come_before_acts(step, spoil, cause):
     world = World()
     world.store.begin("v1")
     spoil(world)
-    if step == "testSecret":
-        world.store.values.pop("v1", None)  # it looks at the labels only where the version has no value to try
+    if step in {"setSecret", "testSecret"}:
+        world.store.values.pop("v1", None)  # they look at the labels only if the version has no value
     assert cause in world.run(step)
     assert world.engine.passwords == Engine().passwords
     assert world.engine.logins == []
@@ -230,8 +260,80 @@ def test_a_pending_version_that_leads_elsewhere_is_refused(changed):
     world.store.begin("v1")
     world.run("createSecret")
     world.store.values["v1"] = replace(world.store.values["v1"], **changed)
-    assert "somebody else wrote it" in world.run("setSecret")
+    assert "remove its label" in world.run("setSecret")
     assert world.engine.logins == []
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize("done", range(4))
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"arn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-GhIjKl"}, "does not declare that rotation"),
+        ({"resource_id": "db-BEFORE"}, "is recorded for another database"),
+        ({"state": "initial"}, "not set in the database yet"),
+        ({"state": "ended"}, "does not declare that rotation"),
+        ({"scheme": "alternating", "administrator": "arn:other"}, "masterarn of the secret's value is"),
+        ({"administrator": "arn:other"}, "masterarn of the secret's value is"),
+    ],
+    ids=["another secret", "a database before", "initial", "ended", "another scheme", "another administrator"],
+)
+def test_no_step_acts_on_a_secret_that_is_not_recorded_as_it_is(warm, alternating, done, fields, cause):
+    world = World(alternating, warm)
+    world.store.begin("v1")
+    for step in STEPS[:done]:
+        world.run(step)
+    values, passwords, stages = dict(world.store.values), dict(world.engine.passwords), repr(world.store.stages)
+    world.engine.logins.clear()
+    world.found.change(**fields)
+    answer = world.run(STEPS[done])
+    if warm and done > 1:
+        return  # the step before saw the record a moment ago
+    if "resource_id" in fields and done == 0:
+        assert answer == "created"  # no login: the step that sets it asks RDS
+        return
+    assert cause in answer
+    assert (world.store.values, world.engine.passwords, repr(world.store.stages)) == (values, passwords, stages)
+    assert world.engine.logins == []
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize(
+    "changed",
+    [{"username": "payments"}, {"username": "payments_clone"}, {"masterarn": ARN.replace("app", "other")},
+     {"dbInstanceIdentifier": "two"}, {"host": "two.example"}],
+    ids=str,
+)  # fmt: skip
+def test_the_owner_of_a_recorded_secret_gets_no_other_login(alternating, version, changed):
+    world = World(alternating)
+    world.engine.passwords["payments"] = "payments-word"
+    world.store.begin("v1")
+    if version == "v1":
+        world.run("createSecret")
+    text = json.loads(world.store.values[version].text()) | changed
+    world.store.values[version] = read_secret(json.dumps(text))
+    passwords = dict(world.engine.passwords)
+    answers = [world.run(step) for step in STEPS]
+    # createSecret does not ask RDS: it may store what no later step uses.
+    stored = version == "v1" or "host" in changed
+    assert all(answer.startswith("failed") for answer in answers[stored:]), answers
+    assert world.engine.passwords == passwords
+    assert world.engine.logins == []
+    assert world.store.stages["v0"] == {"AWSCURRENT"}
+
+
+def test_a_refusal_shows_the_line_that_declares_the_rotation():
+    world = World(alternating=True)
+    world.found.records.clear()
+    world.store.begin("v1")
+    answer = world.run("createSecret")
+    line = answer.partition("add to `databases`: ")[2]
+    file = parse(f"version: 1\ndatabases:\n  {line}\n")
+    assert file.rotating(select(DATABASE, None)) == (
+        RotatingUser("app", "30d", "00:00/24h", "alternating", secret=ARN, administrator=MASTER),
+    )
 
 
 def test_an_older_version_of_somebody_else_is_not_tried():
@@ -333,15 +435,6 @@ def test_where_a_login_fails_the_next_attempt_asks_anew_where_the_database_is():
     world.engine.down = False
     assert world.run("testSecret") == "tested"
     assert world.found.asked == 2
-
-
-def test_a_secret_that_names_itself_as_its_administrators_is_refused():
-    world = World(alternating=True)
-    document = {"engine": "postgres", "host": "one.example", "username": "app", "password": "first-word"}
-    world.store.values["v0"] = read_secret(json.dumps(document | {"masterarn": ARN}))
-    world.store.begin("v1")
-    world.run("createSecret")
-    assert "masterarn names this secret itself" in world.run("setSecret")
 
 
 @pytest.mark.parametrize("already_set", [False, True])

@@ -29,11 +29,16 @@ class Client:
         return {"SecretValues": values[::-1], "Errors": errors}
 
 
-@pytest.mark.parametrize("asked", [MASTER, MASTER[:-7]], ids=["whole ARN", "without its end"])
-def test_both_are_read_at_once(asked):
-    current, master = SecretStore(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, asked)
+def test_both_are_read_at_once():
+    current, master = SecretStore(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, MASTER)
     assert (current.user, current.password) == ("app", "canary-of-app")
     assert (master.user, master.password) == ("boss", "canary-of-boss")
+
+
+def test_the_administrator_is_the_secret_of_just_that_arn():
+    another = Client({ARN: CURRENT, MASTER[:-6] + "GhIjKl": BOSS})
+    with pytest.raises(Refused, match="does not exist or has no value"):
+        SecretStore(another).current_and_master(ARN, MASTER)
 
 
 def test_a_secret_without_a_current_value_is_refused():

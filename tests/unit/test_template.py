@@ -349,12 +349,31 @@ def functions_named(condition: Any) -> set[str]:
 
 
 def spared(name: str, action: str) -> set[str] | None:
-    """Return the roles that no statement of a policy denies an action; None if nothing denies it."""
-    denials = [each for each in policy_of(name) if each["Effect"] == "Deny" and action in listed(each["Action"])]
+    """Return the roles that no statement of a policy denies an action; None if nothing denies it.
+
+    A statement about some attributes of items denies no action as such.
+    """
+    denials = [
+        each
+        for each in policy_of(name)
+        if each["Effect"] == "Deny" and action in listed(each["Action"]) and not attributes_of(each)
+    ]
     if not denials:
         return None
     assert all(each["Principal"] == "*" for each in denials)
     return set.intersection(*(functions_named(each.get("Condition", {})) for each in denials))
+
+
+def attributes_of(statement: dict[str, Any]) -> list[str]:
+    """Return the attributes of a table's items that a statement is about; none if it is about whole items."""
+    condition = statement.get("Condition", {}).get("ForAnyValue:StringEquals", {})
+    return listed(condition.get("dynamodb:Attributes", []))
+
+
+def test_secrets_are_recorded_by_secrets_function_and_moved_with_the_record_by_onboard_function():
+    (statement,) = [each for each in policy_of("InventoryTable") if attributes_of(each) == ["secrets"]]
+    assert (statement["Effect"], statement["Action"]) == ("Deny", ["dynamodb:UpdateItem"])
+    assert functions_named(statement["Condition"]) == {"OnboardFunctionRole", "SecretsFunctionRole"}
 
 
 def allowed_to(resource: str, action: str) -> set[str]:

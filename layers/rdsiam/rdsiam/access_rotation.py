@@ -1,10 +1,11 @@
 """What access.yaml says of passwords that stay: whose are rotated, how often, when and how."""
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema, model_validator
 
 from rdsiam import access_fields as fields
 from rdsiam.access_file import Path
@@ -36,8 +37,22 @@ Window = Annotated[
 ]
 
 
+#: The whole ARN of a secret: without the six characters at its end it would name any secret of that name.
+SecretArn = Annotated[
+    str,
+    Field(
+        pattern=r"^arn:aws[a-z-]{0,12}:secretsmanager:[a-z0-9-]{1,32}:[0-9]{12}:"
+        r"secret:[A-Za-z0-9/_+=.@!-]{1,512}-[A-Za-z0-9]{6}$"
+    ),
+]
+
+
 class Rotate(BaseModel):
-    """Users who keep a password, and when it is changed."""
+    """Users who keep a password, and when it is changed.
+
+    `secret` is the existing secret of the only user; `administrator` the secret of who sets passwords of users that
+    take turns.
+    """
 
     model_config = fields.STRICT
 
@@ -45,6 +60,22 @@ class Rotate(BaseModel):
     every: Every
     window: Window = WHOLE_DAY
     scheme: Scheme = "single"
+    secret: SecretArn | None = None
+    administrator: SecretArn | None = None
+
+    @model_validator(mode="after")
+    def _names_the_secret_of_one_user(self) -> "Rotate":
+        if self.secret is not None and len(self.users) > 1:
+            raise ValueError("secret holds the password of one user: give each of these users an entry of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _names_an_administrator_of_users_that_take_turns(self) -> "Rotate":
+        if self.administrator is not None and self.scheme != "alternating":
+            raise ValueError("administrator goes with scheme: alternating")
+        if self.administrator is not None and self.administrator == self.secret:
+            raise ValueError("administrator names the user's own secret: an administrator's secret belongs there")
+        return self
 
 
 @dataclass(frozen=True)
@@ -53,19 +84,35 @@ class RotatingUser:
 
     :ivar every: one of `schedule.CYCLES`.
     :ivar window: start and length, as `schedule.hours_of` reads it.
+    :ivar secret: ARN of the existing secret that holds its password; None if access.yaml names none.
+    :ivar administrator: ARN of the administrator's secret; None for the master secret that Describe names.
     """
 
     name: str
     every: str
     window: str
     scheme: Scheme
+    secret: str | None = None
+    administrator: str | None = None
+
+    @classmethod
+    def of(cls, name: str, rotate: Rotate) -> "RotatingUser":
+        """Return a user of an entry."""
+        return cls(name, rotate.every, rotate.window, rotate.scheme, rotate.secret, rotate.administrator)
+
+
+def line_to_add(identifier: str, user: str, secret: str, administrator: str | None) -> str:
+    """Return the entry of access.yaml that declares the rotation of an existing secret, as one line of YAML."""
+    turns = f", scheme: alternating, administrator: {json.dumps(administrator)}" if administrator else ""
+    return (
+        f"- {{match: {{identifier: {json.dumps(identifier)}}}, rotate: {{users: [{json.dumps(user)}], every: 30d, "
+        f"secret: {json.dumps(secret)}{turns}}}}}"
+    )
 
 
 def rotating_users(found: Iterable[tuple[Path, Rotate]]) -> tuple[RotatingUser, ...]:
     """Return the users of all entries that match one database, sorted by name; `problems_on` has found nothing."""
-    users = {
-        RotatingUser(name, rotate.every, rotate.window, rotate.scheme) for _, rotate in found for name in rotate.users
-    }
+    users = {RotatingUser.of(name, rotate) for _, rotate in found for name in rotate.users}
     return tuple(sorted(users, key=lambda user: user.name))
 
 
@@ -78,11 +125,17 @@ def problems_on(
     :param declared: users who log in there by token.
     """
     seen: dict[str, RotatingUser] = {}
+    secrets: dict[str, str] = {}
     alternating = {name for _, rotate in found if rotate.scheme == "alternating" for name in rotate.users}
     for path, rotate in found:
+        if rotate.secret is not None and secrets.setdefault(rotate.secret, rotate.users[0]) != rotate.users[0]:
+            yield (
+                (*path, "secret"),
+                f"is the secret of {secrets[rotate.secret]}, too: each user needs its own",
+            )
         for index, name in enumerate(rotate.users):
             where = (*path, "users", index)
-            user = RotatingUser(name, rotate.every, rotate.window, rotate.scheme)
+            user = RotatingUser.of(name, rotate)
             if seen.setdefault(name, user) != user:
                 yield where, "is rotated in two ways on one database: say it once"
             if name in declared:

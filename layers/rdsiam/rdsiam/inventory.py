@@ -2,13 +2,17 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
 from rdsiam.described import Database
+from rdsiam.errors import Refused
 from rdsiam.escalations import Examined
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
+
+if TYPE_CHECKING:
+    from rdsiam.access_rotation import Scheme
 
 Origin = Literal["created", "adopted"]
 
@@ -38,6 +42,30 @@ class Followed:
 
 
 @dataclass(frozen=True)
+class SecretRecord:
+    """The secret that RotateFunction may rotate for one user of one database. Only SecretsFunction writes it.
+
+    :ivar resource_id: of the database; another one is another database of the same name.
+    :ivar arn: None between the decision to create the secret and the answer of CreateSecret.
+    :ivar administrator: ARN of the administrator's secret, for `alternating`; None for `single`.
+    :ivar state: `initial`: rdsiam creates the secret, and the database may not have its password yet. `ended`: the
+        user is no longer rotated; a migration may still delete the secret.
+    :ivar version: while `initial`: id of the version that rdsiam writes, recorded before that is written.
+    """
+
+    resource_id: str
+    arn: str | None
+    scheme: "Scheme"
+    administrator: str | None = None
+    state: Literal["initial", "ready", "ended"] = "ready"
+    version: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields that have a value, as the inventory keeps them."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Record:
     """What the inventory knows of one database.
 
@@ -51,7 +79,7 @@ class Record:
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
     :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
-    :ivar secrets: user → ARN of the secret whose schedule rdsiam has set, from before it is set.
+    :ivar secrets: user → the secret that is rotated, from before anything acts on it.
     :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
     :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
     :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
@@ -70,12 +98,17 @@ class Record:
     fingerprint: str | None = None
     revoked: Mapping[str, str] = field(default_factory=dict)
     leaving: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretRecord] = field(default_factory=dict)
     arn: str = ""
     recorded: Attributes | None = None
     copied: bool = False
     pending: str = ""
     examined: Examined | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether SecretsFunction has something to end if nothing is declared any longer."""
+        return any(one.state != "ended" for one in self.secrets.values())
 
     def is_of(self, database: Database) -> bool:
         """Return whether this is about that very database, not about another one that had its name."""
@@ -250,9 +283,25 @@ class Inventory:
         """Record that these users, which were leaving, are declared again."""
         self._remove_users(arn, "leaving", users)
 
-    def set_secrets(self, arn: str, secrets: Mapping[str, str]) -> None:
-        """Write down whose secrets rdsiam has put on a schedule."""
-        self._set(arn, secrets=dict(secrets))
+    def set_secret(self, arn: str, user: str, record: SecretRecord | None, expected: SecretRecord | None) -> None:
+        """Replace the record of a user's secret; None removes it, or expects that there is none.
+
+        :raises Refused: another run has changed the record since `expected` was read.
+        """
+        names = {"#secrets": "secrets", "#user": user}
+        if expected is None:
+            self._update(arn, "SET #secrets = if_not_exists(#secrets, :none)", {"#secrets": "secrets"}, {":none": {}})
+        values: dict[str, Any] = {} if record is None else {":record": record.to_json()}
+        condition = "attribute_not_exists(#secrets.#user)"
+        if expected is not None:
+            values[":expected"], condition = expected.to_json(), "#secrets.#user = :expected"
+        expression = "REMOVE #secrets.#user" if record is None else "SET #secrets.#user = :record"
+        try:
+            self._update(arn, expression, names, values, ConditionExpression=condition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            raise Refused(f"another run is changing the rotation of {user} on {arn}; try again") from None
 
     def set_examined(self, database: Database, examined: Examined) -> None:
         """Write down which users can act as administrators, and where that was looked at."""
@@ -351,7 +400,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
         leaving=dict(found.get("leaving", {})),
-        secrets=dict(found.get("secrets", {})),
+        secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in found.get("secrets", {}).items()},
         arn=arn,
         recorded=recorded,
         copied=bool(found.get("copied")),

@@ -304,7 +304,7 @@ class _Run:
                 return {"reason": str(error)}
             moved = self._renamed(known)
             if moved is None:
-                return {"gone": True, "reason": f"{error}; its policies were removed", "rotates": bool(known.secrets)}
+                return {"gone": True, "reason": f"{error}; its policies were removed", "rotates": known.rotates}
             database = moved
         except Unsupported as error:
             return {"reason": str(error)}
@@ -348,7 +348,7 @@ class _Run:
             "database": database.arn,
             "changes": [_switch(database).to_json()] if switch else [],
             "reach": database.has_users and (database.iam_enabled or switch),
-            "rotates": bool(rotating or (record and record.secrets)),
+            "rotates": bool(rotating or (record and record.rotates)),
             "braked": braked,
             "unready": unready(database),
             "roles": record is not None and bool(record.roles),

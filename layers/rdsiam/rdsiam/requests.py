@@ -122,7 +122,7 @@ class SecretsRequest:
     :ivar database: ARN, of `follow`.
     :ivar user: whom `follow` is about; None for all.
     :ivar databases: ARNs of those whose secrets are listed; None for all.
-    :ivar secret: ARN, of the actions that are about one.
+    :ivar secret: ARN, of the actions that are about one; of `follow` the secret that an operator names for the user.
     :ivar because: why a rotation is asked for.
     """
 
@@ -278,8 +278,8 @@ def _users(event: Mapping[str, Any], field: str, fewest: int = 1) -> tuple[str, 
 def secrets_request(event: Any) -> SecretsRequest:
     """Read what SecretsFunction is invoked with.
 
-    `{"database": "<arn>"}` with `user`, `plan` and `confirm`; `{"list": true}` with `databases`; or one of `show`,
-    `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN of a secret.
+    `{"database": "<arn>"}` with `user`, `secret`, `plan` and `confirm`; `{"list": true}` with `databases`; or one
+    of `show`, `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN of a secret.
 
     :raises InvalidRequest: naming the field.
     """
@@ -299,9 +299,12 @@ def secrets_request(event: Any) -> SecretsRequest:
             return SecretsRequest(
                 action, secret=_secret(action, event[action]), because=because, plan=event.get("plan", False)
             )
-    _check(event, {"database", "user", "plan", "confirm"})
+    _check(event, {"database", "user", "secret", "plan", "confirm"})
+    if "secret" in event and "user" not in event:
+        raise InvalidRequest("secret", "goes with user")
     return SecretsRequest(
         "follow",
+        secret=_secret("secret", event["secret"]) if "secret" in event else "",
         database=_arn("database", event.get("database")),
         user=_text("user", event.get("user"), 80),
         plan=event.get("plan", False),

@@ -22,7 +22,7 @@ from rdsiam.audit.judging import judge_database
 from rdsiam.audit.reading import read
 from rdsiam.audit.store import AuditStore
 from rdsiam.databases import Database
-from rdsiam.inventory import Inventory, Origin, Record, selected
+from rdsiam.inventory import Inventory, Origin, Record, SecretRecord, selected
 from rdsiam.logins import AUDITOR, MANAGER, Logins
 from rdsiam.migration.record import Migration, Migrations
 from rdsiam.selection import SelectedDatabase, select
@@ -91,12 +91,14 @@ def part_of(
     seconds: float = 0.0,
     migrations: Iterable[Migration] = (),
     record: Record | None = None,
+    secrets: Mapping[str, SecretRecord] | None = None,
 ) -> dict[str, Any]:
     """Return a database's part of the report: what was read, judged.
 
     :param accounts: what rdsiam made in it.
     :param record: what else the inventory has of it.
     :param migrations: of its users.
+    :param secrets: user → the recorded secret.
     """
     findings = judge_database(
         database,
@@ -109,6 +111,7 @@ def part_of(
         datetime.now(UTC),
         record.leaving if record else {},
         record.revoked if record else {},
+        secrets,
     )
     return _part(database, facts, findings, account, seconds, migrations)
 
@@ -177,7 +180,12 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
             facts = replace(facts, examined=known.examined)
         migrations = services.migrations.of(database.arn).values()
         ours = [one for one in migrations if one.resource_id == database.resource_id]
-        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours, known)
+        secrets = (
+            {user: one for user, one in record.secrets.items() if one.resource_id == database.resource_id}
+            if record
+            else {}
+        )
+        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours, known, secrets)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")

@@ -133,11 +133,12 @@ class SecretFacts:
     :ivar last_rotated: RFC 3339; None where it never was.
     :ivar next_rotation: RFC 3339; None where none is due.
     :ivar rotation_rules: as they were set: `ScheduleExpression`, `Duration`, or `AutomaticallyAfterDays`.
-    :ivar alternating: two users take turns: it names an administrator's secret.
+    :ivar administrator: `masterarn`, the administrator's secret that it names: two users take turns.
     :ivar pending_failing: a rotation did not end as quickly as they do; Secrets Manager tries again.
     :ivar pending_stuck: a rotation began, did not end, and blocks all that follow.
     :ivar pending_version: id of the version with AWSPENDING that is not the current one.
     :ivar current_version: id of the version with AWSCURRENT.
+    :ivar previous_version: id of the version with AWSPREVIOUS.
     :ivar owning_service: a service that manages it, such as `rds`.
     """
 
@@ -159,7 +160,13 @@ class SecretFacts:
     port: int | None = None
     rotation_rules: Mapping[str, Any] = field(default_factory=dict)
     pending_failing: bool = False
-    alternating: bool = False
+    administrator: str | None = None
+    previous_version: str | None = None
+
+    @property
+    def alternating(self) -> bool:
+        """Whether it says that two users take turns."""
+        return self.administrator is not None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `SecretFacts(**…)` gives it back."""

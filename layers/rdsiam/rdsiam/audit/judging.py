@@ -16,7 +16,7 @@ from rdsiam.access import AccessFile, DeclaredUser
 from rdsiam.access_pending import pending
 from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
 from rdsiam.audit.findings import SEVERITIES, Finding
-from rdsiam.audit.judging_secrets import not_rotating, of_secrets
+from rdsiam.audit.judging_secrets import not_as_recorded, not_rotating, of_secrets
 from rdsiam.audit.kind import Case
 from rdsiam.audit.kinds import KINDS
 from rdsiam.audit.suppressions import suppress
@@ -24,7 +24,7 @@ from rdsiam.databases import Database, Proxy
 from rdsiam.engines.remedies import REMEDIES, Privileges
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.escalations import Examined
-from rdsiam.inventory import Origin
+from rdsiam.inventory import Origin, SecretRecord
 from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.selection import NOTHING, SelectedDatabase
 
@@ -44,6 +44,7 @@ def judge_database(
     at: datetime,
     leaving: Mapping[str, str] | None = None,
     revoked: Mapping[str, str] | None = None,
+    recorded: Mapping[str, SecretRecord] | None = None,
 ) -> tuple[Finding, ...]:
     """Return all that is wrong with a database, worst first; what access.yaml accepts is marked so.
 
@@ -55,6 +56,7 @@ def judge_database(
     :param at: the time of the audit, with a zone.
     :param leaving: users whose logins are not gone yet → why, from the inventory.
     :param revoked: users that an operator has revoked.
+    :param recorded: user → the secret that the inventory records for it on this database.
     """
     found = [*_of_rds(database, proxies), *_pending(database, access)]
     own_secrets = [one for one in secrets if one.is_of(database.arn, database.identifier, database.host, database.port)]
@@ -71,7 +73,8 @@ def judge_database(
     # The same steps end both.
     found = [one for one in found if one.kind != "undeclared-user" or one.user not in late]
     found += not_removed
-    found += not_rotating(database, own_secrets, access)
+    found += not_rotating(database, secrets, recorded or {}, access)
+    found += not_as_recorded(database, secrets, recorded or {})
     found.sort(key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.user or "", one.id))
     return suppress(found, {database.arn: database}, access, at)
 

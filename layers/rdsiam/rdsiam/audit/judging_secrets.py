@@ -1,6 +1,6 @@
 """What is wrong with the secrets of a database's users: whose they are, and how their rotations do."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from rdsiam.access import AccessFile
@@ -11,6 +11,7 @@ from rdsiam.audit.kinds import KINDS
 from rdsiam.databases import Database, Proxy
 from rdsiam.engines.rotating import base_name
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.inventory import SecretRecord
 from rdsiam.rotation import schedule
 from rdsiam.selection import SelectedDatabase
 
@@ -54,21 +55,61 @@ def of_secrets(
             yield KINDS["rotation-overdue"].finding(Case(database, secret.username, subject, evidence))
 
 
-def not_rotating(database: SelectedDatabase, secrets: Sequence[SecretFacts], access: AccessFile) -> Iterator[Finding]:
-    """Judge whether all is rotated that access.yaml says; nothing where the file is invalid for the database.
+def not_as_recorded(
+    database: Database, secrets: Iterable[SecretFacts], recorded: Mapping[str, SecretRecord]
+) -> Iterator[Finding]:
+    """Find recorded secrets whose value is for another database, user or administrator than was recorded.
 
-    :param secrets: those that log in to it.
+    :param secrets: all of the account.
+    :param recorded: user → the record of its secret on this database.
+    """
+    by_arn = {secret.arn: secret for secret in secrets}
+    for user, record in sorted(recorded.items()):
+        secret = by_arn.get(record.arn or "")
+        if secret is None or record.state == "ended":
+            continue
+        name = secret.username
+        if name is not None and record.scheme == "alternating":
+            name = base_name(name)
+        here = secret.is_of(database.arn, database.identifier, database.host, database.port)
+        if here and (name, secret.administrator) == (user, record.administrator):
+            continue
+        evidence = {
+            "secret": secret.arn,
+            "username": secret.username,
+            "place": secret.instance or secret.host,
+            "administrator": secret.administrator,
+            "recorded_administrator": record.administrator,
+            "current_version": secret.current_version,
+            "previous_version": secret.previous_version,
+        }
+        subject = (database.resource_id, user, secret.arn)
+        yield KINDS["secret-not-as-recorded"].finding(Case(database, user, subject, evidence))
+
+
+def not_rotating(
+    database: SelectedDatabase,
+    secrets: Iterable[SecretFacts],
+    recorded: Mapping[str, SecretRecord],
+    access: AccessFile,
+) -> Iterator[Finding]:
+    """Find rotations that access.yaml declares and that are not set; none if the file is invalid for the database.
+
+    :param secrets: all of the account.
+    :param recorded: user → the record of its secret on this database.
     """
     try:
         rotating = access.rotating(database)
         rules = schedule.rules(database.resource_id, [(one.name, one.every, one.window) for one in rotating])
     except AccessFileInvalid:
         return
+    by_arn = {secret.arn: secret for secret in secrets}
     for user in rotating:
-        own = [one for one in secrets if one.username is not None and base_name(one.username) == base_name(user.name)]
-        if any(_rotates(one, rules[user.name]) for one in own):
+        record = recorded.get(user.name)
+        secret = by_arn.get(record.arn or "") if record is not None and record.state == "ready" else None
+        if secret is not None and _rotates(secret, rules[user.name]):
             continue
-        evidence = {"secret": own[0].arn if own else None, "every": user.every}
+        evidence = {"secret": secret.arn if secret else None, "every": user.every}
         yield KINDS["rotation-not-set"].finding(Case(database, user.name, (database.resource_id, user.name), evidence))
 
 

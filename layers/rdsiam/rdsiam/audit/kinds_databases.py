@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 from rdsiam.audit.findings import Remediation
 from rdsiam.audit.kind import FIXED, Case, Kind
@@ -149,6 +150,26 @@ def _now(case: Case) -> Remediation:
 
 def _set_up(case: Case) -> Remediation:
     return _rotate(case, "--set-up", "It says what stands in the way. Onboarding does the same with each reconcile.")
+
+
+def _put_back(case: Case) -> list[Remediation]:
+    arn, current, previous = (case.evidence[name] for name in ("secret", "current_version", "previous_version"))
+    note = "It says what differs. If the change is meant, say in access.yaml which secret and administrator it is."
+    meant = _rotate(case, "--set-up", note)
+    if current is None or previous is None:
+        return [meant]
+    label = (
+        "aws",
+        "secretsmanager",
+        "update-secret-version-stage",
+        "--secret-id",
+        arn,
+        "--version-stage",
+        "AWSCURRENT",
+    )
+    move = (*label, "--move-to-version-id", previous, "--remove-from-version-id", current)
+    back = "If its value before was right. See first who has changed it: CloudTrail, PutSecretValue."
+    return [command(*move, note=back), replace(meant, way=2)]
 
 
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
@@ -329,10 +350,32 @@ KINDS = (
         severity="medium",
         moves=FIXED,
         risk="A password that was meant to live for days lives on, while access.yaml says otherwise.",
-        why="The user or its secret is missing, the secret's owner has not tagged it, somebody else rotates it, or its "
-        "schedule was changed by hand. Onboarding says which.",
-        evidence={"secret": "ARN of the secret; null where there is none", "every": "how often access.yaml says"},
+        why="The user or its secret is missing, access.yaml names no secret of it, the secret's owner has not "
+        "tagged it, somebody else rotates it, or its schedule was changed by hand. Onboarding says which.",
+        evidence={"secret": "ARN of the recorded secret; null if there is none", "every": "how often access.yaml says"},
         remedy=lambda case: [_set_up(case)],
+        references=(_SECRETS + "rotating-secrets.html",),
+        source="secrets",
+    ),
+    Kind(
+        id="secret-not-as-recorded",
+        title="The secret of {user} holds another login than the one that is recorded",
+        severity="high",
+        moves=FIXED,
+        risk="Whoever writes the secret tries to have rdsiam set the password of another user. RotateFunction refuses "
+        "it, so the user's own password is no longer rotated, and applications that read the secret can't log in.",
+        why="The value of a secret that access.yaml or an operator has chosen for this user names another user, "
+        "database or administrator now.",
+        evidence={
+            "secret": "ARN of the secret",
+            "username": "the user that its value names",
+            "place": "the database or host that its value names",
+            "administrator": "the administrator's secret that its value names (`masterarn`)",
+            "recorded_administrator": "the one that is recorded",
+            "current_version": "the version that is in use",
+            "previous_version": "the version before; null if there is none",
+        },
+        remedy=_put_back,
         references=(_SECRETS + "rotating-secrets.html",),
         source="secrets",
     ),

@@ -102,6 +102,7 @@ def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> 
     # ListSecrets and DescribeSecret call it differently.
     versions: Mapping[str, Any] = listed.get("SecretVersionsToStages") or listed.get("VersionIdsToStages") or {}
     current = next((one for one, stages in versions.items() if "AWSCURRENT" in stages), None)
+    previous = next((one for one, stages in versions.items() if "AWSPREVIOUS" in stages), None)
     pending = next((one for one, stages in versions.items() if "AWSPENDING" in stages and one != current), None)
     return SecretFacts(
         arn=listed["ARN"],
@@ -114,7 +115,7 @@ def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> 
         rotation_lambda=listed.get("RotationLambdaARN"),
         last_rotated=_text(listed.get("LastRotatedDate")),
         next_rotation=_text(listed.get("NextRotationDate")),
-        alternating="masterarn" in said,
+        administrator=said.get("masterarn"),
         rotation_rules=dict(listed.get("RotationRules") or {}),
         pending_failing=pending is not None and not _younger(listed, at, _FAILING_AFTER),
         pending_stuck=pending is not None and not _younger(listed, at, _STUCK_AFTER),
@@ -123,6 +124,7 @@ def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> 
         instance=said.get("dbInstanceIdentifier") or said.get("dbClusterIdentifier"),
         pending_version=pending,
         current_version=current,
+        previous_version=previous,
     )
 
 

@@ -57,17 +57,21 @@ class Rotated:
 def run(function: SecretsFunction, wish: Wish, plan: bool, form: Format, tell: Callable[[str], None]) -> int:
     """Rotate the set and show what came of it.
 
-    :return: the exit code: 7 where one was not rotated.
+    :return: the exit code: 7 if one was not rotated; of secrets that are not recorded as they are, none is.
     """
     answer = function.ask({"list": True} | ({"databases": list(wish.databases)} if wish.databases else {}))
     chosen = [one for one in answer["secrets"] if _chosen(one, wish.patterns)]
     if not chosen:
         raise NotFound("no secret of that set is rotated by rdsiam")
-    found = sorted((Rotated(one, _turns(one)) for one in chosen), key=_speed)
+    # Whoever writes a secret that nobody has recorded would have rdsiam at work for themselves.
+    found = sorted(
+        (Rotated(one, 0, problem=one["problem"]) if one["problem"] else Rotated(one, _turns(one)) for one in chosen),
+        key=_speed,
+    )
     if answer["skipped"]:
         tell(f"{answer['skipped']} secrets can't be read by SecretsFunction, so they are not among these")
     if not plan:
-        _rotate(function, found, wish, tell)
+        _rotate(function, [one for one in found if not one.problem], wish, tell)
     _show(found, wish, plan, form, tell)
     if plan:
         return _DIFFERENT
@@ -155,6 +159,8 @@ def _show(found: Sequence[Rotated], wish: Wish, plan: bool, form: Format, tell: 
 
 
 def _result(one: Rotated, plan: bool) -> str:
+    if one.turns == 0:
+        return f"NOT ROTATED: {one.problem}"
     if plan:
         return f"would be rotated {_WORDS[one.turns]}"
     return f"FAILED after {one.done} of {one.turns}: {one.problem}" if one.problem else f"rotated {_WORDS[one.done]}"

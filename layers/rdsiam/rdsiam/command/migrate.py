@@ -12,7 +12,7 @@ from rdsiam.command.executions import run
 from rdsiam.command.output import Format, progress, show
 from rdsiam.command.settings import Settings
 
-_DIFFERENT = 3
+_DIFFERENT, _INCOMPLETE = 3, 7
 #: After this step the function watches for days.
 _WATCHING = "begin watching"
 _DONE = {"retired", "unchanged", "running", "undone"}
@@ -65,7 +65,7 @@ def migrate(
     """Lead USER of DATABASE (identifier or ARN) from its password to tokens, and back with --undo.
 
     access.yaml must say who takes its place; without that you are told the lines to add. Exit codes: 0 done, watching
-    or nothing to do, 3 refused or (with --plan) something would change.
+    or nothing to do, 3 refused or (with --plan) something would change, 7 done, but for secrets that are named.
     """
     if status and (plan or undo or in_place or confirm):
         raise click.UsageError("--status goes with no other wish")
@@ -144,4 +144,6 @@ def _show(answer: Mapping[str, Any], form: Format) -> None:
 def _exit_code(answer: Mapping[str, Any]) -> int:
     if answer["status"] == "planned":
         return _DIFFERENT if answer["changes"] else 0
+    if answer.get("left"):
+        return _INCOMPLETE
     return 0 if answer["status"] in _DONE | {"watching"} else _DIFFERENT

@@ -10,7 +10,7 @@ import click
 from rdsiam.command import emergency
 from rdsiam.command.aws import Aws, database_arn
 from rdsiam.command.errors import NotFound, Usage
-from rdsiam.command.output import Format, progress, show
+from rdsiam.command.output import Format, progress, show, visible
 from rdsiam.command.secrets_function import SecretsFunction
 
 _DIFFERENT = 3
@@ -19,7 +19,7 @@ _ADVICE = {
     "failing": "a step fails: the cause is in the log of RotateFunction; then --now",
     "stuck": "it never ends by itself: --now once the cause is gone, else --unstick",
     "overdue": "it should have rotated: --now shows why not",
-    "unset": "it was made, and its password is not set yet: --set-up",
+    "initial": "rdsiam creates it, and its password is not set yet: --set-up",
 }
 
 
@@ -30,6 +30,8 @@ Examples:
   rdsiam rotate orders legacy_etl --now --because TICKET-12
   rdsiam rotate orders legacy_etl --unstick --plan
   rdsiam rotate orders legacy_etl --set-up             # as access.yaml says; or why not
+  rdsiam rotate orders legacy_etl --set-up --secret ARN --confirm
+  rdsiam rotate --list                                 # all; of those that are refused the line to add
   rdsiam rotate --all --because "leak" --match 'orders-*' --plan"""
 )
 @click.argument("database", required=False)
@@ -38,16 +40,20 @@ Examples:
 @click.option("--now", "action", flag_value="now", help="Rotate now, and wait for the end.")
 @click.option("--unstick", "action", flag_value="unstick", help="Take AWSPENDING off, unless its password is in use.")
 @click.option("--set-up", "action", flag_value="set-up", help="Put the secret on the schedule that access.yaml says.")
+@click.option("--list", "action", flag_value="list", help="List all rotations, and which are refused, and why.")
 @click.option("--all", "everything", is_flag=True, help="In an emergency: rotate every secret of a set now.")
 @click.option("--because", metavar="TEXT", help="Why, for the log. Needed with --all.")
-@click.option("--database", "databases", multiple=True, metavar="NAME", help="With --all: only this one; repeatable.")
+@click.option(
+    "--database", "databases", multiple=True, metavar="NAME", help="With --all, --list: only this one; repeatable."
+)
 @click.option("--match", "patterns", multiple=True, metavar="PATTERN", help="With --all: identifiers; * and ? allowed.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="With --all: databases.")
 @click.option(
     "--wait", "seconds", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for each."
 )
 @click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change nothing, say what would be done.")
-@click.option("--confirm", is_flag=True, help="With --set-up: change the password where no secret holds it.")
+@click.option("--confirm", is_flag=True, help="With --set-up: take the secret of --secret, or create one.")
+@click.option("--secret", metavar="ARN", help="With --set-up: the existing secret that holds the password.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--secrets-function", metavar="NAME", help="SecretsFunction. Default: the stack's output.")
@@ -66,6 +72,7 @@ def rotate(
     seconds: int,
     plan: bool,
     confirm: bool,
+    secret: str | None,
     form: Format,
     quiet: bool,
     secrets_function: str | None,
@@ -78,7 +85,7 @@ def rotate(
     Exit codes: 0 in order or done, 3 something is wrong, refused, or (with --plan) would be done, 6 not done in time,
     7 with --all: some were not rotated.
     """
-    _check(database, user, everything, because, databases, patterns, action, plan, confirm)
+    _check(database, user, everything, because, databases, patterns, action, plan, confirm, secret)
     aws = Aws(profile, region)
     function = SecretsFunction(aws, secrets_function, stack)
     tell = (lambda _: None) if quiet else progress
@@ -86,22 +93,25 @@ def rotate(
         arns = sorted({database_arn(aws, name) for name in databases}) or None
         wish = emergency.Wish(str(because), arns, patterns, at_once, seconds)
         sys.exit(emergency.run(function, wish, plan, form, tell))
+    if action == "list":
+        arns = sorted({database_arn(aws, name) for name in databases})
+        sys.exit(_list(function.ask({"list": True} | ({"databases": arns} if arns else {})), form))
     arn = database_arn(aws, str(database))
     if action == "set-up":
-        wishes = {"plan": plan, "confirm": confirm}
-        answer = function.ask({"database": arn, "user": user} | {name: True for name, yes in wishes.items() if yes})
+        wishes = {"plan": plan, "confirm": confirm, "secret": secret}
+        answer = function.ask({"database": arn, "user": user} | {name: wish for name, wish in wishes.items() if wish})
         sys.exit(_set_up(answer, form))
     secrets = _secrets(function, arn, str(database), str(user))
     if action == "status":
         sys.exit(_status(secrets, form))
     if len(secrets) > 1:
         raise Usage(f"several secrets of {user} on {database} are rotated: {', '.join(one['name'] for one in secrets)}")
-    secret = secrets[0]["secret"]
+    arn_of_secret = secrets[0]["secret"]
     if action == "unstick":
-        sys.exit(_unstick(function.ask({"unstick": secret, "plan": plan}), form))
+        sys.exit(_unstick(function.ask({"unstick": arn_of_secret, "plan": plan}), form))
     if plan:
         sys.exit(_status(secrets, form) or _DIFFERENT)
-    function.rotate(secret, because, seconds, tell)
+    function.rotate(arn_of_secret, because, seconds, tell)
     sys.exit(_status(_secrets(function, arn, str(database), str(user)), form))
 
 
@@ -115,19 +125,24 @@ def _check(
     action: str,
     plan: bool,
     confirm: bool,
+    secret: str | None,
 ) -> None:
+    if (confirm or secret) and action != "set-up":
+        raise click.UsageError("--confirm and --secret go with --set-up")
     if everything:
-        if database is not None or action != "status" or confirm:
+        if database is not None or action != "status":
             raise click.UsageError("--all goes with --because, --database, --match and --plan only")
         if not because:
             raise click.UsageError("--all needs --because: the reason is kept in the log")
         return
+    if action == "list":
+        if database is not None or patterns or plan:
+            raise click.UsageError("--list goes with --database only")
+        return
     if database is None or user is None:
-        raise click.UsageError("name DATABASE and USER, or --all")
+        raise click.UsageError("name DATABASE and USER, or --all, or --list")
     if databases or patterns:
         raise click.UsageError("--database and --match go with --all")
-    if confirm and action != "set-up":
-        raise click.UsageError("--confirm goes with --set-up")
     if plan and action == "status":
         raise click.UsageError("--plan goes with --now, --unstick, --set-up or --all")
 
@@ -151,9 +166,38 @@ def _status(secrets: Sequence[Mapping[str, Any]], form: Format) -> int:
     else:
         show([[one[name] for name in names] for one in secrets], [name.replace("_", " ") for name in names], form)
     for one in secrets:
-        if one["state"] in _ADVICE:
+        if one["problem"]:
+            progress(f"{one['name']} is refused: {one['problem']}")
+        elif one["state"] in _ADVICE:
             progress(f"{one['name']} is {one['state']}: {_ADVICE[one['state']]}")
-    return _DIFFERENT if any(one["state"] in _ADVICE for one in secrets) else 0
+    return _DIFFERENT if any(one["problem"] or one["state"] in _ADVICE for one in secrets) else 0
+
+
+def _list(answer: Mapping[str, Any], form: Format) -> int:
+    secrets = answer["secrets"]
+    if form == "json":
+        click.echo(json.dumps(secrets, indent=2))
+    else:
+        rows = [
+            (
+                one["identifier"] or "?",
+                one["user"],
+                one["name"],
+                "refused" if one["problem"] else one["state"],
+                one["next_rotation"],
+                one["problem"],
+            )
+            for one in secrets
+        ]
+        show(rows, ("database", "user", "secret", "state", "next rotation", "problem"), form)
+    if answer["skipped"]:
+        progress(f"{answer['skipped']} secrets can't be read by SecretsFunction, so they are not among these")
+    lines = [visible(one["line_to_add"]) for one in secrets if one["line_to_add"]]
+    if lines:
+        progress("to have them rotated, add to `databases` of access.yaml what is meant:")
+        for line in lines:
+            progress(f"  {line}")
+    return _DIFFERENT if any(one["problem"] for one in secrets) else 0
 
 
 def _unstick(answer: Mapping[str, Any], form: Format) -> int:

@@ -88,10 +88,13 @@ def _forward(
     if not run.in_place:
         step("begin watching", run.begin_watching)
     ended = _end(context, run, step)
+    reason, left = ended["reason"], []
     if ended["status"] == "retired":
-        changes = [*changes, *ended["changes"], *step("retire the secret", run.retire_secret)]
+        secret = step("retire the secret", run.retire_secret)
+        changes, left = [*changes, *ended["changes"], *secret["changes"]], secret["left"]
+        reason = f"not recorded, so left alone: {', '.join(left)}" if left else reason
     step("let go", run.let_go)
-    return run.answer(ended["status"], ended["reason"], changes)
+    return run.answer(ended["status"], reason, changes, left)
 
 
 def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""The secret of a user that loses its password: taken out of rotation and deleted with a way back, if it is tagged."""
+"""The secret of a user that loses its password: taken out of rotation and deleted with a way back, if it is recorded.
+
+Secrets that only say that they hold the user's password are named, and left alone.
+"""
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +13,7 @@ from botocore.exceptions import ClientError
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.audit.secrets_reading import Secrets
 from rdsiam.databases import Database
+from rdsiam.inventory import Inventory
 from rdsiam.migration.record import Kept
 
 logger = logging.getLogger(__name__)
@@ -19,19 +24,34 @@ TAG = "rdsiam:managed"
 RECOVERY_DAYS = 30
 
 
+@dataclass(frozen=True)
+class UsersSecrets:
+    """The secrets of one user.
+
+    :ivar recorded: the one that the inventory records for it, and that its owner has tagged; None if there is none.
+    :ivar others: ARNs of tagged secrets that say that they hold its password, and are not recorded for it.
+    """
+
+    recorded: SecretFacts | None
+    others: tuple[str, ...]
+
+
 class MigratingSecrets:
-    """The secrets of this account that are tagged for us."""
+    """The secrets of this account that are tagged for rdsiam."""
 
-    def __init__(self, secrets_manager: Any) -> None:
+    def __init__(self, secrets_manager: Any, inventory: Inventory) -> None:
         self._client = secrets_manager
+        self._inventory = inventory
 
-    def of(self, database: Database, user: str) -> SecretFacts | None:
-        """Return the secret by which `user` logs in to the database; None where none is tagged that does."""
+    def of(self, database: Database, user: str) -> UsersSecrets:
+        """Return the recorded secret of a user of the database, and others that say they are its secret."""
+        record = self._inventory.get(database.arn)
+        known = record.secrets.get(user) if record else None
+        arn = known.arn if known is not None and known.resource_id == database.resource_id else None
         place = (database.arn, database.identifier, database.host, database.port)
-        for secret in Secrets(self._client).list(datetime.now(UTC), tag=TAG):
-            if secret.username == user and secret.is_of(*place):
-                return secret
-        return None
+        listed = list(Secrets(self._client).list(datetime.now(UTC), tag=TAG))
+        others = [one.arn for one in listed if one.arn != arn and one.username == user and one.is_of(*place)]
+        return UsersSecrets(next((one for one in listed if one.arn == arn), None), tuple(sorted(others)))
 
     def retire(self, kept: Kept) -> None:
         """Stop its rotation and schedule it for deletion. Done twice it is done once."""

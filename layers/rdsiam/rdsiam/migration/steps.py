@@ -19,7 +19,7 @@ from rdsiam.leases import Leases
 from rdsiam.logins import Logins
 from rdsiam.migration import watch as watching
 from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, text
-from rdsiam.migration.secret import RECOVERY_DAYS, TAG, MigratingSecrets
+from rdsiam.migration.secret import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets
 from rdsiam.migration.user import MigratingUser
 from rdsiam.requests import MigrateRequest
 from rdsiam.users import Users
@@ -123,10 +123,10 @@ class Migrating:
         except ConnectionFailed as error:
             # Onboarding may have to make the manager first.
             return {"refused": False, "reason": f"what would be retired can't be seen yet: {error}", "changes": []}
-        secret = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
-        if secret is not None:
-            changes += secret_changes(Kept(secret.arn, secret.rotation_enabled))
-        told = [] if secret else [self._no_secret()]
+        found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
+        if found.recorded is not None:
+            changes += secret_changes(Kept(found.recorded.arn, found.recorded.rotation_enabled))
+        told = self._told_of(found)
         told += [self._user.for_good()] if self.in_place and self._user.for_good() else []
         return {"refused": False, "reason": "; ".join(told), "changes": as_json(changes)}
 
@@ -206,24 +206,27 @@ class Migrating:
         except (Refused, AccessFileInvalid) as error:
             return ended("refused", str(error))
 
-    def retire_secret(self) -> list[dict[str, Any]]:
-        """Schedule the old user's secret for deletion, if there is one that is ours to touch."""
+    def retire_secret(self) -> dict[str, Any]:
+        """Schedule the old user's recorded secret for deletion.
+
+        :return: `changes`, and `left`: ARNs of other secrets that say that they hold its password.
+        """
         mine = self._mine()
-        kept = mine.secret
+        found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
+        kept, left = mine.secret, list(found.others)
         if kept is None:
-            found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
-            if found is None:
-                self._save(_told(mine, self._no_secret()))
-                return []
-            kept = Kept(found.arn, found.rotation_enabled)
-            mine = self._save(replace(mine, secret=kept))
+            mine = self._save(_told(mine, *self._told_of(found)))
+            if found.recorded is None:
+                return {"changes": [], "left": left}
+            kept = Kept(found.recorded.arn, found.recorded.rotation_enabled)
+            self._save(replace(mine, secret=kept))
         self._services.secrets.retire(kept)
         try:
             self._save(_told(self._mine(), *(one.statement for one in secret_changes(kept))))
         except Superseded:
             self._services.secrets.restore(kept)  # an undo came in between, and found nothing to give back
             raise
-        return as_json(secret_changes(kept))
+        return {"changes": as_json(secret_changes(kept)), "left": left}
 
     def let_go(self) -> None:
         """Give the lease back."""
@@ -235,8 +238,13 @@ class Migrating:
 
     # --- what all steps have in common ---
 
-    def answer(self, outcome: Status, reason: str = "", changes: list[Any] | None = None) -> dict[str, Any]:
-        """Return the answer: what was done, and nothing that may be another one's by now."""
+    def answer(
+        self, outcome: Status, reason: str = "", changes: list[Any] | None = None, left: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Return the answer: what was done, and nothing that may be another one's by now.
+
+        :param left: ARNs of secrets that were left alone, as they are not recorded.
+        """
         return {
             "database": self.arn,
             "user": self.request.user,
@@ -244,6 +252,7 @@ class Migrating:
             "status": outcome,
             "reason": reason,
             "changes": changes or [],
+            "left": left or [],
         }
 
     @property
@@ -314,11 +323,20 @@ class Migrating:
         record = self._services.inventory.get(database.arn)
         return self._services.access.current().file.declared(selected(database, record))
 
-    def _no_secret(self) -> str:
-        return (
-            f"no secret with the tag {TAG}=true holds the password of {self.request.user}: if there is one without, "
-            "tag it, or delete it yourself"
-        )
+    def _told_of(self, found: UsersSecrets) -> list[str]:
+        """Return what is said of secrets that are not deleted."""
+        user, told = self.request.user, []
+        if found.recorded is None:
+            told.append(
+                f"no secret with the tag {TAG}=true is recorded for {user}: if one holds its password, delete it "
+                "yourself"
+            )
+        if found.others:
+            told.append(
+                f"these secrets say that they hold the password of {user}, and are not recorded for it, so they are "
+                f"left alone: {', '.join(found.others)}; delete them yourself if they are its secrets"
+            )
+        return told
 
 
 def _heir_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:

@@ -17,8 +17,9 @@ from rdsiam.rotation.store import PENDING
 
 #: A secret whose schedule rdsiam may set: its owner says so by this tag.
 MANAGED = "rdsiam:managed"
-#: A secret that rdsiam made, whose password the database may not have yet.
-UNSET = "rdsiam:unset"
+#: A secret that rdsiam creates, whose password the database may not have yet: it limits what SecretsFunction's role may
+#: write. What is so is in the inventory alone.
+INITIAL = "rdsiam:initial"
 #: Under which names rdsiam makes secrets.
 PREFIX = "rdsiam/"
 
@@ -77,32 +78,59 @@ class RotatingSecrets:
         """Turn rotation off; the password stays as it is."""
         self._client.cancel_rotate_secret(SecretId=arn)
 
-    def create(self, name: str, text: str, description: str) -> str:
-        """Make a secret of which it is not yet said that its password is set; return its ARN, also where it was there.
+    def find(self, name: str) -> tuple[str, frozenset[str]] | None:
+        """Return the ARN of the secret of a name, and the ids of its labelled versions; None if there is none.
 
-        :raises Refused: one of that name is scheduled for deletion.
+        :raises Refused: it is scheduled for deletion.
         """
-        tags = [{"Key": key, "Value": "true"} for key in (MANAGED, UNSET)]
         try:
-            made = self._client.create_secret(Name=name, SecretString=text, Description=description, Tags=tags)
+            found = self._client.describe_secret(SecretId=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                return None
+            raise
+        if found.get("DeletedDate"):
+            raise _deleted(name)
+        return str(found["ARN"]), frozenset(found.get("VersionIdsToStages") or {})
+
+    def create(self, name: str, text: str, description: str, version: str) -> str:
+        """Create a secret of which it is not yet said that its password is set; return its ARN.
+
+        :param version: the id of its first version, by which it is recognized.
+        :raises Refused: there is one of that name, or it is scheduled for deletion: nothing was created.
+        """
+        tags = [{"Key": key, "Value": "true"} for key in (MANAGED, INITIAL)]
+        try:
+            made = self._client.create_secret(
+                Name=name, SecretString=text, Description=description, Tags=tags, ClientRequestToken=version
+            )
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == "ResourceExistsException":
-                return str(self._client.describe_secret(SecretId=name)["ARN"])  # another run was faster
+                raise taken(name) from None
             if code == "InvalidRequestException":
-                raise Refused(
-                    f"the secret {name} is scheduled for deletion: aws secretsmanager restore-secret --secret-id {name}"
-                ) from None
+                raise _deleted(name) from None
             raise
         return str(made["ARN"])
 
-    def replace(self, arn: str, text: str) -> None:
-        """Give a secret whose password is not set yet another one."""
-        self._client.put_secret_value(SecretId=arn, SecretString=text)
+    def put(self, arn: str, text: str, version: str) -> None:
+        """Give a secret whose password is not set yet a value, under an id that was chosen before.
+
+        :raises Refused: the version has a value that rdsiam did not put there, or that is not the current one.
+        """
+        try:
+            self._client.put_secret_value(SecretId=arn, SecretString=text, ClientRequestToken=version)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceExistsException":
+                raise
+            raise Refused(
+                f"the current value of {arn} is not the one that rdsiam put there, so its password is not set in the "
+                "database: delete the secret, and set it up again"
+            ) from None
 
     def settle(self, arn: str) -> None:
-        """Say that the database has the secret's password."""
-        self._client.untag_resource(SecretId=arn, TagKeys=[UNSET])
+        """Say that the database has the secret's password: its value can't be written from now on."""
+        self._client.untag_resource(SecretId=arn, TagKeys=[INITIAL])
 
     def made(self, arn: str, version: str) -> datetime | None:
         """Return when a version was made."""
@@ -117,6 +145,18 @@ class RotatingSecrets:
     def give_pending(self, arn: str, version: str) -> None:
         """Put AWSPENDING back on a version."""
         self._client.update_secret_version_stage(SecretId=arn, VersionStage=PENDING, MoveToVersionId=version)
+
+
+def taken(name: str) -> Refused:
+    """Return why the secret of that name is not used for a new password."""
+    return Refused(
+        f"there is a secret {name} that rdsiam did not create, and it is not taken over: delete it; or, if it holds "
+        "the password that is in use, name it by `secret: ARN` in access.yaml"
+    )
+
+
+def _deleted(name: str) -> Refused:
+    return Refused(f"the secret {name} is scheduled for deletion: aws secretsmanager restore-secret --secret-id {name}")
 
 
 def _unfinished(error: ClientError) -> Exception:

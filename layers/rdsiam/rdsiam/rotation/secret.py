@@ -40,6 +40,7 @@ class Secret:
     :ivar master_arn: `masterarn`, the secret of the administrator that may set others' passwords: alternating users.
     :ivar length: `passwordLength`, if the secret says how long its passwords are.
     :ivar excluded: `passwordExcludeCharacters`, if the secret says what its passwords must not hold.
+    :ivar version: the id under which Secrets Manager has it; None for one that is not stored yet.
     """
 
     engine: str
@@ -53,6 +54,7 @@ class Secret:
     master_arn: str | None = None
     length: int | None = None
     excluded: str | None = None
+    version: str | None = field(default=None, compare=False)
     _document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -74,9 +76,10 @@ class Secret:
         return json.dumps(dict(self._document))
 
 
-def read_secret(text: object) -> Secret:
+def read_secret(text: object, version: str | None = None) -> Secret:
     """Read a version's JSON: `engine username password`, and `host` or an identifier; the rest is optional.
 
+    :param version: its id.
     :raises InvalidRequest: naming the key that is wrong, never its value.
     """
     document = _document(text)
@@ -95,6 +98,7 @@ def read_secret(text: object) -> Secret:
         master_arn=_matching(document, "masterarn", _SECRET_ARN, "a secret's ARN"),
         length=_number(document, "passwordLength", 8, _LONGEST_PASSWORD),
         excluded=_optional(document, "passwordExcludeCharacters", 128),
+        version=version,
         _document=document,
     )
     if secret.host is None and secret.instance is None and secret.cluster is None:

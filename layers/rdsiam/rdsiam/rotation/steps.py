@@ -1,7 +1,8 @@
 """Rotation: Secrets Manager's four steps, each of which may be killed, repeated or run twice at once at any point.
 
-One user: the password is changed by the user itself. Two users that take turns (`masterarn`): the one that is not in
-use gets a new password, from an administrator. Whatever happens, a password is in Secrets Manager before the database
+One user: the password is changed by the user itself. Two users that take turns: the one that is not in use gets a new
+password, from an administrator. Which of both, where, and from whom, is what the inventory records of the secret; what
+the secret's value says is compared with that. Whatever happens, a password is in Secrets Manager before the database
 gets it, and AWSCURRENT moves only to a version that was just seen to log in.
 """
 
@@ -17,24 +18,33 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rdsiam.databases import Database, Family
 from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
+from rdsiam.inventory import SecretRecord
 from rdsiam.logins import Password
 from rdsiam.requests import RotationRequest, Step
 from rdsiam.rotation.logins import ENGINES, log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.secret import MasterSecret, PasswordRules, Secret
 from rdsiam.rotation.store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
+from rdsiam.rotation.targets import Target
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 #: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no
 #: second time where the database is, finishSecret right after testSecret doesn't log in again.
 PROOF_SECONDS = 120
+_REMOVE_PENDING = (
+    "If somebody else wrote AWSPENDING, remove its label (aws secretsmanager update-secret-version-stage "
+    "--version-stage AWSPENDING) and rotate again"
+)
 
 
 class Databases(Protocol):
-    """Finds databases; `targets.Targets`."""
+    """Finds the databases of recorded secrets; `targets.Targets`."""
 
-    def find(self, secret: Secret) -> Database:
-        """Return the database of the secret."""
+    def recorded(self, arn: str, secret: Secret) -> tuple[str, SecretRecord]:
+        """Return the user and the record of a secret."""
+
+    def find(self, arn: str, secret: Secret) -> Target:
+        """Return where a secret logs in."""
 
     def classic_proxies(self, secret: str, /) -> list[str]:
         """Return the names of the proxies that log in with this secret."""
@@ -61,7 +71,7 @@ class Rotation:
         self._engines = engines
         self._clock = clock
         self._proved: dict[tuple[str, str], float] = {}
-        self._found: dict[tuple[str, str], tuple[Database, float]] = {}
+        self._found: dict[tuple[str, str], tuple[Target, float]] = {}
 
     def run(self, request: RotationRequest) -> Outcome:
         """Run one step.
@@ -88,28 +98,36 @@ class Rotation:
     # --- the four steps ---
 
     def _create(self, request: RotationRequest) -> Outcome:
-        if self._is_current(request, self._describe(request)):
+        description = self._describe(request)
+        if not description.rotates:
+            raise Refused("rotation is not enabled for this secret")
+        if self._is_current(request, description):
             return "current already"
         current = self._store.current(request.secret)
+        user, record = self._databases.recorded(request.secret, current)
+        if record.state != "ready":
+            raise Refused(f"the password is not set in the database yet: rdsiam rotate DATABASE {user} --set-up")
         engine = self._engines[current.family]
-        user = current.user if current.master_arn is None else engine.clone_name(current.user)
-        new = current.with_login(user, new_password(self._rules_of(current), current.family))
+        next_user = engine.clone_name(current.user) if record.scheme == "alternating" else current.user
+        new = current.with_login(next_user, new_password(self._rules_of(current), current.family))
         stored = self._store.put_pending(request.secret, request.token, new, request.rotation_token)
         return "created" if stored else "kept"
 
     def _set(self, request: RotationRequest) -> Outcome:
-        if self._is_current(request, self._describe(request)):
+        pending = self._labelled(request)
+        if pending is None:
             return "current already"
-        pending = self._pending(request)
-        current, master = self._current_and_master(request, pending)
-        engine = self._engines[current.family]
+        try:
+            target = self._databases.find(request.secret, pending)
+        except Refused as error:
+            raise Refused(f"AWSPENDING: {error}. {_REMOVE_PENDING}") from None
+        current, master = self._current_and_master(request, target.record)
+        if current.version == request.token:
+            return "current already"
+        engine, database = self._engines[current.family], target.database
         expected = current.user if master is None else engine.clone_name(current.user)
         if pending.place != current.place or pending.user not in {expected, current.user}:
-            raise Refused(
-                "AWSPENDING is for another user or database than AWSCURRENT, so somebody else wrote it; remove its "
-                "label (aws secretsmanager update-secret-version-stage --version-stage AWSPENDING) and rotate again"
-            )
-        database = self._databases.find(current)
+            raise Refused(f"AWSPENDING is for another user or database than AWSCURRENT. {_REMOVE_PENDING}")
         try:
             if master is None:
                 outcome = self._set_own(request, engine, database, current, pending)
@@ -124,16 +142,13 @@ class Rotation:
                 f"{error}. AWSPENDING was given up; the next rotation makes another password. If it is rejected too, "
                 "say in the secret what the policy asks: passwordLength, passwordExcludeCharacters"
             ) from None
-        self._found[request.secret, request.token] = database, self._clock() + PROOF_SECONDS
+        self._found[request.secret, request.token] = target, self._clock() + PROOF_SECONDS
         return outcome
 
     def _test(self, request: RotationRequest) -> Outcome:
-        pending = self._store.labelled(request.secret, PENDING, request.token)
+        pending = self._labelled(request)
         if pending is None:
-            # Asking for both id and label has checked both; what is the matter is asked only now.
-            if self._is_current(request, self._describe(request)):
-                return "current already"
-            raise Refused(f"version {request.token} has no value yet: createSecret comes first")
+            return "current already"
         self._prove(request, pending)
         return "tested"
 
@@ -142,7 +157,10 @@ class Rotation:
         if self._is_current(request, description):
             return "current already"
         if self._clock() > self._proved.pop((request.secret, request.token), float("-inf")):
-            self._prove(request, self._pending(request))
+            pending = self._store.labelled(request.secret, PENDING, request.token)
+            if pending is None:
+                raise _no_value(request)
+            self._prove(request, pending)
         try:
             self._store.promote(request.secret, request.token, description.version(CURRENT))
         except ClientError:
@@ -162,8 +180,6 @@ class Rotation:
 
     def _is_current(self, request: RotationRequest, found: Description) -> bool:
         """Tell whether the version is current already; refuse what is not pending."""
-        if not found.rotates:
-            raise Refused("rotation is not enabled for this secret")
         if request.token not in found.stages:
             raise Refused(f"version {request.token} is not one of this secret, or has no label any more")
         if CURRENT in found.stages[request.token]:
@@ -172,23 +188,22 @@ class Rotation:
             raise Refused(f"version {request.token} is not AWSPENDING")
         return False
 
-    def _current_and_master(self, request: RotationRequest, pending: Secret) -> tuple[Secret, MasterSecret | None]:
-        """Return AWSCURRENT, and the administrator where two users take turns.
+    def _labelled(self, request: RotationRequest) -> Secret | None:
+        """Return the value of AWSPENDING; None if its version is the current one already.
 
-        Which administrator is read is AWSPENDING's to say, as one request reads both; it goes nowhere before AWSCURRENT
-        was seen to name the same one.
+        :raises Refused: it has no value yet, or is not pending.
         """
-        if pending.master_arn is None:
-            return self._store.current(request.secret), None
-        if pending.master_arn == request.secret:
-            raise Refused("masterarn names this secret itself: an administrator's secret belongs there")
-        return self._store.current_and_master(request.secret, pending.master_arn)
-
-    def _pending(self, request: RotationRequest) -> Secret:
         pending = self._store.labelled(request.secret, PENDING, request.token)
-        if pending is None:
-            raise Refused(f"version {request.token} has no value yet: createSecret comes first")
+        # Asking for both id and label has checked both; what is the matter is asked only now.
+        if pending is None and not self._is_current(request, self._describe(request)):
+            raise _no_value(request)
         return pending
+
+    def _current_and_master(self, request: RotationRequest, record: SecretRecord) -> tuple[Secret, MasterSecret | None]:
+        """Return AWSCURRENT, and the recorded administrator of two users that take turns."""
+        if record.administrator is None:
+            return self._store.current(request.secret), None
+        return self._store.current_and_master(request.secret, record.administrator)
 
     def _rules_of(self, secret: Secret) -> PasswordRules:
         length = self._rules.length if secret.length is None else secret.length
@@ -247,8 +262,8 @@ class Rotation:
         base = base_name(pending.user)
         if proxies := self._databases.classic_proxies(request.secret):
             raise Refused(
-                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only: take masterarn out "
-                "of the secret, so that one user is rotated"
+                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only: say scheme: single "
+                "in access.yaml, and take masterarn out of the secret"
             )
         if base == database.master_user:
             raise Refused(f"{base} is the administrator of {database.identifier}, of whom no clone is made")
@@ -294,7 +309,7 @@ class Rotation:
 
         :raises Refused: it doesn't.
         """
-        engine, database = self._engines[pending.family], self._database(request, pending)
+        engine, database = self._engines[pending.family], self._target(request, pending).database
         session = log_in(engine, database, pending)
         if session is None:
             raise Refused(
@@ -304,10 +319,16 @@ class Rotation:
             engine.prove(session)
         self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
 
-    def _database(self, request: RotationRequest, pending: Secret) -> Database:
+    def _target(self, request: RotationRequest, pending: Secret) -> Target:
         """Return where setSecret of this version just was, once: a version's value can't change; else ask."""
-        database, until = self._found.pop((request.secret, request.token), (None, 0.0))
-        return database if database is not None and self._clock() <= until else self._databases.find(pending)
+        target, until = self._found.pop((request.secret, request.token), (None, 0.0))
+        if target is not None and self._clock() <= until:
+            return target
+        return self._databases.find(request.secret, pending)
+
+
+def _no_value(request: RotationRequest) -> Refused:
+    return Refused(f"version {request.token} has no value yet: createSecret comes first")
 
 
 @contextmanager

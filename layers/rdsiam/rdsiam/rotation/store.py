@@ -52,8 +52,8 @@ class SecretStore:
         :raises InvalidRequest: the value is not what a database user's secret is.
         """
         which = {"VersionStage": stage} | ({"VersionId": version} if version else {})
-        text = self._value(arn, which)
-        return None if text is None else _read(arn, stage, text)
+        value = self._value(arn, which)
+        return None if value is None else _read(arn, stage, value)
 
     def current(self, arn: str) -> Secret:
         """Return the current value.
@@ -74,13 +74,12 @@ class SecretStore:
             if error["ErrorCode"] not in _MISSING:
                 message = f"{error['SecretId']}: {error.get('Message', '')}"
                 raise ClientError({"Error": {"Code": error["ErrorCode"], "Message": message}}, "BatchGetSecretValue")
-        texts = {value["ARN"]: str(value.get("SecretString", "")) for value in answer.get("SecretValues") or []}
-        current = texts.pop(arn, None)
-        # The administrator's is the other one: its name may have been given without the six characters at its end.
-        if not texts:
+        values = {value["ARN"]: value for value in answer.get("SecretValues") or []}
+        current, administrator = values.get(arn), values.get(master_arn)
+        if administrator is None:
             raise Refused(f"masterarn names {master_arn}, which does not exist or has no value")
         try:
-            master = read_master(texts.popitem()[1])
+            master = read_master(str(administrator.get("SecretString", "")))
         except InvalidRequest as error:
             raise InvalidRequest(f"{master_arn}: {error.field}", error.problem) from None
         return _there(None if current is None else _read(arn, CURRENT, current)), master
@@ -93,10 +92,10 @@ class SecretStore:
         # Of several made at one time the last one listed counts as the newest.
         found.sort(key=lambda version: version["CreatedDate"])
         for version in found[: -MOST_UNLABELLED - 1 : -1]:
-            text = self._value(arn, {"VersionId": version["VersionId"]})
-            if text is not None:
+            value = self._value(arn, {"VersionId": version["VersionId"]})
+            if value is not None:
                 try:
-                    yield read_secret(text)
+                    yield read_secret(str(value.get("SecretString", "")), version["VersionId"])
                 except InvalidRequest:
                     continue  # what it once was has no bearing on what it is
 
@@ -125,14 +124,14 @@ class SecretStore:
         """Take the label off a version that can never become current, so that the next rotation makes another one."""
         self._client.update_secret_version_stage(SecretId=arn, VersionStage=PENDING, RemoveFromVersionId=token)
 
-    def _value(self, arn: str, which: Mapping[str, str]) -> str | None:
+    def _value(self, arn: str, which: Mapping[str, str]) -> Mapping[str, Any] | None:
         try:
-            answer = self._client.get_secret_value(SecretId=arn, **which)
+            answer: Mapping[str, Any] = self._client.get_secret_value(SecretId=arn, **which)
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
                 return None
             raise
-        return str(answer.get("SecretString", ""))
+        return answer
 
 
 def _there(current: Secret | None) -> Secret:
@@ -141,8 +140,8 @@ def _there(current: Secret | None) -> Secret:
     return current
 
 
-def _read(arn: str, stage: str, text: str) -> Secret:
+def _read(arn: str, stage: str, value: Mapping[str, Any]) -> Secret:
     try:
-        return read_secret(text)
+        return read_secret(str(value.get("SecretString", "")), value.get("VersionId"))
     except InvalidRequest as error:
         raise InvalidRequest(f"{arn} {stage}: {error.field}", error.problem) from None

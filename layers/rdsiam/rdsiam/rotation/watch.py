@@ -1,26 +1,30 @@
-"""Rotations as a person looks after them: shows each, begins and unsticks one, and who still uses an old password."""
+"""Rotations for operators: list and show them, begin and unstick one, list sessions that use a former password.
+
+Only recorded secrets are acted on. Others that RotateFunction rotates are listed with what is wrong with them.
+"""
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rdsiam.access_rotation import CLONE
+from rdsiam.access_rotation import CLONE, line_to_add
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.databases import Database, Databases, Family
-from rdsiam.engines.rotating import Rotator
+from rdsiam.engines.rotating import Rotator, base_name
 from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.inventory import Inventory, SecretRecord
 from rdsiam.rotation.logins import ENGINES, log_in, logs_in
-from rdsiam.rotation.rotating_secrets import UNSET, RotatingSecrets
+from rdsiam.rotation.rotating_secrets import RotatingSecrets
 from rdsiam.rotation.secret import Secret
 from rdsiam.rotation.store import PENDING, SecretStore
-from rdsiam.rotation.targets import Targets
+from rdsiam.rotation.targets import Target, Targets, refuse_other_login
 
 logger = logging.getLogger(__name__)
 
-State = Literal["ok", "rotating", "failing", "stuck", "overdue", "unset"]
+State = Literal["ok", "rotating", "failing", "stuck", "overdue", "initial"]
 #: Engines whose servers keep the former password beside the new one until the next rotation.
 _KEEPS_THE_FORMER = {"mysql", "aurora-mysql", "aurora"}
 #: How long a step that was at work may take to reach the database.
@@ -31,10 +35,12 @@ _PAUSE = 2.0
 class Shown:
     """A secret that RotateFunction rotates, as people see it. Times are RFC 3339.
 
-    :ivar database: ARN; None where the secret names none that there is.
+    :ivar database: ARN; None if the secret names no database of this account.
     :ivar available: the database can be reached now.
     :ivar pending_since: when the rotation began that has not ended.
     :ivar former_stays: the former password logs in until the next rotation: to end a leak it takes two.
+    :ivar problem: why RotateFunction refuses to rotate it; empty if it rotates it.
+    :ivar line_to_add: the entry of access.yaml that would declare its rotation; empty if it is recorded.
     """
 
     secret: str
@@ -52,10 +58,21 @@ class Shown:
     current_version: str | None
     state: State
     former_stays: bool
+    problem: str = ""
+    line_to_add: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as SecretsFunction answers it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose secret the inventory says that one is."""
+
+    database: str
+    user: str
+    record: SecretRecord
 
 
 @dataclass(frozen=True)
@@ -66,34 +83,41 @@ class Watch:
     targets: Targets
     secrets: RotatingSecrets
     store: SecretStore
+    inventory: Inventory
     engines: Mapping[Family, Rotator] = field(default_factory=lambda: ENGINES)
     pause: Callable[[float], None] = time.sleep
 
     def list(self, arns: Iterable[str] | None = None) -> list[Shown]:
-        """Return the secrets that RotateFunction rotates, sorted by name.
+        """Return the secrets that RotateFunction rotates, or is about to, sorted by name.
 
-        :param arns: of the databases whose secrets count; None for all.
+        :param arns: of the databases whose secrets count, by their record or by what they say; None for all.
         """
         there = list(self.targets.all()) if arns is None else [self.databases.describe(arn) for arn in arns]
+        owners = self._owners(None if arns is None else [database.arn for database in there])
         shown = []
         for secret in self.secrets.all():
-            if not self.secrets.is_ours(secret):
+            owner = owners.get(secret.arn)
+            if not self.secrets.is_ours(secret) and (owner is None or owner.record.state == "ready"):
                 continue
-            database = next((one for one in there if secret.is_of(one.arn, one.identifier, one.host, one.port)), None)
+            named = next((one for one in there if secret.is_of(one.arn, one.identifier, one.host, one.port)), None)
+            database = next((one for one in there if owner and one.arn == owner.database), named)
             if database is not None or arns is None:
-                shown.append(self._shown(secret, database))
+                problem, line = _problem(secret, owner, named)
+                listed = replace(self._shown(secret, database), problem=problem, line_to_add=line)
+                initial = owner is not None and owner.record.state == "initial"
+                shown.append(replace(listed, state="initial") if initial else listed)
         return sorted(shown, key=lambda one: one.name)
 
     def show(self, arn: str) -> Shown:
         """Return one.
 
-        :raises Refused: there is none that RotateFunction rotates.
+        :raises Refused: it is not recorded, or RotateFunction does not rotate it.
         """
-        secret = self._ours(arn)
+        secret, value = self._ours(arn)
         try:
-            database: Database | None = self.targets.find(self.store.current(secret.arn))
+            database: Database | None = self.targets.find(arn, value).database
         except Refused:
-            database = None  # what it names is no database of this account
+            database = None  # the database is gone, or is another one by now
         return self._shown(secret, database)
 
     def rotate(self, arn: str, because: str | None) -> str:
@@ -103,7 +127,7 @@ class Watch:
 
         :param because: why, for the log.
         """
-        secret = self._ours(arn)
+        secret, _ = self._ours(arn)
         logger.info("rotation of %s asked for: %s", secret.name, because or "no reason given")
         try:
             return self.secrets.rotate(arn)
@@ -120,14 +144,16 @@ class Watch:
         :return: `secret`, `status` (`written`, `planned`, `unchanged`), `version`, and whether AWSCURRENT logs in.
         :raises Refused: the database accepts it, or it can't be told.
         """
-        secret = self._ours(arn)
+        secret, current = self._ours(arn)
         version = secret.pending_version
         if version is None:
             return {"secret": arn, "status": "unchanged", "version": None, "current_logs_in": None}
-        current = self.store.current(secret.arn)
-        database = self.targets.find(current)
+        target = self.targets.find(arn, current)
+        database = target.database
         # The value of a version that has none was never stored, so no database can have it.
         pending = self.store.labelled(arn, PENDING, version)
+        if pending is not None and not _is_of_target(target, current, pending):
+            pending = None  # somebody else wrote it, and RotateFunction sets no such password
         if pending is not None and self._accepts(database, pending):
             raise Refused(
                 f"{database.identifier} accepts the password of AWSPENDING, so the rotation has nearly ended: rotate "
@@ -150,9 +176,8 @@ class Watch:
 
         :return: `secret`, `user`; `sessions`: user, application, address, since; `unseen`: what servers don't say.
         """
-        secret = self._ours(arn)
-        current = self.store.current(secret.arn)
-        database = self.targets.find(current)
+        secret, current = self._ours(arn)
+        database = self.targets.find(arn, current).database
         engine = self.engines[database.family]
         session = log_in(engine, database, current)
         if session is None:
@@ -178,11 +203,27 @@ class Watch:
             "unseen": engine.unseen,
         }
 
-    def _ours(self, arn: str) -> SecretFacts:
+    def _owners(self, arns: Iterable[str] | None) -> dict[str, _Owner]:
+        """Return whose each recorded secret is, by the secret's ARN."""
+        records = self.inventory.all() if arns is None else ((arn, self.inventory.get(arn)) for arn in arns)
+        return {
+            one.arn: _Owner(arn, user, one)
+            for arn, record in records
+            for user, one in (record.secrets.items() if record else ())
+            if one.arn is not None and one.state != "ended"
+        }
+
+    def _ours(self, arn: str) -> tuple[SecretFacts, Secret]:
+        """Return a recorded secret, and its current value.
+
+        :raises Refused: it is not recorded for what its value says, or RotateFunction does not rotate it.
+        """
         secret = self.secrets.one(arn)
         if secret is None or secret.rotation_lambda != self.secrets.function:
             raise Refused(f"{arn} is no secret that RotateFunction rotates")
-        return secret
+        value = self.store.current(secret.arn)
+        self.targets.recorded(arn, value)
+        return secret, value
 
     def _accepts(self, database: Database, secret: Secret) -> bool:
         """Tell whether a version logs in.
@@ -219,9 +260,38 @@ class Watch:
         )
 
 
+def _is_of_target(target: Target, current: Secret, pending: Secret) -> bool:
+    """Tell whether AWSPENDING is what a rotation of this secret writes."""
+    try:
+        refuse_other_login(pending, target.user, target.record)
+    except Refused:
+        return False
+    return pending.place == current.place
+
+
+def _problem(secret: SecretFacts, owner: _Owner | None, named: Database | None) -> tuple[str, str]:
+    """Return why RotateFunction refuses a secret that it is to rotate, and the line of access.yaml that it takes.
+
+    :param named: the database that the secret's value names.
+    """
+    user = secret.username or "USER"
+    if owner is None:
+        identifier = named.identifier if named else secret.instance or "DATABASE"
+        line = line_to_add(identifier, base_name(user), secret.arn, secret.administrator)
+        return "not recorded, as access.yaml does not declare this rotation", line
+    record = owner.record
+    name = base_name(user) if record.scheme == "alternating" else user
+    said = (named.arn if named else None, name, secret.administrator)
+    if said != (owner.database, owner.user, record.administrator):
+        where = named.identifier if named else secret.instance or secret.host or "no database"
+        recorded = f"{owner.user} on {owner.database.rpartition(':')[2]}"
+        return f"its value is for {user} on {where}, but it is recorded for {recorded}", ""
+    if named is not None and named.resource_id != record.resource_id:
+        return "it is recorded for another database of that name", ""
+    return "", ""
+
+
 def _state(secret: SecretFacts, at: datetime) -> State:
-    if UNSET in secret.tags:
-        return "unset"
     if secret.pending_version is not None:
         return "stuck" if secret.pending_stuck else "failing" if secret.pending_failing else "rotating"
     late = secret.next_rotation is not None and datetime.fromisoformat(secret.next_rotation) < at
