@@ -15,7 +15,30 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 #: The files that take longest, the longest first; what is not here follows, the unit tests at the end.
-LONGEST: tuple[str, ...] = ()
+LONGEST = (
+    "test_migration",
+    "test_command_rotate",
+    "test_audit",
+    "test_migration_killed",
+    "test_killed",
+    "test_revoking",
+    "test_onboarding",
+    "test_command_logins",
+    "test_schedules",
+    "test_localcloud_lifecycle",
+    "test_spoiled_fleet",
+    "test_report_page",
+    "test_rotation_steps",
+    "test_rotation_ownership",
+    "test_removing",
+    "test_selecting",
+    "test_leaving",
+    "test_fleet_onboarding",
+    "test_schedules_killed",
+    "test_sweep",
+    "test_rotation_machine",
+    "test_missing_permissions",
+)
 IN_EACH_CLOUD = "tests/integration/test_zz_secrets.py"
 OF_ALL_CLOUDS = "tests/integration/test_zzz_statements.py"
 #: How many workers there are; one where the tests are not spread.

@@ -1,5 +1,7 @@
 """What each worker of `make test` does next."""
 
+from pathlib import Path
+
 from tests.spreading import IN_EACH_CLOUD, LONGEST, OF_ALL_CLOUDS, next_of
 
 UNIT, OTHER = "tests/unit/test_access.py", "tests/integration/test_judge.py"
@@ -26,3 +28,9 @@ def test_each_worker_looks_into_its_own_cloud_when_nothing_else_is_left():
 def test_one_worker_judges_what_all_have_used_and_leaves_the_clouds_of_the_others_to_them():
     assert next_of([EACH[1], OF_ALL_CLOUDS], [UNIT, EACH[0]]) == OF_ALL_CLOUDS
     assert next_of([EACH[1]], [UNIT, EACH[0]]) is None
+
+
+def test_all_files_that_are_named_exist():
+    root = Path(__file__).parents[2]
+    named = [f"tests/integration/{name}.py" for name in LONGEST] + [IN_EACH_CLOUD, OF_ALL_CLOUDS]
+    assert [name for name in named if not (root / name).exists()] == []

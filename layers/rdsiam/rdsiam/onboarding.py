@@ -276,7 +276,7 @@ def _wait_for_iam(enabled: bool, attempt: int) -> WaitForConditionDecision:
         return WaitForConditionDecision.stop_polling()
     if attempt > _MINUTES_FOR_IAM * 4:
         raise TimeoutError(f"IAM authentication was not on {_MINUTES_FOR_IAM} minutes after it was switched on")
-    return WaitForConditionDecision.continue_waiting(Duration.from_seconds(2 if attempt < 5 else 15))
+    return WaitForConditionDecision.continue_waiting(Duration.from_seconds(1 if attempt < 5 else 15))
 
 
 _UNTIL_IAM_IS_ENABLED = WaitForConditionConfig(wait_strategy=_wait_for_iam, initial_state=False)
