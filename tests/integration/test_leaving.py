@@ -1,6 +1,7 @@
 """Who leaves is out at once: no lock, no role of somebody else's and no failing database keeps a login."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -167,3 +168,23 @@ def test_a_stopped_database_has_its_policies_withdrawn_and_is_a_finding_until_it
         assert account.refused(arn, user, account.token(arn, user, account.administrator()))
     assert account.onboard(arn, lift=[OTHER])["status"] == "onboarded"
     assert "login-not-removed" not in [one["kind"] for one in report(account, audit(account, arn))["findings"]]
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_grant_that_fails_once_leaves_the_user_managed(account, place):
+    """Somebody's open migration holds a table for longer than a GRANT waits; the user's role is made by then."""
+    newcomer = {"name": "newcomer", "privileges": ["SELECT"], "on": ["shop"]}
+    with account.as_master(place["arn"]) as master, account.as_master(place["arn"]) as other:
+        other.run("CREATE TABLE public.held (id int)")
+        other.run("BEGIN; ALTER TABLE public.held ADD COLUMN note text")
+        account.declare(place["name"], *place["users"].values(), newcomer)
+        with ThreadPoolExecutor(1) as pool:
+            onboarding = pool.submit(account.onboard, place["arn"])
+            until(lambda: master.run("SELECT 1 FROM pg_roles WHERE rolname = 'newcomer'"), 60)
+            time.sleep(11)
+            other.run("COMMIT")
+            answer = onboarding.result(120)
+    assert answer["status"] == "onboarded", answer
+    account.declare(place["name"], *place["users"].values())
+    assert "disable-user" in [change["kind"] for change in account.onboard(place["arn"])["changes"]]
+    assert account.refused(place["arn"], "newcomer", account.token(place["arn"], "newcomer", account.administrator()))

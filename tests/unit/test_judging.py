@@ -397,3 +397,32 @@ def test_lines_of_access_yaml_are_offered_only_for_names_that_it_takes(name):
                 entry = parse("version: 1\ndatabases:\n" + step.text + "\n").databases[0]
                 assert [user.name for user in entry.users] == [name]
                 assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name)
+
+
+@pytest.mark.parametrize(
+    ("leaving", "revoked", "expected"),
+    [
+        ({"report": "port"}, {}, [("report", True, False)]),
+        ({"gone": "port"}, {}, [("gone", False, False)]),
+        ({}, {"report": "key leaked"}, [("report", True, True)]),
+        ({}, {"gone": "key leaked"}, []),
+        ({}, {"boss": "not managed"}, []),
+    ],
+    ids=["can log in", "can't log in", "revoked and can log in", "revoked and gone", "not managed"],
+)
+def test_who_should_be_gone_is_a_critical_finding_until_nothing_is_left(leaving, revoked, expected):
+    found = [one for one in judge(leaving=leaving, revoked=revoked) if one.kind == "login-not-removed"]
+    assert [(one.user, one.evidence["login"], one.evidence["revoked"]) for one in found] == expected
+    assert {one.severity for one in found} <= {"critical"}
+
+
+def test_of_a_database_that_can_not_be_read_it_is_said_too():
+    found = judge(facts=Unread("port", "timeout"), leaving={"report": "port"})
+    assert [(one.user, one.evidence["login"]) for one in found if one.kind == "login-not-removed"] == [("report", None)]
+
+
+def test_who_is_leaving_is_one_finding_and_not_an_undeclared_user_as_well():
+    facts = with_(PG_CLEAN, pg("formerly"))
+    accounts = {**OURS, "formerly": "created"}
+    kinds = [one.kind for one in judge(facts=facts, accounts=accounts, leaving={"formerly": "port"})]
+    assert kinds == ["login-not-removed"]

@@ -6,14 +6,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from rdsiam.access import parse
+from rdsiam.access import AccessFile, parse
 from rdsiam.access_store import Versioned
 from rdsiam.databases import Database, Databases
+from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 from rdsiam.inventory import Record
 from rdsiam.policies import PATH, ConnectPolicies
-from rdsiam.policy_writing import PolicyWriter
+from rdsiam.policy_writing import PolicyWriter, Written
 from rdsiam.selection import Attributes
 from tests.unit.test_databases import PREFIX, ROLE, Rds, cluster, instance, member, proxy
 
@@ -53,11 +55,26 @@ class World:
         self.iam = iam
         self.records = Records()
 
+        self.file: AccessFile | Exception = FILE
+
+    def current(self) -> Versioned:
+        if isinstance(self.file, Exception):
+            raise self.file
+        return Versioned(self.file, "v1")
+
+    def writer(self, *fleet: dict[str, Any]) -> PolicyWriter:
+        databases, policies = Databases(Rds(*fleet), ROLE), ConnectPolicies(self.iam, CONNECT)
+        return PolicyWriter(databases, self, self.records, policies, CONNECT)  # type: ignore[arg-type]
+
     def write(self, arn: str, *fleet: dict[str, Any]) -> str:
-        access = type("Access", (), {"current": lambda _: Versioned(FILE, "v1")})()
-        databases = Databases(Rds(*fleet), ROLE)
-        writer = PolicyWriter(databases, access, self.records, ConnectPolicies(self.iam, CONNECT), CONNECT)  # type: ignore[arg-type]
-        return writer.write(f"{PREFIX}:{arn}", plan=False).status
+        return self.writer(*fleet).write(f"{PREFIX}:{arn}", plan=False).status
+
+    def withdraw(self, arn: str, *fleet: dict[str, Any]) -> Written:
+        return self.writer(*fleet).withdraw(f"{PREFIX}:{arn}")
+
+    def revoke(self, arn: str, user: str) -> None:
+        record = self.records.found[f"{PREFIX}:{arn}"]
+        self.records.found[f"{PREFIX}:{arn}"] = replace(record, revoked={user: "key leaked"})
 
     def allowed(self) -> set[str]:
         found: set[str] = set()
@@ -126,4 +143,75 @@ def test_two_databases_that_swap_names_both_keep_theirs(world, order):
 def test_a_deleted_database_leaves_nothing(world):
     world.write("db:orders", instance("orders"))
     world.write("db:orders", instance("other"))
+    assert world.allowed() == set()
+
+
+def declaring(*users: str) -> AccessFile:
+    """Return an access.yaml with these users, for whom the role `app` signs, or with nobody for this fleet."""
+    listed = ", ".join(f"{{name: {user}, privileges: readonly, on: [shop], roles: ['{APP}']}}" for user in users)
+    other = f"{{name: x, privileges: readonly, on: [shop], roles: ['{APP}']}}"
+    match, users_of = ('"*"', listed) if users else ("none-of-them", other)
+    return parse(f"version: 1\ndatabases:\n  - match: {{identifier: {match}}}\n    users: [{users_of}]\n")
+
+
+def test_withdrawing_takes_what_is_declared_no_longer_and_gives_nothing(world):
+    world.file = declaring("app", "report")
+    world.write("db:orders", instance("orders"))
+    world.file = declaring("report", "newcomer")
+    assert world.withdraw("db:orders", instance("orders")).status == "written"
+    assert world.allowed() == {"db-ORDERS/report"}
+    assert world.withdraw("db:orders", instance("orders")).status == "unchanged"
+    assert world.write("db:orders", instance("orders")) == "written"
+    assert world.allowed() == {"db-ORDERS/report", "db-ORDERS/newcomer"}
+
+
+def test_withdrawing_leaves_other_databases_alone(world):
+    world.write("db:orders", instance("orders"))
+    world.write("db:carts", instance("carts"))
+    world.file = declaring()
+    world.withdraw("db:orders", instance("orders"), instance("carts"))
+    assert world.allowed() == {"db-CARTS/app"}
+
+
+def test_a_role_without_the_tag_gets_nothing_and_loses_what_it_must(world):
+    world.write("db:orders", instance("orders"))
+    world.iam.untag_role(RoleName="app", TagKeys=["rdsiam:managed"])
+    assert world.write("db:orders", instance("orders")) == "refused"
+    world.file = declaring()
+    assert world.withdraw("db:orders", instance("orders")).status == "written"
+    assert world.allowed() == set()
+
+
+@pytest.mark.parametrize("fault", [AccessFileInvalid(["line 1: …"]), AccessFileUnavailable("S3 is away")], ids=repr)
+def test_without_an_access_yaml_only_revoked_users_lose_their_logins(world, fault):
+    world.file = declaring("app", "report")
+    world.write("db:orders", instance("orders"))
+    world.revoke("db:orders", "app")
+    world.file = fault
+    written = world.withdraw("db:orders", instance("orders"))
+    assert (written.status, str(fault) in written.reason) == ("written", True)
+    assert world.allowed() == {"db-ORDERS/report"}
+
+
+def test_one_role_that_can_not_be_changed_keeps_no_login_of_another(world, monkeypatch):
+    second = world.iam.create_role(RoleName="aaa", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    world.iam.tag_role(RoleName="aaa", Tags=[{"Key": "rdsiam:managed", "Value": "true"}])
+    world.file = parse(f"""
+version: 1
+databases:
+  - match: {{identifier: "*"}}
+    users: [{{name: app, privileges: readonly, on: [shop], roles: ["{APP}", "{second}"]}}]
+""")
+    world.write("db:orders", instance("orders"))
+    world.file = declaring()
+    withdraw = ConnectPolicies.withdraw
+
+    def denied(self: Any, role: str, *arguments: Any, **named: Any) -> Any:
+        if role == second:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "by a service control policy"}}, "Detach")
+        return withdraw(self, role, *arguments, **named)
+
+    monkeypatch.setattr(ConnectPolicies, "withdraw", denied)
+    with pytest.raises(ClientError, match="service control policy"):
+        world.withdraw("db:orders", instance("orders"))
     assert world.allowed() == set()
