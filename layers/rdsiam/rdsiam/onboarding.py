@@ -110,7 +110,9 @@ def onboard(
             return answer(arn, "refused", made["refused"])
         removal = step("compare logins", lambda: run.plan_removal(leaving)) if leaving else []
         rotated = rotations(True)
-        changes = [*seen["changes"], *_first(removal, made["changes"]), *policies["changes"], *rotated["changes"]]
+        before = [*policies["changes"], *removal] if leaving else []  # as a run withdraws policies first
+        after = [] if leaving else policies["changes"]
+        changes = [*before, *seen["changes"], *_others(removal, made["changes"]), *after, *rotated["changes"]]
         if braked := limit or made.get("refused") or _unsettled(rotated):
             return answer(arn, "refused", braked, changes)
         planned = answer(arn, "planned" if changes else "unchanged", "", changes)
@@ -264,11 +266,11 @@ def unfinished(answered: dict[str, Any], left: Sequence[Unreached]) -> dict[str,
     return answered | {"status": "incomplete", "reason": reason, "incomplete": incomplete}
 
 
-def _first(removed: list[Any], made: list[Any]) -> list[Any]:
-    """Return the changes of a removal, then all others: who has left by then is not disabled once more."""
-    targets = {change["target"] for change in removed}
+def _others(removal: list[Any], made: list[Any]) -> list[Any]:
+    """Return changes without those of users that are removed before: they are not disabled once more."""
+    targets = {change["target"] for change in removal}
     ended = ("disable-user", "end-sessions", "disable-event")
-    return removed + [one for one in made if one["kind"] not in ended or one["target"] not in targets]
+    return [one for one in made if one["kind"] not in ended or one["target"] not in targets]
 
 
 def _wait_for_iam(enabled: bool, attempt: int) -> WaitForConditionDecision:
