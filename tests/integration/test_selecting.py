@@ -71,6 +71,33 @@ def prod(account, databases, request) -> Iterator[dict[str, Any]]:
     account.publish_entries()
 
 
+def test_a_database_that_no_entry_was_about_is_not_tagged_into_one(account, databases):
+    """rdsiam made nothing in it, yet it has seen it."""
+    role = account.make_role("tagger-of-the-unknown")
+    account.let_call_the_api(role)
+    account.entries["unknown"] = {"match": {"tags": {"team": "play"}}, "users": [user("dev", role)]}
+    account.publish_entries()
+    arn = account.create("unknown", Tags=[{"Key": "team", "Value": "secret"}])
+    databases.available("unknown")
+    until(lambda: account.record(arn) is not None, 60)
+    assert account.onboard(arn)["status"] == "ignored"
+    account.cloud.client("rds").add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "team", "Value": "play"}])
+    account.sweep()
+    until(lambda: "pending" in (account.record(arn) or {}), 60)
+    answer = account.onboard(arn)
+    assert answer["status"] == "incomplete"
+    assert "tag team: secret → play" in answer["reason"]
+    assert account.refused(arn, "dev", account.token(arn, "dev", account.assume(role)))
+    account.entries["secret"] = {"match": {"tags": {"team": "secret"}}, "users": [user("known", role)]}
+    account.publish_entries()
+    assert account.onboard(arn)["status"] == "incomplete"
+    assert account.onboard(arn, confirm=True)["status"] == "onboarded"
+    assert gets_in(account, arn, "dev", role)
+    account.entries.pop("secret")
+    account.entries.pop("unknown")
+    account.publish_entries()
+
+
 def tag(account: Account, arn: str, value: str) -> None:
     account.cloud.client("rds").add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "env", "Value": value}])
 

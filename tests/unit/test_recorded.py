@@ -143,6 +143,23 @@ def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory)
     assert (record.accounts, record.database, record.finished) == ({}, None, False)
 
 
+def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unless_it_is_a_replica(inventory):
+    secret, play = called("secret", "db-ONE"), called("play", "db-ONE")
+    inventory.see(secret)
+    record = inventory.of(play)
+    assert record is not None
+    assert record.only_seen
+    assert selected(play, record).recorded == Attributes.of(secret)
+    replica = called("replica", "db-REPLICA", replica_of="orders")
+    inventory.see(replica)
+    found = recorded.selection(Fleet(replica), inventory, replica)  # type: ignore[arg-type]
+    assert found.recorded == NOTHING, "its source's attributes count"
+    inventory.claim(secret, {"rdsiam_manager": "created"})
+    onboarded = inventory.get(secret.arn)
+    assert onboarded is not None
+    assert not onboarded.only_seen
+
+
 def test_a_record_without_attributes_lets_nobody_in(inventory):
     orders = called("orders", "db-ONE")
     inventory.claim(orders, {"app": "created"})

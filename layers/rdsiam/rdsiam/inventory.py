@@ -81,6 +81,8 @@ class Record:
     :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
     :ivar secrets: user → the secret that is rotated, from before anything acts on it.
     :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
+    :ivar first_seen: attributes that it had when rdsiam first saw it and no entry was about it. They count like
+        recorded ones, unless it is a copy.
     :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
     :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
     :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
@@ -101,6 +103,7 @@ class Record:
     secrets: Mapping[str, SecretRecord] = field(default_factory=dict)
     arn: str = ""
     recorded: Attributes | None = None
+    first_seen: Attributes | None = None
     copied: bool = False
     pending: str = ""
     examined: Examined | None = None
@@ -110,6 +113,12 @@ class Record:
         """Whether SecretsFunction has something to end if nothing is declared any longer."""
         return any(one.state != "ended" for one in self.secrets.values())
 
+    @property
+    def only_seen(self) -> bool:
+        """Whether nothing is known of the database but the attributes that it had."""
+        more = self.recorded or self.accounts or self.roles or self.revoked
+        return self.first_seen is not None and not more
+
     def is_of(self, database: Database) -> bool:
         """Return whether this is about that very database, not about another one that had its name."""
         return self.resource_id == database.resource_id
@@ -117,7 +126,8 @@ class Record:
 
 def selected(database: Database, record: Record | None) -> SelectedDatabase:
     """Return the database with the attributes recorded for its resource id; if there are none its own decide."""
-    return select(database, record.recorded if record is not None and record.is_of(database) else None)
+    known = record is not None and record.is_of(database)
+    return select(database, record.recorded or record.first_seen if known and record is not None else None)
 
 
 class Inventory:
@@ -171,6 +181,15 @@ class Inventory:
                 arn = item["database"]["S"]
                 if arn.startswith("arn:"):
                     yield arn, _record(arn, item)
+
+    def see(self, database: Database) -> None:
+        """Record the attributes of a database that no entry is about: others need confirmation to give anything."""
+        self._set(
+            database.arn,
+            resource_id=database.resource_id,
+            first_seen=Attributes.of(database).to_json() | {"resource_id": database.resource_id},
+        )
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
 
     def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
         """Record the attributes by which entries of access.yaml select this database, before anything is made in it.
@@ -373,12 +392,10 @@ class Inventory:
 
 def _record(arn: str, item: Mapping[str, Any]) -> Record:
     found = {name: _plain(value) for name, value in item.items()}
-    database = followed = recorded = None
+    database = followed = None
     resource_id = found.get("resource_id")
     seen = found.get("examined", {"resource_id": ""})
-    # What was recorded under another resource id was of another database of the same name.
-    if "recorded" in found and found["recorded"]["resource_id"] == resource_id:
-        recorded = Attributes.from_json(found["recorded"])
+    recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
     if "described" in found:
         described = found["described"] | {"port": int(found["described"]["port"])}
         database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
@@ -403,10 +420,19 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in found.get("secrets", {}).items()},
         arn=arn,
         recorded=recorded,
+        first_seen=first_seen,
         copied=bool(found.get("copied")),
         pending=found.get("pending", ""),
         # That of another resource id is about another database of the same name.
         examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
+    )
+
+
+def _attributes(found: Mapping[str, Any], name: str) -> Attributes | None:
+    """Return recorded attributes; None if they were recorded for another database that had the same ARN."""
+    attributes = found.get(name)
+    return (
+        Attributes.from_json(attributes) if attributes and attributes["resource_id"] == found["resource_id"] else None
     )
 
 

@@ -83,6 +83,8 @@ def onboard(
             step("forget it", run.forget)
         return answer(arn, "ignored", seen["reason"], [*removed["changes"], *cancelled["changes"]])
     if "reason" in seen:
+        if seen.get("unseen") and not plan:
+            step("record its attributes", run.see)
         return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
     run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
@@ -334,8 +336,9 @@ class _Run:
             pass  # make_users refuses, and says why
         except Braked as error:
             braked = str(error)
-        if declared == () and not rotating and record is None and not waits:
-            return {"reason": f"no entry of access.yaml declares a user for {database.arn}"}
+        if declared == () and not rotating and (record is None or record.only_seen) and not waits:
+            reason = f"no entry of access.yaml declares a user for {database.arn}"
+            return {"reason": reason, "database": database.arn, "unseen": record is None}
         # Where nothing is declared any more nothing is switched on either; without it nobody of ours can log in.
         switch = not database.iam_enabled and declared != ()
         ours = record is not None and record.is_of(database)
@@ -369,6 +372,10 @@ class _Run:
             "renamed": renamed,
             "pending": ours and record is not None and record.pending != "",
         }
+
+    def see(self) -> None:
+        """Record the attributes of a database that no entry is about."""
+        self._services.inventory.see(self._services.databases.describe(self._arn))
 
     def prepare(self) -> str:
         """Move the record of a renamed database to its ARN, and record attributes that can be told without a session.

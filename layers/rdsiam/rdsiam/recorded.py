@@ -21,10 +21,11 @@ def selection(
     """
     if confirmed:
         return select(database, None)
-    found = selected(database, inventory.of(database))
-    if database.replica_of is not None and found.recorded in (None, NOTHING):
+    record = inventory.of(database)
+    known = record.recorded if record is not None and record.is_of(database) else None
+    if database.replica_of is not None and known in (None, NOTHING):
         return select(database, _of_source(databases, inventory, database, database.replica_of))
-    return found
+    return selected(database, record)
 
 
 def of_copy(inventory: Inventory, source: str | None) -> Attributes:

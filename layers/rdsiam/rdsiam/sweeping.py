@@ -14,6 +14,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import StepConfig
 
 from rdsiam import fingerprint
+from rdsiam.access_pending import pending
 from rdsiam.databases import Database
 from rdsiam.durable import RETRIED
 from rdsiam.errors import AccessFileInvalid, RdsiamError
@@ -90,8 +91,10 @@ class _Sweep:
         for database in databases:
             record = self._services.inventory.get(database.arn)
             now = self._fingerprint(database, record)
-            if record is None and now is None:
-                continue  # nobody declares it
+            undeclared = now is None and (record is None or record.only_seen)
+            if undeclared and not self._waits(database, record):
+                self._see(database, record)
+                continue
             if (
                 record is not None
                 and record.finished
@@ -103,6 +106,19 @@ class _Sweep:
             self._start(database.arn, database.resource_id, now or "none")
             started.append(database.arn)
         return {"started": started, "unchanged": unchanged, "next": following}
+
+    def _waits(self, database: Database, record: Record | None) -> bool:
+        """Tell whether an entry is about a database that none was about when it was first seen, and nobody was told."""
+        if record is None or record.finished:
+            return False
+        try:
+            return pending(self._services.access.current().file, selected(database, record)) is not None
+        except AccessFileInvalid:
+            return False
+
+    def _see(self, database: Database, record: Record | None) -> None:
+        if not self._flags["plan"] and (record is None or not record.is_of(database)):
+            self._services.inventory.see(database)
 
     def _fingerprint(self, database: Database, record: Record | None) -> str | None:
         """Return the fingerprint of what is declared now; None where nothing is.

@@ -108,7 +108,7 @@ class Users:
             engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
-                if opened.inherited and database.recorded is None and not self._confirmed:
+                if opened.inherited and not self._confirmed and not self._is_recorded(database):
                     database = self._as_copy(database, engine.source(opened.sessions.read(engine.entry())))
                     followed, wanted = self._wanted(database)
                 copied = opened.inherited or self._is_copy(database)
@@ -269,6 +269,10 @@ class Users:
         logger.info("%s is a copy of %s", self._arn, source or "an unknown database")
         return select(database, recorded.of_copy(self._services.inventory, source))
 
+    def _is_recorded(self, database: Database) -> bool:
+        record = self._services.inventory.of(database)
+        return record is not None and record.is_of(database) and record.recorded is not None
+
     def _is_copy(self, database: Database) -> bool:
         """Return whether it is a copy whose attributes were not confirmed when it was last onboarded."""
         record = self._services.inventory.of(database)
@@ -276,8 +280,7 @@ class Users:
 
     def _record_attributes(self, database: SelectedDatabase, copied: bool) -> None:
         """Record the attributes that this run goes by, unless that is done, before it changes anything."""
-        record = self._services.inventory.get(database.arn)
-        if record is None or not record.is_of(database) or record.recorded is None:
+        if not self._is_recorded(database):
             self._services.inventory.select(database, database.recorded or Attributes.of(database), copied)
 
     def _apply(
