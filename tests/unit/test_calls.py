@@ -197,3 +197,17 @@ def test_a_checkpoint_that_invokes_needs_that_permission_too():
 def test_what_is_not_known_is_no_call(call):
     with pytest.raises(UnknownCall):
         call()
+
+
+def test_a_write_of_dynamodb_says_which_top_level_attributes_it_names():
+    body = {
+        "TableName": "t",
+        "Key": {"database": {"S": "d"}},
+        "UpdateExpression": "SET #s.#u = :value, plain = if_not_exists(other, :none)",
+        "ConditionExpression": "attribute_not_exists(#s.#u)",
+        "ExpressionAttributeNames": {"#s": "secrets", "#u": "app"},
+    }
+    headers = (("X-Amz-Target", "DynamoDB_20120810.UpdateItem"),)
+    request = Request("POST", "/", "", headers, json.dumps(body).encode())
+    (need,) = dynamodb_needs(request, PLACE)
+    assert need.context == {"dynamodb:Attributes": ["database", "other", "plain", "secrets"]}
