@@ -24,5 +24,7 @@ def make_instance(account: Account) -> Iterator[Callable[..., str]]:
 
     yield make
     for identifier in made:
-        account.declare(identifier)
+        for entry in [name for name in account.entries if name.partition("/")[0] == identifier]:
+            del account.entries[entry]
+        account.publish_entries()
         account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier=identifier, SkipFinalSnapshot=True)

@@ -52,4 +52,4 @@ def test_an_expired_password_is_what_a_rotation_mends(account, arn):
     with as_rdsadmin(account, arn) as another:
         another.run("ALTER USER 'etl'@'%' PASSWORD EXPIRE")
     version = passwords.rotate(secret)
-    assert passwords.is_current(secret, version, 25)
+    assert passwords.is_current(secret, version, 25), passwords.log_line(secret)
