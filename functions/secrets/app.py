@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     check_alias(aliases.SECRETS, context, event)
     if request.action == "follow":
         followed = Schedules(_services()).follow(
-            request.database, request.user, request.plan, request.confirm, request.secret or None
+            request.database, request.user, request.plan, request.confirm, request.secret or None, request.withdraw
         )
         answer = followed.to_json()
         logger.info("schedules done", database=answer["database"], status=answer["status"], reason=answer["reason"])

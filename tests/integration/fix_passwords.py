@@ -117,9 +117,9 @@ class Passwords:
         """Return what an administrator's session runs so that setSecret of both has to wait for it."""
         if self.engine == "postgres":
             return [
-                f"SELECT pg_advisory_lock(hashtext('rdsiam {turns}'))",
                 "BEGIN",
                 f"ALTER ROLE {alone} CONNECTION LIMIT 9",
+                f"CREATE ROLE {turns}_clone",
             ]
         return ["FLUSH TABLES WITH READ LOCK"]
 

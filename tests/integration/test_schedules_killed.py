@@ -1,8 +1,10 @@
 """Schedules on real servers and moto's Secrets Manager, each run a fresh process that may be killed at any point."""
 
+import hashlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +17,16 @@ from moto.secretsmanager.models import secretsmanager_backends
 from rdsiam.access import parse
 from rdsiam.databases import Database
 from rdsiam.engines.rotating import PasswordRejected
-from rdsiam.errors import Refused
+from rdsiam.errors import Refused, RotationFailed
 from rdsiam.inventory import Inventory, SecretRecord
 from rdsiam.logins import Password
+from rdsiam.requests import RotationRequest, Step
 from rdsiam.rotation.logins import ENGINES, logs_in
 from rdsiam.rotation.new_secrets import Services
 from rdsiam.rotation.rotating_secrets import INITIAL, RotatingSecrets
 from rdsiam.rotation.schedules import Schedules
 from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
+from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets
 from rdsiam.rotation.watch import Watch
@@ -131,6 +135,9 @@ class Finds(Targets):
 
     def classic_proxies(self, _: str) -> list[str]:
         return []
+
+    def all(self) -> Iterator[Database]:
+        yield self._database
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -461,3 +468,128 @@ def test_a_schedule_follows_a_changed_file(world):
         assert re.fullmatch(rf"cron\(0 \d+ {day} \? \*\)", rules["ScheduleExpression"])
         assert rules["Duration"] == "1h"
         assert world.follow()["status"] == "unchanged"
+
+
+def step(world: World, arn: str, version: str, name: Step = "setSecret") -> str:
+    """Run a step of a rotation as RotateFunction does."""
+    services = world.services(Fault())
+    rotation = Rotation(services.store, services.targets, engines=services.engines)
+    try:
+        return rotation.run(RotationRequest(name, arn, version))
+    except RotationFailed as error:
+        return str(error)
+
+
+def test_a_rotation_that_is_no_longer_declared_sets_no_password_whatever_is_pending(world):
+    arn, version = begin(world, "held", "never-set-anywhere")
+    world.declare()
+    for _ in range(2):
+        answer = world.follow()
+        assert (answer["status"], "has begun and not ended" in answer["reason"]) == ("refused", True)
+        assert world.record("held").state == "ending"
+    assert world.follow(withdraw=True)["status"] == "refused"
+    (listed,) = watch(world).list()
+    assert "no longer declares" in listed.problem
+    assert step(world, arn, version, "createSecret") == "kept"
+    assert "no longer declares this rotation of held" in step(world, arn, version)
+    assert not world.logs_in("held", "never-set-anywhere")
+    assert world.logs_in("held", "current-password")
+    assert world.follow()["status"] == "written"
+    assert world.record("held").state == "ended"
+    assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
+
+
+def test_a_rotation_that_ends_while_the_database_has_its_password_is_finished(world):
+    arn, version = begin(world, "halfway", "new-password")
+    with world.place.as_master() as master:
+        master.run(set_password(world.place, "halfway", "new-password"))
+    world.declare()
+    assert world.follow()["status"] == "refused"
+    steps: tuple[Step, ...] = ("createSecret", "setSecret", "testSecret", "finishSecret")
+    assert [step(world, arn, version, name) for name in steps] == ["kept", "logs in already", "tested", "finished"]
+    assert world.value(arn).password == "new-password"
+    assert world.follow()["status"] == "written"
+    assert world.record("halfway").state == "ended"
+
+
+def test_an_administrator_that_is_no_longer_declared_is_not_used_whatever_the_owner_leaves_in_the_value(world):
+    create_user(world.place, "turns", "the-password")
+    arn = world.put("turns", "the-password", rdsiam__managed="true")
+    master = {"username": MASTER, "password": MASTER_PASSWORD, "host": world.place.database.host}
+    administrator = world.client.create_secret(Name="administrator", SecretString=json.dumps(master))["ARN"]
+    value = json.loads(world.value(arn).text()) | {"masterarn": administrator}
+    world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+    world.declare("turns", secret=arn, scheme="alternating", administrator=administrator)
+    assert world.follow()["status"] == "written"
+    settle(world, arn)
+    world.declare("turns", secret=arn)
+    assert world.follow(withdraw=True)["status"] == "unchanged"
+    assert world.record("turns").state == "ending"
+    assert "must not be there (scheme: single)" in world.follow()["reason"]
+    version = "0" * 32
+    held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
+    clone = world.value(arn).with_login("turns_clone", "new-password")
+    held.versions[version] = {"createdate": time.time(), "version_id": version, "version_stages": ["AWSPENDING"]}
+    assert "no longer declares" in step(world, arn, version, "createSecret")
+    held.versions[version] |= {"version_stages": ["AWSPENDING"], "secret_string": clone.text()}
+    assert "no longer declares" in step(world, arn, version)
+    assert not world.logs_in("turns_clone", "new-password")
+
+
+@pytest.mark.parametrize("action", ["describe_secret", "rotate_secret"])
+def test_an_owner_who_denies_rdsiam_an_action_keeps_no_other_user_from_a_schedule(world, monkeypatch, action):
+    users = [f"{name}_{action[0]}" for name in ("denying", "fine")]
+    for user in users:
+        create_user(world.place, user, "the-password")
+    denying, fine = (world.put(user, "the-password", rdsiam__managed="true") for user in users)
+    entries = [
+        {"users": [user], "every": "30d", "secret": arn} for user, arn in zip(users, (denying, fine), strict=True)
+    ]
+    world.rotate = '}, {match: {identifier: "*"}'.join(f", rotate: {json.dumps(one)}" for one in entries)
+    allowed = getattr(world.client, action)
+
+    def deny(**arguments: Any) -> Any:
+        if arguments["SecretId"] == denying:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "explicit deny"}}, action)
+        return allowed(**arguments)
+
+    monkeypatch.setattr(world.client, action, deny)
+    answer = world.follow()
+    assert [one["status"] for one in answer["secrets"]] == ["refused", "written"], answer
+    assert "explicit deny" in answer["reason"]
+    monkeypatch.undo()
+    assert world.client.describe_secret(SecretId=fine)["RotationEnabled"]
+
+
+def test_a_recorded_secret_that_is_not_rotated_or_not_read_is_listed_with_its_problem(world):
+    create_user(world.place, "cancelled", "the-password")
+    arn = world.put("cancelled", "the-password", rdsiam__managed="true")
+    world.declare("cancelled", secret=arn)
+    world.follow()
+    settle(world, arn)
+    assert [one.problem for one in watch(world).list()] == [""]
+    world.client.cancel_rotate_secret(SecretId=arn)
+    (listed,) = watch(world).list()
+    assert "RotateFunction does not rotate it" in listed.problem
+    world.client.put_secret_value(SecretId=arn, SecretString="{}")
+    (listed,) = watch(world).list()
+    assert (listed.secret, listed.name, listed.user) == (arn, "own/cancelled", "cancelled")
+    assert "is recorded for cancelled, but" in listed.problem
+
+
+def test_a_rotation_waits_for_no_lock_that_another_user_of_the_server_holds(world):
+    for user in ("locked_out", "outsider"):
+        create_user(world.place, user, "the-password")
+    engine, database = ENGINES[world.place.database.family], world.place.database
+    key = f"rdsiam {hashlib.sha256(b'locked_out').hexdigest()[:40]}"
+    lock = (
+        "SELECT pg_advisory_lock(hashtext('rdsiam locked_out'))"
+        if database.family == "postgres"
+        else f"SELECT GET_LOCK('{key}', 1)"
+    )
+    with world.place.login(Password("outsider", "the-password", "scram-sha-256,md5")) as outsider:
+        outsider.run(lock)
+        master = engine.connect(database, Password(MASTER, MASTER_PASSWORD), None)
+        engine.set_other_password(master, "locked_out", "locked_out", "a-new-password")
+        master.close()
+    assert world.logs_in("locked_out", "a-new-password")

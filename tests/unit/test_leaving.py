@@ -16,7 +16,7 @@ from rdsiam.access import parse
 from rdsiam.access_store import Versioned
 from rdsiam.changes import Change, Unreached
 from rdsiam.errors import AccessFileUnavailable, ConnectionFailed
-from rdsiam.inventory import Followed, Inventory, Record
+from rdsiam.inventory import Followed, Inventory, Record, SecretRecord
 from rdsiam.leases import Leases
 from rdsiam.removal import Removal
 from rdsiam.services import Services
@@ -85,6 +85,10 @@ class World:
             return {"status": "unchanged", "reason": "", "changes": []}
         return {"status": "written", "reason": "", "changes": [Change("update-policy", name, name).to_json()]}
 
+    def rotations(self, event: Any, _: Any) -> dict[str, Any]:
+        self.done.append("end rotations" if event.get("withdraw") else "follow rotations")
+        return {"status": "unchanged", "reason": "", "changes": []}
+
     def run(self, work: Callable[[DurableContext, Services], dict[str, Any]]) -> dict[str, Any]:
         @durable_execution
         def handler(_: Any, context: DurableContext) -> dict[str, Any]:
@@ -92,6 +96,7 @@ class World:
 
         with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
             runner.register_function("policies", self.policies)
+            runner.register_function("secrets", self.rotations)
             result = runner.run("{}", execution_timeout=60)
         assert result.result is not None, result.error
         answer: dict[str, Any] = json.loads(result.result)
@@ -180,6 +185,21 @@ def test_a_role_that_refuses_the_rest_keeps_nobodys_login(world):
     assert answer["status"] == "incomplete", "something was changed, so it was not refused"
     assert [each["reason"] for each in answer["incomplete"]] == ["role x is not tagged"]
     assert world.record.leaving == {}, "the login is gone"
+
+
+@pytest.mark.parametrize("stopped", ["unready", "policies", "database"])
+def test_rotations_that_are_no_longer_declared_end_whatever_stops_the_rest(world, stopped):
+    record = SecretRecord(ORDERS.resource_id, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:s-AbCdEf", "single")
+    world.inventory.set_secret(ORDERS.arn, "etl_password", record, None)
+    if stopped == "unready":
+        world.database = replace(ORDERS, status="stopped")
+    elif stopped == "policies":
+        world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    else:
+        world.converged = [{"refused": "a tenant spoiled the server", "changes": []}]
+    world.onboard()
+    assert "end rotations" in world.done
+    assert "follow rotations" not in world.done
 
 
 def test_refused_means_that_nothing_was_changed(world):

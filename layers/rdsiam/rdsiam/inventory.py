@@ -12,7 +12,7 @@ from rdsiam.escalations import Examined
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
 
 if TYPE_CHECKING:
-    from rdsiam.access_rotation import Scheme
+    from rdsiam.access_rotation import RotatingUser, Scheme
 
 Origin = Literal["created", "adopted"]
 
@@ -48,8 +48,9 @@ class SecretRecord:
     :ivar resource_id: of the database; another one is another database of the same name.
     :ivar arn: None between the decision to create the secret and the answer of CreateSecret.
     :ivar administrator: ARN of the administrator's secret, for `alternating`; None for `single`.
-    :ivar state: `initial`: rdsiam creates the secret, and the database may not have its password yet. `ended`: the
-        user is no longer rotated; a migration may still delete the secret.
+    :ivar state: `initial`: rdsiam creates the secret, and the database may not have its password yet. `ending`:
+        access.yaml no longer declares this rotation, which sets no password from now on; its schedule may still be
+        set. `ended`: the user is no longer rotated; a migration may still delete the secret.
     :ivar version: while `initial`: id of the version that rdsiam writes, recorded before that is written.
     """
 
@@ -57,8 +58,17 @@ class SecretRecord:
     arn: str | None
     scheme: "Scheme"
     administrator: str | None = None
-    state: Literal["initial", "ready", "ended"] = "ready"
+    state: Literal["initial", "ready", "ending", "ended"] = "ready"
     version: str | None = None
+
+    def permits(self, database: Database, user: "RotatingUser") -> bool:
+        """Return whether access.yaml still declares what is recorded."""
+        administrator = None if user.scheme == "single" else user.administrator or database.master_secret_arn
+        return (self.resource_id, self.scheme, self.administrator) == (
+            database.resource_id,
+            user.scheme,
+            administrator,
+        ) and user.secret in (None, self.arn)
 
     def to_json(self) -> dict[str, str]:
         """Return the fields that have a value, as the inventory keeps them."""

@@ -127,6 +127,8 @@ def onboard(
     way_out = Leaving(context, services, arn, leaving)
     way_out.begin(policies=seen["roles"] and policies["status"] != "unchanged")
     done = _Done(arn, way_out)
+    if seen["outdated"]:
+        done.end_rotations(context, services.secrets_function)
     if seen["returned"]:
         step("record who stays", lambda: services.inventory.set_returned(arn, seen["returned"]))
     if seen["unready"]:
@@ -197,6 +199,17 @@ class _Done:
         self._way_out = way_out
         self.changes: list[Any] = []
         self.left: list[Unreached] = []
+
+    def end_rotations(self, context: DurableContext, secrets_function: str) -> None:
+        """End rotations that are no longer declared; like leaving, it waits for nothing that stops the rest."""
+        try:
+            ended: dict[str, Any] = context.invoke(
+                secrets_function, {"database": self._arn, "withdraw": True}, name="end rotations"
+            )
+        except Exception as error:
+            self.left.append(Unreached(self._arn, f"rotations could not be ended: {error}", _RUN_AGAIN))
+        else:
+            self.changes += ended["changes"]
 
     def answer(self, status: Status, reason: str, proofs: list[Any] | None = None, **attempts: int) -> dict[str, Any]:
         """Try once more to lock who leaves, and return the answer: `incomplete` if something is left.
@@ -354,6 +367,7 @@ class _Run:
             "changes": [_switch(database).to_json()] if switch else [],
             "reach": database.has_users and (database.iam_enabled or switch),
             "rotates": bool(rotating or (record and record.rotates)),
+            "outdated": declared is not None and record is not None and _outdated(database, record, rotating),
             "braked": braked,
             "unready": unready(database),
             "roles": record is not None and bool(record.roles),
@@ -566,6 +580,15 @@ def _brake(record: Record | None, declared: Sequence[DeclaredUser], now: str, en
 def _declaration(declared: Sequence[DeclaredUser], rotating: Sequence[RotatingUser], record: Record | None) -> str:
     """Return the fingerprint of what is declared and stands."""
     return fingerprint.of_declared(standing(declared, record.revoked if record else ()), rotating)
+
+
+def _outdated(database: Database, record: Record, rotating: Sequence[RotatingUser]) -> bool:
+    """Tell whether a secret may be rotated as it is recorded, and access.yaml no longer says so."""
+    users = {user.name: user for user in rotating}
+    return any(
+        secret.state == "ready" and not (name in users and secret.permits(database, users[name]))
+        for name, secret in record.secrets.items()
+    )
 
 
 def _switch(database: Database) -> Change:

@@ -124,6 +124,7 @@ class SecretsRequest:
     :ivar databases: ARNs of those whose secrets are listed; None for all.
     :ivar secret: ARN, of the actions that are about one; of `follow` the secret that an operator names for the user.
     :ivar because: why a rotation is asked for.
+    :ivar withdraw: of `follow`, end what is no longer declared and set nothing up.
     """
 
     action: Literal["follow", "list", "show", "rotate", "unstick", "sessions"]
@@ -134,6 +135,7 @@ class SecretsRequest:
     because: str | None = None
     plan: bool = False
     confirm: bool = False
+    withdraw: bool = False
 
 
 def audit_request(event: Any) -> AuditRequest:
@@ -278,8 +280,9 @@ def _users(event: Mapping[str, Any], field: str, fewest: int = 1) -> tuple[str, 
 def secrets_request(event: Any) -> SecretsRequest:
     """Read what SecretsFunction is invoked with.
 
-    `{"database": "<arn>"}` with `user`, `secret`, `plan` and `confirm`; `{"list": true}` with `databases`; or one
-    of `show`, `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN of a secret.
+    `{"database": "<arn>"}` with `user`, `secret`, `plan` and `confirm`, or with `withdraw` alone; `{"list": true}` with
+    `databases`; or one of `show`, `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN
+    of a secret.
 
     :raises InvalidRequest: naming the field.
     """
@@ -299,6 +302,11 @@ def secrets_request(event: Any) -> SecretsRequest:
             return SecretsRequest(
                 action, secret=_secret(action, event[action]), because=because, plan=event.get("plan", False)
             )
+    if isinstance(event, Mapping) and "withdraw" in event:
+        _check(event, {"database", "withdraw"})
+        if event["withdraw"] is not True:
+            raise InvalidRequest("withdraw", "must be true")
+        return SecretsRequest("follow", database=_arn("database", event.get("database")), withdraw=True)
     _check(event, {"database", "user", "secret", "plan", "confirm"})
     if "secret" in event and "user" not in event:
         raise InvalidRequest("secret", "goes with user")

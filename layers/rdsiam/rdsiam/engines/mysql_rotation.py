@@ -20,14 +20,14 @@ from rdsiam.connection import connect_mysql
 from rdsiam.databases import Database
 from rdsiam.engines.mysql_grants import Held, Server, account, difference, held, literal, server
 from rdsiam.engines.rotating import ChangeFailed, OpenSession, PasswordRejected
-from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Password, Token
 
 _IAM = "AWSAuthenticationPlugin"
 _NATIVE = "mysql_native_password"
 #: Authentication methods whose passwords the server itself keeps.
 _PASSWORDS = {_NATIVE, "caching_sha2_password", "sha256_password", "ed25519", "parsec"}
-_LOCK_SECONDS = 10
+_LOCK_SECONDS = 5
 _DENIED = {1044, 1142, 1227, 1410, 3619}
 _REJECTED = {1819, 3638}
 _ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy wants to see the password
@@ -226,10 +226,12 @@ def _account(session: Any) -> tuple[str, str]:
 
 
 def _lock(session: Any, user: str) -> None:
-    """Keep two rotations of a user apart; the lock ends with the session."""
+    """Wait until another rotation of this user has ended, if one is at work; the lock ends with the session.
+
+    A rotation has it for a moment, but any user of the server can take it. So it is waited for, and never needed.
+    """
     key = "rdsiam " + hashlib.sha256(user.encode()).hexdigest()[:40]
-    if _rows(session, "SELECT GET_LOCK(%s, %s)", [key, _LOCK_SECONDS]) != [(1,)]:
-        raise DatabaseNotReady("another rotation of this user is at work; it is tried again")
+    _rows(session, "SELECT GET_LOCK(%s, %s)", [key, _LOCK_SECONDS])
 
 
 def _visible_hosts(session: Any, user: str) -> list[str]:

@@ -100,7 +100,7 @@ class PostgresRotator:
     def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
         """Set it in one transaction with all that makes the clone act as its base."""
         with _failing(session):
-            session.execute("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(%s))", [f"rdsiam {base}"])
+            _wait_for_others(session, base)
             _refuse_role(session, base)
             if user == base:
                 _run(session, [_password("ALTER ROLE {} PASSWORD {}", user, password)])
@@ -148,6 +148,20 @@ def verifier(password: str, salt: bytes | None = None, iterations: int = _ITERAT
 
 def _password(template: str, user: str, password: str) -> sql.Composed:
     return sql.SQL(template).format(sql.Identifier(user), sql.Literal(verifier(password)))
+
+
+def _wait_for_others(session: Any, base: str) -> None:
+    """Wait until another rotation of this user has ended, if one is at work.
+
+    A rotation has the lock for a moment, but any user of the server can take it. So it is waited for, and never needed.
+    """
+    session.execute("SET LOCAL lock_timeout = '2s'")
+    try:
+        session.execute("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(%s))", [f"rdsiam {base}"])
+    except psycopg.errors.LockNotAvailable:
+        session.rollback()
+    else:
+        session.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def _refuse_role(session: Any, name: str) -> None:

@@ -24,7 +24,7 @@ ONBOARD: Accepted = {
     "audit": (_ONBOARDING,),
 }
 AUDIT: Accepted = {"live": None, "events": (frozenset(),)}
-SECRETS: Accepted = {"live": None, "onboard": (frozenset({"database", "plan"}),)}
+SECRETS: Accepted = {"live": None, "onboard": (frozenset({"database", "plan"}), frozenset({"database", "withdraw"}))}
 #: Functions that have one kind of caller.
 LIVE: Accepted = {"live": None}
 ACCEPTED: Mapping[str, Accepted] = {

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from botocore.exceptions import ClientError
+
 from rdsiam.access_rotation import CLONE, RotatingUser
 from rdsiam.audit.facts import SecretFacts
 from rdsiam.changes import Change
@@ -90,6 +92,7 @@ class Schedules:
         plan: bool = False,
         confirmed: bool = False,
         secret: str | None = None,
+        withdraw: bool = False,
     ) -> Followed:
         """Set, change and cancel the schedules of a database's users; of one that is gone, cancel all.
 
@@ -97,6 +100,7 @@ class Schedules:
         :param plan: change nothing.
         :param confirmed: an operator confirms: `secret`, or else that the user's password is changed to create one.
         :param secret: ARN of the existing secret that holds the user's password.
+        :param withdraw: only end what access.yaml no longer declares; needs no login to the database.
         """
         try:
             database: Database | None = self._services.databases.describe(arn)
@@ -114,7 +118,10 @@ class Schedules:
         wish = _Wish(plan, confirmed, user is not None, secret)
         run = _Run(self._services, arn, dict(record.secrets) if record else {}, wish)
         outcomes = []
-        if database is not None:
+        if database is not None and withdraw:
+            for one in users:
+                run.withdraw_outdated(database, one)
+        elif database is not None:
             times = schedule.rules(database.resource_id, [(one.name, one.every, one.window) for one in users])
             outcomes = [run.keep(database, one, times[one.name]) for one in users if user in (None, one.name)]
         leaving = {name for name, one in run.known.items() if one.state != "ended"} - {one.name for one in users}
@@ -155,6 +162,7 @@ class _Run:
         """Give a user's secret the schedule that access.yaml declares."""
         changes: list[Change] = []
         try:
+            self.withdraw_outdated(database, user)
             administrator = _administrator(database, user)
             self._release_outdated(database, user, changes)
             record = self._present(user.name)
@@ -164,10 +172,11 @@ class _Run:
                     return self._unmade(database, user, rules, changes)
                 self._refuse_candidates(database, user)
             return self._set_up(database, user, rules, administrator, chosen, changes)
-        except RdsiamError as error:
-            logger.warning("rotation of %s on %s: %s", user.name, self._arn, error)
+        except (RdsiamError, ClientError) as error:
+            reason = _reason(error)
+            logger.warning("rotation of %s on %s: %s", user.name, self._arn, reason)
             record = self.known.get(user.name)
-            return Outcome(user.name, record.arn if record else None, "refused", str(error), tuple(changes))
+            return Outcome(user.name, record.arn if record else None, "refused", reason, tuple(changes))
 
     def _set_up(
         self,
@@ -216,6 +225,12 @@ class _Run:
             self._schedule(user, secret, rules, changes)
         return Outcome(user.name, arn, self._status(changes), "", tuple(changes))
 
+    def withdraw_outdated(self, database: Database, user: RotatingUser) -> None:
+        """Record that a user's rotation sets no password, unless it is still declared as it is recorded."""
+        known = self.known.get(user.name)
+        if known is not None and not known.permits(database, user):
+            self._withdraw(user.name)
+
     def leave(self, database: Database | None, name: str) -> Outcome:
         """Cancel a schedule that rdsiam has set for a user who is declared no longer; the password stays.
 
@@ -224,18 +239,19 @@ class _Run:
         record = self.known[name]
         changes: list[Change] = []
         same = database is not None and database.resource_id == record.resource_id
-        ended = replace(record, state="ended") if same and record.state == "ready" else None
+        ended = replace(record, state="ended") if same and record.state in {"ready", "ending"} else None
         try:
             self._release(name, changes, ended)
-        except Refused as error:
-            return Outcome(name, record.arn, "refused", str(error))
+        except (Refused, ClientError) as error:
+            return Outcome(name, record.arn, "refused", _reason(error))
         return Outcome(name, record.arn, self._status(changes), "", tuple(changes))
 
     def _release(self, name: str, changes: list[Change], then: SecretRecord | None = None) -> None:
         """Cancel the rotation of a user's recorded secret, and replace the record; None removes it.
 
-        :raises Refused: a rotation has begun and not ended.
+        :raises Refused: a rotation has begun and not ended; no rotation sets a password from now on all the same.
         """
+        self._withdraw(name)
         arn = self.known[name].arn
         secret = self._services.secrets.one(arn) if arn is not None else None
         # Whose owner took the tag away has taken the schedule over.
@@ -248,6 +264,12 @@ class _Run:
                 self._services.secrets.cancel(secret.arn)
                 logger.info("%s on %s rotates no longer", name, self._arn)
         self._remember(name, then)
+
+    def _withdraw(self, name: str) -> None:
+        """Record that a user's rotation sets no password from now on, whatever its owner does to the secret."""
+        record = self.known[name]
+        if record.state == "ready":
+            self._remember(name, replace(record, state="ending"))
 
     def _schedule(self, user: RotatingUser, secret: SecretFacts, rules: schedule.Rules, changes: list[Change]) -> None:
         if not self._plan:
@@ -399,6 +421,16 @@ class _Run:
             Change("set-password", user.name, statement, reversible=False),
             _scheduled(name, rules, self._services.secrets),
         )
+
+
+def _reason(error: RdsiamError | ClientError) -> str:
+    """Return why a user's secret was left as it is; other errors of AWS than a denial are raised.
+
+    Owners of secrets can deny rdsiam any action on them by a resource policy, which concerns their user alone.
+    """
+    if isinstance(error, ClientError) and error.response["Error"]["Code"] != "AccessDeniedException":
+        raise error
+    return str(error)
 
 
 def _administrator(database: Database, user: RotatingUser) -> str | None:

@@ -105,6 +105,11 @@ class Rotation:
             return "current already"
         current = self._store.current(request.secret)
         user, record = self._databases.recorded(request.secret, current)
+        if record.state == "ending":
+            if self._store.labelled(request.secret, PENDING, request.token) is None:
+                self._store.discard_pending(request.secret, request.token)
+                raise Refused(_withdrawn(user))
+            return "kept"  # the database may have it already
         if record.state != "ready":
             raise Refused(f"the password is not set in the database yet: rdsiam rotate DATABASE {user} --set-up")
         engine = self._engines[current.family]
@@ -121,6 +126,9 @@ class Rotation:
             target = self._databases.find(request.secret, pending)
         except Refused as error:
             raise Refused(f"AWSPENDING: {error}. {_REMOVE_PENDING}") from None
+        if target.record.state == "ending":
+            reason = f"{_withdrawn(target.user)}; AWSPENDING was given up"
+            return self._accept_only(request, self._engines[pending.family], target.database, pending, reason)
         current, master = self._current_and_master(request, target.record)
         if current.version == request.token:
             return "current already"
@@ -287,13 +295,20 @@ class Rotation:
         To set its password would take away AWSCURRENT's. Where the database has it already, AWSCURRENT is what does not
         log in, and the rotation goes on. Where not, nothing is lost with the version.
         """
-        if logs_in(engine, database, pending):
-            return "logs in already"
-        self._store.discard_pending(request.secret, request.token)
-        raise Refused(
+        reason = (
             f"AWSCURRENT has become {pending.user}, whose turn this was. AWSPENDING was given up; the next rotation "
             "is the other user's"
         )
+        return self._accept_only(request, engine, database, pending, reason)
+
+    def _accept_only(
+        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, reason: str
+    ) -> Outcome:
+        """Set nothing: go on with a version whose password the database has already, else give it up."""
+        if logs_in(engine, database, pending):
+            return "logs in already"
+        self._store.discard_pending(request.secret, request.token)
+        raise Refused(reason)
 
     @staticmethod
     def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
@@ -325,6 +340,10 @@ class Rotation:
         if target is not None and self._clock() <= until:
             return target
         return self._databases.find(request.secret, pending)
+
+
+def _withdrawn(user: str) -> str:
+    return f"access.yaml no longer declares this rotation of {user} as it is recorded, so no password is set"
 
 
 def _no_value(request: RotationRequest) -> Refused:

@@ -53,7 +53,8 @@ class Targets:
 
         :param arn: of the secret that `secret` is a version of.
         :raises Refused: RDS knows no such database here, or another one than the secret's other keys say; or the
-            inventory doesn't record the secret for exactly this database, user and administrator, as ready.
+            inventory doesn't record the secret for exactly this database, user and administrator, or records that its
+            password is not set yet. A rotation that is `ending` has a place, where it sets nothing.
         """
         database = self._described(secret)
         user, record = _recorded(self._inventory.get(database.arn), database.arn, arn, secret)
@@ -62,7 +63,7 @@ class Targets:
                 f"{arn} is recorded for another database that was named {database.identifier} ({record.resource_id}, "
                 f"expected {database.resource_id}); the next reconcile ends this rotation"
             )
-        if record.state != "ready":
+        if record.state == "initial":
             raise Refused(
                 f"the password in {arn} is not set in the database yet: rdsiam rotate DATABASE {user} --set-up"
             )

@@ -29,6 +29,8 @@ State = Literal["ok", "rotating", "failing", "stuck", "overdue", "initial"]
 _KEEPS_THE_FORMER = {"mysql", "aurora-mysql", "aurora"}
 #: How long a step that was at work may take to reach the database.
 _PAUSE = 2.0
+_ENDING = "access.yaml no longer declares this rotation as it is recorded"
+_NOT_ROTATED = "RotateFunction does not rotate it: its rotation was cancelled or given to another function"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Watch:
     pause: Callable[[float], None] = time.sleep
 
     def list(self, arns: Iterable[str] | None = None) -> list[Shown]:
-        """Return the secrets that RotateFunction rotates, or is about to, sorted by name.
+        """Return the secrets that RotateFunction rotates, is about to, or should, sorted by name.
 
         :param arns: of the databases whose secrets count, by their record or by what they say; None for all.
         """
@@ -97,15 +99,19 @@ class Watch:
         shown = []
         for secret in self.secrets.all():
             owner = owners.get(secret.arn)
-            if not self.secrets.is_ours(secret) and (owner is None or owner.record.state == "ready"):
+            if not self.secrets.is_ours(secret) and owner is None:
                 continue
             named = next((one for one in there if secret.is_of(one.arn, one.identifier, one.host, one.port)), None)
             database = next((one for one in there if owner and one.arn == owner.database), named)
             if database is not None or arns is None:
                 problem, line = _problem(secret, owner, named)
+                if owner is not None and owner.record.state == "ready" and not self.secrets.is_ours(secret):
+                    problem = problem or _NOT_ROTATED
                 listed = replace(self._shown(secret, database), problem=problem, line_to_add=line)
                 initial = owner is not None and owner.record.state == "initial"
                 shown.append(replace(listed, state="initial") if initial else listed)
+        seen = {one.secret for one in shown}
+        shown += [_unseen(arn, owner) for arn, owner in owners.items() if arn not in seen]
         return sorted(shown, key=lambda one: one.name)
 
     def show(self, arn: str) -> Shown:
@@ -127,7 +133,10 @@ class Watch:
 
         :param because: why, for the log.
         """
-        secret, _ = self._ours(arn)
+        secret, value = self._ours(arn)
+        user, record = self.targets.recorded(arn, value)
+        if record.state == "ending" and secret.pending_version is None:
+            raise Refused(f"{user}: {_ENDING}")
         logger.info("rotation of %s asked for: %s", secret.name, because or "no reason given")
         try:
             return self.secrets.rotate(arn)
@@ -280,6 +289,8 @@ def _problem(secret: SecretFacts, owner: _Owner | None, named: Database | None) 
         line = line_to_add(identifier, base_name(user), secret.arn, secret.administrator)
         return "not recorded, as access.yaml does not declare this rotation", line
     record = owner.record
+    if record.state == "ending":
+        return f"{_ENDING}; it ends once nothing is pending", ""
     name = base_name(user) if record.scheme == "alternating" else user
     said = (named.arn if named else None, name, secret.administrator)
     if said != (owner.database, owner.user, record.administrator):
@@ -289,6 +300,28 @@ def _problem(secret: SecretFacts, owner: _Owner | None, named: Database | None) 
     if named is not None and named.resource_id != record.resource_id:
         return "it is recorded for another database of that name", ""
     return "", ""
+
+
+def _unseen(arn: str, owner: _Owner) -> Shown:
+    """Return a recorded secret that was not among those that could be read: nothing is known but its record."""
+    return Shown(
+        secret=arn,
+        name=arn.split(":", 6)[-1][:-7],
+        user=owner.user,
+        engine=None,
+        database=owner.database,
+        identifier=owner.database.rpartition(":")[2],
+        available=False,
+        schedule="",
+        window="",
+        last_rotated=None,
+        next_rotation=None,
+        pending_since=None,
+        current_version=None,
+        state="initial" if owner.record.state == "initial" else "overdue",
+        former_stays=False,
+        problem=f"it is recorded for {owner.user}, but is gone, can't be read, or holds no login",
+    )
 
 
 def _state(secret: SecretFacts, at: datetime) -> State:
