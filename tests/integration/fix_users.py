@@ -9,6 +9,7 @@ from typing import Any
 from rdsiam.access import parse
 from rdsiam.access_store import Versioned
 from rdsiam.databases import Database
+from rdsiam.escalations import Examined
 from rdsiam.inventory import Origin, Record
 from rdsiam.leases import Lease
 from rdsiam.logins import MANAGER, Password, Token
@@ -42,6 +43,9 @@ class Inventory:
     def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
         self.before_claim()
         self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+
+    def set_examined(self, _: Database, examined: Examined) -> None:
+        self.record = replace(self.record, examined=examined)
 
     def disclaim(self, _: Database, accounts: Mapping[str, Origin]) -> None:
         self.record = replace(self.record, accounts=dict(accounts))

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from rdsiam.engines import Statement, StatementFailed
+from rdsiam.engines import Statement, StatementFailed, mysql_disabling
 from rdsiam.engines.by_family import ENGINES
+from rdsiam.engines.mysql_catalog import PLUGIN
 from rdsiam.logins import MANAGER
 from tests.integration.fix_engines import Place
 from tests.integration.fix_users import World
@@ -138,6 +140,45 @@ def test_killed_between_the_user_and_its_grants_it_stays_managed(place, world, m
     world.users().converge(apply=True)
     assert not can_log_in(place, name)
     place.known |= set(world.inventory.record.accounts)
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_a_user_whose_creation_was_not_answered_stays_managed(place, world, monkeypatch):
+    """MySQL makes it all the same: it waited for a global lock, say, for longer than rdsiam waited for it."""
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    run = mysql_disabling.run
+
+    def unanswered(session: Any, statement: Statement) -> None:
+        if statement.kind == "create-user":
+            raise StatementFailed("the server", statement, "2013", "Lost connection to server during query (timed out)")
+        run(session, statement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mysql_disabling, "run", unanswered)
+        with pytest.raises(StatementFailed):
+            world.users().converge(apply=True)
+    with place.as_master() as master:  # the server comes to it now
+        master.run(f"CREATE USER {name} IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL")
+    world.declare(first)
+    world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    place.known |= set(world.inventory.record.accounts)
+
+
+def test_a_revoked_user_of_a_copy_or_of_a_promoted_replica_is_taken_over_and_locked(place, world):
+    """Its record has no accounts yet: a replica's are its source's."""
+    name = f"newcomer{next(NUMBERS)}"
+    users = [{"name": each, "privileges": "readonly", "on": ["shop"]} for each in ("first", name)]
+    world.declare(*users)
+    world.users().converge(apply=True)
+    place.known |= set(world.inventory.record.accounts)
+    world.inventory.record = replace(world.inventory.record, accounts={}, revoked={name: "key leaked"})
+    assert "refused" not in world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    assert can_log_in(place, "first")
+    assert world.inventory.record.accounts[name] == "created"
 
 
 def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):

@@ -12,7 +12,7 @@ import pymysql
 import pytest
 
 from rdsiam.changes import Change
-from rdsiam.engines import Wanted
+from rdsiam.engines import Wanted, mysql_disabling
 from rdsiam.errors import ConnectionFailed
 from rdsiam.logins import MANAGER
 from tests.integration.fix_account import until
@@ -109,6 +109,32 @@ def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
     assert ended(session)
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place):
+    """A function that runs as its definer may change the definer's password, whoever calls it."""
+    users = (user("schemer", ("shop", "owner")), user("mate", ("shop", "readonly")), user("bystander"))
+    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(wanted.accounts)
+    with place.as_user("schemer") as session:
+        session.run("SET ROLE NONE")
+        session.run(
+            "CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN ALTER ROLE schemer PASSWORD NULL; END $$"
+        )
+    mate, bystander = place.as_user("mate"), place.as_user("bystander")
+    mate.run("BEGIN")
+    mate.run("SELECT hold()")
+    removal = place.remove("schemer")
+    assert removal.unreached == ()
+    assert any("pg_locks" in change.statement for change in removal.changes), "the answer says so"
+    assert ended(mate)
+    bystander.run("SELECT 1")
+    with pytest.raises(ConnectionFailed):
+        place.as_user("schemer")
+    with place.as_master() as master:
+        master.run("DROP FUNCTION hold()")
+
+
 def test_a_user_that_comes_back_as_often_as_it_can_is_locked(place, leaver):
     stop = threading.Event()
     logins: list[float] = []
@@ -201,6 +227,35 @@ def test_the_manager_ends_sessions_by_a_privilege_of_its_own(place, leaver):
             ('GRANT "pg_signal_backend" TO "rdsiam_manager"', "master")
         ]
         assert master.run(member) == [(True,)]
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_a_user_whose_events_take_too_long_to_read_is_locked_all_the_same(place, leaver, monkeypatch):
+    session = place.as_user(leaver)
+    monkeypatch.setattr(mysql_disabling, "_EVENTS", "SELECT 1 FROM no_such_schema.too_slow")
+    removal = place.remove(leaver)
+    assert kinds(removal.changes) == ["disable-user", "end-sessions"]
+    assert [each.what for each in removal.unreached] == [place.database.arn]
+    assert ended(session)
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_an_event_that_is_running_ends_with_its_user(place, leaver):
+    with place.as_rdsadmin() as rdsadmin:
+        rdsadmin.run("SET GLOBAL event_scheduler = ON")
+    with place.as_user(leaver) as session, place.as_master() as master:
+        session.run("CREATE TABLE endless (at TIMESTAMP DEFAULT NOW())")
+        session.run(
+            "CREATE EVENT endless ON SCHEDULE AT NOW() DO BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; "
+            "WHILE TRUE DO INSERT INTO endless VALUES (); DO SLEEP(0.1); END WHILE; END"
+        )
+        until(lambda: master.run("SELECT COUNT(*) FROM endless")[0][0] > 0, 10)
+        assert place.remove(leaver).unreached == ()
+        before = master.run("SELECT COUNT(*) FROM endless")
+        time.sleep(0.5)
+        assert master.run("SELECT COUNT(*) FROM endless") == before
+        master.run("DROP EVENT IF EXISTS endless")
+        master.run("DROP TABLE endless")
 
 
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)

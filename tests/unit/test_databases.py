@@ -174,6 +174,23 @@ def test_the_writers_arn_describes_its_cluster_and_a_readers_says_why_not():
         databases(*FLEET).describe(f"{PREFIX}:db:shop-2")
 
 
+def test_readers_of_a_cluster_and_replicas_that_are_clusters_are_its_replicas():
+    fleet = databases(*FLEET)
+    assert fleet.describe(f"{PREFIX}:cluster:shop").replicas == ("shop-2",)
+    reader = fleet.replica(f"{PREFIX}:db:shop-2")
+    assert (reader.kind, reader.identifier, reader.replica_of) == ("instance", "shop-2", "shop")
+    assert reader.endpoint == ("shop-2.x.eu-west-1.rds.amazonaws.com", 5432)
+    assert (reader.resource_id, reader.master_secret_arn, reader.replicas) == ("cluster-SHOP", "arn:secret", ())
+    assert fleet.replica(f"{PREFIX}:cluster:shop").kind == "cluster"
+    assert fleet.replica(f"{PREFIX}:db:orders").arn == f"{PREFIX}:db:orders"
+    with pytest.raises(Unsupported, match="another account or region"):
+        fleet.replica("arn:aws:rds:us-east-1:123456789012:db:shop-2")
+    far = "arn:aws:rds:us-east-1:123456789012:cluster:far"
+    assert from_cluster(cluster("shop", "shop-1", ReadReplicaIdentifiers=[far])).replicas == (far,)
+    source = instance("orders", ReadReplicaDBClusterIdentifiers=["aurora"], ReadReplicaDBInstanceIdentifiers=["copy"])
+    assert from_instance(source).replicas == ("copy", f"{PREFIX}:cluster:aurora")
+
+
 def test_a_cluster_without_instances_has_no_endpoint_yet():
     assert from_cluster(cluster("new")).host is None
 

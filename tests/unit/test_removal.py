@@ -12,9 +12,9 @@ from rdsiam import removal as removal_module
 from rdsiam import users as users_module
 from rdsiam.changes import Change, Unreached
 from rdsiam.databases import Database
-from rdsiam.engines import Statement, StatementFailed
+from rdsiam.engines import NO_FAILURES, QueryFailed, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
-from rdsiam.inventory import Record
+from rdsiam.inventory import Followed, Record
 from rdsiam.logins import AUDITOR, MANAGER
 from rdsiam.removal import Removal, Server
 from rdsiam.users import Users
@@ -45,6 +45,8 @@ class Servers:
     failure: Exception | None = None
     done: list[tuple[str, str, str]] = field(default_factory=list)
     replays: bool = True
+    failed: set[str] = field(default_factory=set)
+    stopping_error: Exception | None = None
 
     # --- logins ---
 
@@ -64,11 +66,18 @@ class Servers:
             raise self.manager_error
         return SimpleNamespace(where=database.identifier, login=login, close=lambda: None)
 
-    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def locking(self, session: Any, users: Collection[str], failures: Any = NO_FAILURES) -> list[Statement]:
         assert list(users) == ["app"]
+        self.failed |= set(failures)
         if not self.locked.get(session.where):
             return [LOCK, END]
         return self.ending(session, users)
+
+    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+        assert list(users) == ["app"]
+        if self.stopping_error and self.locked.get(session.where):
+            raise self.stopping_error
+        return []
 
     def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
         assert list(users) == ["app"]
@@ -132,7 +141,9 @@ def test_a_lock_that_somebody_holds_is_named_and_sessions_have_ended():
     left = remove(servers)
     assert left.changes == (END,)
     assert not servers.busy["orders"]
+    assert servers.failed == {"app"}, "so that whoever holds it can be found"
     assert "55P03 lock timeout" in left.unreached[0].reason
+    assert "pg_prepared_xacts" in left.unreached[0].remedy
     assert left.unreached[0].retry
 
 
@@ -142,6 +153,15 @@ def test_the_master_acts_if_the_manager_gets_no_connection():
     assert done.unreached == ()
     assert {change.to_json()["authority"] for change in done.changes} == {"master"}
     assert {login for _, login, _ in servers.done} == {"master of orders"}
+
+
+def test_a_user_is_locked_even_if_what_it_scheduled_can_not_be_read():
+    servers = Servers(busy={"orders": True}, stopping_error=QueryFailed("2013", "timed out"))
+    left = remove(servers)
+    assert servers.locked["orders"]
+    assert not servers.busy["orders"]
+    assert left.changes == (END, LOCK)
+    assert [(each.what, each.reason) for each in left.unreached] == [(ORDERS.arn, "2013 timed out")]
 
 
 @pytest.mark.parametrize(
@@ -177,13 +197,17 @@ class Rds:
             raise found
         return found
 
+    replica = describe
+
 
 def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **errors: Exception) -> Users:
     monkeypatch.setattr(users_module, "ENGINES", {"postgres": servers})
     known: dict[str, Database | Exception] = {one.arn: one for one in described}
     known |= {f"{ORDERS.arn}-{name}": error for name, error in errors.items()}
     record = Record(ORDERS.resource_id, accounts=dict.fromkeys(("app", MANAGER, AUDITOR), "created"))
-    inventory = SimpleNamespace(of=lambda database: record if database.arn == ORDERS.arn else None)
+    onboarded = replace(record, resource_id=COPY.resource_id, accounts={}, followed=Followed("v1", "f", 1, ("app",)))
+    records = {ORDERS.arn: record, COPY.arn: onboarded}
+    inventory = SimpleNamespace(of=lambda database: records.get(database.arn))
     file = SimpleNamespace(declared=lambda _: ())
     services = SimpleNamespace(
         databases=Rds(known),
@@ -192,6 +216,15 @@ def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **er
         access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
     )
     return Users(services, arn)  # type: ignore[arg-type]
+
+
+def test_a_database_that_was_not_taken_over_yet_is_named(monkeypatch):
+    """A replica that was promoted a moment ago: its accounts are there, but nothing says yet that they are managed."""
+    promoted = replace(COPY, replica_of=None)
+    servers = Servers()
+    left = users_of(monkeypatch, servers, COPY.arn, promoted).remove(["app"], apply=True)
+    assert [(each.what, each.retry) for each in left.unreached] == [(COPY.arn, True)]
+    assert servers.done == []
 
 
 def test_sessions_end_on_replicas_once_they_know_that_the_user_is_locked(monkeypatch):
@@ -226,6 +259,17 @@ def test_the_master_of_the_source_opens_a_replica(monkeypatch):
     servers = Servers(busy={"orders-copy": True}, manager_error=no_login("too many clients already", "53300"))
     users_of(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
     assert {login for _, login, _ in servers.done} == {"master of orders"}
+
+
+def test_sessions_live_on_if_iam_authentication_is_switched_off_so_the_master_ends_them(monkeypatch):
+    source = replace(ORDERS, replicas=("orders-copy", "orders-plain"))
+    off = replace(COPY, iam_enabled=False)
+    plain = replace(off, arn=ORDERS.arn + "-plain", identifier="orders-plain", resource_id="db-THREE")
+    servers = Servers(locked={"orders": True, "orders-copy": True}, busy={"orders-copy": True})
+    servers.manager_error = no_login("PAM authentication failed")
+    done = users_of(monkeypatch, servers, ORDERS.arn, source, off, plain).remove(["app"], apply=True)
+    assert done.unreached == ()
+    assert servers.done == [("orders-copy", "master of orders", "end-sessions")]
 
 
 def test_replicas_of_replicas_and_those_out_of_reach_are_not_forgotten(monkeypatch):

@@ -14,6 +14,7 @@ from rdsiam.described import (
     from_cluster,
     from_instance,
     from_proxy,
+    from_reader,
     is_classic,
     proxy_from,
     resource_id_of_proxy,
@@ -51,9 +52,7 @@ class Databases:
         :raises Unsupported: it is not one that rdsiam can make passwordless, or a member that is not its cluster's
             writer: the cluster is onboarded by that one.
         """
-        # RDS would say AccessDenied, as our role may describe our own databases only.
-        if arn.split(":")[3:5] != [self._rds.meta.region_name, self._account]:
-            raise Unsupported(f"{arn} is of another account or region")
+        self._check_own(arn)
         kind = arn.split(":")[5]
         if kind == "db":
             return self._instance(arn)
@@ -62,6 +61,18 @@ class Databases:
         if kind == "db-proxy":
             return self._proxy(arn)
         raise Unsupported(f"{arn} is neither an instance nor a cluster nor a proxy")
+
+    def replica(self, arn: str) -> Database:
+        """Return a read replica as it is now; a reader of a cluster by its own endpoint.
+
+        :raises DatabaseNotFound: as `describe` does; DatabaseNotReady and Unsupported too.
+        """
+        self._check_own(arn)
+        if arn.split(":")[5] != "db":
+            return self.describe(arn)
+        described = self._described(arn)
+        cluster = described.get("DBClusterIdentifier")
+        return from_reader(self._cluster(cluster), described) if cluster else from_instance(described)
 
     def of_resource(self, resource_id: str) -> Database | None:
         """Return the database that has this resource id, whatever it is called now; None if there is none.
@@ -152,8 +163,16 @@ class Databases:
             if database := _supported(self._as_iam_proxy, described):
                 yield database
 
+    def _check_own(self, arn: str) -> None:
+        # RDS would say AccessDenied, as our role may describe our own databases only.
+        if arn.split(":")[3:5] != [self._rds.meta.region_name, self._account]:
+            raise Unsupported(f"{arn} is of another account or region")
+
+    def _described(self, arn: str) -> Any:
+        return _only(arn, "DBInstances", lambda: self._rds.describe_db_instances(DBInstanceIdentifier=arn))
+
     def _instance(self, arn: str) -> Database:
-        described = _only(arn, "DBInstances", lambda: self._rds.describe_db_instances(DBInstanceIdentifier=arn))
+        described = self._described(arn)
         cluster = described.get("DBClusterIdentifier")
         if not cluster or described["Engine"] not in FAMILIES:
             return from_instance(described)

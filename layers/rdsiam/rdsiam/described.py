@@ -1,7 +1,7 @@
 """An RDS instance, cluster or proxy as one type, Database, read from Describe and from nothing else."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from rdsiam.errors import DatabaseNotReady, Unsupported
@@ -33,7 +33,7 @@ class Database:
     :ivar pending: names of modifications that wait for the maintenance window or a reboot.
     :ivar kind: what RDS calls it; a member of a cluster is none of its own.
     :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
-    :ivar replicas: identifiers, or ARNs in other regions, of its read replicas that are instances.
+    :ivar replicas: its read replicas, and readers of a cluster: identifiers of instances, or ARNs.
     :ivar public: its endpoint can be reached from the internet.
     :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
     """
@@ -177,7 +177,10 @@ def from_instance(described: Mapping[str, Any]) -> Database:
         replica_of=next((described[key] for key in sources if described.get(key)), None),
         public=bool(described.get("PubliclyAccessible")),
         instance_class=described.get("DBInstanceClass"),
-        replicas=tuple(sorted(described.get("ReadReplicaDBInstanceIdentifiers") or ())),
+        replicas=(
+            *sorted(described.get("ReadReplicaDBInstanceIdentifiers") or ()),
+            *_clusters(arn, described.get("ReadReplicaDBClusterIdentifiers")),
+        ),
     )
 
 
@@ -196,6 +199,7 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
     if described.get("EngineMode") == "serverless":
         raise Unsupported(f"{arn} is Aurora Serverless v1, which has no IAM database authentication")
     members = described.get("DBClusterMembers") or []
+    readers = [one["DBInstanceIdentifier"] for one in members if not one.get("IsClusterWriter")]
     source = described.get("ReplicationSourceIdentifier")
     host = described.get("Endpoint")
     if members and not any(member.get("IsClusterWriter") for member in members):
@@ -219,6 +223,26 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
         kind="cluster",
         replica_of=source or None,
         public=bool(described.get("PubliclyAccessible")) or public_members,
+        replicas=(*sorted(readers), *_clusters(arn, described.get("ReadReplicaIdentifiers"))),
+    )
+
+
+def from_reader(cluster: Database, described: Mapping[str, Any]) -> Database:
+    """Build a Database from a reader of a cluster, by its own endpoint; all else is the cluster's.
+
+    :param described: its element of `DescribeDBInstances`.
+    """
+    endpoint = described.get("Endpoint") or {}
+    return replace(
+        cluster,
+        arn=described["DBInstanceArn"],
+        identifier=described["DBInstanceIdentifier"],
+        status=described["DBInstanceStatus"],
+        host=endpoint.get("Address"),
+        port=endpoint.get("Port"),
+        kind="instance",
+        replica_of=cluster.identifier,
+        replicas=(),
     )
 
 
@@ -273,6 +297,12 @@ def is_classic(proxy: Mapping[str, Any]) -> bool:
 def resource_id_of_proxy(arn: str) -> str:
     """Return `prx-…`, the last part of a proxy's ARN: Describe has it nowhere else."""
     return arn.rpartition(":")[2]
+
+
+def _clusters(arn: str, names: Iterable[str] | None) -> list[str]:
+    """Return ARNs of clusters that Describe names beside the database of that ARN, some of them by identifier."""
+    beside = arn.rpartition(":")[0].rpartition(":")[0]
+    return sorted(name if name.startswith("arn:") else f"{beside}:cluster:{name}" for name in names or ())
 
 
 def _tags(tags: Iterable[Mapping[str, str]] | None) -> dict[str, str]:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: The same on a replica, until it has replayed that a user is locked.
 _PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
+#: PostgreSQL's code if somebody holds a lock, though the sessions that may hold it have ended.
+_LOCK_NOT_AVAILABLE = "55P03"
 _FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
 
 
@@ -114,13 +116,14 @@ class Server:
         self, sessions: Sessions, users: Collection[str], apply: bool, locked: bool, changes: dict[str, Change]
     ) -> list[Unreached]:
         pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
+        failures: dict[str, Exception] = {}
         while True:
-            statements, remaining = self._look(sessions, users, locked)
+            statements, remaining = self._look(sessions, users, apply, locked, failures)
             if not apply:
                 changes |= {each.statement: self._change(each) for each in statements}
             if not apply or not remaining:
                 return []
-            failures: dict[str, Exception] = {}
+            failures = {}
             for each in sessions_end_first(statements):
                 try:
                     self._engine.carry_out(sessions.get(each.authority, None), each)
@@ -135,11 +138,24 @@ class Server:
                 return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]
             time.sleep(pause)
 
-    def _look(self, sessions: Sessions, users: Collection[str], locked: bool) -> tuple[list[Statement], set[str]]:
+    def _look(
+        self,
+        sessions: Sessions,
+        users: Collection[str],
+        apply: bool,
+        locked: bool,
+        failures: Mapping[str, Exception],
+    ) -> tuple[list[Statement], set[str]]:
         """Return the statements that are missing now, and the users that are not removed yet."""
         session = sessions.read(None)
-        find = self._engine.ending if self._replica else self._engine.locking
-        statements = find(session, users)
+        if self._replica:
+            statements = self._engine.ending(session, users)
+        else:
+            statements = self._engine.locking(session, users, failures)
+            # The login comes first, as reading the rest may fail.
+            locked_users = set(users) - ({each.target for each in statements} if apply else set())
+            if locked_users:
+                statements += self._engine.stopping(session, locked_users)
         if sessions.reader == "master":
             statements = [replace(each, authority="master") for each in statements]
         remaining = {each.target for each in statements}
@@ -156,6 +172,9 @@ class Server:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
         if isinstance(error, Refused):
             return Unreached(what, str(error), "do what the reason says, then run this again", retry=False)
+        if isinstance(error, StatementFailed) and error.code == _LOCK_NOT_AVAILABLE:
+            remedy = "see pg_prepared_xacts: a prepared transaction has no session; its owner has to roll it back"
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if isinstance(error, ConnectionFailed) and error.code in NO_SLOT:
             remedy = "raise max_connections in its parameter group, or reboot it; rdsiam tries again"
             return Unreached(what, f"all connections are taken: {error}", remedy)

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _MAX_CHANGES = 100_000
 
 
+_ONBOARD_FIRST = "onboard it: what is revoked is locked then; rdsiam tries again"
 #: Statements that make an account or a group.
 CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
 
@@ -147,6 +148,9 @@ class Users:
         managed = set(self._accounts(source)) if source else set()
         if database.replica_of is not None:
             managed |= self._declared_names(database)
+        elif MANAGER not in managed and names:
+            # A copy, or a replica that was promoted, may have the users, which onboarding takes over.
+            return Removal(unreached=(Unreached(self._arn, "rdsiam has not onboarded it yet", _ONBOARD_FIRST),))
         users = sorted(set(names) & managed - {MANAGER, AUDITOR})
         if not users:
             return Removal()
@@ -157,10 +161,15 @@ class Users:
         for each in self._replicas(database):
             if isinstance(each, Unreached):
                 result += Removal(unreached=(each,))
-            elif each.iam_enabled:  # else no user of rdsiam's has logged in there
+            elif each.iam_enabled or self._was_onboarded(each):  # else no user of rdsiam's has logged in there
                 server = Server(engine, logins, each, source or database, replica=True)
                 result += server.remove(users, apply, locked)
         return result
+
+    def _was_onboarded(self, replica: Database) -> bool:
+        """Return whether users were declared there: sessions live on if IAM authentication is switched off."""
+        record = self._services.inventory.of(replica)
+        return record is not None and record.is_of(replica) and record.followed is not None
 
     def _source(self, database: Database) -> Database | None:
         """Return the database whose users a replica has, itself if it is none; None if this account can't see it."""
@@ -173,11 +182,11 @@ class Users:
         return database
 
     def _replicas(self, database: Database) -> Iterator[Database | Unreached]:
-        """Yield the read replicas of a database, and theirs."""
+        """Yield the read replicas of a database, and theirs, and readers of clusters."""
         for name in database.replicas:
             arn = _instance_arn(database, name)
             try:
-                replica = self._services.databases.describe(arn)
+                replica = self._services.databases.replica(arn)
             except DatabaseNotFound:
                 continue  # deleted since
             except Unsupported as error:
@@ -305,8 +314,12 @@ class Users:
             # What was not made after all is not ours: somebody else may make it before we come again. What was made
             # is ours, whatever failed later: nobody else would ever disable it.
             there = engine.existing(opened.sessions.read(engine.entry()))
-            failed = _not_created(error, statements)
-            kept = {name: origin for name, origin in claims.items() if name in there and name != failed}
+            foreign, uncertain = _not_created(error, statements), _may_be_created(error)
+            kept = {
+                name: origin
+                for name, origin in claims.items()
+                if (name in there and name != foreign) or name == uncertain
+            }
             self._services.inventory.claim(database, {**kept, **wanted.accounts})
             raise
         for statement in statements:
@@ -351,13 +364,25 @@ class Users:
 
 def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:
     """Return the account whose creation failed, since it is somebody else's; None if something else failed."""
-    if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS:
+    if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS or _may_be_created(error):
         return None
     failed = error.statement
     before = statements[: statements.index(failed)]
     # On MySQL a user may have several accounts, of which one was made.
     made = any(each.kind in CREATIONS and each.target == failed.target for each in before)
     return None if made else failed.target
+
+
+def _may_be_created(error: RdsiamError) -> str | None:
+    """Return the account that MySQL may have made, or may still make: the connection was lost before its answer.
+
+    PostgreSQL rolls back then.
+    """
+    if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS:
+        return None
+    # Codes of the client; those of the server begin with 1, 3 or 4.
+    lost = error.code == "0" or (len(error.code) == 4 and error.code.startswith("2"))
+    return error.statement.target if lost else None
 
 
 def _instance_arn(database: Database, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from rdsiam.access import DeclaredUser
@@ -16,6 +17,7 @@ from rdsiam.logins import Login
 
 __all__ = [
     "MARK",
+    "NO_FAILURES",
     "Account",
     "Authority",
     "Engine",
@@ -35,6 +37,10 @@ MARK = "rdsiam: "
 def marked(comment: object) -> str | None:
     """Return the resource id that a comment of the auditor's role or procedure holds; None if it holds none."""
     return comment.removeprefix(MARK) if isinstance(comment, str) and comment.startswith(MARK) else None
+
+
+#: No statement has failed before.
+NO_FAILURES: Mapping[str, Exception] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -157,10 +163,20 @@ class Engine(Protocol):
         :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
         """
 
-    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def locking(
+        self, session: Any, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
+    ) -> list[Statement]:
         """Return the statements that lock these users and end their sessions; none if that is done.
 
-        Waits for no other run and changes nothing.
+        Waits for no other run and changes nothing, and reads nothing that a user can make slow to read.
+
+        :param failures: user → what its statements failed with the last time.
+
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
+    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return the statements that stop what runs in the name of these users without a login; none if that is done.
 
         :raises QueryFailed: the catalogs could not be read.
         """

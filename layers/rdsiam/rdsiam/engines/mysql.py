@@ -11,6 +11,7 @@ from rdsiam.audit.facts import ServerFacts
 from rdsiam.connection import WORK, Limits, connect_mysql
 from rdsiam.databases import Database
 from rdsiam.engines import (
+    NO_FAILURES,
     Account,
     Authority,
     Sessions,
@@ -177,9 +178,18 @@ class Mysql:
             result += mysql_disabling.disable(found.logins, name)
         return result
 
-    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def locking(
+        self,
+        session: Any,
+        users: Collection[str],
+        failures: Mapping[str, Exception] = NO_FAILURES,  # noqa: ARG002
+    ) -> list[Statement]:
         """Return what is missing until these users are locked."""
         return mysql_disabling.locking(session, users)
+
+    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+        """Return what stops the events of these users."""
+        return mysql_disabling.stopping(session, users)
 
     def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what ends the sessions of these users."""
@@ -203,7 +213,7 @@ class Mysql:
     def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
         """Return what carries over: accounts of which every host pattern takes tokens over TLS and nothing else."""
         claims: dict[str, Origin] = {MANAGER: "created"}
-        for name in {AUDITOR, *(user.name for user in wanted.users)}:
+        for name in {AUDITOR, *(user.name for user in wanted.users), *wanted.revoked}:
             accounts = {host: safe for (user, host), safe in found.accounts.items() if user == name}
             if accounts and all(accounts.values()):
                 made = set(accounts) == {"%"} or name in _heirs(wanted)

@@ -42,18 +42,21 @@ class Logins:
     rds_kill: bool
 
 
-def read(session: Any) -> Logins:
-    """Read all of that. Changes nothing and waits for nobody."""
-    events: dict[str, list[tuple[str, str]]] = {}
-    for definer, schema, name in sorted(rows(session, _EVENTS)):
-        events.setdefault(definer, []).append((schema, name))
+def read(session: Any, events: bool = True) -> Logins:
+    """Read all of that. Changes nothing and waits for nobody.
+
+    :param events: also read events. Who may make events can make that slow: MariaDB copies the text of each.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for definer, schema, name in sorted(rows(session, _EVENTS)) if events else ():
+        found.setdefault(definer, []).append((schema, name))
     return Logins(
         accounts=frozenset((user, host) for user, host in rows(session, _ACCOUNTS)),
         locked=frozenset(
             (user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)
         ),
         busy=frozenset(row[0] for row in rows(session, _BUSY)),
-        events={definer: tuple(names) for definer, names in events.items()},
+        events={definer: tuple(names) for definer, names in found.items()},
         rds_kill=bool(rows(session, _RDS_KILL)),
     )
 
@@ -90,20 +93,26 @@ def _end(logins: Logins, user: str) -> Statement:
 
 
 def locking(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what is missing until none of these users can log in, has a session, or has an event that runs."""
-    logins = _logins(session)
+    """Return what is missing until none of these users can log in or has a session."""
+    logins = _logins(session, events=False)
     return [statement for user in sorted(users) for statement in disable(logins, user)]
+
+
+def stopping(session: Any, users: Collection[str]) -> list[Statement]:
+    """Return what disables the events of these users; those that are running end as sessions do."""
+    logins = _logins(session, events=True)
+    return [each for user in sorted(users) for each in disable(logins, user) if each.kind != "disable-user"]
 
 
 def ending(session: Any, users: Collection[str]) -> list[Statement]:
     """Return what ends the sessions of those of these users who have any."""
-    logins = _logins(session)
+    logins = _logins(session, events=False)
     return [_end(logins, user) for user in sorted(users) if user in logins.busy]
 
 
-def _logins(session: Any) -> Logins:
+def _logins(session: Any, events: bool) -> Logins:
     try:
-        return read(session)
+        return read(session, events)
     except pymysql.MySQLError as error:
         raise QueryFailed(str(error.args[0]), str(error.args[-1])) from None
 

@@ -12,6 +12,7 @@ from rdsiam.audit.facts import ServerFacts
 from rdsiam.connection import WORK, Limits, connect_postgres
 from rdsiam.databases import Database
 from rdsiam.engines import (
+    NO_FAILURES,
     Account,
     Authority,
     Sessions,
@@ -215,9 +216,15 @@ class Postgres:
         self._guard(found, [*found.memberships, *planned], wanted, found.roles)
         return result
 
-    def locking(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def locking(
+        self, session: Any, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
+    ) -> list[Statement]:
         """Return what is missing until these users are locked."""
-        return postgres_disabling.locking(session, users)
+        return postgres_disabling.locking(session, users, failures)
+
+    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:  # noqa: ARG002
+        """Return nothing: what a user scheduled with pg_cron needs its login."""
+        return []
 
     def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what ends the sessions of these users."""
@@ -242,7 +249,7 @@ class Postgres:
     def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
         """Return what carries over: logins that have rds_iam, groups that can't log in, neither with more rights."""
         groups = {f"{name}_{level}" for name in found.databases for level in privileges.LEVELS}
-        users = {AUDITOR, *(user.name for user in wanted.users)}
+        users = {AUDITOR, *(user.name for user in wanted.users), *wanted.revoked}
         claims: dict[str, Origin] = {MANAGER: "created"}
         for name, role in found.roles.items():
             iam = bool(found.direct(IAM_ROLE, name))

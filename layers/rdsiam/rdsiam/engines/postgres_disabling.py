@@ -1,6 +1,6 @@
 """PostgreSQL: how users are locked and their sessions end. No lock of another run's is waited for."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import psycopg
@@ -25,16 +25,34 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = ANY(%s) ORDER BY 1
 """
 
 
+#: Ends the sessions of a user.
+_END = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
+#: And those that have changed roles in a transaction that is still open: a function that runs as its definer may change
+#: the definer's password, and anybody's session that calls it holds the definer's row then.
+_OR_BLOCKING = """ OR pid IN (
+    SELECT l.pid FROM pg_catalog.pg_locks l
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+    WHERE l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'
+    AND NOT r.rolsuper AND r.rolname <> {})"""
+#: Code of a statement that waited for a lock for too long.
+_LOCKED = "55P03"
+
+
 def disable(found: Found, name: str) -> list[Statement]:
     """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
     return _statements(name, found.roles[name].login, name in found.busy, admin(found, name))
 
 
-def locking(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what is missing until none of these users can log in or has a session."""
+def locking(session: Any, users: Collection[str], failures: Mapping[str, Exception]) -> list[Statement]:
+    """Return what is missing until none of these users can log in or has a session.
+
+    :param failures: what came of it the last time; sessions of whoever holds a user's row end as well.
+    """
     result: list[Statement] = []
     for name, login, busy, administers in _logins(session, users):
-        result += _statements(name, login, busy, "manager" if administers else "master")
+        failure = failures.get(name)
+        blocked = isinstance(failure, StatementFailed) and failure.code == _LOCKED
+        result += _statements(name, login, busy, "manager" if administers else "master", blocked)
     return result
 
 
@@ -63,16 +81,13 @@ def carry_out(session: Any, statement: Statement) -> None:
         raise StatementFailed("the server", statement, error.sqlstate or "", " ".join(str(error).split())) from None
 
 
-def _statements(name: str, login: bool, busy: bool, authority: Authority) -> list[Statement]:
+def _statements(name: str, login: bool, busy: bool, authority: Authority, blocked: bool = False) -> list[Statement]:
     result: list[Statement] = []
     if login:
         lock = compose("ALTER ROLE {u} NOLOGIN", u=name)
         result.append(Statement("disable-user", name, lock, authority=authority))
     if login or busy:
-        end = text(
-            sql.SQL(
-                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
-            ).format(sql.Literal(name))
-        )
-        result.append(Statement("end-sessions", name, end, False))
+        names = [sql.Literal(name), sql.Literal(MANAGER)]
+        end = sql.SQL(_END + _OR_BLOCKING).format(*names) if blocked else sql.SQL(_END).format(names[0])
+        result.append(Statement("end-sessions", name, text(end), False))
     return result
