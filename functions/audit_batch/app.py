@@ -8,6 +8,7 @@ from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
+from rdsiam.events.aliases import check_no_version
 from rdsiam.inventory import Inventory
 from rdsiam.logins import Logins
 from rdsiam.migration.record import Migrations
@@ -21,6 +22,7 @@ _RESERVE = 10
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Audit the batch that the event names, and end in time with what there is."""
+    check_no_version(context)
     request = batch_request(event)
     seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE
     written: dict[str, Any] = batch.audit_batch(_services(), request.audit, request.number, seconds)

@@ -6,13 +6,15 @@ from functools import cache
 from typing import Any
 
 from rdsiam import clients
+from rdsiam.events.aliases import check_no_version
 from rdsiam.events.service_events import EventSources, event_request
 from rdsiam.observability import logger
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _context: Any) -> dict[str, str]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     """Start the one execution that the event asks for, and return its name."""
+    check_no_version(context)
     request = event_request(event, _sources())
     function = os.environ["RDSIAM_ONBOARD_FUNCTION" if request.function == "onboard" else "RDSIAM_AUDIT_FUNCTION"]
     clients.client("lambda").invoke(

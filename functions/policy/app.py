@@ -7,6 +7,7 @@ from typing import Any
 from rdsiam import clients
 from rdsiam.access_store import AccessStore
 from rdsiam.databases import Databases
+from rdsiam.events.aliases import check_no_version
 from rdsiam.inventory import Inventory
 from rdsiam.observability import logger
 from rdsiam.policies import ConnectPolicies
@@ -15,8 +16,9 @@ from rdsiam.requests import policy_request
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Write, or plan, the policies of the database that the event names."""
+    check_no_version(context)
     request = policy_request(event)
     writer = _writer()
     if request.withdraw:

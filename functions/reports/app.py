@@ -14,6 +14,7 @@ from rdsiam.allowed import Allowed
 from rdsiam.audit.reports import AuditNotFound, Reports
 from rdsiam.audit.store import AuditStore
 from rdsiam.errors import InvalidRequest, NotAllowed
+from rdsiam.events.aliases import check_no_version
 from rdsiam.identity import Oidc, caller_from
 from rdsiam.inventory import Inventory
 from rdsiam.observability import logger
@@ -28,6 +29,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request_id: str = context.aws_request_id
     route = str(event.get("routeKey", "")).replace(" /oidc/", " /")
     try:
+        check_no_version(context)  # by a version anybody could invoke it, and make up who is asking
         caller = caller_from(event, _oidc())
         body = _ROUTES[route](caller, event)
     except NotAllowed:

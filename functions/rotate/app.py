@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from rdsiam import clients
+from rdsiam.events.aliases import check_no_version
 from rdsiam.inventory import Inventory
 from rdsiam.observability import logger
 from rdsiam.requests import rotation_request
@@ -15,8 +16,9 @@ from rdsiam.rotation.targets import Targets
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _context: Any) -> None:
+def handler(event: dict[str, Any], context: Any) -> None:
     """Run the step that the event names."""
+    check_no_version(context)
     request = rotation_request(event)
     names: dict[str, Any] = {"step": request.step, "secret": request.secret, "version": request.token}
     try:

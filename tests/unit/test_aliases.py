@@ -1,5 +1,6 @@
 """Each caller has an alias of its own, by which a function accepts what that caller needs and nothing else."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from localcloud.expand import expand, read
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
-from rdsiam.events.aliases import ACCEPTED, check_alias
+from rdsiam.events.aliases import ACCEPTED, check_alias, check_no_version
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rdsiam-Function-1A2B"
@@ -61,9 +62,24 @@ def test_whoever_uses_no_known_alias_gets_nothing(function, qualifier):
     assert not any(accepts(function, qualifier, request) for request in REQUESTS[function])
 
 
+@pytest.mark.parametrize("qualifier", ["1", "17", "live", "other"])
+def test_a_function_without_aliases_accepts_nothing_by_a_version(qualifier):
+    with pytest.raises(InvalidRequest):
+        check_no_version(SimpleNamespace(invoked_function_arn=f"{FUNCTION}:{qualifier}"))
+    check_no_version(SimpleNamespace(invoked_function_arn=FUNCTION))
+    check_no_version(SimpleNamespace(invoked_function_arn=f"{FUNCTION}:$LATEST"))
+
+
+def test_every_function_checks_what_it_was_invoked_by():
+    for app in (ROOT / "functions").glob("*/app.py"):
+        assert re.search(r"^ +check_(alias|no_version)\(", app.read_text(), re.MULTILINE), app
+
+
 def test_without_a_context_nothing_is_accepted():
     with pytest.raises(InvalidRequest):
         check_alias(aliases.ONBOARD, None, ONBOARD)
+    with pytest.raises(InvalidRequest):
+        check_no_version(None)
 
 
 @pytest.mark.parametrize("request_", [[], None, "database"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rdsiam.access import AccessFile, Caller, decide, parse, users_of
 from rdsiam.access_fields import COVERED
 from rdsiam.access_pending import pending
-from rdsiam.access_users import LEVELS, DeclaredUser
+from rdsiam.access_users import LEVELS, DeclaredUser, Grant, gives
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase, select
 from tests.unit.fix_database import ORDERS
 
@@ -189,6 +189,14 @@ def test_something_is_pending_exactly_if_confirming_would_give_something(file, r
         for name, held in after.items()
     )
     assert (pending(file, database) is not None) == gains
+
+
+def test_a_grant_that_the_effective_ones_give_in_other_words_is_no_gain():
+    effective = (Grant("*", "readonly"), Grant("*", ("INSERT",)), Grant("shop", "readwrite"))
+    given = [Grant("shop", "readonly"), Grant("shop", ("INSERT", "SELECT")), Grant("*", ("INSERT", "SELECT"))]
+    assert all(gives(effective, grant) for grant in given)
+    more = [Grant("shop", "owner"), Grant("*", "readwrite"), Grant("*", ("DELETE",)), Grant("other", ("UPDATE",))]
+    assert not any(gives(effective, grant) for grant in more)
 
 
 @given(files, attributes, attributes, st.sampled_from([TAGGER, SRE]))

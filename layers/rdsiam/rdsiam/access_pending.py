@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rdsiam.access import AccessFile, CallerRule
-from rdsiam.access_users import DeclaredUser
+from rdsiam.access_users import DeclaredUser, gives
 from rdsiam.changes import Unreached
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase
 
@@ -80,7 +80,7 @@ def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]
         if not (user.grants or user.roles or user.callers) or user.replaces:
             yield Gain(user.name, f"replaces {user.replaces}" if user.replaces else "")
     for grant in user.grants:
-        if grant not in effective.grants:
+        if not gives(effective.grants, grant):
             yield Gain(user.name, str(grant))
     for role in user.roles:
         if role not in effective.roles:

@@ -82,6 +82,14 @@ def merge(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     return tuple(sorted(result, key=lambda grant: (grant.on, isinstance(grant.privileges, tuple))))
 
 
+def gives(grants: Iterable[Grant], grant: Grant) -> bool:
+    """Return whether these grants together give all that the other one does."""
+    level, listed = _on(grants, grant.on)
+    if isinstance(grant.privileges, str):
+        return _rank(level) >= _rank(grant.privileges)
+    return set(grant.privileges) <= listed | _covered(level)
+
+
 def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tuple[DeclaredUser, ...]:
     """Return the users that both declare, with what both give them: no grant, role or caller of one alone."""
     others = {user.name: user for user in other}

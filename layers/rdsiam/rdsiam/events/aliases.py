@@ -2,7 +2,8 @@
 
 Each caller of a function has an alias of its own, and IAM lets each role invoke its own alias only. So the alias says
 who asks, and a caller can ask for what it needs and for nothing else. A version or `$LATEST` is nobody's, and accepts
-nothing.
+nothing. Functions without an alias have one caller, whom the function's policy names; the policy doesn't cover
+published versions, so that these accept nothing either.
 """
 
 import os
@@ -57,9 +58,23 @@ def check_alias(accepted: Accepted, context: Context | None, request: Any) -> No
         raise InvalidRequest("event", f"the alias {alias} does not accept this request")
 
 
+def check_no_version(context: Context | None) -> None:
+    """Check that a function without an alias was not invoked by a version, on which its policy says nothing.
+
+    :raises InvalidRequest: it was.
+    """
+    if context is None or _qualifier(context) not in {"", "$LATEST"}:
+        raise InvalidRequest("event", "invoke the function without a version")
+
+
 def _alias(context: Context | None) -> str:
-    """Return the qualifier of the ARN that the function was invoked by; empty if there is none."""
+    """Return the alias that the function was invoked by; empty if there is none."""
     if os.environ.get("AWS_SAM_LOCAL") == "true":
         return "live"  # `sam local` knows no aliases
+    return _qualifier(context)
+
+
+def _qualifier(context: Context | None) -> str:
+    """Return the qualifier of the ARN that the function was invoked by; empty if there is none."""
     parts = ((context.invoked_function_arn if context else None) or "").split(":")
     return parts[7] if len(parts) == 8 else ""
