@@ -35,7 +35,14 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         return revoked
     if request.lift:
         return revoking.lift(context, _services(), request.database, request.lift, request.plan)
-    answer = onboarding.onboard(context, _services(), request.database, request.plan, request.confirm)
+    answer = onboarding.onboard(
+        context,
+        _services(),
+        request.database,
+        request.plan,
+        request.confirm,
+        beyond_limit=request.beyond_limit,
+    )
     logger.info("onboarding ended", database=request.database, status=answer["status"], reason=answer["reason"])
     return answer
 

@@ -296,6 +296,8 @@ MORE = [
 MORE += [
     ("AuditFunction", "OnboardFunction", "audit", {"reconcile": True}),
     ("MigrateFunction", "OnboardFunction", "migrate", {"reconcile": True, "confirm": True}),
+    ("MigrateFunction", "OnboardFunction", "migrate", {"confirm": True}),
+    ("AuditFunction", "OnboardFunction", "audit", {"confirm": True}),
     ("EventsFunction", "OnboardFunction", "events", {"reconcile": True, "confirm": True}),
     ("EventsFunction", "OnboardFunction", "events", {"confirm": True}),
     ("EventsFunction", "AuditFunction", "events", {"remediate": ["0" * 20], "confirm": True}),

@@ -15,11 +15,11 @@ from rdsiam.events.aliases import ACCEPTED, check_alias, check_no_version
 ROOT = Path(__file__).parents[2]
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rdsiam-Function-1A2B"
 ONBOARD, PLAN = {"database": "arn"}, {"database": "arn", "plan": True}
-CONFIRM = {"database": "arn", "confirm": True}
+CONFIRM, BEYOND = {"database": "arn", "confirm": True}, {"database": "arn", "beyond_limit": True}
 RECONCILE = {"reconcile": True}
 REVOKE, LIFT = {"database": "arn", "revoke": ["app"], "because": "x"}, {"database": "arn", "lift": ["app"]}
 REQUESTS = {
-    "OnboardFunction": [ONBOARD, PLAN, CONFIRM, RECONCILE, RECONCILE | {"confirm": True}, REVOKE, LIFT],
+    "OnboardFunction": [ONBOARD, PLAN, CONFIRM, BEYOND, RECONCILE, RECONCILE | {"confirm": True}, REVOKE, LIFT],
     "AuditFunction": [{}, {"databases": ["arn"]}, {"remediate": ["id"], "confirm": True}],
     "SecretsFunction": [ONBOARD, PLAN, CONFIRM, {"list": True}, {"rotate": "arn"}, {"unstick": "arn"}],
     "MigrateFunction": [{"database": "arn", "user": "app"}, {"status": True}],
@@ -29,8 +29,8 @@ REQUESTS = {
 NEEDED = {
     ("OnboardFunction", "events"): [ONBOARD, RECONCILE],
     ("OnboardFunction", "reconcile"): [ONBOARD, CONFIRM],
-    ("OnboardFunction", "migrate"): [ONBOARD, PLAN, CONFIRM],
-    ("OnboardFunction", "audit"): [ONBOARD, PLAN, CONFIRM],
+    ("OnboardFunction", "migrate"): [ONBOARD, PLAN, BEYOND],
+    ("OnboardFunction", "audit"): [ONBOARD, PLAN, BEYOND],
     ("AuditFunction", "events"): [{}],
     ("SecretsFunction", "onboard"): [ONBOARD, PLAN],
 }

@@ -77,8 +77,8 @@ def test_what_onboarding_mends_is_onboarded_once_for_each_database():
     answer = remediate(context, STORE, "onboard", ["b", "a", "d"], plan=True, confirm=False)
     assert statuses(answer) == {"a": "onboarded", "b": "onboarded", "d": "onboarded"}
     assert context.invoked == [
-        {"database": CARTS, "plan": True, "confirm": False},
-        {"database": ORDERS, "plan": True, "confirm": False},
+        {"database": CARTS, "plan": True, "beyond_limit": False},
+        {"database": ORDERS, "plan": True, "beyond_limit": False},
     ]
 
 

@@ -19,6 +19,7 @@ from rdsiam.errors import AccessFileUnavailable, ConnectionFailed
 from rdsiam.inventory import Followed, Inventory, Record, SecretRecord
 from rdsiam.leases import Leases
 from rdsiam.removal import Removal
+from rdsiam.selection import Attributes
 from rdsiam.services import Services
 from rdsiam.users import Users
 from tests.unit.fix_database import ORDERS
@@ -102,8 +103,12 @@ class World:
         answer: dict[str, Any] = json.loads(result.result)
         return answer
 
-    def onboard(self, confirmed: bool = False, plan: bool = False) -> dict[str, Any]:
-        return self.run(lambda context, services: onboarding.onboard(context, services, ORDERS.arn, plan, confirmed))
+    def onboard(self, confirmed: bool = False, plan: bool = False, beyond_limit: bool = False) -> dict[str, Any]:
+        return self.run(
+            lambda context, services: onboarding.onboard(
+                context, services, ORDERS.arn, plan, confirmed, beyond_limit=beyond_limit
+            )
+        )
 
     def revoke(self, *users: str) -> dict[str, Any]:
         return self.run(lambda context, services: revoking.revoke(context, services, ORDERS.arn, users, "why", False))
@@ -288,6 +293,19 @@ def test_the_change_limit_is_decided_before_anything_is_taken_away(world):
     world.done.clear()
     assert world.onboard()["status"] == "onboarded"
     assert "remove app,etl,report" in world.done
+
+
+def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(world):
+    """A migration or a remediation is confirmed by somebody who may not know that the database was tagged."""
+    world.inventory.select(ORDERS, Attributes.of(ORDERS))
+    world.database = replace(ORDERS, tags={"env": "dev"})
+    world.declare(*USERS[3:])
+    answer = world.onboard(beyond_limit=True)
+    assert (answer["status"], answer["reason"]) == ("onboarded", "")
+    assert "remove app,etl,report" in world.done
+    assert world.record.recorded == Attributes.of(ORDERS)
+    assert world.onboard(confirmed=True)["status"] == "onboarded"
+    assert world.record.recorded == Attributes.of(world.database)
 
 
 def test_after_a_run_that_did_not_finish_the_database_says_who_leaves(world):

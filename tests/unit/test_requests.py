@@ -34,6 +34,7 @@ def test_a_request_names_a_database():
 
 def test_confirm_is_handed_on():
     assert onboard_request({"database": ARN, "confirm": True}).confirm
+    assert not onboard_request({"database": ARN, "beyond_limit": True}).confirm
     assert onboard_request({"reconcile": True, "confirm": True}) == ReconcileRequest(confirm=True)
 
 
@@ -67,6 +68,8 @@ def test_a_plan_of_policies_may_suppose_who_is_revoked():
         ({"database": ["canary"]}, "database"),
         ({"database": ARN, "plan": "canary"}, "plan"),
         ({"database": ARN, "confirm": 1}, "confirm"),
+        ({"database": ARN, "beyond_limit": "yes"}, "beyond_limit"),
+        ({"reconcile": True, "beyond_limit": True}, "beyond_limit"),
         ({"database": ARN, "reconcil": True}, "reconcil"),
         ({"database": ARN, "can ary": True}, "event"),
         ({"reconcile": False}, "reconcile"),

@@ -54,13 +54,15 @@ def onboard(
     plan: bool,
     confirmed: bool = False,
     supposed: Collection[str] | None = None,
+    beyond_limit: bool = False,
 ) -> dict[str, Any]:
     """Make the database of that ARN passwordless, or say what would be done.
 
     :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :param plan: change nothing.
-    :param confirmed: what the brake stops is meant.
+    :param confirmed: what the brake stops is meant, and what waits for confirmation is given.
     :param supposed: users to be taken for revoked, of a plan; None for those that are.
+    :param beyond_limit: what the brake stops is meant.
     :return: the answer of OnboardFunction, see docs/api.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
@@ -68,7 +70,7 @@ def onboard(
     def step(name: str, work: Callable[[], T]) -> T:
         return context.step(lambda _: work(), name=name, config=RETRIED)
 
-    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
+    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn, beyond_limit)
     seen = step("describe the database", run.describe)
     if "gone" in seen:
         removed: dict[str, Any] = context.invoke(
@@ -87,7 +89,7 @@ def onboard(
             step("record its attributes", run.see)
         return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
-    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn)
+    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn, beyond_limit)
 
     policies = _plan_policies(context, services, arn, confirmed, supposed, tolerant=bool(seen["leaving"]) and not plan)
     leaving, limit = seen["leaving"], seen["braked"]
@@ -303,13 +305,20 @@ class _Run:
     """The steps for one database. Each reads what it needs, so that it can be repeated by another process."""
 
     def __init__(
-        self, services: Services, arn: str, confirmed: bool, supposed: Collection[str] | None, holder: str
+        self,
+        services: Services,
+        arn: str,
+        confirmed: bool,
+        supposed: Collection[str] | None,
+        holder: str,
+        beyond_limit: bool = False,
     ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
         self._supposed = supposed
-        self.users = Users(services, arn, confirmed, supposed, holder)
+        self._unlimited = confirmed or beyond_limit
+        self.users = Users(services, arn, confirmed, supposed, holder, beyond_limit)
 
     def describe(self) -> dict[str, Any]:
         """Say whether there is something to do: `reason` why not, else what is to be changed on the database."""
@@ -342,7 +351,7 @@ class _Run:
             selection = self._selection(database)
             declared, rotating = access.file.declared(selection), access.file.rotating(selection)
             waits = pending(access.file, selection) is not None
-            if not self._confirmed:
+            if not self._unlimited:
                 now_declared = _declaration(declared, rotating, record)
                 _brake(record, declared, now_declared, len(access.file.databases))
         except AccessFileInvalid:
@@ -454,7 +463,7 @@ class _Run:
             return {"leaving": sorted(leaving), "braked": ""}
         leaves = enabled - effective
         try:
-            if not self._confirmed:
+            if not self._unlimited:
                 brake_users(leaves - set(revoked) - set(record.leaving), len(enabled), len(declared))
         except Braked as error:
             return {"leaving": [], "braked": str(error)}

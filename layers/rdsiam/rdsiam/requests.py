@@ -43,7 +43,8 @@ class RotationRequest:
 class DatabaseRequest:
     """A request that names a database.
 
-    :ivar confirm: what the brake stops is meant.
+    :ivar confirm: what the brake stops is meant, and what the current attributes would give is to be given.
+    :ivar beyond_limit: what the brake stops is meant, and nothing else is confirmed.
     :ivar revoke: users to revoke, sorted, and `because` why.
     :ivar lift: users whose revocation is to be lifted, sorted.
     :ivar withdraw: of policies, to take logins away and give none.
@@ -58,6 +59,7 @@ class DatabaseRequest:
     lift: tuple[str, ...] = ()
     withdraw: bool = False
     supposed: tuple[str, ...] | None = None
+    beyond_limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,8 @@ def batch_request(event: Any) -> BatchRequest:
 def onboard_request(event: Any) -> DatabaseRequest | ReconcileRequest:
     """Read what OnboardFunction is invoked with.
 
-    `{"database": "<arn>"}` or `{"reconcile": true}`, both with `plan` and `confirm`; or a database with users to
-    `revoke`, and `because`, or to `lift`.
+    `{"database": "<arn>"}` or `{"reconcile": true}`, both with `plan` and `confirm`, the former with `beyond_limit` in
+    its place; or a database with users to `revoke`, and `because`, or to `lift`.
 
     :raises InvalidRequest: naming the field.
     """
@@ -197,7 +199,7 @@ def onboard_request(event: Any) -> DatabaseRequest | ReconcileRequest:
         return ReconcileRequest(event.get("plan", False), event.get("confirm", False))
     if isinstance(event, Mapping) and ("revoke" in event or "lift" in event):
         return _revocation(event)
-    return _request(event, {"database", "plan", "confirm"})
+    return _request(event, {"database", "plan", "confirm", "beyond_limit"})
 
 
 def migrate_request(event: Any) -> MigrateRequest | MigrationStatusRequest:
@@ -344,7 +346,10 @@ def _text(field: str, value: Any, longest: int) -> str | None:
 def _request(event: Any, known: set[str]) -> DatabaseRequest:
     _check(event, known)
     return DatabaseRequest(
-        _arn("database", event.get("database")), event.get("plan", False), event.get("confirm", False)
+        _arn("database", event.get("database")),
+        event.get("plan", False),
+        event.get("confirm", False),
+        beyond_limit=event.get("beyond_limit", False),
     )
 
 
@@ -355,7 +360,7 @@ def _check(event: Any, known: set[str]) -> None:
     for name in sorted(set(map(str, event)) - known):
         # Only a plain name is repeated: the caller may have put a value where a name belongs.
         raise InvalidRequest(name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else "event", "unknown field")
-    for name in ("plan", "confirm"):
+    for name in ("plan", "confirm", "beyond_limit"):
         if not isinstance(event.get(name, False), bool):
             raise InvalidRequest(name, "must be true or false")
 

@@ -60,9 +60,10 @@ class _Opened:
 class Users:
     """The users of one database.
 
-    :param confirmed: somebody has said that many may be disabled.
+    :param confirmed: an operator has said that many may be disabled, and that the current attributes decide.
     :param supposed: users to be taken for revoked, for a plan; None for those that are.
     :param holder: the execution, which holds the server's lease while it makes changes.
+    :param beyond_limit: an operator has said that many may be disabled, and nothing else.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Users:
         confirmed: bool = False,
         supposed: Collection[str] | None = None,
         holder: str = "",
+        beyond_limit: bool = False,
     ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
+        self._unlimited = confirmed or beyond_limit
         self._supposed = supposed
         self._holder = holder or f"a run {secrets.token_hex(8)}"
 
@@ -119,7 +122,7 @@ class Users:
                     wanted = replace(wanted, accounts=engine.inherited(found, wanted) | dict(wanted.accounts))
                     logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
                 statements = engine.difference(found, wanted)
-                braked = "" if self._confirmed else _brake(engine, found, statements, wanted)
+                braked = "" if self._unlimited else _brake(engine, found, statements, wanted)
                 if lease and not braked:
                     lease.check()
                     self._apply(engine, opened, database, found, statements, wanted)

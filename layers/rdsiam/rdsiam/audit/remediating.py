@@ -28,7 +28,7 @@ def remediate(
 
     :param ids: of findings.
     :param plan: change nothing.
-    :param confirm: as OnboardFunction takes it: go on where its brake asks.
+    :param confirm: go on where OnboardFunction's brake asks. What waits since attributes changed is not confirmed.
     :return: `{"plan", "remediated": [{"finding", "kind", "database", "status", "reason", "changes"}]}`, sorted by
         finding. Statuses are OnboardFunction's; `unknown` where no finding of that id is open, `failed` where
         onboarding ended with an error.
@@ -36,7 +36,7 @@ def remediate(
     found: dict[str, Any] = context.step(lambda _: look_up(store, ids), name="look the findings up")
     answers: dict[str, Any] = {}
     for arn in sorted({one["database"] for one in found.values() if one["onboarding"]}):
-        payload = {"database": arn, "plan": plan, "confirm": confirm}
+        payload = {"database": arn, "plan": plan, "beyond_limit": confirm}
         try:
             answers[arn] = context.invoke(onboard_function, payload, name=f"onboard {arn}")
         except InvokeError as error:

@@ -15,7 +15,8 @@ from rdsiam.errors import InvalidRequest
 #: For each alias the sets of fields that a request may have; None for any request.
 Accepted = Mapping[str, tuple[frozenset[str], ...] | None]
 
-_ONBOARDING = frozenset({"database", "plan", "confirm"})
+#: Functions pass the change limit for an operator. They confirm no attributes, of which that operator may know nothing.
+_ONBOARDING = frozenset({"database", "plan", "beyond_limit"})
 #: `live` is for operators, the others for the function or the event that they are named after.
 ONBOARD: Accepted = {
     "live": None,

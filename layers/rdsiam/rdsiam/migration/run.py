@@ -72,10 +72,10 @@ def _forward(
     if refused := step("see who it is", run.check):
         return run.answer("refused", refused)
 
-    wishes = {name: True for name in ("plan", "confirm") if getattr(request, name)}
-    paired: dict[str, Any] = context.invoke(
-        services.onboard_function, {"database": run.arn} | wishes, name="have access.yaml followed"
-    )
+    wishes: dict[str, Any] = {"database": run.arn}
+    wishes |= {"plan": True} if request.plan else {}
+    wishes |= {"beyond_limit": True} if request.confirm else {}  # a migration confirms no attributes
+    paired: dict[str, Any] = context.invoke(services.onboard_function, wishes, name="have access.yaml followed")
     changes: list[Any] = paired["changes"]
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:
         return run.answer("refused", paired["reason"], changes)
