@@ -192,6 +192,23 @@ def test_a_user_that_has_all_connections_is_removed_by_the_master(place, leaver)
     assert place.opened == ["manager"]
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_that_has_all_locks_is_named_and_removed_once_they_are_free(place, leaver):
+    """Nobody can log in meanwhile: PostgreSQL keeps no lock for anybody, and a reboot is the way out."""
+    with place.as_user(leaver) as session:
+        for number in range(8):
+            with pytest.raises(psycopg.errors.OutOfMemory):
+                session.run(f"SELECT pg_advisory_lock({number}, key) FROM generate_series(1, 1000000) AS key")
+        removal = place.remove(leaver)
+        assert place.opened == ["manager", "master"]
+        assert [(each.what, each.retry) for each in removal.unreached] == [(place.database.arn, True)]
+        assert "all locks" in removal.unreached[0].reason
+        assert "reboot" in removal.unreached[0].remedy
+    until(lambda: place.remove(leaver).unreached == (), 10)
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+
+
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)
 def test_no_user_that_rdsiam_makes_can_have_all_connections(place, leaver):
     with all_connections(lambda: place.as_user(leaver)) as refusal:

@@ -22,6 +22,7 @@ from rdsiam.logins import Login
 
 __all__ = [
     "ASKS_FOR_TOKEN",
+    "NO_LOCKS",
     "NO_SLOT",
     "WORK",
     "Limits",
@@ -36,6 +37,8 @@ ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
 
 #: Codes of a login that failed since all connections are taken: PostgreSQL's and MySQL's.
 NO_SLOT = frozenset({"53300", "1040"})
+#: Code of a login that failed since PostgreSQL's table of locks is full: a login needs some, the master's too.
+NO_LOCKS = "53200"
 #: libpq hands on no code of a failed connect. The last is of RDS up to 15: "… and rds_superuser connections".
 _SLOTS_TAKEN = ("too many clients already", "too many connections for", "remaining connection slots are reserved")
 
@@ -132,6 +135,7 @@ def connect_postgres(
             problem = " ".join(str(error).split())
             code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
             code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
+            code = NO_LOCKS if "out of shared memory" in problem else code
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
             error.with_traceback(None)  # whose frames would keep the socket open
         else:

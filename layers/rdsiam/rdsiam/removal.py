@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.changes import Authority, Change, Unreached
-from rdsiam.connection import NO_SLOT
+from rdsiam.connection import NO_LOCKS, NO_SLOT
 from rdsiam.databases import Database
 from rdsiam.engines import Engine, QueryFailed, Sessions, Statement, StatementFailed, sessions_end_first
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
@@ -173,11 +173,16 @@ class Server:
         if isinstance(error, Refused):
             return Unreached(what, str(error), "do what the reason says, then run this again", retry=False)
         if isinstance(error, StatementFailed) and error.code == _LOCK_NOT_AVAILABLE:
-            remedy = "see pg_prepared_xacts: a prepared transaction has no session; its owner has to roll it back"
+            remedy = (
+                "see pg_prepared_xacts, where its owner can roll back what holds it, or reboot it if there is nothing"
+            )
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if isinstance(error, ConnectionFailed) and error.code in NO_SLOT:
             remedy = "raise max_connections in its parameter group, or reboot it; rdsiam tries again"
             return Unreached(what, f"all connections are taken: {error}", remedy)
+        if isinstance(error, ConnectionFailed) and error.code == NO_LOCKS:
+            remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
+            return Unreached(what, f"all locks of the server are taken: {error}", remedy)
         if error is not None:
             return Unreached(what, str(error), "see that it is available and can be reached; rdsiam tries again")
         if self._replica:
