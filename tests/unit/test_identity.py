@@ -128,6 +128,20 @@ def test_a_token_with_more_claims_than_were_verified_is_not_the_verified_one(mor
         caller_from(with_jwt(CLAIMS | more, told=verified), OIDC)
 
 
+@pytest.mark.parametrize("groups", [["admins"], ["payments oncall", "a,b", "[c]", "admins"], ["payments oncall"], []])
+def test_a_list_of_other_entries_than_were_verified_is_not_the_verified_one(groups):
+    """Whoever may edit the API can have the authorizer verify another token than the one that is read."""
+    verified = {name: flat(value) for name, value in CLAIMS.items()}
+    with pytest.raises(NotAccepted, match="verified"):
+        caller_from(with_jwt(CLAIMS | {"groups": groups}, told=verified), OIDC)
+
+
+@pytest.mark.parametrize("write", [flat, json.dumps], ids=["as API Gateway does", "as JSON"])
+def test_a_list_is_compared_however_it_is_written(write):
+    told = {name: flat(value) for name, value in CLAIMS.items()} | {"groups": write(CLAIMS["groups"])}
+    assert caller_from(with_jwt(told=told), OIDC).claims["groups"] == CLAIMS["groups"]
+
+
 @pytest.mark.parametrize("verified", [{}, {"nickname": "null"}], ids=["left out", "told"])
 def test_a_claim_that_is_null_may_be_left_out_by_the_authorizer(verified):
     told = {name: flat(value) for name, value in CLAIMS.items()} | verified

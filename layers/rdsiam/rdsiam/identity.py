@@ -21,6 +21,8 @@ _ASSUMED_ROLE = re.compile(
     r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{2,64})", re.ASCII
 )
 _PART = re.compile(r"[A-Za-z0-9_-]+")
+#: What stands between the words of a list, whether it is written `[a b]` or as JSON.
+_BETWEEN = re.compile(r'[\s,"\[\]]+')
 #: RFC 9068 names access tokens; `JWT`, or no type at all, is what many issuers write into theirs.
 _TYPES = {"at+jwt", "application/at+jwt", "jwt", ""}
 #: Claims of OpenID Connect that ID tokens alone have.
@@ -106,16 +108,31 @@ def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc)
 
 
 def _same(verified: Any, claims: Mapping[str, Any]) -> bool:
-    """Tell whether these are the claims that the authorizer verified: all of them, and text word for word.
+    """Tell whether these are the claims that the authorizer verified: all of them, lists and text word for word.
 
-    A claim that is null says nothing, and may be missing there.
+    A claim that is null says nothing, and may be missing there. The Authorization header may have another token than
+    the verified one: whoever may edit the API says where the authorizer finds its token.
     """
     return (
         isinstance(verified, Mapping)
         and all(isinstance(claims.get(name), str) for name in ("iss", "sub"))
         and {name for name, value in claims.items() if value is not None} <= set(verified) <= set(claims)
-        and all(verified[name] == claims[name] for name in verified if isinstance(claims[name], str))
+        and all(_says(verified[name], claims[name]) for name in verified)
     )
+
+
+def _says(verified: Any, claim: Any) -> bool:
+    """Tell whether the authorizer verified this claim; numbers and objects, which nothing goes by, are not compared."""
+    if isinstance(claim, str):
+        return bool(verified == claim)
+    if not isinstance(claim, list) or not all(isinstance(entry, str) for entry in claim):
+        return True
+    # A list is one text there, in which an entry with a space can't be told from two.
+    return isinstance(verified, str) and sorted(_words(" ".join(claim))) == sorted(_words(verified))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _BETWEEN.split(text) if word]
 
 
 def _refusal(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -> str:
