@@ -368,6 +368,16 @@ def test_a_revoked_user_goes_first_and_once_more_under_the_lease(world):
     assert world.record.leaving == {}
 
 
+def test_revoking_a_successor_says_that_it_may_have_set_a_password(world):
+    """On PostgreSQL it acts as the user that it replaces, which may alter its own password."""
+    world.file = parse(
+        "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users: [{name: app, replaces: legacy}]\n"
+    )
+    answer = world.revoke("app")
+    assert answer["status"] == "revoked"
+    assert "the password of legacy may be known" in answer["reason"]
+
+
 def test_revoking_names_what_it_does_not_reach(world):
     world.removals = [Removal(unreached=(DOWN,))] * 4
     answer = world.revoke("app")

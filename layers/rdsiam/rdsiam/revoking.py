@@ -96,11 +96,11 @@ class _Run:
         ours = set(known) - {MANAGER, AUDITOR}
         try:
             file = self._services.access.current().file
-            declared = {user.name for user in file.declared(selected(database, record))}
+            declared = {user.name: user for user in file.declared(selected(database, record))}
         except (AccessFileInvalid, AccessFileUnavailable):
-            declared = set()  # managed users are revoked all the same
+            declared = {}  # managed users are revoked all the same
         revoked = set(record.revoked) if record else set()
-        if strangers := sorted(set(self._users) - ours - declared - revoked):
+        if strangers := sorted(set(self._users) - ours - set(declared) - revoked):
             return {
                 "status": "refused",
                 "reason": f"{', '.join(strangers)} on {database.arn}: neither made by rdsiam nor declared; rdsiam "
@@ -109,6 +109,12 @@ class _Run:
                 "revoked": sorted(revoked),
             }
         later = "" if database.has_users else "its users are those of the database behind it: revoke them there too"
+        replaced = {declared[name].predecessor for name in self._users if name in declared} - {None}
+        if replaced and database.has_users and database.family == "postgres":
+            names = ", ".join(sorted(map(str, replaced)))
+            later = (
+                f"the password of {names} may be known: who replaces a user may set it; change it, or lock that user"
+            )
         return {
             "database": database.arn,
             "revoked": sorted(revoked),
