@@ -161,12 +161,14 @@ class FaultyRotator:
     def __init__(self, engine: Any, fault: Fault) -> None:
         self._engine, self._fault = engine, fault
         self.connections = 0
+        self.logins: list[tuple[str, str | None]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def connect(self, *arguments: Any) -> FaultySession:
         self.connections += 1
+        self.logins.append((arguments[1].user, arguments[2]))
         return FaultySession(self._engine.connect(*arguments), self._fault)
 
 

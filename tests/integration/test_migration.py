@@ -228,6 +228,21 @@ def test_a_secret_without_the_tag_stays_and_that_is_said(app):
     assert "rdsiam:managed=true" in app.kept()["history"][-1]["done"][-1]
 
 
+def test_of_two_users_that_take_turns_neither_keeps_the_password_of_the_other(app, engine):
+    clone = f"{app.name}_clone"
+    named = clone if engine == "postgres" else f"{clone}@'%'"
+    password = f"LOGIN PASSWORD '{PASSWORD}'" if engine == "postgres" else f"IDENTIFIED BY '{PASSWORD}'"
+    app.declare()
+    with app.account.as_master(app.arn) as master:
+        master.run(f"{'CREATE ROLE' if engine == 'postgres' else 'CREATE USER'} {named} {password}")
+        for options in ({"plan": True}, {"watch": "1s"}):
+            answer = app.migrate(**options)
+            assert (answer["status"], f"its clone {clone} logs in by password" in answer["reason"]) == ("refused", True)
+        assert app.logs_in()
+        master.run(f"{'DROP ROLE' if engine == 'postgres' else 'DROP USER'} {named}")
+    assert app.migrate(plan=True)["status"] == "planned"
+
+
 def test_the_audit_shows_it_and_finds_neither_of_the_two(app):
     app.declare()
     assert app.migrate(watch="1s")["status"] == "retired"

@@ -5,6 +5,7 @@ import pytest
 from rdsiam.engines.mysql_rotation import native_hash
 from rdsiam.logins import Password
 from rdsiam.requests import STEPS
+from tests.integration.fix_engines import MASTER
 from tests.integration.fix_rotation import Fault, Rotating, create_user
 
 LOGS_ON = {
@@ -46,6 +47,15 @@ def test_the_four_steps_change_the_password(rotating):
     else:
         assert after.user == before.user
         assert not rotating.logs_in(before)
+
+
+def test_an_administrator_logs_in_to_no_database_that_a_secret_names(place, make_rotating):
+    rotating = make_rotating(place, alternating=True)
+    token = rotating.begin()
+    rotation, _, engine = rotating.rotation()
+    for step in STEPS:
+        rotation.run(rotating.request(step, token))
+    assert engine.logins == [(MASTER, "postgres"), (f"{rotating.user}_clone", "shop")]
 
 
 def test_again_and_again(rotating):

@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from rdsiam import onboarding, recorded
 from rdsiam.errors import DatabaseNotFound
-from rdsiam.inventory import Followed, Inventory, selected
+from rdsiam.inventory import Followed, Inventory, SecretRecord, selected
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase
 from tests.unit.fix_database import ORDERS
 
@@ -158,6 +158,15 @@ def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unl
     onboarded = inventory.get(secret.arn)
     assert onboarded is not None
     assert not onboarded.only_seen
+
+
+def test_a_database_with_a_recorded_secret_is_more_than_seen(inventory):
+    orders = called("orders", "db-ONE")
+    inventory.see(orders)
+    inventory.set_secret(orders.arn, "etl", SecretRecord("db-ONE", "arn:s", "single"), None)
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert not record.only_seen, "its rotation has to end if no entry declares it"
 
 
 def test_a_record_without_attributes_lets_nobody_in(inventory):

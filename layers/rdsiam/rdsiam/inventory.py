@@ -126,7 +126,7 @@ class Record:
     @property
     def only_seen(self) -> bool:
         """Whether nothing is known of the database but the attributes that it had."""
-        more = self.recorded or self.accounts or self.roles or self.revoked
+        more = self.recorded or self.accounts or self.roles or self.revoked or self.secrets
         return self.first_seen is not None and not more
 
     def is_of(self, database: Database) -> bool:

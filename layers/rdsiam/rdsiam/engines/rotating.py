@@ -9,6 +9,10 @@ from rdsiam.databases import Database
 from rdsiam.errors import ConnectionFailed, RdsiamError
 from rdsiam.logins import Login
 
+#: Where administrators log in on PostgreSQL, whose roles are the same in all databases: other databases belong to
+#: tenants, who say how a session begins there.
+ADMINISTRATORS_DATABASE = "postgres"
+
 
 class PasswordRejected(RdsiamError):
     """The database's own policy does not take this password: another one may do."""

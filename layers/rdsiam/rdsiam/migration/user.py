@@ -1,11 +1,12 @@
 """The part of a migration that is inside a database: a user's logins are looked at, taken away and given back."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rdsiam.access_rotation import CLONE
 from rdsiam.changes import Change
 from rdsiam.databases import Database
 from rdsiam.engines import Authority, Engine, Sessions, Statement, Wanted
@@ -24,7 +25,10 @@ _MIGRATORS: Mapping[str, Migrator] = {"postgres": PostgresMigrator(), "mysql": M
 
 @dataclass(frozen=True)
 class _Opened:
-    """A database, what was found in it, and the lease under which that was read, if anything is to be changed."""
+    """A database, what was found in it, and the lease under which that was read, if anything is to be changed.
+
+    :ivar rotated: users whose passwords rdsiam rotates or has rotated.
+    """
 
     database: Database
     engine: Engine
@@ -33,6 +37,7 @@ class _Opened:
     wanted: Wanted
     found: Any
     lease: Lease | None
+    rotated: Collection[str]
 
     def apply(self, statements: Sequence[Statement]) -> list[Change]:
         assert self.lease is not None
@@ -60,7 +65,7 @@ class MigratingUser:
     def standing(self) -> Standing:
         """Return how the user stands."""
         with self._open(apply=False) as opened:
-            return opened.migrator.standing(opened.found, self._user)
+            return self._standing(opened)
 
     def look(self) -> Look:
         """Look at the user's sessions. Changes nothing, and waits for no other run."""
@@ -80,7 +85,7 @@ class MigratingUser:
         :raises Refused: it has to keep its password.
         """
         with self._open(apply=ready is not None) as opened:
-            standing = opened.migrator.standing(opened.found, self._user)
+            standing = self._standing(opened)
             if standing.kept:
                 raise Refused(f"{standing.kept}: it keeps its password")
             if not standing.exists:
@@ -144,6 +149,16 @@ class MigratingUser:
         """Return why a user that is changed in place can't have its password back there; empty where it can."""
         return _MIGRATORS[self._services.databases.describe(self._arn).family].for_good
 
+    def _standing(self, opened: _Opened) -> Standing:
+        """Return how the user stands; of two users that take turns neither leaves its password alone."""
+        standing = opened.migrator.standing(opened.found, self._user)
+        clone = self._user + CLONE
+        other = opened.migrator.standing(opened.found, clone)
+        if standing.kept or self._user not in opened.rotated or not other.login or other.iam:
+            return standing
+        kept = f"its clone {clone} logs in by password and has its rights: lock or drop {clone} first"
+        return replace(standing, kept=kept)
+
     def _disclaim(self, opened: _Opened, user: str) -> None:
         kept = {name: origin for name, origin in opened.wanted.accounts.items() if name != user}
         self._services.inventory.disclaim(opened.database, kept)
@@ -170,6 +185,8 @@ class MigratingUser:
             found = engine.inspect(sessions, database, Wanted((), {}))
             record = self._services.inventory.get(self._arn)
             ours = record.accounts if record and record.resource_id == database.resource_id else {}
-            yield _Opened(database, engine, _MIGRATORS[database.family], sessions, Wanted((), ours), found, lease)
+            rotated = record.secrets if record else ()
+            migrator = _MIGRATORS[database.family]
+            yield _Opened(database, engine, migrator, sessions, Wanted((), ours), found, lease, rotated)
         finally:
             sessions.close()

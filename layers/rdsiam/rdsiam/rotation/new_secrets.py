@@ -16,7 +16,7 @@ from rdsiam.access_rotation import RotatingUser
 from rdsiam.access_store import AccessStore
 from rdsiam.changes import Change
 from rdsiam.databases import Database, Databases, Family
-from rdsiam.engines.rotating import PasswordRejected, Rotator
+from rdsiam.engines.rotating import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.inventory import Inventory, SecretRecord
 from rdsiam.logins import MANAGER, Logins
@@ -180,7 +180,8 @@ class NewSecrets:
 
     def _as_manager(self) -> Any:
         try:
-            return self._engine.connect(self._database, self._services.logins.manager(self._database), None)
+            manager = self._services.logins.manager(self._database)
+            return self._engine.connect(self._database, manager, ADMINISTRATORS_DATABASE)
         except ConnectionFailed as error:
             if error.stage != "login":
                 raise

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.databases import Database, Family
-from rdsiam.engines.rotating import PasswordRejected, Rotator, base_name
+from rdsiam.engines.rotating import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.inventory import SecretRecord
 from rdsiam.logins import Password
@@ -280,7 +280,7 @@ class Rotation:
             raise Refused("masterarn names the user itself: an administrator's secret belongs there")
         login = Password(master.user, master.password, "scram-sha-256,md5", never_clear=True)
         try:
-            session = engine.connect(database, login, pending.database)
+            session = engine.connect(database, login, ADMINISTRATORS_DATABASE)
         except ConnectionFailed as error:
             raise Refused(f"the administrator of masterarn, {master.user}, can't log in: {error}") from None
         with _closing(session):

@@ -265,7 +265,7 @@ class Watch:
             pending_since=began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if began else None,
             current_version=secret.current_version,
             state=_state(secret, datetime.now(UTC)),
-            former_stays=secret.alternating or secret.engine in _KEEPS_THE_FORMER,
+            former_stays=secret.alternating or (database.engine if database else secret.engine) in _KEEPS_THE_FORMER,
         )
 
 
