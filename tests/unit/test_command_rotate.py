@@ -1,0 +1,70 @@
+"""`rdsiam rotate` acts on recorded secrets, whatever others say that they are."""
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rdsiam.command import rotate as command
+
+ORDERS = "arn:aws:rds:eu-central-1:123456789012:db:orders"
+OWN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:orders/etl-AbCdEf"
+PLANTED = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tenant-b/etl-AbCdEf"
+
+
+def listed(secret: str, **fields: Any) -> dict[str, Any]:
+    names = ("schedule", "window", "last_rotated", "next_rotation", "pending_since")
+    return (
+        dict.fromkeys(names)
+        | {"secret": secret, "name": secret.split(":")[-1], "user": "etl", "identifier": "orders", "database": ORDERS}
+        | {"available": True, "former_stays": False, "state": "ok", "problem": "", "line_to_add": ""}
+        | fields
+    )
+
+
+class Function:
+    """SecretsFunction, which lists these secrets."""
+
+    def __init__(self, *secrets: dict[str, Any]) -> None:
+        self.secrets = secrets
+        self.asked: list[dict[str, Any]] = []
+        self.rotated: list[str] = []
+
+    def ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(payload)
+        if "list" in payload:
+            return {"secrets": list(self.secrets), "skipped": 0}
+        if "sessions" in payload:
+            return {"sessions": [], "unseen": ""}
+        return {"status": "unchanged", "version": None}
+
+    def rotate(self, secret: str, *_: Any) -> None:
+        self.rotated.append(secret)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def run(function: Function, *words: str) -> int:
+        monkeypatch.setattr(command, "Aws", lambda *_: None)
+        monkeypatch.setattr(command, "SecretsFunction", lambda *_: function)
+        monkeypatch.setattr(command, "database_arn", lambda *_: ORDERS)
+        return CliRunner().invoke(command.rotate, words).exit_code
+
+    return run
+
+
+def test_a_secret_that_says_it_is_the_users_keeps_nobody_from_rotating_the_recorded_one(run):
+    planted = listed(PLANTED, problem="not recorded", line_to_add="- {match: …}")
+    function = Function(planted, listed(OWN))
+    run(function, "orders", "etl", "--now")
+    assert function.rotated == [OWN]
+    run(function, "orders", "etl", "--unstick")
+    assert {"unstick": OWN, "plan": False} in function.asked
+
+
+def test_in_an_emergency_a_recorded_secret_that_is_not_rotated_is_named_with_exit_code_7(run):
+    missing = listed(PLANTED, problem="it is recorded for etl, but is gone, can't be read, or holds no login")
+    function = Function(missing, listed(OWN))
+    assert run(function, "--all", "--because", "a leak") == 7
+    assert function.rotated == [OWN]
+    assert run(Function(listed(OWN)), "--all", "--because", "a leak") == 0
