@@ -159,6 +159,12 @@ class Account:
             ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
         )
 
+    def forget_record(self, arn: str) -> None:
+        """Delete a database's item as OnboardFunction: nobody else may."""
+        self.cloud.client("dynamodb", self.credentials_of("OnboardFunction")).delete_item(
+            TableName=self.cloud.outputs["InventoryTable"], Key={"database": {"S": arn}}
+        )
+
     # --- functions ---
 
     def invoke(

@@ -123,11 +123,8 @@ def test_the_owner_of_a_role_keeps_no_login_by_taking_its_tag(account, place):
 def test_another_run_delays_nobodys_removal(account, place):
     """As if another execution was at work, or had been killed a moment ago."""
     session, resource_id = log_in(account, place), account.describe(place["arn"])["DbiResourceId"]
-    table, key = account.cloud.outputs["InventoryTable"], {"database": {"S": f"lease:{resource_id}"}}
-    dynamodb = account.cloud.client("dynamodb")
-    expires = int(time.time()) + 40
-    item = {**key, "holder": {"S": "another one"}, "token": {"S": "t"}, "expires": {"N": str(expires)}}
-    dynamodb.put_item(TableName=table, Item=item)
+    lease, expires = f"lease:{resource_id}", int(time.time()) + 40
+    account.write_record(lease, holder={"S": "another one"}, token={"S": "t"}, expires={"N": str(expires)})
     account.declare(place["name"], place["users"][OTHER])
     account.cloud.client("lambda").invoke(
         FunctionName=account.cloud.functions["OnboardFunction"],
@@ -138,7 +135,7 @@ def test_another_run_delays_nobodys_removal(account, place):
         until(lambda: is_out(account, place, session), 35)
         assert time.time() < expires, "the machine was too slow to see anything"
     finally:
-        dynamodb.delete_item(TableName=table, Key=key)
+        account.forget_record(lease)
     until(lambda: APP not in [one["S"] for one in account.record(place["arn"])["users"]["L"]], 60)
 
 
