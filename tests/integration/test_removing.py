@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import psycopg
@@ -133,6 +133,47 @@ def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place)
         place.as_user("schemer")
     with place.as_master() as master:
         master.run("DROP FUNCTION hold()")
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_whose_row_others_change_all_the_time_is_locked(place):
+    """Then there is no lock to wait for, but each ALTER ROLE fails: "tuple concurrently updated"."""
+    users = (user("plotter", ("shop", "owner")), user("helper", ("shop", "readonly")))
+    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(wanted.accounts)
+    with place.as_user("plotter") as session:
+        session.run("SET ROLE NONE")
+        session.run(
+            "CREATE FUNCTION churn() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN ALTER ROLE plotter PASSWORD NULL; END $$"
+        )
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            try:
+                with place.as_user("helper") as client:
+                    while not stop.is_set():
+                        with suppress(psycopg.errors.InternalError_):
+                            client.run("SELECT churn()")
+            except (ConnectionFailed, psycopg.Error):
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=churn) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1)
+        removal = place.remove("plotter")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert removal.unreached == ()
+    with pytest.raises(ConnectionFailed):
+        place.as_user("plotter")
+    with place.as_master() as master:
+        master.run("DROP FUNCTION churn()")
 
 
 def test_a_user_that_comes_back_as_often_as_it_can_is_locked(place, leaver):

@@ -34,8 +34,8 @@ _OR_BLOCKING = """ OR pid IN (
     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
     WHERE l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'
     AND NOT r.rolsuper AND r.rolname <> {})"""
-#: Code of a statement that waited for a lock for too long.
-_LOCKED = "55P03"
+#: Codes of a statement that waited for a lock for too long, and of one that another session was faster than.
+_BLOCKED = frozenset({"55P03", "XX000"})
 
 
 def disable(found: Found, name: str) -> list[Statement]:
@@ -51,7 +51,7 @@ def locking(session: Any, users: Collection[str], failures: Mapping[str, Excepti
     result: list[Statement] = []
     for name, login, busy, administers in _logins(session, users):
         failure = failures.get(name)
-        blocked = isinstance(failure, StatementFailed) and failure.code == _LOCKED
+        blocked = isinstance(failure, StatementFailed) and failure.code in _BLOCKED
         result += _statements(name, login, busy, "manager" if administers else "master", blocked)
     return result
 
