@@ -217,3 +217,31 @@ def test_a_read_replica_gives_what_its_source_gives_and_nothing_else(account, da
     assert gets_in(account, arn, "both", prod["engineer"])
     databases.rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
     databases.eventually(lambda: databases.gone(name))
+
+
+def test_a_snapshot_restored_under_the_name_of_a_renamed_database_is_a_copy_all_the_same(account, databases, prod):
+    """What is recorded under a name is not about the next database of that name, which can be tagged later."""
+    engine = prod["engine"]
+    arn = account.create(f"{engine}-scratch", engine, Tags=[{"Key": "env", "Value": f"dev-{engine}"}])
+    account.wait_onboarded(arn, 120)
+    databases.available(f"{engine}-scratch")
+    assert gets_in(account, arn, "app", prod["developer"])
+    databases.rds.modify_db_instance(
+        DBInstanceIdentifier=f"{engine}-scratch", NewDBInstanceIdentifier=f"{engine}-renamed", ApplyImmediately=True
+    )
+    databases.eventually(lambda: databases.gone(f"{engine}-scratch"))
+    databases.rds.restore_db_instance_from_db_snapshot(
+        DBInstanceIdentifier=f"{engine}-scratch", DBSnapshotIdentifier=f"nightly-{engine}",
+        EnableIAMDatabaseAuthentication=True, Tags=[{"Key": "env", "Value": "none"}],
+    )  # fmt: skip
+    databases.available(f"{engine}-scratch", f"{engine}-renamed")
+    until(lambda: account.record(arn)["resource_id"]["S"] == account.describe(arn)["DbiResourceId"], 120)
+
+    tag(account, arn, f"dev-{engine}")
+    answer = account.onboard(arn)
+    assert not gets_in(account, arn, "app", prod["developer"]), answer
+    assert answer["status"] == "incomplete", answer
+    assert f"app: caller {prod['developer']}" in answer["reason"]
+    renamed = databases.instance(f"{engine}-renamed")["DBInstanceArn"]
+    assert account.onboard(renamed)["status"] in {"onboarded", "unchanged"}, "its record has followed it"
+    assert gets_in(account, renamed, "app", prod["developer"])

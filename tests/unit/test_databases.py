@@ -198,7 +198,8 @@ def test_a_cluster_without_instances_has_no_endpoint_yet():
 def test_a_cluster_that_follows_one_of_another_region_is_a_replica_with_its_readers_endpoint():
     members = [{"DBInstanceIdentifier": "far-1", "IsClusterWriter": False}]
     far = from_cluster(cluster("far", DBClusterMembers=members, GlobalClusterIdentifier="world"))
-    assert (far.replica_of, far.host) == ("world", "far.cluster-ro-x.eu-west-1.rds.amazonaws.com")
+    source = "arn:aws:rds::123456789012:global-cluster:world"
+    assert (far.replica_of, far.host) == (source, "far.cluster-ro-x.eu-west-1.rds.amazonaws.com")
     assert not far.has_users
     follower = from_cluster(cluster("far", "far-1", ReplicationSourceIdentifier="arn:aws:rds:us-east-1:1:cluster:a"))
     assert follower.replica_of == "arn:aws:rds:us-east-1:1:cluster:a"
@@ -209,10 +210,16 @@ def test_a_cluster_that_is_between_two_writers_has_nothing_to_connect_to():
     assert from_cluster(cluster("shop", DBClusterMembers=members)).host is None
 
 
-@pytest.mark.parametrize("key", ["ReadReplicaSourceDBInstanceIdentifier", "ReadReplicaSourceDBClusterIdentifier"])
-def test_a_replica_has_no_users_of_its_own(key):
+@pytest.mark.parametrize(
+    ("key", "source"),
+    [
+        ("ReadReplicaSourceDBInstanceIdentifier", "orders"),
+        ("ReadReplicaSourceDBClusterIdentifier", f"{PREFIX}:cluster:orders"),
+    ],
+)
+def test_a_replica_has_no_users_of_its_own(key, source):
     found = from_instance(instance("copy", **{key: "orders"}))
-    assert found.replica_of == "orders"
+    assert found.replica_of == source
     assert not found.has_users
 
 

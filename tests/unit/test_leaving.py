@@ -50,7 +50,9 @@ class World:
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
         self.inventory.onboarded(ORDERS, Followed("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
         self.services = Services(
-            databases=type("Databases", (), {"describe": lambda _, __: self.database})(),
+            databases=type(
+                "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
+            )(),
             access=self,  # type: ignore[arg-type]
             inventory=self.inventory,
             leases=self.leases,
@@ -293,6 +295,14 @@ def test_the_change_limit_is_decided_before_anything_is_taken_away(world):
     world.done.clear()
     assert world.onboard()["status"] == "onboarded"
     assert "remove app,etl,report" in world.done
+
+
+def test_users_of_another_database_that_had_the_name_count_for_no_change_limit(world):
+    world.database = replace(ORDERS, resource_id="db-NEXT")
+    world.declare()
+    assert world.onboard()["status"] == "onboarded"
+    assert (world.record.is_of(world.database), world.record.accounts) == (True, {})
+    assert not any(done.startswith("remove") for done in world.done)
 
 
 def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(world):

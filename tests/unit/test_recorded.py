@@ -9,7 +9,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from rdsiam import onboarding, recorded
+from rdsiam import onboarding, recorded, sweeping
+from rdsiam.access import parse
+from rdsiam.described import from_cluster, from_instance
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.inventory import Followed, Inventory, SecretRecord, selected
 from rdsiam.selection import NOTHING, Attributes, SelectedDatabase
@@ -41,6 +43,9 @@ class Fleet:
         if found is None:
             raise DatabaseNotFound(arn)
         return found
+
+    def page(self, position: None) -> tuple[tuple[SelectedDatabase, ...], None]:
+        return self._databases, position
 
     def of_resource(self, resource_id: str) -> SelectedDatabase | None:
         return next((one for one in self._databases if one.resource_id == resource_id), None)
@@ -133,6 +138,40 @@ def test_a_replica_has_the_attributes_of_its_source_and_not_of_who_had_its_name_
     assert attributes(source, replica) == Attributes.of(replica), "once it is confirmed"
 
 
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"ReadReplicaSourceDBClusterIdentifier": "vault"},
+        {"ReadReplicaSourceDBClusterIdentifier": "arn:aws:rds:eu-west-1:123456789012:cluster:vault"},
+    ],
+)
+def test_an_instance_that_has_the_name_of_a_replica_s_source_is_not_its_source(inventory, described):
+    onboard(inventory, called("vault", "db-DECOY", tags={"env": "dev"}), "role")
+    replica = from_instance(
+        {
+            "DBInstanceArn": ORDERS.arn.replace("orders", "replica"), "DBInstanceIdentifier": "replica",
+            "Engine": "postgres", "EngineVersion": "18", "DbiResourceId": "db-REPLICA", "DBInstanceStatus": "available",
+        }
+        | described
+    )  # fmt: skip
+    fleet: Any = Fleet(called("vault", "db-DECOY", tags={"env": "dev"}))
+    assert recorded.selection(fleet, inventory, replica).recorded == NOTHING
+
+
+def test_a_database_that_has_the_name_of_a_global_cluster_is_not_its_source(inventory):
+    onboard(inventory, called("world", "db-DECOY", tags={"env": "dev"}), "role")
+    follower = from_cluster(
+        {
+            "DBClusterArn": ORDERS.arn.replace("db:orders", "cluster:far"), "DBClusterIdentifier": "far",
+            "Engine": "aurora-postgresql", "EngineVersion": "17", "DbClusterResourceId": "cluster-FAR",
+            "Status": "available", "GlobalClusterIdentifier": "world",
+            "DBClusterMembers": [{"DBInstanceIdentifier": "far-1", "IsClusterWriter": False}],
+        }
+    )  # fmt: skip
+    fleet: Any = Fleet(called("world", "db-DECOY", tags={"env": "dev"}))
+    assert recorded.selection(fleet, inventory, follower).recorded == NOTHING
+
+
 def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory):
     onboard(inventory, called("orders", "db-ONE"), "role")
     again = called("orders", "db-TWO")
@@ -167,6 +206,84 @@ def test_a_database_with_a_recorded_secret_is_more_than_seen(inventory):
     record = inventory.get(orders.arn)
     assert record is not None
     assert not record.only_seen, "its rotation has to end if no entry declares it"
+
+
+def test_what_is_recorded_under_a_name_does_not_count_for_the_next_database_of_that_name(inventory):
+    """Whoever can rename or delete a database can restore another one's snapshot under its name."""
+    onboard(inventory, called("play", "db-ONE", tags={"env": "dev"}), "role")
+    restored = called("play", "db-TWO")
+    inventory.onboarded(restored, Followed("v1", "nothing", 1, ()), "f", "2026-11-24T11:00:00Z")
+    record = inventory.of(restored)
+    assert record is not None
+    assert record.is_of(restored)
+    assert record.accounts == {}, "its manager would tell that it is no copy"
+    tagged = called("play", "db-TWO", tags={"env": "dev"})
+    assert selected(tagged, record).recorded == Attributes.of(restored)
+    renamed = inventory.of(called("other", "db-TWO"))
+    assert renamed is not None, "it is found by its resource id"
+    assert renamed.is_of(restored)
+
+
+def test_a_renamed_database_keeps_its_record_if_another_one_gets_its_name_first(inventory):
+    """As is done to restore a database: rename it, and restore its snapshot under its name."""
+    onboard(inventory, called("orders", "db-ONE"), "one")
+    inventory.revoke(called("orders", "db-ONE").arn, {"app": "leaked"}, ())
+    former, restored = called("orders-old", "db-ONE"), called("orders", "db-TWO")
+    fleet = Fleet(former, restored)
+    services: Any = SimpleNamespace(databases=fleet, inventory=inventory)
+    onboarding._Run(services, restored.arn, False, None, "a run").prepare()
+    inventory.select(restored, recorded.of_copy(inventory, "db-ONE"), copied=True)
+    for _ in range(2):
+        rename(inventory, former, restored)
+        record = inventory.of(former)
+        assert record is not None
+        assert (record.arn, record.accounts, record.revoked) == (former.arn, {"app": "created"}, {"app": "leaked"})
+    fresh = inventory.get(restored.arn)
+    assert fresh is not None
+    assert (fresh.is_of(restored), fresh.accounts) == (True, {})
+    assert (fresh.recorded, fresh.copied) == (Attributes.of(called("orders", "db-ONE")), True)
+
+
+def test_a_reconcile_keeps_the_record_of_a_database_renamed_out_of_every_entry(inventory):
+    """It knows the database by its resource id, and sees no new one."""
+    orders, nobodys = called("orders", "db-ONE"), called("nobodys", "db-ONE")
+    onboard(inventory, orders, "role")
+    inventory.revoke(orders.arn, {"app": "leaked"}, ())
+    started = reconcile(inventory, nobodys)
+    assert started == [nobodys.arn]
+    record = inventory.of(nobodys)
+    assert record is not None
+    assert (record.revoked, record.recorded) == ({"app": "leaked"}, Attributes.of(orders))
+
+
+def test_a_reconcile_keeps_what_was_first_seen_of_a_renamed_database_if_a_new_one_has_its_name(inventory):
+    inventory.see(called("secret", "db-ONE", tags={"team": "secret"}))
+    renamed, decoy = called("other", "db-ONE", tags={"team": "play"}), called("secret", "db-TWO")
+    assert reconcile(inventory, decoy, renamed) == [renamed.arn], "since something waits for confirmation"
+    record = inventory.of(renamed)
+    assert record is not None
+    assert record.is_of(renamed)
+    assert record.first_seen is not None
+    assert record.first_seen.tags == {"team": "secret"}
+
+
+def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
+    """Look at all databases by an access.yaml that is about team=play alone, and return what is started."""
+    file = parse(
+        "version: 1\ndatabases:\n"
+        "  - match: {tags: {team: play}}\n"
+        "    users: [{name: dev, privileges: owner, on: [shop], callers: [{claim: {groups: dev}}]}]\n"
+    )
+    databases = Fleet(*fleet)
+    services: Any = SimpleNamespace(
+        databases=databases,
+        inventory=inventory,
+        access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
+        functions=SimpleNamespace(invoke=lambda **_: None),
+        onboard_function="onboard",
+    )
+    started: list[str] = sweeping._Sweep(services, "a-sweep", plan=False, confirmed=False).page(None)["started"]
+    return started
 
 
 def test_a_record_without_attributes_lets_nobody_in(inventory):

@@ -105,7 +105,7 @@ def test_a_secret_is_of_the_database_that_describe_returns(keys, identifier):
     [
         ({"instance": "copy"}, "a replica of orders"),
         ({"host": "copy.x.eu-west-1.rds.amazonaws.com"}, "a replica of orders"),
-        ({"cluster": "follower"}, "a replica of fleet"),
+        ({"cluster": "follower"}, "a replica of arn:.*:cluster:fleet"),
         ({"instance": "one"}, "a member of cluster fleet.*name the cluster"),
         ({"instance": "other"}, "runs oracle-ee"),
         ({"instance": "missing"}, "no endpoint of an instance or cluster"),

@@ -32,7 +32,7 @@ class Database:
     :ivar default_database: the database or schema made with the instance, None where none was named.
     :ivar pending: names of modifications that wait for the maintenance window or a reboot.
     :ivar kind: what RDS calls it; a member of a cluster is none of its own.
-    :ivar replica_of: identifier or ARN of what it is a read replica of: its users are that one's.
+    :ivar replica_of: what it is a read replica of, whose users it has: the identifier of an instance, or an ARN.
     :ivar replicas: its read replicas, and readers of a cluster: identifiers of instances, or ARNs.
     :ivar public: its endpoint can be reached from the internet.
     :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
@@ -158,7 +158,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
     if described.get("DBClusterIdentifier"):
         raise Unsupported(f"{arn} is a member of cluster {described['DBClusterIdentifier']}")
     endpoint = described.get("Endpoint") or {}
-    sources = ("ReadReplicaSourceDBInstanceIdentifier", "ReadReplicaSourceDBClusterIdentifier")
+    cluster = described.get("ReadReplicaSourceDBClusterIdentifier")
     return Database(
         arn=arn,
         identifier=described["DBInstanceIdentifier"],
@@ -174,7 +174,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
         default_database=described.get("DBName"),
         tags=_tags(described.get("TagList")),
         pending=_pending(described),
-        replica_of=next((described[key] for key in sources if described.get(key)), None),
+        replica_of=described.get("ReadReplicaSourceDBInstanceIdentifier") or _cluster_arn(arn, cluster),
         public=bool(described.get("PubliclyAccessible")),
         instance_class=described.get("DBInstanceClass"),
         replicas=(
@@ -200,10 +200,12 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
         raise Unsupported(f"{arn} is Aurora Serverless v1, which has no IAM database authentication")
     members = described.get("DBClusterMembers") or []
     readers = [one["DBInstanceIdentifier"] for one in members if not one.get("IsClusterWriter")]
-    source = described.get("ReplicationSourceIdentifier")
+    source = _cluster_arn(arn, described.get("ReplicationSourceIdentifier"))
     host = described.get("Endpoint")
     if members and not any(member.get("IsClusterWriter") for member in members):
-        source = source or described.get("GlobalClusterIdentifier")
+        partition, account = arn.split(":")[1], arn.split(":")[4]
+        world = described.get("GlobalClusterIdentifier")
+        source = source or (f"arn:{partition}:rds::{account}:global-cluster:{world}" if world else None)
         host = described.get("ReaderEndpoint") or host if source else None
     return Database(
         arn=arn,
@@ -301,8 +303,12 @@ def resource_id_of_proxy(arn: str) -> str:
 
 def _clusters(arn: str, names: Iterable[str] | None) -> list[str]:
     """Return ARNs of clusters that Describe names beside the database of that ARN, some of them by identifier."""
-    beside = arn.rpartition(":")[0].rpartition(":")[0]
-    return sorted(name if name.startswith("arn:") else f"{beside}:cluster:{name}" for name in names or ())
+    return sorted(found for name in names or () if (found := _cluster_arn(arn, name)))
+
+
+def _cluster_arn(beside: str, name: str | None) -> str | None:
+    """Return the ARN of a cluster that Describe names beside a database: an instance may have the same identifier."""
+    return name if not name or name.startswith("arn:") else ":".join([*beside.split(":")[:5], "cluster", name])
 
 
 def _tags(tags: Iterable[Mapping[str, str]] | None) -> dict[str, str]:

@@ -194,11 +194,7 @@ class Inventory:
 
     def see(self, database: Database) -> None:
         """Record the attributes of a database that no entry is about: others need confirmation to give anything."""
-        self._set(
-            database.arn,
-            resource_id=database.resource_id,
-            first_seen=Attributes.of(database).to_json() | {"resource_id": database.resource_id},
-        )
+        self._set(database.arn, resource_id=database.resource_id, **self._fresh(database))
         self._set(_RESOURCE + database.resource_id, record=database.arn)
 
     def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
@@ -206,40 +202,59 @@ class Inventory:
 
         :param copied: they are those of the database that it is a copy of.
         """
-        record = self.get(database.arn)
-        other: dict[str, Any] = {"copied": True} if copied else {}
-        if record is None or not record.is_of(database):
-            other |= {"accounts": {}, "leaving": {}, "finished": False, "copied": copied, "pending": ""}
+        attributes: dict[str, Any] = self._fresh(database) | ({"copied": True} if copied else {})
         self._set(
             database.arn,
             resource_id=database.resource_id,
             recorded=recorded.to_json() | {"resource_id": database.resource_id},
-            **other,
+            **attributes,
         )
         self._set(_RESOURCE + database.resource_id, record=database.arn)
 
-    def move(self, former: str, database: Database, keep: bool) -> None:
+    def _fresh(self, database: Database) -> dict[str, Any]:
+        """Return what a new record begins with, in place of what is known of another database that had this ARN.
+
+        :return: nothing if there is a record of this database.
+        """
+        item = self._item(database.arn)
+        if item is not None and item.get("resource_id") == {"S": database.resource_id}:
+            return {}
+        seen = Attributes.of(database).to_json() | {"resource_id": database.resource_id}
+        return {
+            "accounts": {},
+            "leaving": {},
+            "finished": False,
+            "copied": False,
+            "pending": "",
+            "first_seen": seen,
+        }
+
+    def put_aside(self, record: Record) -> None:
+        """Keep the record of a database that lives on under another ARN, until its own turn comes.
+
+        Another database has its ARN, and is about to be recorded there.
+        """
+        item = self._item(record.arn)
+        if item is not None and _record(record.arn, item).resource_id == record.resource_id:
+            self._put(f"{_ASIDE}{record.resource_id}", item)
+            self._set(f"{_RESOURCE}{record.resource_id}", record=f"{_ASIDE}{record.resource_id}")
+
+    def move(self, former: str, database: Database) -> None:
         """Move the record of a renamed database from its former ARN to its present one.
 
         The roles and the resource id of the policies of whoever had the present ARN are kept with it, so that
         PolicyFunction takes their policies away.
 
         :param former: key of the record.
-        :param keep: the database whose record is under the present ARN lives on under another one, as when two have
-            swapped names: its record is put aside, until its own turn comes.
         """
         item, occupant = self._item(former), self._item(database.arn)
         if item is None or not _record(former, item).is_of(database):
             return  # another run has moved it
         before = _record(database.arn, occupant or {})
-        if occupant is not None and not before.is_of(database):
-            if keep:
-                self._put(f"{_ASIDE}{before.resource_id}", occupant)
-                self._set(f"{_RESOURCE}{before.resource_id}", record=f"{_ASIDE}{before.resource_id}")
-            if before.policy_resource_id:
-                roles = sorted({*before.roles, *_record(former, item).roles})
-                item["policy_resource_id"] = {"S": before.policy_resource_id}
-                item["roles"] = {"L": [{"S": role} for role in roles]}
+        if before.policy_resource_id and not before.is_of(database):
+            roles = sorted({*before.roles, *_record(former, item).roles})
+            item["policy_resource_id"] = {"S": before.policy_resource_id}
+            item["roles"] = {"L": [{"S": role} for role in roles]}
         self._put(database.arn, item, gone=set(occupant or ()) - set(item))
         self._set(_RESOURCE + database.resource_id, record=database.arn)
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": former}})
@@ -259,6 +274,9 @@ class Inventory:
     def onboarded(self, database: SelectedDatabase, followed: Followed, fingerprint: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
         described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
+        if fresh := self._fresh(database):  # nothing is declared for it, and its ARN was another database's
+            self._set(database.arn, resource_id=database.resource_id, **fresh)
+            self._set(_RESOURCE + database.resource_id, record=database.arn)
         self._set(
             database.arn,
             resource_id=database.resource_id,

@@ -351,7 +351,7 @@ class _Run:
             selection = self._selection(database)
             declared, rotating = access.file.declared(selection), access.file.rotating(selection)
             waits = pending(access.file, selection) is not None
-            if not self._unlimited:
+            if not self._unlimited and record is not None and record.is_of(database):
                 now_declared = _declaration(declared, rotating, record)
                 _brake(record, declared, now_declared, len(access.file.databases))
         except AccessFileInvalid:
@@ -391,7 +391,7 @@ class _Run:
             and bool(set(record.accounts) - effective - _recorded(record) - {MANAGER, AUDITOR}),
             "finished": ours and record is not None and record.finished,
             "recorded": ours and record is not None and record.fingerprint == now,
-            "prepare": self._confirmed or not database.has_users or renamed,
+            "prepare": self._confirmed or not database.has_users or renamed or (record is not None and not ours),
             "renamed": renamed,
             "pending": ours and record is not None and record.pending != "",
         }
@@ -401,7 +401,7 @@ class _Run:
         self._services.inventory.see(self._services.databases.describe(self._arn))
 
     def prepare(self) -> str:
-        """Move the record of a renamed database to its ARN, and record attributes that can be told without a session.
+        """Have its record under its ARN, if either has another, and record attributes that need no session.
 
         Those of a database that may be a copy are recorded once the run is connected to it.
 
@@ -410,6 +410,7 @@ class _Run:
         inventory = self._services.inventory
         database = self._services.databases.describe(self._arn)
         recorded.follow_rename(self._services.databases, inventory, database)
+        recorded.make_room(self._services.databases, inventory, database)
         record = inventory.get(database.arn)
         if not self._confirmed and database.has_users:
             return ""
@@ -570,13 +571,13 @@ def _leaving(record: Record | None, effective: Collection[str] | None, revoked: 
     return known & set(revoked) if effective is None else known - set(effective)
 
 
-def _brake(record: Record | None, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
+def _brake(record: Record, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
     """Check what can be seen without a connection: a file that lost most of its entries, and users that leave.
 
     :param now: fingerprint of all that is declared.
     :raises Braked: more would be taken away than somebody may have meant.
     """
-    if record is None or record.followed is None:
+    if record.followed is None:
         return
     before = record.followed
     if now != before.declared:

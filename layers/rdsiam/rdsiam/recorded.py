@@ -51,17 +51,25 @@ def follow_rename(databases: Databases, inventory: Inventory, database: Database
     record = inventory.of(database)
     if record is None or not record.is_of(database) or record.arn == database.arn:
         return
-    occupant = inventory.get(database.arn)
-    inventory.move(record.arn, database, keep=occupant is not None and present(databases, occupant) is not None)
+    make_room(databases, inventory, database)
+    inventory.move(record.arn, database)
     logger.info("%s was %s", database.arn, record.arn)
 
 
+def make_room(databases: Databases, inventory: Inventory, database: Database) -> None:
+    """Keep the record of a database that was renamed, before another one is recorded under its former ARN."""
+    occupant = inventory.get(database.arn)
+    if occupant is None or occupant.is_of(database) or present(databases, occupant) is None:
+        return
+    found = inventory.of_resource(occupant.resource_id or "")
+    if found is not None and found.arn == database.arn:
+        inventory.put_aside(occupant)
+
+
 def _of_source(databases: Databases, inventory: Inventory, replica: Database, source: str) -> Attributes:
-    prefix = ":".join(replica.arn.split(":")[:5])
-    for arn in [source] if source.startswith("arn:") else [f"{prefix}:db:{source}", f"{prefix}:cluster:{source}"]:
-        try:
-            # An ARN alone says nothing: its record may be of another database that had it before.
-            return of_copy(inventory, databases.describe(arn).resource_id)
-        except (DatabaseNotFound, Unsupported):
-            continue
-    return NOTHING
+    arn = source if source.startswith("arn:") else ":".join([*replica.arn.split(":")[:5], "db", source])
+    try:
+        # An ARN alone says nothing: its record may be of another database that had it before.
+        return of_copy(inventory, databases.describe(arn).resource_id)
+    except (DatabaseNotFound, Unsupported):
+        return NOTHING

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import StepConfig
 
-from rdsiam import fingerprint
+from rdsiam import fingerprint, recorded
 from rdsiam.access_pending import pending
 from rdsiam.databases import Database
 from rdsiam.durable import RETRIED
@@ -89,7 +89,7 @@ class _Sweep:
         databases, following = self._services.databases.page(position)
         started, unchanged = [], 0
         for database in databases:
-            record = self._services.inventory.get(database.arn)
+            record = self._services.inventory.of(database)
             now = self._fingerprint(database, record)
             undeclared = now is None and (record is None or record.only_seen)
             if undeclared and not self._waits(database, record):
@@ -109,7 +109,7 @@ class _Sweep:
 
     def _waits(self, database: Database, record: Record | None) -> bool:
         """Tell whether an entry is about a database that none was about when it was first seen, and nobody was told."""
-        if record is None or record.finished:
+        if record is None or record.pending:
             return False
         try:
             return pending(self._services.access.current().file, selected(database, record)) is not None
@@ -118,6 +118,7 @@ class _Sweep:
 
     def _see(self, database: Database, record: Record | None) -> None:
         if not self._flags["plan"] and (record is None or not record.is_of(database)):
+            recorded.make_room(self._services.databases, self._services.inventory, database)
             self._services.inventory.see(database)
 
     def _fingerprint(self, database: Database, record: Record | None) -> str | None:
