@@ -159,7 +159,7 @@ def _variables_of(account: Account, name: str, logical_ids: dict[str, str]) -> d
     # The emulator of durable executions knows functions by their logical ids, and no aliases. EventsFunction, which is
     # not durable, invokes the functions of localcloud.
     if "-EventsFunction-" not in name:
-        declared = {key: logical_ids.get(_bare(value), value) for key, value in declared.items()}
+        declared = {key: logical_ids.get(_bare(str(value)), value) for key, value in declared.items()}
     return declared | dict(zip(_GIVEN, given, strict=True))
 
 
