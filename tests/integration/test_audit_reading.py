@@ -616,7 +616,7 @@ LOCKS = {
 }
 
 
-@pytest.mark.parametrize(("limits", "total", "stage"), [(SHORT, 20, "query"), (Limits(5, 30), 2, "time")])
+@pytest.mark.parametrize(("limits", "total", "stage"), [(SHORT, 60, "query"), (Limits(5, 30), 2, "time")])
 def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, limits, total, stage):
     lock, unlock = LOCKS[place.database.family]
     with place.as_rdsadmin() as admin:

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -130,13 +130,17 @@ def test_a_time_out_is_a_function_error_and_the_next_environment_is_new(cloud: R
 
 
 @pytest.mark.parametrize("whom", ["pid", "parent"], ids=["the runtime", "the emulator"])
-def test_a_killed_environment_is_a_crash_to_the_caller_and_replaced(cloud: RunningCloud, whom: str) -> None:
+def test_a_killed_environment_is_a_crash_to_the_caller_and_replaced(
+    cloud: RunningCloud, whom: str, eventually: Eventually
+) -> None:
     victim = _invoke(cloud, "Plain", {})["Content"]
     if whom == "pid":
         answer = _invoke(cloud, "Plain", {"die": True})
         assert (answer["FunctionError"], answer["Content"]["errorType"]) == ("Unhandled", "Runtime.ExitError")
     else:
-        os.kill(victim["parent"], 9)
+        emulator = psutil.Process(victim["parent"])
+        emulator.kill()
+        eventually(lambda: not emulator.is_running() or emulator.status() == psutil.STATUS_ZOMBIE)
     assert _invoke(cloud, "Plain", {})["Content"]["parent"] != victim["parent"]
 
 
