@@ -36,7 +36,7 @@ check: setup ## check style and types and run the unit tests, in 90 s; the templ
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy & types=$$!; $(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST) tests/unit; tests=$$?; wait $$types && exit $$tests
 
-known-faults: setup ## run the tests of what is known to be wrong; each has to fail until its fault is mended
+known-faults: setup ## run the tests of what is known to be wrong; each has to fail until its fault is fixed
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST) -m known_fault tests/known_faults
 
 lint: ## check style, types and the template, as it is written and as it is expanded

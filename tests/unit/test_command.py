@@ -179,7 +179,7 @@ def test_what_is_forgotten_is_not_trusted_any_longer(empty):
 
     done = CliRunner().invoke(app, ["config", "trust", "--forget", str(empty)])
 
-    assert "2 trusted before" in done.stderr
+    assert f"2 versions of {trust.NAME} were trusted" in done.stderr
     with pytest.raises(NotFound):
         stack()
 

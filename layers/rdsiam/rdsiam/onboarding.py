@@ -117,10 +117,13 @@ def onboard(
         before = [*policies["changes"], *removal] if leaving else []  # as a run withdraws policies first
         after = [] if leaving else policies["changes"]
         changes = [*before, *seen["changes"], *_others(removal, made["changes"]), *after, *rotated["changes"]]
-        if braked := limit or made.get("refused") or _unsettled(rotated):
-            return answer(arn, "refused", braked, changes)
-        planned = answer(arn, "planned" if changes else "unchanged", "", changes)
         waiting = [Unreached.from_json(made["pending"])] if made.get("pending") else []
+        unresolved = _unsettled(rotated)
+        if refusal := limit or made.get("refused") or ("" if waiting else unresolved):
+            return answer(arn, "refused", refusal, changes)
+        if unresolved:
+            waiting.append(Unreached(arn, unresolved, _AS_THE_REASON_SAYS, retry=False))
+        planned = answer(arn, "planned" if changes else "unchanged", "", changes)
         return planned if not waiting else unfinished(planned, waiting)
 
     if limit:
@@ -222,7 +225,7 @@ class _Done:
         changes = [*self._way_out.changes, *self.changes]
         left = [*self._way_out.incomplete, *self.left]
         if status == "refused" and (changes or left):
-            left.append(Unreached(self._arn, reason, "do what the reason says, then run it again", retry=False))
+            left.append(Unreached(self._arn, reason, _AS_THE_REASON_SAYS, retry=False))
         answered = answer(self._arn, status, reason, changes, proofs)
         return unfinished(answered, left) if left else answered
 
@@ -270,6 +273,7 @@ def answer(
 
 
 _RUN_AGAIN = "see what the reason says; rdsiam tries again"
+_AS_THE_REASON_SAYS = "do what the reason says, then run it again"
 #: Stands for the fingerprint of a database whose rotations only its owner can settle.
 _UNSETTLED = "unsettled"
 

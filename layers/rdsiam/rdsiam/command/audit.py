@@ -36,7 +36,7 @@ Examples:
 )
 @click.option("--remediate", "finding_ids", multiple=True, metavar="ID", help="Mend this finding; may be repeated.")
 @click.option("--plan", is_flag=True, help="With --remediate: only say what would be changed.")
-@click.option("--confirm", is_flag=True, help="With --remediate: disable users even where the brake would stop it.")
+@click.option("--confirm", is_flag=True, help="With --remediate: exceed the change limit.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--audit-function", metavar="NAME", help="AuditFunction with its alias. Default: the stack's output.")

@@ -18,6 +18,7 @@ SETTINGS = {
     "audit_function": "AuditFunctionAlias",
     "migrate_function": "MigrateFunctionAlias",
     "onboard_function": "OnboardFunctionAlias",
+    "secrets_function": "SecretsFunction",
 }
 
 
@@ -60,16 +61,16 @@ Examples:
 @click.argument("path", type=click.Path(path_type=Path), default=Path())
 @click.option("--forget", is_flag=True, help="Trust it no longer, whatever its content.")
 def trust_(path: Path, forget: bool) -> None:
-    """Let the rdsiam.toml at PATH count in its directory, until its content changes; shows what it sets."""
+    """Let the rdsiam.toml at PATH count in its directory, until its content changes; show what it sets."""
     if forget:
-        progress(f"{trust.forget(path)} trusted before, none now")
+        progress(f"{path}: {trust.forget(path)} versions of {trust.NAME} were trusted, none is now")
         return
     file = trust.local_file(path)
     if file is None:
-        raise NotFound(f"there is no {trust.NAME} at {path}")
+        raise NotFound(f"there is no {trust.NAME} at {path}: name the directory that has it, or the file")
     if file.path.name != trust.NAME:
         raise Usage(f"{file.path} is not called {trust.NAME}: no directory's settings are read from it")
     for name, value in parsed(str(file.path), file.content).items():
-        progress(f"{name} = {value}")
+        progress(f"{name} = {value}" + ("" if name in SETTINGS else "  (no setting of rdsiam: it is ignored)"))
     file.trust()
     progress(f"{file.path} is trusted as it is now")

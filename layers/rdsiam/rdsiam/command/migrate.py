@@ -39,7 +39,9 @@ Examples:
 )
 @click.option("--status", is_flag=True, help="Say how far migrations have come: of the fleet, of DATABASE, of USER.")
 @click.option("--undo", is_flag=True, help="Take back what was done, the last first.")
-@click.option("--confirm", is_flag=True, help="Despite the brake; with --undo, end sessions of what is dropped.")
+@click.option(
+    "--confirm", is_flag=True, help="Exceed the change limit; with --undo, end the sessions of a user that is dropped."
+)
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--migrate-function", metavar="NAME", help="MigrateFunction with its alias. Default: the stack's output.")

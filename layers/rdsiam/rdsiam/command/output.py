@@ -41,7 +41,8 @@ def show(rows: Iterable[Sequence[Any]], header: Sequence[str], form: Format) -> 
 def tell_incomplete(answer: Mapping[str, Any]) -> None:
     """Tell what a run has not done, and what to do about it."""
     for part in answer.get("incomplete") or []:
-        progress(f"not done: {part['what']}: {part['reason']}\n  → {part['remedy']}")
+        progress(f"not done: {part['what']}: {part['reason']}")
+        progress(f"  → {part['remedy']}")
 
 
 def _table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ Examples:
   rdsiam rotate orders legacy_etl --unstick --plan
   rdsiam rotate orders legacy_etl --set-up             # as access.yaml says; or why not
   rdsiam rotate orders legacy_etl --set-up --secret ARN --confirm
-  rdsiam rotate --list                                 # all; of those that are refused the line to add
+  rdsiam rotate --list                                 # what is set up; if refused, the line to add
   rdsiam rotate --all --because "leak" --match 'orders-*' --plan"""
 )
 @click.argument("database", required=False)
@@ -40,7 +40,9 @@ Examples:
 @click.option("--now", "action", flag_value="now", help="Rotate now, and wait for the end.")
 @click.option("--unstick", "action", flag_value="unstick", help="Take AWSPENDING off, unless its password is in use.")
 @click.option("--set-up", "action", flag_value="set-up", help="Put the secret on the schedule that access.yaml says.")
-@click.option("--list", "action", flag_value="list", help="List all rotations, and which are refused, and why.")
+@click.option(
+    "--list", "action", flag_value="list", help="List all rotations that are set up, and which are refused, and why."
+)
 @click.option("--all", "everything", is_flag=True, help="In an emergency: rotate every secret of a set now.")
 @click.option("--because", metavar="TEXT", help="Why, for the log. Needed with --all.")
 @click.option(
@@ -56,7 +58,7 @@ Examples:
 @click.option("--secret", metavar="ARN", help="With --set-up: the existing secret that holds the password.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.option("--secrets-function", metavar="NAME", help="SecretsFunction. Default: the stack's output.")
+@click.option("--secrets-function", metavar="NAME", help="SecretsFunction with its alias. Default: the stack's output.")
 @click.option("--stack", metavar="NAME", help="Name of the CloudFormation stack. Default: rdsiam.")
 @click.option("--profile", help="Profile of the AWS configuration.")
 @click.option("--region", help="AWS region. Default: the profile's.")

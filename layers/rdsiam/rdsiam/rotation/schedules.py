@@ -127,7 +127,10 @@ class Schedules:
         leaving = {name for name, one in run.known.items() if one.state != "ended"} - {one.name for one in users}
         outcomes += [run.leave(database, name) for name in sorted(leaving) if user in (None, name)]
         if user is not None and not outcomes:
-            return Followed(arn, refused=f"access.yaml has no `rotate` for {user} on {arn}")
+            return Followed(
+                arn,
+                refused=f"access.yaml has no `rotate` for {user} on {arn}: add {user} to `rotate` of an entry for it",
+            )
         return Followed(arn, tuple(outcomes))
 
 
@@ -471,7 +474,7 @@ def _scheduled(secret: str, rules: schedule.Rules, secrets: RotatingSecrets) -> 
 
 def _unfinished(secret: SecretFacts) -> str:
     return (
-        f"a rotation of {secret.name} has begun and not ended: it is looked at again with the next sweep; if it never "
+        f"a rotation of {secret.name} has begun and not ended: the next reconcile looks at it again; if it never "
         "ends: rdsiam rotate DATABASE USER --unstick"
     )
 
