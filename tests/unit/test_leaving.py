@@ -49,6 +49,7 @@ class World:
         self.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
         self.inventory.onboarded(ORDERS, Followed("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
+        self.rotated: dict[str, Any] = {"status": "unchanged", "reason": "", "changes": []}
         self.services = Services(
             databases=type(
                 "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
@@ -90,7 +91,7 @@ class World:
 
     def rotations(self, event: Any, _: Any) -> dict[str, Any]:
         self.done.append("end rotations" if event.get("withdraw") else "follow rotations")
-        return {"status": "unchanged", "reason": "", "changes": []}
+        return self.rotated
 
     def run(self, work: Callable[[DurableContext, Services], dict[str, Any]]) -> dict[str, Any]:
         @durable_execution
@@ -367,6 +368,23 @@ def test_a_plan_takes_nothing_away(world):
     assert [change["target"] for change in answer["changes"]] == ["app"]
     assert world.record.leaving == {}
     assert "withdraw" not in world.done
+
+
+def test_a_plan_names_what_waits_for_confirmation_beside_a_refused_rotation(world):
+    world.file = parse(
+        "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users:\n"
+        + "".join(f"      - {{name: {user}, privileges: readonly, on: [shop]}}\n" for user in USERS)
+        + "    rotate: {users: [legacy], every: 30d}\n"
+    )
+    world.rotated = {"status": "refused", "reason": "legacy: there is no such user", "changes": []}
+    waits = Unreached(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
+    world.converged = [{"changes": [], "pending": waits.to_json()}]
+
+    answer = world.onboard(plan=True)
+
+    assert answer["status"] == "incomplete"
+    reasons = [part["reason"] for part in answer["incomplete"]]
+    assert reasons == ["needs confirmation: another tag", "rotation: legacy: there is no such user"]
 
 
 def test_a_revoked_user_goes_first_and_once_more_under_the_lease(world):
