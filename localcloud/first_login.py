@@ -80,7 +80,10 @@ def make_database(client: Client, info: Mapping[str, Any], role: str) -> None:
     limit = time.monotonic() + _ONBOARDED_LIMIT
     while not client("dynamodb").get_item(**request).get("Item", {}).get("finished", {}).get("BOOL"):
         if time.monotonic() > limit:
-            raise SystemExit(f"{DATABASE} was not onboarded: is {USER} in access.yaml? See {info['logs']}")
+            raise SystemExit(
+                f"{DATABASE} was not onboarded: declare {USER} on it in access.yaml, or start a new cloud; "
+                f"logs are in {info['logs']}"
+            )
         time.sleep(0.1)
 
 
@@ -94,7 +97,7 @@ def _publish(s3: Any, bucket: str, role: str) -> None:
         # JSON is YAML.
         s3.put_object(Bucket=bucket, Key="access.yaml", Body=json.dumps(access, indent=2).encode())
     else:
-        _say("there is an access.yaml already; it stays as it is")
+        _say(f"there is an access.yaml already; it stays as it is, and has to declare {USER} on {DATABASE} for {role}")
 
 
 def _wait_for(file: Path) -> Mapping[str, Any]:
