@@ -128,8 +128,9 @@ def call(name, made_by=slim_clients.client):
 
 
 def by_boto3(service):
-    """Return boto3's client, which makes one attempt."""
-    return boto3.client(service, config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}))
+    """Return boto3's client, which makes one attempt, of a session that no other test has used."""
+    config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    return boto3.Session().client(service, config=config)
 
 
 def told(name, made_by):
