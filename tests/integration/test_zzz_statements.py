@@ -30,6 +30,7 @@ NEVER = {
     "AlarmsOfThisAccount",
     "NoOtherAccountInvokesRotation",  # localcloud has one account, whose Secrets Manager names secrets only;
     "NothingButSecretsInvokesRotation",  # test_invokers judges both
+    "ReadNamedAdministratorsSecrets",  # the stack of the tests names none; test_rotation attaches it by hand
 }
 
 
