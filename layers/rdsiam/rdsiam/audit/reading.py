@@ -2,13 +2,13 @@
 
 import logging
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from rdsiam import connection
 from rdsiam.audit.facts import ServerFacts, Unread
 from rdsiam.connection import Limits
 from rdsiam.databases import Database
-from rdsiam.engines import QueryFailed
+from rdsiam.engines import Engine, QueryFailed
 from rdsiam.engines.by_family import ENGINES
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.logins import Token
@@ -65,7 +65,7 @@ def read(
 
 def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unread:
     engine = ENGINES[database.family]
-    session = engine.connect(database, login, None, limits)
+    session = _connect(engine, database, login, limits, end)
     try:
         with connection.cut_off(session, end - time.monotonic()) as late:
             try:
@@ -77,6 +77,20 @@ def _read(database: Database, login: Token, limits: Limits, end: float, total: f
         return facts
     finally:
         session.close()
+
+
+def _connect(engine: Engine, database: Database, login: Token, limits: Limits, end: float) -> Any:
+    """Connect; try a second time if the first attempt got no answer.
+
+    A batch opens its connections all at once, so a handshake can take longer than its limit without any fault of the
+    database. A database that really hangs costs its own thread one limit more.
+    """
+    try:
+        return engine.connect(database, login, None, limits)
+    except ConnectionFailed as error:
+        if error.stage != "port" or time.monotonic() + limits.connect > end:
+            raise
+        return engine.connect(database, login, None, limits)
 
 
 def _plain(text: str, login: Token | None = None) -> str:
