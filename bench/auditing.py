@@ -16,12 +16,14 @@ from localcloud import processes
 from localcloud.certificates import Authority
 from localcloud.servers.mariadb import MariadbServer
 from localcloud.servers.postgres import PostgresServer
-from rdsiam import connection
-from rdsiam.databases import Database
-from rdsiam.engines import Engine, Sessions, Wanted, mysql_auditor, postgres_audit, postgres_catalog
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
-from rdsiam.logins import AUDITOR, MANAGER, Login, Password, Token
+from rdsiam.aws.rds import Database
+from rdsiam.engines import connection
+from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password, Token
+from rdsiam.engines.mysql import audit_procedure
+from rdsiam.engines.mysql.engine import Mysql
+from rdsiam.engines.postgres import audit, catalog
+from rdsiam.engines.postgres.engine import Postgres
+from rdsiam.engines.protocols import Engine, Sessions, Wanted
 
 USERS = 10_000
 ROUNDS = 9
@@ -104,9 +106,9 @@ def _bare_postgres(session: Any) -> int:
     rows = [
         session.execute(query).fetchall()
         for query in (
-            postgres_audit._SERVER,
-            postgres_audit._ROLES,
-            postgres_catalog._MEMBERSHIPS.format(inherit="a.inherit_option", set="a.set_option"),
+            audit._SERVER,
+            audit._ROLES,
+            catalog._MEMBERSHIPS.format(inherit="a.inherit_option", set="a.set_option"),
         )
     ]
     return sum(map(len, rows))
@@ -115,7 +117,7 @@ def _bare_postgres(session: Any) -> int:
 def _bare_mariadb(session: Any) -> int:
     found = 0
     with session.cursor() as cursor:
-        cursor.execute(f"CALL {mysql_auditor.SCHEMA}.{mysql_auditor.PROCEDURE}()")
+        cursor.execute(f"CALL {audit_procedure.SCHEMA}.{audit_procedure.PROCEDURE}()")
         found += len(cursor.fetchall())
         while cursor.nextset():
             found += len(cursor.fetchall())

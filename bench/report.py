@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from bench.browser import launch
 from bench.result import Result
 from bench.sample_report import sample
-from rdsiam.report import html_report
+from rdsiam.report.page import html_report
 
 DATABASES, FINDINGS, ROUNDS = 1_000, 5_000, 5
 LIMIT = 2_000.0  # milliseconds

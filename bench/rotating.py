@@ -21,16 +21,16 @@ from localcloud.certificates import Authority
 from localcloud.gaps_secrets import close_secrets_gaps
 from localcloud.servers.mariadb import MariadbServer
 from localcloud.servers.postgres import PostgresServer
-from rdsiam import connection
-from rdsiam.access_rotation import Scheme
-from rdsiam.databases import FAMILIES, Family
-from rdsiam.inventory import Record, SecretRecord
-from rdsiam.logins import Password
-from rdsiam.requests import STEPS, RotationRequest
-from rdsiam.rotation.logins import ENGINES
+from rdsiam.access.rotation import Scheme
+from rdsiam.aws.rds import FAMILIES, Family
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.engines import connection
+from rdsiam.engines.logins import Password
+from rdsiam.events.requests import STEPS, RotationRequest
+from rdsiam.rotation.login import ENGINES
 from rdsiam.rotation.steps import Rotation
-from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets
+from rdsiam.state.inventory import Record, SecretRecord
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ROUNDS = 15

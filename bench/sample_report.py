@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.audit.findings import SEVERITIES, Finding, Remediation, Severity, Suppressed, stable_id
+from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, Suppressed, stable_id
 
 REGION = "eu-central-1"
 ACCOUNTS = ("123456789012", "210987654321", "345678901234")

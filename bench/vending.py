@@ -19,8 +19,8 @@ from bench.vending_place import Place
 from localcloud.client import start
 from localcloud.emulators import Function, Pool
 from localcloud.first_login import ROOT
+from rdsiam.aws.sigv4 import signed
 from rdsiam.signer import Credentials
-from rdsiam.sigv4 import signed
 
 ROUNDS = 15
 CALLERS, CALLS, SESSIONS = 200, 5, 10

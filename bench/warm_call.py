@@ -47,7 +47,7 @@ def _cut_off() -> Counter[str]:
     """Answer every call to AWS as PutItem is answered, on either way there is; return the count by operation."""
     from botocore.endpoint import Endpoint
 
-    from rdsiam import slim_clients
+    from rdsiam.aws import fast_clients
 
     counted: Counter[str] = Counter()
 
@@ -59,7 +59,7 @@ def _cut_off() -> Counter[str]:
         counted[operation.name] += 1
         return types.SimpleNamespace(status_code=200, headers={}), {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
-    patch.object(slim_clients._Endpoint, "send", send).start()
+    patch.object(fast_clients._Endpoint, "send", send).start()
     patch.object(Endpoint, "make_request", make_request).start()
     return counted
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from rdsiam.access import AccessFile, parse
-from rdsiam.audit.facts import AccountFacts, SecretFacts, ServerFacts, Unread
-from rdsiam.audit.findings import Finding
-from rdsiam.audit.iam_policies import Place, judge_iam
-from rdsiam.audit.iam_reading import HeldPolicy, Holder
-from rdsiam.audit.judging import judge_database
-from rdsiam.databases import Database, Proxy, ResourceIds
-from rdsiam.escalations import Escalation, Examined
-from rdsiam.inventory import SecretRecord
-from rdsiam.rotation.schedule import rules
-from rdsiam.selection import Attributes, SelectedDatabase, select
+from rdsiam.access.calendar import rules
+from rdsiam.access.model import AccessFile, parse
+from rdsiam.access.selection import Attributes, SelectedDatabase, select
+from rdsiam.audit.evaluate_database import judge_database
+from rdsiam.audit.evaluate_iam import Place, judge_iam
+from rdsiam.aws.iam import HeldPolicy, Holder
+from rdsiam.aws.rds import Database, Proxy, ResourceIds
+from rdsiam.aws.secrets.facts import SecretFacts
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.findings.finding import Finding
+from rdsiam.state.escalations import Escalation, Examined
+from rdsiam.state.inventory import SecretRecord
 
 ACCOUNT = "123456789012"
 AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)

@@ -4,9 +4,9 @@ import html
 import json
 from itertools import groupby
 
-from rdsiam.audit.findings import Finding, Remediation
-from rdsiam.audit.kind import Kind
-from rdsiam.audit.kinds import KINDS
+from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.finding import Finding, Remediation
+from rdsiam.findings.kind import Kind
 from tests.examples_of_findings import EXAMPLES
 
 _HEAD = """\

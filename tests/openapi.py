@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rdsiam import http
-from rdsiam.allowed import AllowedDatabases
-from rdsiam.audit.reports import AuditList, AuditWithLinks
-from rdsiam.past_decisions import PastDecisions
-from rdsiam.vending import TokenAnswer
+from rdsiam.api import http
+from rdsiam.api.audits import AuditList, AuditWithLinks
+from rdsiam.api.databases import AllowedDatabases
+from rdsiam.api.decisions import PastDecisions
+from rdsiam.vending.flow import TokenAnswer
 
 ROOT = Path(__file__).parents[1]
 #: Where ReportsFunction serves it from; docs/ has a link to it.

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rdsiam.audit.findings import SEVERITIES, Finding, Remediation, Suppressed, stable_id
+from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Suppressed, stable_id
 
 FINISHED = "2026-03-02T05:14:07Z"
 STARTED = "2026-03-02T05:07:26Z"

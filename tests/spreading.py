@@ -88,7 +88,7 @@ def _rank(file: str) -> int:
     name = Path(file).stem
     if name in LONGEST:
         return LONGEST.index(name)
-    return len(LONGEST) + (Path(file).parent.name == "unit")
+    return len(LONGEST) + file.startswith("tests/unit/")
 
 
 class Together:

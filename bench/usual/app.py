@@ -12,13 +12,13 @@ from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ConfigDict, Field
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
-from rdsiam.decisions import Decisions
+from rdsiam.access.store import AccessStore
+from rdsiam.api.identity import Oidc, caller_from
+from rdsiam.aws import clients
 from rdsiam.errors import NotAllowed
-from rdsiam.identity import Oidc, caller_from
-from rdsiam.inventory import Inventory
-from rdsiam.vending import TokenAnswer, Vending
+from rdsiam.state.decisions import Decisions
+from rdsiam.state.inventory import Inventory
+from rdsiam.vending.flow import TokenAnswer, Vending
 
 app = APIGatewayHttpResolver(enable_validation=True)
 logger = Logger()

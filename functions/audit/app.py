@@ -6,19 +6,19 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
-from rdsiam.audit import run
-from rdsiam.audit.iam_policies import Place
-from rdsiam.audit.remediating import remediate
-from rdsiam.audit.secrets_reading import Secrets
+from rdsiam.access.store import AccessStore
+from rdsiam.audit import flow
+from rdsiam.audit.evaluate_iam import Place
+from rdsiam.audit.notify import Telling
+from rdsiam.audit.remediate import remediate
 from rdsiam.audit.store import AuditStore
-from rdsiam.audit.telling import Telling
-from rdsiam.databases import Databases
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Databases
+from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.observability import logger
-from rdsiam.requests import audit_request
+from rdsiam.events.requests import audit_request
 
 
 @durable_execution
@@ -30,16 +30,16 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if request.remediate:
         store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]
         return remediate(context, store, onboard, request.remediate, request.plan, request.confirm)
-    answer = run.audit(context, _services(), request.databases)
+    answer = flow.audit(context, _services(), request.databases)
     logger.info("audit ended", audit=answer["id"], databases=answer["databases"], audited=answer["audited"])
     return answer
 
 
 @cache
-def _services() -> run.Services:
+def _services() -> flow.Services:
     topic = os.environ["RDSIAM_AUDIT_TOPIC"]  # its ARN also says in which account and region this is
     security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
-    return run.Services(
+    return flow.Services(
         databases=Databases(clients.client("rds"), topic),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),

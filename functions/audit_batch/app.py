@@ -4,16 +4,16 @@ import os
 from functools import cache
 from typing import Any
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
+from rdsiam.access.store import AccessStore
 from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
+from rdsiam.aws import clients
+from rdsiam.core.observability import logger
+from rdsiam.engines.logins import Logins
 from rdsiam.events.aliases import check_no_version
-from rdsiam.inventory import Inventory
-from rdsiam.logins import Logins
-from rdsiam.migration.record import Migrations
-from rdsiam.observability import logger
-from rdsiam.requests import batch_request
+from rdsiam.events.requests import batch_request
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.migrations import Migrations
 
 #: Seconds that are kept for writing down what has not come to an end.
 _RESERVE = 10

@@ -5,10 +5,10 @@ import os
 from functools import cache
 from typing import Any
 
-from rdsiam import clients
+from rdsiam.aws import clients
+from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.service_events import EventSources, event_request
-from rdsiam.observability import logger
 
 
 @logger.inject_lambda_context(clear_state=True)

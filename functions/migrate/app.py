@@ -6,19 +6,19 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
-from rdsiam.databases import Databases
+from rdsiam.access.store import AccessStore
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Databases
+from rdsiam.core.observability import logger
+from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.inventory import Inventory
-from rdsiam.leases import Leases
-from rdsiam.logins import Logins
-from rdsiam.migration import run
-from rdsiam.migration.record import Migrations
-from rdsiam.migration.secret import MigratingSecrets
-from rdsiam.observability import logger
-from rdsiam.requests import MigrationStatusRequest, migrate_request
+from rdsiam.events.requests import MigrationStatusRequest, migrate_request
+from rdsiam.migration import flow
+from rdsiam.migration.secret_retirement import MigratingSecrets
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.leases import Leases
+from rdsiam.state.migrations import Migrations
 
 
 @durable_execution
@@ -28,18 +28,18 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.LIVE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):
-        return run.status(_services(), request.database)
-    answer = run.migrate(context, _services(), request)
+        return flow.status(_services(), request.database)
+    answer = flow.migrate(context, _services(), request)
     logger.info("migration ended", database=request.database, user=request.user, status=answer["status"])
     return answer
 
 
 @cache
-def _services() -> run.MigrationServices:
+def _services() -> flow.MigrationServices:
     dynamodb, secrets_manager = clients.client("dynamodb"), clients.client("secretsmanager")
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
     inventory = Inventory(dynamodb, table)
-    return run.MigrationServices(
+    return flow.MigrationServices(
         databases=Databases(clients.client("rds"), proof_role),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=inventory,

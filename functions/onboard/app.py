@@ -6,17 +6,18 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
-from rdsiam import clients, onboarding, revoking, sweeping
-from rdsiam.access_store import AccessStore
-from rdsiam.databases import Databases
+from rdsiam.access.store import AccessStore
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Databases
+from rdsiam.core.observability import logger
+from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.inventory import Inventory
-from rdsiam.leases import Leases
-from rdsiam.logins import Logins
-from rdsiam.observability import logger
-from rdsiam.requests import ReconcileRequest, onboard_request
-from rdsiam.services import Services
+from rdsiam.events.requests import ReconcileRequest, onboard_request
+from rdsiam.onboarding import flow, reconcile, revocation
+from rdsiam.onboarding.dependencies import Services
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.leases import Leases
 
 
 @durable_execution
@@ -26,16 +27,18 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):
-        answer = sweeping.sweep(context, _services(), request.plan, request.confirm)
+        answer = reconcile.sweep(context, _services(), request.plan, request.confirm)
         logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
         return answer
     if request.revoke:
-        revoked = revoking.revoke(context, _services(), request.database, request.revoke, request.because, request.plan)
+        revoked = revocation.revoke(
+            context, _services(), request.database, request.revoke, request.because, request.plan
+        )
         logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])
         return revoked
     if request.lift:
-        return revoking.lift(context, _services(), request.database, request.lift, request.plan)
-    answer = onboarding.onboard(
+        return revocation.lift(context, _services(), request.database, request.lift, request.plan)
+    answer = flow.onboard(
         context,
         _services(),
         request.database,

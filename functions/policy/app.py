@@ -4,15 +4,15 @@ import os
 from functools import cache
 from typing import Any
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
-from rdsiam.databases import Databases
+from rdsiam.access.store import AccessStore
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Databases
+from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
-from rdsiam.inventory import Inventory
-from rdsiam.observability import logger
-from rdsiam.policies import ConnectPolicies
-from rdsiam.policy_writing import PolicyWriter
-from rdsiam.requests import policy_request
+from rdsiam.events.requests import policy_request
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.writer import PolicyWriter
+from rdsiam.state.inventory import Inventory
 
 
 @logger.inject_lambda_context

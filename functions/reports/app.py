@@ -7,18 +7,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rdsiam import clients, http
-from rdsiam.access import Caller
-from rdsiam.access_store import AccessStore
-from rdsiam.allowed import Allowed
-from rdsiam.audit.reports import AuditNotFound, Reports
+from rdsiam.access.model import Caller
+from rdsiam.access.store import AccessStore
+from rdsiam.api import http
+from rdsiam.api.audits import AuditNotFound, Reports
+from rdsiam.api.databases import Allowed
+from rdsiam.api.decisions import DecisionsReader, Search
+from rdsiam.api.identity import Oidc, caller_from
 from rdsiam.audit.store import AuditStore
+from rdsiam.aws import clients
+from rdsiam.core.observability import logger
 from rdsiam.errors import InvalidRequest, NotAllowed
 from rdsiam.events.aliases import check_no_version
-from rdsiam.identity import Oidc, caller_from
-from rdsiam.inventory import Inventory
-from rdsiam.observability import logger
-from rdsiam.past_decisions import DecisionsReader, Search
+from rdsiam.state.inventory import Inventory
 
 _NOT_ALLOWED = "access.yaml does not let this caller see that"
 

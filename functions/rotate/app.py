@@ -4,15 +4,15 @@ import os
 from functools import cache
 from typing import Any
 
-from rdsiam import clients
+from rdsiam.aws import clients
+from rdsiam.aws.secrets.value import PasswordRules
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
-from rdsiam.inventory import Inventory
-from rdsiam.observability import logger
-from rdsiam.requests import rotation_request
-from rdsiam.rotation.secret import PasswordRules
+from rdsiam.events.requests import rotation_request
 from rdsiam.rotation.steps import Rotation
-from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets
+from rdsiam.state.inventory import Inventory
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -4,22 +4,22 @@ import os
 from functools import cache
 from typing import Any
 
-from rdsiam import clients
-from rdsiam.access_store import AccessStore
-from rdsiam.databases import Databases
+from rdsiam.access.store import AccessStore
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Databases
+from rdsiam.aws.secrets.schedules import RotatingSecrets
+from rdsiam.aws.secrets.value import PasswordRules
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.core.observability import logger
+from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.inventory import Inventory
-from rdsiam.logins import Logins
-from rdsiam.observability import logger
-from rdsiam.requests import SecretsRequest, secrets_request
+from rdsiam.events.requests import SecretsRequest, secrets_request
 from rdsiam.rotation.new_secrets import Services
-from rdsiam.rotation.rotating_secrets import RotatingSecrets
+from rdsiam.rotation.operations import Watch
 from rdsiam.rotation.schedules import Schedules
-from rdsiam.rotation.secret import PasswordRules
-from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets
-from rdsiam.rotation.watch import Watch
+from rdsiam.state.inventory import Inventory
 
 
 @logger.inject_lambda_context(clear_state=True)

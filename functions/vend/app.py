@@ -7,16 +7,17 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from rdsiam import http, slim_clients
-from rdsiam.access_store import AccessStore
-from rdsiam.decisions import Decisions
+from rdsiam.access.store import AccessStore
+from rdsiam.api import http
+from rdsiam.api.identity import NotAccepted, Oidc, caller_from
+from rdsiam.aws import fast_clients
+from rdsiam.core.observability import logger, metrics
 from rdsiam.errors import InvalidRequest, NotAllowed
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.identity import NotAccepted, Oidc, caller_from
-from rdsiam.inventory import Inventory
-from rdsiam.observability import logger, metrics
-from rdsiam.vending import Vending
+from rdsiam.state.decisions import Decisions
+from rdsiam.state.inventory import Inventory
+from rdsiam.vending.flow import Vending
 
 _NOT_ALLOWED = "access.yaml gives this caller no login as that user on that database"
 
@@ -70,12 +71,12 @@ def _oidc() -> Oidc:
 
 @cache
 def _vending() -> Vending:
-    dynamodb = slim_clients.client("dynamodb")
+    dynamodb = fast_clients.client("dynamodb")
     return Vending(
-        AccessStore(slim_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        AccessStore(fast_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
         Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
         Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
-        slim_clients.client("sts"),
+        fast_clients.client("sts"),
         os.environ["RDSIAM_CONNECT_ROLE"],
         os.environ["RDSIAM_CA_URL"],
         os.environ["RDSIAM_PROXY_CA_URL"],

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from bench.browser import launch
-from rdsiam.report import html_report
+from rdsiam.report.page import html_report
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from rdsiam.databases import Database
+from rdsiam.aws.rds import Database
 from rdsiam.errors import RotationFailed
-from rdsiam.inventory import SecretRecord
-from rdsiam.requests import RotationRequest, Step
+from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.state.inventory import SecretRecord
 from tests.integration.fix_rotation import REGION, Fault, OneDatabase, Rotating, faulty_rotation
 
 #: Children of a process that has one thread only, and has loaded all that they need.

@@ -18,15 +18,15 @@ from localcloud.certificates import Authority
 from localcloud.servers.mariadb import MariadbServer
 from localcloud.servers.postgres import PostgresServer
 from localcloud.verifier import LoginRefused, Reason
-from rdsiam import connection
-from rdsiam.access import DeclaredUser, Grant
-from rdsiam.audit.facts import AccountFacts
-from rdsiam.databases import Database
-from rdsiam.engines import Account, Engine, Sessions, Statement, Wanted
-from rdsiam.engines.mysql import Mysql
-from rdsiam.engines.postgres import Postgres
-from rdsiam.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
-from rdsiam.removal import Removal, Server
+from rdsiam.access.model import DeclaredUser, Grant
+from rdsiam.aws.rds import Database
+from rdsiam.engines import connection
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
+from rdsiam.engines.mysql.engine import Mysql
+from rdsiam.engines.postgres.engine import Postgres
+from rdsiam.engines.protocols import Account, Engine, Sessions, Statement, Wanted
+from rdsiam.onboarding.removal import Removal, Server
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 

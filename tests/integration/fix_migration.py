@@ -18,7 +18,8 @@ import psycopg
 import pymysql
 import pytest
 
-from rdsiam import clients, connection
+from rdsiam.aws import clients
+from rdsiam.engines import connection
 from tests.integration.fix_account import Account, Connection, until
 from tests.integration.fix_records import record_secret
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rdsiam.inventory import Inventory, SecretRecord
+from rdsiam.state.inventory import Inventory, SecretRecord
 from tests.integration.fix_account import Account, processes_of
 
 

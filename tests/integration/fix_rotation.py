@@ -19,17 +19,17 @@ from moto import mock_aws
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.gaps_secrets import close_secrets_gaps
-from rdsiam.access_rotation import Scheme
-from rdsiam.databases import Database
+from rdsiam.access.rotation import Scheme
+from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.value import Secret, read_secret
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.engines.logins import Password
 from rdsiam.errors import ConnectionFailed, RotationFailed
-from rdsiam.inventory import Record, SecretRecord
-from rdsiam.logins import Password
-from rdsiam.requests import STEPS, RotationRequest, Step
-from rdsiam.rotation.logins import ENGINES
-from rdsiam.rotation.secret import Secret, read_secret
+from rdsiam.events.requests import STEPS, RotationRequest, Step
+from rdsiam.rotation.login import ENGINES
 from rdsiam.rotation.steps import Outcome, Rotation
-from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets, refuse_misplaced
+from rdsiam.state.inventory import Record, SecretRecord
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"

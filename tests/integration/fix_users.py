@@ -6,15 +6,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rdsiam.access import parse
-from rdsiam.access_store import Versioned
-from rdsiam.databases import Database
-from rdsiam.escalations import Examined
-from rdsiam.inventory import Origin, Record
-from rdsiam.leases import Lease
-from rdsiam.logins import MANAGER, Password, Token
-from rdsiam.selection import Attributes
-from rdsiam.users import Users
+from rdsiam.access.model import parse
+from rdsiam.access.selection import Attributes
+from rdsiam.access.store import Versioned
+from rdsiam.aws.rds import Database
+from rdsiam.engines.logins import MANAGER, Password, Token
+from rdsiam.onboarding.database_users import Users
+from rdsiam.state.escalations import Examined
+from rdsiam.state.inventory import Origin, Record
+from rdsiam.state.leases import Lease
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
 

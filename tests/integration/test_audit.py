@@ -14,7 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from rdsiam.audit.findings import SEVERITIES
+from rdsiam.findings.finding import SEVERITIES
 from tests.integration.fix_account import Account, processes_of, until
 
 ENGINES = ("postgres", "mariadb")

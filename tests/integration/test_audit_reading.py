@@ -12,13 +12,13 @@ import psycopg
 import pymysql
 import pytest
 
-from rdsiam.audit import reading
-from rdsiam.audit.facts import AccountFacts, ServerFacts, Unread
-from rdsiam.connection import Limits
-from rdsiam.databases import Database
-from rdsiam.engines import QueryFailed, Wanted
+from rdsiam.audit import collect
+from rdsiam.aws.rds import Database
+from rdsiam.engines.connection import Limits
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
+from rdsiam.engines.protocols import QueryFailed, Wanted
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.logins import AUDITOR, MANAGER, Password, Token
 from tests.integration import fix_strangers as strangers
 from tests.integration.fix_engines import DENIED, MASTER, Place, user
 
@@ -145,13 +145,13 @@ def test_a_postgres_role_that_only_borrows_a_name_of_rds_is_told(postgres):
 
 def test_postgres_tells_whether_it_enforces_tls(postgres):
     place, _ = postgres
-    found = reading.read(place.database, Tokens())
+    found = collect.read(place.database, Tokens())
     assert isinstance(found, ServerFacts)
     assert found.tls_enforced is True, "RDS's default from PostgreSQL 15 on"
     for setting, expected in (("1", True), ("on", True), ("0", False), ("off", False)):
         with place.as_rdsadmin() as admin:
             admin.run(f"ALTER ROLE {AUDITOR} SET rds.force_ssl = '{setting}'")
-        found = reading.read(place.database, Tokens())
+        found = collect.read(place.database, Tokens())
         assert isinstance(found, ServerFacts)
         assert found.tls_enforced is expected
     with place.as_rdsadmin() as admin:
@@ -294,7 +294,7 @@ def test_mariadb_tells_whether_it_enforces_tls(mariadb):
     for setting, expected in (("ON", True), ("OFF", False)):
         with place.as_rdsadmin() as admin:
             admin.run(f"SET GLOBAL require_secure_transport = {setting}")
-        found = reading.read(place.database, Tokens())
+        found = collect.read(place.database, Tokens())
         assert isinstance(found, ServerFacts)
         assert found.tls_enforced is expected
 
@@ -302,7 +302,7 @@ def test_mariadb_tells_whether_it_enforces_tls(mariadb):
 def test_the_server_tells_its_version_and_every_database_but_its_own(place):
     with place.as_master() as master:
         master.run("CREATE DATABASE warehouse")
-    found = reading.read(place.database, Tokens())
+    found = collect.read(place.database, Tokens())
     assert isinstance(found, ServerFacts)
     assert re.match(r"\d+\.\d+", found.version)
     assert {"shop", "warehouse"} <= set(found.databases)
@@ -388,7 +388,7 @@ def test_one_connection_and_three_queries_at_most_on_postgres(postgres):
     with place.as_rdsadmin() as admin:
         admin.run(f"ALTER ROLE {AUDITOR} SET log_statement = 'all'")
     before = log.stat().st_size
-    assert isinstance(reading.read(place.database, Tokens()), ServerFacts)
+    assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
     written = log.read_bytes()[before:].decode()
     with place.as_rdsadmin() as admin:
         admin.run(f"ALTER ROLE {AUDITOR} RESET ALL")
@@ -403,7 +403,7 @@ def test_one_connection_and_three_queries_at_most_on_mariadb(mariadb):
     with place.as_rdsadmin() as admin:
         admin.run("SET GLOBAL log_output = 'TABLE'")
         admin.run("SET GLOBAL general_log = ON")
-        assert isinstance(reading.read(place.database, Tokens()), ServerFacts)
+        assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
         admin.run("SET GLOBAL general_log = OFF")
         said = admin.run(f"SELECT command_type, argument FROM mysql.general_log WHERE user_host LIKE '%{AUDITOR}%'")
     kinds = [row[0] for row in said]
@@ -480,7 +480,7 @@ def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_els
         manager.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
     with pytest.raises(QueryFailed):
         place.audit()
-    assert isinstance(reading.read(place.database, Tokens()), Unread)
+    assert isinstance(collect.read(place.database, Tokens()), Unread)
     statements, wanted = place.converge(wanted)
     assert [s.statement.split()[0] for s in statements] == ["DROP", "CREATE", "GRANT"]
     assert "declared@%" in place.audit()
@@ -499,7 +499,7 @@ def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgre
     place, wanted = postgres
     with place.as_master("postgres") as master:
         master.run("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
-    unread = reading.read(place.database, Tokens())
+    unread = collect.read(place.database, Tokens())
     assert isinstance(unread, Unread)
     assert unread.stage == "login"
     with pytest.raises(ConnectionFailed):
@@ -507,7 +507,7 @@ def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgre
     statements, wanted = place.converge(wanted, reader="master")  # as onboarding does if the manager is not let in
     opened = [f'GRANT CONNECT ON DATABASE "postgres" TO "{name}"' for name in (MANAGER, AUDITOR)]
     assert [s.statement for s in statements] == opened
-    assert isinstance(reading.read(place.database, Tokens()), ServerFacts)
+    assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
     assert place.converge(wanted)[0] == []
 
 
@@ -521,14 +521,14 @@ def test_without_iam_or_an_endpoint_or_while_it_is_stopped_nothing_is_tried(plac
         "state": replace(place.database, status="stopped"),
     }
     for stage, database in {**cases, "no host": replace(place.database, host=None, status="creating")}.items():
-        found = reading.read(database, tokens)
+        found = collect.read(database, tokens)
         assert isinstance(found, Unread)
         assert found.stage == stage or (stage, found.stage) == ("no host", "state")
     assert tokens.asked == 0
 
 
 def test_a_refused_login_says_so_without_the_token(place):
-    found = reading.read(place.database, Tokens("canary-token"))
+    found = collect.read(place.database, Tokens("canary-token"))
     assert isinstance(found, Unread)
     assert found.stage == "login"
     assert "canary" not in repr(found)
@@ -538,7 +538,7 @@ def test_a_database_that_was_never_onboarded_is_unknown(mariadb):
     place, wanted = mariadb
     with place.as_master() as master:
         master.run(f"REVOKE EXECUTE ON PROCEDURE rdsiam.audit FROM {AUDITOR}@'%'")
-    found = reading.read(place.database, Tokens())
+    found = collect.read(place.database, Tokens())
     assert isinstance(found, Unread)
     assert found.stage == "query"
     assert "EXECUTE" in found.cause.upper()
@@ -550,7 +550,7 @@ def test_a_certificate_for_another_name_is_refused(place, monkeypatch):
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *a, **k: real("localhost" if host == "db.example.com" else host, *a, **k)
     )
-    found = reading.read(replace(place.database, host="db.example.com"), Tokens())
+    found = collect.read(replace(place.database, host="db.example.com"), Tokens())
     assert isinstance(found, Unread)
     assert found.stage == "tls"
 
@@ -581,7 +581,7 @@ def test_a_server_that_does_not_answer_ends_at_its_stage_and_leaves_nothing(
     before, opened = threads(), descriptors()
     database = replace(place.database, host="127.0.0.1", port=stranger.port)
     started = time.monotonic()
-    found = reading.read(database, Tokens(), SHORT, total=6)
+    found = collect.read(database, Tokens(), SHORT, total=6)
     assert isinstance(found, Unread)
     assert found.stage in stages
     assert time.monotonic() - started < 30  # the strangers go on for ever
@@ -594,7 +594,7 @@ def test_a_server_that_takes_the_login_and_then_trickles_is_cut_off(postgres, ma
     place, _ = postgres
     stranger = make_stranger(strangers.answering_slowly(strangers.context_of(place.server)))
     before = threads()
-    found = reading.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens(), SHORT, total=2)
+    found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens(), SHORT, total=2)
     assert found == Unread("time", "it was not read within 2 s")
     eventually(lambda: threads() <= before)
 
@@ -602,7 +602,7 @@ def test_a_server_that_takes_the_login_and_then_trickles_is_cut_off(postgres, ma
 def test_a_server_that_repeats_the_token_is_not_quoted(postgres, make_stranger):
     place, _ = postgres
     stranger = make_stranger(strangers.repeating_the_password(strangers.context_of(place.server)))
-    found = reading.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens("canary-token"))
+    found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens("canary-token"))
     assert isinstance(found, Unread)
     assert found.stage == "login"
     assert "no good: [31m***" in found.cause
@@ -622,7 +622,7 @@ def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, li
     with place.as_rdsadmin() as admin:
         for statement in lock:
             admin.run(statement)
-        found = reading.read(place.database, Tokens(), limits, total)
+        found = collect.read(place.database, Tokens(), limits, total)
         admin.run(unlock)
     assert isinstance(found, Unread)
     assert found.stage == stage
@@ -631,7 +631,7 @@ def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, li
 def test_a_name_that_is_not_resolved_in_time_ends_at_its_stage(place, monkeypatch):
     resolving = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolving.wait() and [])
-    found = reading.read(place.database, Tokens(), SHORT)
+    found = collect.read(place.database, Tokens(), SHORT)
     resolving.set()
     assert isinstance(found, Unread)
     assert found.stage == "name"
@@ -644,7 +644,7 @@ def test_a_port_that_nobody_listens_on_and_a_name_that_does_not_exist(place):
         "port": replace(place.database, host="127.0.0.1", port=port),
         "name": replace(place.database, host="no-such-host.invalid"),
     }.items():
-        found = reading.read(database, Tokens())
+        found = collect.read(database, Tokens())
         assert isinstance(found, Unread)
         assert found.stage == stage
 
@@ -655,7 +655,7 @@ def test_a_password_of_the_auditor_is_never_offered(postgres):
     with place.as_rdsadmin() as admin:
         admin.run(f"ALTER ROLE {AUDITOR} PASSWORD 'a-Password-1'")
         admin.run(f"REVOKE rds_iam FROM {AUDITOR}")
-    found = reading.read(place.database, Tokens("a-Password-1"))
+    found = collect.read(place.database, Tokens("a-Password-1"))
     with place.as_rdsadmin() as admin:
         admin.run(f"GRANT rds_iam TO {AUDITOR}")
     assert isinstance(found, Unread)

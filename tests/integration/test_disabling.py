@@ -8,9 +8,9 @@ import psycopg
 import pymysql
 import pytest
 
-from rdsiam.engines import Sessions, Wanted
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.protocols import Sessions, Wanted
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.logins import AUDITOR, MANAGER
 from tests.integration.fix_engines import Client, Place, user
 
 NUMBERS = itertools.count()

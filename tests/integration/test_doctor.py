@@ -5,17 +5,17 @@ import json
 import pytest
 
 from localcloud.certificates import Authority
-from rdsiam import ca
-from rdsiam.databases import from_instance
-from rdsiam.doctor import Doctor
+from rdsiam.aws.rds import from_instance
+from rdsiam.doctor.checks import Doctor
 from rdsiam.signer import Credentials
+from rdsiam.tokens import trust
 
 
 @pytest.fixture
 def examine(account, monkeypatch):
     """Let the doctor look at a user with somebody's credentials; returns rows by check."""
     monkeypatch.setenv("RDSIAM_CA", str(account.cloud.ca))
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
 
     def look(arn, user, credentials=None):
         own = account.cloud.info["credentials"]
@@ -28,7 +28,7 @@ def examine(account, monkeypatch):
         return {row.check: row for row in doctor.rows()}
 
     yield look
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
 
 
 def role_that_connects(account, name, resource):
@@ -88,7 +88,7 @@ def test_a_policy_with_another_resource_id(examine, account, place):
 @pytest.mark.parametrize("engine", ["postgres", "mariadb"])
 def test_a_certificate_of_somebody_else(examine, place, engine, monkeypatch, tmp_path):
     monkeypatch.setenv("RDSIAM_CA", str(Authority(tmp_path).path))
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     rows = examine(place["arns"][engine], "app")
     assert rows["TLS"].state == "FAIL"
     assert rows["login"].state == "UNKNOWN"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from localcloud import processes
-from rdsiam import connection
-from rdsiam.engines import Statement, Wanted
+from rdsiam.engines import connection
+from rdsiam.engines.logins import Password, Token
+from rdsiam.engines.protocols import Statement, Wanted
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.logins import Password, Token
 from tests.integration.fix_engines import DENIED, MASTER, Place, user
 
 

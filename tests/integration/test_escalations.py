@@ -5,10 +5,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from rdsiam.engines import Sessions, Wanted
+from rdsiam.engines.logins import Password
+from rdsiam.engines.protocols import Sessions, Wanted
 from rdsiam.engines.remedies import REMEDIES
-from rdsiam.escalations import Escalation, Examined
-from rdsiam.logins import Password
+from rdsiam.state.escalations import Escalation, Examined
 from tests.integration.fix_engines import Place, user
 from tests.integration.test_audit import audit
 from tests.integration.test_audit import report as stored_report

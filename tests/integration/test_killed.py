@@ -15,8 +15,9 @@ from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 from aws_durable_execution_sdk_python_testing.client import InMemoryServiceClient
 from aws_durable_execution_sdk_python_testing.executor import Executor
 
-from rdsiam import clients, connection
-from rdsiam.onboarding import _Run
+from rdsiam.aws import clients
+from rdsiam.engines import connection
+from rdsiam.onboarding.flow import _Run
 from tests.integration.fix_account import Account, processes_of, until
 
 ROOT = Path(__file__).parents[2]

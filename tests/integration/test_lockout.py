@@ -2,9 +2,9 @@
 
 import pytest
 
-from rdsiam.engines import Wanted
+from rdsiam.engines.logins import Password
+from rdsiam.engines.protocols import Wanted
 from rdsiam.errors import Refused
-from rdsiam.logins import Password
 from tests.integration.fix_engines import Place, user
 
 CASES = {

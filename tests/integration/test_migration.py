@@ -7,8 +7,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration.steps import Migrating
-from rdsiam.requests import MigrateRequest
 from tests.integration.fix_account import until
 from tests.integration.fix_migration import PASSWORD, App, Pool, as_the_function
 from tests.integration.test_killed import load

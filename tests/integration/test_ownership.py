@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from rdsiam.engines import Statement, StatementFailed, mysql_disabling
-from rdsiam.engines.by_family import ENGINES
-from rdsiam.engines.mysql_catalog import PLUGIN
-from rdsiam.logins import MANAGER
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.mysql import disabling
+from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.protocols import Statement, StatementFailed
+from rdsiam.engines.registry import ENGINES
 from tests.integration.fix_engines import Place
 from tests.integration.fix_users import World
 
@@ -148,7 +149,7 @@ def test_a_user_whose_creation_was_not_answered_stays_managed(place, world, monk
     name = f"newcomer{next(NUMBERS)}"
     first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
     world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
-    run = mysql_disabling.run
+    run = disabling.run
 
     def unanswered(session: Any, statement: Statement) -> None:
         if statement.kind == "create-user":
@@ -156,7 +157,7 @@ def test_a_user_whose_creation_was_not_answered_stays_managed(place, world, monk
         run(session, statement)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mysql_disabling, "run", unanswered)
+        patch.setattr(disabling, "run", unanswered)
         with pytest.raises(StatementFailed):
             world.users().converge(apply=True)
     with place.as_master() as master:  # the server comes to it now

@@ -26,10 +26,12 @@ from localcloud.servers.mariadb import MariadbServer
 from localcloud.servers.postgres import PostgresServer
 from localcloud.sigv4 import Credential
 from localcloud.verifier import TokenVerifier
-from rdsiam import ca, connection, pool
+from rdsiam import pool
+from rdsiam.engines import connection
+from rdsiam.engines.logins import Password
 from rdsiam.errors import InvalidRequest
-from rdsiam.logins import Password
 from rdsiam.signer import Credentials
+from rdsiam.tokens import trust
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key")
@@ -66,7 +68,7 @@ def servers() -> Iterator[dict]:
     processes.remove_when_we_end(root)
     authority, clock, started = Authority(root / "ca"), Clock(), []
     os.environ["RDSIAM_CA"] = str(authority.path)
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     signer = Credential(KEYS.access_key, KEYS.secret_key, f"arn:aws:iam::{ACCOUNT}:user/app", ACCOUNT)
     known = {signer.access_key: signer}
     verifier = TokenVerifier(known.get, lambda *_: True, REGION, clock.now)
@@ -94,7 +96,7 @@ def servers() -> Iterator[dict]:
         server.stop()
     shutil.rmtree(root)
     del os.environ["RDSIAM_CA"]
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
 
 
 def login(servers, kind: str) -> pool.Login:
@@ -221,7 +223,7 @@ def test_django_reconnects_after_the_first_token_has_ended(servers, clock, monke
 
 def test_without_tls_that_verifies_there_is_no_connection(servers, clock, monkeypatch, tmp_path):
     monkeypatch.setenv("RDSIAM_CA", str(Authority(tmp_path).path))
-    ca.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     try:
         with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
             psycopg.connect(dbname="shop", **login(servers, "postgres").psycopg())
@@ -229,7 +231,7 @@ def test_without_tls_that_verifies_there_is_no_connection(servers, clock, monkey
             pool.pymysql_connect(login(servers, "mariadb"))()
     finally:
         monkeypatch.undo()
-        ca.ca_file.cache_clear()
+        trust.ca_file.cache_clear()
 
 
 # --- credentials ---

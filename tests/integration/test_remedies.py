@@ -2,10 +2,10 @@
 
 import pytest
 
-from rdsiam.audit.facts import AccountFacts
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.remedies import REMEDIES
 from rdsiam.errors import ConnectionFailed
-from rdsiam.logins import Password, Token
 from tests.integration.fix_engines import DENIED, Place
 
 HOSTILE = [

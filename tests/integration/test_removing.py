@@ -11,10 +11,11 @@ import psycopg
 import pymysql
 import pytest
 
-from rdsiam.changes import Change
-from rdsiam.engines import Wanted, mysql_disabling
+from rdsiam.core.changes import Change
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.mysql import disabling
+from rdsiam.engines.protocols import Wanted
 from rdsiam.errors import ConnectionFailed
-from rdsiam.logins import MANAGER
 from tests.integration.fix_account import until
 from tests.integration.fix_engines import Client, Place, user
 
@@ -290,7 +291,7 @@ def test_the_manager_ends_sessions_by_a_privilege_of_its_own(place, leaver):
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)
 def test_a_user_whose_events_take_too_long_to_read_is_locked_all_the_same(place, leaver, monkeypatch):
     session = place.as_user(leaver)
-    monkeypatch.setattr(mysql_disabling, "_EVENTS", "SELECT 1 FROM no_such_schema.too_slow")
+    monkeypatch.setattr(disabling, "_EVENTS", "SELECT 1 FROM no_such_schema.too_slow")
     removal = place.remove(leaver)
     assert kinds(removal.changes) == ["disable-user", "end-sessions"]
     assert [each.what for each in removal.unreached] == [place.database.arn]

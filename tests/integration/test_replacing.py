@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from rdsiam.access import DeclaredUser
-from rdsiam.engines import Wanted
+from rdsiam.access.model import DeclaredUser
+from rdsiam.engines.logins import Password
+from rdsiam.engines.protocols import Wanted
 from rdsiam.errors import Refused
-from rdsiam.logins import Password
 from tests.integration.fix_engines import DENIED, Place, user
 
 NUMBERS = itertools.count()

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rdsiam.requests import STEPS
+from rdsiam.events.requests import STEPS
 from tests.integration.fix_rotation import Fault, Rotating, create_user
 
 KINDS = ("die-before", "die-after", "denied", "throttled", "lost", "cut-before", "cut-after")

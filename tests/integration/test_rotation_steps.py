@@ -2,9 +2,9 @@
 
 import pytest
 
-from rdsiam.engines.mysql_rotation import native_hash
-from rdsiam.logins import Password
-from rdsiam.requests import STEPS
+from rdsiam.engines.logins import Password
+from rdsiam.engines.mysql.rotation import native_hash
+from rdsiam.events.requests import STEPS
 from tests.integration.fix_engines import MASTER
 from tests.integration.fix_rotation import Fault, Rotating, create_user
 

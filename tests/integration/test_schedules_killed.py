@@ -14,22 +14,22 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto.secretsmanager.models import secretsmanager_backends
 
-from rdsiam.access import parse
-from rdsiam.databases import Database
-from rdsiam.engines.rotating import PasswordRejected
+from rdsiam.access.model import parse
+from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.schedules import INITIAL, RotatingSecrets
+from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.engines.logins import Password
+from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import Refused, RotationFailed
-from rdsiam.inventory import Inventory, SecretRecord
-from rdsiam.logins import Password
-from rdsiam.requests import RotationRequest, Step
-from rdsiam.rotation.logins import ENGINES, logs_in
+from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.rotation.login import ENGINES, logs_in
 from rdsiam.rotation.new_secrets import Services
-from rdsiam.rotation.rotating_secrets import INITIAL, RotatingSecrets
+from rdsiam.rotation.operations import Watch
 from rdsiam.rotation.schedules import Schedules
-from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
 from rdsiam.rotation.steps import Rotation
-from rdsiam.rotation.store import SecretStore
 from rdsiam.rotation.targets import Targets
-from rdsiam.rotation.watch import Watch
+from rdsiam.state.inventory import Inventory, SecretRecord
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 from tests.integration.fix_rotation import (
     ACCOUNT,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from rdsiam.connection import WORK, Limits, connect_postgres, postgres_options
-from rdsiam.engines import Wanted
+from rdsiam.engines.connection import WORK, Limits, connect_postgres, postgres_options
+from rdsiam.engines.logins import MANAGER, Password, Token
+from rdsiam.engines.protocols import Wanted
 from rdsiam.errors import ConnectionFailed
-from rdsiam.logins import MANAGER, Password, Token
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place, user
 
 HOSTILE = (

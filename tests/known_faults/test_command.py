@@ -2,10 +2,10 @@
 
 import pytest
 
-from rdsiam.access import parse
-from rdsiam.endpoints import is_rds, region_of
-from rdsiam.requests import onboard_request
-from rdsiam.troubles import explain
+from rdsiam.access.model import parse
+from rdsiam.doctor.known_errors import explain
+from rdsiam.events.requests import onboard_request
+from rdsiam.tokens.endpoints import is_rds, region_of
 from tests.integration.fix_account import until
 
 REGION = "eu-central-1"

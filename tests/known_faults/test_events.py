@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rdsiam.events.service_events import EventSources, event_request
-from rdsiam.onboarding import unready
+from rdsiam.onboarding.flow import unready
 from tests.unit.fix_database import ORDERS
 
 TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()

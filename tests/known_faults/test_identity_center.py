@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from rdsiam.doctor import Doctor
+from rdsiam.doctor.checks import Doctor
 from rdsiam.errors import Refused
-from rdsiam.policies import ConnectPolicies
+from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.signer import Credentials
 from tests.unit.fix_database import ORDERS
 

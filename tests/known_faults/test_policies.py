@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from rdsiam.errors import Refused
-from rdsiam.policies import ConnectPolicies
+from rdsiam.policies.iam_policies import ConnectPolicies
 
 ACCOUNT = "123456789012"
 

@@ -3,8 +3,8 @@
 import io
 from typing import Any
 
-from rdsiam.databases import Database
-from rdsiam.selection import SelectedDatabase
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.aws.rds import Database
 
 
 class Bucket:

@@ -1,6 +1,6 @@
 """The database that unit tests ask about; `dataclasses.replace` makes others of it."""
 
-from rdsiam.selection import SelectedDatabase
+from rdsiam.access.selection import SelectedDatabase
 
 ORDERS = SelectedDatabase(
     arn="arn:aws:rds:eu-west-1:123456789012:db:orders",

@@ -10,8 +10,8 @@ from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsiam.aws.sigv4 import encoded, signed
 from rdsiam.signer import Credentials
-from rdsiam.sigv4 import encoded, signed
 
 AT = datetime(2026, 11, 24, 9, 30, 15, tzinfo=UTC)
 HEADERS = {"host": "dynamodb.eu-west-1.amazonaws.com", "content-type": "application/x-amz-json-1.0"}

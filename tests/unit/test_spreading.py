@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.spreading import IN_EACH_CLOUD, LONGEST, OF_ALL_CLOUDS, next_of
 
-UNIT, OTHER = "tests/unit/test_access.py", "tests/integration/test_judge.py"
+UNIT, OTHER = "tests/unit/access/test_model.py", "tests/integration/test_judge.py"
 EACH = [f"{IN_EACH_CLOUD}[0]", f"{IN_EACH_CLOUD}[1]"]
 LAST = [*EACH, OF_ALL_CLOUDS]
 

@@ -1,7 +1,8 @@
-"""The arrows go one way: who may import whom, read from the source."""
+"""The packages and their order: which package may import which, read from the source."""
 
 import ast
 import graphlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,62 +11,75 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "rdsiam" / "rdsiam"
 MODULES = sorted(path.relative_to(LAYER).with_suffix("").as_posix() for path in LAYER.rglob("*.py"))
-#: What functions and people start from; nothing else imports them.
-FLOWS = {
-    "allowed",
-    "past_decisions",
-    "revoking",
-    "audit/remediating",
-    "audit/batch",
-    "audit/reports",
-    "audit/run",
-    "doctor",
-    "migration/run",
-    "onboarding",
-    "policy_writing",
-    "rotation/steps",
-    "rotation/watch",
-    "rotation/schedules",
-    "sweeping",
-    "vending",
-}
-#: What everything may import, and imports next to nothing itself.
-GROUND = {"errors", "signer", "sigv4", "escalations", "audit/facts", "audit/findings"}
+#: From the edge to the foundation. A package imports only packages of later lines, and none of its own line.
+LAYERS = (
+    {"command"},
+    {"api"},
+    {"migration"},
+    {"onboarding", "policies", "vending", "audit", "rotation", "doctor"},
+    {"report"},
+    {"findings"},
+    {"engines"},
+    {"state"},
+    {"access"},
+    {"aws"},
+    {"django"},
+    {"pool"},
+    {"tokens", "core"},
+    {"events"},
+    {"signer"},
+    {"errors"},
+)
+#: What the token path of applications and of the command may not load: it costs their users time or a dependency.
+HEAVY = {"pydantic", "boto3", "botocore", "aws_lambda_powertools", "click", "yaml"}
+DRIVERS = {"psycopg", "pymysql", "MySQLdb"}
 
 
 def imports(path: Path) -> set[str]:
     """Return the modules that a file imports, dotted."""
-    found: set[str] = set()
+    result: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            result |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return result
 
 
 def of_the_layer(path: Path) -> set[str]:
+    """Return the modules of the layer that a file imports."""
     names = {name.removeprefix("rdsiam.").replace(".", "/") for name in imports(path) if name.startswith("rdsiam.")}
-    return {name for name in names if name in MODULES} | ({"engines/__init__"} if "engines" in names else set())
+    return {name for name in names if name in MODULES}
+
+
+def package(module: str) -> str:
+    """Return the top-level package, or the module at the top level."""
+    return module.split("/")[0]
 
 
 GRAPH = {module: of_the_layer(LAYER / f"{module}.py") - {module} for module in MODULES}
+LINE = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
-def test_imports_go_one_way():
+def test_every_package_has_its_place():
+    assert {package(module) for module in MODULES} - {"__init__"} == set(LINE)
+
+
+def test_no_module_imports_in_a_circle():
     graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError with the circle
 
 
-def test_nothing_imports_what_people_and_functions_start_from():
-    above = {module for module in MODULES if module in FLOWS or module.split("/")[0] == "command"}
-    assert above >= FLOWS
-    assert {module: GRAPH[module] & above for module in set(MODULES) - above if GRAPH[module] & above} == {}
-    assert {module for module in FLOWS if any(name.startswith("command") for name in GRAPH[module])} == set()
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"__init__"}))
+def test_packages_import_only_packages_below_them(module):
+    own = package(module)
+    upward = {name for name in GRAPH[module] if package(name) != own and LINE[package(name)] <= LINE[own]}
+    assert upward == set()
 
 
-@pytest.mark.parametrize("module", sorted(GROUND))
-def test_the_ground_stands_on_nothing(module):
-    assert GRAPH[module] <= GROUND
+@pytest.mark.parametrize("path", [p for p in LAYER.rglob("__init__.py") if p.parent.name != "command"], ids=str)
+def test_packages_have_no_code_of_their_own(path):
+    body = ast.parse(path.read_text()).body
+    assert [type(node).__name__ for node in body] == ["Expr"]  # the docstring
 
 
 @pytest.mark.parametrize("path", [*LAYER.rglob("*.py"), *(ROOT / "functions").rglob("*.py")], ids=lambda p: p.stem)
@@ -73,10 +87,9 @@ def test_no_production_module_knows_localcloud_or_tests(path):
     assert not {name for name in imports(path) if name.split(".")[0] in {"localcloud", "tests", "moto"}}
 
 
-def test_only_engines_and_connection_know_a_driver():
-    knowing = {m for m in MODULES if {n.split(".")[0] for n in imports(LAYER / f"{m}.py")} & {"psycopg", "pymysql"}}
-    assert "connection" in knowing
-    assert all(name.startswith("engines/") for name in knowing - {"connection", "pool"})
+def test_only_engines_and_the_pool_know_a_driver():
+    knowing = {m for m in MODULES if {n.split(".")[0] for n in imports(LAYER / f"{m}.py")} & DRIVERS}
+    assert {package(module) for module in knowing} == {"engines", "pool"}
 
 
 def test_the_signer_needs_the_standard_library_only():
@@ -86,15 +99,28 @@ def test_the_signer_needs_the_standard_library_only():
     )
 
 
+@pytest.mark.parametrize("module", ["rdsiam.signer", "rdsiam.pool", "rdsiam.django", "rdsiam.command.fast_token"])
+def test_the_token_path_loads_no_dependency(module):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
+        env={"PYTHONPATH": str(LAYER.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & (HEAVY | DRIVERS) == set()
+
+
 def test_vending_loads_no_database_driver():
-    seen: set[str] = set()
+    reached: set[str] = set()
     waiting = of_the_layer(ROOT / "functions" / "vend" / "app.py")
     while waiting:
         module = waiting.pop()
-        if module not in seen:
-            seen.add(module)
+        if module not in reached:
+            reached.add(module)
             waiting |= of_the_layer(LAYER / f"{module}.py")
-    assert "connection" not in seen
+    assert "engines/connection" not in reached
 
 
 def test_localcloud_does_not_use_what_it_judges():

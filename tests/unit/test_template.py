@@ -13,7 +13,7 @@ import pytest
 
 from localcloud.expand import expand, read
 from localcloud.statements import statements
-from rdsiam import leases
+from rdsiam.state import leases
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
@@ -249,8 +249,8 @@ def test_every_alarm_tells_somebody_and_names_its_runbook(name):
 
 
 def test_the_metrics_that_alarms_watch_are_published():
-    telling = ROOT / "layers" / "rdsiam" / "rdsiam" / "audit" / "telling.py"
-    source = (ROOT / "functions" / "vend" / "app.py").read_text() + telling.read_text()
+    notify = ROOT / "layers" / "rdsiam" / "rdsiam" / "audit" / "notify.py"
+    source = (ROOT / "functions" / "vend" / "app.py").read_text() + notify.read_text()
     ours = {
         each["Properties"]["MetricName"]
         for each in ALARMS.values()

@@ -21,7 +21,7 @@ def existing_tests() -> set[str]:
     """Return the names of all test functions and test files that run with `make test`."""
     names: set[str] = set()
     for folder in ("unit", "integration"):
-        for path in (ROOT / "tests" / folder).glob("test_*.py"):
+        for path in (ROOT / "tests" / folder).rglob("test_*.py"):
             names.add(path.name)
             names |= {
                 node.name

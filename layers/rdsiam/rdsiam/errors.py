@@ -105,3 +105,21 @@ class ConnectionFailed(RdsiamError):
         self.port = port
         self.stage = stage
         self.code = code
+
+
+class LeaseTaken(RdsiamError):
+    """Another run works on the server.
+
+    :ivar valid_for: seconds for which any lease is valid.
+    """
+
+    def __init__(self, server: str, holder: str, until: str, valid_for: int) -> None:
+        super().__init__(
+            f"another run of rdsiam works on {server}: {holder}, until {until} at most; this run tries again by "
+            "itself; if it has given up, run it again"
+        )
+        self.valid_for = valid_for
+
+
+class LeaseLost(RdsiamError):
+    """The lease expired before its step ended. Another run may be at work, so this one changes nothing further."""

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rdsiam.ca import ca_for
-from rdsiam.endpoints import region_of
 from rdsiam.errors import InvalidRequest, RdsiamError
 from rdsiam.signer import Credentials, TokenSigner
+from rdsiam.tokens.endpoints import region_of
+from rdsiam.tokens.trust import ca_for
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rdsiam.audit.facts import SecretFacts
-from rdsiam.databases import Database, Proxy
+from rdsiam.aws.rds import Database, Proxy
+from rdsiam.aws.secrets.facts import SecretFacts
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rdsiam.access import AccessFile
-from rdsiam.access_store import AccessStore
+from rdsiam.access.model import AccessFile
+from rdsiam.access.selection import SelectedDatabase, select
+from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import Account
-from rdsiam.audit.facts import AccountFacts, ServerFacts, Unread
-from rdsiam.audit.findings import Finding
-from rdsiam.audit.judging import judge_database
-from rdsiam.audit.reading import read
+from rdsiam.audit.collect import read
+from rdsiam.audit.evaluate_database import judge_database
 from rdsiam.audit.store import AuditStore
-from rdsiam.databases import Database
-from rdsiam.inventory import Inventory, Origin, Record, SecretRecord, selected
-from rdsiam.logins import AUDITOR, MANAGER, Logins
-from rdsiam.migration.record import Migration, Migrations
-from rdsiam.selection import SelectedDatabase, select
+from rdsiam.aws.rds import Database
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
+from rdsiam.findings.finding import Finding
+from rdsiam.state.inventory import Inventory, Origin, Record, SecretRecord, selected
+from rdsiam.state.migrations import Migration, Migrations
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rdsiam.audit.findings import Finding
+from rdsiam.findings.finding import Finding
 
 #: So many past runs make the trend.
 LONGEST_TREND = 90

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from rdsiam.databases import Database
+from rdsiam.aws.rds import Database
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rdsiam.access import AccessFile
-from rdsiam.audit.findings import Finding, Suppressed
+from rdsiam.access.model import AccessFile
+from rdsiam.access.selection import SelectedDatabase
 from rdsiam.engines.remedies import REMEDIES
-from rdsiam.selection import SelectedDatabase
+from rdsiam.findings.finding import Finding, Suppressed
 
 
 def suppress(

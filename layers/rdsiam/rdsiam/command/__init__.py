@@ -5,12 +5,12 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 findings or differences, 4 denied, 5 
 
 import sys
 
-from rdsiam.command import quick
+from rdsiam.command import fast_token
 
 
 def main() -> None:
     """Run the command; the entry point of `pipx install ./layers/rdsiam`."""
-    if quick.token(sys.argv[1:]):
+    if fast_token.token(sys.argv[1:]):
         return
     # Imported so late, as a token signed the fast way needs none of it.
     from rdsiam.command.app import run

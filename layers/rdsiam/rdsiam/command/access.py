@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 from botocore.exceptions import ClientError
 
-from rdsiam.access import AccessFile, json_schema, parse
+from rdsiam.access.model import AccessFile, json_schema, parse
+from rdsiam.access.selection import select
+from rdsiam.aws.rds import Database, Databases
 from rdsiam.command.aws import Aws, told
 from rdsiam.command.errors import NotFound, TryAgain, Usage
+from rdsiam.command.login import described
 from rdsiam.command.output import Format, progress, show, visible
 from rdsiam.command.settings import Settings
-from rdsiam.command.targets import described
-from rdsiam.databases import Database, Databases
 from rdsiam.errors import AccessFileInvalid
-from rdsiam.selection import select
 
 _DIFFERENT = 3
 _KEY = "access.yaml"

@@ -14,7 +14,7 @@ from botocore.utils import get_environ_proxies
 
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
-from rdsiam.endpoints import is_rds
+from rdsiam.tokens.endpoints import is_rds
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _FIELDS: Mapping[str, type] = {"token": str, "host": str, "port": int, "user": str, "engine": str, "database": str}

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from rdsiam.audit.findings import SEVERITIES
 from rdsiam.command.aws import Aws, database_arn, told
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
 from rdsiam.command.executions import run
 from rdsiam.command.output import Format, progress, show
 from rdsiam.command.settings import Settings
+from rdsiam.findings.finding import SEVERITIES
 
 FINDINGS, INCOMPLETE = 3, 7
 

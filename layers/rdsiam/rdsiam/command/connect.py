@@ -11,9 +11,9 @@ import click
 
 from rdsiam.command import programs, shells
 from rdsiam.command.errors import Usage
+from rdsiam.command.fast_token import warn
+from rdsiam.command.login import Login, Wish, login, options
 from rdsiam.command.output import progress
-from rdsiam.command.quick import warn
-from rdsiam.command.targets import Login, Wish, login, options
 
 _VIA = click.option(
     "--via", metavar="HOST:PORT", help="Connect there, a tunnel's end; signed and checked for the endpoint."

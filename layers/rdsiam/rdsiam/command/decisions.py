@@ -8,8 +8,8 @@ import click
 
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Usage
+from rdsiam.command.login import api
 from rdsiam.command.output import Format, progress, show
-from rdsiam.command.targets import api
 
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

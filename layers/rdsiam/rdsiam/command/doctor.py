@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import click
 
 from rdsiam.command.aws import Aws
+from rdsiam.command.login import described
 from rdsiam.command.output import progress, show, visible
-from rdsiam.command.targets import described
-from rdsiam.token_reading import read_token
-from rdsiam.troubles import explain
+from rdsiam.doctor.known_errors import explain
+from rdsiam.tokens.parser import read_token
 
 _FAILED, _UNKNOWN = 3, 7
 
@@ -54,7 +54,7 @@ def doctor(
 
 
 def _look(name: str, user: str, form: str, aws: Aws) -> int:
-    from rdsiam.doctor import Doctor, Row  # the drivers take a moment to load, and a pasted error needs none
+    from rdsiam.doctor.checks import Doctor, Row  # the drivers take a moment to load, and a pasted error needs none
 
     found: list[Row] = []
     for row in Doctor(described(aws, name), user, aws.client, aws.credentials(), aws.region).rows():

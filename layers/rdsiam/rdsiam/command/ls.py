@@ -5,8 +5,8 @@ import json
 import click
 
 from rdsiam.command.aws import Aws
+from rdsiam.command.login import api
 from rdsiam.command.output import Format, progress, show
-from rdsiam.command.targets import api
 
 
 @click.command(

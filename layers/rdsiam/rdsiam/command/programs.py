@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rdsiam.ca import ca_for
 from rdsiam.command.errors import NotFound, Usage
-from rdsiam.command.targets import Login
+from rdsiam.command.login import Login
+from rdsiam.tokens.trust import ca_for
 
 #: Would lead a PostgreSQL program elsewhere, past what is set here.
 _MISLEADING = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGTARGETSESSIONATTRS")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rdsiam.command import emergency
+from rdsiam.command import rotate_all
 from rdsiam.command.aws import Aws, database_arn
 from rdsiam.command.errors import NotFound, Usage
 from rdsiam.command.output import Format, progress, show, visible
@@ -93,8 +93,8 @@ def rotate(
     tell = (lambda _: None) if quiet else progress
     if everything:
         arns = sorted({database_arn(aws, name) for name in databases}) or None
-        wish = emergency.Wish(str(because), arns, patterns, at_once, seconds)
-        sys.exit(emergency.run(function, wish, plan, form, tell))
+        wish = rotate_all.Wish(str(because), arns, patterns, at_once, seconds)
+        sys.exit(rotate_all.run(function, wish, plan, form, tell))
     if action == "list":
         arns = sorted({database_arn(aws, name) for name in databases})
         sys.exit(_list(function.ask({"list": True} | ({"databases": arns} if arns else {})), form))

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from rdsiam.command import quick, targets
+from rdsiam.command import fast_token, login
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import NotFound, TryAgain, Usage
-from rdsiam.endpoints import follow, is_rds, region_of
 from rdsiam.signer import LIFETIME, TokenSigner
+from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
 
 @click.command(
@@ -23,7 +23,7 @@ Examples:
 @click.argument("database", required=False)
 @click.option("--host", metavar="NAME", help="Sign offline for this endpoint, with your own credentials.")
 @click.option("--port", type=click.IntRange(1, 65535), help="With --host: its port.")
-@targets.options
+@login.options
 def token(
     database: str | None,
     host: str | None,
@@ -46,15 +46,15 @@ def token(
     if database is not None:
         if port is not None:
             raise click.UsageError("--port goes with --host")
-        wish = targets.Wish(database, user, local, reason, api_url, stack, profile, region)
-        quick.show(targets.login(wish).token)
+        wish = login.Wish(database, user, local, reason, api_url, stack, profile, region)
+        fast_token.show(login.login(wish).token)
         return
     assert host is not None
     if port is None or user is None:
         raise click.UsageError("--host needs --port and --user")
     if reason is not None or api_url is not None or stack is not None:
         raise click.UsageError("--reason, --api-url and --stack go with DATABASE: with --host the API is not asked")
-    quick.show(_signed(host, port, user, profile, region))
+    fast_token.show(_signed(host, port, user, profile, region))
 
 
 def _signed(host: str, port: int, user: str, profile: str | None, region: str | None) -> str:
@@ -67,7 +67,7 @@ def _signed(host: str, port: int, user: str, profile: str | None, region: str | 
     if end is not None and end <= datetime.now(UTC):
         raise TryAgain("your credentials have ended: renew them, e.g. aws sso login")
     if end is not None and end < datetime.now(UTC) + timedelta(seconds=LIFETIME):
-        quick.warn(f"the token ends with your credentials at {end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        fast_token.warn(f"the token ends with your credentials at {end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return TokenSigner(credentials, region).token(host, port, user)
 
 
@@ -79,7 +79,7 @@ def _endpoint(host: str) -> str:
     except socket.gaierror:
         raise NotFound(f"{host} is no RDS endpoint and does not resolve: give the endpoint that RDS reports") from None
     if is_rds(endpoint):
-        quick.warn(f"{host} leads to {endpoint}: signed for that")
+        fast_token.warn(f"{host} leads to {endpoint}: signed for that")
     else:
-        quick.warn(f"{host} is no RDS endpoint and leads to none: RDS refuses a token for another name")
+        fast_token.warn(f"{host} is no RDS endpoint and leads to none: RDS refuses a token for another name")
     return endpoint

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from rdsiam.access import DeclaredUser
-from rdsiam.audit.facts import AccountFacts
-from rdsiam.databases import Family
-from rdsiam.engines.mysql_remedies import MysqlRemedies
-from rdsiam.engines.postgres_remedies import PostgresRemedies
-from rdsiam.escalations import Escalation
+from rdsiam.access.model import DeclaredUser
+from rdsiam.aws.rds import Family
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.mysql.remedies import MysqlRemedies
+from rdsiam.engines.postgres.remedies import PostgresRemedies
+from rdsiam.state.escalations import Escalation
 
 #: Databases or schemas, each with a level or a list of SQL privileges; sorted.
 Privileges = Sequence[tuple[str, str | tuple[str, ...]]]

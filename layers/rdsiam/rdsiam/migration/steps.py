@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from rdsiam.access import DeclaredUser
-from rdsiam.access_store import AccessStore
-from rdsiam.braking import Braked, brake_retirements
-from rdsiam.changes import Change
-from rdsiam.databases import Database, Databases
-from rdsiam.engines.migrating import Standing
+from rdsiam.access.model import DeclaredUser
+from rdsiam.access.store import AccessStore
+from rdsiam.aws.rds import Database, Databases
+from rdsiam.core.changes import Change
+from rdsiam.engines.logins import Logins
+from rdsiam.engines.migration import Standing
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
-from rdsiam.inventory import Inventory, selected
-from rdsiam.leases import Leases
-from rdsiam.logins import Logins
-from rdsiam.migration import watch as watching
-from rdsiam.migration.record import Kept, Migration, Migrations, Superseded, text
-from rdsiam.migration.secret import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets
-from rdsiam.migration.user import MigratingUser
-from rdsiam.requests import MigrateRequest
-from rdsiam.users import Users
+from rdsiam.events.requests import MigrateRequest
+from rdsiam.migration import observation
+from rdsiam.migration.database_user import MigratingUser
+from rdsiam.migration.secret_retirement import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets
+from rdsiam.onboarding.database_users import Users
+from rdsiam.onboarding.limits import Braked, brake_retirements
+from rdsiam.state.inventory import Inventory, selected
+from rdsiam.state.leases import Leases
+from rdsiam.state.migrations import Kept, Migration, Migrations, Superseded, text
 
 Status = Literal["retired", "unchanged", "planned", "refused", "running", "superseded", "undone"]
 logger = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Migrating:
     def begin_watching(self) -> None:
         """Begin to watch, or go on where another execution stopped a moment ago."""
         mine, at = self._mine(), datetime.now(UTC)
-        watch = watching.begin(mine.watch, self.request.watch, at)
+        watch = observation.begin(mine.watch, self.request.watch, at)
         if mine.state != "watching":
             told = f"no login of {self.request.user} for {self.request.watch} s is waited for"
             mine = mine.at("watching", text(at), [told, f"not seen: {self._user.blind()}"])
@@ -174,8 +174,8 @@ class Migrating:
         try:
             mine = self._mine()
             assert mine.watch is not None
-            watch = watching.looked(mine.watch, self._user.look(), datetime.now(UTC))
-            over = watching.is_over(watch, datetime.now(UTC))
+            watch = observation.looked(mine.watch, self._user.look(), datetime.now(UTC))
+            over = observation.is_over(watch, datetime.now(UTC))
             watch = replace(watch, held=self._held() if over else "")
             self._save(replace(mine, watch=watch))
         except Superseded:
@@ -276,7 +276,7 @@ class Migrating:
         return now
 
     def _leased(self, migration: Migration) -> Migration:
-        lease = int(time.time()) + _LEASE + 3 * watching.pause(self.request.watch)
+        lease = int(time.time()) + _LEASE + 3 * observation.pause(self.request.watch)
         return replace(migration, execution=self._execution, lease=lease)
 
     def _save(self, migration: Migration) -> Migration:
@@ -285,8 +285,8 @@ class Migrating:
     def _retired(self, mine: Migration) -> list[Change] | None:
         """Retire the user, and return what was changed; None where it was seen again, or not long enough ago."""
         assert mine.watch is not None
-        watch = watching.looked(mine.watch, self._user.look(), datetime.now(UTC))
-        if not watching.is_over(watch, datetime.now(UTC)):
+        watch = observation.looked(mine.watch, self._user.look(), datetime.now(UTC))
+        if not observation.is_over(watch, datetime.now(UTC)):
             self._save(replace(mine, watch=watch))
             return None
         Users(self._services, self.arn, False).prove(self._heir)

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from rdsiam.changes import Change
+from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
-from rdsiam.migration.record import Kept, State
 from rdsiam.migration.steps import Migrating, as_json, stamp
+from rdsiam.state.migrations import Kept, State
 
 
 class Undoing(Migrating):

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from rdsiam.report.formatting import moment, percent
 from rdsiam.report.markup import Attribute, Markup, element
-from rdsiam.report.text import moment, percent
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 16, 28
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
-from rdsiam.audit.facts import Stage
-from rdsiam.audit.findings import Severity
-from rdsiam.migration.record import State
+from rdsiam.engines.facts import Stage
+from rdsiam.findings.finding import Severity
 from rdsiam.report.figures import order
+from rdsiam.state.migrations import State
 
 SCHEMA_VERSION = 1
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.audit.findings import SEVERITIES
+from rdsiam.findings.finding import SEVERITIES
 
 #: Tags that name what a database is for and whose it is, the first that is there; case does not matter.
 ENVIRONMENT_TAGS = ("environment", "env", "stage")

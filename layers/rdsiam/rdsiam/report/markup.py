@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Mapping
 
-from rdsiam.report.text import pieces
+from rdsiam.report.formatting import pieces
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 #: Elements that run, load or send something.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rdsiam.report.formatting import clock, number
 from rdsiam.report.markup import Markup, element, join, name
-from rdsiam.report.text import clock, number
 
 _HEAD = ("Database", "User", "Successor", "State", "Since", "Retired, if nobody logs in")
 

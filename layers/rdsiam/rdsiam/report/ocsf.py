@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rdsiam.report import figures
-from rdsiam.report.text import moment
+from rdsiam.report.formatting import moment
 
 VERSION = "1.8.0"
 _CLASS, _CATEGORY = 2003, 2

@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rdsiam.audit.findings import SEVERITIES
+from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report import charts, figures
+from rdsiam.report.formatting import clock, counted, day, number, percent
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
-from rdsiam.report.text import clock, counted, day, number, percent
 
 _ASSETS = Path(__file__).with_name("assets")
 #: Groups shown before "and more".

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from rdsiam.report.text import shortened, visible
+from rdsiam.report.formatting import shortened, visible
 
 #: BatchImportFindings takes so many findings a call, and so many bytes.
 BATCH = 100

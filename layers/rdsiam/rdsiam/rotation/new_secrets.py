@@ -12,20 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rdsiam.access_rotation import RotatingUser
-from rdsiam.access_store import AccessStore
-from rdsiam.changes import Change
-from rdsiam.databases import Database, Databases, Family
-from rdsiam.engines.rotating import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator
+from rdsiam.access.rotation import RotatingUser
+from rdsiam.access.store import AccessStore
+from rdsiam.aws.rds import Database, Databases, Family
+from rdsiam.aws.secrets.schedules import PREFIX, RotatingSecrets, taken
+from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
+from rdsiam.aws.secrets.versions import CURRENT, SecretStore
+from rdsiam.core.changes import Change
+from rdsiam.engines.logins import MANAGER, Logins
+from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.inventory import Inventory, SecretRecord
-from rdsiam.logins import MANAGER, Logins
-from rdsiam.rotation.logins import ENGINES, logs_in
+from rdsiam.rotation.login import ENGINES, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
-from rdsiam.rotation.rotating_secrets import PREFIX, RotatingSecrets, taken
-from rdsiam.rotation.secret import PasswordRules, Secret, read_secret
-from rdsiam.rotation.store import CURRENT, SecretStore
 from rdsiam.rotation.targets import Targets
+from rdsiam.state.inventory import Inventory, SecretRecord
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import secrets
 import string
 
-from rdsiam.databases import Family
+from rdsiam.aws.rds import Family
+from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.errors import InvalidRequest
-from rdsiam.rotation.secret import PasswordRules
 
 #: One of each kind, as password policies ask. Of the marks those that RDS's masters may hold and that need no quoting
 #: in a shell's double quotes, a URL, a connection string or a properties file.

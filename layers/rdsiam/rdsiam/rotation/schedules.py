@@ -17,17 +17,17 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
-from rdsiam.access_rotation import CLONE, RotatingUser
-from rdsiam.audit.facts import SecretFacts
-from rdsiam.changes import Change
-from rdsiam.databases import Database
+from rdsiam.access import calendar
+from rdsiam.access.rotation import CLONE, RotatingUser
+from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.facts import SecretFacts
+from rdsiam.aws.secrets.schedules import INITIAL, MANAGED, RotatingSecrets
+from rdsiam.core.changes import Change
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.inventory import SecretRecord, selected
-from rdsiam.rotation import schedule
-from rdsiam.rotation.logins import logs_in
+from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.new_secrets import NewSecrets, Services, name_of
-from rdsiam.rotation.rotating_secrets import INITIAL, MANAGED, RotatingSecrets
 from rdsiam.rotation.targets import refuse_misplaced, refuse_other_login
+from rdsiam.state.inventory import SecretRecord, selected
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Schedules:
             for one in users:
                 run.withdraw_outdated(database, one)
         elif database is not None:
-            times = schedule.rules(database.resource_id, [(one.name, one.every, one.window) for one in users])
+            times = calendar.rules(database.resource_id, [(one.name, one.every, one.window) for one in users])
             outcomes = [run.keep(database, one, times[one.name]) for one in users if user in (None, one.name)]
         leaving = {name for name, one in run.known.items() if one.state != "ended"} - {one.name for one in users}
         outcomes += [run.leave(database, name) for name in sorted(leaving) if user in (None, name)]
@@ -161,7 +161,7 @@ class _Run:
         self._plan = wish.plan
         self.known = known
 
-    def keep(self, database: Database, user: RotatingUser, rules: schedule.Rules) -> Outcome:
+    def keep(self, database: Database, user: RotatingUser, rules: calendar.Rules) -> Outcome:
         """Give a user's secret the schedule that access.yaml declares."""
         changes: list[Change] = []
         try:
@@ -185,7 +185,7 @@ class _Run:
         self,
         database: Database,
         user: RotatingUser,
-        rules: schedule.Rules,
+        rules: calendar.Rules,
         administrator: str | None,
         chosen: str | None,
         changes: list[Change],
@@ -274,7 +274,7 @@ class _Run:
         if record.state == "ready":
             self._remember(name, replace(record, state="ending"))
 
-    def _schedule(self, user: RotatingUser, secret: SecretFacts, rules: schedule.Rules, changes: list[Change]) -> None:
+    def _schedule(self, user: RotatingUser, secret: SecretFacts, rules: calendar.Rules, changes: list[Change]) -> None:
         if not self._plan:
             self._services.secrets.schedule(secret.arn, rules)
             logger.info("%s on %s rotates: %s", user.name, self._arn, rules["ScheduleExpression"])
@@ -403,7 +403,7 @@ class _Run:
 
     # --- no secret ---
 
-    def _unmade(self, database: Database, user: RotatingUser, rules: schedule.Rules, changes: list[Change]) -> Outcome:
+    def _unmade(self, database: Database, user: RotatingUser, rules: calendar.Rules, changes: list[Change]) -> Outcome:
         """Return what would be done for a user without a recorded secret, and what it takes."""
         candidates = self._candidates(database, user)
         arns = tuple(one.arn for one in candidates)
@@ -416,7 +416,7 @@ class _Run:
         reason = _needs_confirm(user.name, self._wish.one_user, self._services.secrets.skipped)
         return Outcome(user.name, None, "refused", reason, would if self._plan else tuple(changes))
 
-    def _would_create(self, database: Database, user: RotatingUser, rules: schedule.Rules) -> tuple[Change, ...]:
+    def _would_create(self, database: Database, user: RotatingUser, rules: calendar.Rules) -> tuple[Change, ...]:
         name = name_of(database, user)
         statement = NewSecrets(self._services, database, partial(self._remember, user.name)).statement(user)
         return (
@@ -461,12 +461,12 @@ def _is_of(secret: SecretFacts, database: Database, user: RotatingUser) -> bool:
     return secret.username in names and secret.is_of(database.arn, database.identifier, database.host, database.port)
 
 
-def _as_wanted(secret: SecretFacts, rules: schedule.Rules) -> bool:
+def _as_wanted(secret: SecretFacts, rules: calendar.Rules) -> bool:
     """Compare what was set; AWS adds to its answers how many days that comes to."""
     return all(secret.rotation_rules.get(name) == value for name, value in rules.items())
 
 
-def _scheduled(secret: str, rules: schedule.Rules, secrets: RotatingSecrets) -> Change:
+def _scheduled(secret: str, rules: calendar.Rules, secrets: RotatingSecrets) -> Change:
     words = ("aws", "secretsmanager", "rotate-secret", "--secret-id", secret, "--rotation-lambda-arn", secrets.function,
              "--rotation-rules", json.dumps(dict(rules)), "--no-rotate-immediately")  # fmt: skip
     return Change("schedule-rotation", secret, shlex.join(words))

@@ -15,17 +15,17 @@ from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rdsiam.databases import Database, Family
-from rdsiam.engines.rotating import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
+from rdsiam.aws.rds import Database, Family
+from rdsiam.aws.secrets.value import MasterSecret, PasswordRules, Secret
+from rdsiam.aws.secrets.versions import CURRENT, PENDING, PREVIOUS, Description, SecretStore
+from rdsiam.engines.logins import Password
+from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
-from rdsiam.inventory import SecretRecord
-from rdsiam.logins import Password
-from rdsiam.requests import RotationRequest, Step
-from rdsiam.rotation.logins import ENGINES, log_in, logs_in
+from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.rotation.login import ENGINES, log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
-from rdsiam.rotation.secret import MasterSecret, PasswordRules, Secret
-from rdsiam.rotation.store import CURRENT, PENDING, PREVIOUS, Description, SecretStore
 from rdsiam.rotation.targets import Target
+from rdsiam.state.inventory import SecretRecord
 
 Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 #: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no

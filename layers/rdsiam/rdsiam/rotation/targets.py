@@ -10,12 +10,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rdsiam.access_rotation import line_to_add
-from rdsiam.described import FAMILIES, Database, from_cluster, from_instance
-from rdsiam.engines.rotating import base_name
+from rdsiam.access.rotation import line_to_add
+from rdsiam.aws.rds_models import FAMILIES, Database, from_cluster, from_instance
+from rdsiam.aws.secrets.value import Secret
+from rdsiam.engines.rotation import base_name
 from rdsiam.errors import Refused, Unsupported
-from rdsiam.inventory import Inventory, Record, SecretRecord
-from rdsiam.rotation.secret import Secret
+from rdsiam.state.inventory import Inventory, Record, SecretRecord
 
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
 

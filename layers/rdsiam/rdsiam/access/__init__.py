@@ -1,0 +1,1 @@
+"""access.yaml: parsed, validated, and the decisions that it makes."""

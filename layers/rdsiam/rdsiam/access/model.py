@@ -1,0 +1,395 @@
+"""What access.yaml means: who may log in where as whom, and the decision about one caller."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from rdsiam.access import fields
+from rdsiam.access.callers import Caller, CallerRule, Principal
+from rdsiam.access.document import Document, Path, fail, read, refuse
+from rdsiam.access.rotation import Rotate, RotatingUser, rotating_users
+from rdsiam.access.rotation import problems_on as rotation_problems
+from rdsiam.access.schema import without_null
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.users import DeclaredUser, Grant, in_common, merge
+from rdsiam.aws.rds_models import FAMILIES, Database
+from rdsiam.errors import AccessFileInvalid, InvalidRequest
+
+__all__ = [
+    "AccessFile",
+    "Caller",
+    "CallerRule",
+    "Decision",
+    "DeclaredUser",
+    "Entry",
+    "Grant",
+    "Match",
+    "Principal",
+    "Suppression",
+    "User",
+    "conceivable",
+    "decide",
+    "json_schema",
+    "parse",
+    "users_of",
+]
+
+
+def parse(text: str) -> "AccessFile":
+    """Read access.yaml and check all that can be checked without a database.
+
+    :raises AccessFileInvalid: with every problem found, each with line and key, never with a value of free text.
+    """
+    document = read(text)
+    try:
+        access = AccessFile.model_validate(document.data)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+    else:
+        access._document = document
+        fail(access._case_collisions())
+        return access
+    # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
+    refuse(document, found, _KEYS)
+    raise AssertionError("pydantic refused the file and named no problem")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of access.yaml, for editors; it can't express every rule that `parse` checks."""
+    schema: dict[str, Any] = without_null(AccessFile.model_json_schema())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "rdsiam access.yaml"}
+
+
+def decide(
+    access: "AccessFile", database: SelectedDatabase, user: str, caller: "Caller", reason: str | None, at: datetime
+) -> "Decision":
+    """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
+
+    :param reason: why, in the caller's words; counts where a rule requires one (1–500 printable characters).
+    :param at: the time of the request, with a zone.
+    :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
+    :raises InvalidRequest: `at` has no zone.
+    """
+    if at.tzinfo is None:
+        raise InvalidRequest("at", "must have a time zone")
+    decisions = []
+    for guise in database.guises:
+        try:
+            declarations = [(place, declared) for place, declared in access._users(guise) if declared.name == user]
+        except AccessFileInvalid:
+            return Decision(False, "access.yaml is invalid for this database", None)
+        decisions.append(_decide(declarations, caller, fields.is_reason(reason), at))
+    current = decisions[0]
+    if not current.allowed or len(decisions) == 1:
+        return current
+    if not decisions[1].allowed:
+        return Decision(False, f"{current.rule}: needs confirmation, since identifier or tags changed", None)
+    ends = [decision.until for decision in decisions if decision.until is not None]
+    return Decision(True, current.rule, min(ends, default=None))
+
+
+def conceivable(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
+    """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
+
+    Where none does, `decide` denies, and nothing has to be looked up to know that.
+
+    :param identifier: None where it is not known.
+    """
+    return any(
+        declared.name == user and any(rule.admits(caller) for rule in declared.callers)
+        for entry in access.databases
+        if entry.match.may_cover(identifier)
+        for declared in entry.users
+    )
+
+
+def users_of(access: "AccessFile", database: SelectedDatabase, caller: "Caller", at: datetime) -> tuple[str, ...]:
+    """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
+    names: set[str] | None = None
+    for guise in database.guises:
+        try:
+            found = access._users(guise)
+        except AccessFileInvalid:
+            return ()
+        declarations: dict[str, list[tuple[_Place, User]]] = {}
+        for place, user in found:
+            declarations.setdefault(user.name, []).append((place, user))
+        allowed = {name for name, places in declarations.items() if _decide(places, caller, True, at).allowed}
+        names = allowed if names is None else names & allowed
+    return tuple(sorted(names or ()))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided.
+
+    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
+    :ivar until: when the permission ends; None for never, and for denials.
+    """
+
+    allowed: bool
+    rule: str
+    until: datetime | None
+
+
+class _Model(BaseModel):
+    model_config = fields.STRICT
+
+
+#: What the schema alone can't see: rights come from `privileges` and `on`, or from `replaces`.
+_USER_SCHEMA: dict[str, Any] = {
+    "required": ["name"],
+    "oneOf": [{"required": ["privileges", "on"]}, {"required": ["replaces"]}],
+}
+
+
+class User(_Model):
+    """A database user and who may log in as it."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(_USER_SCHEMA))
+
+    name: fields.UserName
+    privileges: fields.Privileges | None
+    on: fields.DatabaseNames | None
+    replaces: fields.ReplacedName | None = None
+    roles: list[fields.RoleArn] = []
+    callers: list[CallerRule] = []
+    adopt: bool = False
+    connections: fields.Connections | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_leave_rights_out(cls, data: Any) -> Any:
+        """Need neither privileges nor on where there is replaces: what is missing elsewhere is said key by key."""
+        return {"privileges": None, "on": None} | data if isinstance(data, dict) and "replaces" in data else data
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_rights(self) -> "User":
+        if self.replaces is not None and (self.privileges is not None or self.on is not None):
+            raise ValueError("replaces gives all that the other user may do: leave privileges and on out")
+        return self
+
+
+class Match(_Model):
+    """Which databases an entry is about: those for which all of the given keys hold."""
+
+    engine: fields.Engines | None = None
+    identifier: fields.IdentifierPattern | None = None
+    tags: Annotated[dict[fields.Label, str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "Match":
+        if self.engine is None and self.identifier is None and self.tags is None:
+            raise ValueError('needs engine, identifier or tags; for every database say identifier: "*"')
+        return self
+
+    def may_cover(self, identifier: str | None) -> bool:
+        """Tell whether the entry can be about a database of that identifier, or of one that is not known."""
+        return identifier is None or self.identifier is None or fnmatchcase(identifier, self.identifier)
+
+    def covers(self, database: Database) -> bool:
+        """Tell whether the entry is about this database; never for an engine without IAM authentication."""
+        return (
+            database.engine in FAMILIES
+            and (self.engine is None or database.engine in self.engine)
+            and self.may_cover(database.identifier)
+            and all(database.tags.get(key) == value for key, value in (self.tags or {}).items())
+        )
+
+
+class Suppression(_Model):
+    """A finding that the owner accepts, for a time and a reason."""
+
+    finding: fields.FindingKind
+    user: fields.Label | None = None
+    reason: fields.Reason
+    until: fields.Time
+
+
+class Entry(_Model):
+    """Users for the databases that match."""
+
+    match: Match
+    users: list[User] = []
+    rotate: Rotate | None = None
+    suppress: list[Suppression] = []
+
+
+class AccessFile(_Model):
+    """The whole of access.yaml."""
+
+    version: fields.Version
+    auditors: list[Principal] = []
+    databases: Annotated[list[Entry], Field(min_length=1)]
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document(None, {}))
+
+    def declared(self, database: SelectedDatabase) -> tuple[DeclaredUser, ...]:
+        """Return the users that this database should have, merged over all matching entries, sorted by name.
+
+        Of two levels on the same database the stronger counts; SQL privileges add up. The order of entries does not
+        matter. If identifier or tags are other than recorded, users have what both declare.
+
+        :raises AccessFileInvalid: for what is wrong only here: a name too long for the engine, the master user's
+            name, a role of another account, a privilege that the engine doesn't have.
+        """
+        users, *recorded = (self._declared(guise) for guise in database.guises)
+        return in_common(users, recorded[0]) if recorded else users
+
+    def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
+        merged: dict[str, list[User]] = {}
+        found = self._users(database)
+        for _, user in found:
+            merged.setdefault(user.name, []).append(user)
+        fail(self._replacing_problems(found))
+        return tuple(_merged(name, merged[name]) for name in sorted(merged))
+
+    def rotating(self, database: SelectedDatabase) -> tuple[RotatingUser, ...]:
+        """Return whose passwords are rotated on this database, sorted by name; nobody's where it has no users.
+
+        If identifier or tags are other than recorded, those that both rotate alike.
+
+        :raises AccessFileInvalid: as `declared` does, and for a user that is rotated and declared, or in two ways.
+        """
+        users, *recorded = (self._rotating(guise) for guise in database.guises)
+        return tuple(user for user in users if user in recorded[0]) if recorded else users
+
+    def suppressions(self, database: SelectedDatabase) -> tuple[Suppression, ...]:
+        """Return what is accepted on this database, by entries that match its recorded attributes as well."""
+        return tuple(
+            suppression
+            for entry in self.databases
+            if all(entry.match.covers(guise) for guise in database.guises)
+            for suppression in entry.suppress
+        )
+
+    def entries(self, database: Database) -> frozenset[int]:
+        """Return the numbers of the entries that match a database as it is."""
+        return frozenset(number for number, entry in enumerate(self.databases) if entry.match.covers(database))
+
+    def _rotating(self, database: Database) -> tuple[RotatingUser, ...]:
+        self._users(database)
+        return rotating_users(self._rotations(database)) if database.has_users else ()
+
+    def _rotations(self, database: Database) -> list[tuple[Path, Rotate]]:
+        return [
+            (("databases", number, "rotate"), entry.rotate)
+            for number, entry in enumerate(self.databases)
+            if entry.rotate is not None and entry.match.covers(database)
+        ]
+
+    def _users(self, database: Database) -> list[tuple["_Place", User]]:
+        """Return the users of all matching entries, and where each is declared.
+
+        :raises AccessFileInvalid: as `declared` does.
+        """
+        found = [
+            (_Place(number, index), user)
+            for number, entry in enumerate(self.databases)
+            if entry.match.covers(database)
+            for index, user in enumerate(entry.users)
+        ]
+        fail(
+            self._document.problem((*place.parts, *more), text)
+            for place, user in found
+            for more, text in fields.problems_on(
+                database, user.name, user.privileges, user.on, _roles(user), user.replaces
+            )
+        )
+        rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
+        fail(self._document.problem(path, text) for path, text in rotated)
+        return found
+
+    def _replacing_problems(self, found: Iterable[tuple["_Place", User]]) -> Iterable[tuple[int, str]]:
+        """Each user is replaced by one other, who has no rights but his, and is not declared himself."""
+        declared = {user.name: user for _, user in found}
+        heirs: dict[str, str] = {}
+        for place, user in found:
+            path = (*place.parts, "replaces")
+            if declared[user.name].replaces != user.replaces:
+                text = "another entry gives this user other rights: either privileges or replaces"
+                yield self._document.problem(place.parts, text)
+            if user.replaces is None:
+                continue
+            if user.replaces != user.name and user.replaces in declared:
+                yield self._document.problem(path, f"{user.replaces} is declared itself: take one of the two out")
+            if heirs.setdefault(user.replaces, user.name) != user.name:
+                yield self._document.problem(path, f"{heirs[user.replaces]} replaces {user.replaces} already")
+
+    def _case_collisions(self) -> Iterable[tuple[int, str]]:
+        """Names that differ only in case are one name to some servers and clients, and to most people."""
+        first: dict[str, str] = {}
+        for number, entry in enumerate(self.databases):
+            for index, user in enumerate(entry.users):
+                if first.setdefault(user.name.lower(), user.name) != user.name:
+                    yield self._document.problem(
+                        ("databases", number, "users", index, "name"),
+                        f"differs from {first[user.name.lower()]} only in case",
+                    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a user stands in the file."""
+
+    entry: int
+    user: int
+
+    @property
+    def parts(self) -> Path:
+        return ("databases", self.entry, "users", self.user)
+
+    def __str__(self) -> str:
+        return f"databases[{self.entry}].users[{self.user}]"
+
+
+def _decide(declarations: Iterable[tuple[_Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
+    """Decide by the declarations of one user on one database."""
+    denial = "no entry lets this caller log in as this user here"
+    allowed: list[Decision] = []
+    for place, user in declarations:
+        for index, rule in enumerate(user.callers):
+            where = f"{place}.callers[{index}]"
+            if not rule.admits(caller):
+                continue
+            if rule.until is not None and at >= rule.until:
+                denial = f"{where}: has ended"
+            elif rule.reason and not has_reason:
+                denial = f"{where}: a reason is required"
+            else:
+                allowed.append(Decision(True, where, rule.until))
+    if not allowed:
+        return Decision(False, denial, None)
+    return max(allowed, key=lambda decision: (decision.until is None, decision.until or at))
+
+
+def _roles(user: User) -> Iterable[tuple[Path, str]]:
+    """Yield every role of a declaration, and where it stands in it."""
+    for index, role in enumerate(user.roles):
+        yield ("roles", index), role
+    for index, rule in enumerate(user.callers):
+        if rule.role is not None:
+            yield ("callers", index, "role"), rule.role
+
+
+def _merged(name: str, declarations: list[User]) -> DeclaredUser:
+    callers = {rule.model_dump_json(): rule for user in declarations for rule in user.callers}
+    return DeclaredUser(
+        name,
+        merge(
+            Grant(on, user.privileges) for user in declarations if user.privileges is not None for on in user.on or ()
+        ),
+        tuple(sorted({role for user in declarations for role in user.roles})),
+        tuple(callers[text] for text in sorted(callers)),
+        any(user.adopt or user.replaces == name for user in declarations),
+        declarations[0].replaces,
+        max((user.connections for user in declarations if user.connections is not None), default=None),
+    )
+
+
+_MODELS = (AccessFile, Entry, Match, User, CallerRule, Suppression, Rotate)
+_KEYS = {key for model in _MODELS for key in model.model_fields}

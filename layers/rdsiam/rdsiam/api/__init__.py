@@ -1,0 +1,1 @@
+"""The HTTP API: authenticates a caller, parses a request, answers it."""

@@ -1,0 +1,65 @@
+"""What a caller may log in to: access.yaml's answer for every database that is onboarded."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rdsiam.access.model import Caller, users_of
+from rdsiam.access.store import AccessStore
+from rdsiam.state.inventory import Inventory, Record
+
+#: How long a listing of the inventory is used, as single records are by vending.
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class AllowedDatabase:
+    """A database that the caller may log in to, and as whom; users are sorted."""
+
+    identifier: str
+    arn: str
+    engine: str
+    users: list[str]
+
+
+@dataclass(frozen=True)
+class AllowedDatabases:
+    """All of them, sorted by identifier and ARN."""
+
+    databases: list[AllowedDatabase]
+
+
+class Allowed:
+    """Lists what callers may log in to. Any number of threads may share it."""
+
+    def __init__(
+        self, access: AccessStore, inventory: Inventory, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._access = access
+        self._inventory = inventory
+        self._now = now
+        self._lock = threading.Lock()
+        self._listed: tuple[float, list[tuple[str, Record]]] | None = None
+
+    def of(self, caller: Caller) -> AllowedDatabases:
+        """Return what `POST /tokens` would allow this caller, given a reason where one is required.
+
+        :raises AccessFileUnavailable: access.yaml can't be read, so nobody is allowed anything.
+        """
+        file, at = self._access.current().file, self._now()
+        found = []
+        for arn, record in self._records():
+            if record.database is not None:
+                users = [user for user in users_of(file, record.database, caller, at) if user not in record.revoked]
+                if users:
+                    found.append(AllowedDatabase(record.database.identifier, arn, record.database.engine, users))
+        return AllowedDatabases(sorted(found, key=lambda one: (one.identifier, one.arn)))
+
+    def _records(self) -> list[tuple[str, Record]]:
+        with self._lock:
+            if self._listed is None or time.monotonic() - self._listed[0] >= _SECONDS:
+                asked = time.monotonic()  # before the answer, which may be as old as this
+                self._listed = asked, list(self._inventory.all())
+            return self._listed[1]

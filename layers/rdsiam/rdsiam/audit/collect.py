@@ -1,0 +1,101 @@
+"""Reading one database as rdsiam_auditor, within limits of time: facts, or why there are none."""
+
+import logging
+import time
+from typing import Any, Protocol
+
+from rdsiam.aws.rds import Database
+from rdsiam.engines import connection
+from rdsiam.engines.connection import Limits
+from rdsiam.engines.facts import ServerFacts, Unread
+from rdsiam.engines.logins import Token
+from rdsiam.engines.protocols import Engine, QueryFailed
+from rdsiam.engines.registry import ENGINES
+from rdsiam.errors import ConnectionFailed, Refused
+
+logger = logging.getLogger(__name__)
+
+LIMITS = Limits(connect=5, statement=10)
+#: For one database in all, from the look-up of its name on.
+TOTAL_SECONDS = 20.0
+#: How the states of RDS begin in which there is nothing to connect to. In any other, connecting tells.
+_DOWN = (
+    "creating", "deleting", "failed", "inaccessible-", "incompatible-", "insufficient-capacity", "restore-error",
+    "starting", "stopped", "stopping",
+)  # fmt: skip
+_LONGEST_CAUSE = 300
+
+
+class AuditorLogins(Protocol):
+    """What makes the auditor's logins; `rdsiam.engines.logins.Logins` does."""
+
+    def auditor(self, database: Database) -> Token:
+        """Return a login as `rdsiam_auditor`."""
+
+
+def read(
+    database: Database, logins: AuditorLogins, limits: Limits = LIMITS, total: float = TOTAL_SECONDS
+) -> ServerFacts | Unread:
+    """Read how every account of a database can log in.
+
+    :param database: an instance or a cluster; of a replica read its source, of a proxy its targets.
+    :param total: seconds for all of it.
+    :return: facts, or how far it came and why no further. Nothing that a database does or says raises.
+    :raises RuntimeError: there are no AWS credentials to sign with.
+    """
+    if database.host is None or database.port is None or database.status.startswith(_DOWN):
+        return Unread("state", f"it is {_plain(database.status)}")
+    if not database.iam_enabled:
+        return Unread("iam", "IAM authentication is off, so rdsiam_auditor can't log in")
+    login = logins.auditor(database)
+    try:
+        return _read(database, login, limits, time.monotonic() + total, total)
+    except ConnectionFailed as error:
+        return Unread(error.stage, _plain(str(error), login))
+    except Refused as error:
+        return Unread("login", _plain(str(error), login))
+    except QueryFailed as error:
+        return Unread("query", _plain(str(error), login))
+    except Exception as error:
+        # What is no server of that engine, or an evil one, can make a driver raise anything. It must not end the
+        # audit of the others, and this database is unknown. The text may be the server's, so it is not logged.
+        logger.error("reading %s failed unexpectedly: %s", database.arn, type(error).__name__)
+        return Unread("query", f"the driver did not understand the server: {type(error).__name__}")
+
+
+def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unread:
+    engine = ENGINES[database.family]
+    session = _connect(engine, database, login, limits, end)
+    try:
+        with connection.cut_off(session, end - time.monotonic()) as late:
+            try:
+                facts = engine.audit(session, database)
+            except Exception:
+                if late.is_set():
+                    return Unread("time", f"it was not read within {total:g} s")
+                raise
+        return facts
+    finally:
+        session.close()
+
+
+def _connect(engine: Engine, database: Database, login: Token, limits: Limits, end: float) -> Any:
+    """Connect; try a second time if the first attempt got no answer.
+
+    A batch opens its connections all at once, so a handshake can take longer than its limit without any fault of the
+    database. A database that really hangs costs its own thread one limit more.
+    """
+    try:
+        return engine.connect(database, login, None, limits)
+    except ConnectionFailed as error:
+        if error.stage != "port" or time.monotonic() + limits.connect > end:
+            raise
+        return engine.connect(database, login, None, limits)
+
+
+def _plain(text: str, login: Token | None = None) -> str:
+    """Return what somebody else wrote as one short line of printable characters, without the login's token."""
+    if login is not None:
+        text = text.replace(login.secret, "***")
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= _LONGEST_CAUSE else line[: _LONGEST_CAUSE - 1] + "…"

@@ -1,0 +1,1 @@
+"""Secrets Manager: values, versions, schedules and metadata of secrets."""

@@ -1,0 +1,1 @@
+"""Diagnosis of failed logins."""

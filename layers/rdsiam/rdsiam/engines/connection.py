@@ -1,0 +1,305 @@
+"""Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
+
+import os
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pymysql
+from psycopg.adapt import Buffer, Loader
+from pymysql.connections import Connection as MysqlConnection
+
+from rdsiam.engines.logins import Login
+from rdsiam.errors import ConnectionFailed, Stage
+from rdsiam.tokens.trust import ca_file
+
+__all__ = [
+    "ASKS_FOR_TOKEN",
+    "NO_LOCKS",
+    "NO_SLOT",
+    "WORK",
+    "Limits",
+    "ca_file",
+    "connect_mysql",
+    "connect_postgres",
+    "postgres_options",
+]
+
+#: Code of a login that was given up since the server asks this user for a token, not for a password.
+ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
+
+#: Codes of a login that failed since all connections are taken: PostgreSQL's and MySQL's.
+NO_SLOT = frozenset({"53300", "1040"})
+#: Code of a login that failed since PostgreSQL's table of locks is full: a login needs some, the master's too.
+NO_LOCKS = "53200"
+#: libpq hands on no code of a failed connect. The last is of RDS up to 15: "… and rds_superuser connections".
+_SLOTS_TAKEN = ("too many clients already", "too many connections for", "remaining connection slots are reserved")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a database may take, in seconds.
+
+    :ivar connect: from the look-up of its name until the session is open, whatever arrives meanwhile.
+    :ivar statement: one statement on PostgreSQL, one wait for an answer on MySQL and MariaDB.
+    """
+
+    connect: float = 5
+    statement: float = 30
+
+
+#: Limits of all but the audit.
+WORK = Limits()
+
+#: What a session of rdsiam begins with on PostgreSQL, by the major version that knows the setting. Else the owner of a
+#: database (ALTER DATABASE … SET) or somebody who administers the role decides it; a client's own values count more.
+_POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
+    0: {
+        # A user may have planted functions and operators in a schema: CVE-2025-12967.
+        "search_path": "pg_catalog",
+        "role": "none",
+        "default_transaction_read_only": "off",
+        # Under another level, what is read after waiting for a lock would be as it was before.
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": "10s",
+        # As long as a function may run.
+        "idle_in_transaction_session_timeout": "15min",
+        "standard_conforming_strings": "on",
+        "client_min_messages": "notice",
+        "exit_on_error": "off",
+        "local_preload_libraries": "",
+    },
+    14: {"idle_session_timeout": "0"},
+    # Would make the master, who makes the manager, an inheriting member of an IAM user: a lock-out.
+    16: {"createrole_self_grant": ""},
+    17: {"transaction_timeout": "0"},
+}
+#: The same on MySQL and MariaDB, where only the server's parameters could say otherwise.
+_MYSQL_SETTINGS = (
+    # Under NO_BACKSLASH_ESCAPES escaped values, under ANSI_QUOTES quoted names would mean something else.
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_select_limit = 18446744073709551615, sql_quote_show_create = 1, "
+    "wait_timeout = 900"
+)
+
+
+def postgres_options(limits: Limits, version: str) -> str:
+    """Return the options with which a session begins.
+
+    :param version: of the engine, as RDS describes it; settings that a server doesn't know would fail the login. Empty
+        if it is not known: then only those that every version knows.
+    """
+    major = int(version.partition(".")[0]) if version else 0
+    settings = {"statement_timeout": str(round(limits.statement * 1000))}
+    for since, known in _POSTGRES_SETTINGS.items():
+        if major >= since:
+            settings |= known
+    return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+
+
+def connect_postgres(
+    host: str, port: int, database: str, login: Login, limits: Limits = WORK, version: str = ""
+) -> psycopg.Connection:
+    """Open a PostgreSQL session, with rdsiam's settings whatever those of the database and of the role are.
+
+    :param version: see `postgres_options`.
+    :raises ConnectionFailed: with the stage that it came to.
+    """
+    end = time.monotonic() + limits.connect
+    failed = None
+    for address in _addresses(host, port, limits.connect):
+        try:
+            session = psycopg.connect(
+                host=host,
+                hostaddr=address,
+                port=port,
+                dbname=database,
+                user=login.user,
+                password=login.secret,
+                sslmode="verify-full",
+                sslrootcert=ca_file(),
+                # Never offer a secret where the server asks for one by another method than the login's own.
+                require_auth=login.method,
+                connect_timeout=max(1, round(end - time.monotonic())),
+                gssencmode="disable",  # or a Kerberos ticket would take the place of TLS
+                application_name="rdsiam",
+                options=postgres_options(limits, version),
+            )
+        except psycopg.OperationalError as error:
+            problem = " ".join(str(error).split())
+            code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
+            code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
+            code = NO_LOCKS if "out of shared memory" in problem else code
+            failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
+            error.with_traceback(None)  # whose frames would keep the socket open
+        else:
+            session.adapters.register_loader("name", _Name)
+            return session
+        if failed.stage != "port" or time.monotonic() >= end:
+            break
+    raise failed or ConnectionFailed(host, port, "name", "it has no address")
+
+
+class _Name(Loader):
+    """Reads a `name`. Databases differ in encoding and share their roles, so a name may be no UTF-8 here."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "backslashreplace")
+
+
+def connect_mysql(
+    host: str, port: int, login: Login, limits: Limits = WORK
+) -> "MysqlConnection[pymysql.cursors.Cursor]":
+    """Open a MySQL or MariaDB session that commits by itself, with no schema chosen.
+
+    :raises ConnectionFailed: with the stage that it came to.
+    """
+    end = time.monotonic() + limits.connect
+    context = ssl.create_default_context(cafile=ca_file())
+    # Chain and host name stay verified. The strict flag, new in Python 3.13, refuses certificates for formalities
+    # that neither libpq nor MySQL's own clients mind.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    session = pymysql.connect(
+        host=host,
+        port=port,
+        user=login.user,
+        password=login.secret,
+        ssl=context,
+        charset="utf8mb4",
+        init_command=_MYSQL_SETTINGS,
+        autocommit=True,
+        read_timeout=limits.statement,
+        write_timeout=limits.statement,
+        program_name="rdsiam",
+        auth_plugin_map={"mysql_clear_password": _AsksForToken} if getattr(login, "never_clear", False) else None,
+        defer_connect=True,
+    )
+    plain = _open(host, port, end)
+    with cut_off(plain, end - time.monotonic()) as late:
+        try:
+            session.connect(plain)
+        except _AskedForToken:
+            raise ConnectionFailed(host, port, "login", "the server asked for a token", ASKS_FOR_TOKEN) from None
+        except (pymysql.MySQLError, ssl.SSLError) as error:
+            failed = _mysql_failure(host, port, error)
+            if late.is_set():
+                # It was encrypted already, and then the server was silent.
+                stage: Stage = "login" if getattr(session, "_secure", False) else failed.stage
+                failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
+            raise failed from None
+    return session
+
+
+class _AskedForToken(Exception):
+    """The server asked for clear text."""
+
+
+class _AsksForToken:
+    """Stands where PyMySQL would answer with the password in clear text."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def authenticate(self, _: object) -> None:
+        raise _AskedForToken
+
+
+@contextmanager
+def cut_off(connection: Any, seconds: float) -> Iterator[threading.Event]:
+    """Shut a socket, or the socket of a session, down after `seconds`, from another thread.
+
+    Time limits of drivers begin anew with every byte that arrives; this one does not. Whoever waits for the server then
+    sees that the connection is lost. No thread is left behind.
+
+    :return: an event that is set when the time was up.
+    """
+    # A descriptor of its own: the driver may wrap or close its socket meanwhile.
+    twin = socket.socket(fileno=os.dup(_descriptor(connection)))
+    late = threading.Event()
+
+    def shut() -> None:
+        late.set()
+        with suppress(OSError):  # the server was first
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0, seconds), shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+        timer.join()
+        twin.close()
+
+
+def _descriptor(connection: Any) -> int:
+    # PyMySQL has no public way to its socket.
+    return int(getattr(connection, "_sock", connection).fileno())
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[str]:
+    """Tell a name that doesn't resolve from a port that doesn't answer, which drivers report alike.
+
+    The system's resolver takes as long as it is configured to; it goes on in a thread that ends by itself.
+    """
+    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            found.put(error)
+        else:
+            found.put(list(dict.fromkeys(str(answer[4][0]) for answer in answers)))
+
+    threading.Thread(target=resolve, daemon=True).start()
+    try:
+        result = found.get(timeout=seconds)
+    except queue.Empty:
+        raise ConnectionFailed(host, port, "name", f"it was not resolved within {seconds:g} s") from None
+    if isinstance(result, OSError):
+        raise ConnectionFailed(host, port, "name", str(result))
+    return result
+
+
+def _open(host: str, port: int, end: float) -> socket.socket:
+    """Open a TCP connection to the first address of `host` that takes one."""
+    problem = "it has no address"
+    for address in _addresses(host, port, end - time.monotonic()):
+        try:
+            opened = socket.create_connection((address, port), timeout=max(0.1, end - time.monotonic()))
+        except OSError as error:
+            problem = str(error)
+        else:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return opened
+    raise ConnectionFailed(host, port, "port", problem)
+
+
+def _mysql_failure(host: str, port: int, error: Exception) -> ConnectionFailed:
+    code = error.args[0] if error.args else None
+    cause = getattr(error, "original_exception", error)
+    stage: Stage = "login"
+    if isinstance(cause, ssl.SSLError) or code == 2026:
+        stage = "tls"
+    elif isinstance(cause, OSError) or code in {2003, 2013}:
+        stage = "port"
+    text = " ".join(str(error.args[-1]).split()) if error.args else type(error).__name__
+    return ConnectionFailed(host, port, stage, text, str(code) if isinstance(error, pymysql.MySQLError) else None)
+
+
+def _postgres_stage(problem: str) -> Stage:
+    # libpq gives no code for a failed connect, only this text.
+    if "FATAL:" in problem or "authentication method requirement" in problem:
+        return "login"
+    if "SSL" in problem or "certificate" in problem:
+        return "tls"
+    return "port"

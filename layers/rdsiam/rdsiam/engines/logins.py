@@ -1,0 +1,91 @@
+"""How the service logs in: by token as manager or auditor, once as the master by password, as a user for its proof."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rdsiam.aws import clients
+from rdsiam.aws.rds import Database
+from rdsiam.aws.scoped_credentials import assume_for_one_user
+from rdsiam.errors import Refused
+from rdsiam.signer import TokenSigner
+
+MANAGER = "rdsiam_manager"
+AUDITOR = "rdsiam_auditor"
+
+
+@dataclass(frozen=True)
+class Password:
+    """A login by password."""
+
+    user: str
+    secret: str = field(repr=False)
+    #: What PostgreSQL's server must ask for; anything else and libpq doesn't answer. The second also for users whose
+    #: passwords were set when MD5 was the default.
+    method: Literal["scram-sha-256", "scram-sha-256,md5"] = "scram-sha-256"
+    #: On MySQL and MariaDB, don't answer a server that asks for clear text, as it does for IAM users.
+    never_clear: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """A login by a token from rdsiam.signer."""
+
+    user: str
+    secret: str = field(repr=False)
+    #: PostgreSQL asks IAM users for a clear-text password over TLS: that it does proves that it took the token's path.
+    method: Literal["password"] = "password"
+
+
+Login = Password | Token
+
+
+class Logins:
+    """Makes logins when they are needed. What it returns is never stored, logged or passed between steps."""
+
+    def __init__(self, secrets_manager: Any, sts: Any, proof_role: str) -> None:
+        self._secrets_manager = secrets_manager
+        self._sts = sts
+        self._proof_role = proof_role
+
+    def manager(self, database: Database) -> Token:
+        """Return a login as `rdsiam_manager`, signed with the function's own credentials."""
+        return _own(database, MANAGER)
+
+    def auditor(self, database: Database) -> Token:
+        """Return a login as `rdsiam_auditor`, signed with the function's own credentials."""
+        return _own(database, AUDITOR)
+
+    def master(self, database: Database) -> Password:
+        """Return the master's login from the secret that RDS keeps for it.
+
+        :raises Refused: RDS does not manage the master's password, or its secret is not what RDS writes.
+        """
+        if database.master_secret_arn is None:
+            kind = "cluster" if database.kind == "cluster" else "instance"
+            raise Refused(
+                f"{MANAGER} does not log in to {database.identifier}, which has no master secret in Secrets Manager; "
+                f"run: aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} "
+                "--manage-master-user-password --apply-immediately"
+            )
+        answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
+        try:
+            secret = json.loads(answer["SecretString"])
+            login = Password(str(secret["username"]), str(secret["password"]))
+        except (ValueError, KeyError, TypeError):
+            # Without its cause: a JSON error carries the whole text that it could not read.
+            raise Refused(
+                f"the master secret of {database.identifier} is not JSON with username and password, as RDS writes it"
+            ) from None
+        return login
+
+    def proof(self, database: Database, user: str) -> Token:
+        """Return a login as `user`, signed with credentials that can do nothing else."""
+        scoped = assume_for_one_user(self._sts, self._proof_role, database, user, session_name="rdsiam-proof")
+        signer = TokenSigner(scoped.credentials, database.region)
+        return Token(user, signer.token(*database.endpoint, user))
+
+
+def _own(database: Database, user: str) -> Token:
+    signer = TokenSigner(clients.own_credentials(), database.region)
+    return Token(user, signer.token(*database.endpoint, user))

@@ -1,0 +1,206 @@
+"""What rdsiam_auditor may do on MySQL and MariaDB: call one procedure, which tells all of an account but its hash.
+
+`mysql.user` and `mysql.global_priv` keep how an account logs in beside the hash of its password, and MariaDB keeps
+both in one JSON column, so no grant of columns can part them. The procedure runs with the rights of rdsiam_manager, who
+made it, and returns what was derived from the hash: that there is none, or that no password has it. Whoever may call it
+reads nothing else. Its text is compared with what it should be whenever a database is onboarded.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.mysql.catalog import is_mariadb, rows
+from rdsiam.engines.mysql.grants import literal
+from rdsiam.engines.protocols import Statement, marked
+from rdsiam.errors import Refused
+
+SCHEMA, PROCEDURE = "rdsiam", "audit"
+#: Privileges on everything, by bit: as MariaDB numbers them, and in the order of MySQL's columns.
+GLOBAL = (
+    "Select", "Insert", "Update", "Delete", "Create", "Drop", "Reload", "Shutdown", "Process", "File", "Grant",
+    "References", "Index", "Alter", "Show_db", "Super", "Create_tmp_table", "Lock_tables", "Execute", "Repl_slave",
+    "Repl_client", "Create_view", "Show_view", "Create_routine", "Alter_routine", "Create_user", "Event", "Trigger",
+    "Create_tablespace",
+)  # fmt: skip
+#: Privileges on a schema, in an order of our own.
+ON_SCHEMA = (
+    "Select", "Insert", "Update", "Delete", "Create", "Drop", "Grant", "References", "Index", "Alter",
+    "Create_tmp_table", "Lock_tables", "Execute", "Create_view", "Show_view", "Create_routine", "Alter_routine",
+    "Event", "Trigger",
+)  # fmt: skip
+
+
+def _bits(names: tuple[str, ...]) -> str:
+    """Return an expression for one number of what MySQL keeps as a column of Y or N each."""
+    return " | ".join(f"(({name}_priv = 'Y') << {bit})" for bit, name in enumerate(names))
+
+
+#: Plugins that let in whoever has no password where they keep none.
+_EMPTY = "('mysql_native_password', 'mysql_old_password', 'sha256_password', 'caching_sha2_password')"
+#: The hash of a plugin that keeps one has a fixed form; `invalid` and the like fit no password.
+_POSSIBLE = """CASE plugin
+        WHEN 'mysql_native_password' THEN hash REGEXP '^[*][0-9A-Fa-f]{40}$'
+        WHEN 'mysql_old_password' THEN hash REGEXP '^[0-9A-Fa-f]{16}$'
+        WHEN 'ed25519' THEN CHAR_LENGTH(hash) = 43
+        WHEN 'sha256_password' THEN hash LIKE '$5$%' AND hash NOT LIKE '%THISISACOMBINATIONOFINVALID%'
+        WHEN 'caching_sha2_password' THEN hash LIKE '$A$%' AND hash NOT LIKE '%THISISACOMBINATIONOFINVALID%'
+        ELSE plugin <> 'mysql_no_login' END"""
+_MARIADB_SOURCE = """
+        SELECT a.User, a.Host,
+            COALESCE(w.plugin, NULLIF(JSON_VALUE(a.Priv, '$.plugin'), ''), 'mysql_native_password') AS plugin,
+            COALESCE(IF(w.plugin IS NULL, JSON_VALUE(a.Priv, '$.authentication_string'), w.hash), '') AS hash,
+            0 AS second, COALESCE(JSON_VALUE(a.Priv, '$.account_locked'), 0) AS locked,
+            COALESCE(JSON_VALUE(a.Priv, '$.password_last_changed') = 0, 0) OR COALESCE(
+                NULLIF(COALESCE(NULLIF(JSON_VALUE(a.Priv, '$.password_lifetime'), -1), @@default_password_lifetime), 0)
+                * 86400 + JSON_VALUE(a.Priv, '$.password_last_changed') <= UNIX_TIMESTAMP(), 0) AS expired,
+            COALESCE(JSON_VALUE(a.Priv, '$.ssl_type'), 0) > 0 AS tls,
+            CAST(COALESCE(JSON_VALUE(a.Priv, '$.access'), 0) AS UNSIGNED) AS access,
+            0 AS mighty, COALESCE(JSON_VALUE(a.Priv, '$.is_role'), 0) AS is_role
+        FROM mysql.global_priv AS a
+        LEFT JOIN JSON_TABLE(a.Priv, '$.auth_or[*]' COLUMNS (
+            plugin VARCHAR(64) PATH '$.plugin', hash VARCHAR(512) PATH '$.authentication_string')) AS w ON TRUE
+    """
+
+
+def _mysql_source(second: str, mighty: str) -> str:
+    # A role of MySQL 8 is an account that was made locked, expired and without a password.
+    return f"""
+        SELECT User, Host, plugin, COALESCE(authentication_string, '') AS hash,
+            {second} AS second, account_locked = 'Y' AS locked,
+            password_expired = 'Y' OR COALESCE(plugin IN {_EMPTY} AND password_last_changed + INTERVAL
+                NULLIF(COALESCE(password_lifetime, @@default_password_lifetime), 0) DAY <= NOW(), 0) AS expired,
+            ssl_type <> '' AS tls, {_bits(GLOBAL)} AS access, {mighty} AS mighty,
+            account_locked = 'Y' AND password_expired = 'Y' AND authentication_string = '' AS is_role
+        FROM mysql.user AS a
+    """
+
+
+# Dynamic privileges that let one become, or make, anybody.
+_MIGHTY = """EXISTS (SELECT 1 FROM mysql.global_grants AS g WHERE g.USER = a.User AND g.HOST = a.Host
+                AND g.PRIV IN ('ROLE_ADMIN', 'SET_USER_ID', 'SET_ANY_DEFINER'))"""
+_SECOND = "COALESCE(JSON_CONTAINS_PATH(a.User_attributes, 'one', '$.additional_password'), 0)"
+_NO_ROLES = "SELECT NULL, NULL, NULL, NULL FROM DUAL WHERE FALSE"
+_OWNED_TABLES = """SELECT definer, COUNT(*) FROM (
+        SELECT definer FROM mysql.proc UNION ALL SELECT definer FROM mysql.event) AS owned GROUP BY definer"""
+_OWNED_VIEWS = """SELECT DEFINER, COUNT(*) FROM (
+        SELECT DEFINER FROM information_schema.ROUTINES UNION ALL SELECT DEFINER FROM information_schema.EVENTS
+        UNION ALL SELECT DEFINER FROM information_schema.TRIGGERS
+        UNION ALL SELECT DEFINER FROM information_schema.VIEWS) AS owned GROUP BY DEFINER"""
+
+
+def _procedure(source: str, roles: str, owned: str) -> str:
+    # One row for each way into an account. A session is told by its user alone, without the host pattern it matched.
+    return f"""BEGIN
+    SET SESSION lock_wait_timeout = 5;
+    SELECT @@require_secure_transport, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%sZ');
+    SELECT User, Host, plugin, hash = '' AND plugin IN {_EMPTY}, {_POSSIBLE},
+        second, locked, expired, tls, access, mighty, is_role
+    FROM ({source}) AS ways;
+    SELECT User, Host, Db, {_bits(ON_SCHEMA)} FROM mysql.db;
+    {roles};
+    SELECT SCHEMA_NAME FROM information_schema.SCHEMATA;
+    SELECT USER, COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() GROUP BY USER;
+    {owned};
+END"""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What there is of it on a server.
+
+    :ivar schema: the schema exists.
+    :ivar procedure: definer, security type and body of the procedure, in one line; None where there is none.
+    :ivar granted: the auditor may call it.
+    :ivar mark: the resource id in its comment; None if there is none.
+    :ivar readable: tables of the schema `mysql`, with what the auditor may do there: earlier versions gave them.
+    :ivar body: what the procedure should be on this server.
+    """
+
+    schema: bool
+    procedure: tuple[str, str, str] | None
+    granted: bool
+    mark: str | None
+    readable: tuple[tuple[str, str], ...]
+    body: str
+
+
+def body(mariadb: bool, version: str) -> str:
+    """Return the body of the procedure for a server of that version."""
+    if mariadb:
+        return _procedure(_MARIADB_SOURCE, "SELECT User, Host, Role, '' FROM mysql.roles_mapping", _OWNED_TABLES)
+    if version.startswith("5."):
+        return _procedure(_mysql_source(second="0", mighty="0"), _NO_ROLES, _OWNED_TABLES)
+    roles = "SELECT TO_USER, TO_HOST, FROM_USER, FROM_HOST FROM mysql.role_edges"
+    return _procedure(_mysql_source(_SECOND, _MIGHTY), roles, _OWNED_VIEWS)
+
+
+def installed(session: Any) -> Installed:
+    """Read what there is."""
+    procedures = rows(
+        session,
+        "SELECT DEFINER, SECURITY_TYPE, ROUTINE_DEFINITION, ROUTINE_COMMENT FROM information_schema.ROUTINES "
+        "WHERE ROUTINE_SCHEMA = %s AND ROUTINE_NAME = %s AND ROUTINE_TYPE = 'PROCEDURE'",
+        [SCHEMA, PROCEDURE],
+    )
+    granted = rows(
+        session,
+        "SELECT 1 FROM mysql.procs_priv WHERE User = %s AND Host = '%%' AND Db = %s AND Routine_name = %s "
+        "AND Routine_type = 'PROCEDURE' AND FIND_IN_SET('Execute', Proc_priv) > 0",
+        [AUDITOR, SCHEMA, PROCEDURE],
+    )
+    readable = rows(
+        session,
+        "SELECT TABLE_NAME, PRIVILEGE_TYPE FROM information_schema.TABLE_PRIVILEGES WHERE TABLE_SCHEMA = 'mysql' "
+        "AND GRANTEE = %s ORDER BY 1, 2",
+        [f"'{AUDITOR}'@'%'"],
+    )
+    schemas = rows(session, "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", [SCHEMA])
+    return Installed(
+        schema=bool(schemas),
+        procedure=next(
+            ((definer, security, " ".join((text or "").split())) for definer, security, text, _ in procedures), None
+        ),
+        granted=bool(granted),
+        mark=next((marked(comment) for *_, comment in procedures), None),
+        readable=tuple(readable),
+        body=body(is_mariadb(session), session.get_server_info()),
+    )
+
+
+def _in_one_line(definer: str, security: str, body: str | None) -> tuple[str, str, str]:
+    return definer, security, " ".join((body or "").split())
+
+
+def statements(found: Installed, mark: str) -> list[Statement]:
+    """Return what is missing for the auditor to read what it should, and no more.
+
+    :param mark: the comment that the procedure has to have; empty to leave it as it is.
+    :raises Refused: somebody else made a procedure of that name.
+    """
+    result = []
+    if found.procedure is not None and found.procedure[0] != f"{MANAGER}@%":
+        raise Refused(
+            f"a procedure {SCHEMA}.{PROCEDURE} exists that rdsiam did not make; rename or drop it, then run this again"
+        )
+    if not found.schema:
+        result.append(Statement("create-auditor", AUDITOR, f"CREATE DATABASE `{SCHEMA}`"))
+    right = found.procedure == _in_one_line(f"{MANAGER}@%", "DEFINER", found.body)
+    if found.procedure is not None and not right:
+        result.append(Statement("create-auditor", AUDITOR, f"DROP PROCEDURE `{SCHEMA}`.`{PROCEDURE}`"))
+    comment = f"COMMENT {literal(mark)} " if mark else ""
+    if not right:
+        create = (
+            f"CREATE PROCEDURE `{SCHEMA}`.`{PROCEDURE}`() READS SQL DATA SQL SECURITY DEFINER {comment}{found.body}"
+        )
+        result.append(Statement("create-auditor", AUDITOR, create))
+    elif mark and found.mark != marked(mark):
+        alter = f"ALTER PROCEDURE `{SCHEMA}`.`{PROCEDURE}` {comment}".rstrip()
+        result.append(Statement("create-auditor", AUDITOR, alter))
+    if not (right and found.granted):
+        grant = f"GRANT EXECUTE ON PROCEDURE `{SCHEMA}`.`{PROCEDURE}` TO '{AUDITOR}'@'%'"
+        result.append(Statement("grant", AUDITOR, grant))
+    for table, privilege in found.readable:
+        revoke = f"REVOKE {privilege} ON `mysql`.`{table}` FROM '{AUDITOR}'@'%'"
+        result.append(Statement("revoke", AUDITOR, revoke))
+    return result

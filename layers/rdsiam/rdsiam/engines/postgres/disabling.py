@@ -1,0 +1,93 @@
+"""PostgreSQL: how users are locked and their sessions end. No lock of another run's is waited for."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.postgres.snapshot import Found, admin, compose, text
+from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
+
+#: Lets the manager end sessions of everybody but superusers, on a replica too, where no membership can be granted.
+SIGNAL_ROLE = "pg_signal_backend"
+#: Another session of the user may hold its row of pg_authid; it is ended before, so nobody waits for long.
+SHORT_WAIT = "SET LOCAL lock_timeout = '2s'"
+#: Until PostgreSQL 15 CREATEROLE suffices to alter a role; from 16 on ADMIN OPTION is needed.
+_LOGINS = """
+SELECT r.rolname, r.rolcanlogin,
+    EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid),
+    pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000 OR EXISTS (
+        SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.member
+        WHERE m.roleid = r.oid AND m.admin_option AND g.rolname = %s)
+FROM pg_catalog.pg_roles r WHERE r.rolname = ANY(%s) ORDER BY 1
+"""
+
+
+#: Ends the sessions of a user.
+_END = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
+#: And those that have changed roles in a transaction that is still open: a function that runs as its definer may change
+#: the definer's password, and anybody's session that calls it holds the definer's row then.
+_OR_BLOCKING = """ OR pid IN (
+    SELECT l.pid FROM pg_catalog.pg_locks l
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+    WHERE l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'
+    AND NOT r.rolsuper AND r.rolname <> {})"""
+#: Codes of a statement that waited for a lock for too long, and of one that another session was faster than.
+_BLOCKED = frozenset({"55P03", "XX000"})
+
+
+def disable(found: Found, name: str) -> list[Statement]:
+    """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
+    return _statements(name, found.roles[name].login, name in found.busy, admin(found, name))
+
+
+def locking(session: Any, users: Collection[str], failures: Mapping[str, Exception]) -> list[Statement]:
+    """Return what is missing until none of these users can log in or has a session.
+
+    :param failures: what came of it the last time; sessions of whoever holds a user's row end as well.
+    """
+    result: list[Statement] = []
+    for name, login, busy, administers in _logins(session, users):
+        failure = failures.get(name)
+        blocked = isinstance(failure, StatementFailed) and failure.code in _BLOCKED
+        result += _statements(name, login, busy, "manager" if administers else "master", blocked)
+    return result
+
+
+def ending(session: Any, users: Collection[str]) -> list[Statement]:
+    """Return what ends the sessions of those of these users who have any."""
+    return [end for name, _, busy, _ in _logins(session, users) for end in _statements(name, False, busy, "manager")]
+
+
+def _logins(session: Any, users: Collection[str]) -> list[tuple[str, bool, bool, bool]]:
+    try:
+        rows: list[tuple[str, bool, bool, bool]] = session.execute(_LOGINS, [MANAGER, sorted(users)]).fetchall()
+        session.commit()
+    except psycopg.Error as error:
+        raise QueryFailed(error.sqlstate, str(error)) from None
+    return rows
+
+
+def carry_out(session: Any, statement: Statement) -> None:
+    """Run one statement in a transaction of its own, waiting two seconds at most for a lock."""
+    try:
+        session.execute(f"{SHORT_WAIT}; {statement.statement}")
+        session.commit()
+    except psycopg.Error as error:
+        if not session.closed:
+            session.rollback()
+        raise StatementFailed("the server", statement, error.sqlstate or "", " ".join(str(error).split())) from None
+
+
+def _statements(name: str, login: bool, busy: bool, authority: Authority, blocked: bool = False) -> list[Statement]:
+    result: list[Statement] = []
+    if login:
+        lock = compose("ALTER ROLE {u} NOLOGIN", u=name)
+        result.append(Statement("disable-user", name, lock, authority=authority))
+    if login or busy:
+        names = [sql.Literal(name), sql.Literal(MANAGER)]
+        end = sql.SQL(_END + _OR_BLOCKING).format(*names) if blocked else sql.SQL(_END).format(names[0])
+        result.append(Statement("end-sessions", name, text(end), False))
+    return result

@@ -1,0 +1,108 @@
+"""What a kind of finding is: how it is called, how bad it is, what shows it and what mends it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rdsiam.access.model import DeclaredUser
+from rdsiam.aws.rds import Database
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, stable_id
+
+#: What a finding of a kind is read from. One of `session` can't be seen to be resolved while nobody can log in.
+Source = Literal["rds", "session", "secrets", "iam"]
+
+#: What makes an account easier to attack, or worse to lose, and how much it weighs.
+EXPOSURES: Mapping[str, int] = {"privileged": 2, "public": 2, "any-host": 1, "clear-text": 1}
+#: From this weight on a finding is one step worse; from the second on, two.
+_STEPS = (2, 4)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem, before it is a finding.
+
+    :ivar database: what it is about; None for what is about no database in particular.
+    :ivar user: as `Finding.user` has it.
+    :ivar subject: what tells it from others of its kind, for its id: of a database first of all its resource id.
+    :ivar evidence: the fields that the kind lists.
+    :ivar accounts: the accounts that have to be mended.
+    :ivar declared: how access.yaml declares the user; None where it doesn't.
+    :ivar ours: onboarding mends it: rdsiam made the user, or it is declared with `adopt: true`.
+    :ivar exposure: those of `EXPOSURES` that hold.
+    :ivar severity: where the case says how bad it is; else the kind does.
+    :ivar more: what remedies need and evidence doesn't show.
+    """
+
+    database: Database | None
+    user: str | None
+    subject: tuple[str, ...]
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    accounts: tuple[AccountFacts, ...] = ()
+    declared: DeclaredUser | None = None
+    ours: bool = False
+    exposure: tuple[str, ...] = ()
+    severity: Severity | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def on(self) -> Database:
+        """The database, of a kind that is always about one."""
+        assert self.database is not None
+        return self.database
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    :ivar id: what access.yaml's `suppress` names.
+    :ivar title: one line; `{user}` and `{database}` stand for theirs.
+    :ivar severity: without exposure.
+    :ivar moves: what makes it better or worse, in words.
+    :ivar risk: what can happen.
+    :ivar why: how it comes about, and why it is wrong.
+    :ivar evidence: field → what it says.
+    :ivar remedy: makes what mends a case; see `Remediation` for the order.
+    :ivar references: addresses of documentation.
+    :ivar source: what it is read from.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    moves: str
+    risk: str
+    why: str
+    evidence: Mapping[str, str]
+    remedy: Callable[[Case], Sequence[Remediation]]
+    references: tuple[str, ...]
+    source: Source
+
+    def finding(self, case: Case) -> Finding:
+        """Return the finding that a case is."""
+        database = case.database
+        return Finding(
+            id=stable_id(self.id, *case.subject),
+            kind=self.id,
+            severity=worse(case.severity or self.severity, case.exposure),
+            database=database.arn if database else None,
+            user=case.user,
+            title=self.title.format(user=case.user, database=database.identifier if database else ""),
+            evidence=case.evidence,
+            remediation=tuple(self.remedy(case)),
+        )
+
+
+def worse(severity: Severity, exposure: Sequence[str]) -> Severity:
+    """Return the severity that exposure makes of another: one step worse from weight 2 on, two steps from 4 on."""
+    weight = sum(EXPOSURES[one] for one in exposure)
+    return SEVERITIES[max(0, SEVERITIES.index(severity) - sum(weight >= step for step in _STEPS))]
+
+
+#: In words, for the kinds that exposure moves.
+BY_EXPOSURE = (
+    "One step worse with an administrator or a public endpoint, or with both any host and no TLS; two steps with both "
+    "of the first, or one of them and both of the others."
+)
+FIXED = "Always the same."

@@ -1,0 +1,1 @@
+"""Makes a database passwordless, as access.yaml declares."""

@@ -1,0 +1,196 @@
+"""Removing logins from a database: sessions end, the login is locked, sessions end again, and once more if need be.
+
+Nothing here waits for another run of rdsiam or, for more than two seconds, for a lock that a user holds. On a read
+replica sessions end too; its users are locked by what it replays from its source.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Authority, Change, Unreached
+from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
+from rdsiam.engines.logins import MANAGER, Logins
+from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, sessions_end_first
+from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at what is left: servers end sessions on their own time, and a user may come back.
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+#: The same on a replica, until it has replayed that a user is locked.
+_PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
+#: PostgreSQL's code if somebody holds a lock, though the sessions that may hold it have ended.
+_LOCK_NOT_AVAILABLE = "55P03"
+_FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The result of removing logins.
+
+    :ivar changes: what was changed, in order; or would be.
+    :ivar unreached: what was not done; empty if the users can't log in and have no session.
+    """
+
+    changes: tuple[Change, ...] = ()
+    unreached: tuple[Unreached, ...] = ()
+
+    def __add__(self, other: "Removal") -> "Removal":
+        return Removal(self.changes + other.changes, self.unreached + other.unreached)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a checkpoint holds it."""
+        return {
+            "changes": [change.to_json() for change in self.changes],
+            "unreached": [unreached.to_json() for unreached in self.unreached],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Removal":
+        """Return what `to_json` was made from."""
+        return cls(
+            tuple(Change.from_json(change) for change in data["changes"]),
+            tuple(Unreached.from_json(unreached) for unreached in data["unreached"]),
+        )
+
+
+class Server:
+    """One server from which logins are removed: the database that has the users, or a read replica of it.
+
+    :param source: the database whose master secret opens this one: itself, unless it is a replica.
+    :param replica: its users can't be locked there; only sessions end.
+    """
+
+    def __init__(
+        self, engine: Engine, logins: Logins, database: Database, source: Database, replica: bool = False
+    ) -> None:
+        self._engine = engine
+        self._logins = logins
+        self._database = database
+        self._source = source
+        self._replica = replica
+
+    def remove(self, users: Collection[str], apply: bool, locked: bool = False) -> Removal:
+        """Lock these users and end their sessions; on a replica only end their sessions.
+
+        :param apply: do so; otherwise only return the changes.
+        :param locked: they were locked on the source of this replica; until it has replayed that they may come back.
+        """
+        changes: dict[str, Change] = {}
+        sessions: Sessions | None = None
+        try:
+            sessions = self._open()
+            unreached = self._remove(sessions, users, apply, locked, changes)
+        except _FAILURES as error:
+            unreached = [self._unreached(None, error)]
+        finally:
+            if sessions is not None:
+                sessions.close()
+        return Removal(tuple(changes.values()), tuple(unreached))
+
+    def _open(self) -> Sessions:
+        """Open the first session, as the manager; as the master if the server doesn't let the manager in."""
+        sessions = Sessions(self._connect, "manager")
+        try:
+            sessions.read(None)
+        except ConnectionFailed as error:
+            if error.stage != "login":
+                raise
+            logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._database.arn, error)
+            sessions = Sessions(self._connect, "master")
+            sessions.read(None)
+        return sessions
+
+    def _connect(self, authority: Authority, name: str | None) -> Any:
+        manager = authority == "manager"
+        login = self._logins.manager(self._database) if manager else self._logins.master(self._source)
+        return self._engine.connect(self._database, login, name)
+
+    def _remove(
+        self, sessions: Sessions, users: Collection[str], apply: bool, locked: bool, changes: dict[str, Change]
+    ) -> list[Unreached]:
+        pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
+        failures: dict[str, Exception] = {}
+        while True:
+            statements, remaining = self._look(sessions, users, apply, locked, failures)
+            if not apply:
+                changes |= {each.statement: self._change(each) for each in statements}
+            if not apply or not remaining:
+                return []
+            failures = {}
+            for each in sessions_end_first(statements):
+                try:
+                    self._engine.carry_out(sessions.get(each.authority, None), each)
+                except _FAILURES as error:
+                    failures.setdefault(each.target, error)
+                else:
+                    if each.statement not in changes:
+                        changes[each.statement] = self._change(each)
+                        logger.info("%s on %s as %s", each.kind, self._database.arn, each.authority)
+            pause = next(pauses, None)
+            if pause is None:
+                return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]
+            time.sleep(pause)
+
+    def _look(
+        self,
+        sessions: Sessions,
+        users: Collection[str],
+        apply: bool,
+        locked: bool,
+        failures: Mapping[str, Exception],
+    ) -> tuple[list[Statement], set[str]]:
+        """Return the statements that are missing now, and the users that are not removed yet."""
+        session = sessions.read(None)
+        if self._replica:
+            statements = self._engine.ending(session, users)
+        else:
+            statements = self._engine.locking(session, users, failures)
+            # The login comes first, as reading the rest may fail.
+            locked_users = set(users) - ({each.target for each in statements} if apply else set())
+            if locked_users:
+                statements += self._engine.stopping(session, locked_users)
+        if sessions.reader == "master":
+            statements = [replace(each, authority="master") for each in statements]
+        remaining = {each.target for each in statements}
+        if locked:
+            waiting = self._engine.locking(session, users)
+            remaining |= {each.target for each in waiting if each.kind == "disable-user"}
+        return statements, remaining
+
+    def _change(self, statement: Statement) -> Change:
+        target = f"{statement.target} on {self._database.identifier}" if self._replica else statement.target
+        return replace(statement, target=target)
+
+    def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
+        what = self._database.arn if user is None else f"{user} on {self._database.arn}"
+        if isinstance(error, Refused):
+            return Unreached(what, str(error), "do what the reason says, then run this again", retry=False)
+        if isinstance(error, StatementFailed) and error.code == _LOCK_NOT_AVAILABLE:
+            remedy = (
+                "see pg_prepared_xacts, where its owner can roll back what holds it, or reboot it if there is nothing"
+            )
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
+        if isinstance(error, ConnectionFailed) and error.code in NO_SLOT:
+            remedy = "raise max_connections in its parameter group, or reboot it; rdsiam tries again"
+            return Unreached(what, f"all connections are taken: {error}", remedy)
+        if isinstance(error, ConnectionFailed) and error.code == NO_LOCKS:
+            remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
+            return Unreached(what, f"all locks of the server are taken: {error}", remedy)
+        if error is not None:
+            return Unreached(what, str(error), "see that it is available and can be reached; rdsiam tries again")
+        if self._replica:
+            return Unreached(
+                what,
+                "this replica has not replayed yet that the user is locked",
+                "see how far it lags; rdsiam tries again",
+            )
+        return Unreached(
+            what, "its sessions come back as fast as they end", "see where it logs in from; rdsiam tries again"
+        )

@@ -1,0 +1,1 @@
+"""What rdsiam records in DynamoDB."""

@@ -1,0 +1,481 @@
+"""The inventory: which databases are onboarded, and which users in them rdsiam made."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+
+from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
+from rdsiam.aws.rds_models import Database
+from rdsiam.errors import Refused
+from rdsiam.state.escalations import Examined
+
+if TYPE_CHECKING:
+    from rdsiam.access.rotation import RotatingUser, Scheme
+
+Origin = Literal["created", "adopted"]
+
+#: Before a resource id, the key of the item that says under which ARN the database's record is.
+_RESOURCE = "resource:"
+#: Before a resource id, the key of a record whose ARN belongs to another database by now.
+_ASIDE = "aside:"
+#: What says nothing of how to log in, and may change at any time.
+_NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas"}
+#: What is kept of a database: what vending needs, and what makes an onboarding look again.
+KEPT = tuple(name for name in (field.name for field in fields(Database)) if name not in _NOT_KEPT)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Which access.yaml an onboarding followed, and what it said of the database.
+
+    :ivar declared: fingerprint of what it declares for the database.
+    :ivar entries: how many entries the whole file has.
+    :ivar users: whom it declares there.
+    """
+
+    version: str
+    declared: str
+    entries: int
+    users: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SecretRecord:
+    """The secret that RotateFunction may rotate for one user of one database. Only SecretsFunction writes it.
+
+    :ivar resource_id: of the database; another one is another database of the same name.
+    :ivar arn: None between the decision to create the secret and the answer of CreateSecret.
+    :ivar administrator: ARN of the administrator's secret, for `alternating`; None for `single`.
+    :ivar state: `initial`: rdsiam creates the secret, and the database may not have its password yet. `ending`:
+        access.yaml no longer declares this rotation, which sets no password from now on; its schedule may still be
+        set. `ended`: the user is no longer rotated; a migration may still delete the secret.
+    :ivar version: while `initial`: id of the version that rdsiam writes, recorded before that is written.
+    """
+
+    resource_id: str
+    arn: str | None
+    scheme: "Scheme"
+    administrator: str | None = None
+    state: Literal["initial", "ready", "ending", "ended"] = "ready"
+    version: str | None = None
+
+    def permits(self, database: Database, user: "RotatingUser") -> bool:
+        """Return whether access.yaml still declares what is recorded."""
+        administrator = None if user.scheme == "single" else user.administrator or database.master_secret_arn
+        return (self.resource_id, self.scheme, self.administrator) == (
+            database.resource_id,
+            user.scheme,
+            administrator,
+        ) and user.secret in (None, self.arn)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields that have a value, as the inventory keeps them."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the inventory knows of one database.
+
+    :ivar arn: its key: the database's ARN when this was written; another key if the database was renamed since.
+    :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
+    :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
+    :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
+    :ivar finished: whether the last onboarding came to its end; what was recorded before stays good for tokens.
+    :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
+    :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
+    :ivar fingerprint: of database and declaration at that time.
+    :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
+    :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
+    :ivar secrets: user → the secret that is rotated, from before anything acts on it.
+    :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
+    :ivar first_seen: attributes that it had when rdsiam first saw it and no entry was about it. They count like
+        recorded ones, unless it is a copy.
+    :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
+    :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
+    :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
+    """
+
+    resource_id: str | None
+    database: SelectedDatabase | None = None
+    accounts: Mapping[str, Origin] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    policy_resource_id: str | None = None
+    access_version: str | None = None
+    onboarded_at: str | None = None
+    finished: bool = False
+    followed: Followed | None = None
+    fingerprint: str | None = None
+    revoked: Mapping[str, str] = field(default_factory=dict)
+    leaving: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretRecord] = field(default_factory=dict)
+    arn: str = ""
+    recorded: Attributes | None = None
+    first_seen: Attributes | None = None
+    copied: bool = False
+    pending: str = ""
+    examined: Examined | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether SecretsFunction has something to end if nothing is declared any longer."""
+        return any(one.state != "ended" for one in self.secrets.values())
+
+    @property
+    def only_seen(self) -> bool:
+        """Whether nothing is known of the database but the attributes that it had."""
+        more = self.recorded or self.accounts or self.roles or self.revoked or self.secrets
+        return self.first_seen is not None and not more
+
+    def is_of(self, database: Database) -> bool:
+        """Return whether this is about that very database, not about another one that had its name."""
+        return self.resource_id == database.resource_id
+
+
+def selected(database: Database, record: Record | None) -> SelectedDatabase:
+    """Return the database with the attributes recorded for its resource id; if there are none its own decide."""
+    known = record is not None and record.is_of(database)
+    return select(database, record.recorded or record.first_seen if known and record is not None else None)
+
+
+class Inventory:
+    """The DynamoDB table InventoryTable; its key is the database's ARN.
+
+    An item `resource:<resource id>` beside it says under which ARN the record of a database is, and has the attributes
+    of one that is gone. Leases are
+    there too: `rdsiam.state.leases`.
+    """
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def get(self, arn: str) -> Record | None:
+        """Return what is known of the database, or None."""
+        item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
+        if "Item" not in item:
+            return None
+        return _record(arn, item["Item"])
+
+    def of(self, database: Database) -> Record | None:
+        """Return the record of a database, which is under another ARN if the database was renamed since.
+
+        :return: if there is none, the record of another database that had this ARN, or None.
+        """
+        record = self.get(database.arn)
+        if record is not None and record.is_of(database):
+            return record
+        former = self.of_resource(database.resource_id)
+        return record if former is None else former
+
+    def of_resource(self, resource_id: str) -> Record | None:
+        """Return the record of the database with that resource id, or None."""
+        pointer = self._item(_RESOURCE + resource_id)
+        record = self.get(pointer["record"]["S"]) if pointer else None
+        return record if record is not None and record.resource_id == resource_id else None
+
+    def attributes_of(self, resource_id: str) -> Attributes | None:
+        """Return the attributes recorded for a resource id, also of a database that is gone, or None."""
+        record = self.of_resource(resource_id)
+        if record is not None:
+            return record.recorded
+        pointer = self._item(_RESOURCE + resource_id)
+        return Attributes.from_json(_plain(pointer["recorded"])) if pointer and "recorded" in pointer else None
+
+    def all(self) -> Iterator[tuple[str, Record]]:
+        """Yield the ARN and the record of every database, page by page."""
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
+            for item in page["Items"]:
+                arn = item["database"]["S"]
+                if arn.startswith("arn:"):
+                    yield arn, _record(arn, item)
+
+    def see(self, database: Database) -> None:
+        """Record the attributes of a database that no entry is about: others need confirmation to give anything."""
+        self._set(database.arn, resource_id=database.resource_id, **self._fresh(database))
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
+
+    def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
+        """Record the attributes by which entries of access.yaml select this database, before anything is made in it.
+
+        :param copied: they are those of the database that it is a copy of.
+        """
+        attributes: dict[str, Any] = self._fresh(database) | ({"copied": True} if copied else {})
+        self._set(
+            database.arn,
+            resource_id=database.resource_id,
+            recorded=recorded.to_json() | {"resource_id": database.resource_id},
+            **attributes,
+        )
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
+
+    def _fresh(self, database: Database) -> dict[str, Any]:
+        """Return what a new record begins with, in place of what is known of another database that had this ARN.
+
+        :return: nothing if there is a record of this database.
+        """
+        item = self._item(database.arn)
+        if item is not None and item.get("resource_id") == {"S": database.resource_id}:
+            return {}
+        seen = Attributes.of(database).to_json() | {"resource_id": database.resource_id}
+        return {
+            "accounts": {},
+            "leaving": {},
+            "finished": False,
+            "copied": False,
+            "pending": "",
+            "first_seen": seen,
+        }
+
+    def put_aside(self, record: Record) -> None:
+        """Keep the record of a database that lives on under another ARN, until its own turn comes.
+
+        Another database has its ARN, and is about to be recorded there.
+        """
+        item = self._item(record.arn)
+        if item is not None and _record(record.arn, item).resource_id == record.resource_id:
+            self._put(f"{_ASIDE}{record.resource_id}", item)
+            self._set(f"{_RESOURCE}{record.resource_id}", record=f"{_ASIDE}{record.resource_id}")
+
+    def move(self, former: str, database: Database) -> None:
+        """Move the record of a renamed database from its former ARN to its present one.
+
+        The roles and the resource id of the policies of whoever had the present ARN are kept with it, so that
+        PolicyFunction takes their policies away.
+
+        :param former: key of the record.
+        """
+        item, occupant = self._item(former), self._item(database.arn)
+        if item is None or not _record(former, item).is_of(database):
+            return  # another run has moved it
+        before = _record(database.arn, occupant or {})
+        if before.policy_resource_id and not before.is_of(database):
+            roles = sorted({*before.roles, *_record(former, item).roles})
+            item["policy_resource_id"] = {"S": before.policy_resource_id}
+            item["roles"] = {"L": [{"S": role} for role in roles]}
+        self._put(database.arn, item, gone=set(occupant or ()) - set(item))
+        self._set(_RESOURCE + database.resource_id, record=database.arn)
+        self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": former}})
+
+    def set_pending(self, arn: str, pending: str) -> None:
+        """Write down what waits for confirmation, by its fingerprint: it is notified once."""
+        self._set(arn, pending=pending)
+
+    def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+        """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
+        self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+
+    def disclaim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+        """Write down that only these are ours of those that were; nothing else changes."""
+        self._set(database.arn, accounts=dict(accounts))
+
+    def onboarded(self, database: SelectedDatabase, followed: Followed, fingerprint: str, at: str) -> None:
+        """Write down the database as it is now, its onboarding done."""
+        described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
+        if fresh := self._fresh(database):  # nothing is declared for it, and its ARN was another database's
+            self._set(database.arn, resource_id=database.resource_id, **fresh)
+            self._set(_RESOURCE + database.resource_id, record=database.arn)
+        self._set(
+            database.arn,
+            resource_id=database.resource_id,
+            described=described,
+            access_version=followed.version,
+            declared=followed.declared,
+            access_entries=followed.entries,
+            users=list(followed.users),
+            fingerprint=fingerprint,
+            onboarded_at=at,
+            finished=True,
+            **({} if database.differs else {"copied": False}),
+        )
+
+    def set_roles(self, arn: str, resource_id: str, roles: Iterable[str]) -> None:
+        """Write down which IAM roles hold a policy for the database."""
+        self._set(arn, policy_resource_id=resource_id, roles=sorted(roles))
+
+    def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
+        """Write down that these users are revoked, each with why, and that those are so no longer."""
+        self._set_users(arn, "revoked", because)
+        self._remove_users(arn, "revoked", lifted)
+
+    def set_leaving(self, arn: str, reasons: Mapping[str, str]) -> None:
+        """Record that the logins of these users are being taken away, and what stands in the way of each."""
+        self._set_users(arn, "leaving", reasons)
+
+    def set_left(self, arn: str, users: Iterable[str]) -> None:
+        """Record that nothing of these users' logins is left: they are no longer among those that are declared."""
+        left = set(users)
+        self._remove_users(arn, "leaving", left)
+        record = self.get(arn)
+        if record is None or record.followed is None or not left.intersection(record.followed.users):
+            return
+        # Unless another run has just recorded what a newer access.yaml declares.
+        version = record.followed.version
+        remaining = [user for user in record.followed.users if user not in left]
+        try:
+            self._update(
+                arn,
+                "SET #users = :users",
+                {"#users": "users", "#version": "access_version"},
+                {":users": remaining, ":version": version},
+                ConditionExpression="#version = :version",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+
+    def set_returned(self, arn: str, users: Iterable[str]) -> None:
+        """Record that these users, which were leaving, are declared again."""
+        self._remove_users(arn, "leaving", users)
+
+    def set_secret(self, arn: str, user: str, record: SecretRecord | None, expected: SecretRecord | None) -> None:
+        """Replace the record of a user's secret; None removes it, or expects that there is none.
+
+        :raises Refused: another run has changed the record since `expected` was read.
+        """
+        names = {"#secrets": "secrets", "#user": user}
+        if expected is None:
+            self._update(arn, "SET #secrets = if_not_exists(#secrets, :none)", {"#secrets": "secrets"}, {":none": {}})
+        values: dict[str, Any] = {} if record is None else {":record": record.to_json()}
+        condition = "attribute_not_exists(#secrets.#user)"
+        if expected is not None:
+            values[":expected"], condition = expected.to_json(), "#secrets.#user = :expected"
+        expression = "REMOVE #secrets.#user" if record is None else "SET #secrets.#user = :record"
+        try:
+            self._update(arn, expression, names, values, ConditionExpression=condition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            raise Refused(f"another run is changing the rotation of {user} on {arn}; try again") from None
+
+    def set_examined(self, database: Database, examined: Examined) -> None:
+        """Write down which users can act as administrators, and where that was looked at."""
+        self._set(database.arn, examined=examined.to_json() | {"resource_id": database.resource_id})
+
+    def forget(self, arn: str) -> None:
+        """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""
+        record = self.get(arn)
+        if record is not None and record.resource_id and record.recorded:
+            found = self.of_resource(record.resource_id)
+            if found is not None and found.arn == arn:
+                self._set(_RESOURCE + record.resource_id, recorded=record.recorded.to_json())
+        self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
+
+    def _item(self, key: str) -> dict[str, Any] | None:
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": key}}, ConsistentRead=True)
+        return dict(answer["Item"]) if "Item" in answer else None
+
+    def _put(self, key: str, item: Mapping[str, Any], gone: Collection[str] = ()) -> None:
+        """Write all attributes of an item under that key, and remove the attributes `gone`."""
+        attributes = sorted(set(item) - {"database"})
+        names = {f"#{number}": name for number, name in enumerate([*attributes, *sorted(gone)])}
+        removed = ", ".join(f"#{number}" for number in range(len(attributes), len(names)))
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"database": {"S": key}},
+            UpdateExpression="SET "
+            + ", ".join(f"#{number} = :{number}" for number in range(len(attributes)))
+            + (f" REMOVE {removed}" if removed else ""),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={f":{number}": item[name] for number, name in enumerate(attributes)},
+        )
+
+    def _set_users(self, arn: str, attribute: str, values: Mapping[str, str]) -> None:
+        """Set entries of a map of users, one by one, so that two who do this at a time both have their way."""
+        name = {"#map": attribute}
+        self._update(arn, "SET #map = if_not_exists(#map, :none)", name, {":none": {}})
+        for user, value in values.items():
+            self._update(arn, "SET #map.#user = :value", {**name, "#user": user}, {":value": value})
+
+    def _remove_users(self, arn: str, attribute: str, users: Iterable[str]) -> None:
+        for user in users:
+            self._update(arn, "REMOVE #map.#user", {"#map": attribute, "#user": user}, {})
+
+    def _set(self, arn: str, **attributes: Any) -> None:
+        self._update(
+            arn,
+            "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            {f"#{name}": name for name in attributes},
+            {f":{name}": value for name, value in attributes.items()},
+        )
+
+    def _update(
+        self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any], **more: str
+    ) -> None:
+        from boto3.dynamodb.types import TypeSerializer  # here, as it loads boto3, which vending does without
+
+        write = TypeSerializer()
+        given = {name: write.serialize(value) for name, value in values.items()}
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"database": {"S": arn}},
+            UpdateExpression=expression,
+            ExpressionAttributeNames=names,
+            **({"ExpressionAttributeValues": given} if given else {}),
+            **more,
+        )
+
+
+def _record(arn: str, item: Mapping[str, Any]) -> Record:
+    found = {name: _plain(value) for name, value in item.items()}
+    database = followed = None
+    resource_id = found.get("resource_id")
+    seen = found.get("examined", {"resource_id": ""})
+    recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
+    if "described" in found:
+        described = found["described"] | {"port": int(found["described"]["port"])}
+        database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
+    if "declared" in found:
+        followed = Followed(
+            found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
+        )
+    return Record(
+        resource_id=resource_id,
+        # What was described under another resource id was another database of the same name.
+        database=database if database and database.resource_id == resource_id else None,
+        accounts=dict(found.get("accounts", {})),
+        roles=tuple(sorted(found.get("roles", ()))),
+        policy_resource_id=found.get("policy_resource_id"),
+        access_version=found.get("access_version"),
+        onboarded_at=found.get("onboarded_at"),
+        finished=bool(found.get("finished")),
+        followed=followed,
+        fingerprint=found.get("fingerprint"),
+        revoked=dict(found.get("revoked", {})),
+        leaving=dict(found.get("leaving", {})),
+        secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in found.get("secrets", {}).items()},
+        arn=arn,
+        recorded=recorded,
+        first_seen=first_seen,
+        copied=bool(found.get("copied")),
+        pending=found.get("pending", ""),
+        # That of another resource id is about another database of the same name.
+        examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
+    )
+
+
+def _attributes(found: Mapping[str, Any], name: str) -> Attributes | None:
+    """Return recorded attributes; None if they were recorded for another database that had the same ARN."""
+    attributes = found.get(name)
+    return (
+        Attributes.from_json(attributes) if attributes and attributes["resource_id"] == found["resource_id"] else None
+    )
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """Return one of DynamoDB's values as plain data; those that `_set` writes, and no others."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return content
+        case "NULL":
+            return None
+        case "N":
+            return int(content)
+        case "L":
+            return [_plain(one) for one in content]
+        case "M":
+            return {name: _plain(one) for name, one in content.items()}
+    raise ValueError(f"the inventory holds a value of kind {kind}, which rdsiam never writes")

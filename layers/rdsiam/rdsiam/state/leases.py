@@ -1,0 +1,145 @@
+"""Leases: one run at a time changes users and privileges of a database server.
+
+A lease is an item of InventoryTable, which only rdsiam's functions write: no user of the server can take or keep it.
+A step takes the lease before it reads what it is about to change, and gives it back at its end. It is valid for longer
+than the function can run, so no run outlives its lease; if a run was killed, the next one waits until the lease has
+expired, or takes it over at once if it is the same execution, of which Lambda runs one invocation at a time.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rdsiam.aws.rds_models import Database
+from rdsiam.errors import LeaseLost, LeaseTaken
+
+logger = logging.getLogger(__name__)
+
+#: A minute more than OnboardFunction and MigrateFunction may run.
+SECONDS = 180
+#: What the keys of leases begin with; those of databases are ARNs.
+PREFIX = "lease:"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to change a server, for a time.
+
+    :ivar server: resource id of the database.
+    :ivar holder: execution that has it.
+    :ivar token: of this step's attempt alone.
+    :ivar expires: in seconds since 1970.
+    """
+
+    server: str
+    holder: str
+    token: str
+    expires: int
+    _now: Callable[[], float] = field(repr=False, compare=False)
+
+    def check(self) -> None:
+        """See that the lease is still valid.
+
+        :raises LeaseLost: it is not.
+        """
+        if self._now() >= self.expires:
+            raise LeaseLost(f"{self.holder} has lost its lease of {self.server}, which has expired; run it again")
+
+
+class Leases:
+    """The items of InventoryTable whose keys begin with `lease:`; one for each server."""
+
+    def __init__(self, dynamodb: Any, table: str, now: Callable[[], float] = time.time) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._now = now
+
+    @contextmanager
+    def hold(self, database: Database, holder: str) -> Iterator[Lease]:
+        """Hold the lease of the database's server.
+
+        :param holder: the execution, whose own lease is taken over if an earlier attempt was killed.
+        :raises LeaseTaken: another execution has it.
+        """
+        lease = self.take(database, holder)
+        try:
+            yield lease
+        finally:
+            self.release(lease)
+
+    def take(self, database: Database, holder: str) -> Lease:
+        """Take the lease, for `SECONDS`.
+
+        :raises LeaseTaken: another execution has it.
+        """
+        now = int(self._now())
+        lease = Lease(database.resource_id, holder, secrets.token_hex(8), now + SECONDS, self._now)
+        values = {
+            ":holder": {"S": holder},
+            ":token": {"S": lease.token},
+            ":expires": {"N": str(lease.expires)},
+            ":now": {"N": str(now)},
+        }
+        try:
+            self._update(
+                database.resource_id,
+                "SET #holder = :holder, #token = :token, #expires = :expires",
+                "attribute_not_exists(#expires) OR #expires <= :now OR #holder = :holder",
+                values,
+                ("holder", "token", "expires"),
+            )
+        except _NotTaken as error:
+            other = error.item
+            until = datetime.fromtimestamp(int(other["expires"]["N"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            raise LeaseTaken(database.resource_id, other["holder"]["S"], until, SECONDS) from None
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; one that somebody else has taken over stays theirs."""
+        values = {":none": {"N": "0"}, ":token": {"S": lease.token}}
+        try:
+            self._update(lease.server, "SET #expires = :none", "#token = :token", values, ("token", "expires"))
+        except _NotTaken as error:
+            logger.warning("%s had lost its lease of %s to %s", lease.holder, lease.server, error.item)
+
+    def forget(self, resource_id: str) -> None:
+        """Remove the item of a server that is gone."""
+        self._dynamodb.delete_item(TableName=self._table, Key=_key(resource_id))
+
+    def _update(
+        self, resource_id: str, expression: str, condition: str, values: dict[str, Any], names: tuple[str, ...]
+    ) -> None:
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(resource_id),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={f"#{name}": name for name in names},
+                ExpressionAttributeValues=values,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            answer: Mapping[str, Any] = error.response
+            raise _NotTaken(answer.get("Item", {})) from None
+
+
+class _NotTaken(Exception):
+    """The condition does not hold; `item` is what is there."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.item = item
+
+
+def _key(resource_id: str) -> dict[str, Any]:
+    return {"database": {"S": f"{PREFIX}{resource_id}"}}

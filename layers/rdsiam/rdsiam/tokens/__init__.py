@@ -1,0 +1,1 @@
+"""Login tokens and the endpoints that they are for."""

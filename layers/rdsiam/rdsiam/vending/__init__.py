@@ -1,0 +1,1 @@
+"""A login token for a caller, or a denial."""

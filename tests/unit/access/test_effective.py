@@ -1,0 +1,46 @@
+"""Who of the declared users stands, and that a sweep sees when that changes."""
+
+from datetime import UTC, datetime, timedelta
+
+from rdsiam.access.effective import standing
+from rdsiam.access.model import parse
+from rdsiam.state import fingerprint
+from tests.unit.vending.test_flow import DATABASE
+
+PAST, FUTURE = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (-1, 1))
+ROLE = "arn:aws:iam::123456789012:role/ci"
+
+
+def declared(*callers):
+    rules = ", ".join(f"{{role: '{ROLE}', until: {until}}}" if until else f"{{role: '{ROLE}'}}" for until in callers)
+    return parse(f"""
+version: 1
+databases:
+  - match: {{identifier: orders}}
+    users:
+      - {{name: app, privileges: readonly, on: [shop], roles: ["{ROLE}"], callers: [{rules}]}}
+      - {{name: other, privileges: readonly, on: [shop]}}
+""").declared(DATABASE)
+
+
+def print_of(users, revoked=()):
+    return fingerprint.of_declared(standing(users, revoked))
+
+
+def test_all_stand_whom_nobody_revoked():
+    users = declared(None, FUTURE)
+    assert standing(users, {}) == users
+
+
+def test_who_is_revoked_stands_not_and_makes_another_fingerprint():
+    users = declared(None)
+    assert [user.name for user in standing(users, {"app": "why"})] == ["other"]
+    assert print_of(users, {"app": "why"}) != print_of(users)
+    assert print_of(users, {"somebody": "else"}) == print_of(users)
+
+
+def test_callers_whose_time_has_passed_are_none_and_the_user_stays():
+    users = standing(declared(PAST, FUTURE), ())
+    assert [len(user.callers) for user in users] == [1, 0]
+    assert print_of(declared(PAST, FUTURE)) == print_of(declared(FUTURE))
+    assert print_of(declared(PAST)) != print_of(declared(FUTURE))

@@ -1,0 +1,113 @@
+"""`rotate` in access.yaml: what is read, and what is wrong with it, line by line."""
+
+from dataclasses import replace
+
+import pytest
+
+from rdsiam.access.model import parse
+from rdsiam.access.rotation import RotatingUser
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.aws.rds import Database
+from rdsiam.errors import AccessFileInvalid
+
+ORDERS = SelectedDatabase(
+    arn="arn:aws:rds:eu-west-1:123456789012:db:orders-1",
+    identifier="orders-1",
+    engine="postgres",
+    engine_version="18.1",
+    resource_id="db-ORDERS1",
+    status="available",
+    host="orders-1.abc.eu-west-1.rds.amazonaws.com",
+    port=5432,
+    iam_enabled=True,
+    master_user="boss",
+)
+HEAD = """\
+version: 1
+databases:
+  - match: {identifier: "orders-*"}
+"""
+SECOND = """\
+  - match: {engine: postgres}
+"""
+
+
+def problems(text: str, database: Database = ORDERS) -> list[str]:
+    with pytest.raises(AccessFileInvalid) as caught:
+        parse(text).declared(database)
+    return caught.value.problems
+
+
+def test_all_entries_that_match_say_together_who_is_rotated():
+    text = (
+        HEAD
+        + "    rotate: {users: [legacy_etl, classic], every: 30d, window: 02:00/2h}\n"
+        + SECOND
+        + "    rotate: {users: [vendor, classic], every: 30d, window: 02:00/2h}\n"
+        + "  - {match: {engine: mariadb}, rotate: {users: [other], every: 7d, scheme: alternating}}\n"
+    )
+    rotating = parse(text).rotating(ORDERS)
+    assert [user.name for user in rotating] == ["classic", "legacy_etl", "vendor"]
+    assert set(rotating) == {RotatingUser(user.name, "30d", "02:00/2h", "single") for user in rotating}
+    maria = replace(ORDERS, engine="mariadb", identifier="carts")
+    assert parse(text).rotating(maria) == (RotatingUser("other", "7d", "00:00/24h", "alternating"),)
+
+
+@pytest.mark.parametrize("other", [{"replica_of": "orders-0"}, {"kind": "proxy"}], ids=["replica", "proxy"])
+def test_where_no_users_are_made_nobody_is_rotated(other):
+    assert parse(HEAD + "    rotate: {users: [etl], every: 30d}\n").rotating(replace(ORDERS, **other)) == ()
+
+
+@pytest.mark.parametrize(
+    ("rotate", "problem"),
+    [
+        ("{users: [etl]}", "line 4: databases[0].rotate.every: is missing"),
+        ("{users: [etl], every: 45d}", "line 4: databases[0].rotate.every: must be one of 1d, 7d, 14d, 30d, 60d, 90d,"),
+        ("{users: [etl], every: 30}", "line 4: databases[0].rotate.every: must be text"),
+        ("{users: [], every: 30d}", "line 4: databases[0].rotate.users: must not be empty"),
+        ("{users: etl, every: 30d}", "line 4: databases[0].rotate.users: must be a list"),
+        ("{users: [rds_etl], every: 30d}", "line 4: databases[0].rotate.users[0]: is reserved for RDS"),
+        ("{users: [rdsiam_manager], every: 30d}", "line 4: databases[0].rotate.users[0]: is reserved for RDS"),
+        ("{users: ['a b'], every: 30d}", "line 4: databases[0].rotate.users[0]: must begin with a letter"),
+        ("{users: [etl], every: 30d, windows: x}", "line 4: databases[0].rotate.windows: unknown key; did you mean"),
+        ("{users: [etl], every: 30d, scheme: dual}", "line 4: databases[0].rotate.scheme: "),
+        *(
+            (f"{{users: [etl], every: 30d, window: '{window}'}}", "line 4: databases[0].rotate.window: must be start")
+            for window in ("2h", "02:30/2h", "23:00/2h", "02:00/0h", "2:00/2h", "02:00/25h", "24:00/1h", "02:00/2h ")
+        ),
+    ],
+)
+def test_what_is_wrong_anywhere_is_said_with_line_and_key(rotate, problem):
+    with pytest.raises(AccessFileInvalid) as caught:
+        parse(HEAD + f"    rotate: {rotate}\n")
+    assert any(one.startswith(problem) for one in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("rotate", "more", "problem"),
+    [
+        ("{users: [app], every: 30d}", "", "users[0]: is declared under users"),
+        ("{users: [boss], every: 30d}", "", "users[0]: is the master user of orders-1, which rdsiam never touches"),
+        ("{users: [BOSS], every: 30d}", "", "users[0]: is the master user of orders-1"),
+        (f"{{users: [{'n' * 64}], every: 30d}}", "", "users[0]: is longer than the 63 characters"),
+        (f"{{users: [{'n' * 58}], every: 30d, scheme: alternating}}", "", "users[0]: is longer than the 63"),
+        ("{users: [etl], every: 30d}", "{users: [etl], every: 7d}", "users[0]: is rotated in two ways"),
+        ("{users: [etl, etl_clone], every: 7d, scheme: alternating}", "", "users[1]: is the name of the clone of etl"),
+        ("{users: [app2], every: 7d, scheme: alternating}", "", "users[0]: needs the name of its clone, app2_clone"),
+    ],
+    ids=lambda v: v[:40],
+)
+def test_what_is_wrong_on_one_database_only_is_found_there(rotate, more, problem):
+    both = ", ".join(f"{{name: {name}, privileges: readonly, on: [shop]}}" for name in ("app", "app2_clone"))
+    text = HEAD + f"    users: [{both}]\n    rotate: {rotate}\n"
+    text += SECOND + f"    rotate: {more}\n" if more else ""
+    assert any(problem in one and ".rotate." in one for one in problems(text)), problems(text)
+    parse(text).declared(replace(ORDERS, engine="mariadb", identifier="carts"))
+
+
+def test_a_user_may_log_in_by_token_here_and_by_password_there():
+    text = HEAD + "    rotate: {users: [app], every: 30d}\n"
+    text += "  - match: {engine: mariadb}\n    users: [{name: app, privileges: readonly, on: [shop]}]\n"
+    access = parse(text)
+    assert [user.name for user in access.rotating(ORDERS)] == ["app"]
+    assert [user.name for user in access.declared(replace(ORDERS, engine="mariadb", identifier="c"))] == ["app"]

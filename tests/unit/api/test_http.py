@@ -1,0 +1,81 @@
+"""Requests to the HTTP API: who asks is what the authorizer says; everything else is checked field by field."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.api import http
+from rdsiam.errors import InvalidRequest
+
+EVENT = json.loads((Path(__file__).parents[3] / "events" / "tokens-post.json").read_text())
+
+
+def test_a_request_has_a_database_a_user_and_perhaps_a_reason():
+    assert http.token_request(EVENT) == http.TokenRequest("orders-1", "app_service", "")
+    body = base64.b64encode(b'{"database": "d", "user": "u", "reason": " why "}').decode()
+    assert http.token_request({"body": body, "isBase64Encoded": True}) == http.TokenRequest("d", "u", "why")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("", "body"),
+        ("canary", "body"),
+        ("[]", "body"),
+        ("{}", "database"),
+        ('{"database": "d"}', "user"),
+        ('{"database": "d", "user": 7}', "user"),
+        ('{"database": "d", "user": ""}', "user"),
+        ('{"database": "d", "user": "a b"}', "user"),
+        ('{"database": "d", "user": "u", "user": "canary"}', "body"),
+        ('{"database": "d", "user": "u", "role": "canary"}', "role"),
+        ('{"database": "d", "user": "u", "canary!": 1}', "body"),
+        ('{"database": "d", "user": "u", "reason": ["canary"]}', "reason"),
+        ('{"database": "d", "user": "u", "reason": "a\\u0000b"}', "reason"),
+        ("[" * 4000, "body"),
+        ("x" * 5000, "body"),
+        ('{"database": "d", "user": "ü"}', "user"),
+    ],
+    ids=lambda value: value[:60],
+)
+def test_malformed_bodies_are_refused_with_the_field_and_without_the_value(body, field):
+    with pytest.raises(InvalidRequest) as refused:
+        http.token_request({"body": body})
+    assert refused.value.field == field
+    assert "canary" not in str(refused.value)
+
+
+def test_what_is_too_large_is_told_apart():
+    with pytest.raises(http.TooLarge):
+        http.token_request({"body": "x" * (http.MAX_BODY + 1)})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_a_body_is_utf_8_and_nothing_else(encoding):
+    body = base64.b64encode('{"database": "d", "user": "u"}'.encode(encoding)).decode()
+    with pytest.raises(InvalidRequest):
+        http.token_request({"body": body, "isBase64Encoded": True})
+
+
+@given(st.text(), st.booleans())
+def test_any_body_is_understood_or_refused(body, encoded):
+    try:
+        http.token_request({"body": body, "isBase64Encoded": encoded})
+    except InvalidRequest as error:
+        assert error.field  # noqa: PT017
+
+
+def test_nothing_that_is_answered_may_be_cached():
+    for answer in (http.answer({}), http.problem(403, "not-allowed", "no", "id")):
+        assert answer["headers"]["cache-control"] == "no-store"
+
+
+def test_errors_are_problems_with_a_stable_code_and_the_request_id():
+    answer = http.problem(503, "unavailable", "later", "request-1", retry_after=5)
+    assert answer["headers"]["content-type"] == "application/problem+json"
+    assert answer["headers"]["retry-after"] == "5"
+    assert json.loads(answer["body"])["request_id"] == "request-1"

@@ -1,0 +1,81 @@
+"""Collecting the facts of one database: which failures to connect are tried again."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from rdsiam.audit import collect
+from rdsiam.engines.connection import Limits
+from rdsiam.engines.facts import Unread
+from rdsiam.engines.logins import Token
+from rdsiam.engines.registry import ENGINES
+from rdsiam.errors import ConnectionFailed
+from tests.unit.fix_database import ORDERS
+
+LIMITS = Limits(connect=5, statement=10)
+
+
+class Logins:
+    def auditor(self, _: Any) -> Token:
+        return Token("rdsiam_auditor", "a-token")
+
+
+class Session(socket.socket):
+    """A session is an open socket."""
+
+
+class Facts:
+    pass
+
+
+class Server:
+    """Fails at the given stages, one after the other, then answers."""
+
+    def __init__(self, *stages: Any) -> None:
+        self.stages = list(stages)
+        self.attempts = 0
+
+    def connect(self, *_: Any) -> Session:
+        self.attempts += 1
+        if self.stages:
+            raise ConnectionFailed("db.example", 5432, self.stages.pop(0), "no answer")
+        return Session()
+
+    def audit(self, *_: Any) -> Facts:
+        return Facts()
+
+
+@pytest.fixture
+def read(monkeypatch):
+    def of(server, **options):
+        monkeypatch.setitem(ENGINES, ORDERS.family, server)
+        return collect.read(ORDERS, Logins(), LIMITS, **options)
+
+    return of
+
+
+def test_a_connection_without_an_answer_is_tried_a_second_time(read):
+    server = Server("port")
+    assert isinstance(read(server), Facts)
+    assert server.attempts == 2
+
+
+def test_a_database_that_never_answers_is_unknown_after_two_attempts(read):
+    server = Server("port", "port", "port")
+    result = read(server)
+    assert isinstance(result, Unread)
+    assert (result.stage, server.attempts) == ("port", 2)
+
+
+@pytest.mark.parametrize("stage", ["name", "tls", "login"])
+def test_a_refused_connection_is_not_tried_again(read, stage):
+    server = Server(stage)
+    assert isinstance(read(server), Unread)
+    assert server.attempts == 1
+
+
+def test_a_second_attempt_is_made_only_if_time_is_left_for_it(read):
+    server = Server("port")
+    assert isinstance(read(server, total=4.0), Unread)
+    assert server.attempts == 1

@@ -1,0 +1,428 @@
+"""From facts to findings: tables of what was found and what is said, never more than once, never about the exempt."""
+
+import random
+import re
+import shlex
+from dataclasses import replace
+
+import psycopg.sql
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.access.model import parse
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.mysql.remedies import MysqlRemedies
+from rdsiam.errors import Refused
+from rdsiam.findings.kind import worse
+from tests.examples_of_findings import (
+    CLUSTER,
+    MARIADB,
+    MY_CLEAN,
+    MYSQL,
+    OURS,
+    PG_CLEAN,
+    POSTGRES,
+    judge,
+    my,
+    pg,
+    proxy,
+    secret,
+    with_,
+    without,
+)
+
+
+def kinds(findings):
+    return sorted(one.kind for one in findings)
+
+
+def of_pg(*accounts, **more):
+    return judge(facts=with_(PG_CLEAN, *accounts, **more))
+
+
+def of_my(*accounts, **more):
+    return judge(MYSQL, with_(MY_CLEAN, *accounts, **more))
+
+
+APP = MY_CLEAN.accounts[0]
+BOSS_LOST = pg("boss", administrator=True)
+
+
+@pytest.mark.parametrize(
+    ("findings", "wanted"),
+    [
+        pytest.param(lambda: of_pg(pg("u", iam=False, unusable=True, locked=True)), [], id="locked"),
+        pytest.param(lambda: of_my(my("u", iam=False, unusable=True)), [], id="impossible hash"),
+        pytest.param(lambda: of_my(my("u", second_password=True, tls=False)), ["undeclared-user"], id="undeclared"),
+        pytest.param(lambda: of_my(my("u", iam=False, tls=False), tls_enforced=None), ["user-without-iam"],
+                     id="password without TLS, once"),
+        pytest.param(lambda: of_my(replace(APP, iam=False)), ["user-without-iam"], id="declared by password"),
+        pytest.param(lambda: of_my(replace(APP, tls=False)), [], id="TLS is enforced by the server"),
+        pytest.param(lambda: of_my(replace(APP, tls=False), tls_enforced=None), ["user-without-tls"], id="TLS unknown"),
+        pytest.param(lambda: of_my(my("u"), my("u", "10.%", iam=False)), ["user-partly-converted"], id="partly, once"),
+        pytest.param(lambda: of_my(my("u", iam=False), my("u", "10.%", iam=False)), ["user-without-iam"] * 2,
+                     id="one for each host pattern"),
+        pytest.param(lambda: of_my(my("u"), my("u", "10.%", iam=False, unusable=True)), ["undeclared-user"],
+                     id="a locked host pattern does not make it partly converted"),
+        pytest.param(lambda: of_my(my("boss", "10.%", iam=False)), ["user-without-iam"], id="a namesake of the master"),
+        pytest.param(lambda: of_my(my("rdsiam_manager", "10.%", iam=False)), ["user-without-iam"],
+                     id="a namesake of the manager"),
+        pytest.param(lambda: of_my(my("boss", administrator=True)), ["administrator-locked-out"], id="MySQL's master"),
+        pytest.param(lambda: of_pg(BOSS_LOST), ["administrator-locked-out"], id="rds_iam for the master"),
+        pytest.param(lambda: of_pg(pg("dba", administrator=True, iam_through=("app",), member_of=("app",))),
+                     ["administrator-locked-out"], id="another administrator, once"),
+        pytest.param(lambda: of_pg(pg("dba", administrator=True)), ["undeclared-user"], id="on purpose"),
+        pytest.param(
+            lambda: of_pg(
+                pg("staff", login=False),
+                pg("a", iam_through=("staff",), member_of=("staff",)),
+                pg("b", iam_through=("staff",), member_of=("staff",)),
+            ),
+            ["group-with-rds-iam", "user-inherits-rds-iam", "user-inherits-rds-iam"],
+            id="a group once, its members once each",
+        ),
+        pytest.param(lambda: of_pg(pg("staff", login=False, iam_through=("all",))), [], id="a group in between"),
+        pytest.param(lambda: of_pg(pg("report", member_of=("app", "shop_readonly"))), ["group-with-rds-iam"],
+                     id="a login whose members hold rds_iam themselves"),
+        pytest.param(lambda: of_pg(pg("report", login=False)), ["missing-user"], id="declared, can't log in"),
+        pytest.param(lambda: of_pg(pg("r", replication=True, iam=False)), ["user-without-iam"],
+                     id="replication by password is said, to be accepted"),
+        pytest.param(lambda: of_pg(pg("legacy_clone", owns=3, iam=False)), ["user-without-iam"], id="nobody's clone"),
+        pytest.param(lambda: judge(facts=without(PG_CLEAN, "app", "report")), ["missing-user"] * 2, id="all gone"),
+        pytest.param(lambda: judge(facts=Unread("state", "stopped")), ["database-unreachable"], id="stopped"),
+        pytest.param(lambda: judge(replace(POSTGRES, iam_enabled=False), Unread("state", "stopped")),
+                     ["iam-authentication-off"], id="off and stopped, once"),
+        pytest.param(lambda: judge(replace(POSTGRES, replica_of="x"), Unread("state", "")), [], id="a replica"),
+        pytest.param(lambda: judge(replace(POSTGRES, kind="proxy"), Unread("state", "")), [], id="a proxy"),
+        pytest.param(
+            lambda: judge(replace(POSTGRES, kind="proxy", iam_enabled=False), Unread("state", "")), [], id="its flag"
+        ),
+        pytest.param(lambda: judge(MYSQL, secrets=[secret("app", rotation_enabled=True, pending_stuck=True)]),
+                     ["secret-of-iam-user"], id="a useless secret, once"),
+        pytest.param(lambda: judge(POSTGRES, secrets=[secret("app", MYSQL)]), [], id="a secret of another database"),
+        pytest.param(
+            lambda: judge(MYSQL, secrets=[secret("boss", rotation_enabled=True, next_rotation="2026-07-01T00:00:00Z")]),
+            [], id="due since this morning"),
+    ],
+)  # fmt: skip
+def test_what_was_found_and_what_is_said(findings, wanted):
+    assert kinds(findings()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("accounts", "wanted"),
+    [
+        ((pg("pooled", iam=False),), []),
+        ((pg("pooled"),), ["proxy-user-with-iam"]),
+        ((pg("pooled", iam_through=("app",), member_of=("app",)),), ["proxy-user-with-iam"]),
+        ((pg("pooled", iam=False, empty_password=True),), ["user-with-empty-password"]),
+    ],
+    ids=["by password", "by token", "by a group", "by nothing"],
+)
+def test_users_of_classic_proxies_keep_their_passwords(accounts, wanted):
+    front = proxy(POSTGRES)
+    found = judge(facts=with_(PG_CLEAN, *accounts), proxies=[front], proxy_users=frozenset({"pooled"}))
+    assert kinds(found) == wanted
+
+
+def test_the_secret_of_a_proxy_is_not_called_useless():
+    held = secret("pooled", MYSQL)
+    front = proxy(MYSQL, users=(), secret_arns=(held.arn,))
+    found = judge(
+        MYSQL, with_(MY_CLEAN, my("pooled")), proxies=[front], proxy_users=frozenset({"pooled"}), secrets=[held]
+    )
+    assert kinds(found) == ["proxy-user-with-iam"]
+    assert found[0].evidence["proxies"] == ["front"]
+
+
+def test_one_invalid_declaration_hides_nothing_that_needs_no_declaration():
+    boss = (
+        'version: 1\ndatabases:\n  - match: {identifier: "*"}\n    users: [{name: boss, privileges: owner, on: [a]}]\n'
+    )
+    found = judge(facts=with_(PG_CLEAN, pg("old", iam=False), pg("new")), access=parse(boss))
+    assert kinds(found) == ["access-file-invalid", "user-without-iam"]
+
+
+@pytest.mark.parametrize(
+    ("account", "database", "severity"),
+    [
+        (my("u", "10.1", iam=False), MYSQL, "medium"),
+        (my("u", "%", iam=False), MYSQL, "medium"),
+        (my("u", "%", iam=False, tls=False), MYSQL, "high"),
+        (my("u", "10.1", iam=False, administrator=True), MYSQL, "high"),
+        (my("u", "10.1", iam=False), replace(MYSQL, public=True), "high"),
+        (my("u", "10.1", iam=False, administrator=True), replace(MYSQL, public=True), "critical"),
+        (my("u", "%", iam=False, tls=False, administrator=True), MYSQL, "critical"),
+    ],
+)
+def test_exposure_makes_it_worse(account, database, severity):
+    found = judge(database, with_(MY_CLEAN, account, tls_enforced=None))
+    assert [one.severity for one in found if one.kind == "user-without-iam"] == [severity]
+
+
+def test_nothing_is_worse_than_critical():
+    assert worse("critical", ("public", "privileged")) == "critical"
+
+
+def test_privileges_are_compared_with_what_is_declared():
+    less = of_my(replace(APP, privileges={"shop": ("SELECT",)}))
+    assert kinds(less) == ["privileges-differ"]
+    assert "INSERT" in less[0].evidence["lacking"][0]["privileges"]
+    more = of_my(replace(APP, privileges={**APP.privileges, "other": ("SELECT",), "*": ("PROCESS",)}))
+    assert [one["on"] for one in more[0].evidence["surplus"]] == ["*", "other"]
+    assert more[0].severity == "medium"
+    assert [one.text for one in more[0].remediation if one.language == "sql"] == [
+        "REVOKE PROCESS ON *.* FROM 'app'@'%';",
+        "REVOKE SELECT ON `other`.* FROM 'app'@'%';",
+    ]
+
+
+def test_what_an_adopted_user_holds_beside_is_its_owners():
+    facts = with_(MY_CLEAN, replace(APP, privileges={**APP.privileges, "other": ("SELECT",)}))
+    assert judge(MYSQL, facts, accounts={**OURS, "app": "adopted"}) == ()
+
+
+def test_a_schema_counts_however_its_name_was_granted():
+    access = parse(
+        'version: 1\ndatabases: [{match: {identifier: "*"}, '
+        "users: [{name: app, privileges: [SELECT], on: [my_app]}]}]\n"
+    )
+    for spelled in ("my_app", "my\\_app"):
+        facts = with_(without(MY_CLEAN, "report"), replace(APP, privileges={spelled: ("SELECT",)}))
+        assert judge(MYSQL, replace(facts, databases=("my_app",)), access) == ()
+
+
+def test_a_user_that_rdsiam_made_and_nobody_declares_is_disabled_by_onboarding_first():
+    found = judge(facts=with_(PG_CLEAN, pg("former")), accounts={**OURS, "former": "created"})
+    assert found[0].remediation[0].text.startswith("rdsiam onboard ")
+    disabled = with_(PG_CLEAN, pg("former", login=False))
+    assert judge(facts=disabled, accounts={**OURS, "former": "created"}) == ()
+
+
+def test_pending_changes_are_named_before_they_are_applied():
+    waiting = ("EngineVersion", "IAMDatabaseAuthenticationEnabled")
+    found = judge(replace(POSTGRES, iam_enabled=False, pending=waiting), Unread("iam", "off"))
+    assert "EngineVersion" in found[0].remediation[0].note
+
+
+def test_clusters_are_modified_as_clusters():
+    found = judge(replace(CLUSTER, iam_enabled=False), Unread("iam", "off"))
+    assert found[0].remediation[0].text.startswith("aws rds modify-db-cluster --db-cluster-identifier stock ")
+
+
+# --- Suppressions -----------------------------------------------------------------------------------------------------
+
+
+def suppressing(*entries: str):
+    lines = "".join(f"      - {{{entry}}}\n" for entry in entries)
+    return parse(
+        'version: 1\ndatabases:\n  - match: {identifier: "*"}\n    users:\n'
+        "      - {name: app, privileges: readwrite, on: [shop]}\n"
+        "      - {name: report, privileges: readonly, on: [shop]}\n"
+        '  - match: {identifier: "carts"}\n    suppress:\n' + lines
+    )
+
+
+UNTIL = "until: 2026-12-31T00:00:00+01:00"
+OVER = "until: 2026-07-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("entry", "accepted"),
+    [
+        (f"finding: user-without-iam, reason: vendor, {UNTIL}", True),
+        (f"finding: user-without-iam, user: etl, reason: vendor, {UNTIL}", True),
+        (f"finding: user-without-iam, user: 'etl@%', reason: vendor, {UNTIL}", True),
+        (f"finding: user-without-iam, user: 'etl@10.%', reason: vendor, {UNTIL}", False),
+        (f"finding: user-without-iam, user: et, reason: vendor, {UNTIL}", False),
+        (f"finding: anonymous-user, reason: vendor, {UNTIL}", False),
+        (f"finding: user-without-iam, user: etl, reason: vendor, {OVER}", False),
+    ],
+)
+def test_an_entry_accepts_just_what_it_says_until_it_is_over(entry, accepted):
+    found = judge(MYSQL, with_(MY_CLEAN, my("etl", iam=False)), access=suppressing(entry))
+    assert kinds(found) == ["user-without-iam"]
+    suppressed = found[0].suppressed
+    assert (suppressed is not None) == accepted
+    if suppressed:
+        assert (suppressed.reason, suppressed.until) == ("vendor", "2026-12-30T23:00:00Z")
+
+
+def test_an_entry_for_another_database_accepts_nothing():
+    access = suppressing(f"finding: user-without-iam, reason: vendor, {UNTIL}")
+    found = judge(facts=with_(PG_CLEAN, pg("etl", iam=False)), access=access)
+    assert [one.suppressed for one in found] == [None]
+
+
+def test_a_role_of_postgresql_with_an_at_in_its_name_is_not_accepted_with_its_first_half():
+    access = parse(
+        'version: 1\ndatabases: [{match: {identifier: "*"}, suppress: '
+        f"[{{finding: user-without-iam, user: etl, reason: vendor, {UNTIL}}}]}}]\n"
+    )
+    facts = ServerFacts("18", True, (), (pg("etl@x", iam=False),))
+    assert [one.suppressed for one in judge(facts=facts, access=access)] == [None]
+
+
+# --- Ids --------------------------------------------------------------------------------------------------------------
+
+
+def test_ids_stay_when_what_is_around_changes_and_differ_on_a_copy():
+    before = of_my(my("etl", iam=False))
+    after = judge(
+        replace(MYSQL, public=True, arn=MYSQL.arn + "-renamed", identifier="renamed"),
+        with_(MY_CLEAN, my("etl", iam=False, tls=False, sessions=3, administrator=True), my("new"), tls_enforced=False),
+    )
+    copy = judge(replace(MYSQL, resource_id="db-COPY"), with_(MY_CLEAN, my("etl", iam=False)))
+    ids = [{one.id for one in found if one.kind == "user-without-iam"} for found in (before, after, copy)]
+    assert ids[0] == ids[1]
+    assert not ids[0] & ids[2]
+
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=40)
+ACCOUNTS = st.lists(
+    st.builds(
+        AccountFacts,
+        name=TEXT | st.sampled_from(["app", "report", "boss", "rdsiam_manager", "x_clone", "x"]),
+        host=st.sampled_from(["", "%", "10.%"]) | TEXT,
+        login=st.booleans(),
+        iam=st.booleans(),
+        iam_through=st.sampled_from([(), ("app",), ("a", "b")]),
+        password=st.none() | st.booleans(),
+        second_password=st.booleans(),
+        empty_password=st.booleans(),
+        unusable=st.booleans(),
+        administrator=st.booleans(),
+        tls=st.booleans(),
+        owns=st.integers(0, 3),
+        replication=st.booleans(),
+        member_of=st.lists(TEXT | st.sampled_from(["app", "shop_readwrite"]), max_size=3).map(tuple),
+        privileges=st.dictionaries(TEXT, st.just(("SELECT",)), max_size=2),
+    ),
+    max_size=6,
+    unique_by=lambda one: (one.name, one.host),
+)
+
+
+@given(
+    accounts=ACCOUNTS, engine=st.sampled_from([POSTGRES, MYSQL, MARIADB]), tls=st.sampled_from([True, False, None]),
+    seed=st.integers(0, 9),
+)  # fmt: skip
+def test_any_facts_give_findings_once_in_any_order_and_none_about_the_exempt(accounts, engine, tls, seed):
+    facts = ServerFacts("1", tls, ("shop",), tuple(accounts))
+    proxy_users = frozenset({"x"})
+    found = judge(engine, facts, proxy_users=proxy_users)
+    shuffled = list(accounts)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311  no secret
+    again = judge(engine, replace(facts, accounts=tuple(shuffled)), proxy_users=proxy_users)
+    assert {(one.id, one.kind, one.severity) for one in found} == {(one.id, one.kind, one.severity) for one in again}
+    assert len({one.id for one in found}) == len(found)
+    unusable = {one.label for one in accounts if one.unusable or not one.login} - {
+        one.label for one in accounts if not one.unusable and one.login
+    }
+    # A declared user that is there and can't log in is missing; a group is about those that can.
+    about_logins = [one for one in found if one.kind not in {"missing-user", "group-with-rds-iam"}]
+    gone = {one.evidence.get("master") for one in about_logins if one.user in unusable}
+    assert gone <= {True}
+    exempt = [one for one in found if one.user in {"boss", "rdsiam_manager", "boss@%", "rdsiam_manager@%"}]
+    assert {one.kind for one in exempt} <= {"administrator-locked-out", "user-partly-converted"}
+
+
+@given(name=TEXT, host=TEXT)
+def test_names_in_statements_of_mysql_are_read_back_by_server_and_client_in_any_mode(name, host):
+    (statement,) = MysqlRemedies().lock(AccountFacts(name=name, host=host))
+    for backslashes in (True, False):
+        texts, rest = _read_literals(statement, backslashes)
+        assert rest == "ALTER USER @ ACCOUNT LOCK;"  # whatever the name, the statement stays this one
+        if backslashes:
+            assert texts == [name, host]
+
+
+def _read_literals(statement: str, backslashes: bool) -> tuple[list[str], str]:
+    """Read a statement as MySQL does: its literals, and what stands outside of them."""
+    texts, rest, index = [], "", 0
+    special = {"0": "\0", "n": "\n", "r": "\r", "Z": "\x1a"}
+    while index < len(statement):
+        if statement[index] != "'":
+            rest += statement[index]
+            index += 1
+            continue
+        index += 1
+        text = ""
+        while True:
+            char = statement[index]
+            if char == "'" and statement[index + 1 : index + 2] == "'":
+                text, index = text + "'", index + 2
+            elif char == "'":
+                index += 1
+                break
+            elif char == "\\" and backslashes:
+                text, index = text + special.get(statement[index + 1], statement[index + 1]), index + 2
+            else:
+                text, index = text + char, index + 1
+        texts.append(text)
+    return texts, rest
+
+
+@pytest.mark.parametrize("schema", ["a\\", "a\\`; DROP TABLE x; -- ", "\\"])
+def test_a_schema_that_a_client_would_read_otherwise_gets_no_statement(schema):
+    with pytest.raises(Refused):
+        MysqlRemedies().create_database(schema)
+
+
+@given(name=TEXT)
+def test_names_in_statements_of_postgresql_are_quoted_by_the_driver(name):
+    found = of_pg(pg(name, iam=False))
+    quoted = psycopg.sql.Identifier(name).as_string()
+    for one in found:
+        if one.kind == "user-without-iam":
+            assert f"ALTER ROLE {quoted} NOLOGIN;" in {step.text for step in one.remediation}
+
+
+@given(name=TEXT)
+def test_commands_are_one_command_whatever_the_names(name):
+    held = replace(secret("boss"), arn=name, rotation_enabled=True, pending_stuck=True, pending_version=name)
+    for one in judge(MYSQL, secrets=[held]):
+        for step in one.remediation:
+            words = shlex.split(step.text)
+            assert words[:2] == ["aws", "secretsmanager"]
+            assert name in words
+
+
+@given(name=TEXT)
+def test_lines_of_access_yaml_are_offered_only_for_names_that_it_takes(name):
+    for one in of_pg(pg(name)):
+        for step in one.remediation:
+            if step.language == "access":
+                entry = parse("version: 1\ndatabases:\n" + step.text + "\n").databases[0]
+                assert [user.name for user in entry.users] == [name]
+                assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name)
+
+
+@pytest.mark.parametrize(
+    ("leaving", "revoked", "expected"),
+    [
+        ({"report": "port"}, {}, [("report", True, False)]),
+        ({"gone": "port"}, {}, [("gone", False, False)]),
+        ({}, {"report": "key leaked"}, [("report", True, True)]),
+        ({}, {"gone": "key leaked"}, []),
+        ({}, {"boss": "not managed"}, []),
+    ],
+    ids=["can log in", "can't log in", "revoked and can log in", "revoked and gone", "not managed"],
+)
+def test_who_should_be_gone_is_a_critical_finding_until_nothing_is_left(leaving, revoked, expected):
+    found = [one for one in judge(leaving=leaving, revoked=revoked) if one.kind == "login-not-removed"]
+    assert [(one.user, one.evidence["login"], one.evidence["revoked"]) for one in found] == expected
+    assert {one.severity for one in found} <= {"critical"}
+
+
+def test_of_a_database_that_can_not_be_read_it_is_said_too():
+    found = judge(facts=Unread("port", "timeout"), leaving={"report": "port"})
+    assert [(one.user, one.evidence["login"]) for one in found if one.kind == "login-not-removed"] == [("report", None)]
+
+
+def test_who_is_leaving_is_one_finding_and_not_an_undeclared_user_as_well():
+    facts = with_(PG_CLEAN, pg("formerly"))
+    accounts = {**OURS, "formerly": "created"}
+    kinds = [one.kind for one in judge(facts=facts, accounts=accounts, leaving={"formerly": "port"})]
+    assert kinds == ["login-not-removed"]

@@ -1,0 +1,288 @@
+"""A run of the audit as a durable execution, with databases that nobody runs."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_durable_execution_sdk_python import DurableContext, durable_execution
+from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
+
+from rdsiam.access.model import parse
+from rdsiam.access.store import Versioned
+from rdsiam.audit import batch, flow
+from rdsiam.audit.evaluate_iam import Place
+from rdsiam.audit.store import AuditStore
+from rdsiam.aws.rds import Database, ResourceIds
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from tests.unit.fix_audit import Bucket, database
+
+FUNCTION = "AuditBatchFunction"
+ACCESS = """
+version: 1
+databases: [{match: {identifier: none}, users: [{name: app, privileges: readonly, on: [shop]}]}]
+"""
+
+
+class World:
+    """An account with a fleet, an audit of it, and somebody who is told."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, databases: list[Database]) -> None:
+        self.databases = databases
+        self.bucket = Bucket()
+        self.store = AuditStore(self.bucket, "reports")
+        self.access = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
+        self.told: list[tuple[dict[str, Any], frozenset[str], bool]] = []
+        self.read: list[str] = []
+        self.reading: Callable[[Database], ServerFacts | Unread] = lambda _: facts("legacy")
+        self.dying: Callable[[int, int], bool] = lambda *_: False
+        self.attempts: dict[int, int] = {}
+        self.seconds = 20.0
+        self.policies: Callable[[Any], Any] = lambda _: ()
+        patch.setattr(batch, "read", self._read)
+        patch.setattr(flow, "holders", lambda iam: self.policies(iam))
+
+    def audit(self, *arns: str) -> dict[str, Any]:
+        """Run an audit to its end and return the answer."""
+        result = self.execute(list(arns) or None)
+        assert result.result is not None, result.error
+        answer: dict[str, Any] = json.loads(result.result)
+        return answer
+
+    def execute(self, arns: list[str] | None) -> Any:
+        """Run an audit to its end, whatever that is."""
+
+        @durable_execution
+        def handler(_: Any, context: DurableContext) -> dict[str, Any]:
+            return flow.audit(context, self._services(), arns)
+
+        with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
+            runner.register_function(FUNCTION, self._batch)
+            return runner.run("{}", execution_timeout=60)
+
+    def report(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return the report of an audit."""
+        found: dict[str, Any] = json.loads(self.store.report(answer["id"], "json"))
+        return found
+
+    def _batch(self, event: Any, _: Any) -> Any:
+        number = event["batch"]
+        self.attempts[number] = attempt = self.attempts.get(number, 0) + 1
+        if self.dying(number, attempt):
+            raise RuntimeError("Task timed out")
+        services: Any = SimpleNamespace(
+            store=self.store,
+            access=self.access,
+            inventory=SimpleNamespace(get=lambda _: None),
+            migrations=SimpleNamespace(of=lambda _: {}),
+            logins=None,
+        )
+        return batch.audit_batch(services, event["audit"], number, self.seconds)
+
+    def _read(self, one: Database, _: Any) -> ServerFacts | Unread:
+        self.read.append(one.identifier)
+        return self.reading(one)
+
+    def _services(self) -> flow.Services:
+        known = {one.arn: one for one in self.databases}
+        databases: Any = SimpleNamespace(
+            list=lambda: iter(self.databases),
+            describe=known.__getitem__,
+            proxies=list,
+            identities=lambda: ResourceIds({one.resource_id: one.arn for one in self.databases}, {}),
+        )
+        secrets: Any = SimpleNamespace(list=lambda _: iter(()))
+        telling: Any = SimpleNamespace(tell=lambda found, _, new, news: self.told.append((found, new, news)))
+        access: Any = self.access
+        place = Place("aws", "eu-west-1", "123456789012")
+        return flow.Services(databases, access, self.store, telling, None, secrets, FUNCTION, (), place, at_once=3)
+
+
+def facts(*names: str) -> ServerFacts:
+    return ServerFacts("18.1", True, (), tuple(AccountFacts(name, password=True) for name in names))
+
+
+@pytest.fixture
+def world(monkeypatch) -> World:
+    monkeypatch.setattr(flow, "BATCH", 20)
+    return World(monkeypatch, [database(f"db-{number:03}") for number in range(45)])
+
+
+def test_every_database_is_read_once_and_reported(world):
+    answer = world.audit()
+    assert sorted(world.read) == [f"db-{number:03}" for number in range(45)]
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (45, 45, 0)
+    found = world.report(answer)
+    assert [one["identifier"] for one in found["databases"]] == sorted(world.read)
+    assert found["summary"]["accounts"] == 45
+    assert found["summary"]["share"] == 0
+    assert found["access_version"] == "v1"
+    assert answer["reports"]["csv"] == f"s3://reports/audits/{answer['id']}/report.csv"
+
+
+def test_what_steps_return_stays_small_whatever_the_size_of_the_fleet(monkeypatch):
+    world = World(monkeypatch, [database(f"db-{number:04}") for number in range(400)])
+    result = world.execute(None)
+    assert json.loads(result.result)["audited"] == 400
+    sizes = {one.name: len(str(getattr(one, "result", ""))) for one in result.operations}
+    # Of a checkpoint's 256 KiB: 150 bytes for each batch of databases, and little else.
+    assert sizes.pop("audit batches") < 20 * 150
+    assert all(size < 1000 for size in sizes.values())
+
+
+def test_a_batch_that_dies_is_tried_once_more_and_keeps_what_it_had(world):
+    world.dying = lambda number, attempt: number == 1 and attempt == 1
+    assert world.audit()["unreachable"] == 0
+    assert world.attempts == {0: 1, 1: 2, 2: 1}
+
+
+def test_databases_of_a_batch_that_dies_twice_are_unknown_and_the_rest_is_reported(world):
+    world.dying = lambda number, _: number == 1
+    answer = world.audit()
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (45, 25, 20)
+    assert world.attempts == {0: 1, 1: 2, 2: 1}
+    unknown = [one for one in world.report(answer)["databases"] if one["read"] == "unknown"]
+    assert {one["stage"] for one in unknown} == {"time"}
+    assert all("died twice" in one["cause"] for one in unknown)
+
+
+def test_a_database_that_hangs_costs_nobody_else_and_what_it_says_later_counts_no_more(world):
+    released, hung = threading.Event(), threading.Event()
+
+    def read(one: Database) -> ServerFacts:
+        if one.identifier == "db-007":
+            hung.set()
+            released.wait(10)
+        return facts("legacy")
+
+    world.reading, world.seconds = read, 1.0
+    answer = world.audit()
+    assert hung.is_set()
+    assert (answer["audited"], answer["unreachable"]) == (44, 1)
+    key = f"audits/{answer['id']}/databases/db-007.json"
+    before = world.bucket.objects[key]
+    assert json.loads(before)["database"]["stage"] == "time"
+    released.set()
+    time.sleep(0.2)
+    assert world.bucket.objects[key] == before
+
+
+def test_a_database_on_which_rdsiam_itself_fails_is_unknown_and_says_so(world):
+    def read(one: Database) -> ServerFacts:
+        if one.identifier == "db-007":
+            raise KeyError("secret-value")
+        return facts("legacy")
+
+    world.reading = read
+    answer = world.audit()
+    (unknown,) = [one for one in world.report(answer)["databases"] if one["read"] == "unknown"]
+    assert unknown["identifier"] == "db-007"
+    assert "KeyError" in unknown["cause"]
+    assert "secret-value" not in unknown["cause"]
+
+
+def test_a_batch_run_again_leaves_alone_what_is_done(world):
+    answer = world.audit()
+    world.read.clear()
+    assert world._batch({"audit": answer["id"], "batch": 0}, None) == {"audited": 0, "unknown": 0}
+    assert world.read == []
+
+
+def test_policies_that_cannot_be_read_are_said_to_be_unknown_and_the_audit_ends(world):
+    def denied(_: Any) -> Any:
+        raise PermissionError("not authorized to perform: iam:GetAccountAuthorizationDetails")
+
+    world.policies = denied
+    world.audit()
+    told = world.told[0][0]
+    assert told["policies"]["read"] is False
+    assert "GetAccountAuthorizationDetails" in told["policies"]["cause"]
+
+
+def test_the_second_audit_tells_only_what_is_new(world):
+    world.audit()
+    assert len(world.told[0][1]) == 45
+    world.reading = lambda one: facts("legacy", "intruder") if one.identifier == "db-003" else facts("legacy")
+    second = world.report(world.audit())
+    new = {one["user"] for one in second["findings"] if one["id"] in world.told[1][1]}
+    assert new == {"intruder"}
+    assert second["summary"]["new"] == 1
+    assert len(second["trend"]) == 2
+
+
+def test_an_audit_of_some_databases_is_no_news_of_the_fleet_and_no_measure_for_the_next(world):
+    world.audit()
+    world.reading = lambda _: facts("intruder")
+    some = world.report(world.audit(world.databases[3].arn))
+    assert (some["summary"]["databases"], some["summary"]["new"]) == (1, 1)
+    assert [one["user"] for one in some["resolved"]] == ["legacy"]
+    assert world.told[1][2] is False
+    world.reading = lambda _: facts("legacy")
+    whole = world.report(world.audit())
+    assert whole["summary"]["new"] == 0
+    assert len(whole["trend"]) == 2
+
+
+def test_a_run_that_a_later_one_has_overtaken_has_no_news(world, monkeypatch):
+    monkeypatch.setattr(flow, "new_id", lambda _: "20210101T000000Z-00000000")
+    world.audit()
+    monkeypatch.setattr(flow, "new_id", lambda _: "20200101T000000Z-00000000")
+    world.audit()
+    assert [news for _, _, news in world.told] == [True, False]
+    assert len(world.report({"id": "20200101T000000Z-00000000"})["trend"]) == 1
+
+
+def test_an_entry_of_the_index_with_a_time_to_come_silences_no_run(world):
+    world.audit()
+    world.store.finish("99991231T235959Z-ffffffff", "all", {})
+    world.audit()
+    assert [news for _, _, news in world.told] == [True, True]
+
+
+def test_an_empty_fleet_after_one_with_findings_is_an_error_and_resolves_nothing(world):
+    first = world.audit()
+    world.databases = []
+    failed = world.execute(None)
+    assert failed.result is None
+    assert "RDS lists no database" in str(failed.error)
+    assert [one.id for one in world.store.over()] == [first["id"]]
+
+
+def test_an_account_without_databases_has_an_empty_report(monkeypatch):
+    answer = World(monkeypatch, []).audit()
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (0, 0, 0)
+
+
+def test_replicas_and_proxies_are_listed_and_not_connected_to(monkeypatch):
+    replica = database("db-B", replica_of="db-A")
+    proxy = database("prx-C", kind="proxy")
+    world = World(monkeypatch, [database("db-A"), replica, proxy])
+    answer = world.audit()
+    assert world.read == ["db-A"]
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (1, 1, 0)
+    assert {one["identifier"]: one["read"] for one in world.report(answer)["databases"]} == {
+        "db-A": "audited",
+        "db-B": "replica",
+        "prx-C": "proxy",
+    }
+
+
+def test_the_master_and_rdsiams_own_users_are_not_counted(monkeypatch):
+    world = World(monkeypatch, [database("db-A")])
+    accounts = (
+        AccountFacts("boss", password=True),
+        AccountFacts("rdsiam_auditor", iam=True),
+        AccountFacts("rdsiam_manager", iam=True),
+        AccountFacts("app", iam=True),
+        AccountFacts("both", iam=True, second_password=True),
+        AccountFacts("maybe", password=None),
+        AccountFacts("locked", unusable=True),
+        AccountFacts("group", login=False),
+    )
+    world.reading = lambda _: ServerFacts("18.1", True, (), accounts)
+    found = world.report(world.audit())
+    assert found["databases"][0]["accounts"] == {"total": 4, "iam": 1, "password": 2, "unusable": 1}
+    assert found["summary"]["share"] == 0.5

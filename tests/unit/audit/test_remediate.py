@@ -1,0 +1,105 @@
+"""Mending by machine: only what onboarding mends, once for each database."""
+
+import json
+from typing import Any
+
+import pytest
+from aws_durable_execution_sdk_python.exceptions import InvokeError
+
+from rdsiam.audit.remediate import remediate
+from rdsiam.audit.store import Over
+
+ORDERS, CARTS = (f"arn:aws:rds:eu-west-1:123456789012:db:{name}" for name in ("orders", "carts"))
+
+
+def finding(id: str, kind: str, database: str | None, *steps: tuple[int, str, str]) -> dict[str, Any]:
+    remediation = [{"way": way, "language": language, "text": text} for way, language, text in steps]
+    return {"id": id, "kind": kind, "database": database, "remediation": remediation}
+
+
+def onboarding(way: int, database: str) -> tuple[int, str, str]:
+    return way, "cli", f"rdsiam onboard {database}"
+
+
+class Store:
+    """Audits that are over, newest first, with their findings."""
+
+    def __init__(self, *runs: tuple[str, str, list[dict[str, Any]]]) -> None:
+        self._runs = runs
+
+    def over(self) -> list[Over]:
+        return [Over(id, scope) for id, scope, _ in self._runs]
+
+    def report(self, audit: str, kind: str) -> str:
+        assert kind == "json"
+        return json.dumps({"findings": next(findings for id, _, findings in self._runs if id == audit)})
+
+
+class Context:
+    """Runs steps at once and notes what is invoked."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.invoked: list[dict[str, Any]] = []
+        self._fails = fails
+
+    def step(self, work: Any, name: str) -> Any:
+        assert name
+        return work(None)
+
+    def invoke(self, function: str, payload: dict[str, Any], name: str) -> dict[str, Any]:
+        assert (function, name) == ("onboard", f"onboard {payload['database']}")
+        self.invoked.append(payload)
+        if self._fails:
+            raise InvokeError("it broke")
+        return {"database": payload["database"], "status": "onboarded", "reason": "", "changes": [], "proofs": []}
+
+
+STORE = Store(
+    ("3", "some", [finding("a", "missing-user", ORDERS, onboarding(1, ORDERS))]),
+    ("2", "all", [
+        finding("a", "missing-user", ORDERS, onboarding(1, ORDERS)),
+        finding("b", "privileges-differ", ORDERS, onboarding(1, ORDERS), (2, "sql", "GRANT x")),
+        finding("c", "user-without-iam", CARTS, (1, "sql", "GRANT"), (2, "access", "- match"), onboarding(2, CARTS)),
+        finding("d", "iam-authentication-off", CARTS, (1, "cli", "aws rds modify-db-instance")),
+        finding("e", "wildcard-connect-policy", None, (1, "cli", "aws iam detach-role-policy")),
+        finding("f", "undeclared-user", ORDERS, (1, "cli", f"rdsiam onboard {CARTS}")),
+    ]),
+    ("1", "all", [finding("old", "missing-user", ORDERS, onboarding(1, ORDERS))]),
+)  # fmt: skip
+
+
+def statuses(answer: dict[str, Any]) -> dict[str, str]:
+    return {one["finding"]: one["status"] for one in answer["remediated"]}
+
+
+def test_what_onboarding_mends_is_onboarded_once_for_each_database():
+    context = Context()
+    answer = remediate(context, STORE, "onboard", ["b", "a", "d"], plan=True, confirm=False)
+    assert statuses(answer) == {"a": "onboarded", "b": "onboarded", "d": "onboarded"}
+    assert context.invoked == [
+        {"database": CARTS, "plan": True, "beyond_limit": False},
+        {"database": ORDERS, "plan": True, "beyond_limit": False},
+    ]
+
+
+@pytest.mark.parametrize("id", ["c", "e", "f"])
+def test_what_people_have_to_decide_is_left_to_them(id):
+    context = Context()
+    answer = remediate(context, STORE, "onboard", [id], plan=False, confirm=True)
+    assert statuses(answer) == {id: "ignored"}
+    assert context.invoked == []
+
+
+def test_a_finding_of_an_older_audit_is_none_any_more():
+    context = Context()
+    assert statuses(remediate(context, STORE, "onboard", ["old", "zzz"], False, False)) == {
+        "old": "unknown",
+        "zzz": "unknown",
+    }
+    assert context.invoked == []
+
+
+def test_an_onboarding_that_fails_is_told():
+    answer = remediate(Context(fails=True), STORE, "onboard", ["a"], False, False)
+    assert statuses(answer) == {"a": "failed"}
+    assert "it broke" in answer["remediated"][0]["reason"]

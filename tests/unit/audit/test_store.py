@@ -1,0 +1,110 @@
+"""What an audit keeps in S3: a prefix for each run, and nothing read or written outside it."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsiam.audit.store import AuditStore, Over, is_id, new_id, part_order
+from rdsiam.aws.rds import Database
+from tests.unit.fix_audit import Bucket, database
+
+FIRST, SECOND, THIRD = (f"2026112{day}T040000Z-0000000{day}" for day in (1, 2, 3))
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+@pytest.fixture
+def store(bucket) -> AuditStore:
+    return AuditStore(bucket, "reports", lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))
+
+
+def test_ids_are_ordered_by_time_and_differ():
+    early, late = datetime(2026, 11, 24, 9, tzinfo=UTC), datetime(2026, 11, 24, 10, tzinfo=UTC)
+    assert new_id(early) < new_id(late)
+    moments = [new_id(early.replace(microsecond=fraction)) for fraction in (0, 1, 15, 16, 999_999)]
+    assert moments == sorted(moments)
+    assert len({new_id(early) for _ in range(20)}) > 1
+    assert is_id(new_id(early))
+
+
+@given(st.text() | st.none() | st.integers() | st.from_regex(r"\d{8}T\d{6}Z-[0-9a-f]{8}."))
+def test_what_is_not_an_id_is_none_and_makes_no_key(text):
+    assert not is_id(text)
+    bucket = Bucket()
+    store = AuditStore(bucket, "reports")
+    for write in (store.put_context, store.put_history, lambda id, _: store.finish(id, "all", {})):
+        with pytest.raises(ValueError, match="not the id of an audit"):
+            write(text, {})
+    assert not bucket.objects
+
+
+@pytest.mark.parametrize("resource_id", ["", "../x", "a/b", "db-A.json", "a" * 81, "db-Ä"])
+def test_a_resource_id_that_rds_would_not_give_makes_no_key(store, bucket, resource_id):
+    with pytest.raises(ValueError, match="resource id"):
+        store.put_part(FIRST, database(resource_id), {})
+    assert not bucket.objects
+
+
+def test_a_batch_comes_back_as_it_was(store):
+    batch = (database("db-A", tags={"env": "prod"}, pending=("Engine",)), database("db-B", replica_of="a"))
+    store.put_batch(FIRST, 3, batch)
+    assert store.batch(FIRST, 3) == tuple(Database.from_json(one.to_json()) for one in batch)
+    assert [one.tags for one in store.batch(FIRST, 3)] == [{"env": "prod"}, {}]
+
+
+@settings(deadline=None)  # it starts threads
+@given(st.lists(st.from_regex(r"(db|cluster|prx)-[A-Z0-9-]{1,5}", fullmatch=True), unique=True, max_size=60), st.data())
+def test_one_listing_tells_what_of_a_batch_is_done(ids, data):
+    bucket = Bucket()
+    store = AuditStore(bucket, "reports")
+    databases = sorted((database(one) for one in ids), key=part_order)
+    done = {one.resource_id for one in databases if data.draw(st.booleans())}
+    for one in databases:
+        if one.resource_id in done:
+            store.put_part(FIRST, one, {"of": one.resource_id})
+    for start in range(0, len(databases), 7):
+        batch = databases[start : start + 7]
+        bucket.listings = 0
+        assert store.done(FIRST, batch) == done & {one.resource_id for one in batch}
+        assert bucket.listings == 1
+        parts = {one.resource_id: part for one, part in store.parts(FIRST, batch)}
+        assert parts == {one.resource_id: {"of": one.resource_id} if one.resource_id in done else None for one in batch}
+
+
+def test_results_of_other_runs_are_not_seen(store):
+    store.put_part(SECOND, database("db-A"), {})
+    assert store.done(FIRST, [database("db-A")]) == set()
+
+
+def test_a_run_is_over_when_it_says_so_and_not_before(store):
+    store.put_report(FIRST, "json", "{}")
+    store.put_history(FIRST, {})
+    assert store.over() == []
+    store.finish(FIRST, "all", {"id": FIRST})
+    assert store.over() == [Over(FIRST, "all")]
+    assert store.summary(Over(FIRST, "all")) == {"id": FIRST}
+
+
+def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store, bucket):
+    for audit, scope in ((SECOND, "some"), (THIRD, "all"), (FIRST, "all")):
+        store.finish(audit, scope, {})
+    bucket.objects["audits/index/../x.all.json"] = bucket.objects[f"audits/index/{FIRST}.none.json"] = b"{}"
+    assert store.over() == [Over(THIRD, "all"), Over(SECOND, "some"), Over(FIRST, "all")]
+
+
+@pytest.mark.parametrize("planted", ["99991231T235959Z-ffffffff", "20261124T120101Z-00000000"])
+def test_an_id_whose_time_is_still_to_come_is_no_run(store, caplog, planted):
+    for audit in (FIRST, "20261124T120059Z-00000000", planted):
+        store.finish(audit, "all", {})
+    assert [run.id for run in store.over()] == ["20261124T120059Z-00000000", FIRST]
+    assert f"{planted}.all.json is ignored" in caplog.text
+
+
+def test_a_report_is_named_by_its_uri(store):
+    assert store.put_report(FIRST, "html", "<html>") == f"s3://reports/audits/{FIRST}/report.html"
+    assert store.report(FIRST, "html") == "<html>"

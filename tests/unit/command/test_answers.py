@@ -1,0 +1,138 @@
+"""The command uses an answer of the API only if it is about what was asked, and asks no API that a directory names."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rdsiam.command import login as targets
+from rdsiam.command.errors import ExecutionFailed, Usage
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+ORDERS = f"arn:aws:rds:{REGION}:{ACCOUNT}:db:orders"
+PROXY = f"arn:aws:rds:{REGION}:{ACCOUNT}:db-proxy:prx-0123"
+HOST = f"orders.c0ffee.{REGION}.rds.amazonaws.com"
+GOOD = {"token": "t", "host": HOST, "port": 5432, "user": "app", "engine": "postgres", "database": ORDERS}
+
+
+def login(monkeypatch: pytest.MonkeyPatch, name: str, asked_for: str | None = "app", **answer: Any) -> targets.Login:
+    """Log in by an API that gives this answer."""
+    listed = [{"arn": answer.get("database", ORDERS), "identifier": "orders", "users": ["app"]}]
+    api = SimpleNamespace(token=lambda *_: GOOD | answer, databases=lambda: listed, region=REGION)
+    monkeypatch.setattr(targets, "api", lambda *_: api)
+    monkeypatch.setattr(targets, "Aws", lambda *_: SimpleNamespace(account=lambda: ACCOUNT))
+    return targets.login(targets.Wish(name, asked_for, False, None, None, None, None, None))
+
+
+@pytest.mark.parametrize("name", ["orders", ORDERS])
+@pytest.mark.parametrize("user", ["app", None])
+def test_an_answer_about_what_was_asked_is_used(monkeypatch, name, user):
+    assert login(monkeypatch, name, user).host == HOST
+
+
+def test_a_proxy_is_recognized_by_its_endpoint(monkeypatch):
+    host = f"orders.proxy-c0ffee.{REGION}.rds.amazonaws.com"
+    assert login(monkeypatch, "orders", None, database=PROXY, host=host).host == host
+    with pytest.raises(ExecutionFailed):
+        login(monkeypatch, "orders", None, database=PROXY, host=f"other.proxy-c0ffee.{REGION}.rds.amazonaws.com")
+
+
+@pytest.mark.parametrize("name", ["orders", ORDERS])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"user": "admin"},
+        {"database": ORDERS.replace(ACCOUNT, "999999999999")},
+        {"database": ORDERS.replace(REGION, "us-east-1")},
+        {"database": ORDERS.replace("orders", "payments")},
+        {"database": "orders"},
+    ],
+    ids=["user", "account", "region", "identifier", "no ARN"],
+)
+def test_an_answer_about_another_user_or_database_is_refused(monkeypatch, name, answer):
+    with pytest.raises(ExecutionFailed, match="asked for app on"):
+        login(monkeypatch, name, **answer)
+
+
+def test_an_endpoint_of_another_region_is_refused(monkeypatch):
+    with pytest.raises(ExecutionFailed, match="asked for app on"):
+        login(monkeypatch, "orders", host=HOST.replace(REGION, "us-east-1"))
+
+
+@pytest.mark.parametrize("user", [None, "app"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com",
+        f"orders.cluster-custom-c0ffee.{REGION}.rds.amazonaws.com",
+        "orders.cluster-c0ffee.us-east-1.rds.amazonaws.com",
+    ],
+    ids=["the readers'", "a custom one", "in another region"],
+)
+def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(monkeypatch, endpoint, user):
+    cluster = {"database": ORDERS.replace(":db:", ":cluster:")}
+    named = f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com"
+    assert login(monkeypatch, named, user, host=named, **cluster).host == named
+    with pytest.raises(Usage, match="by its identifier"):
+        login(monkeypatch, endpoint, user, host=named, **cluster)
+
+
+@pytest.fixture
+def evil() -> Iterator[SimpleNamespace]:
+    """Serve an API that names another database, and keep what it is told."""
+    told: list[str] = []
+
+    class Evil(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            body = GOOD | {"database": ORDERS.replace(ACCOUNT, "999999999999")}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Evil) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", told=told)
+        server.shutdown()
+        thread.join()
+
+
+def test_a_directory_sends_nobody_to_another_api(tmp_path, evil):
+    """As in a repository that was just cloned: its file counts for nothing beside the user's own."""
+    home, folder = tmp_path / "home", tmp_path / "cloned"
+    folder.mkdir()
+    (folder / "rdsiam.toml").write_text(f'api_url = "{evil.url}"\n')
+    (home / ".config" / "rdsiam").mkdir(parents=True)
+    (home / ".config" / "rdsiam" / "config.toml").write_text('api_url = "http://127.0.0.1:1"\n')
+    done = subprocess.run(
+        [sys.executable, "-c", "from rdsiam.command import main; main()", "env", "orders", "-u", "app"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": str(Path(targets.__file__).parents[2]),
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "AWS_REGION": REGION,
+        },
+    )
+
+    assert (done.stdout, evil.told) == ("", [])
+    assert done.returncode == 6, "the user's own API is not there"
+    assert f"{folder}/rdsiam.toml is not trusted" in done.stderr

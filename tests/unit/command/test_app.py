@@ -1,0 +1,317 @@
+"""The `rdsiam` command without AWS: settings, output, errors and exit codes."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.command import audit, executions, fast_token, output, trust
+from rdsiam.command.app import app
+from rdsiam.command.aws import told
+from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.command.settings import Settings
+
+
+def answer(unreachable=0, **findings):
+    return {
+        "id": "20261124T000000Z-abc",
+        "databases": 3,
+        "audited": 3 - unreachable,
+        "unreachable": unreachable,
+        "findings": {"critical": 0, "high": 0, "medium": 0, "low": 0} | findings,
+        "reports": {"json": "s3://reports/audits/1/report.json", "csv": "s3://r/c", "html": "s3://r/h"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "fail_on", "code"),
+    [
+        (answer(), "low", 0),
+        (answer(low=1), "low", 3),
+        (answer(low=1, medium=2), "high", 0),
+        (answer(high=1), "high", 3),
+        (answer(critical=1), "high", 3),
+        (answer(critical=1), "none", 0),
+        (answer(unreachable=1), "none", 7),
+        (answer(unreachable=1, critical=1), "low", 7),
+    ],
+)
+def test_the_exit_code_says_whether_it_is_in_order(result, fail_on, code):
+    assert audit._exit_code(result, fail_on) == code
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--plan"], ["--confirm"], ["--remediate", "x", "--database", "y"], ["--fail-on", "worst"], ["extra"]]
+)
+def test_wrong_usage_is_2(arguments):
+    assert CliRunner().invoke(app, ["audit", *arguments]).exit_code == 2
+
+
+def test_help_has_three_examples():
+    text = CliRunner().invoke(app, ["audit", "--help"]).output
+    assert text[text.index("Examples:") :].count("rdsiam audit") >= 3
+
+
+# --- settings ---
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A folder without settings, and none in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("RDSIAM_AUDIT_FUNCTION", "RDSIAM_STACK"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_the_nearest_setting_wins(empty, monkeypatch):
+    asked = []
+
+    def outputs(stack):
+        asked.append(stack)
+        return {"AuditFunctionAlias": "from-the-stack"}
+
+    def found(**flags):
+        setting = Settings(flags, outputs).get("audit_function", "AuditFunctionAlias")
+        return setting.value, setting.origin
+
+    assert found() == ("from-the-stack", "output AuditFunctionAlias of stack rdsiam")
+    (empty / "config" / "rdsiam").mkdir(parents=True)
+    (empty / "config" / "rdsiam" / "config.toml").write_text('audit_function = "users"\nstack = "mine"\n')
+    assert found()[0] == "users"
+    Path("rdsiam.toml").write_text('audit_function = "folders"\n')
+    assert found()[0] == "users", "nobody trusts that file"
+    trust.local_file(Path()).trust()
+    assert found() == ("folders", str(empty / "rdsiam.toml"))
+    monkeypatch.setenv("RDSIAM_AUDIT_FUNCTION", "environments")
+    assert found() == ("environments", "RDSIAM_AUDIT_FUNCTION")
+    assert found(audit_function="flags") == ("flags", "--audit-function")
+    assert asked == ["rdsiam"], "the stack is asked only when nothing nearer has the setting"
+
+
+def test_a_missing_output_says_what_to_set(empty):
+    with pytest.raises(NotFound, match="RDSIAM_AUDIT_FUNCTION"):
+        Settings({"stack": "other"}, lambda _: {}).get("audit_function", "AuditFunctionAlias")
+
+
+def test_a_broken_file_is_named_and_not_shown(empty):
+    (empty / "config" / "rdsiam").mkdir(parents=True)
+    (empty / "config" / "rdsiam" / "config.toml").write_text("password = hunter2 not toml\n")
+    with pytest.raises(NotFound, match=r"config\.toml is not TOML") as caught:
+        Settings({}, lambda _: {}).get("stack", "x")
+    assert "hunter2" not in str(caught.value)
+
+
+# --- which files are trusted ---
+
+
+def stack(**_: str) -> str:
+    return Settings({}, lambda _: {}).get("stack").value
+
+
+def test_a_file_of_the_working_directory_is_ignored_and_named_once(empty, capsys):
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            stack()
+
+    told = capsys.readouterr().err
+    assert told.count("rdsiam config trust") == 1
+    assert f"{empty}/rdsiam.toml is not trusted" in told
+
+
+def test_a_trusted_file_counts_until_its_content_changes_and_again_when_it_is_back(empty):
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    done = CliRunner().invoke(app, ["config", "trust"])
+    assert (done.exit_code, stack()) == (0, "mine")
+    assert "stack = mine" in done.stderr
+
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+    with pytest.raises(NotFound):
+        stack()
+
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    assert stack() == "mine"
+
+
+def test_a_file_is_trusted_at_its_place_only(empty, monkeypatch):
+    """Neither the same content elsewhere, nor a file of a directory above, nor a link to the trusted file."""
+    Path("rdsiam.toml").write_text('stack = "mine"\n')
+    trust.local_file(Path()).trust()
+    below, copied, linked = empty / "below", empty / "copied", empty / "linked"
+    for folder in (below, copied, linked):
+        folder.mkdir()
+    (copied / "rdsiam.toml").write_text('stack = "mine"\n')
+    (linked / "rdsiam.toml").symlink_to(empty / "rdsiam.toml")
+    for folder in (below, copied, linked):
+        monkeypatch.chdir(folder)
+        with pytest.raises(NotFound):
+            stack()
+
+    (empty / "alias").symlink_to(empty)
+    monkeypatch.chdir(empty / "alias")
+    assert stack() == "mine"
+
+
+def test_a_trusted_link_counts_as_long_as_the_content_behind_it_is_the_same(empty):
+    Path("target").write_text('stack = "mine"\n')
+    Path("rdsiam.toml").symlink_to("target")
+    trust.local_file(Path()).trust()
+    assert stack() == "mine"
+
+    Path("target").write_text('stack = "evil"\n')
+    with pytest.raises(NotFound):
+        stack()
+
+
+def test_what_is_forgotten_is_not_trusted_any_longer(empty):
+    for content in ('stack = "one"\n', 'stack = "two"\n'):
+        Path("rdsiam.toml").write_text(content)
+        CliRunner().invoke(app, ["config", "trust", "rdsiam.toml"])
+
+    done = CliRunner().invoke(app, ["config", "trust", "--forget", str(empty)])
+
+    assert f"2 versions of {trust.NAME} were trusted" in done.stderr
+    with pytest.raises(NotFound):
+        stack()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "large", "directory"])
+def test_what_is_no_file_of_settings_can_not_be_trusted_and_stops_nothing(empty, kind):
+    if kind == "pipe":
+        os.mkfifo("rdsiam.toml")
+    elif kind == "large":
+        Path("rdsiam.toml").write_bytes(b"#" * 70_000)
+    else:
+        Path("rdsiam.toml/rdsiam.toml").mkdir(parents=True)
+    assert CliRunner().invoke(app, ["config", "trust", "rdsiam.toml"]).exit_code != 0
+
+    with pytest.raises(NotFound, match="stack is not set"):
+        stack()
+
+
+def test_a_relative_directory_of_settings_is_not_the_users(empty, monkeypatch):
+    (empty / "planted" / "rdsiam").mkdir(parents=True)
+    (empty / "planted" / "rdsiam" / "config.toml").write_text('stack = "evil"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", "planted")
+    monkeypatch.setenv("HOME", str(empty))
+
+    with pytest.raises(NotFound):
+        stack()
+
+
+def test_the_fast_way_to_a_token_reads_no_settings(empty, monkeypatch):
+    Path("rdsiam.toml").write_text('stack = "evil"\n')
+    monkeypatch.setattr(trust, "local_file", lambda _: pytest.fail("read it"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    host = "orders.c9akciq32.eu-central-1.rds.amazonaws.com"
+
+    assert fast_token.token(["token", "--host", host, "--port", "5432", "--user", "app"])
+
+
+# --- what AWS answers ---
+
+
+def client_error(code):
+    return ClientError({"Error": {"Code": code, "Message": "because"}}, "Invoke")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (client_error("AccessDeniedException"), Denied, 4),
+        (client_error("ExpiredToken"), Denied, 4),
+        (NoCredentialsError(), Denied, 4),
+        (client_error("ResourceNotFoundException"), NotFound, 5),
+        (client_error("ThrottlingException"), TryAgain, 6),
+        (client_error("InternalFailure"), ExecutionFailed, 1),
+    ],
+)
+def test_errors_of_aws_have_their_exit_code(error, kind, code):
+    with pytest.raises(kind) as caught, told("the function"):
+        raise error
+    assert caught.value.exit_code == code
+    assert "the function" in str(caught.value)
+
+
+class Lambda:
+    """A durable function whose execution is looked at twice before it ends."""
+
+    def __init__(self, status="SUCCEEDED"):
+        self.status, self.looked, self.invoked = status, 0, {}
+
+    def invoke(self, **arguments: Any):
+        self.invoked = arguments
+        return {"DurableExecutionArn": "arn:execution"}
+
+    def get_durable_execution(self, **_: Any):
+        self.looked += 1
+        if self.looked < 3:
+            return {"Status": "RUNNING"}
+        if self.status == "SUCCEEDED":
+            return {"Status": "SUCCEEDED", "Result": json.dumps({"id": "1"})}
+        return {"Status": self.status, "Error": {"ErrorMessage": "it broke"}}
+
+    def get_durable_execution_history(self, Marker=None, **_: Any):  # noqa: N803
+        events = [
+            {"EventId": 1, "EventType": "ExecutionStarted"},
+            {"EventId": 2, "EventType": "StepSucceeded", "Name": "list the fleet"},
+            {"EventId": 3, "EventType": "ChainedInvokeFailed", "Name": "batch 1"},
+        ]
+        first = events[: self.looked]
+        return {"Events": first[:1], "NextMarker": "more"} if Marker is None else {"Events": first[1:]}
+
+
+def test_an_execution_is_followed_to_its_end_and_each_piece_told_once(monkeypatch):
+    monkeypatch.setattr(executions.time, "sleep", lambda _: None)
+    function, told_of = Lambda(), []
+    assert executions.run(function, "f:live", {"a": 1}, "audit", told_of.append) == {"id": "1"}
+    assert told_of == ["list the fleet", "batch 1: failed"]
+    assert function.invoked["InvocationType"] == "Event"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "STOPPED"])
+def test_an_execution_that_fails_says_why(monkeypatch, status):
+    monkeypatch.setattr(executions.time, "sleep", lambda _: None)
+    with pytest.raises(ExecutionFailed, match="it broke"):
+        executions.run(Lambda(status), "f:live", {}, "audit", lambda _: None)
+
+
+# --- output ---
+
+
+@given(st.text())
+def test_nothing_from_a_database_moves_the_cursor(text):
+    assert output.visible(text).isprintable()
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3))
+def test_csv_runs_no_formula(cells):
+    @app.command("rows-of-a-test")
+    def _rows() -> None:
+        output.show([cells], [str(number) for number in range(len(cells))], "csv")
+
+    try:
+        text = CliRunner().invoke(app, ["rows-of-a-test"]).output
+    finally:
+        app.commands.pop("rows-of-a-test")
+    line = text.split("\n", 1)[1]
+    assert not line.startswith(("=", "+", "-", "@", '"=', '"+', '"-', '"@'))
+
+
+def test_a_table_shows_every_row(capsys):
+    output.show([["high", None, "a\x1b[2Jb"], ["low", 3, "x"]], ["severity", "n", "title"], "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "SEVERITY  N  TITLE",
+        "high         a\\x1b[2Jb",
+        "low       3  x",
+    ]

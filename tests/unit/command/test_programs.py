@@ -1,0 +1,228 @@
+"""What a program gets to log in with: everything verified, the token in the environment only, shells not fooled."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsiam.command import connect, login, programs, shells
+from rdsiam.command.app import app
+from rdsiam.command.errors import Denied, NotFound, Usage
+
+TOKEN = "the-token?Action=connect&X-Amz-Signature=1'%"
+PG = login.Login(
+    TOKEN, "orders.x.eu-west-1.rds.amazonaws.com", 5432, "app", "postgres", "arn:1", "2026-01-01T00:00:00Z"
+)
+MY = login.Login(TOKEN, "orders.x.eu-west-1.rds.amazonaws.com", 3306, "app", "mysql", "arn:1", "2026-01-01T00:00:00Z")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    for name in ("RDSIAM_CA", "PGDATABASE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_postgres_programs_verify_everything():
+    got = programs.variables(PG, "shop", None)
+    assert got.pop("PGSSLROOTCERT").endswith("global-bundle.pem")
+    assert got == {
+        "PGHOST": PG.host,
+        "PGPORT": "5432",
+        "PGUSER": "app",
+        "PGPASSWORD": TOKEN,
+        "PGDATABASE": "shop",
+        "PGSSLMODE": "verify-full",
+        "PGGSSENCMODE": "disable",
+        "PGREQUIREAUTH": "password",
+    }
+
+
+def test_a_tunnel_changes_where_to_connect_and_not_whom_to_trust():
+    got = programs.variables(PG, None, "127.0.0.1:15432")
+    assert (got["PGHOST"], got["PGHOSTADDR"], got["PGPORT"]) == (PG.host, "127.0.0.1", "15432")
+    assert got["PGSSLMODE"] == "verify-full"
+    assert programs.variables(PG, None, "[::1]:15432")["PGHOSTADDR"] == "::1"
+
+
+@pytest.mark.parametrize("via", ["", "x", "host:", ":1", "host:0", "host:65536", "host:x"])
+def test_a_tunnel_has_host_and_port(via):
+    with pytest.raises(Usage):
+        programs.variables(PG, None, via)
+
+
+def test_mysql_tunnels_only_under_the_endpoints_own_name():
+    with pytest.raises(Usage, match="/etc/hosts"):
+        programs.variables(MY, None, "127.0.0.1:13306")
+    assert programs.variables(MY, None, f"{MY.host}:13306")["MYSQL_TCP_PORT"] == "13306"
+
+
+def fake(tmp_path, says):
+    program = tmp_path / "mysql"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("says", "wanted", "unwanted"),
+    [
+        ("mysql  Ver 15.1 Distrib 10.11.6-MariaDB", {"--ssl", "--ssl-verify-server-cert"}, "--ssl-mode"),
+        ("mysql  Ver 8.4.0 for Linux", {"--ssl-mode=VERIFY_IDENTITY", "--enable-cleartext-plugin"}, "--ssl-verify"),
+    ],
+)
+def test_mysql_programs_verify_everything(tmp_path, says, wanted, unwanted):
+    flags = programs.mysql_flags(fake(tmp_path, says), MY, None)
+    assert wanted <= set(flags)
+    assert any(flag.startswith("--ssl-ca=/") for flag in flags)
+    assert not any(flag.startswith(unwanted) for flag in flags)
+    assert not any(TOKEN in flag for flag in flags)
+
+
+def test_a_program_of_mysqls_that_is_missing_is_no_crash():
+    assert programs.mysql_flags("/no/such/mysqldump", MY, None)
+
+
+@pytest.mark.parametrize(
+    ("program", "is_one"),
+    [("mysql", True), ("/usr/bin/mysqldump", True), ("mariadb", True), ("mariadb-dump", True), ("mysqld", False),
+     ("python", False), ("mysql-tool", False)],
+)  # fmt: skip
+def test_which_programs_take_mysqls_options(program, is_one):
+    assert programs.is_mysql_program(program) is is_one
+
+
+def become(*command, **environment):
+    code = f"from rdsiam.command.programs import become; become({list(command)!r}, {environment!r})"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": "layers/rdsiam", "PGSERVICE": "elsewhere", "PGHOSTADDR": "10.0.0.1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_exit_code_is_the_programs():
+    assert become("sh", "-c", "exit 42").returncode == 42
+    assert become("sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM
+    assert become("/no/such/program").returncode == 127
+    assert become("/etc/passwd").returncode == 126
+
+
+def test_what_would_mislead_is_taken_away_and_signals_are_as_usual():
+    done = become("sh", "-c", 'echo "$PGSERVICE$PGHOSTADDR$PGHOST"; yes | head -1', PGHOST="db")
+    assert done.stdout == "db\ny\n"
+    assert "yes" not in done.stderr, "a broken pipe ends it quietly"
+
+
+# --- shells ---
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "pwsh"])
+def test_a_real_shell_reads_back_what_was_written(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    value = "a'b\"c$HOME`id`\\ ;x\\'&|\u2019"
+    script = {"pwsh": "[Console]::Out.Write($Env:V)"}.get(shell, 'printf %s "$V"')
+    done = subprocess.run([shell, "-c", shells.assign(shell, {"V": value}) + script], capture_output=True, check=True)
+    assert done.stdout.decode() == value
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20))
+def test_no_value_escapes_its_quotes(value):
+    bash = str(shutil.which("bash"))
+    script = shells.assign("bash", {"V": value}) + 'printf %s "$V"'
+    done = subprocess.run([bash, "-c", script], capture_output=True, check=True)
+    assert done.stdout.decode() == value
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", "export A='it'\\''s'\n"),
+        ("zsh", "export A='it'\\''s'\n"),
+        ("fish", "set -gx A 'it\\'s'\n"),
+        ("pwsh", "$Env:A = 'it''s'\n"),
+    ],
+)
+def test_each_shells_quoting(shell, line):
+    assert shells.assign(shell, {"A": "it's"}) == line
+
+
+def test_unset_needs_no_database_and_names_every_variable():
+    done = CliRunner().invoke(app, ["env", "--unset", "--shell", "bash"])
+    assert done.exit_code == 0
+    assert {"unset PGPASSWORD", "unset MYSQL_PWD", "unset PGHOSTADDR"} <= set(done.output.splitlines())
+
+
+def test_env_takes_away_what_led_elsewhere(monkeypatch):
+    monkeypatch.setattr(connect, "login", lambda _: PG)
+    done = CliRunner().invoke(app, ["env", "orders", "--shell", "bash"])
+    assert "unset PGHOSTADDR\n" in done.stdout
+    assert done.stdout.index("unset PGHOSTADDR") < done.stdout.index("export PGHOST=")
+
+
+@pytest.mark.parametrize("command", ["psql", "mysql"])
+def test_the_wrong_client_is_named(monkeypatch, command):
+    monkeypatch.setattr(connect, "login", lambda _: MY if command == "psql" else PG)
+    done = CliRunner().invoke(app, [command, "orders"])
+    assert isinstance(done.exception, Usage)
+    assert f"rdsiam {'mysql' if command == 'psql' else 'psql'}" in str(done.exception)
+
+
+# --- which user ---
+
+LISTED = [
+    {"identifier": "orders", "arn": "arn:1", "engine": "postgres", "users": ["app"]},
+    {"identifier": "twice", "arn": "arn:2", "engine": "postgres", "users": ["b", "a"]},
+    {"identifier": "twice", "arn": "arn:3", "engine": "aurora-postgresql", "users": ["a"]},
+    {"identifier": "none", "arn": "arn:4", "engine": "mysql", "users": []},
+]
+
+
+def test_an_exact_name_is_needed_and_ambiguity_is_an_error():
+    assert login.choose(LISTED, "orders")["arn"] == "arn:1"
+    assert login.choose(LISTED, "arn:3")["arn"] == "arn:3"
+    with pytest.raises(Usage, match="arn:2, arn:3") as caught:
+        login.choose(LISTED, "twice")
+    assert caught.value.exit_code == 2
+    with pytest.raises(NotFound, match="did you mean orders"):
+        login.choose(LISTED, "order")
+
+
+def test_the_only_user_is_chosen_and_of_several_none():
+    assert login.only_user(LISTED[0]) == "app"
+    with pytest.raises(Usage, match="a, b"):
+        login.only_user(LISTED[1])
+    with pytest.raises(Denied):
+        login.only_user(LISTED[3])
+
+
+def test_a_login_does_not_show_its_token():
+    assert TOKEN not in repr(PG)
+
+
+# --- help, completions ---
+
+
+@pytest.mark.parametrize("name", sorted(app.commands))
+def test_help_has_three_examples(name):
+    commands = getattr(app.commands[name], "commands", None)
+    for words in [[name, sub] for sub in commands] if commands else [[name]]:
+        text = CliRunner().invoke(app, [*words, "--help"]).output
+        assert text[text.index("Examples:") :].count(f"rdsiam {' '.join(words)}") >= 3, words
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_are_printed(shell):
+    done = CliRunner().invoke(app, ["completion", shell])
+    assert done.exit_code == 0
+    assert "_RDSIAM_COMPLETE" in done.output

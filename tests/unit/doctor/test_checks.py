@@ -1,0 +1,257 @@
+"""What the doctor sees without a database, what errors mean, and what tokens say."""
+
+import json
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.aws.rds import Database
+from rdsiam.command.app import app
+from rdsiam.doctor.checks import Doctor, _covers
+from rdsiam.doctor.known_errors import TROUBLES, explain
+from rdsiam.errors import InvalidRequest
+from rdsiam.signer import Credentials, TokenSigner
+from rdsiam.tokens.parser import read_token
+from tests.unit.fix_database import ORDERS
+
+KEYS = Credentials("AKIDEXAMPLE", "the-secret-key", "the-session-token")
+NOW = datetime.now(UTC)
+DATABASE = replace(ORDERS, resource_id="db-ABC", host="localhost", port=1)
+ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
+
+
+class Aws:
+    """Answers of AWS, by operation; what isn't there is denied."""
+
+    def __init__(self, **answers: Any) -> None:
+        self._answers = {"get_caller_identity": identity(ROLE)} | answers
+
+    def __call__(self, _: str) -> "Aws":
+        return self
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**_: Any) -> Any:
+            if operation not in self._answers:
+                raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
+            return self._answers[operation]
+
+        return call
+
+
+def identity(arn: str, at: datetime = NOW) -> dict[str, Any]:
+    return {"Arn": arn, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(at, usegmt=True)}}}
+
+
+def look(method: str, database: Database = DATABASE, end: datetime | None = None, region="eu-west-1", **answers: Any):
+    doctor = Doctor(database, "app", Aws(**answers), (KEYS, end), region)
+    doctor._identity = answers.get("get_caller_identity", identity(ROLE))["Arn"]
+    row = getattr(doctor, method)()
+    assert row.state == "OK" or row.fix, "what is not OK says what to do"
+    return row.state
+
+
+def test_name_and_port():
+    assert look("_resolves") == "OK"
+    assert look("_resolves", replace(DATABASE, host="no-such-host.invalid")) == "FAIL"
+    with socket.create_server(("localhost", 0)) as listener:
+        assert look("_answers", replace(DATABASE, port=listener.getsockname()[1])) == "OK"
+    assert look("_answers", replace(DATABASE, port=1)) == "FAIL"
+
+
+def test_flag_and_pending_changes():
+    assert look("_enabled") == "OK"
+    assert look("_enabled", replace(DATABASE, iam_enabled=False)) == "FAIL"
+    assert look("_pending") == "OK"
+    assert look("_pending", replace(DATABASE, pending=("EngineVersion",))) == "OK"
+    assert look("_pending", replace(DATABASE, pending=("IAMDatabaseAuthenticationEnabled",))) == "FAIL"
+
+
+def test_identity():
+    assert look("_who") == "OK"
+    assert look("_who", get_caller_identity=identity("arn:aws:sts::999999999999:assumed-role/app/s")) == "FAIL"
+
+
+def attached(resource: Any, effect: str = "Allow") -> dict[str, Any]:
+    document = {"Statement": {"Effect": effect, "Action": "rds-db:connect", "Resource": resource}}
+    return {
+        "list_role_policies": {"PolicyNames": ["p"]},
+        "get_role_policy": {"PolicyDocument": document},
+        "list_attached_role_policies": {"AttachedPolicies": []},
+    }
+
+
+CONNECT = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:"
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        (attached(f"{CONNECT}db-ABC/app"), "OK"),
+        (attached([f"{CONNECT}db-OTHER/app", f"{CONNECT}db-ABC/*"]), "OK"),
+        (attached("*"), "OK"),
+        (attached(f"{CONNECT}db-OLD/app"), "FAIL"),
+        (attached(f"{CONNECT}db-ABC/other"), "FAIL"),
+        (attached(f"{CONNECT}db-ABC/app", "Deny"), "FAIL"),
+        ({"get_caller_identity": identity("arn:aws:iam::123456789012:user/me")}, "UNKNOWN"),
+    ],
+)
+def test_the_policys_resource_id(answers, state):
+    assert look("_policies", **answers) == state
+
+
+def test_an_iam_pattern_is_no_regular_expression():
+    assert _covers("arn:*:db-?BC/a", "arn:x:db-ABC/a")
+    assert not _covers("arn:[a]", "arn:a")
+
+
+@pytest.mark.parametrize(("decision", "state"), [("allowed", "OK"), ("implicitDeny", "UNKNOWN")])
+def test_the_simulator_never_decides(decision, state):
+    answer = {"EvaluationResults": [{"EvalDecision": decision}]}
+    assert look("_simulated", simulate_principal_policy=answer) == state
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(0, "OK"), (10, "FAIL"), (-10, "FAIL")])
+def test_clock(minutes, state):
+    at = datetime.now(UTC) + timedelta(minutes=minutes)
+    assert look("_clock", get_caller_identity=identity(ROLE, at)) == state
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(60, "OK"), (10, "FAIL"), (-1, "FAIL"), (None, "OK")])
+def test_credentials_life(minutes, state):
+    end = None if minutes is None else datetime.now(UTC) + timedelta(minutes=minutes)
+    assert look("_life", end=end) == state
+
+
+def test_region():
+    assert look("_regions") == "OK"
+    assert look("_regions", region="eu-central-1") == "FAIL"
+
+
+def test_rate():
+    assert look("_rate", get_metric_statistics={"Datapoints": []}) == "OK"
+    assert look("_rate", get_metric_statistics={"Datapoints": [{"Sum": 3.0}]}) == "FAIL"
+
+
+def test_what_may_not_be_looked_at_is_unknown_and_never_ok():
+    doctor = Doctor(replace(DATABASE, port=1), "app", Aws(), (KEYS, None), "eu-west-1")
+    found = {row.check: row.state for row in doctor.rows()}
+    assert list(found)[:4] == ["name", "port", "TLS", "IAM authentication"]
+    assert {check for check, state in found.items() if state == "UNKNOWN"} >= {"resource id", "proxy", "rate"}
+    assert found["port"] == "FAIL"
+    assert len(found) == 15
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('FATAL: PAM authentication failed for user "app"', "token was refused"),
+        ('FATAL: password authentication failed for user "app"', "not in rds_iam"),
+        ("connection failed: out of memory", "not in rds_iam"),
+        ('FATAL: no pg_hba.conf entry for host "1.2.3.4", user "app", database "x", no encryption', "not encrypted"),
+        ("ERROR 1524 (HY000): Plugin 'AWSAuthenticationPlugin' is not loaded", "IAM authentication is off"),
+        ("ERROR 1045 (28000): Access denied for user 'app'@'10.0.0.1'", "no TLS"),
+        ("Authentication plugin 'mysql_clear_password' cannot be loaded: plugin not enabled", "clear text"),
+        ("MYSQL_CLEAR_PASSWORD_NOT_ENABLED", "clear text"),
+        ("pam_authenticate failed: Permission denied", "may not rds-db:connect"),
+        ("SSL error: certificate verify failed", "trust store"),
+        ("The IAM authentication failed because of too many competing requests", "too many new connections"),
+        ("Task timed out after 3.00 seconds", "VPC"),
+        ("A value is missing in the request: X-Amz-Security-Token", "session token"),
+        ('could not translate host name "x" to address', "does not resolve"),
+        ("connect ETIMEDOUT 10.0.0.1:5432", "nothing answers"),
+    ],
+)
+def test_a_pasted_error_is_explained(text, word):
+    assert word in explain(text)[0].cause
+    done = CliRunner().invoke(app, ["doctor", "--error", text])
+    assert done.exit_code == 3
+    assert word in done.output
+
+
+def test_every_trouble_has_a_fix_and_none_switches_verification_off():
+    for trouble in TROUBLES:
+        assert trouble.fixes
+        text = " ".join(trouble.fixes).lower()
+        assert not any(word in text for word in ("rejectunauthorized", "sslmode=require", "skip-ssl", "verify_ca"))
+
+
+def test_an_unknown_error_is_said_to_be_unknown():
+    assert CliRunner().invoke(app, ["doctor", "--error", "the printer is on fire"]).exit_code == 7
+
+
+# --- tokens ---
+
+
+def token(at: datetime = NOW, keys: Credentials = KEYS) -> str:
+    return TokenSigner(keys, "eu-west-1").token("db.x.eu-west-1.rds.amazonaws.com", 5432, "my app", at)
+
+
+def test_a_token_says_for_whom_where_and_until_when():
+    facts = read_token(token())
+    assert (facts.user, facts.host, facts.port) == ("my app", "db.x.eu-west-1.rds.amazonaws.com", 5432)
+    assert (facts.region, facts.access_key, facts.temporary) == ("eu-west-1", "AKIDEXAMPLE", True)
+    assert facts.expires - facts.signed == timedelta(minutes=15)
+    assert facts.length == len(token())
+
+
+def test_the_command_reads_a_token_and_never_shows_it():
+    text = token(datetime.now(UTC))  # the tests may have been read long ago
+    done = CliRunner().invoke(app, ["doctor", "--token", "-"], input=text + "\n")
+    assert done.exit_code == 0
+    assert "my app" in done.output
+    assert "pgbouncer (160)" in done.output
+    signature = text.rpartition("=")[2]
+    assert signature not in done.output
+    assert "the-session-token" not in done.output
+    old = CliRunner().invoke(app, ["doctor", "--token", "-"], input=token(NOW - timedelta(minutes=16)))
+    assert old.exit_code == 3
+    assert "has ended" in old.output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no login token"),
+        ("hunter2", "no login token"),
+        (token()[:256], "cut off"),
+        (token()[:-1], "cut off"),
+        (token().replace("%", "%25"), "twice"),
+        (token().replace("rds-db", "s3"), "rds-db"),
+        (token().replace("connect", "drop"), "not connect"),
+    ],
+)
+def test_what_is_wrong_with_a_token_is_said(text, says):
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        read_token(text)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@given(st.text())
+def test_no_text_breaks_the_reader(text):
+    with pytest.raises(InvalidRequest) as caught:
+        read_token(text + "/?Action=connect&X-Amz-Signature=" + "0" * 64)
+    assert len(text) < 4 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["orders"], ["orders", "app", "--token", "-"], ["--error", "x", "--token", "-"]]
+)
+def test_one_question_at_a_time(arguments):
+    assert CliRunner().invoke(app, ["doctor", *arguments]).exit_code == 2
+
+
+def test_json_is_for_programs():
+    done = CliRunner().invoke(app, ["doctor", "--error", "1524", "--output", "json"])
+    assert json.loads(done.stdout)[0]["fixes"]

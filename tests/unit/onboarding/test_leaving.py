@@ -1,0 +1,454 @@
+"""Who leaves goes first, whatever the database, its policies or another run do; what is left is tried again."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from aws_durable_execution_sdk_python import DurableContext, durable_execution
+from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
+from moto import mock_aws
+
+from rdsiam.access.model import parse
+from rdsiam.access.selection import Attributes
+from rdsiam.access.store import Versioned
+from rdsiam.core.changes import Change, Unreached
+from rdsiam.errors import AccessFileUnavailable, ConnectionFailed
+from rdsiam.onboarding import flow, revocation
+from rdsiam.onboarding.database_users import Users
+from rdsiam.onboarding.dependencies import Services
+from rdsiam.onboarding.removal import Removal
+from rdsiam.state.inventory import Followed, Inventory, Record, SecretRecord
+from rdsiam.state.leases import Leases
+from tests.unit.fix_database import ORDERS
+
+TABLE = "inventory"
+USERS = ("app", "report", "etl", "web", "jobs", "batch")
+LOCKED = Change("disable-user", "app", "ALTER ROLE app NOLOGIN")
+DOWN = Unreached(ORDERS.arn, "connecting to orders failed at port: timeout", "see that it is available")
+
+
+class World:
+    """A database that is onboarded for six users; what its runs do is written down in `done`."""
+
+    def __init__(self, dynamodb: Any) -> None:
+        self.database = ORDERS
+        self.inventory = Inventory(dynamodb, TABLE)
+        self.leases = Leases(dynamodb, TABLE)
+        self.done: list[str] = []
+        self.removals: list[Removal] = []
+        self.converged: list[Exception | dict[str, Any]] = []
+        self.planned = {"status": "planned", "reason": "", "changes": []}
+        self.withdraws = True
+        self.withdrawals: list[Exception | None] = []
+        self.enabled: frozenset[str] | None = frozenset(USERS)
+        self.readable = True
+        self.declare(*USERS)
+        self.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
+        self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
+        self.inventory.onboarded(ORDERS, Followed("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
+        self.rotated: dict[str, Any] = {"status": "unchanged", "reason": "", "changes": []}
+        self.services = Services(
+            databases=type(
+                "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
+            )(),
+            access=self,  # type: ignore[arg-type]
+            inventory=self.inventory,
+            leases=self.leases,
+            logins=None,  # type: ignore[arg-type]
+            events=type("Events", (), {"put_events": lambda _, **__: {"FailedEntryCount": 0}})(),
+            functions=None,
+            policy_function="policies",
+            secrets_function="secrets",
+            onboard_function="onboard",
+        )
+
+    def declare(self, *users: str) -> None:
+        lines = [f"{{name: {user}, privileges: readonly, on: [shop]}}" for user in users or ("nobody",)]
+        match = "orders" if users else "another"
+        other = "  - match: {identifier: other}\n    users: [{name: x, privileges: readonly, on: [shop]}]\n"
+        self.file = parse(
+            f"version: 1\ndatabases:\n  - match: {{identifier: {match}}}\n    users: [{', '.join(lines)}]\n{other}"
+        )
+
+    def current(self) -> Versioned:
+        if not self.readable:
+            raise AccessFileUnavailable("access.yaml can't be read")
+        return Versioned(self.file, "v1")
+
+    def policies(self, event: Any, _: Any) -> dict[str, Any]:
+        if event.get("plan"):
+            return self.planned
+        name = "withdraw" if event.get("withdraw") else "write"
+        self.done.append(name)
+        if name == "withdraw" and self.withdrawals and (error := self.withdrawals.pop(0)):
+            raise error
+        if name == "withdraw" and not self.withdraws:
+            return {"status": "unchanged", "reason": "", "changes": []}
+        return {"status": "written", "reason": "", "changes": [Change("update-policy", name, name).to_json()]}
+
+    def rotations(self, event: Any, _: Any) -> dict[str, Any]:
+        self.done.append("end rotations" if event.get("withdraw") else "follow rotations")
+        return self.rotated
+
+    def run(self, work: Callable[[DurableContext, Services], dict[str, Any]]) -> dict[str, Any]:
+        @durable_execution
+        def handler(_: Any, context: DurableContext) -> dict[str, Any]:
+            return work(context, self.services)
+
+        with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
+            runner.register_function("policies", self.policies)
+            runner.register_function("secrets", self.rotations)
+            result = runner.run("{}", execution_timeout=60)
+        assert result.result is not None, result.error
+        answer: dict[str, Any] = json.loads(result.result)
+        return answer
+
+    def onboard(self, confirmed: bool = False, plan: bool = False, beyond_limit: bool = False) -> dict[str, Any]:
+        return self.run(
+            lambda context, services: flow.onboard(
+                context, services, ORDERS.arn, plan, confirmed, beyond_limit=beyond_limit
+            )
+        )
+
+    def revoke(self, *users: str) -> dict[str, Any]:
+        return self.run(lambda context, services: revocation.revoke(context, services, ORDERS.arn, users, "why", False))
+
+    @property
+    def record(self) -> Record:
+        record = self.inventory.get(ORDERS.arn)
+        assert record is not None
+        return record
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+        client.create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+
+
+@pytest.fixture
+def world(dynamodb, monkeypatch) -> Iterator[World]:
+    made = World(dynamodb)
+
+    def remove(_: Users, names: Any, apply: bool) -> Removal:
+        assert set(names) <= set(made.record.leaving) or not apply, "who leaves is recorded before"
+        made.done.append(f"remove {','.join(sorted(names))}")
+        return made.removals.pop(0) if made.removals else Removal()
+
+    def converge(_: Users, apply: bool, just_switched: bool = False) -> dict[str, Any]:
+        made.done.append("converge")
+        result = made.converged.pop(0) if made.converged else {"changes": []}
+        if isinstance(result, Exception):
+            raise result
+        users = [user.name for user in made.file.declared(ORDERS)]
+        return {
+            "followed": {"version": "v1", "declared": "now", "entries": 2, "users": users},
+            "pending": None,
+            **result,
+        }
+
+    monkeypatch.setattr(Users, "remove", remove)
+    monkeypatch.setattr(Users, "converge", converge)
+    monkeypatch.setattr(Users, "prove", lambda _: [])
+    monkeypatch.setattr(Users, "enabled", lambda _: made.enabled)
+    yield made
+    made.inventory.forget(ORDERS.arn)
+    made.leases.forget(ORDERS.resource_id)
+
+
+def test_policies_go_first_then_logins_and_only_then_is_anything_made(world):
+    world.declare(*USERS[1:])
+    world.removals = [Removal((LOCKED,))]
+    answer = world.onboard()
+    assert world.done == ["withdraw", "remove app", "converge", "write"]
+    assert (answer["status"], answer["incomplete"]) == ("onboarded", [])
+    assert [change["target"] for change in answer["changes"]] == ["withdraw", "app", "write"]
+    assert world.record.leaving == {}
+    assert world.record.followed is not None
+    assert set(world.record.followed.users) == set(USERS[1:])
+
+
+def test_nobody_leaves_nothing_is_removed(world):
+    world.declare(*USERS, "newcomer")
+    assert world.onboard()["status"] == "onboarded"
+    assert world.done == ["withdraw", "converge", "write"]
+
+
+def test_a_role_that_refuses_the_rest_keeps_nobodys_login(world):
+    world.declare(*USERS[1:])
+    world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    world.removals = [Removal((LOCKED,))]
+    answer = world.onboard()
+    assert world.done == ["withdraw", "remove app"]
+    assert answer["status"] == "incomplete", "something was changed, so it was not refused"
+    assert [each["reason"] for each in answer["incomplete"]] == ["role x is not tagged"]
+    assert world.record.leaving == {}, "the login is gone"
+
+
+@pytest.mark.parametrize("stopped", ["unready", "policies", "database"])
+def test_rotations_that_are_no_longer_declared_end_whatever_stops_the_rest(world, stopped):
+    record = SecretRecord(ORDERS.resource_id, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:s-AbCdEf", "single")
+    world.inventory.set_secret(ORDERS.arn, "etl_password", record, None)
+    if stopped == "unready":
+        world.database = replace(ORDERS, status="stopped")
+    elif stopped == "policies":
+        world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    else:
+        world.converged = [{"refused": "a tenant spoiled the server", "changes": []}]
+    world.onboard()
+    assert "end rotations" in world.done
+    assert "follow rotations" not in world.done
+
+
+def test_refused_means_that_nothing_was_changed(world):
+    world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    world.withdraws = False
+    world.declare(*USERS, "newcomer")
+    answer = world.onboard()
+    assert (answer["status"], answer["reason"]) == ("refused", "role x is not tagged")
+    assert (answer["changes"], answer["incomplete"]) == ([], [])
+
+
+def test_a_database_that_fails_delays_no_policy_and_is_named(world):
+    world.declare(*USERS[1:])
+    failed = ConnectionFailed("orders", 5432, "port", "timeout")
+    world.removals = [Removal(unreached=(DOWN,))] * 2
+    world.converged = [failed] * 6
+    answer = world.onboard()
+    assert world.done[:2] == ["withdraw", "remove app"]
+    assert answer["status"] == "incomplete"
+    assert DOWN.to_json() in answer["incomplete"]
+    assert "timeout" in world.record.leaving["app"]
+
+    # The next run, which the reconcile starts, goes on with it though access.yaml is the same.
+    world.done.clear()
+    world.removals = [Removal((LOCKED,))]
+    assert world.onboard()["status"] == "onboarded"
+    assert "remove app" in world.done
+    assert world.record.leaving == {}
+
+
+def test_what_is_not_reached_is_tried_again_in_the_same_run(world):
+    world.declare(*USERS[1:])
+    world.removals = [Removal(unreached=(DOWN,)), Removal(unreached=(DOWN,)), Removal((LOCKED,))]
+    answer = world.onboard()
+    assert world.done == ["withdraw", "remove app", "converge", "write", "remove app", "remove app"]
+    assert answer["status"] == "onboarded"
+    assert world.record.leaving == {}
+
+
+def test_what_can_not_be_reached_at_all_is_not_tried_again_at_once(world):
+    world.declare(*USERS[1:])
+    world.removals = [Removal(unreached=(replace(DOWN, retry=False),))]
+    answer = world.onboard()
+    assert world.done.count("remove app") == 1
+    assert answer["status"] == "incomplete"
+    assert "app" in world.record.leaving
+
+
+def test_a_replica_of_another_region_is_named_and_not_waited_for(world):
+    world.declare(*USERS[1:])
+    elsewhere = "arn:aws:rds:us-east-1:123456789012:db:orders-copy"
+    world.removals = [Removal((LOCKED,), (Unreached(elsewhere, "of another region", "revoke there", retry=False),))]
+    answer = world.onboard()
+    assert [each["what"] for each in answer["incomplete"]] == [elsewhere]
+    assert world.record.leaving == {}
+
+
+def test_policies_that_fail_keep_no_login_and_are_tried_again(world):
+    world.declare(*USERS[1:])
+    world.withdrawals = [RuntimeError("IAM is down"), None]
+    answer = world.onboard()
+    assert world.done[:2] == ["withdraw", "remove app"]
+    assert world.done.count("withdraw") == 2
+    assert answer["status"] == "onboarded"
+
+
+def test_a_stopped_database_loses_its_policies_and_is_incomplete_until_it_runs(world):
+    world.declare(*USERS[1:])
+    world.database = replace(ORDERS, status="stopped")
+    world.removals = [Removal(unreached=(DOWN,))]
+    answer = world.onboard()
+    assert world.done == ["withdraw", "remove app"]
+    assert answer["status"] == "incomplete"
+    world.database = ORDERS
+    assert world.onboard()["status"] == "onboarded"
+
+
+def test_the_change_limit_is_decided_before_anything_is_taken_away(world):
+    world.declare(*USERS[3:])
+    answer = world.onboard()
+    assert (answer["status"], answer["changes"], world.done) == ("refused", [], [])
+    assert '"confirm": true' in answer["reason"]
+    world.removals = [Removal(unreached=(DOWN,))] * 5
+    assert world.onboard(confirmed=True)["status"] == "incomplete"
+    # What was confirmed goes on without another word.
+    world.done.clear()
+    assert world.onboard()["status"] == "onboarded"
+    assert "remove app,etl,report" in world.done
+
+
+def test_users_of_another_database_that_had_the_name_count_for_no_change_limit(world):
+    world.database = replace(ORDERS, resource_id="db-NEXT")
+    world.declare()
+    assert world.onboard()["status"] == "onboarded"
+    assert (world.record.is_of(world.database), world.record.accounts) == (True, {})
+    assert not any(done.startswith("remove") for done in world.done)
+
+
+def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(world):
+    """A migration or a remediation is confirmed by somebody who may not know that the database was tagged."""
+    world.inventory.select(ORDERS, Attributes.of(ORDERS))
+    world.database = replace(ORDERS, tags={"env": "dev"})
+    world.declare(*USERS[3:])
+    answer = world.onboard(beyond_limit=True)
+    assert (answer["status"], answer["reason"]) == ("onboarded", "")
+    assert "remove app,etl,report" in world.done
+    assert world.record.recorded == Attributes.of(ORDERS)
+    assert world.onboard(confirmed=True)["status"] == "onboarded"
+    assert world.record.recorded == Attributes.of(world.database)
+
+
+def test_after_a_run_that_did_not_finish_the_database_says_who_leaves(world):
+    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "newcomer", "shop_readonly"), "created"))
+    world.enabled = frozenset({*USERS, "newcomer"})
+    assert world.onboard()["status"] == "onboarded"
+    assert "remove newcomer" in world.done
+    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "a", "b", "c", "d"), "created"))
+    world.enabled = frozenset({*USERS, "a", "b", "c", "d"})
+    world.done.clear()
+    assert (world.onboard()["status"], world.done) == ("refused", [])
+
+
+def test_if_the_database_can_not_say_it_the_record_decides(world):
+    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
+    world.enabled = None
+    world.declare(*USERS[1:])
+    world.onboard()
+    assert world.done[:2] == ["withdraw", "remove app"]
+
+
+def test_a_user_that_is_declared_again_leaves_no_longer(world):
+    world.declare(*USERS[1:])
+    world.removals = [Removal(unreached=(DOWN,))] * 9
+    world.onboard()
+    assert "app" in world.record.leaving
+    world.declare(*USERS)
+    world.done.clear()
+    assert world.onboard()["status"] == "onboarded"
+    assert world.record.leaving == {}
+    assert not [each for each in world.done if each.startswith("remove")]
+
+
+def test_a_refusal_inside_of_the_database_after_somebody_left_is_incomplete(world):
+    world.declare(*USERS[1:], "newcomer")
+    world.removals = [Removal((LOCKED,))]
+    world.converged = [{"refused": "a role newcomer exists that rdsiam did not make", "changes": []}]
+    answer = world.onboard()
+    assert answer["status"] == "incomplete"
+    assert answer["changes"] != []
+    assert world.record.leaving == {}
+
+
+def test_a_plan_takes_nothing_away(world):
+    world.declare(*USERS[1:])
+    world.removals = [Removal((LOCKED,))]
+    answer = world.onboard(plan=True)
+    assert answer["status"] == "planned"
+    assert [change["target"] for change in answer["changes"]] == ["app"]
+    assert world.record.leaving == {}
+    assert "withdraw" not in world.done
+
+
+def test_a_plan_names_what_waits_for_confirmation_beside_a_refused_rotation(world):
+    world.file = parse(
+        "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users:\n"
+        + "".join(f"      - {{name: {user}, privileges: readonly, on: [shop]}}\n" for user in USERS)
+        + "    rotate: {users: [legacy], every: 30d}\n"
+    )
+    world.rotated = {"status": "refused", "reason": "legacy: there is no such user", "changes": []}
+    waits = Unreached(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
+    world.converged = [{"changes": [], "pending": waits.to_json()}]
+
+    answer = world.onboard(plan=True)
+
+    assert answer["status"] == "incomplete"
+    reasons = [part["reason"] for part in answer["incomplete"]]
+    assert reasons == ["needs confirmation: another tag", "rotation: legacy: there is no such user"]
+
+
+def test_a_revoked_user_goes_first_and_once_more_under_the_lease(world):
+    world.removals = [Removal((LOCKED,))]
+    answer = world.revoke("app")
+    assert world.done == ["withdraw", "remove app", "remove app"]
+    assert (answer["status"], answer["incomplete"]) == ("revoked", [])
+    assert world.record.revoked == {"app": "why"}
+    assert world.record.leaving == {}
+
+
+def test_revoking_a_successor_says_that_it_may_have_set_a_password(world):
+    """On PostgreSQL it acts as the user that it replaces, which may alter its own password."""
+    world.file = parse(
+        "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users: [{name: app, replaces: legacy}]\n"
+    )
+    answer = world.revoke("app")
+    assert answer["status"] == "revoked"
+    assert "the password of legacy may be known" in answer["reason"]
+
+
+def test_revoking_names_what_it_does_not_reach(world):
+    world.removals = [Removal(unreached=(DOWN,))] * 4
+    answer = world.revoke("app")
+    assert (answer["status"], answer["incomplete"]) == ("incomplete", [DOWN.to_json()])
+    assert "timeout" in world.record.leaving["app"]
+    assert world.record.revoked == {"app": "why"}
+
+
+def test_a_lease_that_another_run_holds_delays_no_revocation(world):
+    world.leases.take(ORDERS, "execution that hangs")
+    world.removals = [Removal((LOCKED,))]
+    answer = world.revoke("app")
+    assert world.done[:2] == ["withdraw", "remove app"]
+    assert [change["target"] for change in answer["changes"]] == ["withdraw", "app"]
+    assert answer["status"] == "revoked", "whatever that run had read before the revocation is over by now"
+
+
+def test_a_user_is_revoked_while_access_yaml_can_not_be_read(world):
+    world.readable = False
+    world.removals = [Removal((LOCKED,))]
+    assert world.revoke("app")["status"] == "revoked"
+
+
+def test_a_killed_run_is_gone_on_with(world):
+    """Killed after it was recorded who leaves: the next run finds them, whatever access.yaml's fingerprint is."""
+    world.inventory.set_leaving(ORDERS.arn, {"formerly": "its removal has begun"})
+    world.onboard()
+    assert "remove formerly" in world.done
+    assert world.record.leaving == {}
+
+
+def test_another_runs_record_of_users_is_not_undone(world):
+    """Who has left is taken out of the users of the version that was read, and of no newer one."""
+    world.inventory.set_leaving(ORDERS.arn, {"app": "its removal has begun"})
+    newer = Followed("v9", "newer", 2, ("app",))
+    get = Inventory.get
+
+    def overtaken(self: Inventory, arn: str) -> Record | None:
+        record = get(self, arn)
+        self.onboarded(ORDERS, newer, "newer", "2026-01-02T00:00:00Z")
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Inventory, "get", overtaken)
+        world.inventory.set_left(ORDERS.arn, ["app"])
+    assert world.record.followed == newer

@@ -1,0 +1,65 @@
+"""The brake: who is disabled by surprise, and who isn't."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.errors import Refused
+from rdsiam.onboarding.limits import MOST_USERS, Braked, brake_file, brake_users
+
+
+def names(number: int) -> set[str]:
+    return {f"user{one}" for one in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("leaving", "managed", "declared"),
+    [(0, 0, 0), (0, 5, 0), (1, 2, 1), (1, 100, 99), (2, 10, 8), (3, 15, 12)],
+)
+def test_few_are_disabled_unasked(leaving, managed, declared):
+    brake_users(names(leaving), managed, declared)
+
+
+@pytest.mark.parametrize(
+    ("leaving", "managed", "declared", "why"),
+    [
+        (4, 1000, 996, "more than three"),
+        (2, 9, 7, "more than a fifth"),
+        (3, 14, 11, "more than a fifth"),
+        (1, 1, 0, "nobody is left"),
+        (2, 100, 0, "nobody is declared"),
+    ],
+)
+def test_many_are_not(leaving, managed, declared, why):
+    with pytest.raises(Braked) as braked:
+        brake_users(names(leaving), managed, declared)
+    assert '"confirm": true' in str(braked.value), why
+    assert isinstance(braked.value, Refused)
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+def test_never_more_than_three_or_all_unasked(leaving, others):
+    try:
+        brake_users(names(leaving), leaving + others, others)
+    except Braked:
+        assert leaving
+    else:
+        assert leaving <= MOST_USERS
+        assert leaving == 0 or others > 0
+
+
+def test_a_reason_names_ten_at_most():
+    with pytest.raises(Braked) as braked:
+        brake_users(names(5000), 5000, 0)
+    assert len(str(braked.value)) < 500
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 0), (2, 1), (10, 5), (10, 20), (0, 0)])
+def test_a_file_may_lose_half_of_its_entries(before, now):
+    brake_file(before, now)
+
+
+@pytest.mark.parametrize(("before", "now"), [(3, 1), (10, 4), (1, 0)])
+def test_but_not_more(before, now):
+    with pytest.raises(Braked, match="entries"):
+        brake_file(before, now)

@@ -1,0 +1,316 @@
+"""Records follow their database by its resource id: renamed, swapped, gone, copied."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from rdsiam.access.model import parse
+from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
+from rdsiam.aws.rds_models import from_cluster, from_instance
+from rdsiam.errors import DatabaseNotFound
+from rdsiam.onboarding import flow
+from rdsiam.onboarding import reconcile as sweeping
+from rdsiam.state import recorded
+from rdsiam.state.inventory import Followed, Inventory, SecretRecord, selected
+from tests.unit.fix_database import ORDERS
+
+
+@pytest.fixture
+def inventory() -> Iterator[Inventory]:
+    with mock_aws():
+        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        dynamodb = boto3.client("dynamodb", **keys)
+        dynamodb.create_table(
+            TableName="inventory",
+            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield Inventory(dynamodb, "inventory")
+
+
+class Fleet:
+    """What RDS has now."""
+
+    def __init__(self, *databases: SelectedDatabase) -> None:
+        self._databases = databases
+
+    def describe(self, arn: str) -> SelectedDatabase:
+        found = next((one for one in self._databases if one.arn == arn), None)
+        if found is None:
+            raise DatabaseNotFound(arn)
+        return found
+
+    def page(self, position: None) -> tuple[tuple[SelectedDatabase, ...], None]:
+        return self._databases, position
+
+    def of_resource(self, resource_id: str) -> SelectedDatabase | None:
+        return next((one for one in self._databases if one.resource_id == resource_id), None)
+
+
+def called(name: str, resource_id: str, **more: Any) -> SelectedDatabase:
+    return replace(
+        ORDERS, arn=ORDERS.arn.replace(":orders", f":{name}"), identifier=name, resource_id=resource_id, **more
+    )
+
+
+def onboard(inventory: Inventory, database: SelectedDatabase, role: str) -> None:
+    inventory.select(database, Attributes.of(database))
+    inventory.claim(database, {"app": "created"})
+    inventory.set_roles(database.arn, database.resource_id, [role])
+    inventory.onboarded(database, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+
+
+def rename(inventory: Inventory, database: SelectedDatabase, *fleet: SelectedDatabase) -> None:
+    recorded.follow_rename(Fleet(database, *fleet), inventory, database)  # type: ignore[arg-type]
+
+
+def test_a_renamed_database_keeps_its_record_and_the_attributes_that_were_recorded(inventory):
+    orders, play = called("orders", "db-ONE"), called("play", "db-ONE")
+    onboard(inventory, orders, "role")
+    inventory.revoke(orders.arn, {"app": "leaked"}, ())
+    assert selected(play, inventory.of(play)).recorded == Attributes.of(orders), "before it has moved"
+    for _ in range(2):
+        rename(inventory, play)
+        record = inventory.get(play.arn)
+        assert inventory.get(orders.arn) is None
+        assert record is not None
+        assert (record.revoked, record.accounts, record.roles) == ({"app": "leaked"}, {"app": "created"}, ("role",))
+        assert (record.recorded, record.arn) == (Attributes.of(orders), play.arn)
+        assert record.database is not None
+        assert record.database.recorded == Attributes.of(orders), "which vending goes by"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_databases_that_swap_names_keep_their_own_records(inventory, first):
+    onboard(inventory, called("blue", "db-ONE"), "one")
+    onboard(inventory, called("green", "db-TWO"), "two")
+    swapped = [called("green", "db-ONE"), called("blue", "db-TWO")]
+    for database in (swapped[first], swapped[1 - first]):
+        rename(inventory, database, *swapped)
+    for database, name in zip(swapped, ("blue", "green"), strict=True):
+        record = inventory.of(database)
+        assert record is not None
+        assert (record.arn, record.resource_id) == (database.arn, database.resource_id)
+        assert record.recorded is not None
+        assert record.recorded.identifier == name
+
+
+def test_a_name_that_was_free_again_leaves_its_policies_to_be_withdrawn(inventory):
+    onboard(inventory, called("orders", "db-OLD"), "old")
+    onboard(inventory, called("spare", "db-NEW"), "new")
+    orders = called("orders", "db-NEW")
+    rename(inventory, orders)
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert (record.resource_id, record.policy_resource_id, record.roles) == ("db-NEW", "db-OLD", ("new", "old"))
+
+
+def test_a_copy_has_its_sources_attributes_also_when_that_is_gone_and_none_of_an_unknown_source(inventory):
+    orders = called("orders", "db-ONE")
+    onboard(inventory, orders, "role")
+    assert recorded.of_copy(inventory, "db-ONE") == Attributes.of(orders)
+    inventory.forget(orders.arn)
+    assert inventory.get(orders.arn) is None
+    assert recorded.of_copy(inventory, "db-ONE") == Attributes.of(orders)
+    assert recorded.of_copy(inventory, "db-TWO") == NOTHING
+    assert recorded.of_copy(inventory, None) == NOTHING
+    assert list(inventory.all()) == [], "what is kept of it is no database"
+
+
+def test_a_replica_has_the_attributes_of_its_source_and_not_of_who_had_its_name_before(inventory):
+    source, replica = called("orders", "db-ONE"), called("play", "db-REPLICA", replica_of="orders")
+    onboard(inventory, called("orders", "db-FORMER"), "role")
+
+    def attributes(*fleet: SelectedDatabase, confirmed: bool = False) -> Attributes | None:
+        found = recorded.selection(Fleet(*fleet), inventory, replica, confirmed)  # type: ignore[arg-type]
+        return found.recorded
+
+    assert attributes(source, replica) == NOTHING
+    assert attributes(replica) == NOTHING, "its source is in another region"
+    assert attributes(source, replica, confirmed=True) is None
+    onboard(inventory, source, "role")
+    assert attributes(source, replica) == Attributes.of(source)
+    inventory.select(replica, Attributes.of(replica))
+    assert attributes(source, replica) == Attributes.of(replica), "once it is confirmed"
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"ReadReplicaSourceDBClusterIdentifier": "vault"},
+        {"ReadReplicaSourceDBClusterIdentifier": "arn:aws:rds:eu-west-1:123456789012:cluster:vault"},
+    ],
+)
+def test_an_instance_that_has_the_name_of_a_replica_s_source_is_not_its_source(inventory, described):
+    onboard(inventory, called("vault", "db-DECOY", tags={"env": "dev"}), "role")
+    replica = from_instance(
+        {
+            "DBInstanceArn": ORDERS.arn.replace("orders", "replica"), "DBInstanceIdentifier": "replica",
+            "Engine": "postgres", "EngineVersion": "18", "DbiResourceId": "db-REPLICA", "DBInstanceStatus": "available",
+        }
+        | described
+    )  # fmt: skip
+    fleet: Any = Fleet(called("vault", "db-DECOY", tags={"env": "dev"}))
+    assert recorded.selection(fleet, inventory, replica).recorded == NOTHING
+
+
+def test_a_database_that_has_the_name_of_a_global_cluster_is_not_its_source(inventory):
+    onboard(inventory, called("world", "db-DECOY", tags={"env": "dev"}), "role")
+    follower = from_cluster(
+        {
+            "DBClusterArn": ORDERS.arn.replace("db:orders", "cluster:far"), "DBClusterIdentifier": "far",
+            "Engine": "aurora-postgresql", "EngineVersion": "17", "DbClusterResourceId": "cluster-FAR",
+            "Status": "available", "GlobalClusterIdentifier": "world",
+            "DBClusterMembers": [{"DBInstanceIdentifier": "far-1", "IsClusterWriter": False}],
+        }
+    )  # fmt: skip
+    fleet: Any = Fleet(called("world", "db-DECOY", tags={"env": "dev"}))
+    assert recorded.selection(fleet, inventory, follower).recorded == NOTHING
+
+
+def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory):
+    onboard(inventory, called("orders", "db-ONE"), "role")
+    again = called("orders", "db-TWO")
+    assert selected(again, inventory.of(again)).recorded is None
+    inventory.select(again, Attributes.of(again))
+    record = inventory.get(again.arn)
+    assert record is not None
+    assert (record.accounts, record.database, record.finished) == ({}, None, False)
+
+
+def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unless_it_is_a_replica(inventory):
+    secret, play = called("secret", "db-ONE"), called("play", "db-ONE")
+    inventory.see(secret)
+    record = inventory.of(play)
+    assert record is not None
+    assert record.only_seen
+    assert selected(play, record).recorded == Attributes.of(secret)
+    replica = called("replica", "db-REPLICA", replica_of="orders")
+    inventory.see(replica)
+    found = recorded.selection(Fleet(replica), inventory, replica)  # type: ignore[arg-type]
+    assert found.recorded == NOTHING, "its source's attributes count"
+    inventory.claim(secret, {"rdsiam_manager": "created"})
+    onboarded = inventory.get(secret.arn)
+    assert onboarded is not None
+    assert not onboarded.only_seen
+
+
+def test_a_database_with_a_recorded_secret_is_more_than_seen(inventory):
+    orders = called("orders", "db-ONE")
+    inventory.see(orders)
+    inventory.set_secret(orders.arn, "etl", SecretRecord("db-ONE", "arn:s", "single"), None)
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert not record.only_seen, "its rotation has to end if no entry declares it"
+
+
+def test_what_is_recorded_under_a_name_does_not_count_for_the_next_database_of_that_name(inventory):
+    """Whoever can rename or delete a database can restore another one's snapshot under its name."""
+    onboard(inventory, called("play", "db-ONE", tags={"env": "dev"}), "role")
+    restored = called("play", "db-TWO")
+    inventory.onboarded(restored, Followed("v1", "nothing", 1, ()), "f", "2026-11-24T11:00:00Z")
+    record = inventory.of(restored)
+    assert record is not None
+    assert record.is_of(restored)
+    assert record.accounts == {}, "its manager would tell that it is no copy"
+    tagged = called("play", "db-TWO", tags={"env": "dev"})
+    assert selected(tagged, record).recorded == Attributes.of(restored)
+    renamed = inventory.of(called("other", "db-TWO"))
+    assert renamed is not None, "it is found by its resource id"
+    assert renamed.is_of(restored)
+
+
+def test_a_renamed_database_keeps_its_record_if_another_one_gets_its_name_first(inventory):
+    """As is done to restore a database: rename it, and restore its snapshot under its name."""
+    onboard(inventory, called("orders", "db-ONE"), "one")
+    inventory.revoke(called("orders", "db-ONE").arn, {"app": "leaked"}, ())
+    former, restored = called("orders-old", "db-ONE"), called("orders", "db-TWO")
+    fleet = Fleet(former, restored)
+    services: Any = SimpleNamespace(databases=fleet, inventory=inventory)
+    flow._Run(services, restored.arn, False, None, "a run").prepare()
+    inventory.select(restored, recorded.of_copy(inventory, "db-ONE"), copied=True)
+    for _ in range(2):
+        rename(inventory, former, restored)
+        record = inventory.of(former)
+        assert record is not None
+        assert (record.arn, record.accounts, record.revoked) == (former.arn, {"app": "created"}, {"app": "leaked"})
+    fresh = inventory.get(restored.arn)
+    assert fresh is not None
+    assert (fresh.is_of(restored), fresh.accounts) == (True, {})
+    assert (fresh.recorded, fresh.copied) == (Attributes.of(called("orders", "db-ONE")), True)
+
+
+def test_a_reconcile_keeps_the_record_of_a_database_renamed_out_of_every_entry(inventory):
+    """It knows the database by its resource id, and sees no new one."""
+    orders, nobodys = called("orders", "db-ONE"), called("nobodys", "db-ONE")
+    onboard(inventory, orders, "role")
+    inventory.revoke(orders.arn, {"app": "leaked"}, ())
+    started = reconcile(inventory, nobodys)
+    assert started == [nobodys.arn]
+    record = inventory.of(nobodys)
+    assert record is not None
+    assert (record.revoked, record.recorded) == ({"app": "leaked"}, Attributes.of(orders))
+
+
+def test_a_reconcile_keeps_what_was_first_seen_of_a_renamed_database_if_a_new_one_has_its_name(inventory):
+    inventory.see(called("secret", "db-ONE", tags={"team": "secret"}))
+    renamed, decoy = called("other", "db-ONE", tags={"team": "play"}), called("secret", "db-TWO")
+    assert reconcile(inventory, decoy, renamed) == [renamed.arn], "since something waits for confirmation"
+    record = inventory.of(renamed)
+    assert record is not None
+    assert record.is_of(renamed)
+    assert record.first_seen is not None
+    assert record.first_seen.tags == {"team": "secret"}
+
+
+def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
+    """Look at all databases by an access.yaml that is about team=play alone, and return what is started."""
+    file = parse(
+        "version: 1\ndatabases:\n"
+        "  - match: {tags: {team: play}}\n"
+        "    users: [{name: dev, privileges: owner, on: [shop], callers: [{claim: {groups: dev}}]}]\n"
+    )
+    databases = Fleet(*fleet)
+    services: Any = SimpleNamespace(
+        databases=databases,
+        inventory=inventory,
+        access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
+        functions=SimpleNamespace(invoke=lambda **_: None),
+        onboard_function="onboard",
+    )
+    started: list[str] = sweeping._Sweep(services, "a-sweep", plan=False, confirmed=False).page(None)["started"]
+    return started
+
+
+def test_a_record_without_attributes_lets_nobody_in(inventory):
+    orders = called("orders", "db-ONE")
+    inventory.claim(orders, {"app": "created"})
+    inventory.onboarded(orders, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+    record = inventory.get(orders.arn)
+    assert record is not None
+    assert record.database is not None
+    assert record.database.recorded == NOTHING
+
+
+def test_what_waits_is_published_once_and_again_if_it_changes_or_comes_back(inventory):
+    orders = called("orders", "db-ONE")
+    onboard(inventory, orders, "role")
+    published: list[dict[str, Any]] = []
+
+    def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  as boto3 calls it
+        published.extend(Entries)
+        return {"FailedEntryCount": 0}
+
+    services: Any = SimpleNamespace(inventory=inventory, events=SimpleNamespace(put_events=put_events))
+    run = flow._Run(services, orders.arn, False, None, "a run")
+    for reason in ("app gains", "app gains", "app and dev gain", None, None, "app gains"):
+        run.notify_pending({"reason": reason} if reason else None)
+    assert [one["DetailType"] for one in published] == ["rdsiam.database.gains-pending"] * 3
+    assert ["dev" in one["Detail"] for one in published] == [False, True, False]
+    assert all(one["Resources"] == [orders.arn] for one in published)

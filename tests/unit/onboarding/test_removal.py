@@ -1,0 +1,301 @@
+"""What a removal does and says if a server doesn't let it: no database is needed for that."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Change, Unreached
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.protocols import NO_FAILURES, QueryFailed, Statement, StatementFailed
+from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
+from rdsiam.onboarding import database_users as users_module
+from rdsiam.onboarding import removal as removal_module
+from rdsiam.onboarding.database_users import Users
+from rdsiam.onboarding.removal import Removal, Server
+from rdsiam.state.inventory import Followed, Record
+from tests.unit.fix_database import ORDERS
+
+LOCK = Statement("disable-user", "app", 'ALTER ROLE "app" NOLOGIN')
+END = Statement("end-sessions", "app", "SELECT pg_terminate_backend(…)", False)
+COPY = replace(ORDERS, arn=ORDERS.arn + "-copy", identifier="orders-copy", resource_id="db-TWO", replica_of="orders")
+
+
+def no_login(problem: str, code: str | None = None) -> ConnectionFailed:
+    return ConnectionFailed("orders.example", 5432, "login", problem, code)
+
+
+@dataclass
+class Servers:
+    """Servers and their sessions, in the place of engine, session and logins: what is left to do, and who gets in.
+
+    :ivar locked: the user can't log in any more, there.
+    :ivar comes_back: how often the user opens another session when its sessions have ended.
+    """
+
+    locked: dict[str, bool] = field(default_factory=dict)
+    busy: dict[str, bool] = field(default_factory=dict)
+    comes_back: int = 0
+    manager_error: Exception | None = None
+    master_error: Exception | None = None
+    failure: Exception | None = None
+    done: list[tuple[str, str, str]] = field(default_factory=list)
+    replays: bool = True
+    failed: set[str] = field(default_factory=set)
+    stopping_error: Exception | None = None
+
+    # --- logins ---
+
+    def manager(self, database: Database) -> str:  # noqa: ARG002
+        return "manager"
+
+    def master(self, database: Database) -> str:
+        if self.master_error:
+            raise self.master_error
+        return f"master of {database.identifier}"
+
+    # --- engine ---
+
+    def connect(self, database: Database, login: str, name: str | None) -> Any:
+        assert name is None
+        if login == "manager" and self.manager_error:
+            raise self.manager_error
+        return SimpleNamespace(where=database.identifier, login=login, close=lambda: None)
+
+    def locking(self, session: Any, users: Collection[str], failures: Any = NO_FAILURES) -> list[Statement]:
+        assert list(users) == ["app"]
+        self.failed |= set(failures)
+        if not self.locked.get(session.where):
+            return [LOCK, END]
+        return self.ending(session, users)
+
+    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+        assert list(users) == ["app"]
+        if self.stopping_error and self.locked.get(session.where):
+            raise self.stopping_error
+        return []
+
+    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+        assert list(users) == ["app"]
+        return [END] if self.busy.get(session.where) else []
+
+    def carry_out(self, session: Any, statement: Statement) -> None:
+        if statement.kind == "disable-user" and self.failure:
+            raise self.failure
+        self.done.append((session.where, session.login, statement.kind))
+        if statement.kind == "disable-user":
+            self.locked[session.where] = True
+            self.locked |= {"orders-copy": True} if self.replays else {}
+        else:
+            self.busy[session.where] = self.comes_back > 0
+            self.comes_back -= 1
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(removal_module.time, "sleep", lambda _: None)
+
+
+def remove(servers: Servers, apply: bool = True) -> Removal:
+    return Server(servers, servers, ORDERS, ORDERS).remove(["app"], apply)  # type: ignore[arg-type]
+
+
+def test_a_removal_is_the_same_after_a_checkpoint():
+    removal = Removal(
+        (
+            Change("disable-user", "app", 'ALTER ROLE "app" NOLOGIN', authority="master"),
+            Change("end-sessions", "app", "SELECT", False),
+        ),
+        (Unreached("arn:aws:rds:eu-west-1:123456789012:db:replica", "it is rebooting", "run this again"),),
+    )
+    assert Removal.from_json(json.loads(json.dumps(removal.to_json()))) == removal
+
+
+def test_sessions_end_before_and_after_a_user_is_locked():
+    servers = Servers(busy={"orders": True})
+    assert remove(servers) == Removal((END, LOCK))
+    assert [kind for _, _, kind in servers.done] == ["end-sessions", "disable-user", "end-sessions"]
+    assert remove(servers) == Removal()
+
+
+def test_a_plan_changes_nothing():
+    servers = Servers()
+    assert remove(servers, apply=False) == Removal((LOCK, END))
+    assert servers.done == []
+
+
+def test_sessions_that_come_back_end_again_and_at_last_are_named():
+    assert remove(Servers(comes_back=4)).unreached == ()
+    left = remove(Servers(comes_back=1000))
+    assert {change.kind for change in left.changes} == {"disable-user", "end-sessions"}
+    assert [(each.what, each.retry) for each in left.unreached] == [(f"app on {ORDERS.arn}", True)]
+    assert "come back" in left.unreached[0].reason
+
+
+def test_a_lock_that_somebody_holds_is_named_and_sessions_have_ended():
+    servers = Servers(busy={"orders": True}, failure=StatementFailed("the server", LOCK, "55P03", "lock timeout"))
+    left = remove(servers)
+    assert left.changes == (END,)
+    assert not servers.busy["orders"]
+    assert servers.failed == {"app"}, "so that whoever holds it can be found"
+    assert "55P03 lock timeout" in left.unreached[0].reason
+    assert "pg_prepared_xacts" in left.unreached[0].remedy
+    assert left.unreached[0].retry
+
+
+def test_the_master_acts_if_the_manager_gets_no_connection():
+    servers = Servers(manager_error=no_login("remaining connection slots are reserved", "53300"))
+    done = remove(servers)
+    assert done.unreached == ()
+    assert {change.to_json()["authority"] for change in done.changes} == {"master"}
+    assert {login for _, login, _ in servers.done} == {"master of orders"}
+
+
+def test_a_user_is_locked_even_if_what_it_scheduled_can_not_be_read():
+    servers = Servers(busy={"orders": True}, stopping_error=QueryFailed("2013", "timed out"))
+    left = remove(servers)
+    assert servers.locked["orders"]
+    assert not servers.busy["orders"]
+    assert left.changes == (END, LOCK)
+    assert [(each.what, each.reason) for each in left.unreached] == [(ORDERS.arn, "2013 timed out")]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retry"),
+    [
+        (no_login("Too many connections", "1040"), "all connections are taken", True),
+        (Refused("it has no master secret in Secrets Manager"), "no master secret", False),
+    ],
+)
+def test_a_server_that_lets_neither_in_is_named(error, reason, retry):
+    servers = Servers(manager_error=no_login("Too many connections", "1040"), master_error=error)
+    left = remove(servers)
+    assert left.changes == ()
+    assert [(each.what, each.retry) for each in left.unreached] == [(ORDERS.arn, retry)]
+    assert reason in left.unreached[0].reason
+
+
+def test_a_server_that_does_not_answer_is_named_and_its_master_is_left_alone():
+    servers = Servers(manager_error=ConnectionFailed("orders.example", 5432, "port", "timed out"))
+    servers.master_error = AssertionError("nobody asks for the master's password")
+    assert "timed out" in remove(servers).unreached[0].reason
+
+
+@dataclass
+class Rds:
+    """What Describe says."""
+
+    known: dict[str, Database | Exception]
+
+    def describe(self, arn: str) -> Database:
+        found = self.known[arn]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    replica = describe
+
+
+def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **errors: Exception) -> Users:
+    monkeypatch.setattr(users_module, "ENGINES", {"postgres": servers})
+    known: dict[str, Database | Exception] = {one.arn: one for one in described}
+    known |= {f"{ORDERS.arn}-{name}": error for name, error in errors.items()}
+    record = Record(ORDERS.resource_id, accounts=dict.fromkeys(("app", MANAGER, AUDITOR), "created"))
+    onboarded = replace(record, resource_id=COPY.resource_id, accounts={}, followed=Followed("v1", "f", 1, ("app",)))
+    records = {ORDERS.arn: record, COPY.arn: onboarded}
+    inventory = SimpleNamespace(of=lambda database: records.get(database.arn))
+    file = SimpleNamespace(declared=lambda _: ())
+    services = SimpleNamespace(
+        databases=Rds(known),
+        inventory=inventory,
+        logins=servers,
+        access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
+    )
+    return Users(services, arn)  # type: ignore[arg-type]
+
+
+def test_a_database_that_was_not_taken_over_yet_is_named(monkeypatch):
+    """A replica that was promoted a moment ago: its accounts are there, but nothing says yet that they are managed."""
+    promoted = replace(COPY, replica_of=None)
+    servers = Servers()
+    left = users_of(monkeypatch, servers, COPY.arn, promoted).remove(["app"], apply=True)
+    assert [(each.what, each.retry) for each in left.unreached] == [(COPY.arn, True)]
+    assert servers.done == []
+
+
+def test_sessions_end_on_replicas_once_they_know_that_the_user_is_locked(monkeypatch):
+    source = replace(ORDERS, replicas=("orders-copy",))
+    servers = Servers(busy={"orders-copy": True})
+    done = users_of(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
+    assert done.unreached == ()
+    assert [(each.kind, each.target) for each in done.changes] == [
+        ("end-sessions", "app"),
+        ("disable-user", "app"),
+        ("end-sessions", "app on orders-copy"),
+    ]
+
+
+def test_a_replica_that_lags_is_named(monkeypatch):
+    source = replace(ORDERS, replicas=("orders-copy",))
+    servers = Servers(busy={"orders-copy": True}, replays=False)
+    left = users_of(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
+    assert not servers.busy["orders-copy"]
+    assert [each.what for each in left.unreached] == [f"app on {COPY.arn}"]
+    assert "not replayed" in left.unreached[0].reason
+
+
+def test_on_a_replica_s_own_arn_sessions_end_and_nobody_is_locked(monkeypatch):
+    servers = Servers(busy={"orders-copy": True})
+    done = users_of(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
+    assert done == Removal((replace(END, target="app on orders-copy"),))
+    assert [where for where, _, _ in servers.done] == ["orders-copy"]
+
+
+def test_the_master_of_the_source_opens_a_replica(monkeypatch):
+    servers = Servers(busy={"orders-copy": True}, manager_error=no_login("too many clients already", "53300"))
+    users_of(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
+    assert {login for _, login, _ in servers.done} == {"master of orders"}
+
+
+def test_sessions_live_on_if_iam_authentication_is_switched_off_so_the_master_ends_them(monkeypatch):
+    source = replace(ORDERS, replicas=("orders-copy", "orders-plain"))
+    off = replace(COPY, iam_enabled=False)
+    plain = replace(off, arn=ORDERS.arn + "-plain", identifier="orders-plain", resource_id="db-THREE")
+    servers = Servers(locked={"orders": True, "orders-copy": True}, busy={"orders-copy": True})
+    servers.manager_error = no_login("PAM authentication failed")
+    done = users_of(monkeypatch, servers, ORDERS.arn, source, off, plain).remove(["app"], apply=True)
+    assert done.unreached == ()
+    assert servers.done == [("orders-copy", "master of orders", "end-sessions")]
+
+
+def test_replicas_of_replicas_and_those_out_of_reach_are_not_forgotten(monkeypatch):
+    far = "arn:aws:rds:us-east-1:123456789012:db:orders-far"
+    source = replace(ORDERS, replicas=(far, "orders-busy", "orders-copy", "orders-gone"))
+    second = replace(COPY, arn=ORDERS.arn + "-second", identifier="orders-second", replica_of="orders-copy")
+    copy = replace(COPY, replicas=("orders-second",))
+    servers = Servers(locked={"orders-second": True}, busy={"orders-second": True})
+    users = users_of(
+        monkeypatch,
+        servers,
+        ORDERS.arn,
+        source,
+        copy,
+        second,
+        busy=DatabaseNotReady("it is rebooting"),
+        gone=DatabaseNotFound("it does not exist"),
+    )
+    users._services.databases.known[far] = Unsupported(f"{far} is of another account or region")  # type: ignore[attr-defined]
+    left = users.remove(["app"], apply=True)
+    assert ("orders-second", "manager", "end-sessions") in servers.done
+    assert [(each.what, each.retry) for each in left.unreached] == [(far, False), (f"{ORDERS.arn}-busy", True)]
+
+
+def test_the_service_s_own_users_and_those_of_others_are_left_alone(monkeypatch):
+    servers = Servers()
+    users = users_of(monkeypatch, servers, ORDERS.arn, ORDERS)
+    assert users.remove([MANAGER, AUDITOR, "boss"], apply=True) == Removal()
+    assert servers.done == []

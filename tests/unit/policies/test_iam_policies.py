@@ -1,0 +1,273 @@
+"""IAM policies: exact, packed, written only where they differ, and only on roles whose owner agreed."""
+
+import json
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from rdsiam.access.model import CallerRule, DeclaredUser, Grant
+from rdsiam.errors import Refused
+from rdsiam.policies.iam_policies import PATH, ConnectPolicies, place, wanted_by_role
+from tests.unit.fix_database import ORDERS
+
+ACCOUNT = "123456789012"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/apps/orders"
+CONNECT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/connect"
+DATABASE = ORDERS
+
+
+def arn(user: str, resource_id: str = "db-ONE") -> str:
+    return f"arn:aws:rds-db:eu-west-1:{ACCOUNT}:dbuser:{resource_id}/{user}"
+
+
+@pytest.fixture
+def iam():
+    with mock_aws():
+        iam = boto3.client("iam", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+        tags = [{"Key": "rdsiam:managed", "Value": "true"}]
+        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+        iam.create_role(RoleName="orders", Path="/apps/", AssumeRolePolicyDocument=trust, Tags=tags)
+        iam.create_role(RoleName="untagged", AssumeRolePolicyDocument=trust)
+        yield iam
+
+
+@pytest.fixture
+def policies(iam):
+    return ConnectPolicies(iam, CONNECT_ROLE)
+
+
+def allowed(iam, role="orders"):
+    found = []
+    for policy in iam.list_attached_role_policies(RoleName=role, PathPrefix=PATH)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
+        document = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
+        found += document["Statement"][0]["Resource"]
+    return found
+
+
+def never(_: str) -> bool:
+    return False
+
+
+def of_one(connect_arn: str) -> bool:
+    return "db-ONE/" in connect_arn
+
+
+def test_roles_get_the_users_that_name_them_and_connect_role_those_that_have_callers():
+    grant = (Grant("shop", "readonly"),)
+    users = (
+        DeclaredUser("a", grant, (ROLE,), (), False),
+        DeclaredUser("b", grant, (), (CallerRule(role=ROLE),), False),
+    )
+    wanted = wanted_by_role(DATABASE, users, CONNECT_ROLE)
+    assert wanted == {ROLE: frozenset({arn("a")}), CONNECT_ROLE: frozenset({arn("b")})}
+
+
+def test_a_policy_is_written_once_and_then_left_alone(iam, policies):
+    first = policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
+    assert [change.kind for change in first] == ["create-policy", "attach-policy"]
+    assert allowed(iam) == [arn("a")]
+    assert policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False) == []
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(iam, policies):
+    planned = policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=True)
+    assert allowed(iam) == []
+    assert planned == policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
+
+
+def test_other_databases_stay_and_what_is_stale_goes(iam, policies):
+    policies.converge(ROLE, never, frozenset({arn("x", "db-TWO"), arn("old")}), dry_run=False)
+    changes = policies.converge(ROLE, of_one, frozenset({arn("new")}), dry_run=False)
+    assert [change.kind for change in changes] == ["update-policy"]
+    assert allowed(iam) == [arn("new"), arn("x", "db-TWO")]
+
+
+def test_the_last_login_gone_the_policy_goes(iam, policies):
+    policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
+    changes = policies.converge(ROLE, of_one, frozenset(), dry_run=False)
+    assert [change.kind for change in changes] == ["detach-policy", "delete-policy"]
+    assert iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"] == []
+
+
+def test_more_changes_than_a_policy_has_versions(iam, policies):
+    for number in range(12):
+        policies.converge(ROLE, of_one, frozenset({arn(f"user{number}")}), dry_run=False)
+    assert allowed(iam) == [arn("user11")]
+
+
+def test_what_does_not_fit_into_one_policy_gets_a_second_and_shrinks_again(iam, policies):
+    many = frozenset(arn(f"user{number:04}") for number in range(150))
+    policies.converge(ROLE, of_one, many, dry_run=False)
+    assert sorted(allowed(iam)) == sorted(many)
+    assert len(iam.list_attached_role_policies(RoleName="orders")["AttachedPolicies"]) > 1
+    policies.converge(ROLE, of_one, frozenset({arn("one")}), dry_run=False)
+    assert allowed(iam) == [arn("one")]
+    assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == 1
+
+
+class Killed(Exception):
+    """The process ended."""
+
+
+class Dying:
+    """Passes calls on to IAM, and dies before the one of that number, or after it."""
+
+    def __init__(self, iam, left, after=False):
+        self.iam = iam
+        self.left = left
+        self.after = after
+
+    def __getattr__(self, name):
+        method = getattr(self.iam, name)
+        if not name.startswith(("create", "attach", "detach", "delete")):
+            return method
+
+        def call(**arguments):
+            self.left -= 1
+            if self.left < 0 and not self.after:
+                raise Killed
+            answer = method(**arguments)
+            if self.left < 0:
+                raise Killed
+            return answer
+
+        return call
+
+
+def killed_at_every_call(iam, begin, change, check):
+    """Run `change` from the state that `begin` makes, killed before and after each call, and check its repetition."""
+    for after in (False, True):
+        for calls in range(40):
+            begin()
+            dying = Dying(iam, calls, after)
+            try:
+                change(ConnectPolicies(dying, CONNECT_ROLE))
+            except Killed:
+                check(calls, after)
+            else:
+                assert calls > 0
+                break
+        else:
+            pytest.fail("more calls than were tried")
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [(0, 90), (0, 200), (90, 1), (200, 1), (200, 60), (200, 0)],
+    ids=lambda count: str(count),
+)
+def test_killed_at_any_call_nothing_stays_attached_that_the_next_run_does_not_see(iam, policies, before, wanted):
+    had = frozenset(arn(f"user{number:04}") for number in range(before))
+    want = frozenset(arn(f"user{number:04}") for number in range(wanted))
+
+    def check(calls, after):
+        where = f"killed {'after' if after else 'before'} call {calls}"
+        assert set(allowed(iam)) <= had | want, where
+        policies.converge(ROLE, of_one, want, dry_run=False)
+        assert sorted(allowed(iam)) == sorted(want), where
+        assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == len(place([], want)), where
+
+    killed_at_every_call(
+        iam,
+        lambda: policies.converge(ROLE, of_one, had, dry_run=False),
+        lambda dying: dying.converge(ROLE, of_one, want, dry_run=False),
+        check,
+    )
+
+
+def test_killed_while_it_withdraws_another_databases_run_gives_nothing_back(iam, policies):
+    """Half removed, a policy is not attached: the run of another database that finds it leaves it so."""
+    mine = frozenset(arn(f"user{number:04}") for number in range(100))
+    other = arn("app", "db-TWO")
+
+    def begin():
+        policies.converge(ROLE, never, mine | {other}, dry_run=False)
+
+    def check(calls, after):
+        still = set(allowed(iam)) - {other}
+        policies.converge(ROLE, lambda one: "db-TWO/" in one, frozenset({other}), dry_run=False)
+        assert set(allowed(iam)) <= still | {other}
+        policies.withdraw(ROLE, of_one, dry_run=False)
+        assert allowed(iam) == [other], (calls, after)
+
+    killed_at_every_call(iam, begin, lambda dying: dying.withdraw(ROLE, of_one, dry_run=False), check)
+
+
+def test_withdrawing_needs_no_tag_and_gives_nothing(iam, policies):
+    policies.converge(ROLE, never, frozenset({arn("a"), arn("b"), arn("x", "db-TWO")}), dry_run=False)
+    iam.untag_role(RoleName="orders", TagKeys=["rdsiam:managed"])
+    planned = policies.withdraw(ROLE, lambda one: one == arn("a"), dry_run=True)
+    assert [change.kind for change in planned] == ["update-policy"]
+    assert policies.withdraw(ROLE, lambda one: one == arn("a"), dry_run=False) == planned
+    assert allowed(iam) == [arn("b"), arn("x", "db-TWO")]
+    policies.withdraw(ROLE, lambda _: True, dry_run=False)
+    assert iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"] == []
+    assert policies.withdraw(ROLE, lambda _: True, dry_run=False) == []
+
+
+def test_a_role_that_was_deleted_and_made_again_gets_what_is_declared_now(iam, policies):
+    many = frozenset(arn(f"user{number:04}") for number in range(200))
+    policies.converge(ROLE, never, many, dry_run=False)
+    for policy in iam.list_attached_role_policies(RoleName="orders")["AttachedPolicies"]:
+        iam.detach_role_policy(RoleName="orders", PolicyArn=policy["PolicyArn"])
+    iam.delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy{PATH}rdsiam-orders-1")
+    policies.converge(ROLE, of_one, many, dry_run=False)
+    assert sorted(allowed(iam)) == sorted(many)
+
+
+def test_a_login_is_in_one_of_the_policies_at_every_moment_of_a_change(iam, policies):
+    before = frozenset(arn(f"user{number:04}") for number in range(1, 150))
+    policies.converge(ROLE, never, before, dry_run=False)
+    wanted = before - {arn("user0003")} | {arn("user0000"), *(arn(f"user{number}") for number in range(5000, 5060))}
+    for shrunk in (wanted, frozenset(sorted(wanted)[:90])):
+        had = set(allowed(iam))
+        for calls in range(20):
+            try:
+                ConnectPolicies(Dying(iam, calls), CONNECT_ROLE).converge(ROLE, of_one, shrunk, dry_run=False)
+            except Killed:
+                assert set(allowed(iam)) >= had & shrunk
+            else:
+                break
+        assert set(allowed(iam)) == shrunk
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:role/untagged", "aws iam tag-role --role-name untagged"),
+        (f"arn:aws:iam::{ACCOUNT}:role/missing", "does not exist"),
+        (f"arn:aws:iam::{ACCOUNT}:role/orders", "role/apps/orders does"),
+        ("arn:aws:iam::999999999999:role/foreign", "is not a role of account"),
+    ],
+    ids=["untagged", "missing", "another path", "another account"],
+)
+def test_only_roles_whose_owner_agreed_are_touched(policies, role, words):
+    with pytest.raises(Refused, match=words):
+        policies.refuse_foreign_roles(DATABASE, [ROLE, role])
+
+
+def test_connect_role_and_tagged_roles_pass(policies):
+    policies.refuse_foreign_roles(DATABASE, [ROLE, CONNECT_ROLE])
+
+
+@given(
+    st.lists(st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=60), max_size=4),
+    st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=300),
+)
+def test_policies_keep_what_they_have_are_as_few_as_fit_and_within_the_quota(have, users):
+    held = [{arn(user) for user in each} for each in have]
+    wanted = {arn(user) for user in users} | {one for each in held for one in sorted(each)[::2]}
+    documents = place(held, wanted)
+    assert all(len(document) <= 6144 for document in documents)
+    packed = [json.loads(document)["Statement"][0]["Resource"] for document in documents]
+    assert sorted(one for each in packed for one in each) == sorted(wanted)
+    assert all(each == sorted(each) and each for each in packed)
+    for number, each in enumerate(held[: len(packed)]):
+        assert set(each) & wanted - {one for before in held[:number] for one in before} <= set(packed[number])
+    if len(packed) > 1:
+        room = [6144 - len(document) for document in documents[:-1]]
+        assert sum(len(one) + 3 for one in packed[-1]) > sum(room) - len(room) * (len(max(wanted, key=len)) + 3)

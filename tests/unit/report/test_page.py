@@ -1,0 +1,319 @@
+"""The page of the report: nothing in it runs but its own script, whatever people call their databases and users."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+
+from bench.sample_report import sample
+from rdsiam.report import charts
+from rdsiam.report.formatting import hidden, percent, visible
+from rdsiam.report.markup import Markup, element, join, name
+from rdsiam.report.page import _ASSETS, KindText, html_chunks, html_report
+from tests.reports import HOSTILE, names, report_with
+
+CSS = (_ASSETS / "report.css").read_text(encoding="utf-8")
+JS = (_ASSETS / "report.js").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """What a browser's parser makes of a page: elements with their attributes, texts, and raw texts by element."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements, self.texts, self.raw, self.comments = [], [], {}, []
+        self._open = None
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self._open = (tag, dict(attrs))
+        # Marks stand for characters that hide: how many there are depends on the name.
+        if ("class", "mark") not in attrs:
+            self.elements.append((tag, tuple(sorted(attrs))))
+
+    def handle_data(self, data):
+        if self._open and self._open[0] in {"script", "style"}:
+            self.raw.setdefault(self._open[1].get("id", self._open[0]), []).append(data)
+        else:
+            self.texts.append(data)
+
+    def handle_endtag(self, _tag):
+        self._open = None
+
+    def handle_comment(self, data):
+        self.comments.append(data)
+
+
+def policy_of(page):
+    metas = [dict(attributes) for tag, attributes in page.elements if tag == "meta"]
+    text = next(meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy")
+    return {part.split()[0]: part.split()[1:] for part in text.split("; ")}
+
+
+def data_of(page):
+    return json.loads("".join(page.raw["report"]))
+
+
+HARMLESS = Page(html_report(report_with("harmless")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(names)
+@example("harmless")
+def test_a_name_adds_no_element_and_no_attribute(text):
+    page = Page(html_report(report_with(text)))
+    assert page.elements == HARMLESS.elements
+    assert not page.comments
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_arrive_whole_in_the_data_and_never_as_markup(text):
+    page = Page(html_report(report_with(text)))
+    assert page.elements == HARMLESS.elements
+    assert [finding["title"] for finding in data_of(page)["findings"]] == [text] * 3
+    assert data_of(page)["findings"][0]["remediation"][0]["text"] == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(names)
+def test_the_data_holds_nothing_that_html_reads_and_nothing_hides_in_the_page(text):
+    page = html_report(report_with(text))
+    inside = re.search(r'<script type="application/json" id="report">(.*?)</script>', page, re.DOTALL)[1]
+    assert not set("<>&") & set(inside)
+    assert inside.isascii()
+    assert page.encode()  # no half of a surrogate pair is left
+    body = page.split("</style>")[1].split('<script type="application/json"')[0]
+    assert not {character for character in body if hidden(character)} - {"\n"}
+
+
+def test_the_policy_allows_the_very_texts_of_the_page_and_nothing_else():
+    page = Page(html_report(report_with("x")))
+    policy = policy_of(page)
+    for directive, text in (("script-src", page.raw["script"]), ("style-src", page.raw["style"])):
+        digest = base64.b64encode(hashlib.sha256("".join(text).encode()).digest()).decode()
+        assert policy.pop(directive) == [f"'sha256-{digest}'"]
+    assert policy == {
+        "default-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["'none'"],
+    }
+
+
+def test_nothing_is_loaded_from_anywhere():
+    page = Page(html_report(sample(40, 120)))
+    assert {tag for tag, _ in page.elements} & {
+        "img",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "video",
+        "audio",
+    } == set()
+    for _, attributes in page.elements:
+        for key, value in attributes:
+            assert key not in {"src", "srcset", "style", "action", "xlink:href"}
+            assert not key.startswith("on")
+            assert key != "href" or value.startswith("#")
+    assert not re.search(r"url\(|@import|@font-face|</style", CSS)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|fetch\(|XMLHttpRequest|sendBeacon|"
+        r"WebSocket|import\(|https?:(?!//www\.w3\.org/2000/svg)|</script|<!--|localStorage",
+        JS,
+    )
+
+
+def test_the_headline_says_the_share_what_is_left_and_how_many_were_read():
+    words = " ".join("".join(Page(html_report(sample(200, 300))).texts).split())
+    assert "of database users log in without a password" in words
+    assert re.search(r"\d+ accounts in \d+ databases can still log in with a password, of [\d,]+ in all\.", words)
+    assert re.search(r"\d+ of \d+ databases were read", words)
+    assert re.search(r"▲ \d+\.\d points up since 23 February 2026", words)
+
+
+def test_every_database_that_was_not_read_is_named_with_stage_and_cause_above_the_lists():
+    report = sample(200, 300)
+    words = "".join(Page(html_report(report)).texts)
+    unread = [each for each in report["databases"] if each["read"] == "unknown"]
+    assert unread
+    assert f"{len(unread)} databases are unknown" in words
+    for each in unread:
+        assert each["identifier"] in words
+        assert visible(each["cause"]) in words
+
+
+def test_a_fleet_that_was_read_whole_has_no_unknown_part():
+    report = report_with("x")
+    report["databases"] = [each for each in report["databases"] if each["read"] != "unknown"]
+    assert "unknown-title" not in html_report(report)
+
+
+def test_the_first_run_has_no_trend_and_nothing_new():
+    report = report_with("x") | {"trend": []}
+    page = Page(html_report(report))
+    assert "The trend begins with the next run." in page.texts
+    assert not data_of(page)["head"]["compared"]
+    assert not any(finding["new"] for finding in data_of(page)["findings"])
+
+
+def test_a_fleet_without_accounts_and_without_databases_has_a_page():
+    report = report_with("x") | {"databases": [], "findings": [], "resolved": [], "trend": []}
+    report["summary"] = report["summary"] | {"share": None, "accounts": 0}
+    assert "No database user has been read" in html_report(report)
+
+
+def test_the_tags_that_name_environment_and_owner_can_be_chosen():
+    report = report_with("x")
+    report["databases"][0]["tags"] = {"Tier": "gold", "SQUAD": "blue", "env": "prod"}
+    chosen = data_of(Page(html_report(report, environment_tags=["tier"], owner_tags=["squad"])))["databases"][0]
+    assert (chosen["environment"], chosen["owner"]) == ("gold", "blue")
+    usual = data_of(Page(html_report(report)))["databases"][0]
+    assert (usual["environment"], usual["owner"]) == ("prod", "")
+
+
+def test_what_is_said_of_a_kind_is_in_the_page_for_kinds_that_occur():
+    kinds = {"user-without-iam": KindText("Password login", "It never expires."), "other": KindText("Other")}
+    assert data_of(Page(html_report(report_with("x"), kinds=kinds)))["head"]["kinds"] == {
+        "user-without-iam": {"title": "Password login", "why": "It never expires."}
+    }
+
+
+def test_the_page_comes_in_pieces_none_of_which_holds_the_findings():
+    report = sample(100, 1000)
+    pieces = list(html_chunks(report))
+    assert "".join(pieces) == html_report(report)
+    assert max(map(len, pieces)) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(None, "–"), (0.0, "0%"), (0.0001, "<0.1%"), (0.5, "50.0%"), (0.9999, "99.9%"), (1.0, "100%"), (0.29, "29.0%")],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(share, words):
+    assert percent(share) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a\u202eb", "a<U+202E>b"),
+        (" a ", "␠a␠"),
+        ("a b", "a b"),
+        ("\U000e0041", "<U+E0041>"),
+        ("\n", "<U+000A>"),
+        ("", ""),
+    ],
+)
+def test_what_hides_in_a_name_is_shown(text, words):
+    assert visible(text).replace("<␠>", "␠") == words
+
+
+@settings(deadline=None)
+@given(names)
+def test_elements_escape_what_is_put_into_them(text):
+    page = Page(element("p", {"class": text}, text, name(text)))
+    assert [tag for tag, _ in page.elements] == ["p", "bdi"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "attributes"),
+    [
+        ("script", {}),
+        ("iframe", {}),
+        ("p onclick", {}),
+        ("p", {"onclick": "x"}),
+        ("p", {"style": "x"}),
+        ("a", {"href": "javascript:x"}),
+        ("a", {"href": "https://example.com"}),
+        ("p", {"a b": "x"}),
+    ],
+)
+def test_elements_that_could_run_or_load_something_are_refused(tag, attributes):
+    with pytest.raises(ValueError, match="in a report"):
+        element(tag, attributes)
+
+
+def test_only_markup_is_taken_as_it_is():
+    assert join("<b>", Markup("<i>")) == "&lt;b&gt;<i>"
+
+
+@pytest.mark.parametrize(
+    "shares", [(0.0, 1.0), (1.0, 1.0), (0.0, 0.0), (0.999, 1.0), (0.5, 0.51, 0.2), (0.3, 0.3000001)]
+)
+def test_a_trend_stays_inside_its_frame(shares):
+    points = [(f"2026-01-{day + 1:02}T00:00:00Z", share) for day, share in enumerate(shares)]
+    page = Page(charts.trend(points, 640, 250, "label"))
+    line = next(dict(attributes)["points"] for tag, attributes in page.elements if tag == "polyline")
+    for pair in line.split():
+        across, down = map(float, pair.split(","))
+        assert 0 <= across <= 640
+        assert 0 <= down <= 250
+    texts = [text for text in page.texts if text.endswith("%")]
+    assert len(set(texts)) > 1
+
+
+def test_two_runs_at_one_time_have_a_trend():
+    assert "NaN" not in charts.trend([("2026-01-01T00:00:00Z", 0.5)] * 2, 640, 250, "label")
+
+
+# --- contrast ---------------------------------------------------------------------------------------------------------
+
+
+def colours(scheme):
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", CSS.split("@media")[0]))
+    dark = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", CSS.split("@media")[1]))
+    return light if scheme == "light" else light | dark
+
+
+def luminance(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(each * 2 for each in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("text", ["ink", "soft", "quiet", "accent", "link", "critical", "high", "medium", "low"])
+@pytest.mark.parametrize("ground", ["paper", "card", "sunk"])
+def test_text_can_be_read_on_every_ground(scheme, text, ground):
+    assert contrast(colours(scheme)[text], colours(scheme)[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "ground", "least"),
+    [
+        ("alert", "alert-card", 4.5),
+        ("soft", "alert-card", 4.5),
+        ("quiet", "alert-card", 4.5),
+        ("alert", "card", 4.5),
+        ("mark", "mark-card", 4.5),
+        ("accent", "accent-soft", 4.5),
+        ("soft", "accent-soft", 4.5),
+        ("firm", "card", 3),  # borders of controls
+        ("accent", "rest", 1.5),  # the figure stands beside the bar
+    ],
+)
+def test_so_can_what_stands_on_a_ground_of_its_own(scheme, text, ground, least):
+    assert contrast(colours(scheme)[text], colours(scheme)[ground]) >= least
+
+
+def test_the_files_of_the_page_go_with_the_package():
+    wanted = (Path(__file__).parents[3] / "layers" / "rdsiam" / "pyproject.toml").read_text(encoding="utf-8")
+    assert {path.suffix for path in _ASSETS.iterdir()} == {".html", ".css", ".js"}
+    for suffix in ("html", "css", "js"):
+        assert f"report/assets/*.{suffix}" in wanted

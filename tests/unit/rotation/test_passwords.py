@@ -1,0 +1,34 @@
+"""New passwords: of every kind, of the length asked for, and free of what is excluded."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsiam.aws.secrets.value import PasswordRules
+from rdsiam.errors import InvalidRequest
+from rdsiam.rotation.passwords import KINDS, LONGEST, new_password
+
+NEVER = set("/\"@' \\:`$%&")
+
+
+@given(st.integers(8, 128), st.sampled_from(["postgres", "mysql"]), st.text("abcXYZ019*+,-.=_~", max_size=12))
+def test_they_follow_the_rules(length, family, excluded):
+    rules = PasswordRules(length, excluded)
+    if length > LONGEST[family]:
+        with pytest.raises(InvalidRequest):
+            new_password(rules, family)
+        return
+    password = new_password(rules, family)
+    assert len(password) == length
+    assert not set(password) & (set(excluded) | NEVER)
+    assert all(set(kind) - set(excluded) & set(kind) == set() or set(kind) & set(password) for kind in KINDS)
+
+
+def test_no_two_are_alike():
+    assert len({new_password(PasswordRules(), "mysql") for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("rules", [PasswordRules(7), PasswordRules(32, "".join(KINDS)[:65])], ids=["short", "few"])
+def test_what_could_be_guessed_is_refused(rules):
+    with pytest.raises(InvalidRequest):
+        new_password(rules, "postgres")
