@@ -1,4 +1,4 @@
-"""Expands a SAM template as CloudFormation would: AWS's own translator, with code taken from anywhere.
+"""Expands a SAM template as CloudFormation would: loops first, then AWS's own translator, with code from anywhere.
 
 `python -m localcloud.expand template.yaml` prints the result as JSON, for scanners.
 """
@@ -17,13 +17,17 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
+from localcloud.language_extensions import expand_loops
+
 _CODE = "s3://localcloud/code"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the template as it is written, with CloudFormation's short forms written out."""
-    template: dict[str, Any] = yaml_parse(path.read_text())
-    return template
+    """Return the template with its loops and CloudFormation's short forms written out.
+
+    :raises UnsupportedLoop: a loop has a form that isn't supported.
+    """
+    return expand_loops(yaml_parse(path.read_text()))
 
 
 def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:

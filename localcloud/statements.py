@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from botocore import xform_name
-from samtranslator.yaml_helper import yaml_parse
+
+from localcloud.expand import read
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ _PSEUDO = re.compile(r"\$\{AWS::(\w+)\}")
 
 def statements(template: Path) -> list[Statement]:
     """Return all statements of the roles' own policies, in the order of the template."""
-    resources: Mapping[str, Any] = yaml_parse(template.read_text())["Resources"]
+    resources: Mapping[str, Any] = read(template)["Resources"]
     return [statement for key, resource in resources.items() for statement in _of(key, resource, resources)]
 
 
@@ -120,7 +121,7 @@ class Invokers:
 
 def invokers(template: Path) -> list[Invokers]:
     """Return who may invoke each function and each alias, in the order of the template."""
-    resources: Mapping[str, Any] = yaml_parse(template.read_text())["Resources"]
+    resources: Mapping[str, Any] = read(template)["Resources"]
     found = []
     for resource in resources.values():
         if resource["Type"] != "AWS::Lambda::ResourcePolicy":

@@ -7,8 +7,8 @@ One database goes its way: planned, onboarded, onboarded again, a token vended, 
 import json
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
+from localcloud.expand import read
 from tests.integration.fix_account import until
 from tests.sam.fix_build import ROOT
 from tests.sam.fix_local import EVENTS, post
@@ -94,7 +94,7 @@ def attached(local, role):
 
 def test_every_event_is_invoked_here_and_every_function_has_one():
     assert {path.name for path in EVENTS.iterdir()} == set(FUNCTION_OF)
-    resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    resources = read(ROOT / "template.yaml")["Resources"]
     functions = {key for key, each in resources.items() if each["Type"] == "AWS::Serverless::Function"}
     assert functions == set(FUNCTION_OF.values())
 
