@@ -20,14 +20,14 @@ setup: ## make the virtual environments and install what the system lacks
 
 demo: ## watch a new database become passwordless, and a caller log in with a token
 	@scripts/setup --mariadb-optional
-	@$(PYTHON_BIN) -m localcloud.demo
+	@$(PYTHON_BIN) -m demo
 
 local: ## start localcloud and leave it running: AWS's APIs, the functions, the HTTP API
 	@scripts/setup --mariadb-optional
 	@$(PYTHON_BIN) -m localcloud
 
 login: ## beside `make local > cloud.json`: make a database, and print what a shell evaluates to log in to it
-	@$(PYTHON_BIN) -m localcloud.first_login $(or $(CLOUD),cloud.json)
+	@$(PYTHON_BIN) -m demo.first_login $(or $(CLOUD),cloud.json)
 
 test: setup ## run the unit and integration tests, on all cores; WORKERS=n on n
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)

@@ -12,10 +12,10 @@ from typing import Any
 from psycopg.types.string import TextLoader
 
 from bench.result import Result
-from localcloud import processes
-from localcloud.certificates import Authority
-from localcloud.servers.mariadb import MariadbServer
-from localcloud.servers.postgres import PostgresServer
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password, Token

@@ -22,7 +22,7 @@ import psycopg
 
 from bench.result import Result
 from localcloud.client import RunningCloud, start
-from localcloud.emulators import RUNTIME
+from localcloud.lambda_.emulators import RUNTIME
 
 SMALL, LARGE = 50, 1000
 SERVERS = 10

@@ -16,11 +16,11 @@ from moto import mock_aws
 from moto.secretsmanager.models import secretsmanager_backends
 
 from bench.result import Result
-from localcloud import processes
-from localcloud.certificates import Authority
-from localcloud.gaps_secrets import close_secrets_gaps
-from localcloud.servers.mariadb import MariadbServer
-from localcloud.servers.postgres import PostgresServer
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.moto_patches.secretsmanager import close_secrets_gaps
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import FAMILIES, Family
 from rdsiam.aws.secrets.versions import SecretStore

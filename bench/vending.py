@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from bench.result import Result
 from bench.vending_place import Place
+from demo.first_login import ROOT
 from localcloud.client import start
-from localcloud.emulators import Function, Pool
-from localcloud.first_login import ROOT
+from localcloud.lambda_.emulators import Function, Pool
 from rdsiam.aws.sigv4 import signed
 from rdsiam.signer import Credentials
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from demo.first_login import DATABASE, ROLE, ROOT, USER, make_database, make_role
 from localcloud.client import RunningCloud
-from localcloud.first_login import DATABASE, ROLE, ROOT, USER, make_database, make_role
 
 _KEPT = (
     "AWS_ACCESS",

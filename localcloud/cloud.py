@@ -20,23 +20,27 @@ import boto3
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import first_databases, gaps, gaps_secrets, principals, processes
-from localcloud.api import HttpApi
-from localcloud.calls import Need, Place
-from localcloud.certificates import Authority
-from localcloud.deploy import Template
-from localcloud.durable import Runner
-from localcloud.emulators import Function
-from localcloud.front import CONTROL, Front
-from localcloud.function_policies import FunctionPolicies
-from localcloud.functions import Functions, LambdaError
-from localcloud.judge import Judge
-from localcloud.permissions import CallDenied, Permissions
-from localcloud.rds.fleet import Fleet
+from localcloud import first_databases
+from localcloud.aws.deploy import Template
+from localcloud.aws.front import CONTROL, Front
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.core.sigv4 import Credential
+from localcloud.core.web import Request, Response
+from localcloud.databases.rds.fleet import Fleet
+from localcloud.databases.token_verifier import TokenVerifier
+from localcloud.iam import principals
+from localcloud.iam.calls import Need, Place
+from localcloud.iam.judge import Judge
+from localcloud.iam.permissions import CallDenied, Permissions
+from localcloud.lambda_.durable import Runner
+from localcloud.lambda_.emulators import Function
+from localcloud.lambda_.function_policies import FunctionPolicies
+from localcloud.lambda_.functions import Functions, LambdaError
+from localcloud.lambda_.http_api import HttpApi
+from localcloud.moto_patches import gaps
+from localcloud.moto_patches import secretsmanager as gaps_secrets
 from localcloud.settings import Settings
-from localcloud.sigv4 import Credential
-from localcloud.verifier import TokenVerifier
-from localcloud.web import Request, Response
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from localcloud.client import RunningCloud
-from localcloud.emulators import RUNTIME
+from localcloud.lambda_.emulators import RUNTIME
 
 ROOT = Path(__file__).parents[2]
 TRUST = {

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.secretsmanager.models import secretsmanager_backends
 
-from localcloud.gaps_secrets import close_secrets_gaps
+from localcloud.moto_patches.secretsmanager import close_secrets_gaps
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.value import Secret, read_secret

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from localcloud.servers.postgres import PostgresServer
+from localcloud.databases.servers.postgres import PostgresServer
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
 

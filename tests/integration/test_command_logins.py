@@ -14,7 +14,7 @@ import threading
 import pytest
 import yaml
 
-from localcloud.certificates import Authority
+from localcloud.core.certificates import Authority
 
 CODE = "import sys; from rdsiam.command import main; main()"
 

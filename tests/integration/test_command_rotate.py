@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from localcloud.gaps_secrets import ATTEMPTS
+from localcloud.moto_patches.secretsmanager import ATTEMPTS
 from tests.integration.fix_account import until
 from tests.integration.fix_schedules import Scheduled
 

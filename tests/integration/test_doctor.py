@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from localcloud.certificates import Authority
+from localcloud.core.certificates import Authority
 from rdsiam.aws.rds import from_instance
 from rdsiam.doctor.checks import Doctor
 from rdsiam.signer import Credentials

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from localcloud import processes
+from localcloud.core import processes
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.protocols import Statement, Wanted

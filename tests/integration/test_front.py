@@ -15,10 +15,10 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from localcloud.aws.front import Front
 from localcloud.client import RunningCloud
-from localcloud.front import Front
-from localcloud.sigv4 import Credential
-from localcloud.web import Request, Response
+from localcloud.core.sigv4 import Credential
+from localcloud.core.web import Request, Response
 
 CALLS = {
     "sts": lambda c: c.get_caller_identity(),

@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
-from localcloud.expand import expand, read
-from localcloud.judge import Judge, Policy, Request
+from localcloud.aws.expand import expand, read
+from localcloud.iam.judge import Judge, Policy, Request
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"

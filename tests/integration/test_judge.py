@@ -10,9 +10,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from localcloud.judge import Judge, Policy, Request
-from localcloud.judge.install import install
-from localcloud.principals import Principals, secret_of
+from localcloud.iam.judge import Judge, Policy, Request
+from localcloud.iam.judge.install import install
+from localcloud.iam.principals import Principals, secret_of
 
 ACCOUNT = "123456789012"
 RESOURCE = f"arn:aws:rds-db:eu-west-1:{ACCOUNT}:dbuser:db-ABC/app"

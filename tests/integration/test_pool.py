@@ -20,12 +20,12 @@ from botocore.credentials import RefreshableCredentials
 from django.conf import settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from localcloud import processes
-from localcloud.certificates import Authority
-from localcloud.servers.mariadb import MariadbServer
-from localcloud.servers.postgres import PostgresServer
-from localcloud.sigv4 import Credential
-from localcloud.verifier import TokenVerifier
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.core.sigv4 import Credential
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.token_verifier import TokenVerifier
 from rdsiam import pool
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password

@@ -18,11 +18,11 @@ import psycopg
 import pymysql
 import pytest
 
-from localcloud import processes
-from localcloud.certificates import Authority
-from localcloud.servers.mariadb import MariadbServer
-from localcloud.servers.postgres import PostgresServer
-from localcloud.verifier import LoginRefused, Reason
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.token_verifier import LoginRefused, Reason
 
 MASTER, PASSWORD = "postgres", "it's %s a \\ password"
 # As long as tokens with a session token are, and longer than many a buffer.

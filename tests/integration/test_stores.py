@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.judge import Judge, Policy, Request
+from localcloud.iam.judge import Judge, Policy, Request
 from tests.integration.fix_account import Account
 
 ACCOUNT = "123456789012"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.statements import statements
+from localcloud.aws.statements import statements
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 #: The suite uses everything only as a whole.

@@ -31,7 +31,8 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from localcloud import client, processes
+from localcloud import client
+from localcloud.core import processes
 from tests.integration.fix_account import TRUST, Account
 from tests.sam.fix_build import HOST, ROOT, SAM, environment
 

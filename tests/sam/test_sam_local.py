@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from localcloud.expand import read
+from localcloud.aws.expand import read
 from tests.integration.fix_account import until
 from tests.sam.fix_build import ROOT
 from tests.sam.fix_local import EVENTS, post

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from localcloud.calls import Place, UnknownCall, needs
-from localcloud.calls_dynamodb import dynamodb_needs
-from localcloud.calls_rds import rds_needs
-from localcloud.calls_rest import function_arn, lambda_needs, metrics_needs, s3_needs, securityhub_needs
-from localcloud.web import Request
+from localcloud.core.web import Request
+from localcloud.iam.calls import Place, UnknownCall, needs
+from localcloud.iam.calls_dynamodb import dynamodb_needs
+from localcloud.iam.calls_rds import rds_needs
+from localcloud.iam.calls_rest import function_arn, lambda_needs, metrics_needs, s3_needs, securityhub_needs
 
 PLACE = Place("eu-west-1", "123456789012")
 METRICS = "/service/GraniteServiceVersion20100801/operation/"

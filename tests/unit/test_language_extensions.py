@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from localcloud.language_extensions import UnsupportedLoop, expand_loops
+from localcloud.aws.language_extensions import UnsupportedLoop, expand_loops
 
 TRANSFORM = "[AWS::LanguageExtensions, AWS::Serverless-2016-10-31]"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.statements import as_markdown, calls, needed_by, statements
+from localcloud.aws.statements import as_markdown, calls, needed_by, statements
 from rdsiam.events.aliases import ACCEPTED
 
 ROOT = Path(__file__).parents[2]

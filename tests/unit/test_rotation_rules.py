@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.rotation_rules import WrongRules, check, latest
+from localcloud.moto_patches.rotation_rules import WrongRules, check, latest
 from rdsiam.access.calendar import CYCLES, rules
 
 NOW = datetime(2026, 11, 25, 17, 30, tzinfo=UTC)  # a Wednesday

@@ -125,5 +125,36 @@ def test_vending_loads_no_database_driver():
 
 def test_localcloud_does_not_use_what_it_judges():
     for path in (ROOT / "localcloud").rglob("*.py"):
-        if path.stem != "demo":
-            assert not {name for name in imports(path) if name.split(".")[0] == "rdsiam"}, path
+        assert not {name for name in imports(path) if name.split(".")[0] in {"rdsiam", "demo", "tests"}}, path
+
+
+#: localcloud's packages and top-level modules from top to bottom: each imports only what stands below it.
+LOCALCLOUD_LAYERS = [
+    "__main__",
+    "cloud",
+    "first_databases",
+    "moto_patches",
+    "aws",
+    "lambda_",
+    "databases",
+    "iam",
+    "core",
+    "settings",
+    "client",
+]
+LOCALCLOUD = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for path in sorted((ROOT / "localcloud").rglob("*.py"))
+}
+
+
+@pytest.mark.parametrize("module", sorted(set(LOCALCLOUD) - {"localcloud"}))
+def test_a_module_of_localcloud_imports_only_packages_below_its_own(module):
+    own = LOCALCLOUD_LAYERS.index(module.split(".")[1])
+    imported = {name.split(".")[1] for name in imports(LOCALCLOUD[module]) if name.startswith("localcloud.")}
+    assert {name for name in imported if LOCALCLOUD_LAYERS.index(name) < own} == set()
+
+
+def test_modules_of_localcloud_import_each_other_one_way():
+    graph = {module: (imports(path) & set(LOCALCLOUD)) - {module, "localcloud"} for module, path in LOCALCLOUD.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle

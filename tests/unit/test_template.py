@@ -11,8 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
-from localcloud.expand import expand, read
-from localcloud.statements import statements
+from localcloud.aws.expand import expand, read
+from localcloud.aws.statements import statements
 from rdsiam.state import leases
 
 ROOT = Path(__file__).parents[2]

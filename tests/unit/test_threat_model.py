@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.expand import read
+from localcloud.aws.expand import read
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "threat-model.md").read_text()

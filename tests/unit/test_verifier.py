@@ -11,8 +11,8 @@ from functools import cache
 import boto3
 import pytest
 
-from localcloud.sigv4 import Credential
-from localcloud.verifier import LoginRefused, Reason, TokenVerifier
+from localcloud.core.sigv4 import Credential
+from localcloud.databases.token_verifier import LoginRefused, Reason, TokenVerifier
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 USER_KEY = Credential("AKIDEXAMPLE", "secret", f"arn:aws:iam::{ACCOUNT}:user/alice", ACCOUNT)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from localcloud.expand import read
+from localcloud.aws.expand import read
 from rdsiam.api import http
 from rdsiam.errors import InvalidRequest
 from tests.openapi import PLACE, as_text, document

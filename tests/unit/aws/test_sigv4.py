@@ -14,7 +14,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.sigv4 import Credential, SignatureRefused, read_claim, verify_request
+from localcloud.core.sigv4 import Credential, SignatureRefused, read_claim, verify_request
 
 KNOWN = Credential("AKIDEXAMPLE", "secret/of+it", "arn:aws:iam::123456789012:user/alice", "123456789012")
 SESSION = replace(KNOWN, access_key="ASIAEXAMPLE", session_token="token/+=", expires=datetime.now(UTC) + timedelta(1))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
-from localcloud.expand import expand, read
+from localcloud.aws.expand import expand, read
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
 from rdsiam.events.aliases import ACCEPTED, check_alias, check_no_version

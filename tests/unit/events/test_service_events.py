@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.expand import read
+from localcloud.aws.expand import read
 from rdsiam.errors import InvalidRequest
 from rdsiam.events.service_events import FOLLOWED, EventSources, event_request
 

@@ -1,0 +1,1 @@
+"""The demo: databases that become passwordless by themselves."""

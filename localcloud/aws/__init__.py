@@ -1,0 +1,1 @@
+"""AWS's endpoint and CloudFormation."""

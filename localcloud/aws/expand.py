@@ -1,0 +1,63 @@
+"""Expands a SAM template as CloudFormation would: loops first, then AWS's own translator, with code from anywhere.
+
+`python -m localcloud.aws.expand template.yaml` prints the result as JSON, for scanners.
+"""
+
+import copy
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+from localcloud.aws.language_extensions import expand_loops
+
+_CODE = "s3://localcloud/code"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the template with its loops and CloudFormation's short forms written out.
+
+    :raises UnsupportedLoop: a loop has a form that isn't supported.
+    """
+    return expand_loops(yaml_parse(path.read_text()))
+
+
+def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return a SAM template as plain CloudFormation. Its metadata stays where it was."""
+    template = copy.deepcopy(dict(sam))
+    # The translator takes code from S3 only; it is never fetched, so any address will do.
+    for properties in [
+        template.get("Globals", {}).get("Function", {}),
+        *(resource.get("Properties", {}) for resource in template["Resources"].values()),
+    ]:
+        for key in ("CodeUri", "ContentUri"):
+            if key in properties:
+                properties[key] = f"{_CODE}/{properties[key]}"
+    managed = {
+        name: f"arn:aws:iam::aws:policy{policy['Path']}{name}"
+        for name, policy in json.loads(aws_managed_policies_data).items()
+    }
+    translator = Translator(managed, Parser(), boto_session=session)
+    expanded: dict[str, Any] = translator.translate(
+        sam_template=template, parameter_values=dict(parameters), passthrough_metadata=True
+    )
+    return expanded
+
+
+def main() -> None:
+    """Print the expanded template."""
+    logging.disable(logging.WARNING)  # of feature toggles that only AWS has
+    session = boto3.Session(region_name="eu-west-1")
+    sys.stdout.write(json.dumps(expand(read(Path(sys.argv[1])), session, {}), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

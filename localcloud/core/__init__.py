@@ -1,0 +1,1 @@
+"""What all parts of localcloud stand on: processes, certificates, HTTP, signatures."""

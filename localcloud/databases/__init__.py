@@ -1,0 +1,1 @@
+"""RDS: real database servers, their tokens and their lives."""

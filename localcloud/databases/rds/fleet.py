@@ -1,0 +1,106 @@
+"""All the databases of a cloud: whose life is whose, and the servers' common beginnings and end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from localcloud.core.certificates import Authority
+from localcloud.databases.rds.clusters import ClusterLife
+from localcloud.databases.rds.instances import InstanceLife
+from localcloud.databases.rds.lives import CREATING, Life, Site
+from localcloud.databases.servers import mariadb, postgres
+from localcloud.databases.token_verifier import TokenVerifier
+
+logger = logging.getLogger(__name__)
+
+_PREPARATIONS: dict[str, Callable[[Path], Path]] = {"postgres": postgres.prepare, "mariadb": mariadb.prepare}
+
+
+class Fleet:
+    """The lives of all instances and clusters, by resource id.
+
+    :param directory: where the servers keep their data; `nobody`, whom they run as, must be able to get there.
+    """
+
+    def __init__(self, directory: Path, authority: Authority, verifier: TokenVerifier) -> None:
+        self._site = Site(directory, authority, verifier)
+        self._instances: dict[str, InstanceLife] = {}
+        self._clusters: dict[str, ClusterLife] = {}
+        self._lock = threading.Lock()
+        self._later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxies")
+        self._stopping = threading.Event()
+
+    def prepare(self) -> None:
+        """Make what instances are copied from, in the background, so that the first one of an engine starts fast."""
+        for engine in _PREPARATIONS:
+            threading.Thread(target=self._prepare, args=(engine,), daemon=True, name=f"prepare {engine}").start()
+
+    def stop(self) -> None:
+        """Stop all servers; nothing is deleted."""
+        self._stopping.set()
+        self._later.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            lives: list[Life] = [*self._instances.values(), *self._clusters.values()]
+        with ThreadPoolExecutor(max_workers=max(1, len(lives))) as pool:
+            list(pool.map(Life.end, lives))
+
+    def begin(self, instance: Any) -> InstanceLife:
+        """Return the life of a new instance."""
+        life = InstanceLife(instance, self._site)
+        with self._lock:
+            self._instances[instance.dbi_resource_id] = life
+        logger.info("database is being created: %s (%s)", instance.resource_id, instance.engine)
+        return life
+
+    def begin_cluster(self, cluster: Any, password: str | None) -> ClusterLife:
+        """Return the life of a new cluster."""
+        life = ClusterLife(cluster, password, self._site)
+        with self._lock:
+            self._clusters[cluster.db_cluster_resource_id] = life
+        logger.info("cluster is being created: %s (%s)", cluster.resource_id, cluster.engine)
+        return life
+
+    def instance(self, instance: Any) -> InstanceLife:
+        """Return the life of an instance that is no member."""
+        return self._instances[instance.dbi_resource_id]
+
+    def cluster(self, cluster: Any) -> ClusterLife:
+        """Return the life of a cluster."""
+        return self._clusters[cluster.db_cluster_resource_id]
+
+    def of(self, instance: Any) -> Life:
+        """Return the life that an instance is part of: a member's is the cluster's."""
+        return self.instance(instance) if instance.db_cluster_identifier is None else self.cluster(instance.cluster)
+
+    def lives(self) -> list[Life]:
+        """Return all of them."""
+        with self._lock:
+            return [*self._instances.values(), *self._clusters.values()]
+
+    def shortly(self, job: Callable[..., None], *arguments: Any) -> None:
+        """Do something about a resource without a life of its own, in a while and in order."""
+
+        def wait_and_do() -> None:
+            if not self._stopping.wait(CREATING):
+                job(*arguments)
+
+        self._later.submit(wait_and_do)
+
+    def forget(self, resource_id: str) -> None:
+        """Drop a life that has ended or is about to."""
+        with self._lock:
+            self._instances.pop(resource_id, None)
+            self._clusters.pop(resource_id, None)
+
+    def _prepare(self, engine: str) -> None:
+        try:
+            _PREPARATIONS[engine](self._site.root)
+        except Exception as error:
+            if self._stopping.is_set():
+                return
+            logger.warning("no %s server on this machine: %s", engine, error)

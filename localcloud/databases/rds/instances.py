@@ -1,0 +1,153 @@
+"""The life of an instance that is no member of a cluster: a database of its own, a read replica, or a copy."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from localcloud.databases.rds import events
+from localcloud.databases.rds.events import Event
+from localcloud.databases.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site, new_port
+from localcloud.databases.servers.endpoints import SharedEndpoint, SilentEndpoint
+from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import copy_template
+
+logger = logging.getLogger(__name__)
+
+
+class InstanceLife(Life):
+    """One instance, from its creation to its deletion."""
+
+    def __init__(self, instance: Any, site: Site) -> None:
+        super().__init__(instance, instance.dbi_resource_id, site)
+
+    def create(self, password: str) -> None:
+        """Become a new, empty database."""
+        self._appear(lambda: self._open(new_port(), password, self.resource.db_name), events.INSTANCE_CREATED)
+
+    def share(self, source: Life | None) -> None:
+        """Become one more endpoint of another database's server, or one that stays silent where there is none."""
+
+        def build() -> None:
+            port, server = new_port(), source and source.server
+            shared = SharedEndpoint(port, server, self._verify()) if isinstance(server, PostgresServer) else None
+            self.server = shared or SilentEndpoint(port)
+            self.server.start()
+
+        self._appear(build, events.INSTANCE_CREATED)
+
+    def follow(self, source: Life) -> None:
+        """Become the read replica of another instance."""
+        self._appear(
+            lambda: self._open(new_port(), None, None, source.server),
+            events.INSTANCE_CREATED,
+            events.REPLICATION_RESUMED,
+        )
+
+    def restore(self, data: Path, password: str | None, snapshot: str) -> None:
+        """Become what a snapshot holds; with another master password where one is given."""
+        self._copied(lambda: copy_template(data, self._directory), password, events.RESTORED_FROM_SNAPSHOT, snapshot)
+
+    def restore_in_time(self, source: Life, password: str | None) -> None:
+        """Become what another instance is now."""
+
+        def copy() -> None:
+            # On the other's thread, so that it does not stop or end meanwhile.
+            server = source.server
+            if server is None:
+                raise RuntimeError(f"{source.resource.resource_id} has no data")
+            source.later(server.copy_to, self._directory).result()
+
+        self._copied(copy, password, events.RESTORED_IN_TIME, source.resource.resource_id)
+
+    def snapshot(self, snapshot: Any) -> None:
+        """Keep a copy of the data as they are."""
+        instance, before = self.resource, self.resource.status
+        if before == "available":
+            instance.status = "backing-up"
+        data = self._site.root / "snapshots" / snapshot.local_id
+        if self.server is not None:
+            self.server.copy_to(data)
+            snapshot.local_data = data
+        snapshot.status = "available"
+        instance.status = before
+        events.publish(snapshot, events.SNAPSHOT_CREATED)
+        logger.info("snapshot taken: %s of %s", snapshot.resource_id, instance.resource_id)
+
+    def promote(self) -> None:
+        """Become a database of its own."""
+        instance = self.resource
+        instance.status = "modifying"
+        if self.server is not None:
+            self.server.promote()
+        self._stopping.wait(STOPPING)
+        instance.source_db_instance_identifier = None
+        events.publish(instance, events.REPLICATION_ENDED)
+        self._restart(instance)
+
+    def reboot(self) -> None:
+        """Restart, and make the changes that wait."""
+        self._restart(self.resource)
+        pending = {name: value for name, value in self.resource.local_pending.items() if name != "MasterUserPassword"}
+        self.apply(self.resource, pending, None)
+
+    def stop(self) -> None:
+        """Stop the server until `start`."""
+        if self.server is not None:
+            self.server.stop()
+        self._stopping.wait(STOPPING)
+        self.resource.status = "stopped"
+        events.publish(self.resource, events.INSTANCE_STOPPED)
+        logger.info("database stopped: %s", self.resource.resource_id)
+
+    def start(self) -> None:
+        """Start the server again, where it was."""
+        self._bounce()
+        self._stopping.wait(STOPPING)
+        self.resource.status = "available"
+        events.publish(self.resource, events.INSTANCE_STARTED)
+        logger.info("database started: %s", self.resource.resource_id)
+
+    def delete(self, forget: Callable[[], None]) -> None:
+        """Remove the server and its data; `forget` takes the instance out of Describe."""
+        self._remove()
+        forget()
+        events.publish(self.resource, events.INSTANCE_DELETED)
+        logger.info("database deleted: %s", self.resource.resource_id)
+        self._worker.shutdown(wait=False)
+
+    def _copied(self, copy: Callable[[], None], password: str | None, event: Event, source: str) -> None:
+        def build() -> None:
+            copy()
+            self._open(new_port(), None, None)
+            if password is not None and self.server is not None:
+                self.server.set_master_password(password)
+
+        self._appear(build, event, source=source, target=self.resource.resource_id)
+
+    def _appear(self, build: Callable[[], None], *happened: Event, **names: str) -> None:
+        instance, began = self.resource, time.monotonic()
+        if self.has_server:
+            build()
+            assert self.server is not None
+            instance.port = self.server.port
+            endpoint = {"Address": self.server.host, "Port": self.server.port}
+        else:
+            logger.info("%s: %s has no server here", instance.resource_id, instance.engine)
+            endpoint = {"Address": _address(instance), "Port": instance.port}
+        self._stopping.wait(max(0.0, CREATING - (time.monotonic() - began)))
+        instance.local_endpoint = endpoint
+        instance.status = "backing-up"
+        for event in happened:
+            events.publish(instance, event, **names)
+        self._stopping.wait(BACKING_UP)
+        instance.status = "available"
+        logger.info("database available: %s at %s:%s", instance.resource_id, endpoint["Address"], endpoint["Port"])
+
+
+def _address(instance: Any) -> str:
+    """The name of an instance that has no server: of the shape that RDS gives, and resolving nowhere."""
+    return f"{instance.db_instance_identifier}.c0000localcld.{instance.region}.rds.amazonaws.com"

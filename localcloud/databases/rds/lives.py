@@ -1,0 +1,236 @@
+"""What happens to one RDS resource over time: the jobs that instances and clusters share, each done in its turn."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.rds import events, parameters
+from localcloud.databases.servers import mariadb, postgres
+from localcloud.databases.servers.server import DatabaseServer, Verify
+from localcloud.databases.token_verifier import TokenVerifier
+
+logger = logging.getLogger(__name__)
+
+#: Shortened: RDS takes minutes.
+CREATING = BACKING_UP = 0.6
+SWITCHING = 0.7
+STOPPING = 0.3
+_SERVERS: dict[str, Callable[..., DatabaseServer]] = {
+    "postgres": postgres.PostgresServer,
+    "aurora-postgresql": postgres.PostgresServer,
+    "mariadb": mariadb.MariadbServer,
+    "mysql": mariadb.MariadbServer,
+    "aurora-mysql": mariadb.MariadbServer,
+}
+#: What may wait for the maintenance window, by its name in PendingModifiedValues; the attribute of moto's model.
+DEFERRED = {
+    "IAMDatabaseAuthenticationEnabled": "enable_iam_database_authentication",
+    "DBInstanceClass": "db_instance_class",
+    "AllocatedStorage": "allocated_storage",
+    "EngineVersion": "engine_version",
+    "MultiAZ": "multi_az",
+    "StorageType": "storage_type",
+    "Iops": "iops",
+    "BackupRetentionPeriod": "backup_retention_period",
+    "CACertificateIdentifier": "ca_certificate_identifier",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all servers share.
+
+    :ivar root: where they keep their data; `nobody`, whom they run as, must be able to get there.
+    """
+
+    root: Path
+    authority: Authority
+    verifier: TokenVerifier
+
+
+class Life:
+    """One instance or cluster and its server; what happens to it happens in order, on a thread of its own.
+
+    :param resource: moto's model, whose status and values the jobs move on.
+    :param resource_id: what `rds-db:connect` names, `db-…` or `cluster-…`.
+    """
+
+    def __init__(self, resource: Any, resource_id: str, site: Site) -> None:
+        self.resource = resource
+        self.server: DatabaseServer | None = None
+        self._resource_id = resource_id
+        self._site = site
+        self._directory = site.root / resource_id
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=resource.resource_id)
+        self._stopping = threading.Event()
+
+    def later(self, job: Callable[..., None], *arguments: object) -> Future[None]:
+        """Have a job done after those that wait already; an error is logged and shows in the status."""
+        future = self._worker.submit(job, *arguments)
+        future.add_done_callback(self._report)
+        return future
+
+    def end(self) -> None:
+        """Stop the server, drop what waits; nothing is deleted."""
+        self._stopping.set()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        if self.server is not None:
+            self.server.stop()
+
+    def apply(self, resource: Any, changes: Mapping[str, Any], password: str | None) -> None:
+        """Make changes, named as in PendingModifiedValues; `resource` is the cluster, a member or the instance."""
+        if password is not None:
+            self._set_password(password)
+        rest = dict(changes)
+        iam = rest.pop("IAMDatabaseAuthenticationEnabled", None)
+        if iam is not None:
+            self._switch_iam(bool(iam))
+        name = rest.pop("DBInstanceIdentifier", None)
+        if rest:
+            self._reshape(resource, rest)
+        if name is not None:
+            resource.status = "renaming"
+            self._stopping.wait(SWITCHING)
+            rename(resource, str(name))
+            self._done(resource, "DBInstanceIdentifier")
+            self._restart(resource)
+
+    def read_parameters(self) -> None:
+        """Take the values of the parameter group over, where they need no reboot."""
+        if self.server is not None:
+            self.server.set_parameters(parameters.of(self.resource, dynamic_only=True))
+
+    @property
+    def has_server(self) -> bool:
+        """Whether the engine is one that has a server here."""
+        return self.resource.engine in _SERVERS
+
+    def _open(
+        self, port: int, password: str | None, database: str | None, source: DatabaseServer | None = None
+    ) -> None:
+        """Start the server, with the data that lie in its directory if there are any."""
+        resource = self.resource
+        if resource.engine in ("mysql", "aurora-mysql"):
+            logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
+        server = _SERVERS[resource.engine](
+            self._directory,
+            port,
+            resource.master_username,
+            password,
+            database,
+            self._site.authority,
+            self._verify(),
+            source,
+        )
+        self.server = server
+        try:
+            server.start()
+            server.set_iam(bool(resource.enable_iam_database_authentication))
+            server.set_parameters(parameters.of(resource))
+        except BaseException:
+            self.server = None
+            server.stop()
+            raise
+
+    def _verify(self) -> Verify:
+        account = self.resource.account_id
+
+        def verify(user: str, token: str, encrypted: bool) -> None:
+            server = self.server
+            assert server is not None
+            self._site.verifier.verify(token, server.host, server.port, user, self._resource_id, account, encrypted)
+
+        return verify
+
+    def _bounce(self) -> None:
+        """Restart the server, which reads its parameters anew."""
+        if self.server is not None:
+            self.server.stop()
+            self.server.start()
+            self.server.set_parameters(parameters.of(self.resource))
+
+    def _restart(self, resource: Any) -> None:
+        """Reboot an instance: the server, the status, the events."""
+        resource.status = "rebooting"
+        events.publish(resource, events.INSTANCE_SHUT_DOWN)
+        self._bounce()
+        self._stopping.wait(STOPPING)
+        resource.status = "available"
+        events.publish(resource, events.INSTANCE_RESTARTED)
+        logger.info("database restarted: %s", resource.resource_id)
+
+    def _switch_iam(self, enabled: bool) -> None:
+        self._stopping.wait(SWITCHING)
+        if self.server is not None:
+            self.server.set_iam(enabled)
+        self.resource.enable_iam_database_authentication = enabled
+        self._done(self.resource, "IAMDatabaseAuthenticationEnabled")
+        logger.info("IAM authentication switched: %s %s", self.resource.resource_id, "on" if enabled else "off")
+
+    def _set_password(self, password: str) -> None:
+        self.resource.status = "resetting-master-credentials"
+        if self.server is not None:
+            self.server.set_master_password(password)
+        self._done(self.resource, "MasterUserPassword")
+        self.resource.status = "available"
+        events.publish(self.resource, events.PASSWORD_RESET)
+        logger.info("master password changed: %s", self.resource.resource_id)
+
+    def _reshape(self, resource: Any, changes: Mapping[str, Any]) -> None:
+        resource.status = "modifying"
+        self._stopping.wait(SWITCHING)
+        if "DBInstanceClass" in changes:
+            events.publish(resource, events.CLASS_CHANGING)
+            self._bounce()
+        for name, value in changes.items():
+            setattr(resource, DEFERRED[name], value)
+            self._done(resource, name)
+        resource.status = "available"
+        if "DBInstanceClass" in changes:
+            events.publish(resource, events.CLASS_CHANGED)
+        logger.info("database modified: %s %s", resource.resource_id, ", ".join(sorted(changes)))
+
+    def _remove(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _done(self, resource: Any, change: str) -> None:
+        pending = dict(resource.local_pending)
+        pending.pop(change, None)
+        resource.local_pending = pending
+
+    def _report(self, job: Future[None]) -> None:
+        """Say what went wrong on the thread that nobody waits for."""
+        error = None if job.cancelled() else job.exception()
+        if error is None or self._stopping.is_set():
+            return
+        self.resource.status = "failed" if self.server is None else "incompatible-parameters"
+        logger.error("%s failed: %s: %s", self.resource.resource_id, type(error).__name__, error)
+
+
+def rename(instance: Any, name: str) -> None:
+    """Give an instance another identifier, and so another ARN; all else stays, its resource id too."""
+    databases, old = instance.backend.databases, instance.db_instance_identifier
+    databases.pop(old)
+    instance.db_instance_identifier = name
+    databases[name] = instance
+    for other in databases.values():
+        if other.source_db_instance_identifier == old:
+            other.source_db_instance_identifier = instance.db_instance_identifier
+        other.replicas = [instance.db_instance_identifier if each == old else each for each in other.replicas]
+
+
+def new_port() -> int:
+    """Return a port for a server that will be."""
+    return processes.free_port()

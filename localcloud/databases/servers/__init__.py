@@ -1,0 +1,1 @@
+"""Real database servers that behave like RDS's."""

@@ -1,0 +1,324 @@
+"""The TLS front of a PostgreSQL server: speaks the start of the protocol, asks IAM users for a token, then relays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.core.certificates import ServerCertificate
+from localcloud.core.processes import loopback_addresses
+from localcloud.databases.servers.server import MAX_TOKEN, Verify
+from localcloud.databases.token_verifier import LoginRefused
+
+logger = logging.getLogger(__name__)
+
+LOGIN_LIMIT = 30.0  # seconds, as in PostgreSQL's authentication_timeout, shortened
+_MAX_STARTUP = 10_000  # bytes, as in PostgreSQL
+_MAX_NAME = 63  # bytes; PostgreSQL would cut a longer name, and so let in another user than the token is for
+_CHUNK = 256 * 1024
+_SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
+_OK = b"R" + struct.pack("!II", 8, 0)
+_ASK_CLEARTEXT = b"R" + struct.pack("!II", 8, 3)
+_ASKS_FOR_ANSWER = {10, 11}  # SASL, SASLContinue: the client is to answer
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _ClientGone(Exception):
+    """The client left, or does not speak the protocol."""
+
+
+@dataclass(frozen=True)
+class _Startup:
+    packet: bytes
+    user: str
+    where: str  # as the server's messages name it
+    encrypted: bool
+
+
+class PostgresFront:
+    """Listens at `port` for PostgreSQL clients, in a thread of its own, and passes them on to a unix socket.
+
+    :param upstream: the server's socket. Its rules must let in without a password the IAM users, and nobody else.
+    :param verify: judges the tokens; called in worker threads.
+    :param tls_required: whether `rds.force_ssl` is on. Where it is off, passwords may come unencrypted, tokens may not.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        upstream: Path,
+        certificate: ServerCertificate,
+        verify: Verify,
+        tls_required: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._port = port
+        self._upstream = upstream
+        self._verify = verify
+        self._tls_required = tls_required
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls.load_cert_chain(certificate.certificate, certificate.key)
+        self._loop = asyncio.new_event_loop()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._servers: dict[int, list[asyncio.Server]] = {}
+        self._closing = False
+        self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="verify")
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"postgres-{port}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept clients.
+
+        :raises OSError: the port is taken.
+        """
+        self._thread.start()
+        try:
+            self.listen(self._port, self._verify)
+        except BaseException:
+            self.stop()
+            raise
+
+    def listen(self, port: int, verify: Verify) -> None:
+        """Accept clients at one more port, whose tokens `verify` judges.
+
+        :raises OSError: the port is taken.
+        """
+        asyncio.run_coroutine_threadsafe(self._listen(port, verify), self._loop).result()
+
+    def close(self, port: int) -> None:
+        """Accept no more clients at that port; those that are there stay."""
+        for server in self._servers.pop(port, []):
+            self._loop.call_soon_threadsafe(server.close)
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    async def _listen(self, port: int, verify: Verify) -> None:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = self._loop.create_task(self._serve(reader, writer, verify))
+            self._clients.add(task)
+            task.add_done_callback(self._clients.discard)
+
+        for address in loopback_addresses():
+            server = await asyncio.start_server(accept, address, port, limit=_CHUNK, backlog=512)
+            self._servers.setdefault(port, []).append(server)
+
+    async def _close(self) -> None:
+        self._closing = True
+        for server in [one for servers in list(self._servers.values()) for one in servers]:
+            server.close()
+        clients = list(self._clients)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verify: Verify) -> None:
+        upstream: Streams | None = None
+        try:
+            async with asyncio.timeout(LOGIN_LIMIT):
+                startup = await self._begin(reader, writer)
+                if startup is None:
+                    return
+                upstream = await self._open_upstream()
+                upstream[1].write(startup.packet)
+                if not await self._log_in((reader, writer), upstream, startup, verify):
+                    return
+            await _relay((reader, writer), upstream)
+        except _Refused as refused:
+            with contextlib.suppress(OSError):
+                writer.write(_error(refused.code, str(refused)))
+                await writer.drain()
+        except (_ClientGone, TimeoutError, OSError, EOFError):
+            pass  # nobody is left to be told
+        finally:
+            # A client that must go at once may never answer TLS's goodbye.
+            limit = 0.1 if self._closing else 5.0
+            await _hang_up(limit, writer, None if upstream is None else upstream[1])
+
+    async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Startup | None:
+        """Do all that comes before a login; return None for a cancel request, which is served and done."""
+        seen: set[int] = set()
+        while True:
+            packet = await _read_startup(reader)
+            (code,) = struct.unpack_from("!I", packet, 4)
+            if code == _CANCEL_REQUEST:
+                await self._cancel(packet)
+                return None
+            if code in seen or (code == _GSS_REQUEST and _SSL_REQUEST in seen):
+                raise _ClientGone
+            seen.add(code)
+            if code == _GSS_REQUEST:
+                writer.write(b"N")
+                await writer.drain()
+            elif code == _SSL_REQUEST:
+                if getattr(reader, "_buffer", b""):
+                    # Sent before TLS began, it could have been put there by somebody in between (CVE-2021-23214).
+                    raise _ClientGone
+                writer.write(b"S")
+                await writer.drain()
+                await writer.start_tls(self._tls)
+            elif code >> 16 == 3:
+                return self._check(packet, writer, encrypted=_SSL_REQUEST in seen)
+            else:
+                raise _Refused("0A000", "unsupported frontend protocol")
+
+    def _check(self, packet: bytes, writer: asyncio.StreamWriter, *, encrypted: bool) -> _Startup:
+        parameters = _parameters(packet)
+        user = parameters.get("user", "")
+        database = parameters.get("database", "") or user
+        if not user:
+            raise _Refused("28000", "no PostgreSQL user name specified in startup packet")
+        peer = writer.get_extra_info("peername")
+        where = f'host "{peer[0]}", user "{user}", database "{database}"'
+        if not encrypted and self._tls_required():
+            raise _Refused("28000", f"no pg_hba.conf entry for {where}, no encryption")
+        if parameters.get("replication", "off").lower() not in {"off", "false", "no", "0", ""}:
+            raise _Refused("28000", f'no pg_hba.conf entry for replication connection from host "{peer[0]}", '
+                                    f'user "{user}", SSL encryption')  # fmt: skip
+        if user == "rdsadmin" or len(user.encode()) > _MAX_NAME:
+            raise _Refused("28000", f"pg_hba.conf rejects connection for {where}, SSL encryption")
+        return _Startup(packet, user, where, encrypted)
+
+    async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup, verify: Verify) -> bool:
+        """See the login through; return whether the client is in."""
+        asked = False
+        while True:
+            message = await _read_message(upstream[0])
+            kind = struct.unpack_from("!I", message, 5)[0] if message[:1] == b"R" else None
+            if kind == 0:
+                if not asked:  # let in without a password: an IAM user
+                    await self._ask_for_token(client, startup, verify)
+                client[1].write(_OK)
+                await client[1].drain()
+                return True
+            client[1].write(message)
+            await client[1].drain()
+            if message[:1] == b"E":
+                return False
+            if kind in _ASKS_FOR_ANSWER:
+                asked = True
+                upstream[1].write(await _read_message(client[0], expected=b"p"))
+                await upstream[1].drain()
+
+    async def _ask_for_token(self, client: Streams, startup: _Startup, verify: Verify) -> None:
+        if not startup.encrypted:
+            raise _Refused("28000", f"pg_hba.conf rejects connection for {startup.where}, no encryption")
+        client[1].write(_ASK_CLEARTEXT)
+        await client[1].drain()
+        message = await _read_message(client[0], expected=b"p")
+        refused = _Refused("28000", f'PAM authentication failed for user "{startup.user}"')
+        token = message[5:-1]
+        if not token or message[-1:] != b"\0" or b"\0" in token:
+            raise refused
+        try:
+            await self._loop.run_in_executor(self._workers, verify, startup.user, token.decode("ascii"), True)
+        except (LoginRefused, UnicodeDecodeError):
+            raise refused from None
+        except Exception as error:
+            # What can't be judged is refused. Its text is left out: it might quote the token.
+            logger.error("login of %r not judged: %s", startup.user, type(error).__name__)
+            raise refused from None
+
+    async def _open_upstream(self) -> Streams:
+        try:
+            return await asyncio.open_unix_connection(self._upstream, limit=_CHUNK)
+        except OSError:
+            raise _Refused("57P03", "the database system is starting up") from None
+
+    async def _cancel(self, packet: bytes) -> None:
+        """Pass a cancel request on and wait, like the client, until the server has taken it."""
+        reader, writer = await self._open_upstream()
+        try:
+            writer.write(packet)
+            await writer.drain()
+            await reader.read(1)
+        finally:
+            writer.close()
+
+
+async def _read_startup(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(4)
+    (length,) = struct.unpack("!I", head)
+    if not 8 <= length <= _MAX_STARTUP:
+        raise _ClientGone
+    return head + await reader.readexactly(length - 4)
+
+
+async def _read_message(reader: asyncio.StreamReader, expected: bytes | None = None) -> bytes:
+    head = await reader.readexactly(5)
+    (length,) = struct.unpack_from("!I", head, 1)
+    if not 4 <= length <= MAX_TOKEN + 5 or (expected is not None and head[:1] != expected):
+        raise _ClientGone
+    return head + await reader.readexactly(length - 4)
+
+
+def _parameters(packet: bytes) -> dict[str, str]:
+    """The names and values of a StartupMessage; a name given twice is refused, since servers differ in which counts."""
+    try:
+        parts = packet[8:].decode().split("\0")
+    except UnicodeDecodeError:
+        raise _Refused("22021", "invalid byte sequence in startup packet") from None
+    if len(parts) % 2 or parts[-2:] != ["", ""]:
+        raise _Refused("08P01", "invalid startup packet layout: expected terminator as last byte")
+    names, values = parts[:-2:2], parts[1:-2:2]
+    if len(set(names)) != len(names) or "" in names:
+        raise _Refused("08P01", "invalid startup packet: a parameter has no name or is given twice")
+    return dict(zip(names, values, strict=True))
+
+
+def _error(code: str, message: str) -> bytes:
+    fields = b"".join(
+        kind + text.encode() + b"\0" for kind, text in ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", code), (b"M", message))
+    )
+    return b"E" + struct.pack("!I", len(fields) + 5) + fields + b"\0"
+
+
+async def _relay(client: Streams, upstream: Streams) -> None:
+    """Carry bytes both ways until either side closes; what was read by then is still delivered."""
+    directions = [
+        asyncio.ensure_future(_pump(client[0], upstream[1])),
+        asyncio.ensure_future(_pump(upstream[0], client[1])),
+    ]
+    try:
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for direction in directions:
+            direction.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK):
+        writer.write(chunk)
+        await writer.drain()
+
+
+async def _hang_up(limit: float, *writers: asyncio.StreamWriter | None) -> None:
+    """Close connections, delivering what is buffered, and cut them off after `limit` seconds."""
+    for writer in writers:
+        if writer is not None:
+            writer.close()
+    for writer in writers:
+        if writer is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), limit)
+            writer.transport.abort()

@@ -1,0 +1,114 @@
+"""Real database servers that behave like RDS's: what each engine's module offers, and what they share."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from localcloud.core import processes
+
+#: (user, token, whether the connection is encrypted); raises `verifier.LoginRefused` if the login is to be refused.
+Verify = Callable[[str, str, bool], None]
+
+MAX_TOKEN = 65_536
+START_LIMIT = 60.0
+
+
+class DatabaseServer(Protocol):
+    """One database server on `localhost`, at a port of its own, with an administrator who is no superuser."""
+
+    host: str
+    port: int
+
+    def start(self) -> None:
+        """Start it, making its data on the first call. Blocks until it answers."""
+
+    def stop(self) -> None:
+        """Close all connections and end it. Blocks until it has ended; the data stay."""
+
+    def set_iam(self, enabled: bool) -> None:
+        """Switch IAM authentication on or off, while it runs."""
+
+    def set_master_password(self, password: str) -> None:
+        """Give the administrator another password, while it runs."""
+
+    def set_parameters(self, values: Mapping[str, str]) -> None:
+        """Set parameters of RDS that it knows, while it runs and for later starts; the rest are left alone."""
+
+    def copy_to(self, directory: Path) -> None:
+        """Copy all that it holds to `directory`, as it is at one moment, whether it runs or not.
+
+        A server that starts in that directory has the same data and users.
+        """
+
+    def promote(self) -> None:
+        """Stop following the source, and accept writes; only for a replica that runs."""
+
+
+class ServerFailed(Exception):
+    """A database server or one of its tools failed; the message names the log."""
+
+
+def run_as_nobody(command: list[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
+    """Run a server's tool to its end.
+
+    :raises ServerFailed: it failed.
+    """
+    process = processes.spawn(command, log=log, env=env, as_nobody=True)
+    try:
+        code = process.wait(START_LIMIT)
+    except subprocess.TimeoutExpired:
+        processes.stop(process, limit=0)
+        raise ServerFailed(f"{command[0]} took more than {START_LIMIT:.0f} s; see {log}") from None
+    processes.stop(process)
+    if code != 0:
+        raise ServerFailed(f"{command[0]} ended with {code}; see {log}")
+
+
+def wait_until(ready: Callable[[], bool], process: processes.Process, log: Path) -> None:
+    """Wait until `ready` says so.
+
+    :raises ServerFailed: `process` ended, or 60 s have passed.
+    """
+    deadline = time.monotonic() + START_LIMIT
+    while not ready():
+        if process.poll() is not None:
+            raise ServerFailed(f"the database server ended with {process.returncode}; see {log}")
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the database server did not answer within {START_LIMIT:.0f} s; see {log}")
+        time.sleep(0.01)
+
+
+def copy_template(template: Path, directory: Path) -> None:
+    """Copy a template of data to a new instance's directory, keeping owners and modes; shares blocks where it can."""
+    cp = shutil.which("cp") or "/bin/cp"
+    directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run([cp, "-a", "--reflink=auto", f"{template}/.", str(directory)], check=True)
+
+
+def open_to_nobody(root: Path) -> None:
+    """Let `nobody`, whom the servers run as, pass through the directory `root` (made if missing).
+
+    :raises ServerFailed: a directory above is closed, and it is not ours to open.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if not processes.nobody_can_enter(root):
+        root.chmod(root.stat().st_mode | 0o011)
+    if not processes.nobody_can_enter(root):
+        raise ServerFailed(f"the user nobody can't enter {root}: choose a directory below the temporary directory")
+
+
+def socket_directory(root: Path, port: int) -> Path:
+    """Return the directory for the sockets of the server at `port`, which only `nobody` and we can enter.
+
+    It does not lie with the data, since the path of a socket may have 107 bytes only.
+    """
+    directory = root / "sockets" / str(port)
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    processes.give_to_nobody(directory)
+    return directory

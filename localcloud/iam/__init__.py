@@ -1,0 +1,1 @@
+"""IAM: credentials, policies, and the judge of every call."""

@@ -1,0 +1,163 @@
+"""What calls of DynamoDB need: their actions, judged with the table's own policy, and the table's key.
+
+Sources: "Actions, resources, and condition keys for Amazon DynamoDB", Service Authorization Reference; "DynamoDB API
+operations supported by resource-based policies" and "Encryption at rest", Amazon DynamoDB Developer Guide. Reading and
+writing items of a table under a customer's key needs kms:Decrypt in the caller's name: aws/aws-cdk#10010 and #19531.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from moto.dynamodb.models import dynamodb_backends
+
+from localcloud.core.web import Request
+from localcloud.iam.calls import Context, Need, Parameters, Place, UnknownCall, key_need, read_call
+from localcloud.iam.judge import Policy
+
+#: Makes the needs of one operation from its parameters.
+_Rule = Callable[[Place, str, Parameters], Iterable[Need]]
+
+_ITEMS = {
+    "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem",
+    "ConditionCheckItem", "PartiQLSelect", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete",
+}  # fmt: skip
+_TRANSACTIONS = {
+    "Get": "GetItem", "Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}  # fmt: skip
+_WRITING = {"PutItem", "UpdateItem", "DeleteItem"}
+#: Of expressions, what is no name of an attribute.
+_WORDS = {
+    "SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN", "IF_NOT_EXISTS", "LIST_APPEND", "SIZE",
+    "ATTRIBUTE_EXISTS", "ATTRIBUTE_NOT_EXISTS", "ATTRIBUTE_TYPE", "BEGINS_WITH", "CONTAINS",
+}  # fmt: skip
+_PARTIQL = re.compile(
+    r"""(?isx) \s*
+    (?: (?P<Insert>INSERT\s+INTO) | (?P<Update>UPDATE) | (?P<Delete>DELETE\s+FROM)
+      | (?P<Select>SELECT\b(?:(?!\bFROM\b).)+\bFROM) )
+    \s+ "? (?P<table>[\w.-]+) "? (?: \. "? (?P<index>[\w.-]+) "? )? (?:\s.*)?"""
+)
+
+
+def dynamodb_needs(request: Request, place: Place) -> list[Need]:
+    """Return what a call of DynamoDB needs.
+
+    :raises UnknownCall: it is not listed.
+    """
+    operation, parameters = read_call("dynamodb", request)
+    rule = _RULES.get(operation)
+    if rule is None:
+        raise UnknownCall(f"dynamodb:{operation}")
+    return list(rule(place, operation, parameters))
+
+
+def _on_table(
+    place: Place, action: str, table: str, index: str | None = None, context: Context | None = None
+) -> Iterator[Need]:
+    """Yield what an action on a table needs: the action itself, by the table's policy too, and the table's key."""
+    name = table.rpartition("/")[2] if table.startswith("arn:") else table
+    arn = table if table.startswith("arn:") else place.arn("dynamodb", f"table/{table}")
+    backend = dynamodb_backends[place.account][place.region]
+    attached = backend.resource_policies.get(arn)
+    policy = None if attached is None else Policy(name, attached.policy_doc)
+    yield Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context or {}, policy)
+    held = backend.tables.get(name)
+    key = ((held.sse_specification or {}) if held else {}).get("KMSMasterKeyId")
+    if key and action in _ITEMS:
+        yield key_need(place, "kms:Decrypt", str(key), _via(place, name))
+
+
+def _attributes(parameters: Parameters) -> Context:
+    """Return the condition key that lists the top-level attributes of a request that writes an item."""
+    names: Mapping[str, str] = parameters.get("ExpressionAttributeNames") or {}
+    found = {*(parameters.get("Item") or {}), *(parameters.get("Key") or {})}
+    for part in ("UpdateExpression", "ConditionExpression"):
+        # A name that follows a dot is inside of another one, and one after a colon is a value.
+        for word in re.findall(r"(?<![\w#:.])#?\w+", str(parameters.get(part) or "")):
+            if word.startswith("#"):
+                found.add(names.get(word, word))
+            elif word.upper() not in _WORDS and not word.isdigit():
+                found.add(word)
+    return {"dynamodb:Attributes": sorted(found)}
+
+
+def _via(place: Place, table: str) -> Context:
+    return {
+        "kms:ViaService": f"dynamodb.{place.region}.amazonaws.com",
+        "kms:CallerAccount": place.account,
+        "kms:EncryptionContext:aws:dynamodb:tableName": table,
+        "kms:EncryptionContext:aws:dynamodb:subscriberId": place.account,
+    }
+
+
+def _everything(_: Place, operation: str, __: Parameters) -> Iterator[Need]:
+    yield Need(f"dynamodb:{operation}", "*")
+
+
+def _named(parameter: str) -> _Rule:
+    """For what touches the one table that a parameter names, by its name or ARN."""
+
+    def rule(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
+        index = parameters.get("IndexName")
+        context = _attributes(parameters) if operation in _WRITING else {}
+        yield from _on_table(
+            place, operation, str(parameters[parameter]), None if index is None else str(index), context
+        )
+
+    return rule
+
+
+def _encrypted(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
+    """For what chooses a table's key: DynamoDB takes a grant on it in the caller's name."""
+    yield from _on_table(place, operation, str(parameters["TableName"]))
+    key = (parameters.get("SSESpecification") or {}).get("KMSMasterKeyId")
+    if key:
+        for action in ("kms:DescribeKey", "kms:CreateGrant"):
+            yield key_need(place, action, str(key), _via(place, str(parameters["TableName"])))
+
+
+def _transaction(place: Place, _: str, parameters: Parameters) -> Iterator[Need]:
+    for item in parameters.get("TransactItems", []):
+        for kind, part in item.items():
+            context = _attributes(part) if _TRANSACTIONS[kind] in _WRITING else {}
+            yield from _on_table(place, _TRANSACTIONS[kind], str(part["TableName"]), context=context)
+
+
+def _batch(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
+    for name in parameters.get("RequestItems", {}):
+        yield from _on_table(place, operation, name)
+
+
+def _statement(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
+    """For PartiQL: the verb is the action, and what it names the table."""
+    given = parameters.get("Statements") or parameters.get("TransactStatements") or [parameters]
+    for each in given:
+        match = _PARTIQL.fullmatch(str(each["Statement"]))
+        if match is None:
+            raise UnknownCall(f"dynamodb:{operation} of such a statement")
+        verb = next(name for name in ("Insert", "Update", "Delete", "Select") if match[name])
+        yield from _on_table(place, f"PartiQL{verb}", match["table"], match["index"])
+
+
+def _rules() -> Iterator[tuple[str, _Rule]]:
+    def each(operations: str, rule: _Rule) -> Iterator[tuple[str, _Rule]]:
+        return ((operation, rule) for operation in operations.split())
+
+    yield from each("ListTables", _everything)
+    yield from each("GetItem PutItem UpdateItem DeleteItem Query Scan DescribeTable DeleteTable", _named("TableName"))
+    yield from each("UpdateTimeToLive DescribeTimeToLive CreateBackup", _named("TableName"))
+    yield from each("DescribeContinuousBackups UpdateContinuousBackups", _named("TableName"))
+    yield from each("EnableKinesisStreamingDestination DisableKinesisStreamingDestination", _named("TableName"))
+    yield from each("CreateTable UpdateTable", _encrypted)
+    yield from each("PutResourcePolicy GetResourcePolicy DeleteResourcePolicy", _named("ResourceArn"))
+    yield from each("TagResource UntagResource ListTagsOfResource", _named("ResourceArn"))
+    yield from each("ExportTableToPointInTime", _named("TableArn"))
+    yield from each("RestoreTableToPointInTime", _named("SourceTableName"))
+    yield from each("BatchGetItem BatchWriteItem", _batch)
+    yield from each("TransactGetItems TransactWriteItems", _transaction)
+    yield from each("ExecuteStatement BatchExecuteStatement ExecuteTransaction", _statement)
+
+
+_RULES: dict[str, _Rule] = dict(_rules())

@@ -1,0 +1,140 @@
+"""What calls of RDS need to be allowed. Its tagged resources are looked up, as conditions may ask about their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from moto.rds.models import rds_backends
+
+from localcloud.core.web import Request
+from localcloud.iam.calls import Need, Parameters, Place, UnknownCall, read_call, tags_context
+
+# What a call names, and what the ARN of that kind of resource begins with.
+_DB, _CLUSTER, _SNAPSHOT, _PG, _CLUSTER_PG = "db", "cluster", "snapshot", "pg", "cluster-pg"
+_OTHERS = (
+    ("DBParameterGroupName", _PG),
+    ("OptionGroupName", "og"),
+    ("DBSubnetGroupName", "subgrp"),
+    ("DBClusterParameterGroupName", _CLUSTER_PG),
+)
+
+Rule = Callable[[Place, str, Parameters], Iterable[Need]]
+
+
+def rds_needs(request: Request, place: Place) -> list[Need]:
+    """Return what a call of RDS needs.
+
+    :raises UnknownCall: it is not listed.
+    """
+    operation, parameters = read_call("rds", request)
+    rule = _RULES.get(operation)
+    if rule is None:
+        raise UnknownCall(f"rds:{operation}")
+    return list(rule(place, f"rds:{operation}", parameters))
+
+
+def _of(*named: tuple[str, str]) -> Rule:
+    """For what touches the resources that parameters name, by identifier or ARN; all of the first kind where none is.
+
+    :param named: parameter and kind, the first one's always; the others' where they are given.
+    """
+
+    def rule(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+        (first, kind), *rest = named
+        yield _need(place, action, kind, str(parameters.get(first) or "*"))
+        for key, other in [*rest, *_OTHERS]:
+            if key != first and key in parameters:
+                yield _need(place, action, other, str(parameters[key]))
+
+    return rule
+
+
+def _need(place: Place, action: str, kind: str, name: str) -> Need:
+    arn = name if name.startswith("arn:") else place.arn("rds", f"{kind}:{name}")
+    resource = None if name == "*" else _find(place, arn)
+    return Need(action, arn, {} if resource is None else tags_context(resource.tags))
+
+
+def _tagged(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    """For tagging, which names any resource by its ARN."""
+    yield _need(place, action, _DB, str(parameters["ResourceName"]))
+
+
+def _proxy(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    """For proxies, whose ARN ends in an id, not in the name; targets are registered in their target group."""
+    name = str(parameters.get("DBProxyName") or "*")
+    proxy = rds_backends[place.account][place.region].db_proxies.get(name)
+    ids = [place.arn("rds", f"db-proxy:{'*' if name == '*' else 'prx-' + name}")] if proxy is None else [proxy.arn]
+    context = {} if proxy is None else tags_context(proxy.tags)
+    if action in _ON_TARGETS and proxy is not None:
+        ids += [group.arn for group in proxy.proxy_target_groups.values()]
+    if action == "rds:RegisterDBProxyTargets":
+        ids = ids[1:] or [place.arn("rds", "target-group:*")]
+    for arn in ids:
+        yield Need(action, arn, context)
+    if action in _ON_TARGETS:
+        for key, value in parameters.items():
+            kind = {"DBInstanceIdentifiers": _DB, "DBClusterIdentifiers": _CLUSTER}.get(key.partition(".")[0])
+            if kind == _DB or (kind and action != "rds:RegisterDBProxyTargets"):
+                yield _need(place, action, kind, str(value))
+
+
+_ON_TARGETS = {"rds:RegisterDBProxyTargets", "rds:DeregisterDBProxyTargets", "rds:DescribeDBProxyTargets"}
+
+
+def _everything(_: Place, action: str, __: Parameters) -> Iterator[Need]:
+    yield Need(action, "*")
+
+
+def _find(place: Place, arn: str) -> Any | None:
+    backend = rds_backends[place.account][place.region]
+    kind, _, name = arn.split(":", 5)[-1].partition(":")
+    held = {
+        _DB: backend.databases,
+        _CLUSTER: backend.clusters,
+        _SNAPSHOT: backend.database_snapshots,
+        "cluster-snapshot": backend.cluster_snapshots,
+        "db-proxy": {proxy.resource_id: proxy for proxy in backend.db_proxies.values()},
+    }.get(kind, {})
+    return held.get(name)
+
+
+def _rules() -> Iterator[tuple[str, Rule]]:
+    def each(operations: str, rule: Rule) -> Iterator[tuple[str, Rule]]:
+        return ((operation, rule) for operation in operations.split())
+
+    instance, cluster = ("DBInstanceIdentifier", _DB), ("DBClusterIdentifier", _CLUSTER)
+    snapshot = ("DBSnapshotIdentifier", _SNAPSHOT)
+    yield from each("DescribeDBInstances ModifyDBInstance DeleteDBInstance RebootDBInstance", _of(instance))
+    yield from each("StartDBInstance PromoteReadReplica", _of(instance))
+    yield from each("CreateDBInstance", _of(instance, cluster))
+    yield from each("StopDBInstance CreateDBSnapshot DescribeDBSnapshots", _of(instance, snapshot))
+    yield from each("RestoreDBInstanceFromDBSnapshot", _of(instance, snapshot))
+    yield from each("CreateDBInstanceReadReplica", _of(instance, ("SourceDBInstanceIdentifier", _DB)))
+    target = ("TargetDBInstanceIdentifier", _DB)
+    yield from each("RestoreDBInstanceToPointInTime", _of(target, ("SourceDBInstanceIdentifier", _DB)))
+    yield from each("DeleteDBSnapshot", _of(snapshot))
+    copied = ("TargetDBSnapshotIdentifier", _SNAPSHOT), ("SourceDBSnapshotIdentifier", _SNAPSHOT)
+    yield from each("CopyDBSnapshot", _of(*copied))
+
+    yield from each("CreateDBCluster DescribeDBClusters ModifyDBCluster DeleteDBCluster", _of(cluster))
+    yield from each("StopDBCluster StartDBCluster RebootDBCluster", _of(cluster))
+    yield from each("FailoverDBCluster", _of(cluster, ("TargetDBInstanceIdentifier", _DB)))
+
+    groups = "CreateDBParameterGroup ModifyDBParameterGroup DeleteDBParameterGroup DescribeDBParameterGroups"
+    yield from each(groups + " DescribeDBParameters", _of(("DBParameterGroupName", _PG)))
+    groups = "CreateDBClusterParameterGroup ModifyDBClusterParameterGroup DeleteDBClusterParameterGroup"
+    groups += " DescribeDBClusterParameterGroups DescribeDBClusterParameters"
+    yield from each(groups, _of(("DBClusterParameterGroupName", _CLUSTER_PG)))
+
+    yield from each("CreateDBProxy", _everything)
+    yield from each("DescribeDBProxies DeleteDBProxy ModifyDBProxy", _proxy)
+    yield from each("DescribeDBProxyTargetGroups DescribeDBProxyTargets", _proxy)
+    yield from each("RegisterDBProxyTargets DeregisterDBProxyTargets", _proxy)
+
+    yield from each("AddTagsToResource RemoveTagsFromResource ListTagsForResource", _tagged)
+    yield from each("DescribeDBEngineVersions DescribeOrderableDBInstanceOptions", _everything)
+
+
+_RULES: dict[str, Rule] = dict(_rules())

@@ -1,0 +1,229 @@
+"""What calls of services need to be allowed whose operations are known by method and path: S3, Lambda and others."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, unquote_plus
+from xml.etree import ElementTree
+
+from botocore.parsers import ResponseParserError, RpcV2CBORParser
+from moto.s3.models import s3_backends
+
+from localcloud.core.web import Request
+from localcloud.iam.calls import Need, Place, UnknownCall
+from localcloud.iam.judge import Policy
+
+#: Returns the resource policy of a function, by its ARN with or without qualifier.
+PolicyOfFunction = Callable[[str], Policy | None]
+#: Returns the ARN of a durable execution by what AWS's local runner calls it, None for one that it has not begun.
+ArnOfExecution = Callable[[str], str | None]
+
+# Query parameters that choose another operation; without any, a path means the object or the bucket itself.
+_BUCKET = {
+    ("GET", None): "ListBucket", ("HEAD", None): "ListBucket", ("PUT", None): "CreateBucket",
+    ("DELETE", None): "DeleteBucket", ("GET", "versions"): "ListBucketVersions",
+    ("GET", "policy"): "GetBucketPolicy", ("PUT", "policy"): "PutBucketPolicy",
+    ("DELETE", "policy"): "DeleteBucketPolicy", ("GET", "versioning"): "GetBucketVersioning",
+    ("PUT", "versioning"): "PutBucketVersioning", ("GET", "location"): "GetBucketLocation",
+    ("GET", "encryption"): "GetEncryptionConfiguration", ("PUT", "encryption"): "PutEncryptionConfiguration",
+    ("GET", "publicAccessBlock"): "GetBucketPublicAccessBlock",
+    ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
+    ("PUT", "lifecycle"): "PutLifecycleConfiguration", ("PUT", "acl"): "PutBucketAcl",
+    ("PUT", "notification"): "PutBucketNotification", ("DELETE", "encryption"): "PutEncryptionConfiguration",
+    ("DELETE", "publicAccessBlock"): "PutBucketPublicAccessBlock",
+    ("DELETE", "lifecycle"): "PutLifecycleConfiguration",
+    ("PUT", "replication"): "PutReplicationConfiguration", ("DELETE", "replication"): "PutReplicationConfiguration",
+    ("PUT", "ownershipControls"): "PutBucketOwnershipControls",
+    ("PUT", "object-lock"): "PutBucketObjectLockConfiguration", ("PUT", "logging"): "PutBucketLogging",
+}  # fmt: skip
+_OBJECT = {
+    ("GET", None): "GetObject", ("HEAD", None): "GetObject", ("PUT", None): "PutObject",
+    ("DELETE", None): "DeleteObject", ("GET", "versionId"): "GetObjectVersion",
+    ("HEAD", "versionId"): "GetObjectVersion", ("DELETE", "versionId"): "DeleteObjectVersion",
+    ("PUT", "acl"): "PutObjectAcl", ("PUT", "retention"): "PutObjectRetention",
+    ("POST", "uploads"): "PutObject", ("PUT", "uploadId"): "PutObject", ("POST", "uploadId"): "PutObject",
+}  # fmt: skip
+_HARMLESS = re.compile(
+    r"(?i)x-id|x-amz-.*|response-.*|list-type|prefix|delimiter|max-keys|continuation-token|encoding-type|start-after"
+    r"|key-marker|version-id-marker|marker|fetch-owner|partNumber"
+)
+_FUNCTION = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)(?P<rest>/[a-z]+)?(?P<sid>/[^/]+)?/?")
+_FUNCTION_CALLS = {
+    ("POST", "/invocations"): "InvokeFunction", ("GET", None): "GetFunction", ("DELETE", None): "DeleteFunction",
+    ("GET", "/configuration"): "GetFunctionConfiguration", ("PUT", "/configuration"): "UpdateFunctionConfiguration",
+    ("PUT", "/code"): "UpdateFunctionCode", ("GET", "/policy"): "GetPolicy", ("POST", "/policy"): "AddPermission",
+}  # fmt: skip
+_EXECUTION = re.compile(r"/2025-12-01/durable-executions/(?P<id>.+?)(?P<rest>/(?:checkpoint|state|history|stop))?/?")
+_EXECUTION_CALLS = {
+    ("POST", "/checkpoint"): "CheckpointDurableExecution", ("GET", "/state"): "GetDurableExecutionState",
+    ("GET", "/history"): "GetDurableExecutionHistory", ("GET", None): "GetDurableExecution",
+    ("POST", "/stop"): "StopDurableExecution",
+}  # fmt: skip
+_EXECUTIONS = re.compile(r"/2025-12-01/functions/(?P<name>[^/]+)/durable-executions")
+
+
+def s3_needs(request: Request, place: Place) -> list[Need]:
+    """Return what a call of S3 needs.
+
+    :raises UnknownCall: it is not listed; also for a bucket in the host name, which moto is told to leave alone.
+    """
+    bucket, _, key = unquote(request.path).lstrip("/").partition("/")
+    query = dict(parse_qsl(request.query, keep_blank_values=True))
+    chosen = sorted(name for name in query if not _HARMLESS.fullmatch(name))
+    if not bucket:
+        if request.method != "GET" or chosen:
+            raise UnknownCall(f"s3: {request.method} / {chosen}")
+        return [Need("s3:ListAllMyBuckets", "*")]
+    policy = _bucket_policy(bucket, place)
+    arn = f"arn:aws:s3:::{bucket}"
+    if not key and request.method == "POST" and chosen == ["delete"]:
+        return list(_many(arn, request.body, policy))
+    calls = _OBJECT if key else _BUCKET
+    action = calls.get((request.method, chosen[0] if chosen else None)) if len(chosen) < 2 else None
+    if action is None:
+        raise UnknownCall(f"s3: {request.method} of {'an object' if key else 'a bucket'} {chosen}")
+    context = {"s3:prefix": query["prefix"]} if action == "ListBucket" and "prefix" in query else {}
+    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, context, policy)]
+    if source := request.header("x-amz-copy-source"):
+        source_bucket, _, source_key = unquote_plus(source.partition("?")[0]).lstrip("/").partition("/")
+        source_policy = _bucket_policy(source_bucket, place)
+        found.append(Need("s3:GetObject", f"arn:aws:s3:::{source_bucket}/{source_key}", {}, source_policy))
+    return found
+
+
+def lambda_needs(
+    request: Request, place: Place, policy_of: PolicyOfFunction, execution_arn: ArnOfExecution
+) -> list[Need]:
+    """Return what a call of Lambda needs.
+
+    A checkpoint that invokes another function needs the right to that as well: AWS invokes it as the function's role.
+
+    :raises UnknownCall: it is not listed.
+    """
+    path, query = unquote(request.path), dict(parse_qsl(request.query))
+    if request.method == "GET" and path.rstrip("/") == "/2015-03-31/functions":
+        return [Need("lambda:ListFunctions", "*")]
+    if match := _FUNCTION.fullmatch(path):
+        action = _FUNCTION_CALLS.get((request.method, match["rest"]))
+        if match["sid"]:
+            action = "RemovePermission" if (request.method, match["rest"]) == ("DELETE", "/policy") else None
+        if action is not None:
+            arn = function_arn(unquote(match["name"]), query.get("Qualifier"), place)
+            return [Need(f"lambda:{action}", arn, {}, policy_of(arn))]
+    if (match := _EXECUTIONS.fullmatch(path)) and request.method == "GET":
+        arn = function_arn(unquote(match["name"]), None, place)
+        return [Need("lambda:ListDurableExecutionsByFunction", arn)]
+    if match := _EXECUTION.fullmatch(path):
+        action = _EXECUTION_CALLS.get((request.method, match["rest"]))
+        arn_of_execution = execution_arn(match["id"])
+        if action is not None and arn_of_execution is not None:
+            chained = _chained(request.body, place, policy_of) if match["rest"] == "/checkpoint" else ()
+            return [Need(f"lambda:{action}", arn_of_execution), *chained]
+    raise UnknownCall(f"lambda: {request.method} {path}")
+
+
+def securityhub_needs(request: Request, place: Place) -> list[Need]:
+    """Return what a call of Security Hub needs.
+
+    :raises UnknownCall: it is not listed.
+    """
+    path = unquote(request.path)
+    hub = place.arn("securityhub", "hub/default")
+    if (request.method, path) == ("POST", "/findings/import"):
+        findings = json.loads(request.body or b"{}").get("Findings") or [{}]
+        products = {(str(each.get("ProductArn") or "*"), str(each.get("AwsAccountId") or "")) for each in findings}
+        return [
+            Need("securityhub:BatchImportFindings", arn, {"securityhub:TargetAccount": account})
+            for arn, account in sorted(products)
+        ]
+    action = {
+        ("PATCH", "/findings/batchupdate"): "BatchUpdateFindings",
+        ("POST", "/findings"): "GetFindings",
+        ("POST", "/accounts"): "EnableSecurityHub",
+        ("GET", "/accounts"): "DescribeHub",
+        ("DELETE", "/accounts"): "DisableSecurityHub",
+    }.get((request.method, path))
+    if action is None:
+        raise UnknownCall(f"securityhub: {request.method} {path}")
+    return [Need(f"securityhub:{action}", hub)]
+
+
+def metrics_needs(request: Request) -> list[Need]:
+    """Return what a call of CloudWatch needs; its operation stands in the path (CBOR), or in a header or form.
+
+    :raises UnknownCall: it is not listed.
+    """
+    match = re.fullmatch(r"/service/GraniteServiceVersion20100801/operation/(?P<name>\w+)", unquote(request.path))
+    target = (request.header("x-amz-target") or "").rpartition(".")[2]
+    typed = (request.header("content-type") or "").partition(";")[0]
+    body = request.body.decode("utf-8", "replace") if typed == "application/x-www-form-urlencoded" else ""
+    pairs = parse_qsl(request.query) + parse_qsl(body)
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise UnknownCall("cloudwatch: a parameter is given twice")
+    named = {name for name in (match["name"] if match else "", target, form.get("Action", "")) if name}
+    if len(named) != 1 or not named <= {"PutMetricData", "GetMetricStatistics", "ListMetrics", "GetMetricData"}:
+        raise UnknownCall(f"cloudwatch: {sorted(named)}")
+    return [Need(f"cloudwatch:{named.pop()}", "*", _namespace(request, form))]
+
+
+def _namespace(request: Request, form: Mapping[str, str]) -> dict[str, str]:
+    """The namespace of a metric, which policies ask about."""
+    if "Namespace" in form:
+        return {"cloudwatch:namespace": form["Namespace"]}
+    typed = request.header("content-type") or ""
+    body: Any = {}
+    if "cbor" in typed:
+        try:
+            body = RpcV2CBORParser(None).parse_data_item(io.BytesIO(request.body))
+        except ResponseParserError:
+            raise UnknownCall("cloudwatch: no CBOR") from None
+    elif "json" in typed:
+        body = json.loads(request.body or b"{}")
+    return {"cloudwatch:namespace": str(body["Namespace"])} if body.get("Namespace") else {}
+
+
+def function_arn(name: str, qualifier: str | None, place: Place) -> str:
+    """Return the ARN of a function that is named by its name, a part of its ARN or all of it."""
+    parts = name.split(":")
+    if name.startswith("arn:"):
+        arn, inner = ":".join(parts[:7]), parts[7:8]
+    else:
+        bare = parts[2:] if parts[0].isdigit() and parts[1:2] == ["function"] else parts
+        bare = bare[1:] if bare[0] == "function" else bare
+        arn, inner = place.arn("lambda", f"function:{bare[0]}"), bare[1:2]
+    used = (inner or [qualifier or ""])[0]
+    return f"{arn}:{used}" if used else arn
+
+
+def _chained(body: bytes, place: Place, policy_of: PolicyOfFunction) -> Iterator[Need]:
+    updates: list[Mapping[str, Any]] = json.loads(body or b"{}").get("Updates") or []
+    for update in updates:
+        name = (update.get("ChainedInvokeOptions") or {}).get("FunctionName")
+        if update.get("Type") == "CHAINED_INVOKE" and name:
+            arn = function_arn(str(name), None, place)
+            yield Need("lambda:InvokeFunction", arn, {}, policy_of(arn))
+
+
+def _bucket_policy(bucket: str, place: Place) -> Policy | None:
+    found = s3_backends[place.account]["aws"].buckets.get(bucket)
+    if found is None or not found.policy:
+        return None
+    return Policy(bucket, found.policy.decode() if isinstance(found.policy, bytes) else found.policy)
+
+
+def _many(arn: str, body: bytes, policy: Policy | None) -> Iterator[Need]:
+    """The objects of DeleteObjects; a version is another action."""
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314  the tests' own requests, on this machine
+    except ElementTree.ParseError:
+        raise UnknownCall("s3: DeleteObjects without XML") from None
+    for each in root.iter():
+        if each.tag.endswith("Object"):
+            parts = {child.tag.rpartition("}")[2]: child.text or "" for child in each}
+            action = "s3:DeleteObjectVersion" if parts.get("VersionId") else "s3:DeleteObject"
+            yield Need(action, f"{arn}/{parts.get('Key', '')}", {}, policy)

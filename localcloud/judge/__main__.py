@@ -1,5 +1,0 @@
-"""`python -m localcloud.judge` installs what the judge needs."""
-
-from localcloud.judge.install import install
-
-install()

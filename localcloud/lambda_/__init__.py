@@ -1,0 +1,1 @@
+"""Lambda and API Gateway: functions, their emulators, durable executions, the HTTP API."""

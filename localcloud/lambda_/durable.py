@@ -1,0 +1,205 @@
+"""Durable executions of Lambda functions, run by AWS's own local runner in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from localcloud.core import processes
+from localcloud.core.web import Request, Response
+from localcloud.lambda_.emulators import Function, Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Lambda answers a synchronous invocation after 15 minutes at the latest.
+LONGEST_WAIT = 900.0
+_START_LIMIT = 30.0
+_ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"}
+
+
+class ExecutionAlreadyStarted(Exception):
+    """There is an execution of this name with another payload."""
+
+
+class RunnerFailed(Exception):
+    """AWS's local runner did not start or did not do as it was told."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A started execution, by its ARN."""
+
+    arn: str
+
+
+class Runner:
+    """AWS's local runner: keeps executions and their checkpoints, and invokes the handlers when there is work.
+
+    :param endpoint: where it invokes functions.
+    :param credentials: what it signs with, as environment variables.
+    """
+
+    def __init__(
+        self, endpoint: str, region: str, account: str, credentials: Mapping[str, str], directory: Path, log: Path
+    ) -> None:
+        self._endpoint = endpoint
+        self._region = region
+        self._account = account
+        self._credentials = credentials
+        self._directory = directory
+        self._log = log
+        self._port = processes.free_port()
+        self._process: processes.Process | None = None
+        self._lock = threading.Lock()
+        self._names: dict[tuple[str, str, str], tuple[str, Execution]] = {}
+
+    def start(self, functions: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
+        """Start it.
+
+        :param functions: names of all functions that may be invoked, and their DurableConfig where they have one.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        configs = self._directory / "functions.json"
+        configs.write_text(
+            json.dumps({name: {"DurableConfig": config} if config else {} for name, config in functions})
+        )
+        self._process = processes.spawn(
+            [
+                Path(sys.executable).with_name("dex-local-runner"), "start-server",
+                "--host", "127.0.0.1", "--port", str(self._port), "--log-level", "WARNING",
+                "--lambda-endpoint", self._endpoint,
+                "--local-runner-endpoint", f"http://127.0.0.1:{self._port}",
+                "--local-runner-region", self._region,
+                "--store-type", "memory",
+                "--function-configs", f"file://{configs}",
+            ],
+            log=self._log,
+            env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(self._directory), **self._credentials},
+            cwd=self._directory,
+        )  # fmt: skip
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers.
+
+        :raises RunnerFailed: it ended, or does not answer within 30 s.
+        """
+        deadline = time.monotonic() + _START_LIMIT
+        while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                if self._call("GET", "/health").status == http.client.OK:
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise RunnerFailed(f"the durable runner does not answer; see {self._log}")
+
+    def stop(self) -> None:
+        """End it; its executions are gone."""
+        if self._process is not None:
+            processes.stop(self._process, how=signal.SIGKILL)  # it keeps nothing that would have to be whole
+
+    def begin(self, function: Function, qualifier: str, name: str | None, payload: bytes) -> Execution:
+        """Start an execution, or find the one that was started under the same name with the same payload.
+
+        :raises ExecutionAlreadyStarted: the name is taken by an execution with another payload.
+        """
+        assert function.durable is not None
+        key = (function.name, qualifier, name or str(uuid.uuid4()))
+        digest = hashlib.sha256(payload).hexdigest()
+        with self._lock:
+            if key in self._names:
+                known, execution = self._names[key]
+                if known != digest:
+                    raise ExecutionAlreadyStarted(key[2])
+                return execution
+            answer = self._call("POST", "/start-durable-execution", {
+                "AccountId": self._account,
+                "FunctionName": function.name,
+                "FunctionQualifier": qualifier,
+                "ExecutionName": key[2],
+                "ExecutionTimeoutSeconds": function.durable.execution_timeout,
+                "ExecutionRetentionPeriodDays": function.durable.retention_days,
+                "InvocationId": str(uuid.uuid4()),
+                "Input": payload.decode() or "null",
+            })  # fmt: skip
+            if answer.status != http.client.CREATED:
+                raise RunnerFailed(f"the durable runner answered {answer.status} when {function.name} was started")
+            execution = Execution(json.loads(answer.body)["ExecutionArn"])
+            self._names[key] = (digest, execution)
+            return execution
+
+    def wait(self, execution: Execution, limit: float = LONGEST_WAIT) -> Outcome:
+        """Wait for an execution's end and return its result or its error, as Lambda answers an invocation.
+
+        :raises TimeoutError: it has not ended; it runs on.
+        """
+        deadline = time.monotonic() + limit
+        pause = 0.01
+        while time.monotonic() < deadline:
+            details = json.loads(self._call("GET", _path(execution)).body)
+            if details.get("Status") in _ENDED:
+                return _outcome(details)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+        raise TimeoutError(f"{execution.arn} runs for more than {limit:.0f} s")
+
+    def arn_of(self, execution: str) -> str | None:
+        """Return the ARN that AWS would give an execution, which this runner calls `<name>/<id>`; None if unknown."""
+        with self._lock:
+            function = next((key[0] for key, (_, known) in self._names.items() if known.arn == execution), None)
+        if function is None:
+            # One that the runner began itself, when a durable function invoked another.
+            answer = self._call("GET", _path(Execution(execution)))
+            owner = json.loads(answer.body).get("FunctionArn", "") if answer.status == http.client.OK else ""
+            function = owner.split(":function:")[-1].partition(":")[0]
+        if not function:
+            return None
+        return f"arn:aws:lambda:{self._region}:{self._account}:function:{function}:1/durable-execution/{execution}"
+
+    def forward(self, request: Request) -> Response:
+        """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks."""
+        target = request.path + (f"?{request.query}" if request.query else "")
+        return self._send(request.method, target, request.body)
+
+    def _call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Response:
+        return self._send(method, target, b"" if body is None else json.dumps(body).encode())
+
+    def _send(self, method: str, target: str, body: bytes) -> Response:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request(method, target, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            kept = tuple(
+                (key, value) for key, value in answer.getheaders() if key.lower().startswith(("content", "x-"))
+            )
+            return Response(answer.status, kept, answer.read())
+        finally:
+            connection.close()
+
+
+def _path(execution: Execution) -> str:
+    return f"/2025-12-01/durable-executions/{quote(execution.arn, safe='')}"
+
+
+def _outcome(details: Mapping[str, Any]) -> Outcome:
+    if details["Status"] == "SUCCEEDED":
+        return Outcome((details.get("Result") or "null").encode())
+    error = details.get("Error") or {}
+    report = {
+        "errorMessage": error.get("ErrorMessage") or f"the execution ended as {details['Status']}",
+        "errorType": error.get("ErrorType") or details["Status"],
+        "stackTrace": error.get("StackTrace") or [],
+    }
+    return Outcome(json.dumps(report).encode(), failed=True)

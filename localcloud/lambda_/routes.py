@@ -1,0 +1,27 @@
+"""Routes of the HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The id of the one HTTP API that a cloud has.
+API_ID = "localcloud"
+
+
+@dataclass(frozen=True)
+class Jwt:
+    """A JWT authorizer, and which scopes a route asks for: one of them is enough."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the HTTP API: whom it calls, and how callers prove who they are."""
+
+    method: str  # upper-case; ANY for all
+    path: str
+    function: str  # ARN
+    jwt: Jwt | None = None  # None: AWS_IAM

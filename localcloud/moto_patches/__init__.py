@@ -1,0 +1,1 @@
+"""Patches of moto, where it does otherwise than AWS."""

@@ -1,0 +1,216 @@
+"""Where moto's instances do otherwise than AWS's: resource ids, statuses, endpoints, what is pending."""
+
+from __future__ import annotations
+
+import copy
+import json
+import secrets
+import string
+from typing import Any
+
+from moto.rds import models
+from moto.rds.exceptions import DBInstanceAlreadyExists
+
+from localcloud.databases.rds.fleet import Fleet
+from localcloud.databases.rds.lives import DEFERRED
+from localcloud.moto_patches.rds import refusals
+
+#: Versions that RDS offers today; moto has none for MariaDB, and ancient ones for the others.
+ENGINE_VERSIONS = {"postgres": "18.1", "mariadb": "10.11.11", "mysql": "8.4.7"}
+#: Tag of an instance that is one more endpoint of another's server, named by its identifier; of one that isn't there,
+#: it is an endpoint that accepts connections and stays silent. For measuring large fleets.
+SHARED_WITH = "localcloud:shared-with"
+_PORTS = {"aurora-postgresql": 5432, "aurora-mysql": 3306, "docdb": 27017}
+# What a master password may consist of on every engine, and what needs no quoting anywhere.
+_PASSWORD_CHARACTERS = string.ascii_letters + string.digits + "!#*+-.=?_~"
+_PASSWORD_LENGTH = 32
+
+
+def secret_password(resource: Any) -> str:
+    """Return the password that RDS keeps in Secrets Manager for an instance or a cluster."""
+    secret = resource.master_user_secret.secret
+    return str(json.loads(secret.versions[secret.default_version_id]["secret_string"])["password"])
+
+
+def unfinished(instance: Any) -> Any:
+    """Make what moto has made at once a new instance of AWS's: with an id of its own, and not available yet."""
+    # AWS: a resource id for each instance. moto: the same one for all.
+    instance.dbi_resource_id = _resource_id()
+    # AWS: creating, backing-up, available. moto: available at once.
+    instance.status = "creating"
+    instance.local_endpoint = None
+    instance.local_pending = {}
+    instance.publicly_accessible = bool(instance.publicly_accessible)
+    return instance
+
+
+def close(fleet: Fleet) -> None:
+    """Patch moto's instances."""
+    instance_class, backend_class = models.DBInstance, models.RDSBackend
+    create, modify, delete = (
+        backend_class.create_db_instance,
+        backend_class.modify_db_instance,
+        backend_class.delete_db_instance,
+    )
+    default_port = instance_class.default_port
+    engines = [*models.DbInstanceEngine.valid_db_instance_engine(), "docdb"]
+    models.DbInstanceEngine.valid_db_instance_engine = classmethod(lambda _: engines)
+    instance_class.default_engine_versions.update(ENGINE_VERSIONS)
+    instance_class.default_port = staticmethod(lambda engine: _PORTS.get(engine) or default_port(engine))
+    instance_class.local_endpoint = None
+    instance_class.local_pending = {}
+    # AWS: no Endpoint until the instance has one. moto: one from the start, under a name that resolves nowhere.
+    instance_class.endpoint = property(lambda self: self.local_endpoint)
+    # AWS: what has been asked for and not been applied yet. moto: nothing.
+    instance_class.pending_modified_values = property(lambda self: self.local_pending or None)
+    # AWS: the cluster's flag is the members'. moto: theirs is what they were created with.
+    models.DBInstanceClustered.iam_database_authentication_enabled = property(
+        lambda self: self.cluster.iam_database_authentication_enabled
+    )
+
+    def create_db_instance(backend: Any, kwargs: Any) -> Any:
+        wanted = dict(kwargs.items())
+        if wanted.get("db_cluster_identifier") is not None:
+            return _create_member(backend, wanted)
+        password = wanted.get("master_user_password")
+        refusals.check_password(password, managed=wanted.get("manage_master_user_password"))
+        instance = unfinished(create(backend, wanted))
+        if instance.manage_master_user_password:
+            password = secret_password(instance)
+        life = fleet.begin(instance)
+        other = next((tag["Value"] for tag in instance.tags if tag["Key"] == SHARED_WITH), None)
+        if other is None:
+            life.later(life.create, password or "")
+        else:
+            source = backend.databases.get(other)
+            life.later(life.share, source and fleet.instance(source))
+        return instance
+
+    def _create_member(backend: Any, wanted: dict[str, Any]) -> Any:
+        refusals.check_member(wanted)
+        cluster = backend.describe_db_clusters(wanted["db_cluster_identifier"])[0]
+        refusals.check_joinable(cluster)
+        wanted["db_cluster_identifier"] = cluster.db_cluster_identifier
+        member = unfinished(create(backend, wanted))
+        life = fleet.cluster(cluster)
+        life.later(life.join, member)
+        return member
+
+    def modify_db_instance(backend: Any, identifier: str, kwargs: Any) -> Any:
+        instance = backend.describe_db_instances(identifier)[0]
+        refusals.check_available(instance)
+        wanted = dict(kwargs.items())
+        if instance.db_cluster_identifier is not None:
+            refusals.check_member(wanted)
+        password = wanted.pop("master_user_password", None)
+        if password is not None:
+            refusals.check_password(password, managed=False)
+            refusals.check_no_replica(instance, "MasterUserPassword")
+        deferred = {name: wanted.pop(key, None) for name, key in DEFERRED.items()}
+        deferred["DBInstanceIdentifier"] = _new_name(backend, instance, wanted)
+        was_managed = instance.manage_master_user_password
+        modify(backend, instance.db_instance_identifier, wanted | {"db_instance_identifier": instance.resource_id})
+        if instance.manage_master_user_password and not was_managed:
+            password = secret_password(instance)
+        # AWS: some changes wait for the next maintenance window; ApplyImmediately makes all that wait. A password
+        # is changed at once in any case. moto: nothing ever waits.
+        pending = _pending(instance, deferred)
+        if password is not None:
+            pending["MasterUserPassword"] = "****"
+        instance.local_pending = pending
+        answer = copy.copy(instance)
+        waiting = {name: value for name, value in pending.items() if name != "MasterUserPassword"}
+        now = waiting if wanted.get("apply_immediately") else {}
+        if now or password is not None:
+            life = fleet.of(instance)
+            life.later(life.apply, instance, now, password)
+        return answer
+
+    def delete_db_instance(backend: Any, db_instance_identifier: str, *args: Any, **kwargs: Any) -> Any:
+        instance = backend.describe_db_instances(db_instance_identifier)[0]
+        if instance.status == "deleting":
+            raise refusals.invalid_state(f"Instance {instance.db_instance_identifier} is already being deleted.")
+        replicas = [backend.databases[name] for name in instance.replicas]
+        for replica in replicas:
+            backend.promote_read_replica({"db_instance_identifier": replica.db_instance_identifier})
+        deleted = delete(backend, instance.db_instance_identifier, *args, **kwargs)
+        # AWS: deleting, for a while. moto: gone at once.
+        backend.databases[deleted.db_instance_identifier] = deleted
+
+        def forget() -> None:
+            backend.databases.pop(deleted.db_instance_identifier, None)
+
+        if deleted.db_cluster_identifier is not None:
+            cluster_life = fleet.cluster(deleted.cluster)
+            cluster_life.later(cluster_life.leave, deleted, forget)
+        else:
+            life = fleet.instance(deleted)
+            fleet.forget(deleted.dbi_resource_id)
+            life.later(life.delete, forget)
+        return deleted
+
+    def stop_db_instance(backend: Any, identifier: str, snapshot_identifier: str | None = None) -> Any:
+        instance = backend.describe_db_instances(identifier)[0]
+        refusals.check_stoppable(instance)
+        if snapshot_identifier:
+            backend.create_db_snapshot(instance.db_instance_identifier, snapshot_identifier)
+        return _move(instance, "stopping", fleet.instance(instance).stop)
+
+    def start_db_instance(backend: Any, identifier: str) -> Any:
+        instance = backend.describe_db_instances(identifier)[0]
+        refusals.check_startable(instance)
+        return _move(instance, "starting", fleet.instance(instance).start)
+
+    def reboot_db_instance(backend: Any, identifier: str) -> Any:
+        instance = backend.describe_db_instances(identifier)[0]
+        refusals.check_available(instance)
+        if instance.db_cluster_identifier is None:
+            return _move(instance, "rebooting", fleet.instance(instance).reboot)
+        return _move(instance, "rebooting", fleet.cluster(instance.cluster).reboot_member, instance)
+
+    def _move(instance: Any, status: str, job: Any, *arguments: Any) -> Any:
+        # AWS: on the way there for a while. moto: there at once.
+        instance.status = status
+        answer = copy.copy(instance)
+        fleet.of(instance).later(job, *arguments)
+        return answer
+
+    for function in (create_db_instance, modify_db_instance, delete_db_instance, stop_db_instance, start_db_instance,
+                     reboot_db_instance):  # fmt: skip
+        setattr(backend_class, function.__name__, function)
+
+    # AWS: the administrator's name and a random password. moto: the same fixed pair for all.
+    models.MasterUserSecret._generate_secret_string = lambda self: json.dumps(
+        {"username": self.resource.master_username, "password": _new_password()}
+    )
+
+
+def _resource_id() -> str:
+    return "db-" + "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(26))
+
+
+def _new_password() -> str:
+    return "".join(secrets.choice(_PASSWORD_CHARACTERS) for _ in range(_PASSWORD_LENGTH))
+
+
+def _new_name(backend: Any, instance: Any, wanted: dict[str, Any]) -> str | None:
+    name = wanted.pop("new_db_instance_identifier", None)
+    if name is None or name.lower() == instance.db_instance_identifier:
+        return None
+    backend._validate_db_identifier(name)
+    if name in backend.databases:
+        raise DBInstanceAlreadyExists
+    return str(name).lower()
+
+
+def _pending(instance: Any, deferred: dict[str, Any]) -> dict[str, Any]:
+    """What waits: what did already, and what is asked for now; asking for what is so takes it back."""
+    pending = dict(instance.local_pending)
+    for name, value in deferred.items():
+        if value is None:
+            continue
+        if name in DEFERRED and getattr(instance, DEFERRED[name], None) == value:
+            pending.pop(name, None)
+        else:
+            pending[name] = value
+    return pending

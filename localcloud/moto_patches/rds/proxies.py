@@ -1,0 +1,164 @@
+"""Where moto's RDS proxies do otherwise than AWS's. A proxy is in Describe only: no server listens at its endpoint."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.rds import models
+from moto.rds.exceptions import DBProxyNotFoundFault, RDSClientError
+from moto.rds.responses import RDSResponse
+
+from localcloud.databases.rds import events
+from localcloud.databases.rds.fleet import Fleet
+from localcloud.moto_patches.rds import refusals
+
+_SCHEMES = ("NONE", "IAM_AUTH")
+
+
+def close(fleet: Fleet) -> None:
+    """Patch moto's proxies."""
+    backend_class = models.RDSBackend
+    register, deregister = backend_class.register_db_proxy_targets, backend_class.deregister_db_proxy_targets
+    models.DBProxy.default_auth_scheme = "NONE"
+    models.DBProxyTarget.tracked_cluster_id = None
+    # AWS: what is registered can be reached from the beginning as far as Describe tells. moto: after two looks.
+    models.DBProxyTarget.registering = property(lambda _: False)
+
+    def create_db_proxy(self: Any) -> ActionResult:
+        params = self.params
+        # AWS: end-to-end IAM authentication, which needs no secrets. moto: does not know it.
+        scheme, auth = params.get("DefaultAuthScheme") or "NONE", list(params.get("Auth") or [])
+        if scheme not in _SCHEMES:
+            raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
+        if scheme == "NONE" and not auth:
+            raise refusals.invalid_combination("Auth is required unless DefaultAuthScheme is IAM_AUTH.")
+        proxy = self.backend.create_db_proxy(
+            db_proxy_name=params["DBProxyName"],
+            engine_family=params["EngineFamily"],
+            auth=[_auth(each) for each in auth],
+            role_arn=params["RoleArn"],
+            vpc_subnet_ids=params["VpcSubnetIds"],
+            vpc_security_group_ids=params.get("VpcSecurityGroupIds"),
+            require_tls=bool(params.get("RequireTLS")),
+            idle_client_timeout=params.get("IdleClientTimeout"),
+            debug_logging=params.get("DebugLogging"),
+            tags=params.get("Tags", []),
+        )
+        proxy.default_auth_scheme = scheme
+        proxy.endpoint = f"{proxy.db_proxy_name}.proxy-{proxy.url_identifier}.{proxy.region}.rds.amazonaws.com"
+        # AWS: takes minutes. moto: is available at once.
+        proxy.status = "creating"
+        fleet.shortly(_created, proxy)
+        return ActionResult({"DBProxy": proxy})
+
+    def modify_db_proxy(self: Any) -> ActionResult:
+        # moto: does not know the call.
+        params = self.params
+        proxy = _find(self.backend, params["DBProxyName"])
+        scheme = params.get("DefaultAuthScheme") or proxy.default_auth_scheme
+        if scheme not in _SCHEMES:
+            raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
+        proxy.default_auth_scheme = scheme
+        if params.get("Auth") is not None:
+            proxy.auth = [_auth(each) for each in params["Auth"]]
+        if params.get("RequireTLS") is not None:
+            proxy.require_tls = bool(params["RequireTLS"])
+        proxy.status = "modifying"
+        fleet.shortly(_modified, proxy)
+        return ActionResult({"DBProxy": proxy})
+
+    def register_db_proxy_targets(
+        backend: Any,
+        db_proxy_name: str,
+        target_group_name: str,
+        db_cluster_identifiers: Any,
+        db_instance_identifiers: Any,
+    ) -> Any:
+        _find(backend, db_proxy_name)
+        for cluster in db_cluster_identifiers:
+            backend.describe_db_clusters(cluster)
+        for instance in db_instance_identifiers:
+            backend.describe_db_instances(instance)
+        return register(backend, db_proxy_name, target_group_name, db_cluster_identifiers, db_instance_identifiers)
+
+    def deregister_db_proxy_targets(backend: Any, db_proxy_name: str, *args: Any, **kwargs: Any) -> None:
+        _find(backend, db_proxy_name)
+        deregister(backend, db_proxy_name, *args, **kwargs)
+
+    def describe_db_proxy_targets(backend: Any, proxy_name: str) -> list[Any]:
+        targets = _find(backend, proxy_name).proxy_target_groups["default"].targets
+        return [each for target in targets for each in _as_described(backend, target)]
+
+    def describe_db_proxy_target_groups(backend: Any, proxy_name: str) -> list[Any]:
+        return list(_find(backend, proxy_name).proxy_target_groups.values())
+
+    def delete_db_proxy(backend: Any, proxy_name: str) -> Any:
+        proxy = _find(backend, proxy_name)
+        proxy.status = "deleting"
+        fleet.shortly(_deleted, proxy)
+        return proxy
+
+    list_tags = backend_class.list_tags_for_resource
+
+    def list_tags_for_resource(backend: Any, arn: str) -> Any:
+        # AWS: says so where there is no such proxy. moto: answers with no tags.
+        if ":db-proxy:" in arn and all(proxy.arn != arn for proxy in backend.db_proxies.values()):
+            raise DBProxyNotFoundFault(arn)
+        return list_tags(backend, arn)
+
+    RDSResponse.create_db_proxy, RDSResponse.modify_db_proxy = create_db_proxy, modify_db_proxy
+    backend_class.list_tags_for_resource = list_tags_for_resource
+    for function in (register_db_proxy_targets, deregister_db_proxy_targets, describe_db_proxy_targets,
+                     describe_db_proxy_target_groups, delete_db_proxy):  # fmt: skip
+        setattr(backend_class, function.__name__, function)
+
+
+def _created(proxy: Any) -> None:
+    proxy.status = "available"
+    events.publish(proxy, events.PROXY_CREATED, source=proxy.db_proxy_name)
+
+
+def _modified(proxy: Any) -> None:
+    proxy.status = "available"
+    events.publish(proxy, events.PROXY_MODIFIED, source=proxy.db_proxy_name)
+
+
+def _deleted(proxy: Any) -> None:
+    proxy.backend.db_proxies.pop(proxy.db_proxy_name, None)
+    events.publish(proxy, events.PROXY_DELETED, source=proxy.db_proxy_name)
+
+
+def _find(backend: Any, name: str) -> Any:
+    if name not in backend.db_proxies:
+        raise DBProxyNotFoundFault(name)
+    return backend.db_proxies[name]
+
+
+def _auth(given: Any) -> dict[str, Any]:
+    names = ("Description", "UserName", "AuthScheme", "SecretArn", "IAMAuth", "ClientPasswordAuthType")
+    return {"IAMAuth": "DISABLED", **{name: given[name] for name in names if given.get(name) is not None}}
+
+
+def _as_described(backend: Any, target: Any) -> list[Any]:
+    """AWS tells a cluster and each of its members; moto the cluster alone."""
+    shown = copy.copy(target)
+    if target.type == "RDS_INSTANCE":
+        instance = backend.databases.get(target.rds_resource_id)
+        return [] if instance is None else [_instance(shown, instance, None)]
+    cluster = backend.clusters.get(target.rds_resource_id)
+    if cluster is None:
+        return []
+    shown.port = cluster.port
+    members = [_instance(copy.copy(target), member, cluster.db_cluster_identifier) for member in cluster.members]
+    return [shown, *members]
+
+
+def _instance(target: Any, instance: Any, cluster: str | None) -> Any:
+    endpoint = instance.local_endpoint or {}
+    target.type, target.rds_resource_id = "RDS_INSTANCE", instance.db_instance_identifier
+    target.endpoint, target.port = endpoint.get("Address"), endpoint.get("Port")
+    target.tracked_cluster_id = cluster
+    target.role = "READ_ONLY" if cluster and not instance.is_cluster_writer else "READ_WRITE"
+    return target
