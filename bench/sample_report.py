@@ -245,7 +245,7 @@ def _migrate(chance: random.Random, databases: list[dict[str, Any]]) -> Counter[
         user, state = chance.choice(_USERS), chance.choice(("proven", "watching", "watching", "retired"))
         since = FINISHED - timedelta(hours=chance.randint(1, 160))
         until = _time(since + timedelta(days=7)) if state == "watching" else None
-        line = {"user": user, "heir": f"{user}_iam", "state": state, "since": _time(since), "until": until}
+        line = {"user": user, "successor": f"{user}_iam", "state": state, "since": _time(since), "until": until}
         database["migrations"] = [line]
         states[state] += 1
     return states

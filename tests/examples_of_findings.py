@@ -11,12 +11,12 @@ from typing import Any
 from rdsiam.access.calendar import rules
 from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
-from rdsiam.audit.evaluate_database import judge_database
+from rdsiam.audit.evaluate_database import evaluate_database
 from rdsiam.audit.evaluate_iam import Place, judge_iam
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, Proxy, ResourceIds
 from rdsiam.aws.secrets.facts import SecretFacts
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.findings.finding import Finding
 from rdsiam.state.escalations import Escalation, Examined
 from rdsiam.state.inventory import SecretRecord
@@ -154,11 +154,14 @@ def without(facts: ServerFacts, *names: str) -> ServerFacts:
 
 
 def judge(
-    database: Database = POSTGRES, facts: ServerFacts | Unread | None = None, access: AccessFile = ACCESS, **more: Any
+    database: Database = POSTGRES,
+    facts: ServerFacts | Unreadable | None = None,
+    access: AccessFile = ACCESS,
+    **more: Any,
 ) -> tuple[Finding, ...]:
     """Judge a database that is in order, but for what is given."""
     clean = PG_CLEAN if database.family == "postgres" else MY_CLEAN
-    return judge_database(
+    return evaluate_database(
         database,
         clean if facts is None else facts,
         access,
@@ -261,18 +264,18 @@ class Example:
 EXAMPLES: Mapping[str, Example] = {
     "iam-authentication-off": Example(
         "IAM authentication of `orders` is off.",
-        lambda: judge(replace(POSTGRES, iam_enabled=False), Unread("iam", "IAM authentication is off")),
+        lambda: judge(replace(POSTGRES, iam_enabled=False), Unreadable("iam", "IAM authentication is off")),
     ),
     "iam-authentication-pending": Example(
         "It was switched on without `--apply-immediately`.",
         lambda: judge(
             replace(POSTGRES, iam_enabled=False, pending=("IAMDatabaseAuthenticationEnabled",)),
-            Unread("iam", "IAM authentication is off"),
+            Unreadable("iam", "IAM authentication is off"),
         ),
     ),
     "database-unreachable": Example(
         "A security group keeps the audit out.",
-        lambda: judge(facts=Unread("port", "connection timed out after 5 s")),
+        lambda: judge(facts=Unreadable("port", "connection timed out after 5 s")),
     ),
     "access-file-invalid": Example(
         "access.yaml declares a user `boss`, which is the master of `orders`.",

@@ -114,7 +114,9 @@ def _database(text: str, read: str, arn: str) -> dict[str, Any]:
         "cause": None,
         "accounts": {"total": 4 if audited else 0, "iam": 3 if audited else 0, "password": int(audited), "unusable": 0},
         "findings": dict.fromkeys(SEVERITIES, 0),
-        "migrations": [{"user": text, "heir": text + "_iam", "state": "watching", "since": BEFORE, "until": FINISHED}]
+        "migrations": [
+            {"user": text, "successor": text + "_iam", "state": "watching", "since": BEFORE, "until": FINISHED}
+        ]
         if audited
         else [],
         "seconds": 0.12,

@@ -35,7 +35,7 @@ LONGEST = (
     "test_leaving",
     "test_fleet_onboarding",
     "test_schedules_killed",
-    "test_sweep",
+    "test_reconcile",
     "test_rotation_machine",
     "test_missing_permissions",
 )

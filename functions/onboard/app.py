@@ -27,12 +27,12 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):
-        answer = reconcile.sweep(context, _services(), request.plan, request.confirm)
+        answer = reconcile.reconcile(context, _services(), request.plan, request.confirm)
         logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
         return answer
     if request.revoke:
         revoked = revocation.revoke(
-            context, _services(), request.database, request.revoke, request.because, request.plan
+            context, _services(), request.database, request.revoke, request.reason, request.plan
         )
         logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])
         return revoked

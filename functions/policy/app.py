@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if request.withdraw:
         written = writer.withdraw(request.database)
     else:
-        written = writer.write(request.database, request.plan, request.supposed, request.confirm)
+        written = writer.write(request.database, request.plan, request.assume_revoked, request.confirm)
     logger.info("policies done", database=request.database, status=written.status, reason=written.reason)
     return written.to_json()
 

@@ -28,10 +28,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request = secrets_request(event)
     check_alias(aliases.SECRETS, context, event)
     if request.action == "follow":
-        followed = Schedules(_services()).follow(
+        applied = Schedules(_services()).follow(
             request.database, request.user, request.plan, request.confirm, request.secret or None, request.withdraw
         )
-        answer = followed.to_json()
+        answer = applied.to_json()
         logger.info("schedules done", database=answer["database"], status=answer["status"], reason=answer["reason"])
         return answer
     return _watched(_watch(), request)
@@ -47,7 +47,7 @@ def _watched(watch: Watch, request: SecretsRequest) -> dict[str, Any]:
         case "show":
             return watch.show(request.secret).to_json()
         case "rotate":
-            return {"secret": request.secret, "version": watch.rotate(request.secret, request.because)}
+            return {"secret": request.secret, "version": watch.rotate(request.secret, request.reason)}
         case "unstick":
             return watch.unstick(request.secret, request.plan)
         case _:

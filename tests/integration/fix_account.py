@@ -192,7 +192,7 @@ class Account:
         assert len(rules) == 1, rules
         events.enable_rule(Name=rules[0]) if follow else events.disable_rule(Name=rules[0])
 
-    def sweep(self, **options: Any) -> dict[str, Any]:
+    def reconcile(self, **options: Any) -> dict[str, Any]:
         """Sweep the fleet."""
         answer: dict[str, Any] = self.invoke("OnboardFunction", {"reconcile": True} | options)
         return answer

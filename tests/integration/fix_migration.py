@@ -94,7 +94,7 @@ class App:
         self.account, self.arn, self.engine = account, arn, engine
         self.identifier = arn.rpartition(":")[2]
         self.name = f"app{next(NUMBERS)}"
-        self.heir = f"{self.name}_iam"
+        self.successor = f"{self.name}_iam"
         self.role = account.make_role(f"{self.name}-{engine}")
         make_user(account, arn, self.name, engine == "postgres")
         account.onboard(arn)  # others get what they are to have of the new tables
@@ -128,15 +128,15 @@ class App:
         return until(lambda: (kept := self.kept()) and kept["state"] == state and kept, 60)
 
     def declare(self, *more, replaced: bool = True, **fields) -> None:
-        users = [one for one in self.account.entries[self.identifier]["users"] if one["name"] != self.heir]
-        mine = {"name": self.heir, "replaces": self.name, "roles": [self.role]} | fields
+        users = [one for one in self.account.entries[self.identifier]["users"] if one["name"] != self.successor]
+        mine = {"name": self.successor, "replaces": self.name, "roles": [self.role]} | fields
         self.account.declare(self.identifier, *users, *([mine] if replaced else []), *more)
 
     def dump(self) -> str:
         return dump(self.account, self.arn, self.name, self.engine == "postgres")
 
     def token(self, user: str | None = None) -> str:
-        return self.account.token(self.arn, user or self.heir, self.account.assume(self.role))
+        return self.account.token(self.arn, user or self.successor, self.account.assume(self.role))
 
     def logs_in(self) -> bool:
         """Return whether the password logs in; any answer but that the login is closed is an error."""

@@ -13,7 +13,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.onboarding.database_users import Users
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Origin, Record
+from rdsiam.state.inventory import Ownership, Record
 from rdsiam.state.leases import Lease
 from tests.integration.fix_engines import MASTER, MASTER_PASSWORD, Place
 
@@ -40,14 +40,14 @@ class Inventory:
     def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
         self.record = replace(self.record, resource_id=database.resource_id, recorded=recorded, copied=copied)
 
-    def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+    def claim(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         self.before_claim()
         self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
     def set_examined(self, _: Database, examined: Examined) -> None:
         self.record = replace(self.record, examined=examined)
 
-    def disclaim(self, _: Database, accounts: Mapping[str, Origin]) -> None:
+    def release_ownership(self, _: Database, accounts: Mapping[str, Ownership]) -> None:
         self.record = replace(self.record, accounts=dict(accounts))
 
 

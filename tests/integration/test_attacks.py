@@ -291,7 +291,7 @@ MORE = [
         ("AuditFunction", "audit"),
         ("MigrateFunction", "migrate"),
     )
-    for request in ({"revoke": ["app"], "because": "attack"}, {"lift": ["app"]})
+    for request in ({"revoke": ["app"], "reason": "attack"}, {"lift": ["app"]})
 ]
 MORE += [
     ("AuditFunction", "OnboardFunction", "audit", {"reconcile": True}),
@@ -384,11 +384,11 @@ def refusals(account) -> int:
 
 def test_a_rewritten_rule_neither_lifts_nor_revokes_nor_confirms(account, place, send):
     arn = place["arns"]["postgres"]
-    revoke = {"database": arn, "revoke": ["app2"], "because": "stolen laptop"}
+    revoke = {"database": arn, "revoke": ["app2"], "reason": "stolen laptop"}
     assert account.invoke("OnboardFunction", revoke)["status"] == "revoked"
     payloads = (
         {"database": arn, "lift": ["app2"]},
-        {"database": arn, "revoke": ["app"], "because": "mallory"},
+        {"database": arn, "revoke": ["app"], "reason": "mallory"},
         {"reconcile": True, "confirm": True},
         {"remediate": ["0" * 20], "confirm": True},
     )

@@ -15,7 +15,7 @@ import pytest
 from rdsiam.audit import collect
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import Limits
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
 from rdsiam.engines.protocols import QueryFailed, Wanted
 from rdsiam.errors import ConnectionFailed, Refused
@@ -480,7 +480,7 @@ def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_els
         manager.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
     with pytest.raises(QueryFailed):
         place.audit()
-    assert isinstance(collect.read(place.database, Tokens()), Unread)
+    assert isinstance(collect.read(place.database, Tokens()), Unreadable)
     statements, wanted = place.converge(wanted)
     assert [s.statement.split()[0] for s in statements] == ["DROP", "CREATE", "GRANT"]
     assert "declared@%" in place.audit()
@@ -500,7 +500,7 @@ def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgre
     with place.as_master("postgres") as master:
         master.run("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
     unread = collect.read(place.database, Tokens())
-    assert isinstance(unread, Unread)
+    assert isinstance(unread, Unreadable)
     assert unread.stage == "login"
     with pytest.raises(ConnectionFailed):
         place.converge(wanted)
@@ -522,14 +522,14 @@ def test_without_iam_or_an_endpoint_or_while_it_is_stopped_nothing_is_tried(plac
     }
     for stage, database in {**cases, "no host": replace(place.database, host=None, status="creating")}.items():
         found = collect.read(database, tokens)
-        assert isinstance(found, Unread)
+        assert isinstance(found, Unreadable)
         assert found.stage == stage or (stage, found.stage) == ("no host", "state")
     assert tokens.asked == 0
 
 
 def test_a_refused_login_says_so_without_the_token(place):
     found = collect.read(place.database, Tokens("canary-token"))
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "login"
     assert "canary" not in repr(found)
 
@@ -539,7 +539,7 @@ def test_a_database_that_was_never_onboarded_is_unknown(mariadb):
     with place.as_master() as master:
         master.run(f"REVOKE EXECUTE ON PROCEDURE rdsiam.audit FROM {AUDITOR}@'%'")
     found = collect.read(place.database, Tokens())
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "query"
     assert "EXECUTE" in found.cause.upper()
     place.converge(wanted)
@@ -551,7 +551,7 @@ def test_a_certificate_for_another_name_is_refused(place, monkeypatch):
         socket, "getaddrinfo", lambda host, *a, **k: real("localhost" if host == "db.example.com" else host, *a, **k)
     )
     found = collect.read(replace(place.database, host="db.example.com"), Tokens())
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "tls"
 
 
@@ -582,7 +582,7 @@ def test_a_server_that_does_not_answer_ends_at_its_stage_and_leaves_nothing(
     database = replace(place.database, host="127.0.0.1", port=stranger.port)
     started = time.monotonic()
     found = collect.read(database, Tokens(), SHORT, total=6)
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage in stages
     assert time.monotonic() - started < 30  # the strangers go on for ever
     assert stranger.connections == 1
@@ -595,7 +595,7 @@ def test_a_server_that_takes_the_login_and_then_trickles_is_cut_off(postgres, ma
     stranger = make_stranger(strangers.answering_slowly(strangers.context_of(place.server)))
     before = threads()
     found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens(), SHORT, total=2)
-    assert found == Unread("time", "it was not read within 2 s")
+    assert found == Unreadable("time", "it was not read within 2 s")
     eventually(lambda: threads() <= before)
 
 
@@ -603,7 +603,7 @@ def test_a_server_that_repeats_the_token_is_not_quoted(postgres, make_stranger):
     place, _ = postgres
     stranger = make_stranger(strangers.repeating_the_password(strangers.context_of(place.server)))
     found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens("canary-token"))
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "login"
     assert "no good: [31m***" in found.cause
     assert "canary" not in repr(found)
@@ -624,7 +624,7 @@ def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, li
             admin.run(statement)
         found = collect.read(place.database, Tokens(), limits, total)
         admin.run(unlock)
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == stage
 
 
@@ -633,7 +633,7 @@ def test_a_name_that_is_not_resolved_in_time_ends_at_its_stage(place, monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolving.wait() and [])
     found = collect.read(place.database, Tokens(), SHORT)
     resolving.set()
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "name"
 
 
@@ -645,7 +645,7 @@ def test_a_port_that_nobody_listens_on_and_a_name_that_does_not_exist(place):
         "name": replace(place.database, host="no-such-host.invalid"),
     }.items():
         found = collect.read(database, Tokens())
-        assert isinstance(found, Unread)
+        assert isinstance(found, Unreadable)
         assert found.stage == stage
 
 
@@ -658,6 +658,6 @@ def test_a_password_of_the_auditor_is_never_offered(postgres):
     found = collect.read(place.database, Tokens("a-Password-1"))
     with place.as_rdsadmin() as admin:
         admin.run(f"GRANT rds_iam TO {AUDITOR}")
-    assert isinstance(found, Unread)
+    assert isinstance(found, Unreadable)
     assert found.stage == "login"
     place.engine.connect(place.database, Password(MASTER, "correct horse battery"), None).close()

@@ -25,13 +25,13 @@ def app(account) -> Iterator[App]:
 def test_from_the_first_question_to_the_undo(app):
     asked = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
     assert asked.returncode == 3
-    assert f'{{name: "{app.heir}", replaces: "{app.name}", roles: []}}' in asked.stderr
+    assert f'{{name: "{app.successor}", replaces: "{app.name}", roles: []}}' in asked.stderr
 
     app.declare()
     planned = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
     assert planned.returncode == 3, planned.stderr
     assert f'ALTER ROLE "{app.name}" NOLOGIN' in planned.stdout
-    assert f'CREATE ROLE "{app.heir}" LOGIN' in planned.stdout
+    assert f'CREATE ROLE "{app.successor}" LOGIN' in planned.stdout
 
     started = app.account.rdsiam("migrate", "migrate-command", app.name, "--watch", "2h")
     assert started.returncode == 0, started.stderr
@@ -45,7 +45,7 @@ def test_from_the_first_question_to_the_undo(app):
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[0].split()[:4] == ["DATABASE", "USER", "SUCCESSOR", "STATE"]
     assert [row.split()[:4] for row in told.stdout.splitlines() if app.name in row] == [
-        ["migrate-command", app.name, app.heir, "watching"]
+        ["migrate-command", app.name, app.successor, "watching"]
     ]
     assert "watching" in told.stderr
     as_json = json.loads(

@@ -32,7 +32,7 @@ def test_the_status_says_when_and_how_it_is(account, database):
 def test_now_rotates_and_follows_it_to_its_end(account, database):
     secret = database.with_secret("renewed")
     before = database.value(secret)["password"]
-    ended = account.rdsiam("rotate", database.identifier, "renewed", "--now", "--because", "TICKET-12")
+    ended = account.rdsiam("rotate", database.identifier, "renewed", "--now", "--reason", "TICKET-12")
     assert ended.returncode == 0, ended.stderr
     assert "began, version" in ended.stderr
     assert ended.stderr.rstrip().endswith("done")
@@ -123,9 +123,9 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
         (("IDENTIFIER",), 2, "name DATABASE and USER, or --all"),
         (("IDENTIFIER", "--list"), 2, "--list goes with --database only"),
         (("IDENTIFIER", "etl", "--secret", "x"), 2, "--confirm and --secret go with --set-up"),
-        (("--all",), 2, "--all needs --because"),
+        (("--all",), 2, "--all needs --reason"),
         (("IDENTIFIER", "etl", "--confirm"), 2, "--confirm and --secret go with --set-up"),
-        (("--all", "--because", "x", "--match", "no-such-*"), 5, "no secret of that set"),
+        (("--all", "--reason", "x", "--match", "no-such-*"), 5, "no secret of that set"),
     ],
 )
 def test_what_can_not_be_done_is_said_with_its_exit_code(account, database, arguments, code, said):
@@ -156,10 +156,10 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     broken = next(secret for secret in kept if "leaking-1/leak_a" in secret)
     fleet[1].set_password("leak_a", "changed-behind-its-back")
 
-    plan = account.rdsiam("rotate", "--all", "--because", "leak", "--match", "leaking-*", "--plan", "--output", "json")
+    plan = account.rdsiam("rotate", "--all", "--reason", "leak", "--match", "leaking-*", "--plan", "--output", "json")
     assert plan.returncode == 3, plan.stderr
     planned = json.loads(plan.stdout)
-    assert planned["because"] == "leak"
+    assert planned["reason"] == "leak"
     assert sorted((one["user"], one["turns"]) for one in planned["secrets"]) == [
         ("leak_a", 1), ("leak_a", 1), ("leak_b", 2), ("leak_b", 2),
     ]  # fmt: skip
@@ -170,7 +170,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     )
     with session:
         ended = account.rdsiam(
-            "rotate", "--all", "--because", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
+            "rotate", "--all", "--reason", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
         )
     assert ended.returncode == 7, ended.stderr
     assert "2 of 2 databases done" in ended.stderr
@@ -188,7 +188,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     assert [one["user"] for one in old] == ["leak_a"]
 
     fleet[1].set_password("leak_a", before[broken]["password"])
-    again = account.rdsiam("rotate", "--all", "--because", "leak", "--database", "leaking-1")
+    again = account.rdsiam("rotate", "--all", "--reason", "leak", "--database", "leaking-1")
     assert again.returncode == 0, again.stderr
     assert "rotated twice" in again.stdout
     for one in fleet:

@@ -136,7 +136,7 @@ def test_a_copy_is_taken_over_without_the_master(place, ours):
     place.opened = []
     try:
         found = place.engine.inspect(sessions, place.database, copy)
-        taken = place.engine.inherited(found, copy)
+        taken = place.engine.inherited_ownership(found, copy)
         assert {MANAGER, AUDITOR, ours.stays, ours.leaves} <= set(taken)
         assert place.engine.difference(found, replace(copy, accounts=taken)) == []
     finally:
@@ -156,7 +156,7 @@ def test_users_of_a_copy_that_have_a_password_are_not_taken_over(place, ours):
     sessions = Sessions(place.connect, "manager")
     try:
         found = place.engine.inspect(sessions, place.database, copy)
-        taken = place.engine.inherited(found, copy)
+        taken = place.engine.inherited_ownership(found, copy)
         assert "theirs" not in taken
         with pytest.raises(Refused, match="adopt: true"):
             place.engine.difference(found, replace(copy, accounts=taken))

@@ -67,8 +67,8 @@ def test_its_writers_arn_means_the_cluster_and_a_readers_nothing(account, databa
     assert "reader of cluster" in answer["reason"]
 
 
-def test_a_sweep_counts_a_cluster_once(account, cluster):
-    started = account.sweep(plan=True)["started"]
+def test_a_reconcile_counts_a_cluster_once(account, cluster):
+    started = account.reconcile(plan=True)["started"]
     assert not [arn for arn in started if cluster["name"] in arn]
 
 

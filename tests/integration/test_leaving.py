@@ -81,7 +81,7 @@ def test_a_user_that_holds_a_lock_of_the_server_is_out_at_once(account, place, w
         account.declare(place["name"], place["users"][OTHER])
         answer = account.onboard(place["arn"])
     else:
-        answer = account.onboard(place["arn"], revoke=[APP], because="stolen laptop")
+        answer = account.onboard(place["arn"], revoke=[APP], reason="stolen laptop")
     assert time.monotonic() - began < 60
     assert (answer["status"], answer["incomplete"]) == ("onboarded" if way == "taken out" else "revoked", [])
     assert is_out(account, place, session)
@@ -148,13 +148,13 @@ def test_a_stopped_database_has_its_policies_withdrawn_and_is_a_finding_until_it
     assert answer["status"] == "incomplete"
     assert [each["retry"] for each in answer["incomplete"]] == [True]
     assert policies(account, place) == []
-    assert arn in account.sweep(plan=True)["started"]
+    assert arn in account.reconcile(plan=True)["started"]
 
     findings = report(account, audit(account, arn))["findings"]
     (late,) = [one for one in findings if one["kind"] == "login-not-removed"]
     assert (late["severity"], late["user"], late["evidence"]["login"]) == ("critical", APP, None)
 
-    revoked = account.rdsiam("revoke", place["name"], OTHER, "--because", "a drill")
+    revoked = account.rdsiam("revoke", place["name"], OTHER, "--reason", "a drill")
     assert revoked.returncode == 7, revoked.stderr
     assert f"not done: {arn}" in revoked.stderr
 

@@ -52,11 +52,11 @@ def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
     seen = app.kept()["watch"]["seen"]
     assert sum(one["sessions"] for one in seen) == 10
     assert all(one["application"] == "shop" if app.engine == "postgres" else one["address"] for one in seen), seen
-    with Pool(app.account, app.arn, app.heir, app.token(), f"of_{app.name}") as new:
+    with Pool(app.account, app.arn, app.successor, app.token(), f"of_{app.name}") as new:
         kept = app.wait("retired")
         assert not app.logs_in()
         until(lambda: app.secret_state().get("DeletedDate"), 30)
-        with app.account.connect(app.arn, app.heir, app.token()) as session:
+        with app.account.connect(app.arn, app.successor, app.token()) as session:
             session.run(f"ALTER TABLE of_{app.name} ADD COLUMN more int")
             session.run(f"ALTER TABLE of_{app.name} DROP COLUMN more")
         assert new.failed == []
@@ -85,7 +85,7 @@ def test_where_nobody_is_declared_the_lines_to_add_are_told(app):
     assert lines == [
         {
             "match": {"identifier": app.identifier},
-            "users": [{"name": app.heir, "replaces": app.name, "roles": []}],
+            "users": [{"name": app.successor, "replaces": app.name, "roles": []}],
         }
     ]
     assert app.migrate(in_place=True)["reason"].count(f'name: "{app.name}"') == 1
@@ -144,7 +144,7 @@ def test_a_successor_that_is_in_use_is_not_dropped_unasked(app):
     app.declare()
     app.start(watch="1h")
     app.wait("watching")
-    with app.account.connect(app.arn, app.heir, app.token()) as session:
+    with app.account.connect(app.arn, app.successor, app.token()) as session:
         session.run("SELECT 1")
         app.declare(replaced=False)
         undone = app.migrate(undo=True)
@@ -252,7 +252,7 @@ def test_the_audit_shows_it_and_finds_neither_of_the_two(app):
     report = json.loads(body)
     assert [one for one in report["findings"] if one["user"] and app.name in one["user"]] == []
     mine = [one for one in report["databases"][0]["migrations"] if one["user"] == app.name]
-    assert [(one["heir"], one["state"]) for one in mine] == [(app.heir, "retired")]
+    assert [(one["successor"], one["state"]) for one in mine] == [(app.successor, "retired")]
     assert report["summary"]["migrations"]["retired"] >= 1
 
 

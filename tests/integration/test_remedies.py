@@ -126,22 +126,24 @@ def test_taken_out_of_a_group_it_has_its_password_again(place, made):
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(place, made):
     with place.as_master() as master:
-        master.run("CREATE ROLE heir LOGIN; GRANT rds_iam TO heir")
-        master.run(f"GRANT CREATE ON SCHEMA public TO {quoted(place, made.name)}, heir")
+        master.run("CREATE ROLE successor LOGIN; GRANT rds_iam TO successor")
+        master.run(f"GRANT CREATE ON SCHEMA public TO {quoted(place, made.name)}, successor")
     try:
         with place.login(Password(made.name, PASSWORD)) as clone:
             clone.run("CREATE TABLE made_by_clone (id int)")
-        run(place, [REMEDIES["postgres"].give_objects(made, "heir")])
+        run(place, [REMEDIES["postgres"].give_objects(made, "successor")])
         with place.as_master() as master:
             owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'made_by_clone'"
-            assert master.run(owner) == [("heir",)]
+            assert master.run(owner) == [("successor",)]
             inheriting = "SELECT count(*) FROM pg_auth_members WHERE member = 'boss'::regrole AND inherit_option AND "
-            assert master.run(inheriting + "roleid = 'heir'::regrole") == [(0,)]
-        with place.as_user("heir") as heir:
-            heir.run("DROP TABLE made_by_clone")
+            assert master.run(inheriting + "roleid = 'successor'::regrole") == [(0,)]
+        with place.as_user("successor") as successor:
+            successor.run("DROP TABLE made_by_clone")
     finally:
         with place.as_master() as master:
-            master.run(f"REVOKE CREATE ON SCHEMA public FROM {quoted(place, made.name)}, heir; DROP ROLE heir")
+            master.run(
+                f"REVOKE CREATE ON SCHEMA public FROM {quoted(place, made.name)}, successor; DROP ROLE successor"
+            )
 
 
 @on_mariadb

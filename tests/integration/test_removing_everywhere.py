@@ -54,7 +54,7 @@ def revoke(account, arn: str, **request: Any) -> dict[str, Any]:
 
 def test_sessions_on_a_read_replica_end_when_the_user_is_revoked_on_its_source(account, place):
     session, other = log_in(account, place, "replica", "goes"), log_in(account, place, "replica", "stays")
-    answer = revoke(account, place["source"], revoke=["goes"], because="key leaked")
+    answer = revoke(account, place["source"], revoke=["goes"], reason="key leaked")
     assert answer["status"] == "revoked", answer
     name = place["replica"].rpartition(":")[2]
     assert ("end-sessions", f"goes on {name}") in [(each["kind"], each["target"]) for each in answer["changes"]]
@@ -68,7 +68,7 @@ def test_sessions_on_a_read_replica_end_when_the_user_is_revoked_on_its_source(a
 
 def test_sessions_on_a_read_replica_end_when_the_user_is_revoked_there(account, place):
     session, on_source = log_in(account, place, "replica", "goes"), log_in(account, place, "source", "goes")
-    answer = revoke(account, place["replica"], revoke=["goes"], because="key leaked")
+    answer = revoke(account, place["replica"], revoke=["goes"], reason="key leaked")
     assert answer["status"] == "revoked", answer
     assert "disable-user" not in [each["kind"] for each in answer["changes"]], "the source's users stay as they are"
     until(lambda: ended(session), 10)
@@ -86,7 +86,7 @@ def test_a_user_that_holds_its_own_row_is_revoked(account, place):
     session.run("BEGIN")
     session.run("ALTER ROLE goes PASSWORD 'whatever'")
     began = time.monotonic()
-    answer = revoke(account, place["source"], revoke=["goes"], because="stolen laptop")
+    answer = revoke(account, place["source"], revoke=["goes"], reason="stolen laptop")
     assert answer["status"] == "revoked", answer
     assert time.monotonic() - began < 60
     assert ended(session)

@@ -48,7 +48,7 @@ def as_app(place: Place, name: str):
     return place.login(Password(name, PASSWORD))
 
 
-def heir(name: str, of: str | None = None) -> DeclaredUser:
+def successor(name: str, of: str | None = None) -> DeclaredUser:
     return DeclaredUser(name, (), (), (), adopt=name == of, replaces=of)
 
 
@@ -58,7 +58,7 @@ def wanted(place: Place, *users: DeclaredUser) -> Wanted:
 
 def test_it_may_do_what_the_other_may_and_what_it_makes_is_the_others(place, app):
     new = f"{app}_iam"
-    _, after = place.converge(wanted(place, heir(new, app)))
+    _, after = place.converge(wanted(place, successor(new, app)))
     with place.as_user(new) as session, as_app(place, app) as old:
         session.run(f"INSERT INTO of_{app} VALUES (1)")
         session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
@@ -76,7 +76,7 @@ def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
         master.run(f"CREATE TABLE later_{app} (id int)")
         if not postgres:
             master.run("CREATE DATABASE IF NOT EXISTS stock")
-        _, after = place.converge(wanted(place, heir(new, app)))
+        _, after = place.converge(wanted(place, successor(new, app)))
         if postgres:
             master.run(f"GRANT SELECT ON later_{app} TO {app}")
         else:
@@ -94,7 +94,7 @@ def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
 
 
 def test_the_other_keeps_its_password(place, app):
-    place.converge(wanted(place, heir(f"{app}_iam", app)))
+    place.converge(wanted(place, successor(f"{app}_iam", app)))
     as_app(place, app).__exit__()
 
 
@@ -103,13 +103,13 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
     with place.as_master() as master:
         master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
         master.run(f"ALTER ROLE {app} IN DATABASE shop SET statement_timeout TO '7min'")
-    _, after = place.converge(wanted(place, heir(f"{app}_iam", app)))
+    _, after = place.converge(wanted(place, successor(f"{app}_iam", app)))
     assert place.converge(after)[0] == []
     with place.as_rdsadmin() as admin:
         settings = f"SELECT setconfig FROM pg_db_role_setting WHERE setrole = '{app}'::regrole ORDER BY setdatabase"
         of_app = admin.run(settings)
-        of_heir = admin.run(settings.replace(app, f"{app}_iam"))
-    assert of_heir == [([*of_app[0][0], f"role={app}"],), *of_app[1:]] or of_heir == [
+        of_successor = admin.run(settings.replace(app, f"{app}_iam"))
+    assert of_successor == [([*of_app[0][0], f"role={app}"],), *of_app[1:]] or of_successor == [
         ([f"role={app}", *of_app[0][0]],),
         *of_app[1:],
     ]
@@ -119,7 +119,7 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
 @pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
 def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
     new = f"{app}_iam"
-    place.converge(wanted(place, heir(new, app)))
+    place.converge(wanted(place, successor(new, app)))
     with place.as_user(new) as session:
         session.run(reset)
         assert session.run("SELECT current_user") == [(app,)]
@@ -128,7 +128,7 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)  # MariaDB's difference of rights covers it
 def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
     new = f"{app}_iam"
-    _, after = place.converge(wanted(place, heir(new, app)))
+    _, after = place.converge(wanted(place, successor(new, app)))
     _, after = place.converge(replace(after, users=(user(new, ("shop", "readonly")),)))
     with place.as_user(new) as session:
         assert session.run("SELECT current_user")[0][0] == new
@@ -138,7 +138,7 @@ def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
 
 
 def test_in_place_it_keeps_what_it_has(place, app):
-    _, after = place.converge(wanted(place, heir(app, app)))
+    _, after = place.converge(wanted(place, successor(app, app)))
     with place.as_user(app) as session:
         session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
     assert after.accounts[app] == "adopted"
@@ -147,14 +147,14 @@ def test_in_place_it_keeps_what_it_has(place, app):
 
 def test_a_user_that_is_not_there_is_refused(place):
     with pytest.raises(Refused, match=r"no (role|account) nobody"):
-        place.converge(wanted(place, heir("somebody", "nobody")))
+        place.converge(wanted(place, successor("somebody", "nobody")))
 
 
 def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
     with place.as_master() as master:
         master.run(f"ALTER ROLE {app} CREATEROLE" if postgres else f"GRANT PROCESS ON *.* TO {app}@'%'")
     with pytest.raises(Refused, match=r"administrator|on everything"):
-        place.converge(wanted(place, heir(f"{app}_iam", app)))
+        place.converge(wanted(place, successor(f"{app}_iam", app)))
 
 
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
@@ -163,7 +163,7 @@ def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE ROLE {name} LOGIN")
     with pytest.raises(Refused, match=f'GRANT "{name}" TO "boss" WITH ADMIN OPTION'):
-        place.converge(wanted(place, heir(f"{name}_iam", name)))
+        place.converge(wanted(place, successor(f"{name}_iam", name)))
     with place.as_rdsadmin() as admin:
         admin.run(f"DROP ROLE {name}")
 
@@ -184,11 +184,11 @@ def test_rights_that_access_yaml_gives_nobody_are_refused(place, postgres, grant
         admin.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
         admin.run(grant.format(u=f"{name}@'%'"))
     with pytest.raises(Refused, match=held):
-        place.converge(wanted(place, heir(f"{name}_iam", name)))
+        place.converge(wanted(place, successor(f"{name}_iam", name)))
 
 
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's accounts
-def test_every_host_pattern_routine_and_role_is_followed(place, postgres):
+def test_every_host_pattern_routine_and_role_is_applied(place, postgres):
     name = f"app{next(NUMBERS)}"
     new = f"{name}_iam"
     with place.as_master() as master:
@@ -203,7 +203,7 @@ def test_every_host_pattern_routine_and_role_is_followed(place, postgres):
         master.run(f"GRANT clerks TO {name}@'%'")
     with place.as_rdsadmin("mysql") as admin:
         admin.run(f"SET DEFAULT ROLE clerks FOR {name}@'%'")
-    _, after = place.converge(wanted(place, heir(new, name)))
+    _, after = place.converge(wanted(place, successor(new, name)))
     assert place.converge(after)[0] == []
     with place.as_rdsadmin("mysql") as admin:
         for host in ("%", "10.%"):

@@ -54,13 +54,13 @@ def test_revoked_a_user_is_out_until_that_is_lifted(account, place):
     token = account.token(place["arn"], "leaker", signing)
     session = account.connect(place["arn"], "leaker", token)
     other = account.connect(place["arn"], "other", account.token(place["arn"], "other", signing))
-    planned = revoke(account, place, revoke=["leaker"], because="a drill", plan=True)
+    planned = revoke(account, place, revoke=["leaker"], reason="a drill", plan=True)
     assert planned["status"] == "planned"
     kinds = [one["kind"] for one in planned["changes"]]
     assert (kinds[:2], set(kinds[2:])) == (["update-policy"] * 2, {"disable-user", "end-sessions"})
     session.run("SELECT 1")
 
-    answer = revoke(account, place, revoke=["leaker"], because="key leaked")
+    answer = revoke(account, place, revoke=["leaker"], reason="key leaked")
     assert (answer["status"], answer["reason"], answer["incomplete"]) == ("revoked", "", [])
     assert [one["kind"] for one in answer["changes"][:2]] == ["update-policy"] * 2
     assert {one["statement"] for one in answer["changes"]} == {one["statement"] for one in planned["changes"]}
@@ -72,9 +72,9 @@ def test_revoked_a_user_is_out_until_that_is_lifted(account, place):
     assert account.record(place["arn"])["revoked"]["M"] == {"leaker": {"S": "key leaked"}}
 
     # Nothing brings it back: no onboarding, no sweep, no other revocation.
-    for answer in (account.onboard(place["arn"]), revoke(account, place, revoke=["leaker"], because="again")):
+    for answer in (account.onboard(place["arn"]), revoke(account, place, revoke=["leaker"], reason="again")):
         assert answer["changes"] == []
-    account.sweep()
+    account.reconcile()
     time.sleep(1)
     assert account.refused(place["arn"], "leaker", account.token(place["arn"], "leaker", signing))
     other.run("SELECT 1")
@@ -94,7 +94,7 @@ def test_within_a_minute_no_token_is_vended_and_no_user_listed(account, place):
     """Both read access.yaml, and keep what they know of a database, for a minute."""
     until(lambda: ask(account, place, "leaker") == 200, 70)
     until(lambda: users_of(account, place) == ["leaker", "other"], 70)
-    assert revoke(account, place, revoke=["leaker"], because="key leaked")["status"] == "revoked"
+    assert revoke(account, place, revoke=["leaker"], reason="key leaked")["status"] == "revoked"
     until(lambda: ask(account, place, "leaker") == 403, 70)
     assert ask(account, place, "other") == 200
     until(lambda: users_of(account, place) == ["other"], 70)
@@ -106,21 +106,21 @@ def users_of(account, place) -> list[str]:
     return [user for one in listed if one["arn"] == place["arn"] for user in one["users"]]
 
 
-def test_all_users_may_be_revoked_and_the_brake_does_not_mind(account, place):
-    answer = revoke(account, place, revoke=["leaker", "other"], because="all of them")
+def test_all_users_may_be_revoked_and_the_change_limit_does_not_apply(account, place):
+    answer = revoke(account, place, revoke=["leaker", "other"], reason="all of them")
     assert answer["status"] == "revoked"
     assert account.onboard(place["arn"])["status"] == "unchanged"
-    assert place["arn"] not in account.sweep(plan=True)["started"]
+    assert place["arn"] not in account.reconcile(plan=True)["started"]
     assert revoke(account, place, lift=["leaker", "other"])["status"] == "onboarded"
 
 
-def test_what_a_killed_run_left_the_next_sweep_does(account, place):
+def test_what_a_killed_run_left_the_next_reconcile_does(account, place):
     """A revocation that is written down and nothing else: as if the run had been killed then."""
     account.write_record(place["arn"], revoked={"M": {"leaker": {"S": "killed"}}})
-    assert place["arn"] in account.sweep()["started"]
+    assert place["arn"] in account.reconcile()["started"]
     signing = account.assume(place["signing"])
     until(lambda: account.refused(place["arn"], "leaker", account.token(place["arn"], "leaker", signing)), 30)
-    until(lambda: place["arn"] not in account.sweep(plan=True)["started"], 30)
+    until(lambda: place["arn"] not in account.reconcile(plan=True)["started"], 30)
     assert revoke(account, place, lift=["leaker"])["status"] == "onboarded"
 
 
@@ -128,7 +128,7 @@ def test_a_user_that_is_declared_but_not_there_yet_is_not_made(account, place):
     users = account.entries[place["name"]]["users"]
     account.declare(place["name"], *users, {"name": "coming", "privileges": "readonly", "on": ["shop"]})
     try:
-        assert revoke(account, place, revoke=["coming"], because="not yet")["status"] == "revoked"
+        assert revoke(account, place, revoke=["coming"], reason="not yet")["status"] == "revoked"
         account.onboard(place["arn"])
         signing = account.assume(place["signing"])
         assert account.refused(place["arn"], "coming", account.token(place["arn"], "coming", signing))
@@ -142,7 +142,7 @@ def test_a_user_that_is_declared_but_not_there_yet_is_not_made(account, place):
 
 @pytest.mark.parametrize("user", ["boss", "rdsiam_manager", "rdsiam_auditor", "nobody", "rdsadmin"])
 def test_users_of_somebody_else_are_refused(account, place, user):
-    answer = revoke(account, place, revoke=[user], because="an attack")
+    answer = revoke(account, place, revoke=[user], reason="an attack")
     assert (answer["status"], answer["changes"]) == ("refused", [])
     assert "neither made by rdsiam nor declared" in answer["reason"]
     account.as_master(place["arn"]).close()
@@ -152,7 +152,7 @@ def test_who_is_no_operator_revokes_nobody(account, place):
     with pytest.raises(ClientError, match="AccessDenied"):
         account.invoke(
             "OnboardFunction",
-            {"database": place["arn"], "revoke": ["other"], "because": "an attack"},
+            {"database": place["arn"], "revoke": ["other"], "reason": "an attack"},
             account.assume(place["vended"]),
         )
 
@@ -162,14 +162,14 @@ def test_the_command_plans_revokes_and_lifts(account, place):
         return account.rdsiam("revoke", place["name"], *arguments)
 
     assert rdsiam("other").returncode == 2
-    assert rdsiam("other", "--because", "x", "--lift").returncode == 2
-    planned = rdsiam("other", "--because", "a drill", "--plan")
+    assert rdsiam("other", "--reason", "x", "--lift").returncode == 2
+    planned = rdsiam("other", "--reason", "a drill", "--plan")
     assert (planned.returncode, planned.stdout.split()[:3]) == (3, ["CHANGE", "TARGET", "STATEMENT"]), planned.stderr
     assert account.onboard(place["arn"])["status"] == "unchanged"
-    done = rdsiam("other", "--because", "a drill", "--output", "json")
+    done = rdsiam("other", "--reason", "a drill", "--output", "json")
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "revoked"), done.stderr
     assert "lock users" in done.stderr, "progress"
-    assert rdsiam("boss", "--because", "x").returncode == 3
+    assert rdsiam("boss", "--reason", "x").returncode == 3
     assert rdsiam("other", "--lift").returncode == 0
     assert account.onboard(place["arn"])["status"] == "unchanged"
 
@@ -183,11 +183,11 @@ def test_an_until_that_passes_starts_an_onboarding_that_withdraws_the_policy(acc
     try:
         assert "update-policy" in [one["kind"] for one in account.onboard(place["arn"])["changes"]]
         assert time.time() < ends, "the machine was too slow to see anything"
-        assert place["arn"] not in account.sweep(plan=True)["started"]
+        assert place["arn"] not in account.reconcile(plan=True)["started"]
         until(lambda: time.time() > ends, 30)
-        assert place["arn"] in account.sweep(plan=True)["started"]
+        assert place["arn"] in account.reconcile(plan=True)["started"]
         assert [one["kind"] for one in account.onboard(place["arn"])["changes"]] == ["update-policy"]
-        assert place["arn"] not in account.sweep(plan=True)["started"]
+        assert place["arn"] not in account.reconcile(plan=True)["started"]
     finally:
         account.declare(place["name"], *users)
         account.onboard(place["arn"])

@@ -276,7 +276,7 @@ def test_what_is_not_declared_is_listed_with_its_line_and_left_in_an_emergency(d
     assert "refused" in row.split()
     before = tenant.get_secret_value(SecretId=secret)["SecretString"]
     ended = account.rdsiam(
-        "rotate", "--all", "--because", "leak", "--database", database.identifier, "--wait", "15", "--output", "json"
+        "rotate", "--all", "--reason", "leak", "--database", database.identifier, "--wait", "15", "--output", "json"
     )
     assert ended.returncode == 7, ended.stderr
     found = {one["secret"]: one for one in json.loads(ended.stdout)["secrets"]}

@@ -40,14 +40,14 @@ def test_a_secret_that_is_there_is_adopted_by_onboarding_and_not_rotated(databas
     assert database.value(secret)["password"] == password
     assert database.logs_in("adopted", password)
     assert database.account.onboard(database.arn)["status"] == "unchanged"
-    assert database.arn not in database.account.sweep(plan=True)["started"]
+    assert database.arn not in database.account.reconcile(plan=True)["started"]
 
 
 def test_a_new_file_moves_the_schedule_and_one_without_the_user_cancels_it(database):
     secret = database.with_secret("moving")
     before = database.describe(secret)["RotationRules"]
     database.rotate("moving", every="1d", window="05:00/1h")
-    assert database.arn in database.account.sweep(plan=True)["started"]
+    assert database.arn in database.account.reconcile(plan=True)["started"]
     assert kinds(database.account.onboard(database.arn)) == ["schedule-rotation"]
     after = database.describe(secret)["RotationRules"]
     assert after != before
@@ -66,10 +66,10 @@ def test_what_is_refused_keeps_nobody_from_their_tokens_and_is_looked_at_again(d
     assert answer["status"] == "refused"
     assert f"--secret-id {secret} --tags Key=rdsiam:managed,Value=true" in answer["reason"]
     assert database.account.record(database.arn)["finished"]["BOOL"]
-    assert database.arn in database.account.sweep(plan=True)["started"]
+    assert database.arn in database.account.reconcile(plan=True)["started"]
     database.client.tag_resource(SecretId=secret, Tags=[MANAGED])
     assert kinds(database.account.onboard(database.arn)) == ["schedule-rotation"]
-    assert database.arn not in database.account.sweep(plan=True)["started"]
+    assert database.arn not in database.account.reconcile(plan=True)["started"]
 
 
 def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
@@ -107,7 +107,7 @@ def test_two_users_that_take_turns_are_adopted_whoever_s_turn_it_is(database):
     assert database.ask({"database": database.arn})["status"] == "written"
     database.settled(secret)
     for name in ("turning_clone", "turning"):
-        version = database.ask({"rotate": secret, "because": "a test"})["version"]
+        version = database.ask({"rotate": secret, "reason": "a test"})["version"]
         until(lambda v=version: database.ask({"show": secret})["current_version"] == v, 60)
         assert database.value(secret)["username"] == name
         assert database.ask({"database": database.arn})["status"] == "unchanged"

@@ -82,7 +82,7 @@ def test_a_database_that_no_entry_was_about_is_not_tagged_into_one(account, data
     until(lambda: account.record(arn) is not None, 60)
     assert account.onboard(arn)["status"] == "ignored"
     account.cloud.client("rds").add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "team", "Value": "play"}])
-    account.sweep()
+    account.reconcile()
     until(lambda: "pending" in (account.record(arn) or {}), 60)
     answer = account.onboard(arn)
     assert answer["status"] == "incomplete"
@@ -123,7 +123,7 @@ def test_a_tag_takes_logins_at_once_and_gives_none_until_somebody_confirms(accou
     assert not gets_in(account, arn, "app", prod["developer"])
     assert gets_in(account, arn, "both", prod["engineer"])
     assert account.onboard(arn)["status"] == "incomplete", "and stays so"
-    assert arn not in account.sweep(plan=True)["started"], "without being visited each hour"
+    assert arn not in account.reconcile(plan=True)["started"], "without being visited each hour"
 
     confirmed = account.onboard(arn, confirm=True)
     assert (confirmed["status"], confirmed["incomplete"]) == ("onboarded", [])
@@ -155,14 +155,14 @@ def test_what_a_new_access_yaml_gives_by_the_recorded_tags_does_not_wait(account
 
 def test_a_rename_gives_nothing_and_keeps_revocations(account, databases, prod):
     engine, former = prod["engine"], prod["arn"]
-    account.invoke("OnboardFunction", {"database": former, "revoke": ["both"], "because": "a test"})
+    account.invoke("OnboardFunction", {"database": former, "revoke": ["both"], "reason": "a test"})
     name = f"play-renamed-{engine}"
     rds = account.cloud.client("rds")
     rds.modify_db_instance(DBInstanceIdentifier=prod["name"], NewDBInstanceIdentifier=name, ApplyImmediately=True)
     databases.eventually(lambda: databases.gone(prod["name"]))
     databases.available(name)
     arn = databases.instance(name)["DBInstanceArn"]
-    account.sweep()
+    account.reconcile()
     until(lambda: account.record(former) is None and account.record(arn) is not None, 120)
     answer = account.onboard(arn)
     assert answer["status"] == "incomplete"

@@ -13,5 +13,5 @@ def test_one_that_is_made_later_is_covered_by_the_next_reconciliation(account, m
     assert account.onboard(arn)["status"] in {"onboarded", "unchanged"}
     with account.as_master(arn) as master:
         master.run("CREATE DATABASE tenant")
-    account.sweep()
+    account.reconcile()
     until(lambda: account.onboard(arn, plan=True)["changes"] == [], 5)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from rdsiam.access.effective import standing
+from rdsiam.access.effective import effective_users
 from rdsiam.access.model import parse
 from rdsiam.state import fingerprint
 from tests.unit.vending.test_flow import DATABASE
@@ -24,23 +24,23 @@ databases:
 
 
 def print_of(users, revoked=()):
-    return fingerprint.of_declared(standing(users, revoked))
+    return fingerprint.of_declared(effective_users(users, revoked))
 
 
 def test_all_stand_whom_nobody_revoked():
     users = declared(None, FUTURE)
-    assert standing(users, {}) == users
+    assert effective_users(users, {}) == users
 
 
 def test_who_is_revoked_stands_not_and_makes_another_fingerprint():
     users = declared(None)
-    assert [user.name for user in standing(users, {"app": "why"})] == ["other"]
+    assert [user.name for user in effective_users(users, {"app": "why"})] == ["other"]
     assert print_of(users, {"app": "why"}) != print_of(users)
     assert print_of(users, {"somebody": "else"}) == print_of(users)
 
 
 def test_callers_whose_time_has_passed_are_none_and_the_user_stays():
-    users = standing(declared(PAST, FUTURE), ())
+    users = effective_users(declared(PAST, FUTURE), ())
     assert [len(user.callers) for user in users] == [1, 0]
     assert print_of(declared(PAST, FUTURE)) == print_of(declared(FUTURE))
     assert print_of(declared(PAST)) != print_of(declared(FUTURE))

@@ -7,7 +7,7 @@ import pytest
 
 from rdsiam.audit import collect
 from rdsiam.engines.connection import Limits
-from rdsiam.engines.facts import Unread
+from rdsiam.engines.facts import Unreadable
 from rdsiam.engines.logins import Token
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import ConnectionFailed
@@ -64,18 +64,18 @@ def test_a_connection_without_an_answer_is_tried_a_second_time(read):
 def test_a_database_that_never_answers_is_unknown_after_two_attempts(read):
     server = Server("port", "port", "port")
     result = read(server)
-    assert isinstance(result, Unread)
+    assert isinstance(result, Unreadable)
     assert (result.stage, server.attempts) == ("port", 2)
 
 
 @pytest.mark.parametrize("stage", ["name", "tls", "login"])
 def test_a_refused_connection_is_not_tried_again(read, stage):
     server = Server(stage)
-    assert isinstance(read(server), Unread)
+    assert isinstance(read(server), Unreadable)
     assert server.attempts == 1
 
 
 def test_a_second_attempt_is_made_only_if_time_is_left_for_it(read):
     server = Server("port")
-    assert isinstance(read(server, total=4.0), Unread)
+    assert isinstance(read(server, total=4.0), Unreadable)
     assert server.attempts == 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.access.model import parse
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.mysql.remedies import MysqlRemedies
 from rdsiam.errors import Refused
 from rdsiam.findings.kind import worse
@@ -90,13 +90,13 @@ BOSS_LOST = pg("boss", administrator=True)
                      id="replication by password is said, to be accepted"),
         pytest.param(lambda: of_pg(pg("legacy_clone", owns=3, iam=False)), ["user-without-iam"], id="nobody's clone"),
         pytest.param(lambda: judge(facts=without(PG_CLEAN, "app", "report")), ["missing-user"] * 2, id="all gone"),
-        pytest.param(lambda: judge(facts=Unread("state", "stopped")), ["database-unreachable"], id="stopped"),
-        pytest.param(lambda: judge(replace(POSTGRES, iam_enabled=False), Unread("state", "stopped")),
+        pytest.param(lambda: judge(facts=Unreadable("state", "stopped")), ["database-unreachable"], id="stopped"),
+        pytest.param(lambda: judge(replace(POSTGRES, iam_enabled=False), Unreadable("state", "stopped")),
                      ["iam-authentication-off"], id="off and stopped, once"),
-        pytest.param(lambda: judge(replace(POSTGRES, replica_of="x"), Unread("state", "")), [], id="a replica"),
-        pytest.param(lambda: judge(replace(POSTGRES, kind="proxy"), Unread("state", "")), [], id="a proxy"),
+        pytest.param(lambda: judge(replace(POSTGRES, replica_of="x"), Unreadable("state", "")), [], id="a replica"),
+        pytest.param(lambda: judge(replace(POSTGRES, kind="proxy"), Unreadable("state", "")), [], id="a proxy"),
         pytest.param(
-            lambda: judge(replace(POSTGRES, kind="proxy", iam_enabled=False), Unread("state", "")), [], id="its flag"
+            lambda: judge(replace(POSTGRES, kind="proxy", iam_enabled=False), Unreadable("state", "")), [], id="flag"
         ),
         pytest.param(lambda: judge(MYSQL, secrets=[secret("app", rotation_enabled=True, pending_stuck=True)]),
                      ["secret-of-iam-user"], id="a useless secret, once"),
@@ -202,12 +202,12 @@ def test_a_user_that_rdsiam_made_and_nobody_declares_is_disabled_by_onboarding_f
 
 def test_pending_changes_are_named_before_they_are_applied():
     waiting = ("EngineVersion", "IAMDatabaseAuthenticationEnabled")
-    found = judge(replace(POSTGRES, iam_enabled=False, pending=waiting), Unread("iam", "off"))
+    found = judge(replace(POSTGRES, iam_enabled=False, pending=waiting), Unreadable("iam", "off"))
     assert "EngineVersion" in found[0].remediation[0].note
 
 
 def test_clusters_are_modified_as_clusters():
-    found = judge(replace(CLUSTER, iam_enabled=False), Unread("iam", "off"))
+    found = judge(replace(CLUSTER, iam_enabled=False), Unreadable("iam", "off"))
     assert found[0].remediation[0].text.startswith("aws rds modify-db-cluster --db-cluster-identifier stock ")
 
 
@@ -417,7 +417,7 @@ def test_who_should_be_gone_is_a_critical_finding_until_nothing_is_left(leaving,
 
 
 def test_of_a_database_that_can_not_be_read_it_is_said_too():
-    found = judge(facts=Unread("port", "timeout"), leaving={"report": "port"})
+    found = judge(facts=Unreadable("port", "timeout"), leaving={"report": "port"})
     assert [(one.user, one.evidence["login"]) for one in found if one.kind == "login-not-removed"] == [("report", None)]
 
 

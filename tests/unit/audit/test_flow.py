@@ -17,7 +17,7 @@ from rdsiam.audit import batch, flow
 from rdsiam.audit.evaluate_iam import Place
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database, ResourceIds
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from tests.unit.fix_audit import Bucket, database
 
 FUNCTION = "AuditBatchFunction"
@@ -37,7 +37,7 @@ class World:
         self.access = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
         self.told: list[tuple[dict[str, Any], frozenset[str], bool]] = []
         self.read: list[str] = []
-        self.reading: Callable[[Database], ServerFacts | Unread] = lambda _: facts("legacy")
+        self.reading: Callable[[Database], ServerFacts | Unreadable] = lambda _: facts("legacy")
         self.dying: Callable[[int, int], bool] = lambda *_: False
         self.attempts: dict[int, int] = {}
         self.seconds = 20.0
@@ -82,7 +82,7 @@ class World:
         )
         return batch.audit_batch(services, event["audit"], number, self.seconds)
 
-    def _read(self, one: Database, _: Any) -> ServerFacts | Unread:
+    def _read(self, one: Database, _: Any) -> ServerFacts | Unreadable:
         self.read.append(one.identifier)
         return self.reading(one)
 
@@ -248,7 +248,7 @@ def test_an_empty_fleet_after_one_with_findings_is_an_error_and_resolves_nothing
     failed = world.execute(None)
     assert failed.result is None
     assert "RDS lists no database" in str(failed.error)
-    assert [one.id for one in world.store.over()] == [first["id"]]
+    assert [one.id for one in world.store.finished_runs()] == [first["id"]]
 
 
 def test_an_account_without_databases_has_an_empty_report(monkeypatch):

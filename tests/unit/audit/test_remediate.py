@@ -7,7 +7,7 @@ import pytest
 from aws_durable_execution_sdk_python.exceptions import InvokeError
 
 from rdsiam.audit.remediate import remediate
-from rdsiam.audit.store import Over
+from rdsiam.audit.store import FinishedRun
 
 ORDERS, CARTS = (f"arn:aws:rds:eu-west-1:123456789012:db:{name}" for name in ("orders", "carts"))
 
@@ -27,8 +27,8 @@ class Store:
     def __init__(self, *runs: tuple[str, str, list[dict[str, Any]]]) -> None:
         self._runs = runs
 
-    def over(self) -> list[Over]:
-        return [Over(id, scope) for id, scope, _ in self._runs]
+    def finished_runs(self) -> list[FinishedRun]:
+        return [FinishedRun(id, scope) for id, scope, _ in self._runs]
 
     def report(self, audit: str, kind: str) -> str:
         assert kind == "json"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsiam.audit.store import AuditStore, Over, is_id, new_id, part_order
+from rdsiam.audit.store import AuditStore, FinishedRun, is_id, new_id, part_order
 from rdsiam.aws.rds import Database
 from tests.unit.fix_audit import Bucket, database
 
@@ -84,24 +84,24 @@ def test_results_of_other_runs_are_not_seen(store):
 def test_a_run_is_over_when_it_says_so_and_not_before(store):
     store.put_report(FIRST, "json", "{}")
     store.put_history(FIRST, {})
-    assert store.over() == []
+    assert store.finished_runs() == []
     store.finish(FIRST, "all", {"id": FIRST})
-    assert store.over() == [Over(FIRST, "all")]
-    assert store.summary(Over(FIRST, "all")) == {"id": FIRST}
+    assert store.finished_runs() == [FinishedRun(FIRST, "all")]
+    assert store.summary(FinishedRun(FIRST, "all")) == {"id": FIRST}
 
 
 def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store, bucket):
     for audit, scope in ((SECOND, "some"), (THIRD, "all"), (FIRST, "all")):
         store.finish(audit, scope, {})
     bucket.objects["audits/index/../x.all.json"] = bucket.objects[f"audits/index/{FIRST}.none.json"] = b"{}"
-    assert store.over() == [Over(THIRD, "all"), Over(SECOND, "some"), Over(FIRST, "all")]
+    assert store.finished_runs() == [FinishedRun(THIRD, "all"), FinishedRun(SECOND, "some"), FinishedRun(FIRST, "all")]
 
 
 @pytest.mark.parametrize("planted", ["99991231T235959Z-ffffffff", "20261124T120101Z-00000000"])
 def test_an_id_whose_time_is_still_to_come_is_no_run(store, caplog, planted):
     for audit in (FIRST, "20261124T120059Z-00000000", planted):
         store.finish(audit, "all", {})
-    assert [run.id for run in store.over()] == ["20261124T120059Z-00000000", FIRST]
+    assert [run.id for run in store.finished_runs()] == ["20261124T120059Z-00000000", FIRST]
     assert f"{planted}.all.json is ignored" in caplog.text
 
 

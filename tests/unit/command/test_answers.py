@@ -29,7 +29,7 @@ def login(monkeypatch: pytest.MonkeyPatch, name: str, asked_for: str | None = "a
     api = SimpleNamespace(token=lambda *_: GOOD | answer, databases=lambda: listed, region=REGION)
     monkeypatch.setattr(targets, "api", lambda *_: api)
     monkeypatch.setattr(targets, "Aws", lambda *_: SimpleNamespace(account=lambda: ACCOUNT))
-    return targets.login(targets.Wish(name, asked_for, False, None, None, None, None, None))
+    return targets.login(targets.LoginRequest(name, asked_for, False, None, None, None, None, None))
 
 
 @pytest.mark.parametrize("name", ["orders", ORDERS])

@@ -222,7 +222,7 @@ def test_the_fast_way_to_a_token_reads_no_settings(empty, monkeypatch):
 
 
 def client_error(code):
-    return ClientError({"Error": {"Code": code, "Message": "because"}}, "Invoke")
+    return ClientError({"Error": {"Code": code, "Message": "reason"}}, "Invoke")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ class Lambda:
         return {"Events": first[:1], "NextMarker": "more"} if Marker is None else {"Events": first[1:]}
 
 
-def test_an_execution_is_followed_to_its_end_and_each_piece_told_once(monkeypatch):
+def test_an_execution_is_applied_to_its_end_and_each_piece_told_once(monkeypatch):
     monkeypatch.setattr(executions.time, "sleep", lambda _: None)
     function, told_of = Lambda(), []
     assert executions.run(function, "f:live", {"a": 1}, "audit", told_of.append) == {"id": "1"}

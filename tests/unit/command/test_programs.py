@@ -97,8 +97,8 @@ def test_which_programs_take_mysqls_options(program, is_one):
     assert programs.is_mysql_program(program) is is_one
 
 
-def become(*command, **environment):
-    code = f"from rdsiam.command.programs import become; become({list(command)!r}, {environment!r})"
+def exec_program(*command, **environment):
+    code = f"from rdsiam.command.programs import exec_program; exec_program({list(command)!r}, {environment!r})"
     return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": "layers/rdsiam", "PGSERVICE": "elsewhere", "PGHOSTADDR": "10.0.0.1"},
@@ -110,14 +110,14 @@ def become(*command, **environment):
 
 
 def test_the_exit_code_is_the_programs():
-    assert become("sh", "-c", "exit 42").returncode == 42
-    assert become("sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM
-    assert become("/no/such/program").returncode == 127
-    assert become("/etc/passwd").returncode == 126
+    assert exec_program("sh", "-c", "exit 42").returncode == 42
+    assert exec_program("sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM
+    assert exec_program("/no/such/program").returncode == 127
+    assert exec_program("/etc/passwd").returncode == 126
 
 
 def test_what_would_mislead_is_taken_away_and_signals_are_as_usual():
-    done = become("sh", "-c", 'echo "$PGSERVICE$PGHOSTADDR$PGHOST"; yes | head -1', PGHOST="db")
+    done = exec_program("sh", "-c", 'echo "$PGSERVICE$PGHOSTADDR$PGHOST"; yes | head -1', PGHOST="db")
     assert done.stdout == "db\ny\n"
     assert "yes" not in done.stderr, "a broken pipe ends it quietly"
 

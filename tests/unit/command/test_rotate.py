@@ -65,6 +65,6 @@ def test_a_secret_that_says_it_is_the_users_keeps_nobody_from_rotating_the_recor
 def test_in_an_emergency_a_recorded_secret_that_is_not_rotated_is_named_with_exit_code_7(run):
     missing = listed(PLANTED, problem="it is recorded for etl, but is gone, can't be read, or holds no login")
     function = Function(missing, listed(OWN))
-    assert run(function, "--all", "--because", "a leak") == 7
+    assert run(function, "--all", "--reason", "a leak") == 7
     assert function.rotated == [OWN]
-    assert run(Function(listed(OWN)), "--all", "--because", "a leak") == 0
+    assert run(Function(listed(OWN)), "--all", "--reason", "a leak") == 0

@@ -195,7 +195,7 @@ def test_the_region_is_in_the_endpoints_name(host, region):
     assert is_rds(host) is (region is not None)
 
 
-def test_a_cname_is_followed_to_the_endpoint_and_no_further():
+def test_a_cname_is_applied_to_the_endpoint_and_no_further():
     names = ["db.example.com", "alias.example.net", f"{HOST}.", "ec2-1-2-3-4.eu-central-1.compute.amazonaws.com"]
     assert follow("db.example.com", lambda _: names) == HOST
     assert follow(HOST.upper(), lambda _: pytest.fail("an endpoint needs no look-up")) == HOST

@@ -17,7 +17,7 @@ FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rdsiam-Function-1A2B"
 ONBOARD, PLAN = {"database": "arn"}, {"database": "arn", "plan": True}
 CONFIRM, BEYOND = {"database": "arn", "confirm": True}, {"database": "arn", "beyond_limit": True}
 RECONCILE = {"reconcile": True}
-REVOKE, LIFT = {"database": "arn", "revoke": ["app"], "because": "x"}, {"database": "arn", "lift": ["app"]}
+REVOKE, LIFT = {"database": "arn", "revoke": ["app"], "reason": "x"}, {"database": "arn", "lift": ["app"]}
 REQUESTS = {
     "OnboardFunction": [ONBOARD, PLAN, CONFIRM, BEYOND, RECONCILE, RECONCILE | {"confirm": True}, REVOKE, LIFT],
     "AuditFunction": [{}, {"databases": ["arn"]}, {"remediate": ["id"], "confirm": True}],

@@ -46,16 +46,16 @@ def test_an_event_is_no_request(path):
 
 
 def test_a_revocation_has_users_and_a_reason():
-    request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "because": " key leaked ", "plan": True})
-    assert (request.revoke, request.because, request.plan, request.lift) == (("a", "b"), "key leaked", True, ())
+    request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "reason": " key leaked ", "plan": True})
+    assert (request.revoke, request.reason, request.plan, request.lift) == (("a", "b"), "key leaked", True, ())
     assert onboard_request({"database": ARN, "lift": ["a"]}).lift == ("a",)
 
 
 def test_a_plan_of_policies_may_suppose_who_is_revoked():
-    assert policy_request({"database": ARN}).supposed is None
-    assert policy_request({"database": ARN, "plan": True, "revoked": []}).supposed == ()
+    assert policy_request({"database": ARN}).assume_revoked is None
+    assert policy_request({"database": ARN, "plan": True, "assume_revoked": []}).assume_revoked == ()
     with pytest.raises(InvalidRequest, match="in a plan only"):
-        policy_request({"database": ARN, "revoked": ["a"]})
+        policy_request({"database": ARN, "assume_revoked": ["a"]})
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_plan_of_policies_may_suppose_who_is_revoked():
         ({"reconcile": "canary"}, "reconcile"),
         ({"reconcile": True, "confirm": "canary"}, "confirm"),
         ({"reconcile": True, "database": ARN}, "database"),
-        ({"database": ARN, "revoke": ["a"]}, "because"),
-        ({"database": ARN, "revoke": ["a"], "because": " "}, "because"),
-        ({"database": ARN, "revoke": ["a"], "because": "canary\u202e"}, "because"),
-        ({"database": ARN, "revoke": [], "because": "x"}, "revoke"),
-        ({"database": ARN, "revoke": "canary", "because": "x"}, "revoke"),
-        ({"database": ARN, "revoke": ["can ary"], "because": "x"}, "revoke"),
-        ({"database": ARN, "revoke": ["a"], "because": "x", "confirm": True}, "confirm"),
-        ({"database": ARN, "revoke": ["a"], "because": "x", "lift": ["a"]}, "because"),
+        ({"database": ARN, "revoke": ["a"]}, "reason"),
+        ({"database": ARN, "revoke": ["a"], "reason": " "}, "reason"),
+        ({"database": ARN, "revoke": ["a"], "reason": "canary\u202e"}, "reason"),
+        ({"database": ARN, "revoke": [], "reason": "x"}, "revoke"),
+        ({"database": ARN, "revoke": "canary", "reason": "x"}, "revoke"),
+        ({"database": ARN, "revoke": ["can ary"], "reason": "x"}, "revoke"),
+        ({"database": ARN, "revoke": ["a"], "reason": "x", "confirm": True}, "confirm"),
+        ({"database": ARN, "revoke": ["a"], "reason": "x", "lift": ["a"]}, "reason"),
         ({"database": ARN, "lift": [7]}, "lift"),
         ({"database": ARN, "lift": ["a"] * 101}, "lift"),
         ({"reconcile": True, "revoke": ["a"]}, "revoke"),

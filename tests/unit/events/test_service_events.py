@@ -124,7 +124,7 @@ def test_any_other_json_is_refused(anything):
         event_request(anything, SOURCES)
 
 
-def test_the_rule_of_the_template_sends_the_events_that_are_followed():
+def test_the_rule_of_the_template_sends_the_events_that_are_applied():
     rule = read(ROOT / "template.yaml")["Resources"]["EventsFunction"]["Properties"]["Events"][
         "DatabaseCreatedOrDeleted"
     ]

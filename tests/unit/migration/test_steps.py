@@ -17,14 +17,14 @@ from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
-from rdsiam.engines.migration import Look, Seen, Standing
+from rdsiam.engines.migration import LoginState, Look, Seen
 from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration import steps
 from rdsiam.migration.flow import status
 from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
-from rdsiam.state.migrations import Kept, Migration, Migrations, Superseded, Watch, text
+from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, Watch, text
 from tests.unit.fix_audit import database
 
 ORDERS = database("orders")
@@ -37,7 +37,7 @@ class Server:
     """What there is in the database and in Secrets Manager."""
 
     open: bool = True
-    heir: bool = True
+    successor: bool = True
     secret: bool = True
     sessions: int = 0
 
@@ -55,7 +55,7 @@ class FakeUser:
         return Look(seen, None)
 
     def retire(self, ready: Any) -> list[Change]:
-        ready(Standing(True, self.server.open, False))
+        ready(LoginState(True, self.server.open, False))
         self.server.open = False
         return [Change("disable-user", "app", "NOLOGIN")]
 
@@ -67,7 +67,7 @@ class FakeUser:
         return "short logins"
 
     def remove(self, apply: bool, **_: bool) -> list[Change]:
-        self.server.heir = self.server.heir and not apply
+        self.server.successor = self.server.successor and not apply
         return []
 
 
@@ -80,10 +80,10 @@ class FakeSecrets:
     def of(self, *_: Any) -> Any:
         return UsersSecrets(SecretFacts("arn:secret", "app", "app", rotation_enabled=True), ("arn:other",))
 
-    def retire(self, _: Kept) -> None:
+    def retire(self, _: RetainedSecret) -> None:
         self._server.secret = False
 
-    def restore(self, _: Kept) -> str:
+    def restore(self, _: RetainedSecret) -> str:
         self._server.secret = True
         return ""
 
@@ -110,7 +110,7 @@ class World:
         self.migrations = Migrations(dynamodb, "inventory")
         self.file = DECLARED
         patch.setattr(steps, "MigratingUser", FakeUser)
-        patch.setattr(steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.heir))
+        patch.setattr(steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.successor))
 
     def run(self, execution: str, undo: bool = False, **options: Any) -> Any:
         services: Any = SimpleNamespace(
@@ -122,7 +122,7 @@ class World:
         )
         kind = Undoing if undo else Migrating
         run = kind(services, MigrateRequest(ORDERS.arn, "app", undo=undo, watch=1, **options), execution)
-        run.settle({"database": ORDERS.arn, "heir": "app_iam"})
+        run.settle({"database": ORDERS.arn, "successor": "app_iam"})
         return run
 
     def kept(self) -> Migration | None:
@@ -174,7 +174,7 @@ def test_in_whatever_order_nobody_is_locked_out_and_an_undo_ends_where_it_began(
     for who, what in steps:
         was_open, sessions, declared = world.server.open, world.server.sessions, world.file == DECLARED
         one_step(world, who, what)
-        assert world.server.open or world.server.heir, "somebody can always log in"
+        assert world.server.open or world.server.successor, "somebody can always log in"
         if was_open and not world.server.open:
             assert what == "retire"
             assert not sessions
@@ -208,7 +208,7 @@ def test_its_states_are_reached_in_their_order_and_told(world):
     assert [one["state"] for one in kept.history] == ["paired", "proven", "watching", "retired"]
     assert kept.history[-1]["done"][0] == "NOLOGIN"
     assert kept.history[-1]["done"][-1].startswith("aws secretsmanager delete-secret")
-    assert (kept.execution, kept.lease, kept.secret) == ("", 0, Kept("arn:secret", True))
+    assert (kept.execution, kept.lease, kept.secret) == ("", 0, RetainedSecret("arn:secret", True))
 
 
 def test_of_two_at_once_one_works_and_the_other_is_told(world):
@@ -219,7 +219,7 @@ def test_of_two_at_once_one_works_and_the_other_is_told(world):
         world.run("b").prove()
 
 
-def test_an_execution_that_died_is_followed_by_another_when_its_lease_is_over(world):
+def test_an_execution_that_died_is_applied_by_another_when_its_lease_is_over(world):
     forward(world, "a", "paired", "prove")
     kept = world.kept()
     assert kept is not None
@@ -253,7 +253,7 @@ def test_an_undo_in_between_gets_the_secret_back(world):
     run, undo = world.run("a"), world.run("u", undo=True)
     retire = FakeSecrets.retire
 
-    def overtaken(secrets: FakeSecrets, kept: Kept) -> None:
+    def overtaken(secrets: FakeSecrets, kept: RetainedSecret) -> None:
         assert undo.take_over()
         retire(secrets, kept)
 
@@ -274,7 +274,7 @@ def test_looks_that_fail_again_and_again_are_an_error_at_last(world, monkeypatch
 
 def test_what_is_kept_is_given_back_as_it_was_and_shown_as_json(world):
     watch = Watch(5, "2026-11-25T00:00:00Z", 3, None, None, ({"application": "é", "sessions": 1},), 7, "held")
-    kept = Migration("a.b-c", "a.b-c_iam", "r", watch=watch, locked=("10.%",), secret=Kept("arn", False))
+    kept = Migration("a.b-c", "a.b-c_iam", "r", watch=watch, locked=("10.%",), secret=RetainedSecret("arn", False))
     saved = world.migrations.save(ORDERS.arn, kept.at("watching", "2026-11-25T00:00:00Z", ["x" * 9999] * 99))
     assert world.migrations.of(ORDERS.arn) == {"a.b-c": saved}
     assert dict(world.migrations.all()) == {ORDERS.arn: {"a.b-c": saved}}

@@ -20,7 +20,7 @@ from rdsiam.onboarding import flow, revocation
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import Services
 from rdsiam.onboarding.removal import Removal
-from rdsiam.state.inventory import Followed, Inventory, Record, SecretRecord
+from rdsiam.state.inventory import Applied, Inventory, Record, SecretRecord
 from rdsiam.state.leases import Leases
 from tests.unit.fix_database import ORDERS
 
@@ -46,9 +46,9 @@ class World:
         self.enabled: frozenset[str] | None = frozenset(USERS)
         self.readable = True
         self.declare(*USERS)
-        self.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
+        self.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
-        self.inventory.onboarded(ORDERS, Followed("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
+        self.inventory.onboarded(ORDERS, Applied("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
         self.rotated: dict[str, Any] = {"status": "unchanged", "reason": "", "changes": []}
         self.services = Services(
             databases=type(
@@ -152,7 +152,7 @@ def world(dynamodb, monkeypatch) -> Iterator[World]:
             raise result
         users = [user.name for user in made.file.declared(ORDERS)]
         return {
-            "followed": {"version": "v1", "declared": "now", "entries": 2, "users": users},
+            "applied": {"version": "v1", "declared": "now", "entries": 2, "users": users},
             "pending": None,
             **result,
         }
@@ -174,8 +174,8 @@ def test_policies_go_first_then_logins_and_only_then_is_anything_made(world):
     assert (answer["status"], answer["incomplete"]) == ("onboarded", [])
     assert [change["target"] for change in answer["changes"]] == ["withdraw", "app", "write"]
     assert world.record.leaving == {}
-    assert world.record.followed is not None
-    assert set(world.record.followed.users) == set(USERS[1:])
+    assert world.record.applied is not None
+    assert set(world.record.applied.users) == set(USERS[1:])
 
 
 def test_nobody_leaves_nothing_is_removed(world):
@@ -320,18 +320,20 @@ def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(worl
 
 
 def test_after_a_run_that_did_not_finish_the_database_says_who_leaves(world):
-    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "newcomer", "shop_readonly"), "created"))
+    world.inventory.record_ownership(
+        ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "newcomer", "shop_readonly"), "created")
+    )
     world.enabled = frozenset({*USERS, "newcomer"})
     assert world.onboard()["status"] == "onboarded"
     assert "remove newcomer" in world.done
-    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "a", "b", "c", "d"), "created"))
+    world.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "a", "b", "c", "d"), "created"))
     world.enabled = frozenset({*USERS, "a", "b", "c", "d"})
     world.done.clear()
     assert (world.onboard()["status"], world.done) == ("refused", [])
 
 
 def test_if_the_database_can_not_say_it_the_record_decides(world):
-    world.inventory.claim(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
+    world.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
     world.enabled = None
     world.declare(*USERS[1:])
     world.onboard()
@@ -440,7 +442,7 @@ def test_a_killed_run_is_gone_on_with(world):
 def test_another_runs_record_of_users_is_not_undone(world):
     """Who has left is taken out of the users of the version that was read, and of no newer one."""
     world.inventory.set_leaving(ORDERS.arn, {"app": "its removal has begun"})
-    newer = Followed("v9", "newer", 2, ("app",))
+    newer = Applied("v9", "newer", 2, ("app",))
     get = Inventory.get
 
     def overtaken(self: Inventory, arn: str) -> Record | None:
@@ -451,4 +453,4 @@ def test_another_runs_record_of_users_is_not_undone(world):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Inventory, "get", overtaken)
         world.inventory.set_left(ORDERS.arn, ["app"])
-    assert world.record.followed == newer
+    assert world.record.applied == newer

@@ -1,11 +1,11 @@
-"""The brake: who is disabled by surprise, and who isn't."""
+"""The change limit: which losses need confirmation."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import Refused
-from rdsiam.onboarding.limits import MOST_USERS, Braked, brake_file, brake_users
+from rdsiam.onboarding.limits import MOST_USERS, NeedsConfirmation, limit_file, limit_users
 
 
 def names(number: int) -> set[str]:
@@ -17,7 +17,7 @@ def names(number: int) -> set[str]:
     [(0, 0, 0), (0, 5, 0), (1, 2, 1), (1, 100, 99), (2, 10, 8), (3, 15, 12)],
 )
 def test_few_are_disabled_unasked(leaving, managed, declared):
-    brake_users(names(leaving), managed, declared)
+    limit_users(names(leaving), managed, declared)
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ def test_few_are_disabled_unasked(leaving, managed, declared):
     ],
 )
 def test_many_are_not(leaving, managed, declared, why):
-    with pytest.raises(Braked) as braked:
-        brake_users(names(leaving), managed, declared)
-    assert '"confirm": true' in str(braked.value), why
-    assert isinstance(braked.value, Refused)
+    with pytest.raises(NeedsConfirmation) as needs_confirmation:
+        limit_users(names(leaving), managed, declared)
+    assert '"confirm": true' in str(needs_confirmation.value), why
+    assert isinstance(needs_confirmation.value, Refused)
 
 
 @given(st.integers(0, 50), st.integers(0, 50))
 def test_never_more_than_three_or_all_unasked(leaving, others):
     try:
-        brake_users(names(leaving), leaving + others, others)
-    except Braked:
+        limit_users(names(leaving), leaving + others, others)
+    except NeedsConfirmation:
         assert leaving
     else:
         assert leaving <= MOST_USERS
@@ -49,17 +49,17 @@ def test_never_more_than_three_or_all_unasked(leaving, others):
 
 
 def test_a_reason_names_ten_at_most():
-    with pytest.raises(Braked) as braked:
-        brake_users(names(5000), 5000, 0)
-    assert len(str(braked.value)) < 500
+    with pytest.raises(NeedsConfirmation) as needs_confirmation:
+        limit_users(names(5000), 5000, 0)
+    assert len(str(needs_confirmation.value)) < 500
 
 
 @pytest.mark.parametrize(("before", "now"), [(None, 0), (2, 1), (10, 5), (10, 20), (0, 0)])
 def test_a_file_may_lose_half_of_its_entries(before, now):
-    brake_file(before, now)
+    limit_file(before, now)
 
 
 @pytest.mark.parametrize(("before", "now"), [(3, 1), (10, 4), (1, 0)])
 def test_but_not_more(before, now):
-    with pytest.raises(Braked, match="entries"):
-        brake_file(before, now)
+    with pytest.raises(NeedsConfirmation, match="entries"):
+        limit_file(before, now)

@@ -14,9 +14,9 @@ from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
 from rdsiam.aws.rds_models import from_cluster, from_instance
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.onboarding import flow
-from rdsiam.onboarding import reconcile as sweeping
+from rdsiam.onboarding.reconcile import _Reconcile
 from rdsiam.state import recorded
-from rdsiam.state.inventory import Followed, Inventory, SecretRecord, selected
+from rdsiam.state.inventory import Applied, Inventory, SecretRecord, selected
 from tests.unit.fix_database import ORDERS
 
 
@@ -61,9 +61,9 @@ def called(name: str, resource_id: str, **more: Any) -> SelectedDatabase:
 
 def onboard(inventory: Inventory, database: SelectedDatabase, role: str) -> None:
     inventory.select(database, Attributes.of(database))
-    inventory.claim(database, {"app": "created"})
+    inventory.record_ownership(database, {"app": "created"})
     inventory.set_roles(database.arn, database.resource_id, [role])
-    inventory.onboarded(database, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+    inventory.onboarded(database, Applied("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
 
 
 def rename(inventory: Inventory, database: SelectedDatabase, *fleet: SelectedDatabase) -> None:
@@ -195,7 +195,7 @@ def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unl
     inventory.see(replica)
     found = recorded.selection(Fleet(replica), inventory, replica)  # type: ignore[arg-type]
     assert found.recorded == NOTHING, "its source's attributes count"
-    inventory.claim(secret, {"rdsiam_manager": "created"})
+    inventory.record_ownership(secret, {"rdsiam_manager": "created"})
     onboarded = inventory.get(secret.arn)
     assert onboarded is not None
     assert not onboarded.only_seen
@@ -214,7 +214,7 @@ def test_what_is_recorded_under_a_name_does_not_count_for_the_next_database_of_t
     """Whoever can rename or delete a database can restore another one's snapshot under its name."""
     onboard(inventory, called("play", "db-ONE", tags={"env": "dev"}), "role")
     restored = called("play", "db-TWO")
-    inventory.onboarded(restored, Followed("v1", "nothing", 1, ()), "f", "2026-11-24T11:00:00Z")
+    inventory.onboarded(restored, Applied("v1", "nothing", 1, ()), "f", "2026-11-24T11:00:00Z")
     record = inventory.of(restored)
     assert record is not None
     assert record.is_of(restored)
@@ -284,14 +284,14 @@ def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
         functions=SimpleNamespace(invoke=lambda **_: None),
         onboard_function="onboard",
     )
-    started: list[str] = sweeping._Sweep(services, "a-sweep", plan=False, confirmed=False).page(None)["started"]
+    started: list[str] = _Reconcile(services, "a-sweep", plan=False, confirmed=False).page(None)["started"]
     return started
 
 
 def test_a_record_without_attributes_lets_nobody_in(inventory):
     orders = called("orders", "db-ONE")
-    inventory.claim(orders, {"app": "created"})
-    inventory.onboarded(orders, Followed("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+    inventory.record_ownership(orders, {"app": "created"})
+    inventory.onboarded(orders, Applied("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
     record = inventory.get(orders.arn)
     assert record is not None
     assert record.database is not None

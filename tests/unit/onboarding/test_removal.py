@@ -17,7 +17,7 @@ from rdsiam.onboarding import database_users as users_module
 from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.removal import Removal, Server
-from rdsiam.state.inventory import Followed, Record
+from rdsiam.state.inventory import Applied, Record
 from tests.unit.fix_database import ORDERS
 
 LOCK = Statement("disable-user", "app", 'ALTER ROLE "app" NOLOGIN')
@@ -205,7 +205,7 @@ def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **er
     known: dict[str, Database | Exception] = {one.arn: one for one in described}
     known |= {f"{ORDERS.arn}-{name}": error for name, error in errors.items()}
     record = Record(ORDERS.resource_id, accounts=dict.fromkeys(("app", MANAGER, AUDITOR), "created"))
-    onboarded = replace(record, resource_id=COPY.resource_id, accounts={}, followed=Followed("v1", "f", 1, ("app",)))
+    onboarded = replace(record, resource_id=COPY.resource_id, accounts={}, applied=Applied("v1", "f", 1, ("app",)))
     records = {ORDERS.arn: record, COPY.arn: onboarded}
     inventory = SimpleNamespace(of=lambda database: records.get(database.arn))
     file = SimpleNamespace(declared=lambda _: ())

@@ -114,7 +114,7 @@ def test_nobody_takes_a_lease_for_a_database(dynamodb, leases):
     """Audit, reports, sweeps and migrations read the same table."""
     inventory = Inventory(dynamodb, TABLE)
     with leases.hold(ORDERS, "execution one"):
-        inventory.claim(ORDERS, {"app": "created"})
+        inventory.record_ownership(ORDERS, {"app": "created"})
         assert [arn for arn, _ in inventory.all()] == [ORDERS.arn]
         assert list(Migrations(dynamodb, TABLE).all()) == []
     inventory.forget(ORDERS.arn)

@@ -19,7 +19,7 @@ from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.state.decisions import Decisions, id_at, source_identity, time_ordered_id
-from rdsiam.state.inventory import Followed, Inventory
+from rdsiam.state.inventory import Applied, Inventory
 from rdsiam.vending.flow import NotSigned, Vending
 
 ACCOUNT = "123456789012"
@@ -89,8 +89,8 @@ def place():
             )
         inventory = Inventory(dynamodb, "inventory")
         inventory.select(DATABASE, Attributes.of(DATABASE))
-        inventory.claim(DATABASE, {"app": "created"})
-        inventory.onboarded(DATABASE, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+        inventory.record_ownership(DATABASE, {"app": "created"})
+        inventory.onboarded(DATABASE, Applied("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
         clock = SimpleNamespace(now=NOW)
         store = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
@@ -129,7 +129,7 @@ def test_a_declared_caller_gets_a_token_for_the_endpoint_of_the_inventory(place,
 
 def test_a_proxy_s_certificate_is_of_another_authority(place):
     proxy = SelectedDatabase(**{**DATABASE.__dict__, "kind": "proxy"})
-    place.inventory.onboarded(proxy, Followed("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
+    place.inventory.onboarded(proxy, Applied("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
     assert vend(place).ca_url == "https://ca-of-proxies"
 
 
@@ -242,13 +242,13 @@ def test_a_session_that_can_not_be_had_is_recorded_as_failed_and_tells_no_secret
 
 
 def test_an_onboarding_under_way_interrupts_nobody(place):
-    place.inventory.claim(DATABASE, {"app": "created", "new": "created"})
+    place.inventory.record_ownership(DATABASE, {"app": "created", "new": "created"})
     assert vend(place).user == "app"
 
 
 def test_a_copy_of_the_same_name_is_another_database(place):
     other = SelectedDatabase(**{**DATABASE.__dict__, "resource_id": "db-TWO"})
-    place.inventory.claim(other, {})
+    place.inventory.record_ownership(other, {})
     record = place.inventory.get(ARN)
     assert record is not None
     assert record.database is None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from rdsiam.access.model import DeclaredUser
 
 
-def standing(declared: Iterable[DeclaredUser], revoked: Collection[str]) -> tuple[DeclaredUser, ...]:
+def effective_users(declared: Iterable[DeclaredUser], revoked: Collection[str]) -> tuple[DeclaredUser, ...]:
     """Return the declared users as they are to be made now; when an `until` passes it is something else.
 
     :param revoked: users that an operator has revoked.

@@ -31,9 +31,9 @@ __all__ = [
     "Principal",
     "Suppression",
     "User",
-    "conceivable",
     "decide",
     "json_schema",
+    "may_be_allowed",
     "parse",
     "users_of",
 ]
@@ -92,7 +92,7 @@ def decide(
     return Decision(True, current.rule, min(ends, default=None))
 
 
-def conceivable(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
+def may_be_allowed(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
     """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
 
     Where none does, `decide` denies, and nothing has to be looked up to know that.
@@ -307,7 +307,7 @@ class AccessFile(_Model):
     def _replacing_problems(self, found: Iterable[tuple["_Place", User]]) -> Iterable[tuple[int, str]]:
         """Each user is replaced by one other, who has no rights but his, and is not declared himself."""
         declared = {user.name: user for _, user in found}
-        heirs: dict[str, str] = {}
+        successors: dict[str, str] = {}
         for place, user in found:
             path = (*place.parts, "replaces")
             if declared[user.name].replaces != user.replaces:
@@ -317,8 +317,8 @@ class AccessFile(_Model):
                 continue
             if user.replaces != user.name and user.replaces in declared:
                 yield self._document.problem(path, f"{user.replaces} is declared itself: take one of the two out")
-            if heirs.setdefault(user.replaces, user.name) != user.name:
-                yield self._document.problem(path, f"{heirs[user.replaces]} replaces {user.replaces} already")
+            if successors.setdefault(user.replaces, user.name) != user.name:
+                yield self._document.problem(path, f"{successors[user.replaces]} replaces {user.replaces} already")
 
     def _case_collisions(self) -> Iterable[tuple[int, str]]:
         """Names that differ only in case are one name to some servers and clients, and to most people."""

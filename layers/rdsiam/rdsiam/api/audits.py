@@ -67,7 +67,7 @@ class Reports:
         :param limit: how many at most; `next` is what to give as `before` for those that follow, or None.
         :param before: id; only runs that started earlier.
         """
-        runs = [run for run in self._store.over() if before is None or run.id < before]
+        runs = [run for run in self._store.finished_runs() if before is None or run.id < before]
         shown = runs[:limit]
         following = shown[-1].id if len(runs) > len(shown) else None
         return {"audits": [cast("Audit", self._store.summary(run)) for run in shown], "next": following}
@@ -77,7 +77,7 @@ class Reports:
 
         :raises AuditNotFound: there is none of that id that is over.
         """
-        run = next((run for run in self._store.over() if run.id == audit), None)
+        run = next((run for run in self._store.finished_runs() if run.id == audit), None)
         if run is None:
             raise AuditNotFound
         ends = self._now() + timedelta(seconds=LINK_SECONDS)

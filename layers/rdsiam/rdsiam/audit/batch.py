@@ -18,13 +18,13 @@ from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import Account
 from rdsiam.audit.collect import read
-from rdsiam.audit.evaluate_database import judge_database
+from rdsiam.audit.evaluate_database import evaluate_database
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.findings.finding import Finding
-from rdsiam.state.inventory import Inventory, Origin, Record, SecretRecord, selected
+from rdsiam.state.inventory import Inventory, Ownership, Record, SecretRecord, selected
 from rdsiam.state.migrations import Migration, Migrations
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def audit_batch(services: Services, audit: str, number: int, seconds: float) -> 
         written["unknown" if part["database"]["read"] == "unknown" else "audited"] += 1
     for database in waiting.values():
         logger.warning("no result of %s within %.0f s", database.arn, seconds)
-        unread = Unread("time", "it did not come to an end in the time that its batch had")
+        unread = Unreadable("time", "it did not come to an end in the time that its batch had")
         services.store.put_part(
             audit, database, part_of(select(database, None), unread, access, account, seconds=seconds)
         )
@@ -84,10 +84,10 @@ def audit_batch(services: Services, audit: str, number: int, seconds: float) -> 
 
 def part_of(
     database: SelectedDatabase,
-    facts: ServerFacts | Unread,
+    facts: ServerFacts | Unreadable,
     access: AccessFile,
     account: Account,
-    accounts: Mapping[str, Origin] | None = None,
+    accounts: Mapping[str, Ownership] | None = None,
     seconds: float = 0.0,
     migrations: Iterable[Migration] = (),
     record: Record | None = None,
@@ -100,7 +100,7 @@ def part_of(
     :param migrations: of its users.
     :param secrets: user → the recorded secret.
     """
-    findings = judge_database(
+    findings = evaluate_database(
         database,
         facts,
         access,
@@ -123,7 +123,7 @@ def has_users(database: Database) -> bool:
 
 def _part(
     database: Database,
-    facts: ServerFacts | Unread,
+    facts: ServerFacts | Unreadable,
     findings: Sequence[Finding],
     account: Account,
     seconds: float,
@@ -132,7 +132,7 @@ def _part(
     read: Read = "audited" if isinstance(facts, ServerFacts) else "unknown"
     if not has_users(database):
         read = "proxy" if database.kind == "proxy" else "replica"
-    unread = facts if isinstance(facts, Unread) and read == "unknown" else None
+    unread = facts if isinstance(facts, Unreadable) and read == "unknown" else None
     entry = {
         "arn": database.arn,
         "identifier": database.identifier,
@@ -151,7 +151,7 @@ def _part(
         "migrations": [
             {
                 "user": one.user,
-                "heir": one.heir,
+                "successor": one.successor,
                 "state": one.state,
                 "since": one.history[-1]["at"],
                 "until": one.until,
@@ -171,7 +171,7 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
         record = services.inventory.get(database.arn)
         selection = selected(database, record)
         if not has_users(database):
-            unread = Unread("state", "it has no users of its own")
+            unread = Unreadable("state", "it has no users of its own")
             return part_of(selection, unread, access, account, record=record)
         known = record if record and record.is_of(database) else None
         accounts = known.accounts if known else {}
@@ -188,13 +188,13 @@ def _audit(services: Services, database: Database, access: AccessFile, account: 
         part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours, known, secrets)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
-        unread = Unread("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")
+        unread = Unreadable("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")
         return _part(database, unread, (), account, time.monotonic() - began)
     logger.info("audited %s: %s, stage %s", database.arn, part["database"]["read"], part["database"]["stage"])
     return part
 
 
-def _count(database: Database, facts: ServerFacts | Unread, through_proxies: frozenset[str]) -> dict[str, int]:
+def _count(database: Database, facts: ServerFacts | Unreadable, through_proxies: frozenset[str]) -> dict[str, int]:
     """Count the accounts that somebody can make passwordless, by how they log in."""
     counted = {"total": 0, "iam": 0, "password": 0, "unusable": 0}
     if isinstance(facts, ServerFacts):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits
-from rdsiam.engines.facts import ServerFacts, Unread
+from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.engines.logins import Token
 from rdsiam.engines.protocols import Engine, QueryFailed
 from rdsiam.engines.registry import ENGINES
@@ -35,7 +35,7 @@ class AuditorLogins(Protocol):
 
 def read(
     database: Database, logins: AuditorLogins, limits: Limits = LIMITS, total: float = TOTAL_SECONDS
-) -> ServerFacts | Unread:
+) -> ServerFacts | Unreadable:
     """Read how every account of a database can log in.
 
     :param database: an instance or a cluster; of a replica read its source, of a proxy its targets.
@@ -44,26 +44,26 @@ def read(
     :raises RuntimeError: there are no AWS credentials to sign with.
     """
     if database.host is None or database.port is None or database.status.startswith(_DOWN):
-        return Unread("state", f"it is {_plain(database.status)}")
+        return Unreadable("state", f"it is {_plain(database.status)}")
     if not database.iam_enabled:
-        return Unread("iam", "IAM authentication is off, so rdsiam_auditor can't log in")
+        return Unreadable("iam", "IAM authentication is off, so rdsiam_auditor can't log in")
     login = logins.auditor(database)
     try:
         return _read(database, login, limits, time.monotonic() + total, total)
     except ConnectionFailed as error:
-        return Unread(error.stage, _plain(str(error), login))
+        return Unreadable(error.stage, _plain(str(error), login))
     except Refused as error:
-        return Unread("login", _plain(str(error), login))
+        return Unreadable("login", _plain(str(error), login))
     except QueryFailed as error:
-        return Unread("query", _plain(str(error), login))
+        return Unreadable("query", _plain(str(error), login))
     except Exception as error:
         # What is no server of that engine, or an evil one, can make a driver raise anything. It must not end the
         # audit of the others, and this database is unknown. The text may be the server's, so it is not logged.
         logger.error("reading %s failed unexpectedly: %s", database.arn, type(error).__name__)
-        return Unread("query", f"the driver did not understand the server: {type(error).__name__}")
+        return Unreadable("query", f"the driver did not understand the server: {type(error).__name__}")
 
 
-def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unread:
+def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unreadable:
     engine = ENGINES[database.family]
     session = _connect(engine, database, login, limits, end)
     try:
@@ -72,7 +72,7 @@ def _read(database: Database, login: Token, limits: Limits, end: float, total: f
                 facts = engine.audit(session, database)
             except Exception:
                 if late.is_set():
-                    return Unread("time", f"it was not read within {total:g} s")
+                    return Unreadable("time", f"it was not read within {total:g} s")
                 raise
         return facts
     finally:

@@ -19,7 +19,7 @@ from rdsiam.audit.evaluate_secrets import not_as_recorded, not_rotating, of_secr
 from rdsiam.audit.suppressions import suppress
 from rdsiam.aws.rds import Database, Proxy
 from rdsiam.aws.secrets.facts import SecretFacts
-from rdsiam.engines.facts import AccountFacts, ServerFacts, Unread
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.remedies import REMEDIES, Privileges
 from rdsiam.errors import AccessFileInvalid
@@ -27,18 +27,18 @@ from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
 from rdsiam.findings.kind import Case
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Origin, SecretRecord
+from rdsiam.state.inventory import Ownership, SecretRecord
 
 _IAM_FLAG = "IAMDatabaseAuthenticationEnabled"
 #: So long a suppression holds that a remedy proposes.
 _ACCEPTED = timedelta(days=180)
 
 
-def judge_database(
+def evaluate_database(
     database: SelectedDatabase,
-    facts: ServerFacts | Unread,
+    facts: ServerFacts | Unreadable,
     access: AccessFile,
-    accounts: Mapping[str, Origin],
+    accounts: Mapping[str, Ownership],
     proxies: Sequence[Proxy],
     proxy_users: frozenset[str],
     secrets: Sequence[SecretFacts],
@@ -67,7 +67,7 @@ def judge_database(
         found += judge.findings()
     else:
         found += of_secrets(database, own_secrets, frozenset(), proxies, at)
-        if with_users and isinstance(facts, Unread) and database.iam_enabled:
+        if with_users and isinstance(facts, Unreadable) and database.iam_enabled:
             found.append(_unread(database, facts, _is_declared(database, access)))
     not_removed = [*_not_removed(database, facts, accounts, leaving or {}, revoked or {})]
     late = {one.user for one in not_removed}
@@ -121,8 +121,8 @@ def _pending(database: SelectedDatabase, access: AccessFile) -> Iterator[Finding
 
 def _not_removed(
     database: Database,
-    facts: ServerFacts | Unread,
-    accounts: Mapping[str, Origin],
+    facts: ServerFacts | Unreadable,
+    accounts: Mapping[str, Ownership],
     leaving: Mapping[str, str],
     revoked: Mapping[str, str],
 ) -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def _is_declared(database: SelectedDatabase, access: AccessFile) -> bool | None:
         return None
 
 
-def _unread(database: Database, facts: Unread, declared: bool | None) -> Finding:
+def _unread(database: Database, facts: Unreadable, declared: bool | None) -> Finding:
     return KINDS["database-unreachable"].finding(
         Case(
             database,
@@ -169,7 +169,7 @@ class _Server:
     database: SelectedDatabase
     facts: ServerFacts
     access: AccessFile
-    accounts: Mapping[str, Origin]
+    accounts: Mapping[str, Ownership]
     proxies: Sequence[Proxy]
     proxy_users: frozenset[str]
     secrets: Sequence[SecretFacts]
@@ -332,9 +332,9 @@ class _Server:
     def _clones(self, usable: Sequence[AccountFacts]) -> Iterator[Finding]:
         names = {one.name for one in usable if not one.host}
         for one in usable:
-            heir = one.name.removesuffix("_clone")
-            if one.owns and not one.host and heir != one.name and heir in names:
-                evidence = {"owns": one.owns, "heir": heir}
+            successor = one.name.removesuffix("_clone")
+            if one.owns and not one.host and successor != one.name and successor in names:
+                evidence = {"owns": one.owns, "successor": successor}
                 subject = (self.database.resource_id, one.name)
                 case = Case(self.database, one.label, subject, evidence, accounts=(one,), more=self._more())
                 yield KINDS["objects-owned-by-clone"].finding(case)
@@ -392,7 +392,7 @@ class _Server:
     def _privileges(
         self, account: AccountFacts, user: DeclaredUser, declared: Mapping[str, DeclaredUser]
     ) -> Iterator[Finding]:
-        created = [name for name, origin in self.accounts.items() if origin == "created"]
+        created = [name for name, ownership in self.accounts.items() if ownership == "created"]
         if user.predecessor:
             lacking, surplus = self._unlike(account, user.predecessor)
         else:

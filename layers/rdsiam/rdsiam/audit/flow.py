@@ -30,7 +30,7 @@ from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.aws.secrets.metadata import Secrets
-from rdsiam.engines.facts import Unread
+from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding
@@ -230,7 +230,7 @@ class _Run:
         """Tell others how it ended. A run that a later one has overtaken has no news."""
         store, audit_id = self._services.store, begun["id"]
         report = json.loads(store.report(audit_id, "json"))
-        runs = store.over()
+        runs = store.finished_runs()
         report |= store.summary(next(run for run in runs if run.id == audit_id))
         overtaken = any(run.scope == "all" and run.id > audit_id for run in runs)
         new = frozenset(store.history(audit_id)["new"])
@@ -255,7 +255,7 @@ class _Run:
         findings: list[Finding] = []
         for number in range(batches):
             for database, part in store.parts(audit_id, store.batch(audit_id, number)):
-                known = part or part_of(select(database, None), Unread("time", _DIED), access.file, account)
+                known = part or part_of(select(database, None), Unreadable("time", _DIED), access.file, account)
                 entries.append(known["database"])
                 findings += [Finding.from_json(one) for one in known["findings"]]
         return entries, findings, access.version
@@ -263,7 +263,7 @@ class _Run:
     def _before(self, audit_id: str) -> History:
         """Return what was open after the last whole run before this one."""
         store = self._services.store
-        for run in store.over():
+        for run in store.finished_runs():
             if run.scope == "all" and run.id < audit_id:
                 return History.from_json(store.history(run.id))
         return History()

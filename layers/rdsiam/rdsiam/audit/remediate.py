@@ -1,4 +1,4 @@
-"""Mending findings by machine: those that onboarding mends, through onboarding, with its guard and its brake.
+"""Mending findings by machine: those that onboarding mends, through onboarding, with its guard and its change limit.
 
 A finding is safe to mend so if one of the ways that it prints is nothing but `rdsiam onboard`: access.yaml says what
 is right, and onboarding makes it so. All others are people's to decide.
@@ -28,7 +28,7 @@ def remediate(
 
     :param ids: of findings.
     :param plan: change nothing.
-    :param confirm: go on where OnboardFunction's brake asks. What waits since attributes changed is not confirmed.
+    :param confirm: go on if OnboardFunction's change limit asks. What waits since attributes changed is not confirmed.
     :return: `{"plan", "remediated": [{"finding", "kind", "database", "status", "reason", "changes"}]}`, sorted by
         finding. Statuses are OnboardFunction's; `unknown` where no finding of that id is open, `failed` where
         onboarding ended with an error.
@@ -48,8 +48,8 @@ def remediate(
 def look_up(store: AuditStore, ids: Sequence[str]) -> dict[str, Any]:
     """Return what is known of each finding: `{"kind", "database", "onboarding": whether that mends it}`."""
     found: dict[str, Any] = {}
-    newest_whole = next((run for run in store.over() if run.scope == "all"), None)
-    for run in store.over():
+    newest_whole = next((run for run in store.finished_runs() if run.scope == "all"), None)
+    for run in store.finished_runs():
         # A later audit of some databases knows them better than the last one of all.
         if newest_whole is not None and run.id < newest_whole.id:
             break

@@ -49,7 +49,7 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Over:
+class FinishedRun:
     """A run that is over."""
 
     id: str
@@ -167,9 +167,9 @@ class AuditStore:
 
     # --- Runs that are over ---
 
-    def over(self) -> list[Over]:
+    def finished_runs(self) -> list[FinishedRun]:
         """Return all runs that are over, newest first. Ids whose time is still to come are logged and left out."""
-        found: list[Over] = []
+        found: list[FinishedRun] = []
         latest = (self._now() + _SKEW).strftime("%Y%m%dT%H%M%SZ")
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=_INDEX)
         for page in pages:
@@ -178,10 +178,10 @@ class AuditStore:
                 if match is not None and match[1].partition("-")[0] > latest:
                     logger.warning("%s is ignored: its time is still to come", one["Key"])
                 elif match is not None:
-                    found.append(Over(match[1], "all" if match[2] == "all" else "some"))
+                    found.append(FinishedRun(match[1], "all" if match[2] == "all" else "some"))
         return sorted(found, key=lambda run: run.id, reverse=True)
 
-    def summary(self, run: Over) -> dict[str, Any]:
+    def summary(self, run: FinishedRun) -> dict[str, Any]:
         """Return what `finish` kept."""
         found: dict[str, Any] = self._get(f"{_INDEX}{run.id}.{run.scope}.json")
         return found

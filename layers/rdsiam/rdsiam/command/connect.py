@@ -12,7 +12,7 @@ import click
 from rdsiam.command import programs, shells
 from rdsiam.command.errors import Usage
 from rdsiam.command.fast_token import warn
-from rdsiam.command.login import Login, Wish, login, options
+from rdsiam.command.login import Login, LoginRequest, login, options
 from rdsiam.command.output import progress
 
 _VIA = click.option(
@@ -36,7 +36,7 @@ def _wished(command: Callable[..., Any]) -> Callable[..., Any]:
         region: str | None,
         **others: Any,
     ) -> Any:
-        return command(Wish(database, user, local, reason, api_url, stack, profile, region), **others)
+        return command(LoginRequest(database, user, local, reason, api_url, stack, profile, region), **others)
 
     return options(gathered)
 
@@ -54,14 +54,14 @@ Examples:
 @_NAME
 @_VIA
 @_wished
-def psql(wish: Wish, arguments: tuple[str, ...], name: str | None, via: str | None) -> None:
+def psql(request: LoginRequest, arguments: tuple[str, ...], name: str | None, via: str | None) -> None:
     """Open psql, logged in to DATABASE (identifier, ARN, endpoint or a CNAME of it).
 
     ARGUMENTS after -- go to psql. The certificate and its name are verified; the exit code is psql's.
     """
     program = programs.first_of("psql")
-    got = _of_family(wish, "postgres")
-    programs.become([program, *arguments], programs.variables(got, name, via))
+    got = _of_family(request, "postgres")
+    programs.exec_program([program, *arguments], programs.variables(got, name, via))
 
 
 @click.command(
@@ -76,16 +76,16 @@ Examples:
 @_NAME
 @_VIA
 @_wished
-def mysql(wish: Wish, arguments: tuple[str, ...], name: str | None, via: str | None) -> None:
+def mysql(request: LoginRequest, arguments: tuple[str, ...], name: str | None, via: str | None) -> None:
     """Open mysql (or mariadb), logged in to DATABASE (identifier, ARN, endpoint or a CNAME of it).
 
     ARGUMENTS after -- go to mysql. The certificate and its name are verified; the exit code is mysql's.
     """
     program = programs.first_of("mysql", "mariadb")
-    got = _of_family(wish, "mysql")
+    got = _of_family(request, "mysql")
     schema = [f"--database={name}"] if name else []
     command = [program, *programs.mysql_flags(program, got, via), *schema, *arguments]
-    programs.become(command, programs.variables(got, name, via))
+    programs.exec_program(command, programs.variables(got, name, via))
 
 
 @click.command(
@@ -101,7 +101,7 @@ Examples:
 @_NAME
 @_VIA
 @_wished
-def exec_(wish: Wish, command: tuple[str, ...], name: str | None, via: str | None) -> None:
+def exec_(request: LoginRequest, command: tuple[str, ...], name: str | None, via: str | None) -> None:
     """Run COMMAND (after --) with variables that log it in to DATABASE.
 
     PostgreSQL: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE=verify-full, PGSSLROOTCERT.
@@ -109,11 +109,11 @@ def exec_(wish: Wish, command: tuple[str, ...], name: str | None, via: str | Non
     verified TLS too. The token is good for new connections for 15 minutes; open ones stay. Exit code and signals are
     COMMAND's.
     """
-    got = login(wish)
+    got = login(request)
     run = list(command)
     if got.family == "mysql" and programs.is_mysql_program(run[0]):
         run[1:1] = programs.mysql_flags(run[0], got, via)
-    programs.become(run, programs.variables(got, name, via))
+    programs.exec_program(run, programs.variables(got, name, via))
 
 
 @click.command(
@@ -130,16 +130,16 @@ Examples:
 @_NAME
 @_VIA
 @_wished
-def env(wish: Wish, shell: str | None, unset: bool, name: str | None, via: str | None) -> None:
+def env(request: LoginRequest, shell: str | None, unset: bool, name: str | None, via: str | None) -> None:
     """Print lines that set the variables of `rdsiam exec` in a shell."""
     language = cast("shells.Shell", shell or _own_shell())
     if unset:
         names = [*programs.NAMES["postgres"], *programs.NAMES["mysql"]]
         click.echo(shells.unset(language, names), nl=False)
         return
-    if not wish.database:
+    if not request.database:
         raise click.UsageError("Missing argument 'DATABASE'.")
-    got = login(wish)
+    got = login(request)
     values = programs.variables(got, name, via)
     if sys.stdout.isatty():
         warn('these lines hold a token: use eval "$(rdsiam env …)", which shows nothing')
@@ -154,9 +154,9 @@ def _own_shell() -> str:
     return name if name in shells.SHELLS else "bash"
 
 
-def _of_family(wish: Wish, family: str) -> Login:
-    got = login(wish)
+def _of_family(request: LoginRequest, family: str) -> Login:
+    got = login(request)
     if got.family != family:
         right = "psql" if got.family == "postgres" else "mysql"
-        raise Usage(f"{wish.database} speaks {got.family}: use rdsiam {right}")
+        raise Usage(f"{request.database} speaks {got.family}: use rdsiam {right}")
     return got

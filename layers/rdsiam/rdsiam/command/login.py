@@ -39,7 +39,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class Wish:
+class LoginRequest:
     """What the options of a command ask for; `options` adds them to one."""
 
     database: str
@@ -74,14 +74,14 @@ def api(aws: Aws, api_url: str | None, stack: str | None) -> Api:
     return Api(Settings({"api_url": api_url, "stack": stack}, aws.outputs).get("api_url", "ApiUrl").value, aws)
 
 
-def login(wish: Wish) -> Login:
+def login(request: LoginRequest) -> Login:
     """Return a token as wished.
 
     :raises Usage: the user is not named and there are several, or none can be known.
     """
-    aws = Aws(wish.profile, wish.region)
-    name, host = _identifier(wish.database)
-    return _signed_here(aws, wish, name, host) if wish.local else _asked_for(aws, wish, name, host)
+    aws = Aws(request.profile, request.region)
+    name, host = _identifier(request.database)
+    return _signed_here(aws, request, name, host) if request.local else _asked_for(aws, request, name, host)
 
 
 def described(aws: Aws, name: str) -> Database:
@@ -109,14 +109,14 @@ def _identifier(name: str) -> tuple[str, str | None]:
     return host.partition(".")[0], host
 
 
-def _asked_for(aws: Aws, wish: Wish, name: str, endpoint: str | None) -> Login:
-    asked = api(aws, wish.api_url, wish.stack)
-    user, database = wish.user, name
+def _asked_for(aws: Aws, request: LoginRequest, name: str, endpoint: str | None) -> Login:
+    asked = api(aws, request.api_url, request.stack)
+    user, database = request.user, name
     if user is None:
         one = choose(asked.databases(), name)
         database, user = one["arn"], only_user(one)
         progress(f"user {user}: the one that you may be on {one['identifier']}")
-    answer = asked.token(database, user, wish.reason)
+    answer = asked.token(database, user, request.reason)
     if answer["user"] != user or not _is_asked_for(answer, name, asked.region, aws.account()):
         raise ExecutionFailed(
             f"asked for {user} on {name}, the API answers with {visible(answer['user'])} on "
@@ -189,8 +189,8 @@ def only_user(database: Mapping[str, Any]) -> str:
     return users[0]
 
 
-def _signed_here(aws: Aws, wish: Wish, name: str, host: str | None) -> Login:
-    if wish.user is None:
+def _signed_here(aws: Aws, request: LoginRequest, name: str, host: str | None) -> Login:
+    if request.user is None:
         raise Usage("--local needs --user: only the API knows whom you may be")
     database = described(aws, name)
     endpoint, port = database.endpoint
@@ -203,8 +203,8 @@ def _signed_here(aws: Aws, wish: Wish, name: str, host: str | None) -> Login:
             progress(f"your credentials end at {_text(end)}, and the token with them")
     if expires <= at:
         raise TryAgain("your credentials have ended: renew them, e.g. aws sso login")
-    token = TokenSigner(credentials, database.region).token(host or endpoint, port, wish.user, at)
-    return Login(token, host or endpoint, port, wish.user, database.family, database.arn, _text(expires))
+    token = TokenSigner(credentials, database.region).token(host or endpoint, port, request.user, at)
+    return Login(token, host or endpoint, port, request.user, database.family, database.arn, _text(expires))
 
 
 def _text(at: datetime) -> str:

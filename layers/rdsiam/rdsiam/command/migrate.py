@@ -82,8 +82,8 @@ def migrate(
     if status:
         _status(_all(client, function, arn, user), form, tell)
         return
-    wishes = {"plan": plan, "in_place": in_place, "undo": undo, "confirm": confirm}
-    payload = {"database": arn, "user": user, "watch": watch} | {name: True for name, wish in wishes.items() if wish}
+    requests = {"plan": plan, "in_place": in_place, "undo": undo, "confirm": confirm}
+    payload = {"database": arn, "user": user, "watch": watch} | {name: True for name, on in requests.items() if on}
     answer = run(client, function, payload, "migrate", tell, until=None if plan or undo else _WATCHING)
     if not answer:
         found = _all(client, function, arn, user)
@@ -112,7 +112,7 @@ def _status(migrations: Sequence[Mapping[str, Any]], form: Format, tell: Callabl
             (
                 one["database"].rpartition(":")[2],
                 one["user"],
-                one["heir"] if one["heir"] != one["user"] else "in place",
+                one["successor"] if one["successor"] != one["user"] else "in place",
                 one["state"],
                 one["history"][-1]["at"],
                 one["until"],

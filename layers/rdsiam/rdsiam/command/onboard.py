@@ -50,8 +50,8 @@ def onboard(
     aws = Aws(profile, region)
     settings = Settings({"onboard_function": onboard_function, "stack": stack}, aws.outputs)
     function = settings.get("onboard_function", "OnboardFunctionAlias").value
-    wishes = {"plan": plan, "confirm": confirm}
-    payload = {"database": database_arn(aws, database)} | {name: True for name, wished in wishes.items() if wished}
+    requests = {"plan": plan, "confirm": confirm}
+    payload = {"database": database_arn(aws, database)} | {name: True for name, wished in requests.items() if wished}
     tell = (lambda _: None) if quiet else progress
     answer = run(aws.client("lambda"), function, payload, "onboard", tell)
     if form == "json":

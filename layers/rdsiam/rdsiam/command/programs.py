@@ -100,7 +100,7 @@ def first_of(*programs: str) -> str:
     raise NotFound(f"{' and '.join(programs)} are not installed" if programs[1:] else f"{programs[0]} is not installed")
 
 
-def become(command: Sequence[str], added: Mapping[str, str]) -> NoReturn:
+def exec_program(command: Sequence[str], added: Mapping[str, str]) -> NoReturn:
     """Become the program: signals, terminal and exit code are its own from here on.
 
     Exits with 127 where there is no such program, 126 where it can't be run, as shells do.
@@ -153,5 +153,5 @@ def _is_mariadb(program: str) -> bool:
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout
     except OSError:
-        return False  # `become` says that there is no such program
+        return False  # `exec_program` says that there is no such program
     return "mariadb" in said.lower()

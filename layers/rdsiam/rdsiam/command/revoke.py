@@ -18,13 +18,13 @@ _INCOMPLETE = 7
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam revoke orders app_service --because "key leaked, TICKET-7" --plan
-  rdsiam revoke orders app_service --because "key leaked, TICKET-7"
+  rdsiam revoke orders app_service --reason "key leaked, TICKET-7" --plan
+  rdsiam revoke orders app_service --reason "key leaked, TICKET-7"
   rdsiam revoke orders app_service --lift"""
 )
 @click.argument("database")
 @click.argument("user")
-@click.option("--because", metavar="TEXT", help="Why; it is kept with the revocation.")
+@click.option("--reason", metavar="TEXT", help="Why; it is kept with the revocation.")
 @click.option("--lift", is_flag=True, help="Let the user be what access.yaml declares again.")
 @click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change nothing, say what would be changed.")
 @click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
@@ -36,7 +36,7 @@ Examples:
 def revoke(
     database: str,
     user: str,
-    because: str | None,
+    reason: str | None,
     lift: bool,
     plan: bool,
     form: Format,
@@ -51,13 +51,13 @@ def revoke(
     It stays so, whatever access.yaml declares, until --lift. Exit codes: 0 done, 3 refused, or (with --plan) something
     would change, 7 something was not reached: the user may still be logged in there, and rdsiam tries again.
     """
-    if lift == bool(because):
-        raise Usage('say why with --because "…", or give --lift, not both')
+    if lift == bool(reason):
+        raise Usage('say why with --reason "…", or give --lift, not both')
     aws = Aws(profile, region)
     settings = Settings({"onboard_function": onboard_function, "stack": stack}, aws.outputs)
     function = settings.get("onboard_function", "OnboardFunctionAlias").value
-    wish = {"lift": [user]} if lift else {"revoke": [user], "because": because}
-    payload = {"database": database_arn(aws, database)} | wish | ({"plan": True} if plan else {})
+    request = {"lift": [user]} if lift else {"revoke": [user], "reason": reason}
+    payload = {"database": database_arn(aws, database)} | request | ({"plan": True} if plan else {})
     answer = run(aws.client("lambda"), function, payload, "revoke", (lambda _: None) if quiet else progress)
     if form == "json":
         click.echo(json.dumps(answer, indent=2))

@@ -27,12 +27,12 @@ _ADVICE = {
     epilog="""\b
 Examples:
   rdsiam rotate orders legacy_etl                      # when it rotates, when it did, what is wrong
-  rdsiam rotate orders legacy_etl --now --because TICKET-12
+  rdsiam rotate orders legacy_etl --now --reason TICKET-12
   rdsiam rotate orders legacy_etl --unstick --plan
   rdsiam rotate orders legacy_etl --set-up             # as access.yaml says; or why not
   rdsiam rotate orders legacy_etl --set-up --secret ARN --confirm
   rdsiam rotate --list                                 # what is set up; if refused, the line to add
-  rdsiam rotate --all --because "leak" --match 'orders-*' --plan"""
+  rdsiam rotate --all --reason "leak" --match 'orders-*' --plan"""
 )
 @click.argument("database", required=False)
 @click.argument("user", required=False)
@@ -44,7 +44,7 @@ Examples:
     "--list", "action", flag_value="list", help="List all rotations that are set up, and which are refused, and why."
 )
 @click.option("--all", "everything", is_flag=True, help="In an emergency: rotate every secret of a set now.")
-@click.option("--because", metavar="TEXT", help="Why, for the log. Needed with --all.")
+@click.option("--reason", metavar="TEXT", help="Why, for the log. Needed with --all.")
 @click.option(
     "--database", "databases", multiple=True, metavar="NAME", help="With --all, --list: only this one; repeatable."
 )
@@ -67,7 +67,7 @@ def rotate(
     user: str | None,
     action: str,
     everything: bool,
-    because: str | None,
+    reason: str | None,
     databases: tuple[str, ...],
     patterns: tuple[str, ...],
     at_once: int,
@@ -87,21 +87,23 @@ def rotate(
     Exit codes: 0 in order or done, 3 something is wrong, refused, or (with --plan) would be done, 6 not done in time,
     7 with --all: some were not rotated.
     """
-    _check(database, user, everything, because, databases, patterns, action, plan, confirm, secret)
+    _check(database, user, everything, reason, databases, patterns, action, plan, confirm, secret)
     aws = Aws(profile, region)
     function = SecretsFunction(aws, secrets_function, stack)
     tell = (lambda _: None) if quiet else progress
     if everything:
         arns = sorted({database_arn(aws, name) for name in databases}) or None
-        wish = rotate_all.Wish(str(because), arns, patterns, at_once, seconds)
-        sys.exit(rotate_all.run(function, wish, plan, form, tell))
+        request = rotate_all.RotationRequest(str(reason), arns, patterns, at_once, seconds)
+        sys.exit(rotate_all.run(function, request, plan, form, tell))
     if action == "list":
         arns = sorted({database_arn(aws, name) for name in databases})
         sys.exit(_list(function.ask({"list": True} | ({"databases": arns} if arns else {})), form))
     arn = database_arn(aws, str(database))
     if action == "set-up":
-        wishes = {"plan": plan, "confirm": confirm, "secret": secret}
-        answer = function.ask({"database": arn, "user": user} | {name: wish for name, wish in wishes.items() if wish})
+        requests = {"plan": plan, "confirm": confirm, "secret": secret}
+        answer = function.ask(
+            {"database": arn, "user": user} | {name: asked for name, asked in requests.items() if asked}
+        )
         sys.exit(_set_up(answer, form))
     secrets = _secrets(function, arn, str(database), str(user))
     if action == "status":
@@ -115,7 +117,7 @@ def rotate(
         sys.exit(_unstick(function.ask({"unstick": arn_of_secret, "plan": plan}), form))
     if plan:
         sys.exit(_status(secrets, form) or _DIFFERENT)
-    function.rotate(arn_of_secret, because, seconds, tell)
+    function.rotate(arn_of_secret, reason, seconds, tell)
     sys.exit(_status(_secrets(function, arn, str(database), str(user)), form))
 
 
@@ -123,7 +125,7 @@ def _check(
     database: str | None,
     user: str | None,
     everything: bool,
-    because: str | None,
+    reason: str | None,
     databases: Sequence[str],
     patterns: Sequence[str],
     action: str,
@@ -135,9 +137,9 @@ def _check(
         raise click.UsageError("--confirm and --secret go with --set-up")
     if everything:
         if database is not None or action != "status":
-            raise click.UsageError("--all goes with --because, --database, --match and --plan only")
-        if not because:
-            raise click.UsageError("--all needs --because: the reason is kept in the log")
+            raise click.UsageError("--all goes with --reason, --database, --match and --plan only")
+        if not reason:
+            raise click.UsageError("--all needs --reason: the reason is kept in the log")
         return
     if action == "list":
         if database is not None or patterns or plan:

@@ -21,7 +21,7 @@ _WORDS = {1: "once", 2: "twice", 3: "three times"}
 
 
 @dataclass(frozen=True)
-class Wish:
+class RotationRequest:
     """What is to be rotated.
 
     :ivar databases: ARNs; None for all.
@@ -30,7 +30,7 @@ class Wish:
     :ivar seconds: to wait for each rotation.
     """
 
-    because: str
+    reason: str
     databases: Sequence[str] | None
     patterns: Sequence[str]
     at_once: int
@@ -54,13 +54,15 @@ class Rotated:
     done: int = field(default=0)
 
 
-def run(function: SecretsFunction, wish: Wish, plan: bool, form: Format, tell: Callable[[str], None]) -> int:
+def run(
+    function: SecretsFunction, request: RotationRequest, plan: bool, form: Format, tell: Callable[[str], None]
+) -> int:
     """Rotate the set and show what came of it.
 
     :return: the exit code: 7 if one was not rotated; of secrets that are not recorded as they are, none is.
     """
-    answer = function.ask({"list": True} | ({"databases": list(wish.databases)} if wish.databases else {}))
-    chosen = [one for one in answer["secrets"] if _chosen(one, wish.patterns)]
+    answer = function.ask({"list": True} | ({"databases": list(request.databases)} if request.databases else {}))
+    chosen = [one for one in answer["secrets"] if _chosen(one, request.patterns)]
     if not chosen:
         raise NotFound("no secret of that set is rotated by rdsiam")
     # Whoever writes a secret that nobody has recorded would have rdsiam at work for themselves.
@@ -71,8 +73,8 @@ def run(function: SecretsFunction, wish: Wish, plan: bool, form: Format, tell: C
     if answer["skipped"]:
         tell(f"{answer['skipped']} secrets can't be read by SecretsFunction, so they are not among these")
     if not plan:
-        _rotate(function, [one for one in found if not one.problem], wish, tell)
-    _show(found, wish, plan, form, tell)
+        _rotate(function, [one for one in found if not one.problem], request, tell)
+    _show(found, request, plan, form, tell)
     if plan:
         return _DIFFERENT
     return _INCOMPLETE if any(one.problem for one in found) else 0
@@ -92,27 +94,31 @@ def _speed(one: Rotated) -> tuple[bool, bool, int, str]:
     return (not one.secret["available"], one.secret["pending_since"] is not None, one.turns, one.secret["name"])
 
 
-def _rotate(function: SecretsFunction, found: Sequence[Rotated], wish: Wish, tell: Callable[[str], None]) -> None:
+def _rotate(
+    function: SecretsFunction, found: Sequence[Rotated], request: RotationRequest, tell: Callable[[str], None]
+) -> None:
     # A database of its own for what names none: nobody knows whom it would wait for.
     def place(one: Rotated) -> str:
         return str(one.secret["database"] or one.secret["secret"])
 
     groups = [list(group) for _, group in groupby(sorted(found, key=place), key=place)]
     groups.sort(key=lambda group: min(map(_speed, group)))
-    with ThreadPoolExecutor(wish.at_once) as pool:
-        waiting = [pool.submit(_one_database, function, sorted(group, key=_speed), wish, tell) for group in groups]
+    with ThreadPoolExecutor(request.at_once) as pool:
+        waiting = [pool.submit(_one_database, function, sorted(group, key=_speed), request, tell) for group in groups]
         for number, future in enumerate(as_completed(waiting), 1):
             future.result()
             tell(f"{number} of {len(groups)} databases done")
 
 
-def _one_database(function: SecretsFunction, group: list[Rotated], wish: Wish, tell: Callable[[str], None]) -> None:
+def _one_database(
+    function: SecretsFunction, group: list[Rotated], request: RotationRequest, tell: Callable[[str], None]
+) -> None:
     for one in group:
         name = one.secret["name"]
         told = partial(_tell_of, tell, name)
         try:
             for _ in range(one.turns):
-                function.rotate(one.secret["secret"], wish.because, wish.seconds, told)
+                function.rotate(one.secret["secret"], request.reason, request.seconds, told)
                 one.done += 1
         except RdsiamError as error:
             one.problem = str(error)
@@ -130,14 +136,16 @@ def _tell_of(tell: Callable[[str], None], name: str, line: str) -> None:
     tell(f"{name}: {line}")
 
 
-def _show(found: Sequence[Rotated], wish: Wish, plan: bool, form: Format, tell: Callable[[str], None]) -> None:
+def _show(
+    found: Sequence[Rotated], request: RotationRequest, plan: bool, form: Format, tell: Callable[[str], None]
+) -> None:
     if form == "json":
         listed = [
             one.secret | {"turns": one.turns, "rotated": one.done, "problem": one.problem, "sessions": one.sessions,
                           "unseen": one.unseen}
             for one in found
         ]  # fmt: skip
-        click.echo(json.dumps({"because": wish.because, "plan": plan, "secrets": listed}, indent=2))
+        click.echo(json.dumps({"reason": request.reason, "plan": plan, "secrets": listed}, indent=2))
         return
     rows = [
         (one.secret["identifier"], one.secret["user"], one.secret["name"], _result(one, plan), _old(one))

@@ -51,14 +51,13 @@ class SecretsFunction:
         kind, message = str(result.get("errorType")), visible(str(result.get("errorMessage")))
         raise _ERRORS.get(kind, ExecutionFailed)(message if kind in _ERRORS else f"{self._name}: {kind}: {message}")
 
-    def rotate(self, secret: str, because: str | None, seconds: float, tell: Callable[[str], None]) -> None:
+    def rotate(self, secret: str, reason: str | None, seconds: float, tell: Callable[[str], None]) -> None:
         """Rotate a secret now, and wait until that is done.
 
         :param tell: told of what it has come to, one line each time.
         :raises TryAgain: it has not ended after so many seconds.
         """
-        reason = {"because": because} if because else {}
-        version = self.ask({"rotate": secret, **reason})["version"]
+        version = self.ask({"rotate": secret} | ({"reason": reason} if reason else {}))["version"]
         tell(f"began, version {version}")
         end, state, lost = time.monotonic() + seconds, "", 0
         while True:

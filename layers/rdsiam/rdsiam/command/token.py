@@ -46,8 +46,8 @@ def token(
     if database is not None:
         if port is not None:
             raise click.UsageError("--port goes with --host")
-        wish = login.Wish(database, user, local, reason, api_url, stack, profile, region)
-        fast_token.show(login.login(wish).token)
+        request = login.LoginRequest(database, user, local, reason, api_url, stack, profile, region)
+        fast_token.show(login.login(request).token)
         return
     assert host is not None
     if port is None or user is None:

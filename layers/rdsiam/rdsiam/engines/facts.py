@@ -109,7 +109,7 @@ class ServerFacts:
 
 
 @dataclass(frozen=True)
-class Unread:
+class Unreadable:
     """Why a database could not be read: it is unknown, never in order.
 
     :ivar stage: how far it came.

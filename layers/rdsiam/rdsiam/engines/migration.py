@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rdsiam.engines.protocols import Statement
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 
 @dataclass(frozen=True)
-class Standing:
+class LoginState:
     """How a user stands that is to lose its password, or has lost it.
 
     :ivar exists: there is such a user.
@@ -63,14 +63,14 @@ class Migrator(Protocol):
     #: Why a user that was changed in place can't have its password back; empty where it can.
     for_good: str
 
-    def standing(self, found: Any, user: str) -> Standing:
+    def login_state(self, found: Any, user: str) -> LoginState:
         """Return how a user stands."""
 
-    def look(self, session: Any, user: str, heir: str) -> Look:
+    def look(self, session: Any, user: str, successor: str) -> Look:
         """Look at the sessions of `user`.
 
         :param session: the manager's.
-        :param heir: who replaces it, and may see what it does.
+        :param successor: who replaces it, and may see what it does.
         :raises QueryFailed: the server did not let it.
         """
 
@@ -83,15 +83,15 @@ class Migrator(Protocol):
         :param locked: host patterns of accounts that could not log in before either.
         """
 
-    def leave(self, found: Any, user: str, accounts: Mapping[str, Origin]) -> list[Statement]:
+    def leave(self, found: Any, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return what takes the tokens from a user that was changed in place; its password works again.
 
         :param accounts: what is ours, from the inventory.
         :raises Refused: the server has not kept the password; says what to do.
         """
 
-    def remove(self, session: Any, found: Any, heir: str, user: str) -> list[list[Statement]]:
-        """Return what drops `heir`, whom onboarding made, to be applied one after the other; what it owns is `user`'s.
+    def remove(self, session: Any, found: Any, successor: str, user: str) -> list[list[Statement]]:
+        """Return the statements that drop `successor`, in their order, and give what it owns to `user`.
 
         :raises Refused: something would be lost with it.
         """

@@ -13,7 +13,7 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
 from rdsiam.errors import RdsiamError
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 __all__ = [
     "MARK",
@@ -82,7 +82,7 @@ class Wanted:
     """
 
     users: tuple[DeclaredUser, ...]
-    accounts: Mapping[str, Origin]
+    accounts: Mapping[str, Ownership]
     revoked: frozenset[str] = frozenset()
     resource_id: str = ""
 
@@ -193,10 +193,10 @@ class Engine(Protocol):
         :raises StatementFailed: the database's answer.
         """
 
-    def claims(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+    def ownership(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Ownership]:
         """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""
 
-    def inherited(self, found: Any, wanted: Wanted) -> dict[str, Origin]:
+    def inherited_ownership(self, found: Any, wanted: Wanted) -> dict[str, Ownership]:
         """Return what can be taken over of a copy in which the manager logs in by token.
 
         The manager, the auditor, groups, and declared users, each only if it is as rdsiam makes it.

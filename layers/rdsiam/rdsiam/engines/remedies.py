@@ -75,8 +75,8 @@ class Remedies(Protocol):
     def absent(self, user: DeclaredUser, databases: Sequence[str]) -> Sequence[str]:
         """Return what it is declared on, doesn't exist and so stands in onboarding's way."""
 
-    def give_objects(self, account: AccountFacts, heir: str) -> str:
-        """Return what makes `heir` the owner of all that it owns in one database."""
+    def give_objects(self, account: AccountFacts, successor: str) -> str:
+        """Return what makes `successor` the owner of all that it owns in one database."""
 
     def end_escalation(self, escalation: Escalation) -> Sequence[str]:
         """Return what takes from a role the ways to act as an administrator."""

@@ -43,22 +43,22 @@ class RotationRequest:
 class DatabaseRequest:
     """A request that names a database.
 
-    :ivar confirm: what the brake stops is meant, and what the current attributes would give is to be given.
-    :ivar beyond_limit: what the brake stops is meant, and nothing else is confirmed.
-    :ivar revoke: users to revoke, sorted, and `because` why.
+    :ivar confirm: what exceeds the change limit is intended, and what the current attributes would give is to be given.
+    :ivar beyond_limit: what exceeds the change limit is intended, and nothing else is confirmed.
+    :ivar revoke: users to revoke, sorted, and `reason` why.
     :ivar lift: users whose revocation is to be lifted, sorted.
     :ivar withdraw: of policies, to take logins away and give none.
-    :ivar supposed: of a plan of policies, users to be taken for revoked; None for those that are.
+    :ivar assume_revoked: of a plan of policies, users to be taken for revoked; None for those that are.
     """
 
     database: str
     plan: bool = False
     confirm: bool = False
     revoke: tuple[str, ...] = ()
-    because: str = ""
+    reason: str = ""
     lift: tuple[str, ...] = ()
     withdraw: bool = False
-    supposed: tuple[str, ...] | None = None
+    assume_revoked: tuple[str, ...] | None = None
     beyond_limit: bool = False
 
 
@@ -125,7 +125,7 @@ class SecretsRequest:
     :ivar user: whom `follow` is about; None for all.
     :ivar databases: ARNs of those whose secrets are listed; None for all.
     :ivar secret: ARN, of the actions that are about one; of `follow` the secret that an operator names for the user.
-    :ivar because: why a rotation is asked for.
+    :ivar reason: why a rotation is asked for.
     :ivar withdraw: of `follow`, end what is no longer declared and set nothing up.
     """
 
@@ -134,7 +134,7 @@ class SecretsRequest:
     user: str | None = None
     databases: tuple[str, ...] | None = None
     secret: str = ""
-    because: str | None = None
+    reason: str | None = None
     plan: bool = False
     confirm: bool = False
     withdraw: bool = False
@@ -188,7 +188,7 @@ def onboard_request(event: Any) -> DatabaseRequest | ReconcileRequest:
     """Read what OnboardFunction is invoked with.
 
     `{"database": "<arn>"}` or `{"reconcile": true}`, both with `plan` and `confirm`, the former with `beyond_limit` in
-    its place; or a database with users to `revoke`, and `because`, or to `lift`.
+    its place; or a database with users to `revoke`, and `reason`, or to `lift`.
 
     :raises InvalidRequest: naming the field.
     """
@@ -237,7 +237,7 @@ def _duration(event: Mapping[str, Any]) -> int:
 
 
 def policy_request(event: Any) -> DatabaseRequest:
-    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "confirm"?, "revoked"?}`.
+    """Read what PolicyFunction is invoked with: `{"database": "<arn>", "plan"?, "confirm"?, "assume_revoked"?}`.
 
     `revoked`, users to be taken for revoked, and `confirm` may stand in a plan only: what is written follows the
     inventory. Or `{"database": "<arn>", "withdraw": true}`, to take logins away and give none.
@@ -249,25 +249,25 @@ def policy_request(event: Any) -> DatabaseRequest:
         if event["withdraw"] is not True:
             raise InvalidRequest("withdraw", "must be true")
         return replace(request, withdraw=True)
-    request = _request(event, {"database", "plan", "confirm", "revoked"})
+    request = _request(event, {"database", "plan", "confirm", "assume_revoked"})
     if not request.plan:
-        for name in ("confirm", "revoked"):
+        for name in ("confirm", "assume_revoked"):
             if name in event:
                 raise InvalidRequest(name, "may stand in a plan only")
-    if "revoked" not in event:
+    if "assume_revoked" not in event:
         return request
-    return replace(request, supposed=_users(event, "revoked", fewest=0))
+    return replace(request, assume_revoked=_users(event, "assume_revoked", fewest=0))
 
 
 def _revocation(event: Mapping[str, Any]) -> DatabaseRequest:
-    """Read `{"database", "revoke": ["<user>", …], "because", "plan"?}` or `{"database", "lift": […], "plan"?}`."""
+    """Read `{"database", "revoke": ["<user>", …], "reason", "plan"?}` or `{"database", "lift": […], "plan"?}`."""
     if "lift" in event:
         return replace(_request(event, {"database", "lift", "plan"}), lift=_users(event, "lift"))
-    request = _request(event, {"database", "revoke", "because", "plan"})
-    because = event.get("because")
-    if not isinstance(because, str) or not because.strip() or len(because) > 500 or not because.isprintable():
-        raise InvalidRequest("because", "must say why, in at most 500 printable characters")
-    return replace(request, revoke=_users(event, "revoke"), because=because.strip())
+    request = _request(event, {"database", "revoke", "reason", "plan"})
+    reason = event.get("reason")
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > 500 or not reason.isprintable():
+        raise InvalidRequest("reason", "must say why, in at most 500 printable characters")
+    return replace(request, revoke=_users(event, "revoke"), reason=reason.strip())
 
 
 def _users(event: Mapping[str, Any], field: str, fewest: int = 1) -> tuple[str, ...]:
@@ -283,7 +283,7 @@ def secrets_request(event: Any) -> SecretsRequest:
     """Read what SecretsFunction is invoked with.
 
     `{"database": "<arn>"}` with `user`, `secret`, `plan` and `confirm`, or with `withdraw` alone; `{"list": true}` with
-    `databases`; or one of `show`, `rotate` (with `because`), `unstick` (with `plan`) and `sessions`, each with the ARN
+    `databases`; or one of `show`, `rotate` (with `reason`), `unstick` (with `plan`) and `sessions`, each with the ARN
     of a secret.
 
     :raises InvalidRequest: naming the field.
@@ -300,9 +300,9 @@ def secrets_request(event: Any) -> SecretsRequest:
     for action, more in _ABOUT_A_SECRET.items():
         if isinstance(event, Mapping) and action in event:
             _check(event, {action, *more})
-            because = _text("because", event.get("because"), 500)
+            reason = _text("reason", event.get("reason"), 500)
             return SecretsRequest(
-                action, secret=_secret(action, event[action]), because=because, plan=event.get("plan", False)
+                action, secret=_secret(action, event[action]), reason=reason, plan=event.get("plan", False)
             )
     if isinstance(event, Mapping) and "withdraw" in event:
         _check(event, {"database", "withdraw"})
@@ -324,7 +324,7 @@ def secrets_request(event: Any) -> SecretsRequest:
 
 _ABOUT_A_SECRET: Mapping[Literal["show", "rotate", "unstick", "sessions"], set[str]] = {
     "show": set(),
-    "rotate": {"because"},
+    "rotate": {"reason"},
     "unstick": {"plan"},
     "sessions": set(),
 }

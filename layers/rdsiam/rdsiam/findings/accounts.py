@@ -163,11 +163,13 @@ def _proxy_user(case: Case) -> list[Remediation]:
 
 
 def _reassign(case: Case) -> list[Remediation]:
-    heir = case.evidence["heir"]
+    successor = case.evidence["successor"]
     note = "In each database in which it owns something; what is to be given on elsewhere stays as it is."
     engine = REMEDIES[case.on.family]
     return [
-        Remediation("sql", engine.give_objects(case.accounts[0], heir), database=name, note=note if not number else "")
+        Remediation(
+            "sql", engine.give_objects(case.accounts[0], successor), database=name, note=note if not number else ""
+        )
         for number, name in enumerate(case.more["databases"])
     ]
 
@@ -422,7 +424,7 @@ KINDS = (
         risk="Every other rotation the application can't alter, or even see, what it made itself.",
         why="Rotation with alternating users logs the application in as `<user>` and `<user>_clone` in turn; what it "
         "makes belongs to the one it was just then.",
-        evidence={"owns": "how many objects it owns", "heir": "the user that it is a clone of"},
+        evidence={"owns": "how many objects it owns", "successor": "the user that it is a clone of"},
         remedy=_reassign,
         references=("https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html",),
         source="session",

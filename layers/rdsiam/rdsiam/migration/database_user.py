@@ -9,7 +9,7 @@ from typing import Any
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
-from rdsiam.engines.migration import Look, Migrator, Standing
+from rdsiam.engines.migration import LoginState, Look, Migrator
 from rdsiam.engines.mysql.migration import MysqlMigrator
 from rdsiam.engines.postgres.migration import PostgresMigrator
 from rdsiam.engines.protocols import Authority, Engine, Sessions, Statement, Wanted
@@ -51,21 +51,21 @@ class _Opened:
 class MigratingUser:
     """One user of one onboarded database, and who takes its place.
 
-    :param heir: the user itself where it is changed in place.
+    :param successor: the user itself where it is changed in place.
     :param holder: the run, which holds the server's lease while it makes changes.
     """
 
-    def __init__(self, services: UserServices, arn: str, user: str, heir: str, holder: str) -> None:
+    def __init__(self, services: UserServices, arn: str, user: str, successor: str, holder: str) -> None:
         self._services = services
         self._arn = arn
         self._user = user
-        self._heir = heir
+        self._successor = successor
         self._holder = holder
 
-    def standing(self) -> Standing:
+    def login_state(self) -> LoginState:
         """Return how the user stands."""
         with self._open(apply=False) as opened:
-            return self._standing(opened)
+            return self._login_state(opened)
 
     def look(self) -> Look:
         """Look at the user's sessions. Changes nothing, and waits for no other run."""
@@ -73,11 +73,11 @@ class MigratingUser:
         engine = ENGINES[database.family]
         session = engine.connect(database, self._services.logins.manager(database), engine.entry())
         try:
-            return _MIGRATORS[database.family].look(session, self._user, self._heir)
+            return _MIGRATORS[database.family].look(session, self._user, self._successor)
         finally:
             session.close()
 
-    def retire(self, ready: Callable[[Standing], None] | None) -> list[Change]:
+    def retire(self, ready: Callable[[LoginState], None] | None) -> list[Change]:
         """Keep the user from logging in, and end its sessions.
 
         :param ready: called before anything is changed, with how the user stands now; raises where nothing shall be.
@@ -85,15 +85,15 @@ class MigratingUser:
         :raises Refused: it has to keep its password.
         """
         with self._open(apply=ready is not None) as opened:
-            standing = self._standing(opened)
-            if standing.kept:
-                raise Refused(f"{standing.kept}: it keeps its password")
-            if not standing.exists:
+            login_state = self._login_state(opened)
+            if login_state.kept:
+                raise Refused(f"{login_state.kept}: it keeps its password")
+            if not login_state.exists:
                 raise Refused(f"there is no user {self._user} on {opened.database.identifier}")
             statements = opened.migrator.retire(opened.found, self._user)
             if ready is None:
                 return list(statements)
-            ready(standing)
+            ready(login_state)
             return opened.apply(statements)
 
     def restore(self, locked: Sequence[str], apply: bool) -> list[Change]:
@@ -103,42 +103,42 @@ class MigratingUser:
         :raises Refused: the server has not kept the password.
         """
         with self._open(apply) as opened:
-            if not opened.migrator.standing(opened.found, self._user).exists:
+            if not opened.migrator.login_state(opened.found, self._user).exists:
                 raise Refused(f"there is no user {self._user} on {opened.database.identifier} any more")
-            if self._heir == self._user:
+            if self._successor == self._user:
                 statements = opened.migrator.leave(opened.found, self._user, opened.wanted.accounts)
             else:
                 statements = opened.migrator.restore(opened.found, self._user, locked)
             if not apply:
                 return list(statements)
             changes = opened.apply(statements)
-            if self._heir == self._user:
+            if self._successor == self._user:
                 self._disclaim(opened, self._user)
             return changes
 
     def remove(self, apply: bool, confirmed: bool) -> list[Change]:
-        """Drop the heir; what it owns is the user's then.
+        """Drop the successor; what it owns is the user's then.
 
         :param confirmed: also when it is logged in.
         :raises Refused: rdsiam did not make it, or something would be lost with it.
         """
         with self._open(apply) as opened:
-            if not opened.migrator.standing(opened.found, self._heir).exists:
+            if not opened.migrator.login_state(opened.found, self._successor).exists:
                 return []
-            if opened.wanted.accounts.get(self._heir) != "created":
-                raise Refused(f"{self._heir} was not made by rdsiam, so it is not dropped")
+            if opened.wanted.accounts.get(self._successor) != "created":
+                raise Refused(f"{self._successor} was not made by rdsiam, so it is not dropped")
             session = opened.sessions.read(opened.engine.entry())
-            open_now = sum(one.sessions for one in opened.migrator.look(session, self._heir, self._heir).seen)
+            open_now = sum(one.sessions for one in opened.migrator.look(session, self._successor, self._successor).seen)
             if open_now and not confirmed:
                 raise Refused(
-                    f"{self._heir} has {open_now} sessions: lead its applications back to {self._user} first, or undo "
-                    'with "confirm": true, which ends them'
+                    f"{self._successor} has {open_now} sessions: lead its applications back to {self._user} first, or "
+                    'undo with "confirm": true, which ends them'
                 )
-            batches = opened.migrator.remove(session, opened.found, self._heir, self._user)
+            batches = opened.migrator.remove(session, opened.found, self._successor, self._user)
             if not apply:
                 return [each for batch in batches for each in batch]
             changes = [each for batch in batches for each in opened.apply(batch)]
-            self._disclaim(opened, self._heir)
+            self._disclaim(opened, self._successor)
             return changes
 
     def blind(self) -> str:
@@ -149,19 +149,19 @@ class MigratingUser:
         """Return why a user that is changed in place can't have its password back there; empty where it can."""
         return _MIGRATORS[self._services.databases.describe(self._arn).family].for_good
 
-    def _standing(self, opened: _Opened) -> Standing:
+    def _login_state(self, opened: _Opened) -> LoginState:
         """Return how the user stands; of two users that take turns neither leaves its password alone."""
-        standing = opened.migrator.standing(opened.found, self._user)
+        login_state = opened.migrator.login_state(opened.found, self._user)
         clone = self._user + CLONE
-        other = opened.migrator.standing(opened.found, clone)
-        if standing.kept or self._user not in opened.rotated or not other.login or other.iam:
-            return standing
+        other = opened.migrator.login_state(opened.found, clone)
+        if login_state.kept or self._user not in opened.rotated or not other.login or other.iam:
+            return login_state
         kept = f"its clone {clone} logs in by password and has its rights: lock or drop {clone} first"
-        return replace(standing, kept=kept)
+        return replace(login_state, kept=kept)
 
     def _disclaim(self, opened: _Opened, user: str) -> None:
-        kept = {name: origin for name, origin in opened.wanted.accounts.items() if name != user}
-        self._services.inventory.disclaim(opened.database, kept)
+        kept = {name: ownership for name, ownership in opened.wanted.accounts.items() if name != user}
+        self._services.inventory.release_ownership(opened.database, kept)
 
     @contextmanager
     def _open(self, apply: bool) -> Iterator[_Opened]:

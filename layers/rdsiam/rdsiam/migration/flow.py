@@ -138,7 +138,7 @@ def _paced(run: Migrating) -> WaitForConditionConfig[dict[str, Any]]:
 
 
 def _undo(run: Undoing, step: Step) -> dict[str, Any]:
-    """Take back what was done, the last first: the login, the secret, and the heir if nobody declares it any more."""
+    """Undo in reverse order: the login, the secret, and the successor if it is no longer declared."""
     if run.request.plan:
         planned = step("plan the undo", run.plan_undo)
         return run.answer("refused" if planned["refused"] else "planned", planned["refused"], planned["changes"])
@@ -149,8 +149,8 @@ def _undo(run: Undoing, step: Step) -> dict[str, Any]:
         step("let go", run.let_go)
         return run.answer("refused", login["refused"])
     secret = step("give the secret back", run.restore_secret)
-    heir = step("remove the successor", run.remove)
-    if heir["kept"]:
+    successor = step("remove the successor", run.remove)
+    if successor["kept"]:
         step("let go", run.let_go)
-    reason = "; ".join(part for part in (secret["reason"], heir["reason"]) if part)
-    return run.answer("undone", reason, [*login["changes"], *secret["changes"], *heir["changes"]])
+    reason = "; ".join(part for part in (secret["reason"], successor["reason"]) if part)
+    return run.answer("undone", reason, [*login["changes"], *secret["changes"], *successor["changes"]])

@@ -14,7 +14,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.state.inventory import Inventory
-from rdsiam.state.migrations import Kept
+from rdsiam.state.migrations import RetainedSecret
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class MigratingSecrets:
         others = [one.arn for one in listed if one.arn != arn and one.username == user and one.is_of(*place)]
         return UsersSecrets(next((one for one in listed if one.arn == arn), None), tuple(sorted(others)))
 
-    def retire(self, kept: Kept) -> None:
+    def retire(self, kept: RetainedSecret) -> None:
         """Stop its rotation and schedule it for deletion. Done twice it is done once."""
         found = self._client.describe_secret(SecretId=kept.arn)
         if found.get("DeletedDate"):
@@ -63,7 +63,7 @@ class MigratingSecrets:
         self._client.delete_secret(SecretId=kept.arn, RecoveryWindowInDays=RECOVERY_DAYS)
         logger.info("scheduled %s for deletion in %d days", kept.arn, RECOVERY_DAYS)
 
-    def restore(self, kept: Kept) -> str:
+    def restore(self, kept: RetainedSecret) -> str:
         """Give it back, and let it rotate again by its own rules if it did.
 
         :return: what is left for its owner to do; empty where nothing is.

@@ -12,17 +12,17 @@ from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.changes import Change
 from rdsiam.engines.logins import Logins
-from rdsiam.engines.migration import Standing
+from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration import observation
 from rdsiam.migration.database_user import MigratingUser
 from rdsiam.migration.secret_retirement import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets
 from rdsiam.onboarding.database_users import Users
-from rdsiam.onboarding.limits import Braked, brake_retirements
+from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
 from rdsiam.state.inventory import Inventory, selected
 from rdsiam.state.leases import Leases
-from rdsiam.state.migrations import Kept, Migration, Migrations, Superseded, text
+from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, text
 
 Status = Literal["retired", "unchanged", "planned", "refused", "running", "superseded", "undone"]
 logger = logging.getLogger(__name__)
@@ -61,20 +61,20 @@ class Migrating:
         self._execution = execution
         self.request = request
         self.arn = request.database
-        self._heir = ""
+        self._successor = ""
 
     def settle(self, begun: dict[str, Any]) -> None:
         """Take over what `begin` found, also when its step is not run again."""
         self.arn = begun["database"]
-        self._heir = begun["heir"]
+        self._successor = begun["successor"]
 
     @property
     def in_place(self) -> bool:
         """Whether the user itself changes how it logs in."""
-        return self._heir == self.request.user
+        return self._successor == self.request.user
 
     def begin(self) -> dict[str, Any]:
-        """Return the database, the heir, and whether somebody is at work on it; or why it can't be done."""
+        """Return the database, the successor, and whether somebody is at work on it; or why it can't be done."""
         user = self.request.user
         try:
             database = self._services.databases.describe(self.request.database)
@@ -87,18 +87,18 @@ class Migrating:
         over = now is not None and now.state == "retired" and not now.execution
         begun = {"database": database.arn, "running": running, "over": over}
         if self.request.undo:
-            return begun | {"heir": now.heir if now else user}
+            return begun | {"successor": now.successor if now else user}
         try:
-            heir = _heir_of(self._declared(database), user)
+            successor = _successor_of(self._declared(database), user)
         except AccessFileInvalid as error:
             return {"refused": str(error)}
-        if heir is None:
+        if successor is None:
             return {"refused": _lines(database.identifier, user, self.request.in_place)}
-        if (heir == user) != self.request.in_place:
-            way = f"changes {user} in place" if heir == user else f"lets {heir} replace {user}"
-            flag = "say --in-place (`in_place`)" if heir == user else "leave --in-place out"
+        if (successor == user) != self.request.in_place:
+            way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
+            flag = "say --in-place (`in_place`)" if successor == user else "leave --in-place out"
             return {"refused": f"access.yaml {way}: {flag} if that is meant"}
-        return begun | {"heir": heir}
+        return begun | {"successor": successor}
 
     def check(self) -> str:
         """Return why the user can't leave its password; empty where it can, or where that can't be seen yet."""
@@ -106,13 +106,13 @@ class Migrating:
         if record is None or not record.finished:
             return ""  # onboarding will tell
         try:
-            standing = self._user.standing()
+            login_state = self._user.login_state()
         except ConnectionFailed as error:
             logger.info("how %s stands on %s can't be seen: %s", self.request.user, self.arn, error)
             return ""
-        if not standing.exists:
+        if not login_state.exists:
             return f"there is no user {self.request.user} on {self.arn}"
-        return f"{standing.kept}: it keeps its password" if standing.kept else ""
+        return f"{login_state.kept}: it keeps its password" if login_state.kept else ""
 
     def plan(self) -> dict[str, Any]:
         """Return what would be done at the end."""
@@ -125,24 +125,24 @@ class Migrating:
             return {"refused": False, "reason": f"what would be retired can't be seen yet: {error}", "changes": []}
         found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
         if found.recorded is not None:
-            changes += secret_changes(Kept(found.recorded.arn, found.recorded.rotation_enabled))
+            changes += secret_changes(RetainedSecret(found.recorded.arn, found.recorded.rotation_enabled))
         told = self._told_of(found)
         told += [self._user.for_good()] if self.in_place and self._user.for_good() else []
         return {"refused": False, "reason": "; ".join(told), "changes": as_json(changes)}
 
     def paired(self, changes: list[dict[str, Any]]) -> str:
-        """Take the lease, and write down that the heir is there; return who else is at work, if anybody is."""
+        """Take the lease, and write down that the successor is there; return who else is at work, if anybody is."""
         database = self._services.databases.describe(self.arn)
         now = self._kept()
         if running := _at_work(now, self._execution):
             return running
-        if now is None or now.resource_id != database.resource_id or now.heir != self._heir:
+        if now is None or now.resource_id != database.resource_id or now.successor != self._successor:
             revision = now.revision if now else 0
-            now = Migration(self.request.user, self._heir, database.resource_id, revision=revision)
+            now = Migration(self.request.user, self._successor, database.resource_id, revision=revision)
         mine = self._leased(now)
         if not mine.reached("paired"):
-            of_heir = [one["statement"] for one in changes if one["target"] == self._heir]
-            mine = mine.at("paired", stamp(), of_heir or [f"{self._heir} was there"])
+            of_successor = [one["statement"] for one in changes if one["target"] == self._successor]
+            mine = mine.at("paired", stamp(), of_successor or [f"{self._successor} was there"])
         try:
             self._services.migrations.save(self.arn, mine)
         except Superseded as error:
@@ -150,11 +150,11 @@ class Migrating:
         return ""
 
     def prove(self) -> None:
-        """Log in as the heir with a token, and see that its password is refused."""
+        """Log in as the successor with a token, and see that its password is refused."""
         mine = self._mine()
-        Users(self._services, self.arn, False).prove(self._heir)
+        Users(self._services, self.arn, False).prove(self._successor)
         if not mine.reached("proven"):
-            told = [f"{self._heir} logged in with a token", f"{self._heir} was refused with a password"]
+            told = [f"{self._successor} logged in with a token", f"{self._successor} was refused with a password"]
             self._save(mine.at("proven", stamp(), told))
 
     def begin_watching(self) -> None:
@@ -195,8 +195,8 @@ class Migrating:
             if mine.reached("retired"):
                 return ended("retired")
             database = self._services.databases.describe(self.arn)
-            if _heir_of(self._declared(database), self.request.user) != self._heir:
-                return ended("refused", f"{self._heir} is not declared for it any more: {self.request.user} stays")
+            if _successor_of(self._declared(database), self.request.user) != self._successor:
+                return ended("refused", f"{self._successor} is not declared for it any more: {self.request.user} stays")
             changes = [] if self.in_place else self._retired(mine)
             if changes is None:
                 return ended("running", again=True)
@@ -218,7 +218,7 @@ class Migrating:
             mine = self._save(_told(mine, *self._told_of(found)))
             if found.recorded is None:
                 return {"changes": [], "left": left}
-            kept = Kept(found.recorded.arn, found.recorded.rotation_enabled)
+            kept = RetainedSecret(found.recorded.arn, found.recorded.rotation_enabled)
             self._save(replace(mine, secret=kept))
         self._services.secrets.retire(kept)
         try:
@@ -248,7 +248,7 @@ class Migrating:
         return {
             "database": self.arn,
             "user": self.request.user,
-            "heir": self._heir,
+            "successor": self._successor,
             "status": outcome,
             "reason": reason,
             "changes": changes or [],
@@ -258,7 +258,7 @@ class Migrating:
     @property
     def _user(self) -> MigratingUser:
         return MigratingUser(
-            self._services, self.arn, self.request.user, self._heir, f"the migration {self._execution}"
+            self._services, self.arn, self.request.user, self._successor, f"the migration {self._execution}"
         )
 
     def _kept(self) -> Migration | None:
@@ -289,12 +289,12 @@ class Migrating:
         if not observation.is_over(watch, datetime.now(UTC)):
             self._save(replace(mine, watch=watch))
             return None
-        Users(self._services, self.arn, False).prove(self._heir)
+        Users(self._services, self.arn, False).prove(self._successor)
 
-        def ready(standing: Standing) -> None:
+        def ready(login_state: LoginState) -> None:
             now = self._mine()
             if now.locked is None:  # a second time finds what the first has locked
-                self._save(replace(now, locked=standing.locked))
+                self._save(replace(now, locked=login_state.locked))
 
         return self._user.retire(ready)
 
@@ -309,15 +309,15 @@ class Migrating:
             if one.state == "retired" and one.history and one.history[-1]["at"] > since
         ]
         try:
-            brake_retirements(recent)
-        except Braked as error:
+            limit_retirements(recent)
+        except NeedsConfirmation as error:
             return str(error)
         return ""
 
     def is_declared(self) -> bool:
-        """Return whether access.yaml declares the heir."""
+        """Return whether access.yaml declares the successor."""
         database = self._services.databases.describe(self.arn)
-        return any(user.name == self._heir for user in self._declared(database))
+        return any(user.name == self._successor for user in self._declared(database))
 
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
         record = self._services.inventory.get(database.arn)
@@ -339,7 +339,7 @@ class Migrating:
         return told
 
 
-def _heir_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
+def _successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
     """Return who replaces `user` by access.yaml; itself where it is taken over as it is."""
     for one in declared:
         if one.replaces == user or (one.name == user and one.adopt):
@@ -378,7 +378,7 @@ def ended(
     return {"status": outcome, "reason": reason, "changes": changes or [], "again": again}
 
 
-def secret_changes(kept: Kept) -> list[Change]:
+def secret_changes(kept: RetainedSecret) -> list[Change]:
     """Return what is done to the secret of a user that lost its password."""
     stop = [Change("secret", kept.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {kept.arn}")]
     delete = f"aws secretsmanager delete-secret --secret-id {kept.arn} --recovery-window-in-days {RECOVERY_DAYS}"

@@ -6,7 +6,7 @@ from typing import Any
 from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
 from rdsiam.migration.steps import Migrating, as_json, stamp
-from rdsiam.state.migrations import Kept, State
+from rdsiam.state.migrations import RetainedSecret, State
 
 
 class Undoing(Migrating):
@@ -71,8 +71,8 @@ class Undoing(Migrating):
             reason = reason if declared else ""
         elif declared:
             reason = (
-                f"{self.request.user} logs in by its password. {self._heir} stays while access.yaml declares it: lead "
-                "its applications back, take it out of access.yaml, publish, and undo again"
+                f"{self.request.user} logs in by its password. {self._successor} stays while access.yaml declares it: "
+                "lead its applications back, take it out of access.yaml, publish, and undo again"
             )
             return {"kept": True, "reason": reason, "changes": []}
         else:
@@ -84,5 +84,5 @@ class Undoing(Migrating):
         return {"kept": False, "reason": reason, "changes": as_json(changes)}
 
 
-def _restored(kept: Kept) -> Change:
+def _restored(kept: RetainedSecret) -> Change:
     return Change("secret", kept.arn, f"aws secretsmanager restore-secret --secret-id {kept.arn}")

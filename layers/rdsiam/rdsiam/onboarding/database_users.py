@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rdsiam.access.effective import standing
+from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending, unreached
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database
@@ -27,11 +27,11 @@ from rdsiam.errors import (
     Unsupported,
 )
 from rdsiam.onboarding.dependencies import UserServices
-from rdsiam.onboarding.limits import Braked, brake_users
+from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
 from rdsiam.onboarding.removal import Removal, Server
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Followed, Origin
+from rdsiam.state.inventory import Applied, Ownership
 from rdsiam.state.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -54,14 +54,14 @@ class _Opened:
     """Sessions, and whether the manager was there before the inventory knew of it: the database is a copy."""
 
     sessions: Sessions
-    inherited: bool = False
+    inherited_ownership: bool = False
 
 
 class Users:
     """The users of one database.
 
     :param confirmed: an operator has said that many may be disabled, and that the current attributes decide.
-    :param supposed: users to be taken for revoked, for a plan; None for those that are.
+    :param assume_revoked: users to be taken for revoked, for a plan; None for those that are.
     :param holder: the execution, which holds the server's lease while it makes changes.
     :param beyond_limit: an operator has said that many may be disabled, and nothing else.
     """
@@ -71,7 +71,7 @@ class Users:
         services: UserServices,
         arn: str,
         confirmed: bool = False,
-        supposed: Collection[str] | None = None,
+        assume_revoked: Collection[str] | None = None,
         holder: str = "",
         beyond_limit: bool = False,
     ) -> None:
@@ -79,15 +79,15 @@ class Users:
         self._arn = arn
         self._confirmed = confirmed
         self._unlimited = confirmed or beyond_limit
-        self._supposed = supposed
+        self._assume_revoked = assume_revoked
         self._holder = holder or f"a run {secrets.token_hex(8)}"
 
     def declared(self) -> dict[str, Any]:
         """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
         try:
             database = self._select(self._services.databases.describe(self._arn))
-            followed, _ = self._wanted(database)
-            return {"changes": [], "followed": _to_json(followed), "pending": self._pending(database)}
+            applied, _ = self._wanted(database)
+            return {"changes": [], "applied": _to_json(applied), "pending": self._pending(database)}
         except AccessFileInvalid as error:
             return {"refused": str(error), "changes": []}
 
@@ -96,7 +96,7 @@ class Users:
 
         :param apply: carry the changes out; otherwise only say what they would be.
         :param just_switched: IAM authentication was switched on a moment ago and may not be in force yet.
-        :return: `changes`; `refused` says what only the owner can settle, `braked` that it is the brake.
+        :return: `changes`; `refused` says what only the owner can resolve, `needs_confirmation` if it is the limit.
         """
         database = self._services.databases.describe(self._arn)
         with self._lease(database) if apply else nullcontext() as lease:
@@ -106,24 +106,24 @@ class Users:
         """Compare, and carry the changes out if there is a lease. What is compared was read under it."""
         try:
             database = self._select(described)
-            followed, wanted = self._wanted(database)
+            applied, wanted = self._wanted(database)
             if not wanted.users and not wanted.accounts:
-                return {"changes": [], "followed": _to_json(followed), "pending": self._pending(database)}
+                return {"changes": [], "applied": _to_json(applied), "pending": self._pending(database)}
             engine = ENGINES[database.family]
             opened = self._open(engine, database, wanted, just_switched)
             try:
-                if opened.inherited and not self._confirmed and not self._is_recorded(database):
+                if opened.inherited_ownership and not self._confirmed and not self._is_recorded(database):
                     database = self._as_copy(database, engine.source(opened.sessions.read(engine.entry())))
-                    followed, wanted = self._wanted(database)
-                copied = opened.inherited or self._is_copy(database)
+                    applied, wanted = self._wanted(database)
+                copied = opened.inherited_ownership or self._is_copy(database)
                 waiting = self._pending(database)
                 found = engine.inspect(opened.sessions, database, wanted)
                 if copied:
-                    wanted = replace(wanted, accounts=engine.inherited(found, wanted) | dict(wanted.accounts))
+                    wanted = replace(wanted, accounts=engine.inherited_ownership(found, wanted) | dict(wanted.accounts))
                     logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
                 statements = engine.difference(found, wanted)
-                braked = "" if self._unlimited else _brake(engine, found, statements, wanted)
-                if lease and not braked:
+                needs_confirmation = "" if self._unlimited else _limit(engine, found, statements, wanted)
+                if lease and not needs_confirmation:
                     lease.check()
                     self._apply(engine, opened, database, found, statements, wanted)
                     self._record_examined(database, engine.examined(found))
@@ -131,9 +131,13 @@ class Users:
                 opened.sessions.close()
         except (Refused, AccessFileInvalid) as error:
             return {"refused": str(error), "changes": []}
-        if braked:
-            return {"refused": braked, "braked": True, "changes": [] if lease else fit(statements)}
-        return {"changes": fit(statements), "followed": _to_json(followed), "pending": waiting}
+        if needs_confirmation:
+            return {
+                "refused": needs_confirmation,
+                "needs_confirmation": True,
+                "changes": [] if lease else fit(statements),
+            }
+        return {"changes": fit(statements), "applied": _to_json(applied), "pending": waiting}
 
     def remove(self, names: Sequence[str], apply: bool) -> Removal:
         """Lock these managed users and end their sessions, on read replicas too, without waiting for another run.
@@ -172,7 +176,7 @@ class Users:
     def _was_onboarded(self, replica: Database) -> bool:
         """Return whether users were declared there: sessions live on if IAM authentication is switched off."""
         record = self._services.inventory.of(replica)
-        return record is not None and record.is_of(replica) and record.followed is not None
+        return record is not None and record.is_of(replica) and record.applied is not None
 
     def _source(self, database: Database) -> Database | None:
         """Return the database whose users a replica has, itself if it is none; None if this account can't see it."""
@@ -252,22 +256,22 @@ class Users:
     def _select(self, database: Database) -> SelectedDatabase:
         return recorded.selection(self._services.databases, self._services.inventory, database, self._confirmed)
 
-    def _wanted(self, database: SelectedDatabase) -> tuple[Followed, Wanted]:
+    def _wanted(self, database: SelectedDatabase) -> tuple[Applied, Wanted]:
         access = self._services.access.current()
-        revoked = self._supposed
+        revoked = self._assume_revoked
         if revoked is None:
             record = self._services.inventory.of(database)
             revoked = record.revoked if record else ()
-        users = standing(access.file.declared(database), revoked)
-        followed = Followed(
+        users = effective_users(access.file.declared(database), revoked)
+        applied = Applied(
             access.version,
             fingerprint.of_declared(users, access.file.rotating(database)),
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return followed, Wanted(users, self._accounts(database), frozenset(revoked), database.resource_id)
+        return applied, Wanted(users, self._accounts(database), frozenset(revoked), database.resource_id)
 
-    def _accounts(self, database: Database) -> Mapping[str, Origin]:
+    def _accounts(self, database: Database) -> Mapping[str, Ownership]:
         record = self._services.inventory.of(database)
         return record.accounts if record and record.is_of(database) else {}
 
@@ -304,13 +308,13 @@ class Users:
         statements: list[Statement],
         wanted: Wanted,
     ) -> None:
-        self._record_attributes(database, opened.inherited)
-        claims = engine.claims(found, statements, wanted)
-        if not statements and not opened.inherited:
-            if claims != dict(wanted.accounts):
-                self._services.inventory.disclaim(database, claims)
+        self._record_attributes(database, opened.inherited_ownership)
+        ownership = engine.ownership(found, statements, wanted)
+        if not statements and not opened.inherited_ownership:
+            if ownership != dict(wanted.accounts):
+                self._services.inventory.release_ownership(database, ownership)
             return
-        self._services.inventory.claim(database, claims)
+        self._services.inventory.record_ownership(database, ownership)
         try:
             engine.apply(opened.sessions, found, statements, wanted)
         except RdsiamError as error:
@@ -319,11 +323,11 @@ class Users:
             there = engine.existing(opened.sessions.read(engine.entry()))
             foreign, uncertain = _not_created(error, statements), _may_be_created(error)
             kept = {
-                name: origin
-                for name, origin in claims.items()
+                name: ownership
+                for name, ownership in ownership.items()
                 if (name in there and name != foreign) or name == uncertain
             }
-            self._services.inventory.claim(database, {**kept, **wanted.accounts})
+            self._services.inventory.record_ownership(database, {**kept, **wanted.accounts})
             raise
         for statement in statements:
             logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
@@ -362,7 +366,7 @@ class Users:
                     "if it is a copy it will, once IAM authentication is in force"
                 ) from None
             return _Opened(Sessions(connect, reader="master"))
-        return _Opened(sessions, inherited=not known)
+        return _Opened(sessions, inherited_ownership=not known)
 
 
 def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:
@@ -393,12 +397,12 @@ def _instance_arn(database: Database, name: str) -> str:
     return name if name.startswith("arn:") else database.arn.rpartition(":")[0] + f":{name}"
 
 
-def _brake(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
-    """Return why the brake stops these statements; nothing where it doesn't."""
+def _limit(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
+    """Return why these statements exceed the change limit; empty if they don't."""
     leaving = {statement.target for statement in statements if statement.kind == "disable-user"} - wanted.revoked
     try:
-        brake_users(leaving, len(engine.enabled(found, wanted)), len(wanted.users))
-    except Braked as error:
+        limit_users(leaving, len(engine.enabled(found, wanted)), len(wanted.users))
+    except NeedsConfirmation as error:
         return str(error)
     return ""
 
@@ -415,10 +419,10 @@ def fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
     return whole
 
 
-def _to_json(followed: Followed) -> dict[str, Any]:
+def _to_json(applied: Applied) -> dict[str, Any]:
     return {
-        "version": followed.version,
-        "declared": followed.declared,
-        "entries": followed.entries,
-        "users": list(followed.users),
+        "version": applied.version,
+        "declared": applied.declared,
+        "entries": applied.entries,
+        "users": list(applied.users),
     }

@@ -21,7 +21,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.access.effective import standing
+from rdsiam.access.effective import effective_users
 from rdsiam.access.model import DeclaredUser
 from rdsiam.access.pending import pending
 from rdsiam.access.rotation import RotatingUser
@@ -34,9 +34,9 @@ from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsu
 from rdsiam.onboarding.database_users import Users, fit
 from rdsiam.onboarding.dependencies import Services
 from rdsiam.onboarding.leaving import Leaving
-from rdsiam.onboarding.limits import Braked, brake_file, brake_users
+from rdsiam.onboarding.limits import NeedsConfirmation, limit_file, limit_users
 from rdsiam.state import fingerprint, recorded
-from rdsiam.state.inventory import Followed, Record, selected
+from rdsiam.state.inventory import Applied, Record, selected
 
 T = TypeVar("T")
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
@@ -53,16 +53,16 @@ def onboard(
     arn: str,
     plan: bool,
     confirmed: bool = False,
-    supposed: Collection[str] | None = None,
+    assume_revoked: Collection[str] | None = None,
     beyond_limit: bool = False,
 ) -> dict[str, Any]:
     """Make the database of that ARN passwordless, or say what would be done.
 
     :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :param plan: change nothing.
-    :param confirmed: what the brake stops is meant, and what waits for confirmation is given.
-    :param supposed: users to be taken for revoked, of a plan; None for those that are.
-    :param beyond_limit: what the brake stops is meant.
+    :param confirmed: what exceeds the change limit is intended, and what waits for confirmation is given.
+    :param assume_revoked: users to be taken for revoked, of a plan; None for those that are.
+    :param beyond_limit: what exceeds the change limit is intended.
     :return: the answer of OnboardFunction, see docs/api.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
@@ -70,7 +70,7 @@ def onboard(
     def step(name: str, work: Callable[[], T]) -> T:
         return context.step(lambda _: work(), name=name, config=RETRIED)
 
-    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn, beyond_limit)
+    run = _Run(services, arn, confirmed, assume_revoked, context.execution_context.durable_execution_arn, beyond_limit)
     seen = step("describe the database", run.describe)
     if "gone" in seen:
         removed: dict[str, Any] = context.invoke(
@@ -89,13 +89,15 @@ def onboard(
             step("record its attributes", run.see)
         return answer(arn, "ignored", seen["reason"])
     arn = seen["database"]
-    run = _Run(services, arn, confirmed, supposed, context.execution_context.durable_execution_arn, beyond_limit)
+    run = _Run(services, arn, confirmed, assume_revoked, context.execution_context.durable_execution_arn, beyond_limit)
 
-    policies = _plan_policies(context, services, arn, confirmed, supposed, tolerant=bool(seen["leaving"]) and not plan)
-    leaving, limit = seen["leaving"], seen["braked"]
+    policies = _plan_policies(
+        context, services, arn, confirmed, assume_revoked, tolerant=bool(seen["leaving"]) and not plan
+    )
+    leaving, limit = seen["leaving"], seen["needs_confirmation"]
     if seen["uncertain"] and not limit:
         checked = step("see who can log in", run.who_leaves)
-        leaving, limit = checked["leaving"], checked["braked"]
+        leaving, limit = checked["leaving"], checked["needs_confirmation"]
 
     def rotations(plan: bool) -> dict[str, Any]:
         """Have the schedules of rotations follow; what is refused there keeps nobody from logging in."""
@@ -110,7 +112,7 @@ def onboard(
         if policies["status"] == "refused":
             return answer(arn, "refused", policies["reason"])
         made = step("compare users", run.compare if seen["reach"] else run.users.declared)
-        if "refused" in made and "braked" not in made:
+        if "refused" in made and "needs_confirmation" not in made:
             return answer(arn, "refused", made["refused"])
         removal = step("compare logins", lambda: run.plan_removal(leaving)) if leaving else []
         rotated = rotations(True)
@@ -118,7 +120,7 @@ def onboard(
         after = [] if leaving else policies["changes"]
         changes = [*before, *seen["changes"], *_others(removal, made["changes"]), *after, *rotated["changes"]]
         waiting = [Unreached.from_json(made["pending"])] if made.get("pending") else []
-        unresolved = _unsettled(rotated)
+        unresolved = _unresolved(rotated)
         if refusal := limit or made.get("refused") or ("" if waiting else unresolved):
             return answer(arn, "refused", refusal, changes)
         if unresolved:
@@ -175,18 +177,18 @@ def onboard(
     if made["pending"] or seen["pending"]:
         step("notify of what is pending", lambda: run.notify_pending(made["pending"]))
     rotated = rotations(False)
-    unsettled = _unsettled(rotated)
+    unresolved = _unresolved(rotated)
     finished = seen["finished"] and not (done.changes or way_out.changes)
     done.changes += rotated["changes"]
     proofs: list[Any] = []
     if not finished:
         proofs = step("prove logins", run.prove) if seen["reach"] else []
     if not (finished and seen["recorded"]):
-        step("record", lambda: run.record(made["followed"], not unsettled))
+        step("record", lambda: run.record(made["applied"], not unresolved))
     if not finished:
         step("tell others", run.tell)
-    if unsettled:
-        return done.answer("refused", unsettled, proofs)
+    if unresolved:
+        return done.answer("refused", unresolved, proofs)
     if finished:
         return done.answer("onboarded" if rotated["changes"] else "unchanged", "")
     return done.answer("onboarded", confirmation, proofs)
@@ -235,7 +237,7 @@ def _plan_policies(
     services: Services,
     arn: str,
     confirmed: bool,
-    supposed: Collection[str] | None,
+    assume_revoked: Collection[str] | None,
     tolerant: bool,
 ) -> dict[str, Any]:
     """Have PolicyFunction say what it would change.
@@ -243,7 +245,7 @@ def _plan_policies(
     :param tolerant: answer `failed` if it fails, since users leave, which doesn't wait for it.
     """
     request: dict[str, Any] = {"database": arn, "plan": True} | ({"confirm": True} if confirmed else {})
-    request |= {} if supposed is None else {"revoked": list(supposed)}
+    request |= {} if assume_revoked is None else {"assume_revoked": list(assume_revoked)}
     try:
         planned: dict[str, Any] = context.invoke(services.policy_function, request, name="plan policies")
     except Exception as error:
@@ -253,7 +255,7 @@ def _plan_policies(
     return planned
 
 
-def _unsettled(rotated: Mapping[str, Any]) -> str:
+def _unresolved(rotated: Mapping[str, Any]) -> str:
     """Return why a rotation is not as declared; nothing where all are."""
     return f"rotation: {rotated['reason']}" if rotated["status"] == "refused" else ""
 
@@ -275,7 +277,7 @@ def answer(
 _RUN_AGAIN = "see what the reason says; rdsiam tries again"
 _AS_THE_REASON_SAYS = "do what the reason says, then run it again"
 #: Stands for the fingerprint of a database whose rotations only its owner can settle.
-_UNSETTLED = "unsettled"
+_UNSETTLED = "unresolved"
 
 
 def unfinished(answered: dict[str, Any], left: Sequence[Unreached]) -> dict[str, Any]:
@@ -313,16 +315,16 @@ class _Run:
         services: Services,
         arn: str,
         confirmed: bool,
-        supposed: Collection[str] | None,
+        assume_revoked: Collection[str] | None,
         holder: str,
         beyond_limit: bool = False,
     ) -> None:
         self._services = services
         self._arn = arn
         self._confirmed = confirmed
-        self._supposed = supposed
+        self._assume_revoked = assume_revoked
         self._unlimited = confirmed or beyond_limit
-        self.users = Users(services, arn, confirmed, supposed, holder, beyond_limit)
+        self.users = Users(services, arn, confirmed, assume_revoked, holder, beyond_limit)
 
     def describe(self) -> dict[str, Any]:
         """Say whether there is something to do: `reason` why not, else what is to be changed on the database."""
@@ -348,7 +350,7 @@ class _Run:
             )
         if (reason := unready(database)) and record is None:
             return {"reason": reason}
-        braked, declared, waits = "", None, False
+        needs_confirmation, declared, waits = "", None, False
         rotating: tuple[RotatingUser, ...] = ()
         try:
             access = self._services.access.current()
@@ -357,11 +359,11 @@ class _Run:
             waits = pending(access.file, selection) is not None
             if not self._unlimited and record is not None and record.is_of(database):
                 now_declared = _declaration(declared, rotating, record)
-                _brake(record, declared, now_declared, len(access.file.databases))
+                _limit(record, declared, now_declared, len(access.file.databases))
         except AccessFileInvalid:
             pass  # make_users refuses, and says why
-        except Braked as error:
-            braked = str(error)
+        except NeedsConfirmation as error:
+            needs_confirmation = str(error)
         if declared == () and not rotating and (record is None or record.only_seen) and not waits:
             reason = f"no entry of access.yaml declares a user for {database.arn}"
             return {"reason": reason, "database": database.arn, "unseen": record is None}
@@ -373,7 +375,7 @@ class _Run:
         if declared is not None:
             now = fingerprint.of_database(database, _declaration(declared, rotating, record))
         revoked = self._revoked(record)
-        effective = None if declared is None else {user.name for user in standing(declared, revoked)}
+        effective = None if declared is None else {user.name for user in effective_users(declared, revoked)}
         logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return {
             "database": database.arn,
@@ -381,7 +383,7 @@ class _Run:
             "reach": database.has_users and (database.iam_enabled or switch),
             "rotates": bool(rotating or (record and record.rotates)),
             "outdated": declared is not None and record is not None and _outdated(database, record, rotating),
-            "braked": braked,
+            "needs_confirmation": needs_confirmation,
             "unready": unready(database),
             "roles": record is not None and bool(record.roles),
             "leaving": sorted(_leaving(record, effective, revoked)) if ours else [],
@@ -461,26 +463,26 @@ class _Run:
         record = self._services.inventory.of(database)
         revoked = self._revoked(record)
         declared = self._services.access.current().file.declared(self._selection(database))
-        effective = {user.name for user in standing(declared, revoked)}
+        effective = {user.name for user in effective_users(declared, revoked)}
         leaving = _leaving(record, effective, revoked)
         enabled = self.users.enabled()
         if enabled is None or record is None:
-            return {"leaving": sorted(leaving), "braked": ""}
+            return {"leaving": sorted(leaving), "needs_confirmation": ""}
         leaves = enabled - effective
         try:
             if not self._unlimited:
-                brake_users(leaves - set(revoked) - set(record.leaving), len(enabled), len(declared))
-        except Braked as error:
-            return {"leaving": [], "braked": str(error)}
-        return {"leaving": sorted(leaving | leaves), "braked": ""}
+                limit_users(leaves - set(revoked) - set(record.leaving), len(enabled), len(declared))
+        except NeedsConfirmation as error:
+            return {"leaving": [], "needs_confirmation": str(error)}
+        return {"leaving": sorted(leaving | leaves), "needs_confirmation": ""}
 
     def plan_removal(self, leaving: Sequence[str]) -> list[dict[str, Any]]:
         """Return what locking these users would change."""
         return fit(self.users.remove(leaving, apply=False).changes)
 
     def _revoked(self, record: Record | None) -> Collection[str]:
-        if self._supposed is not None:
-            return self._supposed
+        if self._assume_revoked is not None:
+            return self._assume_revoked
         return record.revoked if record else ()
 
     def enable_iam(self) -> dict[str, Any]:
@@ -513,13 +515,13 @@ class _Run:
         """Log in with a token as each declared user, and see that a password is refused."""
         return self.users.prove()
 
-    def record(self, followed: Mapping[str, Any], settled: bool) -> None:
+    def record(self, applied: Mapping[str, Any], settled: bool) -> None:
         """Write the database into the inventory: from now on tokens are vended for it.
 
         :param settled: rotations are as declared; else the next sweep looks at it again.
         """
         database = self._selection(self._services.databases.describe(self._arn))
-        said = Followed(followed["version"], followed["declared"], followed["entries"], tuple(followed["users"]))
+        said = Applied(applied["version"], applied["declared"], applied["entries"], tuple(applied["users"]))
         now = fingerprint.of_database(database, said.declared) if settled else _UNSETTLED
         self._services.inventory.onboarded(database, said, now, _now())
 
@@ -561,7 +563,7 @@ def unready(database: Database) -> str:
 
 def _recorded(record: Record) -> set[str]:
     """Return the users that were declared when the last onboarding finished, and those that are leaving since."""
-    return {*(record.followed.users if record.followed else ()), *record.leaving}
+    return {*(record.applied.users if record.applied else ()), *record.leaving}
 
 
 def _leaving(record: Record | None, effective: Collection[str] | None, revoked: Collection[str]) -> set[str]:
@@ -575,25 +577,25 @@ def _leaving(record: Record | None, effective: Collection[str] | None, revoked: 
     return known & set(revoked) if effective is None else known - set(effective)
 
 
-def _brake(record: Record, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
+def _limit(record: Record, declared: Sequence[DeclaredUser], now: str, entries: int) -> None:
     """Check what can be seen without a connection: a file that lost most of its entries, and users that leave.
 
     :param now: fingerprint of all that is declared.
     :raises Braked: more would be taken away than somebody may have meant.
     """
-    if record.followed is None:
+    if record.applied is None:
         return
-    before = record.followed
+    before = record.applied
     if now != before.declared:
-        brake_file(before.entries, entries)
+        limit_file(before.entries, entries)
     # Those that are leaving already were within the limit, or confirmed.
     gone = set(before.users) - {user.name for user in declared} - set(record.revoked) - set(record.leaving)
-    brake_users(gone, len(before.users), len(declared))
+    limit_users(gone, len(before.users), len(declared))
 
 
 def _declaration(declared: Sequence[DeclaredUser], rotating: Sequence[RotatingUser], record: Record | None) -> str:
     """Return the fingerprint of what is declared and stands."""
-    return fingerprint.of_declared(standing(declared, record.revoked if record else ()), rotating)
+    return fingerprint.of_declared(effective_users(declared, record.revoked if record else ()), rotating)
 
 
 def _outdated(database: Database, record: Record, rotating: Sequence[RotatingUser]) -> bool:

@@ -1,4 +1,4 @@
-"""The brake: what would take the login from many at once is done only when somebody confirms it."""
+"""Change limits: removing the login of many users at once needs confirmation."""
 
 from collections.abc import Collection
 
@@ -10,11 +10,11 @@ _SHARE = 5
 _CONFIRM = 'if that is meant, run it again with "confirm": true; else correct access.yaml'
 
 
-class Braked(Refused):
+class NeedsConfirmation(Refused):
     """More would change than somebody may have meant. Confirmed, it is done."""
 
 
-def brake_users(leaving: Collection[str], managed: int, declared: int) -> None:
+def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
     """Check that no surprising number of users is disabled.
 
     :param leaving: users that would be disabled.
@@ -27,20 +27,22 @@ def brake_users(leaving: Collection[str], managed: int, declared: int) -> None:
         return
     if number > MOST_USERS or (number > 1 and number * _SHARE > managed) or declared == 0:
         names = ", ".join(sorted(leaving)[:10]) + (", …" if number > 10 else "")
-        raise Braked(f"{number} of {managed} users are declared no longer and would be disabled: {names}; {_CONFIRM}")
+        raise NeedsConfirmation(
+            f"{number} of {managed} users are no longer declared and would be disabled: {names}; {_CONFIRM}"
+        )
 
 
-def brake_file(before: int | None, now: int) -> None:
+def limit_file(before: int | None, now: int) -> None:
     """Check that access.yaml has not lost most of its entries.
 
     :param before: entries of the version that the database followed last; None where that isn't known.
     :raises Braked: more than half of them are gone.
     """
     if before is not None and now * 2 < before:
-        raise Braked(f"access.yaml has {now} entries, and had {before} when this was last followed; {_CONFIRM}")
+        raise NeedsConfirmation(f"access.yaml has {now} entries, and had {before} when it was last applied; {_CONFIRM}")
 
 
-def brake_retirements(recent: Collection[str]) -> None:
+def limit_retirements(recent: Collection[str]) -> None:
     """Check that no surprising number of users of a database loses its password within a day.
 
     :param recent: users that did within the last day.
@@ -48,6 +50,6 @@ def brake_retirements(recent: Collection[str]) -> None:
     """
     if len(recent) >= MOST_USERS:
         names = ", ".join(sorted(recent)[:10])
-        raise Braked(
+        raise NeedsConfirmation(
             f"{len(recent)} users of it were retired within the last day: {names}; the next one waits for its end"
         )

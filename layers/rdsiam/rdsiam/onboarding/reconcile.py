@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import StepConfig
 
-from rdsiam.access.effective import standing
+from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending
 from rdsiam.aws.rds import Database
 from rdsiam.core.durable import RETRIED
@@ -33,7 +33,7 @@ class NothingListed(RdsiamError):
     """RDS lists no database at all, yet the inventory has some."""
 
 
-def sweep(context: DurableContext, services: Services, plan: bool, confirmed: bool) -> dict[str, Any]:
+def reconcile(context: DurableContext, services: Services, plan: bool, confirmed: bool) -> dict[str, Any]:
     """Start the onboarding of every database that differs from what is recorded, and of those that are gone.
 
     :param plan: start nothing, say what would be started.
@@ -46,7 +46,7 @@ def sweep(context: DurableContext, services: Services, plan: bool, confirmed: bo
         return context.step(lambda _: work(), name=name, config=config)
 
     identity = step("name the reconcile", lambda: secrets.token_hex(6))
-    run = _Sweep(services, identity, plan, confirmed)
+    run = _Reconcile(services, identity, plan, confirmed)
     started = step("look for what is gone", run.gone)
     unchanged, position, number = 0, None, 0
     while number == 0 or position is not None:
@@ -60,7 +60,7 @@ def sweep(context: DurableContext, services: Services, plan: bool, confirmed: bo
     return {"started": sorted(started)[:_MAX_NAMED], "unchanged": unchanged}
 
 
-class _Sweep:
+class _Reconcile:
     """The steps. What is started twice, because a step is repeated, is one execution: its name is the same."""
 
     def __init__(self, services: Services, identity: str, plan: bool, confirmed: bool) -> None:
@@ -134,7 +134,7 @@ class _Sweep:
             return "invalid"  # for this database only: its onboarding says what is wrong
         if not declared and not rotating:
             return None
-        stands = standing(declared, record.revoked if record else ())
+        stands = effective_users(declared, record.revoked if record else ())
         return fingerprint.of_database(database, fingerprint.of_declared(stands, rotating))
 
     def _start(self, arn: str, resource_id: str, why: str) -> None:

@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 def revoke(
-    context: DurableContext, services: Services, arn: str, users: Sequence[str], because: str, plan: bool
+    context: DurableContext, services: Services, arn: str, users: Sequence[str], reason: str, plan: bool
 ) -> dict[str, Any]:
     """Lock these users of one database and end their sessions, or say what would be done.
 
-    :param because: why; it is kept with the revocation and logged.
+    :param reason: why; it is kept with the revocation and logged.
     :return: the answer of OnboardFunction, its status `revoked`, `incomplete`, `planned`, `refused` or `ignored`. No
         tokens are handed out either way.
     """
@@ -46,11 +46,11 @@ def revoke(
     arn = seen["database"]
     run = _Run(services, arn, users)
     if plan:
-        request = {"database": arn, "plan": True, "revoked": sorted({*seen["revoked"], *users})}
+        request = {"database": arn, "plan": True, "assume_revoked": sorted({*seen["revoked"], *users})}
         locked = step("compare users", run.plan)
         planned: dict[str, Any] = context.invoke(services.policy_function, request, name="plan policies")
         return answer(arn, "planned", planned["reason"], [*planned["changes"], *locked])
-    step("write it down", lambda: run.write_down(because))
+    step("write it down", lambda: run.write_down(reason))
     way_out = Leaving(context, services, arn, users)
     way_out.begin(policies=True)
     if not way_out.incomplete:
@@ -72,7 +72,7 @@ def lift(context: DurableContext, services: Services, arn: str, users: Sequence[
     arn = seen.get("database", arn)
     run = _Run(services, arn, users)
     if plan:
-        return onboard(context, services, arn, plan, supposed=sorted(set(seen.get("revoked", ())) - set(users)))
+        return onboard(context, services, arn, plan, assume_revoked=sorted(set(seen.get("revoked", ())) - set(users)))
     context.step(lambda _: run.write_lifted(), name="lift the revocation", config=RETRIED)
     return onboard(context, services, arn, plan)
 
@@ -122,11 +122,11 @@ class _Run:
             "later": later,
         }
 
-    def write_down(self, because: str) -> None:
+    def write_down(self, reason: str) -> None:
         """Write the revocation into the inventory: within a minute no token is handed out."""
         self._follow_rename()
-        self._services.inventory.revoke(self._arn, dict.fromkeys(self._users, because), ())
-        logger.info("revoked %s on %s: %s", ", ".join(self._users), self._arn, because)
+        self._services.inventory.revoke(self._arn, dict.fromkeys(self._users, reason), ())
+        logger.info("revoked %s on %s: %s", ", ".join(self._users), self._arn, reason)
 
     def write_lifted(self) -> None:
         """Take the revocation out of the inventory."""

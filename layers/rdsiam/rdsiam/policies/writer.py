@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
-from rdsiam.access.effective import standing
+from rdsiam.access.effective import effective_users
 from rdsiam.access.selection import NOTHING, select
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Database, Databases
@@ -61,20 +61,22 @@ class PolicyWriter:
         self._policies = policies
         self._connect_role = connect_role
 
-    def write(self, arn: str, plan: bool, supposed: Collection[str] | None = None, confirmed: bool = False) -> Written:
+    def write(
+        self, arn: str, plan: bool, assume_revoked: Collection[str] | None = None, confirmed: bool = False
+    ) -> Written:
         """Write the policies of the roles that may log in to the database, and take it out of all others.
 
         The resource id that policies named until now may live on under another name: renamed, or switched over from
         blue to green. Then that database's policies are written along, so that taking the old name's away spares them.
 
         :param plan: change nothing, say what would be.
-        :param supposed: users to be taken for revoked, of a plan; None for those that are.
+        :param assume_revoked: users to be taken for revoked, of a plan; None for those that are.
         :param confirmed: of a plan: the current attributes of the database are taken for confirmed.
         :raises AccessFileUnavailable: nothing is changed on doubt.
         """
         record, alive, stale = self._concerned(arn)
         try:
-            wanted = [self._wanted(one, plan, supposed if plan else None, confirmed) for one in alive]
+            wanted = [self._wanted(one, plan, assume_revoked if plan else None, confirmed) for one in alive]
             for one, by_role in zip(alive, wanted, strict=True):
                 self._policies.refuse_foreign_roles(one, by_role)
         except (Refused, AccessFileInvalid) as error:
@@ -170,7 +172,7 @@ class PolicyWriter:
         return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
 
     def _wanted(
-        self, database: Database, plan: bool, supposed: Collection[str] | None, confirmed: bool
+        self, database: Database, plan: bool, assume_revoked: Collection[str] | None, confirmed: bool
     ) -> dict[str, frozenset[str]]:
         record = self._inventory.of(database)
         selection = selected(database, record)
@@ -178,8 +180,8 @@ class PolicyWriter:
             selection = selection.confirmed
         elif not plan and selection.recorded is None:
             selection = select(database, NOTHING)  # onboarding records the attributes before policies are written
-        revoked = supposed if supposed is not None else record.revoked if record else ()
-        users = standing(self._access.current().file.declared(selection), revoked)
+        revoked = assume_revoked if assume_revoked is not None else record.revoked if record else ()
+        users = effective_users(self._access.current().file.declared(selection), revoked)
         return wanted_by_role(database, users, self._connect_role)
 
     def _remember(self, database: Database, roles: set[str]) -> None:

@@ -44,7 +44,7 @@ class MigrationLine(TypedDict):
     """The migration of one user from its password to tokens."""
 
     user: str
-    heir: Annotated[str, Field(description="Who takes its place; the user itself where it is changed in place.")]
+    successor: Annotated[str, Field(description="Who takes its place; the user itself where it is changed in place.")]
     state: State
     since: Time
     until: Annotated[Time | None, Field(description="When it is retired if nobody logs in as it until then.")]

@@ -17,7 +17,7 @@ def migrations(report: Mapping[str, Any]) -> Markup:
             None,
             element("th", {"scope": "row"}, name(database["identifier"])),
             element("td", None, name(one["user"])),
-            element("td", None, "in place" if one["heir"] == one["user"] else name(one["heir"])),
+            element("td", None, "in place" if one["successor"] == one["user"] else name(one["successor"])),
             element("td", None, one["state"]),
             element("td", None, clock(one["since"])),
             element("td", None, clock(one["until"]) if one["until"] else "–"),

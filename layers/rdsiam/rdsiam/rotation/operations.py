@@ -126,18 +126,18 @@ class Watch:
             database = None  # the database is gone, or is another one by now
         return self._shown(secret, database)
 
-    def rotate(self, arn: str, because: str | None) -> str:
+    def rotate(self, arn: str, reason: str | None) -> str:
         """Begin a rotation now; return the version that is to become the current one.
 
         Where one has begun already and not ended, Secrets Manager tries that one again: its version is returned.
 
-        :param because: why, for the log.
+        :param reason: why, for the log.
         """
         secret, value = self._ours(arn)
         user, record = self.targets.recorded(arn, value)
         if record.state == "ending" and secret.pending_version is None:
             raise Refused(f"{user}: {_ENDING}")
-        logger.info("rotation of %s asked for: %s", secret.name, because or "no reason given")
+        logger.info("rotation of %s asked for: %s", secret.name, reason or "no reason given")
         try:
             return self.secrets.rotate(arn)
         except Refused:

@@ -58,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Followed:
+class Applied:
     """What became of all of a database's; one that is refused keeps no other from being done."""
 
     database: str
@@ -93,7 +93,7 @@ class Schedules:
         confirmed: bool = False,
         secret: str | None = None,
         withdraw: bool = False,
-    ) -> Followed:
+    ) -> Applied:
         """Set, change and cancel the schedules of a database's users; of one that is gone, cancel all.
 
         :param user: look at this user only.
@@ -107,14 +107,14 @@ class Schedules:
         except DatabaseNotFound:
             database = None
         except Unsupported as error:
-            return Followed(arn, refused=str(error))
+            return Applied(arn, refused=str(error))
         arn = database.arn if database else arn
         record = self._services.inventory.get(arn)
         try:
             file = self._services.access.current().file
             users = file.rotating(selected(database, record)) if database else ()
         except AccessFileInvalid as error:
-            return Followed(arn, refused=str(error))
+            return Applied(arn, refused=str(error))
         wish = _Wish(plan, confirmed, user is not None, secret)
         run = _Run(self._services, arn, dict(record.secrets) if record else {}, wish)
         outcomes = []
@@ -127,11 +127,11 @@ class Schedules:
         leaving = {name for name, one in run.known.items() if one.state != "ended"} - {one.name for one in users}
         outcomes += [run.leave(database, name) for name in sorted(leaving) if user in (None, name)]
         if user is not None and not outcomes:
-            return Followed(
+            return Applied(
                 arn,
                 refused=f"access.yaml has no `rotate` for {user} on {arn}: add {user} to `rotate` of an entry for it",
             )
-        return Followed(arn, tuple(outcomes))
+        return Applied(arn, tuple(outcomes))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rdsiam.state.escalations import Examined
 if TYPE_CHECKING:
     from rdsiam.access.rotation import RotatingUser, Scheme
 
-Origin = Literal["created", "adopted"]
+Ownership = Literal["created", "adopted"]
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
 _RESOURCE = "resource:"
@@ -27,7 +27,7 @@ KEPT = tuple(name for name in (field.name for field in fields(Database)) if name
 
 
 @dataclass(frozen=True)
-class Followed:
+class Applied:
     """Which access.yaml an onboarding followed, and what it said of the database.
 
     :ivar declared: fingerprint of what it declares for the database.
@@ -85,7 +85,7 @@ class Record:
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
     :ivar finished: whether the last onboarding came to its end; what was recorded before stays good for tokens.
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
-    :ivar followed: the access.yaml of the last onboarding that ended; None for one of long ago.
+    :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
     :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
@@ -100,13 +100,13 @@ class Record:
 
     resource_id: str | None
     database: SelectedDatabase | None = None
-    accounts: Mapping[str, Origin] = field(default_factory=dict)
+    accounts: Mapping[str, Ownership] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
     policy_resource_id: str | None = None
     access_version: str | None = None
     onboarded_at: str | None = None
     finished: bool = False
-    followed: Followed | None = None
+    applied: Applied | None = None
     fingerprint: str | None = None
     revoked: Mapping[str, str] = field(default_factory=dict)
     leaving: Mapping[str, str] = field(default_factory=dict)
@@ -263,15 +263,15 @@ class Inventory:
         """Write down what waits for confirmation, by its fingerprint: it is notified once."""
         self._set(arn, pending=pending)
 
-    def claim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
         self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
-    def disclaim(self, database: Database, accounts: Mapping[str, Origin]) -> None:
+    def release_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         """Write down that only these are ours of those that were; nothing else changes."""
         self._set(database.arn, accounts=dict(accounts))
 
-    def onboarded(self, database: SelectedDatabase, followed: Followed, fingerprint: str, at: str) -> None:
+    def onboarded(self, database: SelectedDatabase, applied: Applied, fingerprint: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
         described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
         if fresh := self._fresh(database):  # nothing is declared for it, and its ARN was another database's
@@ -281,10 +281,10 @@ class Inventory:
             database.arn,
             resource_id=database.resource_id,
             described=described,
-            access_version=followed.version,
-            declared=followed.declared,
-            access_entries=followed.entries,
-            users=list(followed.users),
+            access_version=applied.version,
+            declared=applied.declared,
+            access_entries=applied.entries,
+            users=list(applied.users),
             fingerprint=fingerprint,
             onboarded_at=at,
             finished=True,
@@ -309,11 +309,11 @@ class Inventory:
         left = set(users)
         self._remove_users(arn, "leaving", left)
         record = self.get(arn)
-        if record is None or record.followed is None or not left.intersection(record.followed.users):
+        if record is None or record.applied is None or not left.intersection(record.applied.users):
             return
         # Unless another run has just recorded what a newer access.yaml declares.
-        version = record.followed.version
-        remaining = [user for user in record.followed.users if user not in left]
+        version = record.applied.version
+        remaining = [user for user in record.applied.users if user not in left]
         try:
             self._update(
                 arn,
@@ -420,7 +420,7 @@ class Inventory:
 
 def _record(arn: str, item: Mapping[str, Any]) -> Record:
     found = {name: _plain(value) for name, value in item.items()}
-    database = followed = None
+    database = applied = None
     resource_id = found.get("resource_id")
     seen = found.get("examined", {"resource_id": ""})
     recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
@@ -428,7 +428,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         described = found["described"] | {"port": int(found["described"]["port"])}
         database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
     if "declared" in found:
-        followed = Followed(
+        applied = Applied(
             found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
         )
     return Record(
@@ -441,7 +441,7 @@ def _record(arn: str, item: Mapping[str, Any]) -> Record:
         access_version=found.get("access_version"),
         onboarded_at=found.get("onboarded_at"),
         finished=bool(found.get("finished")),
-        followed=followed,
+        applied=applied,
         fingerprint=found.get("fingerprint"),
         revoked=dict(found.get("revoked", {})),
         leaving=dict(found.get("leaving", {})),

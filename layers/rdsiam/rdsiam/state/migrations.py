@@ -45,7 +45,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Kept:
+class RetainedSecret:
     """The secret of the old user, as it was.
 
     :ivar rotated: it rotated, and shall again when it comes back.
@@ -59,7 +59,7 @@ class Kept:
 class Migration:
     """The migration of one user of one database.
 
-    :ivar heir: the user that takes its place; itself where it is changed in place.
+    :ivar successor: the user that takes its place; itself where it is changed in place.
     :ivar resource_id: of the database, which may be another one of the same name later.
     :ivar history: states that were reached, each with `state`, `at` and `done`, what was done for it.
     :ivar locked: host patterns of its accounts that could not log in before; None before it is retired.
@@ -69,13 +69,13 @@ class Migration:
     """
 
     user: str
-    heir: str
+    successor: str
     resource_id: str
     state: State | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     watch: Watch | None = None
     locked: tuple[str, ...] | None = None
-    secret: Kept | None = None
+    secret: RetainedSecret | None = None
     execution: str = ""
     lease: int = 0
     revision: int = 0
@@ -83,7 +83,7 @@ class Migration:
     @property
     def in_place(self) -> bool:
         """Whether the user itself changes how it logs in."""
-        return self.heir == self.user
+        return self.successor == self.user
 
     def reached(self, state: State) -> bool:
         """Tell whether it has come that far."""
@@ -207,7 +207,7 @@ def _migration(user: str, fields: Mapping[str, Any]) -> Migration:
             "user": user,
             "history": tuple(fields["history"]),
             "watch": Watch(**{**watch, "seen": tuple(watch["seen"])}) if watch else None,
-            "secret": Kept(**secret) if secret else None,
+            "secret": RetainedSecret(**secret) if secret else None,
             "locked": None if locked is None else tuple(locked),
         }
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.access.model import Caller, conceivable, decide
+from rdsiam.access.model import Caller, decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds_models import Database
@@ -92,7 +92,7 @@ class Vending:
             self._record(asked, "failed", "access.yaml can't be read", "")
             raise
         # Nothing is looked up for whom no entry names: neither the answer nor its time tells what there is.
-        known = self._describe(arn) if conceivable(access.file, _identifier(arn), user, caller) else None
+        known = self._describe(arn) if may_be_allowed(access.file, _identifier(arn), user, caller) else None
         if known is None or user in known.revoked:
             self._record(asked, "denied", "revoked" if known else _UNDECLARED, access.version)
             raise NotAllowed

@@ -17,7 +17,7 @@ from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_
 from rdsiam.engines.mysql.grants import account, identifier, server
 from rdsiam.engines.protocols import NO_FAILURES, Account, Authority, Sessions, Statement, Wanted, sessions_end_first
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 _READ = ("SELECT", "SHOW VIEW")
 _WRITE = (*_READ, "INSERT", "UPDATE", "DELETE", "EXECUTE", "CREATE TEMPORARY TABLES", "LOCK TABLES")
@@ -139,15 +139,15 @@ class Mysql:
             room=room(int(rows(session, "SELECT @@max_connections")[0][0])),
             logins=disabling.read(session),
             replaced=replacement.read(
-                partial(rows, session), server(session.get_server_info()), accounts, _heirs(wanted)
+                partial(rows, session), server(session.get_server_info()), accounts, _successors(wanted)
             ),
         )
 
     def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
         """Return the statements that are missing: the manager, users, privileges."""
-        heirs = _heirs(wanted)
+        successors = _successors(wanted)
         _refuse_namesakes(found, wanted)
-        replacement.refuse(found.accounts, found.replaced, heirs)
+        replacement.refuse(found.accounts, found.replaced, successors)
         result = _account(found, MANAGER, "create-manager", "master", wanted)
         if not found.everywhere.get((MANAGER, "%"), frozenset()) >= {*_MANAGER, "GRANT OPTION"}:
             grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {account(MANAGER)} WITH GRANT OPTION"
@@ -155,7 +155,7 @@ class Mysql:
         result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
         result += audit_procedure.statements(found.auditor, wanted.mark)
         for user in wanted.users:
-            if name := heirs.get(user.name):
+            if name := successors.get(user.name):
                 of_name = replacement.hosts_of(found.accounts, name)
                 result += _account(found, user.name, "create-user", "manager", wanted, of_name, user.connections)
                 result += replacement.statements(found.accounts, found.replaced, user.name, name, _MANAGER)
@@ -189,26 +189,26 @@ class Mysql:
         """Run one statement of `locking`."""
         disabling.carry_out(session, statement)
 
-    def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+    def ownership(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Ownership]:
         """Return all accounts that are ours once the statements have run."""
         made = {s.target for s in statements if s.kind in {"create-manager", "create-auditor", "create-user"}}
         there = {name for name, _ in found.accounts}
-        claims = {name: origin for name, origin in wanted.accounts.items() if name in there}
+        ownership = {name: ownership for name, ownership in wanted.accounts.items() if name in there}
         for name in made:
-            claims.setdefault(name, "created")
+            ownership.setdefault(name, "created")
         for user in wanted.users:
-            claims.setdefault(user.name, "adopted")
-        return claims
+            ownership.setdefault(user.name, "adopted")
+        return ownership
 
-    def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
+    def inherited_ownership(self, found: Found, wanted: Wanted) -> dict[str, Ownership]:
         """Return what carries over: accounts of which every host pattern takes tokens over TLS and nothing else."""
-        claims: dict[str, Origin] = {MANAGER: "created"}
+        ownership: dict[str, Ownership] = {MANAGER: "created"}
         for name in {AUDITOR, *(user.name for user in wanted.users), *wanted.revoked}:
             accounts = {host: safe for (user, host), safe in found.accounts.items() if user == name}
             if accounts and all(accounts.values()):
-                made = set(accounts) == {"%"} or name in _heirs(wanted)
-                claims[name] = "created" if made else "adopted"
-        return claims
+                made = set(accounts) == {"%"} or name in _successors(wanted)
+                ownership[name] = "created" if made else "adopted"
+        return ownership
 
     def source(self, session: Any) -> str | None:
         """Return the resource id in the comment of the auditor's procedure, if the manager made it."""
@@ -259,7 +259,7 @@ def _grantee(text: str) -> tuple[str, str]:
     return user[1:-1].replace("''", "'"), host[1:-1]
 
 
-def _heirs(wanted: Wanted) -> dict[str, str]:
+def _successors(wanted: Wanted) -> dict[str, str]:
     """Return the users that replace another one, and whom."""
     return {user.name: user.predecessor for user in wanted.users if user.predecessor}
 
@@ -271,7 +271,9 @@ def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
     for name, host in sorted(found.accounts):
         if name not in ours or name in adopted or (name in wanted.accounts and host == "%"):
             continue
-        if name in wanted.accounts and (wanted.accounts[name] == "adopted" or _is_of_heir(found, wanted, name, host)):
+        if name in wanted.accounts and (
+            wanted.accounts[name] == "adopted" or _is_of_successor(found, wanted, name, host)
+        ):
             continue
         way_out = (
             "to take it over write `adopt: true`" if name in declared else "rename or drop it, then run this again"
@@ -279,12 +281,12 @@ def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
         raise Refused(f"an account {account(name, host)} exists that rdsiam did not make; {way_out}")
 
 
-def _is_of_heir(found: Found, wanted: Wanted, name: str, host: str) -> bool:
+def _is_of_successor(found: Found, wanted: Wanted, name: str, host: str) -> bool:
     """Return whether an account of ours has its host pattern from the user that it replaces, or replaced once."""
-    heirs = _heirs(wanted)
-    if name not in heirs:
+    successors = _successors(wanted)
+    if name not in successors:
         return name in _leaving(found, wanted) and found.accounts[name, host]
-    hosts = replacement.hosts_of(found.accounts, heirs[name])
+    hosts = replacement.hosts_of(found.accounts, successors[name])
     return host in hosts or not hosts
 
 

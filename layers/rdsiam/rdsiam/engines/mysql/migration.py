@@ -6,7 +6,7 @@ from typing import Any
 import pymysql
 
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.migration import Look, Seen, Standing
+from rdsiam.engines.migration import LoginState, Look, Seen
 from rdsiam.engines.mysql.catalog import rows
 from rdsiam.engines.mysql.disabling import disable
 from rdsiam.engines.mysql.engine import Found
@@ -14,7 +14,7 @@ from rdsiam.engines.mysql.grants import account
 from rdsiam.engines.mysql.replacement import hosts_of
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 _KEEPERS = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})
 _REPLICATION = "REPLICATION SLAVE"
@@ -49,7 +49,7 @@ class MysqlMigrator:
 
     for_good = "there is no way back from in place: the server keeps no password beside the plugin"
 
-    def standing(self, found: Found, user: str) -> Standing:
+    def login_state(self, found: Found, user: str) -> LoginState:
         """Return how the accounts of a user stand."""
         hosts = hosts_of(found.accounts, user)
         held = {privilege for host in hosts for privilege in found.everywhere.get((user, host), ())}
@@ -60,9 +60,9 @@ class MysqlMigrator:
             kept = f"{user} replicates, and RDS has no IAM logins for that"
         locked = tuple(host for host in hosts if (user, host) in found.logins.locked)
         iam = bool(hosts) and all(found.accounts[user, host] for host in hosts)
-        return Standing(bool(hosts), len(locked) < len(hosts), iam, kept, locked)
+        return LoginState(bool(hosts), len(locked) < len(hosts), iam, kept, locked)
 
-    def look(self, session: Any, user: str, heir: str) -> Look:  # noqa: ARG002
+    def look(self, session: Any, user: str, successor: str) -> Look:  # noqa: ARG002
         """Look at the list of processes, and at what performance_schema counts where it is on."""
         try:
             counted = bool(rows(session, "SELECT @@performance_schema")[0][0])
@@ -84,7 +84,7 @@ class MysqlMigrator:
             if (user, host) in found.logins.locked and host not in locked
         ]
 
-    def leave(self, found: Found, user: str, accounts: Mapping[str, Origin]) -> list[Statement]:  # noqa: ARG002
+    def leave(self, found: Found, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:  # noqa: ARG002
         """Refuse: the plugin took the password's place."""
         if not any(found.accounts[user, host] for host in hosts_of(found.accounts, user)):
             return []
@@ -94,14 +94,14 @@ class MysqlMigrator:
             f"and give it a new one, ALTER USER {one} IDENTIFIED BY …, for each host pattern"
         )
 
-    def remove(self, session: Any, found: Found, heir: str, user: str) -> list[list[Statement]]:
+    def remove(self, session: Any, found: Found, successor: str, user: str) -> list[list[Statement]]:
         """Return what drops its accounts, unless something stored runs in its name."""
-        hosts = hosts_of(found.accounts, heir)
+        hosts = hosts_of(found.accounts, successor)
         for host in hosts:
-            if number := int(rows(session, _DEFINED, [f"{heir}@{host}"])[0][0]):
+            if number := int(rows(session, _DEFINED, [f"{successor}@{host}"])[0][0]):
                 raise Refused(
-                    f"{number} views, routines, triggers or events have {account(heir, host)} as their definer and "
-                    f"would fail without it: make {user} their definer, then undo again"
+                    f"{number} views, routines, triggers or events have {account(successor, host)} as their definer "
+                    f"and would fail without it: make {user} their definer, then undo again"
                 )
-        drops = [Statement("drop-user", heir, f"DROP USER {account(heir, host)}", False) for host in hosts]
-        return [[*disable(found.logins, heir), *drops]] if drops else []
+        drops = [Statement("drop-user", successor, f"DROP USER {account(successor, host)}", False) for host in hosts]
+        return [[*disable(found.logins, successor), *drops]] if drops else []

@@ -144,9 +144,9 @@ class MysqlRemedies:
         """Return nothing: privileges on a schema can be granted before it is made."""
         return []
 
-    def give_objects(self, account: AccountFacts, heir: str) -> str:
+    def give_objects(self, account: AccountFacts, successor: str) -> str:
         """Return nothing to run: MySQL's objects belong to nobody, but for the definers of what is stored."""
-        raise Refused(f"objects of {account.name} can't be given to {heir} on MySQL")
+        raise Refused(f"objects of {account.name} can't be given to {successor} on MySQL")
 
     def end_escalation(self, escalation: Escalation) -> Sequence[str]:
         """Return nothing to run: onboarding finds no escalations on MySQL and MariaDB."""

@@ -27,9 +27,9 @@ class Replaced:
     held: Mapping[tuple[str, str], Held]
 
 
-def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], heirs: Heirs) -> Replaced:
+def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], successors: Heirs) -> Replaced:
     """Read what users that replace others, and those others, may do."""
-    names = {*heirs, *heirs.values()}
+    names = {*successors, *successors.values()}
     found: dict[tuple[str, str], Held] = {}
     waiting = [one for one in accounts if one[0] in names]
     while waiting:
@@ -45,19 +45,19 @@ def hosts_of(accounts: Iterable[tuple[str, str]], user: str) -> list[str]:
     return sorted(host for name, host in accounts if name == user)
 
 
-def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, heirs: Heirs) -> None:
+def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, successors: Heirs) -> None:
     """Check that the users that are replaced may be.
 
     :param accounts: (user, host pattern) → whether it takes tokens and nothing else.
     :raises Refused: one does not exist, takes tokens itself, or holds what access.yaml gives nobody.
     """
-    for heir, name in heirs.items():
+    for successor, name in successors.items():
         hosts = hosts_of(accounts, name)
-        if not hosts and not hosts_of(accounts, heir):
-            raise Refused(f"{heir} replaces {name}, and there is no account {name}: correct `replaces`")
+        if not hosts and not hosts_of(accounts, successor):
+            raise Refused(f"{successor} replaces {name}, and there is no account {name}: correct `replaces`")
         for host in hosts:
             if accounts[name, host]:
-                raise Refused(f"{account(name, host)} logs in by token itself: it needs no {heir} to replace it")
+                raise Refused(f"{account(name, host)} logs in by token itself: it needs no {successor} to replace it")
             if too_much := _too_much((name, host), replaced.held):
                 raise Refused(
                     f"{account(name, host)} holds {too_much}, which rdsiam gives to nobody: take it away, or keep the "
@@ -66,9 +66,9 @@ def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, heirs: 
 
 
 def statements(
-    accounts: Iterable[tuple[str, str]], replaced: Replaced, heir: str, name: str, manager: frozenset[str]
+    accounts: Iterable[tuple[str, str]], replaced: Replaced, successor: str, name: str, manager: frozenset[str]
 ) -> list[Statement]:
-    """Return what makes `heir` hold what `name` does, and nothing else.
+    """Return what makes `successor` hold what `name` does, and nothing else.
 
     :param manager: what the manager may grant; the rest is the master's to grant, as roles are.
     """
@@ -76,13 +76,13 @@ def statements(
     hosts = hosts_of(accounts, name)
     result = []
     # Where the other is gone at last, its successor keeps what it has.
-    for host in sorted({*hosts, *hosts_of(accounts, heir)}) if hosts else []:
-        own = replaced.held.get((heir, host), Held())
+    for host in sorted({*hosts, *hosts_of(accounts, successor)}) if hosts else []:
+        own = replaced.held.get((successor, host), Held())
         wanted = replaced.held.get((name, host), Held())
-        for step in difference(own, wanted, replaced.server, account(heir, host)):
+        for step in difference(own, wanted, replaced.server, account(successor, host)):
             by: Authority = "manager" if step.needs is not None and step.needs <= manager else "master"
             result.append(
-                Statement("revoke" if step.text.startswith("REVOKE") else "grant", heir, step.text, authority=by)
+                Statement("revoke" if step.text.startswith("REVOKE") else "grant", successor, step.text, authority=by)
             )
     return result
 

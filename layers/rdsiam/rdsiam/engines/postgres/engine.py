@@ -23,7 +23,7 @@ from rdsiam.engines.postgres.snapshot import Found, Role, acting_for, admin, com
 from rdsiam.engines.protocols import NO_FAILURES, Account, Authority, Sessions, Statement, Wanted, marked
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 _ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit FROM pg_catalog.pg_roles"
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
@@ -224,29 +224,29 @@ class Postgres:
         """Run one statement of `locking`."""
         disabling.carry_out(session, statement)
 
-    def claims(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Origin]:
+    def ownership(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Ownership]:
         """Return all accounts and groups that are ours once the statements have run."""
-        claims = {name: origin for name, origin in wanted.accounts.items() if name in found.roles}
+        ownership = {name: ownership for name, ownership in wanted.accounts.items() if name in found.roles}
         for statement in statements:
             if statement.kind in {"create-manager", "create-auditor", "create-user", "create-group"}:
-                claims.setdefault(statement.target, "created")
+                ownership.setdefault(statement.target, "created")
             elif statement.kind == "adopt-user":
-                claims.setdefault(statement.target, "adopted")
+                ownership.setdefault(statement.target, "adopted")
         for user in wanted.users:
-            claims.setdefault(user.name, "adopted")
-        return claims
+            ownership.setdefault(user.name, "adopted")
+        return ownership
 
-    def inherited(self, found: Found, wanted: Wanted) -> dict[str, Origin]:
+    def inherited_ownership(self, found: Found, wanted: Wanted) -> dict[str, Ownership]:
         """Return what carries over: logins that have rds_iam, groups that can't log in, neither with more rights."""
         groups = {f"{name}_{level}" for name in found.databases for level in privileges.LEVELS}
         users = {AUDITOR, *(user.name for user in wanted.users), *wanted.revoked}
-        claims: dict[str, Origin] = {MANAGER: "created"}
+        ownership: dict[str, Ownership] = {MANAGER: "created"}
         for name, role in found.roles.items():
             iam = bool(found.direct(IAM_ROLE, name))
             as_made = (name in users and iam) or (name in groups and not iam and not role.login)
             if as_made and not role.superuser and not role.createrole:
-                claims[name] = "created"
-        return claims
+                ownership[name] = "created"
+        return ownership
 
     def source(self, session: Any) -> str | None:
         """Return the resource id in the comment of the auditor."""

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import psycopg
 
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.migration import Look, Seen, Standing
+from rdsiam.engines.migration import LoginState, Look, Seen
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Found, acting_for, admin, compose
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
-from rdsiam.state.inventory import Origin
+from rdsiam.state.inventory import Ownership
 
 _SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
 _SESSIONS = """
@@ -38,25 +38,25 @@ class PostgresMigrator:
     )
     for_good = ""
 
-    def standing(self, found: Found, user: str) -> Standing:
+    def login_state(self, found: Found, user: str) -> LoginState:
         """Return how a role stands."""
         role = found.roles.get(user)
         if role is None:
-            return Standing(False, False, False)
+            return LoginState(False, False, False)
         iam = user in members(found.memberships, IAM_ROLE, frozenset({found.master, MANAGER}))
         kept = ""
         if user == found.master or role.superuser or role.createrole or user in members(found.memberships, _SUPERUSERS):
             kept = f"{user} is an administrator"
         elif role.replication or user in members(found.memberships, _REPLICATION):
             kept = f"{user} replicates, and RDS has no IAM logins for that"
-        return Standing(True, role.login, iam, kept)
+        return LoginState(True, role.login, iam, kept)
 
-    def look(self, session: "psycopg.Connection", user: str, heir: str) -> Look:
+    def look(self, session: "psycopg.Connection", user: str, successor: str) -> Look:
         """Look at the sessions, for a moment as one of those who may see whose they are."""
         inherit = " WITH INHERIT TRUE" if session.info.server_version >= 160000 else ""
         try:
-            # Who acts for the heir acts for the other: sees application and address. It is never committed.
-            session.execute(compose("GRANT {h} TO {m}", h=heir, m=MANAGER) + inherit)
+            # Who acts for the successor acts for the other: sees application and address. It is never committed.
+            session.execute(compose("GRANT {h} TO {m}", h=successor, m=MANAGER) + inherit)
             rows = session.execute(_SESSIONS, [user]).fetchall()
         except psycopg.Error as error:
             raise QueryFailed(error.sqlstate, str(error)) from None
@@ -75,7 +75,7 @@ class PostgresMigrator:
             return []
         return [Statement("enable-user", user, compose("ALTER ROLE {u} LOGIN", u=user), authority=admin(found, user))]
 
-    def leave(self, found: Found, user: str, accounts: Mapping[str, Origin]) -> list[Statement]:
+    def leave(self, found: Found, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return what takes the role out of rds_iam and of our groups; its verifier was there all the time."""
         groups = {name for name in accounts if name in found.roles and not found.roles[name].login}
         result = [
@@ -89,16 +89,18 @@ class PostgresMigrator:
                 result.append(Statement("act-as-owner", user, reset, authority=admin(found, user)))
         return result
 
-    def remove(self, session: "psycopg.Connection", found: Found, heir: str, user: str) -> list[list[Statement]]:
+    def remove(self, session: "psycopg.Connection", found: Found, successor: str, user: str) -> list[list[Statement]]:
         """Return what gives its objects to the other, database by database, and drops it."""
-        if heir not in found.roles:
+        if successor not in found.roles:
             return []
-        if admin(found, heir) != "manager":
-            raise Refused(f"{heir} was not made by {MANAGER}, so it is not dropped")
-        before, after = acting_for(found, heir, MANAGER)
-        give = compose("REASSIGN OWNED BY {h} TO {u}; DROP OWNED BY {h}", h=heir, u=user)
-        names = {row[0] or found.entry for row in session.execute(_NAMED_IN, [heir])}
+        if admin(found, successor) != "manager":
+            raise Refused(f"{successor} was not made by {MANAGER}, so it is not dropped")
+        before, after = acting_for(found, successor, MANAGER)
+        give = compose("REASSIGN OWNED BY {h} TO {u}; DROP OWNED BY {h}", h=successor, u=user)
+        names = {row[0] or found.entry for row in session.execute(_NAMED_IN, [successor])}
         session.commit()
-        given = [Statement("reassign", heir, before + give + after, False, database=name) for name in sorted(names)]
-        drop = Statement("drop-user", heir, compose("DROP ROLE {h}", h=heir), False, database=found.entry)
-        return [given, [*disable(found, heir), drop]]
+        given = [
+            Statement("reassign", successor, before + give + after, False, database=name) for name in sorted(names)
+        ]
+        drop = Statement("drop-user", successor, compose("DROP ROLE {h}", h=successor), False, database=found.entry)
+        return [given, [*disable(found, successor), drop]]

@@ -117,8 +117,8 @@ class PostgresRemedies:
         """Return the databases that it is declared on and that don't exist."""
         return sorted({grant.on for grant in user.grants} - {"*", *databases})
 
-    def give_objects(self, account: AccountFacts, heir: str) -> str:
-        """Return what makes `heir` the owner of all that it owns in one database.
+    def give_objects(self, account: AccountFacts, successor: str) -> str:
+        """Return what makes `successor` the owner of all that it owns in one database.
 
         Whoever reassigns must be a member of both roles; he is so inside of this transaction only, where nobody else
         sees it: a membership in an IAM user would take his password.
@@ -127,7 +127,7 @@ class PostgresRemedies:
             "BEGIN; GRANT {u}, {h} TO CURRENT_USER; REASSIGN OWNED BY {u} TO {h}; "
             "REVOKE {u}, {h} FROM CURRENT_USER; COMMIT;",
             u=account.name,
-            h=heir,
+            h=successor,
         )
 
     def end_escalation(self, escalation: Escalation) -> Sequence[str]:

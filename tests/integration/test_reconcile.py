@@ -1,4 +1,4 @@
-"""Sweeps, the brake and disabling, as an operator sees them: the fleet follows access.yaml, but not by surprise."""
+"""Reconciling, the change limit and disabling, as an operator sees them."""
 
 import pytest
 
@@ -48,24 +48,24 @@ def policy_users(account: Account, arn: str, role: str) -> set[str]:
     return found
 
 
-def test_a_sweep_after_nothing_changed_starts_nothing(account, arn):
-    swept = account.sweep()
+def test_a_reconcile_after_nothing_changed_starts_nothing(account, arn):
+    swept = account.reconcile()
     assert arn not in swept["started"]
     assert swept["unchanged"] >= 1
 
 
 def test_an_entry_for_another_database_changes_nothing_here(account, arn, role):
     account.declare("somebody-elses", reader("app", role))
-    assert arn not in account.sweep()["started"]
+    assert arn not in account.reconcile()["started"]
 
 
-def test_a_plan_of_a_sweep_says_what_differs_and_starts_nothing(account, arn, role):
+def test_a_plan_of_a_reconcile_says_what_differs_and_starts_nothing(account, arn, role):
     users(account, arn, *(f"user{n}" for n in range(6)), "newcomer", role=role)
-    assert arn in account.sweep(plan=True)["started"]
+    assert arn in account.reconcile(plan=True)["started"]
     assert account.refused(arn, "newcomer", account.token(arn, "newcomer", account.assume(role)))
-    assert arn in account.sweep()["started"]
+    assert arn in account.reconcile()["started"]
     until(lambda: "newcomer" in policy_users(account, arn, role), 60)
-    until(lambda: arn not in account.sweep(plan=True)["started"], 60)
+    until(lambda: arn not in account.reconcile(plan=True)["started"], 60)
     login(account, arn, "newcomer", role).close()
 
 
@@ -146,7 +146,7 @@ def test_confirmed_they_are_disabled_and_every_policy_is_gone(account, arn, role
     assert account.onboard(arn, confirm=True)["status"] == "onboarded"
     assert policy_users(account, arn, role) == set()
     assert account.onboard(arn)["status"] == "unchanged"
-    assert arn not in account.sweep()["started"]
+    assert arn not in account.reconcile()["started"]
 
 
 def test_a_new_access_yaml_starts_a_reconcile_by_itself(account, arn, role):
@@ -166,9 +166,9 @@ def test_a_schedule_starts_a_reconcile(account, arn, role):
     until(lambda: log.read_text().count("reconcile ended") > ended, 60)
 
 
-def test_a_database_that_is_gone_without_an_event_is_found_by_the_sweep(account, engine, role):
+def test_a_database_that_is_gone_without_an_event_is_found_by_the_reconcile(account, engine, role):
     """Its record is planted: events can be missing."""
     gone = f"arn:aws:rds:{account.cloud.region}:{account.cloud.account}:db:gone-{engine}"
     account.write_record(gone, resource_id={"S": "db-GONE"}, finished={"BOOL": True})
-    assert gone in account.sweep()["started"]
+    assert gone in account.reconcile()["started"]
     until(lambda: account.record(gone) is None, 60)
