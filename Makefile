@@ -10,7 +10,7 @@ WORKERS ?= $(shell nproc)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
-.PHONY: help setup demo test check known-faults lint bench sam-test local login lock permissions findings openapi picture
+.PHONY: help setup demo test test-all check known-faults lint bench sam-test local login lock permissions findings openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,8 +29,11 @@ local: ## start localcloud and leave it running: AWS's APIs, the functions, the 
 login: ## beside `make local > cloud.json`: make a database, and print what a shell evaluates to log in to it
 	@$(PYTHON_BIN) -m demo.first_login $(or $(CLOUD),cloud.json)
 
-test: setup ## run the unit and integration tests, on all cores; WORKERS=n on n
+test: setup ## run the unit and integration tests, every behaviour once; WORKERS=n for n processes
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)
+
+test-all: setup ## run them with every combination, every point at which something can be killed, all examples
+	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not known_fault' $(PYTEST)
 
 check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .

@@ -1,31 +1,38 @@
-"""Fixtures live in files named after what they provide."""
+"""How pytest runs the tests, and the cloud that all tests of a worker share."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 
-from tests.spreading import Spreading, Together
+from localcloud import client
+from localcloud.client import RunningCloud
+from tests.examples import ALL, QUICK
+from tests.integration.account import Account
+from tests.integration.issuer import Issuer
+from tests.spreading import Durations, Spreading, Together, place_in_order
 
-pytest_plugins = [
-    "tests.integration.fix_issuer",
-    "tests.integration.fix_cloud",
-    "tests.integration.fix_fleet",
-    "tests.integration.fix_account",
-    "tests.integration.fix_browser",
-    "tests.integration.fix_engines",
-    "tests.integration.fix_passwords",
-    "tests.integration.fix_rotation",
-    "tests.integration.fix_dying",
-    "tests.integration.fix_strangers",
-    "tests.integration.fix_tokens",
-    "tests.sam.fix_build",
-    "tests.sam.fix_local",
-]
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that measures the files."""
+    parser.addoption("--store-durations", action="store_true", help="store how long each file takes, for the spreading")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how much hypothesis tries, and measure the files, in the process that hears of all tests."""
+    settings.load_profile(QUICK if "not exhaustive" in config.getoption("markexpr") else ALL)
+    if config.getoption("store_durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Durations())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of a known fault has to fail, and by what it asserts: when it passes, it moves to where it belongs."""
+    """Put the files last that come last, and let the tests of known faults fail.
+
+    A known fault's test has to fail, and by what it asserts: when it passes, it moves to where it belongs.
+    """
+    items.sort(key=lambda item: place_in_order(item.nodeid.partition("::")[0]))
     asserted = (AssertionError, pytest.fail.Exception)
     for item in items:
         for fault in item.iter_markers("known_fault"):
@@ -43,3 +50,48 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
     together = Together(tmp_path_factory)
     yield together
     together.end()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """The issuer that the cloud's API takes tokens of."""
+    made = Issuer()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, together: Together) -> Iterator[RunningCloud]:
+    """The cloud that all tests of a worker share; its log is shown when it fails to start."""
+    log = tmp_path_factory.mktemp("cloud") / "cloud.log"
+    parameters = ("SecurityHub=on", f"OidcIssuer={issuer.url}")
+    with client.start(*(part for one in parameters for part in ("--parameter", one)), log=log) as running:
+        running.client("securityhub").enable_security_hub()
+        yield running
+        together.put("statements", (running.directory / "statements.jsonl").read_text())
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], object]], object]:
+    """Call something until it returns what is true, for 20 s at most, and return that."""
+
+    def wait(condition: Callable[[], object], limit: float = 20.0) -> object:
+        deadline = time.monotonic() + limit
+        while True:
+            result = condition()
+            if result:
+                return result
+            assert time.monotonic() < deadline, f"it did not come true within {limit:.0f} s"
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def account(cloud) -> Iterator[Account]:
+    """One account for all integration tests."""
+    account = Account(cloud)
+    account.follow_access_yaml(False)
+    account.declare("nothing-of-that-name", {"name": "nobody", "privileges": "readonly", "on": ["shop"]})
+    yield account
+    account.entries.clear()

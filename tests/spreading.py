@@ -5,8 +5,10 @@ each worker gets one when it has nothing else left to do. The one that judges wh
 to one worker, which waits in it until the others have ended.
 """
 
+import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,33 +16,11 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-#: The files that take longest, the longest first; what is not here follows, the unit tests at the end.
-LONGEST = (
-    "test_migration",
-    "test_command_rotate",
-    "test_audit",
-    "test_migration_killed",
-    "test_killed",
-    "test_revoking",
-    "test_onboarding",
-    "test_command_logins",
-    "test_schedules",
-    "test_localcloud_lifecycle",
-    "test_spoiled_fleet",
-    "test_report_page",
-    "test_rotation_steps",
-    "test_rotation_ownership",
-    "test_removing",
-    "test_selecting",
-    "test_leaving",
-    "test_fleet_onboarding",
-    "test_schedules_killed",
-    "test_reconcile",
-    "test_rotation_machine",
-    "test_missing_permissions",
-)
-IN_EACH_CLOUD = "tests/integration/test_zz_secrets.py"
-OF_ALL_CLOUDS = "tests/integration/test_zzz_statements.py"
+#: Seconds that each file took when it was last measured, by `make test-all PYTEST=--store-durations`.
+DURATIONS_FILE = Path(__file__).parent / "durations.json"
+DURATIONS: dict[str, int] = json.loads(DURATIONS_FILE.read_text())
+IN_EACH_CLOUD = "tests/integration/security/test_secrets_stay_secret.py"
+OF_ALL_CLOUDS = "tests/integration/security/test_permissions_are_used.py"
 #: How many workers there are; one where the tests are not spread.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _NAME = os.environ.get("PYTEST_XDIST_WORKER", "here")
@@ -84,11 +64,34 @@ def next_of(waiting: Collection[str], had: Collection[str]) -> str | None:
     return OF_ALL_CLOUDS if OF_ALL_CLOUDS in waiting else None
 
 
-def _rank(file: str) -> int:
-    name = Path(file).stem
-    if name in LONGEST:
-        return LONGEST.index(name)
-    return len(LONGEST) + file.startswith("tests/unit/")
+def place_in_order(file: str) -> int:
+    """Return 0, or more for a file that needs what all other files have left behind: the order in one process."""
+    return (file == IN_EACH_CLOUD) + 2 * (file == OF_ALL_CLOUDS)
+
+
+def _rank(file: str) -> tuple[bool, int, str]:
+    return file.startswith("tests/unit/"), -DURATIONS.get(file, 0), file
+
+
+class Durations:
+    """A pytest plugin that measures how long each file takes, and stores it at the end."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the duration of one phase of a test to its file's."""
+        self._seconds[report.nodeid.partition("::")[0]] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Store the integration tests' files of more than ten seconds; a run of a few files updates these only."""
+        measured = {file: round(seconds) for file, seconds in self._seconds.items()}
+        root = DURATIONS_FILE.parents[1]
+        known = {file: seconds for file, seconds in DURATIONS.items() if (root / file).exists()} | measured
+        longest = sorted(
+            (file for file in known if known[file] > 10 and "/unit/" not in file), key=lambda file: (-known[file], file)
+        )
+        DURATIONS_FILE.write_text(json.dumps({file: known[file] for file in longest}, indent=2) + "\n")
 
 
 class Together:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.fix_account import Account
+from tests.integration.account import Account
 
 _NUMBERS = itertools.count(1)
 

@@ -6,7 +6,7 @@ from rdsiam.access.model import parse
 from rdsiam.doctor.known_errors import explain
 from rdsiam.events.requests import onboard_request
 from rdsiam.tokens.endpoints import is_rds, region_of
-from tests.integration.fix_account import until
+from tests.integration.account import until
 
 REGION = "eu-central-1"
 HERE = f"{REGION}.rds.amazonaws.com"

@@ -8,7 +8,7 @@ import pytest
 
 from rdsiam.events.service_events import EventSources, event_request
 from rdsiam.onboarding.flow import unready
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()
 ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"

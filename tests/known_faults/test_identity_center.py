@@ -10,7 +10,7 @@ from rdsiam.doctor.checks import Doctor
 from rdsiam.errors import Refused
 from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.signer import Credentials
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 NAME = "AWSReservedSSO_DataOncall_0123456789abcdef"
 ROLE = f"arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/eu-central-1/{NAME}"

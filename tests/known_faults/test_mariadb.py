@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.integration.fix_passwords import Passwords
-from tests.integration.fix_rdsadmin import as_rdsadmin
+from tests.integration.rotation.passwords import Passwords
+from tests.known_faults.rdsadmin import as_rdsadmin
 
 #: Bytes that the result of a step may have: a limit of Lambda's durable functions.
 STEP = 256 * 1024

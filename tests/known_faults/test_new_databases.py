@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.fix_account import until
+from tests.integration.account import until
 
 
 @pytest.mark.parametrize("engine", ["postgres", "mariadb"])

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.fix_account import Account, until
-from tests.integration.fix_rdsadmin import as_rdsadmin
+from tests.integration.account import Account, until
+from tests.known_faults.rdsadmin import as_rdsadmin
 
 READER = {"name": "reader", "privileges": "readonly", "on": ["shop"]}
 DONE = {"onboarded", "unchanged"}

@@ -6,7 +6,7 @@ import struct
 import pytest
 import yaml
 
-from tests.sam.fix_build import ARCHITECTURES, ROOT
+from tests.sam.builds import ARCHITECTURES, ROOT
 
 LARGEST = 250 * 1024 * 1024  # bytes, unzipped: Lambda's quota for function and layers together
 _MACHINES = {"x86_64": 62, "arm64": 183}  # e_machine in an ELF header

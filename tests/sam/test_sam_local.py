@@ -9,9 +9,9 @@ import json
 import pytest
 
 from localcloud.aws.expand import read
-from tests.integration.fix_account import until
-from tests.sam.fix_build import ROOT
-from tests.sam.fix_local import EVENTS, post
+from tests.integration.account import until
+from tests.sam.builds import ROOT
+from tests.sam.local import EVENTS, post
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
 #: Which function an event is for, in the order of the tests.

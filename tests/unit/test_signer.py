@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
+from tests.examples import at_most
 
 HOST = "orders.c9akciq32.eu-central-1.rds.amazonaws.com"
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -82,7 +83,7 @@ TIMES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=at_most(100))
 @given(
     access_key=ANY_TEXT,
     secret_key=ANY_TEXT,

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from tests.spreading import IN_EACH_CLOUD, LONGEST, OF_ALL_CLOUDS, next_of
+from tests.spreading import DURATIONS, IN_EACH_CLOUD, OF_ALL_CLOUDS, next_of, place_in_order
 
-UNIT, OTHER = "tests/unit/access/test_model.py", "tests/integration/test_judge.py"
+UNIT, OTHER = "tests/unit/access/test_model.py", "tests/integration/localcloud/test_judge.py"
 EACH = [f"{IN_EACH_CLOUD}[0]", f"{IN_EACH_CLOUD}[1]"]
 LAST = [*EACH, OF_ALL_CLOUDS]
 
 
 def test_the_longest_files_are_first_and_the_unit_tests_come_after_all_that_need_a_cloud():
-    files = [f"tests/integration/{name}.py" for name in LONGEST]
+    files = sorted(DURATIONS, key=lambda file: (-DURATIONS[file], file))
     waiting = [*LAST, UNIT, *reversed(files), OTHER]
     order = []
     while (chosen := next_of(waiting, [])) not in LAST:
@@ -32,5 +32,14 @@ def test_one_worker_judges_what_all_have_used_and_leaves_the_clouds_of_the_other
 
 def test_all_files_that_are_named_exist():
     root = Path(__file__).parents[2]
-    named = [f"tests/integration/{name}.py" for name in LONGEST] + [IN_EACH_CLOUD, OF_ALL_CLOUDS]
+    named = [*DURATIONS, IN_EACH_CLOUD, OF_ALL_CLOUDS]
     assert [name for name in named if not (root / name).exists()] == []
+
+
+def test_one_process_runs_them_in_the_same_order():
+    assert sorted([OF_ALL_CLOUDS, UNIT, IN_EACH_CLOUD, OTHER], key=place_in_order) == [
+        UNIT,
+        OTHER,
+        IN_EACH_CLOUD,
+        OF_ALL_CLOUDS,
+    ]

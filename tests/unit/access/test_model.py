@@ -31,6 +31,7 @@ from rdsiam.access.model import (
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.aws.rds import FAMILIES, Database
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
+from tests.examples import at_most
 
 DOCS = Path(__file__).parents[3] / "docs"
 ACCOUNT = "123456789012"
@@ -289,7 +290,7 @@ def test_a_long_unknown_key_is_compared_by_its_beginning(monkeypatch: pytest.Mon
     assert [len(key) for key in compared] == [64]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=at_most(300))
 @given(
     st.one_of(
         st.text(max_size=200),
@@ -540,7 +541,7 @@ DECLARATIONS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=at_most(100))
 @given(DECLARATIONS, st.randoms(use_true_random=False))
 def test_the_order_of_entries_does_not_matter(users: list[dict[str, Any]], shuffle: random.Random) -> None:
     shuffled = shuffle.sample(users, len(users))
@@ -665,7 +666,7 @@ def test_a_time_without_zone_is_refused() -> None:
         decide(parse(GOOD), ORDERS, "app", CI, None, datetime(2026, 7, 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=at_most(100))
 @given(
     st.text(max_size=20),
     st.builds(

@@ -12,7 +12,7 @@ from rdsiam.access.model import AccessFile, Caller, decide, parse, users_of
 from rdsiam.access.pending import pending
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
 from rdsiam.access.users import LEVELS, DeclaredUser, Grant, gives
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ACCOUNT = "123456789012"

@@ -16,7 +16,7 @@ from rdsiam.api.audits import Reports
 from rdsiam.api.identity import Oidc
 from rdsiam.audit.store import AuditStore
 from rdsiam.errors import AccessFileUnavailable
-from tests.unit.fix_audit import Bucket
+from tests.unit.bucket import Bucket
 
 ROLE = "arn:aws:iam::123456789012:role/security"
 ACCESS = f"""

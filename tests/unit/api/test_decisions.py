@@ -15,6 +15,7 @@ from rdsiam.api import decisions
 from rdsiam.api.decisions import DecisionsReader, Search
 from rdsiam.errors import NotAllowed
 from rdsiam.state.decisions import id_at, source_identity
+from tests.examples import at_most
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ROLE = "arn:aws:iam::123456789012:role/{}"
@@ -89,7 +90,7 @@ def all_pages(table, who, limit, **search):
     examined=st.integers(1, 4),
     queries=st.integers(1, 5),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=at_most(20))
 def test_pages_miss_nothing_and_repeat_nothing(table, hours, limit, examined, queries):
     for item in table.dynamodb.scan(TableName="decisions")["Items"]:
         table.dynamodb.delete_item(TableName="decisions", Key={"id": item["id"]})

@@ -11,7 +11,7 @@ from rdsiam.engines.facts import Unreadable
 from rdsiam.engines.logins import Token
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import ConnectionFailed
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 LIMITS = Limits(connect=5, statement=10)
 

@@ -18,7 +18,8 @@ from rdsiam.audit.evaluate_iam import Place
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
-from tests.unit.fix_audit import Bucket, database
+from tests.unit.bucket import Bucket
+from tests.unit.databases import database
 
 FUNCTION = "AuditBatchFunction"
 ACCESS = """

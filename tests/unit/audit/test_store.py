@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.audit.store import AuditStore, FinishedRun, is_id, new_id, part_order
 from rdsiam.aws.rds import Database
-from tests.unit.fix_audit import Bucket, database
+from tests.unit.bucket import Bucket
+from tests.unit.databases import database
 
 FIRST, SECOND, THIRD = (f"2026112{day}T040000Z-0000000{day}" for day in (1, 2, 3))
 
@@ -57,7 +58,6 @@ def test_a_batch_comes_back_as_it_was(store):
     assert [one.tags for one in store.batch(FIRST, 3)] == [{"env": "prod"}, {}]
 
 
-@settings(deadline=None)  # it starts threads
 @given(st.lists(st.from_regex(r"(db|cluster|prx)-[A-Z0-9-]{1,5}", fullmatch=True), unique=True, max_size=60), st.data())
 def test_one_listing_tells_what_of_a_batch_is_done(ids, data):
     bucket = Bucket()

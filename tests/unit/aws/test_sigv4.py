@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcloud.core.sigv4 import Credential, SignatureRefused, read_claim, verify_request
+from tests.examples import at_most
 
 KNOWN = Credential("AKIDEXAMPLE", "secret/of+it", "arn:aws:iam::123456789012:user/alice", "123456789012")
 SESSION = replace(KNOWN, access_key="ASIAEXAMPLE", session_token="token/+=", expires=datetime.now(UTC) + timedelta(1))
@@ -63,7 +64,7 @@ words = st.text(string.ascii_letters + string.digits + " +/=&é~*'", max_size=8)
     query=st.lists(st.tuples(words.filter(bool), words), max_size=3),
     body=st.binary(max_size=40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=at_most(150))
 def test_what_botocore_signs_is_verified(auth, credential, method, path, query, body):
     if auth in {SigV4QueryAuth, S3SigV4QueryAuth}:
         body = b""  # they would move a body into the query

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rdsiam.command import connect, login, programs, shells
 from rdsiam.command.app import app
 from rdsiam.command.errors import Denied, NotFound, Usage
+from tests.examples import at_most
 
 TOKEN = "the-token?Action=connect&X-Amz-Signature=1'%"
 PG = login.Login(
@@ -135,7 +136,7 @@ def test_a_real_shell_reads_back_what_was_written(shell):
     assert done.stdout.decode() == value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=at_most(30))
 @given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20))
 def test_no_value_escapes_its_quotes(value):
     bash = str(shutil.which("bash"))

@@ -20,7 +20,7 @@ from rdsiam.doctor.known_errors import TROUBLES, explain
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens.parser import read_token
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key", "the-session-token")
 NOW = datetime.now(UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from rdsiam.engines.logins import Logins
 from rdsiam.errors import Refused
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 DATABASE = replace(ORDERS, master_secret_arn="arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!db-1")
 

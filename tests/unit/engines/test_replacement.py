@@ -9,7 +9,7 @@ from rdsiam.engines.mysql.grants import Held, Server, difference
 from rdsiam.engines.mysql.replacement import _covers
 from rdsiam.engines.postgres.settings import acting_as, changes, elements
 from rdsiam.errors import AccessFileInvalid
-from tests.unit.fix_audit import database
+from tests.unit.databases import database
 
 MARIADB = Server(True, (10, 11, 6))
 

@@ -25,7 +25,8 @@ from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
 from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, Watch, text
-from tests.unit.fix_audit import database
+from tests.examples import at_most
+from tests.unit.databases import database
 
 ORDERS = database("orders")
 DECLARED = "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users: [{name: app_iam, replaces: app}]\n"
@@ -167,7 +168,7 @@ def one_step(world: World, who: str, what: str) -> None:
             assert what not in {"take_over", "paired"}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=at_most(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=40))
 def test_in_whatever_order_nobody_is_locked_out_and_an_undo_ends_where_it_began(dynamodb, monkeypatch, steps):
     world = World(dynamodb, monkeypatch)

@@ -22,7 +22,7 @@ from rdsiam.onboarding.dependencies import Services
 from rdsiam.onboarding.removal import Removal
 from rdsiam.state.inventory import Applied, Inventory, Record, SecretRecord
 from rdsiam.state.leases import Leases
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 TABLE = "inventory"
 USERS = ("app", "report", "etl", "web", "jobs", "batch")

@@ -17,7 +17,7 @@ from rdsiam.onboarding import flow
 from rdsiam.onboarding.reconcile import _Reconcile
 from rdsiam.state import recorded
 from rdsiam.state.inventory import Applied, Inventory, SecretRecord, selected
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.removal import Removal, Server
 from rdsiam.state.inventory import Applied, Record
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 LOCK = Statement("disable-user", "app", 'ALTER ROLE "app" NOLOGIN')
 END = Statement("end-sessions", "app", "SELECT pg_terminate_backend(…)", False)

@@ -11,7 +11,7 @@ from moto import mock_aws
 from rdsiam.access.model import CallerRule, DeclaredUser, Grant
 from rdsiam.errors import Refused
 from rdsiam.policies.iam_policies import PATH, ConnectPolicies, place, wanted_by_role
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/apps/orders"
@@ -157,8 +157,14 @@ def killed_at_every_call(iam, begin, change, check):
 
 @pytest.mark.parametrize(
     ("before", "wanted"),
-    [(0, 90), (0, 200), (90, 1), (200, 1), (200, 60), (200, 0)],
-    ids=lambda count: str(count),
+    [
+        pytest.param(0, 90),
+        pytest.param(90, 1),
+        pytest.param(200, 0, marks=pytest.mark.exhaustive),
+        pytest.param(0, 200, marks=pytest.mark.exhaustive),
+        pytest.param(200, 1, marks=pytest.mark.exhaustive),
+        pytest.param(200, 60, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_killed_at_any_call_nothing_stays_attached_that_the_next_run_does_not_see(iam, policies, before, wanted):
     had = frozenset(arn(f"user{number:04}") for number in range(before))

@@ -23,6 +23,7 @@ from rdsiam.report.document import json_report, json_schema
 from rdsiam.report.formatting import hidden
 from rdsiam.report.ocsf import ocsf, ocsf_lines
 from rdsiam.report.security_hub import BATCH_BYTES, FINDING_BYTES, asff, batches, suppressions
+from tests.examples import at_most
 from tests.reports import ACCOUNT, BEFORE, FINISHED, HOSTILE, REGION, STARTED, names, report_with
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -57,7 +58,7 @@ def test_what_is_not_a_report_is_not_valid(spoil):
         jsonschema.validate(report, json_schema())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=at_most(40))
 @given(names)
 def test_json_gives_back_what_went_in_and_hides_nothing(text):
     written = json_report(report_with(text))
@@ -104,7 +105,7 @@ def test_csv_tells_whose_the_database_is_and_what_mends_it():
     assert record["account"] == ACCOUNT
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=at_most(200))
 @given(names)
 def test_no_cell_is_a_formula_and_taking_the_quote_away_gives_the_name_back(text):
     for record in rows(csv_report(report_with(text))):
@@ -193,7 +194,7 @@ def hub(report, **more):
     return list(asff(report, account=ACCOUNT, region=REGION, **more))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60))
 @given(names)
 def test_security_hub_takes_findings_whatever_the_names(text):
     report = report_with(text)
@@ -335,7 +336,7 @@ def test_the_schema_of_ocsf_refuses_what_is_not_a_finding():
     assert list(compliance_finding().iter_errors({key: value for key, value in event.items() if key != "compliance"}))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=at_most(30))
 @given(names)
 def test_events_are_valid_whatever_the_names(text):
     for line in ocsf_lines(report_with(text)):

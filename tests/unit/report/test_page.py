@@ -15,6 +15,7 @@ from rdsiam.report import charts
 from rdsiam.report.formatting import hidden, percent, visible
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.page import _ASSETS, KindText, html_chunks, html_report
+from tests.examples import at_most
 from tests.reports import HOSTILE, names, report_with
 
 CSS = (_ASSETS / "report.css").read_text(encoding="utf-8")
@@ -63,7 +64,7 @@ def data_of(page):
 HARMLESS = Page(html_report(report_with("harmless")))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60))
 @given(names)
 @example("harmless")
 def test_a_name_adds_no_element_and_no_attribute(text):
@@ -80,7 +81,7 @@ def test_hostile_names_arrive_whole_in_the_data_and_never_as_markup(text):
     assert data_of(page)["findings"][0]["remediation"][0]["text"] == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60))
 @given(names)
 def test_the_data_holds_nothing_that_html_reads_and_nothing_hides_in_the_page(text):
     page = html_report(report_with(text))
@@ -217,7 +218,6 @@ def test_what_hides_in_a_name_is_shown(text, words):
     assert visible(text).replace("<␠>", "␠") == words
 
 
-@settings(deadline=None)
 @given(names)
 def test_elements_escape_what_is_put_into_them(text):
     page = Page(element("p", {"class": text}, text, name(text)))

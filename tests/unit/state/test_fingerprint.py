@@ -7,7 +7,7 @@ import pytest
 from rdsiam.access.model import parse
 from rdsiam.aws.rds import Database
 from rdsiam.state import fingerprint
-from tests.unit.fix_database import ORDERS
+from tests.unit.databases import ORDERS
 
 DATABASE = replace(ORDERS, engine_version="18.1", tags={"env": "prod"})
 FILE = """

@@ -16,7 +16,8 @@ from rdsiam.errors import LeaseLost, LeaseTaken
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import SECONDS, Lease, Leases
 from rdsiam.state.migrations import Migrations
-from tests.unit.fix_database import ORDERS
+from tests.examples import at_most
+from tests.unit.databases import ORDERS
 
 TABLE = "inventory"
 OTHER = replace(ORDERS, arn=f"{ORDERS.arn}-2", resource_id="db-TWO")
@@ -187,4 +188,4 @@ def test_two_runs_never_have_it_at_a_time_and_none_waits_for_ever(dynamodb):
         leases = Leases(dynamodb, TABLE, clock)
 
     Machine.clock = clock
-    run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=at_most(60), stateful_step_count=25))

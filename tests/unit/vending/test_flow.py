@@ -21,6 +21,7 @@ from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.state.decisions import Decisions, id_at, source_identity, time_ordered_id
 from rdsiam.state.inventory import Applied, Inventory
 from rdsiam.vending.flow import NotSigned, Vending
+from tests.examples import at_most
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders"
@@ -300,7 +301,7 @@ def test_no_token_lives_longer_than_its_permission(place, ending):
 
 
 @given(seconds=st.integers(0, 4000))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=at_most(30))
 def test_whenever_it_is_asked_for_a_token_ends_with_its_permission(place, ending, seconds):
     place.clock.now = NOW + timedelta(seconds=seconds)
     place.sts.expires = place.clock.now + timedelta(hours=1)

@@ -1,0 +1,41 @@
+"""Servers that are no databases, and a browser for the report's page."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from bench.browser import launch
+from tests.integration.audit.browser import Opened
+from tests.integration.audit.strangers import Behaviour, Stranger
+
+
+@pytest.fixture
+def make_stranger() -> Iterator[Callable[[Behaviour], Stranger]]:
+    """Make servers that are no databases."""
+    made: list[Stranger] = []
+
+    def make(behave: Behaviour) -> Stranger:
+        made.append(Stranger(behave))
+        return made[-1]
+
+    yield make
+    for stranger in made:
+        stranger.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a file of tests."""
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(chromium: Browser, tmp_path: Path) -> Iterator["Opened"]:
+    """Opens reports as pages, and keeps what they said and asked for."""
+    opened = Opened(chromium, tmp_path)
+    yield opened
+    for context in opened.contexts:
+        context.close()

@@ -1,0 +1,663 @@
+"""What the audit reads, on real servers: every field made true by plain SQL, and no server that can hold it up."""
+
+import re
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from rdsiam.audit import collect
+from rdsiam.aws.rds import Database
+from rdsiam.engines.connection import Limits
+from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
+from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
+from rdsiam.engines.protocols import QueryFailed, Wanted
+from rdsiam.errors import ConnectionFailed, Refused
+from tests.integration.audit import strangers
+from tests.integration.place import DENIED, MASTER, Place, user
+
+ONE = (user("declared", ("shop", "readwrite")),)
+SHORT = Limits(connect=1, statement=1)
+
+
+class Tokens:
+    """Makes the auditor's logins for the tests' servers."""
+
+    def __init__(self, secret: str = f"token-of-{AUDITOR}") -> None:
+        self.secret = secret
+        self.asked = 0
+
+    def auditor(self, database: Database) -> Token:  # noqa: ARG002
+        self.asked += 1
+        return Token(AUDITOR, self.secret)
+
+
+@pytest.fixture(scope="module")
+def postgres(make_place) -> tuple[Place, Wanted]:
+    place = make_place("postgres")
+    return place, place.converge(Wanted(ONE, {}))[1]
+
+
+@pytest.fixture(scope="module")
+def mariadb(make_place) -> tuple[Place, Wanted]:
+    place = make_place("mariadb")
+    return place, place.converge(Wanted(ONE, {}))[1]
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def place(request) -> Place:
+    made: Place = request.getfixturevalue(request.param)[0]
+    return made
+
+
+def differing(account: AccountFacts) -> dict[str, Any]:
+    """Return what is not as of an ordinary account."""
+    plain = AccountFacts(account.name, account.host).to_json()
+    found = {key: value for key, value in account.to_json().items() if value != plain[key]}
+    return {key: value for key, value in found.items() if key not in {"host", "plugin", "sessions", "password"}}
+
+
+IAM = {"iam": True, "tls": True}
+POSTGRES = {
+    "iam directly": (["CREATE ROLE {u} LOGIN", "GRANT rds_iam TO {u}"], {**IAM, "member_of": ("rds_iam",)}),
+    "iam through two roles": (
+        ["CREATE ROLE {u} LOGIN", "CREATE ROLE near", "CREATE ROLE far", "GRANT rds_iam TO far", "GRANT far TO near",
+         "GRANT near TO {u}"],
+        {**IAM, "iam_through": ("near", "far"), "member_of": ("near",)},
+    ),
+    "iam by a membership that neither inherits nor sets": (
+        ["CREATE ROLE {u} LOGIN", "GRANT rds_iam TO {u} WITH INHERIT FALSE, SET FALSE"],
+        {**IAM, "member_of": ("rds_iam",)},
+    ),
+    "password": (["CREATE ROLE {u} LOGIN PASSWORD 'a-Password-1'"], {}),
+    "password that ended": (
+        ["CREATE ROLE {u} LOGIN PASSWORD 'a-Password-1' VALID UNTIL '2020-01-01'"],
+        {"expired": True, "unusable": True},
+    ),
+    "password that never ends": (["CREATE ROLE {u} LOGIN PASSWORD 'a-Password-1' VALID UNTIL 'infinity'"], {}),
+    "iam with a password that ended": (
+        ["CREATE ROLE {u} LOGIN VALID UNTIL '2020-01-01'", "GRANT rds_iam TO {u}"],
+        {**IAM, "expired": True, "member_of": ("rds_iam",)},
+    ),
+    "no connections": (["CREATE ROLE {u} LOGIN CONNECTION LIMIT 0"], {"locked": True, "unusable": True}),
+    "makes roles": (["CREATE ROLE {u} LOGIN CREATEROLE"], {"administrator": True}),
+    "superuser": (["CREATE ROLE {u} LOGIN SUPERUSER"], {"administrator": True}),
+    "member of rds_superuser": (
+        ["CREATE ROLE {u} LOGIN", "GRANT rds_superuser TO {u}"],
+        {"administrator": True, "member_of": ("rds_superuser",)},
+    ),
+    "member of one that makes roles": (
+        ["CREATE ROLE {u} LOGIN", "CREATE ROLE makers CREATEROLE", "GRANT makers TO {u}"],
+        {"administrator": True, "member_of": ("makers",)},
+    ),
+    "replication": (["CREATE ROLE {u} LOGIN REPLICATION"], {"replication": True}),
+    "member of rds_replication": (
+        ["CREATE ROLE {u} LOGIN", "GRANT rds_replication TO {u}"],
+        {"replication": True, "member_of": ("rds_replication",)},
+    ),
+    "owner in another database": (
+        ["CREATE ROLE {u} LOGIN", "GRANT {u} TO CURRENT_USER", "CREATE DATABASE of_{u} OWNER {u}",
+         "CREATE SCHEMA of_{u} AUTHORIZATION {u}", "CREATE TABLE of_{u}.things (id int)",
+         "ALTER TABLE of_{u}.things OWNER TO {u}"],
+        {"owns": 3},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", POSTGRES)
+def test_postgres_tells(postgres, case):
+    statements, expected = POSTGRES[case]
+    place, _ = postgres
+    name = f"u{list(POSTGRES).index(case)}"
+    with place.as_rdsadmin() as admin:
+        for statement in statements:
+            admin.run(statement.format(u=name))
+    account = place.audit()[name]
+    assert differing(account) == expected
+    assert account.password is (False if account.iam else None)
+    assert account.sessions == 0
+
+
+def test_a_postgres_role_without_login_is_told_only_where_it_has_or_hands_on_rds_iam(postgres):
+    place, _ = postgres
+    with place.as_rdsadmin() as admin:
+        for statement in ("CREATE ROLE team", "GRANT rds_iam TO team", "CREATE ROLE squad", "GRANT team TO squad"):
+            admin.run(statement)
+        admin.run("CREATE ROLE harmless")
+    accounts = place.audit()
+    assert (accounts["team"].login, accounts["team"].iam, accounts["team"].iam_through) == (False, True, ())
+    assert accounts["squad"].iam_through == ("team",)
+    assert not {"harmless", "rds_iam", "rds_superuser", "pg_monitor", "rdsadmin", "shop_readwrite"} & set(accounts)
+
+
+def test_a_postgres_role_that_only_borrows_a_name_of_rds_is_told(postgres):
+    place, _ = postgres
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE rds_backdoor LOGIN")
+    assert "rds_backdoor" in place.audit()
+
+
+def test_postgres_tells_whether_it_enforces_tls(postgres):
+    place, _ = postgres
+    found = collect.read(place.database, Tokens())
+    assert isinstance(found, ServerFacts)
+    assert found.tls_enforced is True, "RDS's default from PostgreSQL 15 on"
+    for setting, expected in (("1", True), ("on", True), ("0", False), ("off", False)):
+        with place.as_rdsadmin() as admin:
+            admin.run(f"ALTER ROLE {AUDITOR} SET rds.force_ssl = '{setting}'")
+        found = collect.read(place.database, Tokens())
+        assert isinstance(found, ServerFacts)
+        assert found.tls_enforced is expected
+    with place.as_rdsadmin() as admin:
+        admin.run(f"ALTER ROLE {AUDITOR} RESET ALL")
+
+
+HASH = "'*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19'"
+PLUGIN = "AWSAuthenticationPlugin USING 'RDS'"
+NATIVE = f"mysql_native_password USING {HASH}"
+FAR = "'{u}'@'10.%'"
+MARIADB = {
+    "iam": ([f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} REQUIRE SSL"], IAM, False),
+    "iam without tls": ([f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN}"], {"iam": True}, False),
+    "password": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}"], {}, True),
+    "password over tls": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} REQUIRE X509"], {"tls": True}, True),
+    "iam or password": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR {NATIVE} REQUIRE SSL"], {**IAM, "second_password": True}, True,
+    ),
+    "password or iam": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} OR {PLUGIN}"], {"iam": True, "second_password": True}, True,
+    ),
+    "iam or no password": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR mysql_native_password"],
+        {"iam": True, "second_password": True, "empty_password": True}, True,
+    ),
+    "iam or a hash that nothing has": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR mysql_native_password USING 'invalid'"], {"iam": True}, False,
+    ),
+    "no password": ([f"CREATE USER {FAR}"], {"empty_password": True}, True),
+    "the server's socket": ([f"CREATE USER {FAR} IDENTIFIED VIA unix_socket"], {}, False),
+    "hash that nothing has": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA mysql_native_password USING 'invalid'"], {"unusable": True}, False,
+    ),
+    "hash that says so": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA mysql_native_password USING '*THISISNOTAVALIDPASSWORDTHATCANBEUSEDHERE'"],
+        {"unusable": True}, False,
+    ),
+    "locked": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} ACCOUNT LOCK"], {"locked": True, "unusable": True}, True,
+    ),
+    "unlocked again": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} ACCOUNT LOCK", f"ALTER USER {FAR} ACCOUNT UNLOCK"], {}, True,
+    ),
+    "expired": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE"], {"expired": True}, True),
+    "expires some day": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE INTERVAL 3 DAY"], {}, True,
+    ),
+    "expired by age": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE INTERVAL 3 DAY",
+         "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', UNIX_TIMESTAMP() - 259201) "
+         "WHERE User = '{u}'"],
+        {"expired": True}, True,
+    ),
+    "ed25519": (
+        [f"CREATE USER {FAR}", "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.plugin', 'ed25519', "
+         "'$.authentication_string', CONCAT(REPEAT('q', 42), '+')) WHERE User = '{u}'"],
+        {}, True,
+    ),
+    "pam": (
+        [f"CREATE USER {FAR}", "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.plugin', 'pam') "
+         "WHERE User = '{u}'"],
+        {}, True,
+    ),
+    "makes users": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT CREATE USER ON *.* TO {FAR}"],
+        {"administrator": True, "privileges": {"*": ("CREATE USER",)}}, True,
+    ),
+    "grants": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SELECT ON *.* TO {FAR} WITH GRANT OPTION"],
+        {"administrator": True, "privileges": {"*": ("GRANT OPTION", "SELECT")}}, True,
+    ),
+    "super": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SUPER ON *.* TO {FAR}"],
+        {"administrator": True, "privileges": {"*": ("SUPER",)}}, True,
+    ),
+    "writes to the grant tables": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT UPDATE ON mysql.* TO {FAR}"],
+        {"administrator": True, "privileges": {"mysql": ("UPDATE",)}}, True,
+    ),
+    "administrator by a role in a role": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", "CREATE ROLE chiefs", "CREATE ROLE bosses",
+         "GRANT CREATE USER ON *.* TO chiefs", "GRANT chiefs TO bosses", f"GRANT bosses TO {FAR}"],
+        {"administrator": True, "member_of": ("bosses",)}, True,
+    ),
+    "replication": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT REPLICATION SLAVE ON *.* TO {FAR}"],
+        {"replication": True, "privileges": {"*": ("REPLICATION SLAVE",)}}, True,
+    ),
+    "reads two schemas": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SELECT, EXECUTE ON shop.* TO {FAR}",
+         rf"GRANT CREATE TEMPORARY TABLES ON `my\_app`.* TO {FAR}"],
+        {"privileges": {"shop": ("EXECUTE", "SELECT"), "my_app": ("CREATE TEMPORARY TABLES",)}}, True,
+    ),
+    "definer of a routine": (
+        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}",
+         f"CREATE DEFINER={FAR} PROCEDURE shop.of_{{u}}() SELECT 1"],
+        {"owns": 1}, True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MARIADB)
+def test_mariadb_tells(mariadb, case):
+    statements, expected, password = MARIADB[case]
+    place, _ = mariadb
+    name = f"u{list(MARIADB).index(case)}"
+    with place.as_rdsadmin() as admin:
+        for statement in statements:
+            admin.run(statement.format(u=name))
+    account = place.audit()[f"{name}@10.%"]
+    assert differing(account) == expected
+    assert account.password is password
+    assert account.sessions == 0
+
+
+def test_mariadb_tells_the_plugin_by_which_each_logs_in(mariadb):
+    place, _ = mariadb
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE USER by_socket@'%' IDENTIFIED VIA unix_socket")
+    accounts = place.audit()
+    assert accounts["by_socket@%"].plugin == "unix_socket"
+    assert accounts["declared@%"].plugin == "AWSAuthenticationPlugin"
+    assert accounts[f"{MASTER}@%"].plugin == "mysql_native_password"
+
+
+def test_mariadb_tells_anonymous_users_and_every_host_pattern_but_no_role_and_no_account_of_the_system(mariadb):
+    place, _ = mariadb
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE USER ''@'localhost', many@'%', many@'10.0.0.%', rdsadmin@'%', AWS_backdoor@'%'")
+        admin.run("CREATE ROLE some_role, AWS_LAMBDA_ACCESS")
+    accounts = place.audit()
+    assert {"@localhost", "many@%", "many@10.0.0.%", "rdsadmin@%", "AWS_backdoor@%"} <= set(accounts)
+    assert not {"some_role", "AWS_LAMBDA_ACCESS", "rdsadmin@localhost", "mariadb.sys@localhost"} & set(accounts)
+    with place.as_rdsadmin() as admin:
+        admin.run("DROP USER rdsadmin@'%'")
+
+
+def test_mariadb_tells_whether_it_enforces_tls(mariadb):
+    place, _ = mariadb
+    for setting, expected in (("ON", True), ("OFF", False)):
+        with place.as_rdsadmin() as admin:
+            admin.run(f"SET GLOBAL require_secure_transport = {setting}")
+        found = collect.read(place.database, Tokens())
+        assert isinstance(found, ServerFacts)
+        assert found.tls_enforced is expected
+
+
+def test_the_server_tells_its_version_and_every_database_but_its_own(place):
+    with place.as_master() as master:
+        master.run("CREATE DATABASE warehouse")
+    found = collect.read(place.database, Tokens())
+    assert isinstance(found, ServerFacts)
+    assert re.match(r"\d+\.\d+", found.version)
+    assert {"shop", "warehouse"} <= set(found.databases)
+    assert not {"template0", "template1", "rdsadmin", "mysql", "information_schema", "rdsiam"} & set(found.databases)
+    assert list(found.databases) == sorted(found.databases)
+
+
+def test_open_sessions_are_seen_and_what_they_do_is_not(place):
+    label = "declared" if place.database.family == "postgres" else "declared@%"
+    assert (place.audit()[label].sessions, place.audit()[label].last_seen) == (0, None)
+    with place.as_user("declared") as declared, place.as_user("declared"):
+        declared.run("SELECT 'my secret thing'")
+        account = place.audit()[label]
+        assert account.sessions == 2
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", account.last_seen or "")
+        with place.as_user(AUDITOR, "postgres" if place.database.family == "postgres" else "rdsiam") as auditor:
+            activity = (
+                "SELECT query FROM pg_catalog.pg_stat_activity"
+                if place.database.family == "postgres"
+                else "SELECT INFO FROM information_schema.PROCESSLIST"
+            )
+            assert "secret thing" not in str(auditor.run(activity))
+
+
+def test_of_several_host_patterns_none_is_said_to_have_the_session(mariadb):
+    place, _ = mariadb
+    with place.as_rdsadmin() as admin:
+        admin.run(f"CREATE USER twice@'%' IDENTIFIED VIA {PLUGIN} REQUIRE SSL")
+        admin.run(f"CREATE USER twice@'10.%' IDENTIFIED VIA {PLUGIN} REQUIRE SSL")
+    assert place.audit()["twice@%"].sessions == 0
+    with place.as_user("twice", "information_schema"):
+        accounts = place.audit()
+    assert (accounts["twice@%"].sessions, accounts["twice@10.%"].sessions) == (None, None)
+
+
+ODD = [
+    "quo'te", 'dou"ble', "back\\slash", "back`tick", "per%cent", "%s", "{brace}", "new\nline", "tab\tbed", "a@b",
+    "-- x", "'; DROP USER boss; --", "\u202eright to left", "עברית", "ünïcode", "<script>", "=cmd()", "$$", " blank ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*ODD, "🦊 fox", "é" * 31 + "x"], ids=ascii)
+def test_names_on_postgres_come_as_they_are(postgres, name):
+    place, _ = postgres
+    with place.as_rdsadmin() as admin:
+        admin.run(psycopg.sql.SQL("CREATE ROLE {} LOGIN").format(psycopg.sql.Identifier(name)).as_string())
+        admin.run(psycopg.sql.SQL("GRANT rds_iam TO {}").format(psycopg.sql.Identifier(name)).as_string())
+    account = place.audit()[name]
+    assert (account.name, account.iam) == (name, True)
+    assert AccountFacts.from_json(account.to_json()) == account
+
+
+def test_a_postgres_name_in_another_encoding_hides_nobody(postgres):
+    place, _ = postgres
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE DATABASE western ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with place.server._connect() as setting:
+        setting.autocommit = True
+        info = setting.info
+        with psycopg.connect(
+            host=info.host, port=info.port, user=info.user, password=info.password, dbname="western", autocommit=True
+        ) as western:
+            western.execute("CREATE ROLE m\u00fcller LOGIN")
+    assert {"m\\xfcller", "declared"} <= set(place.audit())
+
+
+@pytest.mark.parametrize("name", [*ODD, "a" * 80], ids=ascii)
+def test_names_on_mariadb_come_as_they_are(mariadb, name):
+    place, _ = mariadb
+    with place.as_rdsadmin() as admin:
+        quoted = pymysql.converters.escape_string(name)
+        admin.run(f"CREATE USER '{quoted}'@'%' IDENTIFIED VIA {PLUGIN}")
+        admin.run(f"GRANT SELECT ON shop.* TO '{quoted}'@'%'")
+        kept = admin.run(f"SELECT User FROM mysql.global_priv WHERE User = '{quoted}'")[0][0]
+    account = place.audit()[f"{kept}@%"]
+    assert (account.name, account.iam, account.privileges) == (kept, True, {"shop": ("SELECT",)})
+    assert kept == name.rstrip(" ")  # MariaDB itself drops blanks at the end
+
+
+def test_one_connection_and_three_queries_at_most_on_postgres(postgres):
+    place, _ = postgres
+    log = place.server._directory / "postgres.log"
+    with place.as_rdsadmin() as admin:
+        admin.run(f"ALTER ROLE {AUDITOR} SET log_statement = 'all'")
+    before = log.stat().st_size
+    assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
+    written = log.read_bytes()[before:].decode()
+    with place.as_rdsadmin() as admin:
+        admin.run(f"ALTER ROLE {AUDITOR} RESET ALL")
+    said = re.findall(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*):", written)
+    assert 1 <= len(said) <= 3
+    assert len(set(said)) == 1
+
+
+def test_one_connection_and_three_queries_at_most_on_mariadb(mariadb):
+    place, _ = mariadb
+
+    with place.as_rdsadmin() as admin:
+        admin.run("SET GLOBAL log_output = 'TABLE'")
+        admin.run("SET GLOBAL general_log = ON")
+        assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
+        admin.run("SET GLOBAL general_log = OFF")
+        said = admin.run(f"SELECT command_type, argument FROM mysql.general_log WHERE user_host LIKE '%{AUDITOR}%'")
+    kinds = [row[0] for row in said]
+    assert kinds.count("Connect") == 1
+    assert 1 <= kinds.count("Query") <= 3
+    assert set(kinds) <= {"Connect", "Query", "Quit"}
+
+
+HIDDEN = {
+    "postgres": (
+        "SELECT rolpassword FROM pg_catalog.pg_authid", "SELECT passwd FROM pg_catalog.pg_shadow",
+        "CREATE ROLE other", "GRANT rds_iam TO boss", "CREATE TABLE public.mine (id int)",
+    ),
+    "mysql": (
+        "SELECT authentication_string FROM mysql.user", "SELECT Password FROM mysql.user",
+        "SELECT User FROM mysql.user", "SELECT Priv FROM mysql.global_priv", "SELECT * FROM mysql.db",
+        "SHOW CREATE USER boss@'%'", "SHOW GRANTS FOR boss@'%'", "DROP PROCEDURE rdsiam.audit",
+        "CREATE TABLE rdsiam.mine (id int)", "CREATE OR REPLACE PROCEDURE rdsiam.audit() SELECT 1",
+        "SELECT * FROM shop.things",
+    ),
+}  # fmt: skip
+
+
+def test_the_auditor_reads_no_hash_and_changes_nothing(place):
+    with place.as_rdsadmin() as admin:
+        if place.database.family == "mysql":
+            admin.run("CREATE TABLE IF NOT EXISTS shop.things (id int)")
+    with place.as_user(AUDITOR, "postgres" if place.database.family == "postgres" else "rdsiam") as auditor:
+        for statement in HIDDEN[place.database.family]:
+            with pytest.raises(DENIED):
+                auditor.run(statement)
+        if place.database.family == "postgres":
+            assert {row[0] for row in auditor.run("SELECT rolpassword FROM pg_catalog.pg_roles")} == {"********"}
+
+
+def test_what_the_procedure_returns_holds_no_hash(mariadb):
+    place, _ = mariadb
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE USER hashed@'%' IDENTIFIED BY 'a-Password-1'")
+        hashes = {row[0] for row in admin.run("SELECT authentication_string FROM mysql.user")} - {"", "RDS", "invalid"}
+    session = place.engine.connect(place.database, Token(AUDITOR, f"token-of-{AUDITOR}"), None)
+    returned = []
+    with session.cursor() as cursor:
+        cursor.execute("CALL rdsiam.audit()")
+        returned.append(cursor.fetchall())
+        while cursor.nextset():
+            returned.append(cursor.fetchall())
+    session.close()
+    assert "hashed" in str(returned)
+    assert hashes
+    assert not [one for one in hashes if one in str(returned)]
+    assert not re.search(r"[0-9A-F]{16}", str(returned))
+
+
+def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(mariadb):
+    place, wanted = mariadb
+    with place.as_master() as master:
+        for table in ("user", "global_priv", "db", "procs_priv"):
+            master.run(f"GRANT SELECT ON mysql.{table} TO {AUDITOR}@'%'")
+    planned, wanted = place.converge(wanted)
+    assert {s.kind for s in planned} == {"revoke"}
+    assert place.opened == ["manager"]
+    with place.as_rdsadmin() as admin:
+        grants = [row[0] for row in admin.run(f"SHOW GRANTS FOR {AUDITOR}@'%'")]
+    assert len(grants) == 2
+    assert grants[0].startswith("GRANT USAGE ON *.*")
+    assert grants[1] == f"GRANT EXECUTE ON PROCEDURE `rdsiam`.`audit` TO `{AUDITOR}`@`%`"
+    assert place.converge(wanted)[0] == []
+
+
+def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_else_is_refused(mariadb):
+    place, wanted = mariadb
+    with place.as_user(MANAGER, "rdsiam") as manager:
+        manager.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
+    with pytest.raises(QueryFailed):
+        place.audit()
+    assert isinstance(collect.read(place.database, Tokens()), Unreadable)
+    statements, wanted = place.converge(wanted)
+    assert [s.statement.split()[0] for s in statements] == ["DROP", "CREATE", "GRANT"]
+    assert "declared@%" in place.audit()
+    assert place.converge(wanted)[0] == []
+    with place.as_master() as master:
+        master.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SELECT 'mine'")
+    with pytest.raises(Refused, match="that rdsiam did not make"):
+        place.converge(wanted)
+    with place.as_master() as master:
+        master.run("DROP PROCEDURE rdsiam.audit")
+    place.converge(wanted)
+    assert "declared@%" in place.audit()
+
+
+def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgres):
+    place, wanted = postgres
+    with place.as_master("postgres") as master:
+        master.run("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+    unread = collect.read(place.database, Tokens())
+    assert isinstance(unread, Unreadable)
+    assert unread.stage == "login"
+    with pytest.raises(ConnectionFailed):
+        place.converge(wanted)
+    statements, wanted = place.converge(wanted, reader="master")  # as onboarding does if the manager is not let in
+    opened = [f'GRANT CONNECT ON DATABASE "postgres" TO "{name}"' for name in (MANAGER, AUDITOR)]
+    assert [s.statement for s in statements] == opened
+    assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
+    assert place.converge(wanted)[0] == []
+
+
+# What can't be read
+
+
+def test_without_iam_or_an_endpoint_or_while_it_is_stopped_nothing_is_tried(place):
+    tokens = Tokens()
+    cases = {
+        "iam": replace(place.database, iam_enabled=False),
+        "state": replace(place.database, status="stopped"),
+    }
+    for stage, database in {**cases, "no host": replace(place.database, host=None, status="creating")}.items():
+        found = collect.read(database, tokens)
+        assert isinstance(found, Unreadable)
+        assert found.stage == stage or (stage, found.stage) == ("no host", "state")
+    assert tokens.asked == 0
+
+
+def test_a_refused_login_says_so_without_the_token(place):
+    found = collect.read(place.database, Tokens("canary-token"))
+    assert isinstance(found, Unreadable)
+    assert found.stage == "login"
+    assert "canary" not in repr(found)
+
+
+def test_a_database_that_was_never_onboarded_is_unknown(mariadb):
+    place, wanted = mariadb
+    with place.as_master() as master:
+        master.run(f"REVOKE EXECUTE ON PROCEDURE rdsiam.audit FROM {AUDITOR}@'%'")
+    found = collect.read(place.database, Tokens())
+    assert isinstance(found, Unreadable)
+    assert found.stage == "query"
+    assert "EXECUTE" in found.cause.upper()
+    place.converge(wanted)
+
+
+def test_a_certificate_for_another_name_is_refused(place, monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *a, **k: real("localhost" if host == "db.example.com" else host, *a, **k)
+    )
+    found = collect.read(replace(place.database, host="db.example.com"), Tokens())
+    assert isinstance(found, Unreadable)
+    assert found.stage == "tls"
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name != "stranger"}
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("behave", "stages"),
+    [
+        (strangers.silent, {"port"}),
+        (strangers.closing, {"port"}),
+        (strangers.talking, {"port", "tls", "query", "login"}),
+        (strangers.greeting_slowly, {"port", "tls"}),
+        (strangers.encrypting_slowly, {"port", "tls"}),
+    ],
+    ids=["silent", "closing", "no database", "slow greeting", "slow encryption"],
+)
+def test_a_server_that_does_not_answer_ends_at_its_stage_and_leaves_nothing(
+    place, make_stranger, behave, stages, eventually
+):
+    stranger = make_stranger(behave)
+    before, opened = threads(), descriptors()
+    database = replace(place.database, host="127.0.0.1", port=stranger.port)
+    started = time.monotonic()
+    found = collect.read(database, Tokens(), SHORT, total=6)
+    assert isinstance(found, Unreadable)
+    assert found.stage in stages
+    assert time.monotonic() - started < 30  # the strangers go on for ever
+    assert stranger.connections == 1
+    eventually(lambda: threads() <= before)
+    eventually(lambda: descriptors() <= opened + 1)  # the stranger's own end may be open still
+
+
+def test_a_server_that_takes_the_login_and_then_trickles_is_cut_off(postgres, make_stranger, eventually):
+    place, _ = postgres
+    stranger = make_stranger(strangers.answering_slowly(strangers.context_of(place.server)))
+    before = threads()
+    found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens(), SHORT, total=2)
+    assert found == Unreadable("time", "it was not read within 2 s")
+    eventually(lambda: threads() <= before)
+
+
+def test_a_server_that_repeats_the_token_is_not_quoted(postgres, make_stranger):
+    place, _ = postgres
+    stranger = make_stranger(strangers.repeating_the_password(strangers.context_of(place.server)))
+    found = collect.read(replace(place.database, port=stranger.port, host="127.0.0.1"), Tokens("canary-token"))
+    assert isinstance(found, Unreadable)
+    assert found.stage == "login"
+    assert "no good: [31m***" in found.cause
+    assert "canary" not in repr(found)
+    assert found.cause.isprintable()
+
+
+LOCKS = {
+    "postgres": (["BEGIN", "LOCK TABLE pg_catalog.pg_shdepend IN ACCESS EXCLUSIVE MODE"], "ROLLBACK"),
+    "mysql": (["LOCK TABLES mysql.global_priv WRITE"], "UNLOCK TABLES"),
+}
+
+
+@pytest.mark.parametrize(("limits", "total", "stage"), [(SHORT, 60, "query"), (Limits(5, 30), 2, "time")])
+def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, limits, total, stage):
+    lock, unlock = LOCKS[place.database.family]
+    with place.as_rdsadmin() as admin:
+        for statement in lock:
+            admin.run(statement)
+        found = collect.read(place.database, Tokens(), limits, total)
+        admin.run(unlock)
+    assert isinstance(found, Unreadable)
+    assert found.stage == stage
+
+
+def test_a_name_that_is_not_resolved_in_time_ends_at_its_stage(place, monkeypatch):
+    resolving = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolving.wait() and [])
+    found = collect.read(place.database, Tokens(), SHORT)
+    resolving.set()
+    assert isinstance(found, Unreadable)
+    assert found.stage == "name"
+
+
+def test_a_port_that_nobody_listens_on_and_a_name_that_does_not_exist(place):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    for stage, database in {
+        "port": replace(place.database, host="127.0.0.1", port=port),
+        "name": replace(place.database, host="no-such-host.invalid"),
+    }.items():
+        found = collect.read(database, Tokens())
+        assert isinstance(found, Unreadable)
+        assert found.stage == stage
+
+
+def test_a_password_of_the_auditor_is_never_offered(postgres):
+    """The audit has tokens only: a server that asks by another method gets nothing."""
+    place, _ = postgres
+    with place.as_rdsadmin() as admin:
+        admin.run(f"ALTER ROLE {AUDITOR} PASSWORD 'a-Password-1'")
+        admin.run(f"REVOKE rds_iam FROM {AUDITOR}")
+    found = collect.read(place.database, Tokens("a-Password-1"))
+    with place.as_rdsadmin() as admin:
+        admin.run(f"GRANT rds_iam TO {AUDITOR}")
+    assert isinstance(found, Unreadable)
+    assert found.stage == "login"
+    place.engine.connect(place.database, Password(MASTER, "correct horse battery"), None).close()

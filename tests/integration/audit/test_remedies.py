@@ -1,0 +1,196 @@
+"""The statements that findings print, run as they are by the master of real servers, on users with hostile names."""
+
+import pytest
+
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import Password, Token
+from rdsiam.engines.remedies import REMEDIES
+from rdsiam.errors import ConnectionFailed
+from tests.integration.place import DENIED, Place
+
+HOSTILE = [
+    "plain",
+    'do"uble',
+    "sin'gle",
+    "back`tick",
+    "back\\slash\\",
+    "new\nline",
+    "semi; DROP ROLE boss; --",
+    "%s {u} $1",
+]
+PASSWORD = "a-Password-1"
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(request, make_place) -> Place:
+    return make_place(request.param)
+
+
+#: Tests of what only the one has: their servers are those of all others.
+on_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
+on_mariadb = pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+
+
+@pytest.fixture
+def made(place, request):
+    """Make a user that logs in by password, and drop it in the end by the statement that a finding prints."""
+    name = request.param
+    account = AccountFacts(name=name, host="" if place.database.family == "postgres" else "%")
+    drop = REMEDIES[place.database.family].drop(account)
+    if place.database.family == "postgres":
+        make = f"CREATE ROLE {quoted(place, name)} LOGIN PASSWORD '{PASSWORD}'"
+    else:
+        make = f"CREATE USER {quoted(place, name)}@'%' IDENTIFIED BY '{PASSWORD}'"
+    with place.as_master() as master:
+        master.run(make)
+        yield account
+        for statement in drop:
+            master.run(statement)
+    assert name not in place.accounts()
+
+
+def quoted(place: Place, name: str) -> str:
+    """Quote a name by hand: what is tested is not trusted with making the test."""
+    mark = '"' if place.database.family == "postgres" else "`"
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def run(place: Place, statements) -> None:
+    assert statements
+    with place.as_master() as master:
+        for statement in statements:
+            master.run(statement)
+
+
+def logs_in(place: Place, login) -> bool:
+    try:
+        place.engine.connect(place.database, login, None).close()
+    except ConnectionFailed as error:
+        if error.stage != "login":
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
+def test_converted_it_takes_tokens_and_no_password(place, made):
+    engine = REMEDIES[place.database.family]
+    assert logs_in(place, Password(made.name, PASSWORD))
+    run(place, engine.convert(made))
+    account = place.accounts()[made.name]
+    assert (account.iam, account.password, account.tls) == (True, False, True)
+    assert logs_in(place, Token(made.name, f"token-of-{made.name}"))
+    assert not logs_in(place, Password(made.name, PASSWORD))
+
+
+@pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
+def test_locked_nobody_logs_in_as_it_and_unlocked_it_takes_tokens(place, made):
+    engine = REMEDIES[place.database.family]
+    run(place, engine.lock(made))
+    assert not logs_in(place, Password(made.name, PASSWORD))
+    run(place, engine.unlock(made))
+    assert logs_in(place, Token(made.name, f"token-of-{made.name}"))
+
+
+@pytest.mark.parametrize("made", ["plain"], indirect=True)
+def test_a_locked_user_that_took_tokens_keeps_no_rds_iam(place, made):
+    engine = REMEDIES[place.database.family]
+    run(place, engine.convert(made))
+    run(place, engine.lock(AccountFacts(name=made.name, host=made.host, iam=True)))
+    assert not logs_in(place, Token(made.name, f"token-of-{made.name}"))
+    if place.database.family == "postgres":
+        with place.as_master() as master:
+            members = (
+                "SELECT count(*) FROM pg_auth_members WHERE roleid = 'rds_iam'::regrole AND member = '{}'::regrole"
+            )
+            assert master.run(members.format(made.name)) == [(0,)]
+
+
+@on_postgres  # on MySQL and MariaDB nothing is inherited
+@pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
+def test_taken_out_of_a_group_it_has_its_password_again(place, made):
+    engine = REMEDIES["postgres"]
+    with place.as_master() as master:
+        master.run(f"CREATE ROLE staff; GRANT rds_iam TO staff; GRANT staff TO {quoted(place, made.name)}")
+    try:
+        assert not logs_in(place, Password(made.name, PASSWORD))
+        caught = AccountFacts(name=made.name, iam=True, iam_through=("staff",), member_of=("staff",))
+        run(place, engine.take_iam(caught))
+        assert logs_in(place, Password(made.name, PASSWORD))
+        run(place, engine.take_iam(AccountFacts(name="staff", login=False, iam=True)))
+    finally:
+        run(place, ["DROP ROLE staff"])
+
+
+@on_postgres  # objects of MySQL and MariaDB have no owners
+@pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
+def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(place, made):
+    with place.as_master() as master:
+        master.run("CREATE ROLE successor LOGIN; GRANT rds_iam TO successor")
+        master.run(f"GRANT CREATE ON SCHEMA public TO {quoted(place, made.name)}, successor")
+    try:
+        with place.login(Password(made.name, PASSWORD)) as clone:
+            clone.run("CREATE TABLE made_by_clone (id int)")
+        run(place, [REMEDIES["postgres"].give_objects(made, "successor")])
+        with place.as_master() as master:
+            owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'made_by_clone'"
+            assert master.run(owner) == [("successor",)]
+            inheriting = "SELECT count(*) FROM pg_auth_members WHERE member = 'boss'::regrole AND inherit_option AND "
+            assert master.run(inheriting + "roleid = 'successor'::regrole") == [(0,)]
+        with place.as_user("successor") as successor:
+            successor.run("DROP TABLE made_by_clone")
+    finally:
+        with place.as_master() as master:
+            master.run(
+                f"REVOKE CREATE ON SCHEMA public FROM {quoted(place, made.name)}, successor; DROP ROLE successor"
+            )
+
+
+@on_mariadb
+@pytest.mark.parametrize("how", ["REQUIRE NONE", "second password"])
+def test_what_mariadb_keeps_beside_the_token_is_taken(place, how):
+    engine = REMEDIES["mysql"]
+    app = AccountFacts(name="app", host="10.%")
+    plugin = "AWSAuthenticationPlugin AS 'RDS'"
+    if how == "second password":
+        plugin += f" OR mysql_native_password USING PASSWORD('{PASSWORD}')"
+    with place.as_master() as master:
+        master.run(f"CREATE USER app@'10.%' IDENTIFIED VIA {plugin} REQUIRE NONE")
+        before = place.accounts()["app"]
+        assert (before.password, before.tls) == (how == "second password", False)
+        run(place, engine.discard_second_password(app, "mariadb") if before.password else engine.require_tls(app))
+        after = place.accounts()["app"]
+        assert (after.iam, after.password, after.tls) == (True, False, True)
+        master.run("DROP USER app@'10.%'")
+
+
+@on_mariadb
+def test_an_anonymous_user_is_dropped(place):
+    with place.as_master() as master:
+        master.run("CREATE USER ''@'elsewhere'")
+        assert "" in place.accounts()
+        run(place, REMEDIES["mysql"].drop(AccountFacts(name="", host="elsewhere")))
+        assert "" not in place.accounts()
+
+
+@on_mariadb
+@pytest.mark.parametrize("schema", ["my_app", "per%cent", "back`tick", "plain"])
+def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_plain(place, schema):
+    engine = REMEDIES["mysql"]
+    app = AccountFacts(name="app", host="%")
+    other = schema.replace("_", "X").replace("%", "XX")
+    with place.as_master() as master:
+        run(place, [engine.create_database(schema), "CREATE USER app", *engine.convert(app)])
+        run(place, engine.grant(app, schema, "readonly"))
+        with place.as_user("app", schema) as reader:
+            reader.run("SHOW TABLES")
+            with pytest.raises(DENIED):
+                reader.run("CREATE TABLE x (id int)")
+            if other != schema:
+                with pytest.raises(DENIED):
+                    reader.run(f"USE `{other}`")
+        if schema == "plain":
+            run(place, engine.revoke(app, schema, ("SELECT", "SHOW VIEW")))
+            assert master.run("SELECT count(*) FROM mysql.db WHERE User = 'app'") == [(0,)]
+        run(place, engine.drop(app))
+        master.run("DROP DATABASE `{}`".format(schema.replace("`", "``")))

@@ -1,0 +1,117 @@
+"""Fixtures that several folders use: databases that are vended, servers without a cloud, RDS and its events."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.client import RunningCloud
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
+from rdsiam.aws.rds import Database
+from rdsiam.engines import connection
+from rdsiam.engines.mysql.engine import Mysql
+from rdsiam.engines.postgres.engine import Postgres
+from tests.integration.api_requests import GROUP
+from tests.integration.databases import Databases, Events, Eventually
+from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
+
+
+@pytest.fixture(scope="session")
+def place(account) -> dict[str, Any]:
+    """A database of each engine with one user that is vended to one role."""
+    vended, signing, stranger = (account.make_role(f"tokens-{name}") for name in ("vended", "signing", "stranger"))
+    for role in (vended, signing, stranger):
+        account.let_call_the_api(role)
+    arns = {}
+    for engine in ("postgres", "mariadb"):
+        account.declare(
+            f"tokens-{engine}",
+            {"name": "app", "privileges": "readonly", "on": ["shop"], "callers": [{"role": vended}]},
+            {"name": "app2", "privileges": "readonly", "on": ["shop"], "roles": [signing]},
+            {
+                "name": "oncall",
+                "privileges": "owner",
+                "on": ["shop"],
+                "callers": [{"role": vended, "reason": "required", "until": "2099-01-01T00:00:00Z"}],
+            },
+            {
+                "name": "past",
+                "privileges": "owner",
+                "on": ["shop"],
+                "callers": [{"role": vended, "until": "2020-01-01T00:00:00Z"}],
+            },
+            # The group's name has a space, which API Gateway's own claims lose.
+            {"name": "web", "privileges": "readonly", "on": ["shop"], "callers": [{"claim": {"groups": GROUP}}]},
+        )
+        arns[engine] = account.create(f"tokens-{engine}", engine)
+    for arn in arns.values():
+        account.wait_onboarded(arn, 90)
+    return {"vended": vended, "signing": signing, "stranger": stranger, "arns": arns}
+
+
+@pytest.fixture(scope="module")
+def make_place() -> Iterator[Callable[[str], Place]]:
+    """Make database servers of their own; all share one certificate authority."""
+    root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
+    processes.remove_when_we_end(root)
+    authority = Authority(root / "ca")
+    os.environ["RDSIAM_CA"] = authority.pem
+    connection.ca_file.cache_clear()
+    servers: list[PostgresServer | MariadbServer] = []
+
+    def make(kind: str) -> Place:
+        server_of = PostgresServer if kind == "postgres" else MariadbServer
+        server = server_of(root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
+        server.start()
+        servers.append(server)
+        server.set_iam(True)
+        database = Database(
+            arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
+            identifier=kind,
+            engine=kind,
+            engine_version="18.1",
+            resource_id="db-X",
+            status="available",
+            host=server.host,
+            port=server.port,
+            iam_enabled=True,
+            master_user=MASTER,
+            master_secret_arn=f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{kind}",
+            default_database="shop",
+        )
+        return Place(Postgres() if kind == "postgres" else Mysql(), database, server)
+
+    yield make
+    for server in servers:
+        server.stop()
+    shutil.rmtree(root)
+    del os.environ["RDSIAM_CA"]
+    connection.ca_file.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def databases(cloud: RunningCloud, eventually: Eventually) -> Databases:
+    """RDS of the cloud that all tests share."""
+    return Databases(cloud, eventually)
+
+
+@pytest.fixture(scope="module")
+def events(cloud: RunningCloud) -> Iterator[Events]:
+    """The events of RDS from now on."""
+    sqs, bridge, name = cloud.client("sqs"), cloud.client("events"), f"events-{time.monotonic_ns()}"
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    bridge.put_rule(Name=name, EventPattern=json.dumps({"source": ["aws.rds"]}))
+    bridge.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+    yield Events(cloud, queue)
+    bridge.remove_targets(Rule=name, Ids=["queue"])
+    bridge.delete_rule(Name=name)

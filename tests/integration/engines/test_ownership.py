@@ -1,0 +1,204 @@
+"""An account that rdsiam has made stays its own, whatever fails after that; one that it has not made is not its own."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.mysql import disabling
+from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.protocols import Statement, StatementFailed
+from rdsiam.engines.registry import ENGINES
+from tests.integration.engines.world import World
+from tests.integration.place import Place
+
+NUMBERS = itertools.count()
+#: Where the statement stands that fails: beside the roles, or later in a database; the same on MySQL and MariaDB.
+PLACES = {"in the server": None, "in a database": "shop"}
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(make_place, request) -> Place:
+    made: Place = make_place(request.param)
+    World(made).users().converge(apply=True)
+    return made
+
+
+@pytest.fixture
+def world(place) -> World:
+    """A database of rdsiam's with one user."""
+    made = World(place, place.known)
+    made.declare({"name": "first", "privileges": "readonly", "on": ["shop"]})
+    made.users().converge(apply=True)
+    place.known |= set(made.inventory.record.accounts)
+    return made
+
+
+def exists(place: Place, name: str) -> bool:
+    with place.as_master() as master:
+        catalog = (
+            "SELECT rolname FROM pg_roles" if place.database.family == "postgres" else "SELECT user FROM mysql.user"
+        )
+        return (name,) in master.run(catalog)
+
+
+def can_log_in(place: Place, name: str) -> bool:
+    with place.as_master() as master:
+        if place.database.family == "postgres":
+            return bool(master.run(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}' AND rolcanlogin"))
+        locked = "SELECT 1 FROM mysql.global_priv WHERE user = '{}' AND JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
+        return exists(place, name) and not master.run(locked.format(name))
+
+
+def fails_once(monkeypatch, place: Place, where: str | None, at: Callable[[list[Statement]], int]) -> None:
+    """Have one more GRANT among the statements of the next run, which fails."""
+    engine = ENGINES[place.database.family]
+    difference = type(engine).difference
+
+    def with_a_grant_that_fails(self: Any, found: Any, wanted: Any) -> list[Statement]:
+        monkeypatch.setattr(type(engine), "difference", difference)
+        statements = difference(self, found, wanted)
+        grant = Statement("grant", newcomer(wanted), "GRANT nothing TO nobody_of_that_name", database=where)
+        statements.insert(at(statements), grant)
+        return statements
+
+    monkeypatch.setattr(type(engine), "difference", with_a_grant_that_fails)
+
+
+def newcomer(wanted: Any) -> str:
+    return next(user.name for user in wanted.users if user.name != "first")
+
+
+@pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
+def test_a_grant_that_fails_after_a_user_was_made_leaves_it_managed(place, world, monkeypatch, where):
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    fails_once(monkeypatch, place, where, len)
+    with pytest.raises(StatementFailed, match="nobody_of_that_name"):
+        world.users().converge(apply=True)
+    assert (name in world.inventory.record.accounts) == exists(place, name)
+
+    again = world.users().converge(apply=True)
+    assert "refused" not in again, "what rdsiam has made is not somebody else's"
+    assert can_log_in(place, name)
+    world.declare(first)
+    world.users().converge(apply=True)
+    assert not can_log_in(place, name), "and it is disabled when it is declared no longer"
+    place.known |= set(world.inventory.record.accounts)
+
+
+@pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
+def test_taken_out_before_it_is_repeated_the_user_is_disabled(place, world, monkeypatch, where):
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    fails_once(monkeypatch, place, where, len)
+    with pytest.raises(StatementFailed):
+        world.users().converge(apply=True)
+    world.declare(first)
+    world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    place.known |= set(world.inventory.record.accounts)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_group_whose_grants_fail_stays_managed(place, world, monkeypatch):
+    world.declare({"name": "first", "privileges": "readwrite", "on": ["shop"]})
+    fails_once(monkeypatch, place, "shop", len)
+    monkeypatch.setattr("tests.integration.engines.test_ownership.newcomer", lambda _: "shop_readwrite")
+    with pytest.raises(StatementFailed):
+        world.users().converge(apply=True)
+    assert "shop_readwrite" in world.inventory.record.accounts
+    assert "refused" not in world.users().converge(apply=True)
+    place.known |= set(world.inventory.record.accounts)
+
+
+def test_killed_between_the_user_and_its_grants_it_stays_managed(place, world, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    engine = ENGINES[place.database.family]
+    apply = type(engine).apply
+
+    def part_of_it(self: Any, sessions: Any, found: Any, statements: list[Statement], wanted: Any) -> None:
+        made = next(number for number, each in enumerate(statements) if each.target == name) + 1
+        apply(self, sessions, found, statements[:made], wanted)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine), "apply", part_of_it)
+        with pytest.raises(Killed):
+            world.users().converge(apply=True)
+    assert exists(place, name)
+    world.declare(first)
+    world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    place.known |= set(world.inventory.record.accounts)
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_a_user_whose_creation_was_not_answered_stays_managed(place, world, monkeypatch):
+    """MySQL makes it all the same: it waited for a global lock, say, for longer than rdsiam waited for it."""
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    run = disabling.run
+
+    def unanswered(session: Any, statement: Statement) -> None:
+        if statement.kind == "create-user":
+            raise StatementFailed("the server", statement, "2013", "Lost connection to server during query (timed out)")
+        run(session, statement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disabling, "run", unanswered)
+        with pytest.raises(StatementFailed):
+            world.users().converge(apply=True)
+    with place.as_master() as master:  # the server comes to it now
+        master.run(f"CREATE USER {name} IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL")
+    world.declare(first)
+    world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    place.known |= set(world.inventory.record.accounts)
+
+
+def test_a_revoked_user_of_a_copy_or_of_a_promoted_replica_is_taken_over_and_locked(place, world):
+    """Its record has no accounts yet: a replica's are its source's."""
+    name = f"newcomer{next(NUMBERS)}"
+    users = [{"name": each, "privileges": "readonly", "on": ["shop"]} for each in ("first", name)]
+    world.declare(*users)
+    world.users().converge(apply=True)
+    place.known |= set(world.inventory.record.accounts)
+    world.inventory.record = replace(world.inventory.record, accounts={}, revoked={name: "key leaked"})
+    assert "refused" not in world.users().converge(apply=True)
+    assert not can_log_in(place, name)
+    assert can_log_in(place, "first")
+    assert world.inventory.record.accounts[name] == "created"
+
+
+def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):
+    name = f"newcomer{next(NUMBERS)}"
+    postgres = place.database.family == "postgres"
+
+    def make() -> None:
+        world.inventory.before_claim = lambda: None
+        with place.as_master() as master:
+            password = "LOGIN PASSWORD 'Password-1'" if postgres else "IDENTIFIED BY 'Password-1'"
+            master.run(f"CREATE {'ROLE' if postgres else 'USER'} {name} {password}")
+
+    world.declare(
+        {"name": "first", "privileges": "readonly", "on": ["shop"]},
+        {"name": name, "privileges": "readonly", "on": ["shop"]},
+    )
+    world.inventory.before_claim = make
+    with pytest.raises(StatementFailed, match=name):
+        world.users().converge(apply=True)
+    assert name not in world.inventory.record.accounts
+    assert MANAGER in world.inventory.record.accounts
+    assert "adopt: true" in world.users().converge(apply=True)["refused"]

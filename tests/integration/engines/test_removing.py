@@ -1,0 +1,390 @@
+"""A user who resists is removed all the same: its sessions end, it is locked, and nobody waits for it; both engines."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+
+import psycopg
+import pymysql
+import pytest
+
+from rdsiam.core.changes import Change
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.mysql import disabling
+from rdsiam.engines.protocols import Wanted
+from rdsiam.errors import ConnectionFailed
+from tests.integration.account import until
+from tests.integration.place import Client, Place, user
+
+ENDED = (psycopg.OperationalError, pymysql.MySQLError)
+#: The slowest server takes less; waiting for a lock that a user holds would take longer.
+SOON = 15
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(make_place, request) -> Place:
+    place: Place = make_place(request.param)
+    return place
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def leaver(place) -> str:
+    """A managed user that no other test has."""
+    name = f"leaver{next(NUMBERS)}"
+    _, wanted = place.converge(declaring(place, name))
+    place.known |= set(wanted.accounts)
+    return name
+
+
+def declaring(place: Place, name: str, connections: int | None = None) -> Wanted:
+    """Return that one user is declared, with rights that let it make an event or set its own password."""
+    level = "readonly" if place.database.family == "postgres" else "owner"
+    one = user(name, ("shop", level), connections=connections)
+    return Wanted((one,), dict.fromkeys(place.known, "created"))
+
+
+def ended(client: Client) -> bool:
+    try:
+        client.run("SELECT 1")
+    except ENDED:
+        return True
+    return False
+
+
+def kinds(changes: tuple[Change, ...]) -> list[str]:
+    return sorted({change.kind for change in changes})
+
+
+def test_a_user_is_locked_and_its_sessions_end_once(place, leaver):
+    session = place.as_user(leaver)
+    planned = place.remove(leaver, apply=False)
+    session.run("SELECT 1")
+    removal = place.remove(leaver)
+    assert removal.unreached == ()
+    assert set(removal.changes) == set(planned.changes)
+    assert kinds(removal.changes) == ["disable-user", "end-sessions"]
+    assert place.opened == ["manager"]
+    assert ended(session)
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+    assert place.remove(leaver).changes == ()
+
+
+def test_a_user_that_has_the_lock_of_another_run_delays_nothing(place, leaver):
+    session = place.as_user(leaver)
+    taken = "pg_advisory_lock(125775758582125)" if place.database.family == "postgres" else "GET_LOCK('rdsiam', 1)"
+    session.run(f"SELECT {taken}")
+    began = time.monotonic()
+    assert place.remove(leaver).unreached == ()
+    assert time.monotonic() - began < SOON
+    assert ended(session)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_that_holds_its_own_row_is_locked(place, leaver):
+    sessions = [place.as_user(leaver) for _ in range(3)]
+    sessions[0].run("BEGIN")
+    sessions[0].run(f"ALTER ROLE {leaver} PASSWORD 'whatever'")
+    began = time.monotonic()
+    removal = place.remove(leaver)
+    assert removal.unreached == ()
+    assert time.monotonic() - began < SOON
+    assert all(ended(session) for session in sessions)
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
+    session = place.as_user(leaver)
+    session.run("BEGIN")
+    session.run(f"ALTER ROLE {leaver} PASSWORD 'whatever'")
+    statements, _ = place.converge(Wanted((), dict.fromkeys(place.known, "created")))
+    assert ("disable-user", leaver) in [(each.kind, each.target) for each in statements]
+    assert ended(session)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place):
+    """A function that runs as its definer may change the definer's password, whoever calls it."""
+    users = (user("schemer", ("shop", "owner")), user("mate", ("shop", "readonly")), user("bystander"))
+    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(wanted.accounts)
+    with place.as_user("schemer") as session:
+        session.run("SET ROLE NONE")
+        session.run(
+            "CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN ALTER ROLE schemer PASSWORD NULL; END $$"
+        )
+    mate, bystander = place.as_user("mate"), place.as_user("bystander")
+    mate.run("BEGIN")
+    mate.run("SELECT hold()")
+    removal = place.remove("schemer")
+    assert removal.unreached == ()
+    assert any("pg_locks" in change.statement for change in removal.changes), "the answer says so"
+    assert ended(mate)
+    bystander.run("SELECT 1")
+    with pytest.raises(ConnectionFailed):
+        place.as_user("schemer")
+    with place.as_master() as master:
+        master.run("DROP FUNCTION hold()")
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_whose_row_others_change_all_the_time_is_locked(place):
+    """Then there is no lock to wait for, but each ALTER ROLE fails: "tuple concurrently updated"."""
+    users = (user("plotter", ("shop", "owner")), user("helper", ("shop", "readonly")))
+    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(wanted.accounts)
+    with place.as_user("plotter") as session:
+        session.run("SET ROLE NONE")
+        session.run(
+            "CREATE FUNCTION churn() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN ALTER ROLE plotter PASSWORD NULL; END $$"
+        )
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            try:
+                with place.as_user("helper") as client:
+                    while not stop.is_set():
+                        with suppress(psycopg.errors.InternalError_):
+                            client.run("SELECT churn()")
+            except (ConnectionFailed, psycopg.Error):
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=churn) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1)
+        removal = place.remove("plotter")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert removal.unreached == ()
+    with pytest.raises(ConnectionFailed):
+        place.as_user("plotter")
+    with place.as_master() as master:
+        master.run("DROP FUNCTION churn()")
+
+
+def test_a_user_that_comes_back_as_often_as_it_can_is_locked(place, leaver):
+    stop = threading.Event()
+    logins: list[float] = []
+
+    def come_back() -> None:
+        while not stop.is_set():
+            try:
+                client = place.as_user(leaver)
+                if place.database.family == "postgres":
+                    client.run("BEGIN")
+                    client.run(f"ALTER ROLE {leaver} PASSWORD 'whatever'")
+                logins.append(time.monotonic())
+            except (ConnectionFailed, *ENDED):
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=come_back) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: len(logins) >= 3, 30)
+        removal = place.remove(leaver)
+        done = time.monotonic()
+        time.sleep(0.5)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert removal.unreached == ()
+    assert max(logins) < done
+
+
+@contextmanager
+def all_connections(connect: Callable[[], Client]) -> Iterator[str]:
+    """Take connections until the server refuses one more, and say how it did."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(connect())
+            except ConnectionFailed as refused:
+                yield str(refused)
+                return
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_that_has_all_connections_is_removed_by_the_master(place, leaver):
+    with all_connections(lambda: place.as_user(leaver)) as refusal:
+        assert "remaining connection slots" in refusal
+        removal = place.remove(leaver)
+        assert removal.unreached == ()
+        assert place.opened == ["manager", "master"]
+        assert {change.to_json()["authority"] for change in removal.changes} == {"master"}
+        with pytest.raises(ConnectionFailed):
+            place.as_user(leaver)
+    assert place.remove(leaver).changes == ()
+    assert place.opened == ["manager"]
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_user_that_has_all_locks_is_named_and_removed_once_they_are_free(place, leaver):
+    """Nobody can log in meanwhile: PostgreSQL keeps no lock for anybody, and a reboot is the way out."""
+    with place.as_user(leaver) as session:
+        for number in range(8):
+            with pytest.raises(psycopg.errors.OutOfMemory):
+                session.run(f"SELECT pg_advisory_lock({number}, key) FROM generate_series(1, 1000000) AS key")
+        removal = place.remove(leaver)
+        assert place.opened == ["manager", "master"]
+        assert [(each.what, each.retry) for each in removal.unreached] == [(place.database.arn, True)]
+        assert "all locks" in removal.unreached[0].reason
+        assert "reboot" in removal.unreached[0].remedy
+    until(lambda: place.remove(leaver).unreached == (), 10)
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_no_user_that_rdsiam_makes_can_have_all_connections(place, leaver):
+    with all_connections(lambda: place.as_user(leaver)) as refusal:
+        assert "max_user_connections" in refusal
+        place.as_master().__exit__()
+        assert place.remove(leaver).unreached == ()
+        assert place.opened == ["manager"]
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_whom_the_server_lets_in_no_more_it_says_how_to_help(place, leaver):
+    """On MySQL and MariaDB nothing is kept free for the master: what access.yaml allows to one may be all there is."""
+    place.converge(declaring(place, leaver, connections=100_000))
+    with all_connections(lambda: place.as_user(leaver)) as refusal:
+        assert "Too many connections" in refusal
+        removal = place.remove(leaver)
+        assert removal.changes == ()
+        assert [(each.what, each.retry) for each in removal.unreached] == [(place.database.arn, True)]
+        assert "all connections are taken" in removal.unreached[0].reason
+        assert "max_connections" in removal.unreached[0].remedy
+    assert place.remove(leaver).unreached == ()
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_the_manager_ends_sessions_by_a_privilege_of_its_own(place, leaver):
+    """A temporary membership could not be granted on a replica."""
+    with place.as_master() as master:
+        member = "SELECT pg_has_role('rdsiam_manager', 'pg_signal_backend', 'USAGE')"
+        assert master.run(member) == [(True,)]
+        master.run(f"REVOKE pg_signal_backend FROM {MANAGER}")
+        statements, _ = place.converge(declaring(place, leaver))
+        assert [(each.statement, each.authority) for each in statements] == [
+            ('GRANT "pg_signal_backend" TO "rdsiam_manager"', "master")
+        ]
+        assert master.run(member) == [(True,)]
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_a_user_whose_events_take_too_long_to_read_is_locked_all_the_same(place, leaver, monkeypatch):
+    session = place.as_user(leaver)
+    monkeypatch.setattr(disabling, "_EVENTS", "SELECT 1 FROM no_such_schema.too_slow")
+    removal = place.remove(leaver)
+    assert kinds(removal.changes) == ["disable-user", "end-sessions"]
+    assert [each.what for each in removal.unreached] == [place.database.arn]
+    assert ended(session)
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_an_event_that_is_running_ends_with_its_user(place, leaver):
+    with place.as_rdsadmin() as rdsadmin:
+        rdsadmin.run("SET GLOBAL event_scheduler = ON")
+    with place.as_user(leaver) as session, place.as_master() as master:
+        session.run("CREATE TABLE endless (at TIMESTAMP DEFAULT NOW())")
+        session.run(
+            "CREATE EVENT endless ON SCHEDULE AT NOW() DO BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; "
+            "WHILE TRUE DO INSERT INTO endless VALUES (); DO SLEEP(0.1); END WHILE; END"
+        )
+        until(lambda: master.run("SELECT COUNT(*) FROM endless")[0][0] > 0, 10)
+        assert place.remove(leaver).unreached == ()
+        before = master.run("SELECT COUNT(*) FROM endless")
+        time.sleep(0.5)
+        assert master.run("SELECT COUNT(*) FROM endless") == before
+        master.run("DROP EVENT IF EXISTS endless")
+        master.run("DROP TABLE endless")
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_events_of_a_locked_user_run_no_more_and_whoever_enables_one_owns_it(place, leaver):
+    with place.as_rdsadmin() as rdsadmin:
+        rdsadmin.run("SET GLOBAL event_scheduler = ON")
+    with place.as_user(leaver) as session, place.as_master() as master:
+        session.run("CREATE TABLE ticks (who VARCHAR(80))")
+        session.run("CREATE EVENT left_behind ON SCHEDULE EVERY 1 SECOND DO INSERT INTO ticks VALUES (CURRENT_USER())")
+        master.run("CREATE EVENT of_master ON SCHEDULE EVERY 1 DAY DO SELECT 1")
+        removal = place.remove(leaver)
+        stopped = [each for each in removal.changes if each.kind == "disable-event"]
+        assert [(each.target, each.statement, each.reversible) for each in stopped] == [
+            (leaver, "ALTER EVENT `shop`.`left_behind` DISABLE", False)
+        ]
+        before = master.run("SELECT COUNT(*) FROM ticks")
+        time.sleep(2.5)
+        assert master.run("SELECT COUNT(*) FROM ticks") == before
+        events = "SELECT EVENT_NAME, STATUS, DEFINER FROM information_schema.EVENTS ORDER BY 1"
+        assert master.run(events) == [
+            ("left_behind", "DISABLED", "rdsiam_manager@%"),
+            ("of_master", "ENABLED", "boss@%"),
+        ]
+        # It never runs as the manager: whoever enables it becomes its definer.
+        place.converge(declaring(place, leaver))
+        assert ("left_behind", "DISABLED", "rdsiam_manager@%") in master.run(events)
+        with place.as_user(leaver) as again:
+            again.run("ALTER EVENT left_behind ENABLE")
+        assert ("left_behind", "ENABLED", f"{leaver}@%") in master.run(events)
+        master.run("DROP EVENT left_behind")
+        master.run("DROP EVENT of_master")
+        master.run("DROP TABLE ticks")
+
+
+def test_a_limit_of_connections_is_as_declared_and_by_default_leaves_room(place, leaver):
+    def limit() -> int:
+        read = (
+            f"SELECT rolconnlimit FROM pg_roles WHERE rolname = '{leaver}'"
+            if place.database.family == "postgres"
+            else f"SELECT max_user_connections FROM mysql.user WHERE User = '{leaver}'"
+        )
+        with place.as_master() as master:
+            return int(master.run(read)[0][0])
+
+    by_default = -1 if place.database.family == "postgres" else 135  # of 150
+    wanted = declaring(place, leaver, connections=2)
+    assert limit() == by_default
+    statements, _ = place.converge(wanted)
+    assert [(each.kind, each.authority) for each in statements] == [("limit-connections", "manager")]
+    assert limit() == 2
+    with place.as_user(leaver), place.as_user(leaver), pytest.raises(ConnectionFailed, match=r"too many|max_user"):
+        place.as_user(leaver)
+    assert place.converge(wanted)[0] == []
+    place.converge(declaring(place, leaver))
+    assert limit() == by_default
+
+
+def test_the_limit_of_a_user_that_was_adopted_stays_unless_one_is_declared(place):
+    postgres = place.database.family == "postgres"
+    with place.as_master() as master:
+        master.run(
+            "CREATE ROLE limited LOGIN PASSWORD 'Password-1' CONNECTION LIMIT 7"
+            if postgres
+            else "CREATE USER limited@'%' IDENTIFIED BY 'Password-1' WITH MAX_USER_CONNECTIONS 7"
+        )
+    adopted = user("limited", ("shop", "readonly"), adopt=True)
+    accounts = dict.fromkeys(place.known, "created")
+    statements, wanted = place.converge(Wanted((adopted,), accounts))
+    assert "limit-connections" not in {each.kind for each in statements}
+    declared = replace(wanted, users=(replace(adopted, connections=9),))
+    assert [each.kind for each in place.converge(declared)[0]] == ["limit-connections"]
+    assert place.converge(declared)[0] == []
+    place.remove("limited")

@@ -1,0 +1,214 @@
+"""A user that replaces another one may do all that the other may; both engines, real servers."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from rdsiam.access.model import DeclaredUser
+from rdsiam.engines.logins import Password
+from rdsiam.engines.protocols import Wanted
+from rdsiam.errors import Refused
+from tests.integration.place import DENIED, Place, user
+
+NUMBERS = itertools.count()
+PASSWORD = "Password-1"
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(make_place, request) -> Place:
+    place: Place = make_place(request.param)
+    _, wanted = place.converge(Wanted((user("first", ("shop", "readonly")),), {}))
+    place.known |= set(wanted.accounts) - {"first"}
+    return place
+
+
+@pytest.fixture(scope="module")
+def postgres(place) -> bool:
+    return place.database.engine == "postgres"
+
+
+@pytest.fixture
+def app(place, postgres) -> str:
+    """A user with a password that owns a table, as applications have it."""
+    name = f"app{next(NUMBERS)}"
+    with place.as_master() as master:
+        if postgres:
+            master.run(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+            master.run(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
+        else:
+            master.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
+            master.run(f"GRANT SELECT, INSERT, CREATE, ALTER, DROP, INDEX ON shop.* TO {name}@'%'")
+    with as_app(place, name) as session:
+        session.run(f"CREATE TABLE of_{name} (id int)")
+    return name
+
+
+def as_app(place: Place, name: str):
+    return place.login(Password(name, PASSWORD))
+
+
+def successor(name: str, of: str | None = None) -> DeclaredUser:
+    return DeclaredUser(name, (), (), (), adopt=name == of, replaces=of)
+
+
+def wanted(place: Place, *users: DeclaredUser) -> Wanted:
+    return Wanted(users, dict.fromkeys(place.known, "created"))
+
+
+def test_it_may_do_what_the_other_may_and_what_it_makes_is_the_others(place, app):
+    new = f"{app}_iam"
+    _, after = place.converge(wanted(place, successor(new, app)))
+    with place.as_user(new) as session, as_app(place, app) as old:
+        session.run(f"INSERT INTO of_{app} VALUES (1)")
+        session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
+        session.run(f"CREATE TABLE by_{app} (id int)")
+        old.run(f"ALTER TABLE by_{app} ADD COLUMN more int")
+        session.run(f"DROP TABLE by_{app}")
+    statements, _ = place.converge(after)
+    assert statements == []
+    assert "master" not in place.opened
+
+
+def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
+    new = f"{app}_iam"
+    with place.as_master() as master:
+        master.run(f"CREATE TABLE later_{app} (id int)")
+        if not postgres:
+            master.run("CREATE DATABASE IF NOT EXISTS stock")
+        _, after = place.converge(wanted(place, successor(new, app)))
+        if postgres:
+            master.run(f"GRANT SELECT ON later_{app} TO {app}")
+        else:
+            master.run(f"GRANT SELECT (id) ON shop.later_{app} TO {app}@'%'")
+            master.run(f"GRANT UPDATE ON stock.* TO {app}@'%'")
+    statements, after = place.converge(after)
+    assert [s.kind for s in statements] == ([] if postgres else ["grant", "grant"])
+    with place.as_user(new) as session:
+        session.run(f"SELECT id FROM later_{app}")
+    if not postgres:
+        with place.as_master() as master:
+            master.run(f"REVOKE UPDATE ON stock.* FROM {app}@'%'")
+        assert [s.kind for s in place.converge(after)[0]] == ["revoke"]
+    assert place.converge(after)[0] == []
+
+
+def test_the_other_keeps_its_password(place, app):
+    place.converge(wanted(place, successor(f"{app}_iam", app)))
+    as_app(place, app).__exit__()
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MariaDB have no settings
+def test_settings_of_the_other_apply_to_it(place, app, postgres):
+    with place.as_master() as master:
+        master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
+        master.run(f"ALTER ROLE {app} IN DATABASE shop SET statement_timeout TO '7min'")
+    _, after = place.converge(wanted(place, successor(f"{app}_iam", app)))
+    assert place.converge(after)[0] == []
+    with place.as_rdsadmin() as admin:
+        settings = f"SELECT setconfig FROM pg_db_role_setting WHERE setrole = '{app}'::regrole ORDER BY setdatabase"
+        of_app = admin.run(settings)
+        of_successor = admin.run(settings.replace(app, f"{app}_iam"))
+    assert of_successor == [([*of_app[0][0], f"role={app}"],), *of_app[1:]] or of_successor == [
+        ([f"role={app}", *of_app[0][0]],),
+        *of_app[1:],
+    ]
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MariaDB act as nobody else
+@pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
+def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
+    new = f"{app}_iam"
+    place.converge(wanted(place, successor(new, app)))
+    with place.as_user(new) as session:
+        session.run(reset)
+        assert session.run("SELECT current_user") == [(app,)]
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # MariaDB's difference of rights covers it
+def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
+    new = f"{app}_iam"
+    _, after = place.converge(wanted(place, successor(new, app)))
+    _, after = place.converge(replace(after, users=(user(new, ("shop", "readonly")),)))
+    with place.as_user(new) as session:
+        assert session.run("SELECT current_user")[0][0] == new
+        with pytest.raises(DENIED):
+            session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
+    assert place.converge(after)[0] == []
+
+
+def test_in_place_it_keeps_what_it_has(place, app):
+    _, after = place.converge(wanted(place, successor(app, app)))
+    with place.as_user(app) as session:
+        session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
+    assert after.accounts[app] == "adopted"
+    assert place.converge(after)[0] == []
+
+
+def test_a_user_that_is_not_there_is_refused(place):
+    with pytest.raises(Refused, match=r"no (role|account) nobody"):
+        place.converge(wanted(place, successor("somebody", "nobody")))
+
+
+def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
+    with place.as_master() as master:
+        master.run(f"ALTER ROLE {app} CREATEROLE" if postgres else f"GRANT PROCESS ON *.* TO {app}@'%'")
+    with pytest.raises(Refused, match=r"administrator|on everything"):
+        place.converge(wanted(place, successor(f"{app}_iam", app)))
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
+def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out(place, postgres):
+    name = f"app{next(NUMBERS)}"
+    with place.as_rdsadmin() as admin:
+        admin.run(f"CREATE ROLE {name} LOGIN")
+    with pytest.raises(Refused, match=f'GRANT "{name}" TO "boss" WITH ADMIN OPTION'):
+        place.converge(wanted(place, successor(f"{name}_iam", name)))
+    with place.as_rdsadmin() as admin:
+        admin.run(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's grants
+@pytest.mark.parametrize(
+    ("grant", "held"),
+    [
+        ("GRANT SELECT ON shop.* TO {u} WITH GRANT OPTION", "GRANT OPTION on shop"),
+        ("GRANT SELECT ON `%`.* TO {u}", "server's own schemas"),
+        ("GRANT SELECT ON mysql.* TO {u}", "server's own schemas"),
+        ("GRANT SELECT ON mysql.user TO {u}", "server's own schemas"),
+    ],
+)
+def test_rights_that_access_yaml_gives_nobody_are_refused(place, postgres, grant, held):
+    name = f"app{next(NUMBERS)}"
+    with place.as_rdsadmin("mysql") as admin:
+        admin.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
+        admin.run(grant.format(u=f"{name}@'%'"))
+    with pytest.raises(Refused, match=held):
+        place.converge(wanted(place, successor(f"{name}_iam", name)))
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's accounts
+def test_every_host_pattern_routine_and_role_is_applied(place, postgres):
+    name = f"app{next(NUMBERS)}"
+    new = f"{name}_iam"
+    with place.as_master() as master:
+        for host in ("%", "10.%"):
+            master.run(f"CREATE USER {name}@'{host}' IDENTIFIED BY '{PASSWORD}'")
+        master.run(f"GRANT SELECT ON shop.* TO {name}@'%'")
+        master.run(f"GRANT INSERT, DELETE ON shop.* TO {name}@'10.%'")
+        master.run("CREATE OR REPLACE PROCEDURE shop.nothing() SELECT 1")
+        master.run(f"GRANT EXECUTE ON PROCEDURE shop.nothing TO {name}@'%'")
+        master.run("CREATE ROLE IF NOT EXISTS clerks")
+        master.run("GRANT UPDATE ON shop.* TO clerks")
+        master.run(f"GRANT clerks TO {name}@'%'")
+    with place.as_rdsadmin("mysql") as admin:
+        admin.run(f"SET DEFAULT ROLE clerks FOR {name}@'%'")
+    _, after = place.converge(wanted(place, successor(new, name)))
+    assert place.converge(after)[0] == []
+    with place.as_rdsadmin("mysql") as admin:
+        for host in ("%", "10.%"):
+            old = [row[0] for row in admin.run(f"SHOW GRANTS FOR {name}@'{host}'") if "USAGE" not in row[0]]
+            now = [row[0] for row in admin.run(f"SHOW GRANTS FOR {new}@'{host}'") if "USAGE" not in row[0]]
+            assert now == [line.replace(f"`{name}`", f"`{new}`") for line in old]
+    _, gone = place.converge(replace(after, users=()))
+    assert place.converge(gone)[0] == []

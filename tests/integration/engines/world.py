@@ -1,0 +1,100 @@
+"""The users of one real server, worked on as onboarding does: only AWS is not there."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rdsiam.access.model import parse
+from rdsiam.access.selection import Attributes
+from rdsiam.access.store import Versioned
+from rdsiam.aws.rds import Database
+from rdsiam.engines.logins import MANAGER, Password, Token
+from rdsiam.onboarding.database_users import Users
+from rdsiam.state.escalations import Examined
+from rdsiam.state.inventory import Ownership, Record
+from rdsiam.state.leases import Lease
+from tests.integration.place import MASTER, MASTER_PASSWORD, Place
+
+
+@dataclass
+class Inventory:
+    """The inventory, in memory.
+
+    :ivar before_claim: called when ownership of accounts is about to be recorded.
+    """
+
+    record: Record
+    before_claim: Callable[[], None] = field(default=lambda: None)
+
+    def get(self, _: str) -> Record:
+        return self.record
+
+    def of(self, _: Database) -> Record:
+        return self.record
+
+    def attributes_of(self, resource_id: str) -> Attributes | None:
+        return self.record.recorded if self.record.resource_id == resource_id else None
+
+    def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
+        self.record = replace(self.record, resource_id=database.resource_id, recorded=recorded, copied=copied)
+
+    def claim(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
+        self.before_claim()
+        self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+
+    def set_examined(self, _: Database, examined: Examined) -> None:
+        self.record = replace(self.record, examined=examined)
+
+    def release_ownership(self, _: Database, accounts: Mapping[str, Ownership]) -> None:
+        self.record = replace(self.record, accounts=dict(accounts))
+
+
+class NoLeases:
+    """Leases of a server on which one run works at a time."""
+
+    def hold(self, database: Database, holder: str) -> Any:
+        return nullcontext(Lease(database.resource_id, holder, "", 1, lambda: 0))
+
+
+class Logins:
+    """Logins that the server of a `Place` takes."""
+
+    def manager(self, _: Database) -> Token:
+        return Token(MANAGER, f"token-of-{MANAGER}")
+
+    def master(self, _: Database) -> Password:
+        return Password(MASTER, MASTER_PASSWORD)
+
+    def proof(self, _: Database, user: str) -> Token:
+        return Token(user, f"token-of-{user}")
+
+
+class World:
+    """One database with its inventory, and an access.yaml that declares users for it."""
+
+    def __init__(self, place: Place, accounts: Iterable[str] = ()) -> None:
+        self.database = place.database
+        self.inventory = Inventory(Record(place.database.resource_id, accounts=dict.fromkeys(accounts, "created")))
+        self.leases: Any = NoLeases()
+        self.logins = Logins()
+        self.declare()
+
+    @property
+    def databases(self) -> Any:
+        return type("Databases", (), {"describe": lambda _, __: self.database})()
+
+    @property
+    def access(self) -> Any:
+        return type("Access", (), {"current": lambda _: Versioned(self.file, "v1")})()
+
+    def declare(self, *users: Mapping[str, Any]) -> None:
+        """Publish an access.yaml with these users and no others."""
+
+        entry = {"match": {"identifier": self.database.identifier}, "users": list(users)}
+        other = {"match": {"identifier": "no-such"}, "users": [{"name": "x", "privileges": "readonly", "on": ["shop"]}]}
+        self.file = parse(json.dumps({"version": 1, "databases": [entry if users else other]}))
+
+    def users(self, confirmed: bool = True) -> Users:
+        return Users(self, self.database.arn, confirmed)  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""A database server by itself, and what the tests of the engines do to it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from unittest.mock import patch
+
+import psycopg
+import pymysql
+
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.token_verifier import LoginRefused, Reason
+from rdsiam.access.model import DeclaredUser, Grant
+from rdsiam.aws.rds import Database
+from rdsiam.engines import connection
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
+from rdsiam.engines.protocols import Account, Engine, Sessions, Statement, Wanted
+from rdsiam.onboarding.removal import Removal, Server
+
+MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
+
+
+def verify(user: str, token: str, tls: bool) -> None:
+    if not tls or token != f"token-of-{user}":
+        raise LoginRefused(Reason.WRONG_SIGNATURE)
+
+
+@dataclass
+class Place:
+    """A database server and what the tests do to it."""
+
+    engine: Engine
+    database: Database
+    server: PostgresServer | MariadbServer
+    #: By whom the sessions of the last run were opened.
+    opened: list[str] = field(default_factory=list)
+    #: Accounts that earlier tests left, all ours.
+    known: set[str] = field(default_factory=set)
+
+    def connect(self, authority: str, name: str | None) -> Any:
+        self.opened.append(authority)
+        login = Password(MASTER, MASTER_PASSWORD) if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")
+        return self.engine.connect(self.database, login, name)
+
+    def login(self, login: Login, name: str = "shop") -> "Client":
+        # As an application does, which has the settings of the database and of its role.
+        with patch.object(connection, "postgres_options", return_value=""):
+            return Client(self.engine.connect(self.database, login, name), name)
+
+    def as_user(self, user: str, name: str = "shop") -> "Client":
+        return self.login(Token(user, f"token-of-{user}"), name)
+
+    def as_master(self, name: str = "shop") -> "Client":
+        return self.login(Password(MASTER, MASTER_PASSWORD), name)
+
+    def as_rdsadmin(self, name: str = "shop") -> "Client":
+        """Log in as RDS does, through the server's own socket: for what the administrator may not do."""
+        return Client(self.server._connect(), name)
+
+    def audit(self) -> dict[str, AccountFacts]:
+        """Read all accounts as the auditor, and return them as people write them."""
+        session = self.engine.connect(self.database, Token(AUDITOR, f"token-of-{AUDITOR}"), None)
+        try:
+            return {account.label: account for account in self.engine.audit(session, self.database).accounts}
+        finally:
+            session.close()
+
+    def accounts(self) -> dict[str, Account]:
+        with self.as_master() as master:
+            return {account.name: account for account in self.engine.accounts(master._session, self.database)}
+
+    def remove(self, *users: str, apply: bool = True) -> Removal:
+        """Do what a removal does, and note by whom sessions were opened."""
+        self.opened = []
+        return Server(self.engine, _Logins(self), self.database, self.database).remove(users, apply)
+
+    def converge(
+        self, wanted: Wanted, apply: bool = True, reader: Literal["manager", "master"] | None = None
+    ) -> tuple[list[Statement], Wanted]:
+        """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
+        self.opened = []
+        sessions = Sessions(self.connect, reader or ("manager" if MANAGER in wanted.accounts else "master"))
+        try:
+            found = self.engine.inspect(sessions, self.database, wanted)
+            statements = self.engine.difference(found, wanted)
+            if apply:
+                self.engine.apply(sessions, found, statements, wanted)
+                wanted = replace(wanted, accounts=self.engine.claims(found, statements, wanted))
+        finally:
+            sessions.close()
+        return statements, wanted
+
+
+class _Logins(Logins):
+    """The logins of a place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def manager(self, database: Database) -> Token:  # noqa: ARG002
+        self._place.opened.append("manager")
+        return Token(MANAGER, f"token-of-{MANAGER}")
+
+    def master(self, database: Database) -> Password:  # noqa: ARG002
+        self._place.opened.append("master")
+        return Password(MASTER, MASTER_PASSWORD)
+
+
+class Client:
+    """A plain client, as an application is one: no search path of ours, every statement commits."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session = session
+        if isinstance(session, psycopg.Connection):
+            session.autocommit = True
+            session.execute("SET search_path = public")
+        else:
+            session.select_db(name)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def run(self, statement: str) -> list[Any]:
+        if isinstance(self._session, psycopg.Connection):
+            cursor = self._session.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+        with self._session.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+
+DENIED = (psycopg.errors.InsufficientPrivilege, pymysql.err.OperationalError, pymysql.err.ProgrammingError)
+
+
+def user(name: str, *grants: tuple[str, Any], adopt: bool = False, connections: int | None = None) -> DeclaredUser:
+    granted = tuple(Grant(on, level) for on, level in grants)
+    return DeclaredUser(name, granted, (), (), adopt, connections=connections)

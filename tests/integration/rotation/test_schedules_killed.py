@@ -1,0 +1,599 @@
+"""Schedules on real servers and moto's Secrets Manager, each run a fresh process that may be killed at any point."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto.secretsmanager.models import secretsmanager_backends
+
+from rdsiam.access.model import parse
+from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.schedules import INITIAL, RotatingSecrets
+from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
+from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.engines.logins import Password
+from rdsiam.engines.rotation import PasswordRejected
+from rdsiam.errors import Refused, RotationFailed
+from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.rotation.login import ENGINES, logs_in
+from rdsiam.rotation.new_secrets import Services
+from rdsiam.rotation.operations import Watch
+from rdsiam.rotation.schedules import Schedules
+from rdsiam.rotation.steps import Rotation
+from rdsiam.rotation.targets import Targets
+from rdsiam.state.inventory import Inventory, SecretRecord
+from tests.integration.place import MASTER, MASTER_PASSWORD, Place
+from tests.integration.rotation.rotating import (
+    ACCOUNT,
+    REGION,
+    Fault,
+    FaultyClient,
+    FaultyRotator,
+    Killed,
+    create_user,
+    set_password,
+)
+
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rotate"
+
+
+@dataclass
+class World:
+    """One database server, its users' secrets, and what access.yaml says of them."""
+
+    place: Place
+    client: Any
+    dynamodb: Any
+    rotate: str = ""
+    statements: list[str] = field(default_factory=list)
+
+    def services(self, fault: Fault) -> Services:
+        """Return what a fresh process would use; the administrator logs in by password here."""
+        client, family = FaultyClient(self.client, fault), self.place.database.family
+        inventory = Inventory(FaultyClient(self.dynamodb, fault), "inventory")
+        text = f'version: 1\ndatabases: [{{match: {{identifier: "*"}}{self.rotate}}}]'
+        return Services(
+            databases=SimpleNamespace(describe=lambda _: self.place.database),  # type: ignore[arg-type]
+            targets=Finds(self.place.database, inventory),
+            access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
+            inventory=inventory,
+            logins=SimpleNamespace(manager=lambda _: Password(MASTER, MASTER_PASSWORD)),  # type: ignore[arg-type]
+            secrets=RotatingSecrets(client, FUNCTION),
+            store=SecretStore(client),
+            rules=PasswordRules(),
+            engines={family: FaultyRotator(ENGINES[family], fault)},  # type: ignore[dict-item]
+        )
+
+    def follow(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
+        """Run once; None where the process ended in between."""
+        fault = fault or Fault()
+        try:
+            answer = Schedules(self.services(fault)).follow(self.place.database.arn, **options).to_json()
+        except (Killed, ClientError, ReadTimeoutError):
+            if not fault.struck:
+                raise
+            return None
+        finally:
+            self.statements += fault.statements
+        return answer
+
+    def declare(self, *users: str, **fields: str) -> None:
+        """Say who is rotated."""
+        said = {"users": list(users), "every": "30d"} | fields
+        self.rotate = f", rotate: {json.dumps(said)}" if users else ""
+
+    def put(self, user: str, password: str, **tags: str) -> str:
+        """Make a secret of a user, as its owner would."""
+        document = {"engine": self.place.database.engine, "host": self.place.database.host, "username": user,
+                    "port": self.place.database.port, "password": password, "dbname": "shop"}  # fmt: skip
+        listed = [{"Key": key.replace("__", ":"), "Value": value} for key, value in tags.items()]
+        made = self.client.create_secret(Name=f"own/{user}", SecretString=json.dumps(document), Tags=listed)
+        return str(made["ARN"])
+
+    def secrets(self, user: str) -> list[dict[str, Any]]:
+        """Return Describe's answer for each secret that holds the user's password."""
+        listed = [self.client.describe_secret(SecretId=one["ARN"]) for one in self.client.list_secrets()["SecretList"]]
+        return [one for one in listed if one["Name"].endswith(f"/{user}")]
+
+    def clear(self) -> None:
+        """Take away all secrets, and what is known of them."""
+        for one in list(secretsmanager_backends[ACCOUNT][REGION].secrets.values()):
+            self.client.delete_secret(SecretId=one.arn, ForceDeleteWithoutRecovery=True)
+        self.dynamodb.delete_item(TableName="inventory", Key={"database": {"S": self.place.database.arn}})
+
+    def record(self, user: str) -> SecretRecord | None:
+        """Return what the inventory records of the user's secret."""
+        found = Inventory(self.dynamodb, "inventory").get(self.place.database.arn)
+        return found.secrets.get(user) if found else None
+
+    def value(self, arn: str) -> Secret:
+        return read_secret(self.client.get_secret_value(SecretId=arn)["SecretString"])
+
+    def logs_in(self, user: str, password: str) -> bool:
+        database = self.place.database
+        secret = Secret(database.engine, user, password, database.host, database=database.default_database)
+        return logs_in(ENGINES[database.family], database, secret)
+
+
+class Finds(Targets):
+    """Finds this database for every secret, and no proxies."""
+
+    def __init__(self, database: Database, inventory: Inventory) -> None:
+        super().__init__(None, inventory)
+        self._database = database
+
+    def _described(self, _: Secret) -> Database:
+        return self._database
+
+    def classic_proxies(self, _: str) -> list[str]:
+        return []
+
+    def all(self) -> Iterator[Database]:
+        yield self._database
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def place(request, make_place):
+    return make_place(request.param)
+
+
+@pytest.fixture
+def world(place, secrets_manager):
+    dynamodb = boto3.client("dynamodb", region_name=REGION)
+    key = [{"AttributeName": "database", "KeyType": "HASH"}]
+    kind = [{"AttributeName": "database", "AttributeType": "S"}]
+    dynamodb.create_table(
+        TableName="inventory", KeySchema=key, AttributeDefinitions=kind, BillingMode="PAY_PER_REQUEST"
+    )
+    world = World(place, secrets_manager, dynamodb)
+    yield world
+    world.clear()
+    dynamodb.delete_table(TableName="inventory")
+
+
+@pytest.mark.parametrize("kind", ["die-before", "die-after"])
+def test_a_new_secret_survives_being_killed_anywhere(world, kind):
+    point, struck = 0, True
+    while struck:
+        user = f"made_{kind[4]}_{point}"
+        create_user(world.place, user, "the-first-password")
+        world.declare(user)
+        fault = Fault(point, kind)
+        ended = world.follow(fault, confirmed=True)
+        struck = fault.struck
+        assert (ended is None) == struck
+        found = world.secrets(user)
+        if not world.logs_in(user, "the-first-password"):
+            # No password is in the database alone: who looks into Secrets Manager finds it.
+            (one,) = found
+            assert world.logs_in(user, world.value(one["ARN"]).password)
+        # It was confirmed once: whoever comes next goes on, where the secret is there, without being told again.
+        last = world.follow(confirmed=not found)
+        assert last is not None
+        assert last["status"] in {"written", "unchanged"}, last
+        (one,) = world.secrets(user)
+        assert one["RotationEnabled"]
+        assert one["RotationLambdaARN"] == FUNCTION
+        assert INITIAL not in {tag["Key"] for tag in one["Tags"]}
+        assert world.record(user) == SecretRecord(world.place.database.resource_id, one["ARN"], "single")
+        secret = world.value(one["ARN"])
+        assert world.logs_in(user, secret.password)
+        assert not world.logs_in(user, "the-first-password")
+        again = world.follow()
+        assert again is not None
+        assert (again["status"], again["changes"]) == ("unchanged", [])
+        assert not [text for text in world.statements if secret.password in text]
+        world.clear()
+        point += 1
+    assert point > 10
+
+
+@pytest.mark.parametrize("kind", ["die-before", "die-after", "lost", "throttled"])
+def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
+    point, struck = 0, True
+    while struck:
+        user = f"kept_{kind.replace('-', '_')}_{point}"
+        create_user(world.place, user, "the-password-in-use")
+        arn = world.put(user, "the-password-in-use", rdsiam__managed="true")
+        world.declare(user, secret=arn)
+        fault = Fault(point, kind)
+        world.follow(fault)
+        struck = fault.struck
+        settle(world, arn)
+        assert world.follow()["status"] in {"written", "unchanged"}
+        assert world.client.describe_secret(SecretId=arn)["RotationEnabled"]
+        world.declare()
+        leaving = Fault(point, kind)
+        world.follow(leaving)
+        settle(world, arn)
+        assert world.follow()["status"] in {"written", "unchanged"}
+        assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
+        assert world.value(arn).password == "the-password-in-use"
+        assert world.logs_in(user, "the-password-in-use")
+        world.clear()
+        point += 1
+    assert point > 4
+
+
+def settle(world: World, arn: str) -> None:
+    """Wait until the test that RotateSecret makes has taken its version away."""
+    while "AWSPENDING" in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"]):
+        time.sleep(0.01)
+
+
+def test_a_password_that_the_policy_rejects_is_replaced_in_the_secret_first(world):
+    create_user(world.place, "picky", "the-first-password")
+    world.declare("picky")
+    services = world.services(Fault())
+    engine = services.engines[world.place.database.family]
+    tried: list[str] = []
+
+    class Picky:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine, name)
+
+        def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
+            tried.append(password)
+            (one,) = world.secrets("picky")
+            assert world.value(one["ARN"]).password == password, "it is in Secrets Manager before the database gets it"
+            if len(tried) < 3:
+                raise PasswordRejected("too weak")
+            engine.set_other_password(session, base, user, password)
+
+    picky = replace(services, engines={world.place.database.family: Picky()})  # type: ignore[dict-item]
+    answer = Schedules(picky).follow(world.place.database.arn, confirmed=True).to_json()
+    assert answer["status"] == "written"
+    assert len(set(tried)) == 3
+    assert world.logs_in("picky", tried[-1])
+
+
+def watch(world: World, pause: Any = None) -> Watch:
+    services = world.services(Fault())
+    return Watch(
+        services.databases,
+        services.targets,
+        services.secrets,
+        services.store,
+        services.inventory,
+        services.engines,
+        pause or (lambda _: None),
+    )
+
+
+def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
+    """Have a rotation begun and left: AWSPENDING stays, with that password or with no value."""
+    create_user(world.place, user, "current-password")
+    arn = world.put(user, "current-password", rdsiam__managed="true")
+    world.declare(user, secret=arn)
+    world.follow()
+    settle(world, arn)
+    held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
+    version = "0" * 32
+    text = None if password is None else world.value(arn).with_login(user, password).text()
+    held.versions[version] = {"createdate": time.time(), "version_id": version, "version_stages": ["AWSPENDING"]} | (
+        {} if text is None else {"secret_string": text}
+    )
+    return arn, version
+
+
+@pytest.mark.parametrize("password", ["never-set-anywhere", None], ids=["with a value", "without one"])
+def test_what_the_database_does_not_accept_is_unstuck(world, password):
+    arn, version = begin(world, f"stuck_{len(password or '')}", password)
+    planned = watch(world).unstick(arn, plan=True)
+    assert (planned["status"], planned["version"], planned["current_logs_in"]) == ("planned", version, True)
+    assert "AWSPENDING" in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"])
+    assert watch(world).unstick(arn, plan=False)["status"] == "written"
+    assert "AWSPENDING" not in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"])
+    assert watch(world).unstick(arn, plan=False)["status"] == "unchanged"
+
+
+def test_what_the_database_accepts_is_not_unstuck(world):
+    arn, version = begin(world, "accepted", "new-password")
+    with world.place.as_master() as master:
+        master.run(set_password(world.place, "accepted", "new-password"))
+    with pytest.raises(Refused, match="accepts the password of AWSPENDING"):
+        watch(world).unstick(arn, plan=False)
+    assert world.client.describe_secret(SecretId=arn)["VersionIdsToStages"][version] == ["AWSPENDING"]
+
+
+def test_a_step_that_was_at_work_is_seen_and_the_label_put_back(world):
+    arn, version = begin(world, "racing", "new-password")
+
+    def set_meanwhile(_: float) -> None:
+        with world.place.as_master() as master:
+            master.run(set_password(world.place, "racing", "new-password"))
+
+    with pytest.raises(Refused, match="a rotation was at work"):
+        watch(world, set_meanwhile).unstick(arn, plan=False)
+    assert world.client.describe_secret(SecretId=arn)["VersionIdsToStages"][version] == ["AWSPENDING"]
+
+
+def test_sessions_are_seen_as_far_as_the_server_shows_them(world):
+    create_user(world.place, "busy", "the-password")
+    arn = world.put("busy", "the-password", rdsiam__managed="true")
+    world.declare("busy", secret=arn)
+    world.follow()
+    with world.place.login(Password("busy", "the-password", "scram-sha-256,md5")):
+        seen = watch(world).sessions(arn)
+    assert [one["user"] for one in seen["sessions"]] == ["busy"]
+    (one,) = seen["sessions"]
+    if world.place.database.family == "postgres":
+        # The front of localcloud's server comes by its socket, which has no address.
+        assert (one["application"], one["address"]) == ("rdsiam", None)
+        assert one["since"].endswith("Z")
+    else:
+        assert (one["application"], one["since"]) == (None, None)
+        assert one["address"] in {"127.0.0.1", "::1", "localhost"}
+    assert seen["unseen"]
+
+
+def untagged(world: World, user: str) -> str:
+    return world.put(user, "the-password")
+
+
+def with_another_password(world: World, user: str) -> str:
+    return world.put(user, "wrong", rdsiam__managed="true")
+
+
+def of_another_user(world: World, user: str) -> str:
+    text = json.dumps({**json.loads(world.value(with_another_password(world, user)).text()), "username": "another"})
+    return str(world.client.put_secret_value(SecretId=f"own/{user}", SecretString=text)["ARN"])
+
+
+def foreign(world: World, user: str) -> str:
+    arn = world.put(user, "the-password", rdsiam__managed="true")
+    other = FUNCTION.replace("rotate", "another")
+    world.client.rotate_secret(
+        SecretId=arn, RotationLambdaARN=other, RotationRules={"AutomaticallyAfterDays": 9}, RotateImmediately=False
+    )
+    settle(world, arn)
+    return arn
+
+
+def not_named(world: World, user: str) -> None:
+    world.put(user, "the-password", rdsiam__managed="true")
+
+
+def squatting(world: World, user: str) -> None:
+    """Somebody is faster, with tags and content as rdsiam's own."""
+    value = world.value(world.put(user, "the-password")).with_login(user, "known-to-somebody")
+    tags = [{"Key": key, "Value": "true"} for key in ("rdsiam:managed", INITIAL)]
+    name = f"rdsiam/{world.place.database.identifier}/{user}"
+    world.client.create_secret(Name=name, SecretString=value.with_login("nobody", "known").text(), Tags=tags)
+    world.client.delete_secret(SecretId=f"own/{user}", ForceDeleteWithoutRecovery=True)
+
+
+def gone(world: World, user: str) -> str:
+    arn = world.put(user, "the-password", rdsiam__managed="true")
+    text = world.value(arn).text()
+    world.client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+    world.client.create_secret(Name=f"own/{user}", SecretString=text, Tags=[{"Key": "rdsiam:managed", "Value": "true"}])
+    return arn
+
+
+def made_alternating(world: World, user: str) -> str:
+    arn = world.put(user, "the-password", rdsiam__managed="true")
+    document = json.loads(world.value(arn).text()) | {"masterarn": arn}
+    world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(document))
+    return arn
+
+
+def going(world: World, user: str) -> None:
+    name = f"rdsiam/{world.place.database.identifier}/{user}"
+    world.client.create_secret(Name=name, SecretString="{}")
+    world.client.delete_secret(SecretId=name, RecoveryWindowInDays=30)
+
+
+@pytest.mark.parametrize(
+    ("number", "prepare", "reason", "confirmed"),
+    [
+        (0, untagged, "has not said that rdsiam may rotate it: aws ", True),
+        (1, with_another_password, "does not log in to", True),
+        (2, foreign, "another rotates own/refused_2: cancel that", True),
+        (3, not_named, "these say that they hold its password, which anybody can write: arn:", True),
+        (4, made_alternating, "must not be there (scheme: single)", True),
+        (5, lambda *_: None, "none is recorded. If one holds the password that is in use, name it", False),
+        (6, going, "refused_6 is scheduled for deletion: aws secretsmanager restore-secret", True),
+        (7, of_another_user, "is for another at", True),
+        (8, squatting, "refused_8 that rdsiam did not create, and it is not taken over", True),
+        (9, gone, "is gone, scheduled for deletion, or can't be read", True),
+    ],
+    ids=[
+        "untagged",
+        "wrong password",
+        "foreign function",
+        "not named",
+        "other scheme",
+        "none",
+        "scheduled to go",
+        "another user",
+        "squatting",
+        "recreated",
+    ],
+)
+def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, number, prepare, reason, confirmed):
+    user = f"refused_{number}"
+    create_user(world.place, user, "the-password")
+    chosen = prepare(world, user)
+    world.declare(user, **({"secret": chosen} if chosen else {}))
+    before = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
+    answer = world.follow(confirmed=confirmed)
+    assert answer["status"] == "refused"
+    assert reason in answer["reason"]
+    assert answer["changes"] == []
+    after = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
+    assert before == after
+    assert world.logs_in(user, "the-password")
+
+
+def test_a_user_that_is_not_there_is_not_made(world):
+    world.declare("ghost")
+    answer = world.follow(confirmed=True)
+    assert answer["status"] == "refused"
+    assert "there is no user ghost" in answer["reason"]
+    assert world.secrets("ghost") == []
+
+
+def test_a_plan_changes_nothing_and_says_what_would_be(world):
+    create_user(world.place, "planned", "the-password")
+    world.declare("planned")
+    unconfirmed = world.follow(plan=True)
+    assert unconfirmed["status"] == "refused"
+    confirmed = world.follow(plan=True, confirmed=True)
+    kinds = ["create-secret", "set-password", "schedule-rotation"]
+    for answer in (unconfirmed, confirmed):
+        assert [change["kind"] for change in answer["changes"]] == kinds
+    assert confirmed["status"] == "planned"
+    assert world.secrets("planned") == []
+    assert world.logs_in("planned", "the-password")
+    assert world.record("planned") is None
+
+
+def test_a_schedule_follows_a_changed_file(world):
+    create_user(world.place, "moved", "the-password")
+    arn = world.put("moved", "the-password", rdsiam__managed="true")
+    for every, day in {"30d": r"\d+ \*", "1d": r"\* \*"}.items():
+        world.declare("moved", every=every, secret=arn)
+        assert [change["kind"] for change in world.follow()["changes"]] == ["schedule-rotation"]
+        settle(world, arn)
+        rules = world.client.describe_secret(SecretId=arn)["RotationRules"]
+        assert re.fullmatch(rf"cron\(0 \d+ {day} \? \*\)", rules["ScheduleExpression"])
+        assert rules["Duration"] == "1h"
+        assert world.follow()["status"] == "unchanged"
+
+
+def step(world: World, arn: str, version: str, name: Step = "setSecret") -> str:
+    """Run a step of a rotation as RotateFunction does."""
+    services = world.services(Fault())
+    rotation = Rotation(services.store, services.targets, engines=services.engines)
+    try:
+        return rotation.run(RotationRequest(name, arn, version))
+    except RotationFailed as error:
+        return str(error)
+
+
+def test_a_rotation_that_is_no_longer_declared_sets_no_password_whatever_is_pending(world):
+    arn, version = begin(world, "held", "never-set-anywhere")
+    world.declare()
+    for _ in range(2):
+        answer = world.follow()
+        assert (answer["status"], "has begun and not ended" in answer["reason"]) == ("refused", True)
+        assert world.record("held").state == "ending"
+    assert world.follow(withdraw=True)["status"] == "refused"
+    (listed,) = watch(world).list()
+    assert "no longer declares" in listed.problem
+    assert step(world, arn, version, "createSecret") == "kept"
+    assert "no longer declares this rotation of held" in step(world, arn, version)
+    assert not world.logs_in("held", "never-set-anywhere")
+    assert world.logs_in("held", "current-password")
+    assert world.follow()["status"] == "written"
+    assert world.record("held").state == "ended"
+    assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
+
+
+def test_a_rotation_that_ends_while_the_database_has_its_password_is_finished(world):
+    arn, version = begin(world, "halfway", "new-password")
+    with world.place.as_master() as master:
+        master.run(set_password(world.place, "halfway", "new-password"))
+    world.declare()
+    assert world.follow()["status"] == "refused"
+    steps: tuple[Step, ...] = ("createSecret", "setSecret", "testSecret", "finishSecret")
+    assert [step(world, arn, version, name) for name in steps] == ["kept", "logs in already", "tested", "finished"]
+    assert world.value(arn).password == "new-password"
+    assert world.follow()["status"] == "written"
+    assert world.record("halfway").state == "ended"
+
+
+def test_an_administrator_that_is_no_longer_declared_is_not_used_whatever_the_owner_leaves_in_the_value(world):
+    create_user(world.place, "turns", "the-password")
+    arn = world.put("turns", "the-password", rdsiam__managed="true")
+    master = {"username": MASTER, "password": MASTER_PASSWORD, "host": world.place.database.host}
+    administrator = world.client.create_secret(Name="administrator", SecretString=json.dumps(master))["ARN"]
+    value = json.loads(world.value(arn).text()) | {"masterarn": administrator}
+    world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+    world.declare("turns", secret=arn, scheme="alternating", administrator=administrator)
+    assert world.follow()["status"] == "written"
+    settle(world, arn)
+    world.declare("turns", secret=arn)
+    assert world.follow(withdraw=True)["status"] == "unchanged"
+    assert world.record("turns").state == "ending"
+    assert "must not be there (scheme: single)" in world.follow()["reason"]
+    version = "0" * 32
+    held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
+    clone = world.value(arn).with_login("turns_clone", "new-password")
+    held.versions[version] = {"createdate": time.time(), "version_id": version, "version_stages": ["AWSPENDING"]}
+    assert "no longer declares" in step(world, arn, version, "createSecret")
+    held.versions[version] |= {"version_stages": ["AWSPENDING"], "secret_string": clone.text()}
+    assert "no longer declares" in step(world, arn, version)
+    assert not world.logs_in("turns_clone", "new-password")
+
+
+@pytest.mark.parametrize("action", ["describe_secret", "rotate_secret"])
+def test_an_owner_who_denies_rdsiam_an_action_keeps_no_other_user_from_a_schedule(world, monkeypatch, action):
+    users = [f"{name}_{action[0]}" for name in ("denying", "fine")]
+    for user in users:
+        create_user(world.place, user, "the-password")
+    denying, fine = (world.put(user, "the-password", rdsiam__managed="true") for user in users)
+    entries = [
+        {"users": [user], "every": "30d", "secret": arn} for user, arn in zip(users, (denying, fine), strict=True)
+    ]
+    world.rotate = '}, {match: {identifier: "*"}'.join(f", rotate: {json.dumps(one)}" for one in entries)
+    allowed = getattr(world.client, action)
+
+    def deny(**arguments: Any) -> Any:
+        if arguments["SecretId"] == denying:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "explicit deny"}}, action)
+        return allowed(**arguments)
+
+    monkeypatch.setattr(world.client, action, deny)
+    answer = world.follow()
+    assert [one["status"] for one in answer["secrets"]] == ["refused", "written"], answer
+    assert "explicit deny" in answer["reason"]
+    monkeypatch.undo()
+    assert world.client.describe_secret(SecretId=fine)["RotationEnabled"]
+
+
+def test_a_recorded_secret_that_is_not_rotated_or_not_read_is_listed_with_its_problem(world):
+    create_user(world.place, "cancelled", "the-password")
+    arn = world.put("cancelled", "the-password", rdsiam__managed="true")
+    world.declare("cancelled", secret=arn)
+    world.follow()
+    settle(world, arn)
+    family = world.place.database.family
+    value = json.loads(world.value(arn).text()) | ({"engine": "mysql"} if family == "mysql" else {})
+    world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+    # How often an emergency rotates it, the server says, not the value.
+    assert [(one.problem, one.former_stays) for one in watch(world).list()] == [("", False)]
+    world.client.cancel_rotate_secret(SecretId=arn)
+    (listed,) = watch(world).list()
+    assert "RotateFunction does not rotate it" in listed.problem
+    world.client.put_secret_value(SecretId=arn, SecretString="{}")
+    (listed,) = watch(world).list()
+    assert (listed.secret, listed.name, listed.user) == (arn, "own/cancelled", "cancelled")
+    assert "is recorded for cancelled, but" in listed.problem
+
+
+def test_a_rotation_waits_for_no_lock_that_another_user_of_the_server_holds(world):
+    for user in ("locked_out", "outsider"):
+        create_user(world.place, user, "the-password")
+    engine, database = ENGINES[world.place.database.family], world.place.database
+    key = f"rdsiam {hashlib.sha256(b'locked_out').hexdigest()[:40]}"
+    lock = (
+        "SELECT pg_advisory_lock(hashtext('rdsiam locked_out'))"
+        if database.family == "postgres"
+        else f"SELECT GET_LOCK('{key}', 1)"
+    )
+    with world.place.login(Password("outsider", "the-password", "scram-sha-256,md5")) as outsider:
+        outsider.run(lock)
+        master = engine.connect(database, Password(MASTER, MASTER_PASSWORD), None)
+        engine.set_other_password(master, "locked_out", "locked_out", "a-new-password")
+        master.close()
+    assert world.logs_in("locked_out", "a-new-password")
