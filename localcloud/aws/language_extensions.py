@@ -153,8 +153,8 @@ class _Writer:
                     text = text.replace(f"${{{name}}}", f"${{{resource}.{attribute}}}")
                 case {"Ref": str(resource)}:
                     text = text.replace(f"${{{name}}}", f"${{{resource}}}")
-                case str(known):
-                    text = text.replace(f"${{{name}}}", known)
+                case str() | int() as known:
+                    text = text.replace(f"${{{name}}}", str(known))
                 case other:
                     left[name] = other
         if left:

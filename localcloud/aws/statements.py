@@ -187,7 +187,9 @@ def as_markdown(template: Path, code: Path, accepted: Mapping[str, Mapping[str, 
         requests = "all of its requests" if fields is None else "; ".join(_fields(one) for one in fields)
         lines.append(f"| {each.function} | {each.alias} | {each.principals} | {requests} |")
     role = ""
-    for statement in statements(template):
+    found = statements(template)
+    roles = list(dict.fromkeys(statement.role for statement in found))
+    for statement in sorted(found, key=lambda statement: roles.index(statement.role)):
         if statement.role != role:
             role = statement.role
             lines += ["", f"## {role}", "", "| statement | action | on | if | needed by |", "|---|---|---|---|---|"]

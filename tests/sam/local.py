@@ -31,6 +31,7 @@ import yaml
 from botocore.config import Config
 
 from localcloud import client
+from localcloud.aws.expand import read
 from localcloud.core import processes
 from tests.integration.account import TRUST, Account
 from tests.sam.builds import HOST, ROOT, SAM, environment
@@ -107,8 +108,8 @@ class Local:
 
 
 def write_template(build: Path) -> Path:
-    """SAM CLI sets only variables that the template has; on AWS nobody writes these down."""
-    template = yaml.safe_load((build / "template.yaml").read_text())
+    """Write the template with its loops written out, and with variables that only tests set: SAM CLI sets no others."""
+    template = read(build / "template.yaml")
     template["Globals"]["Function"]["Environment"]["Variables"] |= dict.fromkeys(_GIVEN, "")
     path = build / "local.yaml"
     path.write_text(yaml.safe_dump(template))

@@ -4,8 +4,8 @@ import re
 import struct
 
 import pytest
-import yaml
 
+from localcloud.aws.expand import read
 from tests.sam.builds import ARCHITECTURES, ROOT
 
 LARGEST = 250 * 1024 * 1024  # bytes, unzipped: Lambda's quota for function and layers together
@@ -50,10 +50,21 @@ def normal(name):
 def test_functions_and_layer_fit_into_lambda_and_functions_hold_their_handler_alone(builds, architecture):
     built = builds(architecture)
     assert sum(path.stat().st_size for path in built.rglob("*") if path.is_file()) < LARGEST
-    resources = yaml.safe_load((built / "template.yaml").read_text())["Resources"]
+    resources = read(built / "template.yaml")["Resources"]
     functions = [key for key, each in resources.items() if each["Type"] == "AWS::Serverless::Function"]
     assert functions
     for function in functions:
         served = {"openapi.json"} if function == "ReportsFunction" else set()
         assert {path.name for path in (built / function).iterdir()} == {"app.py"} | served
     assert resources["RdsiamLayer"]["Metadata"]["BuildArchitecture"] == architecture
+
+
+def test_the_built_template_has_the_loops_and_is_the_template_that_localcloud_deploys(builds, architecture):
+    built = builds(architecture) / "template.yaml"
+    assert "Fn::ForEach::" in built.read_text()
+    own, theirs = read(ROOT / "template.yaml")["Resources"], read(built)["Resources"]
+    assert set(theirs) == set(own)
+    packed = {"AWS::Serverless::Function", "AWS::Serverless::LayerVersion"}  # their properties name built artifacts
+    assert {key: each for key, each in theirs.items() if each["Type"] not in packed} == {
+        key: each for key, each in own.items() if each["Type"] not in packed
+    }

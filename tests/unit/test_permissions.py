@@ -37,7 +37,7 @@ def problems(template: Path) -> list[str]:
 def reasons(text: str) -> list[tuple[str, bool]]:
     """Return the Sid of each statement, and whether a comment stands directly above it."""
     pairs = pairwise(["", *text.splitlines()])
-    sids = ((re.fullmatch(r"\s*- Sid: (\w+)", line), above) for above, line in pairs)
+    sids = ((re.match(r"\s*(?:- )?\{?Sid: (\w+)", line), above) for above, line in pairs)
     return [(sid[1], above.strip().startswith("#")) for sid, above in sids if sid]
 
 
@@ -54,8 +54,8 @@ def test_every_permission_is_needed_and_every_wildcard_has_its_reason():
             "Action: [dynamodb:BatchGetItem]",
             "RecordDecisions: no call needs dynamodb:BatchGetItem",
         ),
-        ("Resource: !GetAtt DecisionsTable.Arn", 'Resource: "*"', "RecordDecisions: a wildcard, and no comment"),
-        ("- Sid: RecordDecisions\n              Effect", "- Effect", "VendFunctionRole own: a statement has no Sid"),
+        ("Resource: !GetAtt DecisionsTable.Arn}", 'Resource: "*"}', "RecordDecisions: a wildcard, and no comment"),
+        ("- {Sid: RecordDecisions, Effect", "- {Effect", "VendFunctionRole own: a statement has no Sid"),
     ],
 )
 def test_a_permission_too_many_is_seen(tmp_path, old, new, problem):
