@@ -8,25 +8,42 @@ RdsiamError                    base, never raised itself
 ├── Unsupported                a kind of database that rdsiam leaves alone
 ├── DatabaseNotReady           it exists, but can't be worked on in its present state
 ├── NotAllowed                 access.yaml doesn't let this caller have a token
-├── Refused                    only the owner can settle this; nothing was changed
+├── Refused                    only the owner can resolve this; nothing was changed
 ├── EndpointUnreachable        no connection to one of AWS's services; names it
 ├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
 └── ConnectionFailed           a connection failed; says at which stage
 
-Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key.
+Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key. Every class
+and every refusal has a `code` that scripts can rely on; `docs/errors.md` lists them, made from this module.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 Stage = Literal["name", "port", "tls", "login"]
 
+#: Code of a refusal → its meaning. A refusal changes nothing.
+REFUSALS: Mapping[str, str] = {
+    "refused": "Only the owner can resolve what stands in the way; the message names it.",
+    "needs-confirmation": "The change exceeds a limit. Look at its plan, then run it again with confirmation.",
+}
+
 
 class RdsiamError(Exception):
-    """Base of all errors that rdsiam raises on purpose."""
+    """Base of all errors that rdsiam raises on purpose.
+
+    :ivar code: stable identifier, in kebab case.
+    :ivar remedy: what to do; empty if the message says it.
+    """
+
+    code = "error"
+    remedy = ""
 
 
 class InvalidRequest(RdsiamError):
     """Input from outside is malformed. `field` names what is wrong, the message never repeats its value."""
+
+    code = "invalid-request"
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -40,6 +57,8 @@ class AccessFileInvalid(RdsiamError):
     :ivar version: which object of the bucket it is; empty for a file from elsewhere.
     """
 
+    code = "access-file-invalid"
+
     def __init__(self, problems: list[str], version: str = "") -> None:
         super().__init__("access.yaml: " + "; ".join(problems))
         self.problems = problems
@@ -49,25 +68,46 @@ class AccessFileInvalid(RdsiamError):
 class AccessFileUnavailable(RdsiamError):
     """access.yaml could not be read, so nobody is allowed anything."""
 
+    code = "access-file-unavailable"
+
 
 class DatabaseNotFound(RdsiamError):
     """RDS knows no instance or cluster of that ARN or identifier."""
+
+    code = "database-not-found"
 
 
 class Unsupported(RdsiamError):
     """A kind of database that rdsiam leaves alone: another engine, a member of a cluster, a replica."""
 
+    code = "unsupported"
+
 
 class DatabaseNotReady(RdsiamError):
     """The database exists, but is in a state in which it can't be worked on yet."""
+
+    code = "database-not-ready"
 
 
 class NotAllowed(RdsiamError):
     """access.yaml doesn't let this caller log in as that user there. The same for what doesn't exist."""
 
+    code = "not-allowed"
+
 
 class Refused(RdsiamError):
-    """Something that only the owner can settle stands in the way. Nothing was changed on that database."""
+    """Something that only the owner can resolve stands in the way. Nothing was changed.
+
+    :ivar code: a key of `REFUSALS`.
+    :ivar problem: `subject: problem (expected, actual)`, without the remedy.
+    :ivar remedy: what to do.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", code: str = "refused") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
+        self.code = code
 
 
 class EndpointUnreachable(RdsiamError):
@@ -75,6 +115,8 @@ class EndpointUnreachable(RdsiamError):
 
     :ivar service: its name as in the endpoint's, `com.amazonaws.<region>.<service>`.
     """
+
+    code = "endpoint-unreachable"
 
     def __init__(self, service: str, url: str) -> None:
         super().__init__(
@@ -87,6 +129,8 @@ class EndpointUnreachable(RdsiamError):
 class RotationFailed(RdsiamError):
     """A step of a rotation failed. The secret is as it was or further, and the step may be repeated."""
 
+    code = "rotation-failed"
+
     def __init__(self, step: str, secret: str, cause: str) -> None:
         super().__init__(f"{step} of {secret} failed: {cause}")
         self.step = step
@@ -96,15 +140,17 @@ class RotationFailed(RdsiamError):
 class ConnectionFailed(RdsiamError):
     """A connection to a database failed. `stage` says how far it came: name, port, tls or login.
 
-    :ivar code: the server's own error code (SQLSTATE, or MySQL's number as text) where the login failed, else None.
+    :ivar server_code: the server's own error code (SQLSTATE, or MySQL's number as text) if the login failed, else None.
     """
 
-    def __init__(self, host: str, port: int, stage: Stage, problem: str, code: str | None = None) -> None:
+    code = "connection-failed"
+
+    def __init__(self, host: str, port: int, stage: Stage, problem: str, server_code: str | None = None) -> None:
         super().__init__(f"connecting to {host}:{port} failed at {stage}: {problem}")
         self.host = host
         self.port = port
         self.stage = stage
-        self.code = code
+        self.server_code = server_code
 
 
 class LeaseTaken(RdsiamError):
@@ -112,6 +158,8 @@ class LeaseTaken(RdsiamError):
 
     :ivar valid_for: seconds for which any lease is valid.
     """
+
+    code = "lease-taken"
 
     def __init__(self, server: str, holder: str, until: str, valid_for: int) -> None:
         super().__init__(
@@ -123,3 +171,5 @@ class LeaseTaken(RdsiamError):
 
 class LeaseLost(RdsiamError):
     """The lease expired before its step ended. Another run may be at work, so this one changes nothing further."""
+
+    code = "lease-lost"

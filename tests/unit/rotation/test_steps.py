@@ -106,7 +106,7 @@ class Engine:
         return Session(login.user)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
-        return error.code == "1045"
+        return error.server_code == "1045"
 
     def prove(self, _: Any) -> None:
         return None

@@ -242,15 +242,19 @@ def sessions_end_first(statements: Iterable[Statement]) -> Iterator[Statement]:
 class StatementFailed(RdsiamError):
     """A statement failed in the database. The message has the statement and the server's answer, neither is secret."""
 
-    def __init__(self, database: str, statement: Statement, code: str, answer: str) -> None:
-        super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {code} {answer}")
+    code = "statement-failed"
+
+    def __init__(self, database: str, statement: Statement, server_code: str, answer: str) -> None:
+        super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {server_code} {answer}")
         self.statement = statement
-        self.code = code
+        self.server_code = server_code
 
 
 class QueryFailed(RdsiamError):
     """The catalogs could not be read. The message is the server's answer, in one line."""
 
-    def __init__(self, code: str | None, answer: str) -> None:
-        super().__init__(" ".join(f"{code or ''} {answer}".split()))
-        self.code = code
+    code = "query-failed"
+
+    def __init__(self, server_code: str | None, answer: str) -> None:
+        super().__init__(" ".join(f"{server_code or ''} {answer}".split()))
+        self.server_code = server_code

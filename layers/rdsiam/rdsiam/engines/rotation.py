@@ -17,13 +17,17 @@ ADMINISTRATORS_DATABASE = "postgres"
 class PasswordRejected(RdsiamError):
     """The database's own policy does not take this password: another one may do."""
 
+    code = "password-rejected"
+
 
 class ChangeFailed(RdsiamError):
     """A statement of a rotation failed. The message has the server's code and cause, never the statement."""
 
-    def __init__(self, code: str, cause: str) -> None:
-        super().__init__(f"the database answered {code} {cause}".rstrip())
-        self.code = code
+    code = "change-failed"
+
+    def __init__(self, server_code: str, cause: str) -> None:
+        super().__init__(f"the database answered {server_code} {cause}".rstrip())
+        self.server_code = server_code
 
 
 @dataclass(frozen=True)

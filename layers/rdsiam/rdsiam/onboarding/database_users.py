@@ -388,7 +388,7 @@ def _may_be_created(error: RdsiamError) -> str | None:
     if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS:
         return None
     # Codes of the client; those of the server begin with 1, 3 or 4.
-    lost = error.code == "0" or (len(error.code) == 4 and error.code.startswith("2"))
+    lost = error.server_code == "0" or (len(error.server_code) == 4 and error.server_code.startswith("2"))
     return error.statement.target if lost else None
 
 

@@ -581,7 +581,7 @@ def _limit(record: Record, declared: Sequence[DeclaredUser], now: str, entries: 
     """Check what can be seen without a connection: a file that lost most of its entries, and users that leave.
 
     :param now: fingerprint of all that is declared.
-    :raises Braked: more would be taken away than somebody may have meant.
+    :raises NeedsConfirmation: more would be taken away than somebody may have meant.
     """
     if record.applied is None:
         return

@@ -11,7 +11,10 @@ _CONFIRM = 'if that is meant, run it again with "confirm": true; else correct ac
 
 
 class NeedsConfirmation(Refused):
-    """More would change than somebody may have meant. Confirmed, it is done."""
+    """A change exceeds a limit and needs confirmation."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, _CONFIRM, "needs-confirmation")
 
 
 def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
@@ -20,33 +23,31 @@ def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
     :param leaving: users that would be disabled.
     :param managed: how many users of rdsiam's the database has that can log in, those included.
     :param declared: how many access.yaml declares for it now.
-    :raises Braked: more than three, more than a fifth (of more than one), or all because none is declared any more.
+    :raises NeedsConfirmation: more than three, more than a fifth (of more than one), or all of them.
     """
     number = len(leaving)
     if number == 0:
         return
     if number > MOST_USERS or (number > 1 and number * _SHARE > managed) or declared == 0:
         names = ", ".join(sorted(leaving)[:10]) + (", …" if number > 10 else "")
-        raise NeedsConfirmation(
-            f"{number} of {managed} users are no longer declared and would be disabled: {names}; {_CONFIRM}"
-        )
+        raise NeedsConfirmation(f"{number} of {managed} users are no longer declared and would be disabled: {names}")
 
 
 def limit_file(before: int | None, now: int) -> None:
     """Check that access.yaml has not lost most of its entries.
 
     :param before: entries of the version that the database followed last; None where that isn't known.
-    :raises Braked: more than half of them are gone.
+    :raises NeedsConfirmation: more than half of them are gone.
     """
     if before is not None and now * 2 < before:
-        raise NeedsConfirmation(f"access.yaml has {now} entries, and had {before} when it was last applied; {_CONFIRM}")
+        raise NeedsConfirmation(f"access.yaml has {now} entries, and had {before} when it was last applied")
 
 
 def limit_retirements(recent: Collection[str]) -> None:
     """Check that no surprising number of users of a database loses its password within a day.
 
     :param recent: users that did within the last day.
-    :raises Braked: one more would be more than three.
+    :raises NeedsConfirmation: one more would be more than three.
     """
     if len(recent) >= MOST_USERS:
         names = ", ".join(sorted(recent)[:10])

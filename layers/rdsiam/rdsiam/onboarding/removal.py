@@ -172,15 +172,15 @@ class Server:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
         if isinstance(error, Refused):
             return Unreached(what, str(error), "do what the reason says, then run this again", retry=False)
-        if isinstance(error, StatementFailed) and error.code == _LOCK_NOT_AVAILABLE:
+        if isinstance(error, StatementFailed) and error.server_code == _LOCK_NOT_AVAILABLE:
             remedy = (
                 "see pg_prepared_xacts, where its owner can roll back what holds it, or reboot it if there is nothing"
             )
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
-        if isinstance(error, ConnectionFailed) and error.code in NO_SLOT:
+        if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
             remedy = "raise max_connections in its parameter group, or reboot it; rdsiam tries again"
             return Unreached(what, f"all connections are taken: {error}", remedy)
-        if isinstance(error, ConnectionFailed) and error.code == NO_LOCKS:
+        if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
             remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
             return Unreached(what, f"all locks of the server are taken: {error}", remedy)
         if error is not None:

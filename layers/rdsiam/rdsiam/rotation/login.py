@@ -27,7 +27,7 @@ def log_in(engine: Rotator, database: Database, secret: Secret) -> Any | None:
     try:
         return engine.connect(database, login, secret.database)
     except ConnectionFailed as error:
-        if error.code == ASKS_FOR_TOKEN:
+        if error.server_code == ASKS_FOR_TOKEN:
             raise Refused(
                 f"{secret.user} is an IAM user and logs in by token: nothing needs its secret; turn rotation off "
                 "(aws secretsmanager cancel-rotate-secret) and delete it"

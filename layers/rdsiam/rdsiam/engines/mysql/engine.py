@@ -237,7 +237,7 @@ class Mysql:
         try:
             self.connect(database, Password(user, secrets.token_urlsafe(24)), name).close()
         except ConnectionFailed as error:
-            return error.stage == "login" and error.code == "1045"
+            return error.stage == "login" and error.server_code == "1045"
         return False
 
 

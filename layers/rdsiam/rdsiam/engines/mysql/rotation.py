@@ -55,7 +55,7 @@ class MysqlRotator:
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
         """Tell it by the server's code, which is the same where the account is missing."""
-        return error.stage == "login" and error.code == "1045"
+        return error.stage == "login" and error.server_code == "1045"
 
     def prove(self, session: Any) -> None:
         """Run a query that everybody may run."""
@@ -140,7 +140,7 @@ class MysqlRotator:
             try:
                 _do(session, f"{to} = {literal(native_hash(password))}")
             except ChangeFailed as error:
-                if error.code != str(_ONLY_CLEAR):
+                if error.server_code != str(_ONLY_CLEAR):
                     raise
                 _do(session, f"{to} = PASSWORD({literal(password)})")
             return
@@ -166,7 +166,7 @@ def _create(session: Any, server: Server, name: str, login: Login, password: str
     try:
         _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {literal(native_hash(password))} {rest}")
     except ChangeFailed as error:
-        if error.code != str(_ONLY_CLEAR):
+        if error.server_code != str(_ONLY_CLEAR):
             raise
         _do(session, f"CREATE USER {name} IDENTIFIED BY {clear} {rest}")
 

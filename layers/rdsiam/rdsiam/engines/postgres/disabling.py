@@ -51,7 +51,7 @@ def locking(session: Any, users: Collection[str], failures: Mapping[str, Excepti
     result: list[Statement] = []
     for name, login, busy, administers in _logins(session, users):
         failure = failures.get(name)
-        blocked = isinstance(failure, StatementFailed) and failure.code in _BLOCKED
+        blocked = isinstance(failure, StatementFailed) and failure.server_code in _BLOCKED
         result += _statements(name, login, busy, "manager" if administers else "master", blocked)
     return result
 
