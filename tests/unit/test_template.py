@@ -62,6 +62,28 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(each)
 
 
+# --- Order -----------------------------------------------------------------------------------------------------------
+
+
+def test_functions_roles_and_storage_come_before_alarms_and_dashboards():
+    kinds = [each["Type"] for each in SAM["Resources"].values()]
+    first = {
+        "AWS::Serverless::Function",
+        "AWS::IAM::Role",
+        "AWS::IAM::Policy",
+        "AWS::S3::Bucket",
+        "AWS::DynamoDB::Table",
+    }
+    last = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"}
+    assert max(at for at, kind in enumerate(kinds) if kind in first) < min(
+        at for at, kind in enumerate(kinds) if kind in last
+    )
+
+
+def test_the_template_is_short_enough_to_be_read():
+    assert len(TEXT.splitlines()) <= 2200
+
+
 # --- Routes ----------------------------------------------------------------------------------------------------------
 
 
