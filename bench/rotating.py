@@ -20,7 +20,9 @@ from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
-from localcloud.moto_patches.secretsmanager import close_secrets_gaps
+from localcloud.moto_patches.patch import apply_patches
+from localcloud.moto_patches.rotations import Rotations
+from localcloud.moto_patches.table import secrets_manager_patches
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import FAMILIES, Family
 from rdsiam.aws.secrets.versions import SecretStore
@@ -51,7 +53,7 @@ def run() -> list[Result]:
     authority = Authority(root / "ca")
     os.environ |= {"RDSIAM_CA": authority.pem, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
     connection.ca_file.cache_clear()
-    close_secrets_gaps(lambda *_: True, lambda *_: None)
+    apply_patches(secrets_manager_patches(Rotations(lambda *_: True, lambda *_: None)))
     try:
         with mock_aws():
             return [result for engine in ("postgres", "mariadb") for result in _engine(engine, root, authority)]

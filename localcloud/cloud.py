@@ -38,8 +38,11 @@ from localcloud.lambda_.emulators import Function
 from localcloud.lambda_.function_policies import FunctionPolicies
 from localcloud.lambda_.functions import Functions, LambdaError
 from localcloud.lambda_.http_api import HttpApi
-from localcloud.moto_patches import gaps
-from localcloud.moto_patches import secretsmanager as gaps_secrets
+from localcloud.moto_patches.events import fire_schedule
+from localcloud.moto_patches.patch import apply_patches
+from localcloud.moto_patches.rotations import Rotations
+from localcloud.moto_patches.settings import set_environment
+from localcloud.moto_patches.table import patches
 from localcloud.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -132,8 +135,9 @@ class Cloud:
             settings.region, ACCOUNT, self._environment_of, runner, self._logs, settings.environments
         )
         self._cleanup.callback(self._functions.stop)
-        gaps.close_gaps(self._fleet, self._deliver)
-        gaps_secrets.close_secrets_gaps(self._invoke_rotation, self._may_rotate)
+        set_environment()
+        rotations = Rotations(self._invoke_rotation, self._may_rotate)
+        apply_patches(patches(self._fleet, self._deliver, rotations))
         self._admin = _make_administrator()
         self._api = HttpApi(
             settings.region,
@@ -192,7 +196,7 @@ class Cloud:
         try:
             if match is None or request.method != "POST":
                 raise LookupError(f"localcloud has no {request.method} {request.path}")
-            gaps.fire_schedule(ACCOUNT, self._settings.region, match["rule"])
+            fire_schedule(ACCOUNT, self._settings.region, match["rule"])
         except LookupError as error:
             return Response(404, (("Content-Type", "text/plain"),), str(error).encode())
         return Response(204)

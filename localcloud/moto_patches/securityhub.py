@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from moto.securityhub import urls
 from moto.securityhub.exceptions import SecurityHubClientError
-from moto.securityhub.models import Finding, SecurityHubBackend
+from moto.securityhub.models import Finding
 from moto.securityhub.responses import SecurityHubResponse
+
+from localcloud.moto_patches.patch import Patch, adds, replaces
 
 LARGEST_BATCH = 100
 _LARGEST_FINDING = 240 * 1024
@@ -52,11 +53,26 @@ _COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
 }
 
 
-def close() -> None:
-    """Patch moto's Security Hub."""
-    urls.url_paths["{0}/findings/batchupdate$"] = SecurityHubResponse.dispatch
+def _changed_paths(paths: dict[str, Any]) -> dict[str, Any]:
+    paths["{0}/findings/batchupdate$"] = SecurityHubResponse.dispatch
+    return paths
 
-    def batch_import_findings(backend: Any, findings: Any) -> tuple[int, int, list[dict[str, Any]]]:
+
+class Paths(Patch):
+    """Paths of Security Hub's calls. moto: has none for BatchUpdateFindings."""
+
+    target = "moto.securityhub.urls"
+    changed_values: ClassVar = {"url_paths": _changed_paths}
+
+
+class FindingCalls(Patch):
+    """Calls about findings."""
+
+    target = "moto.securityhub.models.SecurityHubBackend"
+
+    @replaces
+    def batch_import_findings(self, _: Any, backend: Any, findings: Any) -> tuple[int, int, list[dict[str, Any]]]:
+        """Import the findings that AWS would take, and list the others."""
         _check_enabled(backend)
         _check_batch("BatchImportFindings", findings)
         failed = []
@@ -69,9 +85,17 @@ def close() -> None:
                 failed.append({"Id": str(number or ""), "ErrorCode": "InvalidInput", "ErrorMessage": wrong})
         return len(failed), len(findings) - len(failed), failed
 
+    @replaces
     def get_findings(
-        backend: Any, filters: Any = None, sort_criteria: Any = None, max_results: Any = None, next_token: Any = None
+        self,
+        _: Any,
+        backend: Any,
+        filters: Any = None,
+        sort_criteria: Any = None,
+        max_results: Any = None,
+        next_token: Any = None,
     ) -> tuple[list[Any], str | None]:
+        """Return one page of the findings that match the filters."""
         _check_enabled(backend)
         size, start = int(max_results or LARGEST_BATCH), int(next_token or 0)
         if not 1 <= size <= LARGEST_BATCH:
@@ -82,8 +106,16 @@ def close() -> None:
         more = start + size < len(found)
         return found[start : start + size], str(start + size) if more else None
 
-    def batch_update_findings(self: Any) -> str:
-        backend, wanted = self.securityhub_backend, json.loads(self.body)
+
+class FindingUpdates(Patch):
+    """The call BatchUpdateFindings, which moto does not know."""
+
+    target = "moto.securityhub.responses.SecurityHubResponse"
+
+    @adds
+    def batch_update_findings(self, response: Any) -> str:
+        """Answer BatchUpdateFindings."""
+        backend, wanted = response.securityhub_backend, json.loads(response.body)
         _check_enabled(backend)
         asked = wanted.get("FindingIdentifiers")
         _check_batch("BatchUpdateFindings", asked)
@@ -101,10 +133,6 @@ def close() -> None:
             finding.data.update(copy.deepcopy(changes))
             done.append(identifier)
         return json.dumps({"ProcessedFindings": done, "UnprocessedFindings": missing})
-
-    SecurityHubBackend.batch_import_findings = batch_import_findings
-    SecurityHubBackend.get_findings = get_findings
-    SecurityHubResponse.batch_update_findings = batch_update_findings
 
 
 def _invalid(message: str) -> Exception:

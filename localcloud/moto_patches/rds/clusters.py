@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult
-from moto.rds import models
 from moto.rds.exceptions import RDSClientError
-from moto.rds.responses import RDSResponse
 from moto.rds.utils import FilterDef
 
 from localcloud.databases.rds.fleet import Fleet
+from localcloud.moto_patches.patch import Patch, adds, replaces
 from localcloud.moto_patches.rds import refusals
 from localcloud.moto_patches.rds.instances import ENGINE_VERSIONS, secret_password
 
@@ -26,38 +25,55 @@ _MULTI_AZ = ("postgres", "mysql")
 _NO_PASSWORD = ("neptune",)
 
 
-def close(fleet: Fleet) -> None:
-    """Patch moto's clusters."""
-    cluster_class, backend_class = models.DBCluster, models.RDSBackend
-    create, modify = backend_class.create_db_cluster, backend_class.modify_db_cluster
-    default_port, default_storage = cluster_class.default_port, cluster_class.default_allocated_storage
-    # AWS: DocumentDB's clusters are in Describe too. moto: does not know them.
-    engines = [*models.ClusterEngine.list_cluster_engines(), "docdb"]
-    models.ClusterEngine.list_cluster_engines = classmethod(lambda _: engines)
-    cluster_class.default_engine_version = staticmethod(CLUSTER_VERSIONS.__getitem__)
-    cluster_class.default_port = staticmethod(lambda engine: 27017 if engine == "docdb" else default_port(engine))
-    cluster_class.default_allocated_storage = staticmethod(
-        lambda engine, storage_type: 1 if engine == "docdb" else default_storage(engine, storage_type)
-    )
-    # AWS: clusters are found by their resource id too. moto: refuses the filter.
-    cluster_class.SUPPORTED_FILTERS = cluster_class.SUPPORTED_FILTERS | {
-        "db-cluster-resource-id": FilterDef(["db_cluster_resource_id"], "DB Cluster Resource Ids")
-    }
-    cluster_class.local_pending = {}
-    cluster_class.local_address = None
-    cluster_class.local_filling = False
-    # AWS: the status takes its time. moto: is available as soon as somebody has looked.
-    cluster_class.status = property(lambda self: self._status, lambda self, value: setattr(self, "_status", value))
-    cluster_class.pending_modified_values = property(lambda self: self.local_pending or None)
-    # The same name as the instances' attribute; moto's modify would set one that nothing reads.
-    cluster_class.enable_iam_database_authentication = property(
-        lambda self: bool(self.iam_auth), lambda self, value: setattr(self, "iam_auth", bool(value))
-    )
-    names = cluster_class.endpoint.fget, cluster_class.reader_endpoint.fget
-    cluster_class.endpoint = property(lambda self: self.local_address or names[0](self))
-    cluster_class.reader_endpoint = property(lambda self: self.local_address or names[1](self))
+class Engines(Patch):
+    """Engines of clusters. AWS: DocumentDB's clusters are in Describe too. moto: does not know them."""
 
-    def create_db_cluster(backend: Any, kwargs: Any) -> Any:
+    target = "moto.rds.models.ClusterEngine"
+    changed_values: ClassVar = {"list_cluster_engines": lambda original: classmethod(lambda _: [*original(), "docdb"])}
+
+
+class Clusters(Patch):
+    """The model of a cluster."""
+
+    target = "moto.rds.models.DBCluster"
+    changed_values: ClassVar = {
+        "default_engine_version": lambda _: staticmethod(CLUSTER_VERSIONS.__getitem__),
+        "default_port": lambda original: staticmethod(lambda engine: 27017 if engine == "docdb" else original(engine)),
+        "default_allocated_storage": lambda original: staticmethod(
+            lambda engine, storage_type: 1 if engine == "docdb" else original(engine, storage_type)
+        ),
+        # AWS: clusters are found by their resource id too. moto: refuses the filter.
+        "SUPPORTED_FILTERS": lambda original: (
+            original | {"db-cluster-resource-id": FilterDef(["db_cluster_resource_id"], "DB Cluster Resource Ids")}
+        ),
+        # AWS: the status takes its time. moto: a cluster is available after the first Describe.
+        "status": lambda _: property(lambda self: self._status, lambda self, value: setattr(self, "_status", value)),
+        "endpoint": lambda original: property(lambda self: self.local_address or original.fget(self)),
+        "reader_endpoint": lambda original: property(lambda self: self.local_address or original.fget(self)),
+    }
+    new_values: ClassVar = {
+        "local_pending": {},
+        "local_address": None,
+        "local_filling": False,
+        "pending_modified_values": property(lambda self: self.local_pending or None),
+        # The same name as the instances' attribute; moto's modify would set one that nothing reads.
+        "enable_iam_database_authentication": property(
+            lambda self: bool(self.iam_auth), lambda self, value: setattr(self, "iam_auth", bool(value))
+        ),
+    }
+
+
+class ClusterCalls(Patch):
+    """Calls about clusters."""
+
+    target = "moto.rds.models.RDSBackend"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @replaces
+    def create_db_cluster(self, original: Any, backend: Any, kwargs: Any) -> Any:
+        """Create a cluster, whose servers start in the background."""
         wanted = dict(kwargs.items())
         if wanted["db_cluster_identifier"] in backend.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
@@ -68,18 +84,20 @@ def close(fleet: Fleet) -> None:
             raise refusals.invalid_combination(f"DBClusterInstanceClass is required for engine {engine}.")
         # AWS: IAM authentication on Multi-AZ clusters too. moto: refuses it.
         iam = bool(wanted.pop("enable_iam_database_authentication", False))
-        cluster = create(backend, wanted)
+        cluster = original(backend, wanted)
         cluster.iam_auth = iam
         cluster.local_pending = {}
         if cluster.manage_master_user_password:
             password = secret_password(cluster)
-        life = fleet.begin_cluster(cluster, password)
+        life = self._fleet.begin_cluster(cluster, password)
         life.later(life.create)
         if engine in _MULTI_AZ:
             _fill(backend, cluster)
         return cluster
 
-    def modify_db_cluster(backend: Any, kwargs: Any) -> Any:
+    @replaces
+    def modify_db_cluster(self, original: Any, backend: Any, kwargs: Any) -> Any:
+        """Modify a cluster now, or note the change for the maintenance window."""
         wanted = dict(kwargs.items())
         cluster = backend.describe_db_clusters(wanted["db_cluster_identifier"])[0]
         refusals.check_cluster_available(cluster)
@@ -90,7 +108,7 @@ def close(fleet: Fleet) -> None:
         if password is not None:
             refusals.check_password(password, managed=False)
         was_managed = cluster.manage_master_user_password
-        modify(backend, wanted | {"db_cluster_identifier": cluster.db_cluster_identifier})
+        original(backend, wanted | {"db_cluster_identifier": cluster.db_cluster_identifier})
         if cluster.manage_master_user_password and not was_managed:
             password = secret_password(cluster)
         # As with instances: the flag waits unless it is to be applied immediately, a password never waits.
@@ -106,11 +124,13 @@ def close(fleet: Fleet) -> None:
         answer = copy.copy(cluster)
         now.pop("MasterUserPassword", None)
         if now or password is not None:
-            life = fleet.cluster(cluster)
+            life = self._fleet.cluster(cluster)
             life.later(life.apply, cluster, now, password)
         return answer
 
-    def delete_db_cluster(backend: Any, cluster_identifier: str, snapshot_name: str | None = None) -> Any:
+    @replaces
+    def delete_db_cluster(self, _: Any, backend: Any, cluster_identifier: str, snapshot_name: str | None = None) -> Any:
+        """Delete a cluster without members, or a Multi-AZ cluster with its members."""
         cluster = backend.describe_db_clusters(cluster_identifier)[0]
         if cluster.deletion_protection:
             raise refusals.invalid_combination("Cannot delete protected Cluster, please disable deletion protection.")
@@ -130,43 +150,51 @@ def close(fleet: Fleet) -> None:
             backend.create_db_cluster_snapshot(cluster.db_cluster_identifier, snapshot_name)
         # AWS: deleting, for a while. moto: gone at once.
         cluster.status = "deleting"
-        life = fleet.cluster(cluster)
-        fleet.forget(cluster.db_cluster_resource_id)
+        life = self._fleet.cluster(cluster)
+        self._fleet.forget(cluster.db_cluster_resource_id)
         life.later(life.delete, lambda: backend.clusters.pop(cluster.db_cluster_identifier, None))
         return cluster
 
-    def stop_db_cluster(backend: Any, cluster_identifier: str) -> Any:
+    @replaces
+    def stop_db_cluster(self, _: Any, backend: Any, cluster_identifier: str) -> Any:
+        """Stop the servers of a cluster."""
         cluster = backend.describe_db_clusters(cluster_identifier)[0]
         refusals.check_cluster_available(cluster)
-        return _move(cluster, "stopping", fleet.cluster(cluster).stop)
+        return self._move(cluster, "stopping", self._fleet.cluster(cluster).stop)
 
-    def start_db_cluster(backend: Any, cluster_identifier: str) -> Any:
+    @replaces
+    def start_db_cluster(self, _: Any, backend: Any, cluster_identifier: str) -> Any:
+        """Start the servers of a stopped cluster."""
         cluster = backend.describe_db_clusters(cluster_identifier)[0]
         if cluster.status != "stopped":
             raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} is in {cluster.status} state.")
-        return _move(cluster, "starting", fleet.cluster(cluster).start)
+        return self._move(cluster, "starting", self._fleet.cluster(cluster).start)
 
-    def reboot_db_cluster(backend: Any, cluster_identifier: str) -> Any:
+    @adds
+    def reboot_db_cluster(self, backend: Any, cluster_identifier: str) -> Any:
+        """Restart the servers of a cluster."""
         cluster = backend.describe_db_clusters(cluster_identifier)[0]
         refusals.check_cluster_available(cluster)
-        return _move(cluster, "rebooting", fleet.cluster(cluster).reboot)
+        return self._move(cluster, "rebooting", self._fleet.cluster(cluster).reboot)
 
-    def _move(cluster: Any, status: str, job: Any) -> Any:
+    def _move(self, cluster: Any, status: str, job: Any) -> Any:
         cluster.status = status
         for member in cluster.members:
             member.status = status
         answer = copy.copy(cluster)
-        fleet.cluster(cluster).later(job)
+        self._fleet.cluster(cluster).later(job)
         return answer
 
-    def reboot_response(self: Any) -> Any:
-        return ActionResult({"DBCluster": self.backend.reboot_db_cluster(self.params["DBClusterIdentifier"])})
 
-    for function in (create_db_cluster, modify_db_cluster, delete_db_cluster, stop_db_cluster, start_db_cluster,
-                     reboot_db_cluster):  # fmt: skip
-        setattr(backend_class, function.__name__, function)
-    # AWS: RebootDBCluster, for Multi-AZ clusters. moto: does not know it.
-    RDSResponse.reboot_db_cluster = reboot_response
+class ClusterResponses(Patch):
+    """Answers about clusters."""
+
+    target = "moto.rds.responses.RDSResponse"
+
+    @adds
+    def reboot_db_cluster(self, response: Any) -> ActionResult:
+        """Answer RebootDBCluster, which AWS has for Multi-AZ clusters and moto does not know."""
+        return ActionResult({"DBCluster": response.backend.reboot_db_cluster(response.params["DBClusterIdentifier"])})
 
 
 def _fill(backend: Any, cluster: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import shutil
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
-from moto.rds import models
 from moto.rds.exceptions import DBInstanceAlreadyExists, RDSClientError
+from moto.rds.models import DBInstance, utcnow
 
 from localcloud.databases.rds.fleet import Fleet
+from localcloud.moto_patches.patch import Patch, replaces
 from localcloud.moto_patches.rds import refusals
 from localcloud.moto_patches.rds.instances import secret_password, unfinished
 
@@ -21,20 +22,24 @@ _INHERITED = (
 )  # fmt: skip
 
 
-def close(fleet: Fleet) -> None:
-    """Patch moto's replicas, snapshots and restores."""
-    backend_class = models.RDSBackend
-    # Beneath the patch of instances, which would begin a life of its own sort.
-    new_instance = models.DBInstance
-    replicate, snapshot_of, snapshot_copy, snapshot_delete = (
-        backend_class.create_db_instance_read_replica,
-        backend_class.create_db_snapshot,
-        backend_class.copy_db_snapshot,
-        backend_class.delete_db_snapshot,
-    )
-    models.DBSnapshot.local_data = None
+class Snapshots(Patch):
+    """The model of a snapshot, which holds its data here."""
 
-    def create_db_instance_read_replica(backend: Any, kwargs: Any) -> Any:
+    target = "moto.rds.models.DBSnapshot"
+    new_values: ClassVar = {"local_data": None}
+
+
+class CopyCalls(Patch):
+    """Calls about replicas, snapshots and restored instances."""
+
+    target = "moto.rds.models.RDSBackend"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @replaces
+    def create_db_instance_read_replica(self, original: Any, backend: Any, kwargs: Any) -> Any:
+        """Create an instance that follows another one."""
         wanted = dict(kwargs.items())
         source = backend.find_db_from_id(wanted["source_db_instance_identifier"])
         _check_new(backend, wanted["db_instance_identifier"])
@@ -45,18 +50,20 @@ def close(fleet: Fleet) -> None:
         tags = wanted.pop("tags", None)
         wanted["source_db_instance_identifier"] = source.db_instance_identifier
         public = wanted.setdefault("publicly_accessible", False)
-        replica = unfinished(replicate(backend, wanted))
+        replica = unfinished(original(backend, wanted))
         # moto: a shallow copy that shares what belongs to the source alone.
         replica.__dict__.pop("master_user_secret", None)
         replica.manage_master_user_password = False
-        replica.created = replica.instance_create_time = models.utcnow()
+        replica.created = replica.instance_create_time = utcnow()
         replica.tags, replica.publicly_accessible = tags, public
         replica.enable_iam_database_authentication = iam
-        life = fleet.begin(replica)
-        life.later(life.follow, fleet.instance(source))
+        life = self._fleet.begin(replica)
+        life.later(life.follow, self._fleet.instance(source))
         return replica
 
-    def promote_read_replica(backend: Any, kwargs: Any) -> Any:
+    @replaces
+    def promote_read_replica(self, _: Any, backend: Any, kwargs: Any) -> Any:
+        """Make a replica an instance of its own."""
         replica = backend.describe_db_instances(kwargs["db_instance_identifier"])[0]
         if not replica.is_replica:
             raise refusals.invalid_state(f"{replica.db_instance_identifier} is not a read replica.")
@@ -64,38 +71,46 @@ def close(fleet: Fleet) -> None:
         if source is not None and replica.db_instance_identifier in source.replicas:
             source.remove_replica(replica)
         replica.is_replica, replica.status = False, "modifying"
-        life = fleet.instance(replica)
+        life = self._fleet.instance(replica)
         life.later(life.promote)
         return replica
 
-    def create_db_snapshot(backend: Any, *args: Any, **kwargs: Any) -> Any:
+    @replaces
+    def create_db_snapshot(self, original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+        """Copy the data of an instance."""
         name = kwargs.get("db_instance_identifier") or args[0]
         instance = backend.describe_db_instances(name)[0]
         automated = kwargs.get("snapshot_type") == "automated"
         if instance.db_cluster_identifier is not None and not automated:
             raise refusals.invalid_state(f"{name} is a member of a DB cluster, whose snapshots are the cluster's.")
-        snapshot = snapshot_of(backend, *args, **kwargs)
+        snapshot = original(backend, *args, **kwargs)
         if snapshot.snapshot_type == "manual":
             # AWS: takes a while. moto: is there at once.
             snapshot.status, snapshot.local_id = "creating", uuid.uuid4().hex
-            life = fleet.instance(instance)
+            life = self._fleet.instance(instance)
             life.later(life.snapshot, snapshot)
         return snapshot
 
-    def copy_db_snapshot(backend: Any, *args: Any, **kwargs: Any) -> Any:
-        copied = snapshot_copy(backend, *args, **kwargs)
+    @replaces
+    def copy_db_snapshot(self, original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+        """Copy a snapshot, which shares its data."""
+        copied = original(backend, *args, **kwargs)
         source = str(kwargs.get("source_db_snapshot_identifier") or args[0])
         copied.local_data = backend.get_db_snapshot(source).local_data
         return copied
 
-    def delete_db_snapshot(backend: Any, identifier: str) -> Any:
-        deleted = snapshot_delete(backend, identifier)
+    @replaces
+    def delete_db_snapshot(self, original: Any, backend: Any, identifier: str) -> Any:
+        """Delete a snapshot, and its data if no other snapshot shares them."""
+        deleted = original(backend, identifier)
         shared = [each for each in backend.database_snapshots.values() if each.local_data == deleted.local_data]
         if deleted.local_data is not None and not shared:
             shutil.rmtree(deleted.local_data, ignore_errors=True)
         return deleted
 
-    def restore_db_instance_from_db_snapshot(backend: Any, from_snapshot_id: str, overrides: Any) -> Any:
+    @replaces
+    def restore_db_instance_from_db_snapshot(self, _: Any, backend: Any, from_snapshot_id: str, overrides: Any) -> Any:
+        """Create an instance with the data of a snapshot."""
         snapshot = backend.describe_db_snapshots(None, from_snapshot_id.rpartition(":snapshot:")[2])[0]
         if snapshot.status != "available":
             raise RDSClientError("InvalidDBSnapshotState", f"Snapshot {snapshot.resource_id} is {snapshot.status}.")
@@ -103,37 +118,37 @@ def close(fleet: Fleet) -> None:
             raise RDSClientError("InvalidDBSnapshotState", "In localcloud only manual snapshots hold data.")
         wanted = dict(overrides.items())
         instance, password = _restored(backend, snapshot.database, wanted["db_instance_identifier"], wanted)
-        life = fleet.begin(instance)
+        life = self._fleet.begin(instance)
         life.later(life.restore, snapshot.local_data, password, snapshot.db_snapshot_identifier)
         return instance
 
-    def restore_db_instance_to_point_in_time(backend: Any, source_id: str, target_id: str, overrides: Any) -> Any:
+    @replaces
+    def restore_db_instance_to_point_in_time(
+        self, _: Any, backend: Any, source_id: str, target_id: str, overrides: Any
+    ) -> Any:
+        """Create an instance with the present data of another one."""
         source = backend.describe_db_instances(source_id)[0]
         refusals.check_available(source)
         wanted = dict(overrides.items())
         if not wanted.pop("use_latest_restorable_time", False):
             raise RDSClientError("InvalidParameterValue", "localcloud restores to UseLatestRestorableTime only.")
         instance, password = _restored(backend, source, target_id, wanted)
-        life = fleet.begin(instance)
-        life.later(life.restore_in_time, fleet.instance(source), password)
+        life = self._fleet.begin(instance)
+        life.later(life.restore_in_time, self._fleet.instance(source), password)
         return instance
 
-    def _restored(backend: Any, original: Any, identifier: str, wanted: dict[str, Any]) -> tuple[Any, str | None]:
-        """A new instance like `original`, and the password that it is to get: only where RDS is to manage one."""
-        _check_new(backend, identifier)
-        given = {name: copy.copy(getattr(original, name)) for name in _INHERITED}
-        given |= {name: value for name, value in wanted.items() if value is not None}
-        for name in ("source_db_instance_identifier", "target_db_instance_identifier"):
-            given.pop(name, None)
-        given |= {"db_instance_identifier": identifier, "master_user_password": None, "port": None}
-        instance = unfinished(new_instance(backend, **given))
-        backend.databases[identifier] = instance
-        return instance, secret_password(instance) if instance.manage_master_user_password else None
 
-    for function in (create_db_instance_read_replica, promote_read_replica, create_db_snapshot, copy_db_snapshot,
-                     delete_db_snapshot, restore_db_instance_from_db_snapshot,
-                     restore_db_instance_to_point_in_time):  # fmt: skip
-        setattr(backend_class, function.__name__, function)
+def _restored(backend: Any, original: Any, identifier: str, wanted: dict[str, Any]) -> tuple[Any, str | None]:
+    """A new instance like `original`, and the password that it is to get: only where RDS is to manage one."""
+    _check_new(backend, identifier)
+    given = {name: copy.copy(getattr(original, name)) for name in _INHERITED}
+    given |= {name: value for name, value in wanted.items() if value is not None}
+    for name in ("source_db_instance_identifier", "target_db_instance_identifier"):
+        given.pop(name, None)
+    given |= {"db_instance_identifier": identifier, "master_user_password": None, "port": None}
+    instance = unfinished(DBInstance(backend, **given))
+    backend.databases[identifier] = instance
+    return instance, secret_password(instance) if instance.manage_master_user_password else None
 
 
 def _check_new(backend: Any, identifier: str) -> None:

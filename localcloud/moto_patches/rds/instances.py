@@ -6,13 +6,13 @@ import copy
 import json
 import secrets
 import string
-from typing import Any
+from typing import Any, ClassVar
 
-from moto.rds import models
 from moto.rds.exceptions import DBInstanceAlreadyExists
 
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.databases.rds.lives import DEFERRED
+from localcloud.moto_patches.patch import Patch, replaces
 from localcloud.moto_patches.rds import refusals
 
 #: Versions that RDS offers today; moto has none for MariaDB, and ancient ones for the others.
@@ -44,59 +44,95 @@ def unfinished(instance: Any) -> Any:
     return instance
 
 
-def close(fleet: Fleet) -> None:
-    """Patch moto's instances."""
-    instance_class, backend_class = models.DBInstance, models.RDSBackend
-    create, modify, delete = (
-        backend_class.create_db_instance,
-        backend_class.modify_db_instance,
-        backend_class.delete_db_instance,
-    )
-    default_port = instance_class.default_port
-    engines = [*models.DbInstanceEngine.valid_db_instance_engine(), "docdb"]
-    models.DbInstanceEngine.valid_db_instance_engine = classmethod(lambda _: engines)
-    instance_class.default_engine_versions.update(ENGINE_VERSIONS)
-    instance_class.default_port = staticmethod(lambda engine: _PORTS.get(engine) or default_port(engine))
-    instance_class.local_endpoint = None
-    instance_class.local_pending = {}
-    # AWS: no Endpoint until the instance has one. moto: one from the start, under a name that resolves nowhere.
-    instance_class.endpoint = property(lambda self: self.local_endpoint)
-    # AWS: what has been asked for and not been applied yet. moto: nothing.
-    instance_class.pending_modified_values = property(lambda self: self.local_pending or None)
-    # AWS: the cluster's flag is the members'. moto: theirs is what they were created with.
-    models.DBInstanceClustered.iam_database_authentication_enabled = property(
-        lambda self: self.cluster.iam_database_authentication_enabled
-    )
+class Engines(Patch):
+    """Engines of instances. AWS: DocumentDB's instances are in Describe too. moto: does not know them."""
 
-    def create_db_instance(backend: Any, kwargs: Any) -> Any:
+    target = "moto.rds.models.DbInstanceEngine"
+    changed_values: ClassVar = {
+        "valid_db_instance_engine": lambda original: classmethod(lambda _: [*original(), "docdb"])
+    }
+
+
+class Instances(Patch):
+    """The model of an instance."""
+
+    target = "moto.rds.models.DBInstance"
+    changed_values: ClassVar = {
+        "default_engine_versions": lambda original: original | ENGINE_VERSIONS,
+        "default_port": lambda original: staticmethod(lambda engine: _PORTS.get(engine) or original(engine)),
+        # AWS: no Endpoint until the instance has one. moto: one from the start, under a name that resolves nowhere.
+        "endpoint": lambda _: property(lambda self: self.local_endpoint),
+    }
+    new_values: ClassVar = {
+        "local_endpoint": None,
+        "local_pending": {},
+        # AWS: changes that were requested and are not applied yet. moto: nothing.
+        "pending_modified_values": property(lambda self: self.local_pending or None),
+    }
+
+
+class Members(Patch):
+    """The model of a cluster's instance. AWS: the cluster's flag is the members'. moto: each has its own."""
+
+    target = "moto.rds.models.DBInstanceClustered"
+    changed_values: ClassVar = {
+        "iam_database_authentication_enabled": lambda _: property(
+            lambda self: self.cluster.iam_database_authentication_enabled
+        )
+    }
+
+
+class MasterSecrets(Patch):
+    """The secret of a master. AWS: the administrator's name and a random password. moto: one fixed pair for all."""
+
+    target = "moto.rds.models.MasterUserSecret"
+
+    @replaces
+    def _generate_secret_string(self, _: Any, secret: Any) -> str:
+        return json.dumps({"username": secret.resource.master_username, "password": _new_password()})
+
+
+class InstanceCalls(Patch):
+    """Calls about instances."""
+
+    target = "moto.rds.models.RDSBackend"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @replaces
+    def create_db_instance(self, original: Any, backend: Any, kwargs: Any) -> Any:
+        """Create an instance, whose server starts in the background."""
         wanted = dict(kwargs.items())
         if wanted.get("db_cluster_identifier") is not None:
-            return _create_member(backend, wanted)
+            return self._create_member(original, backend, wanted)
         password = wanted.get("master_user_password")
         refusals.check_password(password, managed=wanted.get("manage_master_user_password"))
-        instance = unfinished(create(backend, wanted))
+        instance = unfinished(original(backend, wanted))
         if instance.manage_master_user_password:
             password = secret_password(instance)
-        life = fleet.begin(instance)
+        life = self._fleet.begin(instance)
         other = next((tag["Value"] for tag in instance.tags if tag["Key"] == SHARED_WITH), None)
         if other is None:
             life.later(life.create, password or "")
         else:
             source = backend.databases.get(other)
-            life.later(life.share, source and fleet.instance(source))
+            life.later(life.share, source and self._fleet.instance(source))
         return instance
 
-    def _create_member(backend: Any, wanted: dict[str, Any]) -> Any:
+    def _create_member(self, original: Any, backend: Any, wanted: dict[str, Any]) -> Any:
         refusals.check_member(wanted)
         cluster = backend.describe_db_clusters(wanted["db_cluster_identifier"])[0]
         refusals.check_joinable(cluster)
         wanted["db_cluster_identifier"] = cluster.db_cluster_identifier
-        member = unfinished(create(backend, wanted))
-        life = fleet.cluster(cluster)
+        member = unfinished(original(backend, wanted))
+        life = self._fleet.cluster(cluster)
         life.later(life.join, member)
         return member
 
-    def modify_db_instance(backend: Any, identifier: str, kwargs: Any) -> Any:
+    @replaces
+    def modify_db_instance(self, original: Any, backend: Any, identifier: str, kwargs: Any) -> Any:
+        """Modify an instance now, or note the change for the maintenance window."""
         instance = backend.describe_db_instances(identifier)[0]
         refusals.check_available(instance)
         wanted = dict(kwargs.items())
@@ -109,7 +145,7 @@ def close(fleet: Fleet) -> None:
         deferred = {name: wanted.pop(key, None) for name, key in DEFERRED.items()}
         deferred["DBInstanceIdentifier"] = _new_name(backend, instance, wanted)
         was_managed = instance.manage_master_user_password
-        modify(backend, instance.db_instance_identifier, wanted | {"db_instance_identifier": instance.resource_id})
+        original(backend, instance.db_instance_identifier, wanted | {"db_instance_identifier": instance.resource_id})
         if instance.manage_master_user_password and not was_managed:
             password = secret_password(instance)
         # AWS: some changes wait for the next maintenance window; ApplyImmediately makes all that wait. A password
@@ -122,18 +158,22 @@ def close(fleet: Fleet) -> None:
         waiting = {name: value for name, value in pending.items() if name != "MasterUserPassword"}
         now = waiting if wanted.get("apply_immediately") else {}
         if now or password is not None:
-            life = fleet.of(instance)
+            life = self._fleet.of(instance)
             life.later(life.apply, instance, now, password)
         return answer
 
-    def delete_db_instance(backend: Any, db_instance_identifier: str, *args: Any, **kwargs: Any) -> Any:
+    @replaces
+    def delete_db_instance(
+        self, original: Any, backend: Any, db_instance_identifier: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Delete an instance; its replicas are promoted."""
         instance = backend.describe_db_instances(db_instance_identifier)[0]
         if instance.status == "deleting":
             raise refusals.invalid_state(f"Instance {instance.db_instance_identifier} is already being deleted.")
         replicas = [backend.databases[name] for name in instance.replicas]
         for replica in replicas:
             backend.promote_read_replica({"db_instance_identifier": replica.db_instance_identifier})
-        deleted = delete(backend, instance.db_instance_identifier, *args, **kwargs)
+        deleted = original(backend, instance.db_instance_identifier, *args, **kwargs)
         # AWS: deleting, for a while. moto: gone at once.
         backend.databases[deleted.db_instance_identifier] = deleted
 
@@ -141,48 +181,45 @@ def close(fleet: Fleet) -> None:
             backend.databases.pop(deleted.db_instance_identifier, None)
 
         if deleted.db_cluster_identifier is not None:
-            cluster_life = fleet.cluster(deleted.cluster)
+            cluster_life = self._fleet.cluster(deleted.cluster)
             cluster_life.later(cluster_life.leave, deleted, forget)
         else:
-            life = fleet.instance(deleted)
-            fleet.forget(deleted.dbi_resource_id)
+            life = self._fleet.instance(deleted)
+            self._fleet.forget(deleted.dbi_resource_id)
             life.later(life.delete, forget)
         return deleted
 
-    def stop_db_instance(backend: Any, identifier: str, snapshot_identifier: str | None = None) -> Any:
+    @replaces
+    def stop_db_instance(self, _: Any, backend: Any, identifier: str, snapshot_identifier: str | None = None) -> Any:
+        """Stop the server of an instance."""
         instance = backend.describe_db_instances(identifier)[0]
         refusals.check_stoppable(instance)
         if snapshot_identifier:
             backend.create_db_snapshot(instance.db_instance_identifier, snapshot_identifier)
-        return _move(instance, "stopping", fleet.instance(instance).stop)
+        return self._move(instance, "stopping", self._fleet.instance(instance).stop)
 
-    def start_db_instance(backend: Any, identifier: str) -> Any:
+    @replaces
+    def start_db_instance(self, _: Any, backend: Any, identifier: str) -> Any:
+        """Start the server of a stopped instance."""
         instance = backend.describe_db_instances(identifier)[0]
         refusals.check_startable(instance)
-        return _move(instance, "starting", fleet.instance(instance).start)
+        return self._move(instance, "starting", self._fleet.instance(instance).start)
 
-    def reboot_db_instance(backend: Any, identifier: str) -> Any:
+    @replaces
+    def reboot_db_instance(self, _: Any, backend: Any, identifier: str) -> Any:
+        """Restart the server of an instance."""
         instance = backend.describe_db_instances(identifier)[0]
         refusals.check_available(instance)
         if instance.db_cluster_identifier is None:
-            return _move(instance, "rebooting", fleet.instance(instance).reboot)
-        return _move(instance, "rebooting", fleet.cluster(instance.cluster).reboot_member, instance)
+            return self._move(instance, "rebooting", self._fleet.instance(instance).reboot)
+        return self._move(instance, "rebooting", self._fleet.cluster(instance.cluster).reboot_member, instance)
 
-    def _move(instance: Any, status: str, job: Any, *arguments: Any) -> Any:
+    def _move(self, instance: Any, status: str, job: Any, *arguments: Any) -> Any:
         # AWS: on the way there for a while. moto: there at once.
         instance.status = status
         answer = copy.copy(instance)
-        fleet.of(instance).later(job, *arguments)
+        self._fleet.of(instance).later(job, *arguments)
         return answer
-
-    for function in (create_db_instance, modify_db_instance, delete_db_instance, stop_db_instance, start_db_instance,
-                     reboot_db_instance):  # fmt: skip
-        setattr(backend_class, function.__name__, function)
-
-    # AWS: the administrator's name and a random password. moto: the same fixed pair for all.
-    models.MasterUserSecret._generate_secret_string = lambda self: json.dumps(
-        {"username": self.resource.master_username, "password": _new_password()}
-    )
 
 
 def _resource_id() -> str:

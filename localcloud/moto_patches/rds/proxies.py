@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult
-from moto.rds import models
 from moto.rds.exceptions import DBProxyNotFoundFault, RDSClientError
-from moto.rds.responses import RDSResponse
 
 from localcloud.databases.rds import events
 from localcloud.databases.rds.fleet import Fleet
+from localcloud.moto_patches.patch import Patch, adds, replaces
 from localcloud.moto_patches.rds import refusals
 
 _SCHEMES = ("NONE", "IAM_AUTH")
 
 
-def close(fleet: Fleet) -> None:
-    """Patch moto's proxies."""
-    backend_class = models.RDSBackend
-    register, deregister = backend_class.register_db_proxy_targets, backend_class.deregister_db_proxy_targets
-    models.DBProxy.default_auth_scheme = "NONE"
-    models.DBProxyTarget.tracked_cluster_id = None
-    # AWS: what is registered can be reached from the beginning as far as Describe tells. moto: after two looks.
-    models.DBProxyTarget.registering = property(lambda _: False)
+class Proxies(Patch):
+    """The model of a proxy."""
 
-    def create_db_proxy(self: Any) -> ActionResult:
-        params = self.params
+    target = "moto.rds.models.DBProxy"
+    new_values: ClassVar = {"default_auth_scheme": "NONE"}
+
+
+class Targets(Patch):
+    """The model of a proxy's target.
+
+    AWS: a target can be reached from the beginning, as far as Describe shows. moto: after the second Describe.
+    """
+
+    target = "moto.rds.models.DBProxyTarget"
+    changed_values: ClassVar = {"registering": lambda _: property(lambda _: False)}
+    new_values: ClassVar = {"tracked_cluster_id": None}
+
+
+class ProxyResponses(Patch):
+    """Calls about proxies whose parameters moto drops or doesn't know."""
+
+    target = "moto.rds.responses.RDSResponse"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @replaces
+    def create_db_proxy(self, _: Any, response: Any) -> ActionResult:
+        """Create a proxy, with or without secrets."""
+        params = response.params
         # AWS: end-to-end IAM authentication, which needs no secrets. moto: does not know it.
         scheme, auth = params.get("DefaultAuthScheme") or "NONE", list(params.get("Auth") or [])
         if scheme not in _SCHEMES:
             raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
         if scheme == "NONE" and not auth:
             raise refusals.invalid_combination("Auth is required unless DefaultAuthScheme is IAM_AUTH.")
-        proxy = self.backend.create_db_proxy(
+        proxy = response.backend.create_db_proxy(
             db_proxy_name=params["DBProxyName"],
             engine_family=params["EngineFamily"],
             auth=[_auth(each) for each in auth],
@@ -50,13 +68,15 @@ def close(fleet: Fleet) -> None:
         proxy.endpoint = f"{proxy.db_proxy_name}.proxy-{proxy.url_identifier}.{proxy.region}.rds.amazonaws.com"
         # AWS: takes minutes. moto: is available at once.
         proxy.status = "creating"
-        fleet.shortly(_created, proxy)
+        self._fleet.shortly(_created, proxy)
         return ActionResult({"DBProxy": proxy})
 
-    def modify_db_proxy(self: Any) -> ActionResult:
+    @adds
+    def modify_db_proxy(self, response: Any) -> ActionResult:
+        """Modify a proxy."""
         # moto: does not know the call.
-        params = self.params
-        proxy = _find(self.backend, params["DBProxyName"])
+        params = response.params
+        proxy = _find(response.backend, params["DBProxyName"])
         scheme = params.get("DefaultAuthScheme") or proxy.default_auth_scheme
         if scheme not in _SCHEMES:
             raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
@@ -66,53 +86,70 @@ def close(fleet: Fleet) -> None:
         if params.get("RequireTLS") is not None:
             proxy.require_tls = bool(params["RequireTLS"])
         proxy.status = "modifying"
-        fleet.shortly(_modified, proxy)
+        self._fleet.shortly(_modified, proxy)
         return ActionResult({"DBProxy": proxy})
 
+
+class ProxyCalls(Patch):
+    """Calls about proxies and their targets."""
+
+    target = "moto.rds.models.RDSBackend"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @replaces
     def register_db_proxy_targets(
+        self,
+        original: Any,
         backend: Any,
         db_proxy_name: str,
         target_group_name: str,
         db_cluster_identifiers: Any,
         db_instance_identifiers: Any,
     ) -> Any:
+        """Register targets that exist."""
         _find(backend, db_proxy_name)
         for cluster in db_cluster_identifiers:
             backend.describe_db_clusters(cluster)
         for instance in db_instance_identifiers:
             backend.describe_db_instances(instance)
-        return register(backend, db_proxy_name, target_group_name, db_cluster_identifiers, db_instance_identifiers)
+        return original(backend, db_proxy_name, target_group_name, db_cluster_identifiers, db_instance_identifiers)
 
-    def deregister_db_proxy_targets(backend: Any, db_proxy_name: str, *args: Any, **kwargs: Any) -> None:
+    @replaces
+    def deregister_db_proxy_targets(
+        self, original: Any, backend: Any, db_proxy_name: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Deregister targets of a proxy that exists."""
         _find(backend, db_proxy_name)
-        deregister(backend, db_proxy_name, *args, **kwargs)
+        original(backend, db_proxy_name, *args, **kwargs)
 
-    def describe_db_proxy_targets(backend: Any, proxy_name: str) -> list[Any]:
+    @replaces
+    def describe_db_proxy_targets(self, _: Any, backend: Any, proxy_name: str) -> list[Any]:
+        """Return the targets of a proxy, and the members of its clusters."""
         targets = _find(backend, proxy_name).proxy_target_groups["default"].targets
         return [each for target in targets for each in _as_described(backend, target)]
 
-    def describe_db_proxy_target_groups(backend: Any, proxy_name: str) -> list[Any]:
+    @replaces
+    def describe_db_proxy_target_groups(self, _: Any, backend: Any, proxy_name: str) -> list[Any]:
+        """Return the target groups of a proxy."""
         return list(_find(backend, proxy_name).proxy_target_groups.values())
 
-    def delete_db_proxy(backend: Any, proxy_name: str) -> Any:
+    @replaces
+    def delete_db_proxy(self, _: Any, backend: Any, proxy_name: str) -> Any:
+        """Delete a proxy, which is in Describe for a while."""
         proxy = _find(backend, proxy_name)
         proxy.status = "deleting"
-        fleet.shortly(_deleted, proxy)
+        self._fleet.shortly(_deleted, proxy)
         return proxy
 
-    list_tags = backend_class.list_tags_for_resource
-
-    def list_tags_for_resource(backend: Any, arn: str) -> Any:
+    @replaces
+    def list_tags_for_resource(self, original: Any, backend: Any, arn: str) -> Any:
+        """Return the tags of a resource."""
         # AWS: says so where there is no such proxy. moto: answers with no tags.
         if ":db-proxy:" in arn and all(proxy.arn != arn for proxy in backend.db_proxies.values()):
             raise DBProxyNotFoundFault(arn)
-        return list_tags(backend, arn)
-
-    RDSResponse.create_db_proxy, RDSResponse.modify_db_proxy = create_db_proxy, modify_db_proxy
-    backend_class.list_tags_for_resource = list_tags_for_resource
-    for function in (register_db_proxy_targets, deregister_db_proxy_targets, describe_db_proxy_targets,
-                     describe_db_proxy_target_groups, delete_db_proxy):  # fmt: skip
-        setattr(backend_class, function.__name__, function)
+        return original(backend, arn)
 
 
 def _created(proxy: Any) -> None:

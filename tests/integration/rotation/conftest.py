@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from rdsiam.events.requests import Step
 from tests.integration.rotation.dying import CHILDREN, DieAt, run_until
 from tests.integration.rotation.passwords import Passwords
-from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, close_gaps_here, rotating_maker
+from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, patch_moto, rotating_maker
 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
@@ -33,7 +33,7 @@ def secrets_manager() -> Iterator[Any]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         with mock_aws(config={"core": {"reset_boto3_session": False}}):
-            close_gaps_here()
+            patch_moto()
             yield boto3.client("secretsmanager", region_name=REGION)
 
 

@@ -15,7 +15,9 @@ import psycopg
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto.secretsmanager.models import secretsmanager_backends
 
-from localcloud.moto_patches.secretsmanager import close_secrets_gaps
+from localcloud.moto_patches.patch import apply_patches
+from localcloud.moto_patches.rotations import Rotations
+from localcloud.moto_patches.table import secrets_manager_patches
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.value import Secret, read_secret
@@ -346,9 +348,9 @@ MakeRotating = Callable[..., Rotating]
 
 
 @cache
-def close_gaps_here() -> None:
+def patch_moto() -> None:
     """Patch moto once; rotations are invoked by the tests themselves."""
-    close_secrets_gaps(lambda *_: True, lambda *_: None)
+    apply_patches(secrets_manager_patches(Rotations(lambda *_: True, lambda *_: None)))
 
 
 def rotating_maker(secrets_manager: Any) -> MakeRotating:

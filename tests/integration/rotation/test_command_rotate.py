@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from localcloud.moto_patches.secretsmanager import ATTEMPTS
+from localcloud.moto_patches.rotations import ATTEMPTS
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import Scheduled
 
