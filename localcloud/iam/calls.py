@@ -1,12 +1,12 @@
-"""What an API call needs to be allowed: its actions, the resources it touches, and what conditions may ask about.
+"""Needs of API calls: the actions, the resources they touch, and the context that conditions may ask about.
 
-Only calls that the project makes, and those that its attack tests try, are listed; any other is refused to everybody.
-Sources: the Service Authorization Reference of each service. S3, Lambda and Security Hub, which speak REST, are in
-`calls_rest`, RDS is in `calls_rds`, DynamoDB in `calls_dynamodb`.
+The calls are listed in `actions.toml`; any other call is refused to every caller. Rules that make the needs of S3,
+Lambda and Security Hub, which speak REST, are in `calls_rest`, of RDS in `calls_rds`, of DynamoDB in `calls_dynamodb`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from moto.kms.models import kms_backends
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.core.web import Request
+from localcloud.iam.actions import rules
 from localcloud.iam.judge import Policy
 
 Context = Mapping[str, str | list[str]]
@@ -96,23 +97,23 @@ def tags_context(tags: Iterable[Mapping[str, str]] | None) -> dict[str, str | li
 # --- rules ---
 
 
-def _everything(_: Place, action: str, __: Parameters) -> Iterator[Need]:
-    """For what knows no resources."""
+def all_resources(_: Place, action: str, __: Parameters) -> Iterator[Need]:
+    """Need the action on every resource, since it has no resources of its own."""
     yield Need(action, "*")
 
 
-def _nothing(*_: object) -> Iterator[Need]:
-    """For what everybody may do, as AWS documents for sts:GetCallerIdentity."""
+def _no_permission(*_: object) -> Iterator[Need]:
+    """Need nothing, as AWS documents for sts:GetCallerIdentity."""
     return iter(())
 
 
-def _named(arn_service: str, key: str, pattern: str) -> Rule:
-    """For what touches the one resource that `key` names, by its name or its ARN; all of its kind where none is."""
+def _named(service: str, parameter: str, resource: str) -> Rule:
+    """Need the action on the resource that a parameter names, by name or ARN; on all of its kind without a name."""
 
     def rule(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-        name = str(parameters.get(key) or "*")
+        name = str(parameters.get(parameter) or "*")
         name = name.rpartition("/")[2] if name.startswith("http") else name  # the URL of a queue
-        yield Need(action, name if name.startswith("arn:") else place.arn(arn_service, pattern.format(name)))
+        yield Need(action, name if name.startswith("arn:") else place.arn(service, resource.format(name)))
 
     return rule
 
@@ -249,62 +250,29 @@ def _iam(place: Place) -> Any:
     return iam_backends[place.account]["aws"]
 
 
-def _rules() -> Iterator[tuple[str, Rule]]:
-    def each(service: str, operations: str, rule: Rule) -> Iterator[tuple[str, Rule]]:
-        return ((f"{service}:{operation}", rule) for operation in operations.split())
-
-    yield from each("sts", "GetCallerIdentity", _nothing)
-    yield from each("sts", "AssumeRole", _assume_role)
-
-    yield from each("iam", "ListRoles ListPolicies ListUsers ListGroups GetAccountSummary", _everything)
-    yield from each("iam", "GetAccountAuthorizationDetails", _everything)
-    yield from each("iam", "CreateRole GetRole UpdateRole DeleteRole UpdateAssumeRolePolicy TagRole UntagRole", _role)
-    yield from each("iam", "ListRoleTags PutRolePolicy GetRolePolicy DeleteRolePolicy ListRolePolicies", _role)
-    yield from each("iam", "AttachRolePolicy DetachRolePolicy ListAttachedRolePolicies", _role)
-    yield from each("iam", "PutRolePermissionsBoundary DeleteRolePermissionsBoundary", _role)
-    yield from each("iam", "CreatePolicy", _new_policy)
-    policies = "GetPolicy DeletePolicy CreatePolicyVersion GetPolicyVersion DeletePolicyVersion ListPolicyVersions"
-    policies += " SetDefaultPolicyVersion ListEntitiesForPolicy TagPolicy UntagPolicy"
-    yield from each("iam", policies, _named("iam", "PolicyArn", "policy/{}"))
-    users = "CreateUser GetUser DeleteUser CreateAccessKey UpdateAccessKey DeleteAccessKey ListAccessKeys PutUserPolicy"
-    users += " DeleteUserPolicy AttachUserPolicy DetachUserPolicy ListAttachedUserPolicies ListUserPolicies"
-    yield from each("iam", users, _user_or_group("user"))
-    groups = "CreateGroup DeleteGroup PutGroupPolicy AttachGroupPolicy AddUserToGroup RemoveUserFromGroup"
-    yield from each("iam", groups, _user_or_group("group"))
-
-    yield from each("secretsmanager", "ListSecrets GetRandomPassword", _everything)
-    yield from each("secretsmanager", "BatchGetSecretValue", _secrets)
-    secrets = "CreateSecret DescribeSecret GetSecretValue PutSecretValue UpdateSecret DeleteSecret RotateSecret"
-    secrets += " UpdateSecretVersionStage ListSecretVersionIds TagResource UntagResource GetResourcePolicy"
-    yield from each("secretsmanager", secrets + " PutResourcePolicy CancelRotateSecret RestoreSecret", _secret)
-
-    yield from each("events", "PutEvents", _put_events)
-    rules = "PutRule DescribeRule DeleteRule EnableRule DisableRule ListRules"
-    yield from each("events", rules, _named("events", "Name", "rule/{}"))
-    yield from each("events", "PutTargets RemoveTargets ListTargetsByRule", _named("events", "Rule", "rule/{}"))
-
-    of_logs = "CreateLogGroup DeleteLogGroup DescribeLogGroups DescribeLogStreams FilterLogEvents PutRetentionPolicy"
-    yield from each("logs", of_logs, _named("logs", "logGroupName", "log-group:{}"))
-    yield from each("logs", "CreateLogStream PutLogEvents", _log_stream)
-
-    stacks = "CreateStack UpdateStack DeleteStack DescribeStacks DescribeStackResources DescribeStackEvents GetTemplate"
-    yield from each(
-        "cloudformation", stacks + " ListStackResources", _named("cloudformation", "StackName", "stack/{}/*")
-    )
-    yield from each("cloudformation", "ListStacks", _everything)
-
-    yield from each("kms", "CreateKey ListKeys ListAliases", _everything)
-    keys = "DescribeKey Decrypt Encrypt GenerateDataKey GetKeyPolicy PutKeyPolicy ScheduleKeyDeletion DisableKey"
-    yield from each("kms", keys + " EnableKey CreateGrant ListGrants DisableKeyRotation", _key)
-    yield from each("ec2", "DescribeSubnets DescribeVpcs DescribeSecurityGroups", _everything)
-    yield from each("sqs", "CreateQueue GetQueueUrl", _named("sqs", "QueueName", "{}"))
-    yield from each("sns", "CreateTopic", _named("sns", "Name", "{}"))
-    queues = "SetQueueAttributes DeleteQueue GetQueueAttributes ReceiveMessage SendMessage DeleteMessage PurgeQueue"
-    yield from each("sqs", queues, _named("sqs", "QueueUrl", "{}"))
-    yield from each("sqs", "CreateQueue", _named("sqs", "QueueName", "{}"))
-    yield from each("sqs", "ListQueues", _everything)
-    yield from each("sns", "Publish GetTopicAttributes Subscribe DeleteTopic", _named("sns", "TopicArn", "{}"))
-    yield from each("sns", "ListTopics", _everything)
+def _constant(rule: Rule) -> Callable[[], Rule]:
+    return lambda: rule
 
 
-_RULES: dict[str, Rule] = dict(_rules())
+_SERVICES = ("sts", "iam", "secretsmanager", "events", "logs", "cloudformation", "kms", "ec2", "sqs", "sns")
+
+
+def _rules_of(service: str) -> dict[str, Rule]:
+    makers: dict[str, Callable[..., Rule]] = {
+        "all_resources": _constant(all_resources),
+        "no_permission": _constant(_no_permission),
+        "named": functools.partial(_named, service),
+        "role": _constant(_role),
+        "user_or_group": _user_or_group,
+        "new_policy": _constant(_new_policy),
+        "assume_role": _constant(_assume_role),
+        "log_stream": _constant(_log_stream),
+        "secret": _constant(_secret),
+        "secrets": _constant(_secrets),
+        "key": _constant(_key),
+        "put_events": _constant(_put_events),
+    }
+    return {f"{service}:{call}": rule for call, rule in rules(service, makers).items()}
+
+
+_RULES: dict[str, Rule] = {call: rule for service in _SERVICES for call, rule in _rules_of(service).items()}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from moto.dynamodb.models import dynamodb_backends
 
 from localcloud.core.web import Request
+from localcloud.iam.actions import rules
 from localcloud.iam.calls import Context, Need, Parameters, Place, UnknownCall, key_need, read_call
 from localcloud.iam.judge import Policy
 
@@ -92,12 +93,12 @@ def _via(place: Place, table: str) -> Context:
     }
 
 
-def _everything(_: Place, operation: str, __: Parameters) -> Iterator[Need]:
+def _all_resources(_: Place, operation: str, __: Parameters) -> Iterator[Need]:
     yield Need(f"dynamodb:{operation}", "*")
 
 
 def _named(parameter: str) -> _Rule:
-    """For what touches the one table that a parameter names, by its name or ARN."""
+    """Need the action on the table that a parameter names, by its name or ARN."""
 
     def rule(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
         index = parameters.get("IndexName")
@@ -110,7 +111,7 @@ def _named(parameter: str) -> _Rule:
 
 
 def _encrypted(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
-    """For what chooses a table's key: DynamoDB takes a grant on it in the caller's name."""
+    """Need the use of the table's key too: DynamoDB takes a grant on it in the caller's name."""
     yield from _on_table(place, operation, str(parameters["TableName"]))
     key = (parameters.get("SSESpecification") or {}).get("KMSMasterKeyId")
     if key:
@@ -130,8 +131,8 @@ def _batch(place: Place, operation: str, parameters: Parameters) -> Iterator[Nee
         yield from _on_table(place, operation, name)
 
 
-def _statement(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
-    """For PartiQL: the verb is the action, and what it names the table."""
+def _statements(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
+    """Need the actions of PartiQL statements: a statement's verb is the action, and it names the table."""
     given = parameters.get("Statements") or parameters.get("TransactStatements") or [parameters]
     for each in given:
         match = _PARTIQL.fullmatch(str(each["Statement"]))
@@ -141,23 +142,14 @@ def _statement(place: Place, operation: str, parameters: Parameters) -> Iterator
         yield from _on_table(place, f"PartiQL{verb}", match["table"], match["index"])
 
 
-def _rules() -> Iterator[tuple[str, _Rule]]:
-    def each(operations: str, rule: _Rule) -> Iterator[tuple[str, _Rule]]:
-        return ((operation, rule) for operation in operations.split())
-
-    yield from each("ListTables", _everything)
-    yield from each("GetItem PutItem UpdateItem DeleteItem Query Scan DescribeTable DeleteTable", _named("TableName"))
-    yield from each("UpdateTimeToLive DescribeTimeToLive CreateBackup", _named("TableName"))
-    yield from each("DescribeContinuousBackups UpdateContinuousBackups", _named("TableName"))
-    yield from each("EnableKinesisStreamingDestination DisableKinesisStreamingDestination", _named("TableName"))
-    yield from each("CreateTable UpdateTable", _encrypted)
-    yield from each("PutResourcePolicy GetResourcePolicy DeleteResourcePolicy", _named("ResourceArn"))
-    yield from each("TagResource UntagResource ListTagsOfResource", _named("ResourceArn"))
-    yield from each("ExportTableToPointInTime", _named("TableArn"))
-    yield from each("RestoreTableToPointInTime", _named("SourceTableName"))
-    yield from each("BatchGetItem BatchWriteItem", _batch)
-    yield from each("TransactGetItems TransactWriteItems", _transaction)
-    yield from each("ExecuteStatement BatchExecuteStatement ExecuteTransaction", _statement)
-
-
-_RULES: dict[str, _Rule] = dict(_rules())
+_RULES: dict[str, _Rule] = rules(
+    "dynamodb",
+    {
+        "all_resources": lambda: _all_resources,
+        "table": _named,
+        "table_and_key": lambda: _encrypted,
+        "transaction": lambda: _transaction,
+        "batch": lambda: _batch,
+        "statements": lambda: _statements,
+    },
+)

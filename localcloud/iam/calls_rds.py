@@ -1,14 +1,15 @@
-"""What calls of RDS need to be allowed. Its tagged resources are looked up, as conditions may ask about their tags."""
+"""Needs of RDS's calls. Tagged resources are looked up, as conditions may ask about their tags."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from moto.rds.models import rds_backends
 
 from localcloud.core.web import Request
-from localcloud.iam.calls import Need, Parameters, Place, UnknownCall, read_call, tags_context
+from localcloud.iam.actions import rules
+from localcloud.iam.calls import Need, Parameters, Place, UnknownCall, all_resources, read_call, tags_context
 
 # What a call names, and what the ARN of that kind of resource begins with.
 _DB, _CLUSTER, _SNAPSHOT, _PG, _CLUSTER_PG = "db", "cluster", "snapshot", "pg", "cluster-pg"
@@ -34,11 +35,13 @@ def rds_needs(request: Request, place: Place) -> list[Need]:
     return list(rule(place, f"rds:{operation}", parameters))
 
 
-def _of(*named: tuple[str, str]) -> Rule:
-    """For what touches the resources that parameters name, by identifier or ARN; all of the first kind where none is.
+def _resources(parameters: Mapping[str, str]) -> Rule:
+    """Need the action on the resources that parameters name, by identifier or ARN.
 
-    :param named: parameter and kind, the first one's always; the others' where they are given.
+    :param parameters: the kind of resource by parameter. Without a value, the first one stands for all of its kind, and
+        the others are left out.
     """
+    named = tuple(parameters.items())
 
     def rule(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
         (first, kind), *rest = named
@@ -57,12 +60,12 @@ def _need(place: Place, action: str, kind: str, name: str) -> Need:
 
 
 def _tagged(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    """For tagging, which names any resource by its ARN."""
+    """Need the action on the resource whose ARN a call of tagging names."""
     yield _need(place, action, _DB, str(parameters["ResourceName"]))
 
 
 def _proxy(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    """For proxies, whose ARN ends in an id, not in the name; targets are registered in their target group."""
+    """Need the action on a proxy, whose ARN ends in an id, or on its target group, which targets are registered in."""
     name = str(parameters.get("DBProxyName") or "*")
     proxy = rds_backends[place.account][place.region].db_proxies.get(name)
     ids = [place.arn("rds", f"db-proxy:{'*' if name == '*' else 'prx-' + name}")] if proxy is None else [proxy.arn]
@@ -83,10 +86,6 @@ def _proxy(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
 _ON_TARGETS = {"rds:RegisterDBProxyTargets", "rds:DeregisterDBProxyTargets", "rds:DescribeDBProxyTargets"}
 
 
-def _everything(_: Place, action: str, __: Parameters) -> Iterator[Need]:
-    yield Need(action, "*")
-
-
 def _find(place: Place, arn: str) -> Any | None:
     backend = rds_backends[place.account][place.region]
     kind, _, name = arn.split(":", 5)[-1].partition(":")
@@ -100,41 +99,12 @@ def _find(place: Place, arn: str) -> Any | None:
     return held.get(name)
 
 
-def _rules() -> Iterator[tuple[str, Rule]]:
-    def each(operations: str, rule: Rule) -> Iterator[tuple[str, Rule]]:
-        return ((operation, rule) for operation in operations.split())
-
-    instance, cluster = ("DBInstanceIdentifier", _DB), ("DBClusterIdentifier", _CLUSTER)
-    snapshot = ("DBSnapshotIdentifier", _SNAPSHOT)
-    yield from each("DescribeDBInstances ModifyDBInstance DeleteDBInstance RebootDBInstance", _of(instance))
-    yield from each("StartDBInstance PromoteReadReplica", _of(instance))
-    yield from each("CreateDBInstance", _of(instance, cluster))
-    yield from each("StopDBInstance CreateDBSnapshot DescribeDBSnapshots", _of(instance, snapshot))
-    yield from each("RestoreDBInstanceFromDBSnapshot", _of(instance, snapshot))
-    yield from each("CreateDBInstanceReadReplica", _of(instance, ("SourceDBInstanceIdentifier", _DB)))
-    target = ("TargetDBInstanceIdentifier", _DB)
-    yield from each("RestoreDBInstanceToPointInTime", _of(target, ("SourceDBInstanceIdentifier", _DB)))
-    yield from each("DeleteDBSnapshot", _of(snapshot))
-    copied = ("TargetDBSnapshotIdentifier", _SNAPSHOT), ("SourceDBSnapshotIdentifier", _SNAPSHOT)
-    yield from each("CopyDBSnapshot", _of(*copied))
-
-    yield from each("CreateDBCluster DescribeDBClusters ModifyDBCluster DeleteDBCluster", _of(cluster))
-    yield from each("StopDBCluster StartDBCluster RebootDBCluster", _of(cluster))
-    yield from each("FailoverDBCluster", _of(cluster, ("TargetDBInstanceIdentifier", _DB)))
-
-    groups = "CreateDBParameterGroup ModifyDBParameterGroup DeleteDBParameterGroup DescribeDBParameterGroups"
-    yield from each(groups + " DescribeDBParameters", _of(("DBParameterGroupName", _PG)))
-    groups = "CreateDBClusterParameterGroup ModifyDBClusterParameterGroup DeleteDBClusterParameterGroup"
-    groups += " DescribeDBClusterParameterGroups DescribeDBClusterParameters"
-    yield from each(groups, _of(("DBClusterParameterGroupName", _CLUSTER_PG)))
-
-    yield from each("CreateDBProxy", _everything)
-    yield from each("DescribeDBProxies DeleteDBProxy ModifyDBProxy", _proxy)
-    yield from each("DescribeDBProxyTargetGroups DescribeDBProxyTargets", _proxy)
-    yield from each("RegisterDBProxyTargets DeregisterDBProxyTargets", _proxy)
-
-    yield from each("AddTagsToResource RemoveTagsFromResource ListTagsForResource", _tagged)
-    yield from each("DescribeDBEngineVersions DescribeOrderableDBInstanceOptions", _everything)
-
-
-_RULES: dict[str, Rule] = dict(_rules())
+_RULES: dict[str, Rule] = rules(
+    "rds",
+    {
+        "all_resources": lambda: all_resources,
+        "resources": _resources,
+        "proxy": lambda: _proxy,
+        "tagged_resource": lambda: _tagged,
+    },
+)

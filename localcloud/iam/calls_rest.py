@@ -1,4 +1,4 @@
-"""What calls of services need to be allowed whose operations are known by method and path: S3, Lambda and others."""
+"""Needs of the calls of services whose operations are known by method and path: S3, Lambda and others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from botocore.parsers import ResponseParserError, RpcV2CBORParser
 from moto.s3.models import s3_backends
 
 from localcloud.core.web import Request
+from localcloud.iam.actions import calls, paths
 from localcloud.iam.calls import Need, Place, UnknownCall
 from localcloud.iam.judge import Policy
 
@@ -22,47 +23,18 @@ PolicyOfFunction = Callable[[str], Policy | None]
 #: Returns the ARN of a durable execution by what AWS's local runner calls it, None for one that it has not begun.
 ArnOfExecution = Callable[[str], str | None]
 
-# Query parameters that choose another operation; without any, a path means the object or the bucket itself.
-_BUCKET = {
-    ("GET", None): "ListBucket", ("HEAD", None): "ListBucket", ("PUT", None): "CreateBucket",
-    ("DELETE", None): "DeleteBucket", ("GET", "versions"): "ListBucketVersions",
-    ("GET", "policy"): "GetBucketPolicy", ("PUT", "policy"): "PutBucketPolicy",
-    ("DELETE", "policy"): "DeleteBucketPolicy", ("GET", "versioning"): "GetBucketVersioning",
-    ("PUT", "versioning"): "PutBucketVersioning", ("GET", "location"): "GetBucketLocation",
-    ("GET", "encryption"): "GetEncryptionConfiguration", ("PUT", "encryption"): "PutEncryptionConfiguration",
-    ("GET", "publicAccessBlock"): "GetBucketPublicAccessBlock",
-    ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
-    ("PUT", "lifecycle"): "PutLifecycleConfiguration", ("PUT", "acl"): "PutBucketAcl",
-    ("PUT", "notification"): "PutBucketNotification", ("DELETE", "encryption"): "PutEncryptionConfiguration",
-    ("DELETE", "publicAccessBlock"): "PutBucketPublicAccessBlock",
-    ("DELETE", "lifecycle"): "PutLifecycleConfiguration",
-    ("PUT", "replication"): "PutReplicationConfiguration", ("DELETE", "replication"): "PutReplicationConfiguration",
-    ("PUT", "ownershipControls"): "PutBucketOwnershipControls",
-    ("PUT", "object-lock"): "PutBucketObjectLockConfiguration", ("PUT", "logging"): "PutBucketLogging",
-}  # fmt: skip
-_OBJECT = {
-    ("GET", None): "GetObject", ("HEAD", None): "GetObject", ("PUT", None): "PutObject",
-    ("DELETE", None): "DeleteObject", ("GET", "versionId"): "GetObjectVersion",
-    ("HEAD", "versionId"): "GetObjectVersion", ("DELETE", "versionId"): "DeleteObjectVersion",
-    ("PUT", "acl"): "PutObjectAcl", ("PUT", "retention"): "PutObjectRetention",
-    ("POST", "uploads"): "PutObject", ("PUT", "uploadId"): "PutObject", ("POST", "uploadId"): "PutObject",
-}  # fmt: skip
+_BUCKET, _OBJECT = paths("s3", "bucket"), paths("s3", "object")
+# Query parameters that don't choose another operation.
 _HARMLESS = re.compile(
     r"(?i)x-id|x-amz-.*|response-.*|list-type|prefix|delimiter|max-keys|continuation-token|encoding-type|start-after"
     r"|key-marker|version-id-marker|marker|fetch-owner|partNumber"
 )
 _FUNCTION = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)(?P<rest>/[a-z]+)?(?P<sid>/[^/]+)?/?")
-_FUNCTION_CALLS = {
-    ("POST", "/invocations"): "InvokeFunction", ("GET", None): "GetFunction", ("DELETE", None): "DeleteFunction",
-    ("GET", "/configuration"): "GetFunctionConfiguration", ("PUT", "/configuration"): "UpdateFunctionConfiguration",
-    ("PUT", "/code"): "UpdateFunctionCode", ("GET", "/policy"): "GetPolicy", ("POST", "/policy"): "AddPermission",
-}  # fmt: skip
+_FUNCTION_CALLS = paths("lambda", "function")
 _EXECUTION = re.compile(r"/2025-12-01/durable-executions/(?P<id>.+?)(?P<rest>/(?:checkpoint|state|history|stop))?/?")
-_EXECUTION_CALLS = {
-    ("POST", "/checkpoint"): "CheckpointDurableExecution", ("GET", "/state"): "GetDurableExecutionState",
-    ("GET", "/history"): "GetDurableExecutionHistory", ("GET", None): "GetDurableExecution",
-    ("POST", "/stop"): "StopDurableExecution",
-}  # fmt: skip
+_EXECUTION_CALLS = paths("lambda", "execution")
+_HUB_CALLS = paths("securityhub", "hub")
+_METRICS_CALLS = calls("monitoring")
 _EXECUTIONS = re.compile(r"/2025-12-01/functions/(?P<name>[^/]+)/durable-executions")
 
 
@@ -82,8 +54,8 @@ def s3_needs(request: Request, place: Place) -> list[Need]:
     arn = f"arn:aws:s3:::{bucket}"
     if not key and request.method == "POST" and chosen == ["delete"]:
         return list(_many(arn, request.body, policy))
-    calls = _OBJECT if key else _BUCKET
-    action = calls.get((request.method, chosen[0] if chosen else None)) if len(chosen) < 2 else None
+    actions = _OBJECT if key else _BUCKET
+    action = actions.get((request.method, chosen[0] if chosen else None)) if len(chosen) < 2 else None
     if action is None:
         raise UnknownCall(f"s3: {request.method} of {'an object' if key else 'a bucket'} {chosen}")
     context = {"s3:prefix": query["prefix"]} if action == "ListBucket" and "prefix" in query else {}
@@ -140,13 +112,7 @@ def securityhub_needs(request: Request, place: Place) -> list[Need]:
             Need("securityhub:BatchImportFindings", arn, {"securityhub:TargetAccount": account})
             for arn, account in sorted(products)
         ]
-    action = {
-        ("PATCH", "/findings/batchupdate"): "BatchUpdateFindings",
-        ("POST", "/findings"): "GetFindings",
-        ("POST", "/accounts"): "EnableSecurityHub",
-        ("GET", "/accounts"): "DescribeHub",
-        ("DELETE", "/accounts"): "DisableSecurityHub",
-    }.get((request.method, path))
+    action = _HUB_CALLS.get((request.method, path))
     if action is None:
         raise UnknownCall(f"securityhub: {request.method} {path}")
     return [Need(f"securityhub:{action}", hub)]
@@ -166,7 +132,7 @@ def metrics_needs(request: Request) -> list[Need]:
     if len(form) < len(pairs):
         raise UnknownCall("cloudwatch: a parameter is given twice")
     named = {name for name in (match["name"] if match else "", target, form.get("Action", "")) if name}
-    if len(named) != 1 or not named <= {"PutMetricData", "GetMetricStatistics", "ListMetrics", "GetMetricData"}:
+    if len(named) != 1 or not named <= _METRICS_CALLS:
         raise UnknownCall(f"cloudwatch: {sorted(named)}")
     return [Need(f"cloudwatch:{named.pop()}", "*", _namespace(request, form))]
 

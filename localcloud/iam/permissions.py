@@ -73,7 +73,7 @@ class Permissions:
         try:
             wanted = self._needs(service, request)
         except (UnknownCall, KeyError, TypeError, ValueError) as unknown:
-            logger.warning("call refused: %s is not in localcloud/iam/calls.py", unknown)
+            logger.warning("call refused: %s is not in localcloud/iam/actions.toml", unknown)
             raise CallDenied(
                 f"User: {caller.principal_arn} is not authorized: localcloud does not know what {unknown} needs"
             ) from None
