@@ -42,8 +42,9 @@ class Context:
         self.invoked: list[dict[str, Any]] = []
         self._fails = fails
 
-    def step(self, work: Any, name: str) -> Any:
+    def step(self, work: Any, name: str, config: Any) -> Any:
         assert name
+        assert config.retry_strategy
         return work(None)
 
     def invoke(self, function: str, payload: dict[str, Any], name: str) -> dict[str, Any]:

@@ -7,16 +7,15 @@ databases; without a list of them, or without a readable access.yaml, there is n
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
-from typing import Any, TypeVar
+from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
-from aws_durable_execution_sdk_python.config import CompletionConfig, Duration, MapConfig, NestingType, StepConfig
+from aws_durable_execution_sdk_python.config import CompletionConfig, MapConfig, NestingType
 from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
-from aws_durable_execution_sdk_python.retries import RetryDecision
 
 from rdsiam.access.selection import select
 from rdsiam.access.store import AccessStore
@@ -30,6 +29,7 @@ from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.core.durable import Steps
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
@@ -40,7 +40,6 @@ from rdsiam.report.ocsf import ocsf_lines
 from rdsiam.report.page import KindText, html_report
 from rdsiam.report.security_hub import asff
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 #: Databases in a batch: each has a thread of its own in the function that audits the batch.
@@ -82,9 +81,7 @@ def audit(context: DurableContext, services: Services, databases: Sequence[str] 
     :raises RdsiamError: there is nothing to report on.
     """
 
-    def step(name: str, work: Callable[[], T]) -> T:
-        return context.step(lambda _: work(), name=name, config=_RETRIED)
-
+    step = Steps(context, _ATTEMPTS).run
     run = _Run(services, databases)
     begun = step("begin", run.begin)
     batches = step("list the fleet", lambda: run.list_fleet(begun))
@@ -122,16 +119,6 @@ def _batches(at_once: int) -> MapConfig[int]:
         completion_config=CompletionConfig(tolerated_failure_percentage=100),
         nesting_type=NestingType.FLAT,
     )
-
-
-def _retry(error: Exception, attempt: int) -> RetryDecision:
-    if attempt >= _ATTEMPTS:
-        return RetryDecision.no_retry()
-    logger.warning("step failed and is repeated: %s", error)
-    return RetryDecision.retry(Duration.from_seconds(min(2**attempt, 30)))
-
-
-_RETRIED = StepConfig(retry_strategy=_retry)
 
 
 class _Run:

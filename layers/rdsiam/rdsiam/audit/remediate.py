@@ -14,6 +14,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.exceptions import InvokeError
 
 from rdsiam.audit.store import AuditStore
+from rdsiam.core.durable import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def remediate(
         finding. Statuses are OnboardFunction's; `unknown` where no finding of that id is open, `failed` where
         onboarding ended with an error.
     """
-    found: dict[str, Any] = context.step(lambda _: look_up(store, ids), name="look the findings up")
+    found: dict[str, Any] = Steps(context).run("look the findings up", lambda: look_up(store, ids))
     answers: dict[str, Any] = {}
     for arn in sorted({one["database"] for one in found.values() if one["onboarding"]}):
         payload = {"database": arn, "plan": plan, "beyond_limit": confirm}

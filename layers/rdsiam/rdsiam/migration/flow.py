@@ -15,7 +15,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.core.durable import RETRIED
+from rdsiam.core.durable import Steps
 from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration.observation import pause
 from rdsiam.migration.steps import Migrating, MigrationServices
@@ -34,8 +34,10 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
 
+    steps = Steps(context)
+
     def step(name: str, work: Callable[[], Any]) -> Any:
-        done = context.step(lambda _: _told(work), name=name, config=RETRIED)
+        done = steps.run(name, lambda: _told(work))
         if "superseded" in done:
             raise Superseded(done["superseded"])
         return done["result"]

@@ -13,7 +13,7 @@ secret; whoever needs one fetches it, uses it and lets it go.
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -28,7 +28,7 @@ from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Unreached
-from rdsiam.core.durable import RETRIED
+from rdsiam.core.durable import Steps
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Unsupported
 from rdsiam.onboarding.database_users import Users, fit
@@ -67,9 +67,7 @@ def onboard(
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
 
-    def step(name: str, work: Callable[[], T]) -> T:
-        return context.step(lambda _: work(), name=name, config=RETRIED)
-
+    step = Steps(context).run
     run = _Run(services, arn, confirmed, assume_revoked, context.execution_context.durable_execution_arn, beyond_limit)
     seen = step("describe the database", run.describe)
     if "gone" in seen:

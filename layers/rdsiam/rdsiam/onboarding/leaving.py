@@ -15,7 +15,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 
 from rdsiam.core.changes import Unreached
-from rdsiam.core.durable import RETRIED
+from rdsiam.core.durable import Steps
 from rdsiam.onboarding.database_users import Users, fit
 from rdsiam.onboarding.dependencies import Services
 from rdsiam.onboarding.removal import Removal
@@ -40,6 +40,7 @@ class Leaving:
 
     def __init__(self, context: DurableContext, services: Services, arn: str, users: Sequence[str]) -> None:
         self._context = context
+        self._step = Steps(context).run
         self._services = services
         self._arn = arn
         self._users = users
@@ -120,9 +121,6 @@ class Leaving:
 
     def _remove_under_lease(self) -> dict[str, Any]:
         return _to_json(self._database.remove_under_lease(self._users))
-
-    def _step(self, name: str, work: Callable[[], T]) -> T:
-        return self._context.step(lambda _: work(), name=name, config=RETRIED)
 
 
 def _region(what: str) -> str:

@@ -7,16 +7,14 @@ doesn't grow with the fleet and a killed one goes on where it stopped.
 import json
 import logging
 import secrets
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from aws_durable_execution_sdk_python import DurableContext
-from aws_durable_execution_sdk_python.config import StepConfig
 
 from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending
 from rdsiam.aws.rds import Database
-from rdsiam.core.durable import RETRIED
+from rdsiam.core.durable import Steps
 from rdsiam.errors import AccessFileInvalid, RdsiamError
 from rdsiam.onboarding.dependencies import Services
 from rdsiam.state import fingerprint, recorded
@@ -42,9 +40,7 @@ def reconcile(context: DurableContext, services: Services, plan: bool, confirmed
     :raises NothingListed: an empty list means that nothing can be said, never that all are gone.
     """
 
-    def step(name: str, work: Callable[[], T], config: StepConfig = RETRIED) -> T:
-        return context.step(lambda _: work(), name=name, config=config)
-
+    step = Steps(context).run
     identity = step("name the reconcile", lambda: secrets.token_hex(6))
     run = _Reconcile(services, identity, plan, confirmed)
     started = step("look for what is gone", run.gone)

@@ -7,12 +7,12 @@ was killed has left undone, the next reconcile does: the users stay written down
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from aws_durable_execution_sdk_python import DurableContext
 
-from rdsiam.core.durable import RETRIED
+from rdsiam.core.durable import Steps
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Unsupported
 from rdsiam.onboarding.database_users import Users, fit
@@ -36,9 +36,7 @@ def revoke(
         tokens are handed out either way.
     """
 
-    def step(name: str, work: Callable[[], T]) -> T:
-        return context.step(lambda _: work(), name=name, config=RETRIED)
-
+    step = Steps(context).run
     run = _Run(services, arn, users)
     seen = step("describe the database", run.describe)
     if "status" in seen:
@@ -66,14 +64,14 @@ def lift(context: DurableContext, services: Services, arn: str, users: Sequence[
     :return: what `onboard` returns.
     """
     run = _Run(services, arn, users)
-    seen = context.step(lambda _: run.describe(), name="find the revocation", config=RETRIED)
+    seen = Steps(context).run("find the revocation", run.describe)
     if seen.get("status") == "ignored":
         return answer(arn, seen["status"], seen["reason"])
     arn = seen.get("database", arn)
     run = _Run(services, arn, users)
     if plan:
         return onboard(context, services, arn, plan, assume_revoked=sorted(set(seen.get("revoked", ())) - set(users)))
-    context.step(lambda _: run.write_lifted(), name="lift the revocation", config=RETRIED)
+    Steps(context).run("lift the revocation", run.write_lifted)
     return onboard(context, services, arn, plan)
 
 
