@@ -191,7 +191,7 @@ OF_LAMBDA = {
     "KeepCheckpoints",
     "ReadOwnExecutions",
     "ChangeNetworkInterfaces",
-    "NeverByTheirOwnCode",
+    "NeverFromCode",
 }
 
 

@@ -20,13 +20,13 @@ NEVER = {
     "ReadOwnExecutions",  # no execution of the tests is longer than what an invocation holds
     "SeeNetworkInterfaces",  # localcloud's functions are in no VPC
     "ChangeNetworkInterfaces",
-    "NeverByTheirOwnCode",
+    "NeverFromCode",
     "UseKey",  # localcloud's queues, logs and environments are not encrypted, so only DynamoDB asks for the key
     "RootHasTheKey",  # localcloud has no root user, and CloudFormation makes things unjudged; test_stores judges both
     "CloudFormationHasTheKey",
     "LogsAreWritten",
     "AlarmsAndDeadLettersAreSent",
-    "EventsThatFoundNoFunction",  # localcloud has no dead letters and no alarms
+    "UndeliveredEvents",  # localcloud has no dead letters and no alarms
     "KeepDeadLetters",
     "AlarmsOfThisAccount",
     "NoOtherAccountInvokesRotation",  # localcloud has one account, whose Secrets Manager names secrets only;
