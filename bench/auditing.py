@@ -23,7 +23,7 @@ from rdsiam.engines.mysql import audit_procedure
 from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres import audit, catalog
 from rdsiam.engines.postgres.engine import Postgres
-from rdsiam.engines.protocols import Engine, Sessions, Wanted
+from rdsiam.engines.protocols import DesiredState, Engine, Sessions
 
 USERS = 10_000
 ROUNDS = 9
@@ -85,7 +85,7 @@ def _compare(name: str, engine: Engine, database: Database, bare: Callable[[Any]
     if database.family == "postgres":
         plain.autocommit = True
         plain.adapters.register_loader("name", TextLoader)  # psycopg's own
-    ours: list[float] = []
+    measured: list[float] = []
     baseline: list[float] = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -93,11 +93,11 @@ def _compare(name: str, engine: Engine, database: Database, bare: Callable[[Any]
         read = time.perf_counter()
         rows = bare(plain)
         baseline.append((time.perf_counter() - read) * 1e3)
-        ours.append((read - started) * 1e3)
+        measured.append((read - started) * 1e3)
         assert rows >= len(accounts) > USERS
     session.close()
     plain.close()
-    value, baseline_value = statistics.median(ours), statistics.median(baseline)
+    value, baseline_value = statistics.median(measured), statistics.median(baseline)
     ratio = value / baseline_value
     return Result(name, value, "ms", "the bare queries and their rows", baseline_value, ratio, at_most=2)
 
@@ -131,9 +131,9 @@ def _onboard(engine: Engine, database: Database) -> None:
         login: Login = Password(_MASTER, _PASSWORD) if authority == "master" else Token(MANAGER, "any")
         return engine.connect(database, login, name)
 
-    sessions, wanted = Sessions(connect, "master"), Wanted((), {})
-    found = engine.inspect(sessions, database, wanted)
-    engine.apply(sessions, found, engine.difference(found, wanted), wanted)
+    sessions, desired = Sessions(connect, "master"), DesiredState((), {})
+    found = engine.inspect(sessions, database, desired)
+    engine.apply(sessions, found, engine.difference(found, desired), desired)
     sessions.close()
 
 

@@ -28,8 +28,8 @@ from rdsiam.aws.rds import FAMILIES, Family
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.events.requests import STEPS, RotationRequest
-from rdsiam.rotation.login import ENGINES
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Record, SecretRecord
@@ -101,7 +101,7 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
         return Rotation(
             SecretStore(secrets_manager),
             Targets(_Rds(engine, server.host, server.port, counted), _Inventory(user, record, counted)),  # type: ignore[arg-type]
-            engines={family: _Counting(ENGINES[family], counted)},
+            engines={family: _Counting(ROTATORS[family], counted)},
         )
 
     rotation = process()

@@ -15,7 +15,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
-from rdsiam.engines.protocols import Account, Engine, Sessions, Statement, Wanted
+from rdsiam.engines.protocols import Account, DesiredState, Engine, Sessions, Statement
 from rdsiam.onboarding.removal import Removal, Server
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
@@ -76,20 +76,20 @@ class Place:
         return Server(self.engine, _Logins(self), self.database, self.database).remove(users, apply)
 
     def converge(
-        self, wanted: Wanted, apply: bool = True, reader: Literal["manager", "master"] | None = None
-    ) -> tuple[list[Statement], Wanted]:
+        self, desired: DesiredState, apply: bool = True, reader: Literal["manager", "master"] | None = None
+    ) -> tuple[list[Statement], DesiredState]:
         """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
         self.opened = []
-        sessions = Sessions(self.connect, reader or ("manager" if MANAGER in wanted.accounts else "master"))
+        sessions = Sessions(self.connect, reader or ("manager" if MANAGER in desired.accounts else "master"))
         try:
-            found = self.engine.inspect(sessions, self.database, wanted)
-            statements = self.engine.difference(found, wanted)
+            found = self.engine.inspect(sessions, self.database, desired)
+            statements = self.engine.difference(found, desired)
             if apply:
-                self.engine.apply(sessions, found, statements, wanted)
-                wanted = replace(wanted, accounts=self.engine.claims(found, statements, wanted))
+                self.engine.apply(sessions, found, statements, desired)
+                desired = replace(desired, accounts=self.engine.claims(found, statements, desired))
         finally:
             sessions.close()
-        return statements, wanted
+        return statements, desired
 
 
 class _Logins(Logins):

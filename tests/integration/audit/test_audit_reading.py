@@ -17,7 +17,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
-from rdsiam.engines.protocols import QueryFailed, Wanted
+from rdsiam.engines.protocols import DesiredState, QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.audit import strangers
 from tests.integration.place import DENIED, MASTER, Place, user
@@ -39,15 +39,15 @@ class Tokens:
 
 
 @pytest.fixture(scope="module")
-def postgres(make_place) -> tuple[Place, Wanted]:
+def postgres(make_place) -> tuple[Place, DesiredState]:
     place = make_place("postgres")
-    return place, place.converge(Wanted(ONE, {}))[1]
+    return place, place.converge(DesiredState(ONE, {}))[1]
 
 
 @pytest.fixture(scope="module")
-def mariadb(make_place) -> tuple[Place, Wanted]:
+def mariadb(make_place) -> tuple[Place, DesiredState]:
     place = make_place("mariadb")
-    return place, place.converge(Wanted(ONE, {}))[1]
+    return place, place.converge(DesiredState(ONE, {}))[1]
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -459,11 +459,11 @@ def test_what_the_procedure_returns_holds_no_hash(mariadb):
 
 
 def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(mariadb):
-    place, wanted = mariadb
+    place, desired = mariadb
     with place.as_master() as master:
         for table in ("user", "global_priv", "db", "procs_priv"):
             master.run(f"GRANT SELECT ON mysql.{table} TO {AUDITOR}@'%'")
-    planned, wanted = place.converge(wanted)
+    planned, desired = place.converge(desired)
     assert {s.kind for s in planned} == {"revoke"}
     assert place.opened == ["manager"]
     with place.as_rdsadmin() as admin:
@@ -471,44 +471,44 @@ def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(mar
     assert len(grants) == 2
     assert grants[0].startswith("GRANT USAGE ON *.*")
     assert grants[1] == f"GRANT EXECUTE ON PROCEDURE `rdsiam`.`audit` TO `{AUDITOR}`@`%`"
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_else_is_refused(mariadb):
-    place, wanted = mariadb
+    place, desired = mariadb
     with place.as_user(MANAGER, "rdsiam") as manager:
         manager.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
     with pytest.raises(QueryFailed):
         place.audit()
     assert isinstance(collect.read(place.database, Tokens()), Unreadable)
-    statements, wanted = place.converge(wanted)
+    statements, desired = place.converge(desired)
     assert [s.statement.split()[0] for s in statements] == ["DROP", "CREATE", "GRANT"]
     assert "declared@%" in place.audit()
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
     with place.as_master() as master:
         master.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SELECT 'mine'")
     with pytest.raises(Refused, match="that rdsiam did not make"):
-        place.converge(wanted)
+        place.converge(desired)
     with place.as_master() as master:
         master.run("DROP PROCEDURE rdsiam.audit")
-    place.converge(wanted)
+    place.converge(desired)
     assert "declared@%" in place.audit()
 
 
 def test_a_database_that_is_closed_to_everybody_is_opened_to_the_auditor(postgres):
-    place, wanted = postgres
+    place, desired = postgres
     with place.as_master("postgres") as master:
         master.run("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
     unread = collect.read(place.database, Tokens())
     assert isinstance(unread, Unreadable)
     assert unread.stage == "login"
     with pytest.raises(ConnectionFailed):
-        place.converge(wanted)
-    statements, wanted = place.converge(wanted, reader="master")  # as onboarding does if the manager is not let in
+        place.converge(desired)
+    statements, desired = place.converge(desired, reader="master")  # as onboarding does if the manager is not let in
     opened = [f'GRANT CONNECT ON DATABASE "postgres" TO "{name}"' for name in (MANAGER, AUDITOR)]
     assert [s.statement for s in statements] == opened
     assert isinstance(collect.read(place.database, Tokens()), ServerFacts)
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 # What can't be read
@@ -535,14 +535,14 @@ def test_a_refused_login_says_so_without_the_token(place):
 
 
 def test_a_database_that_was_never_onboarded_is_unknown(mariadb):
-    place, wanted = mariadb
+    place, desired = mariadb
     with place.as_master() as master:
         master.run(f"REVOKE EXECUTE ON PROCEDURE rdsiam.audit FROM {AUDITOR}@'%'")
     found = collect.read(place.database, Tokens())
     assert isinstance(found, Unreadable)
     assert found.stage == "query"
     assert "EXECUTE" in found.cause.upper()
-    place.converge(wanted)
+    place.converge(desired)
 
 
 def test_a_certificate_for_another_name_is_refused(place, monkeypatch):

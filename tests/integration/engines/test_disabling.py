@@ -9,7 +9,7 @@ import pymysql
 import pytest
 
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.protocols import Sessions, Wanted
+from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import Client, Place, user
 
@@ -29,22 +29,22 @@ class Pair:
 
     stays: str
     leaves: str
-    wanted: Wanted
+    desired: DesiredState
 
     @property
-    def without(self) -> Wanted:
+    def without(self) -> DesiredState:
         """Return the same, with one of them declared no longer."""
-        return replace(self.wanted, users=self.wanted.users[:1])
+        return replace(self.desired, users=self.desired.users[:1])
 
 
 @pytest.fixture
-def ours(place) -> Pair:
+def managed(place) -> Pair:
     number = next(NUMBERS)
     users = (user(f"stays{number}", ("shop", "readwrite")), user(f"leaves{number}", ("shop", "readonly")))
-    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
+    _, desired = place.converge(DesiredState(users, dict.fromkeys(place.known, "created")))
     names = {each.name for each in users}
-    place.known |= set(wanted.accounts) - names
-    return Pair(users[0].name, users[1].name, wanted)
+    place.known |= set(desired.accounts) - names
+    return Pair(users[0].name, users[1].name, desired)
 
 
 def ends(client: Client) -> bool:
@@ -58,93 +58,93 @@ def ends(client: Client) -> bool:
     return False
 
 
-def test_a_user_that_is_declared_no_longer_is_disabled_and_kept(place, ours):
-    session, other = place.as_user(ours.leaves), place.as_user(ours.stays)
-    statements, after = place.converge(ours.without)
+def test_a_user_that_is_declared_no_longer_is_disabled_and_kept(place, managed):
+    session, other = place.as_user(managed.leaves), place.as_user(managed.stays)
+    statements, after = place.converge(managed.without)
     assert [(s.kind, s.target, s.authority) for s in statements] == [
-        ("disable-user", ours.leaves, "manager"),
-        ("end-sessions", ours.leaves, "manager"),
+        ("disable-user", managed.leaves, "manager"),
+        ("end-sessions", managed.leaves, "manager"),
     ]
     assert "master" not in place.opened
     assert ends(session)
     other.run("SELECT 1")
     other.__exit__()
     with pytest.raises(ConnectionFailed):
-        place.as_user(ours.leaves)
-    assert after.accounts[ours.leaves] == "created"
+        place.as_user(managed.leaves)
+    assert after.accounts[managed.leaves] == "created"
     again, _ = place.converge(after)
     assert again == []
 
 
-def test_declared_again_it_is_enabled_with_what_it_had(place, ours):
-    _, without = place.converge(ours.without)
-    statements, after = place.converge(replace(without, users=ours.wanted.users))
-    assert [(s.kind, s.target) for s in statements] == [("enable-user", ours.leaves)]
-    place.as_user(ours.leaves).__exit__()
+def test_declared_again_it_is_enabled_with_what_it_had(place, managed):
+    _, without = place.converge(managed.without)
+    statements, after = place.converge(replace(without, users=managed.desired.users))
+    assert [(s.kind, s.target) for s in statements] == [("enable-user", managed.leaves)]
+    place.as_user(managed.leaves).__exit__()
     assert place.converge(after)[0] == []
 
 
-def test_sessions_that_a_killed_run_left_are_ended_by_the_next(place, ours):
-    session = place.as_user(ours.leaves)
-    found_statements, _ = place.converge(ours.without, apply=False)
+def test_sessions_that_a_killed_run_left_are_ended_by_the_next(place, managed):
+    session = place.as_user(managed.leaves)
+    found_statements, _ = place.converge(managed.without, apply=False)
     disable = next(s for s in found_statements if s.kind == "disable-user")
     with place.as_master() as master:
         master.run(disable.statement)
-    statements, _ = place.converge(ours.without)
+    statements, _ = place.converge(managed.without)
     assert [s.kind for s in statements] == ["end-sessions"]
     assert ends(session)
 
 
-def test_users_of_somebody_else_stay_as_they_are(place, ours):
+def test_users_of_somebody_else_stay_as_they_are(place, managed):
     with place.as_master() as master:
         master.run(
             "CREATE ROLE foreigner LOGIN PASSWORD 'Password-1'"
             if place.database.engine == "postgres"
             else "CREATE USER foreigner@'%' IDENTIFIED BY 'Password-1'"
         )
-        statements, _ = place.converge(ours.wanted)
+        statements, _ = place.converge(managed.desired)
         assert statements == []
         master.run("DROP USER foreigner")
 
 
-def test_what_is_gone_is_ours_no_more(place, ours):
+def test_what_is_gone_is_ours_no_more(place, managed):
     """Somebody may make one of that name again: it is not ours then."""
     with place.as_master() as master:
-        master.run(f"DROP USER {ours.leaves}")
-        statements, after = place.converge(ours.without)
+        master.run(f"DROP USER {managed.leaves}")
+        statements, after = place.converge(managed.without)
         assert statements == []
-        assert ours.leaves not in after.accounts
+        assert managed.leaves not in after.accounts
 
 
-def test_all_that_are_ours_and_can_log_in_are_counted(place, ours):
-    def enabled(wanted: Wanted) -> frozenset[str]:
+def test_all_that_are_ours_and_can_log_in_are_counted(place, managed):
+    def enabled(desired: DesiredState) -> frozenset[str]:
         sessions = Sessions(place.connect, "manager")
         try:
-            return place.engine.enabled(place.engine.inspect(sessions, place.database, wanted), wanted)
+            return place.engine.enabled_users(place.engine.inspect(sessions, place.database, desired), desired)
         finally:
             sessions.close()
 
-    assert enabled(ours.wanted) == {ours.stays, ours.leaves}
-    _, without = place.converge(ours.without)
-    assert enabled(without) == {ours.stays}
+    assert enabled(managed.desired) == {managed.stays, managed.leaves}
+    _, without = place.converge(managed.without)
+    assert enabled(without) == {managed.stays}
 
 
-def test_a_copy_is_taken_over_without_the_master(place, ours):
+def test_a_copy_is_taken_over_without_the_master(place, managed):
     """What a restored copy looks like: everything is there, and the inventory knows nothing of it."""
-    copy = Wanted(ours.wanted.users, {})
+    copy = DesiredState(managed.desired.users, {})
     sessions = Sessions(place.connect, "manager")
     place.opened = []
     try:
         found = place.engine.inspect(sessions, place.database, copy)
         taken = place.engine.inherited_ownership(found, copy)
-        assert {MANAGER, AUDITOR, ours.stays, ours.leaves} <= set(taken)
+        assert {MANAGER, AUDITOR, managed.stays, managed.leaves} <= set(taken)
         assert place.engine.difference(found, replace(copy, accounts=taken)) == []
     finally:
         sessions.close()
     assert set(place.opened) == {"manager"}
 
 
-def test_users_of_a_copy_that_have_a_password_are_not_taken_over(place, ours):
+def test_users_of_a_copy_that_have_a_password_are_not_taken_over(place, managed):
     postgres = place.database.engine == "postgres"
     with place.as_master() as master:
         master.run(
@@ -152,7 +152,7 @@ def test_users_of_a_copy_that_have_a_password_are_not_taken_over(place, ours):
             if postgres
             else "CREATE USER theirs@'%' IDENTIFIED BY 'Password-1'"
         )
-    copy = Wanted((*ours.wanted.users, user("theirs", ("shop", "readonly"))), {})
+    copy = DesiredState((*managed.desired.users, user("theirs", ("shop", "readonly"))), {})
     sessions = Sessions(place.connect, "manager")
     try:
         found = place.engine.inspect(sessions, place.database, copy)

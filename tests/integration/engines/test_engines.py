@@ -7,7 +7,7 @@ import pytest
 from localcloud.core import processes
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password, Token
-from rdsiam.engines.protocols import Statement, Wanted
+from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 
@@ -25,8 +25,8 @@ THREE = (user("reader", ("shop", "readonly")), user("writer", ("shop", "readwrit
 
 
 @pytest.fixture(scope="module")
-def onboarded(place) -> tuple[list[Statement], Wanted]:
-    result: tuple[list[Statement], Wanted] = place.converge(Wanted(THREE, {}))
+def onboarded(place) -> tuple[list[Statement], DesiredState]:
+    result: tuple[list[Statement], DesiredState] = place.converge(DesiredState(THREE, {}))
     # The promise: one as master. On PostgreSQL one for each database more, and one that proves that it still gets in.
     databases = 2 if place.database.family == "postgres" else 1
     assert sorted(place.opened) == ["manager"] * databases + ["master"] * (2 * databases - 1)
@@ -34,14 +34,14 @@ def onboarded(place) -> tuple[list[Statement], Wanted]:
 
 
 def test_a_plan_changes_nothing_and_says_what_apply_does(place):
-    planned, _ = place.converge(Wanted((user("planned", ("shop", "readonly")),), {}), apply=False)
+    planned, _ = place.converge(DesiredState((user("planned", ("shop", "readonly")),), {}), apply=False)
     assert [s for s in planned if s.kind == "create-user"]
     assert "planned" not in place.accounts()
 
 
 def test_a_second_run_finds_no_difference(place, onboarded):
-    _, wanted = onboarded
-    assert place.converge(wanted)[0] == []
+    _, desired = onboarded
+    assert place.converge(desired)[0] == []
     assert set(place.opened) == {"manager"}
 
 
@@ -90,36 +90,36 @@ def test_nobody_reaches_a_database_that_is_not_declared_for_him(place, onboarded
 
 
 def test_what_is_no_longer_declared_is_taken_away(place, onboarded):
-    _, wanted = place.converge(replace(onboarded[1], users=(user("changing", ("shop", "readwrite")),)))
+    _, desired = place.converge(replace(onboarded[1], users=(user("changing", ("shop", "readwrite")),)))
     with place.as_user("changing") as changing:
         changing.run("INSERT INTO made_before VALUES (7)")
-    _, wanted = place.converge(replace(wanted, users=(user("changing", ("shop", "readonly")),)))
+    _, desired = place.converge(replace(desired, users=(user("changing", ("shop", "readonly")),)))
     with place.as_user("changing") as changing:
         changing.run("SELECT * FROM made_before")
         with pytest.raises(DENIED):
             changing.run("INSERT INTO made_before VALUES (7)")
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 def test_a_list_of_privileges_gives_those_and_no_more_also_on_later_tables(place, onboarded):
-    _, wanted = place.converge(replace(onboarded[1], users=(user("inserter", ("shop", ("INSERT", "SELECT"))),)))
+    _, desired = place.converge(replace(onboarded[1], users=(user("inserter", ("shop", ("INSERT", "SELECT"))),)))
     with place.as_master() as master:
         master.run("CREATE TABLE IF NOT EXISTS made_after_list (id int)")
     with place.as_user("inserter") as inserter:
         inserter.run("INSERT INTO made_after_list VALUES (1)")
         with pytest.raises(DENIED):
             inserter.run("DELETE FROM made_after_list")
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 def test_a_star_means_every_database_but_the_systems(place, onboarded):
-    _, wanted = place.converge(replace(onboarded[1], users=(user("everywhere", ("*", "readonly")),)))
+    _, desired = place.converge(replace(onboarded[1], users=(user("everywhere", ("*", "readonly")),)))
     with place.as_user("everywhere") as shop, place.as_user("everywhere", "stock") as stock:
         shop.run("SELECT * FROM made_before")
         stock.run("SELECT 1")
     with pytest.raises((*DENIED, ConnectionFailed)), place.as_user("everywhere", "rdsadmin") as system:
         system.run("SELECT 1")
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, onboarded):
@@ -133,16 +133,16 @@ def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, o
     with pytest.raises(Refused, match="adopt: true"):
         place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly")),)))
     place.engine.connect(place.database, Password("legacy", "old-Password-1"), "shop").close()
-    _, wanted = place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly"), adopt=True),)))
-    assert wanted.accounts["legacy"] == "adopted"
-    assert wanted.accounts["reader"] == "created"
+    _, desired = place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly"), adopt=True),)))
+    assert desired.accounts["legacy"] == "adopted"
+    assert desired.accounts["reader"] == "created"
     with place.as_user("legacy") as legacy:
         legacy.run("SELECT * FROM made_before")
     with pytest.raises(ConnectionFailed) as failed:
         place.engine.connect(place.database, Password("legacy", "old-Password-1"), "shop")
     assert failed.value.stage == "login"
     assert place.engine.refuses_passwords(place.database, "legacy", "shop")
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back`tick", "under_score", "per%cent", "ünïcode", "Mixed Case", "sem;i--"])
@@ -153,10 +153,10 @@ def test_names_of_databases_are_quoted(place, onboarded, name):
     with place.as_master() as master:
         master.run(f"CREATE DATABASE {quoted}")
     odd_user = f"odd{abs(hash(name))}"
-    _, wanted = place.converge(replace(onboarded[1], users=(user(odd_user, (name, "readwrite")),)))
+    _, desired = place.converge(replace(onboarded[1], users=(user(odd_user, (name, "readwrite")),)))
     with place.as_user(odd_user, name) as odd:
         odd.run("SELECT 1")
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
 
 
 def test_errors_say_at_which_stage_a_connection_failed_and_never_the_secret(place, onboarded):

@@ -3,7 +3,7 @@
 import pytest
 
 from rdsiam.engines.logins import Password
-from rdsiam.engines.protocols import Wanted
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
 from tests.integration.place import Place, user
 
@@ -32,7 +32,7 @@ def test_a_user_whose_members_would_be_locked_out_is_refused_and_nothing_is_chan
     with postgres.as_master() as master:
         roles = master.run("SELECT rolname FROM pg_catalog.pg_roles ORDER BY 1")
     with pytest.raises(Refused, match="second \\(a member of victim\\)") as refused:
-        postgres.converge(Wanted((user("victim", ("shop", "readonly"), adopt=True),), {}))
+        postgres.converge(DesiredState((user("victim", ("shop", "readonly"), adopt=True),), {}))
     if memberships:
         assert "colleague (a member of" in str(refused.value)
     with postgres.as_master() as master:

@@ -58,18 +58,18 @@ def fails_once(monkeypatch, place: Place, where: str | None, at: Callable[[list[
     engine = ENGINES[place.database.family]
     difference = type(engine).difference
 
-    def with_a_grant_that_fails(self: Any, found: Any, wanted: Any) -> list[Statement]:
+    def with_a_grant_that_fails(self: Any, found: Any, desired: Any) -> list[Statement]:
         monkeypatch.setattr(type(engine), "difference", difference)
-        statements = difference(self, found, wanted)
-        grant = Statement("grant", newcomer(wanted), "GRANT nothing TO nobody_of_that_name", database=where)
+        statements = difference(self, found, desired)
+        grant = Statement("grant", newcomer(desired), "GRANT nothing TO nobody_of_that_name", database=where)
         statements.insert(at(statements), grant)
         return statements
 
     monkeypatch.setattr(type(engine), "difference", with_a_grant_that_fails)
 
 
-def newcomer(wanted: Any) -> str:
-    return next(user.name for user in wanted.users if user.name != "first")
+def newcomer(desired: Any) -> str:
+    return next(user.name for user in desired.users if user.name != "first")
 
 
 @pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
@@ -127,9 +127,9 @@ def test_killed_between_the_user_and_its_grants_it_stays_managed(place, world, m
     engine = ENGINES[place.database.family]
     apply = type(engine).apply
 
-    def part_of_it(self: Any, sessions: Any, found: Any, statements: list[Statement], wanted: Any) -> None:
+    def part_of_it(self: Any, sessions: Any, found: Any, statements: list[Statement], desired: Any) -> None:
         made = next(number for number, each in enumerate(statements) if each.target == name) + 1
-        apply(self, sessions, found, statements[:made], wanted)
+        apply(self, sessions, found, statements[:made], desired)
         raise Killed
 
     with monkeypatch.context() as patch:

@@ -14,7 +14,7 @@ import pytest
 from rdsiam.core.changes import Change
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.mysql import disabling
-from rdsiam.engines.protocols import Wanted
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
 from tests.integration.place import Client, Place, user
@@ -37,16 +37,16 @@ NUMBERS = itertools.count()
 def leaver(place) -> str:
     """A managed user that no other test has."""
     name = f"leaver{next(NUMBERS)}"
-    _, wanted = place.converge(declaring(place, name))
-    place.known |= set(wanted.accounts)
+    _, desired = place.converge(declaring(place, name))
+    place.known |= set(desired.accounts)
     return name
 
 
-def declaring(place: Place, name: str, connections: int | None = None) -> Wanted:
+def declaring(place: Place, name: str, connections: int | None = None) -> DesiredState:
     """Return that one user is declared, with rights that let it make an event or set its own password."""
     level = "readonly" if place.database.family == "postgres" else "owner"
     one = user(name, ("shop", level), connections=connections)
-    return Wanted((one,), dict.fromkeys(place.known, "created"))
+    return DesiredState((one,), dict.fromkeys(place.known, "created"))
 
 
 def ended(client: Client) -> bool:
@@ -105,7 +105,7 @@ def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
     session = place.as_user(leaver)
     session.run("BEGIN")
     session.run(f"ALTER ROLE {leaver} PASSWORD 'whatever'")
-    statements, _ = place.converge(Wanted((), dict.fromkeys(place.known, "created")))
+    statements, _ = place.converge(DesiredState((), dict.fromkeys(place.known, "created")))
     assert ("disable-user", leaver) in [(each.kind, each.target) for each in statements]
     assert ended(session)
 
@@ -114,8 +114,8 @@ def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
 def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place):
     """A function that runs as its definer may change the definer's password, whoever calls it."""
     users = (user("schemer", ("shop", "owner")), user("mate", ("shop", "readonly")), user("bystander"))
-    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
-    place.known |= set(wanted.accounts)
+    _, desired = place.converge(DesiredState(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(desired.accounts)
     with place.as_user("schemer") as session:
         session.run("SET ROLE NONE")
         session.run(
@@ -140,8 +140,8 @@ def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place)
 def test_a_user_whose_row_others_change_all_the_time_is_locked(place):
     """Then there is no lock to wait for, but each ALTER ROLE fails: "tuple concurrently updated"."""
     users = (user("plotter", ("shop", "owner")), user("helper", ("shop", "readonly")))
-    _, wanted = place.converge(Wanted(users, dict.fromkeys(place.known, "created")))
-    place.known |= set(wanted.accounts)
+    _, desired = place.converge(DesiredState(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(desired.accounts)
     with place.as_user("plotter") as session:
         session.run("SET ROLE NONE")
         session.run(
@@ -360,14 +360,14 @@ def test_a_limit_of_connections_is_as_declared_and_by_default_leaves_room(place,
             return int(master.run(read)[0][0])
 
     by_default = -1 if place.database.family == "postgres" else 135  # of 150
-    wanted = declaring(place, leaver, connections=2)
+    desired = declaring(place, leaver, connections=2)
     assert limit() == by_default
-    statements, _ = place.converge(wanted)
+    statements, _ = place.converge(desired)
     assert [(each.kind, each.authority) for each in statements] == [("limit-connections", "manager")]
     assert limit() == 2
     with place.as_user(leaver), place.as_user(leaver), pytest.raises(ConnectionFailed, match=r"too many|max_user"):
         place.as_user(leaver)
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
     place.converge(declaring(place, leaver))
     assert limit() == by_default
 
@@ -382,9 +382,9 @@ def test_the_limit_of_a_user_that_was_adopted_stays_unless_one_is_declared(place
         )
     adopted = user("limited", ("shop", "readonly"), adopt=True)
     accounts = dict.fromkeys(place.known, "created")
-    statements, wanted = place.converge(Wanted((adopted,), accounts))
+    statements, desired = place.converge(DesiredState((adopted,), accounts))
     assert "limit-connections" not in {each.kind for each in statements}
-    declared = replace(wanted, users=(replace(adopted, connections=9),))
+    declared = replace(desired, users=(replace(adopted, connections=9),))
     assert [each.kind for each in place.converge(declared)[0]] == ["limit-connections"]
     assert place.converge(declared)[0] == []
     place.remove("limited")

@@ -7,7 +7,7 @@ import pytest
 
 from rdsiam.access.model import DeclaredUser
 from rdsiam.engines.logins import Password
-from rdsiam.engines.protocols import Wanted
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
 from tests.integration.place import DENIED, Place, user
 
@@ -18,8 +18,8 @@ PASSWORD = "Password-1"
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
-    _, wanted = place.converge(Wanted((user("first", ("shop", "readonly")),), {}))
-    place.known |= set(wanted.accounts) - {"first"}
+    _, desired = place.converge(DesiredState((user("first", ("shop", "readonly")),), {}))
+    place.known |= set(desired.accounts) - {"first"}
     return place
 
 
@@ -52,13 +52,13 @@ def successor(name: str, of: str | None = None) -> DeclaredUser:
     return DeclaredUser(name, (), (), (), adopt=name == of, replaces=of)
 
 
-def wanted(place: Place, *users: DeclaredUser) -> Wanted:
-    return Wanted(users, dict.fromkeys(place.known, "created"))
+def desired(place: Place, *users: DeclaredUser) -> DesiredState:
+    return DesiredState(users, dict.fromkeys(place.known, "created"))
 
 
 def test_it_may_do_what_the_other_may_and_what_it_makes_is_the_others(place, app):
     new = f"{app}_iam"
-    _, after = place.converge(wanted(place, successor(new, app)))
+    _, after = place.converge(desired(place, successor(new, app)))
     with place.as_user(new) as session, as_app(place, app) as old:
         session.run(f"INSERT INTO of_{app} VALUES (1)")
         session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
@@ -76,7 +76,7 @@ def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
         master.run(f"CREATE TABLE later_{app} (id int)")
         if not postgres:
             master.run("CREATE DATABASE IF NOT EXISTS stock")
-        _, after = place.converge(wanted(place, successor(new, app)))
+        _, after = place.converge(desired(place, successor(new, app)))
         if postgres:
             master.run(f"GRANT SELECT ON later_{app} TO {app}")
         else:
@@ -94,7 +94,7 @@ def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
 
 
 def test_the_other_keeps_its_password(place, app):
-    place.converge(wanted(place, successor(f"{app}_iam", app)))
+    place.converge(desired(place, successor(f"{app}_iam", app)))
     as_app(place, app).__exit__()
 
 
@@ -103,7 +103,7 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
     with place.as_master() as master:
         master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
         master.run(f"ALTER ROLE {app} IN DATABASE shop SET statement_timeout TO '7min'")
-    _, after = place.converge(wanted(place, successor(f"{app}_iam", app)))
+    _, after = place.converge(desired(place, successor(f"{app}_iam", app)))
     assert place.converge(after)[0] == []
     with place.as_rdsadmin() as admin:
         settings = f"SELECT setconfig FROM pg_db_role_setting WHERE setrole = '{app}'::regrole ORDER BY setdatabase"
@@ -119,7 +119,7 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
 @pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
 def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
     new = f"{app}_iam"
-    place.converge(wanted(place, successor(new, app)))
+    place.converge(desired(place, successor(new, app)))
     with place.as_user(new) as session:
         session.run(reset)
         assert session.run("SELECT current_user") == [(app,)]
@@ -128,7 +128,7 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)  # MariaDB's difference of rights covers it
 def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
     new = f"{app}_iam"
-    _, after = place.converge(wanted(place, successor(new, app)))
+    _, after = place.converge(desired(place, successor(new, app)))
     _, after = place.converge(replace(after, users=(user(new, ("shop", "readonly")),)))
     with place.as_user(new) as session:
         assert session.run("SELECT current_user")[0][0] == new
@@ -138,7 +138,7 @@ def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
 
 
 def test_in_place_it_keeps_what_it_has(place, app):
-    _, after = place.converge(wanted(place, successor(app, app)))
+    _, after = place.converge(desired(place, successor(app, app)))
     with place.as_user(app) as session:
         session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")
     assert after.accounts[app] == "adopted"
@@ -147,14 +147,14 @@ def test_in_place_it_keeps_what_it_has(place, app):
 
 def test_a_user_that_is_not_there_is_refused(place):
     with pytest.raises(Refused, match=r"no (role|account) nobody"):
-        place.converge(wanted(place, successor("somebody", "nobody")))
+        place.converge(desired(place, successor("somebody", "nobody")))
 
 
 def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
     with place.as_master() as master:
         master.run(f"ALTER ROLE {app} CREATEROLE" if postgres else f"GRANT PROCESS ON *.* TO {app}@'%'")
     with pytest.raises(Refused, match=r"administrator|on everything"):
-        place.converge(wanted(place, successor(f"{app}_iam", app)))
+        place.converge(desired(place, successor(f"{app}_iam", app)))
 
 
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
@@ -163,7 +163,7 @@ def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE ROLE {name} LOGIN")
     with pytest.raises(Refused, match=f'GRANT "{name}" TO "boss" WITH ADMIN OPTION'):
-        place.converge(wanted(place, successor(f"{name}_iam", name)))
+        place.converge(desired(place, successor(f"{name}_iam", name)))
     with place.as_rdsadmin() as admin:
         admin.run(f"DROP ROLE {name}")
 
@@ -184,7 +184,7 @@ def test_rights_that_access_yaml_gives_nobody_are_refused(place, postgres, grant
         admin.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
         admin.run(grant.format(u=f"{name}@'%'"))
     with pytest.raises(Refused, match=held):
-        place.converge(wanted(place, successor(f"{name}_iam", name)))
+        place.converge(desired(place, successor(f"{name}_iam", name)))
 
 
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's accounts
@@ -203,7 +203,7 @@ def test_every_host_pattern_routine_and_role_is_applied(place, postgres):
         master.run(f"GRANT clerks TO {name}@'%'")
     with place.as_rdsadmin("mysql") as admin:
         admin.run(f"SET DEFAULT ROLE clerks FOR {name}@'%'")
-    _, after = place.converge(wanted(place, successor(new, name)))
+    _, after = place.converge(desired(place, successor(new, name)))
     assert place.converge(after)[0] == []
     with place.as_rdsadmin("mysql") as admin:
         for host in ("%", "10.%"):

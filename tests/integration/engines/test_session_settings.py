@@ -6,7 +6,7 @@ import pytest
 
 from rdsiam.engines.connection import WORK, Limits, connect_postgres, postgres_options
 from rdsiam.engines.logins import MANAGER, Password, Token
-from rdsiam.engines.protocols import Wanted
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, user
 
@@ -40,13 +40,13 @@ def place(make_place) -> Place:
 
 
 @pytest.fixture(scope="module")
-def wanted(place) -> Wanted:
+def desired(place) -> DesiredState:
     declared = (user("app", ("a_tenants", "owner"), ("shop", "readonly")), user("reader", ("a_tenants", "readonly")))
-    return place.converge(Wanted(declared, {}))[1]
+    return place.converge(DesiredState(declared, {}))[1]
 
 
-def test_a_first_onboarding_succeeds_whatever_a_tenant_set_on_its_database(place, wanted):
-    assert place.converge(wanted)[0] == []
+def test_a_first_onboarding_succeeds_whatever_a_tenant_set_on_its_database(place, desired):
+    assert place.converge(desired)[0] == []
     place.as_user("app", "shop").__exit__()
     with place.as_master("postgres") as master:
         caught = master.run(
@@ -89,16 +89,16 @@ def test_settings_of_a_role_decide_nothing_either(place):
     }
 
 
-def test_a_run_that_concerns_no_tenant_never_enters_its_database(place, wanted):
+def test_a_run_that_concerns_no_tenant_never_enters_its_database(place, desired):
     """Also if the tenant has closed the database to everybody."""
     with place.login(Password("tenant", "tenant"), "postgres") as tenant:
         tenant.run("CREATE DATABASE a_closed")
         tenant.run("ALTER DATABASE a_closed CONNECTION LIMIT 0")
         tenant.run("REVOKE CONNECT ON DATABASE a_closed FROM PUBLIC")
 
-    _, wanted = place.converge(replace(wanted, users=(*wanted.users, user("elsewhere", ("shop", "readonly")))))
+    _, desired = place.converge(replace(desired, users=(*desired.users, user("elsewhere", ("shop", "readonly")))))
 
-    assert place.converge(wanted)[0] == []
+    assert place.converge(desired)[0] == []
     with pytest.raises(ConnectionFailed):
         place.login(Token(MANAGER, f"token-of-{MANAGER}"), "a_closed")
 

@@ -23,9 +23,9 @@ from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.value import Secret, read_secret
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.logins import Password
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.errors import ConnectionFailed, RotationFailed
 from rdsiam.events.requests import STEPS, RotationRequest, Step
-from rdsiam.rotation.login import ENGINES
 from rdsiam.rotation.steps import Outcome, Rotation
 from rdsiam.rotation.targets import Targets, refuse_misplaced
 from rdsiam.state.inventory import Record, SecretRecord
@@ -197,7 +197,7 @@ class OneDatabase(Targets):
 def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[Rotation, FaultyClient, FaultyRotator]:
     """Return a rotation to which that happens, and what counts its calls and its connections."""
     family = databases.database.family
-    faulty, engine = FaultyClient(client, fault), FaultyRotator(ENGINES[family], fault)
+    faulty, engine = FaultyClient(client, fault), FaultyRotator(ROTATORS[family], fault)
     described: Any = FaultyClient(databases, fault)
     return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
 
@@ -301,7 +301,7 @@ class Rotating:
         return secret is not None and self.password_works(secret.user, secret.password)
 
     def password_works(self, user: str, password: str) -> bool:
-        engine = ENGINES[self.place.database.family]
+        engine = ROTATORS[self.place.database.family]
         login = Password(user, password, "scram-sha-256,md5", never_clear=True)
         try:
             engine.connect(self.place.database, login, "shop").close()

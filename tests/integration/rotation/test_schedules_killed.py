@@ -20,10 +20,11 @@ from rdsiam.aws.secrets.schedules import INITIAL, RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.logins import Password
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import Refused, RotationFailed
 from rdsiam.events.requests import RotationRequest, Step
-from rdsiam.rotation.login import ENGINES, logs_in
+from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.new_secrets import Services
 from rdsiam.rotation.operations import Watch
 from rdsiam.rotation.schedules import Schedules
@@ -69,7 +70,7 @@ class World:
             secrets=RotatingSecrets(client, FUNCTION),
             store=SecretStore(client),
             rules=PasswordRules(),
-            engines={family: FaultyRotator(ENGINES[family], fault)},  # type: ignore[dict-item]
+            engines={family: FaultyRotator(ROTATORS[family], fault)},  # type: ignore[dict-item]
         )
 
     def follow(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
@@ -120,7 +121,7 @@ class World:
     def logs_in(self, user: str, password: str) -> bool:
         database = self.place.database
         secret = Secret(database.engine, user, password, database.host, database=database.default_database)
-        return logs_in(ENGINES[database.family], database, secret)
+        return logs_in(ROTATORS[database.family], database, secret)
 
 
 class Finds(Targets):
@@ -584,7 +585,7 @@ def test_a_recorded_secret_that_is_not_rotated_or_not_read_is_listed_with_its_pr
 def test_a_rotation_waits_for_no_lock_that_another_user_of_the_server_holds(world):
     for user in ("locked_out", "outsider"):
         create_user(world.place, user, "the-password")
-    engine, database = ENGINES[world.place.database.family], world.place.database
+    engine, database = ROTATORS[world.place.database.family], world.place.database
     key = f"rdsiam {hashlib.sha256(b'locked_out').hexdigest()[:40]}"
     lock = (
         "SELECT pg_advisory_lock(hashtext('rdsiam locked_out'))"

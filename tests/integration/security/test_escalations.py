@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from rdsiam.engines.logins import Password
-from rdsiam.engines.protocols import Sessions, Wanted
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.state.escalations import Escalation, Examined
 from tests.integration.audit.test_audit import audit
 from tests.integration.audit.test_audit import report as stored_report
@@ -39,10 +39,10 @@ def place(make_place) -> Place:
 
 
 @pytest.fixture
-def wanted(place) -> Wanted:
-    _, wanted = place.converge(Wanted(DECLARED, dict.fromkeys(place.known, "created")))
-    place.known |= set(wanted.accounts)
-    return wanted
+def desired(place) -> DesiredState:
+    _, desired = place.converge(DesiredState(DECLARED, dict.fromkeys(place.known, "created")))
+    place.known |= set(desired.accounts)
+    return desired
 
 
 def superusers(place: Place) -> set[str]:
@@ -54,10 +54,10 @@ def superusers(place: Place) -> set[str]:
         return {row[0] for row in master.run(query)}
 
 
-def examined(place: Place, wanted: Wanted) -> Examined:
+def examined(place: Place, desired: DesiredState) -> Examined:
     sessions = Sessions(place.connect, "manager")
     try:
-        found = place.engine.inspect(sessions, place.database, wanted)
+        found = place.engine.inspect(sessions, place.database, desired)
         result = place.engine.examined(found)
     finally:
         sessions.close()
@@ -68,7 +68,7 @@ def examined(place: Place, wanted: Wanted) -> Examined:
 @pytest.mark.parametrize("name", ["maker", "lister"])
 @pytest.mark.parametrize("table", ["customer", "of_colleague", "later"])
 def test_no_level_and_no_privilege_gives_triggers_or_foreign_keys_on_tables_of_administrators(
-    place, wanted, name, table
+    place, desired, name, table
 ):
     with place.as_master() as master:
         master.run("CREATE TABLE IF NOT EXISTS later (id int PRIMARY KEY)")
@@ -77,12 +77,12 @@ def test_no_level_and_no_privilege_gives_triggers_or_foreign_keys_on_tables_of_a
     assert held == [False, False, True]
 
 
-def test_tables_of_an_ordinary_role_are_an_owners_to_refer_to(place, wanted):
+def test_tables_of_an_ordinary_role_are_an_owners_to_refer_to(place, desired):
     with place.as_user("maker") as maker:
         maker.run("CREATE TABLE mine (id int REFERENCES of_plain (id))")
 
 
-def test_an_owner_becomes_no_administrator_by_a_trigger(place, wanted):
+def test_an_owner_becomes_no_administrator_by_a_trigger(place, desired):
     with place.as_user("maker") as maker:
         maker.run(f"CREATE FUNCTION become() RETURNS trigger LANGUAGE plpgsql AS {BECOME.format('maker', 'NEW')}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -92,7 +92,7 @@ def test_an_owner_becomes_no_administrator_by_a_trigger(place, wanted):
     assert superusers(place) == {"boss"}
 
 
-def test_an_owner_becomes_no_administrator_by_a_foreign_key_whose_column_is_cast(place, wanted):
+def test_an_owner_becomes_no_administrator_by_a_foreign_key_whose_column_is_cast(place, desired):
     with place.as_user("maker") as maker:
         maker.run("CREATE TYPE boxed AS (id int)")
         maker.run(f"CREATE FUNCTION unbox(boxed) RETURNS int LANGUAGE plpgsql AS {BECOME.format('maker', '$1.id')}")
@@ -102,33 +102,33 @@ def test_an_owner_becomes_no_administrator_by_a_foreign_key_whose_column_is_cast
     assert superusers(place) == {"boss"}
 
 
-def test_what_managed_users_hold_already_is_revoked(place, wanted):
+def test_what_managed_users_hold_already_is_revoked(place, desired):
     """Also what only one column, and what future tables have."""
     with place.as_master() as master:
         master.run("GRANT ALL ON customer TO shop_owner, reader; GRANT REFERENCES (id) ON later TO lister")
         master.run("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO shop_owner")
 
-    statements, _ = place.converge(wanted)
+    statements, _ = place.converge(desired)
 
     assert {one.kind for one in statements} == {"revoke", "default-privileges"}
-    assert examined(place, wanted) == Examined(("postgres", "shop"), ())
-    assert place.converge(wanted)[0] == []
+    assert examined(place, desired) == Examined(("postgres", "shop"), ())
+    assert place.converge(desired)[0] == []
     with place.as_user("maker") as maker, pytest.raises(psycopg.errors.InsufficientPrivilege):
         maker.run("CREATE TABLE planted (id int REFERENCES customer (id))")
 
 
-def test_without_the_masters_secret_it_stays_and_is_reported(place, wanted):
+def test_without_the_masters_secret_it_stays_and_is_reported(place, desired):
     with place.as_master() as master:
         master.run("GRANT TRIGGER ON customer TO shop_owner")
     copy = replace(place, database=replace(place.database, master_secret_arn=None))
 
-    assert copy.converge(wanted)[0] == []
+    assert copy.converge(desired)[0] == []
 
-    (one,) = examined(copy, wanted).escalations
+    (one,) = examined(copy, desired).escalations
     assert (one.owner, one.grantee, one.users) == ("boss", "shop_owner", ("maker",))
 
 
-def test_an_undeclared_users_ways_are_found_and_end_with_the_remediation(place, wanted):
+def test_an_undeclared_users_ways_are_found_and_end_with_the_remediation(place, desired):
     with place.as_master() as master:
         master.run("""CREATE ROLE "legacy ""app" LOGIN PASSWORD 'legacy'; CREATE ROLE staff""")
         master.run('GRANT staff TO "legacy ""app"')
@@ -139,7 +139,7 @@ def test_an_undeclared_users_ways_are_found_and_end_with_the_remediation(place, 
         with place.login(Password('legacy "app', "legacy")) as legacy:
             legacy.run("CREATE FUNCTION plant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$")
             legacy.run('CREATE TRIGGER "it""s" BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION plant()')
-        found = examined(place, wanted).escalations
+        found = examined(place, desired).escalations
         app = 'legacy "app'
         everybody = ("lister", "maker", "plain", "reader")
         assert [(one.grantee, one.held, one.privileges, one.objects) for one in found] == [
@@ -151,25 +151,25 @@ def test_an_undeclared_users_ways_are_found_and_end_with_the_remediation(place, 
         assert {one.owner for one in found} == {"boss"}
         assert set(found[0].users) >= {app, *everybody}
         assert found[3].users == (app,)
-        assert place.converge(wanted)[0] == []  # nobody's but a managed user's rights are touched
+        assert place.converge(desired)[0] == []  # nobody's but a managed user's rights are touched
 
         with place.as_master() as master:
             for one in found:
-                for statement in REMEDIES["postgres"].end_escalation(one):
+                for statement in REMEDIATIONS["postgres"].end_escalation(one):
                     master.run(statement)
 
-        assert examined(place, wanted).escalations == ()
+        assert examined(place, desired).escalations == ()
     finally:
         with place.as_master() as master:
             master.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 
 
-def test_an_administrator_is_no_finding(place, wanted):
+def test_an_administrator_is_no_finding(place, desired):
     with place.as_master() as master:
         master.run("GRANT ALL ON customer TO colleague")
         master.run("CREATE ROLE deputy LOGIN; GRANT rds_superuser TO deputy; GRANT ALL ON customer TO deputy")
 
-    assert examined(place, wanted).escalations == ()
+    assert examined(place, desired).escalations == ()
 
 
 def test_what_was_found_survives_json():

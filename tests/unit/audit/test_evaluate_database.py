@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rdsiam.access.model import parse
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
-from rdsiam.engines.mysql.remedies import MysqlRemedies
+from rdsiam.engines.mysql.remediation import MysqlRemediationSql
 from rdsiam.errors import Refused
 from rdsiam.findings.kind import worse
 from tests.examples_of_findings import (
@@ -330,7 +330,7 @@ def test_any_facts_give_findings_once_in_any_order_and_none_about_the_exempt(acc
 
 @given(name=TEXT, host=TEXT)
 def test_names_in_statements_of_mysql_are_read_back_by_server_and_client_in_any_mode(name, host):
-    (statement,) = MysqlRemedies().lock(AccountFacts(name=name, host=host))
+    (statement,) = MysqlRemediationSql().lock(AccountFacts(name=name, host=host))
     for backslashes in (True, False):
         texts, rest = _read_literals(statement, backslashes)
         assert rest == "ALTER USER @ ACCOUNT LOCK;"  # whatever the name, the statement stays this one
@@ -367,7 +367,7 @@ def _read_literals(statement: str, backslashes: bool) -> tuple[list[str], str]:
 @pytest.mark.parametrize("schema", ["a\\", "a\\`; DROP TABLE x; -- ", "\\"])
 def test_a_schema_that_a_client_would_read_otherwise_gets_no_statement(schema):
     with pytest.raises(Refused):
-        MysqlRemedies().create_database(schema)
+        MysqlRemediationSql().create_database(schema)
 
 
 @given(name=TEXT)

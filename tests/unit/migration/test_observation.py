@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.engines.migration import Look, Seen
+from rdsiam.engines.migration import Observation, ObservedClient
 from rdsiam.migration.observation import begin, is_over, looked, pause, saw
 from rdsiam.state.migrations import Watch, moment, text
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 WEEK = 7 * 86400
-NOBODY, SOMEBODY = Look((), None), Look((Seen("orders", "10.0.0.1", None, 3),), None)
+NOBODY, SOMEBODY = Observation((), None), Observation((ObservedClient("orders", "10.0.0.1", None, 3),), None)
 
 
-def after(watch: Watch, *looks: tuple[int, Look]) -> Watch:
+def after(watch: Watch, *looks: tuple[int, Observation]) -> Watch:
     """Return what is known after looks at these seconds since the start."""
     for seconds, look in looks:
         watch = looked(watch, look, START + timedelta(seconds=seconds))
@@ -43,7 +43,7 @@ def test_a_login_begins_the_days_anew_and_is_remembered():
 )
 def test_logins_that_the_server_counts_are_seen_though_they_have_ended(before, now, seen):
     watch = Watch(WEEK, text(START), logins=before)
-    assert saw(watch, Look((), now)) is seen
+    assert saw(watch, Observation((), now)) is seen
 
 
 def test_a_time_that_nobody_watched_counts_for_nothing():
@@ -58,7 +58,7 @@ def test_another_execution_goes_on_where_one_stopped_a_moment_ago_and_begins_ane
 
 
 def test_names_that_a_client_gave_itself_are_cut_and_hide_nothing():
-    hostile = Look((Seen("\x1b[31m" + "x" * 500, "::1", None, 1),), None)
+    hostile = Observation((ObservedClient("\x1b[31m" + "x" * 500, "::1", None, 1),), None)
     shown = after(begin(None, WEEK, START), (0, hostile)).seen[0]["application"]
     assert shown.startswith("[31mx")
     assert len(shown) == 64

@@ -17,7 +17,7 @@ from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
-from rdsiam.engines.migration import LoginState, Look, Seen
+from rdsiam.engines.migration import LoginState, Observation, ObservedClient
 from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration import steps
 from rdsiam.migration.flow import status
@@ -51,9 +51,9 @@ class FakeUser:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def look(self) -> Look:
-        seen = (Seen("orders", "10.0.0.1", None, self.server.sessions),) if self.server.sessions else ()
-        return Look(seen, None)
+    def look(self) -> Observation:
+        seen = (ObservedClient("orders", "10.0.0.1", None, self.server.sessions),) if self.server.sessions else ()
+        return Observation(seen, None)
 
     def retire(self, ready: Any) -> list[Change]:
         ready(LoginState(True, self.server.open, False))

@@ -66,24 +66,24 @@ class Servers:
             raise self.manager_error
         return SimpleNamespace(where=database.identifier, login=login, close=lambda: None)
 
-    def locking(self, session: Any, users: Collection[str], failures: Any = NO_FAILURES) -> list[Statement]:
+    def lock_statements(self, session: Any, users: Collection[str], failures: Any = NO_FAILURES) -> list[Statement]:
         assert list(users) == ["app"]
         self.failed |= set(failures)
         if not self.locked.get(session.where):
             return [LOCK, END]
-        return self.ending(session, users)
+        return self.end_session_statements(session, users)
 
-    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def stop_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         assert list(users) == ["app"]
         if self.stopping_error and self.locked.get(session.where):
             raise self.stopping_error
         return []
 
-    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def end_session_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         assert list(users) == ["app"]
         return [END] if self.busy.get(session.where) else []
 
-    def carry_out(self, session: Any, statement: Statement) -> None:
+    def execute(self, session: Any, statement: Statement) -> None:
         if statement.kind == "disable-user" and self.failure:
             raise self.failure
         self.done.append((session.where, session.login, statement.kind))

@@ -21,7 +21,8 @@ from rdsiam.aws.rds import Database, Proxy
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.remedies import REMEDIES, Privileges
+from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.engines.remediation import Privileges
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
@@ -211,7 +212,7 @@ class _Server:
         if self.facts.tls_enforced is not False:
             return
         exposure = ("public",) if self.database.public else ()
-        parameter = REMEDIES[self.database.family].tls_parameter
+        parameter = REMEDIATIONS[self.database.family].tls_parameter
         logins = [one for one in self.facts.accounts if one.login and not one.unusable and not self._left_out(one)]
         safe = all(one.tls for one in logins)
         yield KINDS["tls-not-enforced"].finding(
@@ -368,7 +369,7 @@ class _Server:
         self, declared: Mapping[str, DeclaredUser], judged: Sequence[AccountFacts], usable: Sequence[AccountFacts]
     ) -> Iterator[Finding]:
         """Judge whether all that is declared is there, and may do what is declared."""
-        engine = REMEDIES[self.database.family]
+        engine = REMEDIATIONS[self.database.family]
         absent: dict[str, list[str]] = {}
         for name, user in declared.items():
             for one in engine.absent(user, self.facts.databases):
@@ -396,7 +397,9 @@ class _Server:
         if user.predecessor:
             lacking, surplus = self._unlike(account, user.predecessor)
         else:
-            lacking, surplus = REMEDIES[self.database.family].differences(account, user, self.facts.databases, created)
+            lacking, surplus = REMEDIATIONS[self.database.family].differences(
+                account, user, self.facts.databases, created
+            )
         if not lacking and not surplus:
             return
         exposure = ("public",) if self.database.public and surplus else ()

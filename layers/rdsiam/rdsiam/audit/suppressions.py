@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Finding, Suppressed
 
 
@@ -27,7 +27,7 @@ def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFil
         return finding
     names = {finding.user}
     if finding.user is not None:
-        names.add(REMEDIES[database.family].user_of(finding.user))
+        names.add(REMEDIATIONS[database.family].user_of(finding.user))
     holding = [
         one
         for one in access.suppressions(database)

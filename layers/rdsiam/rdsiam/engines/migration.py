@@ -15,19 +15,19 @@ class LoginState:
     :ivar exists: there is such a user.
     :ivar login: it can log in, on all or some of its accounts.
     :ivar iam: it takes tokens and no password.
-    :ivar kept: why it has to keep its password; empty where it need not.
+    :ivar keep_reason: why it has to keep its password; empty where it need not.
     :ivar locked: host patterns of accounts of it that can't log in; empty on PostgreSQL.
     """
 
     exists: bool
     login: bool
     iam: bool
-    kept: str = ""
+    keep_reason: str = ""
     locked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedClient:
     """Sessions of a user that came the same way.
 
     :ivar application: what the client calls itself; empty where it says nothing, or that can't be seen.
@@ -42,31 +42,31 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """One look at the sessions of a user.
 
     :ivar logins: how many there have been since the server started; None where it doesn't count them.
     """
 
-    seen: tuple[Seen, ...]
+    clients: tuple[ObservedClient, ...]
     logins: int | None
 
 
 class Migrator(Protocol):
     """The SQL of migrations of one family of engines. Instances hold no state.
 
-    `found` is what the engine's `inspect` found; its `apply` runs the statements.
+    `snapshot` is what the engine's `inspect` found; its `apply` runs the statements.
     """
 
     #: What looks at sessions cannot see.
-    blind: str
+    blind_spots: str
     #: Why a user that was changed in place can't have its password back; empty where it can.
-    for_good: str
+    irreversible: str
 
-    def login_state(self, found: Any, user: str) -> LoginState:
+    def login_state(self, snapshot: Any, user: str) -> LoginState:
         """Return how a user stands."""
 
-    def look(self, session: Any, user: str, successor: str) -> Look:
+    def observe(self, session: Any, user: str, successor: str) -> Observation:
         """Look at the sessions of `user`.
 
         :param session: the manager's.
@@ -74,23 +74,23 @@ class Migrator(Protocol):
         :raises QueryFailed: the server did not let it.
         """
 
-    def retire(self, found: Any, user: str) -> list[Statement]:
+    def retire(self, snapshot: Any, user: str) -> list[Statement]:
         """Return what keeps `user` from logging in, its password kept, and ends its sessions."""
 
-    def restore(self, found: Any, user: str, locked: Sequence[str]) -> list[Statement]:
+    def restore(self, snapshot: Any, user: str, locked: Sequence[str]) -> list[Statement]:
         """Return what lets `user` log in by the password that it had.
 
         :param locked: host patterns of accounts that could not log in before either.
         """
 
-    def leave(self, found: Any, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
+    def revert_in_place(self, snapshot: Any, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return what takes the tokens from a user that was changed in place; its password works again.
 
         :param accounts: what is ours, from the inventory.
         :raises Refused: the server has not kept the password; says what to do.
         """
 
-    def remove(self, session: Any, found: Any, successor: str, user: str) -> list[list[Statement]]:
+    def drop_successor(self, session: Any, snapshot: Any, successor: str, user: str) -> list[list[Statement]]:
         """Return the statements that drop `successor`, in their order, and give what it owns to `user`.
 
         :raises Refused: something would be lost with it.

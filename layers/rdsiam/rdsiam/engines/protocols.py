@@ -20,14 +20,14 @@ __all__ = [
     "NO_FAILURES",
     "Account",
     "Authority",
+    "DesiredState",
     "Engine",
     "QueryFailed",
     "Sessions",
     "Statement",
     "StatementFailed",
-    "Wanted",
+    "end_sessions_first",
     "marked",
-    "sessions_end_first",
 ]
 
 #: Before the resource id, in the comment of the auditor's role or procedure.
@@ -73,7 +73,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What a database shall become.
 
     :ivar accounts: the accounts that are ours already, from the inventory: nothing else is ever touched.
@@ -134,10 +134,10 @@ class Engine(Protocol):
     def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> Any:
         """Open a session. Raises ConnectionFailed."""
 
-    def entry(self) -> str | None:
+    def entry_database(self) -> str | None:
         """Return the database to connect to first: one that no tenant of the server owns."""
 
-    def proving_ground(self, database: Database, user: DeclaredUser) -> str | None:
+    def proof_database(self, database: Database, user: DeclaredUser) -> str | None:
         """Return the database in which the login of `user` is proved: one that it may connect to."""
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
@@ -149,13 +149,13 @@ class Engine(Protocol):
         :raises QueryFailed: the server did not let it.
         """
 
-    def existing(self, session: Any) -> frozenset[str]:
+    def existing_names(self, session: Any) -> frozenset[str]:
         """Return the names of all accounts and roles that exist."""
 
-    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Any:
+    def inspect(self, sessions: Sessions, database: Database, desired: DesiredState) -> Any:
         """Read all that the difference needs. Changes nothing."""
 
-    def difference(self, found: Any, wanted: Wanted) -> list[Statement]:
+    def difference(self, snapshot: Any, desired: DesiredState) -> list[Statement]:
         """Return the statements that make the database what is wanted, in order; none where it is.
 
         Users of ours that are wanted no longer are disabled and their sessions ended; nobody is dropped.
@@ -163,7 +163,7 @@ class Engine(Protocol):
         :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
         """
 
-    def locking(
+    def lock_statements(
         self, session: Any, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
     ) -> list[Statement]:
         """Return the statements that lock these users and end their sessions; none if that is done.
@@ -175,46 +175,48 @@ class Engine(Protocol):
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def stop_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return the statements that stop what runs in the name of these users without a login; none if that is done.
 
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def end_session_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return the statements that end the sessions of those of these users who have any, on a replica too.
 
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def carry_out(self, session: Any, statement: Statement) -> None:
-        """Run one statement of `locking` or `ending`. It waits two seconds at most for a lock that somebody holds.
+    def execute(self, session: Any, statement: Statement) -> None:
+        """Run one statement of `lock_statements`, `stop_statements` or `end_session_statements`.
+
+        It waits at most two seconds for a lock that another session holds.
 
         :raises StatementFailed: the database's answer.
         """
 
-    def ownership(self, found: Any, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Ownership]:
+    def ownership(self, snapshot: Any, statements: Sequence[Statement], desired: DesiredState) -> dict[str, Ownership]:
         """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""
 
-    def inherited_ownership(self, found: Any, wanted: Wanted) -> dict[str, Ownership]:
+    def inherited_ownership(self, snapshot: Any, desired: DesiredState) -> dict[str, Ownership]:
         """Return what can be taken over of a copy in which the manager logs in by token.
 
         The manager, the auditor, groups, and declared users, each only if it is as rdsiam makes it.
         """
 
-    def source(self, session: Any) -> str | None:
+    def marked_source(self, session: Any) -> str | None:
         """Return the resource id that the server is marked with; None if it has no mark.
 
         On a copy it is that of its source until onboarding marks it with its own.
         """
 
-    def examined(self, found: Any) -> Examined | None:
+    def examined(self, snapshot: Any) -> Examined | None:
         """Return which users can act as administrators once the difference is applied; None if that can't be seen."""
 
-    def enabled(self, found: Any, wanted: Wanted) -> frozenset[str]:
+    def enabled_users(self, snapshot: Any, desired: DesiredState) -> frozenset[str]:
         """Return the users of ours that can log in, without the service's own."""
 
-    def apply(self, sessions: Sessions, found: Any, statements: Sequence[Statement], wanted: Wanted) -> None:
+    def apply(self, sessions: Sessions, snapshot: Any, statements: Sequence[Statement], desired: DesiredState) -> None:
         """Run the statements.
 
         :raises Refused: somebody would be locked out; nothing of the transaction remains.
@@ -224,18 +226,18 @@ class Engine(Protocol):
         """Offer a random password as `user` and return whether it was refused as RDS refuses IAM users' passwords."""
 
 
-def sessions_end_first(statements: Iterable[Statement]) -> Iterator[Statement]:
+def end_sessions_first(statements: Iterable[Statement]) -> Iterator[Statement]:
     """Yield the statements, and before a user is locked what ends its sessions, which may hold what locking waits for.
 
     They end again afterwards: some may have been opened in between.
     """
     listed = list(statements)
-    ending = {each.target: each for each in listed if each.kind == "end-sessions"}
+    end_session_statements = {each.target: each for each in listed if each.kind == "end-sessions"}
     ended: set[str] = set()
     for each in listed:
-        if each.kind == "disable-user" and each.target in ending and each.target not in ended:
+        if each.kind == "disable-user" and each.target in end_session_statements and each.target not in ended:
             ended.add(each.target)
-            yield ending[each.target]
+            yield end_session_statements[each.target]
         yield each
 
 

@@ -49,7 +49,7 @@ class Rotator(Protocol):
     """The SQL of rotation of one family of engines. Instances hold no state."""
 
     #: What `sessions` can't say on these servers.
-    unseen: str
+    blind_spots: str
 
     def connect(self, database: Database, login: Login, name: str | None) -> Any:
         """Open a session. Raises ConnectionFailed."""

@@ -2,7 +2,7 @@
 
 import json
 
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
 from rdsiam.findings.remediation import (
@@ -165,7 +165,7 @@ def _proxy_user(case: Case) -> list[Remediation]:
 def _reassign(case: Case) -> list[Remediation]:
     successor = case.evidence["successor"]
     note = "In each database in which it owns something; what is to be given on elsewhere stays as it is."
-    engine = REMEDIES[case.on.family]
+    engine = REMEDIATIONS[case.on.family]
     return [
         Remediation(
             "sql", engine.give_objects(case.accounts[0], successor), database=name, note=note if not number else ""
@@ -181,7 +181,7 @@ def _end_escalation(case: Case) -> list[Remediation]:
     )
     steps = [
         Remediation("sql", text, database=one.database, note=note if number == 0 else "")
-        for number, text in enumerate(REMEDIES[case.on.family].end_escalation(one))
+        for number, text in enumerate(REMEDIATIONS[case.on.family].end_escalation(one))
     ]
     return [*steps, onboard(case.on, note="It looks again.")]
 

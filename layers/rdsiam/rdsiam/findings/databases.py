@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import replace
 
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.remediation import cloudformation, command, modify, onboard
@@ -63,7 +63,7 @@ def _confirm_or_take_back(case: Case) -> list[Remediation]:
 
 
 def _enforce_tls(case: Case) -> list[Remediation]:
-    database, engine = case.on, REMEDIES[case.on.family]
+    database, engine = case.on, REMEDIATIONS[case.on.family]
     cluster = database.kind == "cluster"
     what, members = ("cluster", "DBClusters[0].DBClusterParameterGroup") if cluster else (
         "instance", "DBInstances[0].DBParameterGroups[0].DBParameterGroupName")  # fmt: skip
@@ -259,7 +259,7 @@ KINDS = (
         evidence={"name": "the database that isn't there", "users": "declared users that have it under `on`"},
         remedy=lambda case: [
             Remediation(
-                "sql", REMEDIES[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."
+                "sql", REMEDIATIONS[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."
             ),
             onboard(case.on),
         ],

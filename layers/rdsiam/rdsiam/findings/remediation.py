@@ -10,7 +10,8 @@ from rdsiam.access import fields as access_fields
 from rdsiam.access.model import Match, User
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts
-from rdsiam.engines.remedies import REMEDIES, Remedies
+from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.engines.remediation import RemediationSql
 from rdsiam.errors import Refused
 from rdsiam.findings.finding import Remediation
 
@@ -23,11 +24,11 @@ AS_GRANTOR = "From PostgreSQL 16 on a membership is taken by the role that grant
 
 
 def sql(
-    database: Database, statements: Callable[[Remedies], Iterable[str]], way: int = 1, note: str = ""
+    database: Database, statements: Callable[[RemediationSql], Iterable[str]], way: int = 1, note: str = ""
 ) -> list[Remediation]:
     """Return statements as steps; none where a name can be in no statement safely."""
     try:
-        texts = list(statements(REMEDIES[database.family]))
+        texts = list(statements(REMEDIATIONS[database.family]))
     except Refused:
         return []
     return [Remediation("sql", text, way=way, note=note if number == 0 else "") for number, text in enumerate(texts)]
@@ -86,7 +87,7 @@ def retire_or_declare(
     """Return what to do about a login that nobody declared: lock it, or declare it and let onboarding take it over."""
     locked = "Nobody can log in as it from then on. It keeps what it owns and what it was granted."
     steps = sql(database, lambda engine: [text for one in accounts for text in engine.lock(one)], way, locked)
-    level, on = REMEDIES[database.family].held(accounts, schemas)
+    level, on = REMEDIATIONS[database.family].held(accounts, schemas)
     usual = database.default_database if database.default_database in schemas else next(iter(schemas), "*")
     way += bool(steps)
     declare = entry(

@@ -1,7 +1,7 @@
 """The part of a migration that is inside a database: a user's logins are looked at, taken away and given back."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,18 +9,14 @@ from typing import Any
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
-from rdsiam.engines.migration import LoginState, Look, Migrator
-from rdsiam.engines.mysql.migration import MysqlMigrator
-from rdsiam.engines.postgres.migration import PostgresMigrator
-from rdsiam.engines.protocols import Authority, Engine, Sessions, Statement, Wanted
-from rdsiam.engines.registry import ENGINES
+from rdsiam.engines.migration import LoginState, Migrator, Observation
+from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement
+from rdsiam.engines.registry import ENGINES, MIGRATORS
 from rdsiam.errors import Refused
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.state.leases import Lease
 
 logger = logging.getLogger(__name__)
-
-_MIGRATORS: Mapping[str, Migrator] = {"postgres": PostgresMigrator(), "mysql": MysqlMigrator()}
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class _Opened:
     engine: Engine
     migrator: Migrator
     sessions: Sessions
-    wanted: Wanted
+    wanted: DesiredState
     found: Any
     lease: Lease | None
     rotated: Collection[str]
@@ -67,13 +63,13 @@ class MigratingUser:
         with self._open(apply=False) as opened:
             return self._login_state(opened)
 
-    def look(self) -> Look:
+    def look(self) -> Observation:
         """Look at the user's sessions. Changes nothing, and waits for no other run."""
         database = self._services.databases.describe(self._arn)
         engine = ENGINES[database.family]
-        session = engine.connect(database, self._services.logins.manager(database), engine.entry())
+        session = engine.connect(database, self._services.logins.manager(database), engine.entry_database())
         try:
-            return _MIGRATORS[database.family].look(session, self._user, self._successor)
+            return MIGRATORS[database.family].observe(session, self._user, self._successor)
         finally:
             session.close()
 
@@ -86,8 +82,8 @@ class MigratingUser:
         """
         with self._open(apply=ready is not None) as opened:
             login_state = self._login_state(opened)
-            if login_state.kept:
-                raise Refused(f"{login_state.kept}: it keeps its password")
+            if login_state.keep_reason:
+                raise Refused(f"{login_state.keep_reason}: it keeps its password")
             if not login_state.exists:
                 raise Refused(f"there is no user {self._user} on {opened.database.identifier}")
             statements = opened.migrator.retire(opened.found, self._user)
@@ -106,7 +102,7 @@ class MigratingUser:
             if not opened.migrator.login_state(opened.found, self._user).exists:
                 raise Refused(f"there is no user {self._user} on {opened.database.identifier} any more")
             if self._successor == self._user:
-                statements = opened.migrator.leave(opened.found, self._user, opened.wanted.accounts)
+                statements = opened.migrator.revert_in_place(opened.found, self._user, opened.wanted.accounts)
             else:
                 statements = opened.migrator.restore(opened.found, self._user, locked)
             if not apply:
@@ -127,14 +123,16 @@ class MigratingUser:
                 return []
             if opened.wanted.accounts.get(self._successor) != "created":
                 raise Refused(f"{self._successor} was not made by rdsiam, so it is not dropped")
-            session = opened.sessions.read(opened.engine.entry())
-            open_now = sum(one.sessions for one in opened.migrator.look(session, self._successor, self._successor).seen)
+            session = opened.sessions.read(opened.engine.entry_database())
+            open_now = sum(
+                one.sessions for one in opened.migrator.observe(session, self._successor, self._successor).clients
+            )
             if open_now and not confirmed:
                 raise Refused(
                     f"{self._successor} has {open_now} sessions: lead its applications back to {self._user} first, or "
                     'undo with "confirm": true, which ends them'
                 )
-            batches = opened.migrator.remove(session, opened.found, self._successor, self._user)
+            batches = opened.migrator.drop_successor(session, opened.found, self._successor, self._user)
             if not apply:
                 return [each for batch in batches for each in batch]
             changes = [each for batch in batches for each in opened.apply(batch)]
@@ -143,21 +141,21 @@ class MigratingUser:
 
     def blind(self) -> str:
         """Return what looks at sessions can't see there."""
-        return _MIGRATORS[self._services.databases.describe(self._arn).family].blind
+        return MIGRATORS[self._services.databases.describe(self._arn).family].blind_spots
 
     def for_good(self) -> str:
         """Return why a user that is changed in place can't have its password back there; empty where it can."""
-        return _MIGRATORS[self._services.databases.describe(self._arn).family].for_good
+        return MIGRATORS[self._services.databases.describe(self._arn).family].irreversible
 
     def _login_state(self, opened: _Opened) -> LoginState:
         """Return how the user stands; of two users that take turns neither leaves its password alone."""
         login_state = opened.migrator.login_state(opened.found, self._user)
         clone = self._user + CLONE
         other = opened.migrator.login_state(opened.found, clone)
-        if login_state.kept or self._user not in opened.rotated or not other.login or other.iam:
+        if login_state.keep_reason or self._user not in opened.rotated or not other.login or other.iam:
             return login_state
         kept = f"its clone {clone} logs in by password and has its rights: lock or drop {clone} first"
-        return replace(login_state, kept=kept)
+        return replace(login_state, keep_reason=kept)
 
     def _disclaim(self, opened: _Opened, user: str) -> None:
         kept = {name: ownership for name, ownership in opened.wanted.accounts.items() if name != user}
@@ -182,11 +180,11 @@ class MigratingUser:
 
         sessions = Sessions(connect, reader="manager")
         try:
-            found = engine.inspect(sessions, database, Wanted((), {}))
+            found = engine.inspect(sessions, database, DesiredState((), {}))
             record = self._services.inventory.get(self._arn)
             ours = record.accounts if record and record.resource_id == database.resource_id else {}
             rotated = record.secrets if record else ()
-            migrator = _MIGRATORS[database.family]
-            yield _Opened(database, engine, migrator, sessions, Wanted((), ours), found, lease, rotated)
+            migrator = MIGRATORS[database.family]
+            yield _Opened(database, engine, migrator, sessions, DesiredState((), ours), found, lease, rotated)
         finally:
             sessions.close()

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rdsiam.engines.migration import Look
+from rdsiam.engines.migration import Observation
 from rdsiam.state.migrations import Watch, moment, text
 
 #: So many looks at least are spread over the watching.
@@ -28,20 +28,20 @@ def begin(before: Watch | None, seconds: int, at: datetime) -> Watch:
     return replace(watch, seconds=seconds, quiet_since=since, held="")
 
 
-def saw(watch: Watch, look: Look) -> bool:
+def saw(watch: Watch, look: Observation) -> bool:
     """Tell whether the old user is logged in, or was since the last look, as far as the server counts logins."""
     counted = look.logins is not None and watch.logins is not None and look.logins != watch.logins and look.logins > 0
-    return bool(look.seen) or counted
+    return bool(look.clients) or counted
 
 
-def looked(watch: Watch, look: Look, at: datetime) -> Watch:
+def looked(watch: Watch, look: Observation, at: datetime) -> Watch:
     """Return what is known after a look: a login begins the days anew, and so does a time that nobody saw."""
     now = text(at)
     seen = saw(watch, look)
     since = now if seen or _unseen(watch, at) else watch.quiet_since
     after = replace(watch, looks=watch.looks + 1, last_look=now, logins=look.logins, quiet_since=since)
-    if look.seen:
-        after = replace(after, seen=tuple(_shown(asdict(one)) for one in look.seen[:_MOST_SEEN]))
+    if look.clients:
+        after = replace(after, seen=tuple(_shown(asdict(one)) for one in look.clients[:_MOST_SEEN]))
     return replace(after, last_seen=now) if seen else after
 
 

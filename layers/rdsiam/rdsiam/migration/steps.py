@@ -112,7 +112,7 @@ class Migrating:
             return ""
         if not login_state.exists:
             return f"there is no user {self.request.user} on {self.arn}"
-        return f"{login_state.kept}: it keeps its password" if login_state.kept else ""
+        return f"{login_state.keep_reason}: it keeps its password" if login_state.keep_reason else ""
 
     def plan(self) -> dict[str, Any]:
         """Return what would be done at the end."""

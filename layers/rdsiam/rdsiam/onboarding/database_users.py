@@ -14,7 +14,7 @@ from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.protocols import Authority, Engine, Sessions, Statement, StatementFailed, Wanted
+from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import (
     AccessFileInvalid,
@@ -113,7 +113,9 @@ class Users:
             opened = self._open(engine, database, wanted, just_switched)
             try:
                 if opened.inherited_ownership and not self._confirmed and not self._is_recorded(database):
-                    database = self._as_copy(database, engine.source(opened.sessions.read(engine.entry())))
+                    database = self._as_copy(
+                        database, engine.marked_source(opened.sessions.read(engine.entry_database()))
+                    )
                     applied, wanted = self._wanted(database)
                 copied = opened.inherited_ownership or self._is_copy(database)
                 waiting = self._pending(database)
@@ -224,11 +226,11 @@ class Users:
     def enabled(self) -> frozenset[str] | None:
         """Return the managed users that can log in; None if the database can't be read. Waits for no other run."""
         database = self._services.databases.describe(self._arn)
-        engine, wanted = ENGINES[database.family], Wanted((), self._accounts(database))
+        engine, wanted = ENGINES[database.family], DesiredState((), self._accounts(database))
         try:
             sessions = self._open(engine, database, wanted, just_switched=False).sessions
             try:
-                return engine.enabled(engine.inspect(sessions, database, wanted), wanted)
+                return engine.enabled_users(engine.inspect(sessions, database, wanted), wanted)
             finally:
                 sessions.close()
         except Exception as error:  # whatever its state is: it must not delay what needs no database
@@ -242,7 +244,7 @@ class Users:
         engine = ENGINES[database.family]
         proofs = []
         for user in (each for each in wanted.users if only in (None, each.name)):
-            there = engine.proving_ground(database, user)
+            there = engine.proof_database(database, user)
             engine.connect(database, self._services.logins.proof(database, user.name), there).close()
             if not engine.refuses_passwords(database, user.name, there):
                 raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
@@ -256,7 +258,7 @@ class Users:
     def _select(self, database: Database) -> SelectedDatabase:
         return recorded.selection(self._services.databases, self._services.inventory, database, self._confirmed)
 
-    def _wanted(self, database: SelectedDatabase) -> tuple[Applied, Wanted]:
+    def _wanted(self, database: SelectedDatabase) -> tuple[Applied, DesiredState]:
         access = self._services.access.current()
         revoked = self._assume_revoked
         if revoked is None:
@@ -269,7 +271,7 @@ class Users:
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return applied, Wanted(users, self._accounts(database), frozenset(revoked), database.resource_id)
+        return applied, DesiredState(users, self._accounts(database), frozenset(revoked), database.resource_id)
 
     def _accounts(self, database: Database) -> Mapping[str, Ownership]:
         record = self._services.inventory.of(database)
@@ -306,7 +308,7 @@ class Users:
         database: SelectedDatabase,
         found: Any,
         statements: list[Statement],
-        wanted: Wanted,
+        wanted: DesiredState,
     ) -> None:
         self._record_attributes(database, opened.inherited_ownership)
         ownership = engine.ownership(found, statements, wanted)
@@ -320,7 +322,7 @@ class Users:
         except RdsiamError as error:
             # What was not made after all is not ours: somebody else may make it before we come again. What was made
             # is ours, whatever failed later: nobody else would ever disable it.
-            there = engine.existing(opened.sessions.read(engine.entry()))
+            there = engine.existing_names(opened.sessions.read(engine.entry_database()))
             foreign, uncertain = _not_created(error, statements), _may_be_created(error)
             kept = {
                 name: ownership
@@ -338,7 +340,7 @@ class Users:
         if examined is not None and (record is None or record.examined != examined):
             self._services.inventory.set_examined(database, examined)
 
-    def _open(self, engine: Engine, database: Database, wanted: Wanted, just_switched: bool) -> _Opened:
+    def _open(self, engine: Engine, database: Database, wanted: DesiredState, just_switched: bool) -> _Opened:
         """Open the first session: as the manager, or as the master where there is no manager yet.
 
         The manager is tried first even where the inventory knows of none: a copy has its source's, and often no secret
@@ -353,7 +355,7 @@ class Users:
         known = MANAGER in wanted.accounts
         sessions = Sessions(connect, reader="manager")
         try:
-            sessions.read(engine.entry())
+            sessions.read(engine.entry_database())
         except ConnectionFailed as error:
             if error.stage != "login":
                 raise
@@ -397,11 +399,11 @@ def _instance_arn(database: Database, name: str) -> str:
     return name if name.startswith("arn:") else database.arn.rpartition(":")[0] + f":{name}"
 
 
-def _limit(engine: Engine, found: Any, statements: Sequence[Statement], wanted: Wanted) -> str:
+def _limit(engine: Engine, found: Any, statements: Sequence[Statement], wanted: DesiredState) -> str:
     """Return why these statements exceed the change limit; empty if they don't."""
     leaving = {statement.target for statement in statements if statement.kind == "disable-user"} - wanted.revoked
     try:
-        limit_users(leaving, len(engine.enabled(found, wanted)), len(wanted.users))
+        limit_users(leaving, len(engine.enabled_users(found, wanted)), len(wanted.users))
     except NeedsConfirmation as error:
         return str(error)
     return ""

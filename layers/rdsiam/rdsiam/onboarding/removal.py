@@ -16,7 +16,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Change, Unreached
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
 from rdsiam.engines.logins import MANAGER, Logins
-from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, sessions_end_first
+from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 
 logger = logging.getLogger(__name__)
@@ -124,9 +124,9 @@ class Server:
             if not apply or not remaining:
                 return []
             failures = {}
-            for each in sessions_end_first(statements):
+            for each in end_sessions_first(statements):
                 try:
-                    self._engine.carry_out(sessions.get(each.authority, None), each)
+                    self._engine.execute(sessions.get(each.authority, None), each)
                 except _FAILURES as error:
                     failures.setdefault(each.target, error)
                 else:
@@ -149,18 +149,18 @@ class Server:
         """Return the statements that are missing now, and the users that are not removed yet."""
         session = sessions.read(None)
         if self._replica:
-            statements = self._engine.ending(session, users)
+            statements = self._engine.end_session_statements(session, users)
         else:
-            statements = self._engine.locking(session, users, failures)
+            statements = self._engine.lock_statements(session, users, failures)
             # The login comes first, as reading the rest may fail.
             locked_users = set(users) - ({each.target for each in statements} if apply else set())
             if locked_users:
-                statements += self._engine.stopping(session, locked_users)
+                statements += self._engine.stop_statements(session, locked_users)
         if sessions.reader == "master":
             statements = [replace(each, authority="master") for each in statements]
         remaining = {each.target for each in statements}
         if locked:
-            waiting = self._engine.locking(session, users)
+            waiting = self._engine.lock_statements(session, users)
             remaining |= {each.target for each in waiting if each.kind == "disable-user"}
         return statements, remaining
 

@@ -1,19 +1,13 @@
 """Logins with what a secret holds: to the database that Describe points to, never in clear text."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from rdsiam.aws.rds import Database, Family
+from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.engines.connection import ASKS_FOR_TOKEN
 from rdsiam.engines.logins import Password
-from rdsiam.engines.mysql.rotation import MysqlRotator
-from rdsiam.engines.postgres.rotation import PostgresRotator
 from rdsiam.engines.rotation import Rotator
 from rdsiam.errors import ConnectionFailed, Refused
-
-#: The SQL of rotation, by family.
-ENGINES: Mapping[Family, Rotator] = {"postgres": PostgresRotator(), "mysql": MysqlRotator()}
 
 
 def log_in(engine: Rotator, database: Database, secret: Secret) -> Any | None:

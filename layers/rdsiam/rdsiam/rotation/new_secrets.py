@@ -20,9 +20,10 @@ from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
 from rdsiam.aws.secrets.versions import CURRENT, SecretStore
 from rdsiam.core.changes import Change
 from rdsiam.engines.logins import MANAGER, Logins
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.rotation.login import ENGINES, logs_in
+from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory, SecretRecord
@@ -50,7 +51,7 @@ class Services:
     secrets: RotatingSecrets
     store: SecretStore
     rules: PasswordRules
-    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ENGINES)
+    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ROTATORS)
 
 
 def name_of(database: Database, user: RotatingUser) -> str:

@@ -16,9 +16,10 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.aws.secrets.versions import PENDING, SecretStore
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import Rotator, base_name
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.rotation.login import ENGINES, log_in, logs_in
+from rdsiam.rotation.login import log_in, logs_in
 from rdsiam.rotation.targets import Target, Targets, refuse_other_login
 from rdsiam.state.inventory import Inventory, SecretRecord
 
@@ -86,7 +87,7 @@ class Watch:
     secrets: RotatingSecrets
     store: SecretStore
     inventory: Inventory
-    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ENGINES)
+    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ROTATORS)
     pause: Callable[[float], None] = time.sleep
 
     def list(self, arns: Iterable[str] | None = None) -> list[Shown]:
@@ -209,7 +210,7 @@ class Watch:
             "secret": arn,
             "user": current.user,
             "sessions": [asdict(one) for one in old],
-            "unseen": engine.unseen,
+            "unseen": engine.blind_spots,
         }
 
     def _owners(self, arns: Iterable[str] | None) -> dict[str, _Owner]:

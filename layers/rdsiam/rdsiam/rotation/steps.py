@@ -19,10 +19,11 @@ from rdsiam.aws.rds import Database, Family
 from rdsiam.aws.secrets.value import MasterSecret, PasswordRules, Secret
 from rdsiam.aws.secrets.versions import CURRENT, PENDING, PREVIOUS, Description, SecretStore
 from rdsiam.engines.logins import Password
+from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.events.requests import RotationRequest, Step
-from rdsiam.rotation.login import ENGINES, log_in, logs_in
+from rdsiam.rotation.login import log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.targets import Target
 from rdsiam.state.inventory import SecretRecord
@@ -62,7 +63,7 @@ class Rotation:
         store: SecretStore,
         databases: Databases,
         rules: PasswordRules = PasswordRules(),  # noqa: B008  frozen
-        engines: Mapping[Family, Rotator] = ENGINES,
+        engines: Mapping[Family, Rotator] = ROTATORS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store

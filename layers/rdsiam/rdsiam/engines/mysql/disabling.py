@@ -92,19 +92,19 @@ def _end(logins: Logins, user: str) -> Statement:
     return Statement("end-sessions", user, each, False)
 
 
-def locking(session: Any, users: Collection[str]) -> list[Statement]:
+def lock_statements(session: Any, users: Collection[str]) -> list[Statement]:
     """Return what is missing until none of these users can log in or has a session."""
     logins = _logins(session, events=False)
     return [statement for user in sorted(users) for statement in disable(logins, user)]
 
 
-def stopping(session: Any, users: Collection[str]) -> list[Statement]:
+def stop_statements(session: Any, users: Collection[str]) -> list[Statement]:
     """Return what disables the events of these users; those that are running end as sessions do."""
     logins = _logins(session, events=True)
     return [each for user in sorted(users) for each in disable(logins, user) if each.kind != "disable-user"]
 
 
-def ending(session: Any, users: Collection[str]) -> list[Statement]:
+def end_session_statements(session: Any, users: Collection[str]) -> list[Statement]:
     """Return what ends the sessions of those of these users who have any."""
     logins = _logins(session, events=False)
     return [_end(logins, user) for user in sorted(users) if user in logins.busy]
@@ -117,7 +117,7 @@ def _logins(session: Any, events: bool) -> Logins:
         raise QueryFailed(str(error.args[0]), str(error.args[-1])) from None
 
 
-def carry_out(session: Any, statement: Statement) -> None:
+def execute(session: Any, statement: Statement) -> None:
     """Run one statement, waiting two seconds at most for a lock."""
     try:
         with session.cursor() as cursor:

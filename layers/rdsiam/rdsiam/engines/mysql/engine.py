@@ -15,7 +15,15 @@ from rdsiam.engines.mysql import audit as mysql_audit
 from rdsiam.engines.mysql import audit_procedure, disabling, replacement
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows
 from rdsiam.engines.mysql.grants import account, identifier, server
-from rdsiam.engines.protocols import NO_FAILURES, Account, Authority, Sessions, Statement, Wanted, sessions_end_first
+from rdsiam.engines.protocols import (
+    NO_FAILURES,
+    Account,
+    Authority,
+    DesiredState,
+    Sessions,
+    Statement,
+    end_sessions_first,
+)
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.inventory import Ownership
 
@@ -43,7 +51,7 @@ _LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})
 
 
 @dataclass(frozen=True)
-class Found:
+class Snapshot:
     """What an inspection found.
 
     :ivar accounts: (user, host pattern) → whether it takes tokens over TLS and nothing else.
@@ -80,11 +88,11 @@ class Mysql:
         host, port = database.endpoint
         return connect_mysql(host, port, login, limits)
 
-    def entry(self) -> None:
+    def entry_database(self) -> None:
         """Return None: one session reaches all schemas."""
 
-    def proving_ground(self, database: Database, user: DeclaredUser) -> None:
-        """Return None, as `entry` does."""
+    def proof_database(self, database: Database, user: DeclaredUser) -> None:
+        """Return None, as `entry_database` does."""
 
     def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:  # noqa: ARG002
         """Return every account but the system's."""
@@ -106,11 +114,11 @@ class Mysql:
         """Read how every account can log in."""
         return mysql_audit.audit(session)
 
-    def existing(self, session: Any) -> frozenset[str]:
+    def existing_names(self, session: Any) -> frozenset[str]:
         """Return the names of all accounts."""
         return frozenset(row[0] for row in rows(session, _ACCOUNTS))
 
-    def inspect(self, sessions: Sessions, database: Database, wanted: Wanted) -> Found:
+    def inspect(self, sessions: Sessions, database: Database, desired: DesiredState) -> Snapshot:
         """Read accounts and privileges."""
         session = sessions.read(None)
         schemas: dict[tuple[str, str, str], set[str]] = {}
@@ -125,7 +133,7 @@ class Mysql:
             held = everywhere.setdefault(_grantee(grantee), set())
             held |= {privilege, "GRANT OPTION"} if grantable == "YES" else {privilege}
         accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in self.accounts(session, database)}
-        return Found(
+        return Snapshot(
             databases=tuple(
                 row[0]
                 for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
@@ -139,96 +147,104 @@ class Mysql:
             room=room(int(rows(session, "SELECT @@max_connections")[0][0])),
             logins=disabling.read(session),
             replaced=replacement.read(
-                partial(rows, session), server(session.get_server_info()), accounts, _successors(wanted)
+                partial(rows, session), server(session.get_server_info()), accounts, _successors(desired)
             ),
         )
 
-    def difference(self, found: Found, wanted: Wanted) -> list[Statement]:
+    def difference(self, snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
         """Return the statements that are missing: the manager, users, privileges."""
-        successors = _successors(wanted)
-        _refuse_namesakes(found, wanted)
-        replacement.refuse(found.accounts, found.replaced, successors)
-        result = _account(found, MANAGER, "create-manager", "master", wanted)
-        if not found.everywhere.get((MANAGER, "%"), frozenset()) >= {*_MANAGER, "GRANT OPTION"}:
+        successors = _successors(desired)
+        _refuse_namesakes(snapshot, desired)
+        replacement.refuse(snapshot.accounts, snapshot.replaced, successors)
+        result = _account(snapshot, MANAGER, "create-manager", "master", desired)
+        if not snapshot.everywhere.get((MANAGER, "%"), frozenset()) >= {*_MANAGER, "GRANT OPTION"}:
             grant = f"GRANT {', '.join(sorted(_MANAGER))} ON *.* TO {account(MANAGER)} WITH GRANT OPTION"
             result.append(Statement("grant", MANAGER, grant, authority="master"))
-        result += _account(found, AUDITOR, "create-auditor", "manager", wanted)
-        result += audit_procedure.statements(found.auditor, wanted.mark)
-        for user in wanted.users:
+        result += _account(snapshot, AUDITOR, "create-auditor", "manager", desired)
+        result += audit_procedure.statements(snapshot.auditor, desired.mark)
+        for user in desired.users:
             if name := successors.get(user.name):
-                of_name = replacement.hosts_of(found.accounts, name)
-                result += _account(found, user.name, "create-user", "manager", wanted, of_name, user.connections)
-                result += replacement.statements(found.accounts, found.replaced, user.name, name, _MANAGER)
+                of_name = replacement.hosts_of(snapshot.accounts, name)
+                result += _account(snapshot, user.name, "create-user", "manager", desired, of_name, user.connections)
+                result += replacement.statements(snapshot.accounts, snapshot.replaced, user.name, name, _MANAGER)
                 continue
-            result += _account(found, user.name, "create-user", "manager", wanted, connections=user.connections)
-            hosts = [host for name, host in found.accounts if name == user.name] or ["%"]
+            result += _account(snapshot, user.name, "create-user", "manager", desired, connections=user.connections)
+            hosts = [host for name, host in snapshot.accounts if name == user.name] or ["%"]
             for host in sorted(hosts):
-                result += _privileges(found, user, host, wanted)
-        for name in sorted(_leaving(found, wanted)):
-            result += disabling.disable(found.logins, name)
+                result += _privileges(snapshot, user, host, desired)
+        for name in sorted(_leaving(snapshot, desired)):
+            result += disabling.disable(snapshot.logins, name)
         return result
 
-    def locking(
+    def lock_statements(
         self,
         session: Any,
         users: Collection[str],
         failures: Mapping[str, Exception] = NO_FAILURES,  # noqa: ARG002
     ) -> list[Statement]:
         """Return what is missing until these users are locked."""
-        return disabling.locking(session, users)
+        return disabling.lock_statements(session, users)
 
-    def stopping(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def stop_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what stops the events of these users."""
-        return disabling.stopping(session, users)
+        return disabling.stop_statements(session, users)
 
-    def ending(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def end_session_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
         """Return what ends the sessions of these users."""
-        return disabling.ending(session, users)
+        return disabling.end_session_statements(session, users)
 
-    def carry_out(self, session: Any, statement: Statement) -> None:
-        """Run one statement of `locking`."""
-        disabling.carry_out(session, statement)
+    def execute(self, session: Any, statement: Statement) -> None:
+        """Run one statement of `lock_statements`."""
+        disabling.execute(session, statement)
 
-    def ownership(self, found: Found, statements: Sequence[Statement], wanted: Wanted) -> dict[str, Ownership]:
+    def ownership(
+        self, snapshot: Snapshot, statements: Sequence[Statement], desired: DesiredState
+    ) -> dict[str, Ownership]:
         """Return all accounts that are ours once the statements have run."""
         made = {s.target for s in statements if s.kind in {"create-manager", "create-auditor", "create-user"}}
-        there = {name for name, _ in found.accounts}
-        ownership = {name: ownership for name, ownership in wanted.accounts.items() if name in there}
+        there = {name for name, _ in snapshot.accounts}
+        ownership = {name: ownership for name, ownership in desired.accounts.items() if name in there}
         for name in made:
             ownership.setdefault(name, "created")
-        for user in wanted.users:
+        for user in desired.users:
             ownership.setdefault(user.name, "adopted")
         return ownership
 
-    def inherited_ownership(self, found: Found, wanted: Wanted) -> dict[str, Ownership]:
+    def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return what carries over: accounts of which every host pattern takes tokens over TLS and nothing else."""
         ownership: dict[str, Ownership] = {MANAGER: "created"}
-        for name in {AUDITOR, *(user.name for user in wanted.users), *wanted.revoked}:
-            accounts = {host: safe for (user, host), safe in found.accounts.items() if user == name}
+        for name in {AUDITOR, *(user.name for user in desired.users), *desired.revoked}:
+            accounts = {host: safe for (user, host), safe in snapshot.accounts.items() if user == name}
             if accounts and all(accounts.values()):
-                made = set(accounts) == {"%"} or name in _successors(wanted)
+                made = set(accounts) == {"%"} or name in _successors(desired)
                 ownership[name] = "created" if made else "adopted"
         return ownership
 
-    def source(self, session: Any) -> str | None:
+    def marked_source(self, session: Any) -> str | None:
         """Return the resource id in the comment of the auditor's procedure, if the manager made it."""
-        found = audit_procedure.installed(session)
-        return found.mark if found.procedure and found.procedure[0] == f"{MANAGER}@%" else None
+        installed = audit_procedure.installed(session)
+        return installed.mark if installed.procedure and installed.procedure[0] == f"{MANAGER}@%" else None
 
-    def examined(self, found: Found) -> None:
+    def examined(self, snapshot: Snapshot) -> None:
         """Return None: triggers run as their definer, and no privilege that rdsiam grants makes another one's."""
 
-    def enabled(self, found: Found, wanted: Wanted) -> frozenset[str]:
+    def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
         """Return the users of ours that can log in."""
-        able = {user for user, host in found.accounts if (user, host) not in found.logins.locked}
-        return frozenset(able & set(wanted.accounts) - {MANAGER, AUDITOR})
+        able = {user for user, host in snapshot.accounts if (user, host) not in snapshot.logins.locked}
+        return frozenset(able & set(desired.accounts) - {MANAGER, AUDITOR})
 
-    def apply(self, sessions: Sessions, found: Found, statements: Sequence[Statement], wanted: Wanted) -> None:  # noqa: ARG002
+    def apply(
+        self,
+        sessions: Sessions,
+        snapshot: Snapshot,  # noqa: ARG002
+        statements: Sequence[Statement],
+        desired: DesiredState,  # noqa: ARG002
+    ) -> None:
         """Run the statements in order. Each commits by itself; each may be repeated."""
-        for statement in sessions_end_first(statements):
+        for statement in end_sessions_first(statements):
             session = sessions.get(statement.authority, None)
             if statement.kind in _LOCKING:
-                disabling.carry_out(session, statement)
+                disabling.execute(session, statement)
             else:
                 disabling.run(session, statement)
 
@@ -259,20 +275,20 @@ def _grantee(text: str) -> tuple[str, str]:
     return user[1:-1].replace("''", "'"), host[1:-1]
 
 
-def _successors(wanted: Wanted) -> dict[str, str]:
+def _successors(desired: DesiredState) -> dict[str, str]:
     """Return the users that replace another one, and whom."""
-    return {user.name: user.predecessor for user in wanted.users if user.predecessor}
+    return {user.name: user.predecessor for user in desired.users if user.predecessor}
 
 
-def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
-    adopted = {user.name for user in wanted.users if user.adopt}
-    declared = {user.name for user in wanted.users}
-    ours = {MANAGER, AUDITOR, *declared, *_leaving(found, wanted)}
-    for name, host in sorted(found.accounts):
-        if name not in ours or name in adopted or (name in wanted.accounts and host == "%"):
+def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState) -> None:
+    adopted = {user.name for user in desired.users if user.adopt}
+    declared = {user.name for user in desired.users}
+    ours = {MANAGER, AUDITOR, *declared, *_leaving(snapshot, desired)}
+    for name, host in sorted(snapshot.accounts):
+        if name not in ours or name in adopted or (name in desired.accounts and host == "%"):
             continue
-        if name in wanted.accounts and (
-            wanted.accounts[name] == "adopted" or _is_of_successor(found, wanted, name, host)
+        if name in desired.accounts and (
+            desired.accounts[name] == "adopted" or _is_of_successor(snapshot, desired, name, host)
         ):
             continue
         way_out = (
@@ -281,27 +297,27 @@ def _refuse_namesakes(found: Found, wanted: Wanted) -> None:
         raise Refused(f"an account {account(name, host)} exists that rdsiam did not make; {way_out}")
 
 
-def _is_of_successor(found: Found, wanted: Wanted, name: str, host: str) -> bool:
+def _is_of_successor(snapshot: Snapshot, desired: DesiredState, name: str, host: str) -> bool:
     """Return whether an account of ours has its host pattern from the user that it replaces, or replaced once."""
-    successors = _successors(wanted)
+    successors = _successors(desired)
     if name not in successors:
-        return name in _leaving(found, wanted) and found.accounts[name, host]
-    hosts = replacement.hosts_of(found.accounts, successors[name])
+        return name in _leaving(snapshot, desired) and snapshot.accounts[name, host]
+    hosts = replacement.hosts_of(snapshot.accounts, successors[name])
     return host in hosts or not hosts
 
 
-def _leaving(found: Found, wanted: Wanted) -> set[str]:
+def _leaving(snapshot: Snapshot, desired: DesiredState) -> set[str]:
     """Return the users of ours that are declared no longer."""
-    kept = {MANAGER, AUDITOR, *(user.name for user in wanted.users)}
-    return {name for name, _ in found.accounts if name in wanted.accounts and name not in kept}
+    kept = {MANAGER, AUDITOR, *(user.name for user in desired.users)}
+    return {name for name, _ in snapshot.accounts if name in desired.accounts and name not in kept}
 
 
 def _account(
-    found: Found,
+    snapshot: Snapshot,
     user: str,
     kind: Any,
     authority: Authority,
-    wanted: Wanted,
+    desired: DesiredState,
     needed: Sequence[str] = (),
     connections: int | None = None,
 ) -> list[Statement]:
@@ -311,11 +327,11 @@ def _account(
     :param connections: how many sessions each of its accounts may have, if that is declared.
     """
     how = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
-    hosts = replacement.hosts_of(found.accounts, user)
+    hosts = replacement.hosts_of(snapshot.accounts, user)
     missing = [host for host in needed or ([] if hosts else ["%"]) if host not in hosts]
     limit = connections
-    if limit is None and user not in {MANAGER, AUDITOR} and (not hosts or wanted.accounts.get(user) == "created"):
-        limit = max(1, found.room // len([*hosts, *missing]))  # together they leave room: the server counts for each
+    if limit is None and user not in {MANAGER, AUDITOR} and (not hosts or desired.accounts.get(user) == "created"):
+        limit = max(1, snapshot.room // len([*hosts, *missing]))  # together they leave room: the server counts for each
     at_once = "" if limit is None else f" WITH MAX_USER_CONNECTIONS {limit}"
     result = [
         Statement(kind, user, f"CREATE USER {account(user, host)} {how}{at_once}", authority=authority)
@@ -325,27 +341,27 @@ def _account(
     result += [
         Statement("adopt-user", user, f"ALTER USER {account(user, host)} {how}", False, authority)
         for host in hosts
-        if not found.accounts[user, host]
+        if not snapshot.accounts[user, host]
     ]
     result += [
         Statement("limit-connections", user, f"ALTER USER {account(user, host)}{at_once}", authority=authority)
         for host in hosts
-        if limit is not None and found.limits.get((user, host)) != limit
+        if limit is not None and snapshot.limits.get((user, host)) != limit
     ]
-    again: Any = "enable-user" if user in wanted.accounts else "adopt-user"
+    again: Any = "enable-user" if user in desired.accounts else "adopt-user"
     return result + [
         Statement(again, user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK", authority=authority)
         for host in hosts
-        if (user, host) in found.logins.locked
+        if (user, host) in snapshot.logins.locked
     ]
 
 
-def _privileges(found: Found, user: DeclaredUser, host: str, wanted: Wanted) -> Iterable[Statement]:
+def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState) -> Iterable[Statement]:
     holds = {
-        schema: held for (name, where, schema), held in found.schemas.items() if (name, where) == (user.name, host)
+        schema: held for (name, where, schema), held in snapshot.schemas.items() if (name, where) == (user.name, host)
     }
     needs: dict[str, frozenset[str]] = {}
-    for grant in user.grants_on(found.databases):
+    for grant in user.grants_on(snapshot.databases):
         pattern = schema_pattern(grant.on)
         given = LEVELS[grant.privileges] if isinstance(grant.privileges, str) else frozenset(grant.privileges)
         needs[pattern] = needs.get(pattern, frozenset()) | given
@@ -354,7 +370,7 @@ def _privileges(found: Found, user: DeclaredUser, host: str, wanted: Wanted) -> 
             on = f"{identifier(pattern)}.*"
             give = f"GRANT {', '.join(sorted(lacks))} ON {on} TO {account(user.name, host)}"
             yield Statement("grant", user.name, give)
-    if wanted.accounts.get(user.name) == "created":
+    if desired.accounts.get(user.name) == "created":
         for pattern in sorted(holds):
             if surplus := holds[pattern] - needs.get(pattern, frozenset()):
                 on = f"{identifier(pattern)}.*"

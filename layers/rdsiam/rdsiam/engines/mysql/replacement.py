@@ -13,7 +13,7 @@ from rdsiam.engines.protocols import Authority, Statement
 from rdsiam.errors import Refused
 
 #: A user, and whom it replaces.
-Heirs = Mapping[str, str]
+Successors = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Replaced:
     held: Mapping[tuple[str, str], Held]
 
 
-def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], successors: Heirs) -> Replaced:
+def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], successors: Successors) -> Replaced:
     """Read what users that replace others, and those others, may do."""
     names = {*successors, *successors.values()}
-    found: dict[tuple[str, str], Held] = {}
+    rights: dict[tuple[str, str], Held] = {}
     waiting = [one for one in accounts if one[0] in names]
     while waiting:
         one = waiting.pop()
-        if one not in found:
-            found[one] = held(query, server, *one)
-            waiting += found[one].roles
-    return Replaced(server, found)
+        if one not in rights:
+            rights[one] = held(query, server, *one)
+            waiting += rights[one].roles
+    return Replaced(server, rights)
 
 
 def hosts_of(accounts: Iterable[tuple[str, str]], user: str) -> list[str]:
@@ -45,7 +45,7 @@ def hosts_of(accounts: Iterable[tuple[str, str]], user: str) -> list[str]:
     return sorted(host for name, host in accounts if name == user)
 
 
-def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, successors: Heirs) -> None:
+def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, successors: Successors) -> None:
     """Check that the users that are replaced may be.
 
     :param accounts: (user, host pattern) → whether it takes tokens and nothing else.
@@ -78,8 +78,8 @@ def statements(
     # Where the other is gone at last, its successor keeps what it has.
     for host in sorted({*hosts, *hosts_of(accounts, successor)}) if hosts else []:
         own = replaced.held.get((successor, host), Held())
-        wanted = replaced.held.get((name, host), Held())
-        for step in difference(own, wanted, replaced.server, account(successor, host)):
+        desired = replaced.held.get((name, host), Held())
+        for step in difference(own, desired, replaced.server, account(successor, host)):
             by: Authority = "manager" if step.needs is not None and step.needs <= manager else "master"
             result.append(
                 Statement("revoke" if step.text.startswith("REVOKE") else "grant", successor, step.text, authority=by)

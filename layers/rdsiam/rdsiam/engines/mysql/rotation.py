@@ -76,7 +76,7 @@ class MysqlRotator:
         """Return the name of the other of two users that take turns; that it fits is seen on the server."""
         return user.removesuffix(CLONE) if user.endswith(CLONE) else user + CLONE
 
-    unseen = "when a session logged in, and which program it is; of other users anything, without PROCESS"
+    blind_spots = "when a session logged in, and which program it is; of other users anything, without PROCESS"
 
     def inspect_other(self, session: Any, user: str) -> str | None:
         """Return the statement for the first account of that name; all of them are set."""

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres.snapshot import Found, admin, compose, text
+from rdsiam.engines.postgres.snapshot import Snapshot, admin, compose, text
 from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
 
 #: Lets the manager end sessions of everybody but superusers, on a replica too, where no membership can be granted.
@@ -38,12 +38,12 @@ _OR_BLOCKING = """ OR pid IN (
 _BLOCKED = frozenset({"55P03", "XX000"})
 
 
-def disable(found: Found, name: str) -> list[Statement]:
+def disable(snapshot: Snapshot, name: str) -> list[Statement]:
     """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
-    return _statements(name, found.roles[name].login, name in found.busy, admin(found, name))
+    return _statements(name, snapshot.roles[name].login, name in snapshot.busy, admin(snapshot, name))
 
 
-def locking(session: Any, users: Collection[str], failures: Mapping[str, Exception]) -> list[Statement]:
+def lock_statements(session: Any, users: Collection[str], failures: Mapping[str, Exception]) -> list[Statement]:
     """Return what is missing until none of these users can log in or has a session.
 
     :param failures: what came of it the last time; sessions of whoever holds a user's row end as well.
@@ -56,7 +56,7 @@ def locking(session: Any, users: Collection[str], failures: Mapping[str, Excepti
     return result
 
 
-def ending(session: Any, users: Collection[str]) -> list[Statement]:
+def end_session_statements(session: Any, users: Collection[str]) -> list[Statement]:
     """Return what ends the sessions of those of these users who have any."""
     return [end for name, _, busy, _ in _logins(session, users) for end in _statements(name, False, busy, "manager")]
 
@@ -70,7 +70,7 @@ def _logins(session: Any, users: Collection[str]) -> list[tuple[str, bool, bool,
     return rows
 
 
-def carry_out(session: Any, statement: Statement) -> None:
+def execute(session: Any, statement: Statement) -> None:
     """Run one statement in a transaction of its own, waiting two seconds at most for a lock."""
     try:
         session.execute(f"{SHORT_WAIT}; {statement.statement}")

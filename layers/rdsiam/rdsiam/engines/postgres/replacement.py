@@ -13,44 +13,47 @@ from rdsiam.access.model import DeclaredUser
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.postgres.settings import acting_as, changes
-from rdsiam.engines.postgres.snapshot import Found, admin, compose, text
-from rdsiam.engines.protocols import Statement, Wanted
+from rdsiam.engines.postgres.snapshot import Snapshot, admin, compose, text
+from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import Refused
 
 _SUPERUSERS = "rds_superuser"
 
 
-def refuse(found: Found, wanted: Wanted) -> None:
+def refuse(snapshot: Snapshot, desired: DesiredState) -> None:
     """Check that the users that are replaced may be.
 
     :raises Refused: one does not exist, takes tokens itself, or is an administrator, whose rights nobody else gets.
     """
-    for user in wanted.users:
+    for user in desired.users:
         name = user.predecessor
-        if name is None or (name not in found.roles and user.name in found.roles):
+        if name is None or (name not in snapshot.roles and user.name in snapshot.roles):
             continue  # a successor keeps what it has when the other is gone at last
-        if name not in found.roles:
+        if name not in snapshot.roles:
             raise Refused(f"{user.name} replaces {name}, and there is no role {name}: correct `replaces`")
-        if name in wanted.accounts:
+        if name in desired.accounts:
             raise Refused(f"{user.name} replaces {name}, which is rdsiam's own: declare privileges of its own")
-        role = found.roles[name]
-        if role.superuser or role.createrole or name in members(found.memberships, _SUPERUSERS):
+        role = snapshot.roles[name]
+        if role.superuser or role.createrole or name in members(snapshot.memberships, _SUPERUSERS):
             raise Refused(f"{name} is an administrator, whose rights nobody else gets: correct `replaces`")
-        if name in members(found.memberships, IAM_ROLE, frozenset({found.master, MANAGER})):
+        if name in members(snapshot.memberships, IAM_ROLE, frozenset({snapshot.master, MANAGER})):
             raise Refused(f"{name} logs in by token itself: it needs no {user.name}, who replaces it in access.yaml")
 
 
-def statements(found: Found, user: DeclaredUser, wanted: Wanted) -> list[Statement]:
+def statements(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
     """Return what makes `user` act as the one that it replaces, or as nobody any more if it no longer replaces one."""
-    before = found.settings.get(user.name, {})
+    before = snapshot.settings.get(user.name, {})
     if user.predecessor is None:
         former = before.get((None, "role"))
-        ours = wanted.accounts.get(user.name) == "created" and user.replaces is None
-        return _undo(found, user.name, former) if ours and former is not None and former in found.roles else []
-    if user.predecessor not in found.roles:
+        ours = desired.accounts.get(user.name) == "created" and user.replaces is None
+        return _undo(snapshot, user.name, former) if ours and former is not None and former in snapshot.roles else []
+    if user.predecessor not in snapshot.roles:
         return []
-    after = acting_as(user.predecessor, found.settings.get(user.predecessor, {}))
-    return [*_join(found, user.predecessor, user.name), *_set(found, user.name, changes(user.name, before, after))]
+    after = acting_as(user.predecessor, snapshot.settings.get(user.predecessor, {}))
+    return [
+        *_join(snapshot, user.predecessor, user.name),
+        *_set(snapshot, user.name, changes(user.name, before, after)),
+    ]
 
 
 def planned(users: Iterable[DeclaredUser]) -> list[Membership]:
@@ -58,35 +61,38 @@ def planned(users: Iterable[DeclaredUser]) -> list[Membership]:
     return [Membership(user.predecessor, user.name, False, True, True) for user in users if user.predecessor]
 
 
-def _join(found: Found, group: str, name: str) -> list[Statement]:
-    if any(edge.inherit and edge.set for edge in found.direct(group, name)):
+def _join(snapshot: Snapshot, group: str, name: str) -> list[Statement]:
+    if any(edge.inherit and edge.set for edge in snapshot.direct(group, name)):
         return []
-    authority = admin(found, group)
-    actor = found.master if authority == "master" else MANAGER
-    if found.version >= 160000 and not any(edge.admin for edge in found.direct(group, actor)):
+    authority = admin(snapshot, group)
+    actor = snapshot.master if authority == "master" else MANAGER
+    if snapshot.version >= 160000 and not any(edge.admin for edge in snapshot.direct(group, actor)):
         raise Refused(
             f"{actor} may not make {name} a member of {group}; as {group}'s administrator run: "
             f"{compose('GRANT {g} TO {a} WITH ADMIN OPTION', g=group, a=actor)}"
         )
-    options = " WITH INHERIT TRUE, SET TRUE" if found.version >= 160000 else ""
+    options = " WITH INHERIT TRUE, SET TRUE" if snapshot.version >= 160000 else ""
     grant = compose("GRANT {g} TO {u}", g=group, u=name) + options
     # With a database: such statements come when the roles have been made.
-    return [Statement("grant", name, grant, authority=authority, database=found.entry)]
+    return [Statement("grant", name, grant, authority=authority, database=snapshot.entry_database)]
 
 
-def _undo(found: Found, name: str, group: str) -> list[Statement]:
+def _undo(snapshot: Snapshot, name: str, group: str) -> list[Statement]:
     """Return what takes an earlier `replaces` back."""
-    now = found.settings[name]
+    now = snapshot.settings[name]
     kept = {key: value for key, value in now.items() if key != (None, "role")}
-    result = _set(found, name, changes(name, now, kept))
-    if found.direct(group, name):
+    result = _set(snapshot, name, changes(name, now, kept))
+    if snapshot.direct(group, name):
         revoke = compose("REVOKE {g} FROM {u}", g=group, u=name)
-        result.append(Statement("revoke", name, revoke, authority=admin(found, group), database=found.entry))
+        result.append(
+            Statement("revoke", name, revoke, authority=admin(snapshot, group), database=snapshot.entry_database)
+        )
     return result
 
 
-def _set(found: Found, name: str, composed: Iterable[sql.Composed]) -> list[Statement]:
-    authority = admin(found, name) if name in found.roles else "manager"
+def _set(snapshot: Snapshot, name: str, composed: Iterable[sql.Composed]) -> list[Statement]:
+    authority = admin(snapshot, name) if name in snapshot.roles else "manager"
     return [
-        Statement("setting", name, text(statement), authority=authority, database=found.entry) for statement in composed
+        Statement("setting", name, text(statement), authority=authority, database=snapshot.entry_database)
+        for statement in composed
     ]

@@ -77,7 +77,7 @@ class PostgresRotator:
             raise Refused(f"the clone's name would have more than {_NAME_BYTES} bytes, and be cut: rename the user")
         return other
 
-    unseen = "of the other of two users that take turns neither address nor time; behind a pooler, who uses it"
+    blind_spots = "of the other of two users that take turns neither address nor time; behind a pooler, who uses it"
 
     def inspect_other(self, session: Any, user: str) -> str | None:
         """Return the statement; it has no password, and would be sent with a verifier."""

@@ -30,7 +30,7 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Found:
+class Snapshot:
     """What an inspection found.
 
     :ivar settings: role → the settings that its sessions begin with; `role` among them is whom it acts as.
@@ -42,7 +42,7 @@ class Found:
     :ivar audit_closed: the auditor may not connect to where it reads from.
     """
 
-    entry: str
+    entry_database: str
     master: str
     version: int
     databases: tuple[str, ...]
@@ -72,16 +72,16 @@ def compose(template: str, **names: str) -> str:
     return text(sql.SQL(template).format(**quoted))
 
 
-def admin(found: Found, role: str) -> Authority:
+def admin(snapshot: Snapshot, role: str) -> Authority:
     """Return who may alter `role`: the manager where it made it, else the master."""
-    return "manager" if any(edge.admin for edge in found.direct(role, MANAGER)) else "master"
+    return "manager" if any(edge.admin for edge in snapshot.direct(role, MANAGER)) else "master"
 
 
-def acting_for(found: Found, role: str, actor: str) -> tuple[str, str]:
+def acting_for(snapshot: Snapshot, role: str, actor: str) -> tuple[str, str]:
     """Return what gives `actor` the rights of `role` and takes them back, within one transaction: nobody sees it."""
-    if any(edge.inherit for edge in found.direct(role, actor)):
+    if any(edge.inherit for edge in snapshot.direct(role, actor)):
         return "", ""
-    inherit = " WITH INHERIT TRUE" if found.version >= 160000 else ""
+    inherit = " WITH INHERIT TRUE" if snapshot.version >= 160000 else ""
     names = {"r": role, "a": actor}
     return compose("GRANT {r} TO {a}", **names) + inherit + "; ", "; " + compose("REVOKE {r} FROM {a}", **names)
 

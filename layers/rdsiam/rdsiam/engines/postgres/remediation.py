@@ -30,7 +30,7 @@ def _sql(template: str, **names: str) -> str:
     return sql.SQL(template).format(**{key: sql.Identifier(name) for key, name in names.items()}).as_string()
 
 
-class PostgresRemedies:
+class PostgresRemediationSql:
     """The statements for `postgres` and Aurora PostgreSQL. Those that take a role's membership need its grantor."""
 
     #: What refuses logins without TLS.

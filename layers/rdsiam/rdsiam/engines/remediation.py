@@ -1,20 +1,17 @@
 """The SQL that mends findings, whatever the engine: text for people to run, never run by rdsiam itself."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from rdsiam.access.model import DeclaredUser
-from rdsiam.aws.rds import Family
 from rdsiam.engines.facts import AccountFacts
-from rdsiam.engines.mysql.remedies import MysqlRemedies
-from rdsiam.engines.postgres.remedies import PostgresRemedies
 from rdsiam.state.escalations import Escalation
 
 #: Databases or schemas, each with a level or a list of SQL privileges; sorted.
 Privileges = Sequence[tuple[str, str | tuple[str, ...]]]
 
 
-class Remedies(Protocol):
+class RemediationSql(Protocol):
     """Statements of one family of engines, each complete and ended by a semicolon. Instances hold no state.
 
     All raise Refused for a name that no statement can hold safely.
@@ -83,6 +80,3 @@ class Remedies(Protocol):
 
     def create_database(self, name: str) -> str:
         """Return what makes a database or schema."""
-
-
-REMEDIES: Mapping[Family, Remedies] = {"postgres": PostgresRemedies(), "mysql": MysqlRemedies()}

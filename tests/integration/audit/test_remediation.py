@@ -4,7 +4,7 @@ import pytest
 
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import Password, Token
-from rdsiam.engines.remedies import REMEDIES
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import DENIED, Place
 
@@ -36,7 +36,7 @@ def made(place, request):
     """Make a user that logs in by password, and drop it in the end by the statement that a finding prints."""
     name = request.param
     account = AccountFacts(name=name, host="" if place.database.family == "postgres" else "%")
-    drop = REMEDIES[place.database.family].drop(account)
+    drop = REMEDIATIONS[place.database.family].drop(account)
     if place.database.family == "postgres":
         make = f"CREATE ROLE {quoted(place, name)} LOGIN PASSWORD '{PASSWORD}'"
     else:
@@ -74,7 +74,7 @@ def logs_in(place: Place, login) -> bool:
 
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_converted_it_takes_tokens_and_no_password(place, made):
-    engine = REMEDIES[place.database.family]
+    engine = REMEDIATIONS[place.database.family]
     assert logs_in(place, Password(made.name, PASSWORD))
     run(place, engine.convert(made))
     account = place.accounts()[made.name]
@@ -85,7 +85,7 @@ def test_converted_it_takes_tokens_and_no_password(place, made):
 
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_locked_nobody_logs_in_as_it_and_unlocked_it_takes_tokens(place, made):
-    engine = REMEDIES[place.database.family]
+    engine = REMEDIATIONS[place.database.family]
     run(place, engine.lock(made))
     assert not logs_in(place, Password(made.name, PASSWORD))
     run(place, engine.unlock(made))
@@ -94,7 +94,7 @@ def test_locked_nobody_logs_in_as_it_and_unlocked_it_takes_tokens(place, made):
 
 @pytest.mark.parametrize("made", ["plain"], indirect=True)
 def test_a_locked_user_that_took_tokens_keeps_no_rds_iam(place, made):
-    engine = REMEDIES[place.database.family]
+    engine = REMEDIATIONS[place.database.family]
     run(place, engine.convert(made))
     run(place, engine.lock(AccountFacts(name=made.name, host=made.host, iam=True)))
     assert not logs_in(place, Token(made.name, f"token-of-{made.name}"))
@@ -109,7 +109,7 @@ def test_a_locked_user_that_took_tokens_keeps_no_rds_iam(place, made):
 @on_postgres  # on MySQL and MariaDB nothing is inherited
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
 def test_taken_out_of_a_group_it_has_its_password_again(place, made):
-    engine = REMEDIES["postgres"]
+    engine = REMEDIATIONS["postgres"]
     with place.as_master() as master:
         master.run(f"CREATE ROLE staff; GRANT rds_iam TO staff; GRANT staff TO {quoted(place, made.name)}")
     try:
@@ -131,7 +131,7 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
     try:
         with place.login(Password(made.name, PASSWORD)) as clone:
             clone.run("CREATE TABLE made_by_clone (id int)")
-        run(place, [REMEDIES["postgres"].give_objects(made, "successor")])
+        run(place, [REMEDIATIONS["postgres"].give_objects(made, "successor")])
         with place.as_master() as master:
             owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'made_by_clone'"
             assert master.run(owner) == [("successor",)]
@@ -149,7 +149,7 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
 @on_mariadb
 @pytest.mark.parametrize("how", ["REQUIRE NONE", "second password"])
 def test_what_mariadb_keeps_beside_the_token_is_taken(place, how):
-    engine = REMEDIES["mysql"]
+    engine = REMEDIATIONS["mysql"]
     app = AccountFacts(name="app", host="10.%")
     plugin = "AWSAuthenticationPlugin AS 'RDS'"
     if how == "second password":
@@ -169,14 +169,14 @@ def test_an_anonymous_user_is_dropped(place):
     with place.as_master() as master:
         master.run("CREATE USER ''@'elsewhere'")
         assert "" in place.accounts()
-        run(place, REMEDIES["mysql"].drop(AccountFacts(name="", host="elsewhere")))
+        run(place, REMEDIATIONS["mysql"].drop(AccountFacts(name="", host="elsewhere")))
         assert "" not in place.accounts()
 
 
 @on_mariadb
 @pytest.mark.parametrize("schema", ["my_app", "per%cent", "back`tick", "plain"])
 def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_plain(place, schema):
-    engine = REMEDIES["mysql"]
+    engine = REMEDIATIONS["mysql"]
     app = AccountFacts(name="app", host="%")
     other = schema.replace("_", "X").replace("%", "XX")
     with place.as_master() as master:

@@ -46,7 +46,7 @@ def _schema(name: str) -> str:
     return quoted
 
 
-class MysqlRemedies:
+class MysqlRemediationSql:
     """The statements for `mysql`, `mariadb` and Aurora MySQL."""
 
     #: What refuses logins without TLS.
