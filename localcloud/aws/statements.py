@@ -231,7 +231,7 @@ def _in(role: str, policy: str, document: Mapping[str, Any]) -> Iterator[Stateme
             statement["Effect"],
             tuple(_list(statement["Action"])),
             tuple(_text(each) for each in _list(statement["Resource"])),
-            "" if condition is None else json.dumps(_plain(condition)),
+            "" if condition is None else json.dumps(_plain(condition), ensure_ascii=False),
         )
 
 
@@ -256,6 +256,8 @@ def _text(value: Any) -> str:
     name, argument = next(iter(value.items()))
     if name == "Fn::GetAtt":
         return argument if isinstance(argument, str) else ".".join(argument)
+    if name == "Fn::If":
+        return " or ".join(_text(each) for each in argument[1:])
     return _short(argument) if name == "Fn::Sub" and isinstance(argument, str) else str(argument)
 
 
