@@ -3,7 +3,7 @@
 The tests see that each gives just its findings; docs/findings.md shows them as they come out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from rdsiam.access.calendar import rules
 from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
+from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.evaluate_database import evaluate_database
-from rdsiam.audit.evaluate_iam import Place, judge_iam
+from rdsiam.audit.evaluate_iam import evaluate_iam
+from rdsiam.audit.iam_rules import Fleet
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, Proxy, ResourceIds
 from rdsiam.aws.secrets.facts import SecretFacts
@@ -179,8 +181,13 @@ def judge(
 IDS = ResourceIds(
     known={one.resource_id: one.arn for one in (POSTGRES, MYSQL, CLUSTER)}, members={"db-MEMBER": "cluster-STOCK"}
 )
-PLACE = Place(
-    "aws", "eu-central-1", ACCOUNT, connect_role=CONNECT_ROLE, own=frozenset({f"{IAM}role/rdsiam-OnboardFunctionRole"})
+DEPLOYMENT = Deployment(
+    "aws",
+    "eu-central-1",
+    ACCOUNT,
+    connect_role=CONNECT_ROLE,
+    stack_roles=frozenset({f"{IAM}role/rdsiam-OnboardFunctionRole"}),
+    operators=(OPERATOR, f"{IAM}role/teams/*"),
 )
 
 
@@ -224,10 +231,12 @@ def judge_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) 
     return judge_holders(role(*policies, **more), access=access)
 
 
-def judge_holders(*holders: Holder, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
+def judge_holders(
+    *holders: Holder, access: AccessFile = ACCESS, users: Mapping[str, Collection[str]] | None = None
+) -> tuple[Finding, ...]:
     """Judge holders against the two databases and the cluster that are in order."""
     databases = {one.resource_id: one for one in (POSTGRES, MYSQL, CLUSTER)}
-    return judge_iam(holders, IDS, access, databases, PLACE, AT, [OPERATOR, f"{IAM}role/teams/*"], **more)
+    return evaluate_iam(holders, access, Fleet(IDS, databases, users or {}), DEPLOYMENT, AT)
 
 
 def secret(username: str, database: Database = MYSQL, **more: Any) -> SecretFacts:

@@ -8,7 +8,7 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
 from rdsiam.access.store import AccessStore
 from rdsiam.audit import flow
-from rdsiam.audit.evaluate_iam import Place
+from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.notify import Telling
 from rdsiam.audit.remediate import remediate
 from rdsiam.audit.store import AuditStore
@@ -47,13 +47,13 @@ def _services() -> flow.Services:
         iam=clients.client("iam"),
         secrets=Secrets(clients.client("secretsmanager")),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
-        operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
-        place=Place(
+        deployment=Deployment(
             partition=topic.split(":")[1],
             region=topic.split(":")[3],
             account=topic.split(":")[4],
             connect_role=os.environ["RDSIAM_CONNECT_ROLE"],
-            own=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
+            stack_roles=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
+            operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
         ),
         at_once=int(os.environ["RDSIAM_AUDIT_BATCHES"]),
     )

@@ -14,7 +14,7 @@ from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.audit import batch, flow
-from rdsiam.audit.evaluate_iam import Place
+from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
@@ -98,8 +98,8 @@ class World:
         secrets: Any = SimpleNamespace(list=lambda _: iter(()))
         telling: Any = SimpleNamespace(tell=lambda found, _, new, news: self.told.append((found, new, news)))
         access: Any = self.access
-        place = Place("aws", "eu-west-1", "123456789012")
-        return flow.Services(databases, access, self.store, telling, None, secrets, FUNCTION, (), place, at_once=3)
+        deployment = Deployment("aws", "eu-west-1", "123456789012")
+        return flow.Services(databases, access, self.store, telling, None, secrets, FUNCTION, deployment, at_once=3)
 
 
 def facts(*names: str) -> ServerFacts:

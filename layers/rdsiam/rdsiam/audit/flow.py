@@ -22,8 +22,10 @@ from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import Account
 from rdsiam.audit.assemble import Run, collect
 from rdsiam.audit.batch import part_of
-from rdsiam.audit.evaluate_iam import Place, judge_iam
+from rdsiam.audit.deployment import Deployment
+from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.history import History
+from rdsiam.audit.iam_rules import Fleet
 from rdsiam.audit.notify import Telling
 from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
@@ -53,8 +55,6 @@ _DIED = "the function that audits it died twice before it had a result"
 class Services:
     """What a run works with.
 
-    :ivar operators: ARNs of roles that may log in as anybody; see judge_iam.
-    :ivar place: account and region, and the roles of the stack.
     :ivar at_once: how many batches are audited at a time.
     """
 
@@ -65,8 +65,7 @@ class Services:
     iam: Any
     secrets: Secrets
     batch_function: str
-    operators: tuple[str, ...]
-    place: Place
+    deployment: Deployment
     at_once: int = 10
 
 
@@ -158,16 +157,9 @@ class _Run:
                 databases[database.resource_id] = database
                 if part and part["users"] is not None:
                     users[database.resource_id] = part["users"]
-        findings = judge_iam(
-            holders(services.iam),
-            services.databases.identities(),
-            services.access.current().file,
-            databases,
-            services.place,
-            datetime.now(UTC),
-            services.operators,
-            users,
-        )
+        fleet = Fleet(services.databases.identities(), databases, users)
+        access = services.access.current().file
+        findings = evaluate_iam(holders(services.iam), access, fleet, services.deployment, datetime.now(UTC))
         services.store.put_iam(audit_id, [finding.to_json() for finding in findings if self._concerns(finding)])
 
     def report(self, begun: dict[str, str], batches: int, policies: str | None) -> dict[str, Any]:
@@ -179,8 +171,8 @@ class _Run:
             id=audit_id,
             started=begun["started"],
             finished=_text(datetime.now(UTC)),
-            account=services.place.account,
-            region=services.place.region,
+            account=services.deployment.account,
+            region=services.deployment.region,
             whole=self._named is None,
             access_version=version,
             policies=policies,
@@ -188,13 +180,20 @@ class _Run:
         collected = collect(
             run, self._before(audit_id), entries, findings, [Finding.from_json(one) for one in of_policies]
         )
-        report, place = collected.report, services.place
+        report, deployment = collected.report, services.deployment
         texts = {
             "json": json_report(report),
             "csv": csv_report(report),
             "html": html_report(report, kinds=_KINDS),
             "asff": json.dumps(
-                list(asff(report, account=place.account, region=place.region, partition=place.partition))
+                list(
+                    asff(
+                        report,
+                        account=deployment.account,
+                        region=deployment.region,
+                        partition=deployment.partition,
+                    )
+                )
             ),
             "ocsf": "".join(ocsf_lines(report)),
         }

@@ -81,6 +81,11 @@ class Finding:
         )
 
 
+def worst_first(finding: Finding) -> tuple[int, str, str, str]:
+    """Return the key that sorts the findings of one database or account."""
+    return SEVERITIES.index(finding.severity), finding.kind, finding.user or "", finding.id
+
+
 def stable_id(kind: str, *subject: str) -> str:
     """Return the id of a finding.
 

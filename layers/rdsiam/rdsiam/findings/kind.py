@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rdsiam.access.model import DeclaredUser
+from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, stable_id
@@ -16,6 +17,20 @@ Source = Literal["rds", "session", "secrets", "iam"]
 EXPOSURES: Mapping[str, int] = {"privileged": 2, "public": 2, "any-host": 1, "clear-text": 1}
 #: From this weight on a finding is one step worse; from the second on, two.
 _STEPS = (2, 4)
+
+
+@dataclass(frozen=True)
+class PolicyChange:
+    """Two remediations of a policy: the policy corrected, or a Deny beside it.
+
+    :ivar corrected: the policy without all that is wrong in it; None if that would change more than logins.
+    :ivar deny: a policy that denies the holder all logins but those that access.yaml gives it.
+    """
+
+    holder: Holder
+    policy: HeldPolicy
+    corrected: Mapping[str, Any] | None
+    deny: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class Case:
     :ivar ours: onboarding mends it: rdsiam made the user, or it is declared with `adopt: true`.
     :ivar exposure: those of `EXPOSURES` that hold.
     :ivar severity: where the case says how bad it is; else the kind does.
+    :ivar policy_change: of a finding in an IAM policy.
     :ivar more: what remedies need and evidence doesn't show.
     """
 
@@ -43,6 +59,7 @@ class Case:
     ours: bool = False
     exposure: tuple[str, ...] = ()
     severity: Severity | None = None
+    policy_change: PolicyChange | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -27,14 +27,15 @@ EVIDENCE = {
 _WHY = {"why": "what is wrong with them"}
 
 
-def _mend(case: Case) -> list[Remediation]:
-    """Return what takes the bad from the policy: a new document, or none; or a Deny where that would take more."""
-    holder, policy, mended = case.more["holder"], case.more["policy"], case.more["mended"]
-    if mended is None or policy.of_aws:
-        return _deny(holder, policy, case.more["deny"])
-    if policy.arn is None:
-        return [_inline(holder, policy.name, mended)]
-    return _managed(holder, policy, mended)
+def _correct_or_deny(case: Case) -> list[Remediation]:
+    """Correct the policy or remove it; add a Deny if that would change more than logins."""
+    change = case.policy_change
+    assert change is not None
+    if change.corrected is None or change.policy.of_aws:
+        return _deny(change.holder, change.policy, change.deny)
+    if change.policy.arn is None:
+        return [_inline(change.holder, change.policy.name, change.corrected)]
+    return _managed(change.holder, change.policy, change.corrected)
 
 
 def _inline(holder: Holder, name: str, document: Mapping[str, Any]) -> Remediation:
@@ -93,7 +94,7 @@ KINDS = (
             "operator": "access.yaml names it as an operator",
             "condition": "keys of the statement's condition",
         },
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY, _REFERENCE),
         source="iam",
     ),
@@ -107,7 +108,7 @@ KINDS = (
         "supported here; aws:CurrentTime is reported to fail, aws:TokenIssueTime to work; of others nobody knows. "
         "Conditions belong into access.yaml, where rdsiam decides by them.",
         evidence=EVIDENCE | {"keys": "what the condition looks at", "verdict": "`never-matches` or `unproven`"},
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_RDS + "UsingWithRDS.IAMDBAuth.html", _CONDITIONS),
         source="iam",
     ),
@@ -119,7 +120,7 @@ KINDS = (
         risk="Logins that were meant for its successor are refused.",
         why="A database that is restored, copied or made anew has its own resource id; the policy names the old one.",
         evidence=EVIDENCE | _WHY,
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY,),
         source="iam",
     ),
@@ -132,7 +133,7 @@ KINDS = (
         why="Logins to Aurora and Multi-AZ clusters are judged by the cluster's id, `cluster-…`; the policy names a "
         "member's, `db-…`.",
         evidence=EVIDENCE | _WHY,
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY,),
         source="iam",
     ),
@@ -145,7 +146,7 @@ KINDS = (
         why="ARNs of databases (`rds:…:db:`) and of their users (`rds-db:…:dbuser:`) look alike; so do identifiers and "
         "resource ids. Another account's databases need a role over there.",
         evidence=EVIDENCE | _WHY,
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY, _REFERENCE),
         source="iam",
     ),
@@ -159,7 +160,7 @@ KINDS = (
         why="Somebody wrote the policy by hand, or its user was taken out of access.yaml. Users and groups of IAM "
         "can't be declared: only roles.",
         evidence=EVIDENCE | _WHY,
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY,),
         source="iam",
     ),
@@ -171,7 +172,7 @@ KINDS = (
         risk="Every login is refused, though policy and user look alike.",
         why="The user in the policy must be the database's in every letter: case counts.",
         evidence=EVIDENCE | _WHY,
-        remedy=_mend,
+        remedy=_correct_or_deny,
         references=(_POLICY, _RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html"),
         source="iam",
     ),

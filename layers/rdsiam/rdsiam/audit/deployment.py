@@ -1,0 +1,24 @@
+"""The stack that audits: its account, its region, its roles."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Account and region whose databases are audited, and the roles that may log in to them without an entry.
+
+    :ivar connect_role: ARN of ConnectRole, which logs in as the users that tokens are vended for.
+    :ivar stack_roles: ARNs of the stack's other roles.
+    :ivar operators: the stack's parameter Operators: ARNs of roles and users that may log in as any user; `*` allowed.
+    """
+
+    partition: str
+    region: str
+    account: str
+    connect_role: str | None = None
+    stack_roles: frozenset[str] = frozenset()
+    operators: tuple[str, ...] = ()
+
+    def user_arn(self, resource_id: str, user: str) -> str:
+        """Return the ARN that a login as a database user needs."""
+        return f"arn:{self.partition}:rds-db:{self.region}:{self.account}:dbuser:{resource_id}/{user}"

@@ -1,0 +1,453 @@
+"""The rules that decide whether a resource of a policy for `rds-db:connect` is right; no I/O.
+
+`RULES` is a table: the first rule that applies gives the verdict, so that a resource has one problem, the most basic.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from rdsiam.access.model import AccessFile, DeclaredUser
+from rdsiam.access.selection import select
+from rdsiam.audit.deployment import Deployment
+from rdsiam.aws.iam import Holder
+from rdsiam.aws.iam_statements import covers_connect, glob, is_explicit, is_mistaken, texts
+from rdsiam.aws.rds import Database, ResourceIds
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.errors import AccessFileInvalid
+
+WILDCARD = "wildcard-connect-policy"
+WRONG_ARN = "wrong-connect-arn"
+STALE = "stale-resource-id"
+MEMBER = "member-resource-id"
+NAME_CASE = "user-name-case"
+UNDECLARED = "undeclared-connect-grant"
+
+_RESOURCE_ID = re.compile("(db|cluster|prx)-[A-Za-z0-9]+")
+_WILDCARDS = re.compile("[*?]")
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
+#: A resource id that stands for any database.
+_ANY_DATABASE = "db-PROBE"
+_OWN_USERS = frozenset({MANAGER, AUDITOR})
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The databases of the account and region.
+
+    :ivar resource_ids: of all databases that RDS lists, and of members of clusters.
+    :ivar databases: resource id → database, of those that are audited.
+    :ivar users: resource id → names in the database's catalogs; only of databases that could be read.
+    """
+
+    resource_ids: ResourceIds
+    databases: Mapping[str, Database]
+    users: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    @cached_property
+    def by_identifier(self) -> Mapping[str, str]:
+        """Identifier → resource id."""
+        return {arn.rpartition(":")[2]: resource_id for resource_id, arn in self.resource_ids.known.items()}
+
+
+class DeclaredLogins:
+    """The logins that access.yaml gives to IAM roles, looked up once per database."""
+
+    def __init__(self, access: AccessFile, fleet: Fleet, deployment: Deployment) -> None:
+        self._access = access
+        self._fleet = fleet
+        self._deployment = deployment
+        self._users: dict[str, Mapping[str, DeclaredUser]] = {}
+
+    def users(self, resource_id: str) -> Mapping[str, DeclaredUser]:
+        """Return the declared users of a database by name; none if access.yaml is invalid for it."""
+        if resource_id not in self._users:
+            database = self._fleet.databases.get(resource_id)
+            try:
+                users = self._access.declared(select(database, None)) if database else ()
+            except AccessFileInvalid:
+                users = ()  # the database has a finding of its own, and an invalid file lets nobody in
+            self._users[resource_id] = {user.name: user for user in users}
+        return self._users[resource_id]
+
+    def gives(self, holder: Holder, resource_id: str, user: str) -> bool:
+        """Tell whether access.yaml lets a role itself log in as a user."""
+        declared = self.users(resource_id).get(user)
+        if declared is None or holder.type != "role":
+            return False
+        return holder.arn in declared.roles or (holder.arn == self._deployment.connect_role and bool(declared.callers))
+
+    def arns_of(self, holder: Holder) -> list[str]:
+        """Return the ARNs of all database users that access.yaml gives to a holder, sorted."""
+        return sorted(
+            self._deployment.user_arn(resource_id, user)
+            for resource_id in self._fleet.databases
+            for user in self.users(resource_id)
+            if self.gives(holder, resource_id, user)
+        )
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a statement, in its parts. All parts are empty if it isn't an ARN of a known service.
+
+    :ivar text: as the policy has it.
+    :ivar pattern: with `*` for policy variables.
+    :ivar family: `dbuser` if the resource is right.
+    :ivar rest: all after the family.
+    """
+
+    text: str
+    pattern: str
+    partition: str
+    service: str
+    region: str
+    account: str
+    family: str
+    rest: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Resource":
+        """Return a resource in its parts."""
+        pattern = _VARIABLE.sub("*", text)
+        parts = pattern.split(":", 5)
+        if len(parts) != 6 or any(has_wildcard(part) for part in parts[:3]):
+            parts = [""] * 6
+        _, partition, service, region, account, path = parts
+        family, _, rest = path.partition(":")
+        return cls(text, pattern, partition, service, region, account, family, rest)
+
+    @property
+    def is_arn(self) -> bool:
+        """Whether it is an ARN whose partition and service are spelled out."""
+        return bool(self.service)
+
+    @property
+    def resource_id(self) -> str:
+        """The part before the slash."""
+        return self.rest.partition("/")[0]
+
+    @property
+    def user(self) -> str:
+        """The part behind the slash."""
+        return self.rest.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The evaluation of one resource of a statement.
+
+    :ivar resource: as the policy has it.
+    :ivar kind: kind of finding; None if nothing is wrong.
+    :ivar why: the problem, in words.
+    :ivar resource_id: of the database that is concerned; None if there are several, or none that is audited.
+    :ivar corrected: ARN to write instead; None if the resource has to be removed.
+    :ivar any_user: the wildcard covers rdsiam_manager too.
+    """
+
+    resource: str
+    kind: str | None = None
+    why: str = ""
+    resource_id: str | None = None
+    corrected: str | None = None
+    any_user: bool = False
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One resource that a statement allows to one holder, with all that the rules compare it with."""
+
+    resource: Resource
+    holder: Holder
+    statement: Mapping[str, Any]
+    fleet: Fleet
+    deployment: Deployment
+    declared: DeclaredLogins
+
+    @property
+    def is_of_stack(self) -> bool:
+        """Whether the holder is one of the stack's roles."""
+        return self.holder.arn in self.deployment.stack_roles
+
+    @property
+    def names_own_user(self) -> bool:
+        """Whether a role of the stack may log in as one of rdsiam's users, as the template has it."""
+        return self.is_of_stack and self.resource.user in _OWN_USERS
+
+    @property
+    def is_given(self) -> bool:
+        """Whether access.yaml gives the holder this login."""
+        return self.declared.gives(self.holder, self.resource.resource_id, self.resource.user)
+
+    @cached_property
+    def other_spelling(self) -> str | None:
+        """The database's user whose name differs in case only; None if the name is right or unknown."""
+        resource_id, user = self.resource.resource_id, self.resource.user
+        names = {*self.fleet.users.get(resource_id, ()), *self.declared.users(resource_id)}
+        same = sorted(name for name in names if name.lower() == user.lower())
+        return None if user in names or not same else same[0]
+
+    def covers(self, *resource_ids: str) -> bool:
+        """Tell whether the resource covers rdsiam_manager on any of the databases."""
+        text = self.resource.text
+        return any(glob(text, self.deployment.user_arn(resource_id, MANAGER)) for resource_id in resource_ids)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table."""
+
+    applies: Callable[[Grant], bool]
+    verdict: Callable[[Grant], Verdict]
+
+
+def evaluate(grant: Grant) -> Verdict:
+    """Return the verdict of the first rule that applies."""
+    return next(rule.verdict(grant) for rule in RULES if rule.applies(grant))
+
+
+def has_wildcard(text: str) -> bool:
+    """Tell whether a text has wildcards of IAM."""
+    return "*" in text or "?" in text
+
+
+# --- Conditions -------------------------------------------------------------------------------------------------------
+
+
+def _is_no_user_arn(grant: Grant) -> bool:
+    return grant.resource.service != "rds-db"
+
+
+def _reaches_users_by_wildcard(grant: Grant) -> bool:
+    resource = grant.resource
+    return covers_connect(grant.statement) and not resource.is_arn and _reaches_users(resource.pattern, grant)
+
+
+def _reaches_users(pattern: str, grant: Grant) -> bool:
+    """Tell whether a pattern whose first parts are wildcards matches the ARN of some database user."""
+    before, _, user = pattern.rpartition("/")
+    resource_id = before.rpartition(":")[2]
+    users = {MANAGER, _WILDCARDS.sub("x", user)}
+    resource_ids = {_ANY_DATABASE, _WILDCARDS.sub("x", resource_id)}
+    return any(glob(pattern, grant.deployment.user_arn(one, name)) for one in resource_ids for name in users)
+
+
+def _is_about_other_actions(grant: Grant) -> bool:
+    return _is_no_user_arn(grant) and (not is_explicit(grant.statement) or _has_other_actions(grant.statement))
+
+
+def _has_other_actions(statement: Mapping[str, Any]) -> bool:
+    """Tell whether a statement has actions that are not about logins to databases."""
+    return any(not one.lower().startswith("rds-db:") and not is_mistaken(one) for one in texts(statement, "Action"))
+
+
+def _is_of_service_rds(grant: Grant) -> bool:
+    return grant.resource.service == "rds"
+
+
+def _is_of_other_partition(grant: Grant) -> bool:
+    return grant.resource.partition != grant.deployment.partition
+
+
+def _is_of_other_account(grant: Grant) -> bool:
+    return not glob(grant.resource.account, grant.deployment.account)
+
+
+def _is_of_other_region(grant: Grant) -> bool:
+    return not glob(grant.resource.region, grant.deployment.region)
+
+
+def _has_wildcard_as_family(grant: Grant) -> bool:
+    any_login = grant.deployment.user_arn(_ANY_DATABASE, MANAGER)
+    return grant.resource.family != "dbuser" and glob(grant.resource.pattern, any_login)
+
+
+def _has_other_family(grant: Grant) -> bool:
+    return grant.resource.family != "dbuser"
+
+
+def _has_wildcard_across_slash(grant: Grant) -> bool:
+    return _lacks_user(grant) and "*" in grant.resource.rest
+
+
+def _lacks_user(grant: Grant) -> bool:
+    return not grant.resource.user or not grant.resource.resource_id
+
+
+def _has_mistaken_action(grant: Grant) -> bool:
+    return not covers_connect(grant.statement)
+
+
+def _is_stack_role_on_any_database(grant: Grant) -> bool:
+    return has_wildcard(grant.resource.resource_id) and grant.names_own_user
+
+
+def _has_wildcard_as_database(grant: Grant) -> bool:
+    return has_wildcard(grant.resource.resource_id)
+
+
+def _names_identifier(grant: Grant) -> bool:
+    return _RESOURCE_ID.fullmatch(grant.resource.resource_id) is None
+
+
+def _names_member(grant: Grant) -> bool:
+    return grant.resource.resource_id in grant.fleet.resource_ids.members
+
+
+def _may_be_of_other_region(grant: Grant) -> bool:
+    return _names_unknown_database(grant) and grant.resource.region != grant.deployment.region
+
+
+def _names_unknown_database(grant: Grant) -> bool:
+    return grant.resource.resource_id not in grant.fleet.resource_ids.known
+
+
+def _has_wildcard_as_user(grant: Grant) -> bool:
+    return has_wildcard(grant.resource.user)
+
+
+def _is_not_audited(grant: Grant) -> bool:
+    return grant.resource.resource_id not in grant.fleet.databases
+
+
+def _is_given(grant: Grant) -> bool:
+    return grant.is_given
+
+
+def _is_stack_role(grant: Grant) -> bool:
+    return grant.names_own_user
+
+
+def _differs_in_case(grant: Grant) -> bool:
+    return grant.other_spelling is not None
+
+
+def _always(_: Grant) -> bool:
+    return True
+
+
+# --- Verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def _right(grant: Grant) -> Verdict:
+    return Verdict(grant.resource.text)
+
+
+def _right_on_database(grant: Grant) -> Verdict:
+    return Verdict(grant.resource.text, resource_id=grant.resource.resource_id)
+
+
+def _wrong(why: str) -> Callable[[Grant], Verdict]:
+    return lambda grant: Verdict(grant.resource.text, WRONG_ARN, why)
+
+
+def _other_partition(grant: Grant) -> Verdict:
+    why = f"partition {grant.resource.partition}; the databases are in {grant.deployment.partition}"
+    return Verdict(grant.resource.text, WRONG_ARN, why)
+
+
+def _wildcard(grant: Grant) -> Verdict:
+    return Verdict(grant.resource.text, WILDCARD, any_user=grant.covers(_ANY_DATABASE))
+
+
+def _wildcard_across_slash(grant: Grant) -> Verdict:
+    any_user = grant.covers(_ANY_DATABASE, *grant.fleet.resource_ids.known)
+    return Verdict(grant.resource.text, WILDCARD, any_user=any_user)
+
+
+def _wildcard_as_database(grant: Grant) -> Verdict:
+    return Verdict(grant.resource.text, WILDCARD, any_user=_is_any_user(grant.resource))
+
+
+def _wildcard_as_user(grant: Grant) -> Verdict:
+    resource = grant.resource
+    return Verdict(resource.text, WILDCARD, resource_id=resource.resource_id, any_user=_is_any_user(resource))
+
+
+def _is_any_user(resource: Resource) -> bool:
+    """Tell whether the user is a pattern that covers rdsiam_manager. A policy variable doesn't count: IAM fills it."""
+    return glob(resource.user, MANAGER) and resource.pattern == resource.text
+
+
+def _other_family(grant: Grant) -> Verdict:
+    why = f"`{grant.resource.family}:` instead of `dbuser:`"
+    return _corrected(grant, WRONG_ARN, why, grant.resource.resource_id)
+
+
+def _mistaken_action(grant: Grant) -> Verdict:
+    why = "`rds:connect` doesn't exist; the action is `rds-db:connect`"
+    return _corrected(grant, WRONG_ARN, why, grant.resource.resource_id)
+
+
+def _identifier(grant: Grant) -> Verdict:
+    resource_id = grant.fleet.by_identifier.get(grant.resource.resource_id, "")
+    return _corrected(grant, WRONG_ARN, "an identifier instead of the resource id", resource_id)
+
+
+def _member(grant: Grant) -> Verdict:
+    cluster = grant.fleet.resource_ids.members[grant.resource.resource_id]
+    verdict = _corrected(grant, MEMBER, f"the id of a member; logins need {cluster}", cluster)
+    return Verdict(verdict.resource, MEMBER, verdict.why, cluster, verdict.corrected)
+
+
+def _corrected(grant: Grant, kind: str, why: str, resource_id: str) -> Verdict:
+    """Return the verdict on a wrong ARN, with the right ARN if access.yaml gives that login."""
+    user, arn = grant.resource.user, None
+    if resource_id and user and grant.declared.gives(grant.holder, resource_id, user):
+        arn = grant.deployment.user_arn(resource_id, user)
+    known = resource_id if resource_id in grant.fleet.databases else None
+    return Verdict(grant.resource.text, kind, why, known, arn)
+
+
+def _stale(grant: Grant) -> Verdict:
+    return Verdict(grant.resource.text, STALE, f"no database has the resource id {grant.resource.resource_id}")
+
+
+def _name_case(grant: Grant) -> Verdict:
+    resource_id, name = grant.resource.resource_id, str(grant.other_spelling)
+    given = grant.declared.gives(grant.holder, resource_id, name)
+    corrected = grant.deployment.user_arn(resource_id, name) if given else None
+    why = f"the database's user is {name}; names are case-sensitive"
+    return Verdict(grant.resource.text, NAME_CASE, why, resource_id, corrected)
+
+
+def _undeclared(grant: Grant) -> Verdict:
+    why = "access.yaml doesn't give this login"
+    return Verdict(grant.resource.text, UNDECLARED, why, grant.resource.resource_id)
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+RULES: tuple[Rule, ...] = (
+    # No ARN of a database user.
+    Rule(_reaches_users_by_wildcard, _wildcard),
+    Rule(_is_about_other_actions, _right),
+    Rule(_is_of_service_rds, _wrong("`rds:` is for the administration of databases; logins need `rds-db:`")),
+    Rule(_is_no_user_arn, _wrong("not the ARN of a database user")),
+    # An ARN of another place.
+    Rule(_is_of_other_partition, _other_partition),
+    Rule(_is_of_other_account, _wrong("another account; log in by a role of the database's account")),
+    Rule(_is_of_other_region, _right),  # the audit of that region evaluates it
+    # An ARN that is written wrongly.
+    Rule(_has_wildcard_as_family, _wildcard),
+    Rule(_has_other_family, _other_family),
+    Rule(_has_wildcard_across_slash, _wildcard_across_slash),
+    Rule(_lacks_user, _wrong("the user is missing: `dbuser:<resource id>/<user>`")),
+    Rule(_has_mistaken_action, _mistaken_action),
+    # The database.
+    Rule(_is_stack_role_on_any_database, _right),
+    Rule(_has_wildcard_as_database, _wildcard_as_database),
+    Rule(_names_identifier, _identifier),
+    Rule(_names_member, _member),
+    Rule(_may_be_of_other_region, _right),
+    Rule(_names_unknown_database, _stale),
+    # The user.
+    Rule(_has_wildcard_as_user, _wildcard_as_user),
+    Rule(_is_not_audited, _right),  # rdsiam leaves this database alone
+    Rule(_is_given, _right_on_database),
+    Rule(_is_stack_role, _right),
+    Rule(_differs_in_case, _name_case),
+    Rule(_always, _undeclared),
+)
