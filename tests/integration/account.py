@@ -179,6 +179,16 @@ class Account:
         )
         return json.load(answer["Payload"])
 
+    def start_afresh(self, function: str) -> None:
+        """End the environments of a function, which Lambda may do at any time: the next one has read nothing yet.
+
+        For tests that would wait for a minute until VendFunction or ReportsFunction reads access.yaml again.
+        """
+        for process in processes_of(self.cloud.functions[function].partition(":")[0]):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+                until(lambda process=process: not _runs(process), 10)
+
     def onboard(self, arn: str, **options: Any) -> dict[str, Any]:
         """Invoke OnboardFunction for the database."""
         answer: dict[str, Any] = self.invoke("OnboardFunction", {"database": arn} | options)
@@ -322,6 +332,12 @@ def processes_of(function: str) -> list[psutil.Process]:
             if str(RUNTIME) in process.cmdline() and process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
                 found.append(process)
     return found
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def until(condition: Any, seconds: float) -> Any:

@@ -13,6 +13,8 @@ from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
 from tests.integration.onboarding.test_killed import load
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 
 
@@ -40,6 +42,7 @@ def app(account, arn, engine) -> App:
     app.leave()
 
 
+@pytest.mark.exhaustive_on
 def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
     before = app.dump()
     app.declare()
@@ -154,6 +157,7 @@ def test_a_successor_that_is_in_use_is_not_dropped_unasked(app):
         assert app.migrate(undo=True, confirm=True)["reason"] == ""
 
 
+@pytest.mark.exhaustive_on
 def test_in_place_the_password_ends_at_once(app, engine):
     before = app.dump()
     app.account.declare(
@@ -256,6 +260,7 @@ def test_the_audit_shows_it_and_finds_neither_of_the_two(app):
     assert report["summary"]["migrations"]["retired"] >= 1
 
 
+@pytest.mark.exhaustive_on
 @pytest.mark.parametrize("engine", ["mariadb"], indirect=True)  # on PostgreSQL a member has them at once
 def test_rights_that_the_old_user_gets_later_are_missed_by_the_audit_until_onboarding(app, engine):
     app.declare()

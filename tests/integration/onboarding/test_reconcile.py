@@ -4,6 +4,8 @@ import pytest
 
 from tests.integration.account import Account, until
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 
 def reader(name: str, role: str) -> dict[str, object]:
     return {"name": name, "privileges": "readonly", "on": ["shop"], "roles": [role]}

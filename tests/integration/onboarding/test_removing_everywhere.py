@@ -10,6 +10,8 @@ import pytest
 
 from tests.integration.account import Connection, until
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 

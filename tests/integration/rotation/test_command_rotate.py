@@ -9,6 +9,8 @@ from localcloud.moto_patches.rotations import ATTEMPTS
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import Scheduled
 
+pytestmark = pytest.mark.exhaustive_on("postgres")
+
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def database(request, account):

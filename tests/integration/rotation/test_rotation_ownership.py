@@ -15,6 +15,8 @@ from tests.integration.account import until
 from tests.integration.rotation.scheduled import MANAGED, Scheduled
 from tests.integration.secret_records import record_secret, recorded_secret
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 INITIAL = {"Key": "rdsiam:initial", "Value": "true"}
 
 

@@ -8,6 +8,8 @@ from botocore.exceptions import ClientError
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import MANAGED, Scheduled
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 INITIAL, ANOTHER = ({"Key": key, "Value": "true"} for key in ("rdsiam:initial", "rdsiam:administrator"))
 
 
