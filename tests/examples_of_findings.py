@@ -16,7 +16,7 @@ from rdsiam.audit.evaluate_database import evaluate_database
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.iam_rules import Fleet
 from rdsiam.aws.iam import HeldPolicy, Holder
-from rdsiam.aws.rds import Database, Proxy, ResourceIds
+from rdsiam.aws.rds import Proxy, ResourceIds
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.findings.finding import Finding
@@ -156,7 +156,7 @@ def without(facts: ServerFacts, *names: str) -> ServerFacts:
 
 
 def judge(
-    database: Database = POSTGRES,
+    database: SelectedDatabase = POSTGRES,
     facts: ServerFacts | Unreadable | None = None,
     access: AccessFile = ACCESS,
     **more: Any,
@@ -239,15 +239,15 @@ def judge_holders(
     return evaluate_iam(holders, access, Fleet(IDS, databases, users or {}), DEPLOYMENT, AT)
 
 
-def secret(username: str, database: Database = MYSQL, **more: Any) -> SecretFacts:
+def secret(username: str, database: SelectedDatabase = MYSQL, **more: Any) -> SecretFacts:
     """Return a secret that logs in to a database."""
     arn = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{username}-AbCdEf"
     return SecretFacts(arn=arn, name=username, username=username, host=database.host, engine="mysql", **more)
 
 
-def proxy(database: Database, **more: Any) -> Proxy:
+def proxy(database: SelectedDatabase, **more: Any) -> Proxy:
     """Return a classic proxy in front of a database."""
-    about = {
+    about: dict[str, Any] = {
         "arn": f"arn:aws:rds:eu-central-1:{ACCOUNT}:db-proxy:prx-1",
         "name": "front",
         "resource_id": "prx-1",

@@ -227,7 +227,7 @@ class Account:
         found = self.describe(arn)
         host, port, ca = found["Endpoint"]["Address"], found["Endpoint"]["Port"], str(self.cloud.ca)
         if "postgres" in found["Engine"]:
-            options = {"sslmode": "verify-full", "sslrootcert": ca} if tls else {"sslmode": "disable"}
+            options: dict[str, Any] = {"sslmode": "verify-full", "sslrootcert": ca} if tls else {"sslmode": "disable"}
             return Connection(
                 psycopg.connect(
                     host=host,

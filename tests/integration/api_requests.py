@@ -22,7 +22,7 @@ def get(account: Account, credentials: Any, path: str) -> requests.Response:
     request = AWSRequest("GET", account.cloud.api_url + path + (f"?{encoded}" if query else ""))
     keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
     SigV4Auth(keys, "execute-api", account.cloud.region).add_auth(request)
-    return requests.get(request.url, headers=dict(request.headers), timeout=30)
+    return requests.get(str(request.url), headers=dict(request.headers), timeout=30)
 
 
 def post(account: Account, credentials: Any, body: Any, **changes: Any) -> requests.Response:
@@ -35,4 +35,5 @@ def post(account: Account, credentials: Any, body: Any, **changes: Any) -> reque
         keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
         SigV4Auth(keys, "execute-api", account.cloud.region).add_auth(request)
     sent = changes.get("data", data)
-    return requests.post(request.url, data=sent, headers=dict(request.headers) | changes.get("headers", {}), timeout=30)
+    headers = dict(request.headers) | changes.get("headers", {})
+    return requests.post(str(request.url), data=sent, headers=headers, timeout=30)

@@ -85,7 +85,9 @@ class Databases:
     def connect(self, described: dict[str, Any], user: str, password: str, *, tls: bool = True) -> "Session":
         host, port = endpoint(described)
         if "postgres" in described["Engine"]:
-            mode = {"sslmode": "verify-full", "sslrootcert": str(self.cloud.ca)} if tls else {"sslmode": "disable"}
+            mode: dict[str, Any] = (
+                {"sslmode": "verify-full", "sslrootcert": str(self.cloud.ca)} if tls else {"sslmode": "disable"}
+            )
             return Session(psycopg.connect(
                 host=host, port=port, user=user, password=password, dbname="postgres", connect_timeout=5,
                 autocommit=True, **mode,

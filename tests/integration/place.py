@@ -86,7 +86,7 @@ class Place:
             statements = self.engine.difference(found, desired)
             if apply:
                 self.engine.apply(sessions, found, statements, desired)
-                desired = replace(desired, accounts=self.engine.claims(found, statements, desired))
+                desired = replace(desired, accounts=self.engine.ownership(found, statements, desired))
         finally:
             sessions.close()
         return statements, desired

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.aws.rds import Database
 
 ORDERS = SelectedDatabase(
     arn="arn:aws:rds:eu-west-1:123456789012:db:orders",
@@ -19,7 +18,7 @@ ORDERS = SelectedDatabase(
 )
 
 
-def database(resource_id: str, **more: Any) -> Database:
+def database(resource_id: str, **more: Any) -> SelectedDatabase:
     return SelectedDatabase(
         arn=f"arn:aws:rds:eu-west-1:123456789012:db:{resource_id}",
         identifier=resource_id,

@@ -1,11 +1,11 @@
 """Signed requests to AWS: the very headers that botocore would send."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, m
 def of_botocore(monkeypatch, credentials, auth, service, method, path, headers, body):
     """Return the headers as botocore signs them at that time."""
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: AT.replace(tzinfo=None))
-    request = AWSRequest(method, f"https://{headers['host']}{encoded(path)}", HTTPHeaders(), body)
+    request = AWSRequest(method, f"https://{headers['host']}{encoded(path)}", {}, body)
     for name, value in (headers | {"x-amz-content-sha256": signed_at(credentials, body)}).items():
         request.headers[name] = value
     keys = BotoCredentials(credentials.access_key, credentials.secret_key, credentials.session_token)
@@ -57,7 +57,7 @@ def test_requests_are_signed_as_botocore_signs_them(auth, service, method, path,
 
 def test_each_part_of_a_request_changes_the_signature():
     def signature(**changed):
-        given = {
+        given: dict[str, Any] = {
             "region": "eu-west-1",
             "service": "sts",
             "method": "POST",
@@ -67,7 +67,7 @@ def test_each_part_of_a_request_changes_the_signature():
         }
         return signed(Credentials("AKIDEXAMPLE", "secret"), **(given | {"at": 0.0} | changed))["authorization"]
 
-    changes = [
+    changes: list[dict[str, Any]] = [
         {}, {"region": "eu-west-2"}, {"service": "s3"}, {"method": "GET"}, {"path": "/a"}, {"body": b"b"}, {"at": 1.0},
         {"headers": HEADERS | {"host": "example.com"}},
     ]  # fmt: skip

@@ -60,7 +60,7 @@ def token_of_boto3(credentials: Credentials, region: str, host: str, port: int, 
     """boto3's token, as if made at that time; by botocore's Python signer, also where awscrt is installed."""
     parts = (credentials.access_key, credentials.secret_key, credentials.session_token)
     with (
-        patch.object(BOTO3._request_signer, "_credentials", BotocoreCredentials(*parts)),
+        patch.object(vars(BOTO3)["_request_signer"], "_credentials", BotocoreCredentials(*parts)),
         patch.dict("botocore.auth.AUTH_TYPE_MAPS", {"v4-query": SigV4QueryAuth}),
         patch("botocore.auth.get_current_datetime", lambda: at.astimezone(UTC).replace(tzinfo=None)),
     ):

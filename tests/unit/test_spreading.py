@@ -14,6 +14,7 @@ def test_the_longest_files_are_first_and_the_unit_tests_come_after_all_that_need
     waiting = [*LAST, UNIT, *reversed(files), OTHER]
     order = []
     while (chosen := next_of(waiting, [])) not in LAST:
+        assert chosen is not None
         order.append(chosen)
         waiting.remove(chosen)
     assert order == [*files, OTHER, UNIT]

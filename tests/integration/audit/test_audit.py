@@ -121,7 +121,7 @@ def get(account: Account, role: str | None, path: str) -> requests.Response:
         found = account.assume(role)
         keys = Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
         SigV4Auth(keys, "execute-api", account.cloud.region).add_auth(request)
-    return requests.get(request.url, headers=dict(request.headers), timeout=30)
+    return requests.get(str(request.url), headers=dict(request.headers), timeout=30)
 
 
 def server_of(account: Account, arn: str) -> list[psutil.Process]:

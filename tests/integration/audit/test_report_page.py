@@ -22,7 +22,7 @@ def shown(page):
 
 
 def fitting(page):
-    return int(re.match(r"[\d,]+", page.locator("#findings-status").inner_text())[0].replace(",", ""))
+    return int(re.findall(r"^[\d,]+", page.locator("#findings-status").inner_text())[0].replace(",", ""))
 
 
 # --- filters ----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Fleet:
         ):
             rds.create_db_parameter_group(DBParameterGroupName=group, DBParameterGroupFamily=family, Description="t")
             self.set_parameter(group, name, value)
-        signs = {"roles": [self.role]}
+        signs: dict[str, Any] = {"roles": [self.role]}
         declare, create = self.account.declare, self.account.create
         declare(PG, user("writer", **signs), user("reader", "readonly", **signs))
         declare(

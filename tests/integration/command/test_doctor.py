@@ -5,7 +5,7 @@ import json
 import pytest
 
 from localcloud.core.certificates import Authority
-from rdsiam.aws.rds import from_instance
+from rdsiam.aws.rds_models import from_instance
 from rdsiam.doctor.checks import Doctor
 from rdsiam.signer import Credentials
 from rdsiam.tokens import trust

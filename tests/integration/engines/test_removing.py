@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pymysql
@@ -381,7 +382,7 @@ def test_the_limit_of_a_user_that_was_adopted_stays_unless_one_is_declared(place
             else "CREATE USER limited@'%' IDENTIFIED BY 'Password-1' WITH MAX_USER_CONNECTIONS 7"
         )
     adopted = user("limited", ("shop", "readonly"), adopt=True)
-    accounts = dict.fromkeys(place.known, "created")
+    accounts: dict[str, Any] = dict.fromkeys(place.known, "created")
     statements, desired = place.converge(DesiredState((adopted,), accounts))
     assert "limit-connections" not in {each.kind for each in statements}
     declared = replace(desired, users=(replace(adopted, connections=9),))

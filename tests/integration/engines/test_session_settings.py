@@ -1,6 +1,7 @@
 """What a tenant sets on its own database, or for a role, decides nothing about rdsiam's sessions."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -61,9 +62,8 @@ def test_settings_of_a_role_decide_nothing_either(place):
         for setting in HOSTILE:
             rdsadmin.run(f"ALTER ROLE {MASTER} SET {setting}")
     try:
-        master = connect_postgres(
-            *place.database.endpoint, "a_tenants", Password(MASTER, MASTER_PASSWORD), WORK, "18.1"
-        )
+        host, port = place.database.endpoint
+        master: Any = connect_postgres(host, port, "a_tenants", Password(MASTER, MASTER_PASSWORD), WORK, "18.1")
         shown = {
             setting.split(" = ")[0]: master.execute(f"SHOW {setting.split(' = ')[0]}").fetchone()[0]
             for setting in HOSTILE

@@ -1,6 +1,7 @@
 """Read replicas, snapshots and restores through boto3: each copy has its own resource id, and the users and data."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def sources(databases: Databases, events: Events) -> Iterator[Sources]:
             for statement in _table(engine):
                 master.run(statement)
         rds.create_db_snapshot(DBSnapshotIdentifier=f"snap-{engine}", DBInstanceIdentifier=f"src-{engine}")
-        databases.eventually(lambda name=f"snap-{engine}": _snapshot(databases, name)["Status"] == "available")
+        databases.eventually(partial(_snapshot_is_available, databases, f"snap-{engine}"))
         databases.available(f"src-{engine}")
         with databases.as_master(made[engine]) as master:
             master.run("INSERT INTO shop.t VALUES (2)")
@@ -128,6 +129,10 @@ def test_what_is_refused(databases):
         databases.rds.create_db_instance_read_replica(DBInstanceIdentifier="lost", SourceDBInstanceIdentifier="nowhere")
     with pytest.raises(ClientError, match="DBSnapshotNotFound"):
         databases.rds.restore_db_instance_from_db_snapshot(DBInstanceIdentifier="lost", DBSnapshotIdentifier="nothing")
+
+
+def _snapshot_is_available(databases: Databases, name: str) -> bool:
+    return bool(_snapshot(databases, name)["Status"] == "available")
 
 
 def _snapshot(databases: Databases, name: str) -> dict[str, Any]:

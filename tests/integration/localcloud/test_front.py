@@ -35,7 +35,7 @@ JSON = {"dynamodb", "secretsmanager", "events", "logs", "lambda"}
 
 
 def _client(cloud: RunningCloud, service: str, key: str, secret: str, token: str | None = None) -> Any:
-    session = boto3.Session(key, secret, token, region_name=cloud.region)
+    session: Any = boto3.Session(key, secret, token, region_name=cloud.region)
     return session.client(service, endpoint_url=cloud.endpoint, config=Config(retries={"total_max_attempts": 1}))
 
 

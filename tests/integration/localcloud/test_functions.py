@@ -247,7 +247,9 @@ def test_a_route_without_an_authorizer_is_not_served(tmp_path: Path) -> None:
 def _post(cloud: RunningCloud, path: str, body: bytes, service: str | None = "execute-api") -> tuple[int, Any, str]:
     request = AWSRequest("POST", cloud.api_url + path, {"Content-Type": "application/json"}, body)
     if service is not None:
-        SigV4Auth(cloud.session().get_credentials(), service, cloud.region).add_auth(request)
+        credentials = cloud.session().get_credentials()
+        assert credentials is not None
+        SigV4Auth(credentials, service, cloud.region).add_auth(request)
     connection = http.client.HTTPConnection(urlsplit(cloud.api_url).netloc)
     connection.request("POST", path, body, dict(request.headers))
     answer = connection.getresponse()

@@ -154,6 +154,7 @@ def assume(role, **more):
 def test_a_session_is_known_by_its_key(iam, role):
     credential, keys = assume(role)
 
+    assert credential is not None
     assert credential.principal_arn == SESSION
     assert credential.role_arn == ROLE
     assert credential.secret_key == keys["SecretAccessKey"]
@@ -189,6 +190,7 @@ def test_policies_of_aws_bind(monkeypatch, judge):
         iam.attach_user_policy(UserName="admin", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
         credential = secret_of(iam.create_access_key(UserName="admin")["AccessKey"]["AccessKeyId"])
 
+        assert credential is not None
         assert Principals(judge).allows(credential, "rds-db:connect", RESOURCE, ACCOUNT)
 
 
@@ -210,6 +212,7 @@ def test_a_users_own_and_groups_policies_bind(iam, judge):
     iam.put_group_policy(GroupName="team", PolicyName="g", PolicyDocument=document(policy(RESOURCE)))
     credential = secret_of(key["AccessKeyId"])
 
+    assert credential is not None
     assert credential.principal_arn == f"arn:aws:iam::{ACCOUNT}:user/alice"
     assert credential.secret_key == key["SecretAccessKey"]
     assert Principals(judge).allows(credential, "rds-db:connect", RESOURCE, ACCOUNT)

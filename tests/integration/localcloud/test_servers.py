@@ -334,6 +334,7 @@ print(cloud.root, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
         root = Path(parent.stdout.readline().strip())
         assert len(running(root)) >= 2
         parent.kill()

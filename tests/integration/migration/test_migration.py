@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ def engine(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def arn(account, engine) -> str:
+def arn(account, engine) -> Iterator[str]:
     identifier = f"migrate-{engine}"
     account.declare(identifier, {"name": "other", "privileges": "readonly", "on": ["shop"]})
     arn: str = account.create(identifier, engine)
@@ -36,7 +37,7 @@ def arn(account, engine) -> str:
 
 
 @pytest.fixture
-def app(account, arn, engine) -> App:
+def app(account, arn, engine) -> Iterator[App]:
     app = App(account, arn, engine)
     yield app
     app.leave()

@@ -195,7 +195,7 @@ def expected(account, functions, fleet) -> dict[str, Any]:
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_after_the_effect_of_a_step_it_ends_in_the_same_state(account, functions, fleet, expected, step):
     arn = fleet.take()
-    work, died = getattr(_Run, step), []
+    work, died = getattr(_Run, step), list[str]()
 
     def die_once(*arguments: Any) -> Any:
         result = work(*arguments)

@@ -199,7 +199,7 @@ def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[
     family = databases.database.family
     faulty, engine = FaultyClient(client, fault), FaultyRotator(ROTATORS[family], fault)
     described: Any = FaultyClient(databases, fault)
-    return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine  # type: ignore[dict-item]
+    return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine
 
 
 @dataclass

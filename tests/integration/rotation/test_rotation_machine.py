@@ -94,6 +94,7 @@ class Rotations(RuleBasedStateMachine):
     @rule()
     def restore_the_database(self):
         previous = self.user.value(self.user.labelled("AWSPREVIOUS"))
+        assert previous is not None
         self.user.set_password(previous.user, previous.password)
         self.restored = self.restored or not self.user.alternating
 
@@ -118,12 +119,15 @@ class Rotations(RuleBasedStateMachine):
     def rotate_to_the_end(self):
         token = self.user.converge()
         assert self.user.labelled("AWSPENDING") is None
-        assert self.user.value(token).user in {self.user.user, self.user.user + "_clone"}
+        value = self.user.value(token)
+        assert value is not None
+        assert value.user in {self.user.user, self.user.user + "_clone"}
         self.restored = False
 
     @invariant()
     def the_current_version_logs_in(self):
         current = self.user.value(self.user.labelled("AWSCURRENT"))
+        assert current is not None
         if self.restored:
             stored = [self.user.value(version) for version in self.user.versions]
             assert any(self.user.logs_in(value) for value in stored if value and value.user == current.user)

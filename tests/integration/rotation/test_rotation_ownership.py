@@ -218,6 +218,7 @@ def test_planted_secrets_are_never_chosen_and_no_password_is_set(database, tenan
     taken = database.ask({"database": database.arn, "user": user, "secret": owners, "confirm": True})
     assert taken["status"] == "written", taken
     record = recorded_secret(database.account, database.arn, user)
+    assert record is not None
     assert (record.arn, record.state) == (owners, "ready")
     assert database.logs_in(user, password)
     database.settled(owners)

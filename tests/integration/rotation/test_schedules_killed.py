@@ -70,7 +70,7 @@ class World:
             secrets=RotatingSecrets(client, FUNCTION),
             store=SecretStore(client),
             rules=PasswordRules(),
-            engines={family: FaultyRotator(ROTATORS[family], fault)},  # type: ignore[dict-item]
+            engines={family: FaultyRotator(ROTATORS[family], fault)},
         )
 
     def follow(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
@@ -149,8 +149,8 @@ def place(request, make_place):
 @pytest.fixture
 def world(place, secrets_manager):
     dynamodb = boto3.client("dynamodb", region_name=REGION)
-    key = [{"AttributeName": "database", "KeyType": "HASH"}]
-    kind = [{"AttributeName": "database", "AttributeType": "S"}]
+    key: Any = [{"AttributeName": "database", "KeyType": "HASH"}]
+    kind: Any = [{"AttributeName": "database", "AttributeType": "S"}]
     dynamodb.create_table(
         TableName="inventory", KeySchema=key, AttributeDefinitions=kind, BillingMode="PAY_PER_REQUEST"
     )
@@ -249,7 +249,7 @@ def test_a_password_that_the_policy_rejects_is_replaced_in_the_secret_first(worl
                 raise PasswordRejected("too weak")
             engine.set_other_password(session, base, user, password)
 
-    picky = replace(services, engines={world.place.database.family: Picky()})  # type: ignore[dict-item]
+    picky = replace(services, engines={world.place.database.family: Picky()})
     answer = Schedules(picky).follow(world.place.database.arn, confirmed=True).to_json()
     assert answer["status"] == "written"
     assert len(set(tried)) == 3

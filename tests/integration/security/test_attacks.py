@@ -283,7 +283,7 @@ def test_by_the_number_of_a_version_nothing_is_accepted(account, function):
 
 
 #: Requests that a function may not make though it may invoke OnboardFunction, SecretsFunction or AuditFunction.
-MORE = [
+MORE: list[tuple[str, str, str, dict[str, Any]]] = [
     (caller, "OnboardFunction", alias, request)
     for caller, alias in (
         ("EventsFunction", "events"),

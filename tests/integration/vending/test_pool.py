@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import django
 import psycopg
@@ -248,8 +249,13 @@ def test_credentials_are_reused_and_renewed_before_a_token_would_outlive_them(mo
 
     end = datetime.now(UTC) + timedelta(minutes=minutes)
     found = RefreshableCredentials("old", "s", "t", end, refresh, "test")
-    looked = []
-    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: looked.append(1) or found)
+    looked: list[int] = []
+
+    def look(_: Any) -> RefreshableCredentials:
+        looked.append(1)
+        return found
+
+    monkeypatch.setattr("botocore.session.Session.get_credentials", look)
     one = pool.Login("db.x.eu-west-1.rds.amazonaws.com", 5432, "app")
     tokens = [one.token() for _ in range(3)]
     assert (len(looked), len(calls)) == (1, renewed)

@@ -29,7 +29,7 @@ from rdsiam.access.model import (
     users_of,
 )
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.aws.rds import FAMILIES, Database
+from rdsiam.aws.rds import FAMILIES
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
 from tests.examples import at_most
 
@@ -97,7 +97,7 @@ def problems(text: str) -> list[str]:
     return caught.value.problems
 
 
-def problems_on(database: Database, *users: Mapping[str, Any]) -> list[str]:
+def problems_on(database: SelectedDatabase, *users: Mapping[str, Any]) -> list[str]:
     file = access(entry(*users))
     with pytest.raises(AccessFileInvalid) as caught:
         file.declared(database)
@@ -259,8 +259,13 @@ def test_many_problems_are_cut() -> None:
     ids=["entries", "keys", "users"],
 )
 def test_only_the_problems_that_are_shown_are_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    guessed = []
-    monkeypatch.setattr(document, "get_close_matches", lambda *given: guessed.append(given) or [])
+    guessed: list[Any] = []
+
+    def guess(*given: Any) -> list[str]:
+        guessed.append(given)
+        return []
+
+    monkeypatch.setattr(document, "get_close_matches", guess)
 
     found = problems(text)
 
@@ -271,9 +276,14 @@ def test_only_the_problems_that_are_shown_are_explained(text: str, monkeypatch: 
 
 @pytest.mark.parametrize("part", ["- *a\n", "- {a: 1, a: 2}\n"], ids=["aliases", "duplicate keys"])
 def test_reading_ends_at_the_last_problem_that_is_shown(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
+    written: list[Any] = []
     name = document._name
-    monkeypatch.setattr(document, "_name", lambda path: written.append(path) or name(path))
+
+    def write(path: Any) -> Any:
+        written.append(path)
+        return name(path)
+
+    monkeypatch.setattr(document, "_name", write)
 
     found = problems("version: 1\ndatabases:\n- &a {match: {identifier: x}}\n" + part * 2000)
 
@@ -282,8 +292,13 @@ def test_reading_ends_at_the_last_problem_that_is_shown(part: str, monkeypatch: 
 
 
 def test_a_long_unknown_key_is_compared_by_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    monkeypatch.setattr(document, "get_close_matches", lambda key, *_: compared.append(key) or [])
+    compared: list[str] = []
+
+    def compare(key: str, *_: Any) -> list[str]:
+        compared.append(key)
+        return []
+
+    monkeypatch.setattr(document, "get_close_matches", compare)
 
     problems(GOOD + f"? {'x' * 100_000}\n: 1")
 
@@ -357,7 +372,7 @@ def test_names_that_differ_in_case_only_are_refused() -> None:
     ("database", "length", "good"),
     [(ORDERS, 63, True), (ORDERS, 64, False), (MYSQL, 32, True), (MYSQL, 33, False), (MARIADB, 80, True)],
 )
-def test_names_are_as_long_as_the_engine_allows(database: Database, length: int, good: bool) -> None:
+def test_names_are_as_long_as_the_engine_allows(database: SelectedDatabase, length: int, good: bool) -> None:
     file = access(entry(user("x" * length)))
     if good:
         assert file.declared(database)[0].name == "x" * length
@@ -415,7 +430,7 @@ def test_other_privileges_are_refused_and_the_allowed_ones_told(privilege: str) 
     ("database", "privilege"),
     [(ORDERS, "EXECUTE"), (ORDERS, "LOCK TABLES"), (MYSQL, "TRUNCATE"), (MARIADB, "TRUNCATE")],
 )
-def test_privileges_of_another_engine_are_refused(database: Database, privilege: str) -> None:
+def test_privileges_of_another_engine_are_refused(database: SelectedDatabase, privilege: str) -> None:
     assert f"privileges: {privilege}: not on" in problems_on(database, user(privileges=["SELECT", privilege]))[0]
 
 
@@ -587,7 +602,7 @@ def test_a_caller_gets_what_a_rule_allows() -> None:
         (replace(ORDERS, arn="arn:aws:rds:eu-central-1:999999999999:db:orders-1"), "app", CI, "access.yaml is invalid"),
     ],
 )
-def test_everything_else_is_denied(database: Database, name: str, caller: Caller, why: str) -> None:
+def test_everything_else_is_denied(database: SelectedDatabase, name: str, caller: Caller, why: str) -> None:
     decision = decide(parse(GOOD), database, name, caller, "a reason", NOON)
 
     assert not decision.allowed

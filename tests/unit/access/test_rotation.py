@@ -7,7 +7,6 @@ import pytest
 from rdsiam.access.model import parse
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.aws.rds import Database
 from rdsiam.errors import AccessFileInvalid
 
 ORDERS = SelectedDatabase(
@@ -32,7 +31,7 @@ SECOND = """\
 """
 
 
-def problems(text: str, database: Database = ORDERS) -> list[str]:
+def problems(text: str, database: SelectedDatabase = ORDERS) -> list[str]:
     with pytest.raises(AccessFileInvalid) as caught:
         parse(text).declared(database)
     return caught.value.problems

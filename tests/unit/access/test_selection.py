@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -157,7 +158,7 @@ def rights(user: DeclaredUser) -> set[tuple[str, str]]:
     return held
 
 
-def given_to(declared: tuple[DeclaredUser, ...]) -> dict[str, tuple[set[object], ...]]:
+def given_to(declared: tuple[DeclaredUser, ...]) -> dict[str, tuple[Any, ...]]:
     return {
         user.name: (
             rights(user),
@@ -211,5 +212,6 @@ def test_vending_allows_nobody_whom_not_both_attributes_allow(file, recorded, cu
 
 @pytest.mark.parametrize("attribute", ["engine", "identifier", "tags"])
 def test_every_attribute_that_an_entry_can_match_is_recorded(attribute):
-    changed = replace(ORDERS, **{attribute: {"engine": "mysql", "identifier": "x", "tags": {"a": "b"}}[attribute]})
+    values: dict[str, Any] = {"engine": "mysql", "identifier": "x", "tags": {"a": "b"}}
+    changed = replace(ORDERS, **{attribute: values[attribute]})
     assert select(changed, Attributes.of(ORDERS)).differs

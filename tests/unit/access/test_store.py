@@ -13,7 +13,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from rdsiam.access import store as access_store
-from rdsiam.access.model import parse
+from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.store import AccessStore
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 
@@ -143,8 +143,13 @@ def test_a_broken_file_is_refused_at_once_after_the_first_time(
 ) -> None:
     answer(stub, BAD)
     refuse(stub, "304", 304, condition='"e1"')
-    parsed = []
-    monkeypatch.setattr(access_store, "parse", lambda text: parsed.append(text) or parse(text))
+    parsed: list[str] = []
+
+    def parse_and_note(text: str) -> AccessFile:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(access_store, "parse", parse_and_note)
 
     for clock.now in (0, 1, 59, 60, 61):
         with pytest.raises(AccessFileInvalid, match=r"line 1: version: must be 1"):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -33,7 +34,7 @@ KEYS = {"by-day": "day", "by-caller": "caller", "by-database": "database"}
 @pytest.fixture
 def table():
     with mock_aws():
-        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        keys: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         dynamodb = boto3.client("dynamodb", **keys)
         dynamodb.create_table(
             TableName="decisions",
@@ -52,7 +53,7 @@ def table():
             ],
             BillingMode="PAY_PER_REQUEST",
         )
-        store = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
+        store: Any = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
         reader = DecisionsReader(store, dynamodb, "decisions", now=lambda: NOW)
         yield SimpleNamespace(dynamodb=dynamodb, reader=reader)
 

@@ -24,7 +24,7 @@ def onboarding(way: int, database: str) -> tuple[int, str, str]:
 class Store:
     """Audits that are over, newest first, with their findings."""
 
-    def __init__(self, *runs: tuple[str, str, list[dict[str, Any]]]) -> None:
+    def __init__(self, *runs: tuple[str, Any, list[dict[str, Any]]]) -> None:
         self._runs = runs
 
     def finished_runs(self) -> list[FinishedRun]:
@@ -55,7 +55,7 @@ class Context:
         return {"database": payload["database"], "status": "onboarded", "reason": "", "changes": [], "proofs": []}
 
 
-STORE = Store(
+STORE: Any = Store(
     ("3", "some", [finding("a", "missing-user", ORDERS, onboarding(1, ORDERS))]),
     ("2", "all", [
         finding("a", "missing-user", ORDERS, onboarding(1, ORDERS)),
@@ -74,7 +74,7 @@ def statuses(answer: dict[str, Any]) -> dict[str, str]:
 
 
 def test_what_onboarding_mends_is_onboarded_once_for_each_database():
-    context = Context()
+    context: Any = Context()
     answer = remediate(context, STORE, "onboard", ["b", "a", "d"], plan=True, confirm=False)
     assert statuses(answer) == {"a": "onboarded", "b": "onboarded", "d": "onboarded"}
     assert context.invoked == [
@@ -85,14 +85,14 @@ def test_what_onboarding_mends_is_onboarded_once_for_each_database():
 
 @pytest.mark.parametrize("id", ["c", "e", "f"])
 def test_what_people_have_to_decide_is_left_to_them(id):
-    context = Context()
+    context: Any = Context()
     answer = remediate(context, STORE, "onboard", [id], plan=False, confirm=True)
     assert statuses(answer) == {id: "ignored"}
     assert context.invoked == []
 
 
 def test_a_finding_of_an_older_audit_is_none_any_more():
-    context = Context()
+    context: Any = Context()
     assert statuses(remediate(context, STORE, "onboard", ["old", "zzz"], False, False)) == {
         "old": "unknown",
         "zzz": "unknown",
@@ -101,6 +101,7 @@ def test_a_finding_of_an_older_audit_is_none_any_more():
 
 
 def test_an_onboarding_that_fails_is_told():
-    answer = remediate(Context(fails=True), STORE, "onboard", ["a"], False, False)
+    context: Any = Context(fails=True)
+    answer = remediate(context, STORE, "onboard", ["a"], False, False)
     assert statuses(answer) == {"a": "failed"}
     assert "it broke" in answer["remediated"][0]["reason"]

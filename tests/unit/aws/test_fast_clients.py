@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -29,7 +30,7 @@ DYNAMODB_ERROR = (
     '{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "it is there"}'
 )
 ITEM = {"id": {"S": "1"}, "n": {"N": "5432"}, "t": {"BOOL": True}, "m": {"M": {"l": {"L": [{"NULL": True}]}}}}
-CALLS = {
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "get_item": ("dynamodb", {"TableName": "t", "Key": {"database": {"S": "ü"}}, "ConsistentRead": True}),
     "put_item": (
         "dynamodb",
@@ -64,7 +65,7 @@ class Service(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.answers = [(200, {}, "{}")]
+        self.answers: list[tuple[int, dict[str, str], str]] = [(200, {}, "{}")]
         self.asked = []
         self.connections = set()
         self.url = f"http://127.0.0.1:{self.server_port}"

@@ -18,6 +18,13 @@ from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
 from rdsiam.command.settings import Settings
 
 
+def trust_here() -> None:
+    """Trust the file of the working directory."""
+    file = trust.local_file(Path())
+    assert file is not None
+    file.trust()
+
+
 def answer(unreachable=0, **findings):
     return {
         "id": "20261124T000000Z-abc",
@@ -88,7 +95,7 @@ def test_the_nearest_setting_wins(empty, monkeypatch):
     assert found()[0] == "users"
     Path("rdsiam.toml").write_text('audit_function = "folders"\n')
     assert found()[0] == "users", "nobody trusts that file"
-    trust.local_file(Path()).trust()
+    trust_here()
     assert found() == ("folders", str(empty / "rdsiam.toml"))
     monkeypatch.setenv("RDSIAM_AUDIT_FUNCTION", "environments")
     assert found() == ("environments", "RDSIAM_AUDIT_FUNCTION")
@@ -145,7 +152,7 @@ def test_a_trusted_file_counts_until_its_content_changes_and_again_when_it_is_ba
 def test_a_file_is_trusted_at_its_place_only(empty, monkeypatch):
     """Neither the same content elsewhere, nor a file of a directory above, nor a link to the trusted file."""
     Path("rdsiam.toml").write_text('stack = "mine"\n')
-    trust.local_file(Path()).trust()
+    trust_here()
     below, copied, linked = empty / "below", empty / "copied", empty / "linked"
     for folder in (below, copied, linked):
         folder.mkdir()
@@ -164,7 +171,7 @@ def test_a_file_is_trusted_at_its_place_only(empty, monkeypatch):
 def test_a_trusted_link_counts_as_long_as_the_content_behind_it_is_the_same(empty):
     Path("target").write_text('stack = "mine"\n')
     Path("rdsiam.toml").symlink_to("target")
-    trust.local_file(Path()).trust()
+    trust_here()
     assert stack() == "mine"
 
     Path("target").write_text('stack = "evil"\n')
@@ -272,8 +279,9 @@ class Lambda:
 
 
 def test_an_execution_is_applied_to_its_end_and_each_piece_told_once(monkeypatch):
-    monkeypatch.setattr(executions.time, "sleep", lambda _: None)
-    function, told_of = Lambda(), []
+    monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
+    told_of: list[str] = []
+    function = Lambda()
     assert executions.run(function, "f:live", {"a": 1}, "audit", told_of.append) == {"id": "1"}
     assert told_of == ["list the fleet", "batch 1: failed"]
     assert function.invoked["InvocationType"] == "Event"
@@ -281,7 +289,7 @@ def test_an_execution_is_applied_to_its_end_and_each_piece_told_once(monkeypatch
 
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "STOPPED"])
 def test_an_execution_that_fails_says_why(monkeypatch, status):
-    monkeypatch.setattr(executions.time, "sleep", lambda _: None)
+    monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
     with pytest.raises(ExecutionFailed, match="it broke"):
         executions.run(Lambda(status), "f:live", {}, "audit", lambda _: None)
 

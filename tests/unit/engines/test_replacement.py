@@ -67,7 +67,7 @@ def test_lists_as_servers_write_them(kept, names):
 
 def test_settings_become_those_of_the_other_and_no_more():
     wanted = acting_as("app", {(None, "search_path"): '"$user", x', ("shop", "role"): "owners"})
-    now = {(None, "role"): "app", (None, "work_mem"): "1MB"}
+    now: dict[tuple[str | None, str], str] = {(None, "role"): "app", (None, "work_mem"): "1MB"}
     assert [each.as_string() for each in changes("app_iam", now, wanted)] == [
         'ALTER ROLE "app_iam" RESET "work_mem"',
         """ALTER ROLE "app_iam" SET "search_path" TO '$user', 'x'""",

@@ -70,7 +70,7 @@ class Server8:
             self.passwords = [new, *(self.passwords[:1] if "RETAIN" in statement else [])]
         elif "mysql.user" in statement:
             raise pymysql.err.OperationalError(1142, "SELECT command denied")
-        self.rows = {
+        answers: dict[str, list[tuple[object, ...]]] = {
             "SELECT VERSION()": [(self.version,)],
             "SELECT CURRENT_USER()": [("app@%",)],
             "SELECT USER()": [("app@10.0.0.7",)],
@@ -78,7 +78,8 @@ class Server8:
             "SHOW CREATE USER CURRENT_USER()": [
                 ("CREATE USER `app`@`%` IDENTIFIED WITH 'caching_sha2_password' AS '$A$005$\n''`x' REQUIRE NONE",)
             ],
-        }.get(statement, [])
+        }
+        self.rows = answers.get(statement, [])
 
 
 def test_mysql_8_keeps_the_old_password_and_a_repetition_does_not_lose_it():

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -18,7 +19,7 @@ ONBOARD, PLAN = {"database": "arn"}, {"database": "arn", "plan": True}
 CONFIRM, BEYOND = {"database": "arn", "confirm": True}, {"database": "arn", "beyond_limit": True}
 RECONCILE = {"reconcile": True}
 REVOKE, LIFT = {"database": "arn", "revoke": ["app"], "reason": "x"}, {"database": "arn", "lift": ["app"]}
-REQUESTS = {
+REQUESTS: dict[str, list[Any]] = {
     "OnboardFunction": [ONBOARD, PLAN, CONFIRM, BEYOND, RECONCILE, RECONCILE | {"confirm": True}, REVOKE, LIFT],
     "AuditFunction": [{}, {"databases": ["arn"]}, {"remediate": ["id"], "confirm": True}],
     "SecretsFunction": [ONBOARD, PLAN, CONFIRM, {"list": True}, {"rotate": "arn"}, {"unstick": "arn"}],

@@ -11,6 +11,7 @@ from rdsiam.errors import InvalidRequest
 from rdsiam.events.requests import (
     AuditRequest,
     BatchRequest,
+    DatabaseRequest,
     ReconcileRequest,
     audit_request,
     batch_request,
@@ -27,7 +28,7 @@ JSON = st.recursive(
 
 
 def test_a_request_names_a_database():
-    assert onboard_request({"database": ARN}).database == ARN
+    assert onboard_request({"database": ARN}) == DatabaseRequest(ARN)
     assert onboard_request({"database": ARN, "plan": True}).plan
     assert policy_request({"database": ARN, "plan": True}).plan
 
@@ -47,8 +48,9 @@ def test_an_event_is_no_request(path):
 
 def test_a_revocation_has_users_and_a_reason():
     request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "reason": " key leaked ", "plan": True})
+    assert isinstance(request, DatabaseRequest)
     assert (request.revoke, request.reason, request.plan, request.lift) == (("a", "b"), "key leaked", True, ())
-    assert onboard_request({"database": ARN, "lift": ["a"]}).lift == ("a",)
+    assert onboard_request({"database": ARN, "lift": ["a"]}) == DatabaseRequest(ARN, lift=("a",))
 
 
 def test_a_plan_of_policies_may_suppose_who_is_revoked():

@@ -23,7 +23,7 @@ from tests.unit.databases import ORDERS
 @pytest.fixture
 def inventory() -> Iterator[Inventory]:
     with mock_aws():
-        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        keys: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         dynamodb = boto3.client("dynamodb", **keys)
         dynamodb.create_table(
             TableName="inventory",

@@ -14,7 +14,6 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import NO_FAILURES, QueryFailed, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
 from rdsiam.onboarding import database_users as users_module
-from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.removal import Removal, Server
 from rdsiam.state.inventory import Applied, Record
@@ -97,7 +96,7 @@ class Servers:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(removal_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr("rdsiam.onboarding.removal.time.sleep", lambda _: None)
 
 
 def remove(servers: Servers, apply: bool = True) -> Removal:
@@ -215,7 +214,7 @@ def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **er
         logins=servers,
         access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
     )
-    return Users(services, arn)  # type: ignore[arg-type]
+    return Users(services, arn)
 
 
 def test_a_database_that_was_not_taken_over_yet_is_named(monkeypatch):

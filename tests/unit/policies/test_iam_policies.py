@@ -1,6 +1,7 @@
 """IAM policies: exact, packed, written only where they differ, and only on roles whose owner agreed."""
 
 import json
+from typing import Any
 
 import boto3
 import pytest
@@ -27,7 +28,7 @@ def arn(user: str, resource_id: str = "db-ONE") -> str:
 def iam():
     with mock_aws():
         iam = boto3.client("iam", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-        tags = [{"Key": "rdsiam:managed", "Value": "true"}]
+        tags: Any = [{"Key": "rdsiam:managed", "Value": "true"}]
         trust = json.dumps({"Version": "2012-10-17", "Statement": []})
         iam.create_role(RoleName="orders", Path="/apps/", AssumeRolePolicyDocument=trust, Tags=tags)
         iam.create_role(RoleName="untagged", AssumeRolePolicyDocument=trust)

@@ -315,6 +315,7 @@ def test_findings_that_were_open_before_are_suppressed_by_a_request_of_their_own
         .operation_model("BatchUpdateFindings")
         .input_shape
     )
+    assert shape is not None
     for request in requests:
         assert not ParamValidator().validate(request, shape).generate_report()
         assert request["Workflow"] == {"Status": "SUPPRESSED"}

@@ -461,7 +461,7 @@ def test_where_awscurrent_was_put_back_its_user_is_not_given_the_password_of_a_t
 def test_a_fault_of_ours_is_told_without_its_words():
     world = World()
     world.store.begin("v1")
-    world.store.describe = lambda _: (_ for _ in ()).throw(KeyError("a-word"))  # type: ignore[method-assign]
+    world.store.describe = lambda _: (_ for _ in ()).throw(KeyError("a-word"))  # type: ignore[method-assign, assignment]
     assert "unexpected KeyError at test_steps.py" in world.run("createSecret")
 
 

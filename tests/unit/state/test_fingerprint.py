@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rdsiam.access.model import parse
-from rdsiam.aws.rds import Database
+from rdsiam.access.selection import SelectedDatabase
 from rdsiam.state import fingerprint
 from tests.unit.databases import ORDERS
 
@@ -28,7 +28,7 @@ ROTATING = f"""\
 """
 
 
-def of(text: str, database: Database = DATABASE) -> str:
+def of(text: str, database: SelectedDatabase = DATABASE) -> str:
     access = parse(text)
     return fingerprint.of_database(
         database, fingerprint.of_declared(access.declared(database), access.rotating(database))

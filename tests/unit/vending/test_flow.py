@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -79,7 +80,7 @@ class Sts:
 @pytest.fixture
 def place():
     with mock_aws():
-        keys = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        keys: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         dynamodb = boto3.client("dynamodb", **keys)
         for table, key in (("inventory", "database"), ("decisions", "id")):
             dynamodb.create_table(
@@ -94,7 +95,7 @@ def place():
         inventory.onboarded(DATABASE, Applied("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
         clock = SimpleNamespace(now=NOW)
-        store = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
+        store: Any = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
         vending = Vending(
             store,
             inventory,
@@ -310,7 +311,7 @@ def test_whenever_it_is_asked_for_a_token_ends_with_its_permission(place, ending
             vend(place)
         return
     answer = vend(place)
-    signed = datetime.strptime(re.search(r"X-Amz-Date=(\w+)", answer.token)[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    signed = datetime.strptime(re.findall(r"X-Amz-Date=(\w+)", answer.token)[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     assert signed + timedelta(seconds=900) == datetime.fromisoformat(answer.expires_at) <= ending
 
 
@@ -363,7 +364,7 @@ def test_what_is_malformed_is_recorded_without_what_was_asked(place):
 
 def test_the_fingerprint_is_of_the_signature_wherever_it_stands(place):
     token = vend(place).token
-    signature = re.search(r"X-Amz-Signature=([0-9a-f]{64})", token)[1]
+    signature = re.findall(r"X-Amz-Signature=([0-9a-f]{64})", token)[0]
     assert records(place)[0]["fingerprint"] == hashlib.sha256(signature.encode()).hexdigest()
 
 

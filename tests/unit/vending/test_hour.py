@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -96,12 +97,12 @@ class Account:
 @pytest.mark.parametrize("seed", range(3))
 def test_an_hour_of_two_people(seed):
     chance = random.Random(seed)  # noqa: S311
-    account = Account()
+    account: Any = Account()
     role = f"arn:aws:iam::{ACCOUNT}:role/connect"
     vending = Vending(
         account, account, account, account, role, "https://ca", "https://ca-of-proxies", now=lambda: account.now
     )
-    outcomes = Counter()
+    outcomes: Counter[str] = Counter()
     for _ in range(1800):
         account.now += timedelta(seconds=2)
         person, database = chance.choice(PEOPLE), chance.choice(DATABASES)

@@ -7,6 +7,7 @@ import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import boto3
 import pytest
@@ -20,7 +21,14 @@ SESSION = replace(
     USER_KEY, access_key="ASIAEXAMPLE", session_token="FwoG/+=Zz", expires=datetime.now(UTC) + timedelta(hours=1)
 )
 KEYS = {known.access_key: known for known in (USER_KEY, SESSION)}
-LOGIN = {"host": "localhost", "port": 5432, "user": "app", "resource_id": "db-ABC", "account": ACCOUNT, "tls": True}
+LOGIN: dict[str, Any] = {
+    "host": "localhost",
+    "port": 5432,
+    "user": "app",
+    "resource_id": "db-ABC",
+    "account": ACCOUNT,
+    "tls": True,
+}
 
 
 def token(credential=SESSION, host="localhost", port=5432, user="app", region=REGION):

@@ -1,10 +1,12 @@
 """The table of calls and actions: errors in it are found when it is read."""
 
+from collections.abc import Callable
+
 import pytest
 
 from localcloud.iam.actions import ActionsWrong, rules
 
-MAKERS = {"named": lambda parameter: f"by {parameter}", "any": lambda: "any"}
+MAKERS: dict[str, Callable[..., str]] = {"named": lambda parameter: f"by {parameter}", "any": lambda: "any"}
 
 
 def test_each_call_has_the_rule_of_its_entry():
