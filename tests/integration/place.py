@@ -78,15 +78,15 @@ class Place:
     def converge(
         self, desired: DesiredState, apply: bool = True, reader: Literal["manager", "master"] | None = None
     ) -> tuple[list[Statement], DesiredState]:
-        """Do what onboarding does, and return the statements and what is wanted with the accounts that are ours now."""
+        """Do what onboarding does. Return the statements, and the desired state with the accounts managed now."""
         self.opened = []
         sessions = Sessions(self.connect, reader or ("manager" if MANAGER in desired.accounts else "master"))
         try:
-            found = self.engine.inspect(sessions, self.database, desired)
-            statements = self.engine.difference(found, desired)
+            snapshot = self.engine.inspect(sessions, self.database, desired)
+            statements = self.engine.difference(snapshot, desired)
             if apply:
-                self.engine.apply(sessions, found, statements, desired)
-                desired = replace(desired, accounts=self.engine.ownership(found, statements, desired))
+                self.engine.apply(sessions, snapshot, statements, desired)
+                desired = replace(desired, accounts=self.engine.ownership(snapshot, statements, desired))
         finally:
             sessions.close()
         return statements, desired
