@@ -18,7 +18,7 @@ LEFT = Unreached("orders", "it is stopped", "start it")
 
 def pauses(error: Exception, attempts: int) -> list[int]:
     """Return the pauses in seconds before each repetition."""
-    result: list[float] = []
+    result: list[int] = []
     for attempt in range(1, 100):
         decision = retry(error, attempt, attempts)
         if not decision.should_retry:
