@@ -216,7 +216,7 @@ def test_the_command_reads_a_token_and_never_shows_it():
     assert "the-session-token" not in done.output
     old = CliRunner().invoke(app, ["doctor", "--token", "-"], input=token(NOW - timedelta(minutes=16)))
     assert old.exit_code == 3
-    assert "has ended" in old.output
+    assert "has expired" in old.output
 
 
 @pytest.mark.parametrize(

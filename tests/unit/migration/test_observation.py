@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsiam.core.times import moment, text
 from rdsiam.engines.migration import Observation, ObservedClient
 from rdsiam.migration.observation import begin, is_over, looked, pause, saw
-from rdsiam.state.migrations import Watch, moment, text
+from rdsiam.state.migrations import Watch
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 WEEK = 7 * 86400

@@ -17,6 +17,7 @@ from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
+from rdsiam.core.times import text
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
 from rdsiam.events.requests import MigrateRequest
 from rdsiam.migration import steps
@@ -24,7 +25,7 @@ from rdsiam.migration.flow import status
 from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
-from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, Watch, text
+from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, Watch
 from tests.examples import at_most
 from tests.unit.databases import database
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, cast
 from rdsiam.access.model import Caller
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.store import REPORTS, AuditStore
+from rdsiam.core import times
 from rdsiam.errors import NotAllowed, RdsiamError
 
 #: How long a link is good for. Whoever has it needs nothing else, so it is not for long.
@@ -83,4 +84,4 @@ class Reports:
         ends = self._now() + timedelta(seconds=LINK_SECONDS)
         links = {kind: self._store.link(audit, kind, LINK_SECONDS) for kind in REPORTS}
         summary = cast("Audit", self._store.summary(run))
-        return {**summary, "links": links, "links_end": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return {**summary, "links": links, "links_end": times.text(ends)}

@@ -8,6 +8,7 @@ from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.aws.rds import Database, Proxy
 from rdsiam.aws.secrets.facts import SecretFacts
+from rdsiam.core import times
 from rdsiam.engines.rotation import base_name
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
@@ -50,7 +51,7 @@ def of_secrets(
         elif secret.pending_failing:
             evidence = about | {"pending_version": secret.pending_version, "last_rotated": secret.last_rotated}
             yield KINDS["rotation-failing"].finding(Case(database, secret.username, subject, evidence))
-        elif secret.rotation_enabled and secret.next_rotation and _time(secret.next_rotation) + _GRACE < at:
+        elif secret.rotation_enabled and secret.next_rotation and times.moment(secret.next_rotation) + _GRACE < at:
             evidence = about | {"last_rotated": secret.last_rotated, "next_rotation": secret.next_rotation}
             yield KINDS["rotation-overdue"].finding(Case(database, secret.username, subject, evidence))
 
@@ -116,7 +117,3 @@ def not_rotating(
 def _rotates(secret: SecretFacts, rules: calendar.Rules) -> bool:
     """Tell whether a secret has just this schedule; AWS adds to what was set how many days that comes to."""
     return secret.rotation_enabled and all(secret.rotation_rules.get(name) == value for name, value in rules.items())
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -31,6 +31,7 @@ from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.core import times
 from rdsiam.core.durable import Steps
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
@@ -256,4 +257,4 @@ class _Run:
 
 
 def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.text(at)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
+from rdsiam.core import times
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Finding, Suppressed
 
@@ -36,5 +37,5 @@ def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFil
     if not holding:
         return finding
     longest = max(holding, key=lambda one: (one.until, one.reason))
-    until = longest.until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = times.text(longest.until)
     return replace(finding, suppressed=Suppressed(longest.reason, until))

@@ -19,6 +19,7 @@ from rdsiam.aws.rds_models import (
     proxy_from,
     resource_id_of_proxy,
 )
+from rdsiam.core.arn import Arn
 from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Unsupported
 
 __all__ = ["FAMILIES", "Database", "Databases", "Family", "Proxy", "ResourceIds"]
@@ -42,7 +43,7 @@ class Databases:
 
     def __init__(self, rds: Any, own: str) -> None:
         self._rds = rds
-        self._account = own.split(":")[4]
+        self._account = Arn.parse(own).account
 
     def describe(self, arn: str) -> Database:
         """Return the database of that ARN as it is now; for a member's ARN its cluster.
@@ -53,7 +54,7 @@ class Databases:
             writer: the cluster is onboarded by that one.
         """
         self._check_own(arn)
-        kind = arn.split(":")[5]
+        kind = Arn.parse(arn).kind
         if kind == "db":
             return self._instance(arn)
         if kind == "cluster":
@@ -68,7 +69,7 @@ class Databases:
         :raises DatabaseNotFound: as `describe` does; DatabaseNotReady and Unsupported too.
         """
         self._check_own(arn)
-        if arn.split(":")[5] != "db":
+        if Arn.parse(arn).kind != "db":
             return self.describe(arn)
         described = self._described(arn)
         cluster = described.get("DBClusterIdentifier")
@@ -165,7 +166,8 @@ class Databases:
 
     def _check_own(self, arn: str) -> None:
         # RDS would say AccessDenied, as our role may describe our own databases only.
-        if arn.split(":")[3:5] != [self._rds.meta.region_name, self._account]:
+        parsed = Arn.parse(arn)
+        if (parsed.region, parsed.account) != (self._rds.meta.region_name, self._account):
             raise Unsupported(f"{arn} is of another account or region")
 
     def _described(self, arn: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotReady, Unsupported
 
 Family = Literal["postgres", "mysql"]
@@ -66,17 +67,17 @@ class Database:
     @property
     def partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`."""
-        return self.arn.split(":")[1]
+        return Arn.parse(self.arn).partition
 
     @property
     def region(self) -> str:
         """The region in which tokens for it are signed."""
-        return self.arn.split(":")[3]
+        return Arn.parse(self.arn).region
 
     @property
     def account(self) -> str:
         """The account that owns it."""
-        return self.arn.split(":")[4]
+        return Arn.parse(self.arn).account
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -95,7 +96,7 @@ class Database:
 
     def connect_arn(self, user: str) -> str:
         """Return the ARN that `rds-db:connect` as `user` is allowed on."""
-        return f"arn:{self.partition}:rds-db:{self.region}:{self.account}:dbuser:{self.resource_id}/{user}"
+        return str(replace(Arn.parse(self.arn), service="rds-db", resource=f"dbuser:{self.resource_id}/{user}"))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `from_json` gives it back. It holds no secret, and no field of subclasses."""
@@ -203,9 +204,9 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
     source = _cluster_arn(arn, described.get("ReplicationSourceIdentifier"))
     host = described.get("Endpoint")
     if members and not any(member.get("IsClusterWriter") for member in members):
-        partition, account = arn.split(":")[1], arn.split(":")[4]
         world = described.get("GlobalClusterIdentifier")
-        source = source or (f"arn:{partition}:rds::{account}:global-cluster:{world}" if world else None)
+        global_cluster = replace(Arn.parse(arn), region="", resource=f"global-cluster:{world}")
+        source = source or (str(global_cluster) if world else None)
         host = described.get("ReaderEndpoint") or host if source else None
     return Database(
         arn=arn,
@@ -298,7 +299,7 @@ def is_classic(proxy: Mapping[str, Any]) -> bool:
 
 def resource_id_of_proxy(arn: str) -> str:
     """Return `prx-…`, the last part of a proxy's ARN: Describe has it nowhere else."""
-    return arn.rpartition(":")[2]
+    return Arn.parse(arn).name
 
 
 def _clusters(arn: str, names: Iterable[str] | None) -> list[str]:
@@ -308,7 +309,7 @@ def _clusters(arn: str, names: Iterable[str] | None) -> list[str]:
 
 def _cluster_arn(beside: str, name: str | None) -> str | None:
     """Return the ARN of a cluster that Describe names beside a database: an instance may have the same identifier."""
-    return name if not name or name.startswith("arn:") else ":".join([*beside.split(":")[:5], "cluster", name])
+    return name if not name or is_arn(name) else Arn.parse(beside).beside(f"cluster:{name}")
 
 
 def _tags(tags: Iterable[Mapping[str, str]] | None) -> dict[str, str]:

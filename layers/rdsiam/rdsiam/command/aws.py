@@ -20,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.core.arn import is_arn
 from rdsiam.signer import Credentials
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
@@ -100,7 +101,7 @@ def database_arn(aws: Aws, name: str) -> str:
 
     :raises NotFound: there is neither. Names are matched exactly: a prefix never counts.
     """
-    if name.startswith("arn:"):
+    if is_arn(name):
         return name
     rds = aws.client("rds")
     found: list[str] = []

@@ -10,6 +10,7 @@ from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Usage
 from rdsiam.command.login import api
 from rdsiam.command.output import Format, progress, show
+from rdsiam.core import times
 
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -68,4 +69,4 @@ def _time(since: str) -> str:
             raise Usage("--since: must be a time such as 2026-11-24T00:00:00Z, or 90m, 24h, 7d") from None
         if at.tzinfo is None:
             raise Usage("--since: must have a time zone, such as the Z of 2026-11-24T00:00:00Z")
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.text(at)

@@ -9,6 +9,7 @@ import click
 from rdsiam.command.aws import Aws
 from rdsiam.command.login import described
 from rdsiam.command.output import progress, show, visible
+from rdsiam.core import times
 from rdsiam.doctor.known_errors import explain
 from rdsiam.tokens.parser import read_token
 
@@ -90,8 +91,8 @@ def _read(text: str, form: str) -> int:
         ("endpoint", f"{facts.host}:{facts.port}"),
         ("region", facts.region),
         ("signed with", f"{facts.access_key}, {'temporary' if facts.temporary else 'lasting'} credentials"),
-        ("signed at", f"{facts.signed:%Y-%m-%dT%H:%M:%SZ}"),
-        ("good until", f"{facts.expires:%Y-%m-%dT%H:%M:%SZ}{', so it has ended' if ended else ''}"),
+        ("signed at", times.text(facts.signed)),
+        ("good until", f"{times.text(facts.expires)}{', so it has expired' if ended else ''}"),
         ("length", f"{facts.length} characters"),
         ("cut off by", ", ".join(facts.cut_by) or "nothing known"),
     ]

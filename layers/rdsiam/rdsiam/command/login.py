@@ -14,6 +14,8 @@ from rdsiam.command.aws import Aws, database_arn, told
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.command.output import progress, visible
 from rdsiam.command.settings import Settings
+from rdsiam.core import times
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
@@ -96,7 +98,7 @@ def described(aws: Aws, name: str) -> Database:
 
 def _identifier(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint where it was named by that, or by a CNAME of it."""
-    if name.startswith("arn:") or "." not in name:
+    if is_arn(name) or "." not in name:
         return name, None
     try:
         host = follow(name)
@@ -147,16 +149,19 @@ def _is_asked_for(answer: Mapping[str, Any], name: str, region: str, account: st
     :param region: of the API, which knows the databases of its own region only.
     :param account: the caller's, which is the API's; None if that is not known without asking AWS.
     """
-    if name.startswith("arn:"):
+    if is_arn(name):
         return bool(answer["database"] == name)
-    parts = answer["database"].split(":")
-    if len(parts) != 7 or parts[2:4] != ["rds", region] or (account is not None and parts[4] != account):
+    try:
+        arn = Arn.parse(answer["database"])
+    except ValueError:
+        return False
+    if (arn.service, arn.region) != ("rds", region) or (account is not None and arn.account != account):
         return False
     host = answer["host"]
     if is_rds(host) and region_of(host) != region:
         return False
     # A proxy's ARN doesn't have its name; its endpoint does.
-    own: str = host.partition(".")[0] if parts[5] == "db-proxy" and is_rds(host) else parts[6]
+    own: str = host.partition(".")[0] if arn.kind == "db-proxy" and is_rds(host) else arn.name
     return own == name
 
 
@@ -200,12 +205,8 @@ def _signed_here(aws: Aws, request: LoginRequest, name: str, host: str | None) -
     if end is not None and end < expires:
         expires = end
         if end - at < _SOON:
-            progress(f"your credentials end at {_text(end)}, and the token with them")
+            progress(f"your credentials end at {times.text(end)}, and the token with them")
     if expires <= at:
         raise TryAgain("your credentials have ended: renew them, e.g. aws sso login")
     token = TokenSigner(credentials, database.region).token(host or endpoint, port, request.user, at)
-    return Login(token, host or endpoint, port, request.user, database.family, database.arn, _text(expires))
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Login(token, host or endpoint, port, request.user, database.family, database.arn, times.text(expires))

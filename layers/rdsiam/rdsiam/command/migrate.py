@@ -11,6 +11,7 @@ from rdsiam.command.aws import Aws, database_arn
 from rdsiam.command.executions import run
 from rdsiam.command.output import Format, progress, show
 from rdsiam.command.settings import Settings
+from rdsiam.core.arn import Arn
 
 _DIFFERENT, _INCOMPLETE = 3, 7
 #: After this step the function watches for days.
@@ -110,7 +111,7 @@ def _status(migrations: Sequence[Mapping[str, Any]], form: Format, tell: Callabl
     else:
         rows = [
             (
-                one["database"].rpartition(":")[2],
+                Arn.parse(one["database"]).name,
                 one["user"],
                 one["successor"] if one["successor"] != one["user"] else "in place",
                 one["state"],

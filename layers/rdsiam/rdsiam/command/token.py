@@ -8,6 +8,7 @@ import click
 from rdsiam.command import fast_token, login
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import NotFound, TryAgain, Usage
+from rdsiam.core import times
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
@@ -67,7 +68,7 @@ def _signed(host: str, port: int, user: str, profile: str | None, region: str | 
     if end is not None and end <= datetime.now(UTC):
         raise TryAgain("your credentials have ended: renew them, e.g. aws sso login")
     if end is not None and end < datetime.now(UTC) + timedelta(seconds=LIFETIME):
-        fast_token.warn(f"the token ends with your credentials at {end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        fast_token.warn(f"the token ends with your credentials at {times.text(end)}")
     return TokenSigner(credentials, region).token(host, port, user)
 
 

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.aws.rds import Database
+from rdsiam.core import times
+from rdsiam.core.arn import Arn
 from rdsiam.engines.logins import AUDITOR, Token
 from rdsiam.engines.protocols import QueryFailed
 from rdsiam.engines.registry import ENGINES
@@ -148,7 +150,7 @@ class Doctor:
 
     def _who(self) -> Row:
         self._identity = str(self._client("sts").get_caller_identity()["Arn"])
-        account = self._identity.split(":")[4]
+        account = Arn.parse(self._identity).account
         if account != self._database.account:
             fix = f"assume a role of account {self._database.account}: only those may log in there"
             return Row("identity", "FAIL", f"{self._identity} is of another account", fix)
@@ -237,8 +239,9 @@ class Doctor:
         """Ask IAM's simulator; it is known to be unreliable for rds-db:connect, so that it never decides here."""
         if ":assumed-role/" not in self._identity:
             return Row("policy decision", "UNKNOWN", "only roles are simulated", "see login")
-        parts = self._identity.split(":")
-        arn = f"arn:{parts[1]}:iam::{parts[4]}:role/{parts[5].split('/')[1]}"
+        identity = Arn.parse(self._identity)
+        role = identity.name.partition("/")[0]
+        arn = str(Arn(identity.partition, "iam", "", identity.account, f"role/{role}"))
         answer = self._client("iam").simulate_principal_policy(
             PolicySourceArn=arn, ActionNames=["rds-db:connect"], ResourceArns=[self._database.connect_arn(self._user)]
         )
@@ -262,7 +265,7 @@ class Doctor:
         if self._end is None:
             return Row("credentials", "OK", "they don't end by themselves, or don't tell")
         left = (self._end - datetime.now(UTC)).total_seconds()
-        until = f"{self._end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        until = times.text(self._end)
         if left <= 0:
             return Row("credentials", "FAIL", f"they ended at {until}; signing goes on regardless", "aws sso login")
         if left < LIFETIME:

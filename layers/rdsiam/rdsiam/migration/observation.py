@@ -5,8 +5,9 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rdsiam.core.times import moment, text
 from rdsiam.engines.migration import Observation
-from rdsiam.state.migrations import Watch, moment, text
+from rdsiam.state.migrations import Watch
 
 #: So many looks at least are spread over the watching.
 _LOOKS = 700

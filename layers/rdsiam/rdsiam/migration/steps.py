@@ -11,6 +11,7 @@ from rdsiam.access.model import DeclaredUser
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.changes import Change
+from rdsiam.core.times import text
 from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
@@ -22,7 +23,7 @@ from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
 from rdsiam.state.inventory import Inventory, selected
 from rdsiam.state.leases import Leases
-from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, text
+from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded
 
 Status = Literal["retired", "unchanged", "planned", "refused", "running", "superseded", "undone"]
 logger = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending, unreached
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement, StatementFailed
@@ -396,7 +397,7 @@ def _may_be_created(error: RdsiamError) -> str | None:
 
 def _instance_arn(database: Database, name: str) -> str:
     """Return the ARN of an instance that Describe names beside a database: in other regions by ARN."""
-    return name if name.startswith("arn:") else database.arn.rpartition(":")[0] + f":{name}"
+    return name if is_arn(name) else Arn.parse(database.arn).beside(f"db:{name}")
 
 
 def _limit(engine: Engine, found: Any, statements: Sequence[Statement], wanted: DesiredState) -> str:

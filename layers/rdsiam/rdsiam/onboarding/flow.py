@@ -14,7 +14,6 @@ secret; whoever needs one fetches it, uses it and lets it go.
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from aws_durable_execution_sdk_python import DurableContext
@@ -27,6 +26,7 @@ from rdsiam.access.pending import pending
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.aws.rds import Database
+from rdsiam.core import times
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.core.durable import Steps
 from rdsiam.engines.logins import AUDITOR, MANAGER
@@ -616,4 +616,4 @@ def _switch(database: Database) -> Change:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.now_text()

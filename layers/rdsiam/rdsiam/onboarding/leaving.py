@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.core.changes import Unreached
 from rdsiam.core.durable import Steps
 from rdsiam.onboarding.database_users import Users, fit
@@ -125,7 +126,7 @@ class Leaving:
 
 def _region(what: str) -> str:
     """Return the region of an ARN; empty of anything else."""
-    return what.split(":")[3] if what.startswith("arn:") else ""
+    return Arn.parse(what).region if is_arn(what) else ""
 
 
 def _to_json(removal: Removal) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rdsiam.access.effective import effective_users
 from rdsiam.access.selection import NOTHING, select
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Database, Databases
+from rdsiam.core.arn import Arn
 from rdsiam.core.changes import Change
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Refused, Unsupported
 from rdsiam.policies.iam_policies import ConnectPolicies, wanted_by_role
@@ -144,10 +145,10 @@ class PolicyWriter:
         if former and (database is None or database.resource_id != former):
             alive += self._moved(former)
         stale_ids = {one.resource_id for one in alive} | ({former} if former else set())
-        region, account = arn.split(":")[3:5]
+        place = Arn.parse(arn)
 
         def stale(connect_arn: str) -> bool:
-            return any(f":rds-db:{region}:{account}:dbuser:{one}/" in connect_arn for one in stale_ids)
+            return any(f":rds-db:{place.region}:{place.account}:dbuser:{one}/" in connect_arn for one in stale_ids)
 
         return record, alive, stale
 

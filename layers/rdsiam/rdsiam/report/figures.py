@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.findings.finding import SEVERITIES
 
 #: Tags that name what a database is for and whose it is, the first that is there; case does not matter.
@@ -51,8 +52,7 @@ def tag(database: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 def account(database: Mapping[str, Any]) -> str:
     """Return the AWS account of a database."""
-    parts = database["arn"].split(":")
-    return parts[4] if len(parts) > 4 else ""
+    return Arn.parse(database["arn"]).account if is_arn(database["arn"]) else ""
 
 
 def passwords(database: Mapping[str, Any]) -> int:

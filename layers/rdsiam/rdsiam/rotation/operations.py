@@ -16,6 +16,8 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.aws.secrets.versions import PENDING, SecretStore
+from rdsiam.core import times
+from rdsiam.core.arn import Arn
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import Rotator, base_name
 from rdsiam.errors import ConnectionFailed, Refused
@@ -263,7 +265,7 @@ class Watch:
             window=str(secret.rotation_rules.get("Duration") or ""),
             last_rotated=secret.last_rotated,
             next_rotation=secret.next_rotation,
-            pending_since=began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if began else None,
+            pending_since=times.text(began) if began else None,
             current_version=secret.current_version,
             state=_state(secret, datetime.now(UTC)),
             former_stays=secret.alternating or (database.engine if database else secret.engine) in _KEEPS_THE_FORMER,
@@ -307,11 +309,11 @@ def _unseen(arn: str, owner: _Owner) -> Shown:
     """Return a recorded secret that was not among those that could be read: nothing is known but its record."""
     return Shown(
         secret=arn,
-        name=arn.split(":", 6)[-1][:-7],
+        name=Arn.parse(arn).name[:-7],
         user=owner.user,
         engine=None,
         database=owner.database,
-        identifier=owner.database.rpartition(":")[2],
+        identifier=Arn.parse(owner.database).name,
         available=False,
         schedule="",
         window="",
@@ -328,5 +330,5 @@ def _unseen(arn: str, owner: _Owner) -> Shown:
 def _state(secret: SecretFacts, at: datetime) -> State:
     if secret.pending_version is not None:
         return "stuck" if secret.pending_stuck else "failing" if secret.pending_failing else "rotating"
-    late = secret.next_rotation is not None and datetime.fromisoformat(secret.next_rotation) < at
+    late = secret.next_rotation is not None and times.moment(secret.next_rotation) < at
     return "overdue" if late else "ok"

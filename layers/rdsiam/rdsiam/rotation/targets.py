@@ -5,7 +5,7 @@ records the secret's ARN for one database (by its resource id) and one user; the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from rdsiam.access.rotation import line_to_add
 from rdsiam.aws.rds_models import FAMILIES, Database, from_cluster, from_instance
 from rdsiam.aws.secrets.value import Secret
+from rdsiam.core.arn import Arn
 from rdsiam.engines.rotation import base_name
 from rdsiam.errors import Refused, Unsupported
 from rdsiam.state.inventory import Inventory, Record, SecretRecord
@@ -187,7 +188,7 @@ def _recorded(record: Record | None, database_arn: str, arn: str, secret: Secret
     own = ((user, one) for user, one in secrets.items() if one.arn == arn and one.state != "ended")
     user, found = next(own, (None, None))
     if user is None or found is None:
-        identifier = database_arn.rpartition(":")[2]
+        identifier = Arn.parse(database_arn).name
         line = line_to_add(identifier, base_name(secret.user), arn, secret.master_arn)
         raise Refused(
             f"{arn} is not recorded for {secret.user} on {identifier}, as access.yaml does not declare that rotation. "
@@ -221,6 +222,5 @@ def _named_arn(secret_arn: str, secret: Secret) -> str | None:
         named = _named(str(secret.host))
     if named is None:
         return None
-    _, partition, _, region, account = secret_arn.split(":")[:5]
     kind = {"cluster": "cluster", "instance": "db"}[named[0]]
-    return f"arn:{partition}:rds:{region}:{account}:{kind}:{named[1].lower()}"
+    return str(replace(Arn.parse(secret_arn), service="rds", resource=f"{kind}:{named[1].lower()}"))

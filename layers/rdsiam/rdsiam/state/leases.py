@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds_models import Database
+from rdsiam.core import times
 from rdsiam.errors import LeaseLost, LeaseTaken
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Leases:
             )
         except _NotTaken as error:
             other = error.item
-            until = datetime.fromtimestamp(int(other["expires"]["N"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            until = times.text_of_epoch(int(other["expires"]["N"]))
             raise LeaseTaken(database.resource_id, other["holder"]["S"], until, SECONDS) from None
         return lease
 

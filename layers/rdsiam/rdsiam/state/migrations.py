@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from rdsiam.core.times import moment, text
 from rdsiam.errors import RdsiamError
 
 #: In their order. `paired`: the successor is there; `proven`: it logged in with a token; `watching`: the other one's
@@ -117,16 +118,6 @@ def counts(states: Iterable[Any]) -> dict[str, int]:
     """Return how many there are of each state."""
     listed = list(states)
     return {state: listed.count(state) for state in STATES}
-
-
-def text(at: datetime) -> str:
-    """Return a time as it is kept."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def moment(kept: str) -> datetime:
-    """Return a time that `text` made."""
-    return datetime.fromisoformat(kept)
 
 
 class Migrations:

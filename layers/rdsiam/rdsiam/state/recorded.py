@@ -4,6 +4,7 @@ import logging
 
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database, Databases
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotFound, Unsupported
 from rdsiam.state.inventory import Inventory, Record, selected
 
@@ -67,7 +68,7 @@ def make_room(databases: Databases, inventory: Inventory, database: Database) ->
 
 
 def _of_source(databases: Databases, inventory: Inventory, replica: Database, source: str) -> Attributes:
-    arn = source if source.startswith("arn:") else ":".join([*replica.arn.split(":")[:5], "db", source])
+    arn = source if is_arn(source) else Arn.parse(replica.arn).beside(f"db:{source}")
     try:
         # An ARN alone says nothing: its record may be of another database that had it before.
         return of_copy(inventory, databases.describe(arn).resource_id)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,8 @@ from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds_models import Database
 from rdsiam.aws.scoped_credentials import ScopedCredentials, assume_for_one_user
+from rdsiam.core import times
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import AccessFileInvalid, NotAllowed, RdsiamError
 from rdsiam.signer import TokenSigner
 from rdsiam.state.decisions import Decision, Decisions, Outcome, fingerprint, source_identity
@@ -81,7 +83,7 @@ class Vending:
         :raises AccessFileUnavailable: it can't be read.
         """
         at = self._now()
-        arn = database if database.startswith("arn:") else self._arn(database)
+        arn = database if is_arn(database) else self._arn(database)
         asked = _Asked(caller, arn, user, reason, at, request_id)
         try:
             access = self._access.current()
@@ -110,10 +112,10 @@ class Vending:
         # RDS accepts a token for so long, whatever else is in it: one that has to end earlier is signed as of earlier.
         signed_at = at if decision.until is None else min(at, decision.until - TOKEN_LIFE)
         token = TokenSigner(scoped.credentials, found.region).token(host, port, user, signed_at)
-        expires = _text(min(signed_at + TOKEN_LIFE, scoped.expires))
+        expires = times.text(min(signed_at + TOKEN_LIFE, scoped.expires))
         self._record(asked, "allowed", decision.rule, access.version, token, expires)
         ca_url = self._proxy_ca_url if found.kind == "proxy" else self._ca_url
-        return TokenAnswer(token, host, port, user, found.engine, arn, _text(at), expires, ca_url)
+        return TokenAnswer(token, host, port, user, found.engine, arn, times.text(at), expires, ca_url)
 
     def refuse(self, caller: Caller, outcome: Outcome, rule: str, request_id: str) -> None:
         """Record a request that was refused before anybody knew what it is about."""
@@ -125,7 +127,7 @@ class Vending:
         """Write the record; whatever goes wrong is raised, and there is no token."""
         self._decisions.put(
             Decision(
-                at=_text(asked.at),
+                at=times.text(asked.at),
                 caller=asked.caller.name,
                 session=asked.caller.session or "",
                 source_identity=source_identity(asked.caller),
@@ -143,8 +145,8 @@ class Vending:
 
     def _arn(self, identifier: str) -> str:
         """Return the ARN of an instance of this account: the role that signs is of the same account and partition."""
-        partition, account = self._connect_role.split(":")[1], self._connect_role.split(":")[4]
-        return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
+        role = Arn.parse(self._connect_role)
+        return str(replace(role, service="rds", region=self._sts.meta.region_name, resource=f"db:{identifier}"))
 
     def _describe(self, arn: str) -> "_Known | None":
         return self._records.get(arn, lambda: self._ask_inventory(arn))
@@ -202,7 +204,3 @@ def _identifier(arn: str) -> str | None:
     """Return the identifier that an ARN has; None where it has none, as a proxy's, or is none."""
     parts = arn.split(":")
     return parts[6] if len(parts) == 7 and parts[5] in ("db", "cluster") else None
-
-
-def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,12 +4,13 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.secrets.facts import SecretFacts
+from rdsiam.core import times
 
 logger = logging.getLogger(__name__)
 
@@ -129,4 +130,4 @@ def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> 
 
 
 def _text(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time else None
+    return times.text(time) if time else None

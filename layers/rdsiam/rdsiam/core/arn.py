@@ -1,0 +1,56 @@
+"""ARNs in their parts: `arn:<partition>:<service>:<region>:<account>:<resource>`."""
+
+import re
+from dataclasses import dataclass
+
+_SEPARATOR = re.compile("[:/]")
+
+
+@dataclass(frozen=True)
+class Arn:
+    """An Amazon Resource Name.
+
+    :ivar partition: `aws`, `aws-cn`, …
+    :ivar service: such as `rds`.
+    :ivar region: empty for services without regions, such as IAM.
+    :ivar resource: all after the account, such as `db:orders` or `role/ci`.
+    """
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    resource: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Arn":
+        """Return the parts of an ARN.
+
+        :raises ValueError: the text is no ARN.
+        """
+        prefix, *parts = text.split(":", 5)
+        if prefix != "arn" or len(parts) != 5:
+            raise ValueError("an ARN has six parts, the first of them arn")
+        return cls(*parts)
+
+    @property
+    def kind(self) -> str:
+        """The kind of resource, such as `db`, `cluster` or `role`."""
+        return _SEPARATOR.split(self.resource, maxsplit=1)[0]
+
+    @property
+    def name(self) -> str:
+        """What follows the kind, such as the identifier of a database."""
+        return "".join(_SEPARATOR.split(self.resource, maxsplit=1)[1:])
+
+    def beside(self, resource: str) -> str:
+        """Return the ARN of another resource of the same service, region and account."""
+        return str(Arn(self.partition, self.service, self.region, self.account, resource))
+
+    def __str__(self) -> str:
+        return ":".join(("arn", self.partition, self.service, self.region, self.account, self.resource))
+
+
+def is_arn(text: str) -> bool:
+    """Return whether a text is meant to be an ARN rather than an identifier."""
+    return text.startswith("arn:")
