@@ -1,7 +1,7 @@
-"""`make demo`: two new databases become passwordless by themselves, and a caller logs in with a token, told as a story.
+"""`make demo`: two new databases become passwordless by themselves, and a caller logs in with a token.
 
-Nothing here is scripted for show: each line is printed when its thing has happened, on real servers, through the
-functions of template.yaml. No token and no password is printed.
+Each line is printed after its event has happened, on real servers, through the functions of template.yaml. No token and
+no password is printed.
 """
 
 import json
@@ -42,29 +42,29 @@ ENGINES = {"orders-pg": "postgres", "orders-maria": "mariadb"}
 
 
 def main() -> int:
-    """Tell the story and return an exit code."""
+    """Run the demo and return an exit code."""
     began = time.monotonic()
     engines = {
         name: engine for name, engine in ENGINES.items() if engine == "postgres" or shutil.which("mariadbd", path=_PATH)
     }
     if len(engines) < len(ENGINES):
-        say("MariaDB is not installed, so PostgreSQL has to do alone; `make setup` says what is missing.")
-    chapter("AWS, on this machine")
+        say("MariaDB is not installed, so the demo runs with PostgreSQL only; `make setup` names the missing packages.")
+    chapter("AWS on this machine")
     with tempfile.TemporaryDirectory() as directory, start(log=Path(directory) / "localcloud.log") as cloud:
         say(f"AWS's APIs answer at {cloud.endpoint}, the HTTP API at {cloud.api_url}.")
         say("template.yaml is deployed: " + ", ".join(sorted(cloud.functions)) + ", each with its role's credentials.")
         roles = make_roles(cloud)
 
-        chapter("Who may log in is declared")
+        chapter("access.yaml declares the users")
         access = ACCESS.format(roles=roles)
         cloud.client("s3").put_object(Bucket=cloud.outputs["AccessBucket"], Key="access.yaml", Body=access.encode())
         say(indent(access))
 
-        chapter("Somebody creates databases. Nobody mentions IAM.")
+        chapter("Databases are created as usual, without any option for IAM")
         create(cloud, engines)
         arns = {name: follow(cloud, name) for name in engines}
 
-        chapter("Who is in there now")
+        chapter("The databases' users now")
         for name, arn in arns.items():
             print_users(cloud, name, arn)
 
@@ -72,7 +72,7 @@ def main() -> int:
         for name, engine in engines.items():
             log_in(cloud, roles, name, engine)
 
-        chapter("What does not work")
+        chapter("Refused attempts")
         for name, engine in engines.items():
             refuse_password(cloud, name, engine)
         status, answer = post_tokens(cloud, roles["stranger"], "orders-pg", "analyst")
@@ -80,14 +80,14 @@ def main() -> int:
         status, answer = post_tokens(cloud, roles["ci-runner"], "orders-pg", "app_service")
         say(f"ci-runner asks to be app_service: {status} {answer['code']}")
 
-        chapter("The same again")
+        chapter("Onboarding again changes nothing")
         for name, arn in arns.items():
             result = onboard(cloud, arn)
             say(f"onboarding {name} a second time: {result['status']}, {len(result['changes'])} changes")
         decisions = cloud.client("dynamodb").scan(TableName=cloud.outputs["DecisionsTable"])["Items"]
-        say(f"every request for a token is on record: {len(decisions)} decisions")
-    say(f"\nDone in {time.monotonic() - began:.0f} s; all of it is gone again.")
-    say("Next: `make local` leaves it running and prints where; docs/try-it.md has commands to try on it.")
+        say(f"every request for a token is recorded: {len(decisions)} decisions")
+    say(f"\nDone in {time.monotonic() - began:.0f} s; everything is removed again.")
+    say("Next: `make local` starts localcloud and leaves it running; docs/try-it.md has commands to try.")
     return 0
 
 
@@ -95,22 +95,22 @@ _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
 def chapter(title: str) -> None:
-    """Print the headline of what comes."""
+    """Print the headline of a chapter."""
     say(f"\n── {title} ".ljust(100, "─"))
 
 
 def say(text: str) -> None:
-    """Print one thing that happened."""
-    print(text, flush=True)  # noqa: T201 - the story is the output
+    """Print a line."""
+    print(text, flush=True)  # noqa: T201 - the demo's output
 
 
 def indent(text: str) -> str:
-    """Set text off."""
+    """Indent text."""
     return "".join(f"    {line}\n" for line in text.splitlines()).rstrip("\n")
 
 
 def make_roles(cloud: RunningCloud) -> dict[str, str]:
-    """Make the roles of the story; the owner of orders-app lets rdsiam attach policies to it."""
+    """Create the demo's roles; the tag on orders-app lets rdsiam attach policies to it."""
     iam = cloud.client("iam")
     trust = {
         "Version": "2012-10-17",
@@ -137,7 +137,7 @@ def make_roles(cloud: RunningCloud) -> dict[str, str]:
 
 
 def create(cloud: RunningCloud, engines: Mapping[str, str]) -> None:
-    """Create the instances as anybody would."""
+    """Create the instances with RDS's usual call."""
     for name, engine in engines.items():
         cloud.client("rds").create_db_instance(
             DBInstanceIdentifier=name,
@@ -156,7 +156,7 @@ def create(cloud: RunningCloud, engines: Mapping[str, str]) -> None:
 
 
 def follow(cloud: RunningCloud, name: str) -> str:
-    """Print what onboarding does to a database as it happens, until it is in the inventory; return its ARN."""
+    """Print the steps of onboarding until the database is in the inventory; return its ARN."""
     arn = f"arn:aws:rds:{cloud.region}:{cloud.account}:db:{name}"
     say(f"\n{name}:")
     printed = 0
@@ -192,7 +192,7 @@ def print_users(cloud: RunningCloud, name: str, arn: str) -> None:
 
 
 def assume(cloud: RunningCloud, role: str) -> Credentials:
-    """Return credentials of a role, as a caller has them."""
+    """Return credentials of a session of a role."""
     answer = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="demo")["Credentials"]
     return Credentials(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
 
@@ -210,7 +210,7 @@ def post_tokens(cloud: RunningCloud, role: str, database: str, user: str) -> tup
 
 
 def log_in(cloud: RunningCloud, roles: Mapping[str, str], name: str, engine: str) -> None:
-    """Have the engine's own client log in with a vended token and show who it is."""
+    """Log in with a vended token and the engine's own client, and print the user."""
     status, answer = post_tokens(cloud, roles["ci-runner"], name, "analyst")
     if status != 200:
         raise SystemExit(f"POST /tokens answered {status}: {answer}")
@@ -222,14 +222,14 @@ def log_in(cloud: RunningCloud, roles: Mapping[str, str], name: str, engine: str
 
 
 def refuse_password(cloud: RunningCloud, name: str, engine: str) -> None:
-    """Offer a password as an IAM user and print what the server says."""
+    """Try a password as an IAM user and print the server's answer."""
     endpoint = cloud.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]["Endpoint"]
     say(f"analyst tries a password on {name}:")
     client(cloud, engine, endpoint["Address"], endpoint["Port"], "some password")
 
 
 def client(cloud: RunningCloud, engine: str, host: str, port: int, secret: str) -> None:
-    """Ask the server with its own client, as analyst and over verified TLS, who it takes us for."""
+    """Ask the server for the session's user, with its own client, as analyst and over verified TLS."""
     if engine == "postgres":
         target = f"host={host} port={port} user=analyst dbname=shop sslmode=verify-full sslrootcert={cloud.ca}"
         query = "SELECT 'PostgreSQL says: you are ' || session_user"
@@ -244,9 +244,9 @@ def client(cloud: RunningCloud, engine: str, host: str, port: int, secret: str) 
 
 
 def run(command: list[str], secret: Mapping[str, str]) -> None:
-    """Run a client and print what it prints. The secret goes through its environment: arguments are for all to see."""
+    """Run a client and print its output. The secret is in its environment, as all users can read arguments."""
     if shutil.which(command[0]) is None:
-        say(f"    ({command[0]} is not installed; `make setup` says how)")
+        say(f"    ({command[0]} is not installed; run `make setup`)")
         return
     ended = subprocess.run(command, env=os.environ | secret, capture_output=True, text=True, timeout=30, check=False)
     say(indent((ended.stdout + ended.stderr).strip()))

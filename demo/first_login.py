@@ -1,7 +1,7 @@
-"""`eval "$(make -s login)"`: makes a database and a role that may log in to it, and makes a shell that role's.
+"""`eval "$(make -s login)"`: creates a database and a role that may log in to it, and sets a shell up for that role.
 
-It does what an owner of an account does by hand: publishes an access.yaml, creates a role and an instance, and waits
-until rdsiam has onboarded it. Run again, it makes what is missing.
+It takes the steps of an account's owner: publishes an access.yaml, creates a role and an instance, and waits until
+rdsiam has onboarded it. A second run creates only the missing parts.
 """
 
 import json
@@ -20,16 +20,16 @@ from localcloud.settings import DatabaseRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLE, DATABASE, SCHEMA, USER = "developer", "orders", "shop", "app_service"
-_LIMIT = 600.0  # seconds; the first `make local` on a machine installs what is missing
+_LIMIT = 600.0  # seconds; the first `make local` on a machine installs missing packages
 _ONBOARDED_LIMIT = 90.0
 
 Client = Callable[[str], Any]
 
 
 def main() -> int:
-    """Read where the cloud is from the file named by the one argument, and print what a shell should evaluate."""
+    """Read the cloud's addresses from the file in the argument, and print lines for a shell to evaluate."""
     if sys.stdout.isatty():
-        _say('this prints what a shell needs, credentials too: eval "$(make -s login)"')
+        _say('this prints lines for a shell, with credentials; run: eval "$(make -s login)"')
         return 2
     info = _wait_for(Path(sys.argv[1]))
     own = info["credentials"]
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def make_role(client: Client, account: str) -> str:
-    """Make the role, which may call the HTTP API, and return its ARN."""
+    """Create the role, which may call the HTTP API, and return its ARN."""
     iam = client("iam")
     trusted = {"AWS": f"arn:aws:iam::{account}:root"}
     trust = _policy({"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"})
@@ -66,7 +66,7 @@ def make_role(client: Client, account: str) -> str:
 def make_database(client: Client, info: Mapping[str, Any], role: str) -> None:
     """Declare the user, create the database, and wait until it is onboarded.
 
-    :param info: what `python -m localcloud` has printed.
+    :param info: the line of JSON that `python -m localcloud` printed.
     :param role: ARN of the role that may be the user.
     """
     _publish(client("s3"), info["outputs"]["AccessBucket"], role)
@@ -88,7 +88,7 @@ def make_database(client: Client, info: Mapping[str, Any], role: str) -> None:
 
 
 def _publish(s3: Any, bucket: str, role: str) -> None:
-    """Publish an access.yaml, unless there is one: it may hold what others have declared."""
+    """Publish an access.yaml, unless there is one, which may have other people's declarations."""
     try:
         s3.head_object(Bucket=bucket, Key="access.yaml")
     except ClientError:
@@ -101,7 +101,7 @@ def _publish(s3: Any, bucket: str, role: str) -> None:
 
 
 def _wait_for(file: Path) -> Mapping[str, Any]:
-    """Return what the cloud prints when it is up."""
+    """Return the line of JSON that the cloud prints."""
     limit = time.monotonic() + _LIMIT
     said = False
     while not (file.exists() and (text := file.read_text()).endswith("\n")):

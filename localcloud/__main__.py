@@ -1,4 +1,4 @@
-"""`python -m localcloud`: starts a cloud, prints one line of JSON when it is up, runs until it is told to stop."""
+"""`python -m localcloud`: starts a cloud, prints one line of JSON when it is up, runs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from localcloud.settings import DatabaseRequest, Settings
 
 _PR_SET_PDEATHSIG = 1
 _DESCRIPTION = """\
-AWS on this machine, as far as rdsiam needs it: no account, no Docker. Deploys the SAM template, runs its functions,
-and gives each RDS instance a real database server that judges login tokens.
+AWS on this machine, as far as rdsiam needs it, without an account and without Docker. localcloud deploys the SAM
+template, runs its functions, and gives each RDS instance a real database server that judges login tokens.
 
-When all is up, one line of JSON on stdout says where: endpoint, credentials, API, functions, outputs, databases.
-Logs go to stderr. SIGTERM or Ctrl-C stops it and removes all it made; the same again stops it at once."""
+When everything runs, localcloud prints one line of JSON: endpoint, credentials, API, functions, outputs, databases.
+Logs go to stderr. SIGTERM or Ctrl-C stops localcloud and removes all that it created; a second one stops it at once."""
 _EPILOG = """\
 example:
   python -m localcloud --database postgres:orders:shop > cloud.json &
@@ -36,15 +36,15 @@ def main() -> int:
     if arguments.die_with_parent:
         _die_with_parent()
     _log_to(arguments.log_file, verbose=arguments.verbose)
-    # A library asks for a directory that it never uses, and warns where a machine has none.
+    # A library asks for a directory that it never uses, and warns if the machine has none.
     warnings.filterwarnings("ignore", module="platformdirs")
-    from localcloud.cloud import Cloud  # so late, so that --help and wrong arguments are answered at once
+    from localcloud.cloud import Cloud  # imported here so that --help and wrong arguments are answered at once
 
     stop = threading.Event()
 
     def on_signal(_: int, __: object) -> None:
         if stop.is_set():
-            os._exit(130)  # the reaper cleans up after us
+            os._exit(130)  # the reaper cleans up
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,7 +66,7 @@ def main() -> int:
             stop.wait()
             logger.info("stopping")
     except Exception as error:
-        # The last line of defence: a sentence for people, the traceback for who asked for it.
+        # Last resort: a sentence, and the traceback with --verbose.
         logger.error("localcloud failed: %s: %s", type(error).__name__, error, exc_info=arguments.verbose)
         return 1
     logger.info("stopped")
@@ -89,15 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--database", action="append", default=[], type=_database, metavar="ENGINE:IDENTIFIER[:DBNAME]",
-        help="a database to make first: an instance (postgres, mariadb, mysql) or a cluster with a writer "
+        help="a database to create at the start: an instance (postgres, mariadb, mysql) or a cluster with a writer "
         "(aurora-postgresql, aurora-mysql); may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--environments", type=int, default=8, metavar="N", help="environments of a function at a time (8)"
+        "--environments", type=int, default=8, metavar="N", help="most environments of a function at a time (8)"
     )
-    parser.add_argument("--log-file", type=Path, help="write logs there instead of to stderr")
-    parser.add_argument("--verbose", action="store_true", help="log more, and tracebacks")
-    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started this ends")
+    parser.add_argument("--log-file", type=Path, help="write logs to this file instead of stderr")
+    parser.add_argument("--verbose", action="store_true", help="log more, with tracebacks")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Starts a cloud from a program and talks to it: what tests and the demo use."""
+"""Starts a cloud from a program and talks to it; used by the tests, the benchmarks and the demo."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class CloudFailed(Exception):
 class RunningCloud:
     """A cloud in a process of its own. A context manager: leaving it stops the cloud.
 
-    The fields of the line that it printed are in `info`, those that are used most also as properties.
+    `info` has the fields of the line that it printed; the most used fields are properties too.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], info: Mapping[str, Any]) -> None:
         self.process = process
         self.info = info
-        # One for all: making a session's first client of a service reads its whole model, for a tenth of a second.
+        # Shared: a session's first client of a service reads the service's model, which takes a tenth of a second.
         self._session = boto3.Session(region_name=self.region)
         self._own: dict[tuple[str, int], Any] = {}
         self._making = threading.Lock()
@@ -63,7 +63,7 @@ class RunningCloud:
 
     @property
     def account(self) -> str:
-        """The account that everything is in."""
+        """The account of all resources."""
         return str(self.info["account"])
 
     @property
@@ -78,7 +78,7 @@ class RunningCloud:
 
     @property
     def region(self) -> str:
-        """The region that everything is in."""
+        """The region of all resources."""
         return str(self.info["region"])
 
     @property
@@ -88,12 +88,12 @@ class RunningCloud:
 
     @property
     def directory(self) -> Path:
-        """Where everything lies that the cloud writes; gone when it has stopped."""
+        """The folder of all files of the cloud; removed when it stops."""
         return Path(self.info["directory"])
 
     @property
     def logs(self) -> Path:
-        """One log a function, `<logical id>.log`."""
+        """The folder with one log per function, `<logical id>.log`."""
         return Path(self.info["logs"])
 
     def session(self, credentials: Mapping[str, Any] | None = None) -> boto3.Session:
@@ -113,7 +113,7 @@ class RunningCloud:
         )
 
     def client(self, service: str, credentials: Mapping[str, Any] | None = None, *, read_timeout: int = 120) -> Any:
-        """Return a client of `service`; the administrator's is the same one each time.
+        """Return a client of `service`; the administrator's clients are cached.
 
         :param credentials: see `session`.
         :param read_timeout: seconds to wait for an answer.
@@ -128,7 +128,7 @@ class RunningCloud:
             return self._own[service, read_timeout]
 
     def fire_schedule(self, rule: str) -> None:
-        """Let a scheduled rule send its event now, as EventBridge does by the clock; nobody can put that event.
+        """Let a scheduled rule send its event now, as EventBridge does by the clock; PutEvents refuses that event.
 
         :param rule: the rule's name.
         """
@@ -171,8 +171,8 @@ class RunningCloud:
 def start(*arguments: str, log: Path | None = None) -> RunningCloud:
     """Start a cloud that ends with this process at the latest.
 
-    :param arguments: of `python -m localcloud`.
-    :param log: file for what it logs; this process's stderr when omitted.
+    :param arguments: arguments of `python -m localcloud`.
+    :param log: file for its log; this process's stderr when omitted.
     :raises CloudFailed: it did not start.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}

@@ -1,4 +1,4 @@
-"""One cloud on this machine: starts all its parts in order, and stops them in reverse."""
+"""A cloud on this machine: starts its parts in order, and stops them in reverse."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ logger = logging.getLogger(__name__)
 ACCOUNT = "123456789012"
 _ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
 _SESSION_SECONDS = 7200
-_LIVE = "live"  # the alias that people invoke
+_LIVE = "live"  # the alias that operators invoke
 
 
 class Cloud:
-    """Everything that one `python -m localcloud` runs. A context manager: leaving it stops all and removes all."""
+    """All parts of one `python -m localcloud`. A context manager: leaving it stops all parts and removes all files."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -80,7 +80,7 @@ class Cloud:
         self._cleanup.close()
 
     def describe(self) -> dict[str, Any]:
-        """Return what `python -m localcloud` prints."""
+        """Return the line of JSON that `python -m localcloud` prints."""
         return {
             "aws_endpoint_url": self._front.server.url,
             "region": self._settings.region,
@@ -167,7 +167,7 @@ class Cloud:
 
     def _make_directory(self) -> Path:
         directory = Path(tempfile.mkdtemp(prefix="localcloud-"))
-        directory.chmod(0o711)  # the database servers run as nobody and must pass through
+        directory.chmod(0o711)  # the database servers run as nobody and have to pass through
         processes.remove_when_we_end(directory)
         self._cleanup.callback(_remove, directory)
         return directory
@@ -206,7 +206,7 @@ class Cloud:
             if caller.access_key != self._admin.access_key:
                 raise CallDenied(f"{caller.principal_arn} is not the administrator of this cloud")
             return
-        # The durable runner is Lambda itself; what it invokes for a function was judged with the checkpoint that asked.
+        # The durable runner is Lambda itself; its invocations were judged with the checkpoints that asked for them.
         if caller is self._runner_credential and service == "lambda":
             return
         self._permissions.check(caller, service, request)
@@ -245,7 +245,7 @@ class Cloud:
             return False
 
     def _environment_of(self, function: Function) -> Mapping[str, str]:
-        """What Lambda gives a fresh environment: region, endpoint, and credentials of the function's role."""
+        """Return a fresh environment's variables: region, endpoint, and credentials of the function's role."""
         session = sts_backends[ACCOUNT]["aws"].assume_role(
             region_name=self._settings.region,
             role_session_name=function.name,

@@ -1,4 +1,4 @@
-"""The databases that a cloud is started with: asked for through the API like any other, and waited for."""
+"""The databases that a cloud is started with, created through the API like any other."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StartFailed(Exception):
 
 
 def make(client: Callable[[str], Any], wanted: Iterable[DatabaseRequest], ca: Path) -> list[dict[str, Any]]:
-    """Make databases and return them as `python -m localcloud` prints them; an Aurora engine's is a cluster.
+    """Create databases and return them as `python -m localcloud` prints them; an Aurora database is a cluster.
 
     :param client: makes clients of AWS's services.
-    :raises StartFailed: one has not become available within 90 s.
+    :raises StartFailed: a database has not become available within 90 s.
     """
     asked = list(wanted)
     if not asked:
@@ -67,7 +67,7 @@ def _create_cluster(rds: Any, database: DatabaseRequest) -> None:
 
 
 def _wait_for(rds: Any, database: DatabaseRequest) -> dict[str, Any]:
-    """Return what Describe says of it, once the instance or the cluster's writer is available."""
+    """Return the description of a database as soon as the instance or the cluster's writer is available."""
     deadline = time.monotonic() + _LIMIT
     writer = f"{database.identifier}-1" if _is_cluster(database) else database.identifier
     while True:

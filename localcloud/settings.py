@@ -1,4 +1,4 @@
-"""What a cloud is made of, as its command line says."""
+"""Settings of a cloud, as its command line says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DatabaseRequest:
-    """A database to be made at the start."""
+    """A database to create at the start."""
 
     engine: str
     identifier: str
@@ -18,7 +18,7 @@ class DatabaseRequest:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a cloud is made of."""
+    """Settings of a cloud."""
 
     template: Path
     port: int = 0
@@ -26,5 +26,5 @@ class Settings:
     parameters: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[DatabaseRequest, ...] = ()
     log: Path | None = None
-    #: How many environments of a function run at a time; Lambda's own limit is in the hundreds.
+    #: Largest number of environments of a function at a time; Lambda's own limit is in the hundreds.
     environments: int = 8

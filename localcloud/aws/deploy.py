@@ -1,4 +1,4 @@
-"""Deploys template.yaml: AWS's translator expands it, moto's CloudFormation makes what it can, the rest is ours."""
+"""Deploys template.yaml: AWS's translator expands it, moto's CloudFormation creates most, this module the rest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BUCKET = "AWS::S3::Bucket"
 _BUCKET_POLICY = "AWS::S3::BucketPolicy"
 _TABLE = "AWS::DynamoDB::Table"
 _ROLE = "AWS::IAM::Role"
-# moto's models of these fail or do nothing; what they say is read from the expanded template here.
+# moto's models of these fail or do nothing; they are read from the expanded template here.
 _OURS = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
 _PERMISSION = "AWS::Lambda::Permission"
 _RESOURCE_POLICY = "AWS::Lambda::ResourcePolicy"
@@ -42,12 +42,12 @@ _METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazo
 
 
 class TemplateRefused(Exception):
-    """The template asks for what this cloud must not or cannot do."""
+    """The template has something that this cloud must not or cannot do."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What came of a template."""
+    """The result of a deployment."""
 
     functions: tuple[Function, ...]
     routes: tuple[Route, ...]
@@ -57,7 +57,7 @@ class Deployment:
 
 
 class Template:
-    """A SAM template, read and given the physical names of its functions, before anything of it is deployed."""
+    """A SAM template with the physical names of its functions, before it is deployed."""
 
     def __init__(self, path: Path, region: str, account: str, stack: str = "rdsiam") -> None:
         self._directory = path.resolve().parent
@@ -85,13 +85,13 @@ class Template:
         offered: Mapping[str, str],
         asked: Mapping[str, str],
     ) -> Deployment:
-        """Make the stack.
+        """Create the stack.
 
-        :param session: an administrator's.
-        :param api_url: where the HTTP API is served.
-        :param offered: parameters that the cloud sets where the template has them.
-        :param asked: parameters that a person wants set; they win.
-        :raises TemplateRefused: a route has no authorizer, a parameter is unknown, or the stack can't be made.
+        :param session: a session of an administrator.
+        :param api_url: address of the HTTP API.
+        :param offered: parameters that the cloud sets if the template has them.
+        :param asked: parameters of the command line, which take precedence.
+        :raises TemplateRefused: a route has no authorizer, a parameter is unknown, or the stack can't be created.
         """
         declared = self._sam.get("Parameters", {})
         if unknown := sorted(set(asked) - set(declared)):
@@ -130,7 +130,7 @@ class Template:
         )
 
     def _reduce(self, expanded: dict[str, Any]) -> dict[str, str]:
-        """Name functions, resolve references to what moto won't make, and return what that is."""
+        """Name functions, resolve references to resources that moto doesn't create, and return those resources."""
         resources = expanded["Resources"]
         left_out = {
             key: resource["Type"]
@@ -160,11 +160,11 @@ class Template:
         return left_out
 
     def _finish(self, expanded: Mapping[str, Any], session: boto3.Session, endpoint: str) -> None:
-        """Do what moto's CloudFormation forgets, now that all is known that properties refer to."""
+        """Set the properties that moto's CloudFormation ignores, now that every reference is known."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         s3, iam = session.client("s3", endpoint_url=endpoint), session.client("iam", endpoint_url=endpoint)
         dynamodb = session.client("dynamodb", endpoint_url=endpoint)
-        kinds = (_ROLE, _BUCKET, _TABLE, _BUCKET_POLICY)  # policies of buckets last, as they may deny what comes before
+        kinds = (_ROLE, _BUCKET, _TABLE, _BUCKET_POLICY)  # policies of buckets last, as they may deny the steps before
         resources = [item for kind in kinds for item in expanded["Resources"].items() if item[1]["Type"] == kind]
         for logical_id, resource in resources:
             properties = clean_json(copy.deepcopy(resource.get("Properties", {})), made)
@@ -188,7 +188,7 @@ class Template:
                     iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
 
     def _resource_policies(self, expanded: Mapping[str, Any]) -> dict[str, Policy]:
-        """What may be done to functions and aliases: a ResourcePolicy, or else the statements of all Permissions."""
+        """Return the policies of functions and aliases: a ResourcePolicy, or else the statements of all Permissions."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         statements: dict[str, list[dict[str, Any]]] = {}
         whole: dict[str, Policy] = {}
@@ -210,7 +210,7 @@ class Template:
         return granted | whole
 
     def _bodies(self, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the OpenAPI documents of the HTTP APIs, every operation of them with an authorizer that is known."""
+        """Return the OpenAPI documents of the HTTP APIs, each operation with a known authorizer."""
         bodies = []
         for logical_id, resource in expanded["Resources"].items():
             if resource["Type"] != _HTTP_API:
@@ -223,13 +223,13 @@ class Template:
                 known = {"AWS_IAM", *(name for name, scheme in _schemes(body) if _AUTHORIZER in json.dumps(scheme))}
                 if len(security) != 1 or len(security[0]) != 1 or not set(security[0]) <= known:
                     raise TemplateRefused(
-                        f"{method.upper()} {path} has no authorizer that this cloud knows; AWS_IAM and JWTs are"
+                        f"{method.upper()} {path} has no authorizer that this cloud knows (known: AWS_IAM, JWT)"
                     )
             bodies.append(body)
         return bodies
 
     def _routes(self, body: Mapping[str, Any]) -> Iterator[Route]:
-        """Yield the routes whose conditions hold, now that the stack is made and knows."""
+        """Yield the routes whose conditions hold, which the created stack knows."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         schemes = dict(_schemes(body))
         for path, method, operation in _operations(body, lambda name: bool(made.lazy_condition_map[name])):
@@ -287,7 +287,7 @@ class Template:
         )  # fmt: skip
 
     def _reserved(self, properties: Mapping[str, Any]) -> int | None:
-        """Return the reserved concurrency, which may hang on a condition."""
+        """Return the reserved concurrency, which may depend on a condition."""
         made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         reserved = clean_json(copy.deepcopy(properties.get("ReservedConcurrentExecutions")), made)
         return None if reserved is None else int(reserved)
@@ -304,7 +304,7 @@ def _schemes(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _operations(body: Mapping[str, Any], holds: Callable[[str], bool]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield path, method and operation; of a path that hangs on a condition only if the condition holds."""
+    """Yield path, method and operation; a path with a condition only if the condition holds."""
     for path, item in body["paths"].items():
         operations = item
         if "Fn::If" in item:
@@ -316,7 +316,7 @@ def _operations(body: Mapping[str, Any], holds: Callable[[str], bool]) -> Iterat
 
 
 def _suffix() -> str:
-    """What CloudFormation puts behind names to make them unique."""
+    """Return a suffix that makes a name unique, like CloudFormation's."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
 
 
@@ -335,7 +335,7 @@ def _mentions(value: Any, logical_ids: set[str]) -> bool:
 
 
 def _resolved(value: Any, references: Mapping[str, str]) -> Any:
-    """Replace what refers to resources that aren't made by what the reference would come to."""
+    """Replace references to resources that moto doesn't create by their values."""
     if isinstance(value, list):
         return [_resolved(each, references) for each in value]
     if not isinstance(value, dict):

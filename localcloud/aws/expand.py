@@ -1,4 +1,4 @@
-"""Expands a SAM template as CloudFormation would: loops first, then AWS's own translator, with code from anywhere.
+"""Expands a SAM template as CloudFormation would: loops first, then AWS's own translator, with code from any place.
 
 `python -m localcloud.aws.expand template.yaml` prints the result as JSON, for scanners.
 """
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Any]:
 def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return a SAM template as plain CloudFormation. Its metadata stays where it was."""
     template = copy.deepcopy(dict(sam))
-    # The translator takes code from S3 only; it is never fetched, so any address will do.
+    # The translator takes code from S3 only; it is never fetched, so any address is right.
     for properties in [
         template.get("Globals", {}).get("Function", {}),
         *(resource.get("Properties", {}) for resource in template["Resources"].values()),
@@ -54,7 +54,7 @@ def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[s
 
 def main() -> None:
     """Print the expanded template."""
-    logging.disable(logging.WARNING)  # of feature toggles that only AWS has
+    logging.disable(logging.WARNING)  # about feature toggles that only AWS has
     session = boto3.Session(region_name="eu-west-1")
     sys.stdout.write(json.dumps(expand(read(Path(sys.argv[1])), session, {}), indent=1) + "\n")
 

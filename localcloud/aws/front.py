@@ -1,4 +1,4 @@
-"""The one AWS endpoint of a cloud: verifies who calls, then hands the call to Lambda or to moto."""
+"""The AWS endpoint of a cloud: verifies the caller, then passes the call to Lambda or to moto."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from localcloud.iam.permissions import CallDenied
 
 logger = logging.getLogger(__name__)
 
-#: The service that calls are signed for that AWS has not.
+#: The service that localcloud's own calls are signed for; AWS doesn't have it.
 CONTROL = "localcloud"
 #: Answers a call of the Lambda API on behalf of a caller, or returns None to leave it to moto.
 LambdaApi = Callable[[Request, Credential], Response | None]
-#: Raises CallDenied where a caller may not make a call of a service.
+#: Raises CallDenied if a caller may not make a call of a service.
 Check = Callable[[Credential, str, Request], None]
 
 
 class Front:
-    """Serves all AWS APIs at one address; nothing passes without a valid signature.
+    """Serves all AWS APIs at one address; a call without a valid signature is refused.
 
     :param secret_of: returns the credential of an access key, None for an unknown or inactive one.
     :param check: judges each call by the caller's policies.
-    :param lambda_api: the part of the Lambda API that is not moto's.
-    :param control: answers what AWS has no call for; signed for the service `localcloud`.
+    :param lambda_api: the part of the Lambda API that localcloud answers instead of moto.
+    :param control: answers localcloud's own calls, signed for the service `localcloud`.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ def _through_wsgi(application: Any, request: Request, claim: Claim) -> Response:
         close = getattr(answer, "close", None)
         if close is not None:
             close()
-    # moto counts characters where it should count bytes: the length is the server's to say, except for HEAD.
+    # moto counts characters instead of bytes: the server sets the length, except for HEAD.
     kept = headers if request.method == "HEAD" else [h for h in headers if h[0].lower() != "content-length"]
     return Response(int(status[0].split()[0]), tuple(kept), body)
 
@@ -129,8 +129,8 @@ def _environ(request: Request, claim: Claim) -> dict[str, Any]:
         elif variable not in ("CONTENT_LENGTH", "TRANSFER_ENCODING", "HOST") and "_" not in key:
             variable = f"HTTP_{variable}"
             environ[variable] = f"{environ[variable]},{value}" if variable in environ else value
-    # moto picks the service and the account from this header, and guesses where there is none: it gets what has been
-    # verified, in the one form that it understands, so that no other service answers than the one that was judged.
+    # moto reads the service and the account from this header, and guesses without it. It gets the verified values in
+    # the only form that it understands, so that the service that was judged answers, and no other.
     environ["HTTP_AUTHORIZATION"] = (
         f"{sigv4.ALGORITHM} Credential={claim.access_key}/{claim.scope}, "
         f"SignedHeaders={';'.join(claim.signed_headers)}, Signature={claim.signature}"

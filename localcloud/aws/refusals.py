@@ -1,4 +1,4 @@
-"""AWS's errors, written as the protocol of each service wants them."""
+"""AWS's errors, in the protocol of each service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUERY = {
     "elasticloadbalancing",
 }
 _REST_JSON = {"lambda", "apigateway", "scheduler", "execute-api", "xray", "securityhub"}
-# What the same refusal is called elsewhere: the query protocol's name, that of JSON services, and S3's.
+# Names of a refusal: in the query protocol, of JSON services, and of S3.
 _NAMES = {
     "InvalidClientTokenId": ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"),
     "ExpiredToken": ("ExpiredToken", "ExpiredTokenException", "ExpiredToken"),
@@ -33,10 +33,10 @@ _NAMES = {
 
 
 def refusal(service: str, code: str, message: str, status: int | None = None) -> Response:
-    """Return the response that tells a client of `service` that its call was refused.
+    """Return the refusal of a call, as a client of `service` expects it.
 
-    :param code: as the query protocol calls it; other protocols' names are looked up.
-    :param status: 403 (400 for what JSON services call malformed) when omitted.
+    :param code: name in the query protocol; the names of other protocols are looked up.
+    :param status: 403 when omitted (400 for JSON services).
     """
     query, of_json, of_s3 = _NAMES.get(code, (code, code, code))
     request_id = str(uuid.uuid4())

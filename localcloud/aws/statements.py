@@ -1,4 +1,4 @@
-"""The statements of template.yaml: what each role may do, where, and which call of the code needs it."""
+"""The statements of template.yaml: the actions and resources of each role, and the call of the code that needs them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class Statement:
     condition: str = ""
 
 
-#: Actions that no call is named after: where what needs them is.
+#: Actions that no call is named after, with the code that needs them.
 _NEEDED_BY = (
     {
-        "rds-db:connect": "login with a token, `connection.py`",
-        "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding.py`, `audit/run.py` and "
-        "`migration/run.py`; `_start` of OnboardFunction itself, `sweeping.py`; `handler`, `functions/events/app.py`; "
-        "`rotate_secret`, which asks in the caller's name, `rotation/rotating_secrets.py`",
-        "secretsmanager:TagResource": "`Tags` of `create_secret`, `rotation/rotating_secrets.py`",
-        "logs:CreateLogStream": "Lambda in the function's name, for what the function logs",
-        "logs:PutLogEvents": "Lambda in the function's name, for what the function logs",
-        "lambda:CheckpointDurableExecution": "`context.step` and all else that an execution keeps",
+        "rds-db:connect": "login with a token, `engines/connection.py`",
+        "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding/flow.py`, `audit/flow.py` and "
+        "`migration/flow.py`; `_start` of OnboardFunction itself, `onboarding/reconcile.py`; `handler`, "
+        "`functions/events/app.py`; `rotate_secret`, which asks in the caller's name, `aws/secrets/schedules.py`",
+        "secretsmanager:TagResource": "`Tags` of `create_secret`, `aws/secrets/schedules.py`",
+        "logs:CreateLogStream": "Lambda in the function's name, for the function's log",
+        "logs:PutLogEvents": "Lambda in the function's name, for the function's log",
+        "lambda:CheckpointDurableExecution": "`context.step` and all other results that an execution keeps",
         "lambda:GetDurableExecutionState": "the SDK of durable functions, for executions with many steps",
         "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
         "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
-        "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `scoping.py`",
-        "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `logins.py`, "
-        "`rotation/store.py`",
+        "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `aws/scoped_credentials.py`",
+        "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `engines/logins.py`, "
+        "`aws/secrets/versions.py`",
     }
     | dict.fromkeys(
         (
@@ -79,7 +79,7 @@ def statements(template: Path) -> list[Statement]:
 
 
 def calls(code: Path) -> dict[str, list[str]]:
-    """Return where the functions' code calls each method of an AWS client: name → `function` in `file`.
+    """Return the places in the functions' code that call each method of an AWS client: name → `function` in `file`.
 
     The command and the doctor are left out: people run them, with rights of their own.
     """
@@ -100,9 +100,9 @@ def calls(code: Path) -> dict[str, list[str]]:
 
 
 def needed_by(action: str, known: Mapping[str, list[str]]) -> str | None:
-    """Return which call needs an action; None if none does.
+    """Return the call that needs an action; None if there is none.
 
-    :param known: what `calls` returned.
+    :param known: the result of `calls`.
     """
     if action in _NEEDED_BY:
         return _NEEDED_BY[action]
@@ -112,7 +112,7 @@ def needed_by(action: str, known: Mapping[str, list[str]]) -> str | None:
 
 @dataclass(frozen=True)
 class Invokers:
-    """Who may invoke a function by an alias, as its resource policy says."""
+    """The callers who may invoke a function by an alias, as its resource policy says."""
 
     function: str
     alias: str  # empty for the function itself
@@ -120,7 +120,7 @@ class Invokers:
 
 
 def invokers(template: Path) -> list[Invokers]:
-    """Return who may invoke each function and each alias, in the order of the template."""
+    """Return the callers of each function and each alias, in the order of the template."""
     resources: Mapping[str, Any] = read(template)["Resources"]
     found = []
     for resource in resources.values():
@@ -144,7 +144,7 @@ def _invoked(text: str, reference: Mapping[str, Any], resources: Mapping[str, An
 
 
 def _principals(statements: list[Mapping[str, Any]]) -> str:
-    """Return whom the first Deny leaves out, or whom an Allow lets in."""
+    """Return the principals that the first Deny leaves out, or that an Allow lets in."""
     for statement in statements:
         if statement["Effect"] == "Allow":
             condition = _plain(next(iter(statement["Condition"].values())))
@@ -170,7 +170,7 @@ def as_markdown(template: Path, code: Path, accepted: Mapping[str, Mapping[str, 
         "Every statement of `template.yaml`, role by role, and the call that needs each action. Made by",
         "`make permissions`, and tested to be current. `…` stands for partition, region and account of the stack.",
         "Roles also have AWS's managed policy for traces.",
-        "The integration tests run with exactly these permissions, and fail where one is missing or not used.",
+        "The integration tests run with exactly these permissions, and fail if one is missing or not used.",
         "",
         "## Who may invoke",
         "",
@@ -250,7 +250,7 @@ def _is_function(value: Mapping[str, Any]) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Write a value of the template for people."""
+    """Write a value of the template as text."""
     if not isinstance(value, dict):
         return _short(str(value))
     name, argument = next(iter(value.items()))

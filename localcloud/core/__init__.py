@@ -1,1 +1,1 @@
-"""What all parts of localcloud stand on: processes, certificates, HTTP, signatures."""
+"""Foundation of localcloud: processes, certificates, HTTP, signatures."""

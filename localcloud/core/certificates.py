@@ -30,7 +30,7 @@ class ServerCertificate:
 class Authority:
     """A certificate authority that lives as long as its cloud; its private key never leaves memory.
 
-    :param directory: where `ca.pem` is written.
+    :param directory: the folder that `ca.pem` is written to.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -42,9 +42,9 @@ class Authority:
         builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         self._identifier = x509.SubjectKeyIdentifier.from_public_key(public)
-        #: The authority's own certificate: what clients trust.
+        #: The authority's own certificate, which clients trust.
         self.pem: str = _pem(builder.sign(self._key, hashes.SHA256())).decode()
-        #: The same as a file, for `sslrootcert` and `ssl_ca`.
+        #: The certificate's file, for `sslrootcert` and `ssl_ca`.
         self.path: Path = directory / "ca.pem"
         directory.mkdir(parents=True, exist_ok=True)
         self.path.write_text(self.pem)
@@ -52,7 +52,7 @@ class Authority:
     def issue(self, directory: Path, names: Sequence[str] = LOCAL_NAMES) -> ServerCertificate:
         """Issue a server certificate.
 
-        :param directory: where `server.pem` and `server.key` (readable by its owner only) are written.
+        :param directory: the folder that `server.pem` and `server.key` (readable by its owner only) are written to.
         :param names: host names and IP addresses that clients may connect to; the first is the common name.
         """
         key = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""Child processes of localcloud: free ports, starting, stopping, and making sure that none outlives us."""
+"""Child processes of localcloud: free ports, start, stop, and the guarantee that no child outlives localcloud."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _taken_lock = threading.Lock()
 
 
 def loopback_addresses() -> list[str]:
-    """Return the addresses that a server for `localhost` listens on: 127.0.0.1, and ::1 where the machine has it."""
+    """Return the addresses that a server for `localhost` listens on: 127.0.0.1, and ::1 if the machine has it."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
         probe.bind(("::1", 0))
         return ["127.0.0.1", "::1"]
@@ -64,13 +64,13 @@ def spawn(
     as_nobody: bool = False,
     pipes: bool = False,
 ) -> Process:
-    """Start a child that is killed when we end, however we end.
+    """Start a child that is killed when this process ends, in whichever way it ends.
 
     :param command: program and arguments.
-    :param log: file that stdout (unless `pipes`) and stderr are appended to; thrown away when omitted.
-    :param env: the child's whole environment; ours when omitted.
-    :param cwd: the child's working directory; ours when omitted.
-    :param as_nobody: run as the user `nobody` if we are root (database servers refuse to run as root).
+    :param log: file that stdout (unless `pipes`) and stderr are appended to; discarded when omitted.
+    :param env: the child's whole environment; this process's when omitted.
+    :param cwd: the child's working directory; this process's when omitted.
+    :param as_nobody: run as the user `nobody` if this process is root's (database servers refuse to run as root).
     :param pipes: make stdin and stdout of the child pipes, `process.stdin` and `process.stdout`.
     :raises FileNotFoundError: there is no `setpriv` (package util-linux).
     """
@@ -90,7 +90,7 @@ def spawn(
                 stderr=output,
                 env=None if env is None else dict(env),
                 cwd=cwd,
-                start_new_session=True,  # a terminal's Ctrl-C is ours to handle: children are stopped in order
+                start_new_session=True,  # this process handles a terminal's Ctrl-C and stops its children in order
             )
 
     process = _spawner().call(start)
@@ -99,14 +99,14 @@ def spawn(
 
 
 def stop(process: Process, *, limit: float = 10.0, how: signal.Signals = signal.SIGTERM) -> None:
-    """End a child and what it started: ask by the signal `how`, and kill after `limit` seconds. Blocks until done."""
+    """End a child and its own children: send the signal `how`, and kill after `limit` seconds. Blocks until done."""
     if process.poll() is None:
         process.send_signal(how)
         try:
             process.wait(limit)
         except subprocess.TimeoutExpired:
             logger.warning("process %s did not end within %s s and was killed", process.pid, limit)
-    # The group may hold grandchildren, also when the child itself has ended already.
+    # The group may still hold grandchildren if the child itself has ended.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -119,7 +119,7 @@ def stop(process: Process, *, limit: float = 10.0, how: signal.Signals = signal.
 
 @contextlib.contextmanager
 def frozen(process: Process) -> Iterator[None]:
-    """Let a child do nothing meanwhile, none of its threads."""
+    """Stop all threads of a child inside the context."""
     process.send_signal(signal.SIGSTOP)
     try:
         while any(thread.read_text().rpartition(")")[2].split()[0] not in "TtZX" for thread in _threads(process.pid)):
@@ -134,12 +134,12 @@ def _threads(pid: int) -> Iterator[Path]:
 
 
 def remove_when_we_end(directory: Path) -> None:
-    """Have `directory` removed after this process has ended, also when it is killed."""
+    """Have `directory` removed after this process has ended, even if it is killed."""
     _reaper().tell("remove", str(directory.resolve()))
 
 
 def nobody_can_enter(directory: Path) -> bool:
-    """Tell whether children started `as_nobody` can reach what lies in `directory`."""
+    """Tell whether children started `as_nobody` can reach the files in `directory`."""
     if os.geteuid() != 0:
         return True
     resolved = directory.resolve()
@@ -147,7 +147,7 @@ def nobody_can_enter(directory: Path) -> bool:
 
 
 def give_to_nobody(path: Path) -> None:
-    """Make `nobody` the owner of `path` and all below it, if we are root."""
+    """Make `nobody` the owner of `path` and all below it, if this process is root's."""
     if os.geteuid() != 0:
         return
     nobody = pwd.getpwnam("nobody")
@@ -187,14 +187,14 @@ class _Spawner:
             job, done = self._jobs.get()
             try:
                 done.set_result(job())
-            except BaseException as error:  # the caller's to handle: this thread must live on
+            except BaseException as error:  # the caller handles the error: this thread must live on
                 done.set_exception(error)
 
 
 class _Reaper:
-    """A tiny process that reads from us what to clean up and does so when the pipe breaks, that is, when we are gone.
+    """A small process that reads orders from this one, and carries them out when this one has ended.
 
-    `setpriv --pdeathsig` already kills our children; this one also gets at their children, and at directories.
+    `setpriv --pdeathsig` already kills the children; the reaper also kills their children, and removes directories.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class _Reaper:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(script)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # ours may be pipes, whose readers wait for the last writer to end
+            stdout=subprocess.DEVNULL,  # inherited pipes would make their readers wait until the reaper has ended
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",

@@ -1,7 +1,7 @@
 """The process that cleans up after localcloud: kills process groups and removes directories once its parent is gone.
 
 Orders come on stdin, each ended by a NUL: `kill <group>`, `forget <group>`, `remove <directory>`.
-They are carried out when stdin ends, which the kernel sees to however the parent dies.
+They are carried out when stdin ends; the kernel closes it in whichever way the parent dies.
 """
 
 import os
@@ -31,7 +31,7 @@ def main() -> None:
     deadline = time.monotonic() + 1.5
     while any(directory.exists() for directory in directories) and time.monotonic() < deadline:
         for directory in directories:
-            shutil.rmtree(directory, ignore_errors=True)  # dying children may still write: hence the loop
+            shutil.rmtree(directory, ignore_errors=True)  # dying children may still write, so the loop repeats
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""The verifying side of AWS's Signature Version 4: what a server does with a signed request.
+"""The verifying side of AWS's Signature Version 4: the checks that a server makes of a signed request.
 
 Written from the specification, independently of `rdsiam.signer` and of botocore, so that each checks the others.
 Source: "Create a signed AWS API request", AWS General Reference; "Authenticating Requests: Using Query Parameters", S3.
@@ -34,10 +34,10 @@ class SignatureRefused(Exception):
 
 @dataclass(frozen=True)
 class Credential:
-    """A known access key: what verifies its signatures, and whose it is.
+    """A known access key: the secret that verifies its signatures, and its owner.
 
-    `principal_arn` is what policies and logs see: a user's ARN, or the assumed-role ARN of a session, whose
-    role is `role_arn` (with its path).
+    `principal_arn` is the ARN in policies and logs: a user's, or the assumed-role ARN of a session, whose role is
+    `role_arn` (with its path).
     """
 
     access_key: str
@@ -64,7 +64,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says about its own signature, before anything of it is verified."""
+    """A request's own statement about its signature, before anything is verified."""
 
     access_key: str
     scope: Scope
@@ -120,7 +120,7 @@ def verify_request(
     secret_of: Callable[[str], Credential | None],
     now: datetime | None = None,
 ) -> Credential:
-    """Verify a request signed by its `Authorization` header or presigned by its query, and return who signed it.
+    """Verify a request signed by its `Authorization` header or presigned by its query, and return the signer.
 
     :param path: as received, percent-encoded.
     :param query: as received, without the question mark.
@@ -163,7 +163,7 @@ def verify_request(
 
 
 def read_claim(headers: Headers | Mapping[str, list[str]], query: str | Sequence[tuple[str, str]]) -> Claim:
-    """Read who a request says it is signed by, verifying nothing: its region and service tell where it belongs.
+    """Read a request's statement about its signature, without verifying it.
 
     :raises SignatureRefused: MissingAuthenticationToken or IncompleteSignature.
     """
@@ -263,7 +263,7 @@ def _claim(
 
 def _check_time(claim: Claim, now: datetime) -> None:
     signed_at = parse_timestamp(claim.timestamp)
-    assert signed_at is not None  # read_claim saw to it
+    assert signed_at is not None  # read_claim has checked this
     if not claim.timestamp.startswith(claim.scope.date + "T"):
         raise SignatureRefused("SignatureDoesNotMatch", "Date in Credential scope does not match the request's date")
     if signed_at > now + MAX_SKEW:
@@ -285,7 +285,7 @@ def _check_signed_headers(claim: Claim, values: Mapping[str, list[str]]) -> None
 def _payload_hash(claim: Claim, values: Mapping[str, list[str]], body: bytes) -> str:
     given = values.get("x-amz-content-sha256", [None])[0]
     if given is None and claim.expires is not None and claim.scope.service == "s3":
-        return _UNSIGNED_PAYLOAD  # the signer of such a URL can't know what will be uploaded
+        return _UNSIGNED_PAYLOAD  # the signer of such a URL can't know the body
     actual = hashlib.sha256(body).hexdigest()
     if given is None or given == actual:
         return actual

@@ -21,7 +21,7 @@ IDLE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request; `path` and `query` are as they stood on the wire, header names as they were sent."""
+    """One HTTP request; `path`, `query` and header names are as the client sent them."""
 
     method: str
     path: str
@@ -58,12 +58,12 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the server."""
         return int(self._server.server_address[1])
 
     @property
     def url(self) -> str:
-        """The address without a trailing slash."""
+        """The server's address without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class _Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: object, client_address: object) -> None:
-        # A client that went away in the middle is no event; anything else is ours to know.
+        # A client that disconnects is normal; any other error is logged.
         logger.debug("connection ended early", exc_info=True)
 
 
@@ -119,13 +119,13 @@ class _RequestHandler(BaseHTTPRequestHandler):
         try:
             response = type(self).answer(request)
         except Exception:
-            # The boundary of the server: the client learns that it failed, the log learns why.
+            # The boundary of the server: the client learns that the request failed, the log says why.
             logger.exception("%s %s could not be answered", request.method, request.path)
             response = Response(HTTPStatus.INTERNAL_SERVER_ERROR)
         self._write(response)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """Serve every method: which there are is for whoever answers to know."""
+        """Serve every method; the handler decides which methods exist."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)

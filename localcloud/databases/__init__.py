@@ -1,1 +1,1 @@
-"""RDS: real database servers, their tokens and their lives."""
+"""RDS: real database servers, their tokens, and the lives of instances and clusters."""

@@ -1,4 +1,4 @@
-"""Is this login token good for this login? Judged as RDS judges, and refused with a reason that is logged."""
+"""Verification of login tokens as RDS does it; a refusal has a reason, which is logged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SESSION_TOKEN = "X-Amz-Security-Token"  # noqa: S105 - the name of a parameter
 
 
 class Reason(StrEnum):
-    """Why a login is refused, in the order of judgement; what the `iam-db-auth-error` log says."""
+    """Reasons of a refused login in the order of judgement, as the `iam-db-auth-error` log says them."""
 
     NO_TLS = "the connection is not encrypted"
     MALFORMED = "the token is malformed"
@@ -35,7 +35,7 @@ class Reason(StrEnum):
     WRONG_USER = "the token was signed for another database user"
     WRONG_REGION = "the token was signed for another region"
     UNKNOWN_KEY = "the access key id does not exist or is inactive"
-    WRONG_SESSION_TOKEN = "the session token is missing or not the one of the access key"  # noqa: S105
+    WRONG_SESSION_TOKEN = "the session token is missing or not the access key's"  # noqa: S105
     CREDENTIALS_EXPIRED = "the credentials that signed the token have expired"
     TOO_OLD = "the token has expired"
     NOT_YET_VALID = "the token was signed in the future"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
 
 class LoginRefused(Exception):
-    """A login that RDS would refuse; the client is told only that it failed, the log says the `reason`."""
+    """A login that RDS would refuse; the client learns only that it failed, the log says the `reason`."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
@@ -93,11 +93,11 @@ class TokenVerifier:
         self._partition = partition
 
     def verify(self, token: str, host: str, port: int, user: str, resource_id: str, account: str, tls: bool) -> None:
-        """Return if `token` logs `user` in to the database `resource_id` at `host:port`.
+        """Check that `token` logs `user` in to the database `resource_id` at `host:port`.
 
         :param host: the endpoint's host as Describe returns it.
         :param tls: whether the token came over an encrypted connection.
-        :raises LoginRefused: it does not; the reason is logged, the token is not.
+        :raises LoginRefused: the token is not valid for this login; the reason is logged, the token is not.
         """
         try:
             self._verify(token, f"{host.lower()}:{port}", user, resource_id, account, tls)
@@ -105,7 +105,7 @@ class TokenVerifier:
             logger.info("login refused: user=%r database=%s reason=%s", user, resource_id, refused.reason.value)
             raise
         except Exception as error:
-            # Whatever could not be judged is refused. The error's text is left out: it might quote the token.
+            # A token that could not be judged is refused. The error's text is left out: it might quote the token.
             logger.error("login not judged: user=%r database=%s %s", user, resource_id, type(error).__name__)
             raise LoginRefused(Reason.UNJUDGED) from None
 
@@ -140,7 +140,7 @@ class TokenVerifier:
 
 
 def _parse(text: str) -> _Token:
-    """Take a token apart; whatever is not exactly as a signer makes it is malformed."""
+    """Take a token apart; any difference from a signer's form is malformed."""
     endpoint, found, query = text.partition("/?")
     _require(bool(found) and len(text) <= MAX_TOKEN, Reason.MALFORMED)
     _require(re.fullmatch(r"[a-z0-9.\-]+:[1-9][0-9]{0,4}", endpoint, re.ASCII) is not None, Reason.MALFORMED)
@@ -161,7 +161,7 @@ def _parse(text: str) -> _Token:
     expires = given["X-Amz-Expires"]
     _require(re.fullmatch(r"[1-9][0-9]{0,2}", expires, re.ASCII) is not None, Reason.MALFORMED)
     _require(int(expires) <= MAX_EXPIRES, Reason.MALFORMED)
-    # A wildcard would make the ARN that is asked for mean more than this one user.
+    # With a wildcard, the ARN in the request would mean more than this user.
     _require(not set("*?") & set(given["DBUser"]), Reason.MALFORMED)
     return _Token(
         endpoint=endpoint,
@@ -178,7 +178,7 @@ def _parse(text: str) -> _Token:
 
 
 def _decoded(value: str) -> str:
-    """Decode a value that is percent-encoded in SigV4's one way; any other spelling of it is malformed."""
+    """Decode a value that is percent-encoded as SigV4 does it; any other spelling is malformed."""
     try:
         decoded = unquote(value, errors="strict")
     except UnicodeDecodeError:

@@ -26,12 +26,12 @@ Parameters = Mapping[str, Any]
 
 
 class UnknownCall(Exception):
-    """Nobody has said yet what this call needs, so nobody may make it."""
+    """A call that isn't listed, so that no caller may make it."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call is made: what ARNs are built of."""
+    """The region and account of a call, which ARNs are built of."""
 
     region: str
     account: str
@@ -43,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Need:
-    """One permission that a call needs. A call is allowed when all that it needs are."""
+    """A permission that a call needs. A call is allowed if all its needs are allowed."""
 
     action: str
     resource: str
@@ -56,7 +56,7 @@ Rule = Callable[[Place, str, Parameters], Iterable[Need]]
 
 
 def needs(service: str, request: Request, place: Place) -> list[Need]:
-    """Return what a call of the query or JSON protocols needs; nothing for a call that everybody may make.
+    """Return the needs of a call of the query or JSON protocols; none for a call that every caller may make.
 
     :raises UnknownCall: it is not listed.
     """
@@ -68,7 +68,7 @@ def needs(service: str, request: Request, place: Place) -> list[Need]:
 
 
 def read_call(service: str, request: Request) -> tuple[str, Parameters]:
-    """Return operation and parameters; what could be read in two ways is no known call: moto might read the other."""
+    """Return operation and parameters; an ambiguous request is an unknown call, as moto might read it otherwise."""
     targets = [value for name, value in request.headers if name.lower() == "x-amz-target"]
     if service in _JSON:
         if len(targets) != 1 or request.query:
@@ -197,7 +197,7 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
     function = parameters.get("RotationLambdaARN") or getattr(secret, "rotation_lambda_arn", None)
     if action == "secretsmanager:RotateSecret" and function:
         yield Need("lambda:InvokeFunction", str(function), {"aws:ViaAWSService": "true"})
-    # The default key's own policy lets everybody in the account use it through Secrets Manager; another key's does not.
+    # The default key's own policy lets the whole account use it through Secrets Manager; another key's does not.
     key_id = secret.kms_key_id or ""
     if action in _DECRYPTING and key_id and not key_id.endswith("alias/aws/secretsmanager"):
         via: Context = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
@@ -207,7 +207,7 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
 
 
 def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    """For many secrets: the call itself, and to read each; what filters find, too, for which they must be listed."""
+    """Need the call itself and the reading of each secret; with filters, the listing of all secrets too."""
     yield Need(action, "*")
     asked = list(parameters.get("SecretIdList") or [])
     if not asked:
@@ -222,9 +222,9 @@ def _key(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
 
 
 def key_need(place: Place, action: str, key: str, context: Context) -> Need:
-    """Return what a call needs of a key, which can be used only as its own policy says.
+    """Return the need to use a key, which its own policy has to allow.
 
-    :param key: its id or ARN. A key that moto doesn't know has the usual policy, which leaves it to IAM.
+    :param key: its id or ARN. A key that moto doesn't know has the usual policy, which leaves the decision to IAM.
     """
     name = key.rpartition("/")[2]
     known = kms_backends[place.account][place.region].keys.get(name)

@@ -1,4 +1,4 @@
-"""What calls of DynamoDB need: their actions, judged with the table's own policy, and the table's key.
+"""Needs of DynamoDB's calls: their actions, judged with the table's own policy, and the table's key.
 
 Sources: "Actions, resources, and condition keys for Amazon DynamoDB", Service Authorization Reference; "DynamoDB API
 operations supported by resource-based policies" and "Encryption at rest", Amazon DynamoDB Developer Guide. Reading and
@@ -29,7 +29,7 @@ _TRANSACTIONS = {
     "ConditionCheck": "ConditionCheckItem",
 }  # fmt: skip
 _WRITING = {"PutItem", "UpdateItem", "DeleteItem"}
-#: Of expressions, what is no name of an attribute.
+#: Words of expressions that are no names of attributes.
 _WORDS = {
     "SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN", "IF_NOT_EXISTS", "LIST_APPEND", "SIZE",
     "ATTRIBUTE_EXISTS", "ATTRIBUTE_NOT_EXISTS", "ATTRIBUTE_TYPE", "BEGINS_WITH", "CONTAINS",
@@ -43,7 +43,7 @@ _PARTIQL = re.compile(
 
 
 def dynamodb_needs(request: Request, place: Place) -> list[Need]:
-    """Return what a call of DynamoDB needs.
+    """Return the needs of a call of DynamoDB.
 
     :raises UnknownCall: it is not listed.
     """
@@ -57,7 +57,7 @@ def dynamodb_needs(request: Request, place: Place) -> list[Need]:
 def _on_table(
     place: Place, action: str, table: str, index: str | None = None, context: Context | None = None
 ) -> Iterator[Need]:
-    """Yield what an action on a table needs: the action itself, by the table's policy too, and the table's key."""
+    """Yield the needs of an action on a table: the action, which the table's policy may allow, and the table's key."""
     name = table.rpartition("/")[2] if table.startswith("arn:") else table
     arn = table if table.startswith("arn:") else place.arn("dynamodb", f"table/{table}")
     backend = dynamodb_backends[place.account][place.region]

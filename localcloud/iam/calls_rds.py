@@ -11,7 +11,7 @@ from localcloud.core.web import Request
 from localcloud.iam.actions import rules
 from localcloud.iam.calls import Need, Parameters, Place, UnknownCall, all_resources, read_call, tags_context
 
-# What a call names, and what the ARN of that kind of resource begins with.
+# Kinds of resources, as their ARNs name them.
 _DB, _CLUSTER, _SNAPSHOT, _PG, _CLUSTER_PG = "db", "cluster", "snapshot", "pg", "cluster-pg"
 _OTHERS = (
     ("DBParameterGroupName", _PG),
@@ -24,7 +24,7 @@ Rule = Callable[[Place, str, Parameters], Iterable[Need]]
 
 
 def rds_needs(request: Request, place: Place) -> list[Need]:
-    """Return what a call of RDS needs.
+    """Return the needs of a call of RDS.
 
     :raises UnknownCall: it is not listed.
     """
@@ -65,7 +65,7 @@ def _tagged(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
 
 
 def _proxy(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    """Need the action on a proxy, whose ARN ends in an id, or on its target group, which targets are registered in."""
+    """Need the action on a proxy, whose ARN ends in an id; calls about targets also need it on the target group."""
     name = str(parameters.get("DBProxyName") or "*")
     proxy = rds_backends[place.account][place.region].db_proxies.get(name)
     ids = [place.arn("rds", f"db-proxy:{'*' if name == '*' else 'prx-' + name}")] if proxy is None else [proxy.arn]

@@ -20,7 +20,7 @@ from localcloud.iam.judge import Policy
 
 #: Returns the resource policy of a function, by its ARN with or without qualifier.
 PolicyOfFunction = Callable[[str], Policy | None]
-#: Returns the ARN of a durable execution by what AWS's local runner calls it, None for one that it has not begun.
+#: Returns the ARN of a durable execution by its name in AWS's local runner; None if the runner hasn't begun it.
 ArnOfExecution = Callable[[str], str | None]
 
 _BUCKET, _OBJECT = paths("s3", "bucket"), paths("s3", "object")
@@ -39,9 +39,9 @@ _EXECUTIONS = re.compile(r"/2025-12-01/functions/(?P<name>[^/]+)/durable-executi
 
 
 def s3_needs(request: Request, place: Place) -> list[Need]:
-    """Return what a call of S3 needs.
+    """Return the needs of a call of S3.
 
-    :raises UnknownCall: it is not listed; also for a bucket in the host name, which moto is told to leave alone.
+    :raises UnknownCall: it is not listed, or the bucket is in the host name, which moto ignores here.
     """
     bucket, _, key = unquote(request.path).lstrip("/").partition("/")
     query = dict(parse_qsl(request.query, keep_blank_values=True))
@@ -70,9 +70,9 @@ def s3_needs(request: Request, place: Place) -> list[Need]:
 def lambda_needs(
     request: Request, place: Place, policy_of: PolicyOfFunction, execution_arn: ArnOfExecution
 ) -> list[Need]:
-    """Return what a call of Lambda needs.
+    """Return the needs of a call of Lambda.
 
-    A checkpoint that invokes another function needs the right to that as well: AWS invokes it as the function's role.
+    A checkpoint that invokes another function needs that permission as well: AWS invokes it as the function's role.
 
     :raises UnknownCall: it is not listed.
     """
@@ -99,7 +99,7 @@ def lambda_needs(
 
 
 def securityhub_needs(request: Request, place: Place) -> list[Need]:
-    """Return what a call of Security Hub needs.
+    """Return the needs of a call of Security Hub.
 
     :raises UnknownCall: it is not listed.
     """
@@ -119,7 +119,7 @@ def securityhub_needs(request: Request, place: Place) -> list[Need]:
 
 
 def metrics_needs(request: Request) -> list[Need]:
-    """Return what a call of CloudWatch needs; its operation stands in the path (CBOR), or in a header or form.
+    """Return the needs of a call of CloudWatch; its operation is in the path (CBOR), in a header or in a form.
 
     :raises UnknownCall: it is not listed.
     """
@@ -138,7 +138,7 @@ def metrics_needs(request: Request) -> list[Need]:
 
 
 def _namespace(request: Request, form: Mapping[str, str]) -> dict[str, str]:
-    """The namespace of a metric, which policies ask about."""
+    """Return the namespace of a metric, which conditions may ask about."""
     if "Namespace" in form:
         return {"cloudwatch:namespace": form["Namespace"]}
     typed = request.header("content-type") or ""
@@ -183,9 +183,9 @@ def _bucket_policy(bucket: str, place: Place) -> Policy | None:
 
 
 def _many(arn: str, body: bytes, policy: Policy | None) -> Iterator[Need]:
-    """The objects of DeleteObjects; a version is another action."""
+    """Yield the needs of DeleteObjects; deleting a version is another action."""
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314  the tests' own requests, on this machine
+        root = ElementTree.fromstring(body)  # noqa: S314  only requests of this machine's tests
     except ElementTree.ParseError:
         raise UnknownCall("s3: DeleteObjects without XML") from None
     for each in root.iter():

@@ -1,4 +1,4 @@
-"""Judges every AWS call by its caller's policies, refuses in AWS's words, and remembers which statements decided."""
+"""Judges every AWS call by its caller's policies, refuses in AWS's words, and records the statements that decided."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CallDenied(Exception):
 
 
 class Permissions:
-    """Decides on calls, and on what AWS's own services may do to functions.
+    """Decides on calls of callers and on invocations by AWS's own services.
 
     :param principals: joins the judge with the policies.
     :param policy_of: returns the resource policy of a function, version or alias.
@@ -68,7 +68,7 @@ class Permissions:
     def check(self, caller: Credential, service: str, request: Request) -> None:
         """Check that `caller` may make this call.
 
-        :raises CallDenied: not all that it needs is allowed, or nobody knows what it needs.
+        :raises CallDenied: one of the call's needs is not allowed, or the call is unknown.
         """
         try:
             wanted = self._needs(service, request)
@@ -101,7 +101,7 @@ class Permissions:
             raise CallDenied(message)
 
     def may_connect(self, caller: Credential, action: str, resource: str, account: str) -> bool:
-        """Tell whether `caller` may log in to a database; what `verifier.TokenVerifier` asks."""
+        """Tell whether `caller` may log in to a database; `token_verifier.TokenVerifier` asks this."""
         decision = self._principals.decide(caller, action, resource, account)
         self._remember(caller.role_arn or caller.principal_arn, Need(action, resource), decision)
         return decision.allowed
@@ -137,7 +137,7 @@ class Permissions:
         return needs(service, request, self._place)
 
     def _remember(self, principal: str, need: Need, decision: Decision) -> None:
-        """Keep which statements decided, so that a test can tell those that nothing needs."""
+        """Record the statements that decided, so that a test finds the statements that no call needs."""
         for statement in decision.statements:
             kind, _, name = statement.partition(":")
             if kind == "resource" and need.resource_policy is not None:

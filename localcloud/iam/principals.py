@@ -1,4 +1,4 @@
-"""Who an access key belongs to and which policies bind it, read from moto's IAM and STS in this process."""
+"""The owner of an access key and its policies, read from moto's IAM and STS in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTITION = "aws"
 
 @dataclass(frozen=True)
 class Policies:
-    """The policies of a principal: all that takes part in a decision but the resource's own policy."""
+    """The policies of a principal: all policies of a decision but the resource's own."""
 
     identity: tuple[Policy, ...] = ()
     session: tuple[Policy, ...] = ()
@@ -26,7 +26,7 @@ class Policies:
 
 
 class UnknownPrincipal(Exception):
-    """The user or role of a credential has been deleted: nothing is allowed to it any more."""
+    """The user or role of a credential has been deleted, so that nothing is allowed."""
 
 
 def secret_of(access_key: str) -> Credential | None:
@@ -44,9 +44,9 @@ def secret_of(access_key: str) -> Credential | None:
 
 
 def policies_of(credential: Credential) -> Policies:
-    """Return what binds a credential now: policies are read anew for every decision, as AWS applies changes to all.
+    """Return the policies of a credential, read anew for each decision, as AWS applies changes to all sessions.
 
-    :raises UnknownPrincipal: its user or role does not exist any more.
+    :raises UnknownPrincipal: its user or role no longer exists.
     """
     backend = iam_backends[credential.account][_PARTITION]
     arn = credential.role_arn or credential.principal_arn
@@ -65,13 +65,13 @@ def policies_of(credential: Credential) -> Policies:
 
 
 class Principals:
-    """Joins the judge with the policies: may this credential do that?"""
+    """Joins the judge with the policies of a credential."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
     def allows(self, credential: Credential, action: str, resource: str, account: str) -> bool:
-        """Tell whether `credential` may do `action` on `resource` of `account`; what `verifier.TokenVerifier` asks."""
+        """Tell whether `credential` may do `action` on `resource` of `account`."""
         return self.decide(credential, action, resource, account).allowed
 
     def decide(
@@ -84,7 +84,7 @@ class Principals:
         context: Mapping[str, str | list[str]] | None = None,
         resource_policy: Policy | None = None,
     ) -> Decision:
-        """Return the judge's decision; a credential whose user or role is gone may do nothing.
+        """Return the judge's decision; a credential whose user or role no longer exists may do nothing.
 
         :raises localcloud.iam.judge.JudgeFailed: there was no decision.
         """
@@ -115,7 +115,7 @@ class Principals:
         context: Mapping[str, str | list[str]],
         resource_policy: Policy | None,
     ) -> Decision:
-        """Return the decision on what an AWS service does by itself, which the resource's policy alone can allow."""
+        """Return the decision on an action of an AWS service itself, which only the resource's policy can allow."""
         own = _now() | {"aws:PrincipalIsAWSService": "true", "aws:PrincipalServiceName": service} | dict(context)
         return self._judge.decide(
             Request(service, action, resource, account, own, resource_policy=resource_policy or _NO_POLICY)
@@ -127,7 +127,7 @@ _NO_POLICY = Policy("none", {"Version": "2012-10-17", "Statement": []})
 
 
 def _context(credential: Credential) -> dict[str, str | list[str]]:
-    """The condition keys that AWS fills in for every request, as far as they are known here."""
+    """Return the condition keys of a caller's request, as far as they are known here."""
     return _now() | {
         "aws:PrincipalArn": credential.role_arn or credential.principal_arn,
         "aws:PrincipalAccount": credential.account,
@@ -137,7 +137,7 @@ def _context(credential: Credential) -> dict[str, str | list[str]]:
 
 
 def _now() -> dict[str, str | list[str]]:
-    """The condition keys of every request. The endpoint stands for AWS's, which is TLS, though it speaks plain HTTP."""
+    """Return the condition keys of every request. The plain HTTP endpoint counts as TLS, as it stands for AWS's."""
     now = datetime.now(UTC)
     return {
         "aws:CurrentTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -163,14 +163,14 @@ def _of_session(session: Any) -> Credential:
         principal_arn=session.arn,
         account=session.account_id,
         session_token=session.session_token,
-        expires=expires if expires.tzinfo else expires.replace(tzinfo=UTC),  # moto's are naive, and UTC
+        expires=expires if expires.tzinfo else expires.replace(tzinfo=UTC),  # moto's times are naive, and UTC
         role_arn=session.role_arn,
         session_policy=session.policy or None,
     )
 
 
 def _attached_to(owner: Any) -> Iterator[Policy]:
-    """The inline and managed policies of a user, group or role."""
+    """Return the inline and managed policies of a user, group or role."""
     for name, document in sorted(owner.policies.items()):
         yield Policy(name, document)
     for managed in list(owner.managed_policies.values()):

@@ -31,11 +31,11 @@ _ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"}
 
 
 class ExecutionAlreadyStarted(Exception):
-    """There is an execution of this name with another payload."""
+    """An execution of this name has another payload."""
 
 
 class RunnerFailed(Exception):
-    """AWS's local runner did not start or did not do as it was told."""
+    """AWS's local runner did not start, or answered with an error."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Execution:
 class Runner:
     """AWS's local runner: keeps executions and their checkpoints, and invokes the handlers when there is work.
 
-    :param endpoint: where it invokes functions.
-    :param credentials: what it signs with, as environment variables.
+    :param endpoint: address that it invokes functions at.
+    :param credentials: credentials that it signs with, as environment variables.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Runner:
         self._names: dict[tuple[str, str, str], tuple[str, Execution]] = {}
 
     def start(self, functions: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
-        """Start it.
+        """Start the runner.
 
-        :param functions: names of all functions that may be invoked, and their DurableConfig where they have one.
+        :param functions: names of all functions that may be invoked, and their DurableConfig if they have one.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         configs = self._directory / "functions.json"
@@ -92,7 +92,7 @@ class Runner:
         )  # fmt: skip
 
     def wait_until_ready(self) -> None:
-        """Wait until it answers.
+        """Wait until the runner answers.
 
         :raises RunnerFailed: it ended, or does not answer within 30 s.
         """
@@ -106,12 +106,12 @@ class Runner:
         raise RunnerFailed(f"the durable runner does not answer; see {self._log}")
 
     def stop(self) -> None:
-        """End it; its executions are gone."""
+        """End the runner and its executions."""
         if self._process is not None:
-            processes.stop(self._process, how=signal.SIGKILL)  # it keeps nothing that would have to be whole
+            processes.stop(self._process, how=signal.SIGKILL)  # it keeps no data that a kill could damage
 
     def begin(self, function: Function, qualifier: str, name: str | None, payload: bytes) -> Execution:
-        """Start an execution, or find the one that was started under the same name with the same payload.
+        """Start an execution, or find the execution of the same name and payload.
 
         :raises ExecutionAlreadyStarted: the name is taken by an execution with another payload.
         """
@@ -143,7 +143,7 @@ class Runner:
     def wait(self, execution: Execution, limit: float = LONGEST_WAIT) -> Outcome:
         """Wait for an execution's end and return its result or its error, as Lambda answers an invocation.
 
-        :raises TimeoutError: it has not ended; it runs on.
+        :raises TimeoutError: it has not ended, and goes on.
         """
         deadline = time.monotonic() + limit
         pause = 0.01
@@ -160,7 +160,7 @@ class Runner:
         with self._lock:
             function = next((key[0] for key, (_, known) in self._names.items() if known.arn == execution), None)
         if function is None:
-            # One that the runner began itself, when a durable function invoked another.
+            # An execution that the runner began itself, when a durable function invoked another one.
             answer = self._call("GET", _path(Execution(execution)))
             owner = json.loads(answer.body).get("FunctionArn", "") if answer.status == http.client.OK else ""
             function = owner.split(":function:")[-1].partition(":")[0]

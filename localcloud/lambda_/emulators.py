@@ -33,7 +33,7 @@ RUNTIME = Path(__file__).with_name("runtime.py")
 
 @dataclass(frozen=True)
 class DurableConfig:
-    """What makes a function durable: how long an execution may last and for how long it is kept."""
+    """Settings of a durable function: the time limit of an execution, and how long it is kept."""
 
     execution_timeout: int
     retention_days: int
@@ -60,7 +60,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an invocation came to: the function's answer, or the error as Lambda describes it."""
+    """The result of an invocation: the function's answer, or the error as Lambda describes it."""
 
     payload: bytes = field(repr=False)
     failed: bool = False
@@ -74,14 +74,14 @@ class EmulatorMissing(Exception):
     """The runtime interface emulator is not installed."""
 
 
-#: What a fresh environment gets on top of the template's variables: the endpoint and credentials of the role.
+#: Makes a fresh environment's variables beside the template's: the endpoint and credentials of the role.
 Credentials = Callable[[Function], Mapping[str, str]]
 
 
 def emulator() -> Path:
-    """Return the runtime interface emulator that AWS SAM CLI brings along.
+    """Return the runtime interface emulator, which is a part of AWS SAM CLI.
 
-    :raises EmulatorMissing: SAM CLI is not installed where `make setup` puts it.
+    :raises EmulatorMissing: SAM CLI is not installed in the folder of `make setup`.
     """
     machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
     library = Path(sys.prefix) / "sam" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,7 +95,7 @@ class Pool:
     """The execution environments of one function; as on AWS, one runs one invocation at a time.
 
     :param log: file for the function's output.
-    :param largest: so many at a time, if the function has no smaller concurrency reserved.
+    :param largest: largest number at a time, if the function has no smaller concurrency reserved.
     """
 
     def __init__(self, function: Function, credentials: Credentials, log: Path, largest: int) -> None:
@@ -164,7 +164,7 @@ class Pool:
 
 
 class _EnvironmentLost(Exception):
-    """The invocation took its environment down: a crash or a time-out, described by `outcome`."""
+    """The invocation ended its environment: a crash or a time-out, described by `outcome`."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__("execution environment lost")
@@ -226,7 +226,7 @@ class _Environment:
         return Outcome(body, failed=_is_error(body))
 
     def stop(self) -> None:
-        # Nothing in it deserves a goodbye: an environment that AWS takes down gets none either.
+        # Killed without notice, as AWS ends an environment.
         for child in _children(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -250,7 +250,7 @@ def _base_environment(function: Function) -> dict[str, str]:
 
 
 def _children(pid: int) -> Iterator[int]:
-    """The runtime, which the emulator puts into a process group of its own."""
+    """Return the runtime, which the emulator puts into a process group of its own."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             yield from map(int, (task / "children").read_text().split())
@@ -280,7 +280,7 @@ def _as_lambda_says(body: bytes, request_id: str) -> Outcome:
 
 
 def _is_error(body: bytes) -> bool:
-    """Tell whether the runtime reported an exception: the emulator passes its report on like an answer."""
+    """Tell whether the runtime reported an exception, which the emulator returns like an answer."""
     if not body.startswith(b'{"errorMessage"'):
         return False
     report = json.loads(body)

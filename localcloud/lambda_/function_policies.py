@@ -25,7 +25,7 @@ class FunctionPolicies:
     """Holds the resource policies of one cloud's functions, by the ARN of the function, version or alias.
 
     AddPermission adds a statement also to a policy that `AWS::Lambda::ResourcePolicy` has set. Whether AWS does the
-    same is not documented; a policy that denies what it does not allow is safe either way.
+    same is not documented; a policy that denies everything it doesn't allow is safe in both cases.
 
     :param check: raises LambdaError if no function has that ARN.
     """

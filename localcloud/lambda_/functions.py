@@ -22,7 +22,7 @@ LARGEST_ASYNCHRONOUS = 1024 * 1024
 RETRIES = 2
 #: Seconds before the first and second retry of an asynchronous invocation; AWS waits one and two minutes.
 PAUSES = (0.5, 1.0)
-#: How AWS's runner says that it runs a durable function's handler rather than starting an execution.
+#: The mark of AWS's runner for running a durable function's handler rather than starting an execution.
 HANDLER_MARKER = "X-Dex-Handler-Invoke"
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
@@ -46,9 +46,9 @@ class LambdaError(Exception):
 class Functions:
     """Runs the functions of one cloud.
 
-    :param credentials: makes what a fresh environment gets of the cloud: endpoint, region, credentials of the role.
-    :param logs: directory for one log a function, named by its logical id.
-    :param environments: how many environments of a function run at a time.
+    :param credentials: makes a fresh environment's variables: endpoint, region, credentials of the role.
+    :param logs: directory for one log per function, named by its logical id.
+    :param environments: largest number of environments of a function at a time.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Functions:
             self._pools[function.name] = Pool(function, self._credentials, log, self._environments)
 
     def stop(self) -> None:
-        """End everything that runs."""
+        """End all environments."""
         self._stopping.set()
         for pool in self._pools.values():
             pool.stop()
 
     def handle(self, request: Request, *, from_runner: bool) -> Response | None:
-        """Answer a call of the Lambda API, or return None for one that is not about running.
+        """Answer a call of the Lambda API, or return None if the call runs no function.
 
         :param from_runner: the caller is the durable runner, which alone may run a durable function's handler.
         """
@@ -94,7 +94,7 @@ class Functions:
     def check(self, name: str) -> None:
         """Check that there is a function of that name or ARN.
 
-        :raises LambdaError: there is none.
+        :raises LambdaError: there is no such function.
         """
         self._find(name, None)
 
@@ -115,7 +115,7 @@ class Functions:
         self._start_later(function, qualifier, None, payload)
 
     def invoke_event(self, arn: str, event: Mapping[str, object]) -> None:
-        """Deliver an event to a function; one that can't be delivered is told in the log, as nobody waits for it."""
+        """Deliver an event to a function; a failure is logged, as no caller waits for an answer."""
         try:
             self.invoke_later(arn, json.dumps(event).encode())
         except (LambdaError, RunnerFailed) as error:
@@ -197,7 +197,7 @@ class Functions:
         logger.warning("event given up: %s failed %s times", function.logical_id, RETRIES + 1)
 
     def _find(self, name: str, qualifier: str | None) -> tuple[Function, str]:
-        """Return the function and the qualifier it was named with, empty if there was none."""
+        """Return the function and the qualifier of a name, empty if it has none."""
         parsed = _NAME.fullmatch(name)
         if parsed is None:
             raise LambdaError("ValidationException", 400, f"{name!r} is not the name of a function")
@@ -217,7 +217,7 @@ class Functions:
 
 
 def error_response(code: str, status: int, message: str) -> Response:
-    """An error as the Lambda API writes it."""
+    """Return an error as the Lambda API writes it."""
     headers = (
         ("Content-Type", "application/json"),
         ("X-Amzn-ErrorType", code),

@@ -24,7 +24,7 @@ from localcloud.lambda_.routes import API_ID, Jwt, Route
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 10 * 1024 * 1024
-#: Raise CallDenied where a caller may not invoke the ARN of a route, or API Gateway may not invoke a function for it.
+#: Raise CallDenied if a caller may not invoke the ARN of a route, or API Gateway may not invoke a function for it.
 CheckCaller = Callable[[Credential, str], None]
 CheckGateway = Callable[[str, str], None]
 
@@ -104,10 +104,10 @@ class HttpApi:
         return None
 
     def _by_iam(self, request: Request) -> dict[str, Any]:
-        """Return `requestContext.authorizer` of whoever signed the request.
+        """Return `requestContext.authorizer` of the request's signer.
 
-        :raises SignatureRefused: nobody did as they should.
-        :raises CallDenied: who did may not call this route.
+        :raises SignatureRefused: the request has no valid signature.
+        :raises CallDenied: the signer may not call this route.
         """
         caller = self._authorize(request)
         self._check_caller(caller, f"{API_ID}/$default/{request.method}{unquote(request.path)}")
@@ -125,13 +125,13 @@ class HttpApi:
         }
 
     def _by_jwt(self, request: Request, wanted: Jwt) -> dict[str, Any]:
-        """Return `requestContext.authorizer` of the token that the request has."""
+        """Return `requestContext.authorizer` of the request's token."""
         return self._jwt.authorize(_joined(request).get("authorization"), wanted)
 
     def _authorize(self, request: Request) -> Credential:
-        """Return who signed the request.
+        """Return the request's signer.
 
-        :raises SignatureRefused: nobody did as they should.
+        :raises SignatureRefused: the request has no valid signature.
         """
         scope = sigv4.read_claim(request.headers, request.query).scope
         if scope.service != "execute-api" or scope.region != self._region:
@@ -224,7 +224,7 @@ def _text(body: bytes) -> tuple[str | None, bool]:
 
 
 def _response(answer: Any) -> Response:
-    """Turn what the function returned into a response, as payload format 2.0 says."""
+    """Turn a function's answer into a response, as payload format 2.0 says."""
     if not isinstance(answer, dict) or "statusCode" not in answer:
         return Response(200, (("Content-Type", "application/json"),), json.dumps(answer).encode())
     headers = {str(name).lower(): str(value) for name, value in (answer.get("headers") or {}).items()}

@@ -1,7 +1,7 @@
-"""API Gateway's JWT authorizer: the issuer's keys, and the checks that its documentation lists, no more and no less.
+"""API Gateway's JWT authorizer: the issuer's keys, and exactly the checks that its documentation lists.
 
-Like AWS's, it lets ID tokens pass where no scope is asked for, takes `client_id` where there is no `aud`, and hands
-lists on as one text: what comes of that is the function's business. See docs/localcloud.md.
+Like AWS's, it lets ID tokens pass on a route without scopes, takes `client_id` if there is no `aud`, and passes a list
+on as one text, which the function has to interpret. See docs/localcloud.md.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _FETCH_SECONDS = 1.5
 
 
 class JwtRefused(Exception):
-    """The token is none, or not good: 401. The message is what API Gateway puts into `www-authenticate`."""
+    """The token is missing or not valid: 401. The message is the one in `www-authenticate`."""
 
 
 class ScopeMissing(Exception):
-    """The token is good, but has none of the scopes that the route asks for: 403."""
+    """The token is valid, but has none of the route's scopes: 403."""
 
 
 class JwtAuthorizer:
-    """Checks tokens of any issuer; keys are kept as long as API Gateway keeps them, or until one is unknown."""
+    """Checks tokens of any issuer; keys are kept as long as in API Gateway, or until a token names an unknown key."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,8 +46,8 @@ class JwtAuthorizer:
     def authorize(self, header: str | None, wanted: Jwt) -> dict[str, Any]:
         """Return `requestContext.authorizer` of a request with this Authorization header.
 
-        :raises JwtRefused: no token, or not a good one.
-        :raises ScopeMissing: none of the route's scopes.
+        :raises JwtRefused: there is no token, or it is not valid.
+        :raises ScopeMissing: the token has none of the route's scopes.
         """
         if not header:
             raise JwtRefused("")
@@ -118,8 +118,8 @@ def _fetch(issuer: str) -> KeySet:
         configuration = _json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         return KeySet.import_key_set(_json(configuration["jwks_uri"]))
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
-        logger.warning("keys of %s can't be had: %s", issuer, type(error).__name__)
-        raise JwtRefused("the issuer's keys can't be had") from None
+        logger.warning("could not fetch the keys of %s: %s", issuer, type(error).__name__)
+        raise JwtRefused("could not fetch the issuer's keys") from None
 
 
 def _json(url: str) -> Any:

@@ -10,7 +10,7 @@ API_ID = "localcloud"
 
 @dataclass(frozen=True)
 class Jwt:
-    """A JWT authorizer, and which scopes a route asks for: one of them is enough."""
+    """A JWT authorizer, and the scopes of a route, of which a token needs at least one."""
 
     issuer: str
     audience: tuple[str, ...]
@@ -19,7 +19,7 @@ class Jwt:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the HTTP API: whom it calls, and how callers prove who they are."""
+    """A route of the HTTP API: the function that it calls, and its authorizer."""
 
     method: str  # upper-case; ANY for all
     path: str

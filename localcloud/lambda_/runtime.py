@@ -1,6 +1,6 @@
-"""Runs a function under AWS's runtime client, and tells it by which ARN it was invoked.
+"""Runs a function under AWS's runtime client, with the ARN that it was invoked by.
 
-AWS's emulator tells every function the same ARN. The real one comes as the client context, which nothing here uses.
+AWS's emulator gives every function the same ARN. The real one comes as the client context, which nothing here uses.
 This file is run by its path, outside the package, so that functions can't import localcloud.
 """
 

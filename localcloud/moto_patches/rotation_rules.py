@@ -1,4 +1,4 @@
-"""Schedules of rotations as Secrets Manager reads them: which it takes, and when the next one is due at the latest.
+"""Schedules of rotations as Secrets Manager reads them: their validation, and the latest time of the next rotation.
 
 Source: "Schedule expressions in Secrets Manager rotation", AWS Secrets Manager User Guide.
 """
@@ -24,7 +24,7 @@ class WrongRules(Exception):
 def check(rules: Mapping[str, Any]) -> None:
     """Check RotationRules as RotateSecret does.
 
-    :raises WrongRules: they are not what it takes.
+    :raises WrongRules: Secrets Manager would refuse the rules.
     """
     days, expression = rules.get("AutomaticallyAfterDays"), rules.get("ScheduleExpression")
     if (days is None) == (expression is None):
@@ -45,7 +45,7 @@ def check(rules: Mapping[str, Any]) -> None:
 
 
 def latest(rules: Mapping[str, Any], after: datetime) -> datetime | None:
-    """Return when the window of the next rotation closes; None where there are no rules.
+    """Return when the window of the next rotation closes; None if there are no rules.
 
     :param after: now, or the last rotation; with a zone.
     """
@@ -89,7 +89,7 @@ def _next_window(expression: str, after: datetime) -> datetime:
 
 
 def _cron(expression: str) -> tuple[set[int], set[int], set[int], set[int]]:
-    """Return hours, days of the month, months and weekdays. Of wildcards, L and # are not known here."""
+    """Return hours, days of the month, months and weekdays. The wildcards L and # are not known here."""
     found = _CRON.fullmatch(expression)
     if found is None:
         raise WrongRules("RotationRules.ScheduleExpression must be rate(...) or cron(0 hours day month weekday *).")

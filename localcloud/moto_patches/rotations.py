@@ -1,8 +1,8 @@
 """Rotations of secrets as AWS does them.
 
 RotateSecret answers at once; then the function is invoked with the four steps in order, with the secret's ARN and a
-token that proves who calls back. A failed rotation begins anew with the same version, and is given up after some
-attempts with AWSPENDING left where it is. Retries come within seconds instead of hours.
+token that proves that the function was invoked. A failed rotation begins again with the same version, and stops after
+some attempts, with AWSPENDING left in place. Retries come within seconds instead of hours.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Rotations:
     def rotate(
         self, secret: Any, token: str | None, function: str | None, rules: Mapping[str, Any], *, immediately: bool
     ) -> str:
-        """Set what is given, and begin a rotation or a test of the function."""
+        """Set the given function and rules, and begin a rotation or a test of the function."""
         if secret.owning_service:
             raise InvalidRequestException(
                 f"You can't rotate a secret that is managed by {secret.owning_service} with a Lambda function."
@@ -105,7 +105,7 @@ class Rotations:
             self._start(secret, self._try_out, secret, version)
             return str(secret.to_short_dict(include_version_id=False))
         if version not in secret.versions:
-            # AWS: the version is there, with its label and without a value, before the function is invoked.
+            # AWS: the version exists, with its label and without a value, before the function is invoked.
             secret.versions[version] = {
                 "createdate": int(time.time()), "version_id": version, "version_stages": [PENDING]
             }  # fmt: skip
@@ -142,7 +142,7 @@ class Rotations:
         logger.warning("rotation given up: %s", secret.name)
 
     def _try_out(self, secret: Any, version: str) -> None:
-        """Run testSecret on a copy of the current version, which goes afterwards: RotateImmediately is false."""
+        """Run testSecret on a copy of the current version, which is removed afterwards: RotateImmediately is false."""
         try:
             current = secret.versions[secret.default_version_id]
             secret.versions[version] = {**current, "version_id": version, "version_stages": [PENDING]}

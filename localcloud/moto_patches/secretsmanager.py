@@ -37,7 +37,7 @@ class Secrets(Patch):
             answer |= {"VersionIdsToStages": labelled, "SecretVersionsToStages": labelled}
         if secret.rotation_requested:
             answer["RotationRules"] = getattr(secret, "local_rules", answer["RotationRules"])
-        # AWS: no dates where rotation is off. moto: the last ones.
+        # AWS: no dates if rotation is off. moto: the last dates.
         if not secret.rotation_enabled:
             answer |= {"NextRotationDate": None, "LastRotatedDate": None}
         return answer
@@ -54,7 +54,7 @@ class SecretCalls(Patch):
     @replaces
     def create_secret(self, original: Any, backend: Any, name: str, *arguments: Any, **more: Any) -> str:
         """Create a secret."""
-        # AWS: says so. moto: that it exists.
+        # AWS: the message says that the secret is being deleted. moto: that it exists.
         if name in backend.secrets and backend.secrets[name].is_deleted():
             raise InvalidRequestException(
                 "You can't create this secret because a secret with this name is already scheduled for deletion."
@@ -70,7 +70,7 @@ class SecretCalls(Patch):
             raise InvalidParameterException("The RotationToken is not one of a rotation of this secret.")
         token = kwargs.get("client_request_token")
         version = secret.versions.get(token) if token else None
-        # AWS: the value of a version is for ever. moto: that of AWSPENDING can be put again and again.
+        # AWS: the value of a version never changes. moto: AWSPENDING's can be put again and again.
         if version is not None and _value(version) != (None, None):
             if _value(version) == (kwargs.get("secret_string"), kwargs.get("secret_binary")):
                 return str(secret.to_short_dict(include_version_stages=True, version_id=token))
@@ -104,7 +104,7 @@ class SecretCalls(Patch):
             backend, secret_id, version_stage, remove_from_version_id, move_to_version_id
         )
         if version_stage == CURRENT and target is not None:
-            # AWS: GetSecretValue without a label returns this one now. moto: the one before.
+            # AWS: GetSecretValue without a label returns this version now. moto: the version before.
             secret.default_version_id = move_to_version_id
             # AWS: a version that becomes current is no longer pending. moto: leaves the label.
             target["version_stages"] = [stage for stage in target["version_stages"] if stage != PENDING]
@@ -181,7 +181,7 @@ class SecretResponses(Patch):
     @replaces
     def list_secret_version_ids(self, _: Any, response: Any) -> str:
         """Answer ListSecretVersionIds."""
-        # AWS: versions with labels, all of them when asked. moto: all, each made now.
+        # AWS: versions with labels, or all versions on request. moto: all versions, each with the present as its date.
         secret = _secret(response.backend, response._get_param("SecretId", if_none=""))
         everything = bool(response._get_param("IncludeDeprecated", if_none=False))
         versions = [

@@ -35,11 +35,11 @@ _ALLOWED = {
     ("Workflow", "Status"): ("NEW", "NOTIFIED", "RESOLVED", "SUPPRESSED"),
     ("Compliance", "Status"): ("PASSED", "WARNING", "FAILED", "NOT_AVAILABLE"),
 }
-# What a customer decides about a finding, which importing it again does not overwrite.
+# Fields that belong to the customer, which another import does not overwrite.
 _CUSTOMERS = ("Note", "UserDefinedFields", "VerificationState", "Workflow")
 _UPDATABLE = ("Note", "Severity", "VerificationState", "Confidence", "Criticality", "Types", "UserDefinedFields",
               "Workflow", "RelatedFindings")  # fmt: skip
-# Filters of GetFindings, and where in a finding they look.
+# Filters of GetFindings, with the path of their field in a finding.
 _FILTERS = {
     "Id": ("Id",), "ProductArn": ("ProductArn",), "GeneratorId": ("GeneratorId",), "AwsAccountId": ("AwsAccountId",),
     "Title": ("Title",), "RecordState": ("RecordState",), "WorkflowStatus": ("Workflow", "Status"),
@@ -166,7 +166,7 @@ def _find(backend: Any, number: Any, product: Any) -> Any | None:
 
 
 def _problems(finding: Any, region: str, account: str) -> Iterator[str]:
-    """What AWS would refuse a finding for, in the order in which one would look."""
+    """Yield the reasons for which AWS would refuse a finding."""
     if not isinstance(finding, dict):
         yield "a finding is an object"
         return
@@ -238,7 +238,9 @@ def _at(value: Any, path: Sequence[str]) -> Any | None:
 
 
 def _matches(finding: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Filters of several names all apply; of the values of one name one must, and all that say NOT."""
+    """Tell whether a finding matches all filters.
+
+    A filter matches if any of its positive values matches, and all of its negative ones (NOT)."""
     for name, tests in filters.items():
         if name not in _FILTERS and name != "ResourceId":
             raise _invalid(f"the filter {name} is not known to localcloud")

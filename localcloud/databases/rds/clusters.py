@@ -25,19 +25,19 @@ class ClusterLife(Life):
         self._password = password
         self._running = False
         if self.has_server:
-            # As on AWS the endpoint is told at once, though nobody listens there before the first member.
+            # As on AWS the endpoint is known at once, though no server listens before the first member.
             cluster.port = new_port()
             cluster.local_address = "localhost"
 
     def create(self) -> None:
-        """Come into being, without a server yet."""
+        """Become available, without a server yet."""
         self._stopping.wait(CREATING)
         self.resource.status = "available"
         events.publish(self.resource, events.CLUSTER_CREATED)
         logger.info("cluster available: %s", self.resource.resource_id)
 
     def join(self, member: Any) -> None:
-        """Take in a member; the first one brings the server."""
+        """Add a member; the first member starts the server."""
         cluster, began = self.resource, time.monotonic()
         if self.has_server and not self._running:
             if self.server is None:
@@ -56,7 +56,7 @@ class ClusterLife(Life):
         logger.info("member available: %s of %s", member.resource_id, cluster.resource_id)
 
     def leave(self, member: Any, forget: Callable[[], None]) -> None:
-        """Let a member go; the last one takes the server with it, not the data."""
+        """Remove a member; the last member stops the server, whose data stay."""
         forget()
         if not self._members() and self.server is not None:
             self.server.stop()
@@ -66,7 +66,7 @@ class ClusterLife(Life):
         logger.info("member deleted: %s of %s", member.resource_id, self.resource.resource_id)
 
     def reboot_member(self, member: Any) -> None:
-        """Restart a member, and make the changes of it that wait; a reader restarts without the server."""
+        """Restart a member, and apply its pending changes; a reader restarts without the server."""
         if member.is_cluster_writer:
             self._restart(member)
         else:
@@ -76,7 +76,7 @@ class ClusterLife(Life):
         self.apply(member, dict(member.local_pending), None)
 
     def reboot(self) -> None:
-        """Restart all members, and make the changes of the cluster that wait."""
+        """Restart all members, and apply the cluster's pending changes."""
         self._bounce()
         self._stopping.wait(STOPPING)
         self._all("available", events.INSTANCE_RESTARTED)
@@ -94,7 +94,7 @@ class ClusterLife(Life):
         logger.info("cluster stopped: %s", self.resource.resource_id)
 
     def start(self) -> None:
-        """Start the server again, where it was."""
+        """Start the server again, at the same port."""
         if self._members():
             self._bounce()
             self._running = True

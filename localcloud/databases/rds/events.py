@@ -1,4 +1,4 @@
-"""RDS's events: their numbers and words, and how they get on the event bus. moto never publishes any.
+"""RDS's events: their numbers and messages, and their publication on the event bus. moto publishes none.
 
 Source: "Amazon RDS event categories and event messages", in the user guides of Amazon RDS and of Aurora.
 """
@@ -15,7 +15,7 @@ from moto.events.models import events_backends
 
 @dataclass(frozen=True)
 class Event:
-    """One kind of event; `message` may name what `publish` is given."""
+    """A kind of event; `message` may have the names that `publish` is given."""
 
     number: str
     category: str
@@ -44,7 +44,7 @@ PROXY_CREATED = Event("0203", "creation", "RDS created DB proxy {source}")
 PROXY_MODIFIED = Event("0204", "configuration change", "RDS modified DB proxy {source}")
 PROXY_DELETED = Event("0205", "deletion", "RDS deleted DB proxy {source}")
 
-# By moto's name of the resource type: what the event calls it, and its detail-type.
+# By moto's name of the resource type: its name in the event, and the detail-type.
 _SOURCES = {
     "db": ("DB_INSTANCE", "RDS DB Instance Event"),
     "cluster": ("CLUSTER", "RDS DB Cluster Event"),

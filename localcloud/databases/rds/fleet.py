@@ -1,4 +1,4 @@
-"""All the databases of a cloud: whose life is whose, and the servers' common beginnings and end."""
+"""All databases of a cloud: the lives of instances and clusters, and their common start and end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PREPARATIONS: dict[str, Callable[[Path], Path]] = {"postgres": postgres.prepare
 class Fleet:
     """The lives of all instances and clusters, by resource id.
 
-    :param directory: where the servers keep their data; `nobody`, whom they run as, must be able to get there.
+    :param directory: the folder of the servers' data; they run as `nobody`, who has to be able to enter it.
     """
 
     def __init__(self, directory: Path, authority: Authority, verifier: TokenVerifier) -> None:
@@ -36,7 +36,7 @@ class Fleet:
         self._stopping = threading.Event()
 
     def prepare(self) -> None:
-        """Make what instances are copied from, in the background, so that the first one of an engine starts fast."""
+        """Prepare each engine's template of data in the background, so that its first instance starts fast."""
         for engine in _PREPARATIONS:
             threading.Thread(target=self._prepare, args=(engine,), daemon=True, name=f"prepare {engine}").start()
 
@@ -78,12 +78,12 @@ class Fleet:
         return self.instance(instance) if instance.db_cluster_identifier is None else self.cluster(instance.cluster)
 
     def lives(self) -> list[Life]:
-        """Return all of them."""
+        """Return all lives."""
         with self._lock:
             return [*self._instances.values(), *self._clusters.values()]
 
     def shortly(self, job: Callable[..., None], *arguments: Any) -> None:
-        """Do something about a resource without a life of its own, in a while and in order."""
+        """Do a job about a resource without a life of its own, after a while and in order."""
 
         def wait_and_do() -> None:
             if not self._stopping.wait(CREATING):
@@ -92,7 +92,7 @@ class Fleet:
         self._later.submit(wait_and_do)
 
     def forget(self, resource_id: str) -> None:
-        """Drop a life that has ended or is about to."""
+        """Drop a life that has ended or is about to end."""
         with self._lock:
             self._instances.pop(resource_id, None)
             self._clusters.pop(resource_id, None)

@@ -29,7 +29,7 @@ class InstanceLife(Life):
         self._appear(lambda: self._open(new_port(), password, self.resource.db_name), events.INSTANCE_CREATED)
 
     def share(self, source: Life | None) -> None:
-        """Become one more endpoint of another database's server, or one that stays silent where there is none."""
+        """Become one more endpoint of another database's server, or a silent endpoint if there is no such database."""
 
         def build() -> None:
             port, server = new_port(), source and source.server
@@ -48,14 +48,14 @@ class InstanceLife(Life):
         )
 
     def restore(self, data: Path, password: str | None, snapshot: str) -> None:
-        """Become what a snapshot holds; with another master password where one is given."""
+        """Take over a snapshot's data, and the given master password if there is one."""
         self._copied(lambda: copy_template(data, self._directory), password, events.RESTORED_FROM_SNAPSHOT, snapshot)
 
     def restore_in_time(self, source: Life, password: str | None) -> None:
-        """Become what another instance is now."""
+        """Take over another instance's present data."""
 
         def copy() -> None:
-            # On the other's thread, so that it does not stop or end meanwhile.
+            # On the source's thread, so that it does not stop or end meanwhile.
             server = source.server
             if server is None:
                 raise RuntimeError(f"{source.resource.resource_id} has no data")
@@ -64,7 +64,7 @@ class InstanceLife(Life):
         self._copied(copy, password, events.RESTORED_IN_TIME, source.resource.resource_id)
 
     def snapshot(self, snapshot: Any) -> None:
-        """Keep a copy of the data as they are."""
+        """Keep a copy of the present data."""
         instance, before = self.resource, self.resource.status
         if before == "available":
             instance.status = "backing-up"
@@ -89,7 +89,7 @@ class InstanceLife(Life):
         self._restart(instance)
 
     def reboot(self) -> None:
-        """Restart, and make the changes that wait."""
+        """Restart, and apply the pending changes."""
         self._restart(self.resource)
         pending = {name: value for name, value in self.resource.local_pending.items() if name != "MasterUserPassword"}
         self.apply(self.resource, pending, None)
@@ -104,7 +104,7 @@ class InstanceLife(Life):
         logger.info("database stopped: %s", self.resource.resource_id)
 
     def start(self) -> None:
-        """Start the server again, where it was."""
+        """Start the server again, at the same port."""
         self._bounce()
         self._stopping.wait(STOPPING)
         self.resource.status = "available"
@@ -149,5 +149,5 @@ class InstanceLife(Life):
 
 
 def _address(instance: Any) -> str:
-    """The name of an instance that has no server: of the shape that RDS gives, and resolving nowhere."""
+    """Return the name of an instance without a server, in RDS's form; it resolves nowhere."""
     return f"{instance.db_instance_identifier}.c0000localcld.{instance.region}.rds.amazonaws.com"

@@ -1,4 +1,4 @@
-"""What happens to one RDS resource over time: the jobs that instances and clusters share, each done in its turn."""
+"""The life of one RDS resource: the jobs that instances and clusters share, done in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SERVERS: dict[str, Callable[..., DatabaseServer]] = {
     "mysql": mariadb.MariadbServer,
     "aurora-mysql": mariadb.MariadbServer,
 }
-#: What may wait for the maintenance window, by its name in PendingModifiedValues; the attribute of moto's model.
+#: Changes that may wait for the maintenance window: name in PendingModifiedValues, and attribute of moto's model.
 DEFERRED = {
     "IAMDatabaseAuthenticationEnabled": "enable_iam_database_authentication",
     "DBInstanceClass": "db_instance_class",
@@ -47,9 +47,9 @@ DEFERRED = {
 
 @dataclass(frozen=True)
 class Site:
-    """What all servers share.
+    """Settings that all servers share.
 
-    :ivar root: where they keep their data; `nobody`, whom they run as, must be able to get there.
+    :ivar root: the folder of their data; they run as `nobody`, who has to be able to enter it.
     """
 
     root: Path
@@ -58,10 +58,10 @@ class Site:
 
 
 class Life:
-    """One instance or cluster and its server; what happens to it happens in order, on a thread of its own.
+    """One instance or cluster and its server; its jobs run in order, on a thread of their own.
 
     :param resource: moto's model, whose status and values the jobs move on.
-    :param resource_id: what `rds-db:connect` names, `db-…` or `cluster-…`.
+    :param resource_id: the id in the resource of `rds-db:connect`, `db-…` or `cluster-…`.
     """
 
     def __init__(self, resource: Any, resource_id: str, site: Site) -> None:
@@ -74,20 +74,20 @@ class Life:
         self._stopping = threading.Event()
 
     def later(self, job: Callable[..., None], *arguments: object) -> Future[None]:
-        """Have a job done after those that wait already; an error is logged and shows in the status."""
+        """Do a job after the waiting jobs; an error is logged and shows in the status."""
         future = self._worker.submit(job, *arguments)
         future.add_done_callback(self._report)
         return future
 
     def end(self) -> None:
-        """Stop the server, drop what waits; nothing is deleted."""
+        """Stop the server and drop the waiting jobs; nothing is deleted."""
         self._stopping.set()
         self._worker.shutdown(wait=True, cancel_futures=True)
         if self.server is not None:
             self.server.stop()
 
     def apply(self, resource: Any, changes: Mapping[str, Any], password: str | None) -> None:
-        """Make changes, named as in PendingModifiedValues; `resource` is the cluster, a member or the instance."""
+        """Apply changes, named as in PendingModifiedValues; `resource` is the cluster, a member or the instance."""
         if password is not None:
             self._set_password(password)
         rest = dict(changes)
@@ -105,19 +105,19 @@ class Life:
             self._restart(resource)
 
     def read_parameters(self) -> None:
-        """Take the values of the parameter group over, where they need no reboot."""
+        """Take over the values of the parameter group that need no reboot."""
         if self.server is not None:
             self.server.set_parameters(parameters.of(self.resource, dynamic_only=True))
 
     @property
     def has_server(self) -> bool:
-        """Whether the engine is one that has a server here."""
+        """Whether the engine has a server here."""
         return self.resource.engine in _SERVERS
 
     def _open(
         self, port: int, password: str | None, database: str | None, source: DatabaseServer | None = None
     ) -> None:
-        """Start the server, with the data that lie in its directory if there are any."""
+        """Start the server, with the data in its directory if there are any."""
         resource = self.resource
         if resource.engine in ("mysql", "aurora-mysql"):
             logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
@@ -211,7 +211,7 @@ class Life:
         resource.local_pending = pending
 
     def _report(self, job: Future[None]) -> None:
-        """Say what went wrong on the thread that nobody waits for."""
+        """Log an error of a job, as no caller waits for it."""
         error = None if job.cancelled() else job.exception()
         if error is None or self._stopping.is_set():
             return
@@ -220,7 +220,7 @@ class Life:
 
 
 def rename(instance: Any, name: str) -> None:
-    """Give an instance another identifier, and so another ARN; all else stays, its resource id too."""
+    """Give an instance another identifier, and so another ARN; everything else stays, with its resource id."""
     databases, old = instance.backend.databases, instance.db_instance_identifier
     databases.pop(old)
     instance.db_instance_identifier = name
@@ -232,5 +232,5 @@ def rename(instance: Any, name: str) -> None:
 
 
 def new_port() -> int:
-    """Return a port for a server that will be."""
+    """Return a free port for a new server."""
     return processes.free_port()

@@ -1,4 +1,4 @@
-"""Which parameter values are in force for an instance or a cluster: its group's, and RDS's where that has none."""
+"""Parameter values of an instance or a cluster: its group's, and RDS's if the group has none."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _FORCES_SSL_FROM = 15
 
 
 def of(resource: Any, *, dynamic_only: bool = False) -> dict[str, str]:
-    """Return the values that a server of RDS would have.
+    """Return the values of RDS's server.
 
-    :param dynamic_only: leave out what the group sets to be applied with the next reboot.
+    :param dynamic_only: leave out values that the group applies with the next reboot.
     """
     group = _group(resource)
     given = {} if group is None else group.parameters

@@ -11,7 +11,7 @@ from localcloud.databases.servers.server import ServerFailed, Verify
 
 
 class _NoServer:
-    """What an endpoint has in common with a server: its address, and nothing that could be changed."""
+    """An endpoint's common part with a server: the address, without data or settings."""
 
     host = "localhost"
 
@@ -19,20 +19,20 @@ class _NoServer:
         self.port = port
 
     def set_iam(self, enabled: bool) -> None:
-        """Leave it: the server behind has it switched on or off for all."""
+        """Do nothing: the server behind has IAM authentication on or off for all endpoints."""
 
     def set_master_password(self, password: str) -> None:
-        """Leave it: the server's master is another database's."""
+        """Do nothing: the server's master is another database's."""
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Leave them: they are the server's."""
+        """Do nothing: the parameters are the server's."""
 
     def copy_to(self, directory: Path) -> None:
-        """Refuse: there are no data."""
+        """Refuse, as there are no data."""
         raise ServerFailed(f"port {self.port} has no data of its own for {directory}")
 
     def promote(self) -> None:
-        """Refuse: it follows nobody."""
+        """Refuse, as the endpoint follows no server."""
         raise ServerFailed(f"port {self.port} follows no other server")
 
 
@@ -45,27 +45,27 @@ class SharedEndpoint(_NoServer):
         self._verify = verify
 
     def start(self) -> None:
-        """Answer."""
+        """Listen."""
         self._server.listen(self.port, self._verify)
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop listening."""
         self._server.close(self.port)
 
 
 class SilentEndpoint(_NoServer):
-    """Accepts connections and never says a word, like a database that hangs."""
+    """An endpoint that accepts connections and never answers, like a database that hangs."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
-        """Let the system accept: as long as nobody does, clients wait."""
+        """Listen without accepting: the system takes connections, and clients wait."""
         self._socket = socket.create_server((self.host, self.port), backlog=128)
 
     def stop(self) -> None:
-        """Hang up."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

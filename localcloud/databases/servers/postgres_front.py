@@ -1,4 +1,4 @@
-"""The TLS front of a PostgreSQL server: speaks the start of the protocol, asks IAM users for a token, then relays."""
+"""The TLS front of a PostgreSQL server: handles the start of the protocol, asks IAM users for a token, then relays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 LOGIN_LIMIT = 30.0  # seconds, as in PostgreSQL's authentication_timeout, shortened
 _MAX_STARTUP = 10_000  # bytes, as in PostgreSQL
-_MAX_NAME = 63  # bytes; PostgreSQL would cut a longer name, and so let in another user than the token is for
+_MAX_NAME = 63  # bytes; PostgreSQL would cut a longer name, and so let in another user than the token's
 _CHUNK = 256 * 1024
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _OK = b"R" + struct.pack("!II", 8, 0)
@@ -46,16 +46,16 @@ class _ClientGone(Exception):
 class _Startup:
     packet: bytes
     user: str
-    where: str  # as the server's messages name it
+    where: str  # as in the server's messages
     encrypted: bool
 
 
 class PostgresFront:
     """Listens at `port` for PostgreSQL clients, in a thread of its own, and passes them on to a unix socket.
 
-    :param upstream: the server's socket. Its rules must let in without a password the IAM users, and nobody else.
+    :param upstream: the server's socket. Its rules have to let in exactly the IAM users without a password.
     :param verify: judges the tokens; called in worker threads.
-    :param tls_required: whether `rds.force_ssl` is on. Where it is off, passwords may come unencrypted, tokens may not.
+    :param tls_required: whether `rds.force_ssl` is on. If it is off, passwords may come unencrypted, tokens may not.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PostgresFront:
         asyncio.run_coroutine_threadsafe(self._listen(port, verify), self._loop).result()
 
     def close(self, port: int) -> None:
-        """Accept no more clients at that port; those that are there stay."""
+        """Accept no more clients at that port; connected clients stay."""
         for server in self._servers.pop(port, []):
             self._loop.call_soon_threadsafe(server.close)
 
@@ -148,14 +148,14 @@ class PostgresFront:
                 writer.write(_error(refused.code, str(refused)))
                 await writer.drain()
         except (_ClientGone, TimeoutError, OSError, EOFError):
-            pass  # nobody is left to be told
+            pass  # the client has gone
         finally:
-            # A client that must go at once may never answer TLS's goodbye.
+            # A client that is disconnected at once may never answer TLS's close.
             limit = 0.1 if self._closing else 5.0
             await _hang_up(limit, writer, None if upstream is None else upstream[1])
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Startup | None:
-        """Do all that comes before a login; return None for a cancel request, which is served and done."""
+        """Handle the steps before a login; return None for a cancel request, which is served here."""
         seen: set[int] = set()
         while True:
             packet = await _read_startup(reader)
@@ -171,7 +171,7 @@ class PostgresFront:
                 await writer.drain()
             elif code == _SSL_REQUEST:
                 if getattr(reader, "_buffer", b""):
-                    # Sent before TLS began, it could have been put there by somebody in between (CVE-2021-23214).
+                    # Data sent before TLS could come from a third party between client and server (CVE-2021-23214).
                     raise _ClientGone
                 writer.write(b"S")
                 await writer.drain()
@@ -199,7 +199,7 @@ class PostgresFront:
         return _Startup(packet, user, where, encrypted)
 
     async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup, verify: Verify) -> bool:
-        """See the login through; return whether the client is in."""
+        """Relay the login; return whether the client is logged in."""
         asked = False
         while True:
             message = await _read_message(upstream[0])
@@ -234,7 +234,7 @@ class PostgresFront:
         except (LoginRefused, UnicodeDecodeError):
             raise refused from None
         except Exception as error:
-            # What can't be judged is refused. Its text is left out: it might quote the token.
+            # A token that can't be judged is refused. The error's text is left out: it might quote the token.
             logger.error("login of %r not judged: %s", startup.user, type(error).__name__)
             raise refused from None
 
@@ -272,7 +272,7 @@ async def _read_message(reader: asyncio.StreamReader, expected: bytes | None = N
 
 
 def _parameters(packet: bytes) -> dict[str, str]:
-    """The names and values of a StartupMessage; a name given twice is refused, since servers differ in which counts."""
+    """Return the parameters of a StartupMessage; a name given twice is refused, since servers differ about it."""
     try:
         parts = packet[8:].decode().split("\0")
     except UnicodeDecodeError:
@@ -293,7 +293,7 @@ def _error(code: str, message: str) -> bytes:
 
 
 async def _relay(client: Streams, upstream: Streams) -> None:
-    """Carry bytes both ways until either side closes; what was read by then is still delivered."""
+    """Relay bytes both ways until either side closes; bytes read by then are still delivered."""
     directions = [
         asyncio.ensure_future(_pump(client[0], upstream[1])),
         asyncio.ensure_future(_pump(upstream[0], client[1])),
@@ -313,7 +313,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _hang_up(limit: float, *writers: asyncio.StreamWriter | None) -> None:
-    """Close connections, delivering what is buffered, and cut them off after `limit` seconds."""
+    """Close connections, delivering buffered bytes, and cut them off after `limit` seconds."""
     for writer in writers:
         if writer is not None:
             writer.close()

@@ -1,4 +1,4 @@
-"""Real database servers that behave like RDS's: what each engine's module offers, and what they share."""
+"""Database servers that behave like RDS's: their protocol, and the functions that engines share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from localcloud.core import processes
 
-#: (user, token, whether the connection is encrypted); raises `verifier.LoginRefused` if the login is to be refused.
+#: (user, token, whether the connection is encrypted); raises `token_verifier.LoginRefused` to refuse the login.
 Verify = Callable[[str, str, bool], None]
 
 MAX_TOKEN = 65_536
@@ -19,16 +19,16 @@ START_LIMIT = 60.0
 
 
 class DatabaseServer(Protocol):
-    """One database server on `localhost`, at a port of its own, with an administrator who is no superuser."""
+    """A database server on `localhost`, at a port of its own, with an administrator who is no superuser."""
 
     host: str
     port: int
 
     def start(self) -> None:
-        """Start it, making its data on the first call. Blocks until it answers."""
+        """Start the server, making its data on the first call. Blocks until it answers."""
 
     def stop(self) -> None:
-        """Close all connections and end it. Blocks until it has ended; the data stay."""
+        """Close all connections and end the server. Blocks until it has ended; the data stay."""
 
     def set_iam(self, enabled: bool) -> None:
         """Switch IAM authentication on or off, while it runs."""
@@ -37,10 +37,10 @@ class DatabaseServer(Protocol):
         """Give the administrator another password, while it runs."""
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Set parameters of RDS that it knows, while it runs and for later starts; the rest are left alone."""
+        """Set the known parameters of RDS, while it runs and for later starts; others are ignored."""
 
     def copy_to(self, directory: Path) -> None:
-        """Copy all that it holds to `directory`, as it is at one moment, whether it runs or not.
+        """Copy all data to `directory`, as they are at one moment, whether the server runs or not.
 
         A server that starts in that directory has the same data and users.
         """
@@ -70,7 +70,7 @@ def run_as_nobody(command: list[str | Path], log: Path, env: dict[str, str] | No
 
 
 def wait_until(ready: Callable[[], bool], process: processes.Process, log: Path) -> None:
-    """Wait until `ready` says so.
+    """Wait until `ready` returns True.
 
     :raises ServerFailed: `process` ended, or 60 s have passed.
     """
@@ -91,9 +91,9 @@ def copy_template(template: Path, directory: Path) -> None:
 
 
 def open_to_nobody(root: Path) -> None:
-    """Let `nobody`, whom the servers run as, pass through the directory `root` (made if missing).
+    """Let the user `nobody`, who runs the servers, pass through the directory `root` (made if missing).
 
-    :raises ServerFailed: a directory above is closed, and it is not ours to open.
+    :raises ServerFailed: a directory above `root` is closed to `nobody`.
     """
     root.mkdir(parents=True, exist_ok=True)
     if not processes.nobody_can_enter(root):
@@ -103,9 +103,9 @@ def open_to_nobody(root: Path) -> None:
 
 
 def socket_directory(root: Path, port: int) -> Path:
-    """Return the directory for the sockets of the server at `port`, which only `nobody` and we can enter.
+    """Return the directory for the sockets of the server at `port`, which only `nobody` and root can enter.
 
-    It does not lie with the data, since the path of a socket may have 107 bytes only.
+    It is apart from the data, since the path of a socket has at most 107 bytes.
     """
     directory = root / "sockets" / str(port)
     directory.mkdir(parents=True, exist_ok=True)

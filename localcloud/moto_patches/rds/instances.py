@@ -1,4 +1,4 @@
-"""Where moto's instances do otherwise than AWS's: resource ids, statuses, endpoints, what is pending."""
+"""Patches of moto's instances: resource ids, statuses, endpoints, pending changes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from localcloud.moto_patches.rds import refusals
 
 #: Versions that RDS offers today; moto has none for MariaDB, and ancient ones for the others.
 ENGINE_VERSIONS = {"postgres": "18.1", "mariadb": "10.11.11", "mysql": "8.4.7"}
-#: Tag of an instance that is one more endpoint of another's server, named by its identifier; of one that isn't there,
-#: it is an endpoint that accepts connections and stays silent. For measuring large fleets.
+#: Tag of an instance that is one more endpoint of another instance's server; its value is the other's identifier. If
+#: there is no such instance, the endpoint accepts connections and stays silent. For measuring large fleets.
 SHARED_WITH = "localcloud:shared-with"
 _PORTS = {"aurora-postgresql": 5432, "aurora-mysql": 3306, "docdb": 27017}
-# What a master password may consist of on every engine, and what needs no quoting anywhere.
+# Characters that every engine allows in a master password, and that need no quoting.
 _PASSWORD_CHARACTERS = string.ascii_letters + string.digits + "!#*+-.=?_~"
 _PASSWORD_LENGTH = 32
 
@@ -33,8 +33,8 @@ def secret_password(resource: Any) -> str:
 
 
 def unfinished(instance: Any) -> Any:
-    """Make what moto has made at once a new instance of AWS's: with an id of its own, and not available yet."""
-    # AWS: a resource id for each instance. moto: the same one for all.
+    """Make moto's finished instance a new one like AWS's: with an id of its own, and not available yet."""
+    # AWS: each instance has a resource id. moto: all have the same.
     instance.dbi_resource_id = _resource_id()
     # AWS: creating, backing-up, available. moto: available at once.
     instance.status = "creating"
@@ -148,8 +148,8 @@ class InstanceCalls(Patch):
         original(backend, instance.db_instance_identifier, wanted | {"db_instance_identifier": instance.resource_id})
         if instance.manage_master_user_password and not was_managed:
             password = secret_password(instance)
-        # AWS: some changes wait for the next maintenance window; ApplyImmediately makes all that wait. A password
-        # is changed at once in any case. moto: nothing ever waits.
+        # AWS: some changes wait for the next maintenance window; ApplyImmediately applies all pending changes. A
+        # password is changed at once in any case. moto: nothing ever waits.
         pending = _pending(instance, deferred)
         if password is not None:
             pending["MasterUserPassword"] = "****"
@@ -215,7 +215,7 @@ class InstanceCalls(Patch):
         return self._move(instance, "rebooting", self._fleet.cluster(instance.cluster).reboot_member, instance)
 
     def _move(self, instance: Any, status: str, job: Any, *arguments: Any) -> Any:
-        # AWS: on the way there for a while. moto: there at once.
+        # AWS: the change of status takes a while. moto: it is immediate.
         instance.status = status
         answer = copy.copy(instance)
         self._fleet.of(instance).later(job, *arguments)
@@ -241,7 +241,7 @@ def _new_name(backend: Any, instance: Any, wanted: dict[str, Any]) -> str | None
 
 
 def _pending(instance: Any, deferred: dict[str, Any]) -> dict[str, Any]:
-    """What waits: what did already, and what is asked for now; asking for what is so takes it back."""
+    """Return the earlier and the requested changes; requesting the present value cancels a change."""
     pending = dict(instance.local_pending)
     for name, value in deferred.items():
         if value is None:

@@ -1,4 +1,4 @@
-"""Where moto's RDS proxies do otherwise than AWS's. A proxy is in Describe only: no server listens at its endpoint."""
+"""Patches of moto's RDS proxies. A proxy is in Describe only: no server listens at its endpoint."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ProxyResponses(Patch):
         )
         proxy.default_auth_scheme = scheme
         proxy.endpoint = f"{proxy.db_proxy_name}.proxy-{proxy.url_identifier}.{proxy.region}.rds.amazonaws.com"
-        # AWS: takes minutes. moto: is available at once.
+        # AWS: a proxy takes minutes. moto: it is available at once.
         proxy.status = "creating"
         self._fleet.shortly(_created, proxy)
         return ActionResult({"DBProxy": proxy})
@@ -146,7 +146,7 @@ class ProxyCalls(Patch):
     @replaces
     def list_tags_for_resource(self, original: Any, backend: Any, arn: str) -> Any:
         """Return the tags of a resource."""
-        # AWS: says so where there is no such proxy. moto: answers with no tags.
+        # AWS: an error if there is no such proxy. moto: an answer without tags.
         if ":db-proxy:" in arn and all(proxy.arn != arn for proxy in backend.db_proxies.values()):
             raise DBProxyNotFoundFault(arn)
         return original(backend, arn)
@@ -179,7 +179,7 @@ def _auth(given: Any) -> dict[str, Any]:
 
 
 def _as_described(backend: Any, target: Any) -> list[Any]:
-    """AWS tells a cluster and each of its members; moto the cluster alone."""
+    """Return a target as Describe does. AWS: a cluster and each of its members. moto: the cluster alone."""
     shown = copy.copy(target)
     if target.type == "RDS_INSTANCE":
         instance = backend.databases.get(target.rds_resource_id)

@@ -1,4 +1,4 @@
-"""What RDS refuses and moto lets through: passwords, and calls that the state or the kind of a resource rules out."""
+"""Refusals of RDS that moto doesn't have: of passwords, and of calls that a resource's state or kind rules out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.rds.exceptions import RDSClientError
 
-# What belongs to the cluster and not to its members, by moto's names.
+# Settings of the cluster, which its members don't have, by moto's names.
 _OF_THE_CLUSTER = {
     "enable_iam_database_authentication": "EnableIAMDatabaseAuthentication",
     "master_user_password": "MasterUserPassword",
@@ -20,12 +20,12 @@ _OF_THE_CLUSTER = {
 
 
 def invalid_state(message: str) -> Exception:
-    """Return the error for an instance that is in another state than the call needs."""
+    """Return the error for an instance whose state doesn't allow the call."""
     return _error("InvalidDBInstanceState", message)
 
 
 def invalid_cluster_state(message: str) -> Exception:
-    """Return the error for a cluster that is in another state than the call needs."""
+    """Return the error for a cluster whose state doesn't allow the call."""
     return _error("InvalidDBClusterStateFault", message)
 
 
@@ -35,7 +35,7 @@ def invalid_combination(message: str) -> Exception:
 
 
 def check_available(instance: Any) -> None:
-    # AWS: an instance that is being made, saved or removed can't be modified. moto: always can.
+    # AWS: an instance that is being created, saved or deleted can't be modified. moto: it can.
     if instance.status != "available":
         raise invalid_state(f"Database instance is not in available state: {instance.db_instance_identifier}.")
 
@@ -46,7 +46,7 @@ def check_cluster_available(cluster: Any) -> None:
 
 
 def check_member(wanted: Mapping[str, Any]) -> None:
-    """What the cluster has can't be given to, or changed on, a member."""
+    """Check that a call sets none of the cluster's settings on a member."""
     given = [name for key, name in _OF_THE_CLUSTER.items() if wanted.get(key) is not None]
     if given:
         raise invalid_combination(
@@ -83,7 +83,7 @@ def check_startable(instance: Any) -> None:
 
 
 def check_password(password: str | None, *, managed: bool | None) -> None:
-    # AWS: one password and one only, of 8 and more characters without / " @ and space. moto: takes anything.
+    # AWS: exactly one password, of 8 or more characters without / " @ and space. moto: takes anything.
     if managed and password:
         raise invalid_combination(
             "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled."
