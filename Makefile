@@ -5,8 +5,10 @@ PYTHON_BIN := .venv/bin/python
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
-# How many processes the tests are spread over; each has a localcloud of its own. `make test WORKERS=1` for one.
-WORKERS ?= $(shell nproc)
+# How many processes the tests are spread over; each has a localcloud of its own. `make test WORKERS=1` for one. They wait
+# a good deal, so there is one more than cores.
+CORES := $(shell nproc)
+WORKERS ?= $(shell expr $(CORES) + 1)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
@@ -37,7 +39,7 @@ test-all: setup ## run them with every combination, every point at which somethi
 
 check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
-	@.venv/bin/mypy & types=$$!; $(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST) tests/unit; tests=$$?; wait $$types && exit $$tests
+	@.venv/bin/mypy & types=$$!; $(PYTHON_BIN) -m pytest -n $(CORES) $(PYTEST) tests/unit; tests=$$?; wait $$types && exit $$tests
 
 known-faults: setup ## run the tests of what is known to be wrong; each has to fail until its fault is fixed
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST) -m known_fault tests/known_faults

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,15 @@ def statements(template: Path) -> list[Statement]:
     return [statement for key, resource in resources.items() for statement in _of(key, resource, resources)]
 
 
-def calls(code: Path) -> dict[str, list[str]]:
+@cache
+def calls(code: Path) -> Mapping[str, list[str]]:
     """Return the places in the functions' code that call each method of an AWS client: name → `function` in `file`.
 
     The command and the doctor are left out: people run them, with rights of their own.
     """
     found: dict[str, list[str]] = {}
     for path in sorted(code.rglob("*.py")):
-        if path.relative_to(code).parts[0] in {"command", "doctor.py"}:
+        if path.relative_to(code).parts[0] in {"command", "doctor"}:
             continue
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):

@@ -42,6 +42,7 @@ def _busy(cloud: RunningCloud) -> tuple[str, str]:
     return traces
 
 
+@pytest.mark.exhaustive_on("SIGINT")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
 def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Signals) -> None:
     cloud = client.start(*DATABASE, log=tmp_path / "log")
@@ -72,6 +73,7 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, eventually: E
     eventually(lambda: not Path(traces[0]).exists())
 
 
+@pytest.mark.exhaustive  # as the clouds of the workers do
 def test_clouds_run_side_by_side(cloud: RunningCloud, tmp_path: Path) -> None:
     with client.start(*DATABASE, log=tmp_path / "log") as other:
         assert other.endpoint != cloud.endpoint
