@@ -2,6 +2,7 @@
 
 import re
 import struct
+import tomllib
 
 import pytest
 
@@ -56,7 +57,10 @@ def test_functions_and_layer_fit_into_lambda_and_functions_hold_their_handler_al
     for function in functions:
         served = {"openapi.json"} if function == "ReportsFunction" else set()
         assert {path.name for path in (built / function).iterdir()} == {"app.py"} | served
-    assert resources["RdsiamLayer"]["Metadata"]["BuildArchitecture"] == architecture
+    recorded = tomllib.loads((built.parent / "build.toml").read_text())
+    definitions = [*recorded["function_build_definitions"].values(), *recorded["layer_build_definitions"].values()]
+    assert len(definitions) == len(functions) + 1
+    assert {each["architecture"] for each in definitions} == {architecture}
 
 
 def test_the_built_template_has_the_loops_and_is_the_template_that_localcloud_deploys(builds, architecture):
