@@ -3,7 +3,7 @@
 The tests see that each gives just its findings; docs/findings.md shows them as they come out.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from rdsiam.access.calendar import rules
 from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
+from rdsiam.audit.account import AccountContext
 from rdsiam.audit.deployment import Deployment
-from rdsiam.audit.evaluate_database import evaluate_database
+from rdsiam.audit.evaluate_database import RecordedState, evaluate_database
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.iam_rules import Fleet
 from rdsiam.aws.iam import HeldPolicy, Holder
@@ -139,43 +140,42 @@ MY_CLEAN = ServerFacts(
         my("report", privileges={"shop": _READONLY}),
     ),
 )
-OURS: Mapping[str, Any] = dict.fromkeys(
+MANAGED: Mapping[str, Any] = dict.fromkeys(
     ("app", "report", "rdsiam_manager", "rdsiam_auditor", "shop_readonly", "shop_readwrite"), "created"
 )
 
 
-def with_(facts: ServerFacts, *accounts: AccountFacts, **more: Any) -> ServerFacts:
+def with_accounts(facts: ServerFacts, *accounts: AccountFacts, **more: Any) -> ServerFacts:
     """Return facts with accounts put in, in the place of those of the same name and host."""
     new = {(one.name, one.host): one for one in (*facts.accounts, *accounts)}
     return replace(facts, accounts=tuple(new[key] for key in sorted(new)), **more)
 
 
-def without(facts: ServerFacts, *names: str) -> ServerFacts:
+def without_accounts(facts: ServerFacts, *names: str) -> ServerFacts:
     """Return facts without the accounts of those names."""
     return replace(facts, accounts=tuple(one for one in facts.accounts if one.name not in names))
 
 
-def judge(
+def evaluate(
     database: SelectedDatabase = POSTGRES,
     facts: ServerFacts | Unreadable | None = None,
     access: AccessFile = ACCESS,
-    **more: Any,
+    *,
+    proxies: Sequence[Proxy] = (),
+    secrets: Sequence[SecretFacts] = (),
+    recorded_secrets: Mapping[str, SecretRecord] | None = None,
+    **recorded: Any,
 ) -> tuple[Finding, ...]:
-    """Judge a database that is in order, but for what is given."""
+    """Evaluate a database that is in order except for the given changes.
+
+    :param secrets: all secrets of the account.
+    :param recorded_secrets: user → the secret that the inventory records.
+    :param recorded: other fields of `RecordedState`.
+    """
     clean = PG_CLEAN if database.family == "postgres" else MY_CLEAN
-    return evaluate_database(
-        database,
-        clean if facts is None else facts,
-        access,
-        more.get("accounts", OURS),
-        more.get("proxies", ()),
-        more.get("proxy_users", frozenset()),
-        more.get("secrets", ()),
-        AT,
-        more.get("leaving"),
-        more.get("revoked"),
-        more.get("recorded"),
-    )
+    account = AccountContext(tuple(proxies), tuple(secrets))
+    state = RecordedState(**{"ownership": MANAGED, "secrets": recorded_secrets or {}, **recorded})
+    return evaluate_database(database, clean if facts is None else facts, access, account, state, AT)
 
 
 IDS = ResourceIds(
@@ -226,12 +226,12 @@ def role(*policies: HeldPolicy, arn: str = ROLE, **more: Any) -> Holder:
     )
 
 
-def judge_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
+def evaluate_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
     """Judge one role that holds policies."""
-    return judge_holders(role(*policies, **more), access=access)
+    return evaluate_holders(role(*policies, **more), access=access)
 
 
-def judge_holders(
+def evaluate_holders(
     *holders: Holder, access: AccessFile = ACCESS, users: Mapping[str, Collection[str]] | None = None
 ) -> tuple[Finding, ...]:
     """Judge holders against the two databases and the cluster that are in order."""
@@ -273,22 +273,22 @@ class Example:
 EXAMPLES: Mapping[str, Example] = {
     "iam-authentication-off": Example(
         "IAM authentication of `orders` is off.",
-        lambda: judge(replace(POSTGRES, iam_enabled=False), Unreadable("iam", "IAM authentication is off")),
+        lambda: evaluate(replace(POSTGRES, iam_enabled=False), Unreadable("iam", "IAM authentication is off")),
     ),
     "iam-authentication-pending": Example(
         "It was switched on without `--apply-immediately`.",
-        lambda: judge(
+        lambda: evaluate(
             replace(POSTGRES, iam_enabled=False, pending=("IAMDatabaseAuthenticationEnabled",)),
             Unreadable("iam", "IAM authentication is off"),
         ),
     ),
     "database-unreachable": Example(
         "A security group keeps the audit out.",
-        lambda: judge(facts=Unreadable("port", "connection timed out after 5 s")),
+        lambda: evaluate(facts=Unreadable("port", "connection timed out after 5 s")),
     ),
     "access-file-invalid": Example(
         "access.yaml declares a user `boss`, which is the master of `orders`.",
-        lambda: judge(
+        lambda: evaluate(
             access=parse(
                 'version: 1\ndatabases:\n  - match: {identifier: "*"}\n'
                 "    users:\n      - {name: boss, privileges: readonly, on: [shop]}\n"
@@ -297,34 +297,34 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "gains-need-confirmation": Example(
         "`orders`, recorded with `env: prod`, was tagged `env: dev`, for which access.yaml gives developers a login.",
-        lambda: judge(
+        lambda: evaluate(
             select(replace(POSTGRES, tags={"env": "dev"}), Attributes.of(replace(POSTGRES, tags={"env": "prod"}))),
             access=TAGGED,
         ),
     ),
     "declared-database-missing": Example(
         "The database `shop` was renamed.",
-        lambda: judge(
+        lambda: evaluate(
             facts=replace(PG_CLEAN, databases=("postgres", "store"), examined=Examined(("postgres", "store"), ()))
         ),
     ),
     "tls-not-enforced": Example(
         "The parameter group of `carts` leaves `require_secure_transport` off.",
-        lambda: judge(MYSQL, replace(MY_CLEAN, tls_enforced=False)),
+        lambda: evaluate(MYSQL, replace(MY_CLEAN, tls_enforced=False)),
     ),
     "instance-too-small": Example(
-        "`orders` is a `db.t4g.micro`.", lambda: judge(database=replace(POSTGRES, instance_class="db.t4g.micro"))
+        "`orders` is a `db.t4g.micro`.", lambda: evaluate(database=replace(POSTGRES, instance_class="db.t4g.micro"))
     ),
     "proxy-without-tls": Example(
         "Proxy `front` was made without `RequireTLS`.",
-        lambda: judge(proxies=[proxy(POSTGRES, tls_required=False)]),
+        lambda: evaluate(proxies=[proxy(POSTGRES, tls_required=False)]),
     ),
     "secret-of-iam-user": Example(
-        "`app` was converted; its secret stayed.", lambda: judge(MYSQL, secrets=[secret("app")])
+        "`app` was converted; its secret stayed.", lambda: evaluate(MYSQL, secrets=[secret("app")])
     ),
     "rotation-stuck": Example(
         "A rotation could not reach the database in the step setSecret. (The user is the master's: it has a password.)",
-        lambda: judge(
+        lambda: evaluate(
             MYSQL,
             secrets=[
                 secret("boss", rotation_enabled=True, pending_stuck=True, pending_version="p-1", current_version="c-1")
@@ -333,19 +333,19 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "rotation-failing": Example(
         "A security group lets RotateFunction no longer through: for half an hour setSecret has failed.",
-        lambda: judge(
+        lambda: evaluate(
             MYSQL, secrets=[secret("boss", rotation_enabled=True, pending_failing=True, pending_version="p-1")]
         ),
     ),
     "rotation-not-set": Example(
         "access.yaml has `rotate: {users: [etl], every: 30d}`, and the owner of its secret has not tagged it.",
-        lambda: judge(access=ROTATING, secrets=[secret("etl", POSTGRES)]),
+        lambda: evaluate(access=ROTATING, secrets=[secret("etl", POSTGRES)]),
     ),
     "secret-not-as-recorded": Example(
         "The secret of `etl` is recorded; its owner has put another user into its value.",
-        lambda: judge(
+        lambda: evaluate(
             access=ROTATING,
-            recorded={"etl": SecretRecord(POSTGRES.resource_id, secret("payments").arn, "single")},
+            recorded_secrets={"etl": SecretRecord(POSTGRES.resource_id, secret("payments").arn, "single")},
             secrets=[
                 secret(
                     "payments",
@@ -360,7 +360,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "rotation-overdue": Example(
         "Nobody saw that the rotation function was deleted.",
-        lambda: judge(
+        lambda: evaluate(
             MYSQL,
             secrets=[
                 secret(
@@ -374,7 +374,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "acts-as-administrator": Example(
         "`GRANT ALL ON ALL TABLES IN SCHEMA public TO app`, as `boss` does who owns them.",
-        lambda: judge(
+        lambda: evaluate(
             facts=replace(
                 PG_CLEAN,
                 examined=Examined(
@@ -397,99 +397,110 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "administrators-unexamined": Example(
         "Nobody is declared on the database `crm`.",
-        lambda: judge(facts=replace(PG_CLEAN, databases=("crm", "postgres", "shop"))),
+        lambda: evaluate(facts=replace(PG_CLEAN, databases=("crm", "postgres", "shop"))),
     ),
     "user-without-iam": Example(
         "`CREATE ROLE legacy LOGIN PASSWORD '…'`",
-        lambda: judge(facts=with_(PG_CLEAN, pg("legacy", iam=False, tls=False))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("legacy", iam=False, tls=False))),
     ),
     "user-with-empty-password": Example(
-        "`CREATE USER etl`", lambda: judge(MYSQL, with_(MY_CLEAN, my("etl", iam=False, tls=False, empty_password=True)))
+        "`CREATE USER etl`",
+        lambda: evaluate(MYSQL, with_accounts(MY_CLEAN, my("etl", iam=False, tls=False, empty_password=True))),
     ),
     "user-with-second-password": Example(
         "`ALTER USER app IDENTIFIED VIA AWSAuthenticationPlugin AS 'RDS' OR mysql_native_password`",
-        lambda: judge(
-            MARIADB, with_(MY_CLEAN, my("app", second_password=True, password=True, privileges={"shop": _READWRITE}))
+        lambda: evaluate(
+            MARIADB,
+            with_accounts(MY_CLEAN, my("app", second_password=True, password=True, privileges={"shop": _READWRITE})),
         ),
     ),
     "user-partly-converted": Example(
         "`CREATE USER app@'10.%' IDENTIFIED BY '…'`",
-        lambda: judge(MYSQL, with_(MY_CLEAN, my("app", "10.%", iam=False, tls=False, privileges={"shop": _READWRITE}))),
+        lambda: evaluate(
+            MYSQL, with_accounts(MY_CLEAN, my("app", "10.%", iam=False, tls=False, privileges={"shop": _READWRITE}))
+        ),
     ),
     "anonymous-user": Example(
         "`mysql_install_db` left its test accounts.",
-        lambda: judge(MARIADB, with_(MY_CLEAN, my("", "localhost", iam=False, tls=False, empty_password=True))),
+        lambda: evaluate(
+            MARIADB, with_accounts(MY_CLEAN, my("", "localhost", iam=False, tls=False, empty_password=True))
+        ),
     ),
     "user-without-tls": Example(
         "`ALTER USER app REQUIRE NONE`, where the server doesn't enforce TLS.",
-        lambda: judge(
-            MYSQL, with_(MY_CLEAN, my("app", tls=False, privileges={"shop": _READWRITE}), tls_enforced=False)
+        lambda: evaluate(
+            MYSQL, with_accounts(MY_CLEAN, my("app", tls=False, privileges={"shop": _READWRITE}), tls_enforced=False)
         ),
         also=("tls-not-enforced",),
     ),
     "undeclared-user": Example(
-        "`CREATE ROLE helper LOGIN; GRANT rds_iam TO helper`", lambda: judge(facts=with_(PG_CLEAN, pg("helper")))
+        "`CREATE ROLE helper LOGIN; GRANT rds_iam TO helper`",
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("helper"))),
     ),
     "login-not-removed": Example(
         "`rdsiam revoke orders report`, while a replica of the database does not answer.",
-        lambda: judge(leaving={"report": "connecting to orders-copy failed at port"}, revoked={"report": "key leaked"}),
+        lambda: evaluate(
+            leaving={"report": "connecting to orders-copy failed at port"}, revoked={"report": "key leaked"}
+        ),
     ),
-    "missing-user": Example("`DROP ROLE report`", lambda: judge(facts=without(PG_CLEAN, "report"))),
+    "missing-user": Example("`DROP ROLE report`", lambda: evaluate(facts=without_accounts(PG_CLEAN, "report"))),
     "privileges-differ": Example(
         "`GRANT shop_readwrite TO report`",
-        lambda: judge(facts=with_(PG_CLEAN, pg("report", member_of=("shop_readonly", "shop_readwrite")))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("report", member_of=("shop_readonly", "shop_readwrite")))),
     ),
     "group-with-rds-iam": Example(
         "`GRANT rds_iam TO staff`, a role that can't log in.",
-        lambda: judge(facts=with_(PG_CLEAN, pg("staff", login=False))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("staff", login=False))),
     ),
     "user-inherits-rds-iam": Example(
         "`GRANT app TO legacy`",
-        lambda: judge(facts=with_(PG_CLEAN, pg("legacy", iam_through=("app",), member_of=("app",)))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("legacy", iam_through=("app",), member_of=("app",)))),
     ),
     "administrator-locked-out": Example(
         "`GRANT app TO boss`, the master.",
-        lambda: judge(facts=with_(PG_CLEAN, pg("boss", administrator=True, iam_through=("app",), member_of=("app",)))),
+        lambda: evaluate(
+            facts=with_accounts(PG_CLEAN, pg("boss", administrator=True, iam_through=("app",), member_of=("app",)))
+        ),
     ),
     "replication-user-with-iam": Example(
         "`GRANT rds_iam TO debezium`, a member of rds_replication.",
-        lambda: judge(facts=with_(PG_CLEAN, pg("debezium", replication=True, member_of=("rds_replication",)))),
+        lambda: evaluate(
+            facts=with_accounts(PG_CLEAN, pg("debezium", replication=True, member_of=("rds_replication",)))
+        ),
     ),
     "proxy-user-with-iam": Example(
         "`GRANT rds_iam TO pooled`, as whom the proxy `front` logs in.",
-        lambda: judge(
-            facts=with_(PG_CLEAN, pg("pooled")), proxies=[proxy(POSTGRES)], proxy_users=frozenset({"pooled"})
-        ),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("pooled")), proxies=[proxy(POSTGRES)]),
     ),
     "objects-owned-by-clone": Example(
         "The application made tables while it was logged in as `legacy_clone`.",
-        lambda: judge(
-            facts=with_(PG_CLEAN, pg("legacy", iam=False), pg("legacy_clone", iam=False, owns=3)),
+        lambda: evaluate(
+            facts=with_accounts(PG_CLEAN, pg("legacy", iam=False), pg("legacy_clone", iam=False, owns=3)),
         ),
         also=("user-without-iam", "user-without-iam"),
     ),
     "wildcard-connect-policy": Example(
         "A role of a vendor holds AdministratorAccess.",
-        lambda: judge_role(ADMINISTRATOR, arn=f"{IAM}role/vendor"),
+        lambda: evaluate_role(ADMINISTRATOR, arn=f"{IAM}role/vendor"),
     ),
     "condition-on-connect-policy": Example(
         "A policy lets `app` log in from the office only.",
-        lambda: judge_role(inline(allow(dbuser("app"), Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))),
+        lambda: evaluate_role(inline(allow(dbuser("app"), Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))),
     ),
     "stale-resource-id": Example(
         "`orders` was restored; the policy names its predecessor too.",
-        lambda: judge_role(managed(allow(dbuser("app"), dbuser("app", "db-FORMER")))),
+        lambda: evaluate_role(managed(allow(dbuser("app"), dbuser("app", "db-FORMER")))),
     ),
     "member-resource-id": Example(
         "The policy names the writer's resource id, not the cluster's.",
-        lambda: judge_role(inline(allow(dbuser("app", "db-MEMBER")))),
+        lambda: evaluate_role(inline(allow(dbuser("app", "db-MEMBER")))),
     ),
     "wrong-connect-arn": Example(
-        "The policy has the instance's own ARN.", lambda: judge_role(inline(allow(POSTGRES.arn, dbuser("app"))))
+        "The policy has the instance's own ARN.", lambda: evaluate_role(inline(allow(POSTGRES.arn, dbuser("app"))))
     ),
     "undeclared-connect-grant": Example(
         "A policy lets the role `app` log in as `report` too.",
-        lambda: judge_role(inline(allow(dbuser("app"), dbuser("report")))),
+        lambda: evaluate_role(inline(allow(dbuser("app"), dbuser("report")))),
     ),
-    "user-name-case": Example("The policy names `App`.", lambda: judge_role(inline(allow(dbuser("App"))))),
+    "user-name-case": Example("The policy names `App`.", lambda: evaluate_role(inline(allow(dbuser("App"))))),
 }

@@ -17,19 +17,19 @@ from rdsiam.errors import Refused
 from rdsiam.findings.kind import worse
 from tests.examples_of_findings import (
     CLUSTER,
+    MANAGED,
     MARIADB,
     MY_CLEAN,
     MYSQL,
-    OURS,
     PG_CLEAN,
     POSTGRES,
-    judge,
+    evaluate,
     my,
     pg,
     proxy,
     secret,
-    with_,
-    without,
+    with_accounts,
+    without_accounts,
 )
 
 
@@ -38,11 +38,11 @@ def kinds(findings):
 
 
 def of_pg(*accounts, **more):
-    return judge(facts=with_(PG_CLEAN, *accounts, **more))
+    return evaluate(facts=with_accounts(PG_CLEAN, *accounts, **more))
 
 
 def of_my(*accounts, **more):
-    return judge(MYSQL, with_(MY_CLEAN, *accounts, **more))
+    return evaluate(MYSQL, with_accounts(MY_CLEAN, *accounts, **more))
 
 
 APP = MY_CLEAN.accounts[0]
@@ -89,20 +89,23 @@ BOSS_LOST = pg("boss", administrator=True)
         pytest.param(lambda: of_pg(pg("r", replication=True, iam=False)), ["user-without-iam"],
                      id="replication by password is said, to be accepted"),
         pytest.param(lambda: of_pg(pg("legacy_clone", owns=3, iam=False)), ["user-without-iam"], id="nobody's clone"),
-        pytest.param(lambda: judge(facts=without(PG_CLEAN, "app", "report")), ["missing-user"] * 2, id="all gone"),
-        pytest.param(lambda: judge(facts=Unreadable("state", "stopped")), ["database-unreachable"], id="stopped"),
-        pytest.param(lambda: judge(replace(POSTGRES, iam_enabled=False), Unreadable("state", "stopped")),
+        pytest.param(lambda: evaluate(facts=without_accounts(PG_CLEAN, "app", "report")), ["missing-user"] * 2,
+                     id="all gone"),
+        pytest.param(lambda: evaluate(facts=Unreadable("state", "stopped")), ["database-unreachable"], id="stopped"),
+        pytest.param(lambda: evaluate(replace(POSTGRES, iam_enabled=False), Unreadable("state", "stopped")),
                      ["iam-authentication-off"], id="off and stopped, once"),
-        pytest.param(lambda: judge(replace(POSTGRES, replica_of="x"), Unreadable("state", "")), [], id="a replica"),
-        pytest.param(lambda: judge(replace(POSTGRES, kind="proxy"), Unreadable("state", "")), [], id="a proxy"),
+        pytest.param(lambda: evaluate(replace(POSTGRES, replica_of="x"), Unreadable("state", "")), [], id="a replica"),
+        pytest.param(lambda: evaluate(replace(POSTGRES, kind="proxy"), Unreadable("state", "")), [], id="a proxy"),
         pytest.param(
-            lambda: judge(replace(POSTGRES, kind="proxy", iam_enabled=False), Unreadable("state", "")), [], id="flag"
+            lambda: evaluate(replace(POSTGRES, kind="proxy", iam_enabled=False), Unreadable("state", "")), [], id="flag"
         ),
-        pytest.param(lambda: judge(MYSQL, secrets=[secret("app", rotation_enabled=True, pending_stuck=True)]),
+        pytest.param(lambda: evaluate(MYSQL, secrets=[secret("app", rotation_enabled=True, pending_stuck=True)]),
                      ["secret-of-iam-user"], id="a useless secret, once"),
-        pytest.param(lambda: judge(POSTGRES, secrets=[secret("app", MYSQL)]), [], id="a secret of another database"),
+        pytest.param(lambda: evaluate(POSTGRES, secrets=[secret("app", MYSQL)]), [], id="a secret of another database"),
         pytest.param(
-            lambda: judge(MYSQL, secrets=[secret("boss", rotation_enabled=True, next_rotation="2026-07-01T00:00:00Z")]),
+            lambda: evaluate(
+                MYSQL, secrets=[secret("boss", rotation_enabled=True, next_rotation="2026-07-01T00:00:00Z")]
+            ),
             [], id="due since this morning"),
     ],
 )  # fmt: skip
@@ -122,16 +125,14 @@ def test_what_was_found_and_what_is_said(findings, wanted):
 )
 def test_users_of_classic_proxies_keep_their_passwords(accounts, wanted):
     front = proxy(POSTGRES)
-    found = judge(facts=with_(PG_CLEAN, *accounts), proxies=[front], proxy_users=frozenset({"pooled"}))
+    found = evaluate(facts=with_accounts(PG_CLEAN, *accounts), proxies=[front])
     assert kinds(found) == wanted
 
 
 def test_the_secret_of_a_proxy_is_not_called_useless():
     held = secret("pooled", MYSQL)
     front = proxy(MYSQL, users=(), secret_arns=(held.arn,))
-    found = judge(
-        MYSQL, with_(MY_CLEAN, my("pooled")), proxies=[front], proxy_users=frozenset({"pooled"}), secrets=[held]
-    )
+    found = evaluate(MYSQL, with_accounts(MY_CLEAN, my("pooled")), proxies=[front], secrets=[held])
     assert kinds(found) == ["proxy-user-with-iam"]
     assert found[0].evidence["proxies"] == ["front"]
 
@@ -140,7 +141,7 @@ def test_one_invalid_declaration_hides_nothing_that_needs_no_declaration():
     boss = (
         'version: 1\ndatabases:\n  - match: {identifier: "*"}\n    users: [{name: boss, privileges: owner, on: [a]}]\n'
     )
-    found = judge(facts=with_(PG_CLEAN, pg("old", iam=False), pg("new")), access=parse(boss))
+    found = evaluate(facts=with_accounts(PG_CLEAN, pg("old", iam=False), pg("new")), access=parse(boss))
     assert kinds(found) == ["access-file-invalid", "user-without-iam"]
 
 
@@ -157,7 +158,7 @@ def test_one_invalid_declaration_hides_nothing_that_needs_no_declaration():
     ],
 )
 def test_exposure_makes_it_worse(account, database, severity):
-    found = judge(database, with_(MY_CLEAN, account, tls_enforced=None))
+    found = evaluate(database, with_accounts(MY_CLEAN, account, tls_enforced=None))
     assert [one.severity for one in found if one.kind == "user-without-iam"] == [severity]
 
 
@@ -179,8 +180,8 @@ def test_privileges_are_compared_with_what_is_declared():
 
 
 def test_what_an_adopted_user_holds_beside_is_its_owners():
-    facts = with_(MY_CLEAN, replace(APP, privileges={**APP.privileges, "other": ("SELECT",)}))
-    assert judge(MYSQL, facts, accounts={**OURS, "app": "adopted"}) == ()
+    facts = with_accounts(MY_CLEAN, replace(APP, privileges={**APP.privileges, "other": ("SELECT",)}))
+    assert evaluate(MYSQL, facts, ownership={**MANAGED, "app": "adopted"}) == ()
 
 
 def test_a_schema_counts_however_its_name_was_granted():
@@ -189,25 +190,25 @@ def test_a_schema_counts_however_its_name_was_granted():
         "users: [{name: app, privileges: [SELECT], on: [my_app]}]}]\n"
     )
     for spelled in ("my_app", "my\\_app"):
-        facts = with_(without(MY_CLEAN, "report"), replace(APP, privileges={spelled: ("SELECT",)}))
-        assert judge(MYSQL, replace(facts, databases=("my_app",)), access) == ()
+        facts = with_accounts(without_accounts(MY_CLEAN, "report"), replace(APP, privileges={spelled: ("SELECT",)}))
+        assert evaluate(MYSQL, replace(facts, databases=("my_app",)), access) == ()
 
 
 def test_a_user_that_rdsiam_made_and_nobody_declares_is_disabled_by_onboarding_first():
-    found = judge(facts=with_(PG_CLEAN, pg("former")), accounts={**OURS, "former": "created"})
+    found = evaluate(facts=with_accounts(PG_CLEAN, pg("former")), ownership={**MANAGED, "former": "created"})
     assert found[0].remediation[0].text.startswith("rdsiam onboard ")
-    disabled = with_(PG_CLEAN, pg("former", login=False))
-    assert judge(facts=disabled, accounts={**OURS, "former": "created"}) == ()
+    disabled = with_accounts(PG_CLEAN, pg("former", login=False))
+    assert evaluate(facts=disabled, ownership={**MANAGED, "former": "created"}) == ()
 
 
 def test_pending_changes_are_named_before_they_are_applied():
     waiting = ("EngineVersion", "IAMDatabaseAuthenticationEnabled")
-    found = judge(replace(POSTGRES, iam_enabled=False, pending=waiting), Unreadable("iam", "off"))
+    found = evaluate(replace(POSTGRES, iam_enabled=False, pending=waiting), Unreadable("iam", "off"))
     assert "EngineVersion" in found[0].remediation[0].note
 
 
 def test_clusters_are_modified_as_clusters():
-    found = judge(replace(CLUSTER, iam_enabled=False), Unreadable("iam", "off"))
+    found = evaluate(replace(CLUSTER, iam_enabled=False), Unreadable("iam", "off"))
     assert found[0].remediation[0].text.startswith("aws rds modify-db-cluster --db-cluster-identifier stock ")
 
 
@@ -241,7 +242,7 @@ OVER = "until: 2026-07-01T12:00:00Z"
     ],
 )
 def test_an_entry_accepts_just_what_it_says_until_it_is_over(entry, accepted):
-    found = judge(MYSQL, with_(MY_CLEAN, my("etl", iam=False)), access=suppressing(entry))
+    found = evaluate(MYSQL, with_accounts(MY_CLEAN, my("etl", iam=False)), access=suppressing(entry))
     assert kinds(found) == ["user-without-iam"]
     suppressed = found[0].suppressed
     assert (suppressed is not None) == accepted
@@ -251,7 +252,7 @@ def test_an_entry_accepts_just_what_it_says_until_it_is_over(entry, accepted):
 
 def test_an_entry_for_another_database_accepts_nothing():
     access = suppressing(f"finding: user-without-iam, reason: vendor, {UNTIL}")
-    found = judge(facts=with_(PG_CLEAN, pg("etl", iam=False)), access=access)
+    found = evaluate(facts=with_accounts(PG_CLEAN, pg("etl", iam=False)), access=access)
     assert [one.suppressed for one in found] == [None]
 
 
@@ -261,7 +262,7 @@ def test_a_role_of_postgresql_with_an_at_in_its_name_is_not_accepted_with_its_fi
         f"[{{finding: user-without-iam, user: etl, reason: vendor, {UNTIL}}}]}}]\n"
     )
     facts = ServerFacts("18", True, (), (pg("etl@x", iam=False),))
-    assert [one.suppressed for one in judge(facts=facts, access=access)] == [None]
+    assert [one.suppressed for one in evaluate(facts=facts, access=access)] == [None]
 
 
 # --- Ids --------------------------------------------------------------------------------------------------------------
@@ -269,11 +270,13 @@ def test_a_role_of_postgresql_with_an_at_in_its_name_is_not_accepted_with_its_fi
 
 def test_ids_stay_when_what_is_around_changes_and_differ_on_a_copy():
     before = of_my(my("etl", iam=False))
-    after = judge(
+    after = evaluate(
         replace(MYSQL, public=True, arn=MYSQL.arn + "-renamed", identifier="renamed"),
-        with_(MY_CLEAN, my("etl", iam=False, tls=False, sessions=3, administrator=True), my("new"), tls_enforced=False),
+        with_accounts(
+            MY_CLEAN, my("etl", iam=False, tls=False, sessions=3, administrator=True), my("new"), tls_enforced=False
+        ),
     )
-    copy = judge(replace(MYSQL, resource_id="db-COPY"), with_(MY_CLEAN, my("etl", iam=False)))
+    copy = evaluate(replace(MYSQL, resource_id="db-COPY"), with_accounts(MY_CLEAN, my("etl", iam=False)))
     ids = [{one.id for one in found if one.kind == "user-without-iam"} for found in (before, after, copy)]
     assert ids[0] == ids[1]
     assert not ids[0] & ids[2]
@@ -310,11 +313,11 @@ ACCOUNTS = st.lists(
 )  # fmt: skip
 def test_any_facts_give_findings_once_in_any_order_and_none_about_the_exempt(accounts, engine, tls, seed):
     facts = ServerFacts("1", tls, ("shop",), tuple(accounts))
-    proxy_users = frozenset({"x"})
-    found = judge(engine, facts, proxy_users=proxy_users)
+    front = proxy(engine, users=("x",))
+    found = evaluate(engine, facts, proxies=[front])
     shuffled = list(accounts)
     random.Random(seed).shuffle(shuffled)  # noqa: S311  no secret
-    again = judge(engine, replace(facts, accounts=tuple(shuffled)), proxy_users=proxy_users)
+    again = evaluate(engine, replace(facts, accounts=tuple(shuffled)), proxies=[front])
     assert {(one.id, one.kind, one.severity) for one in found} == {(one.id, one.kind, one.severity) for one in again}
     assert len({one.id for one in found}) == len(found)
     unusable = {one.label for one in accounts if one.unusable or not one.login} - {
@@ -382,7 +385,7 @@ def test_names_in_statements_of_postgresql_are_quoted_by_the_driver(name):
 @given(name=TEXT)
 def test_commands_are_one_command_whatever_the_names(name):
     held = replace(secret("boss"), arn=name, rotation_enabled=True, pending_stuck=True, pending_version=name)
-    for one in judge(MYSQL, secrets=[held]):
+    for one in evaluate(MYSQL, secrets=[held]):
         for step in one.remediation:
             words = shlex.split(step.text)
             assert words[:2] == ["aws", "secretsmanager"]
@@ -411,18 +414,18 @@ def test_lines_of_access_yaml_are_offered_only_for_names_that_it_takes(name):
     ids=["can log in", "can't log in", "revoked and can log in", "revoked and gone", "not managed"],
 )
 def test_who_should_be_gone_is_a_critical_finding_until_nothing_is_left(leaving, revoked, expected):
-    found = [one for one in judge(leaving=leaving, revoked=revoked) if one.kind == "login-not-removed"]
+    found = [one for one in evaluate(leaving=leaving, revoked=revoked) if one.kind == "login-not-removed"]
     assert [(one.user, one.evidence["login"], one.evidence["revoked"]) for one in found] == expected
     assert {one.severity for one in found} <= {"critical"}
 
 
 def test_of_a_database_that_can_not_be_read_it_is_said_too():
-    found = judge(facts=Unreadable("port", "timeout"), leaving={"report": "port"})
+    found = evaluate(facts=Unreadable("port", "timeout"), leaving={"report": "port"})
     assert [(one.user, one.evidence["login"]) for one in found if one.kind == "login-not-removed"] == [("report", None)]
 
 
 def test_who_is_leaving_is_one_finding_and_not_an_undeclared_user_as_well():
-    facts = with_(PG_CLEAN, pg("formerly"))
-    accounts = {**OURS, "formerly": "created"}
-    kinds = [one.kind for one in judge(facts=facts, accounts=accounts, leaving={"formerly": "port"})]
+    facts = with_accounts(PG_CLEAN, pg("formerly"))
+    accounts = {**MANAGED, "formerly": "created"}
+    kinds = [one.kind for one in evaluate(facts=facts, ownership=accounts, leaving={"formerly": "port"})]
     assert kinds == ["login-not-removed"]

@@ -22,9 +22,9 @@ from tests.examples_of_findings import (
     ROLE,
     allow,
     dbuser,
+    evaluate_holders,
+    evaluate_role,
     inline,
-    judge_holders,
-    judge_role,
     managed,
     role,
 )
@@ -101,7 +101,7 @@ def test_actions_are_patterns_without_case(statement, covers):
     ],
 )
 def test_a_resource_has_one_verdict(resource, wanted):
-    assert kinds(judge_role(inline(allow(resource)))) == wanted
+    assert kinds(evaluate_role(inline(allow(resource)))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_a_resource_has_one_verdict(resource, wanted):
     ],
 )  # fmt: skip
 def test_policies_as_people_write_them(policies, wanted):
-    assert kinds(judge_role(*policies)) == wanted
+    assert kinds(evaluate_role(*policies)) == wanted
 
 
 @pytest.mark.parametrize("key", ["aws:SourceIp", "aws:SourceVpc", "aws:sourcevpce", "aws:UserAgent", "aws:Referer"])
 def test_the_conditions_that_aws_says_do_not_work_are_named(key):
-    (found,) = judge_role(inline(allow(dbuser("app"), Condition={"StringEquals": {key: "x"}})))
+    (found,) = evaluate_role(inline(allow(dbuser("app"), Condition={"StringEquals": {key: "x"}})))
     assert (found.severity, found.evidence["verdict"], found.evidence["keys"]) == ("medium", "never-matches", [key])
 
 
@@ -160,32 +160,32 @@ def test_the_conditions_that_aws_says_do_not_work_are_named(key):
     ],
 )
 def test_a_wildcard_is_critical_where_its_holder_is_no_operator_and_can_be_anybody(arn, resource, severity):
-    assert [one.severity for one in judge_role(inline(allow(resource)), arn=arn)] == [severity]
+    assert [one.severity for one in evaluate_role(inline(allow(resource)), arn=arn)] == [severity]
 
 
 def test_users_and_groups_are_never_declared():
     for kind in ("user", "group"):
         holder = Holder(ROLE, kind, "app", "/", (inline(allow(dbuser("app"))),))
-        assert kinds(judge_holders(holder)) == OTHER
+        assert kinds(evaluate_holders(holder)) == OTHER
 
 
 def test_connect_role_may_be_whoever_is_vended_and_nobody_else():
     policy = managed(allow(dbuser("app"), dbuser("report")), name="rdsiam-ConnectRole-1")
-    (found,) = judge_role(policy, arn=CONNECT_ROLE)
+    (found,) = evaluate_role(policy, arn=CONNECT_ROLE)
     assert (found.kind, found.evidence["resources"]) == ("undeclared-connect-grant", [dbuser("app")])
 
 
 def test_the_stacks_own_roles_give_nothing_as_the_template_makes_them():
     own = f"{IAM}role/rdsiam-OnboardFunctionRole"
-    assert judge_role(inline(allow(dbuser("rdsiam_manager", "*"))), arn=own) == ()
+    assert evaluate_role(inline(allow(dbuser("rdsiam_manager", "*"))), arn=own) == ()
     never = {"Effect": "Deny", "Action": ["rds-db:connect"], "Resource": [dbuser("rdsiam_*", "*")]}
-    assert judge_role(inline(allow(dbuser("*", "*")), never), arn=own) == ()
-    assert kinds(judge_role(inline(allow(dbuser("*", "*"))), arn=own)) == WILD
-    assert kinds(judge_role(inline(allow(dbuser("app"))), arn=own)) == OTHER
+    assert evaluate_role(inline(allow(dbuser("*", "*")), never), arn=own) == ()
+    assert kinds(evaluate_role(inline(allow(dbuser("*", "*"))), arn=own)) == WILD
+    assert kinds(evaluate_role(inline(allow(dbuser("app"))), arn=own)) == OTHER
 
 
 def test_names_of_the_catalog_tell_case_where_access_yaml_does_not():
-    (found,) = judge_holders(role(inline(allow(dbuser("LEGACY")))), users={"db-ORDERS": {"legacy"}})
+    (found,) = evaluate_holders(role(inline(allow(dbuser("LEGACY")))), users={"db-ORDERS": {"legacy"}})
     assert found.kind == "user-name-case"
 
 
@@ -194,16 +194,16 @@ def test_a_finding_about_one_database_belongs_to_it_and_can_be_accepted_there():
         "version: 1\ndatabases: [{match: {identifier: orders}, suppress: [{finding: undeclared-connect-grant, "
         f'user: "{ROLE}", reason: known, until: 2027-01-01T00:00:00Z}}]}}]\n'
     )
-    (one,) = judge_role(inline(allow(dbuser("x"))), access=access)
+    (one,) = evaluate_role(inline(allow(dbuser("x"))), access=access)
     assert one.database == "arn:aws:rds:eu-central-1:123456789012:db:orders"
     assert one.suppressed
-    (two,) = judge_role(inline(allow(dbuser("x"), dbuser("x", "db-CARTS"))), access=access)
+    (two,) = evaluate_role(inline(allow(dbuser("x"), dbuser("x", "db-CARTS"))), access=access)
     assert (two.database, two.suppressed) == (None, None)
 
 
 def test_ids_stay_when_other_statements_or_resources_come_and_go():
-    before = judge_role(inline(allow(dbuser("x")), name="p"))
-    after = judge_role(
+    before = evaluate_role(inline(allow(dbuser("x")), name="p"))
+    after = evaluate_role(
         inline(allow("arn:aws:s3:::b", action="s3:*", Sid="S3"), allow(dbuser("x"), dbuser("y")), name="p")
     )
     assert [one.id for one in before] == [one.id for one in after]
@@ -258,7 +258,7 @@ BROKEN = [
 @pytest.mark.parametrize("policies", BROKEN, ids=lambda policies: json.dumps(policies[0].document["Statement"])[:70])
 def test_every_way_that_is_printed_leaves_nothing_behind(policies):
     holder = role(*policies)
-    found = judge_holders(holder)
+    found = evaluate_holders(holder)
     assert found
     for finding in found:
         for way in {step.way for step in finding.remediation}:
@@ -266,23 +266,23 @@ def test_every_way_that_is_printed_leaves_nothing_behind(policies):
             for step in finding.remediation:
                 if step.way == way:
                     after = carried_out(after, step.text)
-            left = judge_holders(after)
+            left = evaluate_holders(after)
             assert finding.id not in {one.id for one in left}
             assert {one.id for one in left} <= {one.id for one in found}
 
 
 def test_mending_keeps_what_is_good_and_what_is_not_about_logins():
     s3 = allow("*", action="s3:*", Sid="S3")
-    (found,) = judge_role(inline(s3, allow(dbuser("app"), dbuser("x"))))
+    (found,) = evaluate_role(inline(s3, allow(dbuser("app"), dbuser("x"))))
     document = json.loads(shlex.split(found.remediation[0].text)[-1])
     assert document["Statement"] == [s3, allow(dbuser("app"))]
-    (mixed,) = judge_role(inline(allow("*", action=["rds:Describe*", "rds-db:connect"], Sid="Both")))
+    (mixed,) = evaluate_role(inline(allow("*", action=["rds:Describe*", "rds-db:connect"], Sid="Both")))
     document = json.loads(shlex.split(mixed.remediation[0].text)[-1])
     assert document["Statement"] == [allow("*", action=["rds:Describe*"], Sid="Both")]
 
 
 def test_an_administrator_keeps_the_logins_that_access_yaml_gives_it():
-    (found,) = judge_role(ADMINISTRATOR)
+    (found,) = evaluate_role(ADMINISTRATOR)
     document = json.loads(shlex.split(found.remediation[0].text)[-1])
     assert document["Statement"][0]["NotResource"] == sorted(
         [dbuser("app"), dbuser("app", "db-CARTS"), dbuser("app", "cluster-STOCK")]
@@ -291,7 +291,7 @@ def test_an_administrator_keeps_the_logins_that_access_yaml_gives_it():
 
 def test_a_role_of_identity_center_is_mended_in_its_permission_set():
     path = "/aws-reserved/sso.amazonaws.com/eu-central-1/"
-    (found,) = judge_role(ADMINISTRATOR, arn=f"{IAM}role{path}AWSReservedSSO_Admin_0123456789abcdef", path=path)
+    (found,) = evaluate_role(ADMINISTRATOR, arn=f"{IAM}role{path}AWSReservedSSO_Admin_0123456789abcdef", path=path)
     assert [one.language for one in found.remediation] == ["cloudformation"]
 
 
@@ -301,7 +301,7 @@ NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 @given(name=NAMES, resource=NAMES, sid=NAMES)
 def test_hostile_names_stay_one_word_of_one_command(name, resource, sid):
     holder = role(inline(allow(resource, "*", Sid=sid), name=name), name=name)
-    for finding in judge_holders(holder):
+    for finding in evaluate_holders(holder):
         for step in finding.remediation:
             words = shlex.split(step.text)
             assert words[:2] == ["aws", "iam"]
@@ -309,7 +309,7 @@ def test_hostile_names_stay_one_word_of_one_command(name, resource, sid):
 
 
 def test_a_hostile_pattern_is_judged_at_once():
-    assert judge_role(inline(allow("*a" * 3000))) is not None
+    assert evaluate_role(inline(allow("*a" * 3000))) is not None
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

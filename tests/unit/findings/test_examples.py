@@ -9,7 +9,7 @@ import yaml
 from rdsiam.access.model import parse
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
-from tests.examples_of_findings import EXAMPLES, MARIADB, MYSQL, judge, judge_role
+from tests.examples_of_findings import EXAMPLES, MARIADB, MYSQL, evaluate, evaluate_role
 from tests.findings_page import as_markdown
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +30,11 @@ def test_every_kind_has_its_example_and_what_was_promised_is_there():
 
 @pytest.mark.parametrize("database", [None, MYSQL, MARIADB], ids=["postgres", "mysql", "mariadb"])
 def test_a_database_that_is_in_order_gives_nothing(database):
-    assert (judge(database) if database else judge()) == ()
+    assert (evaluate(database) if database else evaluate()) == ()
 
 
 def test_holders_that_are_in_order_give_nothing():
-    assert judge_role() == ()
+    assert evaluate_role() == ()
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

@@ -1,4 +1,4 @@
-"""What of the account an audit of its databases has to know: proxies, and whose passwords secrets hold. No password."""
+"""The proxies and secrets of the AWS account, as far as an audit of its databases needs them. Without passwords."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,30 +9,50 @@ from rdsiam.aws.secrets.facts import SecretFacts
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountContext:
     """Proxies and secrets of the account and region."""
 
     proxies: tuple[Proxy, ...] = ()
     secrets: tuple[SecretFacts, ...] = ()
 
     def proxy_users(self, database: Database) -> frozenset[str]:
-        """Return the users as which classic proxies log in to the database: those need their passwords."""
+        """Return the users as which classic proxies log in to a database; these users need their passwords."""
         users: set[str] = set()
         for proxy in self.proxies:
             if proxy.classic and database.identifier in proxy.targets:
+                arns = set(proxy.secret_arns)
                 users |= set(proxy.users)
-                users |= {one.username for one in self.secrets if one.username and one.arn in proxy.secret_arns}
+                users |= {secret.username for secret in self.secrets if secret.username and secret.arn in arns}
         return frozenset(users)
 
+    def proxies_of(self, database: Database, user: str) -> list[str]:
+        """Return the names of the classic proxies that log in to a database as a user, sorted."""
+        secrets = {secret.arn for secret in self.secrets_of(database) if secret.username == user}
+        return sorted(
+            proxy.name
+            for proxy in self.proxies
+            if proxy.classic
+            and database.identifier in proxy.targets
+            and (user in proxy.users or secrets & set(proxy.secret_arns))
+        )
+
+    def secrets_of(self, database: Database) -> list[SecretFacts]:
+        """Return the secrets that log in to a database."""
+        place = (database.arn, database.identifier, database.host, database.port)
+        return [secret for secret in self.secrets if secret.is_of(*place)]
+
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON; `Account.from_json` gives it back."""
-        return {"proxies": [asdict(one) for one in self.proxies], "secrets": [asdict(one) for one in self.secrets]}
+        """Return plain JSON."""
+        return {
+            "proxies": [asdict(proxy) for proxy in self.proxies],
+            "secrets": [secret.to_json() for secret in self.secrets],
+        }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Account":
-        """Return what `to_json` was made from."""
+    def from_json(cls, data: Mapping[str, Any]) -> "AccountContext":
+        """Return the context from which `to_json` made this JSON."""
         proxies = (
-            Proxy(**{**one, **{name: tuple(one[name]) for name in ("secret_arns", "users", "targets")}})
-            for one in data["proxies"]
+            Proxy(**{**proxy, **{name: tuple(proxy[name]) for name in ("secret_arns", "users", "targets")}})
+            for proxy in data["proxies"]
         )
-        return cls(tuple(proxies), tuple(SecretFacts(**one) for one in data["secrets"]))
+        return cls(tuple(proxies), tuple(SecretFacts(**secret) for secret in data["secrets"]))

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,15 +16,15 @@ from typing import Any, Literal
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import AccessStore
-from rdsiam.audit.account import Account
+from rdsiam.audit.account import AccountContext
 from rdsiam.audit.collect import read
-from rdsiam.audit.evaluate_database import evaluate_database
+from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.findings.finding import Finding
-from rdsiam.state.inventory import Inventory, Ownership, Record, SecretRecord, selected
+from rdsiam.state.inventory import Inventory, Record, selected
 from rdsiam.state.migrations import Migration, Migrations
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def audit_batch(services: Services, audit: str, number: int, seconds: float) -> 
     :return: `{"audited": n, "unknown": n}`: what this call wrote.
     """
     deadline = time.monotonic() + seconds
-    account = Account.from_json(services.store.context(audit))
+    account = AccountContext.from_json(services.store.context(audit))
     databases = services.store.batch(audit, number)
     access = services.access.current().file
     done = services.store.done(audit, databases)
@@ -86,46 +86,25 @@ def part_of(
     database: SelectedDatabase,
     facts: ServerFacts | Unreadable,
     access: AccessFile,
-    account: Account,
-    accounts: Mapping[str, Ownership] | None = None,
+    account: AccountContext,
+    recorded: RecordedState | None = None,
     seconds: float = 0.0,
     migrations: Iterable[Migration] = (),
-    record: Record | None = None,
-    secrets: Mapping[str, SecretRecord] | None = None,
 ) -> dict[str, Any]:
-    """Return a database's part of the report: what was read, judged.
+    """Return a database's part of the report.
 
-    :param accounts: what rdsiam made in it.
-    :param record: what else the inventory has of it.
+    :param recorded: the inventory's records of the database.
     :param migrations: of its users.
-    :param secrets: user → the recorded secret.
     """
-    findings = evaluate_database(
-        database,
-        facts,
-        access,
-        accounts or {},
-        account.proxies,
-        account.proxy_users(database),
-        account.secrets,
-        datetime.now(UTC),
-        record.leaving if record else {},
-        record.revoked if record else {},
-        secrets,
-    )
+    findings = evaluate_database(database, facts, access, account, recorded or RecordedState(), datetime.now(UTC))
     return _part(database, facts, findings, account, seconds, migrations)
-
-
-def has_users(database: Database) -> bool:
-    """Return whether it has users of its own: a replica's are its source's, a proxy's are its targets'."""
-    return database.kind != "proxy" and database.replica_of is None
 
 
 def _part(
     database: Database,
     facts: ServerFacts | Unreadable,
     findings: Sequence[Finding],
-    account: Account,
+    account: AccountContext,
     seconds: float,
     migrations: Iterable[Migration] = (),
 ) -> dict[str, Any]:
@@ -164,34 +143,40 @@ def _part(
     return {"database": entry, "findings": [finding.to_json() for finding in findings], "users": users}
 
 
-def _audit(services: Services, database: Database, access: AccessFile, account: Account) -> dict[str, Any]:
+def _audit(services: Services, database: Database, access: AccessFile, account: AccountContext) -> dict[str, Any]:
     """Read and judge one database; whatever goes wrong is its result, and nobody else's."""
     began = time.monotonic()
     try:
         record = services.inventory.get(database.arn)
         selection = selected(database, record)
+        recorded = _recorded_state(database, record)
         if not has_users(database):
             unread = Unreadable("state", "it has no users of its own")
-            return part_of(selection, unread, access, account, record=record)
-        known = record if record and record.is_of(database) else None
-        accounts = known.accounts if known else {}
+            return part_of(selection, unread, access, account, recorded)
         facts = read(database, services.logins)
-        if known and isinstance(facts, ServerFacts):
-            facts = replace(facts, examined=known.examined)
-        migrations = services.migrations.of(database.arn).values()
-        ours = [one for one in migrations if one.resource_id == database.resource_id]
-        secrets = (
-            {user: one for user, one in record.secrets.items() if one.resource_id == database.resource_id}
-            if record
-            else {}
-        )
-        part = part_of(selection, facts, access, account, accounts, time.monotonic() - began, ours, known, secrets)
+        if isinstance(facts, ServerFacts) and record and record.is_of(database):
+            facts = replace(facts, examined=record.examined)
+        migrations = [
+            migration
+            for migration in services.migrations.of(database.arn).values()
+            if migration.resource_id == database.resource_id
+        ]
+        part = part_of(selection, facts, access, account, recorded, time.monotonic() - began, migrations)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         unread = Unreadable("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")
         return _part(database, unread, (), account, time.monotonic() - began)
     logger.info("audited %s: %s, stage %s", database.arn, part["database"]["read"], part["database"]["stage"])
     return part
+
+
+def _recorded_state(database: Database, record: Record | None) -> RecordedState:
+    if record is None:
+        return RecordedState()
+    secrets = {user: one for user, one in record.secrets.items() if one.resource_id == database.resource_id}
+    if not record.is_of(database):
+        return RecordedState(secrets=secrets)
+    return RecordedState(record.accounts, record.leaving, record.revoked, secrets)
 
 
 def _count(database: Database, facts: ServerFacts | Unreadable, through_proxies: frozenset[str]) -> dict[str, int]:

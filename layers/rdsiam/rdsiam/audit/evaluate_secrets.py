@@ -1,4 +1,4 @@
-"""What is wrong with the secrets of a database's users: whose they are, and how their rotations do."""
+"""Evaluates the secrets of a database's users: whether they are needed, and whether they rotate; no I/O."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,64 +16,43 @@ from rdsiam.findings.finding import Finding, Severity
 from rdsiam.findings.kind import Case
 from rdsiam.state.inventory import SecretRecord
 
-#: So late a rotation may be: schedules have windows of up to a day.
+#: Delay of a rotation that is no finding yet: schedules have windows of up to a day.
 _GRACE = timedelta(days=1)
 
 
-def of_secrets(
+def evaluate_secrets(
     database: Database,
     secrets: Iterable[SecretFacts],
     iam_users: Collection[str],
     proxies: Sequence[Proxy],
     at: datetime,
 ) -> Iterator[Finding]:
-    """Judge the secrets that log in to a database.
+    """Yield at most one finding for each secret that logs in to a database.
 
-    :param iam_users: users who take tokens and nothing else.
+    :param iam_users: users who log in by token and by nothing else.
     """
     of_proxies = {arn for proxy in proxies if proxy.classic for arn in proxy.secret_arns}
     for secret in secrets:
-        subject = (database.resource_id, secret.arn)
-        about: dict[str, object] = {"secret": secret.arn, "rotation_lambda": secret.rotation_lambda}
-        if secret.username in iam_users:
-            if secret.arn not in of_proxies:  # else the finding is that the proxy can't log in
-                evidence = about | {"rotation_enabled": secret.rotation_enabled}
-                severity: Severity | None = "medium" if secret.rotation_enabled else None
-                case = Case(database, secret.username, subject, evidence, severity=severity)
-                yield KINDS["secret-of-iam-user"].finding(case)
-        elif secret.pending_stuck:
-            evidence = about | {
-                "pending_version": secret.pending_version,
-                "current_version": secret.current_version,
-                "last_rotated": secret.last_rotated,
-            }
-            yield KINDS["rotation-stuck"].finding(Case(database, secret.username, subject, evidence))
-        elif secret.pending_failing:
-            evidence = about | {"pending_version": secret.pending_version, "last_rotated": secret.last_rotated}
-            yield KINDS["rotation-failing"].finding(Case(database, secret.username, subject, evidence))
-        elif secret.rotation_enabled and secret.next_rotation and times.moment(secret.next_rotation) + _GRACE < at:
-            evidence = about | {"last_rotated": secret.last_rotated, "next_rotation": secret.next_rotation}
-            yield KINDS["rotation-overdue"].finding(Case(database, secret.username, subject, evidence))
+        if secret.username not in iam_users:
+            yield from _rotation(database, secret, at)
+        elif secret.arn not in of_proxies:  # otherwise the finding is that the proxy can't log in
+            severity: Severity | None = "medium" if secret.rotation_enabled else None
+            evidence = {"rotation_enabled": secret.rotation_enabled}
+            yield _finding("secret-of-iam-user", database, secret, evidence, severity)
 
 
-def not_as_recorded(
+def changed_secrets(
     database: Database, secrets: Iterable[SecretFacts], recorded: Mapping[str, SecretRecord]
 ) -> Iterator[Finding]:
-    """Find recorded secrets whose value is for another database, user or administrator than was recorded.
+    """Yield recorded secrets whose value is no longer for the recorded database, user and administrator.
 
-    :param secrets: all of the account.
+    :param secrets: all secrets of the account.
     :param recorded: user → the record of its secret on this database.
     """
     by_arn = {secret.arn: secret for secret in secrets}
     for user, record in sorted(recorded.items()):
         secret = by_arn.get(record.arn or "")
-        if secret is None or record.state == "ended":
-            continue
-        name = secret.username
-        if name is not None and record.scheme == "alternating":
-            name = base_name(name)
-        here = secret.is_of(database.arn, database.identifier, database.host, database.port)
-        if here and (name, secret.administrator) == (user, record.administrator):
+        if secret is None or record.state == "ended" or _is_as_recorded(database, secret, user, record):
             continue
         evidence = {
             "secret": secret.arn,
@@ -88,32 +67,71 @@ def not_as_recorded(
         yield KINDS["secret-not-as-recorded"].finding(Case(database, user, subject, evidence))
 
 
-def not_rotating(
+def unset_rotations(
     database: SelectedDatabase,
     secrets: Iterable[SecretFacts],
     recorded: Mapping[str, SecretRecord],
     access: AccessFile,
 ) -> Iterator[Finding]:
-    """Find rotations that access.yaml declares and that are not set; none if the file is invalid for the database.
+    """Yield rotations that access.yaml declares and that are not set; none if the file is invalid for the database.
 
-    :param secrets: all of the account.
+    :param secrets: all secrets of the account.
     :param recorded: user → the record of its secret on this database.
     """
     try:
         rotating = access.rotating(database)
-        rules = calendar.rules(database.resource_id, [(one.name, one.every, one.window) for one in rotating])
+        rules = calendar.rules(database.resource_id, [(user.name, user.every, user.window) for user in rotating])
     except AccessFileInvalid:
         return
     by_arn = {secret.arn: secret for secret in secrets}
     for user in rotating:
         record = recorded.get(user.name)
         secret = by_arn.get(record.arn or "") if record is not None and record.state == "ready" else None
-        if secret is not None and _rotates(secret, rules[user.name]):
+        if secret is not None and _has_schedule(secret, rules[user.name]):
             continue
         evidence = {"secret": secret.arn if secret else None, "every": user.every}
         yield KINDS["rotation-not-set"].finding(Case(database, user.name, (database.resource_id, user.name), evidence))
 
 
-def _rotates(secret: SecretFacts, rules: calendar.Rules) -> bool:
-    """Tell whether a secret has just this schedule; AWS adds to what was set how many days that comes to."""
+def _rotation(database: Database, secret: SecretFacts, at: datetime) -> Iterator[Finding]:
+    """Yield the most serious problem of a rotation."""
+    last = {"last_rotated": secret.last_rotated}
+    pending = {"pending_version": secret.pending_version}
+    if secret.pending_stuck:
+        evidence = {**pending, "current_version": secret.current_version, **last}
+        yield _finding("rotation-stuck", database, secret, evidence)
+    elif secret.pending_failing:
+        yield _finding("rotation-failing", database, secret, {**pending, **last})
+    elif _is_overdue(secret, at):
+        yield _finding("rotation-overdue", database, secret, {**last, "next_rotation": secret.next_rotation})
+
+
+def _is_overdue(secret: SecretFacts, at: datetime) -> bool:
+    if not secret.rotation_enabled or not secret.next_rotation:
+        return False
+    return times.moment(secret.next_rotation) + _GRACE < at
+
+
+def _finding(
+    kind: str,
+    database: Database,
+    secret: SecretFacts,
+    evidence: Mapping[str, object],
+    severity: Severity | None = None,
+) -> Finding:
+    shared = {"secret": secret.arn, "rotation_lambda": secret.rotation_lambda}
+    subject = (database.resource_id, secret.arn)
+    return KINDS[kind].finding(Case(database, secret.username, subject, {**shared, **evidence}, severity=severity))
+
+
+def _is_as_recorded(database: Database, secret: SecretFacts, user: str, record: SecretRecord) -> bool:
+    name = secret.username
+    if name is not None and record.scheme == "alternating":
+        name = base_name(name)
+    same_database = secret.is_of(database.arn, database.identifier, database.host, database.port)
+    return same_database and (name, secret.administrator) == (user, record.administrator)
+
+
+def _has_schedule(secret: SecretFacts, rules: calendar.Rules) -> bool:
+    """Tell whether a secret has this schedule; AWS adds the number of days to the rules that were set."""
     return secret.rotation_enabled and all(secret.rotation_rules.get(name) == value for name, value in rules.items())

@@ -19,7 +19,7 @@ from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 
 from rdsiam.access.selection import select
 from rdsiam.access.store import AccessStore
-from rdsiam.audit.account import Account
+from rdsiam.audit.account import AccountContext
 from rdsiam.audit.assemble import Run, collect
 from rdsiam.audit.batch import part_of
 from rdsiam.audit.deployment import Deployment
@@ -140,7 +140,7 @@ class _Run:
         found = sorted(self._fleet(), key=part_order)
         if not found and self._before(audit_id).open:
             raise FleetVanished("RDS lists no database, though the audit before had findings: not taken for resolved")
-        account = Account(tuple(services.databases.proxies()), tuple(services.secrets.list(datetime.now(UTC))))
+        account = AccountContext(tuple(services.databases.proxies()), tuple(services.secrets.list(datetime.now(UTC))))
         services.store.put_context(audit_id, account.to_json())
         number = -1
         for number, some in enumerate(batched(found, BATCH, strict=False)):
@@ -237,7 +237,7 @@ class _Run:
         """Return the entries and findings of all databases; those without a result are unknown."""
         store = self._services.store
         access = self._services.access.current()
-        account = Account.from_json(store.context(audit_id))
+        account = AccountContext.from_json(store.context(audit_id))
         entries: list[dict[str, Any]] = []
         findings: list[Finding] = []
         for number in range(batches):

@@ -1,16 +1,18 @@
 """Kinds of findings about accounts inside of a database: who can log in how, and whether that is declared."""
 
 import json
+from collections.abc import Callable, Iterable
 
 from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.engines.remediation import RemediationSql
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
 from rdsiam.findings.remediation import (
     AS_GRANTOR,
     BREAKS_CLIENTS,
     command,
+    convert_declared,
     entry,
-    mend_declared,
     modify,
     onboard,
     retire_or_declare,
@@ -40,27 +42,34 @@ EVIDENCE = {
 }
 
 
-def _mend(case: Case) -> list[Remediation]:
+def _on_account(
+    statements: Callable[[RemediationSql, Case], Iterable[str]], note: str = ""
+) -> Callable[[Case], list[Remediation]]:
+    """Return a remedy that is statements on the account of a case, and nothing else."""
+    return lambda case: sql(case.on, lambda engine: statements(engine, case), note=note)
+
+
+def _convert_or_retire(case: Case) -> list[Remediation]:
     """Convert what is declared, or may be; lock or declare the rest."""
     if case.evidence["declared"] is False:
-        return retire_or_declare(case.on, case.accounts, case.more["databases"])
-    return mend_declared(case.on, case.accounts, case.ours)
+        return retire_or_declare(case.on, case.accounts, case.schemas)
+    return convert_declared(case.on, case.accounts, case.managed)
 
 
 def _partly(case: Case) -> list[Remediation]:
     """Take all host patterns of a declared user over: onboarding refuses those that somebody else has made."""
     user = case.declared
     if case.evidence["declared"] is False or user is None:
-        return _mend(case)
+        return _convert_or_retire(case)
     level = next((grant.privileges for grant in user.grants if isinstance(grant.privileges, str)), None)
     on = [grant.on for grant in user.grants if grant.privileges == level]
     adopt = entry(case.on, user.name, level, on, 1, BREAKS_CLIENTS) if isinstance(level, str) else []
-    return [*adopt, onboard(case.on)] if adopt else mend_declared(case.on, case.accounts, case.ours)
+    return [*adopt, onboard(case.on)] if adopt else convert_declared(case.on, case.accounts, case.managed)
 
 
 def _undeclared(case: Case) -> list[Remediation]:
-    disable = [onboard(case.on, note="rdsiam made it, and disables it.")] if case.ours else []
-    return [*disable, *retire_or_declare(case.on, case.accounts, case.more["databases"], way=1 + len(disable))]
+    disable = [onboard(case.on, note="rdsiam made it, and disables it.")] if case.managed else []
+    return [*disable, *retire_or_declare(case.on, case.accounts, case.schemas, way=1 + len(disable))]
 
 
 def _not_removed(case: Case) -> list[Remediation]:
@@ -89,8 +98,8 @@ def _inherits(case: Case) -> list[Remediation]:
     if case.evidence["declared"] is not False:
         note = "It holds rds_iam by itself then, and keeps its login when the group loses it."
         steps = sql(case.on, lambda engine: engine.convert(case.accounts[0]), note=note)
-        return [*steps, *([onboard(case.on, way=2)] if case.ours else [])]
-    return retire_or_declare(case.on, case.accounts, case.more["databases"])
+        return [*steps, *([onboard(case.on, way=2)] if case.managed else [])]
+    return retire_or_declare(case.on, case.accounts, case.schemas)
 
 
 def _ungroup(case: Case) -> list[Remediation]:
@@ -110,23 +119,23 @@ def _missing(case: Case) -> list[Remediation]:
         return [onboard(case.on)]
     return [
         *sql(case.on, lambda engine: [t for one in case.accounts for t in engine.unlock(one)]),
-        *([onboard(case.on, way=2)] if case.ours else []),
+        *([onboard(case.on, way=2)] if case.managed else []),
     ]
 
 
 def _privileges(case: Case) -> list[Remediation]:
     account = case.accounts[0]
-    way = 2 if case.ours else 1
+    way = 2 if case.managed else 1
     statements = sql(
         case.on,
         lambda engine: [
-            *(t for on, privileges in case.more["lacking"] for t in engine.grant(account, on, privileges)),
-            *(t for on, privileges in case.more["surplus"] for t in engine.revoke(account, on, privileges)),
+            *(t for on, privileges in case.lacking for t in engine.grant(account, on, privileges)),
+            *(t for on, privileges in case.surplus for t in engine.revoke(account, on, privileges)),
         ],
         way=way,
         note="On PostgreSQL as rdsiam_manager, which made the groups.",
     )
-    return [*([onboard(case.on)] if case.ours else []), *statements]
+    return [*([onboard(case.on)] if case.managed else []), *statements]
 
 
 def _replication(case: Case) -> list[Remediation]:
@@ -138,7 +147,7 @@ def _replication(case: Case) -> list[Remediation]:
     note = f"It replicates by its password again. {AS_GRANTOR}"
     back = sql(case.on, lambda engine: engine.take_iam(account), way=2, note=note)
     reason = "replicates, which RDS allows by password only"
-    accept = suppression(case.on, "user-without-iam", account.label, reason, case.more["until"], 2)
+    accept = suppression(case.on, "user-without-iam", account.label, reason, case.accepted_until, 2)
     return [*locked, *back, *([accept] if back else [])]
 
 
@@ -170,12 +179,13 @@ def _reassign(case: Case) -> list[Remediation]:
         Remediation(
             "sql", engine.give_objects(case.accounts[0], successor), database=name, note=note if not number else ""
         )
-        for number, name in enumerate(case.more["databases"])
+        for number, name in enumerate(case.schemas)
     ]
 
 
 def _end_escalation(case: Case) -> list[Remediation]:
-    one = case.more["escalation"]
+    one = case.escalation
+    assert one is not None
     note = (
         f"As {one.owner}, in {one.database}. Whoever needs foreign keys or triggers there has them made by {one.owner}."
     )
@@ -188,14 +198,14 @@ def _end_escalation(case: Case) -> list[Remediation]:
 
 def _examine(case: Case) -> list[Remediation]:
     reason = "who owns tables there grants nobody TRIGGER or REFERENCES"
-    accept = suppression(case.on, "administrators-unexamined", None, reason, case.more["until"], 2)
+    accept = suppression(case.on, "administrators-unexamined", None, reason, case.accepted_until, 2)
     names = ", ".join(case.evidence["databases"][:_NAMED])
     text = f"# declare a user on each of: {json.dumps(names)}"
     declare = Remediation("access", text, note="Onboarding enters the databases on which access.yaml declares a user.")
     return [declare, onboard(case.on), accept]
 
 
-KINDS = (
+ACCOUNT_KINDS = (
     Kind(
         id="user-without-iam",
         title="{user} can log in with a password",
@@ -207,7 +217,7 @@ KINDS = (
         "that may log in, and not by token, counts as one that has. What is missing beside, such as TLS, is mended by "
         "the same step and no finding of its own.",
         evidence=EVIDENCE,
-        remedy=_mend,
+        remedy=_convert_or_retire,
         references=(_IAM_AUTH, _ACCOUNTS),
         source="session",
     ),
@@ -219,7 +229,7 @@ KINDS = (
         risk="Everybody who reaches the port is in.",
         why="The account was made without a password, or its password was set to nothing.",
         evidence=EVIDENCE,
-        remedy=_mend,
+        remedy=_convert_or_retire,
         references=(_ACCOUNTS, _MYSQL_ACCOUNTS),
         source="session",
     ),
@@ -231,10 +241,8 @@ KINDS = (
         risk="It looks passwordless and isn't: the old password still opens the door.",
         why="MariaDB's `OR` between plugins, or MySQL's `RETAIN CURRENT PASSWORD`, kept another way in.",
         evidence=EVIDENCE,
-        remedy=lambda case: sql(
-            case.on,
-            lambda engine: engine.discard_second_password(case.accounts[0], case.on.engine),
-            note=BREAKS_CLIENTS,
+        remedy=_on_account(
+            lambda engine, case: engine.discard_second_password(case.accounts[0], case.on.engine), note=BREAKS_CLIENTS
         ),
         references=(
             _ACCOUNTS,
@@ -266,7 +274,7 @@ KINDS = (
         "shadows real users, whose logins then fail.",
         why="`mariadb-install-db` and old versions of MySQL make accounts with an empty name, for tests.",
         evidence=EVIDENCE,
-        remedy=lambda case: sql(case.on, lambda engine: engine.drop(case.accounts[0])),
+        remedy=_on_account(lambda engine, case: engine.drop(case.accounts[0])),
         references=("https://dev.mysql.com/doc/refman/8.4/en/connection-access.html",),
         source="session",
     ),
@@ -278,7 +286,7 @@ KINDS = (
         risk="On MySQL a token goes over the wire as it is: who can read along logs in with it for 15 minutes.",
         why="The account lacks `REQUIRE SSL`, and the server doesn't ask for TLS either.",
         evidence=EVIDENCE,
-        remedy=lambda case: sql(case.on, lambda engine: engine.require_tls(case.accounts[0])),
+        remedy=_on_account(lambda engine, case: engine.require_tls(case.accounts[0])),
         references=(_ACCOUNTS, _RDS + "mysql-ssl-connections.html"),
         source="session",
     ),

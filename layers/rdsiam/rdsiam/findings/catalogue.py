@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-from rdsiam.findings import accounts, databases, policies
+from rdsiam.findings.accounts import ACCOUNT_KINDS
+from rdsiam.findings.databases import DATABASE_KINDS
 from rdsiam.findings.kind import Kind
+from rdsiam.findings.policies import POLICY_KINDS
 
-KINDS: Mapping[str, Kind] = {kind.id: kind for kind in (*databases.KINDS, *accounts.KINDS, *policies.KINDS)}
+#: Id → kind.
+KINDS: Mapping[str, Kind] = {kind.id: kind for kind in (*DATABASE_KINDS, *ACCOUNT_KINDS, *POLICY_KINDS)}

@@ -4,6 +4,8 @@ import json
 import shlex
 from dataclasses import replace
 
+from rdsiam.access.selection import Attributes
+from rdsiam.aws.rds import Database
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
@@ -13,6 +15,10 @@ _RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
 _IAM_AUTH = _RDS + "UsingWithRDS.IAMDBAuth.html"
 _ENABLING = _RDS + "UsingWithRDS.IAMDBAuth.Enabling.html"
 _SECRETS = "https://docs.aws.amazon.com/secretsmanager/latest/userguide/"
+
+
+def _noun(database: Database) -> str:
+    return "cluster" if database.kind == "cluster" else "instance"
 
 
 def _enable(case: Case) -> list[Remediation]:
@@ -25,8 +31,8 @@ def _enable(case: Case) -> list[Remediation]:
 def _reach(case: Case) -> list[Remediation]:
     database, stage = case.on, case.evidence["stage"]
     if stage == "state":
-        what = "cluster" if database.kind == "cluster" else "instance"
-        return [command("aws", "rds", f"start-db-{what}", f"--db-{what}-identifier", database.identifier)]
+        noun = _noun(database)
+        return [command("aws", "rds", f"start-db-{noun}", f"--db-{noun}-identifier", database.identifier)]
     if stage in {"login", "query", "iam"}:
         steps = [onboard(database, note="It makes rdsiam_auditor, and what that may read, anew.")]
         if case.evidence["declared"] is False:
@@ -38,28 +44,39 @@ def _reach(case: Case) -> list[Remediation]:
     return [command("rdsiam", "doctor", database.arn, "rdsiam_auditor", note=note)]
 
 
-def _confirm_or_take_back(case: Case) -> list[Remediation]:
-    note = "Only if everybody named under `gains` may have that: the answer of the plan names them as well."
+def _confirm_or_restore(case: Case) -> list[Remediation]:
+    """Confirm the gains, or restore the recorded attributes if there are any."""
+    note = "Only if every user under `gains` may have these logins; the plan names them too."
     steps = [
         command("rdsiam", "onboard", case.on.arn, "--plan"),
         command("rdsiam", "onboard", case.on.arn, "--confirm", note=note),
     ]
-    recorded, current = case.more["recorded"], case.on
-    back = []
-    lost = {key: value for key, value in recorded.tags.items() if current.tags.get(key) != value}
-    if lost:
-        tags = [f"Key={key},Value={value}" for key, value in sorted(lost.items())]
-        back.append(("add-tags-to-resource", "--resource-name", current.arn, "--tags", *tags))
-    if added := sorted(set(current.tags) - set(recorded.tags)):
-        back.append(("remove-tags-from-resource", "--resource-name", current.arn, "--tag-keys", *added))
-    if case.more["same"]:
-        steps += [command("aws", "rds", *words, way=2, note="Takes the tags back." if not n else "")
-                  for n, words in enumerate(back)]  # fmt: skip
-        if recorded.identifier != current.identifier and current.kind != "proxy":
-            what = "cluster" if current.kind == "cluster" else "instance"
-            words = (f"--new-db-{what}-identifier", recorded.identifier)
-            steps.append(modify(current, *words, way=2, note="Takes the name back; its endpoint changes."))
+    if case.recorded_attributes is not None:
+        steps += _restore_tags(case.on, case.recorded_attributes)
+        steps += _restore_identifier(case.on, case.recorded_attributes)
     return steps
+
+
+def _restore_tags(database: Database, recorded: Attributes) -> list[Remediation]:
+    commands: list[tuple[str, ...]] = []
+    changed = {key: value for key, value in recorded.tags.items() if database.tags.get(key) != value}
+    if changed:
+        tags = [f"Key={key},Value={value}" for key, value in sorted(changed.items())]
+        commands.append(("add-tags-to-resource", "--resource-name", database.arn, "--tags", *tags))
+    if added := sorted(set(database.tags) - set(recorded.tags)):
+        commands.append(("remove-tags-from-resource", "--resource-name", database.arn, "--tag-keys", *added))
+    return [
+        command("aws", "rds", *words, way=2, note="" if number else "Restores the tags.")
+        for number, words in enumerate(commands)
+    ]
+
+
+def _restore_identifier(database: Database, recorded: Attributes) -> list[Remediation]:
+    if recorded.identifier == database.identifier or database.kind == "proxy":
+        return []
+    note = "Restores the identifier; the endpoint changes."
+    option = f"--new-db-{_noun(database)}-identifier"
+    return [modify(database, option, recorded.identifier, way=2, note=note)]
 
 
 def _enforce_tls(case: Case) -> list[Remediation]:
@@ -174,7 +191,7 @@ def _put_back(case: Case) -> list[Remediation]:
 
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
 
-KINDS = (
+DATABASE_KINDS = (
     Kind(
         id="iam-authentication-off",
         title="{database} takes no tokens: IAM authentication is off",
@@ -242,7 +259,7 @@ KINDS = (
             "entries": "the entries that match the current attributes only",
             "gains": "what each user would gain",
         },
-        remedy=_confirm_or_take_back,
+        remedy=_confirm_or_restore,
         references=(
             "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Tagging.html",
             "https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html",

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rdsiam.access.model import DeclaredUser
+from rdsiam.access.selection import Attributes
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.remediation import Privileges
 from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, stable_id
+from rdsiam.state.escalations import Escalation
 
 #: What a finding of a kind is read from. One of `session` can't be seen to be resolved while nobody can log in.
 Source = Literal["rds", "session", "secrets", "iam"]
@@ -41,13 +44,18 @@ class Case:
     :ivar user: as `Finding.user` has it.
     :ivar subject: what tells it from others of its kind, for its id: of a database first of all its resource id.
     :ivar evidence: the fields that the kind lists.
-    :ivar accounts: the accounts that have to be mended.
-    :ivar declared: how access.yaml declares the user; None where it doesn't.
-    :ivar ours: onboarding mends it: rdsiam made the user, or it is declared with `adopt: true`.
-    :ivar exposure: those of `EXPOSURES` that hold.
-    :ivar severity: where the case says how bad it is; else the kind does.
+    :ivar accounts: the accounts that have to be changed.
+    :ivar declared: the user's declaration in access.yaml; None if there is none.
+    :ivar managed: onboarding may change the user: rdsiam manages it, or it is declared with `adopt: true`.
+    :ivar exposure: those of `EXPOSURES` that apply.
+    :ivar severity: if it differs from that of the kind.
+    :ivar schemas: databases (PostgreSQL) or schemas (MySQL) of the server.
+    :ivar accepted_until: the end of a suppression that a remediation proposes.
+    :ivar lacking: declared privileges that a remediation has to grant.
+    :ivar surplus: privileges that a remediation has to revoke.
+    :ivar escalation: a way in which a user can act as an administrator.
+    :ivar recorded_attributes: the database's attributes before they changed; None if none were recorded.
     :ivar policy_change: of a finding in an IAM policy.
-    :ivar more: what remedies need and evidence doesn't show.
     """
 
     database: Database | None
@@ -56,11 +64,16 @@ class Case:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     accounts: tuple[AccountFacts, ...] = ()
     declared: DeclaredUser | None = None
-    ours: bool = False
+    managed: bool = False
     exposure: tuple[str, ...] = ()
     severity: Severity | None = None
+    schemas: tuple[str, ...] = ()
+    accepted_until: str = ""
+    lacking: Privileges = ()
+    surplus: Privileges = ()
+    escalation: Escalation | None = None
+    recorded_attributes: Attributes | None = None
     policy_change: PolicyChange | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def on(self) -> Database:

@@ -78,7 +78,7 @@ def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-KINDS = (
+POLICY_KINDS = (
     Kind(
         id="wildcard-connect-policy",
         title="{user} may log in to databases as any of many users",

@@ -102,11 +102,11 @@ def retire_or_declare(
     return [*steps, *declare, *([onboard(database, way)] if declare else [])]
 
 
-def mend_declared(database: Database, accounts: Sequence[AccountFacts], ours: bool) -> list[Remediation]:
+def convert_declared(database: Database, accounts: Sequence[AccountFacts], managed: bool) -> list[Remediation]:
     """Return what makes a declared user log in by token only; onboarding does it too, where the user is its to mend."""
     note = f"{BREAKS_CLIENTS} {PROVE_ADMINISTRATOR}"
     steps = sql(database, lambda engine: [t for one in accounts for t in engine.convert(one)], note=note)
-    return [*steps, *([onboard(database, way=2)] if ours else [])]
+    return [*steps, *([onboard(database, way=2)] if managed else [])]
 
 
 def _match(database: Database) -> str:

@@ -1,0 +1,160 @@
+"""Evaluates one server that a session has read; no I/O.
+
+One problem is one finding: an undeclared account has one, whatever else is wrong with it, since the same steps remedy
+all of that. Accounts that nobody can log in as have none. Neither have the master (unless it lost its password),
+rdsiam's own users, and users by whose password a classic proxy logs in.
+"""
+
+from collections.abc import Iterator
+
+from rdsiam.audit.evaluate_declared import evaluate_declared
+from rdsiam.audit.evaluate_logins import evaluate_logins
+from rdsiam.audit.evaluate_secrets import evaluate_secrets
+from rdsiam.audit.server import Server
+from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.finding import Finding
+from rdsiam.findings.kind import Case
+from rdsiam.state.escalations import Escalation, Examined
+
+
+def evaluate_server(server: Server) -> Iterator[Finding]:
+    """Yield all findings that need a session."""
+    yield from _tls(server)
+    yield from evaluate_logins(server)
+    yield from _locked_out_administrators(server)
+    yield from _groups(server)
+    yield from _clones(server)
+    if server.database.family == "postgres":
+        yield from _escalations(server)
+    if server.declared is not None:
+        yield from evaluate_declared(server, server.declared)
+    secrets = server.account.secrets_of(server.database)
+    yield from evaluate_secrets(server.database, secrets, _token_only_users(server), server.account.proxies, server.at)
+
+
+def _token_only_users(server: Server) -> set[str]:
+    """Return the users who log in by token and by nothing else."""
+    users = {account.name for account in server.usable if account.iam and not account.iam_through}
+    return users - {account.name for account in server.usable if not account.iam or account.second_password}
+
+
+def _tls(server: Server) -> Iterator[Finding]:
+    if server.facts.tls_enforced is not False:
+        return
+    exposure = ("public",) if server.database.public else ()
+    all_require_tls = all(account.tls for account in server.usable)
+    case = Case(
+        server.database,
+        None,
+        (server.database.resource_id,),
+        {"parameter": REMEDIATIONS[server.database.family].tls_parameter, "exposure": list(exposure)},
+        exposure=() if all_require_tls else exposure,
+        severity="low" if all_require_tls else None,
+    )
+    yield KINDS["tls-not-enforced"].finding(case)
+
+
+def _locked_out_administrators(server: Server) -> Iterator[Finding]:
+    """Find administrators who lost their passwords: the master in any case, others by inheritance."""
+    for account in server.facts.accounts:
+        if _is_master(server, account) and account.iam:
+            yield _locked_out(server, account, master=True)
+    for account in server.usable:
+        inherits = account.administrator and account.iam_through and not account.replication
+        if inherits and account.name not in server.proxy_users:
+            yield _locked_out(server, account, master=False)
+
+
+def _is_master(server: Server, account: AccountFacts) -> bool:
+    return account.name == server.database.master_user and account.host in {"", "%"}
+
+
+def _locked_out(server: Server, account: AccountFacts, master: bool) -> Finding:
+    case = Case(
+        server.database,
+        account.label,
+        (server.database.resource_id, account.name, account.host),
+        {"master": master, "through": list(account.iam_through)},
+        accounts=(account,),
+    )
+    return KINDS["administrator-locked-out"].finding(case)
+
+
+def _groups(server: Server) -> Iterator[Finding]:
+    """Find roles with rds_iam that hand it on, or would."""
+    for group in server.accounts:
+        if not group.iam or group.iam_through or group.host:
+            continue
+        members = [account for account in server.accounts if account.login and group.name in account.member_of]
+        if not _is_risk(server, group, members):
+            continue
+        case = Case(
+            server.database,
+            group.name,
+            (server.database.resource_id, group.name),
+            {"login": group.login, "members": [account.name for account in members]},
+            accounts=(group, *members),
+        )
+        yield KINDS["group-with-rds-iam"].finding(case)
+
+
+def _is_risk(server: Server, group: AccountFacts, members: list[AccountFacts]) -> bool:
+    if group.login:
+        # Members that lost their passwords have findings of their own, whose remediation remedies this as well.
+        return bool(members) and not any(account.iam_through for account in members)
+    if server.is_declared(group.name):
+        return False  # a declared user that can't log in is missing
+    is_disabled_user = not members and group.name in server.ownership
+    return not is_disabled_user
+
+
+def _clones(server: Server) -> Iterator[Finding]:
+    """Find clones of alternating rotations that own objects."""
+    names = {account.name for account in server.usable if not account.host}
+    for account in server.usable:
+        user = account.name.removesuffix("_clone")
+        if not account.owns or account.host or user == account.name or user not in names:
+            continue
+        case = Case(
+            server.database,
+            account.label,
+            (server.database.resource_id, account.name),
+            {"owns": account.owns, "successor": user},
+            accounts=(account,),
+            schemas=server.facts.databases,
+        )
+        yield KINDS["objects-owned-by-clone"].finding(case)
+
+
+def _escalations(server: Server) -> Iterator[Finding]:
+    """Find users who can act as an administrator, and databases that were not examined for that."""
+    examined = server.facts.examined or Examined((), ())
+    for escalation in examined.escalations:
+        yield _escalation(server, escalation)
+    unexamined = sorted({*server.facts.databases} - {*examined.databases})
+    if unexamined:
+        evidence = {"databases": unexamined, "onboarded": server.facts.examined is not None}
+        yield server.finding("administrators-unexamined", None, (), evidence)
+
+
+def _escalation(server: Server, escalation: Escalation) -> Finding:
+    evidence = {
+        "in": escalation.database,
+        "owner": escalation.owner,
+        "held": escalation.held,
+        "privileges": list(escalation.privileges),
+        "objects": [".".join(name) for name in escalation.objects],
+        "count": escalation.count,
+        "users": list(escalation.users),
+    }
+    identity = (escalation.database, escalation.owner, escalation.grantee, escalation.held, *escalation.privileges)
+    case = Case(
+        server.database,
+        escalation.grantee or "PUBLIC",
+        (server.database.resource_id, *identity),
+        evidence,
+        escalation=escalation,
+    )
+    return KINDS["acts-as-administrator"].finding(case)

@@ -1,0 +1,135 @@
+"""One server as a session has read it, with all that its accounts are compared with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from rdsiam.access.model import DeclaredUser
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.audit.account import AccountContext
+from rdsiam.engines.facts import AccountFacts, ServerFacts
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.finding import Finding
+from rdsiam.findings.kind import Case
+from rdsiam.state.inventory import Ownership
+
+#: Duration of a suppression that a remediation proposes.
+_ACCEPTED_FOR = timedelta(days=180)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, its accounts, and the access that is declared on it.
+
+    :ivar declared: declared users by name; None if access.yaml is invalid for the database.
+    :ivar ownership: users and groups that rdsiam manages, from the inventory.
+    """
+
+    database: SelectedDatabase
+    facts: ServerFacts
+    declared: Mapping[str, DeclaredUser] | None
+    ownership: Mapping[str, Ownership]
+    account: AccountContext
+    at: datetime
+
+    @cached_property
+    def accounts(self) -> Sequence[AccountFacts]:
+        """All accounts but the master and rdsiam's own users, sorted."""
+        return sorted((account for account in self.facts.accounts if not self._is_exempt(account)), key=by_name)
+
+    @cached_property
+    def usable(self) -> Sequence[AccountFacts]:
+        """The accounts that somebody can log in as."""
+        return [account for account in self.accounts if account.login and not account.unusable]
+
+    @cached_property
+    def proxy_users(self) -> frozenset[str]:
+        """The users as which classic proxies log in."""
+        return self.account.proxy_users(self.database)
+
+    @property
+    def accepted_until(self) -> str:
+        """The end of a suppression that a remediation proposes."""
+        return (self.at + _ACCEPTED_FOR).strftime("%Y-%m-%dT00:00:00Z")
+
+    def is_declared(self, name: str) -> bool | None:
+        """Tell whether access.yaml declares a user; None if it is invalid for the database."""
+        return None if self.declared is None else name in self.declared
+
+    def user(self, name: str) -> DeclaredUser | None:
+        """Return the declaration of a user; None if there is none."""
+        return (self.declared or {}).get(name)
+
+    def is_managed(self, name: str) -> bool:
+        """Tell whether onboarding may change a user: rdsiam manages it, or access.yaml lets rdsiam adopt it."""
+        user = self.user(name)
+        return name in self.ownership or (user is not None and user.adopt)
+
+    def exposure(self, account: AccountFacts) -> tuple[str, ...]:
+        """Return the exposures of an account, sorted."""
+        exposures = {
+            "privileged": account.administrator,
+            "public": self.database.public,
+            "any-host": account.host == "%",
+            "clear-text": not account.tls and not self.facts.tls_enforced,
+        }
+        return tuple(sorted(name for name, applies in exposures.items() if applies))
+
+    def evidence(self, account: AccountFacts, exposure: tuple[str, ...]) -> dict[str, object]:
+        """Return the evidence that all findings about one account share."""
+        return {
+            "plugin": account.plugin,
+            "administrator": account.administrator,
+            "tls": account.tls or bool(self.facts.tls_enforced),
+            "owns": account.owns,
+            "sessions": account.sessions,
+            "last_seen": account.last_seen,
+            "declared": self.is_declared(account.name),
+            "exposure": list(exposure),
+        }
+
+    def finding(self, kind: str, user: str | None, subject: tuple[str, ...], evidence: Mapping[str, object]) -> Finding:
+        """Return a finding about the server as a whole, or about a user without an account."""
+        case = Case(
+            self.database,
+            user,
+            (self.database.resource_id, *subject),
+            evidence,
+            schemas=self.facts.databases,
+            accepted_until=self.accepted_until,
+        )
+        return KINDS[kind].finding(case)
+
+    def account_finding(
+        self, kind: str, account: AccountFacts, exposure: tuple[str, ...] | None = None, **evidence: object
+    ) -> Finding:
+        """Return a finding about one account.
+
+        :param exposure: if not all of the account's exposures count.
+        :param evidence: added to that which all findings about one account share.
+        """
+        exposure = self.exposure(account) if exposure is None else exposure
+        case = Case(
+            self.database,
+            account.label,
+            (self.database.resource_id, account.name, account.host),
+            self.evidence(account, exposure) | evidence,
+            accounts=(account,),
+            declared=self.user(account.name),
+            managed=self.is_managed(account.name),
+            exposure=exposure,
+            schemas=self.facts.databases,
+            accepted_until=self.accepted_until,
+        )
+        return KINDS[kind].finding(case)
+
+    def _is_exempt(self, account: AccountFacts) -> bool:
+        """Tell whether an account is the master's or rdsiam's own; a namesake with another host is neither."""
+        return account.name in {self.database.master_user, MANAGER, AUDITOR} and account.host in {"", "%"}
+
+
+def by_name(account: AccountFacts) -> tuple[str, str]:
+    """Return the key that sorts accounts."""
+    return account.name, account.host
