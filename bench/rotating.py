@@ -25,6 +25,7 @@ from localcloud.moto_patches.rotations import Rotations
 from localcloud.moto_patches.table import secrets_manager_patches
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import FAMILIES, Family
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password
@@ -99,7 +100,7 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
 
     def process() -> Rotation:
         return Rotation(
-            SecretStore(secrets_manager),
+            SecretStore(SecretsManager(secrets_manager)),
             Targets(_Rds(engine, server.host, server.port, counted), _Inventory(user, record, counted)),  # type: ignore[arg-type]
             engines={family: _Counting(ROTATORS[family], counted)},
         )

@@ -14,6 +14,7 @@ from rdsiam.audit.remediate import remediate
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
@@ -45,7 +46,7 @@ def _services() -> flow.Services:
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
         telling=Telling(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),
-        secrets=Secrets(clients.client("secretsmanager")),
+        secrets=Secrets(SecretsManager(clients.client("secretsmanager"))),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
         deployment=Deployment(
             partition=topic.split(":")[1],

@@ -9,6 +9,7 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -46,6 +47,6 @@ def _services() -> flow.MigrationServices:
         leases=Leases(dynamodb, table),
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),
         migrations=Migrations(dynamodb, table),
-        secrets=MigratingSecrets(secrets_manager, inventory),
+        secrets=MigratingSecrets(SecretsManager(secrets_manager), inventory),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
     )

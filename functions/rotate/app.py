@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from rdsiam.aws import clients
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core.observability import logger
@@ -32,7 +33,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
 @cache
 def _rotation() -> Rotation:
     return Rotation(
-        SecretStore(clients.client("secretsmanager")),
+        SecretStore(SecretsManager(clients.client("secretsmanager"))),
         Targets(clients.client("rds"), Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])),
         PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )

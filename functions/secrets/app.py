@@ -7,6 +7,7 @@ from typing import Any
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
@@ -56,7 +57,7 @@ def _watched(watch: Watch, request: SecretsRequest) -> dict[str, Any]:
 
 @cache
 def _services() -> Services:
-    secrets_manager = clients.client("secretsmanager")
+    secrets_manager = SecretsManager(clients.client("secretsmanager"))
     inventory = Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
     return Services(
         databases=_databases(),

@@ -24,8 +24,11 @@ Stage = Literal["name", "port", "tls", "login"]
 
 #: Code of a refusal → its meaning. A refusal changes nothing.
 REFUSALS: Mapping[str, str] = {
-    "refused": "Only the owner can resolve what stands in the way; the message names it.",
     "needs-confirmation": "The change exceeds a limit. Look at its plan, then run it again with confirmation.",
+    "refused": "Only the owner can resolve what stands in the way; the message names it.",
+    "secret-exists": "A secret of that name exists that rdsiam did not create; it is not taken over.",
+    "secret-mismatch": "The secret's value is not what is recorded or declared: another user, database, administrator.",
+    "secret-missing": "The secret does not exist, has no value, or is scheduled for deletion.",
 }
 
 

@@ -20,6 +20,7 @@ from localcloud.moto_patches.rotations import Rotations
 from localcloud.moto_patches.table import secrets_manager_patches
 from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.value import Secret, read_secret
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.logins import Password
@@ -199,7 +200,7 @@ def faulty_rotation(client: Any, databases: OneDatabase, fault: Fault) -> tuple[
     family = databases.database.family
     faulty, engine = FaultyClient(client, fault), FaultyRotator(ROTATORS[family], fault)
     described: Any = FaultyClient(databases, fault)
-    return Rotation(SecretStore(faulty), described, engines={family: engine}), faulty, engine
+    return Rotation(SecretStore(SecretsManager(faulty)), described, engines={family: engine}), faulty, engine
 
 
 @dataclass

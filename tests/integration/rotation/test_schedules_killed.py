@@ -16,6 +16,8 @@ from moto.secretsmanager.models import secretsmanager_backends
 
 from rdsiam.access.model import parse
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.aws.secrets.errors import SecretsManagerFailed
 from rdsiam.aws.secrets.schedules import INITIAL, RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
 from rdsiam.aws.secrets.versions import SecretStore
@@ -58,7 +60,7 @@ class World:
 
     def services(self, fault: Fault) -> Services:
         """Return what a fresh process would use; the administrator logs in by password here."""
-        client, family = FaultyClient(self.client, fault), self.place.database.family
+        secrets_manager, family = SecretsManager(FaultyClient(self.client, fault)), self.place.database.family
         inventory = Inventory(FaultyClient(self.dynamodb, fault), "inventory")
         text = f'version: 1\ndatabases: [{{match: {{identifier: "*"}}{self.rotate}}}]'
         return Services(
@@ -67,8 +69,8 @@ class World:
             access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
             inventory=inventory,
             logins=SimpleNamespace(manager=lambda _: Password(MASTER, MASTER_PASSWORD)),  # type: ignore[arg-type]
-            secrets=RotatingSecrets(client, FUNCTION),
-            store=SecretStore(client),
+            secrets=RotatingSecrets(secrets_manager, FUNCTION),
+            store=SecretStore(secrets_manager),
             rules=PasswordRules(),
             engines={family: FaultyRotator(ROTATORS[family], fault)},
         )
@@ -78,7 +80,7 @@ class World:
         fault = fault or Fault()
         try:
             answer = Schedules(self.services(fault)).follow(self.place.database.arn, **options).to_json()
-        except (Killed, ClientError, ReadTimeoutError):
+        except (Killed, ClientError, SecretsManagerFailed, ReadTimeoutError):
             if not fault.struck:
                 raise
             return None
@@ -402,7 +404,7 @@ def going(world: World, user: str) -> None:
         (3, not_named, "these say that they hold its password, which anybody can write: arn:", True),
         (4, made_alternating, "must not be there (scheme: single)", True),
         (5, lambda *_: None, "none is recorded. If one holds the password that is in use, name it", False),
-        (6, going, "refused_6 is scheduled for deletion: aws secretsmanager restore-secret", True),
+        (6, going, "refused_6 is scheduled for deletion; aws secretsmanager restore-secret", True),
         (7, of_another_user, "is for another at", True),
         (8, squatting, "refused_8 that rdsiam did not create, and it is not taken over", True),
         (9, gone, "is gone, scheduled for deletion, or can't be read", True),

@@ -14,8 +14,9 @@ from rdsiam.access.model import parse
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.client import Description
 from rdsiam.aws.secrets.value import MasterSecret, Secret, read_secret
-from rdsiam.aws.secrets.versions import Description, SecretStore
+from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.connection import ASKS_FOR_TOKEN
 from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import ConnectionFailed, InvalidRequest, RotationFailed

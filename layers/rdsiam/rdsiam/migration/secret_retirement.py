@@ -6,11 +6,10 @@ Secrets that only say that they hold the user's password are named, and left alo
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.aws.secrets.errors import SecretNotFound, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.state.inventory import Inventory
@@ -39,8 +38,8 @@ class UsersSecrets:
 class MigratingSecrets:
     """The secrets of this account that are tagged for rdsiam."""
 
-    def __init__(self, secrets_manager: Any, inventory: Inventory) -> None:
-        self._client = secrets_manager
+    def __init__(self, secrets_manager: SecretsManager, inventory: Inventory) -> None:
+        self._secrets_manager = secrets_manager
         self._inventory = inventory
 
     def of(self, database: Database, user: str) -> UsersSecrets:
@@ -49,38 +48,38 @@ class MigratingSecrets:
         known = record.secrets.get(user) if record else None
         arn = known.arn if known is not None and known.resource_id == database.resource_id else None
         place = (database.arn, database.identifier, database.host, database.port)
-        listed = list(Secrets(self._client).list(datetime.now(UTC), tag=TAG))
+        listed = list(Secrets(self._secrets_manager).list(datetime.now(UTC), tag=TAG))
         others = [one.arn for one in listed if one.arn != arn and one.username == user and one.is_of(*place)]
         return UsersSecrets(next((one for one in listed if one.arn == arn), None), tuple(sorted(others)))
 
-    def retire(self, kept: RetainedSecret) -> None:
-        """Stop its rotation and schedule it for deletion. Done twice it is done once."""
-        found = self._client.describe_secret(SecretId=kept.arn)
-        if found.get("DeletedDate"):
+    def retire(self, secret: RetainedSecret) -> None:
+        """Switch its rotation off and schedule it for deletion. Idempotent."""
+        description = self._secrets_manager.describe(secret.arn)
+        if description.deleted:
             return
-        if found.get("RotationEnabled"):
-            self._client.cancel_rotate_secret(SecretId=kept.arn)
-        self._client.delete_secret(SecretId=kept.arn, RecoveryWindowInDays=RECOVERY_DAYS)
-        logger.info("scheduled %s for deletion in %d days", kept.arn, RECOVERY_DAYS)
+        if description.rotates:
+            self._secrets_manager.cancel_rotation(secret.arn)
+        self._secrets_manager.delete(secret.arn, RECOVERY_DAYS)
+        logger.info("scheduled %s for deletion in %d days", secret.arn, RECOVERY_DAYS)
 
-    def restore(self, kept: RetainedSecret) -> str:
-        """Give it back, and let it rotate again by its own rules if it did.
+    def restore(self, secret: RetainedSecret) -> str:
+        """Cancel its deletion, and switch its rotation on again if it had one.
 
-        :return: what is left for its owner to do; empty where nothing is.
+        :return: what its owner has to do; empty if nothing.
         """
         try:
-            found = self._client.describe_secret(SecretId=kept.arn)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            return f"{kept.arn} is gone: its recovery window has passed"
-        if found.get("DeletedDate"):
-            self._client.restore_secret(SecretId=kept.arn)
-        if kept.rotated and not found.get("RotationEnabled"):
+            description = self._secrets_manager.describe(secret.arn)
+        except SecretNotFound:
+            return f"{secret.arn} is gone: its recovery window has passed"
+        if description.deleted:
+            self._secrets_manager.restore(secret.arn)
+        if secret.rotated and not description.rotates:
             try:
-                self._client.rotate_secret(SecretId=kept.arn, RotateImmediately=False)
-            except ClientError as error:
-                code = error.response["Error"]["Code"]
-                return f"rotation of {kept.arn} is still off, since switching it on failed with {code}: do it yourself"
-        logger.info("restored %s", kept.arn)
+                self._secrets_manager.resume(secret.arn)
+            except SecretsManagerFailed as error:
+                return (
+                    f"the rotation of {secret.arn} is still off, as switching it on failed with {error.aws_code}: "
+                    "switch it on yourself"
+                )
+        logger.info("restored %s", secret.arn)
         return ""

@@ -15,9 +15,10 @@ from typing import Any
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Database, Databases, Family
-from rdsiam.aws.secrets.schedules import PREFIX, RotatingSecrets, taken
+from rdsiam.aws.secrets.client import CURRENT
+from rdsiam.aws.secrets.schedules import PREFIX, RotatingSecrets, not_created_by_rdsiam
 from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
-from rdsiam.aws.secrets.versions import CURRENT, SecretStore
+from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core.changes import Change
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.registry import ROTATORS
@@ -94,7 +95,7 @@ class NewSecrets:
         if known is not None:
             self._remember(None)  # a refused CreateSecret has told others this id: it proves nothing from now on
         if found is not None:
-            raise taken(name)
+            raise not_created_by_rdsiam(name)
         version = str(uuid.uuid4())
         record = SecretRecord(self._database.resource_id, None, user.scheme, administrator, "initial", version)
         self._remember(record)

@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from rdsiam.access.rotation import CLONE, line_to_add
 from rdsiam.aws.rds import Database, Databases, Family
+from rdsiam.aws.secrets.client import PENDING
+from rdsiam.aws.secrets.errors import RotationUnfinished
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import Secret
-from rdsiam.aws.secrets.versions import PENDING, SecretStore
+from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core import times
 from rdsiam.core.arn import Arn
 from rdsiam.engines.registry import ROTATORS
@@ -102,13 +104,13 @@ class Watch:
         shown = []
         for secret in self.secrets.all():
             owner = owners.get(secret.arn)
-            if not self.secrets.is_ours(secret) and owner is None:
+            if not self.secrets.rotates(secret) and owner is None:
                 continue
             named = next((one for one in there if secret.is_of(one.arn, one.identifier, one.host, one.port)), None)
             database = next((one for one in there if owner and one.arn == owner.database), named)
             if database is not None or arns is None:
                 problem, line = _problem(secret, owner, named)
-                if owner is not None and owner.record.state == "ready" and not self.secrets.is_ours(secret):
+                if owner is not None and owner.record.state == "ready" and not self.secrets.rotates(secret):
                     problem = problem or _NOT_ROTATED
                 listed = replace(self._shown(secret, database), problem=problem, line_to_add=line)
                 initial = owner is not None and owner.record.state == "initial"
@@ -143,9 +145,9 @@ class Watch:
         logger.info("rotation of %s asked for: %s", secret.name, reason or "no reason given")
         try:
             return self.secrets.rotate(arn)
-        except Refused:
+        except RotationUnfinished as error:
             if secret.pending_version is None:
-                raise
+                raise Refused(str(error), "try again in a minute", error.code) from None
             return secret.pending_version
 
     def unstick(self, arn: str, plan: bool) -> dict[str, Any]:
@@ -175,10 +177,10 @@ class Watch:
         answer = {"secret": arn, "status": "planned", "version": version, "current_logs_in": works}
         if plan:
             return answer
-        self.secrets.take_pending(arn, version)
+        self.secrets.remove_pending(arn, version)
         self.pause(_PAUSE)
         if pending is not None and self._accepts(database, pending):
-            self.secrets.give_pending(arn, version)
+            self.secrets.restore_pending(arn, version)
             raise Refused("a rotation was at work just now, and has set the password: rotate again, which ends it")
         logger.info("took AWSPENDING off version %s of %s", version, secret.name)
         return answer | {"status": "written"}
@@ -230,7 +232,7 @@ class Watch:
 
         :raises Refused: it is not recorded for what its value says, or RotateFunction does not rotate it.
         """
-        secret = self.secrets.one(arn)
+        secret = self.secrets.get(arn)
         if secret is None or secret.rotation_lambda != self.secrets.function:
             raise Refused(f"{arn} is no secret that RotateFunction rotates")
         value = self.store.current(secret.arn)
@@ -249,7 +251,7 @@ class Watch:
 
     def _shown(self, secret: SecretFacts, database: Database | None) -> Shown:
         pending = secret.pending_version
-        began = self.secrets.made(secret.arn, pending) if pending else None
+        began = self.secrets.created(secret.arn, pending) if pending else None
         return Shown(
             secret=secret.arn,
             name=secret.name,

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from botocore.exceptions import ClientError
-
 from rdsiam.access import calendar
 from rdsiam.access.rotation import CLONE, RotatingUser
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.errors import RotationUnfinished, SecretDenied, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import INITIAL, MANAGED, RotatingSecrets
 from rdsiam.core.changes import Change
@@ -175,7 +174,7 @@ class _Run:
                     return self._unmade(database, user, rules, changes)
                 self._refuse_candidates(database, user)
             return self._set_up(database, user, rules, administrator, chosen, changes)
-        except (RdsiamError, ClientError) as error:
+        except RdsiamError as error:
             reason = _reason(error)
             logger.warning("rotation of %s on %s: %s", user.name, self._arn, reason)
             record = self.known.get(user.name)
@@ -204,7 +203,7 @@ class _Run:
                 record = new.make(user, administrator, record)
                 changes.append(_created(name_of(database, user)))
         arn = str(record.arn)
-        secret = self._services.secrets.one(arn)
+        secret = self._services.secrets.get(arn)
         if secret is None:
             raise Refused(
                 f"the secret {arn} is gone, scheduled for deletion, or can't be read: correct "
@@ -217,9 +216,9 @@ class _Run:
             changes += [change] if change else []
         made_here = INITIAL in secret.tags and secret.name == name_of(database, user)
         if made_here and record.state == "ready" and not self._plan:
-            self._services.secrets.settle(arn)
+            self._services.secrets.end_initial(arn)
         wanted = SecretRecord(database.resource_id, arn, user.scheme, administrator)
-        scheduled = _as_wanted(secret, rules) and self._services.secrets.is_ours(secret)
+        scheduled = _as_wanted(secret, rules) and self._services.secrets.rotates(secret)
         if not scheduled or self.known.get(user.name) != wanted:
             if not (self._plan and changes):  # else its password is only about to be set
                 self._refuse_unusable(database, user, secret, wanted)
@@ -245,7 +244,7 @@ class _Run:
         ended = replace(record, state="ended") if same and record.state in {"ready", "ending"} else None
         try:
             self._release(name, changes, ended)
-        except (Refused, ClientError) as error:
+        except (Refused, SecretDenied, RotationUnfinished) as error:
             return Outcome(name, record.arn, "refused", _reason(error))
         return Outcome(name, record.arn, self._status(changes), "", tuple(changes))
 
@@ -256,9 +255,9 @@ class _Run:
         """
         self._withdraw(name)
         arn = self.known[name].arn
-        secret = self._services.secrets.one(arn) if arn is not None else None
+        secret = self._services.secrets.get(arn) if arn is not None else None
         # Whose owner took the tag away has taken the schedule over.
-        if secret is not None and self._services.secrets.is_ours(secret) and secret.tags.get(MANAGED) == "true":
+        if secret is not None and self._services.secrets.rotates(secret) and secret.tags.get(MANAGED) == "true":
             if secret.pending_version is not None:
                 raise Refused(_unfinished(secret))
             command = f"aws secretsmanager cancel-rotate-secret --secret-id {shlex.quote(secret.arn)}"
@@ -313,7 +312,7 @@ class _Run:
         known = self.known.get(name)
         if known is None or known.arn is None:
             return None
-        if known.state != "initial" and self._wish.confirmed and self._services.secrets.one(known.arn) is None:
+        if known.state != "initial" and self._wish.confirmed and self._services.secrets.get(known.arn) is None:
             self._remember(name, None)
             return None
         return known
@@ -426,12 +425,12 @@ class _Run:
         )
 
 
-def _reason(error: RdsiamError | ClientError) -> str:
-    """Return why a user's secret was left as it is; other errors of AWS than a denial are raised.
+def _reason(error: RdsiamError) -> str:
+    """Return why a user's secret was left as it is; other failures of Secrets Manager are raised.
 
-    Owners of secrets can deny rdsiam any action on them by a resource policy, which concerns their user alone.
+    Owners of secrets can deny rdsiam any action on them by a policy, which concerns their user alone.
     """
-    if isinstance(error, ClientError) and error.response["Error"]["Code"] != "AccessDeniedException":
+    if isinstance(error, SecretsManagerFailed) and not isinstance(error, SecretDenied | RotationUnfinished):
         raise error
     return str(error)
 

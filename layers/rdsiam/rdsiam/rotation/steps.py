@@ -16,8 +16,10 @@ from typing import Any, Literal, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.aws.rds import Database, Family
+from rdsiam.aws.secrets.client import CURRENT, PENDING, PREVIOUS, Description
+from rdsiam.aws.secrets.errors import SecretsManagerFailed
 from rdsiam.aws.secrets.value import MasterSecret, PasswordRules, Secret
-from rdsiam.aws.secrets.versions import CURRENT, PENDING, PREVIOUS, Description, SecretStore
+from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
@@ -172,8 +174,8 @@ class Rotation:
             self._prove(request, pending)
         try:
             self._store.promote(request.secret, request.token, description.version(CURRENT))
-        except ClientError:
-            # Somebody was faster, or the answer to our own first try was lost.
+        except SecretsManagerFailed:
+            # Another invocation was faster, or the answer to an earlier attempt was lost.
             if self._is_current(request, self._describe(request)):
                 return "current already"
             raise

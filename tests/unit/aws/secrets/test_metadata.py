@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rdsiam.aws.secrets.metadata import Secrets, _said
+from rdsiam.aws.secrets.client import SecretsManager, Value
+from rdsiam.aws.secrets.errors import SecretsManagerFailed
+from rdsiam.aws.secrets.metadata import Secrets, _login
 
 AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 CANARY = "canary-0f9d3c"
@@ -36,6 +38,10 @@ class Manager:
         raise value
 
 
+def secrets_of(client):
+    return Secrets(SecretsManager(client))
+
+
 def refused(code):
     return ClientError({"Error": {"Code": code, "Message": CANARY}}, "GetSecretValue")
 
@@ -50,7 +56,7 @@ def login(**more):
 
 def test_who_logs_in_where_is_kept_and_the_password_is_not():
     manager = Manager([listed("a")], {"a": login(dbInstanceIdentifier="carts")})
-    (one,) = Secrets(manager).list(AT)
+    (one,) = secrets_of(manager).list(AT)
     assert (one.username, one.host, one.engine, one.instance) == ("app", "h.example", "mysql", "carts")
     assert CANARY not in json.dumps(one.to_json())
 
@@ -61,33 +67,33 @@ LEAVES = st.text() | st.none() | st.integers() | st.just(CANARY + " secret")
 
 @given(st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, max_size=4)))
 def test_only_names_are_ever_kept(content):
-    said = _said({"SecretString": json.dumps(content)})
-    assert set(said) <= {"username", "host"}
-    assert CANARY not in json.dumps(said)
+    names = _login(Value("arn", None, json.dumps(content)))
+    assert set(names) <= {"username", "host"}
+    assert CANARY not in json.dumps(names)
 
 
 @pytest.mark.parametrize("text", ["", "no JSON " + CANARY, "[1]", '"x"', "[" * 100_000, '{"password": "x"}', "{}"])
 def test_what_is_no_login_is_left_out_without_a_word_of_it(text, caplog):
-    secrets = Secrets(Manager([listed("a")], {"a": text}))
+    secrets = secrets_of(Manager([listed("a")], {"a": text}))
     assert list(secrets.list(AT)) == []
     assert secrets.skipped == 0
     assert CANARY not in caplog.text
 
 
 def test_secrets_of_services_are_not_read():
-    assert list(Secrets(Manager([listed("a", OwningService="rds")], {})).list(AT)) == []
+    assert list(secrets_of(Manager([listed("a", OwningService="rds")], {})).list(AT)) == []
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"])
 def test_what_may_not_be_read_is_counted_and_the_others_are_read(code):
-    secrets = Secrets(Manager([listed("a"), listed("b")], {"a": refused(code), "b": login()}))
+    secrets = secrets_of(Manager([listed("a"), listed("b")], {"a": refused(code), "b": login()}))
     assert [one.arn for one in secrets.list(AT)] == ["b"]
     assert secrets.skipped == 1
 
 
 def test_a_failure_of_the_service_is_one():
-    with pytest.raises(ClientError):
-        list(Secrets(Manager([listed("a")], {"a": refused("InternalServiceError")})).list(AT))
+    with pytest.raises(SecretsManagerFailed, match="InternalServiceError"):
+        list(secrets_of(Manager([listed("a")], {"a": refused("InternalServiceError")})).list(AT))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_a_failure_of_the_service_is_one():
 )
 def test_a_rotation_is_stuck_when_its_label_stays(stages, age, stuck, pending):
     about = listed("a", SecretVersionsToStages=stages, LastChangedDate=AT - age, RotationEnabled=True)
-    (one,) = Secrets(Manager([about], {"a": login()})).list(AT)
+    (one,) = secrets_of(Manager([about], {"a": login()})).list(AT)
     assert (one.pending_stuck, one.pending_version) == (stuck, pending)
 
 
@@ -111,7 +117,7 @@ def test_it_reads_what_secrets_manager_really_answers():
         client = boto3.client("secretsmanager", region_name="eu-central-1", aws_access_key_id="a",
                               aws_secret_access_key="b")  # fmt: skip
         client.create_secret(Name="app", SecretString=login(), Tags=[{"Key": "team", "Value": "shop"}])
-        (one,) = Secrets(client).list(AT)
+        (one,) = secrets_of(client).list(AT)
     assert (one.name, one.username, one.tags, one.pending_stuck) == ("app", "app", {"team": "shop"}, False)
     assert one.current_version
 
@@ -135,5 +141,5 @@ def test_it_reads_what_secrets_manager_really_answers():
 def test_a_secret_belongs_to_the_database_that_it_names(host, port, instance, matches):
     named = {"host": host, "port": port, "dbInstanceIdentifier": instance}
     values = {key: value for key, value in named.items() if value}
-    (one,) = Secrets(Manager([listed("a")], {"a": json.dumps({"username": "app"} | values)})).list(AT)
+    (one,) = secrets_of(Manager([listed("a")], {"a": json.dumps({"username": "app"} | values)})).list(AT)
     assert one.is_of("arn:x:carts", "carts", "carts.example", 3306) == matches

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
+from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.aws.secrets.errors import SecretDenied
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.errors import InvalidRequest, Refused
 
@@ -29,8 +30,12 @@ class Client:
         return {"SecretValues": values[::-1], "Errors": errors}
 
 
+def store(client: Client) -> SecretStore:
+    return SecretStore(SecretsManager(client))
+
+
 def test_both_are_read_at_once():
-    current, master = SecretStore(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, MASTER)
+    current, master = store(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, MASTER)
     assert (current.user, current.password) == ("app", "canary-of-app")
     assert (master.user, master.password) == ("boss", "canary-of-boss")
 
@@ -38,13 +43,13 @@ def test_both_are_read_at_once():
 def test_the_administrator_is_the_secret_of_just_that_arn():
     another = Client({ARN: CURRENT, MASTER[:-6] + "GhIjKl": BOSS})
     with pytest.raises(Refused, match="does not exist or has no value"):
-        SecretStore(another).current_and_master(ARN, MASTER)
+        store(another).current_and_master(ARN, MASTER)
 
 
 def test_a_secret_without_a_current_value_is_refused():
     client = Client({MASTER: BOSS}, {ARN: "ResourceNotFoundException"})
     with pytest.raises(Refused, match="no AWSCURRENT version"):
-        SecretStore(client).current_and_master(ARN, MASTER)
+        store(client).current_and_master(ARN, MASTER)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def test_a_secret_without_a_current_value_is_refused():
     [
         (Client({ARN: CURRENT}, {MASTER: "ResourceNotFoundException"}), Refused, "does not exist or has no value"),
         (Client({ARN: CURRENT}, {MASTER: "InvalidRequestException"}), Refused, "does not exist or has no value"),
-        (Client({ARN: CURRENT}, {MASTER: "AccessDeniedException"}), ClientError, f"AccessDenied.*{MASTER}"),
+        (Client({ARN: CURRENT}, {MASTER: "AccessDeniedException"}), SecretDenied, f"{MASTER}.*AccessDenied"),
         (Client({ARN: CURRENT, MASTER: {"username": "boss"}}), InvalidRequest, f"{MASTER}: password"),
         (Client({ARN: {}, MASTER: BOSS}), InvalidRequest, f"{ARN} AWSCURRENT: engine"),
     ],
@@ -60,5 +65,5 @@ def test_a_secret_without_a_current_value_is_refused():
 )
 def test_what_is_wrong_is_said_of_the_right_one_and_without_a_value(client, error, cause):
     with pytest.raises(error, match=cause) as raised:
-        SecretStore(client).current_and_master(ARN, MASTER)
+        store(client).current_and_master(ARN, MASTER)
     assert "canary" not in str(raised.value)

@@ -9,22 +9,22 @@ from typing import Any
 class SecretFacts:
     """A secret of Secrets Manager that holds a database login. Its password is never read into anything.
 
-    :ivar username: as whom it logs in; None where the secret doesn't say.
-    :ivar host: as the secret names it.
-    :ivar port: as the secret names it; None where it doesn't.
-    :ivar engine: as the secret names it: `postgres`, `mysql`, `mariadb`…
-    :ivar instance: identifier of the instance or cluster that the secret names beside the host, or instead of it.
+    :ivar username: user that logs in; None if the value doesn't say.
+    :ivar host: host in the value.
+    :ivar port: port in the value; None if it has none.
+    :ivar engine: engine in the value: `postgres`, `mysql`, `mariadb`…
+    :ivar instance: identifier of the instance or cluster in the value, beside the host or instead of it.
     :ivar rotation_lambda: ARN of the function that rotates it.
-    :ivar last_rotated: RFC 3339; None where it never was.
-    :ivar next_rotation: RFC 3339; None where none is due.
+    :ivar last_rotated: RFC 3339; None if it never was.
+    :ivar next_rotation: RFC 3339; None if none is due.
     :ivar rotation_rules: as they were set: `ScheduleExpression`, `Duration`, or `AutomaticallyAfterDays`.
-    :ivar administrator: `masterarn`, the administrator's secret that it names: two users take turns.
-    :ivar pending_failing: a rotation did not end as quickly as they do; Secrets Manager tries again.
-    :ivar pending_stuck: a rotation began, did not end, and blocks all that follow.
+    :ivar administrator: `masterarn`, the administrator's secret for two users that take turns.
+    :ivar pending_failing: a rotation has not ended in time; Secrets Manager tries again.
+    :ivar pending_stuck: a rotation began, has not ended, and blocks all that follow.
     :ivar pending_version: id of the version with AWSPENDING that is not the current one.
     :ivar current_version: id of the version with AWSCURRENT.
     :ivar previous_version: id of the version with AWSPREVIOUS.
-    :ivar owning_service: a service that manages it, such as `rds`.
+    :ivar owning_service: AWS service that manages it, such as `rds`.
     """
 
     arn: str
@@ -50,7 +50,7 @@ class SecretFacts:
 
     @property
     def alternating(self) -> bool:
-        """Whether it says that two users take turns."""
+        """Whether two users take turns."""
         return self.administrator is not None
 
     def to_json(self) -> dict[str, Any]:
@@ -58,8 +58,8 @@ class SecretFacts:
         return asdict(self)
 
     def is_of(self, arn: str, identifier: str, host: str | None, port: int | None) -> bool:
-        """Tell whether it logs in to the database of that ARN, identifier and endpoint."""
+        """Tell whether the secret logs in to the database of that ARN, identifier and endpoint."""
         if self.host and host and self.host.rstrip(".").lower() == host.lower():
             return self.port is None or self.port == port
-        # The host may be a CNAME, which says nothing.
+        # A different host may be a CNAME of the database, so the identifier decides.
         return self.instance is not None and self.instance.lower() in {identifier.lower(), arn.lower()}

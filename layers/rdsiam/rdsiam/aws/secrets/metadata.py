@@ -1,4 +1,4 @@
-"""The secrets that hold database logins: who logs in where, and how its rotation does. Never a password."""
+"""Secrets that hold database logins: user, database, state of the rotation. Passwords are never read into anything."""
 
 import json
 import logging
@@ -7,125 +7,114 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from rdsiam.aws.secrets.client import CURRENT, PENDING, PREVIOUS, Description, SecretsManager, Value
+from rdsiam.aws.secrets.errors import SecretDenied, SecretInWrongState, SecretNotFound
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core import times
 
 logger = logging.getLogger(__name__)
 
-#: All that is kept of what a secret says.
-_KEPT = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn"})
-#: Who put something longer, or with spaces, where a name belongs may have put a password there.
+#: The only keys of a secret's value that are read.
+_KEYS = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn"})
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+#: A longer text, or one with spaces, may be a password that was put into the wrong key.
 _NAME = re.compile(r"\S{1,255}")
-#: A secret that these are answered for says nothing; it is counted, and the others are read.
-_NOT_FOR_US = frozenset(
-    {"AccessDeniedException", "DecryptionFailure", "InvalidRequestException", "ResourceNotFoundException"}
-)
-#: A rotation takes seconds. One that has not ended so long after the last change of its secret has failed at least
-#: once, and one after the second never will.
+#: A secret with one of these errors is counted as skipped, and the others are read.
+_UNREADABLE = (SecretDenied, SecretInWrongState, SecretNotFound)
+#: A rotation takes seconds. If it has not ended so long after the last change of its secret, it has failed at least
+#: once; after the second time it never ends by itself.
 _FAILING_AFTER, _STUCK_AFTER = timedelta(minutes=5), timedelta(hours=1)
 
 
 class Secrets:
-    """The secrets of this account and region.
+    """The secrets of this account and region that hold database logins.
 
-    :ivar skipped: how many could not be read in the last listing; those say nothing, not that all is well.
+    :ivar skipped: number of secrets that could not be read in the last listing; nothing is known of them.
     """
 
-    def __init__(self, secrets_manager: Any) -> None:
+    def __init__(self, secrets_manager: SecretsManager) -> None:
         self._secrets_manager = secrets_manager
         self.skipped = 0
 
     def list(self, at: datetime, tag: str | None = None) -> Iterator[SecretFacts]:
-        """Yield the secrets that hold a database login, page by page; those of AWS's services are left out.
+        """Yield the secrets that hold a database login, page by page, without those of AWS's services.
 
-        :param at: the time of the audit, with a zone: from it follows whether a rotation is stuck.
-        :param tag: only those that have a tag of this name; None for all.
+        :param at: time of the audit, with a zone: it decides whether a rotation is stuck.
+        :param tag: only secrets that have a tag of this name; None for all.
         """
         self.skipped = 0
-        only = {"Filters": [{"Key": "tag-key", "Values": [tag]}]} if tag else {}
-        for page in self._secrets_manager.get_paginator("list_secrets").paginate(**only):
-            for listed in page["SecretList"]:
-                if listed.get("OwningService"):
-                    continue
-                said = self._read(listed["ARN"])
-                if said is None:
-                    self.skipped += 1
-                elif said.get("username") or said.get("host"):
-                    yield _facts(listed, said, at)
+        for description in self._secrets_manager.list(tag):
+            if description.owner:
+                continue
+            login = self._read(description.arn)
+            if login is None:
+                self.skipped += 1
+            elif login.get("username") or login.get("host"):
+                yield _facts(description, login, at)
 
-    def one(self, arn: str, at: datetime) -> SecretFacts | None:
-        """Return one secret; None if it is gone, going, or can't be read.
+    def get(self, arn: str, at: datetime) -> SecretFacts | None:
+        """Return one secret; None if it is gone, scheduled for deletion, or unreadable.
 
         :param at: as in `list`.
         """
-        said = self._read(arn)
-        return None if said is None else _facts(self._secrets_manager.describe_secret(SecretId=arn), said, at)
+        login = self._read(arn)
+        return None if login is None else _facts(self._secrets_manager.describe(arn), login, at)
 
     def _read(self, arn: str) -> Mapping[str, str] | None:
         try:
-            return _said(self._secrets_manager.get_secret_value(SecretId=arn))
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code not in _NOT_FOR_US:
-                raise
-            logger.info("secret %s can't be read: %s", arn, code)
+            return _login(self._secrets_manager.value(arn))
+        except _UNREADABLE as error:
+            logger.info("secret %s can't be read: %s", arn, error.aws_code)
             return None
 
 
-def _said(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return what is kept of a secret; nothing of one that is no JSON object. No error of it shows its text."""
+def _login(value: Value) -> Mapping[str, str]:
+    """Return the keys of a value that are read; empty if it is no JSON object. Its errors never show its text."""
     try:
-        # Only what is kept ever becomes a value: pairs of no interest are dropped while they are read.
-        said = json.loads(answer.get("SecretString", ""), object_pairs_hook=_keep)
+        # Other keys are dropped while the JSON is parsed, so that no password becomes a value.
+        login = json.loads(value.text, object_pairs_hook=_known_keys)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return login if isinstance(login, dict) else {}
 
 
-def _keep(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
+def _known_keys(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
     # A port is a number in some secrets and text in others.
     texts = (
-        (key, str(value) if key == "port" and type(value) is int else value) for key, value in pairs if key in _KEPT
+        (key, str(value) if key == "port" and type(value) is int else value) for key, value in pairs if key in _KEYS
     )
     return {key: value for key, value in texts if isinstance(value, str) and _NAME.fullmatch(value)}
 
 
-def _younger(listed: Mapping[str, Any], at: datetime, age: timedelta) -> bool:
-    """Tell whether a rotation may still end; without rotation nobody is going to finish what is pending."""
-    changed = listed.get("LastChangedDate")
-    return bool(listed.get("RotationEnabled")) and changed is not None and changed + age >= at
+def _may_still_end(description: Description, at: datetime, age: timedelta) -> bool:
+    """Tell whether a pending rotation may still end; if rotation is off, nothing will end it."""
+    return description.rotates and description.changed is not None and description.changed + age >= at
 
 
-def _facts(listed: Mapping[str, Any], said: Mapping[str, str], at: datetime) -> SecretFacts:
-    # ListSecrets and DescribeSecret call it differently.
-    versions: Mapping[str, Any] = listed.get("SecretVersionsToStages") or listed.get("VersionIdsToStages") or {}
-    current = next((one for one, stages in versions.items() if "AWSCURRENT" in stages), None)
-    previous = next((one for one, stages in versions.items() if "AWSPREVIOUS" in stages), None)
-    pending = next((one for one, stages in versions.items() if "AWSPENDING" in stages and one != current), None)
+def _facts(description: Description, login: Mapping[str, str], at: datetime) -> SecretFacts:
+    current = description.version(CURRENT)
+    pending = description.version(PENDING, other_than=current)
     return SecretFacts(
-        arn=listed["ARN"],
-        name=listed["Name"],
-        username=said.get("username"),
-        host=said.get("host"),
-        port=int(said["port"]) if _PORT.fullmatch(said.get("port", "")) else None,
-        engine=said.get("engine"),
-        rotation_enabled=bool(listed.get("RotationEnabled")),
-        rotation_lambda=listed.get("RotationLambdaARN"),
-        last_rotated=_text(listed.get("LastRotatedDate")),
-        next_rotation=_text(listed.get("NextRotationDate")),
-        administrator=said.get("masterarn"),
-        rotation_rules=dict(listed.get("RotationRules") or {}),
-        pending_failing=pending is not None and not _younger(listed, at, _FAILING_AFTER),
-        pending_stuck=pending is not None and not _younger(listed, at, _STUCK_AFTER),
-        tags={tag["Key"]: tag.get("Value", "") for tag in listed.get("Tags") or []},
-        owning_service=listed.get("OwningService"),
-        instance=said.get("dbInstanceIdentifier") or said.get("dbClusterIdentifier"),
+        arn=description.arn,
+        name=description.name,
+        username=login.get("username"),
+        host=login.get("host"),
+        port=int(login["port"]) if _PORT.fullmatch(login.get("port", "")) else None,
+        engine=login.get("engine"),
+        rotation_enabled=description.rotates,
+        rotation_lambda=description.function,
+        last_rotated=_text(description.last_rotated),
+        next_rotation=_text(description.next_rotation),
+        administrator=login.get("masterarn"),
+        rotation_rules=description.rules,
+        pending_failing=pending is not None and not _may_still_end(description, at, _FAILING_AFTER),
+        pending_stuck=pending is not None and not _may_still_end(description, at, _STUCK_AFTER),
+        tags=description.tags,
+        owning_service=description.owner,
+        instance=login.get("dbInstanceIdentifier") or login.get("dbClusterIdentifier"),
         pending_version=pending,
         current_version=current,
-        previous_version=previous,
+        previous_version=description.version(PREVIOUS),
     )
 
 

@@ -1,25 +1,21 @@
-"""Secrets Manager as schedules are set by it: which secret is whose, when it rotates, and new ones. Never a value.
+"""Schedules of rotations in Secrets Manager, and secrets that rdsiam creates."""
 
-Values, where a login needs one, are `store.SecretStore`'s.
-"""
-
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
-from botocore.exceptions import ClientError
-
+from rdsiam.aws.secrets.client import PENDING, SecretsManager
+from rdsiam.aws.secrets.errors import SecretExists, SecretInWrongState, SecretNotFound
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
-from rdsiam.aws.secrets.versions import PENDING
 from rdsiam.errors import Refused
 
-#: A secret whose schedule rdsiam may set: its owner says so by this tag.
+#: Tag by which the owner of a secret lets rdsiam set its schedule and delete it.
 MANAGED = "rdsiam:managed"
-#: A secret that rdsiam creates, whose password the database may not have yet: it limits what SecretsFunction's role may
-#: write. What is so is in the inventory alone.
+#: Tag of a secret that rdsiam creates and whose password the database may not have yet: it limits what
+#: SecretsFunction's role may write. Only the inventory decides whether a secret is initial.
 INITIAL = "rdsiam:initial"
-#: Under which names rdsiam makes secrets.
+#: Prefix of the names of secrets that rdsiam creates.
 PREFIX = "rdsiam/"
 
 
@@ -29,53 +25,45 @@ class RotatingSecrets:
     :param function: ARN of RotateFunction.
     """
 
-    def __init__(self, secrets_manager: Any, function: str) -> None:
-        self._client = secrets_manager
+    def __init__(self, secrets_manager: SecretsManager, function: str) -> None:
+        self._secrets_manager = secrets_manager
         self._reader = Secrets(secrets_manager)
         self.function = function
 
     @property
     def skipped(self) -> int:
-        """How many could not be read in the last listing."""
+        """Number of secrets that could not be read in the last listing."""
         return self._reader.skipped
 
     def all(self) -> list[SecretFacts]:
-        """Return all that could be read, but for those of AWS's services."""
-        return list(self._reader.list(_now()))
+        """Return all secrets that can be read, without those of AWS's services."""
+        return list(self._reader.list(datetime.now(UTC)))
 
-    def one(self, arn: str) -> SecretFacts | None:
-        """Return one secret; None if it is gone, going, or can't be read."""
-        return self._reader.one(arn, _now())
+    def get(self, arn: str) -> SecretFacts | None:
+        """Return one secret; None if it is gone, scheduled for deletion, or unreadable."""
+        return self._reader.get(arn, datetime.now(UTC))
 
-    def is_ours(self, secret: SecretFacts) -> bool:
-        """Tell whether RotateFunction rotates it."""
+    def rotates(self, secret: SecretFacts) -> bool:
+        """Tell whether RotateFunction rotates the secret."""
         return secret.rotation_enabled and secret.rotation_lambda == self.function
 
     def schedule(self, arn: str, rules: Mapping[str, str]) -> None:
-        """Have RotateFunction rotate the secret, from its next window on.
+        """Let RotateFunction rotate the secret, from its next window on.
 
-        :raises Refused: a rotation of it has begun meanwhile.
+        :raises RotationUnfinished: a rotation of it has begun meanwhile.
         """
-        try:
-            self._client.rotate_secret(
-                SecretId=arn, RotationLambdaARN=self.function, RotationRules=dict(rules), RotateImmediately=False
-            )
-        except ClientError as error:
-            raise _unfinished(error) from None
+        self._secrets_manager.schedule(arn, self.function, rules)
 
     def rotate(self, arn: str) -> str:
-        """Begin a rotation now, and return the version that is to become the current one.
+        """Begin a rotation now, and return the version that it makes the current one.
 
-        :raises Refused: one has begun already; Secrets Manager tries that one again.
+        :raises RotationUnfinished: one has begun already; Secrets Manager tries that one again.
         """
-        try:
-            return str(self._client.rotate_secret(SecretId=arn)["VersionId"])
-        except ClientError as error:
-            raise _unfinished(error) from None
+        return self._secrets_manager.rotate(arn)
 
     def cancel(self, arn: str) -> None:
-        """Turn rotation off; the password stays as it is."""
-        self._client.cancel_rotate_secret(SecretId=arn)
+        """Switch the rotation off; the password stays as it is."""
+        self._secrets_manager.cancel_rotation(arn)
 
     def find(self, name: str) -> tuple[str, frozenset[str]] | None:
         """Return the ARN of the secret of a name, and the ids of its labelled versions; None if there is none.
@@ -83,88 +71,71 @@ class RotatingSecrets:
         :raises Refused: it is scheduled for deletion.
         """
         try:
-            found = self._client.describe_secret(SecretId=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":
-                return None
-            raise
-        if found.get("DeletedDate"):
+            description = self._secrets_manager.describe(name)
+        except SecretNotFound:
+            return None
+        if description.deleted:
             raise _deleted(name)
-        return str(found["ARN"]), frozenset(found.get("VersionIdsToStages") or {})
+        return description.arn, frozenset(description.stages)
 
     def create(self, name: str, text: str, description: str, version: str) -> str:
-        """Create a secret of which it is not yet said that its password is set; return its ARN.
+        """Create a secret with the tags `MANAGED` and `INITIAL`; return its ARN.
 
-        :param version: the id of its first version, by which it is recognized.
-        :raises Refused: there is one of that name, or it is scheduled for deletion: nothing was created.
+        :param version: id of its first version, by which a later run recognizes it.
+        :raises Refused: a secret of that name exists, or is scheduled for deletion: nothing was created.
         """
-        tags = [{"Key": key, "Value": "true"} for key in (MANAGED, INITIAL)]
         try:
-            made = self._client.create_secret(
-                Name=name, SecretString=text, Description=description, Tags=tags, ClientRequestToken=version
-            )
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ResourceExistsException":
-                raise taken(name) from None
-            if code == "InvalidRequestException":
-                raise _deleted(name) from None
-            raise
-        return str(made["ARN"])
+            return self._secrets_manager.create(name, text, description, version, [MANAGED, INITIAL])
+        except SecretExists:
+            raise not_created_by_rdsiam(name) from None
+        except SecretInWrongState:
+            raise _deleted(name) from None
 
     def put(self, arn: str, text: str, version: str) -> None:
-        """Give a secret whose password is not set yet a value, under an id that was chosen before.
+        """Store the value of an initial secret, under an id that was recorded before.
 
-        :raises Refused: the version has a value that rdsiam did not put there, or that is not the current one.
+        :raises Refused: the version has a value that rdsiam did not put there, or is not the current one.
         """
         try:
-            self._client.put_secret_value(SecretId=arn, SecretString=text, ClientRequestToken=version)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceExistsException":
-                raise
+            self._secrets_manager.put(arn, text, version)
+        except SecretExists:
             raise Refused(
                 f"the current value of {arn} is not the one that rdsiam put there, so its password is not set in the "
-                "database: delete the secret, and set it up again"
+                "database",
+                "delete the secret, and set it up again",
+                "secret-mismatch",
             ) from None
 
-    def settle(self, arn: str) -> None:
-        """Say that the database has the secret's password: its value can't be written from now on."""
-        self._client.untag_resource(SecretId=arn, TagKeys=[INITIAL])
+    def end_initial(self, arn: str) -> None:
+        """Remove the tag `INITIAL`: the database has the password, and rdsiam can't write the value from now on."""
+        self._secrets_manager.untag(arn, INITIAL)
 
-    def made(self, arn: str, version: str) -> datetime | None:
-        """Return when a version was made."""
-        answer: Mapping[str, Any] = self._client.list_secret_version_ids(SecretId=arn, MaxResults=100)
-        found = (one["CreatedDate"] for one in answer["Versions"] if one["VersionId"] == version)
-        return next(found, None)
+    def created(self, arn: str, version: str) -> datetime | None:
+        """Return when a version was created; None if there is no such version."""
+        times = (each.created for each in self._secrets_manager.versions(arn) if each.id == version)
+        return next(times, None)
 
-    def take_pending(self, arn: str, version: str) -> None:
-        """Take AWSPENDING off a version."""
-        self._client.update_secret_version_stage(SecretId=arn, VersionStage=PENDING, RemoveFromVersionId=version)
+    def remove_pending(self, arn: str, version: str) -> None:
+        """Remove AWSPENDING from a version."""
+        self._secrets_manager.move_label(arn, PENDING, away_from=version)
 
-    def give_pending(self, arn: str, version: str) -> None:
+    def restore_pending(self, arn: str, version: str) -> None:
         """Put AWSPENDING back on a version."""
-        self._client.update_secret_version_stage(SecretId=arn, VersionStage=PENDING, MoveToVersionId=version)
+        self._secrets_manager.move_label(arn, PENDING, to=version)
 
 
-def taken(name: str) -> Refused:
-    """Return why the secret of that name is not used for a new password."""
+def not_created_by_rdsiam(name: str) -> Refused:
+    """Return why the existing secret of that name is not used for a new password."""
     return Refused(
-        f"there is a secret {name} that rdsiam did not create, and it is not taken over: delete it; or, if it holds "
-        "the password that is in use, name it by `secret: ARN` in access.yaml"
+        f"a secret {name} exists that rdsiam did not create, and it is not taken over",
+        "delete it; or, if it holds the password that is in use, name it by `secret: ARN` in access.yaml",
+        "secret-exists",
     )
 
 
 def _deleted(name: str) -> Refused:
-    return Refused(f"the secret {name} is scheduled for deletion: aws secretsmanager restore-secret --secret-id {name}")
-
-
-def _unfinished(error: ClientError) -> Exception:
-    """Return what a failed RotateSecret means; for other failures the error itself."""
-    text = error.response["Error"].get("Message", "")
-    if error.response["Error"]["Code"] == "InvalidRequestException" and "previous rotation" in text:
-        return Refused(f"{text} If it never ends: rdsiam rotate DATABASE USER --unstick")
-    return error
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    return Refused(
+        f"the secret {name} is scheduled for deletion",
+        f"aws secretsmanager restore-secret --secret-id {shlex.quote(name)}",
+        "secret-missing",
+    )

@@ -19,10 +19,10 @@ _LONGEST_PASSWORD = 128
 
 @dataclass(frozen=True)
 class PasswordRules:
-    """What a new password is made of.
+    """Rules for new passwords.
 
-    :ivar length: characters, 8–128; the engine may allow fewer.
-    :ivar excluded: characters that it must not hold, besides those that no engine or shell takes well.
+    :ivar length: number of characters, 8–128; the engine may allow fewer.
+    :ivar excluded: characters that a password must not hold, besides those that are never used.
     """
 
     length: int = 32
@@ -33,14 +33,14 @@ class PasswordRules:
 class Secret:
     """One version of a secret. Neither its text nor its password is in its representation.
 
-    :ivar engine: as RDS names engines, one of `databases.FAMILIES`.
-    :ivar host: as the secret says; where to connect is Describe's to say.
-    :ivar instance: `dbInstanceIdentifier`, where the secret names an instance.
-    :ivar cluster: `dbClusterIdentifier`, where it names a cluster.
-    :ivar master_arn: `masterarn`, the secret of the administrator that may set others' passwords: alternating users.
+    :ivar engine: as RDS names engines, one of `rds.FAMILIES`.
+    :ivar host: as the secret says; connections use the endpoint that Describe returns.
+    :ivar instance: `dbInstanceIdentifier`, if the secret names an instance.
+    :ivar cluster: `dbClusterIdentifier`, if the secret names a cluster.
+    :ivar master_arn: `masterarn`, the secret of the administrator that sets the passwords of alternating users.
     :ivar length: `passwordLength`, if the secret says how long its passwords are.
     :ivar excluded: `passwordExcludeCharacters`, if the secret says what its passwords must not hold.
-    :ivar version: the id under which Secrets Manager has it; None for one that is not stored yet.
+    :ivar version: its id in Secrets Manager; None if it is not stored yet.
     """
 
     engine: str
@@ -59,20 +59,20 @@ class Secret:
 
     @property
     def family(self) -> Family:
-        """The SQL that the engine speaks."""
+        """Family of the engine, which decides its SQL."""
         return FAMILIES[self.engine]
 
     @property
     def place(self) -> tuple[object, ...]:
-        """All that says where it logs in, and with whose help: equal in every version of a rotation."""
+        """Database and administrator of the login: equal in every version of a rotation."""
         return (self.engine, self.host, self.port, self.instance, self.cluster, self.database, self.master_arn)
 
     def with_login(self, user: str, password: str) -> "Secret":
-        """Return the next version: another login, all else as it is, unknown keys too."""
+        """Return the next version: another login, and all other keys unchanged, unknown ones too."""
         return read_secret(json.dumps({**self._document, "username": user, "password": password}))
 
     def text(self) -> str:
-        """Return the JSON to be stored: a secret."""
+        """Return the JSON that Secrets Manager stores: it holds the password."""
         return json.dumps(dict(self._document))
 
 
@@ -108,7 +108,7 @@ def read_secret(text: object, version: str | None = None) -> Secret:
 
 @dataclass(frozen=True)
 class MasterSecret:
-    """An administrator's secret: one that RDS manages has a name and a password only."""
+    """An administrator's secret; a secret that RDS manages has a user name and a password only."""
 
     user: str
     password: str = field(repr=False)
@@ -142,7 +142,7 @@ def _document(text: object) -> Mapping[str, Any]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key twice: two readers might take two different values."""
+    """Refuse a repeated key: two readers might take two different values."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError
     return dict(pairs)

@@ -1,147 +1,110 @@
-"""Secrets Manager as rotation sees it: what it calls, and what it knows about versions and their labels."""
+"""Values and labels of secrets, as a rotation reads and writes them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
-from botocore.exceptions import ClientError
-
+from rdsiam.aws.secrets.client import CURRENT, PENDING, Description, SecretsManager, Value
+from rdsiam.aws.secrets.errors import SecretExists, SecretInWrongState, SecretNotFound
 from rdsiam.aws.secrets.value import MasterSecret, Secret, read_master, read_secret
 from rdsiam.errors import InvalidRequest, Refused
 
-CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
-#: Of versions that no label names any more; only looked at when no labelled one logs in.
+#: Number of versions without labels that are tried if no labelled version logs in.
 MOST_UNLABELLED = 5
-#: What is answered where there is no such value; the second where a version exists, but does not carry the label.
-_MISSING = {"ResourceNotFoundException", "InvalidRequestException"}
-
-
-@dataclass(frozen=True)
-class Description:
-    """A secret without its values.
-
-    :ivar stages: version → its staging labels.
-    :ivar owner: the AWS service that manages it, if one does.
-    """
-
-    arn: str
-    rotates: bool
-    owner: str | None = None
-    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def version(self, stage: str) -> str | None:
-        """Return the version that carries the label."""
-        return next((version for version, stages in self.stages.items() if stage in stages), None)
 
 
 class SecretStore:
-    """The secrets of this account, each call one request."""
+    """Values and labels of the secrets of this account; each method is one request, but for `unlabelled`."""
 
-    def __init__(self, secrets_manager: Any) -> None:
-        self._client = secrets_manager
+    def __init__(self, secrets_manager: SecretsManager) -> None:
+        self._secrets_manager = secrets_manager
 
     def describe(self, arn: str) -> Description:
         """Return what is known of a secret without its values."""
-        found = self._client.describe_secret(SecretId=arn)
-        stages = {version: tuple(labels) for version, labels in (found.get("VersionIdsToStages") or {}).items()}
-        return Description(found["ARN"], bool(found.get("RotationEnabled")), found.get("OwningService"), stages)
+        return self._secrets_manager.describe(arn)
 
     def labelled(self, arn: str, stage: str, version: str | None = None) -> Secret | None:
-        """Return the value of the version with that label, and that id where one is given; None where there is none.
+        """Return the value of the version with that label, and with that id if one is given; None if there is none.
 
-        :raises InvalidRequest: the value is not what a database user's secret is.
+        :raises InvalidRequest: the value is not a database user's login.
         """
-        which = {"VersionStage": stage} | ({"VersionId": version} if version else {})
-        value = self._value(arn, which)
+        value = self._value(arn, stage, version)
         return None if value is None else _read(arn, stage, value)
 
     def current(self, arn: str) -> Secret:
         """Return the current value.
 
         :raises Refused: there is none.
-        :raises InvalidRequest: the value is not what a database user's secret is.
+        :raises InvalidRequest: the value is not a database user's login.
         """
-        return _there(self.labelled(arn, CURRENT))
+        return _existing(arn, self.labelled(arn, CURRENT))
 
     def current_and_master(self, arn: str, master_arn: str) -> tuple[Secret, MasterSecret]:
         """Return the current value of a secret and the login of its administrator.
 
         :raises Refused: one of them does not exist or has no value.
-        :raises InvalidRequest: a value is not what such a secret's is.
+        :raises InvalidRequest: a value is not a login.
         """
-        answer = self._client.batch_get_secret_value(SecretIdList=[arn, master_arn])
-        for error in answer.get("Errors") or []:
-            if error["ErrorCode"] not in _MISSING:
-                message = f"{error['SecretId']}: {error.get('Message', '')}"
-                raise ClientError({"Error": {"Code": error["ErrorCode"], "Message": message}}, "BatchGetSecretValue")
-        values = {value["ARN"]: value for value in answer.get("SecretValues") or []}
+        values = self._secrets_manager.values([arn, master_arn])
         current, administrator = values.get(arn), values.get(master_arn)
         if administrator is None:
-            raise Refused(f"masterarn names {master_arn}, which does not exist or has no value")
+            raise Refused(
+                f"masterarn names {master_arn}, which does not exist or has no value",
+                "correct masterarn in the secret's value, or create the administrator's secret",
+                "secret-missing",
+            )
         try:
-            master = read_master(str(administrator.get("SecretString", "")))
+            master = read_master(administrator.text)
         except InvalidRequest as error:
             raise InvalidRequest(f"{master_arn}: {error.field}", error.problem) from None
-        return _there(None if current is None else _read(arn, CURRENT, current)), master
+        return _existing(arn, None if current is None else _read(arn, CURRENT, current)), master
 
     def unlabelled(self, arn: str) -> Iterator[Secret]:
-        """Return the values of versions without labels, newest first; those that can't be read are left out."""
-        answer = self._client.list_secret_version_ids(SecretId=arn, IncludeDeprecated=True, MaxResults=100)
-        # One page is all that there are, but for a secret that is put many times a day.
-        found = [version for version in answer["Versions"] if not version.get("VersionStages")]
-        # Of several made at one time the last one listed counts as the newest.
-        found.sort(key=lambda version: version["CreatedDate"])
-        for version in found[: -MOST_UNLABELLED - 1 : -1]:
-            value = self._value(arn, {"VersionId": version["VersionId"]})
+        """Yield the values of versions without labels, newest first; unreadable ones are left out."""
+        versions = [version for version in self._secrets_manager.versions(arn, deprecated=True) if not version.stages]
+        # The sort is stable: of versions with the same time, the one that is listed last counts as the newest.
+        versions.sort(key=lambda version: version.created)
+        for version in versions[: -MOST_UNLABELLED - 1 : -1]:
+            value = self._value(arn, version=version.id)
             if value is not None:
                 try:
-                    yield read_secret(str(value.get("SecretString", "")), version["VersionId"])
+                    yield read_secret(value.text, version.id)
                 except InvalidRequest:
-                    continue  # what it once was has no bearing on what it is
+                    continue  # a former value need not be a login
 
     def put_pending(self, arn: str, token: str, secret: Secret, rotation_token: str | None) -> bool:
         """Store the version of this token, unless it has a value already, and return whether it was stored.
 
-        A version's value can't be changed, so that two invocations at once store one password.
+        A version's value can't be changed, so two invocations at the same time store one password.
         """
-        proof = {"RotationToken": rotation_token} if rotation_token else {}
         try:
-            self._client.put_secret_value(
-                SecretId=arn, ClientRequestToken=token, SecretString=secret.text(), VersionStages=[PENDING], **proof
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceExistsException":
-                return False
-            raise
+            self._secrets_manager.put(arn, secret.text(), token, PENDING, rotation_token)
+        except SecretExists:
+            return False
         return True
 
     def promote(self, arn: str, token: str, current: str | None) -> None:
         """Make the version of this token the current one; Secrets Manager moves the other labels itself."""
-        leaving = {"RemoveFromVersionId": current} if current else {}
-        self._client.update_secret_version_stage(SecretId=arn, VersionStage=CURRENT, MoveToVersionId=token, **leaving)
+        self._secrets_manager.move_label(arn, CURRENT, to=token, away_from=current)
 
     def discard_pending(self, arn: str, token: str) -> None:
-        """Take the label off a version that can never become current, so that the next rotation makes another one."""
-        self._client.update_secret_version_stage(SecretId=arn, VersionStage=PENDING, RemoveFromVersionId=token)
+        """Remove AWSPENDING from a version that can never become current, so that the next rotation makes a new one."""
+        self._secrets_manager.move_label(arn, PENDING, away_from=token)
 
-    def _value(self, arn: str, which: Mapping[str, str]) -> Mapping[str, Any] | None:
+    def _value(self, arn: str, stage: str | None = None, version: str | None = None) -> Value | None:
         try:
-            answer: Mapping[str, Any] = self._client.get_secret_value(SecretId=arn, **which)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return None
-            raise
-        return answer
+            return self._secrets_manager.value(arn, stage, version)
+        except (SecretNotFound, SecretInWrongState):
+            # The second is the answer if the version exists, but does not carry the label.
+            return None
 
 
-def _there(current: Secret | None) -> Secret:
+def _existing(arn: str, current: Secret | None) -> Secret:
     if current is None:
-        raise Refused("the secret has no AWSCURRENT version: put a value that logs in first")
+        raise Refused(f"{arn} has no AWSCURRENT version", "put a value that logs in into the secret", "secret-missing")
     return current
 
 
-def _read(arn: str, stage: str, value: Mapping[str, Any]) -> Secret:
+def _read(arn: str, stage: str, value: Value) -> Secret:
     try:
-        return read_secret(str(value.get("SecretString", "")), value.get("VersionId"))
+        return read_secret(value.text, value.version)
     except InvalidRequest as error:
         raise InvalidRequest(f"{arn} {stage}: {error.field}", error.problem) from None
