@@ -1,6 +1,7 @@
 """Secrets Manager: each method is one request, and AWS's errors become `errors.SecretsManagerFailed` here alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -100,7 +101,11 @@ class SecretsManager:
         """
         filters = {"Filters": [{"Key": "tag-key", "Values": [tag]}]} if tag else {}
         pages = iter(self._client.get_paginator("list_secrets").paginate(**filters))
-        while (page := _translated("ListSecrets", "", lambda: next(pages, None))) is not None:
+        while True:
+            with translate_errors("secrets"):
+                page = next(pages, None)
+            if page is None:
+                return
             yield from map(_description, page["SecretList"])
 
     def describe(self, secret: str) -> Description:
@@ -108,20 +113,21 @@ class SecretsManager:
 
         :param secret: its ARN or name.
         """
-        return _description(self._call("describe_secret", "DescribeSecret", secret))
+        with translate_errors(secret):
+            return _description(self._client.describe_secret(SecretId=secret))
 
     def value(self, secret: str, stage: str | None = None, version: str | None = None) -> Value:
         """Return the value of the version with that label and that id; of the current one if neither is given."""
         asked = ({"VersionStage": stage} if stage else {}) | ({"VersionId": version} if version else {})
-        return _value(self._call("get_secret_value", "GetSecretValue", secret, **asked))
+        with translate_errors(secret):
+            return _value(self._client.get_secret_value(SecretId=secret, **asked))
 
     def values(self, secrets: Sequence[str]) -> dict[str, Value]:
         """Return the current values of several secrets in one request, by ARN; those that have none are left out."""
-        operation = "BatchGetSecretValue"
-        asked = {"SecretIdList": list(secrets)}
-        answer = _translated(operation, ", ".join(secrets), lambda: self._client.batch_get_secret_value(**asked))
+        with translate_errors(", ".join(secrets)):
+            answer = self._client.batch_get_secret_value(SecretIdList=list(secrets))
         for problem in answer.get("Errors") or []:
-            error = _error(operation, problem["SecretId"], problem["ErrorCode"], problem.get("Message", ""))
+            error = _error("BatchGetSecretValue", problem["SecretId"], problem["ErrorCode"], problem.get("Message", ""))
             if not isinstance(error, SecretNotFound | SecretInWrongState):
                 raise error
         return {value["ARN"]: _value(value) for value in answer.get("SecretValues") or []}
@@ -132,7 +138,8 @@ class SecretsManager:
         :param deprecated: include versions without labels.
         """
         asked = {"IncludeDeprecated": True} if deprecated else {}
-        answer = self._call("list_secret_version_ids", "ListSecretVersionIds", secret, MaxResults=_PAGE, **asked)
+        with translate_errors(secret):
+            answer = self._client.list_secret_version_ids(SecretId=secret, MaxResults=_PAGE, **asked)
         return [
             Version(listed["VersionId"], listed["CreatedDate"], tuple(listed.get("VersionStages") or ()))
             for listed in answer["Versions"]
@@ -146,17 +153,11 @@ class SecretsManager:
         :param version: id of its first version.
         :param tags: names of tags that are set to `true`.
         """
-        answer = _translated(
-            "CreateSecret",
-            name,
-            lambda: self._client.create_secret(
-                Name=name,
-                SecretString=text,
-                Description=description,
-                Tags=[{"Key": tag, "Value": "true"} for tag in tags],
-                ClientRequestToken=version,
-            ),
-        )
+        listed = [{"Key": tag, "Value": "true"} for tag in tags]
+        with translate_errors(name):
+            answer = self._client.create_secret(
+                Name=name, SecretString=text, Description=description, Tags=listed, ClientRequestToken=version
+            )
         return str(answer["ARN"])
 
     def put(
@@ -168,67 +169,68 @@ class SecretsManager:
         """
         asked: dict[str, Any] = {"VersionStages": [stage]} if stage else {}
         asked |= {"RotationToken": rotation_token} if rotation_token else {}
-        self._call("put_secret_value", "PutSecretValue", secret, SecretString=text, ClientRequestToken=version, **asked)
+        with translate_errors(secret):
+            self._client.put_secret_value(SecretId=secret, SecretString=text, ClientRequestToken=version, **asked)
 
     def move_label(self, secret: str, stage: str, to: str | None = None, away_from: str | None = None) -> None:
         """Move a label from one version to another; without `to` take it off, without `away_from` put it on."""
         asked = ({"MoveToVersionId": to} if to else {}) | ({"RemoveFromVersionId": away_from} if away_from else {})
-        operation = "UpdateSecretVersionStage"
-        self._call("update_secret_version_stage", operation, secret, VersionStage=stage, **asked)
+        with translate_errors(secret):
+            self._client.update_secret_version_stage(SecretId=secret, VersionStage=stage, **asked)
 
     def untag(self, secret: str, tag: str) -> None:
         """Remove a tag."""
-        self._call("untag_resource", "UntagResource", secret, TagKeys=[tag])
+        with translate_errors(secret):
+            self._client.untag_resource(SecretId=secret, TagKeys=[tag])
 
     # --- rotation and deletion ---
 
     def schedule(self, secret: str, function: str, rules: Mapping[str, str]) -> None:
         """Let the function rotate the secret by these rules, from its next window on."""
-        self._call(
-            "rotate_secret",
-            "RotateSecret",
-            secret,
-            RotationLambdaARN=function,
-            RotationRules=dict(rules),
-            RotateImmediately=False,
-        )
+        with translate_errors(secret):
+            self._client.rotate_secret(
+                SecretId=secret, RotationLambdaARN=function, RotationRules=dict(rules), RotateImmediately=False
+            )
 
     def resume(self, secret: str) -> None:
         """Switch the rotation on again, by the function and the rules that the secret had."""
-        self._call("rotate_secret", "RotateSecret", secret, RotateImmediately=False)
+        with translate_errors(secret):
+            self._client.rotate_secret(SecretId=secret, RotateImmediately=False)
 
     def rotate(self, secret: str) -> str:
         """Begin a rotation now, and return the version that it makes the current one."""
-        return str(self._call("rotate_secret", "RotateSecret", secret)["VersionId"])
+        with translate_errors(secret):
+            return str(self._client.rotate_secret(SecretId=secret)["VersionId"])
 
     def cancel_rotation(self, secret: str) -> None:
         """Switch the rotation off; the value stays as it is."""
-        self._call("cancel_rotate_secret", "CancelRotateSecret", secret)
+        with translate_errors(secret):
+            self._client.cancel_rotate_secret(SecretId=secret)
 
     def delete(self, secret: str, days: int) -> None:
         """Schedule the secret for deletion; it can be restored for so many days."""
-        self._call("delete_secret", "DeleteSecret", secret, RecoveryWindowInDays=days)
+        with translate_errors(secret):
+            self._client.delete_secret(SecretId=secret, RecoveryWindowInDays=days)
 
     def restore(self, secret: str) -> None:
         """Cancel the deletion of a secret."""
-        self._call("restore_secret", "RestoreSecret", secret)
-
-    def _call(self, method: str, operation: str, secret: str, **arguments: Any) -> Mapping[str, Any]:
-        call = getattr(self._client, method)
-        return _translated(operation, secret, lambda: call(SecretId=secret, **arguments))
+        with translate_errors(secret):
+            self._client.restore_secret(SecretId=secret)
 
 
-def _translated[Answer](operation: str, secret: str, call: Callable[[], Answer]) -> Answer:
+@contextmanager
+def translate_errors(secret: str) -> Iterator[None]:
+    """Raise AWS's errors as `SecretsManagerFailed`; errors of the network stay as they are."""
     try:
-        return call()
+        yield
     except ClientError as error:
         answered = error.response["Error"]
-        raise _error(operation, secret, answered["Code"], answered.get("Message", "")) from None
+        raise _error(error.operation_name, secret, answered["Code"], answered.get("Message", "")) from None
 
 
 def _error(operation: str, secret: str, aws_code: str, message: str) -> SecretsManagerFailed:
     kind = _ERRORS.get(aws_code, SecretsManagerFailed)
-    if kind is SecretInWrongState and operation == "RotateSecret" and "previous rotation" in message:
+    if kind is SecretInWrongState and "previous rotation" in message:
         kind = RotationUnfinished
     return kind(operation, secret, aws_code, message)
 

@@ -12,7 +12,7 @@ class SecretsManagerFailed(RdsiamError):
     code = "secrets-manager-failed"
 
     def __init__(self, operation: str, secret: str, aws_code: str, message: str) -> None:
-        super().__init__(f"{operation} of {secret or 'secrets'} failed with {aws_code}: {message}".rstrip(": "))
+        super().__init__(f"{operation} of {secret} failed with {aws_code}: {message}".rstrip(": "))
         self.operation = operation
         self.secret = secret
         self.aws_code = aws_code
