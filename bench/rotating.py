@@ -30,7 +30,7 @@ from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
-from rdsiam.events.requests import STEPS, RotationRequest
+from rdsiam.events.rotate import STEPS, RotationRequest
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Record, SecretRecord

@@ -19,7 +19,7 @@ from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.requests import audit_request
+from rdsiam.events.audit import audit_request
 
 
 @durable_execution

@@ -11,7 +11,7 @@ from rdsiam.aws import clients
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events.aliases import check_no_version
-from rdsiam.events.requests import batch_request
+from rdsiam.events.audit_batch import batch_request
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migrations
 

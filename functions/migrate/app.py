@@ -14,7 +14,7 @@ from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.requests import MigrationStatusRequest, migrate_request
+from rdsiam.events.migrate import MigrationStatusRequest, migrate_request
 from rdsiam.migration import flow
 from rdsiam.migration.secret_retirement import MigratingSecrets
 from rdsiam.state.inventory import Inventory

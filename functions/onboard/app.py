@@ -13,7 +13,7 @@ from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.requests import ReconcileRequest, onboard_request
+from rdsiam.events.onboard import LiftRequest, ReconcileRequest, RevokeRequest, onboard_request
 from rdsiam.onboarding import flow, reconcile, revocation
 from rdsiam.onboarding.dependencies import Services
 from rdsiam.state.inventory import Inventory
@@ -30,14 +30,12 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         answer = reconcile.reconcile(context, _services(), request.plan, request.confirm)
         logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
         return answer
-    if request.revoke:
-        revoked = revocation.revoke(
-            context, _services(), request.database, request.revoke, request.reason, request.plan
-        )
+    if isinstance(request, RevokeRequest):
+        revoked = revocation.revoke(context, _services(), request.database, request.users, request.reason, request.plan)
         logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])
         return revoked
-    if request.lift:
-        return revocation.lift(context, _services(), request.database, request.lift, request.plan)
+    if isinstance(request, LiftRequest):
+        return revocation.lift(context, _services(), request.database, request.users, request.plan)
     answer = flow.onboard(
         context,
         _services(),

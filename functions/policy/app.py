@@ -9,7 +9,7 @@ from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
-from rdsiam.events.requests import policy_request
+from rdsiam.events.policy import policy_request
 from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.writer import PolicyWriter
 from rdsiam.state.inventory import Inventory

@@ -10,7 +10,7 @@ from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
-from rdsiam.events.requests import rotation_request
+from rdsiam.events.rotate import rotation_request
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory

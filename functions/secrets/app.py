@@ -15,7 +15,7 @@ from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.requests import SecretsRequest, secrets_request
+from rdsiam.events.secrets import SecretsRequest, secrets_request
 from rdsiam.rotation.new_secrets import Services
 from rdsiam.rotation.operations import Watch
 from rdsiam.rotation.schedules import Schedules
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Do what the event asks for, and answer without a value of any secret."""
     request = secrets_request(event)
     check_alias(aliases.SECRETS, context, event)
-    if request.action == "follow":
+    if request.action == "apply":
         applied = Schedules(_services()).follow(
             request.database, request.user, request.plan, request.confirm, request.secret or None, request.withdraw
         )

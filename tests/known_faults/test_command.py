@@ -4,7 +4,7 @@ import pytest
 
 from rdsiam.access.model import parse
 from rdsiam.doctor.known_errors import explain
-from rdsiam.events.requests import DatabaseRequest, onboard_request
+from rdsiam.events.onboard import OnboardRequest, onboard_request
 from rdsiam.tokens.endpoints import is_rds, region_of
 from tests.integration.account import until
 
@@ -45,7 +45,7 @@ def test_the_european_sovereign_cloud_is_known():
     assert is_rds(host)
     assert region_of(host) == "eusc-de-east-1"
     arn = "arn:aws-eusc:rds:eusc-de-east-1:123456789012:db:orders"
-    assert onboard_request({"database": arn}) == DatabaseRequest(arn)
+    assert onboard_request({"database": arn}) == OnboardRequest(arn)
     role = "arn:aws-eusc:iam::123456789012:role/app"
     parse(
         "version: 1\ndatabases:\n  - match: {identifier: x}\n    users:\n"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from rdsiam.events.requests import MigrateRequest
+from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function

@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
-from rdsiam.events.requests import Step
+from rdsiam.events.rotate import Step
 from tests.integration.rotation.dying import CHILDREN, DieAt, run_until
 from tests.integration.rotation.passwords import Passwords
 from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, patch_moto, rotating_maker

@@ -9,7 +9,7 @@ import boto3
 
 from rdsiam.aws.rds import Database
 from rdsiam.errors import RotationFailed
-from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.state.inventory import SecretRecord
 from tests.integration.rotation.rotating import REGION, Fault, OneDatabase, Rotating, faulty_rotation
 

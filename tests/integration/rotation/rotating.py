@@ -26,7 +26,7 @@ from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.errors import ConnectionFailed, RotationFailed
-from rdsiam.events.requests import STEPS, RotationRequest, Step
+from rdsiam.events.rotate import STEPS, RotationRequest, Step
 from rdsiam.rotation.steps import Outcome, Rotation
 from rdsiam.rotation.targets import Targets, refuse_misplaced
 from rdsiam.state.inventory import Record, SecretRecord

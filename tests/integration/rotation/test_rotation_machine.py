@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rdsiam.events.requests import STEPS
+from rdsiam.events.rotate import STEPS
 from tests.examples import at_most
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
 

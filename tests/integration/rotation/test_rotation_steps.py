@@ -4,7 +4,7 @@ import pytest
 
 from rdsiam.engines.logins import Password
 from rdsiam.engines.mysql.rotation import native_hash
-from rdsiam.events.requests import STEPS
+from rdsiam.events.rotate import STEPS
 from tests.integration.place import MASTER
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
 

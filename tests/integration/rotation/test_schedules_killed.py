@@ -25,7 +25,7 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import Refused, RotationFailed
-from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.new_secrets import Services
 from rdsiam.rotation.operations import Watch

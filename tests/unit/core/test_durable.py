@@ -16,7 +16,7 @@ LEASE = LeaseTaken("db-ORDERS", "another run", "2026-01-01T00:00:00Z", valid_for
 LEFT = Unreached("orders", "it is stopped", "start it")
 
 
-def pauses(error: Exception, attempts: int) -> list[float]:
+def pauses(error: Exception, attempts: int) -> list[int]:
     """Return the pauses in seconds before each repetition."""
     result: list[int] = []
     for attempt in range(1, 100):

@@ -8,16 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.events.requests import (
-    AuditRequest,
-    BatchRequest,
-    DatabaseRequest,
-    ReconcileRequest,
-    audit_request,
-    batch_request,
-    onboard_request,
-    policy_request,
-)
+from rdsiam.events.audit import AuditRequest, audit_request
+from rdsiam.events.audit_batch import BatchRequest, batch_request
+from rdsiam.events.onboard import LiftRequest, OnboardRequest, ReconcileRequest, RevokeRequest, onboard_request
+from rdsiam.events.policy import policy_request
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
 EVENTS = Path(__file__).parents[3] / "events"
@@ -28,14 +22,14 @@ JSON = st.recursive(
 
 
 def test_a_request_names_a_database():
-    assert onboard_request({"database": ARN}) == DatabaseRequest(ARN)
+    assert onboard_request({"database": ARN}) == OnboardRequest(ARN)
     assert onboard_request({"database": ARN, "plan": True}).plan
     assert policy_request({"database": ARN, "plan": True}).plan
 
 
 def test_confirm_is_handed_on():
-    assert onboard_request({"database": ARN, "confirm": True}).confirm
-    assert not onboard_request({"database": ARN, "beyond_limit": True}).confirm
+    assert onboard_request({"database": ARN, "confirm": True}) == OnboardRequest(ARN, confirm=True)
+    assert onboard_request({"database": ARN, "beyond_limit": True}) == OnboardRequest(ARN, beyond_limit=True)
     assert onboard_request({"reconcile": True, "confirm": True}) == ReconcileRequest(confirm=True)
 
 
@@ -48,9 +42,8 @@ def test_an_event_is_no_request(path):
 
 def test_a_revocation_has_users_and_a_reason():
     request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "reason": " key leaked ", "plan": True})
-    assert isinstance(request, DatabaseRequest)
-    assert (request.revoke, request.reason, request.plan, request.lift) == (("a", "b"), "key leaked", True, ())
-    assert onboard_request({"database": ARN, "lift": ["a"]}) == DatabaseRequest(ARN, lift=("a",))
+    assert request == RevokeRequest(ARN, ("a", "b"), "key leaked", plan=True)
+    assert onboard_request({"database": ARN, "lift": ["a"]}) == LiftRequest(ARN, ("a",))
 
 
 def test_a_plan_of_policies_may_suppose_who_is_revoked():

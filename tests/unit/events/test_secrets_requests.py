@@ -3,7 +3,7 @@
 import pytest
 
 from rdsiam.errors import InvalidRequest
-from rdsiam.events.requests import SecretsRequest, secrets_request
+from rdsiam.events.secrets import SecretsRequest, secrets_request
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/etl-AbCdEf"
@@ -12,12 +12,12 @@ SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/etl-AbCdEf
 @pytest.mark.parametrize(
     ("event", "request_"),
     [
-        ({"database": ARN}, SecretsRequest("follow", ARN)),
+        ({"database": ARN}, SecretsRequest("apply", ARN)),
         (
             {"database": ARN, "user": "etl", "plan": True, "confirm": True},
-            SecretsRequest("follow", ARN, "etl", plan=True, confirm=True),
+            SecretsRequest("apply", ARN, "etl", plan=True, confirm=True),
         ),
-        ({"database": ARN, "withdraw": True}, SecretsRequest("follow", ARN, withdraw=True)),
+        ({"database": ARN, "withdraw": True}, SecretsRequest("apply", ARN, withdraw=True)),
         ({"list": True}, SecretsRequest("list")),
         ({"list": True, "databases": [ARN + "2", ARN, ARN]}, SecretsRequest("list", databases=(ARN, ARN + "2"))),
         ({"show": SECRET}, SecretsRequest("show", secret=SECRET)),

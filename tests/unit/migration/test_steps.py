@@ -19,7 +19,7 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
 from rdsiam.core.times import text
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
-from rdsiam.events.requests import MigrateRequest
+from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import steps
 from rdsiam.migration.flow import status
 from rdsiam.migration.secret_retirement import UsersSecrets

@@ -20,7 +20,7 @@ from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.engines.connection import ASKS_FOR_TOKEN
 from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import ConnectionFailed, InvalidRequest, RotationFailed
-from rdsiam.events.requests import STEPS, RotationRequest, rotation_request
+from rdsiam.events.rotate import STEPS, RotationRequest, rotation_request
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets, refuse_misplaced
 from rdsiam.state.inventory import Record, SecretRecord

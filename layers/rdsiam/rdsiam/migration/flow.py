@@ -16,7 +16,7 @@ from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
 from rdsiam.core.durable import Steps
-from rdsiam.events.requests import MigrateRequest
+from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.observation import pause
 from rdsiam.migration.steps import Migrating, MigrationServices
 from rdsiam.migration.undo import Undoing

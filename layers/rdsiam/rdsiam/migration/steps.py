@@ -15,7 +15,7 @@ from rdsiam.core.times import text
 from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
-from rdsiam.events.requests import MigrateRequest
+from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import observation
 from rdsiam.migration.database_user import MigratingUser
 from rdsiam.migration.secret_retirement import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets

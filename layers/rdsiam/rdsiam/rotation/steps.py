@@ -24,7 +24,7 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
-from rdsiam.events.requests import RotationRequest, Step
+from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.rotation.login import log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.targets import Target
