@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _parameters(item: pytest.Item) -> set[str]:
-    """Return what stands in brackets after a test's name."""
+    """Return the parts, between hyphens, of what stands in brackets after a test's name."""
     return set(item.name.partition("[")[2].removesuffix("]").split("-"))
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.integration.account import Account, until
 from tests.integration.databases import REFUSED, Databases
 
+pytestmark = pytest.mark.exhaustive_on("mysql", "postgres")
+
 ENGINES = ["postgres", "mariadb"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.integration.account import Account, Connection, until
 from tests.integration.audit.test_audit import audit, report
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 #: What every user of a server may take, and what rdsiam's runs took once to keep each other out.
 LOCKS = {

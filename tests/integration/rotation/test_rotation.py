@@ -243,6 +243,7 @@ def test_a_database_that_is_stopped_is_rotated_when_it_is_started(passwords):
     pair.converges()
 
 
+@pytest.mark.exhaustive_on("createSecret", "testSecret", "finishSecret")
 @pytest.mark.parametrize("step", ["createSecret", "setSecret", "testSecret", "finishSecret"])
 def test_a_database_that_reboots_after_a_step_stops_no_rotation_for_good(passwords, step):
     pair = Pair(passwords, f"after_{step.lower()}")

@@ -92,6 +92,7 @@ def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
     assert in_all == calls[rotating.alternating]
 
 
+@pytest.mark.exhaustive_on("mariadb", "single")
 def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating, die_at):
     killed = 0
     for step in STEPS:

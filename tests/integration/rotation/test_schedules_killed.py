@@ -162,6 +162,7 @@ def world(place, secrets_manager):
     dynamodb.delete_table(TableName="inventory")
 
 
+@pytest.mark.exhaustive_on("mariadb", "before")
 @pytest.mark.parametrize("kind", ["die-before", "die-after"])
 def test_a_new_secret_survives_being_killed_anywhere(world, kind):
     point, struck = 0, True
@@ -199,6 +200,7 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
     assert point > 10
 
 
+@pytest.mark.exhaustive_on("mariadb", "before", "throttled")
 @pytest.mark.parametrize("kind", ["die-before", "die-after", "lost", "throttled"])
 def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
     point, struck = 0, True
