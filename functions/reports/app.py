@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rdsiam.access.model import Caller
+from rdsiam.access.callers import Caller
 from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.audits import AuditNotFound, Reports

@@ -10,7 +10,7 @@ import pymysql
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
-from rdsiam.access.model import DeclaredUser, Grant
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.facts import AccountFacts

@@ -16,19 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsiam.access import document, fields
-from rdsiam.access.model import (
-    AccessFile,
-    Caller,
-    CallerRule,
-    Decision,
-    DeclaredUser,
-    Grant,
-    decide,
-    json_schema,
-    parse,
-    users_of,
-)
+from rdsiam.access.callers import Caller, CallerRule
+from rdsiam.access.decide import Decision, decide, users_of
+from rdsiam.access.model import AccessFile, json_schema, parse
 from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import FAMILIES
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
 from tests.examples import at_most

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsiam.access.callers import Caller
+from rdsiam.access.decide import decide, users_of
 from rdsiam.access.fields import COVERED
-from rdsiam.access.model import AccessFile, Caller, decide, parse, users_of
+from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.pending import pending
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
 from rdsiam.access.users import LEVELS, DeclaredUser, Grant, gives

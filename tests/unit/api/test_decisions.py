@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rdsiam.access import model
+from rdsiam.access.callers import Caller
+from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.api import decisions
 from rdsiam.api.decisions import DecisionsReader, Search
@@ -21,9 +22,9 @@ from tests.examples import at_most
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ROLE = "arn:aws:iam::123456789012:role/{}"
 AUDITOR, CI, OTHER = (
-    model.Caller(role=ROLE.format(name), account="123456789012", session="s-1") for name in ("audit", "ci", "other")
+    Caller(role=ROLE.format(name), account="123456789012", session="s-1") for name in ("audit", "ci", "other")
 )
-FILE = model.parse(f"""
+FILE = parse(f"""
 version: 1
 auditors: [{{role: "{AUDITOR.role}"}}]
 databases: [{{match: {{identifier: x}}}}]
@@ -117,7 +118,7 @@ def test_pages_miss_nothing_and_repeat_nothing(table, hours, limit, examined, qu
 
 def test_who_is_no_auditor_sees_only_what_the_same_session_asked_for(table):
     put(table, 1)
-    put(table, 2, model.Caller(role=CI.role, account=CI.account, session="s-2"), number=1)
+    put(table, 2, Caller(role=CI.role, account=CI.account, session="s-2"), number=1)
     assert len(table.reader.page(CI, Search(10)).decisions) == 1
     assert table.reader.page(OTHER, Search(10)).decisions == []
     assert len(table.reader.page(AUDITOR, Search(10)).decisions) == 2
@@ -137,7 +138,7 @@ def test_a_position_of_somebody_else_gives_nothing_more(table):
 
 def test_nobody_sees_nothing(table):
     with pytest.raises(NotAllowed):
-        table.reader.page(model.Caller(role=None, account="", session=None), Search(10))
+        table.reader.page(Caller(role=None, account="", session=None), Search(10))
 
 
 def test_times_that_end_before_they_begin_give_nothing(table):

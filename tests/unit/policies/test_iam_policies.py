@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rdsiam.access.model import CallerRule, DeclaredUser, Grant
+from rdsiam.access.callers import CallerRule
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.errors import Refused
 from rdsiam.policies.iam_policies import PATH, ConnectPolicies, place, wanted_by_role
 from tests.unit.databases import ORDERS

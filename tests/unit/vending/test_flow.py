@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rdsiam.access import model
+from rdsiam.access.callers import Caller
+from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
@@ -26,12 +27,12 @@ from tests.examples import at_most
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:rds:eu-west-1:{ACCOUNT}:db:orders"
-CI = model.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/ci", account=ACCOUNT, session="build-1", claims={})
-STRANGER = model.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/stranger", account=ACCOUNT, session="s-1", claims={})
-USER = model.Caller(role=None, account="", session=f"arn:aws:iam::{ACCOUNT}:user/ann", claims={})
-NOBODY = model.Caller(role=None, account="", session=None, claims={})
+CI = Caller(role=f"arn:aws:iam::{ACCOUNT}:role/ci", account=ACCOUNT, session="build-1", claims={})
+STRANGER = Caller(role=f"arn:aws:iam::{ACCOUNT}:role/stranger", account=ACCOUNT, session="s-1", claims={})
+USER = Caller(role=None, account="", session=f"arn:aws:iam::{ACCOUNT}:user/ann", claims={})
+NOBODY = Caller(role=None, account="", session=None, claims={})
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-FILE = model.parse(f"""
+FILE = parse(f"""
 version: 1
 databases:
   - match: {{identifier: orders}}
@@ -173,7 +174,7 @@ def test_many_at_once_ask_sts_once(place):
 
 def test_credentials_are_kept_for_one_decision_of_one_access_yaml_alone(place):
     vend(place)
-    vend(place, model.Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={}))
+    vend(place, Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={}))
     assert len(place.sts.asked) == 2
     place.access.current = lambda: Versioned(FILE, "v2")
     vend(place)
@@ -258,8 +259,8 @@ def test_a_copy_of_the_same_name_is_another_database(place):
 
 
 def test_source_identities_tell_callers_apart_and_fit_sts():
-    other = model.Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={})
-    long = model.Caller(role=f"arn:aws:iam::{ACCOUNT}:role/{'r' * 64}", account=ACCOUNT, session="x" * 64, claims={})
+    other = Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={})
+    long = Caller(role=f"arn:aws:iam::{ACCOUNT}:role/{'r' * 64}", account=ACCOUNT, session="x" * 64, claims={})
     assert source_identity(CI) != source_identity(other)
     assert len(source_identity(long)) <= 64
 
@@ -288,7 +289,7 @@ def ending(place):
             f"      - {{name: {name}, privileges: readonly, on: [shop], callers: [{{role: "
             f"'arn:aws:iam::{ACCOUNT}:role/ci', until: {at:%Y-%m-%dT%H:%M:%SZ}}}]}}\n"
         )
-    place.vending._access = SimpleNamespace(current=lambda: Versioned(model.parse(text), "v2"))
+    place.vending._access = SimpleNamespace(current=lambda: Versioned(parse(text), "v2"))
     return until
 
 
@@ -369,8 +370,6 @@ def test_the_fingerprint_is_of_the_signature_wherever_it_stands(place):
 
 
 def test_who_has_a_new_jwt_of_the_same_subject_is_the_same(place):
-    one, two = (
-        model.Caller(role=None, account="", session="https://issuer#ann", claims={"jti": number}) for number in "12"
-    )
+    one, two = (Caller(role=None, account="", session="https://issuer#ann", claims={"jti": number}) for number in "12")
     assert source_identity(one) == source_identity(two)
     assert source_identity(one).startswith("ann-")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rdsiam.access import model
+from rdsiam.access.callers import Caller
+from rdsiam.access.model import parse
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.errors import NotAllowed
@@ -36,8 +37,8 @@ ANNS = entry(DATABASES[:6], "reader", "ann")
 BOBS = entry(DATABASES[4:], "writer", "bob", until=f"{UNTIL:%Y-%m-%dT%H:%M:%SZ}")
 TAKEN = entry(DATABASES[:2], "writer", "ann")
 FILES = {
-    "v1": model.parse(json.dumps({"version": 1, "databases": ANNS + BOBS + TAKEN})),
-    "v2": model.parse(json.dumps({"version": 1, "databases": ANNS + BOBS})),
+    "v1": parse(json.dumps({"version": 1, "databases": ANNS + BOBS + TAKEN})),
+    "v2": parse(json.dumps({"version": 1, "databases": ANNS + BOBS})),
 }
 
 
@@ -107,7 +108,7 @@ def test_an_hour_of_two_people(seed):
         account.now += timedelta(seconds=2)
         person, database = chance.choice(PEOPLE), chance.choice(DATABASES)
         user = chance.choice(["reader", "writer", "boss", "rdsiam_manager"])
-        caller = model.Caller(f"arn:aws:iam::{ACCOUNT}:role/{person}", ACCOUNT, f"{person}-1")
+        caller = Caller(f"arn:aws:iam::{ACCOUNT}:role/{person}", ACCOUNT, f"{person}-1")
         try:
             answer = vending.vend(caller, database, user, "", f"request-{account.now}")
         except NotAllowed:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 
 
 def effective_users(declared: Iterable[DeclaredUser], revoked: Collection[str]) -> tuple[DeclaredUser, ...]:

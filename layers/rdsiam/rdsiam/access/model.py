@@ -1,15 +1,14 @@
-"""What access.yaml means: who may log in where as whom, and the decision about one caller."""
+"""The model of access.yaml: entries, users and callers, and what they declare for a database."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam.access import fields
-from rdsiam.access.callers import Caller, CallerRule, Principal
+from rdsiam.access.callers import CallerRule, Principal
 from rdsiam.access.document import Document, Path, fail, read, refuse
 from rdsiam.access.rotation import Rotate, RotatingUser, rotating_users
 from rdsiam.access.rotation import problems_on as rotation_problems
@@ -17,26 +16,6 @@ from rdsiam.access.schema import without_null
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser, Grant, in_common, merge
 from rdsiam.aws.rds_models import FAMILIES, Database
-from rdsiam.errors import AccessFileInvalid, InvalidRequest
-
-__all__ = [
-    "AccessFile",
-    "Caller",
-    "CallerRule",
-    "Decision",
-    "DeclaredUser",
-    "Entry",
-    "Grant",
-    "Match",
-    "Principal",
-    "Suppression",
-    "User",
-    "decide",
-    "json_schema",
-    "may_be_allowed",
-    "parse",
-    "users_of",
-]
 
 
 def parse(text: str) -> "AccessFile":
@@ -64,76 +43,19 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "rdsiam access.yaml"}
 
 
-def decide(
-    access: "AccessFile", database: SelectedDatabase, user: str, caller: "Caller", reason: str | None, at: datetime
-) -> "Decision":
-    """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
-
-    :param reason: why, in the caller's words; counts where a rule requires one (1–500 printable characters).
-    :param at: the time of the request, with a zone.
-    :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
-    :raises InvalidRequest: `at` has no zone.
-    """
-    if at.tzinfo is None:
-        raise InvalidRequest("at", "must have a time zone")
-    decisions = []
-    for guise in database.guises:
-        try:
-            declarations = [(place, declared) for place, declared in access._users(guise) if declared.name == user]
-        except AccessFileInvalid:
-            return Decision(False, "access.yaml is invalid for this database", None)
-        decisions.append(_decide(declarations, caller, fields.is_reason(reason), at))
-    current = decisions[0]
-    if not current.allowed or len(decisions) == 1:
-        return current
-    if not decisions[1].allowed:
-        return Decision(False, f"{current.rule}: needs confirmation, since identifier or tags changed", None)
-    ends = [decision.until for decision in decisions if decision.until is not None]
-    return Decision(True, current.rule, min(ends, default=None))
-
-
-def may_be_allowed(access: "AccessFile", identifier: str | None, user: str, caller: "Caller") -> bool:
-    """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
-
-    Where none does, `decide` denies, and nothing has to be looked up to know that.
-
-    :param identifier: None where it is not known.
-    """
-    return any(
-        declared.name == user and any(rule.admits(caller) for rule in declared.callers)
-        for entry in access.databases
-        if entry.match.may_cover(identifier)
-        for declared in entry.users
-    )
-
-
-def users_of(access: "AccessFile", database: SelectedDatabase, caller: "Caller", at: datetime) -> tuple[str, ...]:
-    """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
-    names: set[str] | None = None
-    for guise in database.guises:
-        try:
-            found = access._users(guise)
-        except AccessFileInvalid:
-            return ()
-        declarations: dict[str, list[tuple[_Place, User]]] = {}
-        for place, user in found:
-            declarations.setdefault(user.name, []).append((place, user))
-        allowed = {name for name, places in declarations.items() if _decide(places, caller, True, at).allowed}
-        names = allowed if names is None else names & allowed
-    return tuple(sorted(names or ()))
-
-
 @dataclass(frozen=True)
-class Decision:
-    """What was decided.
+class Place:
+    """The position of a declared user in the file, such as `databases[0].users[1]`."""
 
-    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
-    :ivar until: when the permission ends; None for never, and for denials.
-    """
+    entry: int
+    user: int
 
-    allowed: bool
-    rule: str
-    until: datetime | None
+    @property
+    def parts(self) -> Path:
+        return ("databases", self.entry, "users", self.user)
+
+    def __str__(self) -> str:
+        return f"databases[{self.entry}].users[{self.user}]"
 
 
 class _Model(BaseModel):
@@ -242,7 +164,7 @@ class AccessFile(_Model):
 
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
         merged: dict[str, list[User]] = {}
-        found = self._users(database)
+        found = self.declarations(database)
         for _, user in found:
             merged.setdefault(user.name, []).append(user)
         fail(self._replacing_problems(found))
@@ -272,7 +194,7 @@ class AccessFile(_Model):
         return frozenset(number for number, entry in enumerate(self.databases) if entry.match.covers(database))
 
     def _rotating(self, database: Database) -> tuple[RotatingUser, ...]:
-        self._users(database)
+        self.declarations(database)
         return rotating_users(self._rotations(database)) if database.has_users else ()
 
     def _rotations(self, database: Database) -> list[tuple[Path, Rotate]]:
@@ -282,13 +204,13 @@ class AccessFile(_Model):
             if entry.rotate is not None and entry.match.covers(database)
         ]
 
-    def _users(self, database: Database) -> list[tuple["_Place", User]]:
+    def declarations(self, database: Database) -> list[tuple[Place, User]]:
         """Return the users of all matching entries, and where each is declared.
 
         :raises AccessFileInvalid: as `declared` does.
         """
         found = [
-            (_Place(number, index), user)
+            (Place(number, index), user)
             for number, entry in enumerate(self.databases)
             if entry.match.covers(database)
             for index, user in enumerate(entry.users)
@@ -304,7 +226,7 @@ class AccessFile(_Model):
         fail(self._document.problem(path, text) for path, text in rotated)
         return found
 
-    def _replacing_problems(self, found: Iterable[tuple["_Place", User]]) -> Iterable[tuple[int, str]]:
+    def _replacing_problems(self, found: Iterable[tuple[Place, User]]) -> Iterable[tuple[int, str]]:
         """Each user is replaced by one other, who has no rights but his, and is not declared himself."""
         declared = {user.name: user for _, user in found}
         successors: dict[str, str] = {}
@@ -330,41 +252,6 @@ class AccessFile(_Model):
                         ("databases", number, "users", index, "name"),
                         f"differs from {first[user.name.lower()]} only in case",
                     )
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a user stands in the file."""
-
-    entry: int
-    user: int
-
-    @property
-    def parts(self) -> Path:
-        return ("databases", self.entry, "users", self.user)
-
-    def __str__(self) -> str:
-        return f"databases[{self.entry}].users[{self.user}]"
-
-
-def _decide(declarations: Iterable[tuple[_Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
-    """Decide by the declarations of one user on one database."""
-    denial = "no entry lets this caller log in as this user here"
-    allowed: list[Decision] = []
-    for place, user in declarations:
-        for index, rule in enumerate(user.callers):
-            where = f"{place}.callers[{index}]"
-            if not rule.admits(caller):
-                continue
-            if rule.until is not None and at >= rule.until:
-                denial = f"{where}: has ended"
-            elif rule.reason and not has_reason:
-                denial = f"{where}: a reason is required"
-            else:
-                allowed.append(Decision(True, where, rule.until))
-    if not allowed:
-        return Decision(False, denial, None)
-    return max(allowed, key=lambda decision: (decision.until is None, decision.until or at))
 
 
 def _roles(user: User) -> Iterable[tuple[Path, str]]:

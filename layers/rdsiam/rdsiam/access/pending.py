@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rdsiam.access.model import AccessFile, CallerRule
+from rdsiam.access.callers import CallerRule
+from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
 from rdsiam.access.users import DeclaredUser, gives
 from rdsiam.core.changes import Unreached

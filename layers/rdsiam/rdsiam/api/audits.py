@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, cast
 
-from rdsiam.access.model import Caller
+from rdsiam.access.callers import Caller
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.store import REPORTS, AuditStore
 from rdsiam.core import times

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rdsiam.access.model import Caller, users_of
+from rdsiam.access.callers import Caller
+from rdsiam.access.decide import users_of
 from rdsiam.access.store import AccessStore
 from rdsiam.state.inventory import Inventory, Record
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.access.model import Caller
+from rdsiam.access.callers import Caller
 from rdsiam.access.store import AccessStore
 from rdsiam.errors import NotAllowed
-from rdsiam.state.decisions import Decision, id_at, source_identity
+from rdsiam.state.decisions import DecisionRecord, id_at, source_identity
 
 _USUAL = timedelta(days=7)
 _LAST = 2**80 - 1
@@ -18,7 +18,7 @@ _EXAMINED = 200
 
 
 @dataclass(frozen=True)
-class PastDecision(Decision):
+class PastDecision(DecisionRecord):
     """A record, and its id."""
 
     id: str

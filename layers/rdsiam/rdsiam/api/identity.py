@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.access.model import Caller
+from rdsiam.access.callers import Caller
 from rdsiam.errors import NotAllowed
 
 _ASSUMED_ROLE = re.compile(

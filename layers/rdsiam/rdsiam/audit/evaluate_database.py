@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rdsiam.access.model import AccessFile, DeclaredUser
+from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.evaluate_rds import evaluate_pending, evaluate_rds, evaluate_removals, unreachable
 from rdsiam.audit.evaluate_secrets import changed_secrets, evaluate_secrets, unset_rotations

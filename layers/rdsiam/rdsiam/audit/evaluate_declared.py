@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.server import Server
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.registry import REMEDIATIONS

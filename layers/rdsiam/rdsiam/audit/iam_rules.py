@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from rdsiam.access.model import AccessFile, DeclaredUser
+from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import select
+from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.deployment import Deployment
 from rdsiam.aws.iam import Holder
 from rdsiam.aws.iam_statements import covers_connect, glob, is_explicit, is_mistaken, texts

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from rdsiam.access.model import DeclaredUser
 from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.account import AccountContext
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Change
 from rdsiam.engines.connection import WORK, Limits

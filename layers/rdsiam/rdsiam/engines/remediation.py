@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.state.escalations import Escalation
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rdsiam.access.model import DeclaredUser
 from rdsiam.access.selection import Attributes
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from rdsiam.access.model import DeclaredUser
 from rdsiam.access.store import AccessStore
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.changes import Change
 from rdsiam.core.times import text

@@ -21,10 +21,10 @@ from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
 from rdsiam.access.effective import effective_users
-from rdsiam.access.model import DeclaredUser
 from rdsiam.access.pending import pending
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import Attributes, SelectedDatabase
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core import times
 from rdsiam.core.changes import Change, Unreached

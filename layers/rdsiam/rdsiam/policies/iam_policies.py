@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
 from rdsiam.errors import Refused

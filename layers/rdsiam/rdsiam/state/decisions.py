@@ -7,13 +7,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from rdsiam.access.model import Caller
+from rdsiam.access.callers import Caller
 
 Outcome = Literal["allowed", "denied", "malformed", "failed"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionRecord:
     """What was decided for whom. Only these fields are recorded; none is a secret.
 
     :ivar caller: role ARN of the caller, `session` its session's name; `<iss>#<sub>` of a JWT; or the ARN of whoever is
@@ -47,7 +47,7 @@ class Decisions:
         self._dynamodb = dynamodb
         self._table = table
 
-    def put(self, decision: Decision) -> str:
+    def put(self, decision: DecisionRecord) -> str:
         """Write the record and return its id; whatever goes wrong is raised, and there is no token."""
         record_id = time_ordered_id()
         # The day is what all decisions are listed by; times are RFC 3339 in UTC.

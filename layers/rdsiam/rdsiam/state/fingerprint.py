@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rdsiam.access.model import DeclaredUser
 from rdsiam.access.rotation import RotatingUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.state.inventory import KEPT
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.access.model import Caller, decide, may_be_allowed
+from rdsiam.access.callers import Caller
+from rdsiam.access.decide import decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds_models import Database
@@ -15,7 +16,7 @@ from rdsiam.core import times
 from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import AccessFileInvalid, NotAllowed, RdsiamError
 from rdsiam.signer import TokenSigner
-from rdsiam.state.decisions import Decision, Decisions, Outcome, fingerprint, source_identity
+from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.state.inventory import Inventory
 from rdsiam.vending.cache import Once
 
@@ -126,7 +127,7 @@ class Vending:
     ) -> None:
         """Write the record; whatever goes wrong is raised, and there is no token."""
         self._decisions.put(
-            Decision(
+            DecisionRecord(
                 at=times.text(asked.at),
                 caller=asked.caller.name,
                 session=asked.caller.session or "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import WORK, Limits, connect_mysql
 from rdsiam.engines.facts import ServerFacts

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import pymysql
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.mysql.engine import LEVELS, schema_pattern
 from rdsiam.engines.mysql.grants import identifier

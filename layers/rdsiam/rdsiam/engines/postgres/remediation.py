@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from psycopg import sql
 
-from rdsiam.access.model import DeclaredUser
-from rdsiam.access.users import LEVELS
+from rdsiam.access.users import LEVELS, DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.postgres.engine import group_name
 from rdsiam.engines.postgres.lockout import IAM_ROLE

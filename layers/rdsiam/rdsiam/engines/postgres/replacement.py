@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
-from rdsiam.access.model import DeclaredUser
+from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.postgres.settings import acting_as, changes

@@ -1,0 +1,105 @@
+"""Decisions: whether a caller gets a token for a user of a database."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from rdsiam.access import fields
+from rdsiam.access.callers import Caller
+from rdsiam.access.model import AccessFile, Place, User
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.errors import AccessFileInvalid, InvalidRequest
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided.
+
+    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
+    :ivar until: when the permission ends; None for never, and for denials.
+    """
+
+    allowed: bool
+    rule: str
+    until: datetime | None
+
+
+def decide(
+    access: AccessFile, database: SelectedDatabase, user: str, caller: Caller, reason: str | None, at: datetime
+) -> Decision:
+    """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
+
+    :param reason: why, in the caller's words; counts where a rule requires one (1–500 printable characters).
+    :param at: the time of the request, with a zone.
+    :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
+    :raises InvalidRequest: `at` has no zone.
+    """
+    if at.tzinfo is None:
+        raise InvalidRequest("at", "must have a time zone")
+    decisions = []
+    for guise in database.guises:
+        try:
+            declarations = [
+                (place, declared) for place, declared in access.declarations(guise) if declared.name == user
+            ]
+        except AccessFileInvalid:
+            return Decision(False, "access.yaml is invalid for this database", None)
+        decisions.append(_decide(declarations, caller, fields.is_reason(reason), at))
+    current = decisions[0]
+    if not current.allowed or len(decisions) == 1:
+        return current
+    if not decisions[1].allowed:
+        return Decision(False, f"{current.rule}: needs confirmation, since identifier or tags changed", None)
+    ends = [decision.until for decision in decisions if decision.until is not None]
+    return Decision(True, current.rule, min(ends, default=None))
+
+
+def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller: Caller) -> bool:
+    """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
+
+    Where none does, `decide` denies, and nothing has to be looked up to know that.
+
+    :param identifier: None where it is not known.
+    """
+    return any(
+        declared.name == user and any(rule.admits(caller) for rule in declared.callers)
+        for entry in access.databases
+        if entry.match.may_cover(identifier)
+        for declared in entry.users
+    )
+
+
+def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at: datetime) -> tuple[str, ...]:
+    """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
+    names: set[str] | None = None
+    for guise in database.guises:
+        try:
+            found = access.declarations(guise)
+        except AccessFileInvalid:
+            return ()
+        declarations: dict[str, list[tuple[Place, User]]] = {}
+        for place, user in found:
+            declarations.setdefault(user.name, []).append((place, user))
+        allowed = {name for name, places in declarations.items() if _decide(places, caller, True, at).allowed}
+        names = allowed if names is None else names & allowed
+    return tuple(sorted(names or ()))
+
+
+def _decide(declarations: Iterable[tuple[Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
+    """Decide by the declarations of one user on one database."""
+    denial = "no entry lets this caller log in as this user here"
+    allowed: list[Decision] = []
+    for place, user in declarations:
+        for index, rule in enumerate(user.callers):
+            where = f"{place}.callers[{index}]"
+            if not rule.admits(caller):
+                continue
+            if rule.until is not None and at >= rule.until:
+                denial = f"{where}: has ended"
+            elif rule.reason and not has_reason:
+                denial = f"{where}: a reason is required"
+            else:
+                allowed.append(Decision(True, where, rule.until))
+    if not allowed:
+        return Decision(False, denial, None)
+    return max(allowed, key=lambda decision: (decision.until is None, decision.until or at))
