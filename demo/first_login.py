@@ -111,8 +111,8 @@ def _wait_for(file: Path) -> Mapping[str, Any]:
         if time.monotonic() > limit:
             raise SystemExit(f"{file} is still empty: does `make local > {file.name}` run?")
         time.sleep(0.2)
-    found: Mapping[str, Any] = json.loads(text)
-    return found
+    info: Mapping[str, Any] = json.loads(text)
+    return info
 
 
 def _shell(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[str]:

@@ -151,19 +151,22 @@ class Cloud:
         for server in (self._front.server, self._api.server):
             server.start()
             self._cleanup.callback(server.stop)
+        self._deploy(template)
+        runner.wait_until_ready()
+        self._databases = first_databases.make(self._client, settings.databases, self._authority.path)
+        logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
+
+    def _deploy(self, template: Template) -> None:
         self._deployment = template.deploy(
             self._session(),
             self._front.server.url,
             self._api.server.url,
             self._parameters(),
-            settings.parameters,
+            self._settings.parameters,
         )
         self._function_policies.deploy(self._deployment.resource_policies)
         self._functions.deploy(self._deployment.functions)
         self._api.deploy(self._deployment.routes)
-        runner.wait_until_ready()
-        self._databases = first_databases.make(self._client, settings.databases, self._authority.path)
-        logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
 
     def _make_directory(self) -> Path:
         directory = Path(tempfile.mkdtemp(prefix="localcloud-"))

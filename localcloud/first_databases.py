@@ -19,19 +19,19 @@ class StartFailed(Exception):
     """The cloud could not be started."""
 
 
-def make(client: Callable[[str], Any], wanted: Iterable[DatabaseRequest], ca: Path) -> list[dict[str, Any]]:
+def make(client: Callable[[str], Any], requests: Iterable[DatabaseRequest], ca: Path) -> list[dict[str, Any]]:
     """Create databases and return them as `python -m localcloud` prints them; an Aurora database is a cluster.
 
     :param client: makes clients of AWS's services.
     :raises StartFailed: a database has not become available within 90 s.
     """
-    asked = list(wanted)
-    if not asked:
+    databases = list(requests)
+    if not databases:
         return []
     rds, secrets = client("rds"), client("secretsmanager")
-    for database in asked:
+    for database in databases:
         (_create_cluster if _is_cluster(database) else _create_instance)(rds, database)
-    return [_as_printed(_wait_for(rds, database), secrets, ca) for database in asked]
+    return [_as_printed(_wait_for(rds, database), secrets, ca) for database in databases]
 
 
 def _is_cluster(database: DatabaseRequest) -> bool:

@@ -82,21 +82,21 @@ class Template:
         session: boto3.Session,
         endpoint: str,
         api_url: str,
-        offered: Mapping[str, str],
-        asked: Mapping[str, str],
+        defaults: Mapping[str, str],
+        given_parameters: Mapping[str, str],
     ) -> Deployment:
         """Create the stack.
 
         :param session: a session of an administrator.
         :param api_url: address of the HTTP API.
-        :param offered: parameters that the cloud sets if the template has them.
-        :param asked: parameters of the command line, which take precedence.
+        :param defaults: parameters that the cloud sets if the template has them.
+        :param given_parameters: parameters of the command line, which take precedence.
         :raises TemplateRefused: a route has no authorizer, a parameter is unknown, or the stack can't be created.
         """
         declared = self._sam.get("Parameters", {})
-        if unknown := sorted(set(asked) - set(declared)):
+        if unknown := sorted(set(given_parameters) - set(declared)):
             raise TemplateRefused(f"the template has no parameter {', '.join(unknown)}")
-        parameters = {**offered, **asked}
+        parameters = {**defaults, **given_parameters}
         given = {name: value for name, value in parameters.items() if name in declared}
         expanded = expand(self._sam, session, given)
         bodies = self._bodies(expanded)
@@ -116,15 +116,15 @@ class Template:
         stack = cloudformation.describe_stacks(StackName=self._stack)["Stacks"][0]
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise TemplateRefused(f"the stack ended as {stack['StackStatus']}")
-        made = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-        made |= dict.fromkeys(set(outputs) - set(stack_outputs), api_url)
+        output_values = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        output_values |= dict.fromkeys(set(outputs) - set(stack_outputs), api_url)
         self._finish(expanded, session, endpoint)
         if left_out:
             logger.info("not made by moto: %s", ", ".join(f"{key} ({kind})" for key, kind in sorted(left_out.items())))
         return Deployment(
             tuple(self._function(expanded, key) for key in self._names),
             tuple(route for body in bodies for route in self._routes(body)),
-            made,
+            output_values,
             tuple(sorted(left_out)),
             self._resource_policies(expanded),
         )
@@ -145,8 +145,8 @@ class Template:
             if kind == "AWS::Lambda::Alias":
                 properties = resources[key]["Properties"]
                 references[key] = f"{self._arn(properties['FunctionName']['Ref'])}:{properties['Name']}"
-        kept = {key: value for key, value in resources.items() if key not in left_out}
-        for resource in kept.values():
+        created = {key: value for key, value in resources.items() if key not in left_out}
+        for resource in created.values():
             # moto looks a function up by its name, and a permission names an alias.
             if resource["Type"] == _PERMISSION:
                 target = references.get(resource["Properties"]["FunctionName"].get("Ref", ""))
@@ -155,47 +155,47 @@ class Template:
                     resource["Properties"]["FunctionName"] = target.split(":")[6]
         policies = {key: resources[key] for key, kind in left_out.items() if kind == _RESOURCE_POLICY}
         expanded["Resources"] = (
-            _resolved(kept, references) | {key: resources[key] for key in left_out} | _resolved(policies, references)
+            _resolved(created, references) | {key: resources[key] for key in left_out} | _resolved(policies, references)
         )
         return left_out
 
     def _finish(self, expanded: Mapping[str, Any], session: boto3.Session, endpoint: str) -> None:
         """Set the properties that moto's CloudFormation ignores, now that every reference is known."""
-        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        stack = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         s3, iam = session.client("s3", endpoint_url=endpoint), session.client("iam", endpoint_url=endpoint)
         dynamodb = session.client("dynamodb", endpoint_url=endpoint)
         kinds = (_ROLE, _BUCKET, _TABLE, _BUCKET_POLICY)  # policies of buckets last, as they may deny the steps before
         resources = [item for kind in kinds for item in expanded["Resources"].items() if item[1]["Type"] == kind]
         for logical_id, resource in resources:
-            properties = clean_json(copy.deepcopy(resource.get("Properties", {})), made)
+            properties = clean_json(copy.deepcopy(resource.get("Properties", {})), stack)
             if resource["Type"] == _BUCKET_POLICY:
                 s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
             elif resource["Type"] == _TABLE:
                 if policy := properties.get("ResourcePolicy"):
                     dynamodb.put_resource_policy(
-                        ResourceArn=made[logical_id].table_arn, Policy=json.dumps(policy["PolicyDocument"])
+                        ResourceArn=stack[logical_id].table_arn, Policy=json.dumps(policy["PolicyDocument"])
                     )
             elif resource["Type"] == _BUCKET:
                 if versioning := properties.get("VersioningConfiguration"):
-                    s3.put_bucket_versioning(Bucket=made[logical_id].name, VersioningConfiguration=versioning)
+                    s3.put_bucket_versioning(Bucket=stack[logical_id].name, VersioningConfiguration=versioning)
                 if "EventBridgeConfiguration" in properties.get("NotificationConfiguration", {}):
                     s3.put_bucket_notification_configuration(
-                        Bucket=made[logical_id].name, NotificationConfiguration={"EventBridgeConfiguration": {}}
+                        Bucket=stack[logical_id].name, NotificationConfiguration={"EventBridgeConfiguration": {}}
                     )
             elif resource["Type"] == _ROLE:
                 # AWS: AWS::NoValue takes the element out of a list. moto: leaves None there.
                 for arn in filter(None, properties.get("ManagedPolicyArns", [])):
-                    iam.attach_role_policy(RoleName=made[logical_id].name, PolicyArn=arn)
+                    iam.attach_role_policy(RoleName=stack[logical_id].name, PolicyArn=arn)
 
     def _resource_policies(self, expanded: Mapping[str, Any]) -> dict[str, Policy]:
         """Return the policies of functions and aliases: a ResourcePolicy, or else the statements of all Permissions."""
-        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        stack = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         statements: dict[str, list[dict[str, Any]]] = {}
         whole: dict[str, Policy] = {}
         for logical_id, resource in expanded["Resources"].items():
             if resource["Type"] not in (_PERMISSION, _RESOURCE_POLICY):
                 continue
-            properties = clean_json(copy.deepcopy(resource["Properties"]), made)
+            properties = clean_json(copy.deepcopy(resource["Properties"]), stack)
             if resource["Type"] == _RESOURCE_POLICY:
                 whole[properties["ResourceArn"]] = Policy(logical_id, properties["PolicyDocument"])
                 continue
@@ -230,14 +230,14 @@ class Template:
 
     def _routes(self, body: Mapping[str, Any]) -> Iterator[Route]:
         """Yield the routes whose conditions hold, which the created stack knows."""
-        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        stack = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
         schemes = dict(_schemes(body))
-        for path, method, operation in _operations(body, lambda name: bool(made.lazy_condition_map[name])):
+        for path, method, operation in _operations(body, lambda name: bool(stack.lazy_condition_map[name])):
             ((scheme, scopes),) = operation["security"][0].items()
             jwt = None
             if scheme != "AWS_IAM":
-                configuration = clean_json(copy.deepcopy(schemes[scheme]), made)[_AUTHORIZER]["jwtConfiguration"]
-                scopes = clean_json(copy.deepcopy(scopes), made)
+                configuration = clean_json(copy.deepcopy(schemes[scheme]), stack)[_AUTHORIZER]["jwtConfiguration"]
+                scopes = clean_json(copy.deepcopy(scopes), stack)
                 jwt = Jwt(configuration["issuer"], tuple(configuration["audience"]), tuple(scopes))
             verb = "ANY" if method.startswith("x-") else method.upper()
             yield Route(verb, path, self._integrated(path, method, operation), jwt)
@@ -246,8 +246,8 @@ class Template:
         """Return the ARN of the function, or of its alias, that an operation calls."""
         uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
         for logical_id in self._names:
-            if found := re.search(rf"\$\{{{logical_id}\.Arn\}}(:\w+)?", uri):
-                return self._arn(logical_id) + (found[1] or "")
+            if match := re.search(rf"\$\{{{logical_id}\.Arn\}}(:\w+)?", uri):
+                return self._arn(logical_id) + (match[1] or "")
             if f"${{{logical_id}Alias" in uri:
                 alias = uri.split(f"${{{logical_id}Alias")[1].split("}")[0]
                 return f"{self._arn(logical_id)}:{alias}"
@@ -257,7 +257,7 @@ class Template:
         return f"arn:aws:lambda:{self._region}:{self._account}:function:{self._names[logical_id]}"
 
     def _function(self, expanded: Mapping[str, Any], logical_id: str) -> Function:
-        made = lambda_backend(self._account, self._region).get_function(self._names[logical_id])
+        function = lambda_backend(self._account, self._region).get_function(self._names[logical_id])
         declared = self._sam["Resources"][logical_id]["Properties"]
         defaults = self._sam.get("Globals", {}).get("Function", {})
         durable = declared.get("DurableConfig")
@@ -270,15 +270,15 @@ class Template:
         layers = [*defaults.get("Layers", []), *declared.get("Layers", [])]
         return Function(
             logical_id=logical_id,
-            name=made.function_name,
+            name=function.function_name,
             arn=self._arn(logical_id),
-            role_arn=made.role,
-            handler=made.handler,
+            role_arn=function.role,
+            handler=function.handler,
             code=self._directory / declared.get("CodeUri", defaults.get("CodeUri", ".")),
             layers=tuple(self._layer(layer) for layer in layers),
-            environment={key: str(value) for key, value in made.environment_vars.items()},
-            timeout=int(made.timeout),
-            memory=int(made.memory_size),
+            environment={key: str(value) for key, value in function.environment_vars.items()},
+            timeout=int(function.timeout),
+            memory=int(function.memory_size),
             reserved=self._reserved(expanded["Resources"][logical_id]["Properties"]),
             aliases=aliases,
             durable=None if durable is None else DurableConfig(
@@ -288,8 +288,8 @@ class Template:
 
     def _reserved(self, properties: Mapping[str, Any]) -> int | None:
         """Return the reserved concurrency, which may depend on a condition."""
-        made = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
-        reserved = clean_json(copy.deepcopy(properties.get("ReservedConcurrentExecutions")), made)
+        stack = cloudformation_backends[self._account][self._region].get_stack(self._stack).resource_map
+        reserved = clean_json(copy.deepcopy(properties.get("ReservedConcurrentExecutions")), stack)
         return None if reserved is None else int(reserved)
 
     def _layer(self, reference: Mapping[str, str]) -> Path:
@@ -325,8 +325,8 @@ def _apis(expanded: Mapping[str, Any], left_out: Mapping[str, str]) -> set[str]:
 
 
 def _without(expanded: Mapping[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
-    kept = {key: value for key, value in expanded["Resources"].items() if key not in left_out}
-    return {**expanded, "Resources": kept}
+    resources = {key: value for key, value in expanded["Resources"].items() if key not in left_out}
+    return {**expanded, "Resources": resources}
 
 
 def _mentions(value: Any, logical_ids: set[str]) -> bool:

@@ -92,8 +92,8 @@ def _through_wsgi(application: Any, request: Request, claim: Claim) -> Response:
         if close is not None:
             close()
     # moto counts characters instead of bytes: the server sets the length, except for HEAD.
-    kept = headers if request.method == "HEAD" else [h for h in headers if h[0].lower() != "content-length"]
-    return Response(int(status[0].split()[0]), tuple(kept), body)
+    final_headers = headers if request.method == "HEAD" else [h for h in headers if h[0].lower() != "content-length"]
+    return Response(int(status[0].split()[0]), tuple(final_headers), body)
 
 
 def _environ(request: Request, claim: Claim) -> dict[str, Any]:

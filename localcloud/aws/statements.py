@@ -85,7 +85,7 @@ def calls(code: Path) -> Mapping[str, list[str]]:
 
     The command and the doctor are left out: people run them, with rights of their own.
     """
-    found: dict[str, list[str]] = {}
+    places_by_name: dict[str, list[str]] = {}
     for path in sorted(code.rglob("*.py")):
         if path.relative_to(code).parts[0] in {"command", "doctor"}:
             continue
@@ -97,8 +97,8 @@ def calls(code: Path) -> Mapping[str, list[str]]:
                     name = node.func.attr
                     if name == "get_paginator" and node.args and isinstance(node.args[0], ast.Constant):
                         name = str(node.args[0].value)
-                    found.setdefault(name, []).append(f"`{function.name}`, `{path.relative_to(code)}`")
-    return {name: list(dict.fromkeys(places)) for name, places in found.items()}
+                    places_by_name.setdefault(name, []).append(f"`{function.name}`, `{path.relative_to(code)}`")
+    return {name: list(dict.fromkeys(places)) for name, places in places_by_name.items()}
 
 
 def needed_by(action: str, known: Mapping[str, list[str]]) -> str | None:
@@ -124,14 +124,14 @@ class Invokers:
 def invokers(template: Path) -> list[Invokers]:
     """Return the callers of each function and each alias, in the order of the template."""
     resources: Mapping[str, Any] = read(template)["Resources"]
-    found = []
+    result = []
     for resource in resources.values():
         if resource["Type"] != "AWS::Lambda::ResourcePolicy":
             continue
         properties = resource["Properties"]
         function, alias = _invoked(_text(properties["ResourceArn"]), properties["ResourceArn"], resources)
-        found.append(Invokers(function, alias, _principals(properties["PolicyDocument"]["Statement"])))
-    return found
+        result.append(Invokers(function, alias, _principals(properties["PolicyDocument"]["Statement"])))
+    return result
 
 
 def _invoked(text: str, reference: Mapping[str, Any], resources: Mapping[str, Any]) -> tuple[str, str]:
@@ -186,12 +186,14 @@ def as_markdown(template: Path, code: Path, accepted: Mapping[str, Mapping[str, 
         if each.principals == "nobody":
             continue
         fields = accepted.get(each.function, {}).get(each.alias)
-        requests = "all of its requests" if fields is None else "; ".join(_fields(one) for one in fields)
+        requests = (
+            "all of its requests" if fields is None else "; ".join(_fields(request_fields) for request_fields in fields)
+        )
         lines.append(f"| {each.function} | {each.alias} | {each.principals} | {requests} |")
     role = ""
-    found = statements(template)
-    roles = list(dict.fromkeys(statement.role for statement in found))
-    for statement in sorted(found, key=lambda statement: roles.index(statement.role)):
+    every_statement = statements(template)
+    roles = list(dict.fromkeys(statement.role for statement in every_statement))
+    for statement in sorted(every_statement, key=lambda statement: roles.index(statement.role)):
         if statement.role != role:
             role = statement.role
             lines += ["", f"## {role}", "", "| statement | action | on | if | needed by |", "|---|---|---|---|---|"]

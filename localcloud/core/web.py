@@ -32,8 +32,8 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, whatever its case."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        lower_name = name.lower()
+        return next((value for key, value in self.headers if key.lower() == lower_name), None)
 
 
 @dataclass(frozen=True)

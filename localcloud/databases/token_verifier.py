@@ -141,8 +141,8 @@ class TokenVerifier:
 
 def _parse(text: str) -> _Token:
     """Take a token apart; any difference from a signer's form is malformed."""
-    endpoint, found, query = text.partition("/?")
-    _require(bool(found) and len(text) <= MAX_TOKEN, Reason.MALFORMED)
+    endpoint, separator, query = text.partition("/?")
+    _require(bool(separator) and len(text) <= MAX_TOKEN, Reason.MALFORMED)
     _require(re.fullmatch(r"[a-z0-9.\-]+:[1-9][0-9]{0,4}", endpoint, re.ASCII) is not None, Reason.MALFORMED)
     encoded = [tuple(part.split("=")) for part in query.split("&")]
     _require(all(len(pair) == 2 for pair in encoded), Reason.MALFORMED)

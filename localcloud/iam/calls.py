@@ -170,16 +170,16 @@ def _log_stream(place: Place, action: str, parameters: Parameters) -> Iterator[N
 
 
 def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
-    asked = str(parameters.get("SecretId") or parameters.get("Name"))
-    held = secretsmanager_backends[place.account][place.region].secrets.values()
-    secret = next((s for s in held if asked in (s.name, s.arn, s.arn[:-7])), None)
+    secret_id = str(parameters.get("SecretId") or parameters.get("Name"))
+    stored_secrets = secretsmanager_backends[place.account][place.region].secrets.values()
+    secret = next((s for s in stored_secrets if secret_id in (s.name, s.arn, s.arn[:-7])), None)
     tags: list[Mapping[str, str]] = parameters.get("Tags") or []
     context: dict[str, str | list[str]] = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags}
     keys = [*(tag["Key"] for tag in tags), *(parameters.get("TagKeys") or [])]
     if keys:
         context["aws:TagKeys"] = keys
     if secret is None:
-        arn = asked if asked.startswith("arn:") else place.arn("secretsmanager", f"secret:{asked}")
+        arn = secret_id if secret_id.startswith("arn:") else place.arn("secretsmanager", f"secret:{secret_id}")
         yield Need(action, arn, context)
         if tags:
             yield Need("secretsmanager:TagResource", arn, context)
@@ -209,12 +209,12 @@ def _secret(place: Place, action: str, parameters: Parameters) -> Iterator[Need]
 def _secrets(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
     """Need the call itself and the reading of each secret; with filters, the listing of all secrets too."""
     yield Need(action, "*")
-    asked = list(parameters.get("SecretIdList") or [])
-    if not asked:
+    secret_ids = list(parameters.get("SecretIdList") or [])
+    if not secret_ids:
         yield Need("secretsmanager:ListSecrets", "*")
-        asked = [secret.arn for secret in secretsmanager_backends[place.account][place.region].secrets.values()]
-    for each in asked:
-        yield from _secret(place, "secretsmanager:GetSecretValue", {"SecretId": each})
+        secret_ids = [secret.arn for secret in secretsmanager_backends[place.account][place.region].secrets.values()]
+    for secret_id in secret_ids:
+        yield from _secret(place, "secretsmanager:GetSecretValue", {"SecretId": secret_id})
 
 
 def _key(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:

@@ -64,8 +64,8 @@ def _on_table(
     attached = backend.resource_policies.get(arn)
     policy = None if attached is None else Policy(name, attached.policy_doc)
     yield Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context or {}, policy)
-    held = backend.tables.get(name)
-    key = ((held.sse_specification or {}) if held else {}).get("KMSMasterKeyId")
+    stored_table = backend.tables.get(name)
+    key = ((stored_table.sse_specification or {}) if stored_table else {}).get("KMSMasterKeyId")
     if key and action in _ITEMS:
         yield key_need(place, "kms:Decrypt", str(key), _via(place, name))
 
@@ -73,15 +73,15 @@ def _on_table(
 def _attributes(parameters: Parameters) -> Context:
     """Return the condition key that lists the top-level attributes of a request that writes an item."""
     names: Mapping[str, str] = parameters.get("ExpressionAttributeNames") or {}
-    found = {*(parameters.get("Item") or {}), *(parameters.get("Key") or {})}
+    attributes = {*(parameters.get("Item") or {}), *(parameters.get("Key") or {})}
     for part in ("UpdateExpression", "ConditionExpression"):
         # A name that follows a dot is inside of another one, and one after a colon is a value.
         for word in re.findall(r"(?<![\w#:.])#?\w+", str(parameters.get(part) or "")):
             if word.startswith("#"):
-                found.add(names.get(word, word))
+                attributes.add(names.get(word, word))
             elif word.upper() not in _WORDS and not word.isdigit():
-                found.add(word)
-    return {"dynamodb:Attributes": sorted(found)}
+                attributes.add(word)
+    return {"dynamodb:Attributes": sorted(attributes)}
 
 
 def _via(place: Place, table: str) -> Context:

@@ -89,14 +89,14 @@ _ON_TARGETS = {"rds:RegisterDBProxyTargets", "rds:DeregisterDBProxyTargets", "rd
 def _find(place: Place, arn: str) -> Any | None:
     backend = rds_backends[place.account][place.region]
     kind, _, name = arn.split(":", 5)[-1].partition(":")
-    held = {
+    resources = {
         _DB: backend.databases,
         _CLUSTER: backend.clusters,
         _SNAPSHOT: backend.database_snapshots,
         "cluster-snapshot": backend.cluster_snapshots,
         "db-proxy": {proxy.resource_id: proxy for proxy in backend.db_proxies.values()},
     }.get(kind, {})
-    return held.get(name)
+    return resources.get(name)
 
 
 _RULES: dict[str, Rule] = rules(

@@ -59,12 +59,12 @@ def s3_needs(request: Request, place: Place) -> list[Need]:
     if action is None:
         raise UnknownCall(f"s3: {request.method} of {'an object' if key else 'a bucket'} {chosen}")
     context = {"s3:prefix": query["prefix"]} if action == "ListBucket" and "prefix" in query else {}
-    found = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, context, policy)]
+    result = [Need(f"s3:{action}", f"{arn}/{key}" if key else arn, context, policy)]
     if source := request.header("x-amz-copy-source"):
         source_bucket, _, source_key = unquote_plus(source.partition("?")[0]).lstrip("/").partition("/")
         source_policy = _bucket_policy(source_bucket, place)
-        found.append(Need("s3:GetObject", f"arn:aws:s3:::{source_bucket}/{source_key}", {}, source_policy))
-    return found
+        result.append(Need("s3:GetObject", f"arn:aws:s3:::{source_bucket}/{source_key}", {}, source_policy))
+    return result
 
 
 def lambda_needs(
@@ -176,10 +176,11 @@ def _chained(body: bytes, place: Place, policy_of: PolicyOfFunction) -> Iterator
 
 
 def _bucket_policy(bucket: str, place: Place) -> Policy | None:
-    found = s3_backends[place.account]["aws"].buckets.get(bucket)
-    if found is None or not found.policy:
+    bucket_model = s3_backends[place.account]["aws"].buckets.get(bucket)
+    if bucket_model is None or not bucket_model.policy:
         return None
-    return Policy(bucket, found.policy.decode() if isinstance(found.policy, bytes) else found.policy)
+    document = bucket_model.policy
+    return Policy(bucket, document.decode() if isinstance(document, bytes) else document)
 
 
 def _many(arn: str, body: bytes, policy: Policy | None) -> Iterator[Need]:

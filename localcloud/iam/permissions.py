@@ -71,13 +71,13 @@ class Permissions:
         :raises CallDenied: one of the call's needs is not allowed, or the call is unknown.
         """
         try:
-            wanted = self._needs(service, request)
+            needs_of_call = self._needs(service, request)
         except (UnknownCall, KeyError, TypeError, ValueError) as unknown:
             logger.warning("call refused: %s is not in localcloud/iam/actions.toml", unknown)
             raise CallDenied(
                 f"User: {caller.principal_arn} is not authorized: localcloud does not know what {unknown} needs"
             ) from None
-        for need in wanted:
+        for need in needs_of_call:
             self.check_need(caller, need)
 
     def check_need(self, caller: Credential, need: Need) -> None:

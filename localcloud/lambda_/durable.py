@@ -181,10 +181,10 @@ class Runner:
         try:
             connection.request(method, target, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            kept = tuple(
+            headers = tuple(
                 (key, value) for key, value in answer.getheaders() if key.lower().startswith(("content", "x-"))
             )
-            return Response(answer.status, kept, answer.read())
+            return Response(answer.status, headers, answer.read())
         finally:
             connection.close()
 

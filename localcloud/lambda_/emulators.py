@@ -85,10 +85,10 @@ def emulator() -> Path:
     """
     machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
     library = Path(sys.prefix) / "sam" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    found = library / "site-packages" / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{machine}"
-    if not found.exists():
-        raise EmulatorMissing(f"there is no {found.name} below {sys.prefix}/sam: run `make setup`")
-    return found
+    path = library / "site-packages" / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{machine}"
+    if not path.exists():
+        raise EmulatorMissing(f"there is no {path.name} below {sys.prefix}/sam: run `make setup`")
+    return path
 
 
 class Pool:
@@ -208,8 +208,8 @@ class _Environment:
         request_id = str(uuid.uuid4())
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._function.timeout + _GRACE)
         try:
-            told = base64.b64encode(json.dumps({"invoked_function_arn": arn}).encode()).decode()
-            headers = {"X-Amzn-RequestId": request_id, "X-Amz-Client-Context": told}
+            client_context = base64.b64encode(json.dumps({"invoked_function_arn": arn}).encode()).decode()
+            headers = {"X-Amzn-RequestId": request_id, "X-Amz-Client-Context": client_context}
             connection.request("POST", _PATH, payload, headers)
             answer = connection.getresponse()
             body = answer.read()

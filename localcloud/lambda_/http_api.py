@@ -64,10 +64,10 @@ class HttpApi:
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
-        found = self._find(request)
-        if found is None:
+        route_match = self._find(request)
+        if route_match is None:
             return _message(404, "Not Found")
-        route, parameters = found
+        route, parameters = route_match
         try:
             authorizer = self._by_iam(request) if route.jwt is None else self._by_jwt(request, route.jwt)
         except (CallDenied, ScopeMissing):
@@ -124,9 +124,9 @@ class HttpApi:
             }
         }
 
-    def _by_jwt(self, request: Request, wanted: Jwt) -> dict[str, Any]:
+    def _by_jwt(self, request: Request, jwt: Jwt) -> dict[str, Any]:
         """Return `requestContext.authorizer` of the request's token."""
-        return self._jwt.authorize(_joined(request).get("authorization"), wanted)
+        return self._jwt.authorize(_joined(request).get("authorization"), jwt)
 
     def _authorize(self, request: Request) -> Credential:
         """Return the request's signer.

@@ -43,7 +43,7 @@ class JwtAuthorizer:
         self._lock = threading.Lock()
         self._keys: dict[str, tuple[float, KeySet]] = {}
 
-    def authorize(self, header: str | None, wanted: Jwt) -> dict[str, Any]:
+    def authorize(self, header: str | None, jwt: Jwt) -> dict[str, Any]:
         """Return `requestContext.authorizer` of a request with this Authorization header.
 
         :raises JwtRefused: there is no token, or it is not valid.
@@ -52,16 +52,14 @@ class JwtAuthorizer:
         if not header:
             raise JwtRefused("")
         token = header[7:] if header[:7].lower() == "bearer " else header
-        claims = self._claims(token.strip(), wanted.issuer)
-        _check(claims, wanted)
-        held = claims.get("scope", claims.get("scp", ""))
-        scopes = held.split() if isinstance(held, str) else [str(one) for one in held] if isinstance(held, list) else []
-        if wanted.scopes and not set(wanted.scopes) & set(scopes):
+        claims = self._claims(token.strip(), jwt.issuer)
+        _check(claims, jwt)
+        if jwt.scopes and not set(jwt.scopes) & _scopes(claims):
             raise ScopeMissing
         return {
             "jwt": {
                 "claims": {name: _flat(value) for name, value in claims.items()},
-                "scopes": list(wanted.scopes) or None,
+                "scopes": list(jwt.scopes) or None,
             }
         }
 
@@ -69,10 +67,10 @@ class JwtAuthorizer:
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
             kid = header.get("kid")
-            found = next((key for key in self._key_set(issuer, kid).keys if key.kid == kid), None)
-            if kid is None or found is None:
+            key_of_token = next((key for key in self._key_set(issuer, kid).keys if key.kid == kid), None)
+            if kid is None or key_of_token is None:
                 raise JwtRefused("signature verification failed")
-            payload = jws.deserialize_compact(token, found, algorithms=_ALGORITHMS).payload
+            payload = jws.deserialize_compact(token, key_of_token, algorithms=_ALGORITHMS).payload
             claims = json.loads(payload)
         except (JoseError, ValueError, RecursionError) as error:
             raise JwtRefused(f"the token can't be verified: {type(error).__name__}") from None
@@ -90,12 +88,19 @@ class JwtAuthorizer:
             return keys
 
 
-def _check(claims: Mapping[str, Any], wanted: Jwt) -> None:
+def _scopes(claims: Mapping[str, Any]) -> set[str]:
+    claim = claims.get("scope", claims.get("scp", ""))
+    if isinstance(claim, str):
+        return set(claim.split())
+    return {str(scope) for scope in claim} if isinstance(claim, list) else set()
+
+
+def _check(claims: Mapping[str, Any], jwt: Jwt) -> None:
     now = time.time()
-    if claims.get("iss") != wanted.issuer:
+    if claims.get("iss") != jwt.issuer:
         raise JwtRefused("iss claim is invalid")
     audience = claims.get("aud", claims.get("client_id"))
-    if not any(one in wanted.audience for one in (audience if isinstance(audience, list) else [audience])):
+    if not any(entry in jwt.audience for entry in (audience if isinstance(audience, list) else [audience])):
         raise JwtRefused("aud claim is invalid")
     try:
         if not now < float(claims["exp"]):
@@ -109,7 +114,7 @@ def _check(claims: Mapping[str, Any], wanted: Jwt) -> None:
 def _flat(value: Any) -> str:
     """Write a claim as API Gateway does: everything is text, and a list is its entries between brackets."""
     if isinstance(value, list):
-        return f"[{' '.join(_flat(one) for one in value)}]"
+        return f"[{' '.join(_flat(entry) for entry in value)}]"
     return value if isinstance(value, str) else json.dumps(value)
 
 

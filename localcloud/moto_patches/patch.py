@@ -84,13 +84,13 @@ def apply_patches(patches: Iterable[Patch]) -> None:
     :raises PatchFailed: moto has changed, or two patches set the same attribute. Nothing was patched.
     """
     table = tuple(patches)
-    found = [problem for patch in table for problem in patch.problems()]
+    problems = [problem for patch in table for problem in patch.problems()]
     times = Counter(name for patch in table for name in patch.names())
-    found += [f"{name} is patched {number} times" for name, number in times.items() if number > 1]
-    if found:
+    problems += [f"{name} is patched {number} times" for name, number in times.items() if number > 1]
+    if problems:
         version = importlib.metadata.version("moto")
         raise PatchFailed(
-            f"the patches of localcloud/moto_patches do not fit moto {version}: {'; '.join(found)}. "
+            f"the patches of localcloud/moto_patches do not fit moto {version}: {'; '.join(problems)}. "
             "Adapt the patches, or install the version of moto that requirements-dev.txt names."
         )
     for patch in table:

@@ -90,10 +90,10 @@ def _next_window(expression: str, after: datetime) -> datetime:
 
 def _cron(expression: str) -> tuple[set[int], set[int], set[int], set[int]]:
     """Return hours, days of the month, months and weekdays. The wildcards L and # are not known here."""
-    found = _CRON.fullmatch(expression)
-    if found is None:
+    match = _CRON.fullmatch(expression)
+    if match is None:
         raise WrongRules("RotationRules.ScheduleExpression must be rate(...) or cron(0 hours day month weekday *).")
-    hours, day, month, weekday = found.groups()
+    hours, day, month, weekday = match.groups()
     if (day == "?") == (weekday == "?"):
         raise WrongRules("Of day-of-month and day-of-week just one must be ? in RotationRules.ScheduleExpression.")
     return _field(hours, 0, 23), _field(day, 1, 31), _field(month, 1, 12, _MONTHS), _field(weekday, 1, 7, _WEEKDAYS)

@@ -102,9 +102,9 @@ class FindingCalls(Patch):
             raise _invalid("MaxResults must be a number between 1 and 100")
         if sort_criteria:
             raise _invalid("SortCriteria is not known to localcloud")
-        found = [each.data for each in backend.findings if _matches(each.data, filters or {})]
-        more = start + size < len(found)
-        return found[start : start + size], str(start + size) if more else None
+        matching = [each.data for each in backend.findings if _matches(each.data, filters or {})]
+        more = start + size < len(matching)
+        return matching[start : start + size], str(start + size) if more else None
 
 
 class FindingUpdates(Patch):
@@ -115,19 +115,19 @@ class FindingUpdates(Patch):
     @adds
     def batch_update_findings(self, response: Any) -> str:
         """Answer BatchUpdateFindings."""
-        backend, wanted = response.securityhub_backend, json.loads(response.body)
+        backend, request = response.securityhub_backend, json.loads(response.body)
         _check_enabled(backend)
-        asked = wanted.get("FindingIdentifiers")
-        _check_batch("BatchUpdateFindings", asked)
+        identifiers = request.get("FindingIdentifiers")
+        _check_batch("BatchUpdateFindings", identifiers)
         done, missing = [], []
-        for identifier in asked:
+        for identifier in identifiers:
             finding = _find(backend, identifier.get("Id"), identifier.get("ProductArn"))
             if finding is None:
                 missing.append({
                     "FindingIdentifier": identifier, "ErrorCode": "FindingNotFound", "ErrorMessage": "Finding Not Found"
                 })  # fmt: skip
                 continue
-            changes = {name: wanted[name] for name in _UPDATABLE if name in wanted}
+            changes = {name: request[name] for name in _UPDATABLE if name in request}
             if "Note" in changes:
                 changes["Note"] = changes["Note"] | {"UpdatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")}
             finding.data.update(copy.deepcopy(changes))

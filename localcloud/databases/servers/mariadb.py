@@ -274,11 +274,11 @@ class MariadbServer:
             if cursor.fetchone() != (0,):
                 raise ServerFailed(f"the replica did not catch up; see {self._directory / 'mariadb.log'}")
 
-    def _load_plugin(self, wanted: bool) -> None:
+    def _load_plugin(self, loaded: bool) -> None:
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM information_schema.plugins WHERE plugin_name = %s", [PLUGIN])
-            if wanted != bool(cursor.fetchone()):
-                cursor.execute(f"{'INSTALL' if wanted else 'UNINSTALL'} SONAME '{PLUGIN}'")
+            if loaded != bool(cursor.fetchone()):
+                cursor.execute(f"{'INSTALL' if loaded else 'UNINSTALL'} SONAME '{PLUGIN}'")
 
     def _judge(self, user: str, token: str, encrypted: bool) -> None:
         if not self._iam:
@@ -348,10 +348,10 @@ def _compile(plugin: Path, log: Path) -> None:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if found is None:
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if path is None:
         raise ServerFailed(f"{name} is missing: apt-get install mariadb-server-core mariadb-client-core")
-    return found
+    return path
 
 
 def _write_secret(path: Path, text: str) -> None:

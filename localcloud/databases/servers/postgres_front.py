@@ -124,7 +124,7 @@ class PostgresFront:
 
     async def _close(self) -> None:
         self._closing = True
-        for server in [one for servers in list(self._servers.values()) for one in servers]:
+        for server in [server for servers in list(self._servers.values()) for server in servers]:
             server.close()
         clients = list(self._clients)
         for client in clients:
@@ -156,16 +156,16 @@ class PostgresFront:
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Startup | None:
         """Handle the steps before a login; return None for a cancel request, which is served here."""
-        seen: set[int] = set()
+        codes: set[int] = set()
         while True:
             packet = await _read_startup(reader)
             (code,) = struct.unpack_from("!I", packet, 4)
             if code == _CANCEL_REQUEST:
                 await self._cancel(packet)
                 return None
-            if code in seen or (code == _GSS_REQUEST and _SSL_REQUEST in seen):
+            if code in codes or (code == _GSS_REQUEST and _SSL_REQUEST in codes):
                 raise _ClientGone
-            seen.add(code)
+            codes.add(code)
             if code == _GSS_REQUEST:
                 writer.write(b"N")
                 await writer.drain()
@@ -177,7 +177,7 @@ class PostgresFront:
                 await writer.drain()
                 await writer.start_tls(self._tls)
             elif code >> 16 == 3:
-                return self._check(packet, writer, encrypted=_SSL_REQUEST in seen)
+                return self._check(packet, writer, encrypted=_SSL_REQUEST in codes)
             else:
                 raise _Refused("0A000", "unsupported frontend protocol")
 
@@ -200,12 +200,12 @@ class PostgresFront:
 
     async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup, verify: Verify) -> bool:
         """Relay the login; return whether the client is logged in."""
-        asked = False
+        password_requested = False
         while True:
             message = await _read_message(upstream[0])
             kind = struct.unpack_from("!I", message, 5)[0] if message[:1] == b"R" else None
             if kind == 0:
-                if not asked:  # let in without a password: an IAM user
+                if not password_requested:  # let in without a password: an IAM user
                     await self._ask_for_token(client, startup, verify)
                 client[1].write(_OK)
                 await client[1].drain()
@@ -215,7 +215,7 @@ class PostgresFront:
             if message[:1] == b"E":
                 return False
             if kind in _ASKS_FOR_ANSWER:
-                asked = True
+                password_requested = True
                 upstream[1].write(await _read_message(client[0], expected=b"p"))
                 await upstream[1].drain()
 

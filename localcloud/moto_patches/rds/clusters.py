@@ -74,17 +74,17 @@ class ClusterCalls(Patch):
     @replaces
     def create_db_cluster(self, original: Any, backend: Any, kwargs: Any) -> Any:
         """Create a cluster, whose servers start in the background."""
-        wanted = dict(kwargs.items())
-        if wanted["db_cluster_identifier"] in backend.clusters:
+        request = dict(kwargs.items())
+        if request["db_cluster_identifier"] in backend.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
-        engine, password = wanted["engine"], wanted.get("master_user_password")
+        engine, password = request["engine"], request.get("master_user_password")
         if engine not in _NO_PASSWORD:
-            refusals.check_password(password, managed=wanted.get("manage_master_user_password"))
-        if engine in _MULTI_AZ and not wanted.get("db_cluster_instance_class"):
+            refusals.check_password(password, managed=request.get("manage_master_user_password"))
+        if engine in _MULTI_AZ and not request.get("db_cluster_instance_class"):
             raise refusals.invalid_combination(f"DBClusterInstanceClass is required for engine {engine}.")
         # AWS: IAM authentication on Multi-AZ clusters too. moto: refuses it.
-        iam = bool(wanted.pop("enable_iam_database_authentication", False))
-        cluster = original(backend, wanted)
+        iam = bool(request.pop("enable_iam_database_authentication", False))
+        cluster = original(backend, request)
         cluster.iam_auth = iam
         cluster.local_pending = {}
         if cluster.manage_master_user_password:
@@ -98,17 +98,17 @@ class ClusterCalls(Patch):
     @replaces
     def modify_db_cluster(self, original: Any, backend: Any, kwargs: Any) -> Any:
         """Modify a cluster now, or note the change for the maintenance window."""
-        wanted = dict(kwargs.items())
-        cluster = backend.describe_db_clusters(wanted["db_cluster_identifier"])[0]
+        request = dict(kwargs.items())
+        cluster = backend.describe_db_clusters(request["db_cluster_identifier"])[0]
         refusals.check_cluster_available(cluster)
-        if wanted.get("new_db_cluster_identifier"):
+        if request.get("new_db_cluster_identifier"):
             raise RDSClientError("InvalidParameterValue", "Clusters can't be renamed in localcloud.")
-        iam = wanted.pop("enable_iam_database_authentication", None)
-        password = wanted.pop("master_user_password", None)
+        iam = request.pop("enable_iam_database_authentication", None)
+        password = request.pop("master_user_password", None)
         if password is not None:
             refusals.check_password(password, managed=False)
         was_managed = cluster.manage_master_user_password
-        original(backend, wanted | {"db_cluster_identifier": cluster.db_cluster_identifier})
+        original(backend, request | {"db_cluster_identifier": cluster.db_cluster_identifier})
         if cluster.manage_master_user_password and not was_managed:
             password = secret_password(cluster)
         # As with instances: the flag waits without ApplyImmediately, a password never waits.
@@ -117,7 +117,7 @@ class ClusterCalls(Patch):
             pending["IAMDatabaseAuthenticationEnabled"] = iam
         elif iam is not None:
             pending.pop("IAMDatabaseAuthenticationEnabled", None)
-        now = dict(pending) if wanted.get("apply_immediately") else {}
+        now = dict(pending) if request.get("apply_immediately") else {}
         if password is not None:
             pending["MasterUserPassword"] = "****"
         cluster.local_pending = pending

@@ -40,17 +40,17 @@ class CopyCalls(Patch):
     @replaces
     def create_db_instance_read_replica(self, original: Any, backend: Any, kwargs: Any) -> Any:
         """Create an instance that follows another one."""
-        wanted = dict(kwargs.items())
-        source = backend.find_db_from_id(wanted["source_db_instance_identifier"])
-        _check_new(backend, wanted["db_instance_identifier"])
+        request = dict(kwargs.items())
+        source = backend.find_db_from_id(request["source_db_instance_identifier"])
+        _check_new(backend, request["db_instance_identifier"])
         refusals.check_available(source)
         if source.db_cluster_identifier is not None:
             raise refusals.invalid_combination(f"{source.resource_id} is a member of a DB cluster.")
-        iam = bool(wanted.pop("enable_iam_database_authentication", False))
-        tags = wanted.pop("tags", None)
-        wanted["source_db_instance_identifier"] = source.db_instance_identifier
-        public = wanted.setdefault("publicly_accessible", False)
-        replica = unfinished(original(backend, wanted))
+        iam = bool(request.pop("enable_iam_database_authentication", False))
+        tags = request.pop("tags", None)
+        request["source_db_instance_identifier"] = source.db_instance_identifier
+        public = request.setdefault("publicly_accessible", False)
+        replica = unfinished(original(backend, request))
         # moto: a shallow copy that shares what belongs to the source alone.
         replica.__dict__.pop("master_user_secret", None)
         replica.manage_master_user_password = False
@@ -116,8 +116,8 @@ class CopyCalls(Patch):
             raise RDSClientError("InvalidDBSnapshotState", f"Snapshot {snapshot.resource_id} is {snapshot.status}.")
         if snapshot.local_data is None:
             raise RDSClientError("InvalidDBSnapshotState", "In localcloud only manual snapshots hold data.")
-        wanted = dict(overrides.items())
-        instance, password = _restored(backend, snapshot.database, wanted["db_instance_identifier"], wanted)
+        request = dict(overrides.items())
+        instance, password = _restored(backend, snapshot.database, request["db_instance_identifier"], request)
         life = self._fleet.begin(instance)
         life.later(life.restore, snapshot.local_data, password, snapshot.db_snapshot_identifier)
         return instance
@@ -129,20 +129,20 @@ class CopyCalls(Patch):
         """Create an instance with the present data of another one."""
         source = backend.describe_db_instances(source_id)[0]
         refusals.check_available(source)
-        wanted = dict(overrides.items())
-        if not wanted.pop("use_latest_restorable_time", False):
+        request = dict(overrides.items())
+        if not request.pop("use_latest_restorable_time", False):
             raise RDSClientError("InvalidParameterValue", "localcloud restores to UseLatestRestorableTime only.")
-        instance, password = _restored(backend, source, target_id, wanted)
+        instance, password = _restored(backend, source, target_id, request)
         life = self._fleet.begin(instance)
         life.later(life.restore_in_time, self._fleet.instance(source), password)
         return instance
 
 
-def _restored(backend: Any, original: Any, identifier: str, wanted: dict[str, Any]) -> tuple[Any, str | None]:
+def _restored(backend: Any, original: Any, identifier: str, request: dict[str, Any]) -> tuple[Any, str | None]:
     """Return a new instance like `original`, and its new password if RDS manages it."""
     _check_new(backend, identifier)
     given = {name: copy.copy(getattr(original, name)) for name in _INHERITED}
-    given |= {name: value for name, value in wanted.items() if value is not None}
+    given |= {name: value for name, value in request.items() if value is not None}
     for name in ("source_db_instance_identifier", "target_db_instance_identifier"):
         given.pop(name, None)
     given |= {"db_instance_identifier": identifier, "master_user_password": None, "port": None}

@@ -103,12 +103,12 @@ class InstanceCalls(Patch):
     @replaces
     def create_db_instance(self, original: Any, backend: Any, kwargs: Any) -> Any:
         """Create an instance, whose server starts in the background."""
-        wanted = dict(kwargs.items())
-        if wanted.get("db_cluster_identifier") is not None:
-            return self._create_member(original, backend, wanted)
-        password = wanted.get("master_user_password")
-        refusals.check_password(password, managed=wanted.get("manage_master_user_password"))
-        instance = unfinished(original(backend, wanted))
+        request = dict(kwargs.items())
+        if request.get("db_cluster_identifier") is not None:
+            return self._create_member(original, backend, request)
+        password = request.get("master_user_password")
+        refusals.check_password(password, managed=request.get("manage_master_user_password"))
+        instance = unfinished(original(backend, request))
         if instance.manage_master_user_password:
             password = secret_password(instance)
         life = self._fleet.begin(instance)
@@ -120,12 +120,12 @@ class InstanceCalls(Patch):
             life.later(life.share, source and self._fleet.instance(source))
         return instance
 
-    def _create_member(self, original: Any, backend: Any, wanted: dict[str, Any]) -> Any:
-        refusals.check_member(wanted)
-        cluster = backend.describe_db_clusters(wanted["db_cluster_identifier"])[0]
+    def _create_member(self, original: Any, backend: Any, request: dict[str, Any]) -> Any:
+        refusals.check_member(request)
+        cluster = backend.describe_db_clusters(request["db_cluster_identifier"])[0]
         refusals.check_joinable(cluster)
-        wanted["db_cluster_identifier"] = cluster.db_cluster_identifier
-        member = unfinished(original(backend, wanted))
+        request["db_cluster_identifier"] = cluster.db_cluster_identifier
+        member = unfinished(original(backend, request))
         life = self._fleet.cluster(cluster)
         life.later(life.join, member)
         return member
@@ -135,17 +135,17 @@ class InstanceCalls(Patch):
         """Modify an instance now, or note the change for the maintenance window."""
         instance = backend.describe_db_instances(identifier)[0]
         refusals.check_available(instance)
-        wanted = dict(kwargs.items())
+        request = dict(kwargs.items())
         if instance.db_cluster_identifier is not None:
-            refusals.check_member(wanted)
-        password = wanted.pop("master_user_password", None)
+            refusals.check_member(request)
+        password = request.pop("master_user_password", None)
         if password is not None:
             refusals.check_password(password, managed=False)
             refusals.check_no_replica(instance, "MasterUserPassword")
-        deferred = {name: wanted.pop(key, None) for name, key in DEFERRED.items()}
-        deferred["DBInstanceIdentifier"] = _new_name(backend, instance, wanted)
+        deferred = {name: request.pop(key, None) for name, key in DEFERRED.items()}
+        deferred["DBInstanceIdentifier"] = _new_name(backend, instance, request)
         was_managed = instance.manage_master_user_password
-        original(backend, instance.db_instance_identifier, wanted | {"db_instance_identifier": instance.resource_id})
+        original(backend, instance.db_instance_identifier, request | {"db_instance_identifier": instance.resource_id})
         if instance.manage_master_user_password and not was_managed:
             password = secret_password(instance)
         # AWS: some changes wait for the next maintenance window; ApplyImmediately applies all pending changes. A
@@ -156,7 +156,7 @@ class InstanceCalls(Patch):
         instance.local_pending = pending
         answer = copy.copy(instance)
         waiting = {name: value for name, value in pending.items() if name != "MasterUserPassword"}
-        now = waiting if wanted.get("apply_immediately") else {}
+        now = waiting if request.get("apply_immediately") else {}
         if now or password is not None:
             life = self._fleet.of(instance)
             life.later(life.apply, instance, now, password)
@@ -230,8 +230,8 @@ def _new_password() -> str:
     return "".join(secrets.choice(_PASSWORD_CHARACTERS) for _ in range(_PASSWORD_LENGTH))
 
 
-def _new_name(backend: Any, instance: Any, wanted: dict[str, Any]) -> str | None:
-    name = wanted.pop("new_db_instance_identifier", None)
+def _new_name(backend: Any, instance: Any, request: dict[str, Any]) -> str | None:
+    name = request.pop("new_db_instance_identifier", None)
     if name is None or name.lower() == instance.db_instance_identifier:
         return None
     backend._validate_db_identifier(name)

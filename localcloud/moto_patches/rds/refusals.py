@@ -45,9 +45,9 @@ def check_cluster_available(cluster: Any) -> None:
         raise invalid_cluster_state(f"DbCluster {cluster.resource_id} is in {cluster.status} state.")
 
 
-def check_member(wanted: Mapping[str, Any]) -> None:
+def check_member(request: Mapping[str, Any]) -> None:
     """Check that a call sets none of the cluster's settings on a member."""
-    given = [name for key, name in _OF_THE_CLUSTER.items() if wanted.get(key) is not None]
+    given = [name for key, name in _OF_THE_CLUSTER.items() if request.get(key) is not None]
     if given:
         raise invalid_combination(
             f"The requested DB Instance will be a member of a DB Cluster. Set {given[0]} for the DB Cluster."
