@@ -35,12 +35,17 @@ REFUSALS: Mapping[str, str] = {
 class RdsiamError(Exception):
     """Base of all errors that rdsiam raises on purpose.
 
+    :param problem: `subject: problem (expected, actual)`, without the remedy.
+    :param remedy: what to do; empty if the problem says it.
     :ivar code: stable identifier, in kebab case.
-    :ivar remedy: what to do; empty if the message says it.
     """
 
     code = "error"
-    remedy = ""
+
+    def __init__(self, problem: str = "", remedy: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class InvalidRequest(RdsiamError):
@@ -101,15 +106,13 @@ class NotAllowed(RdsiamError):
 class Refused(RdsiamError):
     """Something that only the owner can resolve stands in the way. Nothing was changed.
 
-    :ivar code: a key of `REFUSALS`.
-    :ivar problem: `subject: problem (expected, actual)`, without the remedy.
-    :ivar remedy: what to do.
+    :param code: a key of `REFUSALS`.
     """
 
+    code = "refused"
+
     def __init__(self, problem: str, remedy: str = "", code: str = "refused") -> None:
-        super().__init__(f"{problem}; {remedy}" if remedy else problem)
-        self.problem = problem
-        self.remedy = remedy
+        super().__init__(problem, remedy)
         self.code = code
 
 

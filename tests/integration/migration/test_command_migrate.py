@@ -23,25 +23,25 @@ def app(account) -> Iterator[App]:
 
 
 def test_from_the_first_question_to_the_undo(app):
-    asked = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
+    asked = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--plan")
     assert asked.returncode == 3
     assert f'{{name: "{app.successor}", replaces: "{app.name}", roles: []}}' in asked.stderr
 
     app.declare()
-    planned = app.account.rdsiam("migrate", "migrate-command", app.name, "--plan")
+    planned = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--plan")
     assert planned.returncode == 3, planned.stderr
     assert f'ALTER ROLE "{app.name}" NOLOGIN' in planned.stdout
     assert f'CREATE ROLE "{app.successor}" LOGIN' in planned.stdout
 
-    started = app.account.rdsiam("migrate", "migrate-command", app.name, "--watch", "2h")
+    started = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--watch", "2h")
     assert started.returncode == 0, started.stderr
     assert "watching: " in started.stderr
     assert "not seen: a login that begins and ends between two looks" in started.stderr
     assert "if nobody logs in as it until then" in started.stderr
-    again = app.account.rdsiam("migrate", "migrate-command", app.name, "--watch", "2h")
+    again = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--watch", "2h")
     assert (again.returncode, "running: " in again.stderr) == (0, True), again.stderr
 
-    told = app.account.rdsiam("migrate", "--status")
+    told = app.account.rdsiam("migrate", "status")
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[0].split()[:4] == ["DATABASE", "USER", "SUCCESSOR", "STATE"]
     assert [row.split()[:4] for row in told.stdout.splitlines() if app.name in row] == [
@@ -49,19 +49,20 @@ def test_from_the_first_question_to_the_undo(app):
     ]
     assert "watching" in told.stderr
     as_json = json.loads(
-        app.account.rdsiam("migrate", "migrate-command", app.name, "--status", "--output", "json").stdout
+        app.account.rdsiam("migrate", "status", "migrate-command", app.name, "--output", "json").stdout
     )
     assert as_json["states"] == {"paired": 0, "proven": 0, "watching": 1, "retired": 0}
 
     app.declare(replaced=False)
-    undone = app.account.rdsiam("migrate", "migrate-command", app.name, "--undo")
+    undone = app.account.rdsiam("migrate", "undo", "migrate-command", app.name)
     assert undone.returncode == 0, undone.stderr
     assert "undone: " in undone.stderr
     assert app.kept() is None
 
 
 @pytest.mark.parametrize(
-    "arguments", [["migrate-command"], ["--status", "--undo"], ["migrate-command", "app", "--watch", "soon"]]
+    "arguments",
+    [["start", "migrate-command"], ["status", "--plan"], ["start", "migrate-command", "app", "--watch", "soon"]],
 )
 def test_what_is_not_clear_is_not_begun(app, arguments):
     ended = app.account.rdsiam("migrate", *arguments)

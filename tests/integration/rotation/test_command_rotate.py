@@ -21,20 +21,20 @@ def database(request, account):
 
 def test_the_status_says_when_and_how_it_is(account, database):
     database.with_secret("shown")
-    ended = account.rdsiam("rotate", database.identifier, "shown")
+    ended = account.rdsiam("rotate", "status", database.identifier, "shown")
     assert ended.returncode == 0, ended.stderr
     header, row = ended.stdout.splitlines()
     assert header.split()[:3] == ["NAME", "USER", "STATE"]
     assert row.split()[:3] == [f"{database.identifier}/shown", "shown", "ok"]
     assert "cron(0 " in row
-    listed = json.loads(account.rdsiam("rotate", database.arn, "shown", "--output", "json").stdout)
+    listed = json.loads(account.rdsiam("rotate", "status", database.arn, "shown", "--output", "json").stdout)
     assert [one["state"] for one in listed] == ["ok"]
 
 
 def test_now_rotates_and_follows_it_to_its_end(account, database):
     secret = database.with_secret("renewed")
     before = database.value(secret)["password"]
-    ended = account.rdsiam("rotate", database.identifier, "renewed", "--now", "--reason", "TICKET-12")
+    ended = account.rdsiam("rotate", "now", database.identifier, "renewed", "--reason", "TICKET-12")
     assert ended.returncode == 0, ended.stderr
     assert "began, version" in ended.stderr
     assert ended.stderr.rstrip().endswith("done")
@@ -51,20 +51,20 @@ def test_a_stuck_one_is_seen_unstuck_and_rotates_again(account, database):
     right = database.value(secret)["password"]
     database.set_password("jammed", secrets.token_urlsafe(18))
     version = database.ask({"rotate": secret})["version"]
-    late = account.rdsiam("rotate", database.identifier, "jammed", "--now", "--wait", "8")
+    late = account.rdsiam("rotate", "now", database.identifier, "jammed", "--wait", "8")
     assert late.returncode == 6, late.stderr
     assert "not done after 8 s" in late.stderr
     assert database.ask({"show": secret})["pending_since"]
-    planned = account.rdsiam("rotate", database.identifier, "jammed", "--unstick", "--plan")
+    planned = account.rdsiam("rotate", "unstick", database.identifier, "jammed", "--plan")
     assert planned.returncode == 3
-    assert f"AWSPENDING would be taken off version {version}" in planned.stderr
+    assert f"AWSPENDING would be removed from version {version}" in planned.stderr
     assert "AWSCURRENT does not log in either" in planned.stderr
     database.set_password("jammed", right)
-    ended = account.rdsiam("rotate", database.identifier, "jammed", "--unstick")
+    ended = account.rdsiam("rotate", "unstick", database.identifier, "jammed")
     assert ended.returncode == 0, ended.stderr
     assert "AWSPENDING" not in str(database.describe(secret)["VersionIdsToStages"])
-    assert account.rdsiam("rotate", database.identifier, "jammed", "--now").returncode == 0
-    assert "nothing is pending" in account.rdsiam("rotate", database.identifier, "jammed", "--unstick").stderr
+    assert account.rdsiam("rotate", "now", database.identifier, "jammed").returncode == 0
+    assert "nothing is pending" in account.rdsiam("rotate", "unstick", database.identifier, "jammed").stderr
 
 
 def test_what_the_database_accepts_is_not_unstuck(account, database):
@@ -83,10 +83,10 @@ def test_what_the_database_accepts_is_not_unstuck(account, database):
     # Not before it is given up: it would end the rotation.
     until(lambda: failures(account, secret) == ATTEMPTS, 60)
     database.set_password("halfway", password)
-    ended = account.rdsiam("rotate", database.identifier, "halfway", "--unstick")
+    ended = account.rdsiam("rotate", "unstick", database.identifier, "halfway")
     assert ended.returncode == 3
     assert "accepts the password of AWSPENDING" in ended.stderr
-    assert account.rdsiam("rotate", database.identifier, "halfway", "--now").returncode == 0
+    assert account.rdsiam("rotate", "now", database.identifier, "halfway").returncode == 0
     assert database.value(secret)["password"] == password
 
 
@@ -102,32 +102,33 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
     if database.postgres:
         with database.account.as_master(database.arn) as master:
             master.run("GRANT fresh TO rdsiam_manager WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
-    refused = account.rdsiam("rotate", database.identifier, "fresh", "--set-up")
+    refused = account.rdsiam("rotate", "set-up", database.identifier, "fresh")
     assert refused.returncode == 3
-    assert "rdsiam rotate DATABASE fresh --set-up --confirm" in refused.stderr
-    planned = account.rdsiam("rotate", database.identifier, "fresh", "--set-up", "--confirm", "--plan")
+    assert "rdsiam rotate set-up DATABASE fresh --confirm" in refused.stderr
+    planned = account.rdsiam("rotate", "set-up", database.identifier, "fresh", "--confirm", "--plan")
     assert planned.returncode == 3
     assert [row.split()[0] for row in planned.stdout.splitlines()[1:]] == [
         "create-secret", "set-password", "schedule-rotation",
     ]  # fmt: skip
     assert database.logs_in("fresh", password)
-    assert account.rdsiam("rotate", database.identifier, "fresh", "--set-up", "--confirm").returncode == 0
+    assert account.rdsiam("rotate", "set-up", database.identifier, "fresh", "--confirm").returncode == 0
     assert not database.logs_in("fresh", password)
-    assert account.rdsiam("rotate", database.identifier, "fresh").returncode == 0
+    assert account.rdsiam("rotate", "status", database.identifier, "fresh").returncode == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("rotating-nobody", "etl"), 5, "no instance and no cluster is named rotating-nobody"),
-        (("IDENTIFIER", "nobody"), 5, "no secret of nobody on"),
-        (("IDENTIFIER", "nobody", "--set-up"), 3, "access.yaml has no `rotate` for nobody"),
-        (("IDENTIFIER",), 2, "name DATABASE and USER, or --all"),
-        (("IDENTIFIER", "--list"), 2, "--list goes with --database only"),
-        (("IDENTIFIER", "etl", "--secret", "x"), 2, "--confirm and --secret go with --set-up"),
-        (("--all",), 2, "--all needs --reason"),
-        (("IDENTIFIER", "etl", "--confirm"), 2, "--confirm and --secret go with --set-up"),
-        (("--all", "--reason", "x", "--match", "no-such-*"), 5, "no secret of that set"),
+        (("status", "rotating-nobody", "etl"), 5, "no instance and no cluster is named rotating-nobody"),
+        (("status", "IDENTIFIER", "nobody"), 5, "nobody on"),
+        (("now", "IDENTIFIER", "nobody"), 5, "no secret is rotated by rdsiam"),
+        (("set-up", "IDENTIFIER", "nobody"), 3, "access.yaml has no `rotate` for nobody"),
+        (("status", "IDENTIFIER"), 2, "Missing argument 'USER'"),
+        (("list", "IDENTIFIER"), 2, "unexpected extra argument"),
+        (("status", "IDENTIFIER", "etl", "--secret", "x"), 2, "No such option"),
+        (("all",), 2, "Missing option '--reason'"),
+        (("now", "IDENTIFIER", "etl", "--confirm"), 2, "No such option"),
+        (("all", "--reason", "x", "--match", "no-such-*"), 5, "no secret of that set"),
     ],
 )
 def test_what_can_not_be_done_is_said_with_its_exit_code(account, database, arguments, code, said):
@@ -158,7 +159,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     broken = next(secret for secret in kept if "leaking-1/leak_a" in secret)
     fleet[1].set_password("leak_a", "changed-behind-its-back")
 
-    plan = account.rdsiam("rotate", "--all", "--reason", "leak", "--match", "leaking-*", "--plan", "--output", "json")
+    plan = account.rdsiam("rotate", "all", "--reason", "leak", "--match", "leaking-*", "--plan", "--output", "json")
     assert plan.returncode == 3, plan.stderr
     planned = json.loads(plan.stdout)
     assert planned["reason"] == "leak"
@@ -172,7 +173,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     )
     with session:
         ended = account.rdsiam(
-            "rotate", "--all", "--reason", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
+            "rotate", "all", "--reason", "leak", "--match", "leaking-*", "--wait", "15", "--output", "json"
         )
     assert ended.returncode == 7, ended.stderr
     assert "2 of 2 databases done" in ended.stderr
@@ -190,7 +191,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
     assert [one["user"] for one in old] == ["leak_a"]
 
     fleet[1].set_password("leak_a", before[broken]["password"])
-    again = account.rdsiam("rotate", "--all", "--reason", "leak", "--database", "leaking-1")
+    again = account.rdsiam("rotate", "all", "--reason", "leak", "--database", "leaking-1")
     assert again.returncode == 0, again.stderr
     assert "rotated twice" in again.stdout
     for one in fleet:

@@ -272,14 +272,14 @@ def test_what_is_not_declared_is_listed_with_its_line_and_left_in_an_emergency(d
         RotateImmediately=False,
     )
     line = f'rotate: {{users: ["{name}"], every: 30d, secret: "{secret}"}}'
-    listed = account.rdsiam("rotate", "--list", "--database", database.identifier)
+    listed = account.rdsiam("rotate", "list", "--database", database.identifier)
     assert listed.returncode == 3
     assert line in listed.stderr
     (row,) = [row for row in listed.stdout.splitlines() if f"{database.identifier}-by-hand" in row]
     assert "refused" in row.split()
     before = tenant.get_secret_value(SecretId=secret)["SecretString"]
     ended = account.rdsiam(
-        "rotate", "--all", "--reason", "leak", "--database", database.identifier, "--wait", "15", "--output", "json"
+        "rotate", "all", "--reason", "leak", "--database", database.identifier, "--wait", "15", "--output", "json"
     )
     assert ended.returncode == 7, ended.stderr
     found = {one["secret"]: one for one in json.loads(ended.stdout)["secrets"]}

@@ -17,10 +17,12 @@ from rdsiam.command.errors import Denied, NotFound, Usage
 from tests.examples import at_most
 
 TOKEN = "the-token?Action=connect&X-Amz-Signature=1'%"
-PG = login.Login(
+PG = login.LoginToken(
     TOKEN, "orders.x.eu-west-1.rds.amazonaws.com", 5432, "app", "postgres", "arn:1", "2026-01-01T00:00:00Z"
 )
-MY = login.Login(TOKEN, "orders.x.eu-west-1.rds.amazonaws.com", 3306, "app", "mysql", "arn:1", "2026-01-01T00:00:00Z")
+MY = login.LoginToken(
+    TOKEN, "orders.x.eu-west-1.rds.amazonaws.com", 3306, "app", "mysql", "arn:1", "2026-01-01T00:00:00Z"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +167,7 @@ def test_unset_needs_no_database_and_names_every_variable():
 
 
 def test_env_takes_away_what_led_elsewhere(monkeypatch):
-    monkeypatch.setattr(connect, "login", lambda _: PG)
+    monkeypatch.setattr(connect, "login_token", lambda *_: PG)
     done = CliRunner().invoke(app, ["env", "orders", "--shell", "bash"])
     assert "unset PGHOSTADDR\n" in done.stdout
     assert done.stdout.index("unset PGHOSTADDR") < done.stdout.index("export PGHOST=")
@@ -173,7 +175,7 @@ def test_env_takes_away_what_led_elsewhere(monkeypatch):
 
 @pytest.mark.parametrize("command", ["psql", "mysql"])
 def test_the_wrong_client_is_named(monkeypatch, command):
-    monkeypatch.setattr(connect, "login", lambda _: MY if command == "psql" else PG)
+    monkeypatch.setattr(connect, "login_token", lambda *_: MY if command == "psql" else PG)
     done = CliRunner().invoke(app, [command, "orders"])
     assert isinstance(done.exception, Usage)
     assert f"rdsiam {'mysql' if command == 'psql' else 'psql'}" in str(done.exception)

@@ -45,7 +45,6 @@ class Function:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(function: Function, *words: str) -> int:
-        monkeypatch.setattr(command, "Aws", lambda *_: None)
         monkeypatch.setattr(command, "SecretsFunction", lambda *_: function)
         monkeypatch.setattr(command, "database_arn", lambda *_: ORDERS)
         return CliRunner().invoke(command.rotate, words).exit_code
@@ -56,15 +55,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_secret_that_says_it_is_the_users_keeps_nobody_from_rotating_the_recorded_one(run):
     planted = listed(PLANTED, problem="not recorded", line_to_add="- {match: …}")
     function = Function(planted, listed(OWN))
-    run(function, "orders", "etl", "--now")
+    run(function, "now", "orders", "etl")
     assert function.rotated == [OWN]
-    run(function, "orders", "etl", "--unstick")
+    run(function, "unstick", "orders", "etl")
     assert {"unstick": OWN, "plan": False} in function.asked
 
 
 def test_in_an_emergency_a_recorded_secret_that_is_not_rotated_is_named_with_exit_code_7(run):
     missing = listed(PLANTED, problem="it is recorded for etl, but is gone, can't be read, or holds no login")
     function = Function(missing, listed(OWN))
-    assert run(function, "--all", "--reason", "a leak") == 7
+    assert run(function, "all", "--reason", "a leak") == 7
     assert function.rotated == [OWN]
-    assert run(Function(listed(OWN)), "--all", "--reason", "a leak") == 0
+    assert run(Function(listed(OWN)), "all", "--reason", "a leak") == 0

@@ -1,4 +1,4 @@
-"""The `rdsiam` command: what people type. Data goes to stdout, everything else to stderr, secrets nowhere.
+"""The `rdsiam` command. Data goes to stdout, everything else to stderr, and secrets to neither.
 
 Exit codes: 0 ok, 1 unexpected, 2 usage, 3 findings or differences, 4 denied, 5 not found, 6 try again, 7 incomplete.
 """
@@ -12,7 +12,7 @@ def main() -> None:
     """Run the command; the entry point of `pipx install ./layers/rdsiam`."""
     if fast_token.token(sys.argv[1:]):
         return
-    # Imported so late, as a token signed the fast way needs none of it.
+    # Imported late, because a token signed the fast way needs none of it.
     from rdsiam.command.app import run
 
     run()

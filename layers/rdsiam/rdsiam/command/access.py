@@ -1,4 +1,4 @@
-"""`rdsiam access`: checks access.yaml before anybody publishes it, shows what it would change, and publishes it."""
+"""`rdsiam access`: checks access.yaml, compares it with the published file, and publishes it."""
 
 import json
 import sys
@@ -13,33 +13,21 @@ from botocore.exceptions import ClientError
 from rdsiam.access.model import AccessFile, json_schema, parse
 from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database, Databases
-from rdsiam.command.aws import Aws, told
-from rdsiam.command.errors import NotFound, TryAgain, Usage
-from rdsiam.command.login import described
-from rdsiam.command.output import Format, progress, show, visible
-from rdsiam.command.settings import Settings
+from rdsiam.command import options
+from rdsiam.command.aws import Aws, translate_errors
+from rdsiam.command.deployment import Deployment
+from rdsiam.command.errors import ExitCode, NotFound, TryAgain, Usage
+from rdsiam.command.login import describe
+from rdsiam.command.output import Output, progress, visible
 from rdsiam.errors import AccessFileInvalid
 
-_DIFFERENT = 3
 _KEY = "access.yaml"
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
 
-def _places(command: click.Command) -> click.Command:
-    """Add the options that say which stack's file it is about."""
-    for names, text in (
-        ("--region", "AWS region. Default: the profile's."),
-        ("--profile", "Profile of the AWS configuration."),
-        ("--stack", "Name of the CloudFormation stack. Default: rdsiam."),
-        ("--access-bucket", "Bucket of access.yaml. Default: the stack's output."),
-    ):
-        command.params.append(click.Option([names], help=text))
-    return command
-
-
 @click.group()
 def access() -> None:
-    """Check, compare and publish access.yaml, which says who may log in where as whom."""
+    """Check, compare and publish access.yaml, which declares who may log in where as whom."""
 
 
 @access.command(
@@ -50,21 +38,21 @@ Examples:
   git show HEAD:access.yaml | rdsiam access validate -"""
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
-@click.option("--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def validate(file: Path, form: str) -> None:
-    """Check FILE without asking AWS. Exit codes: 0 valid, 3 not; each problem is a line with its number and key."""
+@options.output("text", "json")
+def validate(file: Path, output: Output) -> None:
+    """Check FILE without AWS. Exit codes: 0 valid, 3 invalid; each problem is a line with its number and key."""
     problems: list[str] = []
     try:
-        parse(_text(file))
+        parse(_read(file))
     except AccessFileInvalid as error:
         problems = error.problems
-    if form == "json":
+    if output.form == "json":
         click.echo(json.dumps({"valid": not problems, "problems": problems}, indent=2))
     for problem in problems:
         click.echo(f"{file}: {visible(problem)}", err=True)
     if not problems:
         progress(f"{file} is valid")
-    sys.exit(_DIFFERENT if problems else 0)
+    sys.exit(ExitCode.DIFFERENT if problems else ExitCode.OK)
 
 
 @access.command(
@@ -79,7 +67,6 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@_places
 @access.command(
     epilog="""\b
 Examples:
@@ -88,79 +75,66 @@ Examples:
   rdsiam access plan access.yaml --output json           # exit code 3 if anything differs"""
 )
 @_FILE
-@click.option("--database", "databases", multiple=True, metavar="NAME", help="Compare only this one; may be repeated.")
-@click.option("--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-def plan(
-    file: Path,
-    databases: tuple[str, ...],
-    form: Format,
-    access_bucket: str | None,
-    stack: str | None,
-    profile: str | None,
-    region: str | None,
-) -> None:
-    """Show how FILE differs from what is published, and whom that concerns on which database.
+@click.option("--database", "databases", multiple=True, metavar="NAME", help="Compare only this one; repeatable.")
+@options.output()
+@options.deployment("access_bucket")
+def plan(file: Path, databases: tuple[str, ...], output: Output, deployment: Deployment) -> None:
+    """Show how FILE differs from the published file, and the users and databases that would change.
 
-    Nothing is changed. The SQL of what is published already: rdsiam onboard DATABASE --plan.
+    Nothing is changed. For the SQL of what is already published: rdsiam onboard DATABASE --plan.
     """
-    text = _text(file)
+    text = _read(file)
     new = parse(text)
-    aws = Aws(profile, region)
-    published = _published(aws, _bucket(aws, access_bucket, stack))
+    aws = deployment.aws
+    published = _published(deployment)
     difference = _difference(published.text, text, file)
-    chosen = [described(aws, name) for name in databases] if databases else _all(aws)
-    rows = list(_concerned(published.access, new, chosen))
-    if form == "table":
+    compared = [describe(aws, name) for name in databases] if databases else _all(aws)
+    rows = list(_changes(published.access, new, compared))
+    if output.form == "table":
         click.echo(difference, nl=False)
-    if rows or form != "table":
-        show(rows, ("database", "user", "change"), form)
-    progress(f"{len({row[0] for row in rows})} of {len(chosen)} databases change" if difference else "nothing differs")
-    sys.exit(_DIFFERENT if difference else 0)
+    output.show(rows, ("database", "user", "change"))
+    changed = {row[0] for row in rows}
+    progress(f"{len(changed)} of {len(compared)} databases change" if difference else "nothing differs")
+    sys.exit(ExitCode.DIFFERENT if difference else ExitCode.OK)
 
 
-@_places
 @access.command(
     epilog="""\b
 Examples:
-  rdsiam access publish access.yaml --dry-run
+  rdsiam access publish access.yaml --plan
   rdsiam access publish access.yaml
   rdsiam access publish access.yaml --profile publisher"""
 )
 @_FILE
-@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
-def publish(
-    file: Path,
-    dry_run: bool,
-    access_bucket: str | None,
-    stack: str | None,
-    profile: str | None,
-    region: str | None,
-) -> None:
-    """Check FILE and make it the one that counts. What somebody else published meanwhile is never overwritten."""
-    text = _text(file)
+@options.plan
+@options.deployment("access_bucket")
+def publish(file: Path, plan: bool, deployment: Deployment) -> None:
+    """Check FILE and make it the published access.yaml. A version published meanwhile is never overwritten."""
+    text = _read(file)
     parse(text)
-    aws = Aws(profile, region)
-    bucket = _bucket(aws, access_bucket, stack)
-    published = _published(aws, bucket)
+    bucket = _bucket(deployment)
+    published = _published(deployment)
     difference = _difference(published.text, text, file)
     if not difference:
         progress("nothing differs: nothing was published")
         return
     click.echo(difference, nl=False)
     condition = {"IfMatch": published.etag} if published.etag else {"IfNoneMatch": "*"}
-    if dry_run:
-        progress(f"s3:PutObject s3://{bucket}/{_KEY} {condition}: not done, as this is a dry run")
+    if plan:
+        progress(f"s3:PutObject s3://{bucket}/{_KEY} {condition}: not done, because this is a dry run")
         return
-    with told(f"s3://{bucket}/{_KEY}"):
+    with translate_errors(f"s3://{bucket}/{_KEY}"):
         try:
-            answer = aws.client("s3").put_object(
+            answer = deployment.aws.client("s3").put_object(
                 Bucket=bucket, Key=_KEY, Body=text.encode(), ContentType="application/yaml", **condition
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
-                raise TryAgain("somebody else published meanwhile: rdsiam access plan shows what") from None
+                raise TryAgain(
+                    f"{_KEY} was published meanwhile", "see the difference with rdsiam access plan"
+                ) from None
             raise
-    progress(f"published as version {answer.get('VersionId') or answer['ETag']}; the fleet follows it now")
+    progress(f"published as version {answer.get('VersionId') or answer['ETag']}; rdsiam now applies it to the fleet")
 
 
 @dataclass(frozen=True)
@@ -170,31 +144,31 @@ class _Published:
     etag: str | None
 
 
-def _published(aws: Aws, bucket: str) -> _Published:
-    """Return the file that counts now; an empty one where there is none yet."""
+def _published(deployment: Deployment) -> _Published:
+    """Return the published file; empty if none has been published yet."""
+    bucket = _bucket(deployment)
     try:
-        with told(f"s3://{bucket}/{_KEY}"):
-            answer = aws.client("s3").get_object(Bucket=bucket, Key=_KEY)
+        with translate_errors(f"s3://{bucket}/{_KEY}"):
+            answer = deployment.aws.client("s3").get_object(Bucket=bucket, Key=_KEY)
             text = answer["Body"].read().decode()
     except NotFound:
-        progress(f"there is no {_KEY} in {bucket} yet")
+        progress(f"no {_KEY} has been published in {bucket} yet")
         return _Published("", None, None)
     except UnicodeDecodeError:
-        raise Usage(f"what is published in {bucket} is not text") from None
+        raise Usage(f"s3://{bucket}/{_KEY} is not text") from None
     try:
         current = parse(text)
     except AccessFileInvalid:
-        progress("what is published now is not valid: nobody gets in by it")
+        progress("the published file is invalid: it allows nobody to log in")
         return _Published(text, None, answer["ETag"])
     return _Published(text, current, answer["ETag"])
 
 
-def _bucket(aws: Aws, access_bucket: str | None, stack: str | None) -> str:
-    settings = Settings({"access_bucket": access_bucket, "stack": stack}, aws.outputs)
-    return settings.get("access_bucket", "AccessBucket").value
+def _bucket(deployment: Deployment) -> str:
+    return deployment.settings.get("access_bucket").value
 
 
-def _text(file: Path) -> str:
+def _read(file: Path) -> str:
     try:
         return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -209,15 +183,15 @@ def _difference(old: str, new: str, file: Path) -> str:
 
 
 def _all(aws: Aws) -> list[Database]:
-    """Return what can have declared users in this account and region: instances, clusters and IAM proxies."""
-    with told("the fleet"):
+    """Return the databases of this account and region that can have declared users: also clusters and IAM proxies."""
+    with translate_errors("the fleet"):
         caller = aws.client("sts").get_caller_identity()["Arn"]
         return list(Databases(aws.client("rds"), caller).list())
 
 
-def _concerned(old: AccessFile | None, new: AccessFile, databases: list[Database]) -> Iterator[tuple[str, str, str]]:
-    """Yield database, user and what happens to that user there."""
-    for database in sorted(databases, key=lambda one: one.arn):
+def _changes(old: AccessFile | None, new: AccessFile, databases: list[Database]) -> Iterator[tuple[str, str, str]]:
+    """Yield database, user and change."""
+    for database in sorted(databases, key=lambda database: database.arn):
         try:
             before = {user.name: user for user in old.declared(select(database, None))} if old else {}
         except AccessFileInvalid:
@@ -229,4 +203,4 @@ def _concerned(old: AccessFile | None, new: AccessFile, databases: list[Database
             elif name not in before:
                 yield database.identifier, name, "declared"
             elif before[name] != after[name]:
-                yield database.identifier, name, "declared otherwise"
+                yield database.identifier, name, "declaration changed"

@@ -1,4 +1,4 @@
-"""The HTTP API as the command asks it: requests signed with the caller's credentials, answers checked."""
+"""Client of the HTTP API: signs requests with the caller's credentials and checks answers."""
 
 import json
 from collections.abc import Mapping
@@ -13,23 +13,24 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from rdsiam.command.aws import Aws
-from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
+from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.tokens.endpoints import is_rds
 
+_WRONG_ADDRESS = "see with rdsiam config whether this is the address in the stack's output ApiUrl"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _FIELDS: Mapping[str, type] = {"token": str, "host": str, "port": int, "user": str, "engine": str, "database": str}
 
 
 class Api:
-    """The API at `url`, asked by one caller.
+    """The API at `url`, for one caller.
 
-    :raises Usage: the address is not https: a token would cross the network in clear.
+    :raises Usage: the address is not https: a token would cross the network in clear text.
     """
 
     def __init__(self, url: str, aws: Aws) -> None:
         place = urlsplit(url)
         if place.scheme != "https" and not (place.scheme == "http" and place.hostname in _LOCAL):
-            raise Usage(f"the API's address must begin with https://, not {url}")
+            raise Usage(f"{url}: not an address of an API", "the address must begin with https://")
         self._url = url.rstrip("/")
         self._aws = aws
         parts = (place.hostname or "").split(".")
@@ -37,7 +38,7 @@ class Api:
 
     @property
     def region(self) -> str:
-        """The region that requests are signed for: the one that the API's address names, else the caller's."""
+        """The region that requests are signed for: from the API's address, else the caller's."""
         return self._region or self._aws.region
 
     def token(self, database: str, user: str, reason: str | None) -> dict[str, Any]:
@@ -46,40 +47,40 @@ class Api:
         answer = self._ask("POST", "/tokens", body)
         for name, kind in _FIELDS.items():
             if type(answer.get(name)) is not kind:
-                raise ExecutionFailed(f"the API's answer has no {name}")
+                raise ExecutionFailed(f"the API's answer has no {name}", _WRONG_ADDRESS)
         local = urlsplit(self._url).hostname in _LOCAL
         if not (is_rds(answer["host"]) or local):
-            raise ExecutionFailed(f"the API names a host that is no RDS endpoint: {answer['host']}")
+            raise ExecutionFailed(f"the API names a host that is no RDS endpoint: {answer['host']}", _WRONG_ADDRESS)
         return answer
 
     def databases(self) -> list[dict[str, Any]]:
-        """Return what this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""
+        """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""
         listed = self._ask("GET", "/databases").get("databases")
-        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-            raise ExecutionFailed("the API's answer has no list of databases")
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+            raise ExecutionFailed("the API's answer has no list of databases", _WRONG_ADDRESS)
         return listed
 
-    def decisions(self, wanted: Mapping[str, str], most: int) -> tuple[list[dict[str, Any]], bool]:
+    def decisions(self, criteria: Mapping[str, str], limit: int) -> tuple[list[dict[str, Any]], bool]:
         """Return past decisions, newest first, and whether there are more.
 
-        :param wanted: parameters of `GET /decisions`.
-        :param most: how many at most, over all pages.
+        :param criteria: parameters of `GET /decisions`.
+        :param limit: maximum number over all pages.
         """
-        found: list[dict[str, Any]] = []
-        following: str | None = None
+        decisions: list[dict[str, Any]] = []
+        position: str | None = None
         while True:
             query = {
-                **wanted,
-                "limit": str(min(100, most - len(found))),
-                **({"before": following} if following else {}),
+                **criteria,
+                "limit": str(min(100, limit - len(decisions))),
+                **({"before": position} if position else {}),
             }
             page = self._ask("GET", f"/decisions?{urlencode(query)}")
-            listed, following = page.get("decisions"), page.get("next")
-            if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-                raise ExecutionFailed("the API's answer has no list of decisions")
-            found += listed
-            if following is None or len(found) >= most:
-                return found, following is not None
+            listed, position = page.get("decisions"), page.get("next")
+            if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+                raise ExecutionFailed("the API's answer has no list of decisions", _WRONG_ADDRESS)
+            decisions += listed
+            if position is None or len(decisions) >= limit:
+                return decisions, position is not None
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         credentials, _ = self._aws.credentials()
@@ -91,8 +92,7 @@ class Api:
         try:
             response = session.send(request.prepare())
         except BotoCoreError as error:
-            why = type(error).__name__
-            raise TryAgain(f"{self._url} can't be reached: {why}; is it the address of ApiUrl?") from None
+            raise TryAgain(f"{self._url} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
         finally:
             session.close()
         try:
@@ -105,18 +105,25 @@ class Api:
         raise _problem(response.status_code, f"{method} {path}", answer, dict(response.headers))
 
 
-def _problem(status: int, what: str, answer: Mapping[str, Any], headers: Mapping[str, str]) -> Exception:
-    """Return the error that a refusal stands for; what API Gateway itself refuses has no `code`."""
-    parts = [f"{what}: {answer.get('detail') or answer.get('message') or status}"]
-    parts += [str(answer["hint"])] if answer.get("hint") else []
-    parts += [f"request {answer['request_id']}"] if answer.get("request_id") else []
-    if status in (401, 403):
-        if not answer.get("code"):
-            parts.append("your role needs execute-api:Invoke on this API, and credentials that have not ended")
-        return Denied("; ".join(parts))
-    if status == 404:
-        return NotFound("; ".join(parts))
+def _problem(status: int, request: str, answer: Mapping[str, Any], headers: Mapping[str, str]) -> CommandError:
+    """Return the error for an answer other than 200; API Gateway's own answers have no `code`."""
+    problem = f"{request}: {answer.get('detail') or answer.get('message') or status}"
+    remedy = str(answer.get("hint") or "")
+    if status in (401, 403) and not answer.get("code"):
+        remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
     if status == 429 or status >= 500:
-        after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
-        return TryAgain("; ".join([*parts, f"try again in {after} s" if after else "try again"]))
-    return Usage("; ".join(parts))
+        seconds = {name.lower(): value for name, value in headers.items()}.get("retry-after")
+        remedy = f"try again in {seconds} s" if seconds else "try again"
+    if answer.get("request_id"):
+        problem += f" (request {answer['request_id']})"
+    error = _kind(status)(problem, remedy)
+    error.code = str(answer.get("code") or error.code)
+    return error
+
+
+def _kind(status: int) -> type[CommandError]:
+    if status in (401, 403):
+        return Denied
+    if status == 404:
+        return NotFound
+    return TryAgain if status == 429 or status >= 500 else Usage

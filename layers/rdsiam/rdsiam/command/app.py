@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""The commands in one group, and how errors end them."""
 
 import sys
 
@@ -19,10 +19,8 @@ from rdsiam.command import (
     rotate,
     token,
 )
-from rdsiam.errors import AccessFileInvalid, DatabaseNotReady, InvalidRequest, RdsiamError, Unsupported
-
-#: Exit codes of errors that other parts raise; the command's own have theirs in errors.py.
-_CODES = {InvalidRequest: 2, Unsupported: 2, AccessFileInvalid: 3, DatabaseNotReady: 6}
+from rdsiam.command.errors import exit_code
+from rdsiam.errors import RdsiamError
 
 app = click.Group(
     "rdsiam",
@@ -52,17 +50,9 @@ for _command in (
 
 
 def run() -> None:
-    """Run what the command line asks for, and exit with its code."""
+    """Run the command line, and exit with its code."""
     try:
         app(prog_name="rdsiam")
     except RdsiamError as error:
-        click.echo(f"rdsiam: {error}", err=True)
+        click.echo(f"rdsiam: {error} [{error.code}]", err=True)
         sys.exit(exit_code(error))
-
-
-def exit_code(error: RdsiamError) -> int:
-    """Return the exit code that tells scripts what happened."""
-    for kind, code in _CODES.items():
-        if isinstance(error, kind):
-            return code
-    return getattr(error, "exit_code", 1)

@@ -1,4 +1,4 @@
-"""`rdsiam completion`: what a shell needs to complete commands and options."""
+"""`rdsiam completion`: prints the script with which a shell completes commands and options."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -15,6 +15,6 @@ Examples:
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of SHELL."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(context.find_root().command, {}, "rdsiam", "_RDSIAM_COMPLETE").source())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    click.echo(completion_class(context.find_root().command, {}, "rdsiam", "_RDSIAM_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""Starts a durable function and follows it to its end, telling what it has come to."""
+"""Runs a durable function and reports each finished step until the execution ends."""
 
 import json
 import time
@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rdsiam.command.aws import told
+from rdsiam.command.aws import translate_errors
 from rdsiam.command.errors import ExecutionFailed, NotFound
 
 _PAUSE = 1.0
-_DONE = ("StepSucceeded", "ChainedInvokeSucceeded")
-_BAD = ("StepFailed", "ChainedInvokeFailed", "ChainedInvokeTimedOut")
+_SUCCEEDED = ("StepSucceeded", "ChainedInvokeSucceeded")
+_FAILED = ("StepFailed", "ChainedInvokeFailed", "ChainedInvokeTimedOut")
 
 
 def run(
@@ -22,16 +22,16 @@ def run(
     progress: Callable[[str], None],
     until: str | None = None,
 ) -> dict[str, Any]:
-    """Start the function, follow its durable execution and return its answer.
+    """Start the function, wait for its durable execution and return its answer.
 
     :param client: Lambda.
     :param function: name or ARN with the alias.
-    :param kind: what the execution is about; its name begins with it.
-    :param progress: told of each piece that ends, one line.
-    :param until: a piece after whose end the execution is left to itself; then the answer is empty.
-    :raises ExecutionFailed: it ended with an error.
+    :param kind: prefix of the execution's name.
+    :param progress: called with one line for each finished step.
+    :param until: a step to wait for instead of the end; the answer is then empty.
+    :raises ExecutionFailed: the execution ended with an error.
     """
-    with told(function):
+    with translate_errors(function):
         answer = client.invoke(
             FunctionName=function,
             InvocationType="Event",
@@ -40,36 +40,36 @@ def run(
         )
     arn = answer.get("DurableExecutionArn")
     if not arn:
-        raise NotFound(f"{function} is not a durable function: name it with its alias")
-    seen = 0
+        raise NotFound(f"{function} is not a durable function", "name the function with its alias")
+    last_event = 0
     while True:
-        with told(function):
-            now = client.get_durable_execution(DurableExecutionArn=arn)
-            for number, line in _ended(client, arn, seen):
+        with translate_errors(function):
+            execution = client.get_durable_execution(DurableExecutionArn=arn)
+            for number, line in _finished_steps(client, arn, last_event):
                 progress(line)
-                seen = number
+                last_event = number
                 if line == until:
                     return {}
-        if now["Status"] == "SUCCEEDED":
-            result = json.loads(now.get("Result") or "null")
+        if execution["Status"] == "SUCCEEDED":
+            result = json.loads(execution.get("Result") or "null")
             return result if isinstance(result, dict) else {}
-        if now["Status"] != "RUNNING":
-            error = now.get("Error") or {}
-            cause = error.get("ErrorMessage") or now["Status"].lower()
-            raise ExecutionFailed(f"{function} ended as {now['Status']}: {cause} (execution {arn})")
+        if execution["Status"] != "RUNNING":
+            error = execution.get("Error") or {}
+            cause = error.get("ErrorMessage") or execution["Status"].lower()
+            raise ExecutionFailed(f"{function}: {execution['Status']}: {cause} (execution {arn})")
         time.sleep(_PAUSE)
 
 
-def _ended(client: Any, arn: str, seen: int) -> Iterator[tuple[int, str]]:
-    """Yield number and line of each event after `seen` that tells of an end."""
+def _finished_steps(client: Any, arn: str, after: int) -> Iterator[tuple[int, str]]:
+    """Yield number and line of each event after `after` that ends a step."""
     marker: str | None = None
     while True:
         page = client.get_durable_execution_history(
             DurableExecutionArn=arn, MaxItems=1000, **({"Marker": marker} if marker else {})
         )
         for event in page["Events"]:
-            if event["EventId"] > seen and event["EventType"] in (*_DONE, *_BAD):
-                failed = ": failed" if event["EventType"] in _BAD else ""
+            if event["EventId"] > after and event["EventType"] in (*_SUCCEEDED, *_FAILED):
+                failed = ": failed" if event["EventType"] in _FAILED else ""
                 yield event["EventId"], f"{event.get('Name') or 'step'}{failed}"
         marker = page.get("NextMarker")
         if not marker:

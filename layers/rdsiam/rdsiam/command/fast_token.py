@@ -1,7 +1,7 @@
-"""The fast way of `rdsiam token --host …`: neither click nor botocore is loaded where plain credentials are at hand.
+"""Fast path of `rdsiam token --host …`: signs with plain credentials, without loading click or botocore.
 
-It does only what it is sure of. Whatever else is asked (help, a mistake, SSO, a role to assume, a CNAME) is left to
-the command in token.py, which does the same more slowly.
+It handles only unambiguous cases. Everything else (help, a mistake, SSO, a role to assume, a CNAME) is left to the
+command in token.py, which does the same more slowly.
 """
 
 import os
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 _NEEDED = {"--host", "--port", "--user"}
 _KNOWN = _NEEDED | {"--region", "--profile"}
-#: Settings of a profile whose credentials come from somewhere else, before the keys beside them.
+#: Settings of a profile that botocore prefers to the keys beside them.
 _NOT_PLAIN = ("role_arn", "web_identity_token_file", "credential_process", "credential_source", "source_profile")
 _NOT_PLAIN_PREFIXES = ("sso_", "login_")
 
 
 def token(arguments: Sequence[str]) -> bool:
-    """Print a token, if it can be had the fast way; return whether it was printed.
+    """Print a token if the fast path applies; return whether it was printed.
 
     :param arguments: of the command line, without the program's name.
     """
     given = _options(arguments)
     if given is None:
         return False
-    # Imported here: a command that is not about tokens needs none of it.
+    # Imported late, because other commands need none of it.
     from rdsiam.errors import RdsiamError
     from rdsiam.tokens.endpoints import region_of
 
     try:
-        host, told_by_host = given["--host"], region_of(given["--host"])
-        region = given.get("--region") or told_by_host
-        if region is None or (told_by_host is None and host != "localhost") or not given["--port"].isdecimal():
+        host, region_of_host = given["--host"], region_of(given["--host"])
+        region = given.get("--region") or region_of_host
+        if region is None or (region_of_host is None and host != "localhost") or not given["--port"].isdecimal():
             return False
         credentials = plain_credentials(given.get("--profile"), os.environ)
         if credentials is None:
@@ -44,37 +44,37 @@ def token(arguments: Sequence[str]) -> bool:
         signed = TokenSigner(credentials, region).token(host, int(given["--port"]), given["--user"])
     except (RdsiamError, OSError, ValueError):
         return False
-    if told_by_host not in (None, region):
-        warn(f"{host} is in {told_by_host}: it will refuse a token for {region}")
+    if region_of_host not in (None, region):
+        warn(f"{host} is in {region_of_host}: it will refuse a token for {region}")
     show(signed)
     return True
 
 
 def show(signed: str) -> None:
-    """Print a token and a newline; warn where a person would see it."""
+    """Print a token and a newline; warn if stdout is a terminal."""
     if sys.stdout.isatty():
-        warn("whoever sees this token can log in with it for 15 minutes; rdsiam psql and mysql keep it out of sight")
+        warn("anyone who sees this token can log in with it for 15 minutes; rdsiam psql and rdsiam mysql don't show it")
     sys.stdout.write(signed + "\n")
     sys.stdout.flush()
 
 
 def warn(line: str) -> None:
-    """Tell a person on stderr."""
+    """Write a warning to stderr."""
     sys.stderr.write(f"rdsiam: {line}\n")
 
 
 def plain_credentials(profile: str | None, environment: Mapping[str, str]) -> "Credentials | None":
     """Return the credentials that botocore would find in the environment or in a profile's static keys.
 
-    :param profile: where one is named, the environment's keys don't count, as with botocore.
-    :return: None where botocore might find others, or has to say what is wrong.
+    :param profile: if it is given, the environment's keys are ignored, as in botocore.
+    :return: None if botocore might find other credentials, or has to explain an error.
     """
     if profile is None and environment.get("AWS_ACCESS_KEY_ID"):
         return _from_environment(environment)
     if environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or environment.get("AWS_ROLE_ARN"):
         return None
-    chosen = environment.get("AWS_DEFAULT_PROFILE", environment.get("AWS_PROFILE", ""))
-    return _from_profile(profile or chosen or "default", environment)
+    default = environment.get("AWS_DEFAULT_PROFILE", environment.get("AWS_PROFILE", ""))
+    return _from_profile(profile or default or "default", environment)
 
 
 def _from_environment(environment: Mapping[str, str]) -> "Credentials | None":
@@ -84,8 +84,8 @@ def _from_environment(environment: Mapping[str, str]) -> "Credentials | None":
 
     if not environment.get("AWS_SECRET_ACCESS_KEY"):
         return None
-    end = environment.get("AWS_CREDENTIAL_EXPIRATION")
-    if end and datetime.fromisoformat(end).astimezone(UTC) < datetime.now(UTC) + timedelta(seconds=LIFETIME):
+    expiry = environment.get("AWS_CREDENTIAL_EXPIRATION")
+    if expiry and datetime.fromisoformat(expiry).astimezone(UTC) < datetime.now(UTC) + timedelta(seconds=LIFETIME):
         return None
     return Credentials(
         environment["AWS_ACCESS_KEY_ID"],
@@ -118,7 +118,7 @@ def _from_profile(name: str, environment: Mapping[str, str]) -> "Credentials | N
 
 
 def _sections(path: str, prefix: str, name: str) -> list[Mapping[str, str]] | None:
-    """Return the sections about the profile `name`, in which only one is in order; None where the file isn't."""
+    """Return the sections of a profile (more than one is an error); None if the file can't be read."""
     import configparser
 
     parser = configparser.RawConfigParser(default_section="")
@@ -129,14 +129,14 @@ def _sections(path: str, prefix: str, name: str) -> list[Mapping[str, str]] | No
         return []
     except (configparser.Error, UnicodeDecodeError, OSError):
         return None
-    found: list[Mapping[str, str]] = []
+    result: list[Mapping[str, str]] = []
     for section in parser.sections():
         if prefix and section.startswith(prefix) and ('"' in section or "'" in section):
-            return None  # quoted names are rare
-        own = section.split() if prefix else [section]
-        if (own == [name] and (not prefix or name == "default")) or (prefix and own == [prefix, name]):
-            found.append(dict(parser.items(section)))
-    return found
+            return None  # quoted names are rare: left to botocore
+        words = section.split() if prefix else [section]
+        if (words == [name] and (not prefix or name == "default")) or (prefix and words == [prefix, name]):
+            result.append(dict(parser.items(section)))
+    return result
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str] | None:

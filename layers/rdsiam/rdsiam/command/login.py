@@ -1,6 +1,6 @@
-"""From what a person names to a login: which database, which user, and a token from the API or signed here."""
+"""From the name of a database to a login: the user, and a token from the API or signed here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -9,13 +9,11 @@ from typing import Any
 import click
 
 from rdsiam.aws.rds import FAMILIES, Database, Databases, Family
-from rdsiam.command.api import Api
-from rdsiam.command.aws import Aws, database_arn, told
+from rdsiam.command import options
+from rdsiam.command.aws import RENEW, Aws, database_arn, translate_errors
+from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.command.output import progress, visible
-from rdsiam.command.settings import Settings
-from rdsiam.core import times
-from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
@@ -24,11 +22,11 @@ _SOON = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Login:
-    """A token, and where it is good for.
+class LoginToken:
+    """A token and the endpoint that accepts it.
 
-    :ivar host: the endpoint that the token is signed for, and whose name the certificate must have.
-    :ivar expires: when the token ends, RFC 3339; empty where that is not known.
+    :ivar host: the endpoint that the token is signed for, and that the certificate must name.
+    :ivar expires: expiry of the token, RFC 3339; empty if unknown.
     """
 
     token: str = field(repr=False)
@@ -41,97 +39,83 @@ class Login:
 
 
 @dataclass(frozen=True)
-class LoginRequest:
-    """What the options of a command ask for; `options` adds them to one."""
+class LoginOptions:
+    """Values of the options of every command that needs a token."""
 
-    database: str
     user: str | None
     local: bool
     reason: str | None
-    api_url: str | None
-    stack: str | None
-    profile: str | None
-    region: str | None
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of everything that needs a token: see Wish."""
-    for option in reversed(
-        [
-            click.option("--user", "-u", metavar="NAME", help="Database user. Default: the one that you may be."),
-            click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
-            click.option("--reason", metavar="TEXT", help="Why, where access.yaml requires a reason."),
-            click.option("--api-url", metavar="URL", help="Address of the API. Default: the stack's output."),
-            click.option("--stack", metavar="NAME", help="Name of the CloudFormation stack. Default: rdsiam."),
-            click.option("--profile", help="Profile of the AWS configuration."),
-            click.option("--region", help="AWS region. Default: the profile's."),
-        ]
-    ):
-        command = option(command)
-    return command
+def login_options(command: options.Command) -> options.Command:
+    """Add the options of every command that needs a token; the command gets `login` and `deployment`."""
+    added: list[options.Decorator] = [
+        click.option("--user", "-u", metavar="NAME", help="Database user. Default: the only one that you may be."),
+        click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
+        click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason."),
+        options.deployment("api_url"),
+    ]
+    gathered = options.gather("login", ["user", "local", "reason"], lambda values: LoginOptions(**values))(command)
+    return options.add(added, gathered)
 
 
-def api(aws: Aws, api_url: str | None, stack: str | None) -> Api:
-    """Return the API that the settings name."""
-    return Api(Settings({"api_url": api_url, "stack": stack}, aws.outputs).get("api_url", "ApiUrl").value, aws)
+def login_token(deployment: Deployment, database: str, login: LoginOptions) -> LoginToken:
+    """Return a token for a database, from the API or signed here.
 
-
-def login(request: LoginRequest) -> Login:
-    """Return a token as wished.
-
-    :raises Usage: the user is not named and there are several, or none can be known.
+    :param database: identifier, ARN, endpoint or a CNAME of it.
+    :raises Usage: no user is named, and there are several or none can be known.
     """
-    aws = Aws(request.profile, request.region)
-    name, host = _identifier(request.database)
-    return _signed_here(aws, request, name, host) if request.local else _asked_for(aws, request, name, host)
+    name, endpoint = _identifier(database)
+    return (_signed_here if login.local else _from_api)(deployment, name, endpoint, login)
 
 
-def described(aws: Aws, name: str) -> Database:
+def describe(aws: Aws, name: str) -> Database:
     """Return the database of that identifier or ARN, as RDS describes it to the caller."""
     arn = database_arn(aws, name)
     try:
-        with told(name):
+        with translate_errors(name):
             return Databases(aws.client("rds"), arn).describe(arn)
     except DatabaseNotFound as error:
         raise NotFound(str(error)) from None
 
 
 def _identifier(name: str) -> tuple[str, str | None]:
-    """Return identifier or ARN, and the endpoint where it was named by that, or by a CNAME of it."""
-    if is_arn(name) or "." not in name:
+    """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
+    if name.startswith("arn:") or "." not in name:
         return name, None
     try:
         host = follow(name)
     except OSError as error:
         raise NotFound(f"{name} does not resolve: {error}") from None
     if not is_rds(host):
-        raise NotFound(f"{name} is not the name of an RDS endpoint, nor a CNAME of one")
+        raise NotFound(f"{name} is no RDS endpoint, and no CNAME of one", "name the database by its identifier")
     if host != name.lower():
         progress(f"{name} leads to {host}")
     return host.partition(".")[0], host
 
 
-def _asked_for(aws: Aws, request: LoginRequest, name: str, endpoint: str | None) -> Login:
-    asked = api(aws, request.api_url, request.stack)
-    user, database = request.user, name
+def _from_api(deployment: Deployment, name: str, endpoint: str | None, login: LoginOptions) -> LoginToken:
+    api = deployment.api
+    user, database = login.user, name
     if user is None:
-        one = choose(asked.databases(), name)
-        database, user = one["arn"], only_user(one)
-        progress(f"user {user}: the one that you may be on {one['identifier']}")
-    answer = asked.token(database, user, request.reason)
-    if answer["user"] != user or not _is_asked_for(answer, name, asked.region, aws.account()):
+        listed = choose(api.databases(), name)
+        database, user = listed["arn"], only_user(listed)
+        progress(f"user {user}: the only one that you may be on {listed['identifier']}")
+    answer = api.token(database, user, login.reason)
+    if answer["user"] != user or not _is_requested(answer, name, api.region, deployment.aws.account()):
         raise ExecutionFailed(
             f"asked for {user} on {name}, the API answers with {visible(answer['user'])} on "
-            f"{visible(answer['database'])} at {visible(answer['host'])}; rdsiam config says where its address is from"
+            f"{visible(answer['database'])} at {visible(answer['host'])}",
+            "see with rdsiam config where the API's address comes from",
         )
     if endpoint is not None and is_rds(answer["host"]) and answer["host"].lower() != endpoint:
         raise Usage(
-            f"the API gives tokens for {visible(answer['host'])}, not for {endpoint}: name the database by its "
-            "identifier, or sign with --local"
+            f"the API gives tokens for {visible(answer['host'])}, not for {endpoint}",
+            "name the database by its identifier, or sign with --local",
         )
     if answer["engine"] not in FAMILIES:
         raise ExecutionFailed(f"the API names an engine that this version does not know: {visible(answer['engine'])}")
-    return Login(
+    return LoginToken(
         token=answer["token"],
         host=answer["host"],
         port=answer["port"],
@@ -142,71 +126,74 @@ def _asked_for(aws: Aws, request: LoginRequest, name: str, endpoint: str | None)
     )
 
 
-def _is_asked_for(answer: Mapping[str, Any], name: str, region: str, account: str | None) -> bool:
-    """Tell whether an answer is about the database that was named.
+def _is_requested(answer: Mapping[str, Any], name: str, region: str, account: str | None) -> bool:
+    """Tell whether an answer is about the requested database.
 
-    :param name: its ARN, which says all, or its identifier.
+    :param name: ARN or identifier of the requested database.
     :param region: of the API, which knows the databases of its own region only.
-    :param account: the caller's, which is the API's; None if that is not known without asking AWS.
+    :param account: the caller's, which is the API's; None if the credentials don't name it.
     """
-    if is_arn(name):
+    if name.startswith("arn:"):
         return bool(answer["database"] == name)
-    try:
-        arn = Arn.parse(answer["database"])
-    except ValueError:
-        return False
-    if (arn.service, arn.region) != ("rds", region) or (account is not None and arn.account != account):
+    parts = answer["database"].split(":")
+    if len(parts) != 7 or parts[2:4] != ["rds", region] or (account is not None and parts[4] != account):
         return False
     host = answer["host"]
     if is_rds(host) and region_of(host) != region:
         return False
-    # A proxy's ARN doesn't have its name; its endpoint does.
-    own: str = host.partition(".")[0] if arn.kind == "db-proxy" and is_rds(host) else arn.name
-    return own == name
+    # The ARN of a proxy doesn't contain its name; its endpoint does.
+    identifier: str = host.partition(".")[0] if parts[5] == "db-proxy" and is_rds(host) else parts[6]
+    return identifier == name
 
 
-def choose(listed: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     """Return the database of that identifier or ARN.
 
-    :raises NotFound: there is none; names that are alike are told.
-    :raises Usage: there are several.
+    :raises NotFound: no database has that name; similar names are suggested.
+    :raises Usage: several databases have that name.
     """
-    found = [one for one in listed if name in (one.get("identifier"), one.get("arn"))]
-    if len(found) > 1:
-        raise Usage(f"{name} is ambiguous: name one by its ARN: {', '.join(sorted(str(one['arn']) for one in found))}")
-    if not found:
-        alike = get_close_matches(name, [str(one.get("identifier")) for one in listed])
-        hint = f"; did you mean {' or '.join(alike)}?" if alike else "; rdsiam ls shows what you may log in to"
-        raise NotFound(f"you may not log in to {name}, or it does not exist{hint}")
-    return found[0]
+    matching = [database for database in databases if name in (database.get("identifier"), database.get("arn"))]
+    if len(matching) > 1:
+        arns = ", ".join(sorted(str(database["arn"]) for database in matching))
+        raise Usage(f"{name} is ambiguous", f"name the database by its ARN: {arns}")
+    if not matching:
+        similar = get_close_matches(name, [str(database.get("identifier")) for database in databases])
+        remedy = f"did you mean {' or '.join(similar)}?" if similar else "rdsiam ls shows what you may log in to"
+        raise NotFound(f"you may not log in to {name}, or it does not exist", remedy)
+    return matching[0]
 
 
 def only_user(database: Mapping[str, Any]) -> str:
-    """Return the one user that the caller may be.
+    """Return the only user that the caller may be.
 
-    :raises Usage: there are several: they are listed.
+    :raises Usage: the caller may be several users; the message lists them.
     """
-    users = [str(user) for user in database.get("users") or []]
+    users = sorted(str(user) for user in database.get("users") or [])
+    identifier = database.get("identifier")
     if not users:
-        raise Denied(f"there is no user on {database.get('identifier')} that you may be")
+        raise Denied(f"you may be no user on {identifier}", "ask for an entry in access.yaml")
     if len(users) > 1:
-        raise Usage(f"say --user: on {database.get('identifier')} you may be {', '.join(map(visible, sorted(users)))}")
+        raise Usage(f"you may be several users on {identifier}", f"give --user: {', '.join(map(visible, users))}")
     return users[0]
 
 
-def _signed_here(aws: Aws, request: LoginRequest, name: str, host: str | None) -> Login:
-    if request.user is None:
-        raise Usage("--local needs --user: only the API knows whom you may be")
-    database = described(aws, name)
+def _signed_here(deployment: Deployment, name: str, host: str | None, login: LoginOptions) -> LoginToken:
+    if login.user is None:
+        raise Usage("--local needs --user", "only the API knows which users you may be")
+    database = describe(deployment.aws, name)
     endpoint, port = database.endpoint
-    credentials, end = aws.credentials()
+    credentials, expiry = deployment.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
     expires = at + timedelta(seconds=LIFETIME)
-    if end is not None and end < expires:
-        expires = end
-        if end - at < _SOON:
-            progress(f"your credentials end at {times.text(end)}, and the token with them")
+    if expiry is not None and expiry < expires:
+        expires = expiry
+        if expiry - at < _SOON:
+            progress(f"your credentials expire at {_text(expiry)}, and the token with them")
     if expires <= at:
-        raise TryAgain("your credentials have ended: renew them, e.g. aws sso login")
-    token = TokenSigner(credentials, database.region).token(host or endpoint, port, request.user, at)
-    return Login(token, host or endpoint, port, request.user, database.family, database.arn, times.text(expires))
+        raise TryAgain("your credentials have expired", RENEW)
+    token = TokenSigner(credentials, database.region).token(host or endpoint, port, login.user, at)
+    return LoginToken(token, host or endpoint, port, login.user, database.family, database.arn, _text(expires))
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

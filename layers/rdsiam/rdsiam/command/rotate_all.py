@@ -1,178 +1,185 @@
-"""A set of passwords rotated at once, after a leak: in which order, how far it is, and who still holds an old one."""
+"""`rdsiam rotate all`: rotates a set of passwords after a leak, and shows sessions that a former password opened."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from itertools import groupby
 from typing import Any
 
-import click
-
-from rdsiam.command.errors import NotFound
-from rdsiam.command.output import Format, show
+from rdsiam.command.errors import ExitCode, NotFound
+from rdsiam.command.output import Output
 from rdsiam.command.secrets_function import SecretsFunction
 from rdsiam.errors import RdsiamError
 
-_DIFFERENT, _INCOMPLETE = 3, 7
-_WORDS = {1: "once", 2: "twice", 3: "three times"}
+_TIMES = {1: "once", 2: "twice", 3: "three times"}
 
 
 @dataclass(frozen=True)
-class RotationRequest:
-    """What is to be rotated.
+class Choice:
+    """The passwords to rotate, and how.
 
-    :ivar databases: ARNs; None for all.
-    :ivar patterns: of identifiers, one of which has to match; none: all.
-    :ivar at_once: how many databases at a time; of one database one secret at a time.
+    :ivar databases: names; all databases if there are none.
+    :ivar patterns: an identifier must match one of them; all match if there are none.
+    :ivar at_once: number of databases rotated at the same time; the secrets of one database follow each other.
     :ivar seconds: to wait for each rotation.
     """
 
     reason: str
-    databases: Sequence[str] | None
-    patterns: Sequence[str]
+    databases: tuple[str, ...]
+    patterns: tuple[str, ...]
     at_once: int
     seconds: float
 
 
 @dataclass
-class Rotated:
-    """What became of one secret.
+class Rotation:
+    """The rotation of one secret, and its result.
 
-    :ivar problem: why it was not rotated; empty where it was.
-    :ivar sessions: those that may have been opened by a former password; None where that was not seen.
-    :ivar unseen: what the server does not say of sessions, or why they were not seen.
+    :ivar turns: number of rotations after which no former password is valid; 0 if rdsiam refuses the secret.
+    :ivar problem: why the secret was not rotated; empty if it was.
+    :ivar sessions: those that a former password may have opened; None if they could not be read.
+    :ivar unseen: what the server doesn't tell about sessions, or why they could not be read.
     """
 
-    secret: dict[str, Any]
+    secret: Mapping[str, Any]
     turns: int
     problem: str = ""
     sessions: list[dict[str, Any]] | None = None
     unseen: str = ""
-    done: int = field(default=0)
+    done: int = 0
+
+    @property
+    def place(self) -> str:
+        """The database; a secret without a database has a place of its own."""
+        return str(self.secret["database"] or self.secret["secret"])
+
+    @property
+    def order(self) -> tuple[bool, bool, int, str]:
+        """Sort key: what ends soonest comes first, so that stuck and unavailable secrets delay no others."""
+        secret = self.secret
+        return not secret["available"], secret["pending_since"] is not None, self.turns, secret["name"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the secret and its result for --output json."""
+        return {
+            **self.secret,
+            "turns": self.turns,
+            "rotated": self.done,
+            "problem": self.problem,
+            "sessions": self.sessions,
+            "unseen": self.unseen,
+        }
 
 
-def run(
-    function: SecretsFunction, request: RotationRequest, plan: bool, form: Format, tell: Callable[[str], None]
-) -> int:
-    """Rotate the set and show what came of it.
+def run(function: SecretsFunction, choice: Choice, arns: Sequence[str], plan: bool, output: Output) -> ExitCode:
+    """Rotate the set and show the result.
 
-    :return: the exit code: 7 if one was not rotated; of secrets that are not recorded as they are, none is.
+    Secrets that the inventory does not record as they are get refused: otherwise whoever writes a secret could make
+    rdsiam work on it.
+
+    :param arns: of the chosen databases; all databases if there are none.
+    :return: 7 if a secret was not rotated.
     """
-    answer = function.ask({"list": True} | ({"databases": list(request.databases)} if request.databases else {}))
-    chosen = [one for one in answer["secrets"] if _chosen(one, request.patterns)]
-    if not chosen:
-        raise NotFound("no secret of that set is rotated by rdsiam")
-    # Whoever writes a secret that nobody has recorded would have rdsiam at work for themselves.
-    found = sorted(
-        (Rotated(one, 0, problem=one["problem"]) if one["problem"] else Rotated(one, _turns(one)) for one in chosen),
-        key=_speed,
+    answer = function.ask({"list": True} | ({"databases": list(arns)} if arns else {}))
+    rotations = sorted(
+        (_rotation(secret) for secret in answer["secrets"] if _matches(secret, choice.patterns)),
+        key=lambda rotation: rotation.order,
     )
-    if answer["skipped"]:
-        tell(f"{answer['skipped']} secrets can't be read by SecretsFunction, so they are not among these")
+    if not rotations:
+        raise NotFound("no secret of that set is rotated by rdsiam", "see rdsiam rotate list")
+    report_skipped(answer, output.progress)
     if not plan:
-        _rotate(function, [one for one in found if not one.problem], request, tell)
-    _show(found, request, plan, form, tell)
+        _rotate([rotation for rotation in rotations if not rotation.problem], function, choice, output)
+    _show(rotations, choice, plan, output)
     if plan:
-        return _DIFFERENT
-    return _INCOMPLETE if any(one.problem for one in found) else 0
+        return ExitCode.DIFFERENT
+    return ExitCode.INCOMPLETE if any(rotation.problem for rotation in rotations) else ExitCode.OK
 
 
-def _chosen(secret: dict[str, Any], patterns: Sequence[str]) -> bool:
+def report_skipped(answer: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+    """Report secrets that SecretsFunction could not read."""
+    if answer["skipped"]:
+        progress(f"{answer['skipped']} secrets can't be read by SecretsFunction and are missing here")
+
+
+def _matches(secret: Mapping[str, Any], patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(secret["identifier"] or "", pattern) for pattern in patterns)
 
 
-def _turns(secret: dict[str, Any]) -> int:
-    """Return how many rotations end what was known: one more where the former password stays, or where one hangs."""
-    return 1 + bool(secret["former_stays"]) + (secret["pending_since"] is not None)
+def _rotation(secret: Mapping[str, Any]) -> Rotation:
+    """Plan the rotation of a secret: one more turn each if the former password stays valid, or if a turn is stuck."""
+    if secret["problem"]:
+        return Rotation(secret, 0, problem=secret["problem"])
+    return Rotation(secret, 1 + bool(secret["former_stays"]) + (secret["pending_since"] is not None))
 
 
-def _speed(one: Rotated) -> tuple[bool, bool, int, str]:
-    """Sort by what is over soonest: what hangs, or can't be reached now, holds up nobody who waits for seconds only."""
-    return (not one.secret["available"], one.secret["pending_since"] is not None, one.turns, one.secret["name"])
-
-
-def _rotate(
-    function: SecretsFunction, found: Sequence[Rotated], request: RotationRequest, tell: Callable[[str], None]
-) -> None:
-    # A database of its own for what names none: nobody knows whom it would wait for.
-    def place(one: Rotated) -> str:
-        return str(one.secret["database"] or one.secret["secret"])
-
-    groups = [list(group) for _, group in groupby(sorted(found, key=place), key=place)]
-    groups.sort(key=lambda group: min(map(_speed, group)))
-    with ThreadPoolExecutor(request.at_once) as pool:
-        waiting = [pool.submit(_one_database, function, sorted(group, key=_speed), request, tell) for group in groups]
-        for number, future in enumerate(as_completed(waiting), 1):
+def _rotate(rotations: Sequence[Rotation], function: SecretsFunction, choice: Choice, output: Output) -> None:
+    by_place = groupby(sorted(rotations, key=lambda rotation: rotation.place), key=lambda rotation: rotation.place)
+    groups = [sorted(group, key=lambda rotation: rotation.order) for _, group in by_place]
+    groups.sort(key=lambda group: group[0].order)
+    with ThreadPoolExecutor(choice.at_once) as pool:
+        futures = [pool.submit(_rotate_database, group, function, choice, output) for group in groups]
+        for number, future in enumerate(as_completed(futures), 1):
             future.result()
-            tell(f"{number} of {len(groups)} databases done")
+            output.progress(f"{number} of {len(groups)} databases done")
 
 
-def _one_database(
-    function: SecretsFunction, group: list[Rotated], request: RotationRequest, tell: Callable[[str], None]
-) -> None:
-    for one in group:
-        name = one.secret["name"]
-        told = partial(_tell_of, tell, name)
+def _rotate_database(group: Sequence[Rotation], function: SecretsFunction, choice: Choice, output: Output) -> None:
+    for rotation in group:
+        name, arn = rotation.secret["name"], rotation.secret["secret"]
+
+        def progress(line: str, name: str = name) -> None:
+            output.progress(f"{name}: {line}")
+
         try:
-            for _ in range(one.turns):
-                function.rotate(one.secret["secret"], request.reason, request.seconds, told)
-                one.done += 1
+            for _ in range(rotation.turns):
+                function.rotate(arn, choice.reason, choice.seconds, progress)
+                rotation.done += 1
         except RdsiamError as error:
-            one.problem = str(error)
-            tell(f"{name}: {error}")
+            rotation.problem = str(error)
+            progress(str(error))
             continue
         try:
-            seen = function.ask({"sessions": one.secret["secret"]})
+            answer = function.ask({"sessions": arn})
         except RdsiamError as error:
-            one.unseen = f"its sessions were not seen: {error}"
+            rotation.unseen = f"its sessions could not be read: {error}"
         else:
-            one.sessions, one.unseen = seen["sessions"], seen["unseen"]
+            rotation.sessions, rotation.unseen = answer["sessions"], answer["unseen"]
 
 
-def _tell_of(tell: Callable[[str], None], name: str, line: str) -> None:
-    tell(f"{name}: {line}")
-
-
-def _show(
-    found: Sequence[Rotated], request: RotationRequest, plan: bool, form: Format, tell: Callable[[str], None]
-) -> None:
-    if form == "json":
-        listed = [
-            one.secret | {"turns": one.turns, "rotated": one.done, "problem": one.problem, "sessions": one.sessions,
-                          "unseen": one.unseen}
-            for one in found
-        ]  # fmt: skip
-        click.echo(json.dumps({"reason": request.reason, "plan": plan, "secrets": listed}, indent=2))
-        return
+def _show(rotations: Sequence[Rotation], choice: Choice, plan: bool, output: Output) -> None:
+    document = {"reason": choice.reason, "plan": plan, "secrets": [rotation.to_json() for rotation in rotations]}
     rows = [
-        (one.secret["identifier"], one.secret["user"], one.secret["name"], _result(one, plan), _old(one))
-        for one in found
+        (
+            rotation.secret["identifier"],
+            rotation.secret["user"],
+            rotation.secret["name"],
+            _result(rotation, plan),
+            "?" if rotation.sessions is None else len(rotation.sessions),
+        )
+        for rotation in rotations
     ]
-    show(rows, ("database", "user", "secret", "result", "old sessions"), form)
-    if plan or form == "csv":
+    output.show(rows, ("database", "user", "secret", "result", "old sessions"), document)
+    if plan or output.form != "table":
         return
     sessions = [
-        (one.secret["identifier"], each["user"], each["application"], each["address"], each["since"])
-        for one in found
-        for each in one.sessions or []
+        (rotation.secret["identifier"], session["user"], session["application"], session["address"], session["since"])
+        for rotation in rotations
+        for session in rotation.sessions or []
     ]
     if sessions:
-        tell("sessions that a former password may have opened, and which it outlives:")
-        show(sessions, ("database", "user", "application", "address", "since"), form)
-    for unseen in sorted({one.unseen for one in found if one.unseen}):
-        tell(f"not shown by servers: {unseen}" if not unseen.startswith("its sessions") else unseen)
+        output.progress("sessions that a former password may have opened, and that stay open:")
+        output.show(sessions, ("database", "user", "application", "address", "since"))
+    for unseen in sorted({rotation.unseen for rotation in rotations if rotation.unseen}):
+        output.progress(unseen if unseen.startswith("its sessions") else f"not shown by servers: {unseen}")
 
 
-def _result(one: Rotated, plan: bool) -> str:
-    if one.turns == 0:
-        return f"NOT ROTATED: {one.problem}"
+def _result(rotation: Rotation, plan: bool) -> str:
+    if rotation.turns == 0:
+        return f"NOT ROTATED: {rotation.problem}"
     if plan:
-        return f"would be rotated {_WORDS[one.turns]}"
-    return f"FAILED after {one.done} of {one.turns}: {one.problem}" if one.problem else f"rotated {_WORDS[one.done]}"
-
-
-def _old(one: Rotated) -> str:
-    return "?" if one.sessions is None else str(len(one.sessions))
+        return f"would be rotated {_TIMES[rotation.turns]}"
+    if rotation.problem:
+        return f"FAILED after {rotation.done} of {rotation.turns}: {rotation.problem}"
+    return f"rotated {_TIMES[rotation.done]}"

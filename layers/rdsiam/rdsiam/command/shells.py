@@ -1,4 +1,4 @@
-"""Variables written so that a shell sets them, whatever they hold."""
+"""Assignments of variables, quoted for each shell."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -13,7 +13,7 @@ def assign(shell: Shell, values: Mapping[str, str]) -> str:
 
 
 def unset(shell: Shell, names: Iterable[str]) -> str:
-    """Return lines that take the variables away; a variable that isn't there is no error."""
+    """Return lines that unset the variables; a missing variable is no error."""
     form = {"fish": "set -e {0}", "pwsh": "Remove-Item -ErrorAction Ignore Env:{0}"}.get(shell, "unset {0}")
     return "".join(f"{form.format(name)}\n" for name in names)
 
@@ -23,7 +23,7 @@ def _assignment(shell: Shell, name: str, value: str) -> str:
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"set -gx {name} '{quoted}'"
     if shell == "pwsh":
-        # PowerShell takes typographic quotes for quotes; a doubled one of any kind stands for itself.
+        # PowerShell also takes typographic quotes for quotes; a doubled quote stands for itself.
         quoted = "".join(c * 2 if c in "'\u2018\u2019\u201a\u201b" else c for c in value)
         return f"$Env:{name} = '{quoted}'"
     quoted = value.replace("'", "'\\''")

@@ -1,7 +1,7 @@
-"""Which files of settings in working directories the user trusts: by their place and their content.
+"""Trust in the settings files of working directories, by path and content.
 
-A working directory may be somebody else's repository. A file there could send logins to another API, and with them
-queries and passwords to another database, so it counts only after `rdsiam config trust`, and not after it has changed.
+A working directory may be a cloned repository. A settings file there could send logins to another API, and with them
+queries and passwords to another database. So it applies only after `rdsiam config trust`, until it changes.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ _MAX_BYTES = 65_536
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file as it was when it was read. What is judged and what is used are the same bytes.
+    """A settings file as it was when it was read: the checked bytes are the used bytes.
 
-    :ivar path: where it stands: absolute, its directory without symbolic links. The file itself may be one.
+    :ivar path: absolute; its directory has no symbolic links, but the file itself may be one.
     """
 
     path: Path
@@ -30,17 +30,17 @@ class LocalFile:
 
     @property
     def trusted(self) -> bool:
-        """Whether the user trusted just this content at this place."""
+        """Whether the user trusted exactly this content at this path."""
         return self._mark().is_file()
 
     def trust(self) -> None:
-        """Remember it."""
+        """Record that the user trusts this content at this path."""
         mark = self._mark()
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.write_bytes(os.fsencode(self.path))
 
     def _mark(self) -> Path:
-        # A length keeps two pairs of path and content from being the same text.
+        # The length keeps two pairs of path and content from making the same text.
         path = os.fsencode(self.path)
         known = hashlib.sha256(b"%d %s %s" % (len(path), path, self.content)).hexdigest()
         return directory() / "trusted" / known
@@ -49,20 +49,20 @@ class LocalFile:
 def directory() -> Path:
     """Return the directory of the user's own settings.
 
-    A relative XDG_CONFIG_HOME doesn't count, as its standard says: it would lead into the working directory.
+    A relative XDG_CONFIG_HOME is ignored, as its standard says: it would lead into the working directory.
     """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".config") / "rdsiam"
 
 
 def local_file(path: Path) -> LocalFile | None:
-    """Read the file of settings at `path`, or in that directory; None if there is none.
+    """Read the settings file at `path`, or in that directory; None if there is none.
 
-    :raises Usage: it is no ordinary file, or larger than settings are.
+    :raises Usage: it is no ordinary file, or too large.
     """
     path = _place(path)
     try:
-        # Without waiting for the other end of a pipe.
+        # Non-blocking: a pipe would wait for its other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -70,18 +70,18 @@ def local_file(path: Path) -> LocalFile | None:
         raise NotFound(f"{path} can't be read: {error.strerror}") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Usage(f"{path} is not a file")
+            raise Usage(f"{path}: not an ordinary file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(_MAX_BYTES + 1)
     finally:
         os.close(descriptor)
     if len(content) > _MAX_BYTES:
-        raise Usage(f"{path} is larger than {_MAX_BYTES:,} bytes: these are no settings of rdsiam")
+        raise Usage(f"{path}: larger than {_MAX_BYTES:,} bytes, so not a settings file of rdsiam")
     return LocalFile(path, content)
 
 
 def forget(path: Path) -> int:
-    """Trust no content at that place any longer; return how many were trusted."""
+    """No longer trust any content at that path; return how many contents were trusted."""
     place = _place(path)
     marks = [mark for mark, marked in _marks() if marked == place]
     for mark in marks:

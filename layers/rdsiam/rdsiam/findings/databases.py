@@ -153,26 +153,26 @@ def _unstick(case: Case) -> list[Remediation]:
     return result
 
 
-def _rotate(case: Case, option: str, note: str) -> Remediation:
-    return command("rdsiam", "rotate", case.on.arn, case.user or "", option, note=note)
+def _rotate(case: Case, action: str, note: str) -> Remediation:
+    return command("rdsiam", "rotate", action, case.on.arn, case.user or "", note=note)
 
 
 def _status(case: Case) -> Remediation:
-    return _rotate(case, "--status", "What is pending since when. The cause is in the log of RotateFunction.")
+    return _rotate(case, "status", "What is pending since when. The cause is in the log of RotateFunction.")
 
 
 def _now(case: Case) -> Remediation:
-    return _rotate(case, "--now", "Once the cause is gone: it goes on with the version that is pending.")
+    return _rotate(case, "now", "Once the cause is gone: it goes on with the version that is pending.")
 
 
 def _set_up(case: Case) -> Remediation:
-    return _rotate(case, "--set-up", "It says what stands in the way. Onboarding does the same with each reconcile.")
+    return _rotate(case, "set-up", "It says what stands in the way. Onboarding does the same with each reconcile.")
 
 
 def _put_back(case: Case) -> list[Remediation]:
     arn, current, previous = (case.evidence[name] for name in ("secret", "current_version", "previous_version"))
     note = "It says what differs. If the change is meant, say in access.yaml which secret and administrator it is."
-    meant = _rotate(case, "--set-up", note)
+    meant = _rotate(case, "set-up", note)
     if current is None or previous is None:
         return [meant]
     label = (

@@ -171,7 +171,7 @@ class Watch:
         if pending is not None and self._accepts(database, pending):
             raise Refused(
                 f"{database.identifier} accepts the password of AWSPENDING, so the rotation has nearly ended: rotate "
-                "again (rdsiam rotate DATABASE USER --now), which ends it"
+                "again (rdsiam rotate now DATABASE USER), which ends it"
             )
         works = self._accepts(database, current)
         answer = {"secret": arn, "status": "planned", "version": version, "current_logs_in": works}

@@ -207,7 +207,7 @@ class _Run:
         if secret is None:
             raise Refused(
                 f"the secret {arn} is gone, scheduled for deletion, or can't be read: correct "
-                f"that, or name another by `secret: ARN`; rdsiam rotate DATABASE {user.name} --set-up --confirm "
+                f"that, or name another by `secret: ARN`; rdsiam rotate set-up DATABASE {user.name} --confirm "
                 "creates one"
             )
         self._refuse_unfit(database, user, secret, administrator)
@@ -332,7 +332,7 @@ class _Run:
             raise Refused(f"access.yaml names another secret for {user.name}: {user.secret}")
         if user.secret is None and asked is not None and not (self._wish.confirmed or self._plan):
             raise Refused(
-                f"{asked} is taken once that is confirmed: rdsiam rotate DATABASE {user.name} --set-up --secret "
+                f"{asked} is taken once that is confirmed: rdsiam rotate set-up DATABASE {user.name} --secret "
                 f"{asked} --confirm"
             )
         return user.secret or asked
@@ -474,7 +474,7 @@ def _scheduled(secret: str, rules: calendar.Rules, secrets: RotatingSecrets) -> 
 def _unfinished(secret: SecretFacts) -> str:
     return (
         f"a rotation of {secret.name} has begun and not ended: the next reconcile looks at it again; if it never "
-        "ends: rdsiam rotate DATABASE USER --unstick"
+        "ends: rdsiam rotate unstick DATABASE USER"
     )
 
 
@@ -482,7 +482,7 @@ def _choose(user: str, candidates: Sequence[SecretFacts]) -> str:
     found = ", ".join(sorted(one.arn for one in candidates))
     return (
         f"access.yaml names no secret of {user}, and these say that they hold its password, which anybody can write: "
-        f"{found}. Ask their owner; then `secret: ARN` in access.yaml, or rdsiam rotate DATABASE {user} --set-up "
+        f"{found}. Ask their owner; then `secret: ARN` in access.yaml, or rdsiam rotate set-up DATABASE {user} "
         "--secret ARN --confirm"
     )
 
@@ -496,6 +496,6 @@ def _needs_confirm(user: str, searched: bool, skipped: int) -> str:
     )
     return (
         f"{none}. If one holds the password that is in use, name it: `secret: ARN`. To create one, rdsiam changes the "
-        f"password, and whoever uses the old one is locked out: rdsiam rotate DATABASE {user} --set-up --confirm; "
+        f"password, and whoever uses the old one is locked out: rdsiam rotate set-up DATABASE {user} --confirm; "
         "--plan shows what would be done"
     )

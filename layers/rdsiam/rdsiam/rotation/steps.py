@@ -114,7 +114,7 @@ class Rotation:
                 raise Refused(_withdrawn(user))
             return "kept"  # the database may have it already
         if record.state != "ready":
-            raise Refused(f"the password is not set in the database yet: rdsiam rotate DATABASE {user} --set-up")
+            raise Refused(f"the password is not set in the database yet: rdsiam rotate set-up DATABASE {user}")
         engine = self._engines[current.family]
         next_user = engine.clone_name(current.user) if record.scheme == "alternating" else current.user
         new = current.with_login(next_user, new_password(self._rules_of(current), current.family))

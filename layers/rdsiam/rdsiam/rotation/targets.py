@@ -65,9 +65,7 @@ class Targets:
                 f"expected {database.resource_id}); the next reconcile ends this rotation"
             )
         if record.state == "initial":
-            raise Refused(
-                f"the password in {arn} is not set in the database yet: rdsiam rotate DATABASE {user} --set-up"
-            )
+            raise Refused(f"the password in {arn} is not set in the database yet: rdsiam rotate set-up DATABASE {user}")
         return Target(database, user, record)
 
     def classic_proxies(self, secret: str) -> list[str]:

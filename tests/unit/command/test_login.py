@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from rdsiam.command import login as targets
+from rdsiam import command
 from rdsiam.command.errors import ExecutionFailed, Usage
+from rdsiam.command.login import LoginOptions, LoginToken, login_token
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 ORDERS = f"arn:aws:rds:{REGION}:{ACCOUNT}:db:orders"
@@ -23,26 +24,25 @@ HOST = f"orders.c0ffee.{REGION}.rds.amazonaws.com"
 GOOD = {"token": "t", "host": HOST, "port": 5432, "user": "app", "engine": "postgres", "database": ORDERS}
 
 
-def login(monkeypatch: pytest.MonkeyPatch, name: str, asked_for: str | None = "app", **answer: Any) -> targets.Login:
-    """Log in by an API that gives this answer."""
+def login(name: str, requested_user: str | None = "app", **answer: Any) -> LoginToken:
+    """Return the token for the answer of an API."""
     listed = [{"arn": answer.get("database", ORDERS), "identifier": "orders", "users": ["app"]}]
     api = SimpleNamespace(token=lambda *_: GOOD | answer, databases=lambda: listed, region=REGION)
-    monkeypatch.setattr(targets, "api", lambda *_: api)
-    monkeypatch.setattr(targets, "Aws", lambda *_: SimpleNamespace(account=lambda: ACCOUNT))
-    return targets.login(targets.LoginRequest(name, asked_for, False, None, None, None, None, None))
+    deployment: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
+    return login_token(deployment, name, LoginOptions(requested_user, False, None))
 
 
 @pytest.mark.parametrize("name", ["orders", ORDERS])
 @pytest.mark.parametrize("user", ["app", None])
-def test_an_answer_about_what_was_asked_is_used(monkeypatch, name, user):
-    assert login(monkeypatch, name, user).host == HOST
+def test_an_answer_about_what_was_asked_is_used(name, user):
+    assert login(name, user).host == HOST
 
 
-def test_a_proxy_is_recognized_by_its_endpoint(monkeypatch):
+def test_a_proxy_is_recognized_by_its_endpoint():
     host = f"orders.proxy-c0ffee.{REGION}.rds.amazonaws.com"
-    assert login(monkeypatch, "orders", None, database=PROXY, host=host).host == host
+    assert login("orders", None, database=PROXY, host=host).host == host
     with pytest.raises(ExecutionFailed):
-        login(monkeypatch, "orders", None, database=PROXY, host=f"other.proxy-c0ffee.{REGION}.rds.amazonaws.com")
+        login("orders", None, database=PROXY, host=f"other.proxy-c0ffee.{REGION}.rds.amazonaws.com")
 
 
 @pytest.mark.parametrize("name", ["orders", ORDERS])
@@ -57,14 +57,14 @@ def test_a_proxy_is_recognized_by_its_endpoint(monkeypatch):
     ],
     ids=["user", "account", "region", "identifier", "no ARN"],
 )
-def test_an_answer_about_another_user_or_database_is_refused(monkeypatch, name, answer):
+def test_an_answer_about_another_user_or_database_is_refused(name, answer):
     with pytest.raises(ExecutionFailed, match="asked for app on"):
-        login(monkeypatch, name, **answer)
+        login(name, **answer)
 
 
-def test_an_endpoint_of_another_region_is_refused(monkeypatch):
+def test_an_endpoint_of_another_region_is_refused():
     with pytest.raises(ExecutionFailed, match="asked for app on"):
-        login(monkeypatch, "orders", host=HOST.replace(REGION, "us-east-1"))
+        login("orders", host=HOST.replace(REGION, "us-east-1"))
 
 
 @pytest.mark.parametrize("user", [None, "app"])
@@ -77,12 +77,12 @@ def test_an_endpoint_of_another_region_is_refused(monkeypatch):
     ],
     ids=["the readers'", "a custom one", "in another region"],
 )
-def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(monkeypatch, endpoint, user):
+def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(endpoint, user):
     cluster = {"database": ORDERS.replace(":db:", ":cluster:")}
     named = f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com"
-    assert login(monkeypatch, named, user, host=named, **cluster).host == named
+    assert login(named, user, host=named, **cluster).host == named
     with pytest.raises(Usage, match="by its identifier"):
-        login(monkeypatch, endpoint, user, host=named, **cluster)
+        login(endpoint, user, host=named, **cluster)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_directory_sends_nobody_to_another_api(tmp_path, evil):
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(home),
-            "PYTHONPATH": str(Path(targets.__file__).parents[2]),
+            "PYTHONPATH": str(Path(command.__file__).parents[2]),
             "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "s",
             "AWS_REGION": REGION,

@@ -1,0 +1,82 @@
+"""Answers of the functions that change something: changes, status, and the exit code they lead to."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Self
+
+from rdsiam.command.errors import ExitCode
+from rdsiam.command.output import Output, progress
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that was made, or that is planned."""
+
+    kind: str
+    target: str
+    statement: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A part that was not done, with its reason and what to do."""
+
+    what: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer of a function.
+
+    :ivar reason: why it was refused, ignored or left incomplete; empty otherwise.
+    :ivar document: the whole answer, for --output json.
+    """
+
+    status: str
+    reason: str
+    code: str
+    changes: tuple[Change, ...]
+    incomplete: tuple[Unfinished, ...]
+    document: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read an answer as the function gives it."""
+        changes = document.get("changes") or []
+        incomplete = document.get("incomplete") or []
+        return cls(
+            status=str(document.get("status")),
+            reason="; ".join(str(document[name]) for name in ("reason", "remedy") if document.get(name)),
+            code=str(document.get("code") or ""),
+            changes=tuple(Change(change["kind"], change["target"], change["statement"]) for change in changes),
+            incomplete=tuple(Unfinished(part["what"], part["reason"], part["remedy"]) for part in incomplete),
+            document=document,
+        )
+
+    def show(self, output: Output, subject: str) -> None:
+        """Write the changes to stdout, unfinished parts and the status to stderr.
+
+        :param subject: named if the answer has no reason.
+        """
+        rows = [(change.kind, change.target, change.statement) for change in self.changes]
+        output.show(rows, ("change", "target", "statement"), self.document)
+        for part in self.incomplete:
+            progress(f"not done: {part.what}: {part.reason}")
+            progress(f"  → {part.remedy}")
+        code = f" [{self.code}]" if self.code else ""
+        # A reason may have lines of access.yaml to copy: they stay lines.
+        for line in f"{self.status}: {self.reason or subject}{code}".splitlines():
+            progress(line)
+
+    def exit_code(self, done: Set[str]) -> ExitCode:
+        """Return the exit code.
+
+        :param done: statuses that mean success.
+        """
+        if self.status == "planned":
+            return ExitCode.DIFFERENT if self.changes else ExitCode.OK
+        if self.incomplete:
+            return ExitCode.INCOMPLETE
+        return ExitCode.OK if self.status in done else ExitCode.DIFFERENT
