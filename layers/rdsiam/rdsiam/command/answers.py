@@ -77,6 +77,6 @@ class Answer:
         """
         if self.status == "planned":
             return ExitCode.DIFFERENT if self.changes else ExitCode.OK
-        if self.incomplete:
+        if self.incomplete or self.document.get("left"):
             return ExitCode.INCOMPLETE
         return ExitCode.OK if self.status in done else ExitCode.DIFFERENT
