@@ -28,8 +28,8 @@ def login(name: str, requested_user: str | None = "app", **answer: Any) -> Login
     """Return the token for the answer of an API."""
     listed = [{"arn": answer.get("database", ORDERS), "identifier": "orders", "users": ["app"]}]
     api = SimpleNamespace(token=lambda *_: GOOD | answer, databases=lambda: listed, region=REGION)
-    deployment: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
-    return login_token(deployment, name, LoginOptions(requested_user, False, None))
+    installation: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
+    return login_token(installation, name, LoginOptions(requested_user, False, None))
 
 
 @pytest.mark.parametrize("name", ["orders", ORDERS])

@@ -15,8 +15,8 @@ from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.command import options
 from rdsiam.command.aws import Aws, translate_errors
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import ExitCode, NotFound, TryAgain, Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.errors import AccessFileInvalid
@@ -77,16 +77,16 @@ Examples:
 @_FILE
 @click.option("--database", "databases", multiple=True, metavar="NAME", help="Compare only this one; repeatable.")
 @options.output()
-@options.deployment("access_bucket")
-def plan(file: Path, databases: tuple[str, ...], output: Output, deployment: Deployment) -> None:
+@options.installation("access_bucket")
+def plan(file: Path, databases: tuple[str, ...], output: Output, installation: Installation) -> None:
     """Show how FILE differs from the published file, and the users and databases that would change.
 
     Nothing is changed. For the SQL of what is already published: rdsiam onboard DATABASE --plan.
     """
     text = _read(file)
     new = parse(text)
-    aws = deployment.aws
-    published = _published(deployment)
+    aws = installation.aws
+    published = _published(installation)
     difference = _difference(published.text, text, file)
     compared = [describe(aws, name) for name in databases] if databases else _all(aws)
     rows = list(_changes(published.access, new, compared))
@@ -107,13 +107,13 @@ Examples:
 )
 @_FILE
 @options.plan
-@options.deployment("access_bucket")
-def publish(file: Path, plan: bool, deployment: Deployment) -> None:
+@options.installation("access_bucket")
+def publish(file: Path, plan: bool, installation: Installation) -> None:
     """Check FILE and make it the published access.yaml. A version published meanwhile is never overwritten."""
     text = _read(file)
     parse(text)
-    bucket = _bucket(deployment)
-    published = _published(deployment)
+    bucket = _bucket(installation)
+    published = _published(installation)
     difference = _difference(published.text, text, file)
     if not difference:
         progress("nothing differs: nothing was published")
@@ -125,7 +125,7 @@ def publish(file: Path, plan: bool, deployment: Deployment) -> None:
         return
     with translate_errors(f"s3://{bucket}/{_KEY}"):
         try:
-            answer = deployment.aws.client("s3").put_object(
+            answer = installation.aws.client("s3").put_object(
                 Bucket=bucket, Key=_KEY, Body=text.encode(), ContentType="application/yaml", **condition
             )
         except ClientError as error:
@@ -144,12 +144,12 @@ class _Published:
     etag: str | None
 
 
-def _published(deployment: Deployment) -> _Published:
+def _published(installation: Installation) -> _Published:
     """Return the published file; empty if none has been published yet."""
-    bucket = _bucket(deployment)
+    bucket = _bucket(installation)
     try:
         with translate_errors(f"s3://{bucket}/{_KEY}"):
-            answer = deployment.aws.client("s3").get_object(Bucket=bucket, Key=_KEY)
+            answer = installation.aws.client("s3").get_object(Bucket=bucket, Key=_KEY)
             text = answer["Body"].read().decode()
     except NotFound:
         progress(f"no {_KEY} has been published in {bucket} yet")
@@ -164,8 +164,8 @@ def _published(deployment: Deployment) -> _Published:
     return _Published(text, current, answer["ETag"])
 
 
-def _bucket(deployment: Deployment) -> str:
-    return deployment.settings.get("access_bucket").value
+def _bucket(installation: Installation) -> str:
+    return installation.settings.get("access_bucket").value
 
 
 def _read(file: Path) -> str:

@@ -10,8 +10,8 @@ import click
 
 from rdsiam.command import options
 from rdsiam.command.aws import database_arn, translate_errors
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import CommandError, ExitCode
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
 from rdsiam.findings.finding import SEVERITIES
 
@@ -37,14 +37,14 @@ Examples:
 @click.option("--remediate", "finding_ids", multiple=True, metavar="ID", help="Fix this finding; repeatable.")
 @options.mode("With --remediate: exceed the change limit.")
 @options.output(quiet=True)
-@options.deployment("audit_function")
+@options.installation("audit_function")
 def audit(
     databases: tuple[str, ...],
     fail_on: str,
     finding_ids: tuple[str, ...],
     mode: options.Mode,
     output: Output,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Find every database user that still has a password, and everything else that is wrong.
 
@@ -56,21 +56,21 @@ def audit(
         raise click.UsageError("--remediate and --database don't go together: a finding names its database")
     if finding_ids:
         request = {"remediate": sorted(set(finding_ids)), "plan": mode.plan, "confirm": mode.confirm}
-        sys.exit(_show_remediated(deployment.run("audit_function", request, "remediate", output.progress), output))
-    arns = sorted({database_arn(deployment.aws, name) for name in databases})
-    answer = deployment.run("audit_function", {"databases": arns} if arns else {}, "audit", output.progress)
-    findings = _findings(deployment, answer, output)
+        sys.exit(_show_remediated(installation.run("audit_function", request, "remediate", output.progress), output))
+    arns = sorted({database_arn(installation.aws, name) for name in databases})
+    answer = installation.run("audit_function", {"databases": arns} if arns else {}, "audit", output.progress)
+    findings = _findings(installation, answer, output)
     _show(answer, findings, output)
     sys.exit(_exit_code(answer, fail_on))
 
 
-def _findings(deployment: Deployment, answer: Mapping[str, Any], output: Output) -> list[dict[str, Any]] | None:
+def _findings(installation: Installation, answer: Mapping[str, Any], output: Output) -> list[dict[str, Any]] | None:
     """Return the report's findings; None if the caller can't read the report."""
     url = answer["reports"]["json"]
     location = urlsplit(url)
     try:
         with translate_errors(url):
-            s3 = deployment.aws.client("s3")
+            s3 = installation.aws.client("s3")
             body = s3.get_object(Bucket=location.netloc, Key=location.path.lstrip("/"))["Body"].read()
     except CommandError as error:
         output.progress(f"the findings can't be shown: {error}")

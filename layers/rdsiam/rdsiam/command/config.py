@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from rdsiam.command import options, trust
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import CommandError, NotFound, Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 from rdsiam.command.settings import SETTINGS, Setting, parsed
 
@@ -20,16 +20,16 @@ Examples:
   rdsiam config trust                    # let ./rdsiam.toml apply as it is now""",
 )
 @options.output()
-@options.deployment("stack")
+@options.installation("stack")
 @click.pass_context
-def config(context: click.Context, output: Output, deployment: Deployment) -> None:
+def config(context: click.Context, output: Output, installation: Installation) -> None:
     """Show the settings and their origins: flags > RDSIAM_* > a trusted ./rdsiam.toml > the user's file > the stack."""
     if context.invoked_subcommand is not None:
         return
     rows = []
     for name in SETTINGS:
         try:
-            setting = deployment.settings.get(name)
+            setting = installation.settings.get(name)
         except CommandError as error:
             setting = Setting("", f"not set: {error}")
         rows.append((name, setting.value, setting.origin))

@@ -9,9 +9,9 @@ from typing import cast
 import click
 
 from rdsiam.command import options, programs, shells
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import Usage
 from rdsiam.command.fast_token import warn
+from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
 from rdsiam.command.output import progress
 
@@ -29,7 +29,7 @@ class SessionOptions:
 
 
 def _session_options(command: options.Command) -> options.Command:
-    """Add the options of a session; the command gets `session`, `login` and `deployment`."""
+    """Add the options of a session; the command gets `session`, `login` and `installation`."""
     added: list[options.Decorator] = [
         click.option("--dbname", "-d", "name", metavar="NAME", help="Database or schema to open."),
         click.option(
@@ -55,14 +55,14 @@ Examples:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_session_options
 def psql(
-    database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, deployment: Deployment
+    database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
 ) -> None:
     """Open psql, logged in to DATABASE (identifier, ARN, endpoint or a CNAME of it).
 
     ARGUMENTS after -- go to psql. The certificate and its name are verified; the exit code is psql's.
     """
     program = programs.first_of("psql")
-    token = _token_of_family(deployment, database, login, "postgres")
+    token = _token_of_family(installation, database, login, "postgres")
     programs.exec_program([program, *arguments], programs.variables(token, session.name, session.via))
 
 
@@ -77,14 +77,14 @@ Examples:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_session_options
 def mysql(
-    database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, deployment: Deployment
+    database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
 ) -> None:
     """Open mysql (or mariadb), logged in to DATABASE (identifier, ARN, endpoint or a CNAME of it).
 
     ARGUMENTS after -- go to mysql. The certificate and its name are verified; the exit code is mysql's.
     """
     program = programs.first_of("mysql", "mariadb")
-    token = _token_of_family(deployment, database, login, "mysql")
+    token = _token_of_family(installation, database, login, "mysql")
     schema = [f"--database={session.name}"] if session.name else []
     command = [program, *programs.mysql_flags(program, token, session.via), *schema, *arguments]
     programs.exec_program(command, programs.variables(token, session.name, session.via))
@@ -102,7 +102,7 @@ Examples:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @_session_options
 def exec_(
-    database: str, command: tuple[str, ...], session: SessionOptions, login: LoginOptions, deployment: Deployment
+    database: str, command: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
 ) -> None:
     """Run COMMAND (after --) with variables that log it in to DATABASE.
 
@@ -111,7 +111,7 @@ def exec_(
     for verified TLS. The token is valid for new connections for 15 minutes; open connections stay. Exit code and
     signals are COMMAND's.
     """
-    token = login_token(deployment, database, login)
+    token = login_token(installation, database, login)
     words = list(command)
     if token.family == "mysql" and programs.is_mysql_program(words[0]):
         words[1:1] = programs.mysql_flags(words[0], token, session.via)
@@ -136,7 +136,7 @@ def env(
     unset: bool,
     session: SessionOptions,
     login: LoginOptions,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Print lines that set the variables of `rdsiam exec` in a shell."""
     language = cast("shells.Shell", shell or _own_shell())
@@ -146,7 +146,7 @@ def env(
         return
     if not database:
         raise click.UsageError("Missing argument 'DATABASE'.")
-    token = login_token(deployment, database, login)
+    token = login_token(installation, database, login)
     values = programs.variables(token, session.name, session.via)
     if sys.stdout.isatty():
         warn('these lines contain a token: use eval "$(rdsiam env …)", which shows nothing')
@@ -161,8 +161,8 @@ def _own_shell() -> str:
     return name if name in shells.SHELLS else "bash"
 
 
-def _token_of_family(deployment: Deployment, database: str, login: LoginOptions, family: str) -> LoginToken:
-    token = login_token(deployment, database, login)
+def _token_of_family(installation: Installation, database: str, login: LoginOptions, family: str) -> LoginToken:
+    token = login_token(installation, database, login)
     if token.family != family:
         right = "psql" if token.family == "postgres" else "mysql"
         raise Usage(f"{database} speaks {token.family}", f"use rdsiam {right}")

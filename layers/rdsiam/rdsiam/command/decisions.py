@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from rdsiam.command import options
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
@@ -27,15 +27,15 @@ Examples:
 @click.option("--since", metavar="TIME", default="7d", show_default=True, help="Time with a zone; or 90m, 24h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Maximum number.")
 @options.output()
-@options.deployment("api_url")
+@options.installation("api_url")
 def decisions(
-    database: str | None, caller: str | None, since: str, limit: int, output: Output, deployment: Deployment
+    database: str | None, caller: str | None, since: str, limit: int, output: Output, installation: Installation
 ) -> None:
     """List decisions about logins, newest first: your own, or for auditors of access.yaml those of all callers."""
     start = _time(since)
     criteria = {"database": database, "caller": caller, "since": start}
     given = {name: value for name, value in criteria.items() if value is not None}
-    listed, more = deployment.api.decisions(given, limit)
+    listed, more = installation.api.decisions(given, limit)
     output.show([[decision.get(name) for name in _COLUMNS] for decision in listed], _COLUMNS, listed)
     if not listed:
         progress(f"no decisions since {start}")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import click
 
 from rdsiam.command import options
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import ExitCode
+from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.doctor.known_errors import explain
@@ -27,14 +27,14 @@ Examples:
 @click.option("--error", metavar="TEXT", help="Explain this error message.")
 @click.option("--token", metavar="-", type=click.Choice(["-"]), help="Read a token from stdin and show its content.")
 @options.output("table", "json")
-@options.deployment()
+@options.installation()
 def doctor(
     database: str | None,
     user: str | None,
     error: str | None,
     token: str | None,
     output: Output,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Find out why USER's login on DATABASE fails, with your own credentials; nothing is changed.
 
@@ -48,13 +48,13 @@ def doctor(
         sys.exit(_show_token(sys.stdin.read(), output))
     assert database is not None
     assert user is not None
-    sys.exit(_check(database, user, output, deployment))
+    sys.exit(_check(database, user, output, installation))
 
 
-def _check(name: str, user: str, output: Output, deployment: Deployment) -> ExitCode:
+def _check(name: str, user: str, output: Output, installation: Installation) -> ExitCode:
     from rdsiam.doctor.checks import Doctor, Row  # late: the drivers take a moment to load, and --error needs none
 
-    aws = deployment.aws
+    aws = installation.aws
     rows: list[Row] = []
     for row in Doctor(describe(aws, name), user, aws.client, aws.credentials(), aws.region).rows():
         rows.append(row)

@@ -11,8 +11,8 @@ import click
 from rdsiam.aws.rds import FAMILIES, Database, Databases, Family
 from rdsiam.command import options
 from rdsiam.command.aws import RENEW, Aws, database_arn, translate_errors
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import progress, visible
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
@@ -48,25 +48,25 @@ class LoginOptions:
 
 
 def login_options(command: options.Command) -> options.Command:
-    """Add the options of every command that needs a token; the command gets `login` and `deployment`."""
+    """Add the options of every command that needs a token; the command gets `login` and `installation`."""
     added: list[options.Decorator] = [
         click.option("--user", "-u", metavar="NAME", help="Database user. Default: the only one that you may be."),
         click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
         click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason."),
-        options.deployment("api_url"),
+        options.installation("api_url"),
     ]
     gathered = options.gather("login", ["user", "local", "reason"], lambda values: LoginOptions(**values))(command)
     return options.add(added, gathered)
 
 
-def login_token(deployment: Deployment, database: str, login: LoginOptions) -> LoginToken:
+def login_token(installation: Installation, database: str, login: LoginOptions) -> LoginToken:
     """Return a token for a database, from the API or signed here.
 
     :param database: identifier, ARN, endpoint or a CNAME of it.
     :raises Usage: no user is named, and there are several or none can be known.
     """
     name, endpoint = _identifier(database)
-    return (_signed_here if login.local else _from_api)(deployment, name, endpoint, login)
+    return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
 
 def describe(aws: Aws, name: str) -> Database:
@@ -94,15 +94,15 @@ def _identifier(name: str) -> tuple[str, str | None]:
     return host.partition(".")[0], host
 
 
-def _from_api(deployment: Deployment, name: str, endpoint: str | None, login: LoginOptions) -> LoginToken:
-    api = deployment.api
+def _from_api(installation: Installation, name: str, endpoint: str | None, login: LoginOptions) -> LoginToken:
+    api = installation.api
     user, database = login.user, name
     if user is None:
         listed = choose(api.databases(), name)
         database, user = listed["arn"], only_user(listed)
         progress(f"user {user}: the only one that you may be on {listed['identifier']}")
     answer = api.token(database, user, login.reason)
-    if answer["user"] != user or not _is_requested(answer, name, api.region, deployment.aws.account()):
+    if answer["user"] != user or not _is_requested(answer, name, api.region, installation.aws.account()):
         raise ExecutionFailed(
             f"asked for {user} on {name}, the API answers with {visible(answer['user'])} on "
             f"{visible(answer['database'])} at {visible(answer['host'])}",
@@ -177,12 +177,12 @@ def only_user(database: Mapping[str, Any]) -> str:
     return users[0]
 
 
-def _signed_here(deployment: Deployment, name: str, host: str | None, login: LoginOptions) -> LoginToken:
+def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
-    database = describe(deployment.aws, name)
+    database = describe(installation.aws, name)
     endpoint, port = database.endpoint
-    credentials, expiry = deployment.aws.credentials()
+    credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
     expires = at + timedelta(seconds=LIFETIME)
     if expiry is not None and expiry < expires:

@@ -3,7 +3,7 @@
 import click
 
 from rdsiam.command import options
-from rdsiam.command.deployment import Deployment
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 
 
@@ -15,10 +15,10 @@ Examples:
   rdsiam ls --output csv > databases.csv"""
 )
 @options.output()
-@options.deployment("api_url")
-def ls(output: Output, deployment: Deployment) -> None:
+@options.installation("api_url")
+def ls(output: Output, installation: Installation) -> None:
     """List the databases that you may log in to, and the users that you may log in as."""
-    databases = deployment.api.databases()
+    databases = installation.api.databases()
     rows = [
         (
             database.get("identifier"),

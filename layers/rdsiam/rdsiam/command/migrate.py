@@ -9,7 +9,7 @@ import click
 from rdsiam.command import options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
-from rdsiam.command.deployment import Deployment
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
 
 #: After this step the function watches for days.
@@ -43,7 +43,7 @@ Examples:
 )
 @options.mode("Exceed the change limit.")
 @options.output(quiet=True)
-@options.deployment("migrate_function")
+@options.installation("migrate_function")
 def start(
     database: str,
     user: str,
@@ -51,18 +51,18 @@ def start(
     watch: str,
     mode: options.Mode,
     output: Output,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Move USER of DATABASE (identifier or ARN) from its password to tokens; returns when the watching begins.
 
     access.yaml must declare USER's successor; if it doesn't, the answer has the lines to add. Exit codes: 0 done,
     watching or nothing to do, 3 refused or (with --plan) something would change, 7 done in part.
     """
-    arn = database_arn(deployment.aws, database)
+    arn = database_arn(installation.aws, database)
     payload = {"database": arn, "user": user, "watch": watch} | ({"in_place": True} if in_place else {})
     until = None if mode.plan else _WATCHING
-    document = deployment.run("migrate_function", payload | mode.payload(), "migrate", output.progress, until)
-    answer = Answer.from_json(document or _watching(deployment, arn, user))
+    document = installation.run("migrate_function", payload | mode.payload(), "migrate", output.progress, until)
+    answer = Answer.from_json(document or _watching(installation, arn, user))
     answer.show(output, f"{user} on {arn}")
     sys.exit(answer.exit_code(_DONE))
 
@@ -77,10 +77,10 @@ Examples:
 @click.argument("database", required=False)
 @click.argument("user", required=False)
 @options.output(quiet=True)
-@options.deployment("migrate_function")
-def status(database: str | None, user: str | None, output: Output, deployment: Deployment) -> None:
+@options.installation("migrate_function")
+def status(database: str | None, user: str | None, output: Output, installation: Installation) -> None:
     """Show the state of migrations: of the fleet, of DATABASE, or of USER on DATABASE."""
-    migrations = _migrations(deployment, database_arn(deployment.aws, database) if database else None, user)
+    migrations = _migrations(installation, database_arn(installation.aws, database) if database else None, user)
     states = [migration["state"] for migration in migrations]
     counts = {state: states.count(state) for state in _STATES}
     output.show(list(map(_row, migrations)), _COLUMNS, {"states": counts, "migrations": migrations})
@@ -98,22 +98,22 @@ Examples:
 @click.argument("user")
 @options.mode("Exceed the change limit, and end the sessions of a user that is dropped.")
 @options.output(quiet=True)
-@options.deployment("migrate_function")
-def undo(database: str, user: str, mode: options.Mode, output: Output, deployment: Deployment) -> None:
+@options.installation("migrate_function")
+def undo(database: str, user: str, mode: options.Mode, output: Output, installation: Installation) -> None:
     """Undo the migration of USER on DATABASE (identifier or ARN), the last step first.
 
     Exit codes: 0 undone, 3 refused or (with --plan) something would change, 7 done in part.
     """
-    arn = database_arn(deployment.aws, database)
+    arn = database_arn(installation.aws, database)
     payload = {"database": arn, "user": user, "undo": True} | mode.payload()
-    answer = Answer.from_json(deployment.run("migrate_function", payload, "migrate", output.progress))
+    answer = Answer.from_json(installation.run("migrate_function", payload, "migrate", output.progress))
     answer.show(output, f"{user} on {arn}")
     sys.exit(answer.exit_code(_DONE))
 
 
-def _watching(deployment: Deployment, arn: str, user: str) -> dict[str, Any]:
+def _watching(installation: Installation, arn: str, user: str) -> dict[str, Any]:
     """Return the answer for a migration that has begun to watch."""
-    migrations = _migrations(deployment, arn, user)
+    migrations = _migrations(installation, arn, user)
     until = migrations[0]["until"] if migrations else None
     reason = f"{user} is retired {until} if nobody logs in as it until then; rdsiam migrate status shows how it goes"
     notes = migrations[0]["history"][-1]["done"][1:] if migrations else []
@@ -127,9 +127,9 @@ def _watching(deployment: Deployment, arn: str, user: str) -> dict[str, Any]:
     }
 
 
-def _migrations(deployment: Deployment, arn: str | None, user: str | None) -> list[dict[str, Any]]:
+def _migrations(installation: Installation, arn: str | None, user: str | None) -> list[dict[str, Any]]:
     request = {"status": True} | ({"database": arn} if arn else {})
-    answer = deployment.run("migrate_function", request, "status", lambda _: None)
+    answer = installation.run("migrate_function", request, "status", lambda _: None)
     return [migration for migration in answer["migrations"] if user in (None, migration["user"])]
 
 

@@ -7,7 +7,7 @@ import click
 from rdsiam.command import options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
-from rdsiam.command.deployment import Deployment
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
 
 
@@ -21,15 +21,15 @@ Examples:
 @click.argument("database")
 @options.mode("Exceed the change limit, and grant what waits for confirmation.")
 @options.output(quiet=True)
-@options.deployment("onboard_function")
-def onboard(database: str, mode: options.Mode, output: Output, deployment: Deployment) -> None:
+@options.installation("onboard_function")
+def onboard(database: str, mode: options.Mode, output: Output, installation: Installation) -> None:
     """Make DATABASE (identifier or ARN) passwordless, as access.yaml declares.
 
     With --plan after a database changed its tags or its name: also shows which users would gain what.
 
     Exit codes: 0 done or nothing to do, 3 refused, ignored, or (with --plan) something would change, 7 done in part.
     """
-    payload = {"database": database_arn(deployment.aws, database)} | mode.payload()
-    answer = Answer.from_json(deployment.run("onboard_function", payload, "onboard", output.progress))
+    payload = {"database": database_arn(installation.aws, database)} | mode.payload()
+    answer = Answer.from_json(installation.run("onboard_function", payload, "onboard", output.progress))
     answer.show(output, database)
     sys.exit(answer.exit_code({"onboarded", "unchanged"}))

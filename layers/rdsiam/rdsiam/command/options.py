@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from rdsiam.command.deployment import Deployment
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Format, Output
 
 type Command = Callable[..., Any]
@@ -99,18 +99,18 @@ def output(*forms: Format, quiet: bool = False) -> Decorator:
     return decorate
 
 
-def deployment(*settings: str) -> Decorator:
-    """Add --profile and --region, --stack, and an option for each setting; the command gets a `deployment`.
+def installation(*settings: str) -> Decorator:
+    """Add --profile and --region, --stack, and an option for each setting; the command gets a `installation`.
 
     :param settings: without any, the command knows no stack, and --stack is left out.
     """
     names = [*(name for name in settings if name != "stack"), "stack"] if settings else []
 
-    def make(values: Mapping[str, Any]) -> Deployment:
-        return Deployment({name: values[name] for name in names}, values["profile"], values["region"])
+    def make(values: Mapping[str, Any]) -> Installation:
+        return Installation({name: values[name] for name in names}, values["profile"], values["region"])
 
     def decorate(command: Command) -> Command:
         options = [*(_SETTINGS[name] for name in names), _PROFILE, _REGION]
-        return add(options, gather("deployment", [*names, "profile", "region"], make)(command))
+        return add(options, gather("installation", [*names, "profile", "region"], make)(command))
 
     return decorate

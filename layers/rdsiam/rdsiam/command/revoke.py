@@ -7,8 +7,8 @@ import click
 from rdsiam.command import options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
 
 
@@ -25,7 +25,7 @@ Examples:
 @click.option("--lift", is_flag=True, help="End the revocation: access.yaml decides again.")
 @options.plan
 @options.output(quiet=True)
-@options.deployment("onboard_function")
+@options.installation("onboard_function")
 def revoke(
     database: str,
     user: str,
@@ -33,7 +33,7 @@ def revoke(
     lift: bool,
     plan: bool,
     output: Output,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Lock USER on DATABASE (identifier or ARN) and end its sessions; tokens stop within a minute. For operators.
 
@@ -43,7 +43,7 @@ def revoke(
     if lift == bool(reason):
         raise Usage("revoke: needs either a reason or --lift", 'give --reason "…", or --lift')
     request = {"lift": [user]} if lift else {"revoke": [user], "reason": reason}
-    payload = {"database": database_arn(deployment.aws, database)} | request | ({"plan": True} if plan else {})
-    answer = Answer.from_json(deployment.run("onboard_function", payload, "revoke", output.progress))
+    payload = {"database": database_arn(installation.aws, database)} | request | ({"plan": True} if plan else {})
+    answer = Answer.from_json(installation.run("onboard_function", payload, "revoke", output.progress))
     answer.show(output, f"{user} on {database}")
     sys.exit(answer.exit_code({"revoked", "onboarded", "unchanged"}))

@@ -10,8 +10,8 @@ import click
 from rdsiam.command import options, rotate_all
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import ExitCode, NotFound, Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.command.secrets_function import SecretsFunction
 
@@ -43,11 +43,11 @@ Examples:
 @click.argument("database")
 @click.argument("user")
 @options.output()
-@options.deployment("secrets_function")
-def status(database: str, user: str, output: Output, deployment: Deployment) -> None:
+@options.installation("secrets_function")
+def status(database: str, user: str, output: Output, installation: Installation) -> None:
     """Show the rotation of USER's password on DATABASE (identifier or ARN). Exit codes: 0 in order, 3 not."""
-    function = SecretsFunction(deployment)
-    sys.exit(_show_status(_secrets(function, database_arn(deployment.aws, database), database, user), output))
+    function = SecretsFunction(installation)
+    sys.exit(_show_status(_secrets(function, database_arn(installation.aws, database), database, user), output))
 
 
 @rotate.command(
@@ -63,7 +63,7 @@ Examples:
 @_WAIT
 @options.plan
 @options.output(quiet=True)
-@options.deployment("secrets_function")
+@options.installation("secrets_function")
 def now(
     database: str,
     user: str,
@@ -71,14 +71,14 @@ def now(
     seconds: int,
     plan: bool,
     output: Output,
-    deployment: Deployment,
+    installation: Installation,
 ) -> None:
     """Rotate USER's password on DATABASE (identifier or ARN) now, and wait for the end.
 
     Exit codes: 0 done, 3 something is wrong or (with --plan) would be done, 6 not done in time.
     """
-    function = SecretsFunction(deployment)
-    arn = database_arn(deployment.aws, database)
+    function = SecretsFunction(installation)
+    arn = database_arn(installation.aws, database)
     secret = _recorded_secret(function, arn, database, user)
     if plan:
         sys.exit(_show_status([secret], output) or ExitCode.DIFFERENT)
@@ -97,14 +97,14 @@ Examples:
 @click.argument("user")
 @options.plan
 @options.output()
-@options.deployment("secrets_function")
-def unstick(database: str, user: str, plan: bool, output: Output, deployment: Deployment) -> None:
+@options.installation("secrets_function")
+def unstick(database: str, user: str, plan: bool, output: Output, installation: Installation) -> None:
     """Remove AWSPENDING from USER's secret, unless the database accepts its password.
 
     Exit codes: 0 done or nothing to do, 3 refused, AWSCURRENT doesn't log in either, or (with --plan) would be done.
     """
-    function = SecretsFunction(deployment)
-    secret = _recorded_secret(function, database_arn(deployment.aws, database), database, user)
+    function = SecretsFunction(installation)
+    secret = _recorded_secret(function, database_arn(installation.aws, database), database, user)
     answer = function.ask({"unstick": secret["secret"], "plan": plan})
     if output.form == "json":
         click.echo(json.dumps(answer, indent=2))
@@ -132,16 +132,16 @@ Examples:
 @click.option("--secret", metavar="ARN", help="The existing secret that holds the password.")
 @options.mode("Take the secret of --secret, or create one.")
 @options.output()
-@options.deployment("secrets_function")
+@options.installation("secrets_function")
 def set_up(
-    database: str, user: str, secret: str | None, mode: options.Mode, output: Output, deployment: Deployment
+    database: str, user: str, secret: str | None, mode: options.Mode, output: Output, installation: Installation
 ) -> None:
     """Put the secret of USER on DATABASE (identifier or ARN) on the schedule that access.yaml declares.
 
     Exit codes: 0 done or nothing to do, 3 refused or (with --plan) something would change.
     """
-    payload = {"database": database_arn(deployment.aws, database), "user": user} | mode.payload()
-    answer = Answer.from_json(SecretsFunction(deployment).ask(payload | ({"secret": secret} if secret else {})))
+    payload = {"database": database_arn(installation.aws, database), "user": user} | mode.payload()
+    answer = Answer.from_json(SecretsFunction(installation).ask(payload | ({"secret": secret} if secret else {})))
     answer.show(output, f"{user} on {database}")
     sys.exit(ExitCode.OK if answer.status in {"written", "unchanged"} else ExitCode.DIFFERENT)
 
@@ -156,11 +156,11 @@ Examples:
 )
 @click.option("--database", "databases", multiple=True, metavar="NAME", help="Only of this one; repeatable.")
 @options.output()
-@options.deployment("secrets_function")
-def list_(databases: tuple[str, ...], output: Output, deployment: Deployment) -> None:
+@options.installation("secrets_function")
+def list_(databases: tuple[str, ...], output: Output, installation: Installation) -> None:
     """List all rotations that are set up, and why rdsiam refuses some. Exit codes: 0 in order, 3 some are refused."""
-    arns = sorted({database_arn(deployment.aws, name) for name in databases})
-    answer = SecretsFunction(deployment).ask({"list": True} | ({"databases": arns} if arns else {}))
+    arns = sorted({database_arn(installation.aws, name) for name in databases})
+    answer = SecretsFunction(installation).ask({"list": True} | ({"databases": arns} if arns else {}))
     secrets = answer["secrets"]
     rows = [
         (
@@ -201,14 +201,14 @@ Examples:
 )
 @options.plan
 @options.output(quiet=True)
-@options.deployment("secrets_function")
-def all_(choice: rotate_all.Choice, plan: bool, output: Output, deployment: Deployment) -> None:
+@options.installation("secrets_function")
+def all_(choice: rotate_all.Choice, plan: bool, output: Output, installation: Installation) -> None:
     """Rotate every password of a set now, in an emergency such as a leak.
 
     Exit codes: 0 all are rotated, 3 (with --plan) would be done, 7 some were not rotated.
     """
-    arns = sorted({database_arn(deployment.aws, name) for name in choice.databases})
-    sys.exit(rotate_all.run(SecretsFunction(deployment), choice, arns, plan, output))
+    arns = sorted({database_arn(installation.aws, name) for name in choice.databases})
+    sys.exit(rotate_all.run(SecretsFunction(installation), choice, arns, plan, output))
 
 
 def _secrets(function: SecretsFunction, arn: str, database: str, user: str) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rdsiam.command.aws import translate_errors
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import ExecutionFailed, FunctionError, TryAgain, is_known
+from rdsiam.command.installation import Installation
 from rdsiam.command.output import visible
 
 #: Slightly more than the function's own time limit.
@@ -20,9 +20,9 @@ _MAX_MISSING = 3
 class SecretsFunction:
     """SecretsFunction, invoked with the caller's credentials."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._name = deployment.settings.get("secrets_function").value
-        self._client = deployment.aws.client("lambda", read_timeout=_SECONDS)
+    def __init__(self, installation: Installation) -> None:
+        self._name = installation.settings.get("secrets_function").value
+        self._client = installation.aws.client("lambda", read_timeout=_SECONDS)
 
     def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return the function's answer.

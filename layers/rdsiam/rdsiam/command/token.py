@@ -7,8 +7,8 @@ import click
 
 from rdsiam.command import fast_token
 from rdsiam.command.aws import RENEW
-from rdsiam.command.deployment import Deployment
 from rdsiam.command.errors import NotFound, TryAgain, Usage
+from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, login_options, login_token
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
@@ -27,7 +27,7 @@ Examples:
 @click.option("--port", type=click.IntRange(1, 65535), help="With --host: its port.")
 @login_options
 def token(
-    database: str | None, host: str | None, port: int | None, login: LoginOptions, deployment: Deployment
+    database: str | None, host: str | None, port: int | None, login: LoginOptions, installation: Installation
 ) -> None:
     """Print a login token and a newline, nothing else.
 
@@ -39,21 +39,21 @@ def token(
     if database is not None:
         if port is not None:
             raise click.UsageError("--port goes with --host")
-        fast_token.show(login_token(deployment, database, login).token)
+        fast_token.show(login_token(installation, database, login).token)
         return
     assert host is not None
     if port is None or login.user is None:
         raise click.UsageError("--host needs --port and --user")
-    if login.reason is not None or any(value is not None for value in deployment.flags.values()):
+    if login.reason is not None or any(value is not None for value in installation.flags.values()):
         raise click.UsageError("--reason, --api-url and --stack go with DATABASE: with --host the API is not asked")
-    fast_token.show(_signed(_endpoint(host), port, login.user, deployment))
+    fast_token.show(_signed(_endpoint(host), port, login.user, installation))
 
 
-def _signed(host: str, port: int, user: str, deployment: Deployment) -> str:
-    region = deployment.region or region_of(host)
+def _signed(host: str, port: int, user: str, installation: Installation) -> str:
+    region = installation.region or region_of(host)
     if region is None:
         raise Usage(f"the name {host} contains no region", "give --region")
-    credentials, expiry = Deployment({}, deployment.profile, region).aws.credentials()
+    credentials, expiry = Installation({}, installation.profile, region).aws.credentials()
     if expiry is not None and expiry <= datetime.now(UTC):
         raise TryAgain("your credentials have expired", RENEW)
     if expiry is not None and expiry < datetime.now(UTC) + timedelta(seconds=LIFETIME):

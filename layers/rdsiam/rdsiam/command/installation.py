@@ -12,7 +12,7 @@ from rdsiam.command.settings import Settings
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Installation:
     """An installation of rdsiam, reached with a profile in a region. Nothing is looked up before it is needed.
 
     :ivar flags: settings given as options; None if an option is not given.
