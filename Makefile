@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr $(CORES) + 1)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
-.PHONY: help setup demo test test-all check known-faults lint bench sam-test local login lock permissions findings openapi picture
+.PHONY: help setup demo test test-all check known-faults lint bench sam-test local login lock permissions findings errors openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ permissions: setup ## write docs/permissions.md anew
 
 findings: setup ## write docs/findings.md anew
 	@$(PYTHON_BIN) scripts/findings
+
+errors: setup ## write docs/errors.md anew
+	@$(PYTHON_BIN) scripts/errors
 
 openapi: setup ## write docs/openapi.json anew
 	@$(PYTHON_BIN) scripts/openapi

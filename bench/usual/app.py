@@ -18,7 +18,7 @@ from rdsiam.aws import clients
 from rdsiam.errors import NotAllowed
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
-from rdsiam.vending.flow import TokenAnswer, Vending
+from rdsiam.vending.flow import CaUrls, Stores, TokenAnswer, Vending
 
 app = APIGatewayHttpResolver(enable_validation=True)
 logger = Logger()
@@ -26,13 +26,14 @@ metrics = Metrics()
 
 dynamodb = clients.client("dynamodb")
 vending = Vending(
-    AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
-    Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
-    Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
+    Stores(
+        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
+        Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
+        Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
+    ),
     clients.client("sts"),
     os.environ["RDSIAM_CONNECT_ROLE"],
-    os.environ["RDSIAM_CA_URL"],
-    os.environ["RDSIAM_PROXY_CA_URL"],
+    CaUrls(os.environ["RDSIAM_CA_URL"], os.environ["RDSIAM_PROXY_CA_URL"]),
 )
 
 

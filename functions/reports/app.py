@@ -1,4 +1,4 @@
-"""ReportsFunction: the API's reading side: what a caller may log in to, decisions, and auditors' reports."""
+"""ReportsFunction: the reading routes of the API: a caller's databases, decisions, and reports for auditors."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -10,38 +10,38 @@ from typing import Any
 from rdsiam.access.callers import Caller
 from rdsiam.access.store import AccessStore
 from rdsiam.api import http
-from rdsiam.api.audits import AuditNotFound, Reports
+from rdsiam.api.audits import Reports
 from rdsiam.api.databases import Allowed
 from rdsiam.api.decisions import DecisionsReader, Search
 from rdsiam.api.identity import Oidc, caller_from
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.core.observability import logger
-from rdsiam.errors import InvalidRequest, NotAllowed
 from rdsiam.events.aliases import check_no_version
 from rdsiam.state.inventory import Inventory
 
-_NOT_ALLOWED = "access.yaml does not let this caller see that"
+#: Code of a problem → its detail; for other codes the error's message.
+_DETAILS = {
+    "not-allowed": "access.yaml does not let this caller see that",
+    "not-found": "no finished audit has that id",
+    "unavailable": "the request could not be decided",
+}
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer one request. Who is not allowed learns nothing, not even which audits there are."""
+def handler(event: dict[str, Any], context: Any) -> http.Response:
+    """Answer one request. A caller who is not allowed learns nothing, not even which audits exist."""
     request_id: str = context.aws_request_id
     route = str(event.get("routeKey", "")).replace(" /oidc/", " /")
     try:
-        check_no_version(context)  # by a version anybody could invoke it, and make up who is asking
+        check_no_version(context)  # a version could be invoked by anybody, who could make up the caller
         caller = caller_from(event, _oidc())
         body = _ROUTES[route](caller, event)
-    except NotAllowed:
-        return http.problem(403, "not-allowed", _NOT_ALLOWED, request_id)
-    except AuditNotFound:
-        return http.problem(404, "not-found", "there is no audit of that id, or it is not over", request_id)
-    except InvalidRequest as error:
-        return http.problem(400, "malformed", str(error), request_id)
     except Exception as error:  # deny on any doubt: without a readable access.yaml nobody may see anything
-        logger.error("nothing shown: %s", type(error).__name__)
-        return http.problem(503, "unavailable", "the request could not be decided", request_id, 5)
+        code = http.code_of(error)
+        if code == "unavailable":
+            logger.error("nothing shown: %s", type(error).__name__)
+        return http.problem(code, _DETAILS.get(code) or str(error), request_id)
     logger.info("shown", route=route, caller=caller.name)
     return http.answer(body)
 
@@ -52,21 +52,21 @@ def _databases(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _decisions(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    asked = http.query(event, http.DecisionsQuery)
-    since, until = asked.span
-    database = asked.database
+    query = http.query(event, http.DecisionsQuery)
+    since, until = query.span
+    database = query.database
     if database is not None and not database.startswith("arn:"):
-        place = clients.client("dynamodb").meta
+        meta = clients.client("dynamodb").meta
         account = event["requestContext"]["accountId"]
-        database = f"arn:{place.partition}:rds:{place.region_name}:{account}:db:{database}"
-    search = Search(int(asked.limit), database, asked.caller, since, until, asked.before)
+        database = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:db:{database}"
+    search = Search(int(query.limit), database, query.caller, since, until, query.before)
     return asdict(_reader().page(caller, search))
 
 
 def _audits(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
-    asked = http.query(event, http.AuditsQuery)
-    return _reports().list(int(asked.limit), asked.before)
+    query = http.query(event, http.AuditsQuery)
+    return _reports().list(int(query.limit), query.before)
 
 
 def _audit(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:

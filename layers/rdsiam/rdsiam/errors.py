@@ -51,7 +51,7 @@ class RdsiamError(Exception):
 class InvalidRequest(RdsiamError):
     """Input from outside is malformed. `field` names what is wrong, the message never repeats its value."""
 
-    code = "invalid-request"
+    code = "malformed"
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")

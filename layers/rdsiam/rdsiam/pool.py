@@ -34,6 +34,8 @@ __all__ = [
 class NoCredentials(RdsiamError):
     """No AWS credentials were found to sign with."""
 
+    code = "no-credentials"
+
 
 class Login:
     """A database user at an endpoint, logging in by tokens that are signed here. Any number of threads may share it.

@@ -22,7 +22,7 @@ from rdsiam.access.store import Versioned
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.state.decisions import Decisions, id_at, source_identity, time_ordered_id
 from rdsiam.state.inventory import Applied, Inventory
-from rdsiam.vending.flow import NotSigned, Vending
+from rdsiam.vending.flow import CaUrls, NotSigned, Stores, Vending
 from tests.examples import at_most
 
 ACCOUNT = "123456789012"
@@ -98,13 +98,10 @@ def place():
         clock = SimpleNamespace(now=NOW)
         store: Any = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
         vending = Vending(
-            store,
-            inventory,
-            Decisions(dynamodb, "decisions"),
+            Stores(store, inventory, Decisions(dynamodb, "decisions")),
             sts,
             f"arn:aws:iam::{ACCOUNT}:role/connect",
-            "https://ca",
-            "https://ca-of-proxies",
+            CaUrls("https://ca", "https://ca-of-proxies"),
             now=lambda: clock.now,
         )
         yield SimpleNamespace(
@@ -289,7 +286,7 @@ def ending(place):
             f"      - {{name: {name}, privileges: readonly, on: [shop], callers: [{{role: "
             f"'arn:aws:iam::{ACCOUNT}:role/ci', until: {at:%Y-%m-%dT%H:%M:%SZ}}}]}}\n"
         )
-    place.vending._access = SimpleNamespace(current=lambda: Versioned(parse(text), "v2"))
+    place.access.current = lambda: Versioned(parse(text), "v2")
     return until
 
 
@@ -336,7 +333,7 @@ def test_where_access_yaml_can_not_be_read_the_failure_is_recorded(place):
     def fail():
         raise AccessFileUnavailable("canary")
 
-    place.vending._access = SimpleNamespace(current=fail)
+    place.access.current = fail
     with pytest.raises(AccessFileUnavailable):
         vend(place)
     (record,) = records(place)
@@ -347,7 +344,7 @@ def test_a_request_under_an_invalid_access_yaml_is_denied_on_record(place):
     def fail():
         raise AccessFileInvalid(["line 1: version: must be 1"], "v2")
 
-    place.vending._access = SimpleNamespace(current=fail)
+    place.access.current = fail
     for _ in range(2):
         with pytest.raises(AccessFileInvalid):
             vend(place)

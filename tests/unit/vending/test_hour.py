@@ -16,7 +16,7 @@ from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.errors import NotAllowed
 from rdsiam.tokens.parser import read_token
-from rdsiam.vending.flow import Vending
+from rdsiam.vending.flow import CaUrls, Stores, Vending
 
 ACCOUNT = "123456789012"
 BEGIN = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -101,7 +101,11 @@ def test_an_hour_of_two_people(seed):
     account: Any = Account()
     role = f"arn:aws:iam::{ACCOUNT}:role/connect"
     vending = Vending(
-        account, account, account, account, role, "https://ca", "https://ca-of-proxies", now=lambda: account.now
+        Stores(account, account, account),
+        account,
+        role,
+        CaUrls("https://ca", "https://ca-of-proxies"),
+        now=lambda: account.now,
     )
     outcomes: Counter[str] = Counter()
     for _ in range(1800):

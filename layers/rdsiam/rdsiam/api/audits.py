@@ -15,7 +15,9 @@ LINK_SECONDS = 300
 
 
 class AuditNotFound(RdsiamError):
-    """There is no run of that id, or it is not over."""
+    """No finished audit has that id."""
+
+    code = "not-found"
 
 
 class Audit(TypedDict):

@@ -1,6 +1,7 @@
 """Requests and answers of the HTTP API: payload format 2.0 in, JSON or application/problem+json (RFC 9457) out.
 
-What a field or a parameter must be stands here once: requests are checked by it, and docs/openapi.json is made of it.
+The rules for fields and parameters are defined here once: requests are checked by them, and docs/openapi.json is made
+from them.
 """
 
 import base64
@@ -11,35 +12,56 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypedDict, get_type_hints
 
-from rdsiam.errors import InvalidRequest
+from rdsiam.errors import InvalidRequest, RdsiamError
 
 MAX_BODY = 4096
 _NO_STORE = {"cache-control": "no-store"}
 _USUAL_AUDITS, _USUAL_DECISIONS = 30, 50
-_TITLES = {
-    400: "Malformed request",
-    403: "Not allowed",
-    404: "Not found",
-    413: "Request too large",
-    503: "Not available",
-}
-_HINTS = {
-    "malformed": "GET /openapi.json says what a request may have",
-    "not-allowed": "GET /databases lists what you may log in to, and as whom; access.yaml decides",
-    "not-found": "GET /audits lists the audits that are over",
-    "too-large": "leave the reason short; nothing else needs room",
-    "unavailable": "try again after the seconds that Retry-After says; nothing was handed out",
+
+
+class Response(TypedDict):
+    """An answer for API Gateway."""
+
+    statusCode: int
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """Problems with one code.
+
+    :ivar retry_after: seconds after which another try is worthwhile; None if it never is.
+    """
+
+    status: int
+    title: str
+    hint: str
+    retry_after: int | None = None
+
+
+#: Code of a problem → its kind. An error with another code is answered as `unavailable`.
+PROBLEMS: Mapping[str, ProblemKind] = {
+    "malformed": ProblemKind(400, "Malformed request", "GET /openapi.json describes valid requests"),
+    "not-allowed": ProblemKind(
+        403, "Not allowed", "GET /databases lists the databases and users that you may log in to; access.yaml decides"
+    ),
+    "not-found": ProblemKind(404, "Not found", "GET /audits lists the finished audits"),
+    "too-large": ProblemKind(413, "Request too large", "give a shorter reason; no other field needs much room"),
+    "unavailable": ProblemKind(
+        503, "Not available", "try again after the seconds in Retry-After; no token was given", retry_after=5
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a text must be.
+    """Rule for a text.
 
-    :ivar pattern: a full match, in words that Python's and JSON Schema's expressions share.
-    :ivar problem: what a caller is told whose text is otherwise.
+    :ivar pattern: matches the whole text; only syntax that Python and JSON Schema share.
+    :ivar problem: message for a text that breaks the rule.
     """
 
     pattern: str
@@ -50,13 +72,13 @@ class Shape:
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         schema: dict[str, Any] = handler(core)
-        what = {"format": self.format} if self.format else {"pattern": f"^{self.pattern}$"}
-        return schema | what | {"description": self.description, "examples": [self.example]}
+        rule = {"format": self.format} if self.format else {"pattern": f"^{self.pattern}$"}
+        return schema | rule | {"description": self.description, "examples": [self.example]}
 
     def read(self, name: str, value: Any) -> str:
-        """Return the value, which is as it must be.
+        """Return the value.
 
-        :raises InvalidRequest: it is not.
+        :raises InvalidRequest: the value breaks the rule.
         """
         if not isinstance(value, str) or re.fullmatch(self.pattern, value) is None:
             raise InvalidRequest(name, self.problem)
@@ -72,7 +94,7 @@ _NAME = r"[\x21-\x7e]{1,255}"
 _NAME_PROBLEM = "must be a name of 1–255 printable ASCII characters"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TIME_PROBLEM = "must be a time with a zone, such as 2026-12-31T00:00:00Z; a + is written %2B"
-_LIMIT = Shape("([1-9][0-9]?|100)", "must be a number, 1–100", "how many at most", "30")
+_LIMIT = Shape("([1-9][0-9]?|100)", "must be a number, 1–100", "maximum number", "30")
 _AUDIT = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
 _POSITION = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
@@ -85,7 +107,7 @@ Reason = Annotated[
     Shape(
         f"{_PRINTABLE}{{0,500}}",
         "must be at most 500 printable characters",
-        "Why, in the caller's words; where access.yaml requires one it may not be blank.",
+        "Why, in the caller's words; may not be blank if access.yaml requires a reason.",
         "TICKET-12: stuck orders",
     ),
 ]
@@ -105,12 +127,16 @@ Time = Annotated[
 ]
 Position = Annotated[
     str,
-    Shape(_POSITION, "must be what `next` was", "`next` of the page before.", "019ab3a1-7d2c-7c31-9a0e-3f1d2b4c5d6e"),
+    Shape(
+        _POSITION, "must be the value of `next`", "`next` of the page before.", "019ab3a1-7d2c-7c31-9a0e-3f1d2b4c5d6e"
+    ),
 ]
 
 
 class TooLarge(InvalidRequest):
     """The body is larger than any request needs to be."""
+
+    code = "too-large"
 
 
 @dataclass(frozen=True)
@@ -134,7 +160,7 @@ class AuditsQuery:
 class DecisionsQuery:
     """The parameters of `GET /decisions`, newest first.
 
-    :ivar since: seven days ago where it is left out.
+    :ivar since: seven days ago by default.
     """
 
     database: DatabaseName | None = None
@@ -148,7 +174,7 @@ class DecisionsQuery:
     def span(self) -> tuple[float | None, float | None]:
         """`since` and `until` in seconds since 1970.
 
-        :raises InvalidRequest: not in the calendar.
+        :raises InvalidRequest: a time is not in the calendar.
         """
         return _seconds("since", self.since), _seconds("until", self.until)
 
@@ -160,7 +186,7 @@ class NoQuery:
 
 @dataclass(frozen=True)
 class Problem:
-    """An error, for programs by its `code`, for people by `detail` and `hint`. None holds a value from the request."""
+    """An error: `code` for programs, `detail` and `hint` for people. No field repeats a value from the request."""
 
     title: str
     status: int
@@ -171,9 +197,10 @@ class Problem:
 
 
 def token_request(event: Mapping[str, Any]) -> TokenRequest:
-    """Read the body of `POST /tokens`: a JSON object of TokenRequest's fields and nothing else.
+    """Read the body of `POST /tokens`: a JSON object with TokenRequest's fields and no others.
 
-    :raises InvalidRequest: naming the field. TooLarge where the body is.
+    :raises InvalidRequest: a field breaks its rule; the error names the field.
+    :raises TooLarge: the body is too large.
     """
     body = event.get("body") or ""
     try:
@@ -183,7 +210,7 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
     if len(raw) > MAX_BODY:
         raise TooLarge("body", f"is larger than {MAX_BODY} bytes")
     try:
-        # As text, since of bytes json would guess the encoding.
+        # Decoded first, because json guesses the encoding of bytes.
         data = json.loads(raw.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise InvalidRequest("body", "must be a JSON object with each field once") from None
@@ -196,9 +223,9 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
 
 
 def query[Q: (AuditsQuery, DecisionsQuery, NoQuery)](event: Mapping[str, Any], kind: type[Q]) -> Q:
-    """Read the parameters of a request; one that stands twice has a comma in it, and so is none.
+    """Read the parameters of a request. API Gateway joins repeated parameters by commas, which no rule accepts.
 
-    :raises InvalidRequest: naming the parameter.
+    :raises InvalidRequest: a parameter breaks its rule; the error names the parameter.
     """
     given = event.get("queryStringParameters") or {}
     known = _shapes(kind)  # type: ignore[arg-type]  # mypy takes the class for its instances, and asks them for a hash
@@ -206,22 +233,31 @@ def query[Q: (AuditsQuery, DecisionsQuery, NoQuery)](event: Mapping[str, Any], k
     return kind(**{name: known[name].read(name, value) for name, value in given.items()})
 
 
-def answer(body: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return a 200 that nobody may cache; text is JSON already."""
+def answer(body: Mapping[str, Any] | str) -> Response:
+    """Return a 200 that nobody may cache.
+
+    :param body: an object, or text that is JSON already.
+    """
     text = body if isinstance(body, str) else json.dumps(body)
     return {"statusCode": 200, "headers": {"content-type": "application/json"} | _NO_STORE, "body": text}
 
 
-def problem(status: int, code: str, detail: str, request_id: str, retry_after: int | None = None) -> dict[str, Any]:
+def code_of(error: Exception) -> str:
+    """Return the code of the problem to answer an error with; `unavailable` unless the API has the error's own code."""
+    return error.code if isinstance(error, RdsiamError) and error.code in PROBLEMS else "unavailable"
+
+
+def problem(code: str, detail: str, request_id: str) -> Response:
     """Return an error as application/problem+json.
 
-    :param code: stable, for programs; `detail` is for people and never holds a value from the request.
-    :param retry_after: seconds after which it is worth another try.
+    :param code: a key of `PROBLEMS`.
+    :param detail: for people; never repeats a value from the request.
     """
-    body = Problem(_TITLES[status], status, code, detail, _HINTS[code], request_id)
-    retry = {"retry-after": str(retry_after)} if retry_after else {}
+    kind = PROBLEMS[code]
+    body = Problem(kind.title, kind.status, code, detail, kind.hint, request_id)
+    retry = {"retry-after": str(kind.retry_after)} if kind.retry_after is not None else {}
     headers = {"content-type": "application/problem+json"} | _NO_STORE | retry
-    return {"statusCode": status, "headers": headers, "body": json.dumps(asdict(body))}
+    return {"statusCode": kind.status, "headers": headers, "body": json.dumps(asdict(body))}
 
 
 @cache
@@ -231,14 +267,14 @@ def _shapes(kind: type[Any]) -> dict[str, Shape]:
 
 
 def _shape(hint: Any) -> Shape:
-    found = [one for part in (hint, *getattr(hint, "__args__", ())) for one in getattr(part, "__metadata__", ())]
-    shape: Shape = found[0]
+    parts = (hint, *getattr(hint, "__args__", ()))
+    shape: Shape = next(entry for part in parts for entry in getattr(part, "__metadata__", ()))
     return shape
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], whole: str, problem: str) -> None:
     for name in sorted(set(given) - set(known)):
-        # Only a plain name is repeated: the caller may have put a value where a name belongs.
+        # Only a plain name is repeated: a caller may have sent a secret as a name.
         raise InvalidRequest(name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else whole, problem)
 
 
@@ -254,5 +290,5 @@ def _seconds(name: str, time: str | None) -> float | None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a field stands twice")
+        raise ValueError("a field is repeated")
     return result

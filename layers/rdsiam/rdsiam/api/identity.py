@@ -45,7 +45,12 @@ class Oidc:
 
 
 class NotAccepted(NotAllowed):
-    """A JWT that the authorizer lets pass, but that is no access token for this API. `caller` is who holds it."""
+    """A JWT passed the authorizer, but is no access token for this API.
+
+    :ivar caller: the holder of the JWT.
+    """
+
+    code = "not-allowed"
 
     def __init__(self, caller: Caller, why: str) -> None:
         super().__init__(why)

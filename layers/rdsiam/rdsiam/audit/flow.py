@@ -73,6 +73,8 @@ class Services:
 class FleetVanished(RdsiamError):
     """RDS lists no database, and the run before knew some: an empty answer is no reason to call all resolved."""
 
+    code = "fleet-vanished"
+
 
 def audit(context: DurableContext, services: Services, databases: Sequence[str] | None) -> dict[str, Any]:
     """Audit the fleet, or the databases of these ARNs.

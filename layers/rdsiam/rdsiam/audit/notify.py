@@ -28,7 +28,9 @@ _LONGEST_NAME = 120
 
 
 class NotTold(RdsiamError):
-    """Somebody who has to be told of an audit could not be."""
+    """A notification about an audit was not delivered."""
+
+    code = "not-notified"
 
 
 class Telling:

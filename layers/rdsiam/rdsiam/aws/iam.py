@@ -17,6 +17,8 @@ _MAX_VERSIONS = 5
 class PolicyUnreadable(RdsiamError):
     """A policy's document is not JSON, so nobody can say what it allows."""
 
+    code = "policy-unreadable"
+
 
 @dataclass(frozen=True)
 class HeldPolicy:

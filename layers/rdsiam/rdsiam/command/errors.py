@@ -102,6 +102,11 @@ def is_known(name: str) -> bool:
 
 def exit_code(error: RdsiamError) -> ExitCode:
     """Return the exit code for an error."""
-    if isinstance(error, CommandError):
-        return error.exit_code
-    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), ExitCode.UNEXPECTED)
+    return error.exit_code if isinstance(error, CommandError) else exit_code_of(type(error))
+
+
+def exit_code_of(kind: type[RdsiamError]) -> ExitCode:
+    """Return the exit code for a class of errors."""
+    if issubclass(kind, CommandError):
+        return kind.exit_code
+    return next((code for known, code in EXIT_CODES.items() if issubclass(kind, known)), ExitCode.UNEXPECTED)

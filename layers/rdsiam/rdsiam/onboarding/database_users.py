@@ -47,7 +47,9 @@ CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "creat
 
 
 class NotProven(RdsiamError):
-    """A user that was just made does not log in as it should."""
+    """A new user does not log in as it should."""
+
+    code = "not-proven"
 
 
 @dataclass(frozen=True)

@@ -546,7 +546,9 @@ class _Run:
 
 
 class NotTold(RdsiamError):
-    """EventBridge did not take an event."""
+    """EventBridge did not accept an event."""
+
+    code = "not-published"
 
 
 def unready(database: Database) -> str:

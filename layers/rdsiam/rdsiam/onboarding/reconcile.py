@@ -30,6 +30,8 @@ _MAX_NAMED = 1500
 class NothingListed(RdsiamError):
     """RDS lists no database at all, yet the inventory has some."""
 
+    code = "nothing-listed"
+
 
 def reconcile(context: DurableContext, services: Services, plan: bool, confirmed: bool) -> dict[str, Any]:
     """Start the onboarding of every database that differs from what is recorded, and of those that are gone.

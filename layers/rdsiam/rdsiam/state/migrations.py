@@ -18,7 +18,9 @@ STATES: tuple[State, ...] = get_args(State)
 
 
 class Superseded(RdsiamError):
-    """Another execution has taken over this migration; this one changes nothing any more."""
+    """Another execution has taken over this migration; this one changes nothing further."""
+
+    code = "superseded"
 
 
 @dataclass(frozen=True)

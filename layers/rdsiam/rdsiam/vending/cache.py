@@ -1,4 +1,4 @@
-"""A cache in which threads that want the same thing at once ask for it once."""
+"""A cache in which concurrent threads load each value once."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -7,40 +7,40 @@ from typing import overload
 _LOCKS = 64
 
 
-class Once[Key: Hashable, Value]:
-    """Keeps values as long as they are good; any number of threads may share it.
+class SingleFlightCache[Key: Hashable, Value]:
+    """Keeps values while they are valid. Thread-safe: of several threads that miss a key, one loads it for all.
 
-    :param is_good: tells whether a kept value may still be used.
-    :param size: so many are kept at most; then the oldest goes.
+    :param is_valid: tells whether a kept value may still be used.
+    :param size: maximum number of entries; the oldest is evicted.
     """
 
-    def __init__(self, is_good: Callable[[Value], bool], size: int = 2000) -> None:
-        self._is_good = is_good
+    def __init__(self, is_valid: Callable[[Value], bool], size: int = 2000) -> None:
+        self._is_valid = is_valid
         self._size = size
-        self._known: dict[Key, Value] = {}
+        self._values: dict[Key, Value] = {}
         self._lock = threading.Lock()
-        # Few for all keys: two keys of one lock wait for each other at times, which does no harm.
-        self._asking = tuple(threading.Lock() for _ in range(_LOCKS))
+        # Fewer locks than keys: two keys that share a lock sometimes wait for each other, which is harmless.
+        self._loading = tuple(threading.Lock() for _ in range(_LOCKS))
 
     @overload
-    def get(self, key: Key, ask: Callable[[], Value]) -> Value: ...
+    def get(self, key: Key, load: Callable[[], Value]) -> Value: ...
     @overload
-    def get(self, key: Key, ask: Callable[[], Value | None]) -> Value | None: ...
-    def get(self, key: Key, ask: Callable[[], Value | None]) -> Value | None:
-        """Return what is kept for `key`, or else what `ask` returns.
+    def get(self, key: Key, load: Callable[[], Value | None]) -> Value | None: ...
+    def get(self, key: Key, load: Callable[[], Value | None]) -> Value | None:
+        """Return the kept value of `key`, or else the value that `load` returns.
 
-        What it raises is raised, and None is returned but not kept: the next one asks again.
+        Errors of `load` are raised. None is returned but not kept, so that the next caller loads again.
         """
-        with self._asking[hash(key) % _LOCKS]:
+        with self._loading[hash(key) % _LOCKS]:
             with self._lock:
-                known = self._known.get(key)
-            if known is not None and self._is_good(known):
-                return known
-            found = ask()
+                kept = self._values.get(key)
+            if kept is not None and self._is_valid(kept):
+                return kept
+            value = load()
             with self._lock:
-                self._known.pop(key, None)
-                if found is not None:
-                    while len(self._known) >= self._size:
-                        del self._known[next(iter(self._known))]
-                    self._known[key] = found
-            return found
+                self._values.pop(key, None)
+                if value is not None:
+                    while len(self._values) >= self._size:
+                        del self._values[next(iter(self._values))]
+                    self._values[key] = value
+            return value

@@ -1,36 +1,33 @@
-"""Vending: identity from the authorizer, decision from access.yaml, a token for one user, a record of it all."""
+"""Vending: access.yaml decides, a record is written, and one user of one database gets a token."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rdsiam.access.callers import Caller
 from rdsiam.access.decide import decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.access.store import AccessStore
-from rdsiam.aws.rds_models import Database
+from rdsiam.access.store import AccessStore, Versioned
 from rdsiam.aws.scoped_credentials import ScopedCredentials, assume_for_one_user
-from rdsiam.core import times
-from rdsiam.core.arn import Arn, is_arn
-from rdsiam.errors import AccessFileInvalid, NotAllowed, RdsiamError
-from rdsiam.signer import TokenSigner
+from rdsiam.errors import AccessFileInvalid, InvalidRequest, NotAllowed, RdsiamError
+from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.state.inventory import Inventory
-from rdsiam.vending.cache import Once
+from rdsiam.vending.cache import SingleFlightCache
 
-#: RDS accepts a token for that long after it was signed.
-TOKEN_LIFE = timedelta(seconds=900)
+#: RDS accepts a token for this long after it was signed.
+TOKEN_LIFE = timedelta(seconds=LIFETIME)
 _SESSION_SECONDS = 3600
-#: How long an inventory record may be used without asking again: a host doesn't move, a resource id may go.
+#: How long a record of the inventory is used without reading it again: hosts stay, but resource ids may change.
 _RECORD_SECONDS = 60
 _UNDECLARED = "no entry lets this caller log in as this user here"
 
 
 @dataclass(frozen=True)
 class TokenAnswer:
-    """A token and what it is good for."""
+    """A token, and the endpoint and user that it is valid for."""
 
     token: str
     host: str
@@ -46,152 +43,215 @@ class TokenAnswer:
         return f"TokenAnswer(user={self.user!r}, database={self.database!r}, expires_at={self.expires_at!r})"
 
 
-class Vending:
-    """Hands out tokens. One instance serves all requests of a function's environment; it is thread-safe.
+@dataclass(frozen=True)
+class Stores:
+    """What vending reads and writes: access.yaml, the inventory, and the table of decisions."""
 
-    :param ca_url: where the authority of databases' certificates is; proxies have theirs from another.
+    access: AccessStore
+    inventory: Inventory
+    decisions: Decisions
+
+
+@dataclass(frozen=True)
+class CaUrls:
+    """Addresses of the certificate authorities of databases and of proxies."""
+
+    databases: str
+    proxies: str
+
+
+class Vending:
+    """Vends tokens. One thread-safe instance serves all requests of a function's environment.
+
+    :param connect_role: ARN of ConnectRole, which is assumed for one user of one database.
     """
 
     def __init__(
         self,
-        access: AccessStore,
-        inventory: Inventory,
-        decisions: Decisions,
+        stores: Stores,
         sts: Any,
         connect_role: str,
-        ca_url: str,
-        proxy_ca_url: str,
+        ca_urls: CaUrls,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._access = access
-        self._inventory = inventory
-        self._decisions = decisions
+        self._stores = stores
         self._sts = sts
         self._connect_role = connect_role
-        self._ca_url = ca_url
-        self._proxy_ca_url = proxy_ca_url
+        self._ca_urls = ca_urls
         self._now = now
-        self._records = Once[str, _Known](lambda known: time.monotonic() - known.asked_at < _RECORD_SECONDS)
-        # With less left than a token lives, the token would end with its credentials.
-        self._scoped = Once[tuple[str, ...], ScopedCredentials](lambda known: known.expires - self._now() >= TOKEN_LIFE)
+        self._records = SingleFlightCache[str, _Record](
+            lambda record: time.monotonic() - record.read_at < _RECORD_SECONDS
+        )
+        # Credentials that expire before a token would make the token expire with them.
+        self._scoped = SingleFlightCache[tuple[str, ...], ScopedCredentials](
+            lambda scoped: scoped.expires - self._now() >= TOKEN_LIFE
+        )
 
     def vend(self, caller: Caller, database: str, user: str, reason: str, request_id: str) -> TokenAnswer:
-        """Return a token for `user` on `database`, if access.yaml lets the caller have it.
+        """Return a token for `user` on `database`, if access.yaml allows the caller to log in.
 
         :param database: ARN or identifier.
-        :raises NotAllowed: it does not; the same for what doesn't exist. The refusal is recorded.
+        :raises NotAllowed: access.yaml doesn't allow it, or the database doesn't exist. The denial is recorded.
         :raises AccessFileInvalid: access.yaml breaks its rules, so nobody is allowed anything.
-        :raises AccessFileUnavailable: it can't be read.
+        :raises AccessFileUnavailable: access.yaml can't be read.
+        :raises NotSigned: ConnectRole could not be assumed.
         """
-        at = self._now()
-        arn = database if is_arn(database) else self._arn(database)
-        asked = _Asked(caller, arn, user, reason, at, request_id)
-        try:
-            access = self._access.current()
-        except AccessFileInvalid as error:
-            self._record(asked, "denied", "access.yaml is invalid", error.version)
-            raise
-        except RdsiamError:
-            self._record(asked, "failed", "access.yaml can't be read", "")
-            raise
-        # Nothing is looked up for whom no entry names: neither the answer nor its time tells what there is.
-        known = self._describe(arn) if may_be_allowed(access.file, _identifier(arn), user, caller) else None
-        if known is None or user in known.revoked:
-            self._record(asked, "denied", "revoked" if known else _UNDECLARED, access.version)
-            raise NotAllowed
-        found = known.database
-        decision = decide(access.file, found, user, caller, reason or None, at)
-        if not decision.allowed:
-            self._record(asked, "denied", decision.rule, access.version)
-            raise NotAllowed
-        try:
-            scoped = self._credentials(caller, found, user, access.version, decision.rule)
-        except Exception as error:
-            self._record(asked, "failed", decision.rule, access.version)
-            raise NotSigned(f"credentials for {user} on {arn} could not be had: {type(error).__name__}") from error
-        host, port = found.endpoint
-        # RDS accepts a token for so long, whatever else is in it: one that has to end earlier is signed as of earlier.
-        signed_at = at if decision.until is None else min(at, decision.until - TOKEN_LIFE)
-        token = TokenSigner(scoped.credentials, found.region).token(host, port, user, signed_at)
-        expires = times.text(min(signed_at + TOKEN_LIFE, scoped.expires))
-        self._record(asked, "allowed", decision.rule, access.version, token, expires)
-        ca_url = self._proxy_ca_url if found.kind == "proxy" else self._ca_url
-        return TokenAnswer(token, host, port, user, found.engine, arn, times.text(at), expires, ca_url)
+        arn = database if database.startswith("arn:") else self._arn(database)
+        request = _Request(caller, arn, user, reason, self._now(), request_id)
+        permission = self._permission(request, self._access(request))
+        scoped = self._credentials(request, permission)
+        return self._sign(request, permission, scoped)
 
     def refuse(self, caller: Caller, outcome: Outcome, rule: str, request_id: str) -> None:
-        """Record a request that was refused before anybody knew what it is about."""
-        self._record(_Asked(caller, "", "", "", self._now(), request_id), outcome, rule, "")
+        """Record a request that was refused before its database and user were known."""
+        self._record(_Request(caller, "", "", "", self._now(), request_id), outcome, rule, "")
+
+    def _access(self, request: "_Request") -> Versioned:
+        try:
+            return self._stores.access.current()
+        except AccessFileInvalid as error:
+            self._record(request, "denied", "access.yaml is invalid", error.version)
+            raise
+        except RdsiamError:
+            self._record(request, "failed", "access.yaml can't be read", "")
+            raise
+
+    def _permission(self, request: "_Request", access: Versioned) -> "_Permission":
+        """Return the permission to log in; record and raise a denial."""
+        arn, user, caller = request.database, request.user, request.caller
+        # Skip the lookup if no entry names the caller, so that neither answer nor timing reveals which databases exist.
+        record = self._lookup(arn) if may_be_allowed(access.file, _identifier(arn), user, caller) else None
+        if record is None or user in record.revoked:
+            self._record(request, "denied", "revoked" if record else _UNDECLARED, access.version)
+            raise NotAllowed
+        decision = decide(access.file, record.database, user, caller, request.reason or None, request.at)
+        if not decision.allowed:
+            self._record(request, "denied", decision.rule, access.version)
+            raise NotAllowed
+        return _Permission(record.database, decision.rule, decision.until, access.version)
+
+    def _credentials(self, request: "_Request", permission: "_Permission") -> ScopedCredentials:
+        identity, database = source_identity(request.caller), permission.database
+
+        def assume() -> ScopedCredentials:
+            return assume_for_one_user(
+                self._sts,
+                self._connect_role,
+                database,
+                request.user,
+                identity,
+                _SESSION_SECONDS,
+                source_identity=identity,
+            )
+
+        key = (identity, database.arn, database.resource_id, request.user, permission.version, permission.rule)
+        try:
+            return self._scoped.get(key, assume)
+        except Exception as error:
+            self._record(request, "failed", permission.rule, permission.version)
+            problem = f"could not obtain credentials for {request.user} on {request.database}: {type(error).__name__}"
+            raise NotSigned(problem) from error
+
+    def _sign(self, request: "_Request", permission: "_Permission", scoped: ScopedCredentials) -> TokenAnswer:
+        """Sign and record a token."""
+        database = permission.database
+        host, port = database.endpoint
+        # RDS ignores any shorter expiry in a token: to make a token end earlier, it is signed as of an earlier time.
+        signed_at = request.at if permission.until is None else min(request.at, permission.until - TOKEN_LIFE)
+        try:
+            token = TokenSigner(scoped.credentials, database.region).token(host, port, request.user, signed_at)
+        except InvalidRequest as error:
+            self._record(request, "failed", permission.rule, permission.version)
+            raise NotSigned(f"could not sign a token for {request.user} on {request.database}: {error}") from error
+        expires = _text(min(signed_at + TOKEN_LIFE, scoped.expires))
+        self._record(request, "allowed", permission.rule, permission.version, token, expires)
+        return TokenAnswer(
+            token=token,
+            host=host,
+            port=port,
+            user=request.user,
+            engine=database.engine,
+            database=request.database,
+            issued_at=_text(request.at),
+            expires_at=expires,
+            ca_url=self._ca_urls.proxies if database.kind == "proxy" else self._ca_urls.databases,
+        )
 
     def _record(
-        self, asked: "_Asked", outcome: Outcome, rule: str, version: str, token: str = "", expires: str = ""
+        self, request: "_Request", outcome: Outcome, rule: str, version: str, token: str = "", expires: str = ""
     ) -> None:
-        """Write the record; whatever goes wrong is raised, and there is no token."""
-        self._decisions.put(
+        """Write the record. Its errors are raised: without a record there is no token."""
+        self._stores.decisions.put(
             DecisionRecord(
-                at=times.text(asked.at),
-                caller=asked.caller.name,
-                session=asked.caller.session or "",
-                source_identity=source_identity(asked.caller),
-                database=asked.database,
-                user=asked.user,
-                reason=asked.reason,
+                at=_text(request.at),
+                caller=request.caller.name,
+                session=request.caller.session or "",
+                source_identity=source_identity(request.caller),
+                database=request.database,
+                user=request.user,
+                reason=request.reason,
                 outcome=outcome,
                 rule=rule,
                 access_version=version,
-                request_id=asked.request_id,
+                request_id=request.request_id,
                 fingerprint=fingerprint(token) if token else "",
                 expires_at=expires,
             )
         )
 
     def _arn(self, identifier: str) -> str:
-        """Return the ARN of an instance of this account: the role that signs is of the same account and partition."""
-        role = Arn.parse(self._connect_role)
-        return str(replace(role, service="rds", region=self._sts.meta.region_name, resource=f"db:{identifier}"))
+        """Return the ARN of an instance in ConnectRole's partition and account."""
+        partition, account = self._connect_role.split(":")[1], self._connect_role.split(":")[4]
+        return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
 
-    def _describe(self, arn: str) -> "_Known | None":
-        return self._records.get(arn, lambda: self._ask_inventory(arn))
+    def _lookup(self, arn: str) -> "_Record | None":
+        return self._records.get(arn, lambda: self._read_inventory(arn))
 
-    def _ask_inventory(self, arn: str) -> "_Known | None":
-        """Return the record.
+    def _read_inventory(self, arn: str) -> "_Record | None":
+        """Return the record of an onboarded database.
 
-        None, which is not kept, where there is none: it may be onboarded the next second, and names are for anybody
-        to ask.
+        None, which isn't cached, if there is none: the database may be onboarded the next second, and anybody can ask
+        for any name.
         """
-        asked_at = time.monotonic()
-        record = self._inventory.get(arn)
+        read_at = time.monotonic()
+        record = self._stores.inventory.get(arn)
         if record is None or record.database is None:
             return None
-        return _Known(record.database, frozenset(record.revoked), asked_at)
-
-    def _credentials(self, caller: Caller, database: Database, user: str, version: str, rule: str) -> ScopedCredentials:
-        identity = source_identity(caller)
-
-        def assume() -> ScopedCredentials:
-            return assume_for_one_user(
-                self._sts, self._connect_role, database, user, identity, _SESSION_SECONDS, source_identity=identity
-            )
-
-        key = (identity, database.arn, database.resource_id, user, version, rule)
-        return self._scoped.get(key, assume)
+        return _Record(record.database, frozenset(record.revoked), read_at)
 
 
 class NotSigned(RdsiamError):
-    """The decision was to allow, but no token could be signed."""
+    """access.yaml allows the login, but no token could be signed."""
+
+    code = "not-signed"
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What the inventory knows of a database that is onboarded, and when it was asked."""
+class _Record:
+    """An onboarded database as the inventory records it, and when it was read."""
 
     database: SelectedDatabase
     revoked: frozenset[str]
-    asked_at: float
+    read_at: float
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Who asks for what; the ARN is not known to be anything's."""
+class _Permission:
+    """Permission of access.yaml to log in to a database.
+
+    :ivar rule: the entry that gives it.
+    :ivar version: of access.yaml.
+    """
+
+    database: SelectedDatabase
+    rule: str
+    until: datetime | None
+    version: str
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request for a token; the database is an ARN that may not exist."""
 
     caller: Caller
     database: str
@@ -202,6 +262,10 @@ class _Asked:
 
 
 def _identifier(arn: str) -> str | None:
-    """Return the identifier that an ARN has; None where it has none, as a proxy's, or is none."""
+    """Return the identifier that an ARN contains; None for a proxy's ARN and for text that is no ARN."""
     parts = arn.split(":")
     return parts[6] if len(parts) == 7 and parts[5] in ("db", "cluster") else None
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
