@@ -20,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.core.arn import is_arn
 from rdsiam.signer import Credentials
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
@@ -104,7 +105,7 @@ def database_arn(aws: Aws, name: str) -> str:
 
     :raises NotFound: no instance and no cluster has that identifier.
     """
-    if name.startswith("arn:"):
+    if is_arn(name):
         return name
     rds = aws.client("rds")
     arns: list[str] = []

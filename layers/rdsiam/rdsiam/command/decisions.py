@@ -9,6 +9,7 @@ from rdsiam.command import options
 from rdsiam.command.errors import Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
+from rdsiam.core import times
 
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -54,4 +55,4 @@ def _time(since: str) -> str:
             raise Usage("--since: not a time", "give a time such as 2026-11-24T00:00:00Z, or 90m, 24h, 7d") from None
         if at.tzinfo is None:
             raise Usage("--since: the time has no zone", "add one, such as the Z of 2026-11-24T00:00:00Z")
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.text(at)

@@ -11,6 +11,7 @@ from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress, visible
+from rdsiam.core import times
 from rdsiam.doctor.known_errors import explain
 from rdsiam.tokens.parser import read_token
 
@@ -91,8 +92,8 @@ def _show_token(text: str, output: Output) -> ExitCode:
         ("endpoint", f"{facts.host}:{facts.port}"),
         ("region", facts.region),
         ("signed with", f"{facts.access_key}, {'temporary' if facts.temporary else 'lasting'} credentials"),
-        ("signed at", f"{facts.signed:%Y-%m-%dT%H:%M:%SZ}"),
-        ("valid until", f"{facts.expires:%Y-%m-%dT%H:%M:%SZ}{', so it has expired' if expired else ''}"),
+        ("signed at", times.text(facts.signed)),
+        ("valid until", f"{times.text(facts.expires)}{', so it has expired' if expired else ''}"),
         ("length", f"{facts.length} characters"),
         ("cut off by", ", ".join(facts.cut_by) or "nothing known"),
     ]

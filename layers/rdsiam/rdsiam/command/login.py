@@ -14,6 +14,8 @@ from rdsiam.command.aws import RENEW, Aws, database_arn, translate_errors
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import progress, visible
+from rdsiam.core import times
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
@@ -81,7 +83,7 @@ def describe(aws: Aws, name: str) -> Database:
 
 def _identifier(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
-    if name.startswith("arn:") or "." not in name:
+    if is_arn(name) or "." not in name:
         return name, None
     try:
         host = follow(name)
@@ -133,16 +135,19 @@ def _is_requested(answer: Mapping[str, Any], name: str, region: str, account: st
     :param region: of the API, which knows the databases of its own region only.
     :param account: the caller's, which is the API's; None if the credentials don't name it.
     """
-    if name.startswith("arn:"):
+    if is_arn(name):
         return bool(answer["database"] == name)
-    parts = answer["database"].split(":")
-    if len(parts) != 7 or parts[2:4] != ["rds", region] or (account is not None and parts[4] != account):
+    try:
+        arn = Arn.parse(answer["database"])
+    except ValueError:
+        return False
+    if (arn.service, arn.region) != ("rds", region) or (account is not None and arn.account != account):
         return False
     host = answer["host"]
     if is_rds(host) and region_of(host) != region:
         return False
     # The ARN of a proxy doesn't contain its name; its endpoint does.
-    identifier: str = host.partition(".")[0] if parts[5] == "db-proxy" and is_rds(host) else parts[6]
+    identifier: str = host.partition(".")[0] if arn.kind == "db-proxy" and is_rds(host) else arn.name
     return identifier == name
 
 
@@ -188,12 +193,8 @@ def _signed_here(installation: Installation, name: str, host: str | None, login:
     if expiry is not None and expiry < expires:
         expires = expiry
         if expiry - at < _SOON:
-            progress(f"your credentials expire at {_text(expiry)}, and the token with them")
+            progress(f"your credentials expire at {times.text(expiry)}, and the token with them")
     if expires <= at:
         raise TryAgain("your credentials have expired", RENEW)
     token = TokenSigner(credentials, database.region).token(host or endpoint, port, login.user, at)
-    return LoginToken(token, host or endpoint, port, login.user, database.family, database.arn, _text(expires))
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return LoginToken(token, host or endpoint, port, login.user, database.family, database.arn, times.text(expires))

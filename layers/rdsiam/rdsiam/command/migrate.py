@@ -11,6 +11,7 @@ from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
+from rdsiam.core.arn import Arn
 
 #: After this step the function watches for days.
 _WATCHING = "begin watching"
@@ -136,7 +137,7 @@ def _migrations(installation: Installation, arn: str | None, user: str | None) -
 def _row(migration: Mapping[str, Any]) -> Sequence[object]:
     watch = migration["watch"] or {}
     return (
-        migration["database"].rpartition(":")[2],
+        Arn.parse(migration["database"]).name,
         migration["user"],
         migration["successor"] if migration["successor"] != migration["user"] else "in place",
         migration["state"],

@@ -10,6 +10,7 @@ from rdsiam.command.aws import RENEW
 from rdsiam.command.errors import NotFound, TryAgain, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, login_options, login_token
+from rdsiam.core import times
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
@@ -57,7 +58,7 @@ def _signed(host: str, port: int, user: str, installation: Installation) -> str:
     if expiry is not None and expiry <= datetime.now(UTC):
         raise TryAgain("your credentials have expired", RENEW)
     if expiry is not None and expiry < datetime.now(UTC) + timedelta(seconds=LIFETIME):
-        fast_token.warn(f"the token expires with your credentials at {expiry.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        fast_token.warn(f"the token expires with your credentials at {times.text(expiry)}")
     return TokenSigner(credentials, region).token(host, port, user)
 
 

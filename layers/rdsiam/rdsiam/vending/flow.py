@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,8 @@ from rdsiam.access.decide import decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import AccessStore, Versioned
 from rdsiam.aws.scoped_credentials import ScopedCredentials, assume_for_one_user
+from rdsiam.core import times
+from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import AccessFileInvalid, InvalidRequest, NotAllowed, RdsiamError
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerprint, source_identity
@@ -96,7 +98,7 @@ class Vending:
         :raises AccessFileUnavailable: access.yaml can't be read.
         :raises NotSigned: ConnectRole could not be assumed.
         """
-        arn = database if database.startswith("arn:") else self._arn(database)
+        arn = database if is_arn(database) else self._arn(database)
         request = _Request(caller, arn, user, reason, self._now(), request_id)
         permission = self._permission(request, self._access(request))
         scoped = self._credentials(request, permission)
@@ -163,7 +165,7 @@ class Vending:
         except InvalidRequest as error:
             self._record(request, "failed", permission.rule, permission.version)
             raise NotSigned(f"could not sign a token for {request.user} on {request.database}: {error}") from error
-        expires = _text(min(signed_at + TOKEN_LIFE, scoped.expires))
+        expires = times.text(min(signed_at + TOKEN_LIFE, scoped.expires))
         self._record(request, "allowed", permission.rule, permission.version, token, expires)
         return TokenAnswer(
             token=token,
@@ -172,7 +174,7 @@ class Vending:
             user=request.user,
             engine=database.engine,
             database=request.database,
-            issued_at=_text(request.at),
+            issued_at=times.text(request.at),
             expires_at=expires,
             ca_url=self._ca_urls.proxies if database.kind == "proxy" else self._ca_urls.databases,
         )
@@ -183,7 +185,7 @@ class Vending:
         """Write the record. Its errors are raised: without a record there is no token."""
         self._stores.decisions.put(
             DecisionRecord(
-                at=_text(request.at),
+                at=times.text(request.at),
                 caller=request.caller.name,
                 session=request.caller.session or "",
                 source_identity=source_identity(request.caller),
@@ -201,8 +203,8 @@ class Vending:
 
     def _arn(self, identifier: str) -> str:
         """Return the ARN of an instance in ConnectRole's partition and account."""
-        partition, account = self._connect_role.split(":")[1], self._connect_role.split(":")[4]
-        return f"arn:{partition}:rds:{self._sts.meta.region_name}:{account}:db:{identifier}"
+        role = Arn.parse(self._connect_role)
+        return str(replace(role, service="rds", region=self._sts.meta.region_name, resource=f"db:{identifier}"))
 
     def _lookup(self, arn: str) -> "_Record | None":
         return self._records.get(arn, lambda: self._read_inventory(arn))
@@ -265,7 +267,3 @@ def _identifier(arn: str) -> str | None:
     """Return the identifier that an ARN contains; None for a proxy's ARN and for text that is no ARN."""
     parts = arn.split(":")
     return parts[6] if len(parts) == 7 and parts[5] in ("db", "cluster") else None
-
-
-def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
