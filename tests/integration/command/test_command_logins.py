@@ -383,7 +383,7 @@ def test_config_says_where_values_come_from(rdsiam, tmp_path):
     trusting = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     assert rdsiam("config", "trust", **trusting).returncode == 0
     done = rdsiam("config", "--output", "json", RDSIAM_AUDIT_FUNCTION="f:live", **trusting)
-    found = {row["setting"]: (row["value"], row["ownership"]) for row in json.loads(done.stdout)}
+    found = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
     assert found["access_bucket"] == ("mine", str(tmp_path / "rdsiam.toml"))
     assert found["audit_function"] == ("f:live", "RDSIAM_AUDIT_FUNCTION")
     assert found["stack"] == ("rdsiam", "default")
