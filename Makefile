@@ -12,7 +12,8 @@ WORKERS ?= $(shell expr $(CORES) + 1)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
-.PHONY: help setup demo test test-all check known-faults lint bench sam-test local login lock permissions findings errors openapi picture
+.PHONY: help setup demo test test-all stress check known-faults lint bench sam-test local login lock
+.PHONY: permissions findings errors openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ test: setup ## run the unit and integration tests, every behaviour once; WORKERS
 
 test-all: setup ## run them with every combination, every point at which something can be killed, all examples
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not known_fault' $(PYTEST)
+
+stress: setup ## run the tests that make up their examples, with twenty times as many; takes hours
+	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'hypothesis and not known_fault' --examples stress $(PYTEST)
 
 check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .

@@ -9,20 +9,22 @@ from xdist.remote import Producer
 
 from localcloud import client
 from localcloud.client import RunningCloud
-from tests.examples import ALL, QUICK
+from tests.examples import FACTORS
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
 from tests.spreading import Durations, Spreading, Together, place_in_order
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that measures the files."""
+    """Add the options that choose how much is tried, and that measure the files."""
+    parser.addoption("--examples", choices=FACTORS, help="how much hypothesis tries; all if exhaustive tests run")
     parser.addoption("--store-durations", action="store_true", help="store how long each file takes, for the spreading")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how much hypothesis tries, and measure the files, in the process that hears of all tests."""
-    settings.load_profile(QUICK if "not exhaustive" in config.getoption("markexpr") else ALL)
+    quick = "not exhaustive" in config.getoption("markexpr")
+    settings.load_profile(config.getoption("examples") or ("quick" if quick else "all"))
     if config.getoption("store_durations") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Durations())
 

@@ -1,14 +1,17 @@
-"""How many examples hypothesis tries: all in `make test-all`, a fifth of them in `make test` and `make check`."""
+"""How many examples hypothesis tries: a fifth in `make test`, all in `make test-all`, twenty times in `make stress`."""
 
 from hypothesis import HealthCheck, settings
 
-#: No example has a deadline, and slow ones are no fault: the machine may be busy.
-_OF_BOTH = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-ALL, QUICK = "all", "quick"
-settings.register_profile(ALL, _OF_BOTH, max_examples=100)
-settings.register_profile(QUICK, _OF_BOTH, max_examples=20)
+#: By what the number of examples that a test names is multiplied.
+FACTORS = {"quick": 0.2, "all": 1, "stress": 20}
+
+# No example has a deadline, and slow ones are no fault: the machine may be busy.
+for _name, _factor in FACTORS.items():
+    settings.register_profile(
+        _name, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=round(100 * _factor)
+    )
 
 
 def at_most(number: int) -> int:
-    """Return how many examples are tried of a test that has this number in `make test-all`."""
-    return number if settings.get_current_profile_name() == ALL else max(1, number // 5)
+    """Return how many examples are tried of a test that tries this number in `make test-all`."""
+    return max(1, round(number * FACTORS[settings.get_current_profile_name()]))

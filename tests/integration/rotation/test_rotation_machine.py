@@ -1,6 +1,5 @@
 """Rotation survives everything: any order of steps, repeats, kills, faults, two at once; real servers, both schemes."""
 
-import os
 from typing import Any
 
 import pytest
@@ -168,12 +167,13 @@ def make(request, place, make_rotating):
     return lambda: make_rotating(place, request.param)
 
 
+@pytest.mark.hypothesis
 def test_whatever_happens_the_current_version_logs_in_and_the_next_rotation_ends(make):
     machine = type("Machine", (Rotations,), {"make": staticmethod(make)})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("RDSIAM_ROTATIONS", at_most(8))),
+            max_examples=at_most(8),
             stateful_step_count=12,
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate,),  # a failure is 12 steps at most, and shrinking it would take minutes

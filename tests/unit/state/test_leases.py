@@ -181,6 +181,7 @@ class TwoRuns(RuleBasedStateMachine):
         assert len(self.may_write()) <= 1
 
 
+@pytest.mark.hypothesis
 def test_two_runs_never_have_it_at_a_time_and_none_waits_for_ever(dynamodb):
     clock = Clock()
 
