@@ -1,4 +1,4 @@
-"""What reading a database with 10,000 users costs: against the bare queries and the fetch of the same rows."""
+"""The cost of reading a database with 10,000 users: against the bare queries and the fetch of the same rows."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""How long `rdsiam token` takes as a process, beside `aws rds generate-db-auth-token`."""
+"""The time of `rdsiam token` as a process, beside `aws rds generate-db-auth-token`."""
 
 import os
 import statistics

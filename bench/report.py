@@ -1,4 +1,4 @@
-"""How fast the report's page is there: written by the function, and shown by a real Chromium."""
+"""The speed of the report's page: written by the function, and shown by a real Chromium."""
 
 import statistics
 import tempfile

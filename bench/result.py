@@ -8,8 +8,8 @@ class Result:
     """A line of bench/results.json.
 
     :ivar ratio: how the two relate, the way the promise counts it.
-    :ivar at_least: the promise: the ratio is at least this; None where there is no such promise.
-    :ivar at_most: the promise: the ratio is at most this; None where there is no such promise.
+    :ivar at_least: the promise: the ratio is at least this; None if there is no such promise.
+    :ivar at_most: the promise: the ratio is at most this; None if there is no such promise.
     """
 
     name: str
@@ -23,14 +23,14 @@ class Result:
 
     @property
     def promise(self) -> str:
-        """The promise in words; empty where there is none."""
+        """The promise in words; empty if there is none."""
         if self.at_least is not None:
             return f"≥ {self.at_least:g}"
         return f"≤ {self.at_most:g}" if self.at_most is not None else ""
 
     @property
     def holds(self) -> bool:
-        """Whether the promise is kept; true where there is none."""
+        """Whether the promise holds; true if there is none."""
         return (self.at_least is None or self.ratio >= self.at_least) and (
             self.at_most is None or self.ratio <= self.at_most
         )

@@ -1,4 +1,4 @@
-"""What a rotation costs: connections, AWS calls and wall time of all four steps, on real servers."""
+"""The cost of a rotation: connections, AWS calls and wall time of all four steps, on real servers."""
 
 import json
 import os

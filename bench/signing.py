@@ -1,4 +1,4 @@
-"""How fast a login token is signed: against boto3, and against the two hash operations that no signer can avoid."""
+"""The speed of signing a login token: against boto3, and against the two hash operations that no signer can avoid."""
 
 import hashlib
 import hmac

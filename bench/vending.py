@@ -1,4 +1,4 @@
-"""What a token takes: the first of a cold start, a warm one, and those of two hundred callers at once."""
+"""The time of a token: the first of a cold start, a warm one, and those of two hundred callers at once."""
 
 import json
 import os
@@ -118,7 +118,7 @@ class _Callers:
         self.failures: list[str] = []
 
     def measure(self, calls: int) -> "_Callers":
-        """Let each make so many calls, one after the other; times are in milliseconds."""
+        """Let each caller make that number of calls, one after the other; times are in milliseconds."""
         threads = [threading.Thread(target=self._ask, args=(index, calls)) for index in range(self._number)]
         for thread in threads:
             thread.start()

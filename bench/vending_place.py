@@ -22,7 +22,7 @@ _KEPT = (
 
 
 class Place:
-    """What the benchmarks of vending need of a cloud."""
+    """The cloud that the benchmarks of vending need."""
 
     def __init__(self, cloud: RunningCloud) -> None:
         self._cloud = cloud

@@ -1,4 +1,4 @@
-"""What a warm POST /tokens costs in the handler: run by bench.vending in a process with a function's environment.
+"""The cost of a warm POST /tokens in the handler: run by bench.vending in a process with a function's environment.
 
 `python -m bench.warm_call FOLDER` reads an event from stdin and writes one line of JSON to stderr: milliseconds of CPU
 of one call, the median without what goes to AWS and comes back, and how many AWS calls that one made.

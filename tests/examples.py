@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: a fifth in `make test`, all in `make test-all`, twenty times in `make stress`."""
+"""The number of examples of hypothesis: a fifth in `make test`, all in `make test-all`, 20 times in `make stress`."""
 
 from hypothesis import HealthCheck, settings
 

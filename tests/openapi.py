@@ -34,7 +34,7 @@ _MODELS: dict[str, Any] = {
 _STATUSES = {
     400: "malformed: `detail` names the field or parameter",
     401: "no JWT, or not a good one",
-    403: "not allowed, unknown, or not signed as it should be: of what exists nothing is told",
+    403: "not allowed, unknown, or not signed correctly; the answer never tells what exists",
     404: "no audit of that id is over",
     413: "the body has more than 4,096 bytes",
     429: "too many requests",

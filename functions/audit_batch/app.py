@@ -15,7 +15,7 @@ from rdsiam.events.audit_batch import batch_request
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migrations
 
-#: Seconds that are kept for writing down what has not come to an end.
+#: Seconds reserved for recording the databases that were not read in time.
 _RESERVE = 10
 
 

@@ -1,4 +1,4 @@
-"""What the command says, and where it goes."""
+"""Advice and explanations of the command."""
 
 import pytest
 

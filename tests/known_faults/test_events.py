@@ -1,4 +1,4 @@
-"""What RDS says of a database, and what is done then."""
+"""Events of RDS, and the runs that they start."""
 
 from dataclasses import replace
 from pathlib import Path

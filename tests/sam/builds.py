@@ -1,4 +1,4 @@
-"""What `sam build` makes, for both processors, with ordinary pip and its package sources."""
+"""Builds by `sam build`, for both processors, with ordinary pip and its package sources."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What is deployed: for the right processor, complete, small enough, and nothing that doesn't belong there."""
+"""The deployed packages: for the right processor, complete, small enough, without foreign files."""
 
 import re
 import struct

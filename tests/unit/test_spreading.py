@@ -1,4 +1,4 @@
-"""What each worker of `make test` does next."""
+"""The order in which workers of `make test` take test files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What scanners miss in template.yaml: read from the template as written, and as AWS's translator expands it."""
+"""Rules for template.yaml that scanners miss: as written, and as AWS's translator expands it."""
 
 import copy
 import json

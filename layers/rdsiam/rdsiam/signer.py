@@ -160,7 +160,7 @@ class _Key:
 
 
 class _Second:
-    """What all tokens of one second share, and the users seen in it; the hashes in it are copied, never updated."""
+    """The parts that all tokens of one second share, and the users seen in it; its hashes are copied, never updated."""
 
     __slots__ = ("key", "moment", "query", "string_to_sign", "users")
 

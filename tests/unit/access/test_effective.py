@@ -1,4 +1,4 @@
-"""Who of the declared users stands, and that a sweep sees when that changes."""
+"""Effective users, and that a reconcile notices when they change."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -61,7 +61,7 @@ ANSWERS = [
 
 
 class Service(ThreadingHTTPServer):
-    """Answers as it is told, and remembers what it was asked."""
+    """A server that gives prepared answers and records the requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)

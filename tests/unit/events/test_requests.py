@@ -1,4 +1,4 @@
-"""What the functions are asked: every field is checked, and errors name the field and never its value."""
+"""Requests to functions: every field is checked, and errors name the field and never its value."""
 
 import json
 from pathlib import Path

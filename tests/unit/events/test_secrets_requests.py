@@ -1,4 +1,4 @@
-"""What SecretsFunction may be asked; hostile input names the field and shows no value."""
+"""Requests to SecretsFunction; errors about hostile input name the field and show no value."""
 
 import pytest
 

@@ -112,7 +112,7 @@ def test_who_has_lost_it_changes_nothing_and_takes_it_from_nobody(leases, clock)
 
 
 def test_nobody_takes_a_lease_for_a_database(dynamodb, leases):
-    """Audit, reports, sweeps and migrations read the same table."""
+    """Audit, reports, reconciles and migrations read the same table."""
     inventory = Inventory(dynamodb, TABLE)
     with leases.hold(ORDERS, "execution one"):
         inventory.record_ownership(ORDERS, {"app": "created"})

@@ -23,7 +23,7 @@ Day = tuple[int, int]
 
 @dataclass(frozen=True)
 class Cycle:
-    """How often: on so many days of so many months.
+    """A frequency: the number of days and of months.
 
     :ivar days: from one of its days to the next, 1–28.
     :ivar months: from one of its months to the next, 1–12.
@@ -93,7 +93,7 @@ def rules(resource_id: str, users: Sequence[tuple[str, str, str]]) -> dict[str, 
 
 
 def _free(cycle: Cycle, number: int, taken: Sequence[frozenset[Day]]) -> frozenset[Day]:
-    """Return the days of the first place from `number` on that nobody has a day of; its own where there is none."""
+    """Return the days of the first place from `number` on of which no other has a day; its own if there is none."""
     for step in range(cycle.places):
         days = cycle.on((number + step) % cycle.places)
         if not any(days & other for other in taken):

@@ -12,7 +12,7 @@ from rdsiam.access import fields
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the authorizer tells it.
+    """A caller, as the authorizer verified it.
 
     :ivar role: of an IAM caller: `arn:aws:iam::<account>:role/<name>`, with or without its path; None for a JWT.
     :ivar account: of that role; empty for a JWT.
@@ -27,7 +27,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """What records call it: the role, or what else is known."""
+        """The name of the caller in records: the role, or else what is known."""
         return self.role or self.session or "nobody"
 
 
@@ -53,7 +53,7 @@ class Principal(BaseModel):
 
 
 class CallerRule(Principal):
-    """Who may ask for tokens, until when, and whether they must say why."""
+    """A rule: the callers that may ask for tokens, until when, and whether they must give a reason."""
 
     until: fields.Time | None = None
     reason: Literal["required"] | None = None

@@ -13,7 +13,7 @@ from rdsiam.errors import AccessFileInvalid, InvalidRequest
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided.
+    """A decision about one caller.
 
     :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
     :ivar until: when the permission ends; None for never, and for denials.
@@ -29,7 +29,7 @@ def decide(
 ) -> Decision:
     """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
 
-    :param reason: why, in the caller's words; counts where a rule requires one (1–500 printable characters).
+    :param reason: why, in the caller's words; counts if a rule requires one (1–500 printable characters).
     :param at: the time of the request, with a zone.
     :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
     :raises InvalidRequest: `at` has no zone.
@@ -55,11 +55,11 @@ def decide(
 
 
 def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller: Caller) -> bool:
-    """Tell whether any entry names this caller for that user on a database so called, whatever kind of database it is.
+    """Return whether any entry names this caller for that user on a database of that identifier.
 
-    Where none does, `decide` denies, and nothing has to be looked up to know that.
+    If no entry does, `decide` denies, and no lookup is needed to know that.
 
-    :param identifier: None where it is not known.
+    :param identifier: None if unknown.
     """
     return any(
         declared.name == user and any(rule.admits(caller) for rule in declared.callers)
@@ -70,7 +70,7 @@ def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller
 
 
 def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at: datetime) -> tuple[str, ...]:
-    """Return the users that `decide` would let this caller log in as, given a reason where one is required."""
+    """Return the users that `decide` would let this caller log in as, given a reason if one is required."""
     names: set[str] | None = None
     for guise in database.guises:
         try:

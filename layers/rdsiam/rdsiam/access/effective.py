@@ -1,4 +1,4 @@
-"""Who of the declared users stands: not revoked, and vended only to callers whose time has not passed."""
+"""Effective users: declared, not revoked, with the callers whose permission has not expired."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from rdsiam.access.users import DeclaredUser
 
 
 def effective_users(declared: Iterable[DeclaredUser], revoked: Collection[str]) -> tuple[DeclaredUser, ...]:
-    """Return the declared users as they are to be made now; when an `until` passes it is something else.
+    """Return the declared users without the revoked ones, and without callers whose `until` has passed.
 
     :param revoked: users that an operator has revoked.
     """

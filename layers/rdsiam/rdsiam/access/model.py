@@ -171,7 +171,7 @@ class AccessFile(_Model):
         return tuple(_merged(name, merged[name]) for name in sorted(merged))
 
     def rotating(self, database: SelectedDatabase) -> tuple[RotatingUser, ...]:
-        """Return whose passwords are rotated on this database, sorted by name; nobody's where it has no users.
+        """Return the users whose passwords are rotated on this database, sorted by name; empty if it has no users.
 
         If identifier or tags are other than recorded, those that both rotate alike.
 
@@ -227,7 +227,7 @@ class AccessFile(_Model):
         return found
 
     def _replacing_problems(self, found: Iterable[tuple[Place, User]]) -> Iterable[tuple[int, str]]:
-        """Each user is replaced by one other, who has no rights but his, and is not declared himself."""
+        """Yield each user that is replaced by two others, or replaced and declared as well."""
         declared = {user.name: user for _, user in found}
         successors: dict[str, str] = {}
         for place, user in found:

@@ -1,4 +1,4 @@
-"""What entries of access.yaml would give for the current attributes of a database, and give only once confirmed."""
+"""Gains that need confirmation: given by access.yaml for the current attributes of a database only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rdsiam.core.changes import Unreached
 
 @dataclass(frozen=True)
 class Gain:
-    """What one user of a database would gain.
+    """A gain of one user of a database.
 
     :ivar what: such as `readwrite on shop`, `role arn:…`, `caller {groups: oncall}`; empty if it is the login alone.
     """
@@ -26,7 +26,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Pending:
-    """What waits for confirmation.
+    """The gains of a database that need confirmation.
 
     :ivar changed: how the attributes differ from the recorded ones.
     :ivar entries: the entries of access.yaml that match the current attributes only, such as `databases[7]`.

@@ -1,4 +1,4 @@
-"""What access.yaml says of passwords that stay: whose are rotated, how often, when and how."""
+"""Rotations as access.yaml declares them: users, frequency, window and scheme."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence

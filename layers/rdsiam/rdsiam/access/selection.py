@@ -14,7 +14,7 @@ from rdsiam.aws.rds_models import Database
 
 @dataclass(frozen=True)
 class Attributes:
-    """What entries of access.yaml can match."""
+    """The attributes of a database that entries of access.yaml can match."""
 
     engine: str
     identifier: str

@@ -88,7 +88,7 @@ class AccessStore:
         self._checked_at = asked_at
 
     def _get(self) -> Any:
-        """Return S3's response with the object; None where it is still the one that is kept."""
+        """Return S3's response with the object; None if it is still the cached one."""
         condition = {"IfNoneMatch": self._etag} if self._current else {}
         try:
             return self._s3.get_object(Bucket=self._bucket, Key=self._key, **condition)  # type: ignore[arg-type]

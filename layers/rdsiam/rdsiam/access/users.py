@@ -13,7 +13,7 @@ LEVELS = ("readonly", "readwrite", "owner")
 
 @dataclass(frozen=True)
 class Grant:
-    """What a user may do on one database (PostgreSQL) or schema (MySQL).
+    """The rights of a user on one database (PostgreSQL) or schema (MySQL).
 
     :ivar on: its name, or `*` for all but the system's.
     :ivar privileges: `readonly`, `readwrite` or `owner`; or SQL privileges, sorted, in upper case.

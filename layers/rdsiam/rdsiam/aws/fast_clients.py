@@ -234,7 +234,7 @@ def _tls() -> ssl.SSLContext:
 class _Failed(Exception):
     """An attempt had no answer.
 
-    :ivar error: what the caller is told if it was the last.
+    :ivar error: the error to raise if this was the last attempt.
     :ivar idled: the connection had been open before: the other side may have closed it.
     """
 
@@ -265,7 +265,7 @@ def _error(operation: str, status: int, code: str, message: str) -> ClientError:
 
 
 def _code_and_message(content: bytes) -> tuple[str, str]:
-    """Return what an error in XML says; nothing where there is no XML, as with 304."""
+    """Return code and message of an error in XML; empty without XML, as with 304."""
     try:
         found = _texts(content)
     except ElementTree.ParseError:

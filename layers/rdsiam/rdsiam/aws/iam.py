@@ -1,4 +1,4 @@
-"""Who may log in to databases, as IAM's own list of users, groups, roles and policies tells it."""
+"""Principals that may log in to databases, from IAM's list of users, groups, roles and policies."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

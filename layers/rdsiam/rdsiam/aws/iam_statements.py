@@ -1,4 +1,4 @@
-"""What a statement of an IAM policy says about `rds-db:connect`."""
+"""Statements of IAM policies about `rds-db:connect`."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ def statements(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def texts(statement: Mapping[str, Any], key: str) -> list[str]:
-    """Return `Action`, `NotAction`, `Resource` or `NotResource` as a list; empty where it is missing."""
+    """Return `Action`, `NotAction`, `Resource` or `NotResource` as a list; empty if it is missing."""
     found = statement.get(key, [])
     return [found] if isinstance(found, str) else [str(one) for one in found]
 

@@ -48,7 +48,7 @@ class Databases:
     def describe(self, arn: str) -> Database:
         """Return the database of that ARN as it is now; for a member's ARN its cluster.
 
-        :raises DatabaseNotFound: it does not exist (any more).
+        :raises DatabaseNotFound: it does not exist.
         :raises DatabaseNotReady: RDS answers with nothing at all, which says nothing.
         :raises Unsupported: it is not one that rdsiam can make passwordless, or a member that is not its cluster's
             writer: the cluster is onboarded by that one.

@@ -30,7 +30,7 @@ class Database:
     :ivar host: endpoint as RDS reports it, of a cluster its writer's; None while there is nothing to connect to.
     :ivar iam_enabled: of a proxy: it takes tokens and logs in to its database with tokens.
     :ivar master_user: empty for a proxy.
-    :ivar default_database: the database or schema made with the instance, None where none was named.
+    :ivar default_database: the database or schema made with the instance; None if none was named.
     :ivar pending: names of modifications that wait for the maintenance window or a reboot.
     :ivar kind: what RDS calls it; a member of a cluster is none of its own.
     :ivar replica_of: what it is a read replica of, whose users it has: the identifier of an instance, or an ARN.
@@ -120,7 +120,7 @@ class Proxy:
 
     :ivar classic: it takes the passwords of users from secrets; others pass tokens on from end to end.
     :ivar secret_arns: secrets whose users it logs in as, sorted.
-    :ivar users: user names that it was told of; RDS often leaves them out, the secrets have them.
+    :ivar users: user names that the proxy has; RDS often leaves them out, the secrets have them.
     :ivar targets: identifiers of the instances and clusters behind it, sorted.
     :ivar tls_required: it refuses connections without TLS.
     """

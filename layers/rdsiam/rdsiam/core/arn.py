@@ -40,7 +40,7 @@ class Arn:
 
     @property
     def name(self) -> str:
-        """What follows the kind, such as the identifier of a database."""
+        """The part after the kind, such as the identifier of a database."""
         return "".join(_SEPARATOR.split(self.resource, maxsplit=1)[1:])
 
     def beside(self, resource: str) -> str:

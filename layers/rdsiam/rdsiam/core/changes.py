@@ -1,4 +1,4 @@
-"""What a run changes, as data: planned, carried out, logged and answered in one form."""
+"""Changes of a run, as data: planned, carried out, logged and answered in one form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

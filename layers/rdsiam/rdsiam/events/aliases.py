@@ -39,7 +39,7 @@ ACCEPTED: Mapping[str, Accepted] = {
 
 
 class Context(Protocol):
-    """What Lambda tells a function of its invocation."""
+    """The context that Lambda gives to a function."""
 
     @property
     def invoked_function_arn(self) -> str | None:

@@ -14,6 +14,7 @@ from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, 
 from rdsiam.engines.registry import ENGINES, MIGRATORS
 from rdsiam.errors import Refused
 from rdsiam.onboarding.dependencies import UserServices
+from rdsiam.state.inventory import accounts_of
 from rdsiam.state.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class MigratingUser:
         try:
             found = engine.inspect(sessions, database, DesiredState((), {}))
             record = self._services.inventory.get(self._arn)
-            ours = record.accounts if record and record.resource_id == database.resource_id else {}
+            ours = accounts_of(database, record)
             rotated = record.secrets if record else ()
             migrator = MIGRATORS[database.family]
             yield _Opened(database, engine, migrator, sessions, DesiredState((), ours), found, lease, rotated)

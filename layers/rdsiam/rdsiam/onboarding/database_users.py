@@ -32,7 +32,7 @@ from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
 from rdsiam.onboarding.removal import Removal, Server
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Applied, Ownership
+from rdsiam.state.inventory import Applied, Ownership, accounts_of
 from rdsiam.state.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -277,8 +277,7 @@ class Users:
         return applied, DesiredState(users, self._accounts(database), frozenset(revoked), database.resource_id)
 
     def _accounts(self, database: Database) -> Mapping[str, Ownership]:
-        record = self._services.inventory.of(database)
-        return record.accounts if record and record.is_of(database) else {}
+        return accounts_of(database, self._services.inventory.of(database))
 
     def _pending(self, database: SelectedDatabase) -> dict[str, Any] | None:
         """Return what waits for confirmation, as an element of `incomplete`; None if that is nothing."""

@@ -20,7 +20,7 @@ from rdsiam.onboarding.dependencies import Services
 from rdsiam.onboarding.flow import answer, onboard, unfinished, unready
 from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
 from rdsiam.state import recorded
-from rdsiam.state.inventory import selected
+from rdsiam.state.inventory import accounts_of, selected
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class _Run:
         except (DatabaseNotFound, Unsupported) as error:
             return {"status": "ignored", "reason": str(error)}
         record = self._services.inventory.of(database)
-        known = record.accounts if record and record.resource_id == database.resource_id else {}
+        known = accounts_of(database, record)
         ours = set(known) - {MANAGER, AUDITOR}
         try:
             file = self._services.access.current().file

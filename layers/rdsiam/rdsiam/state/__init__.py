@@ -1,1 +1,1 @@
-"""What rdsiam records in DynamoDB."""
+"""State of rdsiam, in DynamoDB."""

@@ -14,15 +14,15 @@ Outcome = Literal["allowed", "denied", "malformed", "failed"]
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """What was decided for whom. Only these fields are recorded; none is a secret.
+    """A decision about a request for a token. Only these fields are recorded; none is a secret.
 
-    :ivar caller: role ARN of the caller, `session` its session's name; `<iss>#<sub>` of a JWT; or the ARN of whoever is
-        no role.
-    :ivar database: ARN, or what was asked for where nothing of that name is known; empty in a malformed request.
-    :ivar outcome: `failed` where access.yaml allowed it, or could not be read, and no token could be made.
+    :ivar caller: role ARN of the caller, `session` its session's name; `<iss>#<sub>` of a JWT; or the ARN of a
+        caller that is no role.
+    :ivar database: ARN, or the name in the request if no such database is known; empty in a malformed request.
+    :ivar outcome: `failed`: access.yaml allowed it, or could not be read, and no token could be made.
     :ivar rule: the place in access.yaml that allowed it, or why nothing did.
-    :ivar access_version: the version of access.yaml that was followed; empty where it was not read.
-    :ivar fingerprint: SHA-256 of the token's signature, by which a leaked one is found; empty where none was made.
+    :ivar access_version: the version of access.yaml that decided; empty if it was not read.
+    :ivar fingerprint: SHA-256 of the token's signature, by which a leaked token is found; empty if none was made.
     """
 
     at: str

@@ -40,7 +40,7 @@ class Escalation:
 
 @dataclass(frozen=True)
 class Examined:
-    """What an onboarding saw of the ways to become an administrator.
+    """The ways to become an administrator that an onboarding found.
 
     :ivar databases: where it looked, sorted; of all others nothing is known.
     """

@@ -28,7 +28,7 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
             "roles": user.roles,
             "callers": [caller.model_dump(mode="json") for caller in user.callers],
             "adopt": user.adopt,
-            # Left out where there is none: databases of before keep their fingerprints.
+            # Left out if there is none, so that other databases keep their fingerprints.
             **({"replaces": user.replaces} if user.replaces else {}),
             **({"connections": user.connections} if user.connections is not None else {}),
         }

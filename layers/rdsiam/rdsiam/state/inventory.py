@@ -77,13 +77,13 @@ class SecretRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What the inventory knows of one database.
+    """The record of one database.
 
     :ivar arn: its key: the database's ARN when this was written; another key if the database was renamed since.
     :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
     :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
-    :ivar finished: whether the last onboarding came to its end; what was recorded before stays good for tokens.
+    :ivar finished: whether the last onboarding finished; the record before it stays valid for tokens.
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
     :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
@@ -134,6 +134,11 @@ class Record:
         return self.resource_id == database.resource_id
 
 
+def accounts_of(database: Database, record: Record | None) -> Mapping[str, Ownership]:
+    """Return the accounts that rdsiam made or adopted in this very database; empty if the record is another one's."""
+    return record.accounts if record is not None and record.is_of(database) else {}
+
+
 def selected(database: Database, record: Record | None) -> SelectedDatabase:
     """Return the database with the attributes recorded for its resource id; if there are none its own decide."""
     known = record is not None and record.is_of(database)
@@ -145,7 +150,7 @@ class Inventory:
 
     An item `resource:<resource id>` beside it says under which ARN the record of a database is, and has the attributes
     of one that is gone. Leases are
-    there too: `rdsiam.state.leases`.
+    in the table too: `rdsiam.state.leases`.
     """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
@@ -264,11 +269,11 @@ class Inventory:
         self._set(arn, pending=pending)
 
     def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
-        """Write down that these accounts are ours, before they are made: whoever is killed in between finds them."""
+        """Record ownership of these accounts before they are made: the run after a killed one finds them."""
         self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
     def release_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
-        """Write down that only these are ours of those that were; nothing else changes."""
+        """Release ownership of all accounts but these; nothing else changes."""
         self._set(database.arn, accounts=dict(accounts))
 
     def onboarded(self, database: SelectedDatabase, applied: Applied, fingerprint: str, at: str) -> None:

@@ -1,4 +1,4 @@
-"""How far each migration has come: kept beside the database in InventoryTable, written by one execution at a time."""
+"""States of migrations: kept beside the database in InventoryTable, written by one execution at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +12,7 @@ from rdsiam.core.times import moment, text
 from rdsiam.errors import RdsiamError
 
 #: In their order. `paired`: the successor is there; `proven`: it logged in with a token; `watching`: the other one's
-#: logins are looked for; `retired`: the other can't log in any more.
+#: logins are looked for; `retired`: the old user can no longer log in.
 State = Literal["paired", "proven", "watching", "retired"]
 STATES: tuple[State, ...] = get_args(State)
 
@@ -25,7 +25,7 @@ class Superseded(RdsiamError):
 
 @dataclass(frozen=True)
 class Watch:
-    """What the watching has seen. Times are RFC 3339.
+    """The observations of a watch. Times are RFC 3339.
 
     :ivar seconds: how long there must be no login.
     :ivar quiet_since: from when on there was none; until then plus `seconds` the watching lasts.
@@ -33,8 +33,8 @@ class Watch:
     :ivar last_look: when it looked last.
     :ivar last_seen: when a session of the old user was seen last; None for never.
     :ivar seen: those sessions: application, address, since, sessions.
-    :ivar logins: as the server counts them; None where it doesn't.
-    :ivar held: why it goes on though the time is over; empty where it doesn't.
+    :ivar logins: as the server counts them; None if it doesn't.
+    :ivar held: why the watch continues after its time; empty if it doesn't.
     """
 
     seconds: int
@@ -51,7 +51,7 @@ class Watch:
 class RetainedSecret:
     """The secret of the old user, as it was.
 
-    :ivar rotated: it rotated, and shall again when it comes back.
+    :ivar rotated: it was rotated, and is rotated again if it is restored.
     """
 
     arn: str
@@ -93,13 +93,13 @@ class Migration:
         return self.state is not None and STATES.index(self.state) >= STATES.index(state)
 
     def at(self, state: State, when: str, done: list[str]) -> "Migration":
-        """Return it in that state; what was done is told line by line."""
+        """Return the migration in that state, with a log line for each thing done."""
         entry = {"state": state, "at": when, "done": [line[:_LINE] for line in done[:_LINES]]}
         return replace(self, state=state, history=(*self.history, entry)[-_STEPS:])
 
     @property
     def until(self) -> str | None:
-        """When the watching is over, if nobody logs in until then; None where it doesn't watch."""
+        """The end of the watch if nobody logs in until then; None if there is no watch."""
         if self.watch is None or self.state != "watching":
             return None
         return text(moment(self.watch.quiet_since) + timedelta(seconds=self.watch.seconds))

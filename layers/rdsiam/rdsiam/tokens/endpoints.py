@@ -26,7 +26,7 @@ def region_of(host: str) -> str | None:
 
 def _names_of(host: str) -> Sequence[str]:
     """Return all names on the way from `host` to its address, as the system's resolver reports them."""
-    import socket  # most names need no look-up, and a token signed offline shall not wait for it
+    import socket  # most names need no look-up, and a token signed offline must not wait for one
 
     name, aliases, _ = socket.gethostbyname_ex(host)
     return [*aliases, name]

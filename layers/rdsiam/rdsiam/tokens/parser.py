@@ -1,4 +1,4 @@
-"""What a login token says of itself, read without keeping or showing any of its secret parts."""
+"""Reads a login token without keeping or showing any of its secret parts."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from rdsiam.errors import InvalidRequest
 
-#: Programs that cut a password off at so many characters, and fail with "PAM authentication failed" then.
+#: Programs that truncate passwords, and the length; the login then fails with "PAM authentication failed".
 TRUNCATION: tuple[tuple[int, str], ...] = (
     (100, "psql's prompt before 14"),
     (128, "MySQL Shell's password store"),
@@ -20,7 +20,7 @@ TRUNCATION: tuple[tuple[int, str], ...] = (
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """What a token says.
+    """The readable parts of a token.
 
     :ivar expires: 900 s after signing at most; the credentials that signed it may end before, which it doesn't say.
     :ivar temporary: signed with temporary credentials.

@@ -1,4 +1,4 @@
-"""What Secrets Manager answers, read as rotation needs it: two secrets in one request."""
+"""Answers of Secrets Manager, read as rotation needs them: two secrets in one request."""
 
 import json
 from typing import Any

@@ -208,7 +208,7 @@ class SecretsManager:
             self._client.cancel_rotate_secret(SecretId=secret)
 
     def delete(self, secret: str, days: int) -> None:
-        """Schedule the secret for deletion; it can be restored for so many days."""
+        """Schedule the secret for deletion; it can be restored for that number of days."""
         with translate_errors(secret):
             self._client.delete_secret(SecretId=secret, RecoveryWindowInDays=days)
 

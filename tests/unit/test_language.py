@@ -1,0 +1,124 @@
+"""The language of the project: plain, current English in code, documentation and the template.
+
+The rules are in CONTRIBUTING.md. A pattern here is a wording that a reader stumbles over, with what to write instead.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Packages that are rewritten at present.
+PENDING = (
+    *(
+        f"layers/rdsiam/rdsiam/{name}/"
+        for name in ("engines", "command", "onboarding", "audit", "findings", "migration")
+    ),
+    *(f"layers/rdsiam/rdsiam/{name}/" for name in ("report", "doctor", "api", "vending", "rotation", "policies")),
+    "tests/",
+    "docs/",
+    "README.md",
+    "template.yaml",
+)
+
+
+def is_pending(path: Path) -> bool:
+    """Return whether a file is rewritten at present."""
+    return path.relative_to(ROOT).as_posix().startswith(PENDING)
+
+
+SOURCES = sorted(
+    path
+    for folder in ("layers/rdsiam/rdsiam", "functions", "localcloud", "demo", "bench", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+    if path != Path(__file__) and not is_pending(path)
+)
+#: Decision records and the change log speak of names that are gone.
+TEXTS = [
+    *sorted(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "tests").glob("*.md")),
+    ROOT / "template.yaml",
+]
+TEXTS = [path for path in TEXTS if not is_pending(path)]
+#: A wording that is not used → what to write instead.
+FORBIDDEN = {
+    r"\bany more\b": "no longer",
+    r"\bis no more\b": "no longer exists, has ended",
+    r"\b(None|[Ee]mpty|[Nn]othing|False|True) where\b": "if",
+    r"\bwhere (there|it) (is|are|has|does)(n't| not| none| no)\b": "if",
+    r"\bours\b": "managed by rdsiam",
+    r"\bheirs?\b": "successor",
+    r"\b[Bb]rak(e|es|ed)\b": "change limit",
+    r"\b[Ss]we(ep|eps|eping|pt)\b": "reconcile",
+    r"\b[Dd]isclaims?\b": "release ownership",
+    r"\bshall\b": "must, or the present tense",
+    r"\b(is|are) to be\b": "must be, or the active voice",
+    r"\b(he|his|him|himself)\b": "they, or the noun",
+    r"\bsee above\b": "name the place",
+    r"\b[Mm]end(s|ed|ing)?\b": "fix, remediation",
+    r"\b[Ww]ish(es)?\b": "request",
+    r"\b[Uu]nread\b": "unreadable",
+    r"\bconceivable\b": "may be allowed",
+    r"\bsupposed\b": "assumed, expected",
+    r"\b[Tt]roubles?\b": "known errors, problem",
+    r"\b[Uu]nsettled\b": "unresolved",
+    r"\b(can|could|to|must) settle\b": "resolve",
+    r"\b(is|are|was|were) told\b": "notified, logged; or name the message",
+    r"\b(is|are) none (at all|any)\b": "does not count, does not exist",
+    r"\blets? go of\b": "release ownership",
+    r"\bcould not be had\b": "could not be obtained",
+    r"\bstands? not\b": "is not effective",
+    r"\b(come|comes|came) to (its|an|their) end\b": "end, finish",
+    r"\bthat is meant\b": "that is intended",
+    r"\b[Cc]redentials (that )?(have|has) ended\b": "have expired",
+    r"\bled out of\b": "move from … to",
+    r"\bso many\b": "the maximum number, that many",
+    r"\bDone twice\b": "idempotent",
+    r"\bwhom? (no|an) entry\b": "if no entry names the caller",
+}
+OPENINGS = re.compile(r"\A(What|Who|Whom|Whose|How|Where)\b")
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line number and text of every comment and string of a Python file, or of every line of another one."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        yield from enumerate(source.splitlines(), 1)
+        return
+    kinds = {tokenize.COMMENT, tokenize.STRING, tokenize.FSTRING_MIDDLE}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in kinds:
+            for number, line in enumerate(token.string.splitlines()):
+                yield token.start[0] + number, line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*SOURCES, *(path for path in TEXTS if not is_pending(path))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_no_forbidden_wording_is_used(path):
+    problems = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]!r}; write: {instead}"
+        for number, line in texts_of(path)
+        for pattern, instead in FORBIDDEN.items()
+        if (match := re.search(pattern, line))
+    ]
+    assert problems == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_docstrings_begin_with_a_verb_or_a_noun(path):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    problems = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {docstring.splitlines()[0]}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and (docstring := ast.get_docstring(node)) and OPENINGS.match(docstring)
+    ]
+    assert problems == []
