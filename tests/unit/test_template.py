@@ -282,7 +282,7 @@ def test_the_metrics_that_alarms_watch_are_published():
     }  # fmt: skip
     assert ours == {
         "TokensRefused", "TokensFailed", "UnknownDatabases", "NewCriticalFindings", "AuditsCompleted",
-        "RotationsInTrouble",
+        "UnhealthyRotations",
     }  # fmt: skip
     assert all(f'"{name}"' in source for name in ours)
 

@@ -192,7 +192,7 @@ def test_metrics_say_how_the_fleet_is(measured):
             "NewCriticalFindings": 1,
             "AuditedDatabases": 2,
             "UnknownDatabases": 1,
-            "RotationsInTrouble": 0,
+            "UnhealthyRotations": 0,
             "AuditsCompleted": 1,
         }
     ]
@@ -203,7 +203,7 @@ def test_rotations_in_trouble_are_counted_but_those_that_are_accepted(measured):
     found = [finding(number) | {"kind": kind} for number, kind in enumerate(kinds)]
     found[2] |= {"suppressed": {"reason": "known"}}
     tell(Service(), report(*found), set())
-    assert measured.flushed[0]["RotationsInTrouble"] == 2
+    assert measured.flushed[0]["UnhealthyRotations"] == 2
 
 
 def test_an_audit_of_some_databases_says_that_it_is_done_and_nothing_about_the_fleet(measured):

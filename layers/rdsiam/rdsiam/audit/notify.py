@@ -119,7 +119,7 @@ def _measure(report: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> N
     metrics.add_metric("AuditedDatabases", MetricUnit.Count, summary["audited"])
     metrics.add_metric("UnknownDatabases", MetricUnit.Count, summary["unreachable"])
     rotations = sum(one["kind"].startswith("rotation-") and not one["suppressed"] for one in report["findings"])
-    metrics.add_metric("RotationsInTrouble", MetricUnit.Count, rotations)
+    metrics.add_metric("UnhealthyRotations", MetricUnit.Count, rotations)
     metrics.add_metric("AuditsCompleted", MetricUnit.Count, 1)
     metrics.flush_metrics()
 
