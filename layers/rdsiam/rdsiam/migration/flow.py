@@ -30,7 +30,7 @@ Step = Callable[[str, Callable[[], Any]], Any]
 def migrate(context: DurableContext, services: MigrationServices, request: MigrateRequest) -> dict[str, Any]:
     """Migrate the user that the request names, say what that would change, or take it back.
 
-    :return: the answer of MigrateFunction, see docs/api.md.
+    :return: the answer of MigrateFunction, see docs/payloads.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
 

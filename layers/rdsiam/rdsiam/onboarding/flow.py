@@ -63,7 +63,7 @@ def onboard(
     :param confirmed: what exceeds the change limit is intended, and what waits for confirmation is given.
     :param assume_revoked: users to be taken for revoked, of a plan; None for those that are.
     :param beyond_limit: what exceeds the change limit is intended.
-    :return: the answer of OnboardFunction, see docs/api.md.
+    :return: the answer of OnboardFunction, see docs/payloads.md.
     :raises RdsiamError: an operational failure that did not go away; run it again.
     """
 
