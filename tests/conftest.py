@@ -58,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spreadi
 
 @pytest.fixture(scope="session", autouse=True)
 def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
-    """What the workers of a run tell each other; that one has ended is told when all else has been put away."""
+    """Return the messages between the workers of a run; a worker reports its end last."""
     together = Together(tmp_path_factory)
     yield together
     together.end()
@@ -66,7 +66,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
 
 @pytest.fixture(scope="session")
 def issuer() -> Iterator[Issuer]:
-    """The issuer that the cloud's API takes tokens of."""
+    """Return the issuer that the cloud's API takes tokens of."""
     made = Issuer()
     yield made
     made.stop()
@@ -74,7 +74,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, together: Together) -> Iterator[RunningCloud]:
-    """The cloud that all tests of a worker share; its log is shown when it fails to start."""
+    """Return the cloud that all tests of a worker share; its log is shown when it fails to start."""
     log = tmp_path_factory.mktemp("cloud") / "cloud.log"
     parameters = ("SecurityHub=on", f"OidcIssuer={issuer.url}")
     with client.start(*(part for one in parameters for part in ("--parameter", one)), log=log) as running:

@@ -152,7 +152,7 @@ def _parameters(query: Any) -> list[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter may be left out, but is never null."""
+    """Allow a parameter to be left out, but never to be null."""
     choices = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
     merged = (choices[0] if choices else {}) | {key: value for key, value in schema.items() if key != "anyOf"}
     return {key: value for key, value in merged.items() if key != "title" and (key, value) != ("default", None)}

@@ -27,7 +27,7 @@ from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
 
 @pytest.fixture(scope="session")
 def place(account) -> dict[str, Any]:
-    """A database of each engine with one user that is vended to one role."""
+    """Return a database of each engine with one user that is vended to one role."""
     vended, signing, stranger = (account.make_role(f"tokens-{name}") for name in ("vended", "signing", "stranger"))
     for role in (vended, signing, stranger):
         account.let_call_the_api(role)
@@ -106,7 +106,7 @@ def databases(cloud: RunningCloud, eventually: Eventually) -> Databases:
 
 @pytest.fixture(scope="module")
 def events(cloud: RunningCloud) -> Iterator[Events]:
-    """The events of RDS from now on."""
+    """Return the events of RDS from now on."""
     sqs, bridge, name = cloud.client("sqs"), cloud.client("events"), f"events-{time.monotonic_ns()}"
     queue = sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

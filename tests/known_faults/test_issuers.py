@@ -34,7 +34,7 @@ TOKENS: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def database(account, place) -> Iterator[str]:
-    """The identifier of a database with a user for each token: `reader0` for the first, and so on."""
+    """Return the identifier of a database with a user for each token: `reader0` for the first, and so on."""
     arn = place["arns"]["postgres"]
     identifier = arn.rpartition(":")[2]
     users = [

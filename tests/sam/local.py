@@ -117,7 +117,7 @@ def write_template(build: Path) -> Path:
 
 
 def variables_of(account: Account) -> dict[str, dict[str, str]]:
-    """The environment of each function as deployed, and what Lambda adds to it."""
+    """Return the environment of each function as deployed, and what Lambda adds to it."""
     names = {key: name.split(":")[0] for key, name in account.cloud.functions.items()}
     logical_ids = {name: key for key, name in names.items()}  # the names that `sam local` knows
     return {key: _variables_of(account, name, logical_ids) for key, name in names.items()}

@@ -71,7 +71,7 @@ FUNCTION_OF = {
 
 @pytest.fixture(scope="module")
 def role(local):
-    """A role that may sign for app_service on orders-1, and one that may ask for tokens."""
+    """Return a role that may sign for app_service on orders-1, and one that may ask for tokens."""
     role, caller = local.account.make_role("orders-app"), local.account.make_role("ci-runner")
     user = {"name": "app_service", "privileges": "readwrite", "on": ["shop"]}
     local.account.auditors.append({"role": caller})

@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(chromium: Browser, tmp_path: Path) -> Iterator["Opened"]:
-    """Opens reports as pages, and keeps what they said and asked for."""
+    """Open reports as pages, and record their messages and requests."""
     opened = Opened(chromium, tmp_path)
     yield opened
     for context in opened.contexts:

@@ -22,7 +22,7 @@ ENGINES = ("postgres", "mariadb")
 
 @pytest.fixture(scope="module")
 def auditor(account) -> str:
-    """A role that access.yaml names an auditor, and that may call the API."""
+    """Return a role that access.yaml names an auditor, and that may call the API."""
     role = account.make_role("audit-auditor")
     account.let_call_the_api(role)
     account.auditors.append({"role": role})
@@ -31,7 +31,7 @@ def auditor(account) -> str:
 
 @pytest.fixture(scope="module")
 def fleet(account, auditor) -> dict[str, str]:
-    """A database of each engine with a user that logs in by token, and one of old."""
+    """Return a database of each engine with a user that logs in by token, and one of old."""
     role = account.make_role("audit-app")
     arns = {}
     for engine in ENGINES:
@@ -51,7 +51,7 @@ def fleet(account, auditor) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def told(account, fleet) -> "Told":
-    """What EventBridge and the digest's topic hand on."""
+    """Return the messages of EventBridge and of the digest's topic."""
     return Told(account)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def fleet(account) -> dict[str, str]:
-    """A database in order, one with a password user, and one that nobody declared."""
+    """Return a database in order, one with a password user, and one that nobody declared."""
     role = account.make_role("command-app")
     for name in ("command-fine", "command-left"):
         account.declare(name, {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]})

@@ -264,7 +264,7 @@ def test_a_tunnel_to_somebody_else_gets_no_token(rdsiam, tmp_path):
 
 @pytest.fixture
 def listing():
-    """A stand-in for `GET /databases`, which answers with what is put in its list."""
+    """Return a stand-in for `GET /databases`, which answers with what is put in its list."""
     answer: dict[str, object] = {"status": 200, "body": {"databases": []}}
 
     class Handler(http.server.BaseHTTPRequestHandler):

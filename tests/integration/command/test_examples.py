@@ -32,7 +32,7 @@ def node_packages() -> None:
 
 @pytest.fixture
 def environment(account, place, tmp_path):
-    """What an application of the role that may sign for `app2` has in its environment."""
+    """Return the environment of an application of the role that may sign for `app2`."""
 
     def of(engine: str) -> dict[str, str]:
         endpoint = account.describe(place["arns"][engine])["Endpoint"]

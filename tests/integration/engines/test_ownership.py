@@ -29,7 +29,7 @@ def place(make_place, request) -> Place:
 
 @pytest.fixture
 def world(place) -> World:
-    """A database of rdsiam's with one user."""
+    """Return a database of rdsiam's with one user."""
     made = World(place, place.known)
     made.declare({"name": "first", "privileges": "readonly", "on": ["shop"]})
     made.users().converge(apply=True)

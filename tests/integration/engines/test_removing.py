@@ -36,7 +36,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def leaver(place) -> str:
-    """A managed user that no other test has."""
+    """Return a managed user that no other test has."""
     name = f"leaver{next(NUMBERS)}"
     _, desired = place.converge(declaring(place, name))
     place.known |= set(desired.accounts)

@@ -30,7 +30,7 @@ def postgres(place) -> bool:
 
 @pytest.fixture
 def app(place, postgres) -> str:
-    """A user with a password that owns a table, as applications have it."""
+    """Return a user with a password that owns a table, as applications have it."""
     name = f"app{next(NUMBERS)}"
     with place.as_master() as master:
         if postgres:

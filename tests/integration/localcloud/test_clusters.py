@@ -13,7 +13,7 @@ ENGINES = ["aurora-postgresql", "aurora-mysql"]
 
 @pytest.fixture(scope="module")
 def clusters(databases: Databases, events: Events) -> Iterator[list[str]]:
-    """A cluster of each Aurora engine with two members, IAM authentication on."""
+    """Return a cluster of each Aurora engine with two members, IAM authentication on."""
     for engine in ENGINES:
         databases.make_cluster(
             engine, engine, members=2, DatabaseName="shop", EnableIAMDatabaseAuthentication=True,

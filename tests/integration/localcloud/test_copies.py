@@ -15,7 +15,7 @@ Sources = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def sources(databases: Databases, events: Events) -> Iterator[Sources]:
-    """An instance of each engine with an IAM user and a table, a snapshot, a replica and copies of both kinds."""
+    """Return an instance of each engine with an IAM user, a table, a snapshot, a replica and copies of both kinds."""
     rds = databases.rds
     for engine in ENGINES:
         databases.make(f"src-{engine}", engine, EnableIAMDatabaseAuthentication=True)

@@ -67,7 +67,7 @@ CALLS: list[tuple[str, str, dict[str, Any], str]] = [
 
 @pytest.fixture(scope="module")
 def nobody(databases) -> Callable[[str], Any]:
-    """Makes clients of a role that may do nothing."""
+    """Make clients of a role that may do nothing."""
     credentials = databases.role()
     return lambda service: databases.cloud.client(service, credentials)
 

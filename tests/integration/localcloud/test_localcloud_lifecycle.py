@@ -19,7 +19,7 @@ DATABASE = ("--database", "postgres:first:shop")
 
 
 def _traces(directory: str, endpoint: str) -> set[int]:
-    """Processes that mention a cloud's directory or endpoint anywhere: arguments, environment, files, directory."""
+    """Return processes that mention a cloud's directory or endpoint in arguments, environment, files or directory."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ EVERYBODY = {"Sid": "S", "Effect": "Deny", "Principal": "*", "Resource": "*"}
 
 @pytest.fixture(scope="module")
 def key(account: Any) -> str:
-    """A key that whoever may use it can use through DynamoDB only."""
+    """Return a key that whoever may use it can use through DynamoDB only."""
     own = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Resource": "*"}
     via = {"StringEquals": {"kms:ViaService": f"dynamodb.{account.cloud.region}.amazonaws.com"}}
     statements = [
@@ -27,7 +27,7 @@ def key(account: Any) -> str:
 
 @pytest.fixture(scope="module")
 def table(account: Any, key: str) -> str:
-    """A table under that key; its ARN."""
+    """Return a table under that key; its ARN."""
     made = account.cloud.client("dynamodb").create_table(
         TableName="policies",
         BillingMode="PAY_PER_REQUEST",

@@ -347,7 +347,7 @@ time.sleep(60)
 
 
 def running(directory: Path) -> list[str]:
-    """The command lines of processes that name or work in `directory`."""
+    """Return the command lines of processes that name or work in `directory`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

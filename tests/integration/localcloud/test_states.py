@@ -13,7 +13,7 @@ ENGINES = ["postgres", "mariadb"]
 
 @pytest.fixture(scope="module")
 def instances(databases: Databases, events: Events) -> Iterator[list[str]]:
-    """An instance of each engine, IAM authentication on."""
+    """Return an instance of each engine, IAM authentication on."""
     for engine in ENGINES:
         databases.make(f"state-{engine}", engine, EnableIAMDatabaseAuthentication=True, PubliclyAccessible=True)
     databases.available(*(f"state-{engine}" for engine in ENGINES))

@@ -41,7 +41,7 @@ def login(account: Account, databases: Databases, described: dict[str, Any], rol
 
 @pytest.fixture(scope="module", params=["aurora-postgresql", "aurora-mysql"])
 def cluster(account, databases, request) -> dict[str, Any]:
-    """A cluster that became passwordless by its writer's event."""
+    """Return a cluster that became passwordless by its writer's event."""
     name = f"own-{request.param}"
     role = account.make_role(name)
     account.declare(name, reader(role))
@@ -98,7 +98,7 @@ def test_a_deleted_cluster_is_forgotten(account, databases, cluster):
 
 @pytest.fixture(scope="module", params=ENGINES)
 def source(account, databases, request) -> dict[str, Any]:
-    """An onboarded instance and its snapshot."""
+    """Return an onboarded instance and its snapshot."""
     engine = request.param
     name = f"source-{engine}"
     role = account.make_role(name)

@@ -183,7 +183,7 @@ def end_state(account: Account, arn: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expected(account, functions, fleet) -> dict[str, Any]:
-    """What an onboarding that nobody disturbs leaves."""
+    """Return the end state of an undisturbed onboarding."""
     arn = fleet.take()
     assert run(functions, arn)["status"] == "onboarded"
     state = end_state(account, arn)

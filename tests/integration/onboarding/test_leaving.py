@@ -24,7 +24,7 @@ APP, OTHER = "app", "other"
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def place(account, request) -> dict[str, Any]:
-    """A database with two users, each of which a role of its own signs for."""
+    """Return a database with two users, each of which a role of its own signs for."""
     engine, name = request.param, f"leaving-{request.param}"
     roles = {user: account.make_role(f"{name}-{user}") for user in (APP, OTHER)}
     users = {

@@ -25,7 +25,7 @@ def roles(account, engine) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def arn(account, engine, roles) -> str:
-    """A database that was created by AWS's API and onboarded by its event."""
+    """Return a database that was created by AWS's API and onboarded by its event."""
     account.declare(
         f"main-{engine}",
         {"name": "service", "privileges": "readwrite", "on": ["shop"], "roles": [roles["service"]]},

@@ -24,7 +24,7 @@ def role(account, engine) -> str:
 
 @pytest.fixture(scope="module")
 def arn(account, engine, role) -> str:
-    """A database that was onboarded by its event."""
+    """Return a database that was onboarded by its event."""
     account.declare(f"sweep-{engine}", *(reader(f"user{number}", role) for number in range(6)))
     arn: str = account.create(f"sweep-{engine}", engine)
     account.wait_onboarded(arn)

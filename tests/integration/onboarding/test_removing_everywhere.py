@@ -17,7 +17,7 @@ ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def place(account, request) -> dict[str, Any]:
-    """A database and its read replica, on which one role may log in as the same users."""
+    """Return a database and its read replica, on which one role may log in as the same users."""
     engine = request.param
     signing = account.make_role(f"everywhere-{engine}")
     users = [{"name": name, "privileges": "readonly", "on": ["shop"], "roles": [signing]} for name in ("goes", "stays")]

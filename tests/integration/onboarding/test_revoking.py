@@ -20,7 +20,7 @@ ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def place(account, request) -> dict[str, Any]:
-    """A database whose user is vended to one role and signed for by another."""
+    """Return a database whose user is vended to one role and signed for by another."""
     engine = request.param
     vended, signing = (account.make_role(f"revoking-{engine}-{name}") for name in ("vended", "signing"))
     account.let_call_the_api(vended)

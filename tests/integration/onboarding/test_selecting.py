@@ -35,7 +35,7 @@ def gets_in(account: Account, database: str, name: str, role: str) -> bool:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def prod(account, databases, request) -> Iterator[dict[str, Any]]:
-    """A database tagged env=prod, to which an engineer may log in; developers may log in to env=dev and play-*."""
+    """Return a database tagged env=prod, to which an engineer may log in; developers may to env=dev and play-*."""
     engine = request.param
     engineer, developer = (account.make_role(f"{role}-{engine}") for role in ("engineer", "developer"))
     for role in (engineer, developer):

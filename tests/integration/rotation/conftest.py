@@ -17,7 +17,7 @@ from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, 
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def passwords(request, account) -> Iterator[Passwords]:
-    """A database of each engine."""
+    """Return a database of each engine."""
     arn = account.create(f"rotated-{request.param}", request.param)
     account.wait(arn)
     yield Passwords(account, arn)
@@ -28,7 +28,7 @@ def passwords(request, account) -> Iterator[Passwords]:
 
 @pytest.fixture(scope="module")
 def secrets_manager() -> Iterator[Any]:
-    """A client of moto in this process, with localcloud's patches."""
+    """Return a client of moto in this process, with localcloud's patches."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")

@@ -75,7 +75,7 @@ class Rotations(RuleBasedStateMachine):
     @precondition(lambda self: self.user.labelled("AWSPENDING"))
     @rule()
     def give_the_pending_version_up(self):
-        """What a person does to a rotation that is stuck: the new password may be in the database already."""
+        """Discard a stuck rotation, as a person does: the new password may be in the database already."""
         pending = self.user.labelled("AWSPENDING")
         if pending is None:
             return
@@ -100,7 +100,7 @@ class Rotations(RuleBasedStateMachine):
     @precondition(lambda self: self.user.value(self.user.labelled("AWSPREVIOUS")))
     @rule()
     def restore_the_secret(self):
-        """What a person does who moves AWSCURRENT back."""
+        """Move AWSCURRENT back, as a person does."""
         previous, current = self.user.labelled("AWSPREVIOUS"), self.user.labelled("AWSCURRENT")
         self.user.client.update_secret_version_stage(
             SecretId=self.user.arn, VersionStage="AWSCURRENT", MoveToVersionId=previous, RemoveFromVersionId=current
@@ -109,7 +109,7 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def restore_a_value(self, data):
-        """What a person does who has a copy of the secret: an older value becomes a new version, the current one."""
+        """Restore a copy of the secret, as a person does: an older value becomes a new current version."""
         known = [text for each in self.user.versions.values() if (text := each.get("secret_string"))]
         self.user.client.put_secret_value(SecretId=self.user.arn, SecretString=data.draw(st.sampled_from(known)))
         self.restored = True

@@ -20,7 +20,7 @@ ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 
 @pytest.fixture(scope="module")
 def stolen(account, place) -> dict[str, dict[str, Any]]:
-    """The credentials of each function; `place` has had them all run."""
+    """Return the credentials of each function; `place` has had them all run."""
     post(account, account.assume(place["stranger"]), {"database": "tokens-postgres", "user": "app"})
     return {function: account.credentials_of(function) for function in FUNCTIONS}
 
@@ -36,7 +36,7 @@ def roles(account, place) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def foreign_policy(account) -> str:
-    """A policy of somebody else."""
+    """Return a policy of somebody else."""
     arn: str = account.cloud.client("iam").create_policy(PolicyName="foreign", PolicyDocument=EVERYTHING)["Policy"][
         "Arn"
     ]
@@ -247,7 +247,7 @@ INVOKING = ("AuditFunction", "EventsFunction", "MigrateFunction", "OnboardFuncti
 
 @pytest.fixture(scope="module")
 def invoking(account, stolen) -> dict[str, dict[str, Any]]:
-    """The credentials of the functions that invoke others, and of some that do not."""
+    """Return the credentials of the functions that invoke others, and of some that do not."""
     for function in ("AuditFunction", "MigrateFunction"):
         account.invoke(function, {"unknown": True})  # it has to run for its credentials to be found
     return {function: stolen.get(function) or account.credentials_of(function) for function in INVOKING}

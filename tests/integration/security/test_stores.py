@@ -196,7 +196,7 @@ def test_administrators_administer_tables_buckets_and_the_key(account, key):
 
 @pytest.fixture(scope="module")
 def policies(account: Account, key: str) -> dict[str, Any]:
-    """The policies as they were deployed, by what they are of; with an action that administers it and its ARN."""
+    """Return the deployed policies by their resource, with an action that administers it and its ARN."""
     cloud = account.cloud
     found: dict[str, Any] = {}
     for output in ("InventoryTable", "DecisionsTable"):

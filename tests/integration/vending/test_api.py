@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def auditor(account, place) -> str:
-    """A role that may see all decisions."""
+    """Return a role that may see all decisions."""
     role: str = account.make_role("api-auditor")
     account.let_call_the_api(role)
     account.auditors.append({"role": role})

@@ -64,7 +64,7 @@ def clock(monkeypatch, servers):
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict]:
-    """A PostgreSQL and a MariaDB server that judge tokens as RDS does, at the time that `clock` tells."""
+    """Return a PostgreSQL and a MariaDB server that judge tokens as RDS does, at the time that `clock` tells."""
     root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
     processes.remove_when_we_end(root)
     authority, clock, started = Authority(root / "ca"), Clock(), []

@@ -30,7 +30,7 @@ def instance(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def cluster(name: str, *members: str, **changes: Any) -> dict[str, Any]:
-    """An Aurora cluster; its first member is the writer."""
+    """Return an Aurora cluster; its first member is the writer."""
     return {
         "DBClusterArn": f"{PREFIX}:cluster:{name}",
         "DBClusterIdentifier": name,

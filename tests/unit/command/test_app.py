@@ -71,7 +71,7 @@ def test_help_has_three_examples():
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    """A folder without settings, and none in the environment."""
+    """Return a folder without settings, and none in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("RDSIAM_AUDIT_FUNCTION", "RDSIAM_STACK"):

@@ -21,7 +21,7 @@ LAYER = Path(__file__).parents[3] / "layers" / "rdsiam"
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home without AWS configuration, and an environment without credentials."""
+    """Return a home without AWS configuration, and an environment without credentials."""
     for name in (
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE"),
         *("AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CREDENTIAL_EXPIRATION"),

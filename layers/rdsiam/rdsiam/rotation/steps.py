@@ -315,7 +315,7 @@ class Rotation:
 
     @staticmethod
     def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
-        """The administrator's secret must be of this database: its password is sent there."""
+        """Check that the administrator's secret is of this database: its password is sent there."""
         own = database.master_secret_arn == arn if master.host is None else master.host.lower() == database.host
         if not own:
             raise Refused(f"masterarn is not the secret of an administrator of {database.identifier}: its host differs")

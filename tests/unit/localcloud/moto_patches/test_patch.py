@@ -34,7 +34,7 @@ class Greetings(Patch):
 
 @pytest.fixture(autouse=True)
 def backend_class(monkeypatch):
-    """A fresh class for each test."""
+    """Return a fresh class for each test."""
     original = fake_moto.Backend
     monkeypatch.setattr(fake_moto, "Backend", type("Backend", (), dict(vars(original))))
 

@@ -462,7 +462,7 @@ def _memberships_of(
 def _acts_as_owner(
     snapshot: Snapshot, user: DeclaredUser, desired: DesiredState, groups: Mapping[str, str]
 ) -> list[Statement]:
-    """An owner acts as the group from the start: what it makes belongs to the group, so the next one can alter it."""
+    """Make an owner act as the group from the start: its objects belong to the group, so others can alter them."""
     result: list[Statement] = []
     ours = _groups_of_ours(snapshot, desired, groups)
     owned = {g.on for g in user.grants_on(snapshot.databases) if g.privileges == "owner"}
