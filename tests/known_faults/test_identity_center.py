@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from rdsiam.doctor.checks import Doctor
+from rdsiam.doctor.caller import policy_decision
+from rdsiam.doctor.case import LoginCase
 from rdsiam.errors import Refused
 from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.signer import Credentials
@@ -47,10 +48,9 @@ def test_who_declares_a_role_of_identity_center_is_not_told_to_tag_it():
 def test_the_doctor_finds_the_role_of_a_session_by_its_whole_arn():
     session = {"Arn": f"arn:aws:sts::123456789012:assumed-role/{NAME}/jane", "ResponseMetadata": {"HTTPHeaders": {}}}
     services = {"iam": Iam(), "sts": SimpleNamespace(get_caller_identity=lambda: session)}
-    doctor = Doctor(ORDERS, "app", services.get, (Credentials("a", "b"), None), "eu-west-1")
-    doctor._who()
+    case = LoginCase(ORDERS, "app", services.__getitem__, Credentials("a", "b"), None, "eu-west-1")
     try:
-        row = doctor._simulated()
+        row = policy_decision(case)
     except ClientError as error:
         pytest.fail(f"asked for another role: {error}")
     assert row.state == "OK", row.detail

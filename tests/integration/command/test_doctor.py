@@ -6,7 +6,8 @@ import pytest
 
 from localcloud.core.certificates import Authority
 from rdsiam.aws.rds_models import from_instance
-from rdsiam.doctor.checks import Doctor
+from rdsiam.doctor.case import LoginCase
+from rdsiam.doctor.checks import diagnose
 from rdsiam.signer import Credentials
 from rdsiam.tokens import trust
 
@@ -24,8 +25,7 @@ def examine(account, monkeypatch):
             keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
         database = from_instance(account.describe(arn))
         client = lambda service: account.cloud.client(service, credentials)  # noqa: E731
-        doctor = Doctor(database, user, client, (keys, None), account.cloud.region)
-        return {row.check: row for row in doctor.rows()}
+        return {row.check: row for row in diagnose(LoginCase(database, user, client, keys, None, account.cloud.region))}
 
     yield look
     trust.ca_file.cache_clear()

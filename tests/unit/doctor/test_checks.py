@@ -1,4 +1,4 @@
-"""What the doctor sees without a database, what errors mean, and what tokens say."""
+"""The doctor's checks without a database, explanations of errors, and the content of tokens."""
 
 import json
 import socket
@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from rdsiam.aws.rds import Database
 from rdsiam.command.app import app
-from rdsiam.doctor.checks import Doctor, _covers
-from rdsiam.doctor.known_errors import TROUBLES, explain
+from rdsiam.doctor.caller import covers
+from rdsiam.doctor.case import LoginCase
+from rdsiam.doctor.checks import CHECKS, diagnose
+from rdsiam.doctor.known_errors import KNOWN_ERRORS, explain
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens.parser import read_token
@@ -29,7 +31,7 @@ ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
 
 
 class Aws:
-    """Answers of AWS, by operation; what isn't there is denied."""
+    """AWS with these answers, by operation; every other operation is denied."""
 
     def __init__(self, **answers: Any) -> None:
         self._answers = {"get_caller_identity": identity(ROLE)} | answers
@@ -50,33 +52,32 @@ def identity(arn: str, at: datetime = NOW) -> dict[str, Any]:
     return {"Arn": arn, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(at, usegmt=True)}}}
 
 
-def look(method: str, database: Database = DATABASE, end: datetime | None = None, region="eu-west-1", **answers: Any):
-    doctor = Doctor(database, "app", Aws(**answers), (KEYS, end), region)
-    doctor._identity = answers.get("get_caller_identity", identity(ROLE))["Arn"]
-    row = getattr(doctor, method)()
-    assert row.state == "OK" or row.fix, "what is not OK says what to do"
-    return row.state
+def verdict(check: str, database: Database = DATABASE, expiry: datetime | None = None, region="eu-west-1", **answers):
+    """Return the state that a check finds; every state but OK must come with a fix."""
+    found = CHECKS[check](LoginCase(database, "app", Aws(**answers), KEYS, expiry, region))
+    assert found.state == "OK" or found.fix
+    return found.state
 
 
-def test_name_and_port():
-    assert look("_resolves") == "OK"
-    assert look("_resolves", replace(DATABASE, host="no-such-host.invalid")) == "FAIL"
+def test_name_and_port_of_the_endpoint_are_checked():
+    assert verdict("name") == "OK"
+    assert verdict("name", replace(DATABASE, host="no-such-host.invalid")) == "FAIL"
     with socket.create_server(("localhost", 0)) as listener:
-        assert look("_answers", replace(DATABASE, port=listener.getsockname()[1])) == "OK"
-    assert look("_answers", replace(DATABASE, port=1)) == "FAIL"
+        assert verdict("port", replace(DATABASE, port=listener.getsockname()[1])) == "OK"
+    assert verdict("port", replace(DATABASE, port=1)) == "FAIL"
 
 
-def test_flag_and_pending_changes():
-    assert look("_enabled") == "OK"
-    assert look("_enabled", replace(DATABASE, iam_enabled=False)) == "FAIL"
-    assert look("_pending") == "OK"
-    assert look("_pending", replace(DATABASE, pending=("EngineVersion",))) == "OK"
-    assert look("_pending", replace(DATABASE, pending=("IAMDatabaseAuthenticationEnabled",))) == "FAIL"
+def test_iam_authentication_must_be_on_and_not_pending():
+    assert verdict("IAM authentication") == "OK"
+    assert verdict("IAM authentication", replace(DATABASE, iam_enabled=False)) == "FAIL"
+    assert verdict("pending changes") == "OK"
+    assert verdict("pending changes", replace(DATABASE, pending=("EngineVersion",))) == "OK"
+    assert verdict("pending changes", replace(DATABASE, pending=("IAMDatabaseAuthenticationEnabled",))) == "FAIL"
 
 
-def test_identity():
-    assert look("_who") == "OK"
-    assert look("_who", get_caller_identity=identity("arn:aws:sts::999999999999:assumed-role/app/s")) == "FAIL"
+def test_the_caller_must_be_of_the_databases_account():
+    assert verdict("identity") == "OK"
+    assert verdict("identity", get_caller_identity=identity("arn:aws:sts::999999999999:assumed-role/app/s")) == "FAIL"
 
 
 def attached(resource: Any, effect: str = "Allow") -> dict[str, Any]:
@@ -103,50 +104,50 @@ CONNECT = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:"
         ({"get_caller_identity": identity("arn:aws:iam::123456789012:user/me")}, "UNKNOWN"),
     ],
 )
-def test_the_policys_resource_id(answers, state):
-    assert look("_policies", **answers) == state
+def test_policies_must_name_the_databases_resource_id(answers, state):
+    assert verdict("resource id", **answers) == state
 
 
 def test_an_iam_pattern_is_no_regular_expression():
-    assert _covers("arn:*:db-?BC/a", "arn:x:db-ABC/a")
-    assert not _covers("arn:[a]", "arn:a")
+    assert covers("arn:*:db-?BC/a", "arn:x:db-ABC/a")
+    assert not covers("arn:[a]", "arn:a")
 
 
 @pytest.mark.parametrize(("decision", "state"), [("allowed", "OK"), ("implicitDeny", "UNKNOWN")])
-def test_the_simulator_never_decides(decision, state):
+def test_a_denial_of_the_simulator_is_never_a_failure(decision, state):
     answer = {"EvaluationResults": [{"EvalDecision": decision}]}
-    assert look("_simulated", simulate_principal_policy=answer) == state
+    assert verdict("policy decision", simulate_principal_policy=answer) == state
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(0, "OK"), (10, "FAIL"), (-10, "FAIL")])
-def test_clock(minutes, state):
+def test_a_clock_that_is_minutes_off_fails(minutes, state):
     at = datetime.now(UTC) + timedelta(minutes=minutes)
-    assert look("_clock", get_caller_identity=identity(ROLE, at)) == state
+    assert verdict("clock", get_caller_identity=identity(ROLE, at)) == state
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(60, "OK"), (10, "FAIL"), (-1, "FAIL"), (None, "OK")])
-def test_credentials_life(minutes, state):
-    end = None if minutes is None else datetime.now(UTC) + timedelta(minutes=minutes)
-    assert look("_life", end=end) == state
+def test_credentials_must_outlive_a_token(minutes, state):
+    expiry = None if minutes is None else datetime.now(UTC) + timedelta(minutes=minutes)
+    assert verdict("credentials", expiry=expiry) == state
 
 
-def test_region():
-    assert look("_regions") == "OK"
-    assert look("_regions", region="eu-central-1") == "FAIL"
+def test_the_callers_region_must_be_the_databases():
+    assert verdict("region") == "OK"
+    assert verdict("region", region="eu-central-1") == "FAIL"
 
 
-def test_rate():
-    assert look("_rate", get_metric_statistics={"Datapoints": []}) == "OK"
-    assert look("_rate", get_metric_statistics={"Datapoints": [{"Sum": 3.0}]}) == "FAIL"
+def test_throttled_logins_fail():
+    assert verdict("rate", get_metric_statistics={"Datapoints": []}) == "OK"
+    assert verdict("rate", get_metric_statistics={"Datapoints": [{"Sum": 3.0}]}) == "FAIL"
 
 
-def test_what_may_not_be_looked_at_is_unknown_and_never_ok():
-    doctor = Doctor(replace(DATABASE, port=1), "app", Aws(), (KEYS, None), "eu-west-1")
-    found = {row.check: row.state for row in doctor.rows()}
-    assert list(found)[:4] == ["name", "port", "TLS", "IAM authentication"]
-    assert {check for check, state in found.items() if state == "UNKNOWN"} >= {"resource id", "proxy", "rate"}
-    assert found["port"] == "FAIL"
-    assert len(found) == 15
+def test_a_check_that_is_not_permitted_is_unknown_and_never_ok():
+    case = LoginCase(replace(DATABASE, port=1), "app", Aws(), KEYS, None, "eu-west-1")
+    states = {row.check: row.state for row in diagnose(case)}
+    assert list(states)[:4] == ["name", "port", "TLS", "IAM authentication"]
+    assert {check for check, state in states.items() if state == "UNKNOWN"} >= {"resource id", "proxy", "rate"}
+    assert states["port"] == "FAIL"
+    assert len(states) == 15
 
 
 # --- errors ---
@@ -179,14 +180,14 @@ def test_a_pasted_error_is_explained(text, word):
     assert word in done.output
 
 
-def test_every_trouble_has_a_fix_and_none_switches_verification_off():
-    for trouble in TROUBLES:
-        assert trouble.fixes
-        text = " ".join(trouble.fixes).lower()
+def test_every_known_error_has_a_fix_and_no_fix_switches_verification_off():
+    for known in KNOWN_ERRORS:
+        assert known.fixes
+        text = " ".join(known.fixes).lower()
         assert not any(word in text for word in ("rejectunauthorized", "sslmode=require", "skip-ssl", "verify_ca"))
 
 
-def test_an_unknown_error_is_said_to_be_unknown():
+def test_an_unknown_error_ends_with_exit_code_7():
     assert CliRunner().invoke(app, ["doctor", "--error", "the printer is on fire"]).exit_code == 7
 
 
@@ -197,7 +198,7 @@ def token(at: datetime = NOW, keys: Credentials = KEYS) -> str:
     return TokenSigner(keys, "eu-west-1").token("db.x.eu-west-1.rds.amazonaws.com", 5432, "my app", at)
 
 
-def test_a_token_says_for_whom_where_and_until_when():
+def test_a_tokens_user_endpoint_and_expiry_are_read():
     facts = read_token(token())
     assert (facts.user, facts.host, facts.port) == ("my app", "db.x.eu-west-1.rds.amazonaws.com", 5432)
     assert (facts.region, facts.access_key, facts.temporary) == ("eu-west-1", "AKIDEXAMPLE", True)
@@ -231,7 +232,7 @@ def test_the_command_reads_a_token_and_never_shows_it():
         (token().replace("connect", "drop"), "not connect"),
     ],
 )
-def test_what_is_wrong_with_a_token_is_said(text, says):
+def test_a_wrong_token_is_explained_without_showing_it(text, says):
     with pytest.raises(InvalidRequest, match=says) as caught:
         read_token(text)
     assert "hunter2" not in str(caught.value)
@@ -248,10 +249,10 @@ def test_no_text_breaks_the_reader(text):
 @pytest.mark.parametrize(
     "arguments", [[], ["orders"], ["orders", "app", "--token", "-"], ["--error", "x", "--token", "-"]]
 )
-def test_one_question_at_a_time(arguments):
+def test_two_questions_at_once_are_wrong_usage(arguments):
     assert CliRunner().invoke(app, ["doctor", *arguments]).exit_code == 2
 
 
-def test_json_is_for_programs():
+def test_an_explanation_can_be_json():
     done = CliRunner().invoke(app, ["doctor", "--error", "1524", "--output", "json"])
     assert json.loads(done.stdout)[0]["fixes"]

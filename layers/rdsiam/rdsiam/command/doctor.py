@@ -53,11 +53,13 @@ def doctor(
 
 
 def _check(name: str, user: str, output: Output, installation: Installation) -> ExitCode:
-    from rdsiam.doctor.checks import Doctor, Row  # late: the drivers take a moment to load, and --error needs none
+    # Imported late: the drivers take a moment to load, and --error needs none.
+    from rdsiam.doctor.case import LoginCase
+    from rdsiam.doctor.checks import Row, diagnose
 
     aws = installation.aws
     rows: list[Row] = []
-    for row in Doctor(describe(aws, name), user, aws.client, aws.credentials(), aws.region).rows():
+    for row in diagnose(LoginCase(describe(aws, name), user, aws.client, *aws.credentials(), aws.region)):
         rows.append(row)
         if output.form == "table":
             click.echo(f"{row.state:<8}{row.check:<20}{visible(row.detail)}")

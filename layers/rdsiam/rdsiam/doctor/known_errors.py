@@ -1,6 +1,6 @@
-"""What an error of a login most likely means: texts that servers, drivers and tools show, and what mends it.
+"""Known errors of logins: messages of servers, drivers and tools, their likely cause, and what to do.
 
-From public issue threads and AWS's documentation; more special texts stand before more general ones.
+From public issue threads and AWS's documentation. Specific messages come before general ones.
 """
 
 import re
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """One explanation.
+class KnownError:
+    """An error message and its explanation.
 
-    :ivar pattern: a regular expression, looked for in any case.
-    :ivar cause: what it means.
-    :ivar fixes: what to do, likeliest first; commands where there are any.
+    :ivar pattern: a regular expression, searched for in upper and lower case.
+    :ivar cause: the likely cause.
+    :ivar fixes: what to do, the likeliest first; commands if there are any.
     """
 
     pattern: str
@@ -21,8 +21,8 @@ class Trouble:
     fixes: tuple[str, ...]
 
 
-TROUBLES: tuple[Trouble, ...] = (
-    Trouble(
+KNOWN_ERRORS: tuple[KnownError, ...] = (
+    KnownError(
         r"MYSQL_CLEAR_PASSWORD|mysql_clear_password.*(not enabled|cannot be loaded)|Authentication plugin.*clear",
         "the client refuses to send a token in clear text inside TLS: its plugin is off by default",
         (
@@ -31,90 +31,90 @@ TROUBLES: tuple[Trouble, ...] = (
             "node mysql2: enableCleartextPlugin: true, together with ssl: {ca}",
         ),
     ),
-    Trouble(
+    KnownError(
         r"mysql_clear_password\.so|cannot open shared object file",
         "MariaDB's connector has no clear-text plugin installed",
         ("install the connector's plugins (Debian: libmariadb3), or use PyMySQL, which has it built in",),
     ),
-    Trouble(
+    KnownError(
         r"1524|AWSAuthenticationPlugin.*not loaded|role \"rds_iam\" does not exist",
         "IAM authentication is off on this database, or not on yet",
         ("aws rds modify-db-instance --db-instance-identifier NAME --enable-iam-database-authentication "
          "--apply-immediately", "rdsiam onboard DATABASE"),
     ),
-    Trouble(
+    KnownError(
         r"too many competing requests|canceling authentication due to timeout|rdsauthproxy.*503|\b503\b.*rds",
         "too many new connections at once for this instance class: IAM authentication takes memory and CPU",
         ("reuse connections: a pool", "retry with a growing, random pause", "a larger instance class"),
     ),
-    Trouble(
+    KnownError(
         r"pam_authenticate failed: Permission denied|rdsauthproxy.*403",
         "the signer may not rds-db:connect as this user here: policy, boundary, session policy or SCP",
         ("rdsiam doctor DATABASE USER", "rdsiam onboard DATABASE --plan"),
     ),
-    Trouble(
+    KnownError(
         r"X-Amz-Security-Token",
         "the token was signed with an empty or missing session token",
         ("sign with AWS's SDK or rdsiam token, which leave an empty one out",),
     ),
-    Trouble(
+    KnownError(
         r"no pg_hba\.conf entry.*no encryption|pg_hba\.conf rejects.*(SSL off|no encryption)|require_secure_transport",
-        "the connection is not encrypted; after a line about PAM it is only the second try without TLS, and the PAM "
-        "line is the real one",
+        "the connection is not encrypted; after a line about PAM this is only the second try, without TLS, and the PAM "
+        "line is the real error",
         ("rdsiam psql DATABASE", "sslmode=verify-full sslrootcert=global-bundle.pem"),
     ),
-    Trouble(
+    KnownError(
         r"certificate verify failed|unable to get local issuer|self[- ]signed certificate|CERTIFICATE_VERIFY_FAILED",
-        "RDS's certificate authorities are in no trust store: verification needs their bundle; never switch it off",
+        "RDS's certificate authorities are in no trust store: verification needs their bundle; never turn it off",
         ("rdsiam psql DATABASE", "sslrootcert=global-bundle.pem from https://truststore.pki.rds.amazonaws.com"),
     ),
-    Trouble(
+    KnownError(
         r"does not match host name|hostname mismatch|Hostname/IP does not match|IP address mismatch",
         "the certificate is for the endpoint, and the connection goes to a CNAME, an address or a tunnel",
         ("rdsiam psql DATABASE --via HOST:PORT",),
     ),
-    Trouble(
+    KnownError(
         r"PAM authentication failed",
         "the token was refused: too old, cut off, for another host, port, user or region, signed with credentials "
-        "that have ended, or not allowed. If it is a password that was offered: the user is in rds_iam, perhaps "
+        "that have expired, or not allowed. If a password was sent: the user is in rds_iam, perhaps "
         "through a group, and then passwords no longer work",
         ("rdsiam doctor DATABASE USER", "rdsiam token … | rdsiam doctor --token -",
          "in a pool: a new token for each connection, see rdsiam.pool"),
     ),
-    Trouble(
+    KnownError(
         r"password authentication failed|SCRAM|out of memory|\b28P01\b",
         "the server took the token for a password: the user is not in rds_iam, or IAM authentication is off",
         ("rdsiam onboard DATABASE --plan", "GRANT rds_iam TO the user"),
     ),
-    Trouble(
+    KnownError(
         r"1045|Access denied for user",
-        "no TLS, a token that has ended, another host, user or region, a policy that does not match, or another "
+        "no TLS, a token that has expired, another host, user or region, a policy that does not match, or another "
         "account with the same name and a narrower host pattern",
         ("rdsiam doctor DATABASE USER", "rdsiam mysql DATABASE"),
     ),
-    Trouble(
+    KnownError(
         r"Task timed out",
         "a function in a VPC that can't reach AWS's services or the database",
         ("endpoints for secretsmanager, sts, rds and logs in the VPC, or a NAT gateway; a time limit of 30 s",),
     ),
-    Trouble(
+    KnownError(
         r"could not translate host name|Name or service not known|getaddrinfo|Unknown MySQL server host|ENOTFOUND",
-        "the endpoint's name does not resolve: a typing error, a deleted database, or a private zone",
+        "the endpoint's name does not resolve: a typing mistake, a deleted database, or a private zone",
         ("aws rds describe-db-instances --query 'DBInstances[].Endpoint'",),
     ),
-    Trouble(
+    KnownError(
         r"Connection refused|timed? ?out|ETIMEDOUT|Can't connect to",
         "nothing answers at host and port: the security group, the way there, or a database that is stopped",
         ("aws rds describe-db-instances --query 'DBInstances[].[DBInstanceStatus,VpcSecurityGroups]'",),
     ),
-    Trouble(
+    KnownError(
         r"ExpiredToken|token included in the request is expired",
-        "your AWS credentials have ended",
+        "your AWS credentials have expired",
         ("aws sso login",),
     ),
 )  # fmt: skip
 
 
-def explain(text: str) -> tuple[Trouble, ...]:
-    """Return what an error text may mean, likeliest first; nothing where it is not known."""
-    return tuple(trouble for trouble in TROUBLES if re.search(trouble.pattern, text, re.IGNORECASE | re.DOTALL))
+def explain(text: str) -> tuple[KnownError, ...]:
+    """Return the explanations of an error message, the likeliest first; empty if it is not known."""
+    return tuple(known for known in KNOWN_ERRORS if re.search(known.pattern, text, re.IGNORECASE | re.DOTALL))
