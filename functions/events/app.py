@@ -13,7 +13,7 @@ from rdsiam.events.service_events import EventSources, event_request
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
-    """Start the one execution that the event asks for, and return its name."""
+    """Start the execution for the event, and return its name."""
     check_no_version(context)
     request = event_request(event, _sources())
     function = os.environ["RDSIAM_ONBOARD_FUNCTION" if request.function == "onboard" else "RDSIAM_AUDIT_FUNCTION"]

@@ -72,7 +72,7 @@ def _audits(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
 def _audit(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
     http.query(event, http.NoQuery)
-    return _reports().one(str((event.get("pathParameters") or {}).get("id")))
+    return _reports().get(str((event.get("pathParameters") or {}).get("id")))
 
 
 def _description(_: Caller, event: Mapping[str, Any]) -> str:

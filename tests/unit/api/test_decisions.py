@@ -103,7 +103,7 @@ def test_pages_miss_nothing_and_repeat_nothing(table, hours, limit, examined, qu
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decisions, "_EXAMINED", examined)
-        patch.setattr(decisions, "_MOST_QUERIES", queries)
+        patch.setattr(decisions, "_MAX_QUERIES", queries)
         earliest = (NOW - timedelta(days=13)).timestamp()
         week = {one: number for one, (ago, number) in made.items() if ago <= 24 * 7}
         assert all_pages(table, AUDITOR, limit) == sorted(week, reverse=True)

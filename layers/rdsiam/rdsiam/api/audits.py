@@ -1,4 +1,4 @@
-"""Past audits, for the auditors of access.yaml: a list, and links that fetch one report each, for five minutes."""
+"""Finished audits, for the auditors of access.yaml: a list, and links to reports that are valid for five minutes."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from rdsiam.audit.store import REPORTS, AuditStore
 from rdsiam.core import times
 from rdsiam.errors import NotAllowed, RdsiamError
 
-#: How long a link is good for. Whoever has it needs nothing else, so it is not for long.
+#: Validity of a link. Anyone who has a link can fetch the report, so it is short.
 LINK_SECONDS = 300
 
 
@@ -21,7 +21,7 @@ class AuditNotFound(RdsiamError):
 
 
 class Audit(TypedDict):
-    """An audit that is over; `scope` is `some` where databases were named."""
+    """A finished audit; `scope` is `some` if databases were named."""
 
     id: str
     scope: Literal["all", "some"]
@@ -32,21 +32,21 @@ class Audit(TypedDict):
 
 
 class AuditWithLinks(Audit):
-    """The same, with an address for each report that is good until `links_end`."""
+    """A finished audit with an address for each report that is valid until `links_end`."""
 
     links: dict[str, str]
     links_end: str
 
 
 class AuditList(TypedDict):
-    """Audits that are over, newest first; `next` is what to give as `before` for those that follow."""
+    """Finished audits, newest first; `next` is the value of `before` for the following page."""
 
     audits: list[Audit]
     next: str | None
 
 
 class Reports:
-    """Reads what runs of the audit left."""
+    """Reads the results of finished audits."""
 
     def __init__(
         self, access: AccessStore, store: AuditStore, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -56,29 +56,29 @@ class Reports:
         self._now = now
 
     def check(self, caller: Caller) -> None:
-        """See that the caller is an auditor.
+        """Check that the caller is an auditor.
 
-        :raises NotAllowed: it is not.
-        :raises AccessFileUnavailable: access.yaml can't be read, so nobody is.
+        :raises NotAllowed: the caller is no auditor.
+        :raises AccessFileUnavailable: access.yaml can't be read, so nobody is an auditor.
         """
         if not any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
             raise NotAllowed
 
     def list(self, limit: int, before: str | None = None) -> AuditList:
-        """Return `{"audits": […], "next"}`: runs that are over, newest first.
+        """Return finished audits, newest first.
 
-        :param limit: how many at most; `next` is what to give as `before` for those that follow, or None.
-        :param before: id; only runs that started earlier.
+        :param limit: maximum number; `next` is None if there are no more.
+        :param before: id of an audit; only audits that started earlier are returned.
         """
         runs = [run for run in self._store.finished_runs() if before is None or run.id < before]
         shown = runs[:limit]
         following = shown[-1].id if len(runs) > len(shown) else None
         return {"audits": [cast("Audit", self._store.summary(run)) for run in shown], "next": following}
 
-    def one(self, audit: str) -> AuditWithLinks:
-        """Return a run as `list` does, with `links` to its reports and when they end.
+    def get(self, audit: str) -> AuditWithLinks:
+        """Return an audit with links to its reports.
 
-        :raises AuditNotFound: there is none of that id that is over.
+        :raises AuditNotFound: no finished audit has that id.
         """
         run = next((run for run in self._store.finished_runs() if run.id == audit), None)
         if run is None:

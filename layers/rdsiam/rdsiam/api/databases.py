@@ -1,4 +1,4 @@
-"""What a caller may log in to: access.yaml's answer for every database that is onboarded."""
+"""The databases that a caller may log in to, as access.yaml decides for every onboarded database."""
 
 import threading
 import time
@@ -11,13 +11,13 @@ from rdsiam.access.decide import users_of
 from rdsiam.access.store import AccessStore
 from rdsiam.state.inventory import Inventory, Record
 
-#: How long a listing of the inventory is used, as single records are by vending.
+#: How long a listing of the inventory is used, as long as vending uses single records.
 _SECONDS = 60
 
 
 @dataclass(frozen=True)
 class AllowedDatabase:
-    """A database that the caller may log in to, and as whom; users are sorted."""
+    """A database that the caller may log in to, with the sorted users that the caller may be."""
 
     identifier: str
     arn: str
@@ -27,13 +27,13 @@ class AllowedDatabase:
 
 @dataclass(frozen=True)
 class AllowedDatabases:
-    """All of them, sorted by identifier and ARN."""
+    """All databases that the caller may log in to, sorted by identifier and ARN."""
 
     databases: list[AllowedDatabase]
 
 
 class Allowed:
-    """Lists what callers may log in to. Any number of threads may share it."""
+    """Lists the databases that callers may log in to. Thread-safe."""
 
     def __init__(
         self, access: AccessStore, inventory: Inventory, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -45,7 +45,7 @@ class Allowed:
         self._listed: tuple[float, list[tuple[str, Record]]] | None = None
 
     def of(self, caller: Caller) -> AllowedDatabases:
-        """Return what `POST /tokens` would allow this caller, given a reason where one is required.
+        """Return the logins that `POST /tokens` would allow this caller, given a reason if one is required.
 
         :raises AccessFileUnavailable: access.yaml can't be read, so nobody is allowed anything.
         """

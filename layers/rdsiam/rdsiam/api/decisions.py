@@ -1,6 +1,6 @@
-"""Past decisions: all of them for auditors, one's own for everybody, newest first."""
+"""Past decisions, newest first: all of them for auditors, their own for other callers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,23 +10,23 @@ from rdsiam.access.store import AccessStore
 from rdsiam.errors import NotAllowed
 from rdsiam.state.decisions import DecisionRecord, id_at, source_identity
 
-_USUAL = timedelta(days=7)
+_DEFAULT_SPAN = timedelta(days=7)
 _LAST = 2**80 - 1
-#: So many calls a page: where they find less than was asked for, the page is short, and has a next one all the same.
-_MOST_QUERIES = 40
+#: Maximum number of queries for a page. A page that needs more is short, and still has a next page.
+_MAX_QUERIES = 40
 _EXAMINED = 200
 
 
 @dataclass(frozen=True)
 class PastDecision(DecisionRecord):
-    """A record, and its id."""
+    """A recorded decision and its id."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class PastDecisions:
-    """A page of records; `next` leads to the following one, and is null on the last."""
+    """A page of decisions; `next` is the value of `before` for the following page, and null on the last page."""
 
     decisions: list[PastDecision]
     next: str | None
@@ -34,9 +34,10 @@ class PastDecisions:
 
 @dataclass(frozen=True)
 class Search:
-    """Which decisions: times in seconds since 1970, `before` the position that a page ended with.
+    """Criteria for decisions; times are in seconds since 1970.
 
     :ivar database: ARN.
+    :ivar before: the position at which the previous page ended.
     """
 
     limit: int
@@ -48,7 +49,7 @@ class Search:
 
 
 class DecisionsReader:
-    """Reads the DynamoDB table DecisionsTable by its indexes, which are a moment behind."""
+    """Reads the DynamoDB table DecisionsTable by its indexes, which lag behind by a moment."""
 
     def __init__(
         self,
@@ -63,71 +64,89 @@ class DecisionsReader:
         self._now = now
 
     def page(self, caller: Caller, search: Search) -> PastDecisions:
-        """Return a page of what the caller may see: of who is no auditor, what the very same session asked for.
+        """Return a page of the decisions that the caller may see.
 
-        :raises NotAllowed: it asks for another caller's, or is nobody.
+        A caller who is no auditor sees decisions on requests of the same session only.
+
+        :raises NotAllowed: the caller asks for another caller's decisions, or is not identified.
         :raises AccessFileUnavailable: access.yaml can't be read, so nobody is an auditor.
         """
-        equal: dict[str, str] = {}
-        name = search.caller
-        if not any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
-            if (not caller.role and not caller.session) or search.caller not in (None, caller.name):
-                raise NotAllowed
-            name = caller.name
-            equal["source_identity"] = source_identity(caller)
+        query = self._query(search, self._filters(caller, search))
+        return _page(self._run(query), search.limit) if query.low < query.high else PastDecisions([], None)
+
+    def _filters(self, caller: Caller, search: Search) -> Mapping[str, str]:
+        """Return attributes and the values that decisions must have: those of the search and of the caller's rights."""
+        given = {"caller": search.caller, "database": search.database}
+        filters = {name: value for name, value in given.items() if value is not None}
+        if any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
+            return filters
+        if (not caller.role and not caller.session) or search.caller not in (None, caller.name):
+            raise NotAllowed
+        return filters | {"caller": caller.name, "source_identity": source_identity(caller)}
+
+    def _query(self, search: Search, filters: Mapping[str, str]) -> "_Query":
+        """Choose the index with the fewest decisions to read."""
         now = self._now().timestamp()
         until = now if search.until is None else min(search.until, now)
-        since = until - _USUAL.total_seconds() if search.since is None else max(search.since, 0)
+        since = until - _DEFAULT_SPAN.total_seconds() if search.since is None else max(search.since, 0)
         low, high = id_at(int(since * 1000), 0), search.before or id_at(int(until * 1000) + 1, 0)
-        if low >= high:
-            return PastDecisions([], None)
-        if name is not None:
-            if search.database is not None:
-                equal["database"] = search.database
-            found = self._in("by-caller", "caller", [name], low, high, equal)
-        elif search.database is not None:
-            found = self._in("by-database", "database", [search.database], low, high, equal)
-        else:
-            found = self._in("by-day", "day", _days(low, high), low, high, equal)
-        return _page(found, search)
+        for key in ("caller", "database"):
+            if key in filters:
+                others = {name: value for name, value in filters.items() if name != key}
+                return _Query(f"by-{key}", key, [filters[key]], low, high, others)
+        return _Query("by-day", "day", _days(low, high) if low < high else [], low, high, filters)
 
-    def _in(
-        self, index: str, key: str, partitions: list[str], low: str, high: str, equal: dict[str, str]
-    ) -> Iterator[tuple[str | None, list[dict[str, Any]]]]:
-        """Yield how far was looked, None for all of it, and what was found up to there, call by call.
-
-        :param low: the first id that counts; `high` is the first that doesn't any more.
-        """
-        names = {"#key": key, "#id": "id"} | {f"#{name}": name for name in equal}
-        values = {f":{name}": {"S": value} for name, value in equal.items()}
-        condition = " AND ".join(f"#{name} = :{name}" for name in equal)
-        for number, partition in enumerate(partitions, 1):
-            top: str | None = high
+    def _run(self, query: "_Query") -> Iterator[tuple[str | None, list[dict[str, Any]]]]:
+        """Yield the position that each call reached, None at the end, and the items it found."""
+        names = {"#key": query.key, "#id": "id"} | {f"#{name}": name for name in query.filters}
+        values = {f":{name}": {"S": value} for name, value in query.filters.items()}
+        condition = " AND ".join(f"#{name} = :{name}" for name in query.filters)
+        for number, partition in enumerate(query.partitions, 1):
+            top: str | None = query.high
             while top is not None:
                 answer = self._dynamodb.query(
                     TableName=self._table,
-                    IndexName=index,
+                    IndexName=query.index,
                     KeyConditionExpression="#key = :key AND #id BETWEEN :low AND :high",
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values
-                    | {":key": {"S": partition}, ":low": {"S": low}, ":high": {"S": _before(top)}},
+                    | {":key": {"S": partition}, ":low": {"S": query.low}, ":high": {"S": _before(top)}},
                     ScanIndexForward=False,
                     Limit=_EXAMINED,
                     **({"FilterExpression": condition} if condition else {}),
                 )
                 top = answer.get("LastEvaluatedKey", {}).get("id", {}).get("S")
-                if top is not None and top <= low:
+                if top is not None and top <= query.low:
                     top = None
-                yield top or (_end_before(partition) if number < len(partitions) else None), answer["Items"]
+                yield top or (_end_before(partition) if number < len(query.partitions) else None), answer["Items"]
 
 
-def _page(found: Iterator[tuple[str | None, list[dict[str, Any]]]], search: Search) -> PastDecisions:
+@dataclass(frozen=True)
+class _Query:
+    """A query of one index.
+
+    :ivar key: the index's partition key.
+    :ivar partitions: values of the key, newest first.
+    :ivar low: the first id that counts.
+    :ivar high: the first id after `low` that no longer counts.
+    :ivar filters: attributes and the values that they must have.
+    """
+
+    index: str
+    key: str
+    partitions: list[str]
+    low: str
+    high: str
+    filters: Mapping[str, str]
+
+
+def _page(calls: Iterator[tuple[str | None, list[dict[str, Any]]]], limit: int) -> PastDecisions:
     shown: list[PastDecision] = []
-    for number, (position, items) in enumerate(found, 1):
+    for number, (position, items) in enumerate(calls, 1):
         shown += [_decision(item) for item in items]
-        if len(shown) > search.limit:
-            return PastDecisions(shown[: search.limit], shown[search.limit - 1].id)
-        if number == _MOST_QUERIES:
+        if len(shown) > limit:
+            return PastDecisions(shown[:limit], shown[limit - 1].id)
+        if number == _MAX_QUERIES:
             return PastDecisions(shown, position)
     return PastDecisions(shown, None)
 
@@ -148,11 +167,11 @@ def _day(position: str) -> datetime:
 
 
 def _before(position: str) -> str:
-    """Return the greatest id that is less."""
+    """Return the id just before a position."""
     text = f"{int(position.replace('-', ''), 16) - 1:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _end_before(day: str) -> str:
-    """Return the last id of the day before: a position from which the listing goes on with that day."""
+    """Return the last id of the previous day: the position from which the listing continues."""
     return id_at(int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000) - 1, _LAST)

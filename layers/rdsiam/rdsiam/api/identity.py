@@ -1,9 +1,8 @@
-"""Who calls the HTTP API: what API Gateway's authorizers have verified, and nothing else in the request.
+"""Identity of a caller of the HTTP API, from the part of a request that API Gateway's authorizers have verified.
 
-Of a JWT the authorizer checks signature, issuer, times, audience and scope. It lets ID tokens pass, takes `client_id`
-for a missing audience, and writes lists as one text in which an entry with a space can't be told from two. So the
-claims are read from the token itself, the very one that was verified, and checked once more. See
-docs/decisions/0019-api.md.
+The authorizer checks a JWT's signature, issuer, times, audience and scope. But it accepts ID tokens, takes `client_id`
+for a missing audience, and writes a list as one text in which an entry with a space looks like two entries. So the
+claims are read from the verified token itself and checked again. See docs/decisions/0019-api.md.
 """
 
 import base64
@@ -21,9 +20,9 @@ _ASSUMED_ROLE = re.compile(
     r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{2,64})", re.ASCII
 )
 _PART = re.compile(r"[A-Za-z0-9_-]+")
-#: What stands between the words of a list, whether it is written `[a b]` or as JSON.
+#: Separators of a list, whether it is written `[a b]` or as JSON.
 _BETWEEN = re.compile(r'[\s,"\[\]]+')
-#: RFC 9068 names access tokens; `JWT`, or no type at all, is what many issuers write into theirs.
+#: Types of access tokens: those of RFC 9068, and `JWT` or none, as many issuers write.
 _TYPES = {"at+jwt", "application/at+jwt", "jwt", ""}
 #: Claims of OpenID Connect that ID tokens alone have.
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
@@ -32,11 +31,11 @@ NOBODY = Caller(role=None, account="", session=None, claims={})
 
 @dataclass(frozen=True)
 class Oidc:
-    """Which JWTs are accepted.
+    """Rules for accepted JWTs.
 
-    :ivar issuer: exactly what `iss` must be; empty where none is accepted.
-    :ivar audience: what `aud` must be, or have among its entries.
-    :ivar scope: what `scope` or `scp` must have.
+    :ivar issuer: exact value of `iss`; empty if no JWT is accepted.
+    :ivar audience: value or entry that `aud` must have.
+    :ivar scope: entry that `scope` or `scp` must have.
     """
 
     issuer: str
@@ -52,19 +51,19 @@ class NotAccepted(NotAllowed):
 
     code = "not-allowed"
 
-    def __init__(self, caller: Caller, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, caller: Caller, problem: str) -> None:
+        super().__init__(problem)
         self.caller = caller
 
 
 def caller_from(event: Mapping[str, Any], oidc: Oidc) -> Caller:
-    """Return who calls, from the authorizer that belongs to the route.
+    """Return the caller, from the route's own authorizer.
 
-    A caller without a role or a JWT, a user or nobody at all, is declared nowhere and so gets nothing: `sam local
-    start-api` runs no authorizer. Events of another format than 2.0 name nobody: in format 1.0 a Lambda authorizer,
-    which whoever may edit the API can add, writes what it likes where IAM's identity would be.
+    A caller with neither role nor JWT can't be declared, and so is allowed nothing: `sam local start-api` runs no
+    authorizer. Events of formats other than 2.0 name nobody: in format 1.0 a Lambda authorizer, which anyone who may
+    edit the API can add, could write any identity in the place of IAM's.
 
-    :raises NotAccepted: a JWT that is no access token for this API.
+    :raises NotAccepted: the JWT is no access token for this API.
     """
     kind, verified = _authorizer(event)
     if kind == "jwt":
@@ -80,7 +79,7 @@ def caller_from(event: Mapping[str, Any], oidc: Oidc) -> Caller:
 
 
 def _authorizer(event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the kind of authorizer that the route has and what it has verified; nothing if it is another's."""
+    """Return the kind of the route's authorizer and what it verified; empty if another authorizer answered."""
     context, route = event.get("requestContext"), event.get("routeKey")
     if event.get("version") != "2.0" or not isinstance(context, Mapping) or not isinstance(route, str):
         return "", {}
@@ -95,28 +94,27 @@ def _authorizer(event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc) -> Caller:
     token = str(headers.get("authorization") or "")
     header, claims = _read(token[7:].strip() if token[:7].lower() == "bearer " else token.strip())
-    told = verified.get("claims")
-    if not oidc.issuer or not _same(told, claims):
+    if not oidc.issuer or not _same(verified.get("claims"), claims):
         raise NotAccepted(NOBODY, "the token is not the one that was verified")
     if claims["iss"] != oidc.issuer or not claims["sub"].isprintable() or not 0 < len(claims["sub"]) <= 255:
         raise NotAccepted(NOBODY, "the token names no subject, or another issuer")
-    # Text and lists of text only: nothing else can be declared, and nothing else is compared.
-    kept = {
+    # Only text and lists of text can be declared, so other claims are left out.
+    usable = {
         name: value
         for name, value in claims.items()
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value))
     }
-    caller = Caller(role=None, account="", session=f"{claims['iss']}#{claims['sub']}", claims=kept)
-    if why := _refusal(header, claims, oidc):
-        raise NotAccepted(caller, why)
+    caller = Caller(role=None, account="", session=f"{claims['iss']}#{claims['sub']}", claims=usable)
+    if problem := _problem(header, claims, oidc):
+        raise NotAccepted(caller, problem)
     return caller
 
 
 def _same(verified: Any, claims: Mapping[str, Any]) -> bool:
-    """Tell whether these are the claims that the authorizer verified: all of them, lists and text word for word.
+    """Tell whether these are exactly the claims that the authorizer verified.
 
-    A claim that is null says nothing, and may be missing there. The Authorization header may have another token than
-    the verified one: whoever may edit the API says where the authorizer finds its token.
+    A claim that is null may be missing there. The Authorization header may hold another token than the verified one:
+    anyone who may edit the API decides where the authorizer finds its token.
     """
     return (
         isinstance(verified, Mapping)
@@ -127,12 +125,12 @@ def _same(verified: Any, claims: Mapping[str, Any]) -> bool:
 
 
 def _says(verified: Any, claim: Any) -> bool:
-    """Tell whether the authorizer verified this claim; numbers and objects, which nothing goes by, are not compared."""
+    """Tell whether the authorizer verified this claim; numbers and objects decide nothing and are not compared."""
     if isinstance(claim, str):
         return bool(verified == claim)
     if not isinstance(claim, list) or not all(isinstance(entry, str) for entry in claim):
         return True
-    # A list is one text there, in which an entry with a space can't be told from two.
+    # There a list is one text, in which an entry with a space looks like two entries.
     return isinstance(verified, str) and sorted(_words(" ".join(claim))) == sorted(_words(verified))
 
 
@@ -140,8 +138,8 @@ def _words(text: str) -> list[str]:
     return [word for word in _BETWEEN.split(text) if word]
 
 
-def _refusal(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -> str:
-    """Return why that is no access token for this API; nothing where it is one."""
+def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -> str:
+    """Return why a token is no access token for this API; empty if it is one."""
     if str(header.get("typ") or "").lower() not in _TYPES or claims.get("token_use", "access") != "access":
         return "the token is of another type than an access token"
     if any(name in claims for name in _OF_ID_TOKENS):
@@ -149,14 +147,14 @@ def _refusal(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -
     audience = claims.get("aud")
     if oidc.audience not in (audience if isinstance(audience, list) else [audience]):
         return "the token is for another audience"
-    held = claims.get("scope", claims.get("scp"))
-    if oidc.scope not in (held.split(" ") if isinstance(held, str) else held if isinstance(held, list) else []):
+    scopes = claims.get("scope", claims.get("scp"))
+    if oidc.scope not in (scopes.split(" ") if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []):
         return "the token lacks the scope"
     return ""
 
 
 def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and claims of a compact JWT; empty where it is none, or has a member twice."""
+    """Return header and claims of a compact JWT; empty if the text is no JWT, or repeats a member."""
     parts = token.split(".")
     if len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
         return {}, {}
@@ -175,5 +173,5 @@ def _decoded(part: str) -> bytes:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a member stands twice")
+        raise ValueError("a member is repeated")
     return result
