@@ -10,7 +10,10 @@ from botocore.exceptions import ClientError
 from tests.integration.account import until
 from tests.integration.rotation.passwords import DAYS, Pair
 
+pytestmark = pytest.mark.exhaustive_on("mariadb")
 
+
+@pytest.mark.exhaustive_on
 def test_one_user_gets_a_new_password(passwords):
     secret = passwords.make("single", host=None, dbInstanceIdentifier=passwords.identifier, note={"kept": [1]})
     before = passwords.value(secret)
@@ -27,6 +30,7 @@ def test_one_user_gets_a_new_password(passwords):
     assert 29 <= (described["NextRotationDate"] - described["LastRotatedDate"]).days <= 30
 
 
+@pytest.mark.exhaustive_on
 def test_two_users_take_turns_and_share_what_they_make(passwords):
     user = "turns"
     secret = passwords.make(user, masterarn=passwords.master_secret)
@@ -243,7 +247,7 @@ def test_a_database_that_is_stopped_is_rotated_when_it_is_started(passwords):
     pair.converges()
 
 
-@pytest.mark.exhaustive_on("createSecret", "testSecret", "finishSecret")
+@pytest.mark.exhaustive_on("mariadb", "createSecret", "testSecret", "finishSecret")
 @pytest.mark.parametrize("step", ["createSecret", "setSecret", "testSecret", "finishSecret"])
 def test_a_database_that_reboots_after_a_step_stops_no_rotation_for_good(passwords, step):
     pair = Pair(passwords, f"after_{step.lower()}")
