@@ -38,16 +38,18 @@ databases:
         callers:
           - role: {roles[ci-runner]}         # asks POST /tokens
 """
-ENGINES = {"orders-pg": "postgres", "orders-maria": "mariadb"}
+DATABASE_ENGINES = {"orders-pg": "postgres", "orders-maria": "mariadb"}
 
 
 def main() -> int:
     """Run the demo and return an exit code."""
     began = time.monotonic()
     engines = {
-        name: engine for name, engine in ENGINES.items() if engine == "postgres" or shutil.which("mariadbd", path=_PATH)
+        name: engine
+        for name, engine in DATABASE_ENGINES.items()
+        if engine == "postgres" or shutil.which("mariadbd", path=_PATH)
     }
-    if len(engines) < len(ENGINES):
+    if len(engines) < len(DATABASE_ENGINES):
         say("MariaDB is not installed, so the demo runs with PostgreSQL only; `make setup` names the missing packages.")
     chapter("AWS on this machine")
     with tempfile.TemporaryDirectory() as directory, start(log=Path(directory) / "localcloud.log") as cloud:

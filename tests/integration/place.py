@@ -15,7 +15,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
-from rdsiam.engines.protocols import Account, DesiredState, Engine, Sessions, Statement
+from rdsiam.engines.protocols import DesiredState, Engine, LoginAccount, Sessions, Statement
 from rdsiam.onboarding.removal import Removal, Server
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
@@ -66,7 +66,7 @@ class Place:
         finally:
             session.close()
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, LoginAccount]:
         with self.as_master() as master:
             return {account.name: account for account in self.engine.accounts(master._session, self.database)}
 

@@ -24,11 +24,29 @@ Stage = Literal["name", "port", "tls", "login"]
 
 #: Code of a refusal → its meaning. A refusal changes nothing.
 REFUSALS: Mapping[str, str] = {
+    "alternating-unsupported": "Two users can't take turns here: use scheme: single.",
+    "database-missing": "A database that access.yaml names does not exist on the server.",
+    "iam-user": "The user logs in by token, so nothing needs its password.",
+    "lock-out": "A user, or the administrator, would lose its password login.",
+    "login-unsupported": "The user logs in by a method whose password rdsiam can't rotate.",
+    "master-secret": "RDS does not manage the master's password, or its secret is not in the form that RDS writes.",
+    "name-taken": "An account, role or procedure of that name exists that rdsiam did not create.",
+    "name-too-long": "The server has no room for the name.",
+    "name-unsafe": "The name can't be written safely in a statement.",
     "needs-confirmation": "The change exceeds a limit. Look at its plan, then run it again with confirmation.",
+    "not-replaceable": "rdsiam manages the user that another one is declared to replace.",
+    "not-supported": "The engine has no such operation.",
+    "password-not-kept": "The server has not kept the user's password.",
     "refused": "Only the owner can resolve what stands in the way; the message names it.",
+    "rights-missing": "A right in the database is missing that the change needs.",
+    "rights-not-grantable": "The user has rights that rdsiam gives to no other user.",
     "secret-exists": "A secret of that name exists that rdsiam did not create; it is not taken over.",
     "secret-mismatch": "The secret's value is not what is recorded or declared: another user, database, administrator.",
     "secret-missing": "The secret does not exist, has no value, or is scheduled for deletion.",
+    "user-in-use": "Stored objects run in the user's name and would fail without it.",
+    "user-is-administrator": "The user is an administrator, whose rights rdsiam gives to no user.",
+    "user-missing": "The database has no such user.",
+    "user-not-managed": "rdsiam neither created the user nor does access.yaml declare it, so it is left alone.",
 }
 
 

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from rdsiam.findings.finding import SEVERITIES
 from tests.integration.account import Account, processes_of, until
 
-ENGINES = ("postgres", "mariadb")
+ENGINE_NAMES = ("postgres", "mariadb")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def fleet(account, auditor) -> dict[str, str]:
     """Return a database of each engine with a user that logs in by token, and one of old."""
     role = account.make_role("audit-app")
     arns = {}
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         account.declare(f"audit-{engine}", {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]})
         arns[engine] = account.create(f"audit-{engine}", engine)
     for engine, arn in arns.items():

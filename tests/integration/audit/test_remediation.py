@@ -115,9 +115,9 @@ def test_taken_out_of_a_group_it_has_its_password_again(place, made):
     try:
         assert not logs_in(place, Password(made.name, PASSWORD))
         caught = AccountFacts(name=made.name, iam=True, iam_through=("staff",), member_of=("staff",))
-        run(place, engine.take_iam(caught))
+        run(place, engine.remove_iam(caught))
         assert logs_in(place, Password(made.name, PASSWORD))
-        run(place, engine.take_iam(AccountFacts(name="staff", login=False, iam=True)))
+        run(place, engine.remove_iam(AccountFacts(name="staff", login=False, iam=True)))
     finally:
         run(place, ["DROP ROLE staff"])
 

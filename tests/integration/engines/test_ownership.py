@@ -187,7 +187,7 @@ def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):
     postgres = place.database.family == "postgres"
 
     def make() -> None:
-        world.inventory.before_claim = lambda: None
+        world.inventory.before_recording = lambda: None
         with place.as_master() as master:
             password = "LOGIN PASSWORD 'Password-1'" if postgres else "IDENTIFIED BY 'Password-1'"
             master.run(f"CREATE {'ROLE' if postgres else 'USER'} {name} {password}")
@@ -196,7 +196,7 @@ def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):
         {"name": "first", "privileges": "readonly", "on": ["shop"]},
         {"name": name, "privileges": "readonly", "on": ["shop"]},
     )
-    world.inventory.before_claim = make
+    world.inventory.before_recording = make
     with pytest.raises(StatementFailed, match=name):
         world.users().converge(apply=True)
     assert name not in world.inventory.record.accounts

@@ -22,11 +22,11 @@ from tests.integration.place import MASTER, MASTER_PASSWORD, Place
 class Inventory:
     """The inventory, in memory.
 
-    :ivar before_claim: called when ownership of accounts is about to be recorded.
+    :ivar before_recording: called when ownership of accounts is about to be recorded.
     """
 
     record: Record
-    before_claim: Callable[[], None] = field(default=lambda: None)
+    before_recording: Callable[[], None] = field(default=lambda: None)
 
     def get(self, _: str) -> Record:
         return self.record
@@ -40,8 +40,8 @@ class Inventory:
     def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
         self.record = replace(self.record, resource_id=database.resource_id, recorded=recorded, copied=copied)
 
-    def claim(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
-        self.before_claim()
+    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
+        self.before_recording()
         self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
     def set_examined(self, _: Database, examined: Examined) -> None:

@@ -8,25 +8,25 @@ from botocore.exceptions import ClientError
 
 from tests.integration.databases import CLASS, REFUSED, Databases, Events
 
-ENGINES = ["aurora-postgresql", "aurora-mysql"]
+ENGINE_NAMES = ["aurora-postgresql", "aurora-mysql"]
 
 
 @pytest.fixture(scope="module")
 def clusters(databases: Databases, events: Events) -> Iterator[list[str]]:
     """Return a cluster of each Aurora engine with two members, IAM authentication on."""
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         databases.make_cluster(
             engine, engine, members=2, DatabaseName="shop", EnableIAMDatabaseAuthentication=True,
             Tags=[{"Key": "env", "Value": "test"}],
         )  # fmt: skip
-    databases.available(*(f"{engine}-{number}" for engine in ENGINES for number in (1, 2)))
-    yield ENGINES
-    for engine in ENGINES:
+    databases.available(*(f"{engine}-{number}" for engine in ENGINE_NAMES for number in (1, 2)))
+    yield ENGINE_NAMES
+    for engine in ENGINE_NAMES:
         databases.drop(f"{engine}-1", f"{engine}-2")
         databases.rds.delete_db_cluster(DBClusterIdentifier=engine, SkipFinalSnapshot=True)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_cluster_has_a_writer_and_readers_at_one_endpoint(databases, clusters, engine):
     cluster = databases.cluster(engine)
     members = [(each["DBInstanceIdentifier"], each["IsClusterWriter"]) for each in cluster["DBClusterMembers"]]
@@ -42,7 +42,7 @@ def test_a_cluster_has_a_writer_and_readers_at_one_endpoint(databases, clusters,
         assert member["IAMDatabaseAuthenticationEnabled"], "as the cluster's"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_tokens_are_judged_on_the_cluster_s_resource_id_not_on_a_member_s(databases, clusters, engine):
     cluster, writer = databases.cluster(engine), databases.instance(f"{engine}-1")
     with databases.as_master(cluster) as master:
@@ -53,7 +53,7 @@ def test_tokens_are_judged_on_the_cluster_s_resource_id_not_on_a_member_s(databa
         databases.by_token(cluster, "app", writer["DbiResourceId"])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_events_tell_of_the_cluster_and_of_each_member(databases, clusters, events, engine):
     databases.eventually(lambda: events.of(f"{engine}-2"))
     created = next(e for e in events.all() if e["detail"]["EventID"] == "RDS-EVENT-0170")

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.databases import REFUSED, Databases, Events
 
-ENGINES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb"]
 Sources = dict[str, dict[str, Any]]
 
 
@@ -17,11 +17,11 @@ Sources = dict[str, dict[str, Any]]
 def sources(databases: Databases, events: Events) -> Iterator[Sources]:
     """Return an instance of each engine with an IAM user, a table, a snapshot, a replica and copies of both kinds."""
     rds = databases.rds
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         databases.make(f"src-{engine}", engine, EnableIAMDatabaseAuthentication=True)
-    databases.available(*(f"src-{engine}" for engine in ENGINES))
-    made = {engine: databases.instance(f"src-{engine}") for engine in ENGINES}
-    for engine in ENGINES:
+    databases.available(*(f"src-{engine}" for engine in ENGINE_NAMES))
+    made = {engine: databases.instance(f"src-{engine}") for engine in ENGINE_NAMES}
+    for engine in ENGINE_NAMES:
         with databases.as_master(made[engine]) as master:
             databases.make_iam_user(master)
             for statement in _table(engine):
@@ -42,12 +42,12 @@ def sources(databases: Databases, events: Events) -> Iterator[Sources]:
             SourceDBInstanceIdentifier=f"src-{engine}", TargetDBInstanceIdentifier=f"clone-{engine}",
             UseLatestRestorableTime=True, EnableIAMDatabaseAuthentication=True, ManageMasterUserPassword=True,
         )  # fmt: skip
-    databases.available(*(f"{kind}-{engine}" for engine in ENGINES for kind in ("replica", "copy", "clone")))
+    databases.available(*(f"{kind}-{engine}" for engine in ENGINE_NAMES for kind in ("replica", "copy", "clone")))
     yield made
-    databases.drop(*(f"{kind}-{engine}" for engine in ENGINES for kind in ("copy", "clone")))
+    databases.drop(*(f"{kind}-{engine}" for engine in ENGINE_NAMES for kind in ("copy", "clone")))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 @pytest.mark.parametrize("kind", ["replica", "copy", "clone"])
 def test_a_copy_has_a_resource_id_and_an_endpoint_of_its_own(databases, sources, kind, engine):
     source, copied = sources[engine], databases.instance(f"{kind}-{engine}")
@@ -57,7 +57,7 @@ def test_a_copy_has_a_resource_id_and_an_endpoint_of_its_own(databases, sources,
     assert copied["IAMDatabaseAuthenticationEnabled"] == (kind != "copy"), "as asked for, off where nobody asked"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_replica_follows_its_source_and_cannot_be_written(databases, sources, engine):
     replica = databases.instance(f"replica-{engine}")
     assert replica["ReadReplicaSourceDBInstanceIdentifier"] == f"src-{engine}"
@@ -73,7 +73,7 @@ def test_a_replica_follows_its_source_and_cannot_be_written(databases, sources, 
         databases.rds.stop_db_instance(DBInstanceIdentifier=f"src-{engine}")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 @pytest.mark.parametrize("kind", ["replica", "clone"])
 def test_a_copy_has_the_users_but_the_source_s_policies_do_not_match(databases, sources, kind, engine):
     copied = databases.instance(f"{kind}-{engine}")
@@ -83,7 +83,7 @@ def test_a_copy_has_the_users_but_the_source_s_policies_do_not_match(databases, 
         databases.by_token(copied, "app", sources[engine]["DbiResourceId"])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_restored_instance_is_what_the_snapshot_was(databases, sources, engine):
     copied = databases.instance(f"copy-{engine}")
     assert "MasterUserSecret" not in copied
@@ -97,7 +97,7 @@ def test_a_restored_instance_is_what_the_snapshot_was(databases, sources, engine
         assert {(1,), (2,)} <= set(master.run("SELECT x FROM shop.t"))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_events_tell_how_a_copy_came_to_be(databases, sources, events, engine):
     databases.eventually(lambda: events.of(f"clone-{engine}"))
     assert events.of(f"replica-{engine}")[:2] == ["0005", "0046"]
@@ -106,7 +106,7 @@ def test_events_tell_how_a_copy_came_to_be(databases, sources, events, engine):
     assert events.of(f"snap-{engine}") == ["0042"]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_z_replicas_become_instances_when_they_are_promoted_or_their_source_goes(databases, sources, engine):
     name = f"replica-{engine}"
     number, password = databases.instance(name)["DbiResourceId"], databases.password(sources[engine])

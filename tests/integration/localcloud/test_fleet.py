@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from localcloud.client import RunningCloud
 
 Eventually = Callable[[Callable[[], object]], Any]
-ENGINES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb"]
 CLASS = "db.t4g.medium"
 
 
@@ -32,28 +32,28 @@ def instances(cloud: RunningCloud, eventually: Eventually) -> Iterator[dict[str,
     """One instance of each engine, with a managed master password; what `creating` looked like is in `seen`."""
     rds = cloud.client("rds")
     made: dict[str, dict[str, Any]] = {}
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         made[engine] = rds.create_db_instance(
             DBInstanceIdentifier=f"fleet-{engine}", DBInstanceClass=CLASS, Engine=engine, AllocatedStorage=20,
             MasterUsername="boss", ManageMasterUserPassword=True, DBName="shop", Tags=[{"Key": "env", "Value": "test"}],
         )["DBInstance"]  # fmt: skip
-    seen: dict[str, list[str]] = {engine: [] for engine in ENGINES}
+    seen: dict[str, list[str]] = {engine: [] for engine in ENGINE_NAMES}
 
     def all_available() -> bool:
-        for engine in ENGINES:
+        for engine in ENGINE_NAMES:
             seen[engine].append(_status(cloud, f"fleet-{engine}"))
         return all(states[-1] == "available" for states in seen.values())
 
     eventually(all_available)
     yield {
         engine: {"created": made[engine], "seen": seen[engine], **_describe(cloud, f"fleet-{engine}")}
-        for engine in ENGINES
+        for engine in ENGINE_NAMES
     }
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         rds.delete_db_instance(DBInstanceIdentifier=f"fleet-{engine}", SkipFinalSnapshot=True)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_an_instance_is_created_step_by_step(instances: dict[str, dict[str, Any]], engine: str) -> None:
     instance = instances[engine]
     assert "Endpoint" not in instance["created"]
@@ -66,11 +66,11 @@ def test_an_instance_is_created_step_by_step(instances: dict[str, dict[str, Any]
 
 def test_resource_ids_are_their_own(instances: dict[str, dict[str, Any]]) -> None:
     ids = {instance["DbiResourceId"] for instance in instances.values()}
-    assert len(ids) == len(ENGINES)
+    assert len(ids) == len(ENGINE_NAMES)
     assert all(each.startswith("db-") and len(each) == 29 for each in ids)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_rds_owns_the_master_s_secret(cloud: RunningCloud, instances: dict[str, dict[str, Any]], engine: str) -> None:
     arn = instances[engine]["MasterUserSecret"]["SecretArn"]
     described = cloud.client("secretsmanager").describe_secret(SecretId=arn)
@@ -81,12 +81,12 @@ def test_rds_owns_the_master_s_secret(cloud: RunningCloud, instances: dict[str, 
     assert len(content["password"]) >= 28
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_an_arn_names_an_instance_too(cloud: RunningCloud, instances: dict[str, dict[str, Any]], engine: str) -> None:
     assert _describe(cloud, instances[engine]["DBInstanceArn"])["DBInstanceIdentifier"] == f"fleet-{engine}"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_iam_logins_work_once_iam_is_on_and_for_whom_the_policy_allows(
     cloud: RunningCloud, instances: dict[str, dict[str, Any]], eventually: Eventually, engine: str
 ) -> None:
@@ -112,7 +112,7 @@ def test_iam_logins_work_once_iam_is_on_and_for_whom_the_policy_allows(
         _log_in(cloud, instance, stranger)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_master_s_password_can_be_changed(cloud: RunningCloud, eventually: Eventually, engine: str) -> None:
     identifier, rds, first, second = f"own-{engine}", cloud.client("rds"), *[secrets.token_hex(16) for _ in range(2)]
     rds.create_db_instance(

@@ -8,20 +8,20 @@ from botocore.exceptions import ClientError
 
 from tests.integration.databases import REFUSED, Databases, Events
 
-ENGINES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb"]
 
 
 @pytest.fixture(scope="module")
 def instances(databases: Databases, events: Events) -> Iterator[list[str]]:
     """Return an instance of each engine, IAM authentication on."""
-    for engine in ENGINES:
+    for engine in ENGINE_NAMES:
         databases.make(f"state-{engine}", engine, EnableIAMDatabaseAuthentication=True, PubliclyAccessible=True)
-    databases.available(*(f"state-{engine}" for engine in ENGINES))
-    yield ENGINES
-    databases.drop(*(f"state-{engine}" for engine in ENGINES))
+    databases.available(*(f"state-{engine}" for engine in ENGINE_NAMES))
+    yield ENGINE_NAMES
+    databases.drop(*(f"state-{engine}" for engine in ENGINE_NAMES))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_stopped_instance_keeps_its_endpoint_and_its_data_and_lets_nobody_in(databases, instances, events, engine):
     name = f"state-{engine}"
     before = databases.instance(name)

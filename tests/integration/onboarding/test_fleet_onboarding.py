@@ -10,7 +10,7 @@ from tests.integration.databases import REFUSED, Databases
 
 pytestmark = pytest.mark.exhaustive_on("mysql", "postgres")
 
-ENGINES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb"]
 
 
 def reader(role: str, name: str = "app") -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_deleted_cluster_is_forgotten(account, databases, cluster):
 # --- copies ---
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINE_NAMES)
 def source(account, databases, request) -> dict[str, Any]:
     """Return an onboarded instance and its snapshot."""
     engine = request.param

@@ -10,7 +10,7 @@ from tests.integration.api_requests import post
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 
-ENGINES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb"]
 
 
 def user(name: str, role: str, privileges: str = "readwrite") -> dict[str, Any]:
@@ -33,7 +33,7 @@ def gets_in(account: Account, database: str, name: str, role: str) -> bool:
     return not all(account.refused(database, name, token) for token in tokens)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINE_NAMES)
 def prod(account, databases, request) -> Iterator[dict[str, Any]]:
     """Return a database tagged env=prod, to which an engineer may log in; developers may to env=dev and play-*."""
     engine = request.param

@@ -1,9 +1,11 @@
-"""Collecting the facts of one database: which failures to connect are tried again."""
+"""Collecting the facts of one database: connections that are tried again, and the text of failures."""
 
 import socket
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rdsiam.audit import collect
 from rdsiam.engines.connection import Limits
@@ -79,3 +81,12 @@ def test_a_second_attempt_is_made_only_if_time_is_left_for_it(read):
     server = Server("port")
     assert isinstance(read(server, total=4.0), Unreadable)
     assert server.attempts == 1
+
+
+@given(st.text(max_size=1000))
+def test_a_cause_is_one_short_printable_line_without_the_token(text):
+    token = Token("rdsiam_auditor", "canary-token")
+    cause = collect._plain(f"{text}{token.secret}\n{text}", token)
+    assert cause.isprintable()
+    assert len(cause) <= 300
+    assert "canary" not in cause

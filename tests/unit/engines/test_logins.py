@@ -1,4 +1,4 @@
-"""Logins: the master's secret is read as hostile input, and never shown."""
+"""Logins: the master's secret is parsed as hostile input, and never shown."""
 
 import traceback
 from dataclasses import replace
@@ -18,7 +18,7 @@ def logins(content: object) -> Logins:
     return Logins(secrets_manager, sts=None, proof_role="")
 
 
-def test_the_masters_login_is_what_rds_wrote_and_hides_its_password():
+def test_the_masters_login_has_what_rds_wrote_and_hides_its_password():
     login = logins('{"username": "boss", "password": "canary"}').master(DATABASE)
     assert (login.user, login.secret) == ("boss", "canary")
     assert "canary" not in repr(login)
@@ -38,6 +38,6 @@ def test_a_secret_of_another_shape_is_refused_and_not_shown(content):
     assert "canary" not in shown
 
 
-def test_a_master_that_rds_does_not_manage_is_refused_with_the_command():
+def test_a_master_password_that_rds_does_not_manage_is_refused_with_the_command():
     with pytest.raises(Refused, match="--manage-master-user-password"):
         logins("").master(replace(DATABASE, master_secret_arn=None))

@@ -1,4 +1,4 @@
-"""Connections to databases: TLS with certificate and host name verified, by token or by password, never otherwise."""
+"""Connections to databases: always TLS with certificate and host name verified, by token or by password."""
 
 import os
 import queue
@@ -15,6 +15,7 @@ import psycopg
 import pymysql
 from psycopg.adapt import Buffer, Loader
 from pymysql.connections import Connection as MysqlConnection
+from pymysql.cursors import Cursor
 
 from rdsiam.engines.logins import Login
 from rdsiam.errors import ConnectionFailed, Stage
@@ -26,50 +27,57 @@ __all__ = [
     "NO_SLOT",
     "WORK",
     "Limits",
+    "MysqlSession",
+    "PostgresSession",
     "ca_file",
     "connect_mysql",
     "connect_postgres",
     "postgres_options",
 ]
 
-#: Code of a login that was given up since the server asks this user for a token, not for a password.
+#: A PostgreSQL session; rows are tuples.
+type PostgresSession = psycopg.Connection[tuple[Any, ...]]
+#: A MySQL or MariaDB session; rows are tuples.
+type MysqlSession = MysqlConnection[Cursor]
+
+#: Code of a login that was abandoned because the server asks this user for a token instead of a password.
 ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
 
-#: Codes of a login that failed since all connections are taken: PostgreSQL's and MySQL's.
+#: Codes of a login that failed because all connections are taken: PostgreSQL's and MySQL's.
 NO_SLOT = frozenset({"53300", "1040"})
-#: Code of a login that failed since PostgreSQL's table of locks is full: a login needs some, the master's too.
+#: Code of a login that failed because PostgreSQL's table of locks is full: each login needs some, also the master's.
 NO_LOCKS = "53200"
-#: libpq hands on no code of a failed connect. The last is of RDS up to 15: "… and rds_superuser connections".
+#: libpq passes on no code of a failed connect. The last text is of RDS up to 15: "… and rds_superuser connections".
 _SLOTS_TAKEN = ("too many clients already", "too many connections for", "remaining connection slots are reserved")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a database may take, in seconds.
+    """Time limits for one database, in seconds.
 
-    :ivar connect: from the look-up of its name until the session is open, whatever arrives meanwhile.
-    :ivar statement: one statement on PostgreSQL, one wait for an answer on MySQL and MariaDB.
+    :ivar connect: from the lookup of its name until the session is open, whatever arrives meanwhile.
+    :ivar statement: for one statement on PostgreSQL, for one wait for an answer on MySQL and MariaDB.
     """
 
     connect: float = 5
     statement: float = 30
 
 
-#: Limits of all but the audit.
+#: Limits of everything except the audit.
 WORK = Limits()
 
-#: What a session of rdsiam begins with on PostgreSQL, by the major version that knows the setting. Else the owner of a
-#: database (ALTER DATABASE … SET) or somebody who administers the role decides it; a client's own values count more.
+#: Settings of rdsiam's sessions on PostgreSQL, by the major version that introduced them. Without them the owner of a
+#: database (ALTER DATABASE … SET) or an administrator of the role decides; a client's own values take precedence.
 _POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
     0: {
-        # A user may have planted functions and operators in a schema: CVE-2025-12967.
+        # A user may have created functions and operators in a schema: CVE-2025-12967.
         "search_path": "pg_catalog",
         "role": "none",
         "default_transaction_read_only": "off",
-        # Under another level, what is read after waiting for a lock would be as it was before.
+        # At another level, a read after waiting for a lock would return the state before it.
         "default_transaction_isolation": "read committed",
         "lock_timeout": "10s",
-        # As long as a function may run.
+        # The longest run of a function.
         "idle_in_transaction_session_timeout": "15min",
         "standard_conforming_strings": "on",
         "client_min_messages": "notice",
@@ -77,23 +85,23 @@ _POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
         "local_preload_libraries": "",
     },
     14: {"idle_session_timeout": "0"},
-    # Would make the master, who makes the manager, an inheriting member of an IAM user: a lock-out.
+    # Would make the master, which creates the manager, an inheriting member of an IAM user: a lock-out.
     16: {"createrole_self_grant": ""},
     17: {"transaction_timeout": "0"},
 }
-#: The same on MySQL and MariaDB, where only the server's parameters could say otherwise.
+#: The same on MySQL and MariaDB, where only the server's parameters could differ.
 _MYSQL_SETTINGS = (
-    # Under NO_BACKSLASH_ESCAPES escaped values, under ANSI_QUOTES quoted names would mean something else.
+    # NO_BACKSLASH_ESCAPES changes the meaning of escaped values, ANSI_QUOTES that of quoted names.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_select_limit = 18446744073709551615, sql_quote_show_create = 1, "
     "wait_timeout = 900"
 )
 
 
 def postgres_options(limits: Limits, version: str) -> str:
-    """Return the options with which a session begins.
+    """Return the options of a new session.
 
-    :param version: of the engine, as RDS describes it; settings that a server doesn't know would fail the login. Empty
-        if it is not known: then only those that every version knows.
+    :param version: the engine's, as RDS describes it: a setting that the server doesn't know would fail the login. If
+        empty, only settings that every version knows.
     """
     major = int(version.partition(".")[0]) if version else 0
     settings = {"statement_timeout": str(round(limits.statement * 1000))}
@@ -105,11 +113,11 @@ def postgres_options(limits: Limits, version: str) -> str:
 
 def connect_postgres(
     host: str, port: int, database: str, login: Login, limits: Limits = WORK, version: str = ""
-) -> psycopg.Connection:
-    """Open a PostgreSQL session, with rdsiam's settings whatever those of the database and of the role are.
+) -> PostgresSession:
+    """Open a PostgreSQL session with rdsiam's settings, which override those of the database and of the role.
 
     :param version: see `postgres_options`.
-    :raises ConnectionFailed: with the stage that it came to.
+    :raises ConnectionFailed: with the stage at which it failed.
     """
     end = time.monotonic() + limits.connect
     failed = None
@@ -124,10 +132,10 @@ def connect_postgres(
                 password=login.secret,
                 sslmode="verify-full",
                 sslrootcert=ca_file(),
-                # Never offer a secret where the server asks for one by another method than the login's own.
+                # Never send the secret to a server that asks for it by another method than the login's own.
                 require_auth=login.method,
                 connect_timeout=max(1, round(end - time.monotonic())),
-                gssencmode="disable",  # or a Kerberos ticket would take the place of TLS
+                gssencmode="disable",  # otherwise a Kerberos ticket would replace TLS
                 application_name="rdsiam",
                 options=postgres_options(limits, version),
             )
@@ -137,33 +145,32 @@ def connect_postgres(
             code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
             code = NO_LOCKS if "out of shared memory" in problem else code
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
-            error.with_traceback(None)  # whose frames would keep the socket open
+            error.with_traceback(None)  # its frames would keep the socket open
         else:
             session.adapters.register_loader("name", _Name)
             return session
         if failed.stage != "port" or time.monotonic() >= end:
             break
-    raise failed or ConnectionFailed(host, port, "name", "it has no address")
+    raise failed or ConnectionFailed(host, port, "name", "the name has no address")
 
 
 class _Name(Loader):
-    """Reads a `name`. Databases differ in encoding and share their roles, so a name may be no UTF-8 here."""
+    """Loader of the type `name`: databases of several encodings share their roles, so a name may not be UTF-8."""
 
     def load(self, data: Buffer) -> str:
+        """Decode a name; bytes that are not UTF-8 are escaped."""
         return bytes(data).decode("utf-8", "backslashreplace")
 
 
-def connect_mysql(
-    host: str, port: int, login: Login, limits: Limits = WORK
-) -> "MysqlConnection[pymysql.cursors.Cursor]":
-    """Open a MySQL or MariaDB session that commits by itself, with no schema chosen.
+def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK) -> MysqlSession:
+    """Open a MySQL or MariaDB session in autocommit mode, without a default schema.
 
-    :raises ConnectionFailed: with the stage that it came to.
+    :raises ConnectionFailed: with the stage at which it failed.
     """
     end = time.monotonic() + limits.connect
     context = ssl.create_default_context(cafile=ca_file())
-    # Chain and host name stay verified. The strict flag, new in Python 3.13, refuses certificates for formalities
-    # that neither libpq nor MySQL's own clients mind.
+    # Chain and host name stay verified. The strict flag, new in Python 3.13, also refuses certificates for formal
+    # defects that libpq and MySQL's own clients accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     session = pymysql.connect(
         host=host,
@@ -189,7 +196,7 @@ def connect_mysql(
         except (pymysql.MySQLError, ssl.SSLError) as error:
             failed = _mysql_failure(host, port, error)
             if late.is_set():
-                # It was encrypted already, and then the server was silent.
+                # TLS was established, and then the server was silent.
                 stage: Stage = "login" if getattr(session, "_secure", False) else failed.stage
                 failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
             raise failed from None
@@ -197,29 +204,30 @@ def connect_mysql(
 
 
 class _AskedForToken(Exception):
-    """The server asked for clear text."""
+    """The server asked for the password in clear text."""
 
 
 class _AsksForToken:
-    """Stands where PyMySQL would answer with the password in clear text."""
+    """Authentication plugin that replaces PyMySQL's, which would answer with the password in clear text."""
 
     def __init__(self, _: object) -> None:
         pass
 
     def authenticate(self, _: object) -> None:
+        """Raise instead of answering."""
         raise _AskedForToken
 
 
 @contextmanager
-def cut_off(connection: Any, seconds: float) -> Iterator[threading.Event]:
-    """Shut a socket, or the socket of a session, down after `seconds`, from another thread.
+def cut_off(connection: "socket.socket | PostgresSession | MysqlSession", seconds: float) -> Iterator[threading.Event]:
+    """Shut down a socket, or the socket of a session, after `seconds`, from another thread.
 
-    Time limits of drivers begin anew with every byte that arrives; this one does not. Whoever waits for the server then
-    sees that the connection is lost. No thread is left behind.
+    Time limits of drivers restart with every byte that arrives; this one does not. Code that waits for the server then
+    gets a lost connection. No thread is left behind.
 
-    :return: an event that is set when the time was up.
+    :return: an event that is set when the time is up.
     """
-    # A descriptor of its own: the driver may wrap or close its socket meanwhile.
+    # A descriptor of its own, since the driver may wrap or close its socket meanwhile.
     twin = socket.socket(fileno=os.dup(_descriptor(connection)))
     late = threading.Event()
 
@@ -239,39 +247,40 @@ def cut_off(connection: Any, seconds: float) -> Iterator[threading.Event]:
         twin.close()
 
 
-def _descriptor(connection: Any) -> int:
-    # PyMySQL has no public way to its socket.
-    return int(getattr(connection, "_sock", connection).fileno())
+def _descriptor(connection: "socket.socket | PostgresSession | MysqlSession") -> int:
+    # PyMySQL offers no public access to its socket.
+    owner: Any = getattr(connection, "_sock", connection)
+    return int(owner.fileno())
 
 
 def _addresses(host: str, port: int, seconds: float) -> list[str]:
-    """Tell a name that doesn't resolve from a port that doesn't answer, which drivers report alike.
+    """Return the addresses of a host. Drivers report an unknown name and a port that doesn't answer alike.
 
     The system's resolver takes as long as it is configured to; it goes on in a thread that ends by itself.
     """
-    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+    resolved: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
 
     def resolve() -> None:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            found.put(error)
+            resolved.put(error)
         else:
-            found.put(list(dict.fromkeys(str(answer[4][0]) for answer in answers)))
+            resolved.put(list(dict.fromkeys(str(answer[4][0]) for answer in answers)))
 
     threading.Thread(target=resolve, daemon=True).start()
     try:
-        result = found.get(timeout=seconds)
+        result = resolved.get(timeout=seconds)
     except queue.Empty:
-        raise ConnectionFailed(host, port, "name", f"it was not resolved within {seconds:g} s") from None
+        raise ConnectionFailed(host, port, "name", f"the name was not resolved within {seconds:g} s") from None
     if isinstance(result, OSError):
         raise ConnectionFailed(host, port, "name", str(result))
     return result
 
 
 def _open(host: str, port: int, end: float) -> socket.socket:
-    """Open a TCP connection to the first address of `host` that takes one."""
-    problem = "it has no address"
+    """Open a TCP connection to the first address of `host` that accepts it."""
+    problem = "the name has no address"
     for address in _addresses(host, port, end - time.monotonic()):
         try:
             opened = socket.create_connection((address, port), timeout=max(0.1, end - time.monotonic()))
@@ -297,7 +306,7 @@ def _mysql_failure(host: str, port: int, error: Exception) -> ConnectionFailed:
 
 
 def _postgres_stage(problem: str) -> Stage:
-    # libpq gives no code for a failed connect, only this text.
+    # libpq has no code for a failed connect, only this text.
     if "FATAL:" in problem or "authentication method requirement" in problem:
         return "login"
     if "SSL" in problem or "certificate" in problem:

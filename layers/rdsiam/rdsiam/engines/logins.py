@@ -1,4 +1,4 @@
-"""How the service logs in: by token as manager or auditor, once as the master by password, as a user for its proof."""
+"""Logins of the service: by token as manager or auditor, once as the master by password, as a user for its proof."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ class Password:
 
     user: str
     secret: str = field(repr=False)
-    #: What PostgreSQL's server must ask for; anything else and libpq doesn't answer. The second also for users whose
-    #: passwords were set when MD5 was the default.
+    #: The methods by which PostgreSQL's server may ask for the password; libpq answers no other. The second value is
+    #: for users whose passwords may have been set when MD5 was the default.
     method: Literal["scram-sha-256", "scram-sha-256,md5"] = "scram-sha-256"
-    #: On MySQL and MariaDB, don't answer a server that asks for clear text, as it does for IAM users.
+    #: On MySQL and MariaDB, give up if the server asks for clear text, as it does for IAM users.
     never_clear: bool = False
 
 
@@ -33,7 +33,7 @@ class Token:
 
     user: str
     secret: str = field(repr=False)
-    #: PostgreSQL asks IAM users for a clear-text password over TLS: that it does proves that it took the token's path.
+    #: PostgreSQL asks IAM users for a clear-text password over TLS, which proves that it expects a token.
     method: Literal["password"] = "password"
 
 
@@ -41,7 +41,7 @@ Login = Password | Token
 
 
 class Logins:
-    """Makes logins when they are needed. What it returns is never stored, logged or passed between steps."""
+    """Factory of logins. Its results are never stored, logged or passed between steps."""
 
     def __init__(self, secrets_manager: Any, sts: Any, proof_role: str) -> None:
         self._secrets_manager = secrets_manager
@@ -59,28 +59,31 @@ class Logins:
     def master(self, database: Database) -> Password:
         """Return the master's login from the secret that RDS keeps for it.
 
-        :raises Refused: RDS does not manage the master's password, or its secret is not what RDS writes.
+        :raises Refused: RDS does not manage the master's password, or the secret is not in the form that RDS writes.
         """
         if database.master_secret_arn is None:
             kind = "cluster" if database.kind == "cluster" else "instance"
             raise Refused(
-                f"{MANAGER} does not log in to {database.identifier}, which has no master secret in Secrets Manager; "
+                f"{database.identifier}: {MANAGER} can't log in and there is no master secret in Secrets Manager",
                 f"run: aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} "
-                "--manage-master-user-password --apply-immediately"
+                "--manage-master-user-password --apply-immediately",
+                "master-secret",
             )
         answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
         try:
             secret = json.loads(answer["SecretString"])
             login = Password(str(secret["username"]), str(secret["password"]))
         except (ValueError, KeyError, TypeError):
-            # Without its cause: a JSON error carries the whole text that it could not read.
+            # Without its cause: a JSON error carries the whole text that could not be parsed.
             raise Refused(
-                f"the master secret of {database.identifier} is not JSON with username and password, as RDS writes it"
+                f"{database.identifier}: its master secret is not JSON with username and password, as RDS writes it",
+                "let RDS rotate the secret, or enable it again with --manage-master-user-password",
+                "master-secret",
             ) from None
         return login
 
     def proof(self, database: Database, user: str) -> Token:
-        """Return a login as `user`, signed with credentials that can do nothing else."""
+        """Return a login as `user`, signed with credentials that permit nothing else."""
         scoped = assume_for_one_user(self._sts, self._proof_role, database, user, session_name="rdsiam-proof")
         signer = TokenSigner(scoped.credentials, database.region)
         return Token(user, signer.token(*database.endpoint, user))

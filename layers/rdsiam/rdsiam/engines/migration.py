@@ -1,22 +1,22 @@
-"""What a migration from a password to tokens asks of a database, whatever its engine; pairing is onboarding's."""
+"""The protocol between a migration from a password to tokens and a database; onboarding creates the successor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rdsiam.engines.protocols import Statement
+from rdsiam.engines.protocols import Session, Statement
 from rdsiam.state.inventory import Ownership
 
 
 @dataclass(frozen=True)
 class LoginState:
-    """How a user stands that is to lose its password, or has lost it.
+    """How a user that migrates, or has migrated, can log in.
 
-    :ivar exists: there is such a user.
-    :ivar login: it can log in, on all or some of its accounts.
-    :ivar iam: it takes tokens and no password.
-    :ivar keep_reason: why it has to keep its password; empty where it need not.
-    :ivar locked: host patterns of accounts of it that can't log in; empty on PostgreSQL.
+    :ivar exists: the user exists.
+    :ivar login: the user can log in, on all or some of its accounts.
+    :ivar iam: the user logs in by token and by no password.
+    :ivar keep_reason: why the user must keep its password; empty if it need not.
+    :ivar locked: host patterns of its accounts that can't log in; empty on PostgreSQL.
     """
 
     exists: bool
@@ -28,11 +28,11 @@ class LoginState:
 
 @dataclass(frozen=True)
 class ObservedClient:
-    """Sessions of a user that came the same way.
+    """Sessions of a user from one application and address.
 
-    :ivar application: what the client calls itself; empty where it says nothing, or that can't be seen.
-    :ivar address: where it comes from, without the port.
-    :ivar since: when the newest of them logged in, RFC 3339 in UTC; None where that can't be seen.
+    :ivar application: the client's name for itself; empty if the client gives none or the server does not show it.
+    :ivar address: the client's, without the port.
+    :ivar since: when the newest of the sessions logged in, RFC 3339 in UTC; None if that is unknown.
     """
 
     application: str
@@ -43,55 +43,57 @@ class ObservedClient:
 
 @dataclass(frozen=True)
 class Observation:
-    """One look at the sessions of a user.
+    """The sessions of a user at one moment.
 
-    :ivar logins: how many there have been since the server started; None where it doesn't count them.
+    :ivar logins: number of logins since the server started; None if the server doesn't count them.
     """
 
     clients: tuple[ObservedClient, ...]
     logins: int | None
 
 
-class Migrator(Protocol):
+class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
     """The SQL of migrations of one family of engines. Instances hold no state.
 
-    `snapshot` is what the engine's `inspect` found; its `apply` runs the statements.
+    A snapshot is the result of the engine's `inspect`; the engine's `apply` runs the statements.
     """
 
-    #: What looks at sessions cannot see.
+    #: What observations can't see.
     blind_spots: str
-    #: Why a user that was changed in place can't have its password back; empty where it can.
+    #: Why a user that was changed in place can't have its password back; empty if it can.
     irreversible: str
 
-    def login_state(self, snapshot: Any, user: str) -> LoginState:
-        """Return how a user stands."""
+    def login_state(self, snapshot: SnapshotT, user: str) -> LoginState:
+        """Return how a user can log in."""
 
-    def observe(self, session: Any, user: str, successor: str) -> Observation:
-        """Look at the sessions of `user`.
+    def observe(self, session: SessionT, user: str, successor: str) -> Observation:
+        """Observe the sessions of `user`.
 
         :param session: the manager's.
-        :param successor: who replaces it, and may see what it does.
-        :raises QueryFailed: the server did not let it.
+        :param successor: the user that replaces `user` and may see its sessions.
+        :raises QueryFailed: the server's answer.
         """
 
-    def retire(self, snapshot: Any, user: str) -> list[Statement]:
-        """Return what keeps `user` from logging in, its password kept, and ends its sessions."""
+    def retire(self, snapshot: SnapshotT, user: str) -> list[Statement]:
+        """Return the statements that lock `user`, which keeps its password, and end its sessions."""
 
-    def restore(self, snapshot: Any, user: str, locked: Sequence[str]) -> list[Statement]:
-        """Return what lets `user` log in by the password that it had.
+    def restore(self, snapshot: SnapshotT, user: str, locked: Sequence[str]) -> list[Statement]:
+        """Return the statements that let `user` log in by its former password.
 
-        :param locked: host patterns of accounts that could not log in before either.
+        :param locked: host patterns of accounts that could not log in before the migration.
         """
 
-    def revert_in_place(self, snapshot: Any, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
-        """Return what takes the tokens from a user that was changed in place; its password works again.
+    def revert_in_place(self, snapshot: SnapshotT, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
+        """Return the statements that end the token login of a user that was changed in place; its password works again.
 
-        :param accounts: what is ours, from the inventory.
-        :raises Refused: the server has not kept the password; says what to do.
+        :param accounts: the managed accounts, from the inventory.
+        :raises Refused: the server has not kept the password.
         """
 
-    def drop_successor(self, session: Any, snapshot: Any, successor: str, user: str) -> list[list[Statement]]:
-        """Return the statements that drop `successor`, in their order, and give what it owns to `user`.
+    def drop_successor(
+        self, session: SessionT, snapshot: SnapshotT, successor: str, user: str
+    ) -> list[list[Statement]]:
+        """Return the statements that drop `successor` and give its objects to `user`, in the order of their batches.
 
-        :raises Refused: something would be lost with it.
+        :raises Refused: objects would be lost with it.
         """

@@ -1,4 +1,8 @@
-"""What onboarding asks of a database, whatever its engine: all SQL lives behind this protocol."""
+"""The protocol between onboarding, the audit and a database: all SQL of an engine lives behind it.
+
+Protocols of engines are generic in the driver's session and in the engine's snapshot. Callers that serve every engine
+leave both out.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +22,12 @@ from rdsiam.state.inventory import Ownership
 __all__ = [
     "MARK",
     "NO_FAILURES",
-    "Account",
     "Authority",
     "DesiredState",
     "Engine",
+    "LoginAccount",
     "QueryFailed",
+    "Session",
     "Sessions",
     "Statement",
     "StatementFailed",
@@ -30,12 +35,12 @@ __all__ = [
     "marked",
 ]
 
-#: Before the resource id, in the comment of the auditor's role or procedure.
+#: Prefix of the resource id in the comment of the auditor's role or procedure.
 MARK = "rdsiam: "
 
 
 def marked(comment: object) -> str | None:
-    """Return the resource id that a comment of the auditor's role or procedure holds; None if it holds none."""
+    """Return the resource id in a comment of the auditor's role or procedure; None if it has none."""
     return comment.removeprefix(MARK) if isinstance(comment, str) and comment.startswith(MARK) else None
 
 
@@ -47,7 +52,7 @@ NO_FAILURES: Mapping[str, Exception] = MappingProxyType({})
 class Statement(Change):
     """A change made by SQL.
 
-    :ivar database: where it has to be run; None where any session of the server does.
+    :ivar database: the database in which the statement runs; None if any session of the server will do.
     """
 
     authority: Authority = "manager"
@@ -55,13 +60,13 @@ class Statement(Change):
 
 
 @dataclass(frozen=True)
-class Account:
-    """A login as the catalogs show it.
+class LoginAccount:
+    """An account that can log in, as the catalogs show it.
 
     :ivar host: the host pattern on MySQL and MariaDB; empty on PostgreSQL.
-    :ivar iam: logs in by token.
-    :ivar password: may log in by password; None where the catalogs don't tell.
-    :ivar tls: can't log in without TLS.
+    :ivar iam: the account logs in by token.
+    :ivar password: the account may log in by password; None if the catalogs don't tell.
+    :ivar tls: the account can't log in without TLS.
     """
 
     name: str
@@ -74,11 +79,12 @@ class Account:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What a database shall become.
+    """The state that onboarding brings a database to.
 
-    :ivar accounts: the accounts that are ours already, from the inventory: nothing else is ever touched.
-    :ivar revoked: users that are not among `users` because somebody has said so.
-    :ivar resource_id: of the database, which it is marked with; empty to leave the mark as it is.
+    :ivar users: the effective users.
+    :ivar accounts: the managed accounts, from the inventory: onboarding changes no others.
+    :ivar revoked: users that are missing in `users` because an operator revoked them.
+    :ivar resource_id: the database's, with which onboarding marks the server; empty to leave the mark as it is.
     """
 
     users: tuple[DeclaredUser, ...]
@@ -88,32 +94,39 @@ class DesiredState:
 
     @property
     def mark(self) -> str:
-        """What the auditor's objects carry as a comment, so that a copy of the server tells what it was copied from."""
+        """The comment of the auditor's objects, which tells on a copy of the server what it was copied from."""
         return f"{MARK}{self.resource_id}" if self.resource_id else ""
 
 
-class Sessions:
-    """Connections to one server, opened when first asked for and closed together."""
+class Session(Protocol):
+    """A session of a database driver."""
 
-    def __init__(self, connect: Callable[[Authority, str | None], Any], reader: Authority) -> None:
+    def close(self) -> None:
+        """Close the session."""
+
+
+class Sessions[SessionT: Session = Any]:
+    """Connections to one server, opened when first needed and closed together."""
+
+    def __init__(self, connect: Callable[[Authority, str | None], SessionT], reader: Authority) -> None:
         self._connect = connect
-        self._open: dict[tuple[Authority, str | None], Any] = {}
-        #: Who reads the catalogs: the manager, or the master where there is no manager yet.
+        self._open: dict[tuple[Authority, str | None], SessionT] = {}
+        #: The authority that reads the catalogs: the manager, or the master if there is no manager yet.
         self.reader = reader
 
-    def get(self, authority: Authority, name: str | None) -> Any:
+    def get(self, authority: Authority, name: str | None) -> SessionT:
         """Return the session of `authority` in the database `name`."""
         key = (authority, name)
         if key not in self._open:
             self._open[key] = self._connect(*key)
         return self._open[key]
 
-    def read(self, name: str | None) -> Any:
+    def read(self, name: str | None) -> SessionT:
         """Return a session for reading catalogs."""
         return self.get(self.reader, name)
 
-    def another(self, authority: Authority, name: str | None) -> Any:
-        """Open one more session beside the others; the caller closes it."""
+    def another(self, authority: Authority, name: str | None) -> SessionT:
+        """Open another session; the caller closes it."""
         return self._connect(authority, name)
 
     @property
@@ -122,104 +135,112 @@ class Sessions:
         return any(authority == "master" for authority, _ in self._open)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all sessions."""
         for session in self._open.values():
             session.close()
         self._open.clear()
 
 
-class Engine(Protocol):
+class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
     """The SQL of one family of engines. Instances hold no state."""
 
-    def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> Any:
+    def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> SessionT:
         """Open a session. Raises ConnectionFailed."""
 
     def entry_database(self) -> str | None:
-        """Return the database to connect to first: one that no tenant of the server owns."""
+        """Return the database to connect to first, which no tenant of the server owns."""
 
     def proof_database(self, database: Database, user: DeclaredUser) -> str | None:
-        """Return the database in which the login of `user` is proved: one that it may connect to."""
+        """Return a database that `user` may connect to, in which its login is proved."""
 
-    def accounts(self, session: Any, database: Database) -> tuple[Account, ...]:
-        """Return every login but the system's, sorted."""
+    def accounts(self, session: SessionT, database: Database) -> tuple[LoginAccount, ...]:
+        """Return every account that can log in except the system's, sorted."""
 
-    def audit(self, session: Any, database: Database) -> ServerFacts:
+    def audit(self, session: SessionT, database: Database) -> ServerFacts:
         """Read how every account can log in, as the auditor, in at most three queries.
 
-        :raises QueryFailed: the server did not let it.
+        :raises QueryFailed: the server's answer.
         """
 
-    def existing_names(self, session: Any) -> frozenset[str]:
+    def existing_names(self, session: SessionT) -> frozenset[str]:
         """Return the names of all accounts and roles that exist."""
 
-    def inspect(self, sessions: Sessions, database: Database, desired: DesiredState) -> Any:
-        """Read all that the difference needs. Changes nothing."""
+    def inspect(self, sessions: Sessions[SessionT], database: Database, desired: DesiredState) -> SnapshotT:
+        """Read all that `difference` needs. Changes nothing."""
 
-    def difference(self, snapshot: Any, desired: DesiredState) -> list[Statement]:
-        """Return the statements that make the database what is wanted, in order; none where it is.
+    def difference(self, snapshot: SnapshotT, desired: DesiredState) -> list[Statement]:
+        """Return the statements that bring the database to the desired state, in order; none if it is there.
 
-        Users of ours that are wanted no longer are disabled and their sessions ended; nobody is dropped.
+        Managed users that are no longer desired are disabled and their sessions ended; no user is dropped.
 
-        :raises Refused: an account of somebody else stands in the way, or somebody would be locked out.
+        :raises Refused: an account that rdsiam doesn't manage is in the way, or a user would be locked out.
         """
 
     def lock_statements(
-        self, session: Any, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
+        self, session: SessionT, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
     ) -> list[Statement]:
         """Return the statements that lock these users and end their sessions; none if that is done.
 
-        Waits for no other run and changes nothing, and reads nothing that a user can make slow to read.
+        Waits for no other run, changes nothing, and reads nothing that a user can make slow to read.
 
-        :param failures: user → what its statements failed with the last time.
+        :param failures: user → the error of its statements at the last attempt.
 
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def stop_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
+    def stop_statements(self, session: SessionT, users: Collection[str]) -> list[Statement]:
         """Return the statements that stop what runs in the name of these users without a login; none if that is done.
 
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def end_session_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
-        """Return the statements that end the sessions of those of these users who have any, on a replica too.
+    def end_session_statements(self, session: SessionT, users: Collection[str]) -> list[Statement]:
+        """Return the statements that end all sessions of these users, on a replica too.
 
         :raises QueryFailed: the catalogs could not be read.
         """
 
-    def execute(self, session: Any, statement: Statement) -> None:
+    def execute(self, session: SessionT, statement: Statement) -> None:
         """Run one statement of `lock_statements`, `stop_statements` or `end_session_statements`.
 
-        It waits at most two seconds for a lock that another session holds.
+        Waits at most two seconds for a lock that another session holds.
 
         :raises StatementFailed: the database's answer.
         """
 
-    def ownership(self, snapshot: Any, statements: Sequence[Statement], desired: DesiredState) -> dict[str, Ownership]:
-        """Return all accounts that are ours once the statements have run; those that are gone are ours no more."""
+    def ownership(
+        self, snapshot: SnapshotT, statements: Sequence[Statement], desired: DesiredState
+    ) -> dict[str, Ownership]:
+        """Return all managed accounts after the statements have run; accounts that no longer exist are left out."""
 
-    def inherited_ownership(self, snapshot: Any, desired: DesiredState) -> dict[str, Ownership]:
-        """Return what can be taken over of a copy in which the manager logs in by token.
+    def inherited_ownership(self, snapshot: SnapshotT, desired: DesiredState) -> dict[str, Ownership]:
+        """Return the accounts that rdsiam may take over on a copy in which the manager logs in by token.
 
-        The manager, the auditor, groups, and declared users, each only if it is as rdsiam makes it.
+        The manager, the auditor, groups, and declared users, each only if it is as rdsiam creates it.
         """
 
-    def marked_source(self, session: Any) -> str | None:
+    def marked_source(self, session: SessionT) -> str | None:
         """Return the resource id that the server is marked with; None if it has no mark.
 
-        On a copy it is that of its source until onboarding marks it with its own.
+        A copy has its source's until onboarding marks it with its own.
         """
 
-    def examined(self, snapshot: Any) -> Examined | None:
-        """Return which users can act as administrators once the difference is applied; None if that can't be seen."""
+    def examined(self, snapshot: SnapshotT) -> Examined | None:
+        """Return which users can act as administrators once the difference is applied; None if that is unknown."""
 
-    def enabled_users(self, snapshot: Any, desired: DesiredState) -> frozenset[str]:
-        """Return the users of ours that can log in, without the service's own."""
+    def enabled_users(self, snapshot: SnapshotT, desired: DesiredState) -> frozenset[str]:
+        """Return the managed users that can log in, without the service's own."""
 
-    def apply(self, sessions: Sessions, snapshot: Any, statements: Sequence[Statement], desired: DesiredState) -> None:
+    def apply(
+        self,
+        sessions: Sessions[SessionT],
+        snapshot: SnapshotT,
+        statements: Sequence[Statement],
+        desired: DesiredState,
+    ) -> None:
         """Run the statements.
 
-        :raises Refused: somebody would be locked out; nothing of the transaction remains.
+        :raises Refused: a user would be locked out; the transaction is rolled back.
         """
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
@@ -227,22 +248,23 @@ class Engine(Protocol):
 
 
 def end_sessions_first(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """Yield the statements, and before a user is locked what ends its sessions, which may hold what locking waits for.
+    """Yield the statements; before a user is locked, end its sessions, which may hold what locking waits for.
 
-    They end again afterwards: some may have been opened in between.
+    They end again afterwards, since new sessions may have been opened in between.
     """
     listed = list(statements)
-    end_session_statements = {each.target: each for each in listed if each.kind == "end-sessions"}
+    ending = {statement.target: statement for statement in listed if statement.kind == "end-sessions"}
     ended: set[str] = set()
-    for each in listed:
-        if each.kind == "disable-user" and each.target in end_session_statements and each.target not in ended:
-            ended.add(each.target)
-            yield end_session_statements[each.target]
-        yield each
+    for statement in listed:
+        user = statement.target
+        if statement.kind == "disable-user" and user in ending and user not in ended:
+            ended.add(user)
+            yield ending[user]
+        yield statement
 
 
 class StatementFailed(RdsiamError):
-    """A statement failed in the database. The message has the statement and the server's answer, neither is secret."""
+    """A statement failed in the database. The message has the statement and the server's answer; neither is secret."""
 
     code = "statement-failed"
 

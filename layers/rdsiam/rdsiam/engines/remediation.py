@@ -1,4 +1,4 @@
-"""The SQL that mends findings, whatever the engine: text for people to run, never run by rdsiam itself."""
+"""The SQL that remediates findings, whatever the engine: text for people to run, never run by rdsiam itself."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -14,69 +14,70 @@ Privileges = Sequence[tuple[str, str | tuple[str, ...]]]
 class RemediationSql(Protocol):
     """Statements of one family of engines, each complete and ended by a semicolon. Instances hold no state.
 
-    All raise Refused for a name that no statement can hold safely.
+    All methods raise Refused for a name that no statement can hold safely.
     """
 
+    #: The parameter that makes the server refuse logins without TLS.
     tls_parameter: str
 
     def tls_value(self, engine: str) -> str:
         """Return the value of `tls_parameter` that refuses logins without TLS."""
 
     def convert(self, account: AccountFacts) -> Sequence[str]:
-        """Return what makes it log in by token over TLS, and by nothing else."""
+        """Return the statements after which the account logs in by token over TLS, and in no other way."""
 
     def lock(self, account: AccountFacts) -> Sequence[str]:
-        """Return what keeps anybody from logging in as it; it keeps what it owns and what it was granted."""
+        """Return the statements that lock the account; it keeps its objects and privileges."""
 
     def unlock(self, account: AccountFacts) -> Sequence[str]:
-        """Return what lets a declared user log in by token again."""
+        """Return the statements that let a declared user log in by token again."""
 
     def drop(self, account: AccountFacts) -> Sequence[str]:
-        """Return what removes it."""
+        """Return the statements that drop the account."""
 
     def require_tls(self, account: AccountFacts) -> Sequence[str]:
-        """Return what refuses its logins without TLS."""
+        """Return the statements that refuse the account's logins without TLS."""
 
     def discard_second_password(self, account: AccountFacts, engine: str) -> Sequence[str]:
-        """Return what takes the ways in beside the token."""
+        """Return the statements that remove all login methods besides the token."""
 
-    def take_iam(self, account: AccountFacts) -> Sequence[str]:
-        """Return what makes it log in by its password again; nothing where that takes a new password."""
+    def remove_iam(self, account: AccountFacts) -> Sequence[str]:
+        """Return the statements after which the account logs in by its password again; none if it needs a new one."""
 
-    def take_membership(self, group: str, account: AccountFacts) -> Sequence[str]:
-        """Return what takes it out of a role."""
+    def remove_membership(self, group: str, account: AccountFacts) -> Sequence[str]:
+        """Return the statements that remove the account from a role."""
 
     def stop_replicating(self, account: AccountFacts) -> Sequence[str]:
-        """Return what makes it an ordinary user."""
+        """Return the statements that take the right to replicate from the account."""
 
     def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return what gives it a level, or a list of privileges, on a database or schema."""
+        """Return the statements that grant a level, or a list of privileges, on a database or schema."""
 
     def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return what takes them."""
+        """Return the statements that revoke them."""
 
     def user_of(self, label: str) -> str:
-        """Return the user of an account that people write like that, without the host pattern."""
+        """Return the user in the label of an account, without the host pattern."""
 
     def held(self, accounts: Sequence[AccountFacts], databases: Sequence[str]) -> tuple[str, Sequence[str]]:
-        """Return a level that covers what it holds, and where it holds something: a proposal for access.yaml."""
+        """Return a level that covers the accounts' privileges, and where they have any: a proposal for access.yaml."""
 
     def differences(
-        self, account: AccountFacts, user: DeclaredUser, databases: Sequence[str], ours: Collection[str]
+        self, account: AccountFacts, user: DeclaredUser, databases: Sequence[str], managed: Collection[str]
     ) -> tuple[Privileges, Privileges]:
-        """Return what it lacks, and what rdsiam gave it and isn't declared (any more).
+        """Return the privileges that the account lacks, and those that rdsiam granted and that are not declared.
 
-        :param ours: accounts and groups that rdsiam made.
+        :param managed: accounts and groups that rdsiam created.
         """
 
     def absent(self, user: DeclaredUser, databases: Sequence[str]) -> Sequence[str]:
-        """Return what it is declared on, doesn't exist and so stands in onboarding's way."""
+        """Return the databases that the user is declared on and whose absence makes onboarding fail."""
 
     def give_objects(self, account: AccountFacts, successor: str) -> str:
-        """Return what makes `successor` the owner of all that it owns in one database."""
+        """Return the statement that makes `successor` the owner of all objects of the account in one database."""
 
     def end_escalation(self, escalation: Escalation) -> Sequence[str]:
-        """Return what takes from a role the ways to act as an administrator."""
+        """Return the statements that take from a role its ways to act as an administrator."""
 
     def create_database(self, name: str) -> str:
-        """Return what makes a database or schema."""
+        """Return the statement that creates a database or schema."""

@@ -1,4 +1,4 @@
-"""What a rotation asks of a database, whatever its engine: all SQL of rotation lives behind this protocol."""
+"""The protocol between a rotation and a database: all SQL of rotation lives behind it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from typing import Any, Protocol
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import Login
+from rdsiam.engines.protocols import Session
 from rdsiam.errors import ConnectionFailed, RdsiamError
 
-#: Where administrators log in on PostgreSQL, whose roles are the same in all databases: other databases belong to
-#: tenants, who say how a session begins there.
+#: The database in which administrators log in on PostgreSQL, whose roles are the same in all databases. Other databases
+#: belong to tenants, who decide how a session begins there.
 ADMINISTRATORS_DATABASE = "postgres"
 
 
 class PasswordRejected(RdsiamError):
-    """The database's own policy does not take this password: another one may do."""
+    """The database's password policy rejects this password; another password may be accepted."""
 
     code = "password-rejected"
 
@@ -32,11 +33,11 @@ class ChangeFailed(RdsiamError):
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session of somebody else's, as the server shows it.
+    """A session of another user, as the server shows it.
 
-    :ivar application: as the client calls itself; None where the server does not say.
-    :ivar address: the client's, or the proxy's that it came by; None where the server does not say.
-    :ivar since: when it logged in, RFC 3339; None where the server does not say.
+    :ivar application: the client's name for itself; None if the server does not show it.
+    :ivar address: the client's, or that of the proxy in between; None if the server does not show it.
+    :ivar since: when the session logged in, RFC 3339; None if the server does not show it.
     """
 
     user: str
@@ -45,54 +46,54 @@ class OpenSession:
     since: str | None
 
 
-class Rotator(Protocol):
+class Rotator[SessionT: Session = Any](Protocol):
     """The SQL of rotation of one family of engines. Instances hold no state."""
 
-    #: What `sessions` can't say on these servers.
+    #: What `sessions` can't show on these servers.
     blind_spots: str
 
-    def connect(self, database: Database, login: Login, name: str | None) -> Any:
+    def connect(self, database: Database, login: Login, name: str | None) -> SessionT:
         """Open a session. Raises ConnectionFailed."""
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
-        """Tell whether a login failed for the user's name and password, and for nothing else."""
+        """Return whether a login failed because of the user's name or password, and for no other reason."""
 
-    def prove(self, session: Any) -> None:
-        """Run a query that everybody may run."""
+    def prove(self, session: SessionT) -> None:
+        """Run a query that every user may run."""
 
-    def set_own_password(self, session: Any, password: str, pending_works: Callable[[], bool]) -> None:
-        """Give the session's own user the password, on all its accounts; the old one stays valid where it can.
+    def set_own_password(self, session: SessionT, password: str, pending_works: Callable[[], bool]) -> None:
+        """Give the session's own user the password, on all its accounts; the old one stays valid if possible.
 
-        :param pending_works: tells whether the password logs in already; asked where setting it twice is not the same
-            as once.
-        :raises PasswordRejected: the database's policy does not take it.
-        :raises Refused: only the owner can settle what stands in the way.
+        :param pending_works: returns whether the password logs in already; called if setting it twice has another
+            effect than setting it once.
+        :raises PasswordRejected: the database's policy rejects the password.
+        :raises Refused: only the owner can resolve what stands in the way.
         """
 
     def clone_name(self, user: str) -> str:
-        """Return the name of the other of two users that take turns.
+        """Return the name of the other of two alternating users.
 
-        :raises Refused: the engine has no room for it.
+        :raises Refused: the name is too long for the engine.
         """
 
-    def inspect_other(self, session: Any, user: str) -> str | None:
-        """As an administrator, return the statement that would set a user's password, without that.
-        :return: None where there is no such user.
+    def inspect_other(self, session: SessionT, user: str) -> str | None:
+        """As an administrator, return the statement that sets a user's password, with the password left out.
 
-        :raises Refused: only the owner can settle what stands in the way.
+        :return: None if there is no such user.
+        :raises Refused: only the owner can resolve what stands in the way.
         """
 
-    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
-        """Return the sessions of these users but this one, oldest first, as far as the session's user may see them."""
+    def sessions(self, session: SessionT, users: Sequence[str]) -> list[OpenSession]:
+        """Return the other sessions of these users, oldest first, as far as the session's user may see them."""
 
-    def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
-        """As an administrator, give `user` the password: `base` itself, or its clone, which gets all that `base` may.
+    def set_other_password(self, session: SessionT, base: str, user: str, password: str) -> None:
+        """As an administrator, give `user` the password: `base` itself, or its clone, which gets the rights of `base`.
 
-        :raises PasswordRejected: the database's policy does not take it.
-        :raises Refused: only the owner can settle what stands in the way.
+        :raises PasswordRejected: the database's policy rejects the password.
+        :raises Refused: only the owner can resolve what stands in the way.
         """
 
 
 def base_name(user: str) -> str:
-    """Return the first of two users that take turns."""
+    """Return the first of two alternating users."""
     return user.removesuffix(CLONE)

@@ -86,7 +86,7 @@ def _not_removed(case: Case) -> list[Remediation]:
 def _take_iam_of_administrator(case: Case) -> list[Remediation]:
     steps = sql(
         case.on,
-        lambda engine: engine.take_iam(case.accounts[0]),
+        lambda engine: engine.remove_iam(case.accounts[0]),
         note=f"Run it as another administrator, by a session that is still open, or as rdsiam_manager. {AS_GRANTOR}",
     )
     # MySQL has no way back without a password: RDS sets a new one for its master.
@@ -105,11 +105,11 @@ def _inherits(case: Case) -> list[Remediation]:
 def _ungroup(case: Case) -> list[Remediation]:
     note = f"Its members log in by password again, if they have one, and are judged by that. {AS_GRANTOR}"
     if not case.accounts[0].login:
-        return sql(case.on, lambda engine: engine.take_iam(case.accounts[0]), note=note)
+        return sql(case.on, lambda engine: engine.remove_iam(case.accounts[0]), note=note)
     group = case.accounts[0].name
     return sql(
         case.on,
-        lambda engine: [t for one in case.accounts[1:] for t in engine.take_membership(group, one)],
+        lambda engine: [t for one in case.accounts[1:] for t in engine.remove_membership(group, one)],
         note=f"What they may do through it ends: grant it to them by a group without rds_iam. {AS_GRANTOR}",
     )
 
@@ -145,7 +145,7 @@ def _replication(case: Case) -> list[Remediation]:
         return sql(case.on, lambda engine: engine.stop_replicating(account), note=note)
     locked = sql(case.on, lambda engine: engine.lock(account))
     note = f"It replicates by its password again. {AS_GRANTOR}"
-    back = sql(case.on, lambda engine: engine.take_iam(account), way=2, note=note)
+    back = sql(case.on, lambda engine: engine.remove_iam(account), way=2, note=note)
     reason = "replicates, which RDS allows by password only"
     accept = suppression(case.on, "user-without-iam", account.label, reason, case.accepted_until, 2)
     return [*locked, *back, *([accept] if back else [])]
@@ -154,7 +154,7 @@ def _replication(case: Case) -> list[Remediation]:
 def _proxy_user(case: Case) -> list[Remediation]:
     steps = sql(
         case.on,
-        lambda engine: engine.take_iam(case.accounts[0]),
+        lambda engine: engine.remove_iam(case.accounts[0]),
         note=f"The proxy logs in again by the password that its secret has. {AS_GRANTOR}",
     )
     way = 2 if steps else 1

@@ -1,4 +1,4 @@
-"""Who is caught by membership in rds_iam: a rule over a graph, so it is tested on graphs."""
+"""Users locked out by membership in rds_iam: a rule over a graph, tested on graphs."""
 
 import pytest
 from hypothesis import given
@@ -17,39 +17,39 @@ def edge(group: str, member: str, admin: bool = False, inherit: bool = True, set
 
 
 def refuse(before, after, intended=(), administrators=()):
-    logins = {name: True for one in after for name in one[:2]}
+    logins = {name: True for edge in after for name in edge[:2]}
     refuse_lockout(before, after, logins, frozenset(intended), frozenset(administrators))
 
 
-def test_the_declared_user_itself_is_no_lockout():
+def test_the_declared_user_itself_is_not_locked_out():
     refuse([], [edge(IAM_ROLE, "app")], intended=["app"])
 
 
-def test_a_member_of_a_member_is_caught_and_named_with_the_role_between():
+def test_an_indirect_member_is_refused_and_named_with_the_role_between():
     with pytest.raises(Refused, match=r"admin \(a member of app\)"):
         refuse([edge("app", "admin")], [edge("app", "admin"), edge(IAM_ROLE, "app")], intended=["app"])
 
 
-def test_a_membership_without_inherit_and_set_catches_too():
-    made = edge("app", "admin", admin=True, inherit=False, set=False)
+def test_a_membership_without_inherit_and_set_locks_out_too():
+    created = edge("app", "admin", admin=True, inherit=False, set=False)
     with pytest.raises(Refused, match="admin"):
-        refuse([made], [made, edge(IAM_ROLE, "app")], intended=["app"])
+        refuse([created], [created, edge(IAM_ROLE, "app")], intended=["app"])
 
 
-def test_what_the_master_has_by_making_a_role_does_not_count_but_any_more_does():
-    made = edge("app", "boss", admin=True, inherit=False, set=False)
-    refuse([made], [made, edge(IAM_ROLE, "app")], ["app"], ["boss"])
+def test_the_masters_admin_only_membership_does_not_count_but_a_full_one_does():
+    created = edge("app", "boss", admin=True, inherit=False, set=False)
+    refuse([created], [created, edge(IAM_ROLE, "app")], ["app"], ["boss"])
     granted = edge("app", "boss")
     with pytest.raises(Refused, match="boss"):
-        refuse([made, granted], [made, granted, edge(IAM_ROLE, "app")], ["app"], ["boss"])
+        refuse([created, granted], [created, granted, edge(IAM_ROLE, "app")], ["app"], ["boss"])
 
 
-def test_who_was_caught_before_is_not_our_doing():
+def test_users_that_were_members_before_are_not_refused():
     before = [edge(IAM_ROLE, "group"), edge("group", "old")]
     refuse(before, [*before, edge(IAM_ROLE, "app")], intended=["app"])
 
 
-def test_a_group_that_nobody_logs_in_as_is_no_lockout():
+def test_a_group_that_cannot_log_in_is_not_locked_out():
     after = [edge("app", "team"), edge(IAM_ROLE, "app")]
     refuse_lockout([], after, {"app": True, "team": False}, frozenset({"app"}), frozenset())
 
@@ -66,7 +66,7 @@ def test_members_are_exactly_those_reachable(graph):
 
 
 @given(GRAPHS, GRAPHS, st.frozensets(NAMES))
-def test_a_step_passes_only_if_nobody_unintended_is_newly_caught(before, more, intended):
+def test_a_step_passes_only_if_all_new_members_are_intended(before, more, intended):
     after = before + more
     newly = set(members(after, IAM_ROLE)) - set(members(before, IAM_ROLE)) - intended
     try:

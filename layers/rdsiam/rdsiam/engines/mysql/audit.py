@@ -1,20 +1,22 @@
-"""What the audit reads of a MySQL or MariaDB server: one call of the procedure that `mysql_auditor` describes."""
+"""The audit's reading of a MySQL or MariaDB server: one call of the procedure in `audit_procedure`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import pymysql
 
+from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.mysql.audit_procedure import GLOBAL, ON_SCHEMA, PROCEDURE, SCHEMA
-from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system
+from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system, server_version
 from rdsiam.engines.protocols import QueryFailed
 
 Key = tuple[str, str]
-#: What the procedure returns, one after the other; an empty result ends them.
+#: Number of results that the procedure returns; an empty result ends them.
 _RESULTS = 7
-#: Plugins by which one doesn't log in with a password.
+#: Plugins with which a user logs in without a password.
 _WITHOUT_PASSWORD = frozenset({PLUGIN, "unix_socket", "auth_socket", "gssapi", "authentication_kerberos"})
 _SPELLED = {
     "Grant": "GRANT OPTION",
@@ -23,16 +25,16 @@ _SPELLED = {
     "Repl_slave": "REPLICATION SLAVE",
     "Repl_client": "REPLICATION CLIENT",
 }
-#: Whoever writes to the grant tables needs no GRANT. The last one is MariaDB's SET USER, beyond the common ones.
-_MIGHTY = sum(1 << GLOBAL.index(name) for name in ("Insert", "Update", "Grant", "Super", "Create_user")) | 1 << 30
-_MIGHTY_ON_MYSQL = sum(1 << ON_SCHEMA.index(name) for name in ("Insert", "Update", "Grant"))
+#: A user that writes to the grant tables needs no GRANT. The last bit is MariaDB's SET USER, beyond the common ones.
+_POWERFUL = sum(1 << GLOBAL.index(name) for name in ("Insert", "Update", "Grant", "Super", "Create_user")) | 1 << 30
+_POWERFUL_ON_MYSQL = sum(1 << ON_SCHEMA.index(name) for name in ("Insert", "Update", "Grant"))
 _REPLICATION = 1 << GLOBAL.index("Repl_slave")
-#: Everybody is a member of this role of MariaDB.
+#: A role of MariaDB of which all users are members.
 _PUBLIC: Key = ("PUBLIC", "")
 
 
-class _Way(NamedTuple):
-    """One way into an account, as the procedure returns it."""
+class _LoginMethod(NamedTuple):
+    """One login method of an account, as the procedure returns it."""
 
     user: str
     host: str
@@ -40,17 +42,17 @@ class _Way(NamedTuple):
     empty: int
     possible: int
     second: int
-    locked: Any
+    locked: str | int
     expired: int
     tls: int
     access: int
-    mighty: int
-    role: Any
+    powerful: int
+    role: str | int
 
 
-def audit(session: Any) -> ServerFacts:
+def audit(session: MysqlSession) -> ServerFacts:
     """Read how every account can log in; see `Engine.audit`."""
-    results = []
+    results: list[Sequence[tuple[Any, ...]]] = []
     try:
         with session.cursor() as cursor:
             cursor.execute(f"CALL `{SCHEMA}`.`{PROCEDURE}`()")
@@ -61,95 +63,138 @@ def audit(session: Any) -> ServerFacts:
         code = str(error.args[0]) if error.args else None
         raise QueryFailed(code, str(error.args[-1]) if error.args else type(error).__name__) from None
     if len(results) < _RESULTS:
-        raise QueryFailed(None, f"{SCHEMA}.{PROCEDURE} is not the procedure that onboarding makes; onboard it again")
-    server, ways, granted, roles, schemas, sessions, owned = results[:_RESULTS]
+        raise QueryFailed(None, f"{SCHEMA}.{PROCEDURE} is not rdsiam's procedure; onboard the database again")
+    server, methods, granted, roles, schemas, sessions, owned = results[:_RESULTS]
     secure, now = server[0]
     return ServerFacts(
         # MariaDB greets with a prefix, so that old clients of MySQL accept it.
-        version=session.get_server_info().removeprefix("5.5.5-"),
+        version=server_version(session).removeprefix("5.5.5-"),
         tls_enforced=bool(secure),
         databases=tuple(sorted(row[0] for row in schemas if row[0].lower() not in SYSTEM_SCHEMAS)),
-        accounts=accounts(ways, granted, roles, dict(sessions), dict(owned), now),
+        accounts=accounts(methods, granted, roles, dict(sessions), dict(owned), now),
     )
 
 
+@dataclass(frozen=True)
+class _Context:
+    """Facts about all accounts that the facts of one account depend on.
+
+    :ivar privileges: account → schema → privileges as bits of `ON_SCHEMA`.
+    :ivar groups: account → the roles that it is a direct member of.
+    :ivar administrators: accounts that may create or change others, and their members.
+    :ivar patterns: user → number of its host patterns.
+    :ivar sessions: user → number of open sessions.
+    :ivar owned: definer, as `user@host` → number of its routines and the like.
+    """
+
+    privileges: Mapping[Key, Mapping[str, int]]
+    groups: Mapping[Key, set[Key]]
+    administrators: set[Key]
+    patterns: Mapping[str, int]
+    sessions: Mapping[str, int]
+    owned: Mapping[str, int]
+    now: str
+
+
 def accounts(
-    ways: Iterable[Sequence[Any]],
-    granted: Iterable[tuple[str, str, str, int]],
-    roles: Iterable[tuple[str, str, str, str]],
+    methods: Iterable[Sequence[Any]],
+    granted: Iterable[Sequence[Any]],
+    roles: Iterable[Sequence[Any]],
     sessions: Mapping[str, int],
     owned: Mapping[str, int],
     now: str,
 ) -> tuple[AccountFacts, ...]:
-    """Make facts of what the procedure returned: every account that is no role and not the system's.
+    """Convert the results of the procedure to facts of every account that is not a role and not the system's.
 
-    :param ways: see `_Way`; an account has as many as there are ways in.
+    :param methods: see `_LoginMethod`; an account has a row for each of its login methods.
     :param granted: user, host, schema pattern, privileges as bits of `ON_SCHEMA`.
     :param roles: member's user and host, role's user and host.
-    :param sessions: open ones, by user.
-    :param owned: routines and the like, by `user@host` of their definer.
+    :param sessions: user → number of open sessions.
+    :param owned: definer, as `user@host` → number of its routines and the like.
     """
-    by_account: dict[Key, list[_Way]] = {}
-    for row in ways:
-        way = _Way(*row)
-        by_account.setdefault((way.user, way.host), []).append(way)
-    privileges: dict[Key, dict[str, int]] = {}
-    for user, host, schema, bits in granted:
-        # An escaped `_` is that character alone, a bare one is any; both cover the schema of that name.
-        plain = schema.replace("\\_", "_").replace("\\%", "%") if "\\" in schema else schema
-        on = privileges.setdefault((user, host), {})
-        on[plain] = on.get(plain, 0) | bits
+    by_account: dict[Key, list[_LoginMethod]] = {}
+    patterns: dict[str, int] = {}
+    for row in methods:
+        method = _LoginMethod(*row)
+        key = (method.user, method.host)
+        if key not in by_account:
+            by_account[key] = []
+            patterns[method.user] = patterns.get(method.user, 0) + 1
+        by_account[key].append(method)
+    privileges = _by_account(granted)
     groups: dict[Key, set[Key]] = {}
     for user, host, role, role_host in roles:
         groups.setdefault((user, host), set()).add((role, role_host))
-    mighty = {key for key, (way, *_) in by_account.items() if way.access & _MIGHTY or way.mighty}
-    mighty |= {
+    administrators = _administrators(by_account, privileges, groups)
+    context = _Context(privileges, groups, administrators, patterns, sessions, owned, now)
+    return tuple(
+        _facts(key, by_account[key], context)
+        for key in sorted(by_account)
+        if not (int(by_account[key][0].role) or is_system(*key))
+    )
+
+
+def _by_account(granted: Iterable[Sequence[Any]]) -> dict[Key, dict[str, int]]:
+    """Group privileges by account and schema."""
+    privileges: dict[Key, dict[str, int]] = {}
+    for user, host, schema, bits in granted:
+        # An escaped `_` is that character alone, a bare `_` is any character; both cover the schema of that name.
+        plain = schema.replace("\\_", "_").replace("\\%", "%") if "\\" in schema else schema
+        on = privileges.setdefault((user, host), {})
+        on[plain] = on.get(plain, 0) | bits
+    return privileges
+
+
+def _administrators(
+    by_account: Mapping[Key, Sequence[_LoginMethod]],
+    privileges: Mapping[Key, Mapping[str, int]],
+    groups: Mapping[Key, set[Key]],
+) -> set[Key]:
+    """Return the accounts that may create or change others, and their members."""
+    powerful = {key for key, (method, *_) in by_account.items() if method.access & _POWERFUL or method.powerful}
+    powerful |= {
         key
         for key, on in privileges.items()
-        if any(schema.lower() in {"mysql", "%"} and bits & _MIGHTY_ON_MYSQL for schema, bits in on.items())
+        if any(schema.lower() in {"mysql", "%"} and bits & _POWERFUL_ON_MYSQL for schema, bits in on.items())
     }
-    administrators = _with_members(mighty, groups)
-    everybody = _PUBLIC in administrators
-    patterns: dict[str, int] = {}
-    for user, _host in by_account:
-        patterns[user] = patterns.get(user, 0) + 1
-    found = []
-    for key in sorted(by_account):
-        user, host = key
-        of_it = by_account[key]
-        if int(of_it[0].role) or is_system(user, host):
-            continue
-        # Of several patterns for one user it can't be told which one a session matched.
-        open_now = sessions.get(user, 0) if patterns[user] == 1 or user not in sessions else None
-        fields = {"name": user, "host": host, "sessions": open_now, **_ways(of_it)}
-        if open_now:
-            fields["last_seen"] = now
-        if everybody or key in administrators:
-            fields["administrator"] = True
-        elif of_it[0].access & _REPLICATION:
-            fields["replication"] = True
-        if of_it[0].access or key in privileges:
-            fields["privileges"] = _spelled(of_it[0].access, privileges.get(key, {}))
-        if key in groups:
-            fields["member_of"] = tuple(sorted({role for role, _ in groups[key]}))
-        if definer := owned.get(f"{user}@{host}"):
-            fields["owns"] = definer
-        found.append(AccountFacts.of(fields))
-    return tuple(found)
+    return _with_members(powerful, groups)
 
 
-def _ways(ways: Sequence[_Way]) -> dict[str, Any]:
-    """Return the fields that tell how one logs in."""
-    first = ways[0]
+def _facts(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> AccountFacts:
+    """Return the facts of one account; fields with their default are left out."""
+    user, host = key
+    access = methods[0].access
+    # If a user has several host patterns, its sessions don't show which of them they matched.
+    certain = context.patterns[user] == 1 or user not in context.sessions
+    sessions = context.sessions.get(user, 0) if certain else None
+    fields: dict[str, Any] = {"name": user, "host": host, "sessions": sessions, **_login_facts(methods)}
+    if sessions:
+        fields["last_seen"] = context.now
+    if key in context.administrators or _PUBLIC in context.administrators:
+        fields["administrator"] = True
+    elif access & _REPLICATION:
+        fields["replication"] = True
+    if access or key in context.privileges:
+        fields["privileges"] = _spelled(access, context.privileges.get(key, {}))
+    if key in context.groups:
+        fields["member_of"] = tuple(sorted({role for role, _ in context.groups[key]}))
+    if owned := context.owned.get(f"{user}@{host}"):
+        fields["owns"] = owned
+    return AccountFacts.of(fields)
+
+
+def _login_facts(methods: Sequence[_LoginMethod]) -> dict[str, Any]:
+    """Return the fields about how an account logs in."""
+    first = methods[0]
     iam = empty = password = other = usable = False
-    for way in ways:
-        token = way.plugin == PLUGIN
-        works = token or bool(way.empty or way.possible)
+    for method in methods:
+        token = method.plugin == PLUGIN
+        works = token or bool(method.empty or method.possible)
         iam |= token
-        empty |= bool(way.empty)
+        empty |= bool(method.empty)
         usable |= works
         other |= works and not token
-        password |= works and way.plugin not in _WITHOUT_PASSWORD
+        password |= works and method.plugin not in _WITHOUT_PASSWORD
     second, locked = bool(first.second), bool(int(first.locked))
     return {
         "iam": iam,
@@ -165,26 +210,26 @@ def _ways(ways: Sequence[_Way]) -> dict[str, Any]:
 
 
 def _with_members(roles: set[Key], groups: Mapping[Key, set[Key]]) -> set[Key]:
-    """Return `roles` and all their members, direct or not."""
+    """Return `roles` and all their members, direct or indirect."""
     members: dict[Key, list[Key]] = {}
-    for member, of in groups.items():
-        for role in of:
+    for member, joined in groups.items():
+        for role in joined:
             members.setdefault(role, []).append(member)
-    found, waiting = set(roles), list(roles)
+    result, waiting = set(roles), list(roles)
     while waiting:
         for member in members.get(waiting.pop(), ()):
-            if member not in found:
-                found.add(member)
+            if member not in result:
+                result.add(member)
                 waiting.append(member)
-    return found
+    return result
 
 
 def _spelled(everywhere: int, on: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Return privileges by schema; those on everything under `*`."""
-    held = {schema: _names(ON_SCHEMA, bits) for schema, bits in sorted(on.items())}
+    """Return privileges by schema; global privileges under `*`."""
+    privileges = {schema: _names(ON_SCHEMA, bits) for schema, bits in sorted(on.items())}
     if everywhere and (names := _names(GLOBAL, everywhere)):
-        held["*"] = names
-    return held
+        privileges["*"] = names
+    return privileges
 
 
 @cache

@@ -1,29 +1,29 @@
-"""What rdsiam_auditor may do on MySQL and MariaDB: call one procedure, which tells all of an account but its hash.
+"""The only right of rdsiam_auditor on MySQL and MariaDB: to call a procedure that reads accounts without their hashes.
 
-`mysql.user` and `mysql.global_priv` keep how an account logs in beside the hash of its password, and MariaDB keeps
-both in one JSON column, so no grant of columns can part them. The procedure runs with the rights of rdsiam_manager, who
-made it, and returns what was derived from the hash: that there is none, or that no password has it. Whoever may call it
-reads nothing else. Its text is compared with what it should be whenever a database is onboarded.
+`mysql.user` and `mysql.global_priv` keep the login method of an account beside the hash of its password, and MariaDB
+keeps both in one JSON column, so a grant of columns can't separate them. The procedure runs with the rights of
+rdsiam_manager, which creates it, and returns facts derived from the hash: that there is none, or that no password can
+have it. Its caller can read nothing else. Onboarding compares its text each time.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
+from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.mysql.catalog import is_mariadb, rows
+from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_version
 from rdsiam.engines.mysql.grants import literal
 from rdsiam.engines.protocols import Statement, marked
 from rdsiam.errors import Refused
 
 SCHEMA, PROCEDURE = "rdsiam", "audit"
-#: Privileges on everything, by bit: as MariaDB numbers them, and in the order of MySQL's columns.
+#: Global privileges, by bit: as MariaDB numbers them, and in the order of MySQL's columns.
 GLOBAL = (
     "Select", "Insert", "Update", "Delete", "Create", "Drop", "Reload", "Shutdown", "Process", "File", "Grant",
     "References", "Index", "Alter", "Show_db", "Super", "Create_tmp_table", "Lock_tables", "Execute", "Repl_slave",
     "Repl_client", "Create_view", "Show_view", "Create_routine", "Alter_routine", "Create_user", "Event", "Trigger",
     "Create_tablespace",
 )  # fmt: skip
-#: Privileges on a schema, in an order of our own.
+#: Privileges on a schema, in an order chosen here.
 ON_SCHEMA = (
     "Select", "Insert", "Update", "Delete", "Create", "Drop", "Grant", "References", "Index", "Alter",
     "Create_tmp_table", "Lock_tables", "Execute", "Create_view", "Show_view", "Create_routine", "Alter_routine",
@@ -32,13 +32,13 @@ ON_SCHEMA = (
 
 
 def _bits(names: tuple[str, ...]) -> str:
-    """Return an expression for one number of what MySQL keeps as a column of Y or N each."""
+    """Return an expression that combines MySQL's columns of Y or N into one number."""
     return " | ".join(f"(({name}_priv = 'Y') << {bit})" for bit, name in enumerate(names))
 
 
-#: Plugins that let in whoever has no password where they keep none.
+#: Plugins that accept a login without a password if they keep no hash.
 _EMPTY = "('mysql_native_password', 'mysql_old_password', 'sha256_password', 'caching_sha2_password')"
-#: The hash of a plugin that keeps one has a fixed form; `invalid` and the like fit no password.
+#: Hashes have a fixed form for each plugin; `invalid` and the like match no password.
 _POSSIBLE = """CASE plugin
         WHEN 'mysql_native_password' THEN hash REGEXP '^[*][0-9A-Fa-f]{40}$'
         WHEN 'mysql_old_password' THEN hash REGEXP '^[0-9A-Fa-f]{16}$'
@@ -63,21 +63,21 @@ _MARIADB_SOURCE = """
     """
 
 
-def _mysql_source(second: str, mighty: str) -> str:
-    # A role of MySQL 8 is an account that was made locked, expired and without a password.
+def _mysql_source(second: str, powerful: str) -> str:
+    # A role of MySQL 8 is an account that was created locked, expired and without a password.
     return f"""
         SELECT User, Host, plugin, COALESCE(authentication_string, '') AS hash,
             {second} AS second, account_locked = 'Y' AS locked,
             password_expired = 'Y' OR COALESCE(plugin IN {_EMPTY} AND password_last_changed + INTERVAL
                 NULLIF(COALESCE(password_lifetime, @@default_password_lifetime), 0) DAY <= NOW(), 0) AS expired,
-            ssl_type <> '' AS tls, {_bits(GLOBAL)} AS access, {mighty} AS mighty,
+            ssl_type <> '' AS tls, {_bits(GLOBAL)} AS access, {powerful} AS mighty,
             account_locked = 'Y' AND password_expired = 'Y' AND authentication_string = '' AS is_role
         FROM mysql.user AS a
     """
 
 
-# Dynamic privileges that let one become, or make, anybody.
-_MIGHTY = """EXISTS (SELECT 1 FROM mysql.global_grants AS g WHERE g.USER = a.User AND g.HOST = a.Host
+# Dynamic privileges that let their holder act as, or create, any user.
+_POWERFUL = """EXISTS (SELECT 1 FROM mysql.global_grants AS g WHERE g.USER = a.User AND g.HOST = a.Host
                 AND g.PRIV IN ('ROLE_ADMIN', 'SET_USER_ID', 'SET_ANY_DEFINER'))"""
 _SECOND = "COALESCE(JSON_CONTAINS_PATH(a.User_attributes, 'one', '$.additional_password'), 0)"
 _NO_ROLES = "SELECT NULL, NULL, NULL, NULL FROM DUAL WHERE FALSE"
@@ -90,7 +90,7 @@ _OWNED_VIEWS = """SELECT DEFINER, COUNT(*) FROM (
 
 
 def _procedure(source: str, roles: str, owned: str) -> str:
-    # One row for each way into an account. A session is told by its user alone, without the host pattern it matched.
+    # One row for each login method of an account. Sessions show their user only, without the host pattern they matched.
     return f"""BEGIN
     SET SESSION lock_wait_timeout = 5;
     SELECT @@require_secure_transport, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%sZ');
@@ -106,15 +106,15 @@ END"""
 
 
 @dataclass(frozen=True)
-class Installed:
-    """What there is of it on a server.
+class InstalledProcedure:
+    """The procedure as it is installed on a server.
 
-    :ivar schema: the schema exists.
-    :ivar procedure: definer, security type and body of the procedure, in one line; None where there is none.
-    :ivar granted: the auditor may call it.
+    :ivar schema: its schema exists.
+    :ivar procedure: definer, security type and body of the procedure, in one line; None if there is none.
+    :ivar granted: the auditor may call the procedure.
     :ivar mark: the resource id in its comment; None if there is none.
-    :ivar readable: tables of the schema `mysql`, with what the auditor may do there: earlier versions gave them.
-    :ivar body: what the procedure should be on this server.
+    :ivar readable: tables of the schema `mysql`, with the auditor's privileges on them, which earlier versions granted.
+    :ivar body: the body that the procedure needs on this server.
     """
 
     schema: bool
@@ -130,13 +130,13 @@ def body(mariadb: bool, version: str) -> str:
     if mariadb:
         return _procedure(_MARIADB_SOURCE, "SELECT User, Host, Role, '' FROM mysql.roles_mapping", _OWNED_TABLES)
     if version.startswith("5."):
-        return _procedure(_mysql_source(second="0", mighty="0"), _NO_ROLES, _OWNED_TABLES)
+        return _procedure(_mysql_source(second="0", powerful="0"), _NO_ROLES, _OWNED_TABLES)
     roles = "SELECT TO_USER, TO_HOST, FROM_USER, FROM_HOST FROM mysql.role_edges"
-    return _procedure(_mysql_source(_SECOND, _MIGHTY), roles, _OWNED_VIEWS)
+    return _procedure(_mysql_source(_SECOND, _POWERFUL), roles, _OWNED_VIEWS)
 
 
-def installed(session: Any) -> Installed:
-    """Read what there is."""
+def read_installed(session: MysqlSession) -> InstalledProcedure:
+    """Read the procedure and the auditor's privileges."""
     procedures = rows(
         session,
         "SELECT DEFINER, SECURITY_TYPE, ROUTINE_DEFINITION, ROUTINE_COMMENT FROM information_schema.ROUTINES "
@@ -156,15 +156,13 @@ def installed(session: Any) -> Installed:
         [f"'{AUDITOR}'@'%'"],
     )
     schemas = rows(session, "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", [SCHEMA])
-    return Installed(
+    return InstalledProcedure(
         schema=bool(schemas),
-        procedure=next(
-            ((definer, security, " ".join((text or "").split())) for definer, security, text, _ in procedures), None
-        ),
+        procedure=next((_in_one_line(definer, security, text) for definer, security, text, _ in procedures), None),
         granted=bool(granted),
         mark=next((marked(comment) for *_, comment in procedures), None),
         readable=tuple(readable),
-        body=body(is_mariadb(session), session.get_server_info()),
+        body=body(is_mariadb(session), server_version(session)),
     )
 
 
@@ -172,35 +170,37 @@ def _in_one_line(definer: str, security: str, body: str | None) -> tuple[str, st
     return definer, security, " ".join((body or "").split())
 
 
-def statements(found: Installed, mark: str) -> list[Statement]:
-    """Return what is missing for the auditor to read what it should, and no more.
+def statements(installed: InstalledProcedure, mark: str) -> list[Statement]:
+    """Return the statements that are missing so that the auditor can call the procedure, and do nothing else.
 
-    :param mark: the comment that the procedure has to have; empty to leave it as it is.
-    :raises Refused: somebody else made a procedure of that name.
+    :param mark: the comment that the procedure needs; empty to leave it as it is.
+    :raises Refused: a procedure of that name exists that the manager did not create.
     """
     result = []
-    if found.procedure is not None and found.procedure[0] != f"{MANAGER}@%":
+    if installed.procedure is not None and installed.procedure[0] != f"{MANAGER}@%":
         raise Refused(
-            f"a procedure {SCHEMA}.{PROCEDURE} exists that rdsiam did not make; rename or drop it, then run this again"
+            f"a procedure {SCHEMA}.{PROCEDURE} exists that rdsiam did not make",
+            "rename or drop it, then run this again",
+            "name-taken",
         )
-    if not found.schema:
+    if not installed.schema:
         result.append(Statement("create-auditor", AUDITOR, f"CREATE DATABASE `{SCHEMA}`"))
-    right = found.procedure == _in_one_line(f"{MANAGER}@%", "DEFINER", found.body)
-    if found.procedure is not None and not right:
+    current = installed.procedure == _in_one_line(f"{MANAGER}@%", "DEFINER", installed.body)
+    if installed.procedure is not None and not current:
         result.append(Statement("create-auditor", AUDITOR, f"DROP PROCEDURE `{SCHEMA}`.`{PROCEDURE}`"))
     comment = f"COMMENT {literal(mark)} " if mark else ""
-    if not right:
+    if not current:
         create = (
-            f"CREATE PROCEDURE `{SCHEMA}`.`{PROCEDURE}`() READS SQL DATA SQL SECURITY DEFINER {comment}{found.body}"
+            f"CREATE PROCEDURE `{SCHEMA}`.`{PROCEDURE}`() READS SQL DATA SQL SECURITY DEFINER {comment}{installed.body}"
         )
         result.append(Statement("create-auditor", AUDITOR, create))
-    elif mark and found.mark != marked(mark):
+    elif mark and installed.mark != marked(mark):
         alter = f"ALTER PROCEDURE `{SCHEMA}`.`{PROCEDURE}` {comment}".rstrip()
         result.append(Statement("create-auditor", AUDITOR, alter))
-    if not (right and found.granted):
+    if not (current and installed.granted):
         grant = f"GRANT EXECUTE ON PROCEDURE `{SCHEMA}`.`{PROCEDURE}` TO '{AUDITOR}'@'%'"
         result.append(Statement("grant", AUDITOR, grant))
-    for table, privilege in found.readable:
+    for table, privilege in installed.readable:
         revoke = f"REVOKE {privilege} ON `mysql`.`{table}` FROM '{AUDITOR}'@'%'"
         result.append(Statement("revoke", AUDITOR, revoke))
     return result

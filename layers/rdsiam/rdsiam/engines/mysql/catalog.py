@@ -1,30 +1,44 @@
-"""What onboarding and the audit both know of MySQL and MariaDB: the plugin, and which accounts are the system's."""
+"""Parts of MySQL's and MariaDB's catalogs that onboarding and the audit both need."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import pymysql
+
+from rdsiam.engines.connection import MysqlSession
+
 PLUGIN = "AWSAuthenticationPlugin"
 _LOCAL = frozenset({"rdsadmin", "mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"})
 _ANYWHERE = frozenset({"rds_superuser_role", "rdsrepladmin", "rdsproxyadmin"})
-#: Schemas of the server, and the one that rdsiam keeps the audit's procedure in.
+#: Schemas of the server, and the one that holds the audit's procedure.
 SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "information_schema", "performance_schema", "innodb", "rdsiam"})
 
 
 def is_system(user: str, host: str) -> bool:
     """Return whether an account is RDS's or the server's own.
 
-    Most of them exist for the server's own machine only: a namesake that comes from elsewhere is somebody's.
+    Most of these exist for the server's own machine only: an account of the same name for other hosts is a user's.
     """
     return user in _ANYWHERE or (user in _LOCAL and host == "localhost")
 
 
-def is_mariadb(session: Any) -> bool:
-    """Return whether the server said so when it greeted us."""
-    return "mariadb" in session.get_server_info().lower()
+def server_version(session: MysqlSession) -> str:
+    """Return the version from the server's greeting."""
+    return str(session.get_server_info())  # type: ignore[no-untyped-call]
 
 
-def rows(session: Any, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def is_mariadb(session: MysqlSession) -> bool:
+    """Return whether the server is MariaDB, according to its greeting."""
+    return "mariadb" in server_version(session).lower()
+
+
+def rows(session: MysqlSession, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run a query and return all of its rows."""
     with session.cursor() as cursor:
         cursor.execute(query, parameters or None)
         return list(cursor.fetchall())
+
+
+def server_answer(error: pymysql.MySQLError) -> tuple[str, str]:
+    """Return the server's code and message of an error."""
+    return str(error.args[0]), str(error.args[-1])

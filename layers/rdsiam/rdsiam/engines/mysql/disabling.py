@@ -1,133 +1,133 @@
-"""MySQL and MariaDB: how users are locked, their sessions end, and their events stop."""
+"""MySQL and MariaDB: lock users, end their sessions, and stop their events."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pymysql
 
-from rdsiam.engines.mysql.catalog import is_mariadb, rows
-from rdsiam.engines.mysql.grants import account, identifier, literal
+from rdsiam.engines.connection import MysqlSession
+from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_answer
+from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
 from rdsiam.engines.protocols import QueryFailed, Statement, StatementFailed
 
 _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
 _LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
 _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
-#: A session that was killed is listed until its last transaction is rolled back; it runs nothing any more.
+#: A killed session is listed until its last transaction is rolled back; it runs no further statement.
 _BUSY = "SELECT DISTINCT USER FROM information_schema.PROCESSLIST WHERE COMMAND <> 'Killed'"
-#: A replica runs no event: its status there is SLAVESIDE_DISABLED.
+#: A replica runs no events: their status there is SLAVESIDE_DISABLED.
 _EVENTS = "SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"
-#: RDS gives nobody the privilege to KILL others' sessions, but this procedure.
+#: RDS grants no user the privilege to KILL sessions of other users; it has this procedure instead.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
 _SHORT_WAIT = "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2"
 
 
 @dataclass(frozen=True)
-class Logins:
-    """Who can log in, who is logged in, and what runs in somebody's name without a login.
+class AccountActivity:
+    """Accounts that can log in, users that are logged in, and events that run in a user's name without a login.
 
-    :ivar accounts: (user, host pattern) of all accounts.
-    :ivar locked: those of them that can't log in.
+    :ivar accounts: all accounts.
+    :ivar locked: accounts that can't log in.
     :ivar busy: users that have sessions.
-    :ivar events: definer, as `user@host pattern` → the events that are enabled, as schema and name.
+    :ivar events: definer, as `user@host pattern` → its enabled events, as schema and name.
     :ivar rds_kill: whether RDS's procedure for ending sessions exists.
     """
 
-    accounts: frozenset[tuple[str, str]]
-    locked: frozenset[tuple[str, str]]
+    accounts: frozenset[AccountName]
+    locked: frozenset[AccountName]
     busy: frozenset[str]
     events: Mapping[str, tuple[tuple[str, str], ...]]
     rds_kill: bool
 
 
-def read(session: Any, events: bool = True) -> Logins:
-    """Read all of that. Changes nothing and waits for nobody.
+def read_activity(session: MysqlSession, events: bool = True) -> AccountActivity:
+    """Read accounts, sessions and events. Changes nothing and waits for no lock.
 
-    :param events: also read events. Who may make events can make that slow: MariaDB copies the text of each.
+    :param events: also read events. A user that may create events can make that slow: MariaDB copies the text of each.
     """
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_definer: dict[str, list[tuple[str, str]]] = {}
     for definer, schema, name in sorted(rows(session, _EVENTS)) if events else ():
-        found.setdefault(definer, []).append((schema, name))
-    return Logins(
+        by_definer.setdefault(definer, []).append((schema, name))
+    return AccountActivity(
         accounts=frozenset((user, host) for user, host in rows(session, _ACCOUNTS)),
         locked=frozenset(
             (user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)
         ),
         busy=frozenset(row[0] for row in rows(session, _BUSY)),
-        events={definer: tuple(names) for definer, names in found.items()},
+        events={definer: tuple(names) for definer, names in by_definer.items()},
         rds_kill=bool(rows(session, _RDS_KILL)),
     )
 
 
-def disable(logins: Logins, user: str, events: bool = True) -> list[Statement]:
-    """Return what locks every account of that name and ends its sessions; grants stay.
+def disable(activity: AccountActivity, user: str, events: bool = True) -> list[Statement]:
+    """Return the statements that lock every account of a user and end its sessions; grants stay.
 
-    :param events: also disable its events, which run on without a login. The server makes whoever alters an event its
-        definer. So the manager is, until somebody who may enables it again and thereby becomes its definer.
+    :param events: also disable its events, which run without a login. The server makes the user that alters an event
+        its definer. So the manager is the definer until a user with the right to do so enables the event again.
     """
-    hosts = sorted(host for name, host in logins.accounts if name == user)
+    hosts = sorted(host for name, host in activity.accounts if name == user)
     result = [
         Statement("disable-user", user, f"ALTER USER {account(user, host)} ACCOUNT LOCK")
         for host in hosts
-        if (user, host) not in logins.locked
+        if (user, host) not in activity.locked
     ]
-    stopped = [
+    stops = [
         Statement("disable-event", user, f"ALTER EVENT {identifier(schema)}.{identifier(name)} DISABLE", False)
         for host in hosts
-        for schema, name in logins.events.get(f"{user}@{host}", ())
+        for schema, name in activity.events.get(f"{user}@{host}", ())
         if events
     ]
-    if result or stopped or user in logins.busy:
-        stopped.append(_end(logins, user))
-    return result + stopped
+    if result or stops or user in activity.busy:
+        stops.append(_end(activity, user))
+    return result + stops
 
 
-def _end(logins: Logins, user: str) -> Statement:
-    """Return the statement whose rows are statements: who connected in between is among them."""
-    kill = "'CALL mysql.rds_kill(', ID, ')'" if logins.rds_kill else "'KILL ', ID"
-    # Names differ by case, and without BINARY they would not.
-    each = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {literal(user)}"  # noqa: S608
-    return Statement("end-sessions", user, each, False)
+def _end(activity: AccountActivity, user: str) -> Statement:
+    """Return the statement whose rows are statements, so that sessions opened in between are included."""
+    kill = "'CALL mysql.rds_kill(', ID, ')'" if activity.rds_kill else "'KILL ', ID"
+    # Users' names are case-sensitive, which the comparison is only with BINARY.
+    select = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {literal(user)}"  # noqa: S608
+    return Statement("end-sessions", user, select, False)
 
 
-def lock_statements(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what is missing until none of these users can log in or has a session."""
-    logins = _logins(session, events=False)
-    return [statement for user in sorted(users) for statement in disable(logins, user)]
+def lock_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
+    """Return the statements that are missing until none of these users can log in or has a session."""
+    activity = _read(session, events=False)
+    return [statement for user in sorted(users) for statement in disable(activity, user)]
 
 
-def stop_statements(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what disables the events of these users; those that are running end as sessions do."""
-    logins = _logins(session, events=True)
-    return [each for user in sorted(users) for each in disable(logins, user) if each.kind != "disable-user"]
+def stop_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
+    """Return the statements that disable the events of these users and end running events, which are sessions."""
+    activity = _read(session, events=True)
+    return [each for user in sorted(users) for each in disable(activity, user) if each.kind != "disable-user"]
 
 
-def end_session_statements(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what ends the sessions of those of these users who have any."""
-    logins = _logins(session, events=False)
-    return [_end(logins, user) for user in sorted(users) if user in logins.busy]
+def end_session_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
+    """Return the statements that end all sessions of these users."""
+    activity = _read(session, events=False)
+    return [_end(activity, user) for user in sorted(users) if user in activity.busy]
 
 
-def _logins(session: Any, events: bool) -> Logins:
+def _read(session: MysqlSession, events: bool) -> AccountActivity:
     try:
-        return read(session, events)
+        return read_activity(session, events)
     except pymysql.MySQLError as error:
-        raise QueryFailed(str(error.args[0]), str(error.args[-1])) from None
+        raise QueryFailed(*server_answer(error)) from None
 
 
-def execute(session: Any, statement: Statement) -> None:
-    """Run one statement, waiting two seconds at most for a lock."""
+def execute(session: MysqlSession, statement: Statement) -> None:
+    """Run one statement, waiting at most two seconds for a lock."""
     try:
         with session.cursor() as cursor:
             cursor.execute(_SHORT_WAIT)
     except pymysql.MySQLError as error:
-        raise StatementFailed("the server", statement, str(error.args[0]), str(error.args[-1])) from None
+        raise StatementFailed("the server", statement, *server_answer(error)) from None
     run(session, statement)
 
 
-def run(session: Any, statement: Statement) -> None:
+def run(session: MysqlSession, statement: Statement) -> None:
     """Run one statement; it commits by itself.
 
     :raises StatementFailed: the database's answer.
@@ -138,11 +138,11 @@ def run(session: Any, statement: Statement) -> None:
             if statement.kind == "end-sessions":
                 _run_each(session, [row[0] for row in cursor.fetchall()])
     except pymysql.MySQLError as error:
-        raise StatementFailed("the server", statement, str(error.args[0]), str(error.args[-1])) from None
+        raise StatementFailed("the server", statement, *server_answer(error)) from None
 
 
-def _run_each(session: Any, statements: Iterable[str]) -> None:
-    """Run statements that end sessions; one that has ended by itself is fine."""
+def _run_each(session: MysqlSession, statements: Iterable[str]) -> None:
+    """Run statements that end sessions; a session that has ended meanwhile is no error."""
     for statement in statements:
         try:
             with session.cursor() as cursor:

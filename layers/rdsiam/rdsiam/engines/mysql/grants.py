@@ -1,4 +1,4 @@
-"""What an account of MySQL or MariaDB may do, and the statements that make another one the same."""
+"""Rights of an account of MySQL or MariaDB, and the statements that give another account the same rights."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,16 +9,16 @@ import pymysql
 
 from rdsiam.errors import Refused
 
-#: Runs a query with its parameters and returns all rows.
+#: A function that runs a query with its parameters and returns all rows.
 Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-#: Name and host pattern; a role of MariaDB has no host.
-Role = tuple[str, str]
+#: Name and host pattern of an account or a role; a role of MariaDB has no host.
+type AccountName = tuple[str, str]
 _PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
 
 
 @dataclass(frozen=True)
 class Server:
-    """What differs between the servers that speak this SQL."""
+    """Properties in which servers that speak this SQL differ."""
 
     mariadb: bool
     version: tuple[int, ...]
@@ -30,52 +30,57 @@ class Server:
 
     @property
     def longest_name(self) -> int:
-        """How long a user's name may be."""
+        """Maximum length of a user's name."""
         return 80 if self.mariadb else 32
 
 
 @dataclass(frozen=True)
-class Held:
-    """What an account may do, as the catalogs have it: (what it is about) → privileges.
+class Rights:
+    """Rights of an account, as the catalogs have them.
 
+    :ivar on: (kind of object, its names…) → privileges.
     :ivar default: the roles that its sessions begin with.
     """
 
     on: Mapping[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
-    roles: frozenset[Role] = frozenset()
-    default: frozenset[Role] = frozenset()
+    roles: frozenset[AccountName] = frozenset()
+    default: frozenset[AccountName] = frozenset()
 
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, and the privileges that whoever runs it must have with GRANT OPTION; None for roles."""
+    """A statement, and the privileges that its user must have with GRANT OPTION; None for roles."""
 
     text: str
     needs: frozenset[str] | None = None
 
 
 def server(version: str) -> Server:
-    """Return what a server is, by its own word for its version."""
+    """Parse the version that a server reports."""
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version.removeprefix("5.5.5-"))
     return Server("MariaDB" in version, tuple(map(int, numbers.groups())) if numbers else ())
 
 
-def held(read: Read, server: Server, user: str, host: str) -> Held:
-    """Read what an account may do, from the catalogs: SHOW GRANTS would have to be parsed, and shows hashes.
+def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
+    """Read the rights of an account from the catalogs: SHOW GRANTS would have to be parsed, and shows hashes.
 
     :param host: its host pattern; empty for a role of MariaDB.
-    :raises Refused: it has a privilege of an unknown kind.
+    :raises Refused: the account has a privilege of an unknown kind.
     """
     grantee = f"'{user}'@'{host}'"
-    found: dict[tuple[str, ...], set[str]] = {}
+    on: dict[tuple[str, ...], set[str]] = {}
 
     def add(key: tuple[str, ...], privilege: str, grantable: str) -> None:
         if _PRIVILEGE.fullmatch(privilege) is None:
-            raise Refused(f"{user} has a privilege that rdsiam does not know how to give to a clone")
+            raise Refused(
+                f"{user} has a privilege of a kind that rdsiam can't give to another user",
+                "revoke it, or keep the user as it is",
+                "rights-not-grantable",
+            )
         if privilege != "USAGE":
-            found.setdefault(key, set()).add(privilege)
+            on.setdefault(key, set()).add(privilege)
             if grantable == "YES":
-                found[key].add("GRANT OPTION")
+                on[key].add("GRANT OPTION")
 
     kinds = (("USER", ""), ("SCHEMA", ", TABLE_SCHEMA"), ("TABLE", ", TABLE_SCHEMA, TABLE_NAME"))
     for kind, columns in kinds:
@@ -90,15 +95,15 @@ def held(read: Read, server: Server, user: str, host: str) -> Held:
     for schema, name, kind, privileges in read(procedures, [user, host]):
         for privilege in filter(None, _text(privileges).upper().split(",")):
             if privilege == "GRANT":
-                found.setdefault((str(kind), schema, name), set()).add("GRANT OPTION")
+                on.setdefault((str(kind), schema, name), set()).add("GRANT OPTION")
             else:
                 add((str(kind), schema, name), privilege, "NO")
     roles, default = _roles(read, server, user, host)
-    return Held({key: frozenset(value) for key, value in found.items()}, roles, default)
+    return Rights({key: frozenset(value) for key, value in on.items()}, roles, default)
 
 
-def _roles(read: Read, server: Server, user: str, host: str) -> tuple[frozenset[Role], frozenset[Role]]:
-    """Return the roles of an account, and those of them that its sessions begin with."""
+def _roles(read: Read, server: Server, user: str, host: str) -> tuple[frozenset[AccountName], frozenset[AccountName]]:
+    """Return the roles of an account, and the roles that its sessions begin with."""
     if server.mariadb:
         granted = "SELECT Role, '' FROM mysql.roles_mapping WHERE User = %s AND Host = %s"
         default = "SELECT default_role, '' FROM mysql.user WHERE User = %s AND Host = %s AND default_role <> ''"
@@ -107,26 +112,26 @@ def _roles(read: Read, server: Server, user: str, host: str) -> tuple[frozenset[
         default = "SELECT DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles WHERE USER = %s AND HOST = %s"
     else:
         return frozenset(), frozenset()
-    found = [frozenset((role, where) for role, where in read(query, [user, host])) for query in (granted, default)]
-    return found[0], found[1]
+    roles, defaults = (frozenset((name, at) for name, at in read(query, [user, host])) for query in (granted, default))
+    return roles, defaults
 
 
-def difference(own: Held, wanted: Held, server: Server, name: str) -> Iterator[Step]:
-    """Yield the statements that make the account `name`, quoted, hold what is wanted and nothing else."""
-    for key in sorted(own.on.keys() | wanted.on.keys()):
-        has, needs = own.on.get(key, frozenset()), wanted.on.get(key, frozenset())
+def difference(current: Rights, desired: Rights, server: Server, name: str) -> Iterator[Step]:
+    """Yield the statements that give the account `name`, quoted, the desired rights and no others."""
+    for key in sorted(current.on.keys() | desired.on.keys()):
+        has, needs = current.on.get(key, frozenset()), desired.on.get(key, frozenset())
         if surplus := has - needs:
             yield Step(f"REVOKE {_list(key, surplus)} ON {_object(key)} FROM {name}", surplus)
         if lacks := needs - has:
             option = " WITH GRANT OPTION" if "GRANT OPTION" in lacks else ""
             given = lacks - {"GRANT OPTION"}
             yield Step(f"GRANT {_list(key, given) if given else 'USAGE'} ON {_object(key)} TO {name}{option}", lacks)
-    for role in sorted(own.roles - wanted.roles):
+    for role in sorted(current.roles - desired.roles):
         yield Step(f"REVOKE {_role(role)} FROM {name}")
-    for role in sorted(wanted.roles - own.roles):
+    for role in sorted(desired.roles - current.roles):
         yield Step(f"GRANT {_role(role)} TO {name}")
-    if own.default != wanted.default:
-        listed = ", ".join(map(_role, sorted(wanted.default))) or "NONE"
+    if current.default != desired.default:
+        listed = ", ".join(map(_role, sorted(desired.default))) or "NONE"
         yield Step(f"SET DEFAULT ROLE {listed} {'FOR' if server.mariadb else 'TO'} {name}")
 
 
@@ -140,12 +145,12 @@ def _object(key: tuple[str, ...]) -> str:
     if kind == "USER":
         return "*.*"
     if kind == "SCHEMA":
-        return f"{identifier(names[0])}.*"  # a pattern, escaped as it was granted
+        return f"{identifier(names[0])}.*"  # a pattern, escaped as granted
     routine = f"{kind} " if kind in {"FUNCTION", "PROCEDURE"} else ""
     return f"{routine}{identifier(names[0])}.{identifier(names[1])}"
 
 
-def _role(role: Role) -> str:
+def _role(role: AccountName) -> str:
     name, host = role
     return account(name, host) if host else identifier(name)
 
@@ -165,10 +170,10 @@ def account(user: str, host: str = "%") -> str:
 
 
 def identifier(name: str) -> str:
-    """Quote an identifier. PyMySQL quotes values only; this is the one place that quotes names.
+    """Quote an identifier. PyMySQL quotes values only, so names are quoted here and nowhere else.
 
-    :raises Refused: a NUL, which no MySQL identifier may hold.
+    :raises Refused: the name contains a NUL, which no MySQL identifier may contain.
     """
     if "\0" in name:
-        raise Refused("a name holds a NUL character")
+        raise Refused("a name contains a NUL character", "rename it", "name-unsafe")
     return "`" + name.replace("`", "``") + "`"

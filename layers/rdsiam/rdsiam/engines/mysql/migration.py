@@ -1,24 +1,24 @@
-"""MySQL's and MariaDB's part of a migration: a locked account keeps its password, its grants and its routines."""
+"""Migrations on MySQL and MariaDB: a locked account keeps its password, its grants and its routines."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pymysql
 
+from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
-from rdsiam.engines.mysql.catalog import rows
+from rdsiam.engines.mysql.catalog import rows, server_answer
 from rdsiam.engines.mysql.disabling import disable
-from rdsiam.engines.mysql.engine import Snapshot
 from rdsiam.engines.mysql.grants import account
-from rdsiam.engines.mysql.replacement import hosts_of
+from rdsiam.engines.mysql.snapshot import Snapshot
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.inventory import Ownership
 
-_KEEPERS = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})
+#: Global privileges of an administrator.
+_ADMINISTRATIVE = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})
 _REPLICATION = "REPLICATION SLAVE"
-#: A session's address ends with the port. Names differ by case, and without BINARY they would not.
+#: A session's address ends with the port. Users' names are case-sensitive, which the comparison is only with BINARY.
 _SESSIONS = """
 SELECT '', SUBSTRING_INDEX(HOST, ':', 1), NULL, COUNT(*) FROM information_schema.PROCESSLIST
 WHERE BINARY USER = %s GROUP BY 2 ORDER BY 2
@@ -42,66 +42,76 @@ class MysqlMigrator:
     """The engines `mysql` and `mariadb`, and Aurora MySQL; see `Migrator`."""
 
     blind_spots = (
-        "a login that begins and ends between two looks is seen only where performance_schema is on, which counts "
-        "logins; and what runs more seldom than the watching lasts, at a month's end, is seen by nobody. The audit "
-        "plugin or the general log records each login"
+        "a login that begins and ends between two observations, unless performance_schema is on, which counts logins; "
+        "and a job that runs less often than the watching lasts, for instance at the end of a month. The audit plugin "
+        "or the general log records each login"
     )
-
     irreversible = "there is no way back from in place: the server keeps no password beside the plugin"
 
     def login_state(self, snapshot: Snapshot, user: str) -> LoginState:
-        """Return how the accounts of a user stand."""
-        hosts = hosts_of(snapshot.accounts, user)
+        """Return how the accounts of a user can log in."""
+        hosts = snapshot.hosts_of(user)
         held = {privilege for host in hosts for privilege in snapshot.everywhere.get((user, host), ())}
         keep_reason = ""
-        if user in {MANAGER, AUDITOR} or held & _KEEPERS:
+        if user in {MANAGER, AUDITOR} or held & _ADMINISTRATIVE:
             keep_reason = f"{user} is an administrator"
         elif _REPLICATION in held:
             keep_reason = f"{user} replicates, and RDS has no IAM logins for that"
-        locked = tuple(host for host in hosts if (user, host) in snapshot.logins.locked)
+        locked = tuple(host for host in hosts if (user, host) in snapshot.activity.locked)
         iam = bool(hosts) and all(snapshot.accounts[user, host] for host in hosts)
         return LoginState(bool(hosts), len(locked) < len(hosts), iam, keep_reason, locked)
 
-    def observe(self, session: Any, user: str, successor: str) -> Observation:  # noqa: ARG002
-        """Look at the list of processes, and at what performance_schema counts where it is on."""
+    def observe(self, session: MysqlSession, user: str, successor: str) -> Observation:  # noqa: ARG002
+        """Read the process list, and the counters of performance_schema if it is on."""
         try:
             counted = bool(rows(session, "SELECT @@performance_schema")[0][0])
             clients = rows(session, _NAMED_SESSIONS if counted else _SESSIONS, [user])
             logins = int(rows(session, _LOGINS, [user])[0][0]) if counted else None
         except pymysql.MySQLError as error:
-            raise QueryFailed(str(error.args[0]), str(error.args[-1])) from None
+            raise QueryFailed(*server_answer(error)) from None
         return Observation(tuple(ObservedClient(*row) for row in clients), logins)
 
     def retire(self, snapshot: Snapshot, user: str) -> list[Statement]:
-        """Return ACCOUNT LOCK for each host pattern, and what ends the sessions; its events run on, as its views do."""
-        return disable(snapshot.logins, user, events=False)
+        """Return ACCOUNT LOCK for each host pattern, and the end of sessions; events and views continue to work."""
+        return disable(snapshot.activity, user, events=False)
 
     def restore(self, snapshot: Snapshot, user: str, locked: Sequence[str]) -> list[Statement]:
-        """Return ACCOUNT UNLOCK for what was not locked before."""
+        """Return ACCOUNT UNLOCK for each host pattern that was not locked before."""
         return [
             Statement("enable-user", user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK")
-            for host in hosts_of(snapshot.accounts, user)
-            if (user, host) in snapshot.logins.locked and host not in locked
+            for host in snapshot.hosts_of(user)
+            if (user, host) in snapshot.activity.locked and host not in locked
         ]
 
-    def revert_in_place(self, snapshot: Snapshot, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:  # noqa: ARG002
-        """Refuse: the plugin took the password's place."""
-        if not any(snapshot.accounts[user, host] for host in hosts_of(snapshot.accounts, user)):
+    def revert_in_place(
+        self,
+        snapshot: Snapshot,
+        user: str,
+        accounts: Mapping[str, Ownership],  # noqa: ARG002
+    ) -> list[Statement]:
+        """Refuse, since the plugin replaced the password."""
+        hosts = snapshot.hosts_of(user)
+        if not any(snapshot.accounts[user, host] for host in hosts):
             return []
-        one = account(user, hosts_of(snapshot.accounts, user)[0])
         raise Refused(
-            f"the server has not kept the password of {user}, who was changed in place: take {user} out of access.yaml "
-            f"and give it a new one, ALTER USER {one} IDENTIFIED BY …, for each host pattern"
+            f"the server has not kept the password of {user}, which was changed in place",
+            f"take {user} out of access.yaml and give it a new password for each host pattern: "
+            f"ALTER USER {account(user, hosts[0])} IDENTIFIED BY …",
+            "password-not-kept",
         )
 
-    def drop_successor(self, session: Any, snapshot: Snapshot, successor: str, user: str) -> list[list[Statement]]:
-        """Return what drops its accounts, unless something stored runs in its name."""
-        hosts = hosts_of(snapshot.accounts, successor)
+    def drop_successor(
+        self, session: MysqlSession, snapshot: Snapshot, successor: str, user: str
+    ) -> list[list[Statement]]:
+        """Return the statements that drop its accounts, unless a stored object runs in its name."""
+        hosts = snapshot.hosts_of(successor)
         for host in hosts:
             if number := int(rows(session, _DEFINED, [f"{successor}@{host}"])[0][0]):
                 raise Refused(
                     f"{number} views, routines, triggers or events have {account(successor, host)} as their definer "
-                    f"and would fail without it: make {user} their definer, then undo again"
+                    "and would fail without it",
+                    f"make {user} their definer, then undo again",
+                    "user-in-use",
                 )
         drops = [Statement("drop-user", successor, f"DROP USER {account(successor, host)}", False) for host in hosts]
-        return [[*disable(snapshot.logins, successor), *drops]] if drops else []
+        return [[*disable(snapshot.activity, successor), *drops]] if drops else []

@@ -1,104 +1,111 @@
-"""A user of MySQL or MariaDB that replaces another one: for each host pattern of it an account that may do the same.
+"""A user of MySQL or MariaDB that replaces another: for each of its host patterns an account with the same rights.
 
-Rights do not follow by themselves here, so they are compared whenever the database is onboarded.
+Rights are copied and can't be inherited, so they are compared whenever the database is onboarded.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from rdsiam.core.changes import Kind
+from rdsiam.engines.mysql import grants
 from rdsiam.engines.mysql.catalog import SYSTEM_SCHEMAS
-from rdsiam.engines.mysql.grants import Held, Read, Server, account, difference, held
+from rdsiam.engines.mysql.grants import AccountName, Read, Rights, Server, account, difference
 from rdsiam.engines.protocols import Authority, Statement
 from rdsiam.errors import Refused
 
-#: A user, and whom it replaces.
+#: User that replaces another → its predecessor.
 Successors = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """What has to be known of users that replace others.
-
-    :ivar held: (user, host pattern) of either, and (role, "") of all of their roles → what it may do.
-    """
+class ReplacementRights:
+    """Rights of users that replace others, of those others, and of all of their roles."""
 
     server: Server
-    held: Mapping[tuple[str, str], Held]
+    rights: Mapping[AccountName, Rights]
 
 
-def read(query: Read, server: Server, accounts: Iterable[tuple[str, str]], successors: Successors) -> Replaced:
-    """Read what users that replace others, and those others, may do."""
+def read_rights(
+    query: Read, server: Server, accounts: Iterable[AccountName], successors: Successors
+) -> ReplacementRights:
+    """Read the rights of users that replace others, of those others, and of all of their roles."""
     names = {*successors, *successors.values()}
-    rights: dict[tuple[str, str], Held] = {}
-    waiting = [one for one in accounts if one[0] in names]
+    rights: dict[AccountName, Rights] = {}
+    waiting = [account for account in accounts if account[0] in names]
     while waiting:
-        one = waiting.pop()
-        if one not in rights:
-            rights[one] = held(query, server, *one)
-            waiting += rights[one].roles
-    return Replaced(server, rights)
+        holder = waiting.pop()
+        if holder not in rights:
+            rights[holder] = grants.read_rights(query, server, *holder)
+            waiting += rights[holder].roles
+    return ReplacementRights(server, rights)
 
 
-def hosts_of(accounts: Iterable[tuple[str, str]], user: str) -> list[str]:
+def hosts_of(accounts: Iterable[AccountName], user: str) -> list[str]:
     """Return the host patterns of a user's accounts, sorted."""
     return sorted(host for name, host in accounts if name == user)
 
 
-def refuse(accounts: Mapping[tuple[str, str], bool], replaced: Replaced, successors: Successors) -> None:
-    """Check that the users that are replaced may be.
+def refuse(accounts: Mapping[AccountName, bool], replaced: ReplacementRights, successors: Successors) -> None:
+    """Check that every predecessor may be replaced.
 
-    :param accounts: (user, host pattern) → whether it takes tokens and nothing else.
-    :raises Refused: one does not exist, takes tokens itself, or holds what access.yaml gives nobody.
+    :param accounts: account → whether it logs in by token, and in no other way.
+    :raises Refused: a predecessor does not exist, logs in by token, or has rights that rdsiam gives to no user.
     """
     for successor, name in successors.items():
         hosts = hosts_of(accounts, name)
         if not hosts and not hosts_of(accounts, successor):
-            raise Refused(f"{successor} replaces {name}, and there is no account {name}: correct `replaces`")
+            raise Refused(
+                f"{successor} replaces {name}, and there is no account {name}", "correct `replaces`", "user-missing"
+            )
         for host in hosts:
             if accounts[name, host]:
-                raise Refused(f"{account(name, host)} logs in by token itself: it needs no {successor} to replace it")
-            if too_much := _too_much((name, host), replaced.held):
                 raise Refused(
-                    f"{account(name, host)} holds {too_much}, which rdsiam gives to nobody: take it away, or keep the "
-                    f"user and change only how it logs in (`name: {name}, replaces: {name}`)"
+                    f"{account(name, host)} logs in by token itself and needs no successor {successor}",
+                    f"remove {successor} from access.yaml",
+                    "iam-user",
+                )
+            if excess := _excess((name, host), replaced.rights):
+                raise Refused(
+                    f"{account(name, host)} holds {excess}, which rdsiam gives to no user",
+                    f"revoke it, or keep the user and change only how it logs in (`name: {name}, replaces: {name}`)",
+                    "rights-not-grantable",
                 )
 
 
 def statements(
-    accounts: Iterable[tuple[str, str]], replaced: Replaced, successor: str, name: str, manager: frozenset[str]
+    accounts: Iterable[AccountName], replaced: ReplacementRights, successor: str, name: str, manager: frozenset[str]
 ) -> list[Statement]:
-    """Return what makes `successor` hold what `name` does, and nothing else.
+    """Return the statements that give `successor` the rights of `name`, and no others.
 
-    :param manager: what the manager may grant; the rest is the master's to grant, as roles are.
+    :param manager: privileges that the manager may grant; all others, and roles, are granted by the master.
     """
     accounts = list(accounts)
     hosts = hosts_of(accounts, name)
-    result = []
-    # Where the other is gone at last, its successor keeps what it has.
+    result: list[Statement] = []
+    # A successor keeps its rights after the predecessor was dropped.
     for host in sorted({*hosts, *hosts_of(accounts, successor)}) if hosts else []:
-        own = replaced.held.get((successor, host), Held())
-        desired = replaced.held.get((name, host), Held())
-        for step in difference(own, desired, replaced.server, account(successor, host)):
-            by: Authority = "manager" if step.needs is not None and step.needs <= manager else "master"
-            result.append(
-                Statement("revoke" if step.text.startswith("REVOKE") else "grant", successor, step.text, authority=by)
-            )
+        current = replaced.rights.get((successor, host), Rights())
+        desired = replaced.rights.get((name, host), Rights())
+        for step in difference(current, desired, replaced.server, account(successor, host)):
+            authority: Authority = "manager" if step.needs is not None and step.needs <= manager else "master"
+            kind: Kind = "revoke" if step.text.startswith("REVOKE") else "grant"
+            result.append(Statement(kind, successor, step.text, authority=authority))
     return result
 
 
-def _too_much(one: tuple[str, str], holders: Mapping[tuple[str, str], Held]) -> str:
-    """Return what an account, or one of its roles, holds that nobody gets; nothing where there is no such thing."""
-    seen: set[tuple[str, str]] = set()
-    waiting = [one]
+def _excess(account: AccountName, rights: Mapping[AccountName, Rights]) -> str:
+    """Return a right of an account, or of one of its roles, that rdsiam gives to no user; empty if there is none."""
+    checked: set[AccountName] = set()
+    waiting = [account]
     while waiting:
         holder = waiting.pop()
-        if holder in seen or holder not in holders:
+        if holder in checked or holder not in rights:
             continue
-        seen.add(holder)
-        waiting += holders[holder].roles
-        through = "" if holder == one else f" through the role {holder[0]}"
-        for (kind, *names), privileges in sorted(holders[holder].on.items()):
+        checked.add(holder)
+        waiting += rights[holder].roles
+        through = "" if holder == account else f" through the role {holder[0]}"
+        for (kind, *names), privileges in sorted(rights[holder].on.items()):
             if kind == "USER":
                 return f"{', '.join(sorted(privileges))} on everything{through}"
             if "GRANT OPTION" in privileges:
@@ -109,9 +116,10 @@ def _too_much(one: tuple[str, str], holders: Mapping[tuple[str, str], Held]) -> 
 
 
 def _covers(pattern: str, schema: str, kind: str) -> bool:
+    """Return whether a name, or the pattern of a schema, matches a schema."""
     if kind != "SCHEMA":
         return pattern.lower() == schema
-    # As the server matches it: % any characters, _ any one, \\ takes the meaning from what follows.
+    # As the server matches it: % any characters, _ any one, and \\ makes the next character literal.
     parts = re.findall(r"\\.|%|_|.", pattern, re.DOTALL)
     expression = "".join({"%": ".*", "_": "."}.get(part) or re.escape(part[-1]) for part in parts)
     return re.fullmatch(expression, schema, re.IGNORECASE | re.DOTALL) is not None

@@ -1,8 +1,8 @@
-"""MySQL's and MariaDB's part of a rotation: what goes to the server is kept out of its logs as far as it allows.
+"""Rotation on MySQL and MariaDB: passwords are kept out of the server's logs as far as it permits.
 
-MariaDB logs statements as they come, so it is sent the hash that `mysql_native_password` keeps. MySQL writes passwords
-of ALTER USER to its general, slow and binary logs as hashes by itself (unless it runs with --log-raw), and an ordinary
-user may set its own password in no other way; `caching_sha2_password` can't be computed here without the server's part.
+MariaDB logs statements as they are sent, so it gets the hash that `mysql_native_password` stores. MySQL itself writes
+passwords of ALTER USER to its general, slow and binary logs as hashes (unless it runs with --log-raw), and an ordinary
+user can set its own password in no other way; `caching_sha2_password` can't be computed here without the server's part.
 """
 
 import contextlib
@@ -17,29 +17,37 @@ import pymysql
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import connect_mysql
-from rdsiam.engines.logins import Password, Token
-from rdsiam.engines.mysql.grants import Held, Server, account, difference, held, literal, server
+from rdsiam.engines.connection import MysqlSession, connect_mysql
+from rdsiam.engines.logins import Login
+from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.mysql.grants import (
+    AccountName,
+    Rights,
+    account,
+    difference,
+    literal,
+    read_rights,
+    server,
+)
 from rdsiam.engines.rotation import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 
-_IAM = "AWSAuthenticationPlugin"
 _NATIVE = "mysql_native_password"
-#: Authentication methods whose passwords the server itself keeps.
+#: Plugins whose passwords the server itself stores.
 _PASSWORDS = {_NATIVE, "caching_sha2_password", "sha256_password", "ed25519", "parsec"}
 _LOCK_SECONDS = 5
 _DENIED = {1044, 1142, 1227, 1410, 3619}
 _REJECTED = {1819, 3638}
-_ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy wants to see the password
-#: What the server's text may say without a word of the statement.
+_ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy must see the password
+#: Codes of errors whose text never quotes the statement.
 _SAFE = _DENIED | _REJECTED | {1040, 1133, 1205, 1213, 1290, 1396, 1449, 1045, 2006, 2013, 3016}
 _PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) '?([A-Za-z0-9_]+)'?")
 _TLS = re.compile(r" REQUIRE (NONE|SSL|X509|ISSUER|SUBJECT|CIPHER)")
 
 
 @dataclass(frozen=True)
-class Login:
-    """How an account logs in, from SHOW CREATE USER; what else that shows, the hash, is not kept."""
+class _Authentication:
+    """The plugin and TLS requirement of an account, from SHOW CREATE USER; its hash is discarded."""
 
     plugin: str
     tls: str
@@ -48,223 +56,264 @@ class Login:
 class MysqlRotator:
     """The engines `mysql` and `mariadb`, and Aurora MySQL; see `Rotator`."""
 
-    def connect(self, database: Database, login: Password | Token, name: str | None) -> Any:  # noqa: ARG002
-        """Open a session; schemas need none of their own."""
+    blind_spots = "login time and program of a session; sessions of other users, without PROCESS"
+
+    def connect(self, database: Database, login: Login, name: str | None) -> MysqlSession:  # noqa: ARG002
+        """Open a session, which reaches all schemas."""
         host, port = database.endpoint
         return connect_mysql(host, port, login)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
-        """Tell it by the server's code, which is the same where the account is missing."""
+        """Compare the server's code. A missing account has the same code."""
         return error.stage == "login" and error.server_code == "1045"
 
-    def prove(self, session: Any) -> None:
-        """Run a query that everybody may run."""
+    def prove(self, session: MysqlSession) -> None:
+        """Run a query that every user may run."""
         _rows(session, "SELECT 1")
 
-    def set_own_password(self, session: Any, password: str, pending_works: Callable[[], bool]) -> None:
-        """Set it on all accounts of that name that the user sees; its own last, whose login tells that all is done."""
-        server, (user, host) = _server(session), _account(session)
-        if server.dual:
+    def set_own_password(self, session: MysqlSession, password: str, pending_works: Callable[[], bool]) -> None:
+        """Set the password on all accounts of the user that it sees, and last on the session's own account.
+
+        A login by that account then proves that all accounts have the password.
+        """
+        setter = _PasswordSetter(session, password)
+        user, host = _session_account(session)
+        if setter.server.dual:
             _lock(session, user)
             if pending_works():
-                return  # a second time would keep the new password as the old one
+                return  # setting it again would retain the new password as the old one
         for other in [each for each in _visible_hosts(session, user) if each != host]:
-            self._set(session, server, user, other, password, own=False)
-        self._set(session, server, user, host, password, own=True)
+            setter.set(user, other)
+        setter.set(user, host, own=True)
 
     def clone_name(self, user: str) -> str:
-        """Return the name of the other of two users that take turns; that it fits is seen on the server."""
+        """Return the name of the other of two alternating users; its length is checked on the server."""
         return user.removesuffix(CLONE) if user.endswith(CLONE) else user + CLONE
 
-    blind_spots = "when a session logged in, and which program it is; of other users anything, without PROCESS"
-
-    def inspect_other(self, session: Any, user: str) -> str | None:
-        """Return the statement for the first account of that name; all of them are set."""
+    def inspect_other(self, session: MysqlSession, user: str) -> str | None:
+        """Return the statement for the first account of the user; a rotation sets all of them."""
         hosts = _hosts(session, user)
         for host in hosts:
-            _refuse(_login(session, user, host), user, host)
+            _refuse(_authentication(session, account(user, host), user), user, host)
         return f"ALTER USER {account(user, hosts[0])} IDENTIFIED BY '…'" if hosts else None
 
-    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
-        """Return the sessions of these users; the server's own list shows no time of login."""
+    def sessions(self, session: MysqlSession, users: Sequence[str]) -> list[OpenSession]:
+        """Return the sessions of these users; the server's list has no login time."""
         query = "SELECT USER, HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() ORDER BY ID"
-        found = [(str(user), str(host)) for user, host in _rows(session, query)]
-        return [OpenSession(user, None, host.rpartition(":")[0] or host, None) for user, host in found if user in users]
+        rows = [(str(user), str(host)) for user, host in _rows(session, query)]
+        return [OpenSession(user, None, host.rpartition(":")[0] or host, None) for user, host in rows if user in users]
 
-    def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
-        """Set it on all accounts of that name; a clone is made, and given what its base may, first."""
-        server = _server(session)
-        if len(user) > server.longest_name:
-            raise Refused(f"the clone's name would have more than {server.longest_name} characters: rename the user")
+    def set_other_password(self, session: MysqlSession, base: str, user: str, password: str) -> None:
+        """Set the password on all accounts of the user; before that, create a clone and give it its base's rights."""
+        setter = _PasswordSetter(session, password)
+        longest = setter.server.longest_name
+        if len(user) > longest:
+            raise Refused(
+                f"the clone's name would have more than {longest} characters", "rename the user", "name-too-long"
+            )
         _lock(session, base)
         hosts = _hosts(session, base)
         if not hosts:
-            raise Refused(f"there is no account {base}: create it, or correct `username`")
+            raise Refused(f"there is no account {base}", "create it, or correct `username`", "user-missing")
         for host in hosts:
-            login = _login(session, base, host)
-            _refuse(login, base, host)
+            authentication = _authentication(session, account(base, host), base)
+            _refuse(authentication, base, host)
             if user == base:
-                self._set(session, server, user, host, password, own=False)
+                setter.set(user, host)
             else:
-                self._clone(session, server, base, user, host, login, password)
+                setter.set_on_clone(base, user, host, authentication)
 
-    def _clone(
-        self, session: Any, server: Server, base: str, clone: str, host: str, login: Login, password: str
-    ) -> None:
-        if login.tls not in {"NONE", "SSL"}:
-            raise Refused(f"{base} logs in with a certificate, which a clone would lack: use a single user")
-        name = account(clone, host)
-        exists = _rows(session, "SELECT 1 FROM mysql.user WHERE User = %s AND Host = %s", [clone, host])
-        read = partial(_rows, session)
-        own = held(read, server, clone, host) if exists else Held()
-        wanted = held(read, server, base, host)
-        if exists:
-            _refuse(_login(session, clone, host), clone, host)
-            if own.on and not own.on.keys() & wanted.on.keys():
-                raise Refused(f"an account {clone} exists that is not {base}'s clone: rename or drop it")
-        else:
-            _create(session, server, name, login, password)
-        for step in difference(own, wanted, server, name):
-            _do(session, step.text)
-        if exists:
-            self._set(session, server, clone, host, password, own=False)
-        _do(session, f"ALTER USER {name} REQUIRE {login.tls} ACCOUNT UNLOCK")
 
-    def _set(self, session: Any, server: Server, user: str, host: str, password: str, *, own: bool) -> None:
-        """Set the password of one account, of which the server allows to keep the old one where it can."""
-        login = _login(session, user, host, own=own)
-        _refuse(login, user, host)
+class _PasswordSetter:
+    """Setter of one password, in one session."""
+
+    def __init__(self, session: MysqlSession, password: str) -> None:
+        self._session = session
+        #: The password and its hash, quoted.
+        self._clear, self._hash = literal(password), literal(native_hash(password))
+        self.server = server(str(_rows(session, "SELECT VERSION()")[0][0]))
+
+    def set(self, user: str, host: str, *, own: bool = False) -> None:
+        """Set the password of one account; the old password stays valid if the server permits it.
+
+        :param own: the session's own account.
+        """
         name = "CURRENT_USER()" if own else account(user, host)
-        if server.mariadb and login.plugin == _NATIVE:
-            to = "SET PASSWORD" if own else f"SET PASSWORD FOR {name}"
-            try:
-                _do(session, f"{to} = {literal(native_hash(password))}")
-            except ChangeFailed as error:
-                if error.server_code != str(_ONLY_CLEAR):
-                    raise
-                _do(session, f"{to} = PASSWORD({literal(password)})")
+        authentication = _authentication(self._session, name, user)
+        _refuse(authentication, user, host)
+        if self.server.mariadb and authentication.plugin == _NATIVE:
+            prefix = "SET PASSWORD" if own else f"SET PASSWORD FOR {name}"
+            self._do_either(f"{prefix} = {self._hash}", f"{prefix} = PASSWORD({self._clear})")
             return
-        if server.mariadb:
-            how = f"VIA {login.plugin} USING PASSWORD({literal(password)})"
-            _do(session, f"ALTER USER {name} IDENTIFIED {how}")
+        if self.server.mariadb:
+            method = f"VIA {authentication.plugin} USING PASSWORD({self._clear})"
+            _do(self._session, f"ALTER USER {name} IDENTIFIED {method}")
             return
-        change = f"ALTER USER {name} IDENTIFIED BY {literal(password)}"
-        if server.dual:
+        change = f"ALTER USER {name} IDENTIFIED BY {self._clear}"
+        if self.server.dual:
             with contextlib.suppress(_NotAllowed):  # without APPLICATION_PASSWORD_ADMIN the old password ends here
-                _do(session, f"{change} RETAIN CURRENT PASSWORD")
+                _do(self._session, f"{change} RETAIN CURRENT PASSWORD")
                 return
-        _do(session, change)
+        _do(self._session, change)
 
+    def set_on_clone(self, base: str, clone: str, host: str, authentication: _Authentication) -> None:
+        """Set the password of a clone's account, with the rights of its base; create it if it does not exist."""
+        if authentication.tls not in {"NONE", "SSL"}:
+            raise Refused(
+                f"{base} logs in with a certificate, which a clone would lack",
+                "rotate it as a single user (scheme: single)",
+                "alternating-unsupported",
+            )
+        name = account(clone, host)
+        exists = _rows(self._session, "SELECT 1 FROM mysql.user WHERE User = %s AND Host = %s", [clone, host])
+        read = partial(_rows, self._session)
+        current = read_rights(read, self.server, clone, host) if exists else Rights()
+        desired = read_rights(read, self.server, base, host)
+        if exists:
+            _refuse(_authentication(self._session, name, clone), clone, host)
+            if current.on and not current.on.keys() & desired.on.keys():
+                raise Refused(
+                    f"an account {clone} exists that is not {base}'s clone", "rename or drop it", "name-taken"
+                )
+        else:
+            self._create(name, authentication)
+        for step in difference(current, desired, self.server, name):
+            _do(self._session, step.text)
+        if exists:
+            self.set(clone, host)
+        _do(self._session, f"ALTER USER {name} REQUIRE {authentication.tls} ACCOUNT UNLOCK")
 
-def _create(session: Any, server: Server, name: str, login: Login, password: str) -> None:
-    """Make an account, locked until all is there: nobody logs in to half a clone."""
-    rest = f"REQUIRE {login.tls} ACCOUNT LOCK"
-    clear = literal(password)
-    if not server.mariadb:
-        _do(session, f"CREATE USER {name} IDENTIFIED WITH {login.plugin} BY {clear} {rest}")
-        return
-    try:
-        _do(session, f"CREATE USER {name} IDENTIFIED BY PASSWORD {literal(native_hash(password))} {rest}")
-    except ChangeFailed as error:
-        if error.server_code != str(_ONLY_CLEAR):
-            raise
-        _do(session, f"CREATE USER {name} IDENTIFIED BY {clear} {rest}")
+    def _create(self, name: str, authentication: _Authentication) -> None:
+        """Create an account, locked until it is complete, so that no login uses an incomplete clone."""
+        rest = f"REQUIRE {authentication.tls} ACCOUNT LOCK"
+        if not self.server.mariadb:
+            _do(self._session, f"CREATE USER {name} IDENTIFIED WITH {authentication.plugin} BY {self._clear} {rest}")
+            return
+        create = f"CREATE USER {name} IDENTIFIED BY"
+        self._do_either(f"{create} PASSWORD {self._hash} {rest}", f"{create} {self._clear} {rest}")
+
+    def _do_either(self, with_hash: str, with_clear: str) -> None:
+        """Send MariaDB the statement with the hash, or that with the password if the server's policy must see it."""
+        try:
+            _do(self._session, with_hash)
+        except ChangeFailed as error:
+            if error.server_code != str(_ONLY_CLEAR):
+                raise
+            _do(self._session, with_clear)
 
 
 def native_hash(password: str) -> str:
-    """Return what `mysql_native_password` keeps of a password: SHA-1 twice, in hexadecimal behind a star.
+    """Return the hash that `mysql_native_password` stores: SHA-1 twice, in hexadecimal after an asterisk.
 
-    Source: MySQL's manual, "Native Pluggable Authentication"; the protocol, not this code, chose SHA-1.
+    Source: MySQL's manual, "Native Pluggable Authentication"; the protocol prescribes SHA-1.
     """
     once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
     return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
 
 
 class _NotAllowed(Refused):
-    """The session's user may not do this."""
+    """The session's user has no right to do this."""
 
 
-def _rows(session: Any, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def _rows(session: MysqlSession, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     try:
         with session.cursor() as cursor:
             cursor.execute(query, parameters or None)
             return list(cursor.fetchall())
     except pymysql.MySQLError as error:
-        raise _failed(error) from None
+        raise _translated(error) from None
 
 
-def _do(session: Any, statement: str) -> None:
+def _do(session: MysqlSession, statement: str) -> None:
     try:
         with session.cursor() as cursor:
             cursor.execute(statement)
     except pymysql.MySQLError as error:
-        raise _failed(error) from None
+        raise _translated(error) from None
 
 
-def _failed(error: pymysql.MySQLError) -> Exception:
-    """Return the error with code and cause, never the statement: it may hold a password, as the server's text may."""
+def _translated(error: pymysql.MySQLError) -> Exception:
+    """Return the error with code and cause, without the statement, which may hold a password as the text may."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     cause = str(error.args[-1]) if code in _SAFE else type(error).__name__
     if code in _REJECTED:
-        return PasswordRejected(f"the database does not take the new password: {code} {cause}")
+        return PasswordRejected(f"the database rejects the new password: {code} {cause}")
     if code in _DENIED:
-        return _NotAllowed(f"{cause} ({code}): give the user the right to do this, or use another scheme")
+        return _NotAllowed(f"{cause} ({code})", "grant the user this right, or use another scheme", "rights-missing")
     return ChangeFailed(str(code), cause)
 
 
-def _server(session: Any) -> Server:
-    return server(str(_rows(session, "SELECT VERSION()")[0][0]))
+def _session_account(session: MysqlSession) -> AccountName:
+    """Return the account that the session logged in to.
 
-
-def _account(session: Any) -> tuple[str, str]:
-    """Return the account that the session logged in to; its user is empty where an anonymous one came before it."""
+    :raises Refused: the server chose an account of another name, such as an anonymous account.
+    """
     user, _, host = str(_rows(session, "SELECT CURRENT_USER()")[0][0]).rpartition("@")
-    asked = str(_rows(session, "SELECT USER()")[0][0]).rpartition("@")[0]
-    if user != asked:
-        raise Refused(f"the server took {asked} for another account, an anonymous one perhaps: drop that account")
+    login = str(_rows(session, "SELECT USER()")[0][0]).rpartition("@")[0]
+    if user != login:
+        raise Refused(
+            f"the server logged {login} in to another account, probably an anonymous one",
+            "drop that account",
+            "login-unsupported",
+        )
     return user, host
 
 
-def _lock(session: Any, user: str) -> None:
-    """Wait until another rotation of this user has ended, if one is at work; the lock ends with the session.
+def _lock(session: MysqlSession, user: str) -> None:
+    """Wait briefly while another rotation of this user is running; the lock ends with the session.
 
-    A rotation has it for a moment, but any user of the server can take it. So it is waited for, and never needed.
+    A rotation holds the lock for a moment, but any user of the server can take it. So rotations wait for the lock, and
+    go on without it.
     """
     key = "rdsiam " + hashlib.sha256(user.encode()).hexdigest()[:40]
     _rows(session, "SELECT GET_LOCK(%s, %s)", [key, _LOCK_SECONDS])
 
 
-def _visible_hosts(session: Any, user: str) -> list[str]:
-    """Return the host patterns of a user's accounts; none where the session may not read them."""
+def _visible_hosts(session: MysqlSession, user: str) -> list[str]:
+    """Return the host patterns of a user's accounts; empty if the session may not read them."""
     try:
         return _hosts(session, user)
     except _NotAllowed:
         return []
 
 
-def _hosts(session: Any, user: str) -> list[str]:
+def _hosts(session: MysqlSession, user: str) -> list[str]:
     return [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
 
 
-def _login(session: Any, user: str, host: str, *, own: bool = False) -> Login:
-    name = "CURRENT_USER()" if own else account(user, host)
+def _authentication(session: MysqlSession, name: str, user: str) -> _Authentication:
+    """Read how an account logs in.
+
+    :param name: the account, quoted, or an expression for it.
+    """
     shown = str(_rows(session, f"SHOW CREATE USER {name}")[0][0])
-    # The names come first and may hold anything, but no unquoted word.
-    shown = re.sub(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`", lambda found: _plain(found[0]), shown, flags=re.S)
+    # Names come first and may contain anything, but no unquoted word.
+    shown = re.sub(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`", lambda match: _plain(match[0]), shown, flags=re.S)
     plugins = _PLUGIN.findall(shown)
     if " OR " in shown:
-        raise Refused(f"{user} can log in in more than one way: leave it one (ALTER USER … IDENTIFIED VIA …)")
+        raise Refused(
+            f"{user} has more than one login method",
+            "leave it one (ALTER USER … IDENTIFIED VIA …)",
+            "login-unsupported",
+        )
     tls = _TLS.search(shown)
-    return Login(plugins[0] if plugins else _NATIVE, tls[1] if tls else "NONE")
+    return _Authentication(plugins[0] if plugins else _NATIVE, tls[1] if tls else "NONE")
 
 
 def _plain(quoted: str) -> str:
-    """Keep a quoted plain word, which a plugin's name is; anything else, a hash or a host, is left out."""
+    """Keep a quoted plain word, such as the name of a plugin; remove any other text, such as a hash or a host."""
     return quoted if re.fullmatch(r"['`][A-Za-z0-9_]{1,40}['`]", quoted) else "''"
 
 
-def _refuse(login: Login, user: str, host: str) -> None:
-    if login.plugin == _IAM:
-        raise Refused(f"{user}@{host} logs in by token; its secret has no use any more: delete it")
-    if login.plugin not in _PASSWORDS:
-        raise Refused(f"{user}@{host} logs in by {login.plugin}, which has no password to rotate")
+def _refuse(authentication: _Authentication, user: str, host: str) -> None:
+    """Check that an account has a password that can be rotated."""
+    if authentication.plugin == PLUGIN:
+        raise Refused(
+            f"{user}@{host} logs in by token, so its secret is no longer used", "delete the secret", "iam-user"
+        )
+    if authentication.plugin not in _PASSWORDS:
+        raise Refused(
+            f"{user}@{host} logs in by {authentication.plugin}, which has no password to rotate",
+            "take it out of `rotate`",
+            "login-unsupported",
+        )

@@ -1,32 +1,37 @@
-"""What the audit reads of a PostgreSQL server: three queries, each on catalogs that every role may read.
+"""The audit's reading of a PostgreSQL server: three queries, each on catalogs that every role may read.
 
 The auditor needs no grant for it. In particular it is no member of pg_read_all_stats, which would show it the
-statements of others, and with them their data: that somebody has sessions open is seen without.
+statements of other users, and with them their data; open sessions are visible without.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from rdsiam.aws.rds import Database
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import SYSTEM_PREFIXES, USERS_DATABASES, is_system, memberships, rows
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.protocols import QueryFailed
 
+#: A row of `_ROLES`: name, login, superuser, createrole, replication, no connections, expired, owned, sessions.
+RoleRow = tuple[Any, ...]
+
 _SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
-#: Stands for all that may change roles. No role has this name.
+#: Stands for all roles that may change roles. No role has this name.
 _POWERFUL = ""
-#: Databases, each with what the server itself has to say.
+#: Databases, each with the server's own settings and time.
 _SERVER = f"""
 SELECT d.datname, pg_catalog.current_setting('rds.force_ssl', true),
     pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 FROM (VALUES (1)) AS server LEFT JOIN pg_catalog.pg_database d ON {USERS_DATABASES}
 """  # noqa: S608 a constant
-#: Roles. A limit of no connections keeps out everybody but superusers, by token too; VALID UNTIL ends passwords only.
-#: pg_shdepend is one table for the whole server; it doesn't count what the server itself was made with.
+#: Roles. A connection limit of 0 blocks all logins except superusers', also by token; VALID UNTIL ends passwords only.
+#: pg_shdepend is one table for the whole server; it leaves out the objects that the server was created with.
 _ROLES = """
 SELECT r.rolname, r.rolcanlogin, r.rolsuper, r.rolcreaterole, r.rolreplication,
     r.rolconnlimit = 0 AND NOT r.rolsuper, COALESCE(r.rolvaliduntil <= pg_catalog.now(), false),
@@ -42,17 +47,17 @@ LEFT JOIN (
 ) AS open USING (oid)
 ORDER BY 1
 """
-#: No path of memberships is told beyond this many roles.
+#: Maximum number of roles in a reported path of memberships.
 _LONGEST_PATH = 20
 
 
-def audit(session: Any, database: Database) -> ServerFacts:
+def audit(session: PostgresSession, database: Database) -> ServerFacts:
     """Read how every role can log in; see `Engine.audit`."""
     try:
         session.autocommit = True
         server = rows(session, _SERVER)
         roles = rows(session, _ROLES)
-        # After the roles: one that is just being made shall not be seen without its memberships.
+        # After the roles, so that a role created meanwhile is not seen without its memberships.
         edges = memberships(session)
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
@@ -65,49 +70,75 @@ def audit(session: Any, database: Database) -> ServerFacts:
     )
 
 
-def accounts(
-    roles: Iterable[tuple[Any, ...]], edges: Iterable[Membership], master: str, now: str
-) -> tuple[AccountFacts, ...]:
-    """Make facts of rows of the catalogs: every role that can log in, and those that have or hand on `rds_iam`.
+@dataclass(frozen=True)
+class _Memberships:
+    """Memberships of all roles that the facts of a role depend on.
 
-    :param roles: name, login, superuser, createrole, replication, no connections, expired, owned, sessions.
+    :ivar iam: members of rds_iam → the role through which they are members.
+    :ivar administrators: roles that may change roles, and their members.
+    :ivar replicating: members of rds_replication.
+    :ivar groups: role → the roles that it is a direct member of.
+    """
+
+    iam: Mapping[str, str]
+    administrators: Mapping[str, str]
+    replicating: Mapping[str, str]
+    groups: Mapping[str, set[str]]
+
+
+def accounts(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str, now: str) -> tuple[AccountFacts, ...]:
+    """Convert rows of the catalogs to facts of every role that can log in, or that has or passes on `rds_iam`.
+
     :param edges: all memberships.
-    :param now: when they were read.
+    :param now: when the rows were read.
     """
     roles, edges = sorted(roles), tuple(edges)
-    # Who may grant rds_iam, or made a role, is an admin-only member of it; RDS lets its administrator in all the same.
-    iam = members(edges, IAM_ROLE, frozenset({master, MANAGER}))
+    joined = _joined(roles, edges, master)
+    return tuple(_facts(row, joined, now) for row in roles if _is_reported(row[0], row[1], joined))
+
+
+def _joined(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str) -> _Memberships:
+    """Compute the memberships that the facts depend on."""
+    edges = tuple(edges)
     powerful = {_SUPERUSERS} | {row[0] for row in roles if row[2] or row[3]}
-    administrators = members(
-        [*edges, *(Membership(_POWERFUL, name, False, True, True) for name in powerful)], _POWERFUL
-    )
-    replicating = members([edge for edge in edges if edge.member != _SUPERUSERS], _REPLICATION)
+    heads = [Membership(_POWERFUL, name, False, True, True) for name in powerful]
     groups: dict[str, set[str]] = {}
     for group, member, admin, inherit, may_set in edges:
         if inherit or may_set or not admin:
             groups.setdefault(member, set()).add(group)
-    found = []
-    of = AccountFacts.of
-    for name, login, _, _, replication, closed, expired, owned, sessions in roles:
-        token = name in iam
-        if not (login or token) or (name.startswith(SYSTEM_PREFIXES) and is_system(name, login)):
-            continue
-        fields = {"name": name, "login": login, "owns": owned, "sessions": sessions}
-        if token:
-            fields |= {"iam": True, "iam_through": _path(iam, name), "password": False, "tls": True}
-        if sessions:
-            fields["last_seen"] = now
-        if closed or expired:
-            unusable = login and (closed or not token)
-            fields |= {"locked": closed, "expired": expired, "unusable": unusable}
-        if name in administrators:
-            fields["administrator"] = True
-        if replication or name in replicating:
-            fields["replication"] = True
-        if name in groups:
-            fields["member_of"] = tuple(sorted(groups[name]))
-        found.append(of(fields))
-    return tuple(found)
+    return _Memberships(
+        # The role that may grant rds_iam, or created a role, is an admin-only member of it; RDS lets its administrator
+        # log in nevertheless.
+        iam=members(edges, IAM_ROLE, frozenset({master, MANAGER})),
+        administrators=members([*edges, *heads], _POWERFUL),
+        replicating=members([edge for edge in edges if edge.member != _SUPERUSERS], _REPLICATION),
+        groups=groups,
+    )
+
+
+def _is_reported(name: str, login: bool, joined: _Memberships) -> bool:
+    return (login or name in joined.iam) and not (name.startswith(SYSTEM_PREFIXES) and is_system(name, login))
+
+
+def _facts(row: RoleRow, joined: _Memberships, now: str) -> AccountFacts:
+    """Return the facts of one role; fields with their default are left out."""
+    name, login, _, _, replication, closed, expired, owned, sessions = row
+    fields: dict[str, Any] = {"name": name, "login": login, "owns": owned, "sessions": sessions}
+    iam = name in joined.iam
+    if iam:
+        fields |= {"iam": True, "iam_through": _path(joined.iam, name), "password": False, "tls": True}
+    if sessions:
+        fields["last_seen"] = now
+    if closed or expired:
+        unusable = login and (closed or not iam)
+        fields |= {"locked": closed, "expired": expired, "unusable": unusable}
+    if name in joined.administrators:
+        fields["administrator"] = True
+    if replication or name in joined.replicating:
+        fields["replication"] = True
+    if name in joined.groups:
+        fields["member_of"] = tuple(sorted(joined.groups[name]))
+    return AccountFacts.of(fields)
 
 
 def _path(iam: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -1,16 +1,17 @@
-"""What onboarding and the audit both need of PostgreSQL: who is a member of what, and what is the system's."""
+"""Parts of PostgreSQL's catalogs that onboarding and the audit both need: memberships, and what is the system's."""
 
 from typing import Any
 
 from psycopg.adapt import Transformer
 from psycopg.types.string import TextLoader
 
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership
 
 _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
-#: What the names of all that is the system's begin with; much else does too.
+#: Prefixes of all names of the system; other names may begin with them too.
 SYSTEM_PREFIXES = ("pg_", "rds")
-#: Which rows of pg_database are somebody's.
+#: Selects the rows of pg_database that are not the system's.
 USERS_DATABASES = "datallowconn AND NOT datistemplate AND datname <> 'rdsadmin'"
 _MEMBERSHIPS = """
 SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
@@ -23,30 +24,36 @@ ORDER BY 1, 2
 def is_system(name: str, login: bool) -> bool:
     """Return whether a role is RDS's or PostgreSQL's own.
 
-    None of RDS's groups, `rds_…`, can log in: one that can is somebody's, whatever its name.
+    RDS's groups, `rds_…`, can't log in: a role of such a name that can is a user's.
     """
     return name in _SYSTEM or name.startswith("pg_") or (not login and name.startswith("rds_"))
 
 
-def rows(session: Any, query: str) -> list[tuple[Any, ...]]:
+def rows(session: PostgresSession, query: str) -> list[tuple[Any, ...]]:
     """Run a query and return its rows, names decoded by psycopg itself, which takes a third of the time.
 
-    Where a name is no UTF-8, which a database of another encoding allows, the same rows are read the session's own way.
+    If a name is not UTF-8, which a database of another encoding allows, the rows are decoded as the session does.
     """
     cursor = session.cursor()
     cursor.adapters.register_loader("name", TextLoader)
     cursor.execute(query)
     try:
-        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return cursor.fetchall()
     except UnicodeDecodeError:
         transformer = Transformer.from_context(session)
         transformer.set_pgresult(cursor.pgresult)
-        found = transformer.load_rows(0, cursor.rowcount, tuple)
-    return found
+        return transformer.load_rows(0, cursor.rowcount, tuple)
 
 
-def memberships(session: Any) -> tuple[Membership, ...]:
-    """Read who is a member of what, sorted."""
+def first_row(session: PostgresSession, query: str, parameters: list[str] | None = None) -> tuple[Any, ...]:
+    """Run a query that always returns a row, and return its first row."""
+    row = session.execute(query, parameters).fetchone()
+    assert row is not None, "the query returns a row on every server"
+    return row
+
+
+def memberships(session: PostgresSession) -> tuple[Membership, ...]:
+    """Read all memberships of roles, sorted."""
     modern = session.info.server_version >= 160000
     columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
     return tuple(map(Membership._make, rows(session, _MEMBERSHIPS.format(**columns))))

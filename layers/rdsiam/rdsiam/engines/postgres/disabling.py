@@ -1,20 +1,21 @@
-"""PostgreSQL: how users are locked and their sessions end. No lock of another run's is waited for."""
+"""PostgreSQL: lock users and end their sessions, without waiting for locks of other runs."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres.snapshot import Snapshot, admin, compose, text
+from rdsiam.engines.postgres.snapshot import Snapshot
+from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
 
-#: Lets the manager end sessions of everybody but superusers, on a replica too, where no membership can be granted.
+#: Lets the manager end sessions of all users except superusers, also on a replica, where no membership can be granted.
 SIGNAL_ROLE = "pg_signal_backend"
-#: Another session of the user may hold its row of pg_authid; it is ended before, so nobody waits for long.
+#: Another session of the user may hold its row of pg_authid; that session has been ended, so the wait is short.
 SHORT_WAIT = "SET LOCAL lock_timeout = '2s'"
-#: Until PostgreSQL 15 CREATEROLE suffices to alter a role; from 16 on ADMIN OPTION is needed.
+#: Up to PostgreSQL 15, CREATEROLE suffices to alter a role; since 16, ADMIN OPTION is needed.
 _LOGINS = """
 SELECT r.rolname, r.rolcanlogin,
     EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid),
@@ -23,30 +24,30 @@ SELECT r.rolname, r.rolcanlogin,
         WHERE m.roleid = r.oid AND m.admin_option AND g.rolname = %s)
 FROM pg_catalog.pg_roles r WHERE r.rolname = ANY(%s) ORDER BY 1
 """
-
-
 #: Ends the sessions of a user.
 _END = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}"
-#: And those that have changed roles in a transaction that is still open: a function that runs as its definer may change
-#: the definer's password, and anybody's session that calls it holds the definer's row then.
+#: Also ends sessions that have changed roles in a transaction that is still open: a function that runs as its definer
+#: may change the definer's password, and any session that calls it then holds the definer's row.
 _OR_BLOCKING = """ OR pid IN (
     SELECT l.pid FROM pg_catalog.pg_locks l
     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
     WHERE l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'
     AND NOT r.rolsuper AND r.rolname <> {})"""
-#: Codes of a statement that waited for a lock for too long, and of one that another session was faster than.
+#: Codes of a statement that waited too long for a lock, and of a concurrent update by another session.
 _BLOCKED = frozenset({"55P03", "XX000"})
 
 
 def disable(snapshot: Snapshot, name: str) -> list[Statement]:
-    """Return what takes the login away from `name` and ends its sessions; membership in rds_iam and grants stay."""
-    return _statements(name, snapshot.roles[name].login, name in snapshot.busy, admin(snapshot, name))
+    """Return the statements that lock `name` and end its sessions; membership in rds_iam and grants stay."""
+    return _statements(name, snapshot.roles[name].login, name in snapshot.busy, snapshot.authority_over(name))
 
 
-def lock_statements(session: Any, users: Collection[str], failures: Mapping[str, Exception]) -> list[Statement]:
-    """Return what is missing until none of these users can log in or has a session.
+def lock_statements(
+    session: PostgresSession, users: Collection[str], failures: Mapping[str, Exception]
+) -> list[Statement]:
+    """Return the statements that are missing until none of these users can log in or has a session.
 
-    :param failures: what came of it the last time; sessions of whoever holds a user's row end as well.
+    :param failures: user → the error of the last attempt; after some, sessions that hold the user's row end as well.
     """
     result: list[Statement] = []
     for name, login, busy, administers in _logins(session, users):
@@ -56,22 +57,27 @@ def lock_statements(session: Any, users: Collection[str], failures: Mapping[str,
     return result
 
 
-def end_session_statements(session: Any, users: Collection[str]) -> list[Statement]:
-    """Return what ends the sessions of those of these users who have any."""
-    return [end for name, _, busy, _ in _logins(session, users) for end in _statements(name, False, busy, "manager")]
+def end_session_statements(session: PostgresSession, users: Collection[str]) -> list[Statement]:
+    """Return the statements that end all sessions of these users."""
+    return [
+        statement
+        for name, _, busy, _ in _logins(session, users)
+        for statement in _statements(name, False, busy, "manager")
+    ]
 
 
-def _logins(session: Any, users: Collection[str]) -> list[tuple[str, bool, bool, bool]]:
+def _logins(session: PostgresSession, users: Collection[str]) -> list[tuple[str, bool, bool, bool]]:
+    """Return for each user: name, can log in, has sessions, the manager may lock it."""
     try:
-        rows: list[tuple[str, bool, bool, bool]] = session.execute(_LOGINS, [MANAGER, sorted(users)]).fetchall()
+        rows = session.execute(_LOGINS, [MANAGER, sorted(users)]).fetchall()
         session.commit()
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
-    return rows
+    return [(name, login, busy, administers) for name, login, busy, administers in rows]
 
 
-def execute(session: Any, statement: Statement) -> None:
-    """Run one statement in a transaction of its own, waiting two seconds at most for a lock."""
+def execute(session: PostgresSession, statement: Statement) -> None:
+    """Run one statement in a transaction of its own, waiting at most two seconds for a lock."""
     try:
         session.execute(f"{SHORT_WAIT}; {statement.statement}")
         session.commit()

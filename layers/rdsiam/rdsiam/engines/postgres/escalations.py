@@ -1,27 +1,27 @@
-"""Who can act as an administrator of a PostgreSQL server through the administrator's own tables.
+"""Users that can act as an administrator of a PostgreSQL server through the administrator's own tables.
 
-A trigger's function runs as whoever writes to the table, so the holder of TRIGGER waits for the owner's next write. A
-foreign key is checked by a query that runs as the owner of the referenced table and calls the cast of the referencing
-column's type, so the holder of REFERENCES, who may create types, need not even wait.
+A trigger's function runs as the user that writes to the table, so the holder of TRIGGER waits for the owner's next
+write. A foreign key is checked by a query that runs as the owner of the referenced table and calls the cast of the
+referencing column's type, so a holder of REFERENCES that may create types need not even wait.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership, members
 from rdsiam.state.escalations import Escalation, Held
 
-#: Privileges on a table whose holder gets its code run as the table's owner.
+#: Privileges on a table whose holder can have its code run as the table's owner.
 HAZARDOUS = frozenset({"REFERENCES", "TRIGGER"})
-#: Roles of PostgreSQL and RDS whose members read or change what they were not granted.
+#: Roles of PostgreSQL and RDS whose members read or change data without a grant.
 _POWERFUL = frozenset(
     {"rds_superuser", "rds_replication", "pg_read_all_data", "pg_write_all_data"}
     | {"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"}
 )
 #: Stands for all administrators. No role has this name.
 _ADMINISTRATORS = ""
-#: As many objects and users are named of each escalation, and as many escalations recorded of a server.
+#: Maximum number of objects and of users named for an escalation, and of escalations recorded for a server.
 _NAMED, _RECORDED = 20, 200
 _HELD = """
 WITH owned AS (
@@ -59,9 +59,9 @@ WHERE f.rolname <> ALL (%(administrators)s)
 
 @dataclass(frozen=True)
 class Holding:
-    """What one role holds of one administrator's tables in one database.
+    """Hazardous privileges of one role on one administrator's tables in one database.
 
-    :ivar revocable: the owner granted it itself, and the holder may not have passed it on.
+    :ivar revocable: the owner granted them itself, and the role can't have passed them on.
     """
 
     database: str
@@ -74,7 +74,7 @@ class Holding:
 
 
 def administrators(powerful: Iterable[str], memberships: Iterable[Membership]) -> frozenset[str]:
-    """Return all roles that administrate, and all that are or can make themselves members of such a role.
+    """Return all administrators: powerful roles, and roles that are, or can make themselves, members of one.
 
     :param powerful: the master, and roles that are superusers, create roles or replicate.
     """
@@ -82,8 +82,8 @@ def administrators(powerful: Iterable[str], memberships: Iterable[Membership]) -
     return frozenset(members([*memberships, *heads], _ADMINISTRATORS))
 
 
-def holdings(session: Any, database: str, administrators: frozenset[str]) -> list[Holding]:
-    """Read what others than administrators hold of administrators' tables in the session's database."""
+def holdings(session: PostgresSession, database: str, administrators: frozenset[str]) -> list[Holding]:
+    """Read the hazardous privileges that other roles have on administrators' tables in the session's database."""
     names = {"administrators": sorted(administrators), "privileges": sorted(HAZARDOUS)}
     grouped: dict[tuple[Held, str, str, tuple[str, ...], bool], list[tuple[str, ...]]] = {}
     for held, owner, grantee, privileges, name, revocable in session.execute(_HELD, names):
@@ -101,19 +101,20 @@ def escalations(
     memberships: Sequence[Membership],
     administrators: frozenset[str],
 ) -> tuple[Escalation, ...]:
-    """Return the holdings of which a user can make use, sorted.
+    """Return the holdings that a user can exploit, sorted.
 
-    :param logins: every role, and whether it can log in.
+    :param logins: every role → whether it can log in.
     """
     result = []
-    for one in held:
-        acting = {one.grantee, *members(memberships, one.grantee)} if one.grantee else set(logins)
+    for holding in held:
+        grantee = holding.grantee
+        acting = {grantee, *members(memberships, grantee)} if grantee else set(logins)
         users = sorted(name for name in acting - administrators if logins.get(name))
         if users:
             result.append(
                 Escalation(
-                    one.database, one.owner, one.grantee, one.held, one.privileges,
-                    one.objects[:_NAMED], len(one.objects), tuple(users[:_NAMED]),
+                    holding.database, holding.owner, grantee, holding.held, holding.privileges,
+                    holding.objects[:_NAMED], len(holding.objects), tuple(users[:_NAMED]),
                 )
             )  # fmt: skip
-    return tuple(sorted(result, key=lambda one: (one.database, one.owner, one.grantee, one.held))[:_RECORDED])
+    return tuple(sorted(result, key=lambda each: (each.database, each.owner, each.grantee, each.held))[:_RECORDED])

@@ -1,7 +1,7 @@
-"""Who would lose the password login when a PostgreSQL role becomes a member of rds_iam.
+"""Roles that lose their password login when a PostgreSQL role becomes a member of rds_iam.
 
-RDS's rule follows membership, direct or indirect. Being caught by it by accident is the most repeated damage in public
-issues (db-operator#118, postgres-operator#315, terraform-provider-postgresql#289, ol-infrastructure#5383).
+RDS's rule applies to all members, direct or indirect. Losing a password login by accident is the most frequent damage
+in public issues (db-operator#118, postgres-operator#315, terraform-provider-postgresql#289, ol-infrastructure#5383).
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ IAM_ROLE = "rds_iam"
 
 
 class Membership(NamedTuple):
-    """`member` is a member of `group`; before PostgreSQL 16 every membership inherits and may SET ROLE."""
+    """A membership of `member` in `group`; before PostgreSQL 16 every membership inherits and may SET ROLE."""
 
     group: str
     member: str
@@ -24,24 +24,24 @@ class Membership(NamedTuple):
 
 
 def members(memberships: Iterable[Membership], group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Return all members of `group`, direct or not, each with the role through which it is one, by the shortest way.
+    """Return all members of `group`, direct or indirect, each with the role of its membership on the shortest path.
 
     :param ignored: names whose admin-only memberships do not count. The administrator that creates a role, or may
-        grant it, is such a member; RDS lets its master in all the same.
+        grant it, is such a member; RDS lets its master log in nevertheless.
     """
     below: dict[str, list[str]] = {}
     for above, member, admin, inherit, may_set in memberships:
         if not (member in ignored and admin and not inherit and not may_set):
             below.setdefault(above, []).append(member)
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     waiting = deque([group])
     while waiting:
         via = waiting.popleft()
         for member in below.get(via, []):
-            if member not in found and member != group:
-                found[member] = via
+            if member not in result and member != group:
+                result[member] = via
                 waiting.append(member)
-    return found
+    return result
 
 
 def refuse_lockout(
@@ -51,22 +51,23 @@ def refuse_lockout(
     intended: frozenset[str],
     administrators: frozenset[str],
 ) -> None:
-    """Check that the step from `before` to `after` takes the password from nobody but `intended`.
+    """Check that the step from `before` to `after` takes the password login only from `intended`.
 
-    :param logins: every role, and whether it may log in.
-    :param administrators: the master and the manager: their admin-only memberships are ignored.
-    :raises Refused: naming who would be locked out, and through whom.
+    :param logins: every role → whether it can log in.
+    :param administrators: the master and the manager, whose admin-only memberships are ignored.
+    :raises Refused: names the users that would be locked out, and through which role.
     """
-    was = members(before, IAM_ROLE, administrators)
-    becomes = members(after, IAM_ROLE, administrators)
-    caught = {
+    members_before = members(before, IAM_ROLE, administrators)
+    members_after = members(after, IAM_ROLE, administrators)
+    locked_out = {
         name: via
-        for name, via in becomes.items()
-        if name not in was and name not in intended and logins.get(name, True)
+        for name, via in members_after.items()
+        if name not in members_before and name not in intended and logins.get(name, True)
     }
-    if caught:
-        who = ", ".join(f"{name} (a member of {via})" for name, via in sorted(caught.items()))
+    if locked_out:
+        names = ", ".join(f"{name} (a member of {via})" for name, via in sorted(locked_out.items()))
         raise Refused(
-            f"these could no longer log in by password, since membership in {IAM_ROLE} is inherited: {who}. "
-            "Take the membership away (REVOKE … FROM …), or declare them in access.yaml"
+            f"these users could no longer log in by password, since membership in {IAM_ROLE} is inherited: {names}",
+            "revoke their membership (REVOKE … FROM …), or declare the users in access.yaml",
+            "lock-out",
         )

@@ -1,14 +1,16 @@
-"""PostgreSQL's part of a migration: NOLOGIN keeps the password's verifier, so that its undo gives back all that was."""
+"""Migrations on PostgreSQL: NOLOGIN keeps the password's verifier, so that an undo restores the login completely."""
 
 from collections.abc import Mapping, Sequence
 
 import psycopg
 
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
-from rdsiam.engines.postgres.snapshot import Snapshot, acting_for, admin, compose
+from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS, Snapshot, acting_for
+from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.inventory import Ownership
@@ -20,7 +22,7 @@ SELECT COALESCE(a.application_name, ''), COALESCE(pg_catalog.host(a.client_addr)
     pg_catalog.count(*)
 FROM pg_catalog.pg_stat_activity a WHERE a.usename = %s GROUP BY 1, 2 ORDER BY 1, 2
 """
-#: Databases in which something belongs to a role, or names it; what is the whole server's can be settled in any.
+#: Databases with objects that a role owns or that refer to it; objects of the whole server can be changed in any.
 _NAMED_IN = """
 SELECT DISTINCT d.datname FROM pg_catalog.pg_shdepend s
 JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid
@@ -33,34 +35,32 @@ class PostgresMigrator:
     """The engine `postgres`, and Aurora PostgreSQL; see `Migrator`."""
 
     blind_spots = (
-        "a login that begins and ends between two looks is not seen, as PostgreSQL counts none for a role; and what "
-        "runs more seldom than the watching lasts, at a month's end, is seen by nobody. log_connections records each"
+        "a login that begins and ends between two observations, since PostgreSQL doesn't count logins of a role; and a "
+        "job that runs less often than the watching lasts, for instance at the end of a month. log_connections records "
+        "each login"
     )
     irreversible = ""
 
     def login_state(self, snapshot: Snapshot, user: str) -> LoginState:
-        """Return how a role stands."""
+        """Return how a role can log in."""
         role = snapshot.roles.get(user)
         if role is None:
             return LoginState(False, False, False)
-        iam = user in members(snapshot.memberships, IAM_ROLE, frozenset({snapshot.master, MANAGER}))
+        edges = snapshot.memberships
+        iam = user in members(edges, IAM_ROLE, frozenset({snapshot.master, MANAGER}))
         keep_reason = ""
-        if (
-            user == snapshot.master
-            or role.superuser
-            or role.createrole
-            or user in members(snapshot.memberships, _SUPERUSERS)
-        ):
+        if user == snapshot.master or role.superuser or role.createrole or user in members(edges, _SUPERUSERS):
             keep_reason = f"{user} is an administrator"
-        elif role.replication or user in members(snapshot.memberships, _REPLICATION):
+        elif role.replication or user in members(edges, _REPLICATION):
             keep_reason = f"{user} replicates, and RDS has no IAM logins for that"
         return LoginState(True, role.login, iam, keep_reason)
 
-    def observe(self, session: "psycopg.Connection", user: str, successor: str) -> Observation:
-        """Look at the sessions, for a moment as one of those who may see whose they are."""
-        inherit = " WITH INHERIT TRUE" if session.info.server_version >= 160000 else ""
+    def observe(self, session: PostgresSession, user: str, successor: str) -> Observation:
+        """Observe the sessions, in a transaction that gives the manager the right to see their details."""
+        inherit = " WITH INHERIT TRUE" if session.info.server_version >= MEMBERSHIP_OPTIONS else ""
         try:
-            # Who acts for the successor acts for the other: sees application and address. It is never committed.
+            # A member of the successor is an indirect member of the user and sees application and address. The grant is
+            # never committed.
             session.execute(compose("GRANT {h} TO {m}", h=successor, m=MANAGER) + inherit)
             rows = session.execute(_SESSIONS, [user]).fetchall()
         except psycopg.Error as error:
@@ -71,19 +71,18 @@ class PostgresMigrator:
         return Observation(tuple(ObservedClient(*row) for row in rows), None)
 
     def retire(self, snapshot: Snapshot, user: str) -> list[Statement]:
-        """Return NOLOGIN, and what ends the sessions."""
+        """Return NOLOGIN, and the statement that ends the sessions."""
         return disable(snapshot, user)
 
     def restore(self, snapshot: Snapshot, user: str, locked: Sequence[str]) -> list[Statement]:  # noqa: ARG002
         """Return LOGIN."""
         if snapshot.roles[user].login:
             return []
-        return [
-            Statement("enable-user", user, compose("ALTER ROLE {u} LOGIN", u=user), authority=admin(snapshot, user))
-        ]
+        login = compose("ALTER ROLE {u} LOGIN", u=user)
+        return [Statement("enable-user", user, login, authority=snapshot.authority_over(user))]
 
     def revert_in_place(self, snapshot: Snapshot, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
-        """Return what takes the role out of rds_iam and of our groups; its verifier was there all the time."""
+        """Return the statements that remove the role from rds_iam and managed groups; it still has its verifier."""
         groups = {name for name in accounts if name in snapshot.roles and not snapshot.roles[name].login}
         result = [
             Statement("revoke", user, compose("REVOKE {g} FROM {u}", g=group, u=user))
@@ -93,25 +92,26 @@ class PostgresMigrator:
         for (database, name), value in snapshot.settings.get(user, {}).items():
             if database is not None and name == "role" and value in groups:
                 reset = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user, d=database)
-                result.append(Statement("act-as-owner", user, reset, authority=admin(snapshot, user)))
+                result.append(Statement("act-as-owner", user, reset, authority=snapshot.authority_over(user)))
         return result
 
     def drop_successor(
-        self, session: "psycopg.Connection", snapshot: Snapshot, successor: str, user: str
+        self, session: PostgresSession, snapshot: Snapshot, successor: str, user: str
     ) -> list[list[Statement]]:
-        """Return what gives its objects to the other, database by database, and drops it."""
+        """Return the statements that give its objects to the user, database by database, and drop it."""
         if successor not in snapshot.roles:
             return []
-        if admin(snapshot, successor) != "manager":
-            raise Refused(f"{successor} was not made by {MANAGER}, so it is not dropped")
+        if snapshot.authority_over(successor) != "manager":
+            raise Refused(
+                f"{successor} was not made by {MANAGER}, so it is not dropped", "drop it yourself", "user-not-managed"
+            )
         before, after = acting_for(snapshot, successor, MANAGER)
         give = compose("REASSIGN OWNED BY {h} TO {u}; DROP OWNED BY {h}", h=successor, u=user)
-        names = {row[0] or snapshot.entry_database for row in session.execute(_NAMED_IN, [successor])}
+        entry = snapshot.entry_database
+        databases = {row[0] or entry for row in session.execute(_NAMED_IN, [successor])}
         session.commit()
-        given = [
-            Statement("reassign", successor, before + give + after, False, database=name) for name in sorted(names)
+        reassign = [
+            Statement("reassign", successor, before + give + after, False, database=name) for name in sorted(databases)
         ]
-        drop = Statement(
-            "drop-user", successor, compose("DROP ROLE {h}", h=successor), False, database=snapshot.entry_database
-        )
-        return [given, [*disable(snapshot, successor), drop]]
+        drop = Statement("drop-user", successor, compose("DROP ROLE {h}", h=successor), False, database=entry)
+        return [reassign, [*disable(snapshot, successor), drop]]

@@ -1,20 +1,24 @@
-"""What `readonly`, `readwrite` and `owner` mean on PostgreSQL, and which statements are missing for it."""
+"""Privileges of the levels `readonly`, `readwrite` and `owner` on PostgreSQL, and the statements that are missing."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
-from typing import Any, Literal
+from typing import Literal
 
 from psycopg import sql
 
+from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres.escalations import HAZARDOUS
+from rdsiam.engines.postgres.sql_text import text
 
 ObjectType = Literal["database", "schema", "table", "sequence"]
+#: Privileges on each type of object.
+Privileges = Mapping[ObjectType, frozenset[str]]
 
 _SEQUENCES_TO_WRITE = frozenset({"USAGE", "SELECT", "UPDATE"})
-#: Privileges of the group roles `<database>_<level>` on each type of object; on tables of administrators without those
-#: that let their holder act as the owner.
-LEVELS: Mapping[str, Mapping[ObjectType, frozenset[str]]] = {
+#: Privileges of the group roles `<database>_<level>`; on tables of administrators without those that let their holder
+#: act as the owner.
+LEVELS: Mapping[str, Privileges] = {
     "readonly": {
         "database": frozenset({"CONNECT"}),
         "schema": frozenset({"USAGE"}),
@@ -36,8 +40,8 @@ LEVELS: Mapping[str, Mapping[ObjectType, frozenset[str]]] = {
 }
 
 
-def of(privileges: str | Sequence[str]) -> Mapping[ObjectType, frozenset[str]]:
-    """Return the privileges on each type of object that a level, or a list of table privileges, stands for."""
+def of(privileges: str | Sequence[str]) -> Privileges:
+    """Return the privileges of a level, or of a list of table privileges."""
     if isinstance(privileges, str):
         return LEVELS[privileges]
     return {
@@ -49,10 +53,11 @@ def of(privileges: str | Sequence[str]) -> Mapping[ObjectType, frozenset[str]]:
 
 
 @dataclass(frozen=True)
-class Grant:
-    """Privileges that `grantee` lacks on objects of one owner, in one database; none named: on its future objects.
+class PrivilegeChange:
+    """Privileges that `grantee` lacks on objects of one owner, in one database.
 
-    :ivar revoke: they are privileges that it must not have.
+    :ivar objects: names of the objects; empty for the future objects of the owner.
+    :ivar revoke: the grantee has these privileges and must not have them.
     """
 
     database: str
@@ -65,8 +70,8 @@ class Grant:
 
 
 #: Names are qualified, though search_path is pg_catalog alone; unnest of several arrays is syntax, not a function.
-_WANTED = "unnest(%(grantees)s::text[], %(types)s::text[], %(privileges)s::text[])"
-#: Nobody gets those on tables of administrators.
+_DESIRED = "unnest(%(grantees)s::text[], %(types)s::text[], %(privileges)s::text[])"
+#: Privileges that no grantee gets on tables of administrators.
 _WITHHELD = """
 w.type = 'table' AND w.privilege = ANY (%(hazardous)s::text[]) AND {owner} = ANY (%(administrators)s::text[])
 """
@@ -87,7 +92,7 @@ WITH objects AS (
 SELECT CASE o.rolname WHEN 'pg_database_owner' THEN b.rolname ELSE o.rolname END, w.grantee, x.type, x.name,
        pg_catalog.array_agg(w.privilege ORDER BY w.privilege)
 FROM objects x
-JOIN {_WANTED} AS w(grantee, type, privilege) ON w.type = x.type
+JOIN {_DESIRED} AS w(grantee, type, privilege) ON w.type = x.type
 JOIN pg_catalog.pg_roles o ON o.oid = x.owner
 JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 JOIN pg_catalog.pg_roles b ON b.oid = d.datdba
@@ -101,7 +106,7 @@ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 _FUTURE = f"""
 SELECT c.creator, w.grantee, w.type, pg_catalog.array_agg(w.privilege ORDER BY w.privilege)
 FROM pg_catalog.unnest(%(creators)s::text[]) AS c(creator)
-CROSS JOIN {_WANTED} AS w(grantee, type, privilege)
+CROSS JOIN {_DESIRED} AS w(grantee, type, privilege)
 WHERE w.type <> 'database' AND c.creator <> w.grantee AND NOT ({_WITHHELD.format(owner="c.creator")})
   AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_default_acl d
@@ -124,16 +129,16 @@ ORDER BY 1
 
 
 def missing(
-    session: Any,
+    session: PostgresSession,
     database: str,
-    grantees: Mapping[str, Mapping[ObjectType, frozenset[str]]],
+    grantees: Mapping[str, Privileges],
     creators: Iterable[str],
     administrators: Iterable[str],
-) -> list[Grant]:
-    """Read what `grantees` lack in the session's database, on what is there and on what is made later.
+) -> list[PrivilegeChange]:
+    """Read the privileges that `grantees` lack in the session's database, on existing and on future objects.
 
-    :param creators: roles whose future objects count, besides the owners of what is there.
-    :param administrators: roles on whose tables nobody gets privileges to act as the owner.
+    :param creators: roles whose future objects count, besides the owners of existing objects.
+    :param administrators: roles on whose tables no grantee gets privileges to act as the owner.
     """
     rows = [
         (grantee, kind, privilege)
@@ -141,7 +146,7 @@ def missing(
         for kind, privileges in types.items()
         for privilege in sorted(privileges)
     ]
-    wanted = {
+    desired = {
         "grantees": [row[0] for row in rows],
         "types": [row[1] for row in rows],
         "privileges": [row[2] for row in rows],
@@ -149,23 +154,23 @@ def missing(
         "hazardous": sorted(HAZARDOUS),
     }
     grouped: dict[tuple[str, str, ObjectType, tuple[str, ...]], list[tuple[str, ...]]] = {}
-    for owner, grantee, kind, name, privileges in session.execute(_OBJECTS, wanted):
+    for owner, grantee, kind, name, privileges in session.execute(_OBJECTS, desired):
         grouped.setdefault((owner, grantee, kind, tuple(privileges)), []).append(tuple(name))
     present = [
-        Grant(database, owner, grantee, kind, privileges, tuple(objects))
+        PrivilegeChange(database, owner, grantee, kind, privileges, tuple(objects))
         for (owner, grantee, kind, privileges), objects in grouped.items()
     ]
     owners = {row[0] for row in session.execute(_CREATORS.replace("%%", "%"))} | set(creators)
-    rows_of_future = session.execute(_FUTURE, wanted | {"creators": sorted(owners)})
+    rows_of_future = session.execute(_FUTURE, desired | {"creators": sorted(owners)})
     future = [
-        Grant(database, creator, grantee, kind, tuple(privileges), ())
+        PrivilegeChange(database, creator, grantee, kind, tuple(privileges), ())
         for creator, grantee, kind, privileges in rows_of_future
     ]
     return present + future
 
 
-def statements(change: Grant, text: Callable[[sql.Composable], str]) -> Iterator[str]:
-    """Return the GRANTs for what is missing, or REVOKEs for what must not be, at most a hundred objects in each."""
+def statements(change: PrivilegeChange) -> Iterator[str]:
+    """Yield the GRANTs or REVOKEs of a change, with at most a hundred objects each."""
     privileges = sql.SQL(", ").join(sql.SQL(privilege) for privilege in change.privileges)
     kind = sql.SQL(change.type.upper())
     verb, to = map(sql.SQL, ("REVOKE", "FROM") if change.revoke else ("GRANT", "TO"))
@@ -176,6 +181,6 @@ def statements(change: Grant, text: Callable[[sql.Composable], str]) -> Iterator
                 sql.Identifier(change.owner), verb, privileges, kind, to, grantee
             )
         )
-    for some in batched(change.objects, 100, strict=False):
-        names = sql.SQL(", ").join(sql.Identifier(*name) for name in some)
+    for batch in batched(change.objects, 100, strict=False):
+        names = sql.SQL(", ").join(sql.Identifier(*name) for name in batch)
         yield text(sql.SQL("{} {} ON {} {} {} {}").format(verb, privileges, kind, names, to, grantee))

@@ -1,8 +1,8 @@
-"""A PostgreSQL user that replaces another one: a member of it, which acts as it from the start of every session.
+"""A PostgreSQL user that replaces another: a member of it, which acts as it from the start of every session.
 
-So it may do all that the other may, now and later, and what it makes belongs to the other: default privileges of the
-other apply, and each can alter what either has made. `rds_iam` is inherited downwards only, by members: the other keeps
-its password.
+The successor thereby has all rights of its predecessor, now and later, and its objects belong to the predecessor:
+default privileges of the predecessor apply, and each can alter the other's objects. Only members inherit `rds_iam`, so
+the predecessor keeps its password.
 """
 
 from collections.abc import Iterable
@@ -13,86 +13,93 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.postgres.settings import acting_as, changes
-from rdsiam.engines.postgres.snapshot import Snapshot, admin, compose, text
+from rdsiam.engines.postgres.snapshot import Snapshot
+from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import Refused
 
 _SUPERUSERS = "rds_superuser"
+_CORRECT = "correct `replaces`"
 
 
 def refuse(snapshot: Snapshot, desired: DesiredState) -> None:
-    """Check that the users that are replaced may be.
+    """Check that every predecessor may be replaced.
 
-    :raises Refused: one does not exist, takes tokens itself, or is an administrator, whose rights nobody else gets.
+    :raises Refused: a predecessor does not exist, logs in by token, is managed, or is an administrator.
     """
     for user in desired.users:
         name = user.predecessor
         if name is None or (name not in snapshot.roles and user.name in snapshot.roles):
-            continue  # a successor keeps what it has when the other is gone at last
+            continue  # a successor keeps its rights after the predecessor was dropped
         if name not in snapshot.roles:
-            raise Refused(f"{user.name} replaces {name}, and there is no role {name}: correct `replaces`")
+            raise Refused(f"{user.name} replaces {name}, and there is no role {name}", _CORRECT, "user-missing")
         if name in desired.accounts:
-            raise Refused(f"{user.name} replaces {name}, which is rdsiam's own: declare privileges of its own")
+            raise Refused(
+                f"{user.name} replaces {name}, which rdsiam manages", "declare privileges of its own", "not-replaceable"
+            )
         role = snapshot.roles[name]
         if role.superuser or role.createrole or name in members(snapshot.memberships, _SUPERUSERS):
-            raise Refused(f"{name} is an administrator, whose rights nobody else gets: correct `replaces`")
+            raise Refused(
+                f"{name} is an administrator, whose rights rdsiam gives to no user", _CORRECT, "user-is-administrator"
+            )
         if name in members(snapshot.memberships, IAM_ROLE, frozenset({snapshot.master, MANAGER})):
-            raise Refused(f"{name} logs in by token itself: it needs no {user.name}, who replaces it in access.yaml")
+            raise Refused(
+                f"{name} logs in by token itself and needs no successor {user.name}",
+                f"remove {user.name} from access.yaml",
+                "iam-user",
+            )
 
 
 def statements(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
-    """Return what makes `user` act as the one that it replaces, or as nobody any more if it no longer replaces one."""
-    before = snapshot.settings.get(user.name, {})
+    """Return the statements that make `user` act as its predecessor, or as itself if it no longer replaces a user."""
+    current = snapshot.settings.get(user.name, {})
     if user.predecessor is None:
-        former = before.get((None, "role"))
-        ours = desired.accounts.get(user.name) == "created" and user.replaces is None
-        return _undo(snapshot, user.name, former) if ours and former is not None and former in snapshot.roles else []
+        former = current.get((None, "role"))
+        created = desired.accounts.get(user.name) == "created" and user.replaces is None
+        return _undo(snapshot, user.name, former) if created and former is not None and former in snapshot.roles else []
     if user.predecessor not in snapshot.roles:
         return []
-    after = acting_as(user.predecessor, snapshot.settings.get(user.predecessor, {}))
-    return [
-        *_join(snapshot, user.predecessor, user.name),
-        *_set(snapshot, user.name, changes(user.name, before, after)),
-    ]
+    target = acting_as(user.predecessor, snapshot.settings.get(user.predecessor, {}))
+    setting = _set(snapshot, user.name, changes(user.name, current, target))
+    return [*_join(snapshot, user.predecessor, user.name), *setting]
 
 
 def planned(users: Iterable[DeclaredUser]) -> list[Membership]:
-    """Return the memberships that come of it, for the guard."""
+    """Return the memberships of all successors in their predecessors."""
     return [Membership(user.predecessor, user.name, False, True, True) for user in users if user.predecessor]
 
 
 def _join(snapshot: Snapshot, group: str, name: str) -> list[Statement]:
+    """Return the statement that makes `name` a member of `group`."""
     if any(edge.inherit and edge.set for edge in snapshot.direct(group, name)):
         return []
-    authority = admin(snapshot, group)
-    actor = snapshot.master if authority == "master" else MANAGER
-    if snapshot.version >= 160000 and not any(edge.admin for edge in snapshot.direct(group, actor)):
+    authority = snapshot.authority_over(group)
+    actor = snapshot.actor(authority)
+    if snapshot.has_membership_options and not snapshot.administers(actor, group):
         raise Refused(
-            f"{actor} may not make {name} a member of {group}; as {group}'s administrator run: "
-            f"{compose('GRANT {g} TO {a} WITH ADMIN OPTION', g=group, a=actor)}"
+            f"{actor} may not make {name} a member of {group}",
+            f"as {group}'s administrator run: {compose('GRANT {g} TO {a} WITH ADMIN OPTION', g=group, a=actor)}",
+            "rights-missing",
         )
-    options = " WITH INHERIT TRUE, SET TRUE" if snapshot.version >= 160000 else ""
+    options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
     grant = compose("GRANT {g} TO {u}", g=group, u=name) + options
-    # With a database: such statements come when the roles have been made.
+    # With a database, since such statements run after the roles have been created.
     return [Statement("grant", name, grant, authority=authority, database=snapshot.entry_database)]
 
 
 def _undo(snapshot: Snapshot, name: str, group: str) -> list[Statement]:
-    """Return what takes an earlier `replaces` back."""
-    now = snapshot.settings[name]
-    kept = {key: value for key, value in now.items() if key != (None, "role")}
-    result = _set(snapshot, name, changes(name, now, kept))
+    """Return the statements that undo an earlier `replaces`."""
+    current = snapshot.settings[name]
+    target = {key: value for key, value in current.items() if key != (None, "role")}
+    result = _set(snapshot, name, changes(name, current, target))
     if snapshot.direct(group, name):
         revoke = compose("REVOKE {g} FROM {u}", g=group, u=name)
-        result.append(
-            Statement("revoke", name, revoke, authority=admin(snapshot, group), database=snapshot.entry_database)
-        )
+        authority = snapshot.authority_over(group)
+        result.append(Statement("revoke", name, revoke, authority=authority, database=snapshot.entry_database))
     return result
 
 
 def _set(snapshot: Snapshot, name: str, composed: Iterable[sql.Composed]) -> list[Statement]:
-    authority = admin(snapshot, name) if name in snapshot.roles else "manager"
-    return [
-        Statement("setting", name, text(statement), authority=authority, database=snapshot.entry_database)
-        for statement in composed
-    ]
+    authority = snapshot.authority_over(name) if name in snapshot.roles else "manager"
+    entry = snapshot.entry_database
+    return [Statement("setting", name, text(each), authority=authority, database=entry) for each in composed]

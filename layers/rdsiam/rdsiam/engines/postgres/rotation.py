@@ -1,4 +1,4 @@
-"""PostgreSQL's part of a rotation: passwords go as SCRAM verifiers, so that no server log ever holds one."""
+"""Rotation on PostgreSQL: passwords are sent as SCRAM verifiers, so that no server log ever holds a password."""
 
 import hashlib
 import hmac
@@ -6,16 +6,17 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import connect_postgres
+from rdsiam.engines.connection import PostgresSession, connect_postgres
 from rdsiam.engines.logins import Login
+from rdsiam.engines.postgres.catalog import first_row
 from rdsiam.engines.postgres.settings import acting_as, changes, settings
+from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS
 from rdsiam.engines.rotation import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 
@@ -32,11 +33,11 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
   WHERE g.rolname = %s AND m.rolname = %s)
 """
-#: From PostgreSQL 16 on who may make roles may change those only that it was made administrator of.
+#: Since PostgreSQL 16, a role with CREATEROLE may change only roles on which it has ADMIN OPTION.
 _MAY_ALTER = """
 SELECT current_user, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') FROM pg_catalog.pg_roles WHERE rolname = %s
 """
-#: Of roles that the session's user is no member of, address and time are null.
+#: Address and time are null for roles that the session's user is not a member of.
 _SESSIONS = """
 SELECT usename, application_name, pg_catalog.host(client_addr),
        pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -48,58 +49,66 @@ WHERE usename = ANY (%s) AND pid <> pg_catalog.pg_backend_pid() ORDER BY backend
 class PostgresRotator:
     """The engine `postgres`, and Aurora PostgreSQL; see `Rotator`."""
 
-    def connect(self, database: Database, login: Login, name: str | None) -> "psycopg.Connection":
-        """Open a session, which acts as the user itself even if the user is set to act as a group."""
+    def connect(self, database: Database, login: Login, name: str | None) -> PostgresSession:
+        """Open a session that acts as the user itself, even if a setting makes the user act as a group."""
         host, port = database.endpoint
         target = name or database.default_database or "postgres"
         return connect_postgres(host, port, target, login, version=database.engine_version)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
-        """Tell it by the server's text, as libpq gives no code; the server says the same where the user is missing."""
+        """Compare the server's text, since libpq has no code. A missing user has the same text."""
         return error.stage == "login" and "password authentication failed" in str(error)
 
-    def prove(self, session: Any) -> None:
-        """Run a query that everybody may run."""
-        with _failing(session):
+    def prove(self, session: PostgresSession) -> None:
+        """Run a query that every user may run."""
+        with _translate_errors(session):
             session.execute("SELECT 1")
             session.rollback()
 
-    def set_own_password(self, session: Any, password: str, pending_works: Callable[[], bool]) -> None:  # noqa: ARG002
-        """Set it; PostgreSQL keeps one password only, so that the old one ends here."""
-        with _failing(session):
-            user = session.execute("SELECT session_user").fetchone()[0]
+    def set_own_password(self, session: PostgresSession, password: str, pending_works: Callable[[], bool]) -> None:  # noqa: ARG002
+        """Set the password. PostgreSQL keeps only one, so the old password ends here."""
+        with _translate_errors(session):
+            user = first_row(session, "SELECT session_user")[0]
             _run(session, [_password("ALTER ROLE {} PASSWORD {}", user, password)])
 
     def clone_name(self, user: str) -> str:
-        """Return the name of the other of two users that take turns."""
+        """Return the name of the other of two alternating users."""
         other = user.removesuffix(CLONE) if user.endswith(CLONE) else user + CLONE
         if len(other.encode()) > _NAME_BYTES:
-            raise Refused(f"the clone's name would have more than {_NAME_BYTES} bytes, and be cut: rename the user")
+            raise Refused(
+                f"the clone's name would have more than {_NAME_BYTES} bytes, and PostgreSQL would cut it",
+                "rename the user",
+                "name-too-long",
+            )
         return other
 
-    blind_spots = "of the other of two users that take turns neither address nor time; behind a pooler, who uses it"
+    blind_spots = "address and login time of the other of two alternating users; behind a pooler, the actual client"
 
-    def inspect_other(self, session: Any, user: str) -> str | None:
-        """Return the statement; it has no password, and would be sent with a verifier."""
-        with _failing(session):
+    def inspect_other(self, session: PostgresSession, user: str) -> str | None:
+        """Return the statement without a password; a rotation sends it with a verifier."""
+        with _translate_errors(session):
             if session.execute(_ROLE, [user]).fetchone() is None:
                 return None
             _refuse_role(session, user)
-            actor, may = session.execute(_MAY_ALTER, [user]).fetchone()
-            if session.info.server_version >= 160000 and not may:
+            actor, administers = first_row(session, _MAY_ALTER, [user])
+            if session.info.server_version >= MEMBERSHIP_OPTIONS and not administers:
                 names = {"u": sql.Identifier(user), "a": sql.Identifier(actor)}
                 grant = sql.SQL("GRANT {u} TO {a} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(**names)
-                raise Refused(f"{actor} may not change {user}; run as whoever made it: {grant.as_string(None)}")
+                raise Refused(
+                    f"{actor} may not change {user}",
+                    f"as the role that created {user} run: {grant.as_string(None)}",
+                    "rights-missing",
+                )
             return sql.SQL("ALTER ROLE {} PASSWORD '…'").format(sql.Identifier(user)).as_string(None)
 
-    def sessions(self, session: Any, users: Sequence[str]) -> list[OpenSession]:
+    def sessions(self, session: PostgresSession, users: Sequence[str]) -> list[OpenSession]:
         """Return the sessions of these users."""
-        with _failing(session):
+        with _translate_errors(session):
             return [OpenSession(*row) for row in session.execute(_SESSIONS, [list(users)])]
 
-    def set_other_password(self, session: Any, base: str, user: str, password: str) -> None:
-        """Set it in one transaction with all that makes the clone act as its base."""
-        with _failing(session):
+    def set_other_password(self, session: PostgresSession, base: str, user: str, password: str) -> None:
+        """Set the password in one transaction with all that makes the clone act as its base."""
+        with _translate_errors(session):
             _wait_for_others(session, base)
             _refuse_role(session, base)
             if user == base:
@@ -107,37 +116,42 @@ class PostgresRotator:
             else:
                 _run(session, self._clone(session, base, user, password))
 
-    def _clone(self, session: Any, base: str, clone: str, password: str) -> list[sql.Composable]:
-        """Return what makes the clone: a member of its base, acting as it, so that what it makes is its base's."""
+    def _clone(self, session: PostgresSession, base: str, clone: str, password: str) -> list[sql.Composed]:
+        """Return the statements that create or update the clone.
+
+        It is a member of its base and acts as it, so that its objects belong to the base.
+        """
         names = {"b": sql.Identifier(base), "c": sql.Identifier(clone)}
-        limit = session.execute(_ROLE, [base]).fetchone()[3]
+        limit = first_row(session, _ROLE, [base])[3]
         exists = session.execute(_ROLE, [clone]).fetchone() is not None
-        belongs = session.execute(_IS_MEMBER, [base, clone]).fetchone()[0]
-        if exists and not belongs:
-            raise Refused(f"a role {clone} exists that is not {base}'s clone: rename or drop it")
+        is_member = first_row(session, _IS_MEMBER, [base, clone])[0]
+        if exists and not is_member:
+            raise Refused(f"a role {clone} exists that is not {base}'s clone", "rename or drop it", "name-taken")
         if exists:
             _refuse_role(session, clone)
         verb = "ALTER" if exists else "CREATE"
-        statements: list[sql.Composable] = [
-            _password(f"{verb} ROLE {{}} LOGIN PASSWORD {{}} CONNECTION LIMIT {int(limit)}", clone, password)
-        ]
-        modern = session.info.server_version >= 160000
+        statements = [_password(f"{verb} ROLE {{}} LOGIN PASSWORD {{}} CONNECTION LIMIT {int(limit)}", clone, password)]
+        modern = session.info.server_version >= MEMBERSHIP_OPTIONS
         options = " WITH INHERIT TRUE, SET TRUE" if modern else ""
-        if (exists and modern) or not belongs:
+        if (exists and modern) or not is_member:
             statements.append(sql.SQL("GRANT {b} TO {c}" + options).format(**names))
-        now = settings(session, clone) if exists else {}
-        statements += changes(clone, now, acting_as(base, settings(session, base)))
+        current = settings(session, clone) if exists else {}
+        statements += changes(clone, current, acting_as(base, settings(session, base)))
         return statements
 
 
 def verifier(password: str, salt: bytes | None = None, iterations: int = _ITERATIONS) -> str:
-    """Return the SCRAM-SHA-256 verifier that PostgreSQL keeps of a password, and takes in its place.
+    """Return the SCRAM-SHA-256 verifier of a password, which PostgreSQL stores, and accepts instead of the password.
 
     Source: RFC 5802, "SCRAM Algorithm Overview"; RFC 7677; PostgreSQL's documentation of pg_authid.rolpassword.
-    Passwords are made of ASCII here, which SASLprep leaves as it is.
+    rdsiam's passwords are ASCII, which SASLprep leaves unchanged.
     """
     if not password.isascii():
-        raise Refused("AWSPENDING's password holds other characters than ASCII, so rdsiam did not make it")
+        raise Refused(
+            "AWSPENDING's password has characters other than ASCII, so rdsiam did not make it",
+            "start the rotation again, which makes a new password",
+            "secret-mismatch",
+        )
     salt = salt or secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -150,10 +164,11 @@ def _password(template: str, user: str, password: str) -> sql.Composed:
     return sql.SQL(template).format(sql.Identifier(user), sql.Literal(verifier(password)))
 
 
-def _wait_for_others(session: Any, base: str) -> None:
-    """Wait until another rotation of this user has ended, if one is at work.
+def _wait_for_others(session: PostgresSession, base: str) -> None:
+    """Wait briefly while another rotation of this user is running.
 
-    A rotation has the lock for a moment, but any user of the server can take it. So it is waited for, and never needed.
+    A rotation holds the lock for a moment, but any user of the server can take it. So rotations wait for the lock, and
+    go on without it.
     """
     session.execute("SET LOCAL lock_timeout = '2s'")
     try:
@@ -164,18 +179,27 @@ def _wait_for_others(session: Any, base: str) -> None:
         session.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
-def _refuse_role(session: Any, name: str) -> None:
-    found = session.execute(_ROLE, [name]).fetchone()
-    if found is None:
-        raise Refused(f"there is no role {name}: create it, or correct `username`")
-    superuser, creates_roles, replicates, _, iam = found
+def _refuse_role(session: PostgresSession, name: str) -> None:
+    """Check that a role exists and may be rotated."""
+    row = session.execute(_ROLE, [name]).fetchone()
+    if row is None:
+        raise Refused(f"there is no role {name}", "create it, or correct `username`", "user-missing")
+    superuser, creates_roles, replicates, _, iam = row
     if iam:
-        raise Refused(f"{name} is a member of rds_iam and logs in by token; its secret has no use any more: delete it")
+        raise Refused(
+            f"{name} is a member of rds_iam and logs in by token, so its secret is no longer used",
+            "delete the secret",
+            "iam-user",
+        )
     if superuser or creates_roles or replicates:
-        raise Refused(f"{name} is an administrator or a replication user, of whom no clone is made: use a single user")
+        raise Refused(
+            f"{name} is an administrator or a replication user, which rdsiam doesn't clone",
+            "rotate it as a single user (scheme: single)",
+            "alternating-unsupported",
+        )
 
 
-def _run(session: Any, statements: list[sql.Composable]) -> None:
+def _run(session: PostgresSession, statements: list[sql.Composed]) -> None:
     """Run the statements in the session's transaction, and commit it."""
     for statement in statements:
         session.execute(statement)
@@ -183,8 +207,8 @@ def _run(session: Any, statements: list[sql.Composable]) -> None:
 
 
 @contextmanager
-def _failing(session: Any) -> Iterator[None]:
-    """Name the server's code and cause where something fails, never a statement: it may hold a verifier."""
+def _translate_errors(session: PostgresSession) -> Iterator[None]:
+    """Translate the driver's errors to code and cause, without the statement, which may hold a verifier."""
     try:
         yield
     except psycopg.Error as error:
@@ -192,13 +216,14 @@ def _failing(session: Any) -> Iterator[None]:
         if not session.closed:
             session.rollback()
         elif not code:
-            code, cause = "08006", "connection lost"  # what libpq found out by itself has no code
+            code, cause = "08006", "connection lost"  # libpq's own errors have no code
         if code == "22023" and "password" in cause.lower():
-            raise PasswordRejected(f"the database does not take the new password: {code} {cause}") from None
+            raise PasswordRejected(f"the database rejects the new password: {code} {cause}") from None
         if code == "42501":
             raise Refused(
-                f"{cause} ({code}): give the user the right to do this; with rds.restrict_password_commands a user "
-                "that changes passwords must be a member of rds_password, and an administrator that alternates users "
-                "needs ADMIN OPTION on them"
+                f"{cause} ({code})",
+                "grant the user this right; with rds.restrict_password_commands a user that changes passwords must be "
+                "a member of rds_password, and an administrator that alternates users needs ADMIN OPTION on them",
+                "rights-missing",
             ) from None
         raise ChangeFailed(code, cause) from None

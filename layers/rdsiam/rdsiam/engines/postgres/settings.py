@@ -1,12 +1,13 @@
-"""Settings of PostgreSQL roles: read, and made those of another role, on whose behalf the one shall act."""
+"""Settings of PostgreSQL roles: read them, and change them to those of another role, on whose behalf a role acts."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from psycopg import sql
 
-#: (database, or None for all; name) → value as the catalog has it.
+from rdsiam.engines.connection import PostgresSession
+
+#: (database, or None for all databases; name of the setting) → value as the catalog has it.
 Settings = Mapping[tuple[str | None, str], str]
 
 #: Settings whose values are lists of names, which are quoted one by one.
@@ -23,36 +24,36 @@ WHERE r.rolname = %(role)s OR %(role)s::text IS NULL ORDER BY 1, 2 NULLS FIRST, 
 """
 
 
-def settings(session: Any, role: str) -> dict[tuple[str | None, str], str]:
-    """Read the settings that sessions of `role` begin with; none where there is no such role."""
+def settings(session: PostgresSession, role: str) -> dict[tuple[str | None, str], str]:
+    """Read the settings that sessions of `role` begin with; empty if there is no such role."""
     return _read(session, role).get(role, {})
 
 
-def all_settings(session: Any) -> dict[str, dict[tuple[str | None, str], str]]:
-    """Read the settings of all roles that have some."""
+def all_settings(session: PostgresSession) -> dict[str, dict[tuple[str | None, str], str]]:
+    """Read the settings of all roles that have any."""
     return _read(session, None)
 
 
-def _read(session: Any, role: str | None) -> dict[str, dict[tuple[str | None, str], str]]:
-    found: dict[str, dict[tuple[str | None, str], str]] = {}
+def _read(session: PostgresSession, role: str | None) -> dict[str, dict[tuple[str | None, str], str]]:
+    by_role: dict[str, dict[tuple[str | None, str], str]] = {}
     for name, database, setting, value in session.execute(_SETTINGS, {"role": role}):
-        found.setdefault(name, {})[database, setting] = value
-    return found
+        by_role.setdefault(name, {})[database, setting] = value
+    return by_role
 
 
-def acting_as(role: str, its: Settings) -> Settings:
-    """Return the settings of whoever acts as `role`: its own, and to be it unless it is somebody else itself."""
-    return {(None, "role"): role, **its}
+def acting_as(role: str, settings_of_role: Settings) -> Settings:
+    """Return the settings of a user that acts as `role`: those of the role, and `role` itself unless they set it."""
+    return {(None, "role"): role, **settings_of_role}
 
 
-def changes(role: str, now: Settings, wanted: Settings) -> list[sql.Composed]:
-    """Return the statements that give `role` the settings `wanted` and no other."""
+def changes(role: str, current: Settings, desired: Settings) -> list[sql.Composed]:
+    """Return the statements that give `role` the desired settings and no others."""
     result = []
-    for database, name in sorted(now.keys() - wanted.keys(), key=str):
+    for database, name in sorted(current.keys() - desired.keys(), key=str):
         result.append(_alter(role, database, sql.SQL("RESET {}").format(_name(name))))
-    for (database, name), value in wanted.items():
-        if now.get((database, name)) != value:
-            # A list that was quoted as one text would be one name.
+    for (database, name), value in desired.items():
+        if current.get((database, name)) != value:
+            # A list that is quoted as one text would be one name.
             values = elements(value) if name in _LISTS else [value]
             to = sql.SQL(", ").join(map(sql.Literal, values))
             result.append(_alter(role, database, sql.SQL("SET {} TO {}").format(_name(name), to)))
@@ -61,19 +62,19 @@ def changes(role: str, now: Settings, wanted: Settings) -> list[sql.Composed]:
 
 def elements(value: str) -> list[str]:
     """Return the names in a list of names as the catalog keeps it: `"$user", public`."""
-    found: list[str] = []
+    names: list[str] = []
     position = 0
     while position < len(value):
         match = _QUOTED_OR_PLAIN.match(value, position)
-        assert match is not None, "the server wrote a list that it would not read"
+        assert match is not None, "the server stores only lists that it can read"
         quoted, plain = match.groups()
-        found.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
+        names.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
         position = match.end()
-    return found or [""]
+    return names or [""]
 
 
 def _name(name: str) -> sql.Composable:
-    """Quote the name of a setting, of which an extension's has two parts."""
+    """Quote the name of a setting; an extension's has two parts."""
     return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
 
 

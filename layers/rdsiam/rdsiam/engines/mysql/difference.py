@@ -1,0 +1,156 @@
+"""Statements that bring a MySQL or MariaDB server from its snapshot to the desired state. Reads and changes nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rdsiam.access.users import DeclaredUser
+from rdsiam.core.changes import Kind
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
+from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.mysql.grants import account, identifier
+from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES, schema_pattern
+from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
+from rdsiam.engines.protocols import Authority, DesiredState, Statement
+from rdsiam.errors import Refused
+
+#: Kinds of the changes that create the service's own users.
+_CREATIONS: Mapping[str, Kind] = {MANAGER: "create-manager", AUDITOR: "create-auditor"}
+_TOKENS_ONLY = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
+
+
+def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
+    """Return the statements that are missing: the manager, users, privileges."""
+    _refuse_namesakes(snapshot, desired)
+    replacement.refuse(snapshot.accounts, snapshot.replaced, predecessors(desired))
+    result = _manager(snapshot, desired)
+    result += _accounts(snapshot, AUDITOR, desired)
+    result += audit_procedure.statements(snapshot.auditor, desired.mark)
+    for user in desired.users:
+        result += _user(snapshot, user, desired)
+    for name in sorted(_leaving(snapshot, desired)):
+        result += disabling.disable(snapshot.activity, name)
+    return result
+
+
+def _manager(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
+    """Return the statements of the master that create the manager and give it its privileges."""
+    result = _accounts(snapshot, MANAGER, desired)
+    if not snapshot.everywhere.get((MANAGER, "%"), frozenset()) >= {*MANAGER_PRIVILEGES, "GRANT OPTION"}:
+        grant = f"GRANT {', '.join(sorted(MANAGER_PRIVILEGES))} ON *.* TO {account(MANAGER)} WITH GRANT OPTION"
+        result.append(Statement("grant", MANAGER, grant, authority="master"))
+    return result
+
+
+def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
+    """Return the statements for one declared user: its accounts, and its own or its predecessor's privileges."""
+    if user.predecessor:
+        hosts = snapshot.hosts_of(user.predecessor)
+        result = _accounts(snapshot, user.name, desired, hosts, user.connections)
+        return result + replacement.statements(
+            snapshot.accounts, snapshot.replaced, user.name, user.predecessor, MANAGER_PRIVILEGES
+        )
+    result = _accounts(snapshot, user.name, desired, connections=user.connections)
+    for host in snapshot.hosts_of(user.name) or ["%"]:
+        result += _privileges(snapshot, user, host, desired)
+    return result
+
+
+def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState) -> None:
+    """Check that no account is in the way of a declared or managed user, or of the service's own users."""
+    adopted = {user.name for user in desired.users if user.adopt}
+    declared = {user.name for user in desired.users}
+    managed = {MANAGER, AUDITOR, *declared, *_leaving(snapshot, desired)}
+    for name, host in sorted(snapshot.accounts):
+        if name not in managed or name in adopted or _is_managed(snapshot, desired, name, host):
+            continue
+        remedy = "rename or drop it, then run this again"
+        if name in declared:
+            remedy = "to take it over write `adopt: true`"
+        raise Refused(f"an account {account(name, host)} exists that rdsiam did not make", remedy, "name-taken")
+
+
+def _is_managed(snapshot: Snapshot, desired: DesiredState, name: str, host: str) -> bool:
+    """Return whether rdsiam created or adopted this account, not just another host pattern of the user."""
+    if name not in desired.accounts:
+        return False
+    return host == "%" or desired.accounts[name] == "adopted" or _is_of_successor(snapshot, desired, name, host)
+
+
+def _is_of_successor(snapshot: Snapshot, desired: DesiredState, name: str, host: str) -> bool:
+    """Return whether a managed account has its host pattern from its predecessor, or had one."""
+    successors = predecessors(desired)
+    if name not in successors:
+        return name in _leaving(snapshot, desired) and snapshot.accounts[name, host]
+    hosts = snapshot.hosts_of(successors[name])
+    return host in hosts or not hosts
+
+
+def _leaving(snapshot: Snapshot, desired: DesiredState) -> set[str]:
+    """Return the managed users that are no longer desired."""
+    staying = {MANAGER, AUDITOR, *(user.name for user in desired.users)}
+    return {name for name, _ in snapshot.accounts if name in desired.accounts and name not in staying}
+
+
+def _accounts(
+    snapshot: Snapshot,
+    user: str,
+    desired: DesiredState,
+    needed: Sequence[str] = (),
+    connections: int | None = None,
+) -> list[Statement]:
+    """Return the statements after which every account of a user logs in by token over TLS, and in no other way.
+
+    :param needed: host patterns that must exist; if empty, any one pattern suffices.
+    :param connections: declared number of sessions of each of its accounts, if any.
+    """
+    create: Kind = _CREATIONS.get(user, "create-user")
+    authority: Authority = "master" if user == MANAGER else "manager"
+    hosts = snapshot.hosts_of(user)
+    missing = [host for host in needed or ([] if hosts else ["%"]) if host not in hosts]
+    limit = connections
+    if limit is None and user not in {MANAGER, AUDITOR} and (not hosts or desired.accounts.get(user) == "created"):
+        limit = max(1, snapshot.room // len([*hosts, *missing]))  # the server counts for each account
+    with_limit = "" if limit is None else f" WITH MAX_USER_CONNECTIONS {limit}"
+    result = [
+        Statement(create, user, f"CREATE USER {account(user, host)} {_TOKENS_ONLY}{with_limit}", authority=authority)
+        for host in missing
+    ]
+    # ALTER keeps the grants, which DROP and CREATE would lose; the old password is lost.
+    result += [
+        Statement("adopt-user", user, f"ALTER USER {account(user, host)} {_TOKENS_ONLY}", False, authority)
+        for host in hosts
+        if not snapshot.accounts[user, host]
+    ]
+    result += [
+        Statement("limit-connections", user, f"ALTER USER {account(user, host)}{with_limit}", authority=authority)
+        for host in hosts
+        if limit is not None and snapshot.limits.get((user, host)) != limit
+    ]
+    enabling: Kind = "enable-user" if user in desired.accounts else "adopt-user"
+    return result + [
+        Statement(enabling, user, f"ALTER USER {account(user, host)} ACCOUNT UNLOCK", authority=authority)
+        for host in hosts
+        if (user, host) in snapshot.activity.locked
+    ]
+
+
+def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState) -> Iterator[Statement]:
+    """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus if rdsiam created it."""
+    actual = {
+        schema: held for (name, where, schema), held in snapshot.schemas.items() if (name, where) == (user.name, host)
+    }
+    declared = {
+        schema_pattern(schema): needed
+        for schema, needed in privileges.by_schema(user.grants_on(snapshot.databases)).items()
+    }
+    for pattern in sorted(declared):
+        if missing := declared[pattern] - actual.get(pattern, frozenset()):
+            on = f"{identifier(pattern)}.*"
+            grant = f"GRANT {', '.join(sorted(missing))} ON {on} TO {account(user.name, host)}"
+            yield Statement("grant", user.name, grant)
+    if desired.accounts.get(user.name) == "created":
+        for pattern in sorted(actual):
+            if surplus := actual[pattern] - declared.get(pattern, frozenset()):
+                on = f"{identifier(pattern)}.*"
+                revoke = f"REVOKE {', '.join(sorted(surplus))} ON {on} FROM {account(user.name, host)}"
+                yield Statement("revoke", user.name, revoke)

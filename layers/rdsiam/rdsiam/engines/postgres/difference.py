@@ -1,0 +1,272 @@
+"""Statements that bring a PostgreSQL server from its snapshot to the desired state. Reads and changes nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from psycopg import sql
+
+from rdsiam.access.users import DeclaredUser
+from rdsiam.core.changes import Kind
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.postgres import privileges, replacement
+from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
+from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of
+from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
+from rdsiam.engines.postgres.privileges import PrivilegeChange
+from rdsiam.engines.postgres.snapshot import Role, Snapshot, acting_for
+from rdsiam.engines.postgres.sql_text import compose, text
+from rdsiam.engines.protocols import Authority, DesiredState, Statement, marked
+from rdsiam.errors import Refused
+
+#: CONNECTION LIMIT of a role that may have any number of sessions.
+_UNLIMITED = -1
+
+
+def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
+    """Return the statements that are missing: the manager, groups, users, memberships, privileges."""
+    groups = declared_groups(desired.users, snapshot.databases)
+    _refuse_namesakes(snapshot, desired, groups)
+    replacement.refuse(snapshot, desired)
+    databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
+    result = _manager(snapshot, databases) + _groups(snapshot, groups) + _auditor(snapshot, desired)
+    for user in desired.users:
+        result += _user(snapshot, user, desired, groups)
+    names = [user.name for user in desired.users]
+    for name in managed_users(snapshot, desired):
+        if name not in names:
+            result += disable(snapshot, name)
+    for change in snapshot.privilege_changes:
+        result += _change_privileges(snapshot, change)
+    planned = [Membership(IAM_ROLE, name, False, True, True) for name in (MANAGER, AUDITOR, *names)]
+    planned += replacement.planned(desired.users)
+    check_lockout(snapshot, [*snapshot.memberships, *planned], desired, snapshot.roles)
+    return result
+
+
+def check_lockout(
+    snapshot: Snapshot, after: Iterable[Membership], desired: DesiredState, roles: Mapping[str, Role]
+) -> None:
+    """Check that no user except the desired ones loses its password login.
+
+    :param after: the memberships to check.
+    :param roles: all roles at that time.
+    :raises Refused: a user would be locked out.
+    """
+    refuse_lockout(
+        snapshot.memberships,
+        after,
+        logins={name: role.login for name, role in roles.items()},
+        intended=frozenset({MANAGER, AUDITOR, *(user.name for user in desired.users)}),
+        administrators=frozenset({snapshot.master, MANAGER}),
+    )
+
+
+def managed_users(snapshot: Snapshot, desired: DesiredState) -> list[str]:
+    """Return the managed users that exist, also disabled ones. Groups differ from them in never having rds_iam."""
+    return sorted(
+        name
+        for name in desired.accounts
+        if name in snapshot.roles
+        and name not in {MANAGER, AUDITOR}
+        and (snapshot.roles[name].login or snapshot.direct(IAM_ROLE, name))
+    )
+
+
+def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, str]) -> None:
+    """Check that no role is in the way of a user, a group or the service's own users."""
+    for user in desired.users:
+        name = user.name
+        if name in groups:
+            raise Refused(
+                f"user {name}: its name is that of the group role for database {groups[name]}",
+                "rename the user",
+                "name-taken",
+            )
+        if name in snapshot.roles and name not in desired.accounts and not user.adopt:
+            raise Refused(
+                f"a role {name} exists that rdsiam did not make", "to take it over write `adopt: true`", "name-taken"
+            )
+        if name in snapshot.roles and snapshot.roles[name].superuser:
+            raise Refused(
+                f"user {name}: the role is a superuser, which rdsiam doesn't take over",
+                "declare another user",
+                "user-is-administrator",
+            )
+    for name in (MANAGER, AUDITOR, *groups):
+        if name in snapshot.roles and name not in desired.accounts:
+            raise Refused(
+                f"a role {name} exists that rdsiam did not make", "rename or drop it, then run this again", "name-taken"
+            )
+
+
+def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
+    """Return the statements of the master that create the manager and give it its rights."""
+    role = snapshot.roles.get(MANAGER)
+    result: list[Statement] = []
+
+    def as_master(kind: Kind, template: str, **names: str) -> None:
+        statement = compose(template, m=MANAGER, **names)
+        result.append(Statement(kind, MANAGER, statement, authority="master"))
+
+    if role is None:
+        as_master("create-manager", "CREATE ROLE {m} LOGIN CREATEROLE")
+    elif not (role.login and role.createrole):
+        as_master("create-manager", "ALTER ROLE {m} LOGIN CREATEROLE")
+    if not any(edge.admin and edge.inherit for edge in snapshot.direct(IAM_ROLE, MANAGER)):
+        as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
+    if not any(edge.inherit for edge in snapshot.direct(SIGNAL_ROLE, MANAGER)):
+        as_master("grant", "GRANT {signal} TO {m}", signal=SIGNAL_ROLE)
+    for name in databases:
+        if name in snapshot.closed:
+            as_master("grant", "GRANT CONNECT ON DATABASE {d} TO {m}", d=name)
+    return result
+
+
+def _groups(snapshot: Snapshot, groups: Mapping[str, str]) -> list[Statement]:
+    """Return the statements that create the groups. The manager acts for owner groups only.
+
+    It sets the default privileges of what their members create.
+    """
+    result: list[Statement] = []
+    for group, database in sorted(groups.items()):
+        if group not in snapshot.roles:
+            result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
+        acts = any(edge.inherit and edge.set for edge in snapshot.direct(group, MANAGER))
+        if group == f"{database}_owner" and not acts:
+            options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
+            grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
+            result.append(Statement("grant", MANAGER, grant))
+    return result
+
+
+def _auditor(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
+    """Return the statements that create the auditor, mark it, and let it connect."""
+    result = _login(snapshot, AUDITOR, "create-auditor")
+    if desired.mark and marked(desired.mark) != snapshot.mark:
+        comment = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(AUDITOR), sql.Literal(desired.mark))
+        # Before version 16 CREATEROLE suffices; since then only the creator of the role may comment on it.
+        needs_creator = AUDITOR in snapshot.roles and snapshot.has_membership_options
+        authority = snapshot.authority_over(AUDITOR) if needs_creator else "manager"
+        result.append(Statement("create-auditor", AUDITOR, text(comment), authority=authority))
+    if snapshot.audit_closed:
+        entry = snapshot.entry_database
+        grant = compose("GRANT CONNECT ON DATABASE {d} TO {u}", d=entry, u=AUDITOR)
+        result.append(Statement("grant", AUDITOR, grant, authority="master", database=entry))
+    return result
+
+
+def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState, groups: Mapping[str, str]) -> list[Statement]:
+    """Return the statements for one declared user."""
+    result = _login(snapshot, user.name, "create-user", known=user.name in desired.accounts)
+    result += _limit(snapshot, user, desired)
+    managed_groups = _managed_groups(snapshot, desired, groups)
+    result += _memberships(snapshot, user, managed_groups)
+    if not user.predecessor:
+        result += _act_as_owner(snapshot, user, managed_groups)
+    return result + replacement.statements(snapshot, user, desired)
+
+
+def _login(snapshot: Snapshot, name: str, kind: Kind, known: bool = True) -> list[Statement]:
+    """Return the statements after which `name` logs in by token only.
+
+    :param known: rdsiam manages it already.
+    """
+    role = snapshot.roles.get(name)
+    result: list[Statement] = []
+    if role is None:
+        result.append(Statement(kind, name, compose("CREATE ROLE {u} LOGIN", u=name)))
+    elif not role.login:
+        enabling: Kind = "enable-user" if known else "adopt-user"
+        alter = compose("ALTER ROLE {u} LOGIN", u=name)
+        result.append(Statement(enabling, name, alter, authority=snapshot.authority_over(name)))
+    if not snapshot.direct(IAM_ROLE, name):
+        result.append(Statement("grant", name, compose("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
+    return result
+
+
+def _limit(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
+    """Return the statement that sets the declared number of sessions.
+
+    If none is declared, the number is unlimited, except for an adopted user, which keeps its limit.
+    """
+    role = snapshot.roles.get(user.name)
+    created = role is None or desired.accounts.get(user.name) == "created"
+    if user.connections is None and not created:
+        return []
+    limit = _UNLIMITED if user.connections is None else user.connections
+    if limit == (_UNLIMITED if role is None else role.connections):
+        return []
+    statement = compose("ALTER ROLE {u} CONNECTION LIMIT ", u=user.name) + str(limit)
+    authority = "manager" if role is None else snapshot.authority_over(user.name)
+    return [Statement("limit-connections", user.name, statement, authority=authority)]
+
+
+def _memberships(snapshot: Snapshot, user: DeclaredUser, managed_groups: Iterable[str]) -> list[Statement]:
+    result: list[Statement] = []
+    declared = groups_of(user, snapshot.databases)
+    for group in sorted(managed_groups):
+        is_member = bool(snapshot.direct(group, user.name))
+        if group in declared and not is_member:
+            result.append(Statement("grant", user.name, compose("GRANT {g} TO {u}", g=group, u=user.name)))
+        elif group not in declared and is_member:
+            result.append(Statement("revoke", user.name, compose("REVOKE {g} FROM {u}", g=group, u=user.name)))
+    return result
+
+
+def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[str]) -> list[Statement]:
+    """Return the statements that make an owner act as the group from the start of its sessions.
+
+    Its objects then belong to the group, so that other owners can alter them.
+    """
+    result: list[Statement] = []
+    owned = {grant.on for grant in user.grants_on(snapshot.databases) if grant.privileges == "owner"}
+    authority = snapshot.authority_over(user.name) if user.name in snapshot.roles else "manager"
+    for name in snapshot.databases:
+        acts_as = snapshot.settings.get(user.name, {}).get((name, "role"))
+        group = f"{name}_owner"
+        names = {"u": user.name, "d": name}
+        statement = ""
+        if name in owned and acts_as != group:
+            statement = compose("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names, g=group)
+        elif name not in owned and acts_as == group and group in managed_groups:
+            statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", **names)
+        if statement:
+            result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
+    return result
+
+
+def _managed_groups(snapshot: Snapshot, desired: DesiredState, groups: Iterable[str]) -> set[str]:
+    roles = snapshot.roles
+    names = {name for name in roles if name in desired.accounts and not roles[name].login} | set(groups)
+    return {name for name in names if not snapshot.direct(IAM_ROLE, name)}  # a role that has it is a disabled user
+
+
+def _change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[Statement]:
+    """Return the statements of one change of privileges, each run on behalf of the objects' owner.
+
+    :raises Refused: neither the manager nor the master may act for the owner.
+    """
+    kind: Kind = "default-privileges"
+    target = f"{change.owner} in {change.database}"
+    if change.objects:
+        kind, target = "revoke" if change.revoke else "grant", change.grantee
+    authority: Authority
+    before = after = ""
+    owner = change.owner
+    if owner == snapshot.master:
+        authority = "master"
+    elif owner not in snapshot.roles or any(edge.inherit for edge in snapshot.direct(owner, MANAGER)):
+        authority = "manager"  # a group that exists, or is about to be created
+    else:
+        authority = snapshot.authority_over(owner)
+        actor = snapshot.actor(authority)
+        if snapshot.has_membership_options and not snapshot.administers(actor, owner):
+            raise Refused(
+                f"objects in {change.database} belong to {owner}, on whose behalf {actor} may not grant",
+                f"as {owner}'s administrator run: {compose('GRANT {o} TO {a} WITH ADMIN OPTION', o=owner, a=actor)}",
+                "rights-missing",
+            )
+        before, after = acting_for(snapshot, owner, actor)
+    return [
+        Statement(kind, target, before + statement + after, authority=authority, database=change.database)
+        for statement in privileges.statements(change)
+    ]

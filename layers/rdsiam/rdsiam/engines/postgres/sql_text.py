@@ -1,0 +1,14 @@
+"""Composition of SQL text: names are quoted by the driver."""
+
+from psycopg import sql
+
+
+def text(composed: sql.Composable) -> str:
+    """Return a statement as text."""
+    return composed.as_string()
+
+
+def compose(template: str, **names: str) -> str:
+    """Compose a statement whose braces are identifiers."""
+    quoted = {key: sql.Identifier(name) for key, name in names.items()}
+    return text(sql.SQL(template).format(**quoted))
