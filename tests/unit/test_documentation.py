@@ -1,0 +1,102 @@
+"""The documentation leads somewhere: its links, the commands and the functions that it names exist."""
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from rdsiam.command.app import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", ROOT / "tests", ROOT / "examples")
+    for path in folder.glob("*.md")
+)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Yield the words of each `rdsiam …` command in code."""
+    code = [*re.findall(r"^```.*?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
+    for line in "\n".join(code).splitlines():
+        for command in re.findall(r"(?:^|[(;|] ?)(rdsiam [a-z][^#|;)\n]*)", line.strip()):
+            yield command.split()
+
+
+def unknown_part(words: list[str]) -> str | None:
+    """Return the first word that is neither a command nor an option of the command before it."""
+    command: click.Command = app
+    options: set[str] = {"--help", "--version"}
+    for word in words[1:]:
+        if word == "--":
+            return None
+        if word == "-":
+            continue
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            found = command.get_command(click.Context(command), word)
+            if found is None:
+                return word
+            command = found
+        elif word.startswith("-"):
+            options |= {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            if word.split("=")[0].rstrip("])…,.") not in options:
+                return word
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(page):
+    broken = []
+    for link in _LINK.findall(_FENCE.sub("", page.read_text())):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_shown_commands_exist(page):
+    shown = {tuple(words) for words in commands_in(page.read_text())}
+    assert [words for words in sorted(shown) if unknown_part(list(words))] == []
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    names = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {name for name in names if f"({name})" not in index} == set()
+
+
+def test_functions_on_the_architecture_page_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+\w+|signer)\.([A-Za-z_][\w.]*)`", text))
+    assert len(named) > 40
+    missing = []
+    named = {(module, name) for module, name in named if name != "py"}
+    for module, attribute in sorted(named):
+        value: object = importlib.import_module("rdsiam." + module.replace("/", "."))
+        for part in attribute.split("."):
+            value = getattr(value, part, None)
+        if value is None:
+            missing.append(f"{module}.{attribute}")
+    assert missing == []
+
+
+def test_packages_on_the_architecture_page_are_those_of_the_layer():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    layer = ROOT / "layers" / "rdsiam" / "rdsiam"
+    drawn = set(re.findall(r"^  ([a-z]+)/", text, re.MULTILINE))
+    assert drawn == {path.parent.name for path in layer.glob("*/__init__.py")}
