@@ -9,13 +9,14 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam.access.store import AccessStore
 from rdsiam.audit import flow
 from rdsiam.audit.deployment import Deployment
-from rdsiam.audit.notify import Telling
+from rdsiam.audit.notify import Notifier
 from rdsiam.audit.remediate import remediate
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.core.arn import Arn
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -30,28 +31,29 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         check_alias(aliases.AUDIT, context.lambda_context, event)
     if request.remediate:
         store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]
-        return remediate(context, store, onboard, request.remediate, request.plan, request.confirm)
+        return remediate(context, store, onboard, request.remediate, request.plan, request.confirm).to_json()
     answer = flow.audit(context, _services(), request.databases)
-    logger.info("audit ended", audit=answer["id"], databases=answer["databases"], audited=answer["audited"])
-    return answer
+    logger.info("audit ended", audit=answer.id, databases=answer.databases, audited=answer.audited)
+    return answer.to_json()
 
 
 @cache
-def _services() -> flow.Services:
-    topic = os.environ["RDSIAM_AUDIT_TOPIC"]  # its ARN also says in which account and region this is
+def _services() -> flow.AuditServices:
+    topic = os.environ["RDSIAM_AUDIT_TOPIC"]
+    place = Arn.parse(topic)  # of the stack
     security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
-    return flow.Services(
+    return flow.AuditServices(
         databases=Databases(clients.client("rds"), topic),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
-        telling=Telling(clients.client("events"), clients.client("sns"), topic, security_hub),
+        notifier=Notifier(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),
         secrets=Secrets(SecretsManager(clients.client("secretsmanager"))),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
         deployment=Deployment(
-            partition=topic.split(":")[1],
-            region=topic.split(":")[3],
-            account=topic.split(":")[4],
+            partition=place.partition,
+            region=place.region,
+            account=place.account,
             connect_role=os.environ["RDSIAM_CONNECT_ROLE"],
             stack_roles=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
             operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),

@@ -327,7 +327,7 @@ def test_a_batch_that_dies_twice_leaves_its_databases_unknown_and_the_audit_ends
     assert found["summary"]["unreachable"] >= 1
     unknown = entry(found, fleet["mariadb"])
     assert (unknown["read"], unknown["stage"]) == ("unknown", "time")
-    assert "died twice" in unknown["cause"]
+    assert "failed twice" in unknown["cause"]
 
 
 @pytest.mark.parametrize(

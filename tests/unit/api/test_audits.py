@@ -4,7 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.api.audits import Reports
 from rdsiam.api.identity import Oidc
-from rdsiam.audit.store import AuditStore
+from rdsiam.audit.store import AuditStore, RunSummary
 from rdsiam.errors import AccessFileUnavailable
 from tests.unit.bucket import Bucket
 
@@ -44,7 +44,7 @@ def app() -> ModuleType:
     spec.loader.exec_module(module)
     store = AuditStore(Linked(), "reports")
     for audit in IDS:
-        store.finish(audit, "all", {"id": audit})
+        store.finish(audit, "all", cast("RunSummary", {"id": audit}))
     access: Any = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
     made = Reports(access, store)
     module._reports = lambda: made  # type: ignore[attr-defined]

@@ -29,14 +29,14 @@ databases: [{match: {identifier: none}, users: [{name: app, privileges: readonly
 
 
 class World:
-    """An account with a fleet, an audit of it, and somebody who is told."""
+    """An account with a fleet, an audit of it, and a receiver of notifications."""
 
     def __init__(self, patch: pytest.MonkeyPatch, databases: list[Database]) -> None:
         self.databases = databases
         self.bucket = Bucket()
         self.store = AuditStore(self.bucket, "reports")
         self.access = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
-        self.told: list[tuple[dict[str, Any], frozenset[str], bool]] = []
+        self.notified: list[tuple[dict[str, Any], frozenset[str], bool]] = []
         self.read: list[str] = []
         self.reading: Callable[[Database], ServerFacts | Unreadable] = lambda _: facts("legacy")
         self.dying: Callable[[int, int], bool] = lambda *_: False
@@ -58,7 +58,7 @@ class World:
 
         @durable_execution
         def handler(_: Any, context: DurableContext) -> dict[str, Any]:
-            return flow.audit(context, self._services(), arns)
+            return flow.audit(context, self._services(), arns).to_json()
 
         with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
             runner.register_function(FUNCTION, self._batch)
@@ -81,13 +81,13 @@ class World:
             migrations=SimpleNamespace(of=lambda _: {}),
             logins=None,
         )
-        return batch.audit_batch(services, event["audit"], number, self.seconds)
+        return batch.audit_batch(services, event["audit"], number, self.seconds).to_json()
 
     def _read(self, one: Database, _: Any) -> ServerFacts | Unreadable:
         self.read.append(one.identifier)
         return self.reading(one)
 
-    def _services(self) -> flow.Services:
+    def _services(self) -> flow.AuditServices:
         known = {one.arn: one for one in self.databases}
         databases: Any = SimpleNamespace(
             list=lambda: iter(self.databases),
@@ -96,10 +96,12 @@ class World:
             identities=lambda: ResourceIds({one.resource_id: one.arn for one in self.databases}, {}),
         )
         secrets: Any = SimpleNamespace(list=lambda _: iter(()))
-        telling: Any = SimpleNamespace(tell=lambda found, _, new, news: self.told.append((found, new, news)))
+        notifier: Any = SimpleNamespace(notify=lambda report, _, new, news: self.notified.append((report, new, news)))
         access: Any = self.access
         deployment = Deployment("aws", "eu-west-1", "123456789012")
-        return flow.Services(databases, access, self.store, telling, None, secrets, FUNCTION, deployment, at_once=3)
+        return flow.AuditServices(
+            databases, access, self.store, notifier, None, secrets, FUNCTION, deployment, at_once=3
+        )
 
 
 def facts(*names: str) -> ServerFacts:
@@ -147,7 +149,7 @@ def test_databases_of_a_batch_that_dies_twice_are_unknown_and_the_rest_is_report
     assert world.attempts == {0: 1, 1: 2, 2: 1}
     unknown = [one for one in world.report(answer)["databases"] if one["read"] == "unknown"]
     assert {one["stage"] for one in unknown} == {"time"}
-    assert all("died twice" in one["cause"] for one in unknown)
+    assert all("failed twice" in one["cause"] for one in unknown)
 
 
 def test_a_database_that_hangs_costs_nobody_else_and_what_it_says_later_counts_no_more(world):
@@ -198,17 +200,17 @@ def test_policies_that_cannot_be_read_are_said_to_be_unknown_and_the_audit_ends(
 
     world.policies = denied
     world.audit()
-    told = world.told[0][0]
+    told = world.notified[0][0]
     assert told["policies"]["read"] is False
     assert "GetAccountAuthorizationDetails" in told["policies"]["cause"]
 
 
 def test_the_second_audit_tells_only_what_is_new(world):
     world.audit()
-    assert len(world.told[0][1]) == 45
+    assert len(world.notified[0][1]) == 45
     world.reading = lambda one: facts("legacy", "intruder") if one.identifier == "db-003" else facts("legacy")
     second = world.report(world.audit())
-    new = {one["user"] for one in second["findings"] if one["id"] in world.told[1][1]}
+    new = {one["user"] for one in second["findings"] if one["id"] in world.notified[1][1]}
     assert new == {"intruder"}
     assert second["summary"]["new"] == 1
     assert len(second["trend"]) == 2
@@ -220,7 +222,7 @@ def test_an_audit_of_some_databases_is_no_news_of_the_fleet_and_no_measure_for_t
     some = world.report(world.audit(world.databases[3].arn))
     assert (some["summary"]["databases"], some["summary"]["new"]) == (1, 1)
     assert [one["user"] for one in some["resolved"]] == ["legacy"]
-    assert world.told[1][2] is False
+    assert world.notified[1][2] is False
     world.reading = lambda _: facts("legacy")
     whole = world.report(world.audit())
     assert whole["summary"]["new"] == 0
@@ -232,7 +234,7 @@ def test_a_run_that_a_later_one_has_overtaken_has_no_news(world, monkeypatch):
     world.audit()
     monkeypatch.setattr(flow, "new_id", lambda _: "20200101T000000Z-00000000")
     world.audit()
-    assert [news for _, _, news in world.told] == [True, False]
+    assert [news for _, _, news in world.notified] == [True, False]
     assert len(world.report({"id": "20200101T000000Z-00000000"})["trend"]) == 1
 
 
@@ -240,7 +242,7 @@ def test_an_entry_of_the_index_with_a_time_to_come_silences_no_run(world):
     world.audit()
     world.store.finish("99991231T235959Z-ffffffff", "all", {})
     world.audit()
-    assert [news for _, _, news in world.told] == [True, True]
+    assert [news for _, _, news in world.notified] == [True, True]
 
 
 def test_an_empty_fleet_after_one_with_findings_is_an_error_and_resolves_nothing(world):

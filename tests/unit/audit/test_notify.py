@@ -1,14 +1,15 @@
 """Who is told of an audit, of what, and in which portions."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.audit import notify
-from rdsiam.audit.notify import NotTold, Telling, plain
+from rdsiam.audit.notify import NotificationFailed, Notifier, plain
+from rdsiam.report.document import Report
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:audit"
 SUMMARY = {
@@ -110,15 +111,15 @@ def asff(number: int, status: str = "NEW") -> dict[str, Any]:
     }
 
 
-def tell(service: Service, found: dict[str, Any], new: set[str], news: bool = True, hub: Any = ()) -> None:
-    made = Telling(service, service, TOPIC, service if hub else None)
-    made.tell(found, list(hub), frozenset(new), news)
+def notify_all(service: Service, found: dict[str, Any], new: set[str], news: bool = True, hub: Any = ()) -> None:
+    made = Notifier(service, service, TOPIC, service if hub else None)
+    made.notify(cast("Report", found), list(hub), frozenset(new), news)
 
 
 def test_new_critical_findings_are_events_of_their_own_and_others_are_not(measured):
     service = Service()
     found = report(finding(1), finding(2), finding(3, "high"))
-    tell(service, found, {"id-1", "id-3"})
+    notify_all(service, found, {"id-1", "id-3"})
     (events,) = service.of("events")
     assert [one["DetailType"] for one in events] == ["rdsiam.audit.completed", "rdsiam.audit.finding"]
     detail = json.loads(events[1]["Detail"])
@@ -130,20 +131,20 @@ def test_new_critical_findings_are_events_of_their_own_and_others_are_not(measur
 def test_events_go_in_tens(measured):
     service = Service()
     found = report(*(finding(number) for number in range(25)))
-    tell(service, found, {one["id"] for one in found["findings"]})
+    notify_all(service, found, {one["id"] for one in found["findings"]})
     assert [len(each) for each in service.of("events")] == [10, 10, 6]
 
 
 def test_without_anything_new_there_is_no_digest(measured):
     service = Service()
-    tell(service, report(finding(1)), set())
+    notify_all(service, report(finding(1)), set())
     assert service.of("digest") == []
     assert [one["DetailType"] for one in service.of("events")[0]] == ["rdsiam.audit.completed"]
 
 
 def test_the_digest_has_what_is_new_and_the_figures(measured):
     service = Service()
-    tell(service, report(finding(1, "high"), finding(2)), {"id-1"})
+    notify_all(service, report(finding(1, "high"), finding(2)), {"id-1"})
     (message,) = service.of("digest")
     assert message["TopicArn"] == TOPIC
     assert message["Subject"] == "rdsiam: 1 new finding in 123456789012 eu-west-1"
@@ -156,7 +157,7 @@ def test_the_digest_has_what_is_new_and_the_figures(measured):
 def test_a_digest_of_very_much_stays_a_mail(measured):
     service = Service()
     found = report(*(finding(number, "high", user="ü" * 5000, title="t" * 5000) for number in range(5000)))
-    tell(service, found, {one["id"] for one in found["findings"]})
+    notify_all(service, found, {one["id"] for one in found["findings"]})
     (message,) = service.of("digest")
     assert len(message["Message"].encode()) < 100_000
     assert "… and 4900 more" in message["Message"]
@@ -165,7 +166,7 @@ def test_a_digest_of_very_much_stays_a_mail(measured):
 def test_hostile_names_are_one_line_in_a_mail(measured):
     service = Service()
     hostile = "eve\r\nBcc: all@example.com\x1b[31m\u202egnp"
-    tell(service, report(finding(1, user=hostile, title=hostile)), {"id-1"})
+    notify_all(service, report(finding(1, user=hostile, title=hostile)), {"id-1"})
     text = service.of("digest")[0]["Message"]
     assert not any(one.startswith("Bcc") for one in text.splitlines())
     assert not set("\r\x1b\u202e") & set(text)
@@ -181,7 +182,7 @@ def test_plain_text_is_one_short_printable_line(text):
 
 
 def test_metrics_say_how_the_fleet_is(measured):
-    tell(Service(), report(finding(1), finding(2)), {"id-1"})
+    notify_all(Service(), report(finding(1), finding(2)), {"id-1"})
     assert measured.flushed == [
         {
             "PasswordlessShare": 75.0,
@@ -202,13 +203,13 @@ def test_rotations_in_trouble_are_counted_but_those_that_are_accepted(measured):
     kinds = ("rotation-stuck", "rotation-not-set", "rotation-overdue", "user-without-iam")
     found = [finding(number) | {"kind": kind} for number, kind in enumerate(kinds)]
     found[2] |= {"suppressed": {"reason": "known"}}
-    tell(Service(), report(*found), set())
+    notify_all(Service(), report(*found), set())
     assert measured.flushed[0]["UnhealthyRotations"] == 2
 
 
 def test_an_audit_of_some_databases_says_that_it_is_done_and_nothing_about_the_fleet(measured):
     service = Service()
-    tell(service, report(finding(1)), {"id-1"}, news=False, hub=[asff(1)])
+    notify_all(service, report(finding(1)), {"id-1"}, news=False, hub=[asff(1)])
     assert [kind for kind, _ in service.calls] == ["events"]
     assert len(service.of("events")[0]) == 1
     assert measured.flushed == []
@@ -217,7 +218,7 @@ def test_an_audit_of_some_databases_says_that_it_is_done_and_nothing_about_the_f
 def test_security_hub_gets_hundreds_and_is_told_what_is_accepted(measured):
     service = Service()
     hub = [asff(number, "SUPPRESSED" if number == 7 else "NEW") for number in range(250)]
-    tell(service, report(), set(), hub=hub)
+    notify_all(service, report(), set(), hub=hub)
     assert [len(each) for each in service.of("import")] == [100, 100, 50]
     (request,) = service.of("suppress")
     assert [one["Id"] for one in request["FindingIdentifiers"]] == ["id-7"]
@@ -227,7 +228,7 @@ def test_security_hub_gets_hundreds_and_is_told_what_is_accepted(measured):
 @pytest.mark.parametrize("failing", ["events", "import", "suppress"])
 def test_who_refuses_is_an_error_and_the_digest_waits(measured, failing):
     service = Service(failing)
-    with pytest.raises(NotTold, match=r"Throttled|InvalidInput|FindingNotFound"):
-        tell(service, report(finding(1)), {"id-1"}, hub=[asff(1, "SUPPRESSED")])
+    with pytest.raises(NotificationFailed, match=r"Throttled|InvalidInput|FindingNotFound"):
+        notify_all(service, report(finding(1)), {"id-1"}, hub=[asff(1, "SUPPRESSED")])
     assert service.of("digest") == []
     assert measured.flushed == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aws_durable_execution_sdk_python.exceptions import InvokeError
 
-from rdsiam.audit.remediate import remediate
+from rdsiam.audit.remediate import RemediationAnswer, remediate
 from rdsiam.audit.store import FinishedRun
 
 ORDERS, CARTS = (f"arn:aws:rds:eu-west-1:123456789012:db:{name}" for name in ("orders", "carts"))
@@ -69,8 +69,8 @@ STORE: Any = Store(
 )  # fmt: skip
 
 
-def statuses(answer: dict[str, Any]) -> dict[str, str]:
-    return {one["finding"]: one["status"] for one in answer["remediated"]}
+def statuses(answer: RemediationAnswer) -> dict[str, str]:
+    return {outcome.finding: outcome.status for outcome in answer.remediated}
 
 
 def test_what_onboarding_mends_is_onboarded_once_for_each_database():
@@ -104,4 +104,4 @@ def test_an_onboarding_that_fails_is_told():
     context: Any = Context(fails=True)
     answer = remediate(context, STORE, "onboard", ["a"], False, False)
     assert statuses(answer) == {"a": "failed"}
-    assert "it broke" in answer["remediated"][0]["reason"]
+    assert "it broke" in answer.remediated[0].reason

@@ -1,17 +1,37 @@
 """What an audit keeps in S3: a prefix for each run, and nothing read or written outside it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.audit.store import AuditStore, FinishedRun, is_id, new_id, part_order
+from rdsiam.audit.account import AccountContext
+from rdsiam.audit.history import History
+from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress
+from rdsiam.audit.store import AuditStore, FinishedRun, RunSummary, is_id, new_id, part_order
 from rdsiam.aws.rds import Database
+from rdsiam.findings.finding import Finding
 from tests.unit.bucket import Bucket
 from tests.unit.databases import database
 
 FIRST, SECOND, THIRD = (f"2026112{day}T040000Z-0000000{day}" for day in (1, 2, 3))
+
+
+SUMMARY = cast("RunSummary", {"id": FIRST})
+
+
+def part_of(resource_id: str) -> DatabasePart:
+    one = database(resource_id)
+    entry = DatabaseEntry(
+        one.arn, one.identifier, one.engine, one.engine_version, resource_id, one.kind, one.status, {"env": "prod"},
+        None, False, "audited", None, None, AccountCounts(2, 1, 1, 0),
+        (MigrationProgress("etl", "etl_iam", "proven", "2026-11-21T04:00:00Z", None),), 0.5,
+    )  # fmt: skip
+    finding = Finding("1", "user-without-iam", "high", one.arn, "etl", "title", {"tls": True})
+    return DatabasePart(entry, (finding,), ("etl", "etl_iam"))
 
 
 @pytest.fixture
@@ -38,16 +58,21 @@ def test_what_is_not_an_id_is_none_and_makes_no_key(text):
     assert not is_id(text)
     bucket = Bucket()
     store = AuditStore(bucket, "reports")
-    for write in (store.put_context, store.put_history, lambda id, _: store.finish(id, "all", {})):
+    writes: list[Callable[[Any], None]] = [
+        lambda id: store.put_context(id, AccountContext()),
+        lambda id: store.put_history(id, History()),
+        lambda id: store.finish(id, "all", SUMMARY),
+    ]
+    for write in writes:
         with pytest.raises(ValueError, match="not the id of an audit"):
-            write(text, {})
+            write(text)
     assert not bucket.objects
 
 
 @pytest.mark.parametrize("resource_id", ["", "../x", "a/b", "db-A.json", "a" * 81, "db-Ä"])
 def test_a_resource_id_that_rds_would_not_give_makes_no_key(store, bucket, resource_id):
     with pytest.raises(ValueError, match="resource id"):
-        store.put_part(FIRST, database(resource_id), {})
+        store.put_part(FIRST, database(resource_id), part_of("x"))
     assert not bucket.objects
 
 
@@ -66,33 +91,35 @@ def test_one_listing_tells_what_of_a_batch_is_done(ids, data):
     done = {one.resource_id for one in databases if data.draw(st.booleans())}
     for one in databases:
         if one.resource_id in done:
-            store.put_part(FIRST, one, {"of": one.resource_id})
+            store.put_part(FIRST, one, part_of(one.resource_id))
     for start in range(0, len(databases), 7):
         batch = databases[start : start + 7]
         bucket.listings = 0
         assert store.done(FIRST, batch) == done & {one.resource_id for one in batch}
         assert bucket.listings == 1
         parts = {one.resource_id: part for one, part in store.parts(FIRST, batch)}
-        assert parts == {one.resource_id: {"of": one.resource_id} if one.resource_id in done else None for one in batch}
+        assert parts == {
+            one.resource_id: part_of(one.resource_id) if one.resource_id in done else None for one in batch
+        }
 
 
 def test_results_of_other_runs_are_not_seen(store):
-    store.put_part(SECOND, database("db-A"), {})
+    store.put_part(SECOND, database("db-A"), part_of("db-A"))
     assert store.done(FIRST, [database("db-A")]) == set()
 
 
 def test_a_run_is_over_when_it_says_so_and_not_before(store):
     store.put_report(FIRST, "json", "{}")
-    store.put_history(FIRST, {})
+    store.put_history(FIRST, History())
     assert store.finished_runs() == []
-    store.finish(FIRST, "all", {"id": FIRST})
+    store.finish(FIRST, "all", SUMMARY)
     assert store.finished_runs() == [FinishedRun(FIRST, "all")]
-    assert store.summary(FinishedRun(FIRST, "all")) == {"id": FIRST}
+    assert store.summary(FinishedRun(FIRST, "all")) == SUMMARY
 
 
 def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store, bucket):
     for audit, scope in ((SECOND, "some"), (THIRD, "all"), (FIRST, "all")):
-        store.finish(audit, scope, {})
+        store.finish(audit, scope, SUMMARY)
     bucket.objects["audits/index/../x.all.json"] = bucket.objects[f"audits/index/{FIRST}.none.json"] = b"{}"
     assert store.finished_runs() == [FinishedRun(THIRD, "all"), FinishedRun(SECOND, "some"), FinishedRun(FIRST, "all")]
 
@@ -100,7 +127,7 @@ def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store
 @pytest.mark.parametrize("planted", ["99991231T235959Z-ffffffff", "20261124T120101Z-00000000"])
 def test_an_id_whose_time_is_still_to_come_is_no_run(store, caplog, planted):
     for audit in (FIRST, "20261124T120059Z-00000000", planted):
-        store.finish(audit, "all", {})
+        store.finish(audit, "all", SUMMARY)
     assert [run.id for run in store.finished_runs()] == ["20261124T120059Z-00000000", FIRST]
     assert f"{planted}.all.json is ignored" in caplog.text
 

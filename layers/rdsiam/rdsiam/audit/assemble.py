@@ -1,22 +1,24 @@
-"""From what the databases and the policies gave, and the run before, to the report: sorted, counted, no I/O."""
+"""Assembles the report of a run: sorted, counted, compared with the run before; no I/O."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
-from rdsiam.audit.history import Compared, History, Seen, compare, extend
+from rdsiam.audit.history import Comparison, Coverage, History, compare, extend
+from rdsiam.audit.parts import DatabaseEntry
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
+from rdsiam.report.document import DatabaseLine, FindingLine, Report, ResolvedLine, Severities, States, Summary
 from rdsiam.state.migrations import counts
 
 
 @dataclass(frozen=True)
-class Run:
-    """Which run it is, and of what.
+class AuditRun:
+    """The run that a report is of.
 
     :ivar whole: of the whole fleet, not of databases that were named.
-    :ivar policies: why the account's policies could not be read; None where they were.
+    :ivar policies_unreadable: why the account's policies could not be read; None if they were.
     """
 
     id: str
@@ -26,42 +28,32 @@ class Run:
     region: str
     whole: bool
     access_version: str
-    policies: str | None = None
+    policies_unreadable: str | None = None
 
 
 @dataclass(frozen=True)
-class Collected:
-    """A report, and what the next run has to know of this one.
+class AssembledReport:
+    """A report, and the history for the next run."""
 
-    :ivar new: ids of the findings that are news, for those who are told.
-    """
-
-    report: dict[str, Any]
+    report: Report
     history: History
-    new: frozenset[str]
 
 
-def collect(
-    run: Run,
+def assemble(
+    run: AuditRun,
     before: History,
-    databases: Sequence[Mapping[str, Any]],
+    entries: Sequence[DatabaseEntry],
     of_databases: Iterable[Finding],
     of_policies: Iterable[Finding],
-) -> Collected:
+) -> AssembledReport:
     """Return the report of a run.
 
-    :param databases: entries of the report, without the number of their findings.
+    :param before: history of the run before.
+    :param of_databases: findings about databases.
+    :param of_policies: findings in IAM policies.
     """
-    unread = frozenset(one["arn"] for one in databases if one["read"] == "unknown")
-    seen = Seen(
-        read=frozenset(one["arn"] for one in databases) - unread,
-        unread=unread,
-        unread_too=frozenset(kind.id for kind in KINDS.values() if kind.source == "rds"),
-        policies=run.policies is None,
-        whole=run.whole,
-    )
-    compared = compare(before, of_databases, of_policies, seen, run.started)
-    summary = _summary(databases, compared)
+    comparison = compare(before, of_databases, of_policies, _coverage(run, entries), run.started)
+    summary = _summary(entries, comparison)
     trend = before.trend
     if run.whole:
         trend = extend(trend, {
@@ -72,7 +64,7 @@ def collect(
             "findings": summary["findings"],
             "unreachable": summary["unreachable"],
         })  # fmt: skip
-    report = {
+    report: Report = {
         "schema_version": 1,
         "id": run.id,
         "started": run.started,
@@ -81,60 +73,86 @@ def collect(
         "region": run.region,
         "scope": "all" if run.whole else "some",
         "access_version": run.access_version,
-        "policies": {"read": run.policies is None, "cause": run.policies},
+        "policies": {"read": run.policies_unreadable is None, "cause": run.policies_unreadable},
         "summary": summary,
-        "databases": _with_numbers(databases, compared.findings),
-        "findings": [finding.to_json() for finding in sorted(compared.findings, key=_order)],
-        "resolved": [
-            {
-                "id": one.id,
-                "kind": one.kind,
-                "severity": one.severity,
-                "database": one.database,
-                "user": one.user,
-                "title": one.title,
-                "first_seen": one.first_seen,
-                "resolved": run.finished,
-            }
-            for one in compared.resolved
-        ],
+        "databases": _database_lines(entries, comparison.findings),
+        "findings": [_finding_line(finding) for finding in sorted(comparison.findings, key=_order)],
+        "resolved": _resolved_lines(comparison, run.finished),
         "trend": list(trend),
     }
-    return Collected(report, History(compared.open, trend), compared.new)
+    return AssembledReport(report, History(comparison.open, trend, comparison.new))
 
 
-def severities(findings: Iterable[Finding]) -> dict[str, int]:
-    """Return how many there are of each severity, without those that are accepted."""
-    counted = Counter(finding.severity for finding in findings if finding.suppressed is None)
-    return {severity: counted[severity] for severity in SEVERITIES}
-
-
-def _summary(databases: Sequence[Mapping[str, Any]], compared: Compared) -> dict[str, Any]:
-    read = Counter(one["read"] for one in databases)
-    accounts = sum(one["accounts"]["total"] for one in databases)
-    passwordless = accounts - sum(one["accounts"]["password"] for one in databases)
+def severities(findings: Iterable[Finding]) -> Severities:
+    """Return the number of findings of each severity, without suppressed findings."""
+    numbers = Counter(finding.severity for finding in findings if finding.suppressed is None)
     return {
-        # Replicas and proxies are listed, but have no users of their own: their source's are read, and their targets'.
-        "databases": read["audited"] + read["unknown"],
-        "audited": read["audited"],
-        "unreachable": read["unknown"],
+        "critical": numbers["critical"],
+        "high": numbers["high"],
+        "medium": numbers["medium"],
+        "low": numbers["low"],
+    }
+
+
+def _coverage(run: AuditRun, entries: Sequence[DatabaseEntry]) -> Coverage:
+    unreadable = frozenset(entry.arn for entry in entries if entry.read == "unknown")
+    return Coverage(
+        read=frozenset(entry.arn for entry in entries) - unreadable,
+        unreadable=unreadable,
+        without_reading=frozenset(kind.id for kind in KINDS.values() if kind.source == "rds"),
+        policies=run.policies_unreadable is None,
+        whole=run.whole,
+    )
+
+
+def _summary(entries: Sequence[DatabaseEntry], comparison: Comparison) -> Summary:
+    results = Counter(entry.read for entry in entries)
+    accounts = sum(entry.accounts.total for entry in entries)
+    passwordless = accounts - sum(entry.accounts.password for entry in entries)
+    states: Mapping[str, int] = counts(migration.state for entry in entries for migration in entry.migrations)
+    return {
+        # Replicas and proxies are listed, but not counted: they have no users of their own.
+        "databases": results["audited"] + results["unknown"],
+        "audited": results["audited"],
+        "unreachable": results["unknown"],
         "accounts": accounts,
         "passwordless": passwordless,
         "share": round(passwordless / accounts, 4) if accounts else None,
-        "findings": severities(compared.findings),
-        "suppressed": sum(finding.suppressed is not None for finding in compared.findings),
-        "new": len(compared.new),
-        "migrations": counts(each["state"] for one in databases for each in one["migrations"]),
+        "findings": severities(comparison.findings),
+        "suppressed": sum(finding.suppressed is not None for finding in comparison.findings),
+        "new": len(comparison.new),
+        "migrations": cast("States", states),
     }
 
 
-def _with_numbers(databases: Iterable[Mapping[str, Any]], findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """Return the entries, sorted, with the number of findings that concern each, those in policies too."""
-    of: dict[str | None, list[Finding]] = {}
+def _database_lines(entries: Iterable[DatabaseEntry], findings: Iterable[Finding]) -> list[DatabaseLine]:
+    """Return the entries, sorted, with the number of findings about each database, those in policies included."""
+    by_database: dict[str | None, list[Finding]] = {}
     for finding in findings:
-        of.setdefault(finding.database, []).append(finding)
-    numbered = [{**one, "findings": severities(of.get(one["arn"], ()))} for one in databases]
-    return sorted(numbered, key=lambda one: str(one["arn"]))
+        by_database.setdefault(finding.database, []).append(finding)
+    return [
+        entry.line(severities(by_database.get(entry.arn, ()))) for entry in sorted(entries, key=lambda entry: entry.arn)
+    ]
+
+
+def _finding_line(finding: Finding) -> FindingLine:
+    return cast("FindingLine", finding.to_json())
+
+
+def _resolved_lines(comparison: Comparison, finished: str) -> list[ResolvedLine]:
+    return [
+        {
+            "id": former.id,
+            "kind": former.kind,
+            "severity": former.severity,
+            "database": former.database,
+            "user": former.user,
+            "title": former.title,
+            "first_seen": former.first_seen,
+            "resolved": finished,
+        }
+        for former in comparison.resolved
+    ]
 
 
 def _order(finding: Finding) -> tuple[int, str, str, str, str]:

@@ -1,17 +1,17 @@
-"""One batch of an audit: each database in a thread of its own, each result kept as soon as it is there.
+"""One batch of an audit: each database in a thread of its own, each result stored as soon as it is there.
 
-A database that hangs costs its own thread and nobody else's time. What is not done when time runs out is unknown, with
-that as the cause, and says so like any other result.
+A database that hangs costs its own thread and delays no other. A database without a result when time runs out is
+unknown, and its result says so.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase, select
@@ -19,22 +19,20 @@ from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.collect import read
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
+from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
-from rdsiam.findings.finding import Finding
 from rdsiam.state.inventory import Inventory, Record, selected
 from rdsiam.state.migrations import Migration, Migrations
 
 logger = logging.getLogger(__name__)
 
-Read = Literal["audited", "unknown", "replica", "proxy"]
-
 
 @dataclass(frozen=True)
-class Services:
-    """What auditing a batch works with."""
+class BatchServices:
+    """The services that the audit of a batch uses."""
 
     store: AuditStore
     access: AccessStore
@@ -43,27 +41,57 @@ class Services:
     logins: Logins
 
 
-def audit_batch(services: Services, audit: str, number: int, seconds: float) -> dict[str, int]:
-    """Audit those databases of batch `number` that have no result yet.
+@dataclass(frozen=True)
+class BatchResult:
+    """Numbers of results that one call has stored."""
 
-    :param seconds: how long it may take; all results are written by then, of what hangs that it does.
-    :return: `{"audited": n, "unknown": n}`: what this call wrote.
+    audited: int = 0
+    unknown: int = 0
+
+    def with_one(self, read: Read) -> "BatchResult":
+        """Return the numbers with one result more."""
+        if read == "unknown":
+            return replace(self, unknown=self.unknown + 1)
+        return replace(self, audited=self.audited + 1)
+
+    def to_json(self) -> dict[str, int]:
+        """Return plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The result of reading one database.
+
+    :ivar seconds: duration.
+    :ivar migrations: of its users.
+    """
+
+    facts: ServerFacts | Unreadable
+    seconds: float = 0.0
+    migrations: tuple[Migration, ...] = ()
+
+
+def audit_batch(services: BatchServices, audit: str, number: int, seconds: float) -> BatchResult:
+    """Audit the databases of a batch that have no result yet.
+
+    :param seconds: maximum duration. By then every database has a result; for one that hangs, the result is that.
     """
     deadline = time.monotonic() + seconds
-    account = AccountContext.from_json(services.store.context(audit))
+    account = services.store.context(audit)
     databases = services.store.batch(audit, number)
     access = services.access.current().file
     done = services.store.done(audit, databases)
-    waiting = {one.resource_id: one for one in databases if one.resource_id not in done}
-    # Only this thread writes: one that comes back after it was given up can change nothing any more.
-    results: queue.SimpleQueue[tuple[Database, dict[str, Any]]] = queue.SimpleQueue()
+    waiting = {database.resource_id: database for database in databases if database.resource_id not in done}
+    # Only this thread writes: a thread that returns after its database was given up changes nothing.
+    results: queue.SimpleQueue[tuple[Database, DatabasePart]] = queue.SimpleQueue()
 
     def work(database: Database) -> None:
         results.put((database, _audit(services, database, access, account)))
 
     for database in waiting.values():
         threading.Thread(target=work, args=(database,), daemon=True, name=database.resource_id).start()
-    written: dict[str, int] = {"audited": 0, "unknown": 0}
+    stored = BatchResult()
     while waiting:
         try:
             database, part = results.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -71,128 +99,119 @@ def audit_batch(services: Services, audit: str, number: int, seconds: float) -> 
             break
         del waiting[database.resource_id]
         services.store.put_part(audit, database, part)
-        written["unknown" if part["database"]["read"] == "unknown" else "audited"] += 1
+        stored = stored.with_one(part.entry.read)
     for database in waiting.values():
         logger.warning("no result of %s within %.0f s", database.arn, seconds)
-        unread = Unreadable("time", "it did not come to an end in the time that its batch had")
-        services.store.put_part(
-            audit, database, part_of(select(database, None), unread, access, account, seconds=seconds)
-        )
-        written["unknown"] += 1
-    return written
+        reading = Reading(Unreadable("time", "the time of its batch was over before it had a result"), seconds)
+        part = part_of(select(database, None), reading, access, account)
+        services.store.put_part(audit, database, part)
+        stored = stored.with_one("unknown")
+    return stored
 
 
 def part_of(
     database: SelectedDatabase,
-    facts: ServerFacts | Unreadable,
+    reading: Reading,
     access: AccessFile,
     account: AccountContext,
     recorded: RecordedState | None = None,
-    seconds: float = 0.0,
-    migrations: Iterable[Migration] = (),
-) -> dict[str, Any]:
+) -> DatabasePart:
     """Return a database's part of the report.
 
-    :param recorded: the inventory's records of the database.
-    :param migrations: of its users.
+    :param recorded: the inventory's records of the database; None if they were not read.
     """
-    findings = evaluate_database(database, facts, access, account, recorded or RecordedState(), datetime.now(UTC))
-    return _part(database, facts, findings, account, seconds, migrations)
+    facts, state = reading.facts, recorded or RecordedState()
+    findings = evaluate_database(database, facts, access, account, state, datetime.now(UTC))
+    users = tuple(sorted({one.name for one in facts.accounts})) if isinstance(facts, ServerFacts) else None
+    return DatabasePart(_entry(database, reading, account), findings, users)
 
 
-def _part(
-    database: Database,
-    facts: ServerFacts | Unreadable,
-    findings: Sequence[Finding],
-    account: AccountContext,
-    seconds: float,
-    migrations: Iterable[Migration] = (),
-) -> dict[str, Any]:
-    read: Read = "audited" if isinstance(facts, ServerFacts) else "unknown"
-    if not has_users(database):
-        read = "proxy" if database.kind == "proxy" else "replica"
-    unread = facts if isinstance(facts, Unreadable) and read == "unknown" else None
-    entry = {
-        "arn": database.arn,
-        "identifier": database.identifier,
-        "engine": database.engine,
-        "engine_version": database.engine_version,
-        "resource_id": database.resource_id,
-        "kind": database.kind,
-        "status": database.status,
-        "tags": dict(database.tags),
-        "host": database.host,
-        "public": database.public,
-        "read": read,
-        "stage": unread.stage if unread else None,
-        "cause": unread.cause if unread else None,
-        "accounts": _count(database, facts, account.proxy_users(database)),
-        "migrations": [
-            {
-                "user": one.user,
-                "successor": one.successor,
-                "state": one.state,
-                "since": one.history[-1]["at"],
-                "until": one.until,
-            }
-            for one in migrations
-        ],
-        "seconds": round(seconds, 2),
-    }
-    users = sorted({one.name for one in facts.accounts}) if isinstance(facts, ServerFacts) else None
-    return {"database": entry, "findings": [finding.to_json() for finding in findings], "users": users}
-
-
-def _audit(services: Services, database: Database, access: AccessFile, account: AccountContext) -> dict[str, Any]:
-    """Read and judge one database; whatever goes wrong is its result, and nobody else's."""
+def _audit(services: BatchServices, database: Database, access: AccessFile, account: AccountContext) -> DatabasePart:
+    """Read and evaluate one database. Any failure is the result of this database and affects no other."""
     began = time.monotonic()
     try:
-        record = services.inventory.get(database.arn)
-        selection = selected(database, record)
-        recorded = _recorded_state(database, record)
-        if not has_users(database):
-            unread = Unreadable("state", "it has no users of its own")
-            return part_of(selection, unread, access, account, recorded)
-        facts = read(database, services.logins)
-        if isinstance(facts, ServerFacts) and record and record.is_of(database):
-            facts = replace(facts, examined=record.examined)
-        migrations = [
-            migration
-            for migration in services.migrations.of(database.arn).values()
-            if migration.resource_id == database.resource_id
-        ]
-        part = part_of(selection, facts, access, account, recorded, time.monotonic() - began, migrations)
+        part = _read_and_evaluate(services, database, access, account)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
-        unread = Unreadable("query", f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction")
-        return _part(database, unread, (), account, time.monotonic() - began)
-    logger.info("audited %s: %s, stage %s", database.arn, part["database"]["read"], part["database"]["stage"])
+        cause = f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction"
+        reading = Reading(Unreadable("query", cause), time.monotonic() - began)
+        return DatabasePart(_entry(database, reading, account), (), None)
+    logger.info("audited %s: %s, stage %s", database.arn, part.entry.read, part.entry.stage)
     return part
+
+
+def _read_and_evaluate(
+    services: BatchServices, database: Database, access: AccessFile, account: AccountContext
+) -> DatabasePart:
+    began = time.monotonic()
+    record = services.inventory.get(database.arn)
+    selection = selected(database, record)
+    recorded = _recorded_state(database, record)
+    if not has_users(database):
+        reading = Reading(Unreadable("state", "it has no users of its own"))
+        return part_of(selection, reading, access, account, recorded)
+    facts = read(database, services.logins)
+    if isinstance(facts, ServerFacts) and record and record.is_of(database):
+        facts = replace(facts, examined=record.examined)
+    migrations = tuple(
+        migration
+        for migration in services.migrations.of(database.arn).values()
+        if migration.resource_id == database.resource_id
+    )
+    return part_of(selection, Reading(facts, time.monotonic() - began, migrations), access, account, recorded)
 
 
 def _recorded_state(database: Database, record: Record | None) -> RecordedState:
     if record is None:
         return RecordedState()
-    secrets = {user: one for user, one in record.secrets.items() if one.resource_id == database.resource_id}
+    secrets = {user: secret for user, secret in record.secrets.items() if secret.resource_id == database.resource_id}
     if not record.is_of(database):
         return RecordedState(secrets=secrets)
     return RecordedState(record.accounts, record.leaving, record.revoked, secrets)
 
 
-def _count(database: Database, facts: ServerFacts | Unreadable, through_proxies: frozenset[str]) -> dict[str, int]:
-    """Count the accounts that somebody can make passwordless, by how they log in."""
-    counted = {"total": 0, "iam": 0, "password": 0, "unusable": 0}
-    if isinstance(facts, ServerFacts):
-        left_out = {database.master_user, MANAGER, AUDITOR} | through_proxies
-        for account in facts.accounts:
-            if account.login and account.name not in left_out:
-                counted["total"] += 1
-                counted[_way_in(account)] += 1
-    return counted
+def _entry(database: Database, reading: Reading, account: AccountContext) -> DatabaseEntry:
+    result = _read_result(database, reading.facts)
+    unreadable = reading.facts if isinstance(reading.facts, Unreadable) and result == "unknown" else None
+    return DatabaseEntry(
+        arn=database.arn,
+        identifier=database.identifier,
+        engine=database.engine,
+        engine_version=database.engine_version,
+        resource_id=database.resource_id,
+        kind=database.kind,
+        status=database.status,
+        tags=dict(database.tags),
+        host=database.host,
+        public=database.public,
+        read=result,
+        stage=unreadable.stage if unreadable else None,
+        cause=unreadable.cause if unreadable else None,
+        accounts=_count(database, reading.facts, account.proxy_users(database)),
+        migrations=tuple(
+            MigrationProgress(one.user, one.successor, one.state, one.history[-1]["at"], one.until)
+            for one in reading.migrations
+        ),
+        seconds=round(reading.seconds, 2),
+    )
 
 
-def _way_in(account: AccountFacts) -> Literal["iam", "password", "unusable"]:
+def _read_result(database: Database, facts: ServerFacts | Unreadable) -> Read:
+    if not has_users(database):
+        return "proxy" if database.kind == "proxy" else "replica"
+    return "audited" if isinstance(facts, ServerFacts) else "unknown"
+
+
+def _count(database: Database, facts: ServerFacts | Unreadable, proxy_users: frozenset[str]) -> AccountCounts:
+    """Count the accounts that can be made passwordless."""
+    exempt = {database.master_user, MANAGER, AUDITOR} | proxy_users
+    accounts = facts.accounts if isinstance(facts, ServerFacts) else ()
+    ways = Counter(_way(account) for account in accounts if account.login and account.name not in exempt)
+    return AccountCounts(ways.total(), ways["iam"], ways["password"], ways["unusable"])
+
+
+def _way(account: AccountFacts) -> Literal["iam", "password", "unusable"]:
     if account.unusable:
         return "unusable"
-    # Where the catalogs don't tell whether there is a password, an account without IAM has no other way in.
+    # If the catalogs hide whether there is a password, an account without IAM has no other way to log in.
     return "iam" if account.iam and not (account.second_password or account.empty_password) else "password"

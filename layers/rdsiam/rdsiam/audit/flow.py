@@ -1,17 +1,17 @@
-"""A run of the audit: list the fleet → batches, several at a time → policies → report → tell.
+"""The flow of an audit: list the fleet → batches, several at a time → policies → report → notify.
 
-Each line of `audit` is a checkpoint, and all that is large is in S3: what a step returns is a few numbers. A run that
-is killed goes on from the last checkpoint and the results that are there. It ends with a report whatever becomes of the
-databases; without a list of them, or without a readable access.yaml, there is nothing to report on, and it fails.
+Each step of `audit` is a checkpoint, and all large data is in S3: a step returns a few numbers. A killed run continues
+from its last checkpoint with the results that are stored. It ends with a report whatever happens to the databases;
+without a list of them, or without a readable access.yaml, there is nothing to report on, and it fails.
 """
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import batched
-from typing import Any
+from typing import Any, cast
 
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import CompletionConfig, MapConfig, NestingType
@@ -20,13 +20,14 @@ from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 from rdsiam.access.selection import select
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
-from rdsiam.audit.assemble import Run, collect
-from rdsiam.audit.batch import part_of
+from rdsiam.audit.assemble import AuditRun, assemble
+from rdsiam.audit.batch import Reading, part_of
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.history import History
 from rdsiam.audit.iam_rules import Fleet
-from rdsiam.audit.notify import Telling
+from rdsiam.audit.notify import Notifier
+from rdsiam.audit.parts import DatabasePart
 from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
 from rdsiam.aws.rds import Database, Databases
@@ -36,9 +37,8 @@ from rdsiam.core.durable import Steps
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
-from rdsiam.findings.finding import Finding
 from rdsiam.report.csv import csv_report
-from rdsiam.report.document import json_report
+from rdsiam.report.document import Report, Severities, json_report
 from rdsiam.report.ocsf import ocsf_lines
 from rdsiam.report.page import KindText, html_report
 from rdsiam.report.security_hub import asff
@@ -48,21 +48,22 @@ logger = logging.getLogger(__name__)
 #: Databases in a batch: each has a thread of its own in the function that audits the batch.
 BATCH = 50
 _ATTEMPTS = 4
-_KINDS = {kind.id: KindText(kind.id, kind.risk) for kind in KINDS.values()}
-_DIED = "the function that audits it died twice before it had a result"
+_LONGEST_CAUSE = 500
+_KIND_TEXTS = {kind.id: KindText(kind.id, kind.risk) for kind in KINDS.values()}
+_NO_RESULT = "AuditBatchFunction failed twice before it had a result for this database"
 
 
 @dataclass(frozen=True)
-class Services:
-    """What a run works with.
+class AuditServices:
+    """The services that an audit uses.
 
-    :ivar at_once: how many batches are audited at a time.
+    :ivar at_once: number of batches that are audited at a time.
     """
 
     databases: Databases
     access: AccessStore
     store: AuditStore
-    telling: Telling
+    notifier: Notifier
     iam: Any
     secrets: Secrets
     batch_function: str
@@ -70,52 +71,94 @@ class Services:
     at_once: int = 10
 
 
-class FleetVanished(RdsiamError):
-    """RDS lists no database, and the run before knew some: an empty answer is no reason to call all resolved."""
+@dataclass(frozen=True)
+class Begun:
+    """A run that has begun."""
+
+    id: str
+    started: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Begun":
+        """Return the run from which `to_json` made this JSON."""
+        return cls(**data)
 
     code = "fleet-vanished"
 
 
-def audit(context: DurableContext, services: Services, databases: Sequence[str] | None) -> dict[str, Any]:
-    """Audit the fleet, or the databases of these ARNs.
+@dataclass(frozen=True)
+class AuditAnswer:
+    """The answer of AuditFunction to a request for an audit; see docs/audit.md.
 
-    :return: the answer of AuditFunction, see docs/audit.md.
-    :raises RdsiamError: there is nothing to report on.
+    :ivar reports: kind of report → its URI.
     """
 
-    step = Steps(context, _ATTEMPTS).run
-    run = _Run(services, databases)
-    begun = step("begin", run.begin)
-    batches = step("list the fleet", lambda: run.list_fleet(begun))
+    id: str
+    databases: int
+    audited: int
+    unreachable: int
+    findings: Severities
+    reports: Mapping[str, str]
 
-    def one(child: DurableContext, number: int, *_: Any) -> bool:
-        return _audit_batch(child, services.batch_function, begun["id"], number)
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
 
-    context.map(range(batches), one, name="audit batches", config=_batches(services.at_once))
-    unread = None
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "AuditAnswer":
+        """Return the answer from which `to_json` made this JSON."""
+        return cls(**data)
+
+
+class FleetVanished(RdsiamError):
+    """RDS lists no database, but the run before had findings. They are not resolved by an empty answer."""
+
+    code = "fleet-vanished"
+    remedy = "check that the stack's region is right and that AuditFunction may call rds:Describe*, then audit again"
+
+
+def audit(context: DurableContext, services: AuditServices, databases: Sequence[str] | None) -> AuditAnswer:
+    """Audit the fleet, or the databases of these ARNs.
+
+    :raises RdsiamError: there is nothing to report on.
+    """
+    steps = Steps(context, _ATTEMPTS)
+    audit_steps = _AuditSteps(services, databases)
+    begun = steps.run_typed("begin", Begun, audit_steps.begin)
+    batches = steps.run("list the fleet", lambda: audit_steps.list_fleet(begun))
+
+    def one_batch(child: DurableContext, number: int, *_: Any) -> bool:
+        return _audit_batch(child, services.batch_function, begun.id, number)
+
+    context.map(range(batches), one_batch, name="audit batches", config=_map_config(services.at_once))
+    policies_unreadable = None
     try:
-        step("judge policies", lambda: run.judge_policies(begun, batches))
+        steps.run("evaluate policies", lambda: audit_steps.evaluate_policies(begun, batches))
     except StepError as error:
-        unread = f"{error.error_type}: {error.message}"[:500]
-    answer = step("report", lambda: run.report(begun, batches, unread))
-    step("tell", lambda: run.tell(begun))
+        policies_unreadable = f"{error.error_type}: {error.message}"[:_LONGEST_CAUSE]
+    answer = steps.run_typed("report", AuditAnswer, lambda: audit_steps.report(begun, batches, policies_unreadable))
+    steps.run("notify", lambda: audit_steps.notify(begun))
     return answer
 
 
 def _audit_batch(context: DurableContext, function: str, audit_id: str, number: int) -> bool:
-    """Have a batch audited, a second time if that fails; databases that have a result are left alone then."""
+    """Invoke the audit of a batch, twice if it fails; the second call leaves databases with a result alone."""
     for attempt in ("", " again"):
         try:
             context.invoke(function, {"audit": audit_id, "batch": number}, name=f"audit batch {number}{attempt}")
         except InvokeError as error:
-            logger.warning("batch %d of %s died%s: %s", number, audit_id, attempt, error)
+            logger.warning("batch %d of %s failed%s: %s", number, audit_id, attempt, error)
         else:
             return True
     return False
 
 
-def _batches(at_once: int) -> MapConfig[int]:
-    # A failed batch is no reason to leave the others; and an operation for each batch is enough to look at.
+def _map_config(at_once: int) -> MapConfig[int]:
+    # A failed batch doesn't end the others, and one operation for each batch is enough to observe.
     return MapConfig(
         max_concurrency=at_once,
         completion_config=CompletionConfig(tolerated_failure_percentage=100),
@@ -123,108 +166,113 @@ def _batches(at_once: int) -> MapConfig[int]:
     )
 
 
-class _Run:
-    """The steps of one run. Each reads what it needs, so that it can be repeated by another process."""
+class _AuditSteps:
+    """The steps of one run. Each reads all that it needs, so that another process can repeat it."""
 
-    def __init__(self, services: Services, databases: Sequence[str] | None) -> None:
+    def __init__(self, services: AuditServices, databases: Sequence[str] | None) -> None:
         self._services = services
         self._named = databases
 
-    def begin(self) -> dict[str, str]:
-        """Give the run its id, once access.yaml can be read: nothing can be judged without it."""
+    def begin(self) -> Begun:
+        """Give the run its id, if access.yaml can be read: nothing can be evaluated without it."""
         self._services.access.current()
         at = datetime.now(UTC)
-        return {"id": new_id(at), "started": _text(at)}
+        return Begun(new_id(at), times.text(at))
 
-    def list_fleet(self, begun: dict[str, str]) -> int:
-        """Write batches of databases, and what they have to know of the account; return how many there are."""
-        services, audit_id = self._services, begun["id"]
-        found = sorted(self._fleet(), key=part_order)
-        if not found and self._before(audit_id).open:
-            raise FleetVanished("RDS lists no database, though the audit before had findings: not taken for resolved")
+    def list_fleet(self, begun: Begun) -> int:
+        """Store the databases in batches, and their account's proxies and secrets; return the number of batches."""
+        services = self._services
+        databases = sorted(self._fleet(), key=part_order)
+        if not databases and self._before(begun.id).open:
+            raise FleetVanished("RDS lists no database, although the last audit had findings")
         account = AccountContext(tuple(services.databases.proxies()), tuple(services.secrets.list(datetime.now(UTC))))
-        services.store.put_context(audit_id, account.to_json())
-        number = -1
-        for number, some in enumerate(batched(found, BATCH, strict=False)):
-            services.store.put_batch(audit_id, number, some)
-        logger.info("audit %s is of %d databases", audit_id, len(found))
-        return number + 1
+        services.store.put_context(begun.id, account)
+        batches = list(batched(databases, BATCH, strict=False))
+        for number, batch in enumerate(batches):
+            services.store.put_batch(begun.id, number, batch)
+        logger.info("audit %s is of %d databases", begun.id, len(databases))
+        return len(batches)
 
-    def judge_policies(self, begun: dict[str, str], batches: int) -> None:
-        """Judge what the account's policies allow to whom."""
-        services, audit_id = self._services, begun["id"]
+    def evaluate_policies(self, begun: Begun, batches: int) -> None:
+        """Store the findings in the account's IAM policies."""
+        services = self._services
         databases: dict[str, Database] = {}
-        users: dict[str, list[str]] = {}
-        for number in range(batches):
-            for database, part in services.store.parts(audit_id, services.store.batch(audit_id, number)):
-                databases[database.resource_id] = database
-                if part and part["users"] is not None:
-                    users[database.resource_id] = part["users"]
+        users: dict[str, Sequence[str]] = {}
+        for database, part in self._parts(begun, batches):
+            databases[database.resource_id] = database
+            if part and part.users is not None:
+                users[database.resource_id] = part.users
         fleet = Fleet(services.databases.identities(), databases, users)
         access = services.access.current().file
         findings = evaluate_iam(holders(services.iam), access, fleet, services.deployment, datetime.now(UTC))
-        services.store.put_iam(audit_id, [finding.to_json() for finding in findings if self._concerns(finding)])
+        wanted = [finding for finding in findings if self._named is None or finding.database in self._named]
+        services.store.put_iam(begun.id, wanted)
 
-    def report(self, begun: dict[str, str], batches: int, policies: str | None) -> dict[str, Any]:
-        """Collect the results, compare them with the run before, write the reports, and declare the run over."""
-        services, audit_id = self._services, begun["id"]
-        entries, findings, version = self._parts(audit_id, batches)
-        of_policies = [] if policies else services.store.iam(audit_id)
-        run = Run(
-            id=audit_id,
-            started=begun["started"],
-            finished=_text(datetime.now(UTC)),
+    def report(self, begun: Begun, batches: int, policies_unreadable: str | None) -> AuditAnswer:
+        """Assemble the results, compare them with the run before, write the reports, and finish the run."""
+        services = self._services
+        access = services.access.current()
+        account = services.store.context(begun.id)
+        no_result = Reading(Unreadable("time", _NO_RESULT))
+        parts = [
+            part or part_of(select(database, None), no_result, access.file, account)
+            for database, part in self._parts(begun, batches)
+        ]
+        run = AuditRun(
+            id=begun.id,
+            started=begun.started,
+            finished=times.now_text(),
             account=services.deployment.account,
             region=services.deployment.region,
             whole=self._named is None,
-            access_version=version,
-            policies=policies,
+            access_version=access.version,
+            policies_unreadable=policies_unreadable,
         )
-        collected = collect(
-            run, self._before(audit_id), entries, findings, [Finding.from_json(one) for one in of_policies]
+        assembled = assemble(
+            run,
+            self._before(begun.id),
+            [part.entry for part in parts],
+            [finding for part in parts for finding in part.findings],
+            [] if policies_unreadable else services.store.iam(begun.id),
         )
-        report, deployment = collected.report, services.deployment
-        texts = {
-            "json": json_report(report),
-            "csv": csv_report(report),
-            "html": html_report(report, kinds=_KINDS),
-            "asff": json.dumps(
-                list(
-                    asff(
-                        report,
-                        account=deployment.account,
-                        region=deployment.region,
-                        partition=deployment.partition,
-                    )
-                )
-            ),
-            "ocsf": "".join(ocsf_lines(report)),
-        }
-        written = {kind: services.store.put_report(audit_id, kind, texts[kind]) for kind in REPORTS}
-        services.store.put_history(audit_id, collected.history.to_json() | {"new": sorted(collected.new)})
-        kept = {name: report[name] for name in ("id", "scope", "started", "finished", "policies", "summary")}
-        services.store.finish(audit_id, "all" if run.whole else "some", kept)
+        report = assembled.report
+        texts = _texts(report, services.deployment)
+        uris = {kind: services.store.put_report(begun.id, kind, texts[kind]) for kind in REPORTS}
+        services.store.put_history(begun.id, assembled.history)
+        services.store.finish(
+            begun.id,
+            report["scope"],
+            {
+                "id": report["id"],
+                "scope": report["scope"],
+                "started": report["started"],
+                "finished": report["finished"],
+                "policies": report["policies"],
+                "summary": report["summary"],
+            },
+        )
         summary = report["summary"]
-        logger.info("audit %s is over: %d of %d read", audit_id, summary["audited"], summary["databases"])
-        return {
-            "id": audit_id,
-            "databases": summary["databases"],
-            "audited": summary["audited"],
-            "unreachable": summary["unreachable"],
-            "findings": summary["findings"],
-            "reports": {kind: written[kind] for kind in ("json", "csv", "html")},
-        }
+        logger.info("audit %s has finished: %d of %d read", begun.id, summary["audited"], summary["databases"])
+        return AuditAnswer(
+            id=begun.id,
+            databases=summary["databases"],
+            audited=summary["audited"],
+            unreachable=summary["unreachable"],
+            findings=summary["findings"],
+            reports={kind: uris[kind] for kind in ("json", "csv", "html")},
+        )
 
-    def tell(self, begun: dict[str, str]) -> None:
-        """Tell others how it ended. A run that a later one has overtaken has no news."""
-        store, audit_id = self._services.store, begun["id"]
-        report = json.loads(store.report(audit_id, "json"))
+    def notify(self, begun: Begun) -> None:
+        """Notify others of the result. A run that a later one has overtaken has no news."""
+        store = self._services.store
         runs = store.finished_runs()
-        report |= store.summary(next(run for run in runs if run.id == audit_id))
-        overtaken = any(run.scope == "all" and run.id > audit_id for run in runs)
-        new = frozenset(store.history(audit_id)["new"])
+        # The report step may have run twice: its last summary counts.
+        summary = store.summary(next(run for run in runs if run.id == begun.id))
+        report = cast("Report", json.loads(store.report(begun.id, "json")) | summary)
+        overtaken = any(run.scope == "all" and run.id > begun.id for run in runs)
+        findings = json.loads(store.report(begun.id, "asff"))
         news = self._named is None and not overtaken
-        self._services.telling.tell(report, json.loads(store.report(audit_id, "asff")), new, news)
+        self._services.notifier.notify(report, findings, store.history(begun.id).new, news)
 
     def _fleet(self) -> list[Database]:
         databases = self._services.databases
@@ -232,31 +280,28 @@ class _Run:
             return list(databases.list())
         return [databases.describe(arn) for arn in self._named]
 
-    def _concerns(self, finding: Finding) -> bool:
-        return self._named is None or finding.database in self._named
-
-    def _parts(self, audit_id: str, batches: int) -> tuple[list[dict[str, Any]], list[Finding], str]:
-        """Return the entries and findings of all databases; those without a result are unknown."""
+    def _parts(self, begun: Begun, batches: int) -> Iterator[tuple[Database, DatabasePart | None]]:
+        """Yield all databases of the run, each with its part; None if it has no result."""
         store = self._services.store
-        access = self._services.access.current()
-        account = AccountContext.from_json(store.context(audit_id))
-        entries: list[dict[str, Any]] = []
-        findings: list[Finding] = []
         for number in range(batches):
-            for database, part in store.parts(audit_id, store.batch(audit_id, number)):
-                known = part or part_of(select(database, None), Unreadable("time", _DIED), access.file, account)
-                entries.append(known["database"])
-                findings += [Finding.from_json(one) for one in known["findings"]]
-        return entries, findings, access.version
+            yield from store.parts(begun.id, store.batch(begun.id, number))
 
     def _before(self, audit_id: str) -> History:
-        """Return what was open after the last whole run before this one."""
+        """Return the history after the last run of the whole fleet before this one."""
         store = self._services.store
         for run in store.finished_runs():
             if run.scope == "all" and run.id < audit_id:
-                return History.from_json(store.history(run.id))
+                return store.history(run.id)
         return History()
 
 
-def _text(at: datetime) -> str:
-    return times.text(at)
+def _texts(report: Report, deployment: Deployment) -> Mapping[str, str]:
+    """Return the texts of all REPORTS."""
+    findings = asff(report, account=deployment.account, region=deployment.region, partition=deployment.partition)
+    return {
+        "json": json_report(report),
+        "csv": csv_report(report),
+        "html": html_report(report, kinds=_KIND_TEXTS),
+        "asff": json.dumps(list(findings)),
+        "ocsf": "".join(ocsf_lines(report)),
+    }

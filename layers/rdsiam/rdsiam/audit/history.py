@@ -1,25 +1,26 @@
-"""A run and the one before it: which findings are new, which are resolved, since when one is open."""
+"""Compares a run with the run before: new and resolved findings, and since when each is open."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rdsiam.findings.finding import Finding
+from rdsiam.findings.finding import Finding, Severity
+from rdsiam.report.document import TrendLine
 
-#: So many past runs make the trend.
+#: Number of runs in the trend.
 LONGEST_TREND = 90
 
 
 @dataclass(frozen=True)
-class Open:
-    """A finding that was open when a run ended, as history remembers it.
+class OpenFinding:
+    """A finding that was open when a run ended, as history keeps it.
 
     :ivar policy: it was found in the account's policies, not in a database.
     """
 
     id: str
     kind: str
-    severity: str
+    severity: Severity
     database: str | None
     user: str | None
     title: str
@@ -30,114 +31,115 @@ class Open:
 
 @dataclass(frozen=True)
 class History:
-    """What is open after a run, and how past runs ended, oldest first."""
+    """State after a run.
 
-    open: Mapping[str, Open] = field(default_factory=dict)
-    trend: tuple[Mapping[str, Any], ...] = ()
+    :ivar open: id → finding.
+    :ivar trend: figures of past runs of the whole fleet, oldest first.
+    :ivar new: ids of the findings that the run before did not have.
+    """
+
+    open: Mapping[str, OpenFinding] = field(default_factory=dict)
+    trend: tuple[TrendLine, ...] = ()
+    new: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON; `History.from_json` gives it back."""
-        found = [vars(one) for one in sorted(self.open.values(), key=lambda one: one.id)]
-        return {"schema_version": 1, "open": found, "trend": list(self.trend)}
+        """Return plain JSON."""
+        findings = [vars(self.open[id]) for id in sorted(self.open)]
+        return {"schema_version": 1, "open": findings, "trend": list(self.trend), "new": sorted(self.new)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "History":
-        """Return what `to_json` was made from."""
-        found = (Open(**one) for one in data["open"])
-        return cls({one.id: one for one in found}, tuple(data["trend"]))
+        """Return the history from which `to_json` made this JSON."""
+        findings = (OpenFinding(**finding) for finding in data["open"])
+        return cls({one.id: one for one in findings}, tuple(data["trend"]), frozenset(data["new"]))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a run looked at, and so may say that something there is resolved.
+class Coverage:
+    """The databases and policies that a run has read, so that it can resolve their findings.
 
-    :ivar read: ARNs of the databases that were read, or whose state alone says all there is to say.
-    :ivar unread: ARNs of the databases that could not be read.
-    :ivar unread_too: kinds of findings that are seen in a database that could not be read, too.
+    :ivar read: ARNs of the databases that were read, and of those that have no users of their own.
+    :ivar unreadable: ARNs of the databases that could not be read.
+    :ivar without_reading: kinds of findings that can be seen to be resolved on unreadable databases, too.
     :ivar policies: the account's policies were read.
-    :ivar whole: the run was of the whole fleet: what is neither read nor unread exists no more.
+    :ivar whole: the run was of the whole fleet, so that a database that is neither read nor unreadable is gone.
     """
 
     read: frozenset[str]
-    unread: frozenset[str]
-    unread_too: frozenset[str]
+    unreadable: frozenset[str]
+    without_reading: frozenset[str]
     policies: bool
     whole: bool
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A run compared with the one before.
+class Comparison:
+    """A run compared with the run before.
 
-    :ivar findings: those of this run, each with the time at which a run first found it.
-    :ivar new: ids of those that the run before did not have and nobody accepted.
-    :ivar resolved: those of the run before that are gone.
-    :ivar open: what is open now: this run's, and what nobody could look into.
+    :ivar findings: of this run, each with the time at which a run first found it.
+    :ivar new: ids of findings that the run before did not have and that are not suppressed.
+    :ivar resolved: findings of the run before that are gone.
+    :ivar open: findings of this run, and those that this run could not check.
     """
 
     findings: tuple[Finding, ...]
     new: frozenset[str]
-    resolved: tuple[Open, ...]
-    open: Mapping[str, Open]
+    resolved: tuple[OpenFinding, ...]
+    open: Mapping[str, OpenFinding]
 
 
 def compare(
-    before: History, of_databases: Iterable[Finding], of_policies: Iterable[Finding], seen: Seen, at: str
-) -> Compared:
-    """Compare the findings of a run with what was open before it.
+    before: History, of_databases: Iterable[Finding], of_policies: Iterable[Finding], coverage: Coverage, at: str
+) -> Comparison:
+    """Compare the findings of a run with those that were open before it.
 
-    What nobody could look into this time stays open: unknown is never in order.
+    A finding that this run could not check stays open: unknown is never compliant.
 
-    :param at: when the run started, RFC 3339.
+    :param at: start of the run, RFC 3339.
     """
-    found: list[Finding] = []
-    now: dict[str, Open] = {}
+    findings: list[Finding] = []
+    open: dict[str, OpenFinding] = {}
     new: set[str] = set()
-    for policy, findings in ((False, of_databases), (True, of_policies)):
-        for finding in findings:
-            if finding.id in now:
-                continue  # the same problem, met twice
-            known = before.open.get(finding.id)
-            dated = replace(finding, first_seen=known.first_seen if known else at)
-            found.append(dated)
-            now[finding.id] = _remember(dated, policy)
-            # One that was accepted for a time, and is no more, is news as well.
-            if finding.suppressed is None and (known is None or known.suppressed):
+    for policy, some in ((False, of_databases), (True, of_policies)):
+        for finding in some:
+            if finding.id in open:
+                continue  # the same problem, found twice
+            former = before.open.get(finding.id)
+            first_seen = former.first_seen if former else at
+            findings.append(replace(finding, first_seen=first_seen))
+            open[finding.id] = _open(finding, first_seen, policy)
+            # A suppression that has expired makes its finding new again.
+            if finding.suppressed is None and (former is None or former.suppressed):
                 new.add(finding.id)
-    resolved = []
-    for known in before.open.values():
-        if known.id not in now:
-            if _is_gone(known, seen):
-                resolved.append(known)
-            else:
-                now[known.id] = known
-    return Compared(tuple(found), frozenset(new), tuple(sorted(resolved, key=lambda one: one.id)), now)
+    missing = [former for id, former in sorted(before.open.items()) if id not in open]
+    resolved = tuple(former for former in missing if _is_resolved(former, coverage))
+    unchecked = {former.id: former for former in missing if not _is_resolved(former, coverage)}
+    return Comparison(tuple(findings), frozenset(new), resolved, open | unchecked)
 
 
-def extend(trend: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the trend with one run more at its end."""
+def extend(trend: Sequence[TrendLine], last: TrendLine) -> tuple[TrendLine, ...]:
+    """Return the trend with one more run at its end."""
     return (*trend, last)[-LONGEST_TREND:]
 
 
-def _is_gone(known: Open, seen: Seen) -> bool:
-    if known.policy:
-        # A run of some databases has judged the policies too, but keeps only what concerns them.
-        return seen.policies and (seen.whole or known.database in seen.read | seen.unread)
-    if known.database in seen.unread:
-        return known.kind in seen.unread_too
-    return seen.whole or known.database in seen.read
+def _is_resolved(former: OpenFinding, coverage: Coverage) -> bool:
+    if former.policy:
+        # A run of some databases evaluates the policies too, but keeps only the findings about these databases.
+        return coverage.policies and (coverage.whole or former.database in coverage.read | coverage.unreadable)
+    if former.database in coverage.unreadable:
+        return former.kind in coverage.without_reading
+    return coverage.whole or former.database in coverage.read
 
 
-def _remember(finding: Finding, policy: bool) -> Open:
-    assert finding.first_seen is not None
-    return Open(
+def _open(finding: Finding, first_seen: str, policy: bool) -> OpenFinding:
+    return OpenFinding(
         id=finding.id,
         kind=finding.kind,
         severity=finding.severity,
         database=finding.database,
         user=finding.user,
         title=finding.title,
-        first_seen=finding.first_seen,
+        first_seen=first_seen,
         suppressed=finding.suppressed is not None,
         policy=policy,
     )

@@ -1,7 +1,7 @@
-"""Who is told of an audit: CloudWatch, EventBridge, the readers of a digest, Security Hub.
+"""Notifications about an audit: CloudWatch, EventBridge, the readers of a digest, Security Hub.
 
-Telling may be repeated, after a failure or a kill: Security Hub goes by the finding's id, events carry the ids of run
-and finding, metrics are gauges; the digest, which somebody would read twice, comes when all else is done.
+A notification may be repeated after a failure or a kill: Security Hub identifies findings by their ids, events carry
+the ids of run and finding, metrics are gauges. The digest comes last, since people would read it twice.
 """
 
 import json
@@ -16,28 +16,29 @@ from aws_lambda_powertools.metrics import MetricUnit
 from rdsiam.core.observability import metrics
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.finding import SEVERITIES
+from rdsiam.report.document import FindingLine, Report
 from rdsiam.report.security_hub import batches, suppressions
 
 logger = logging.getLogger(__name__)
 
-#: What PutEvents takes at once.
+#: Maximum number of entries of PutEvents.
 _EVENTS = 10
-#: A mail that nobody reads to its end helps nobody; SNS itself takes 256 KB.
+#: Maximum number of findings in a digest, so that people read it to its end; SNS itself accepts 256 KB.
 _LINES = 100
 _LONGEST_NAME = 120
 
 
-class NotTold(RdsiamError):
-    """A notification about an audit was not delivered."""
+class NotificationFailed(RdsiamError):
+    """A receiver did not accept a notification about an audit."""
 
-    code = "not-notified"
+    code = "notification-failed"
 
 
-class Telling:
-    """Tells others how an audit ended.
+class Notifier:
+    """Notifies others of the result of an audit.
 
     :param topic: ARN of the topic that gets the digest.
-    :param security_hub: client of Security Hub; None where it is not wanted.
+    :param security_hub: client of Security Hub; None if findings are not sent to it.
     """
 
     def __init__(self, events: Any, sns: Any, topic: str, security_hub: Any | None = None) -> None:
@@ -46,110 +47,125 @@ class Telling:
         self._topic = topic
         self._security_hub = security_hub
 
-    def tell(
-        self, report: Mapping[str, Any], asff: Sequence[Mapping[str, Any]], new: frozenset[str], news: bool
-    ) -> None:
-        """Tell of a report.
+    def notify(self, report: Report, asff: Sequence[Mapping[str, Any]], new: frozenset[str], news: bool) -> None:
+        """Notify all receivers.
 
-        :param asff: the same findings as Security Hub takes them.
-        :param new: ids of the findings that are new.
-        :param news: tell more than that it is over. Not so of an audit of single databases: the next audit of the fleet
-            does not know what it found, and so could not tell that it is resolved.
-        :raises NotTold: somebody refused; tell again.
+        :param asff: the same findings as Security Hub accepts them.
+        :param new: ids of new findings.
+        :param news: send findings and figures, not only that the audit has finished. False for an audit of single
+            databases: the next audit of the fleet doesn't know its findings, and so could not report them as resolved.
+        :raises NotificationFailed: a receiver refused; the step can be repeated.
         """
-        fresh = [finding for finding in report["findings"] if finding["id"] in new] if news else []
+        findings = [finding for finding in report["findings"] if finding["id"] in new] if news else []
         if news and self._security_hub is not None:
-            self._import(asff)
-        self._publish([_completed(report), *(_found(report, one) for one in fresh if one["severity"] == "critical")])
-        if fresh:
-            self._sns.publish(
-                TopicArn=self._topic, Subject=_subject(report, fresh), Message="\n".join(_digest(report, fresh))
-            )
+            self._import(self._security_hub, asff)
+        critical = (finding for finding in findings if finding["severity"] == "critical")
+        self._publish([_completed_event(report), *(_finding_event(report, finding) for finding in critical)])
+        if findings:
+            message = "\n".join(_digest(report, findings))
+            self._sns.publish(TopicArn=self._topic, Subject=_subject(report, findings), Message=message)
         if news:
-            _measure(report, fresh)
-        logger.info("told of audit %s, %d new findings", report["id"], len(fresh))
+            _add_metrics(report, findings)
+        logger.info("sent the notifications of audit %s, %d new findings", report["id"], len(findings))
 
     def _publish(self, events: Sequence[Mapping[str, Any]]) -> None:
-        for some in batched(events, _EVENTS, strict=False):
-            answer = self._events.put_events(Entries=list(some))
-            if answer["FailedEntryCount"]:
-                code = next((one["ErrorCode"] for one in answer["Entries"] if "ErrorCode" in one), "unknown")
-                raise NotTold(f"EventBridge did not take {answer['FailedEntryCount']} events: {code}")
+        for entries in batched(events, _EVENTS, strict=False):
+            answer = self._events.put_events(Entries=list(entries))
+            if failed := answer["FailedEntryCount"]:
+                code = next((entry["ErrorCode"] for entry in answer["Entries"] if "ErrorCode" in entry), "unknown")
+                raise NotificationFailed(f"EventBridge: {failed} events were not accepted ({code})")
 
-    def _import(self, findings: Sequence[Mapping[str, Any]]) -> None:
-        assert self._security_hub is not None
-        for some in batches(findings):
-            answer = self._security_hub.batch_import_findings(Findings=some)
-            if answer["FailedCount"]:
-                raise NotTold(f"Security Hub did not take {answer['FailedCount']} findings: {_code(answer, 'Failed')}")
+    def _import(self, security_hub: Any, findings: Sequence[Mapping[str, Any]]) -> None:
+        for batch in batches(findings):
+            answer = security_hub.batch_import_findings(Findings=batch)
+            if failed := answer["FailedCount"]:
+                code = _first_code(answer, "FailedFindings")
+                raise NotificationFailed(f"Security Hub: {failed} findings were not imported ({code})")
         for request in suppressions(findings):
-            answer = self._security_hub.batch_update_findings(**request)
-            if left := len(answer["UnprocessedFindings"]):
-                raise NotTold(f"Security Hub did not suppress {left} findings: {_code(answer, 'Unprocessed')}")
+            answer = security_hub.batch_update_findings(**request)
+            if failed := len(answer["UnprocessedFindings"]):
+                code = _first_code(answer, "UnprocessedFindings")
+                raise NotificationFailed(f"Security Hub: {failed} findings were not suppressed ({code})")
 
 
-def _code(answer: Mapping[str, Any], which: str) -> str:
-    return next((str(one.get("ErrorCode")) for one in answer.get(f"{which}Findings", [])), "unknown")
+def plain(text: str) -> str:
+    """Return text that is harmless in a mail: one short line without control or formatting characters."""
+    safe = "".join("�" if unicodedata.category(one)[0] == "C" or one in "\u2028\u2029" else one for one in text)
+    return safe if len(safe) <= _LONGEST_NAME else f"{safe[: _LONGEST_NAME - 1]}…"
 
 
-def _completed(report: Mapping[str, Any]) -> dict[str, Any]:
-    detail = {name: report[name] for name in ("id", "scope", "started", "finished", "summary")}
-    return _event("rdsiam.audit.completed", [], detail)
+def _first_code(answer: Mapping[str, Any], field: str) -> str:
+    return next((str(finding.get("ErrorCode")) for finding in answer.get(field, [])), "unknown")
 
 
-def _found(report: Mapping[str, Any], finding: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("id", "kind", "severity", "database", "user", "title", "first_seen")
-    detail = {name: finding[name] for name in names}
-    return _event("rdsiam.audit.finding", [finding["database"]], detail | {"audit": report["id"]})
+def _completed_event(report: Report) -> dict[str, Any]:
+    detail = {
+        "id": report["id"],
+        "scope": report["scope"],
+        "started": report["started"],
+        "finished": report["finished"],
+        "summary": report["summary"],
+    }
+    return _event("rdsiam.audit.completed", None, detail)
 
 
-def _event(kind: str, resources: Sequence[str | None], detail: Mapping[str, Any]) -> dict[str, Any]:
-    named = [one for one in resources if one]
-    return {"Source": "rdsiam", "DetailType": kind, "Resources": named, "Detail": json.dumps(detail)}
+def _finding_event(report: Report, finding: FindingLine) -> dict[str, Any]:
+    detail = {
+        "id": finding["id"],
+        "kind": finding["kind"],
+        "severity": finding["severity"],
+        "database": finding["database"],
+        "user": finding["user"],
+        "title": finding["title"],
+        "first_seen": finding["first_seen"],
+        "audit": report["id"],
+    }
+    return _event("rdsiam.audit.finding", finding["database"], detail)
 
 
-def _measure(report: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> None:
+def _event(kind: str, resource: str | None, detail: Mapping[str, object]) -> dict[str, Any]:
+    resources = [resource] if resource else []
+    return {"Source": "rdsiam", "DetailType": kind, "Resources": resources, "Detail": json.dumps(detail)}
+
+
+def _add_metrics(report: Report, new: Sequence[FindingLine]) -> None:
     summary = report["summary"]
     if summary["share"] is not None:
         metrics.add_metric("PasswordlessShare", MetricUnit.Percent, 100 * summary["share"])
     for severity in SEVERITIES:
         metrics.add_metric(f"{severity.title()}Findings", MetricUnit.Count, summary["findings"][severity])
-    critical = sum(finding["severity"] == "critical" for finding in fresh)
+    critical = sum(finding["severity"] == "critical" for finding in new)
     metrics.add_metric("NewCriticalFindings", MetricUnit.Count, critical)
     metrics.add_metric("AuditedDatabases", MetricUnit.Count, summary["audited"])
     metrics.add_metric("UnknownDatabases", MetricUnit.Count, summary["unreachable"])
-    rotations = sum(one["kind"].startswith("rotation-") and not one["suppressed"] for one in report["findings"])
+    open_findings = [finding for finding in report["findings"] if not finding["suppressed"]]
+    rotations = sum(finding["kind"].startswith("rotation-") for finding in open_findings)
     metrics.add_metric("UnhealthyRotations", MetricUnit.Count, rotations)
     metrics.add_metric("AuditsCompleted", MetricUnit.Count, 1)
     metrics.flush_metrics()
 
 
-def _subject(report: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> str:
-    plural = "" if len(fresh) == 1 else "s"
-    return f"rdsiam: {len(fresh)} new finding{plural} in {report['account']} {report['region']}"[:100]
+def _subject(report: Report, findings: Sequence[FindingLine]) -> str:
+    plural = "" if len(findings) == 1 else "s"
+    return f"rdsiam: {len(findings)} new finding{plural} in {report['account']} {report['region']}"[:100]
 
 
-def _digest(report: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _digest(report: Report, findings: Sequence[FindingLine]) -> Iterator[str]:
     summary = report["summary"]
-    yield f"The audit of {report['finished']} found what the one before did not, in account {report['account']}."
+    yield f"The audit of {report['finished']} has findings that the audit before did not have."
+    yield f"Account {report['account']}, region {report['region']}."
     yield ""
     if summary["share"] is not None:
         share = f"{100 * summary['share']:.1f} %"
         yield f"{share} of {summary['accounts']} database users have no password."
     yield f"{summary['audited']} of {summary['databases']} databases were read, {summary['unreachable']} could not be."
     yield ""
-    for finding in fresh[:_LINES]:
-        where = finding["database"] or "account"
-        who = f", {plain(finding['user'])}" if finding["user"] else ""
+    for finding in findings[:_LINES]:
+        place = finding["database"] or "account"
+        user = f", {plain(finding['user'])}" if finding["user"] else ""
         yield f"[{finding['severity']}] {plain(finding['title'])}"
-        yield f"    {plain(where)}{who} ({finding['kind']}, {finding['id']})"
-    if len(fresh) > _LINES:
-        yield f"… and {len(fresh) - _LINES} more"
+        yield f"    {plain(place)}{user} ({finding['kind']}, {finding['id']})"
+    if len(findings) > _LINES:
+        yield f"… and {len(findings) - _LINES} more"
     yield ""
-    yield f"The report is audit {report['id']}: GET /audits/{report['id']}."
-
-
-def plain(text: str) -> str:
-    """Return text that can't do anything to a mail: one line, no control or formatting characters, not too long."""
-    safe = "".join("�" if unicodedata.category(one)[0] == "C" or one in "\u2028\u2029" else one for one in text)
-    return safe if len(safe) <= _LONGEST_NAME else f"{safe[: _LONGEST_NAME - 1]}…"
+    yield f"The whole report: GET /audits/{report['id']}."

@@ -1,13 +1,14 @@
-"""Mending findings by machine: those that onboarding mends, through onboarding, with its guard and its change limit.
+"""Remediation by onboarding, with its guard against lock-outs and its change limit.
 
-A finding is safe to mend so if one of the ways that it prints is nothing but `rdsiam onboard`: access.yaml says what
-is right, and onboarding makes it so. All others are people's to decide.
+A finding can be remediated so if one of the ways in its remediation is `rdsiam onboard` alone: access.yaml declares the
+state, and onboarding establishes it. All other findings need a decision by people.
 """
 
 import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
@@ -18,67 +19,121 @@ from rdsiam.core.durable import Steps
 
 logger = logging.getLogger(__name__)
 
-#: Onboarding switches it on where access.yaml declares users of the database.
-_ONBOARDING_TOO = frozenset({"iam-authentication-off"})
+#: Kinds whose remediation names a command of AWS, and that onboarding remediates if users are declared.
+_BY_ONBOARDING_TOO = frozenset({"iam-authentication-off"})
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True)
+class KnownFinding:
+    """A finding that is open in the last audit.
+
+    :ivar by_onboarding: onboarding the database remediates it.
+    """
+
+    kind: str
+    database: str | None
+    by_onboarding: bool
+
+
+@dataclass(frozen=True)
+class KnownFindings:
+    """The requested findings that are open, by id."""
+
+    by_id: Mapping[str, KnownFinding]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {id: asdict(finding) for id, finding in self.by_id.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "KnownFindings":
+        """Return the findings from which `to_json` made this JSON."""
+        return cls({id: KnownFinding(**finding) for id, finding in data.items()})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome for one finding.
+
+    :ivar status: OnboardFunction's; `unknown` if no finding of that id is open, `ignored` if it needs a decision by
+        people, `failed` if onboarding ended with an error.
+    :ivar changes: OnboardFunction's.
+    """
+
+    finding: str
+    kind: str | None
+    database: str | None
+    status: str
+    reason: str
+    changes: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class RemediationAnswer:
+    """The answer of AuditFunction to a request for remediation; outcomes are sorted by finding."""
+
+    plan: bool
+    remediated: tuple[Outcome, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        outcomes = [asdict(outcome) | {"changes": list(outcome.changes)} for outcome in self.remediated]
+        return {"plan": self.plan, "remediated": outcomes}
 
 
 def remediate(
     context: DurableContext, store: AuditStore, onboard_function: str, ids: Sequence[str], plan: bool, confirm: bool
-) -> dict[str, Any]:
-    """Mend findings of the last audit, or say what would be changed.
+) -> RemediationAnswer:
+    """Remediate findings of the last audit by onboarding their databases.
 
     :param ids: of findings.
-    :param plan: change nothing.
-    :param confirm: go on if OnboardFunction's change limit asks. What waits since attributes changed is not confirmed.
-    :return: `{"plan", "remediated": [{"finding", "kind", "database", "status", "reason", "changes"}]}`, sorted by
-        finding. Statuses are OnboardFunction's; `unknown` where no finding of that id is open, `failed` where
-        onboarding ended with an error.
+    :param plan: change nothing, and return the changes that would be made.
+    :param confirm: go on if OnboardFunction's change limit needs confirmation. Gains that wait because attributes
+        changed are not confirmed.
     """
-    found: dict[str, Any] = Steps(context).run("look the findings up", lambda: look_up(store, ids))
-    answers: dict[str, Any] = {}
-    for arn in sorted({one["database"] for one in found.values() if one["onboarding"]}):
+    known = Steps(context).run_typed("look up the findings", KnownFindings, lambda: look_up(store, ids)).by_id
+    answers: dict[str, Mapping[str, Any]] = {}
+    for arn in sorted({finding.database for finding in known.values() if finding.database and finding.by_onboarding}):
         payload = {"database": arn, "plan": plan, "beyond_limit": confirm}
         try:
             answers[arn] = context.invoke(onboard_function, payload, name=f"onboard {arn}")
         except InvokeError as error:
             logger.warning("onboarding %s failed: %s", arn, error)
-            answers[arn] = {"status": "failed", "reason": str(error)[:500], "changes": []}
-    return {"plan": plan, "remediated": [_outcome(one, found.get(one), answers) for one in sorted(set(ids))]}
+            answers[arn] = {"status": "failed", "reason": str(error)[:_LONGEST_REASON], "changes": []}
+    return RemediationAnswer(plan, tuple(_outcome(id, known.get(id), answers) for id in sorted(set(ids))))
 
 
-def look_up(store: AuditStore, ids: Sequence[str]) -> dict[str, Any]:
-    """Return what is known of each finding: `{"kind", "database", "onboarding": whether that mends it}`."""
-    found: dict[str, Any] = {}
-    newest_whole = next((run for run in store.finished_runs() if run.scope == "all"), None)
-    for run in store.finished_runs():
-        # A later audit of some databases knows them better than the last one of all.
+def look_up(store: AuditStore, ids: Sequence[str]) -> KnownFindings:
+    """Return those findings that are open in the last audit."""
+    known: dict[str, KnownFinding] = {}
+    runs = store.finished_runs()
+    newest_whole = next((run for run in runs if run.scope == "all"), None)
+    for run in runs:
+        # A later audit of some databases is more recent for these than the last audit of all.
         if newest_whole is not None and run.id < newest_whole.id:
             break
         for finding in json.loads(store.report(run.id, "json"))["findings"]:
-            if finding["id"] in ids and finding["id"] not in found:
-                found[finding["id"]] = {
-                    "kind": finding["kind"],
-                    "database": finding["database"],
-                    "onboarding": finding["database"] is not None and _by_onboarding(finding),
-                }
-    return found
+            if finding["id"] in ids and finding["id"] not in known:
+                known[finding["id"]] = KnownFinding(finding["kind"], finding["database"], _by_onboarding(finding))
+    return KnownFindings(known)
 
 
 def _by_onboarding(finding: Mapping[str, Any]) -> bool:
+    if finding["database"] is None:
+        return False
     ways: dict[int, list[str]] = {}
     for step in finding["remediation"]:
         ways.setdefault(step["way"], []).append(step["text"] if step["language"] == "cli" else "")
     command = shlex.join(["rdsiam", "onboard", finding["database"]])
-    return finding["kind"] in _ONBOARDING_TOO or [command] in ways.values()
+    return finding["kind"] in _BY_ONBOARDING_TOO or [command] in ways.values()
 
 
-def _outcome(finding: str, known: Mapping[str, Any] | None, answers: Mapping[str, Any]) -> dict[str, Any]:
+def _outcome(id: str, known: KnownFinding | None, answers: Mapping[str, Mapping[str, Any]]) -> Outcome:
     if known is None:
-        outcome = {"status": "unknown", "reason": "no finding of this id is open in the last audit", "changes": []}
-        return {"finding": finding, "kind": None, "database": None} | outcome
-    about = {"finding": finding, "kind": known["kind"], "database": known["database"]}
-    if not known["onboarding"]:
-        reason = "no machine mends this kind of finding: the report says what people do about it"
-        return about | {"status": "ignored", "reason": reason, "changes": []}
-    answer = answers[known["database"]]
-    return about | {name: answer[name] for name in ("status", "reason", "changes")}
+        return Outcome(id, None, None, "unknown", "no finding of this id is open in the last audit")
+    if known.database is None or not known.by_onboarding:
+        reason = "onboarding doesn't remediate this finding; the report has the steps for people"
+        return Outcome(id, known.kind, known.database, "ignored", reason)
+    answer = answers[known.database]
+    return Outcome(id, known.kind, known.database, answer["status"], answer["reason"], answer["changes"])

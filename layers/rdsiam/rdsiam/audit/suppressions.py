@@ -1,4 +1,4 @@
-"""Findings that access.yaml accepts: for a reason, until a time, and never out of sight."""
+"""Findings that access.yaml accepts: for a reason and until a time. They stay visible."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,13 +14,13 @@ from rdsiam.findings.finding import Finding, Suppressed
 def suppress(
     findings: Iterable[Finding], databases: Mapping[str, SelectedDatabase], access: AccessFile, at: datetime
 ) -> tuple[Finding, ...]:
-    """Mark the findings that an entry accepts which matches their database. One that is over counts no more.
+    """Mark the findings that access.yaml accepts at this time.
 
-    An entry with `user` accepts that account, `name@host`, or all host patterns of that name; without, all of its kind.
+    An entry with `user` accepts the account `name@host`, or all accounts of a name; without, all findings of its kind.
 
     :param databases: by ARN. Findings about no database can't be accepted.
     """
-    return tuple(_mark(one, databases.get(one.database or ""), access, at) for one in findings)
+    return tuple(_mark(finding, databases.get(finding.database or ""), access, at) for finding in findings)
 
 
 def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFile, at: datetime) -> Finding:
@@ -29,13 +29,12 @@ def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFil
     names = {finding.user}
     if finding.user is not None:
         names.add(REMEDIATIONS[database.family].user_of(finding.user))
-    holding = [
-        one
-        for one in access.suppressions(database)
-        if one.finding == finding.kind and (one.user is None or one.user in names) and one.until > at
+    entries = [
+        entry
+        for entry in access.suppressions(database)
+        if entry.finding == finding.kind and (entry.user is None or entry.user in names) and entry.until > at
     ]
-    if not holding:
+    if not entries:
         return finding
-    longest = max(holding, key=lambda one: (one.until, one.reason))
-    until = times.text(longest.until)
-    return replace(finding, suppressed=Suppressed(longest.reason, until))
+    longest = max(entries, key=lambda entry: (entry.until, entry.reason))
+    return replace(finding, suppressed=Suppressed(longest.reason, times.text(longest.until)))

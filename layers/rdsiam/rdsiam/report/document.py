@@ -160,8 +160,8 @@ class Policies(TypedDict):
 
 
 @with_config(_STRICT)
-class Run(TypedDict):
-    """A run before this one."""
+class TrendLine(TypedDict):
+    """The figures of one run of the whole fleet."""
 
     id: str
     finished: Time
@@ -187,7 +187,7 @@ class Report(TypedDict):
     findings: list[FindingLine]
     resolved: list[ResolvedLine]
     summary: Summary
-    trend: list[Run]
+    trend: list[TrendLine]
     access_version: Annotated[str | None, Field(description="Version of access.yaml that it was judged by.")]
 
 
