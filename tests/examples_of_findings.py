@@ -1,6 +1,6 @@
-"""One example of every kind of finding: something is done to a fleet that is in order, and the audit says what.
+"""One example of every kind of finding: a change to a fleet that is in order, and the findings of the audit.
 
-The tests see that each gives just its findings; docs/findings.md shows them as they come out.
+The tests check that each example gives its findings and no others; docs/findings.md shows them.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -101,13 +101,13 @@ _READWRITE = tuple(
 
 
 def pg(name: str, **more: Any) -> AccountFacts:
-    """Return a role of PostgreSQL that takes tokens; `iam=False` for one that takes a password."""
+    """Return a role of PostgreSQL that accepts tokens; with `iam=False` a password."""
     iam = more.get("iam", True)
     return AccountFacts(**{"name": name, "iam": True, "tls": True, "password": False if iam else None, **more})
 
 
 def my(name: str, host: str = "%", **more: Any) -> AccountFacts:
-    """Return an account of MySQL that takes tokens over TLS; `iam=False` for one that takes a password."""
+    """Return an account of MySQL that accepts tokens over TLS; with `iam=False` a password."""
     iam = more.get("iam", True)
     plugin = "AWSAuthenticationPlugin" if iam else "caching_sha2_password"
     return AccountFacts(
@@ -146,13 +146,13 @@ MANAGED: Mapping[str, Any] = dict.fromkeys(
 
 
 def with_accounts(facts: ServerFacts, *accounts: AccountFacts, **more: Any) -> ServerFacts:
-    """Return facts with accounts put in, in the place of those of the same name and host."""
+    """Return facts with more accounts; they replace accounts of the same name and host."""
     new = {(one.name, one.host): one for one in (*facts.accounts, *accounts)}
     return replace(facts, accounts=tuple(new[key] for key in sorted(new)), **more)
 
 
 def without_accounts(facts: ServerFacts, *names: str) -> ServerFacts:
-    """Return facts without the accounts of those names."""
+    """Return facts without the accounts of these names."""
     return replace(facts, accounts=tuple(one for one in facts.accounts if one.name not in names))
 
 
@@ -207,7 +207,7 @@ def inline(*statements: dict[str, Any], name: str = "logins") -> HeldPolicy:
 
 
 def managed(*statements: dict[str, Any], name: str = "logins", **more: Any) -> HeldPolicy:
-    """Return a managed policy of the customer's."""
+    """Return a managed policy of the customer."""
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     return HeldPolicy(name, f"{IAM}policy/{name}", document, **more)
 
@@ -227,14 +227,14 @@ def role(*policies: HeldPolicy, arn: str = ROLE, **more: Any) -> Holder:
 
 
 def evaluate_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: Any) -> tuple[Finding, ...]:
-    """Judge one role that holds policies."""
+    """Evaluate one role that holds policies."""
     return evaluate_holders(role(*policies, **more), access=access)
 
 
 def evaluate_holders(
     *holders: Holder, access: AccessFile = ACCESS, users: Mapping[str, Collection[str]] | None = None
 ) -> tuple[Finding, ...]:
-    """Judge holders against the two databases and the cluster that are in order."""
+    """Evaluate holders against the two databases and the cluster that are in order."""
     databases = {one.resource_id: one for one in (POSTGRES, MYSQL, CLUSTER)}
     return evaluate_iam(holders, access, Fleet(IDS, databases, users or {}), DEPLOYMENT, AT)
 
@@ -263,7 +263,11 @@ def proxy(database: SelectedDatabase, **more: Any) -> Proxy:
 
 @dataclass(frozen=True)
 class Example:
-    """What was done, and what the audit says. `also`: kinds of findings that come with it."""
+    """A change and the findings that it gives.
+
+    :ivar done: the change, in words.
+    :ivar also: kinds of further findings that the change gives.
+    """
 
     done: str
     findings: Callable[[], tuple[Finding, ...]]
@@ -276,14 +280,14 @@ EXAMPLES: Mapping[str, Example] = {
         lambda: evaluate(replace(POSTGRES, iam_enabled=False), Unreadable("iam", "IAM authentication is off")),
     ),
     "iam-authentication-pending": Example(
-        "It was switched on without `--apply-immediately`.",
+        "IAM authentication was switched on without `--apply-immediately`.",
         lambda: evaluate(
             replace(POSTGRES, iam_enabled=False, pending=("IAMDatabaseAuthenticationEnabled",)),
             Unreadable("iam", "IAM authentication is off"),
         ),
     ),
     "database-unreachable": Example(
-        "A security group keeps the audit out.",
+        "A security group blocks the audit.",
         lambda: evaluate(facts=Unreadable("port", "connection timed out after 5 s")),
     ),
     "access-file-invalid": Example(
@@ -316,14 +320,14 @@ EXAMPLES: Mapping[str, Example] = {
         "`orders` is a `db.t4g.micro`.", lambda: evaluate(database=replace(POSTGRES, instance_class="db.t4g.micro"))
     ),
     "proxy-without-tls": Example(
-        "Proxy `front` was made without `RequireTLS`.",
+        "The proxy `front` was created without `RequireTLS`.",
         lambda: evaluate(proxies=[proxy(POSTGRES, tls_required=False)]),
     ),
     "secret-of-iam-user": Example(
-        "`app` was converted; its secret stayed.", lambda: evaluate(MYSQL, secrets=[secret("app")])
+        "`app` was converted; its secret was kept.", lambda: evaluate(MYSQL, secrets=[secret("app")])
     ),
     "rotation-stuck": Example(
-        "A rotation could not reach the database in the step setSecret. (The user is the master's: it has a password.)",
+        "A rotation could not reach the database in the step setSecret. (The user is the master.)",
         lambda: evaluate(
             MYSQL,
             secrets=[
@@ -332,17 +336,17 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "rotation-failing": Example(
-        "A security group lets RotateFunction no longer through: for half an hour setSecret has failed.",
+        "A security group now blocks RotateFunction: setSecret has failed for half an hour.",
         lambda: evaluate(
             MYSQL, secrets=[secret("boss", rotation_enabled=True, pending_failing=True, pending_version="p-1")]
         ),
     ),
     "rotation-not-set": Example(
-        "access.yaml has `rotate: {users: [etl], every: 30d}`, and the owner of its secret has not tagged it.",
+        "access.yaml has `rotate: {users: [etl], every: 30d}`, and the owner of the secret has not tagged it.",
         lambda: evaluate(access=ROTATING, secrets=[secret("etl", POSTGRES)]),
     ),
     "secret-not-as-recorded": Example(
-        "The secret of `etl` is recorded; its owner has put another user into its value.",
+        "The secret of `etl` is recorded; the owner of the secret has put another user into its value.",
         lambda: evaluate(
             access=ROTATING,
             recorded_secrets={"etl": SecretRecord(POSTGRES.resource_id, secret("payments").arn, "single")},
@@ -359,7 +363,7 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "rotation-overdue": Example(
-        "Nobody saw that the rotation function was deleted.",
+        "The rotation function was deleted, and nobody noticed.",
         lambda: evaluate(
             MYSQL,
             secrets=[
@@ -373,7 +377,7 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "acts-as-administrator": Example(
-        "`GRANT ALL ON ALL TABLES IN SCHEMA public TO app`, as `boss` does who owns them.",
+        "`GRANT ALL ON ALL TABLES IN SCHEMA public TO app`, run by `boss`, the owner of the tables.",
         lambda: evaluate(
             facts=replace(
                 PG_CLEAN,
@@ -396,7 +400,7 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "administrators-unexamined": Example(
-        "Nobody is declared on the database `crm`.",
+        "No user is declared on the database `crm`.",
         lambda: evaluate(facts=replace(PG_CLEAN, databases=("crm", "postgres", "shop"))),
     ),
     "user-without-iam": Example(
@@ -427,7 +431,7 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "user-without-tls": Example(
-        "`ALTER USER app REQUIRE NONE`, where the server doesn't enforce TLS.",
+        "`ALTER USER app REQUIRE NONE` on a server that doesn't enforce TLS.",
         lambda: evaluate(
             MYSQL, with_accounts(MY_CLEAN, my("app", tls=False, privileges={"shop": _READWRITE}), tls_enforced=False)
         ),
@@ -469,26 +473,26 @@ EXAMPLES: Mapping[str, Example] = {
         ),
     ),
     "proxy-user-with-iam": Example(
-        "`GRANT rds_iam TO pooled`, as whom the proxy `front` logs in.",
+        "`GRANT rds_iam TO pooled`, the user that the proxy `front` logs in as.",
         lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("pooled")), proxies=[proxy(POSTGRES)]),
     ),
     "objects-owned-by-clone": Example(
-        "The application made tables while it was logged in as `legacy_clone`.",
+        "The application created tables while it was logged in as `legacy_clone`.",
         lambda: evaluate(
             facts=with_accounts(PG_CLEAN, pg("legacy", iam=False), pg("legacy_clone", iam=False, owns=3)),
         ),
         also=("user-without-iam", "user-without-iam"),
     ),
     "wildcard-connect-policy": Example(
-        "A role of a vendor holds AdministratorAccess.",
+        "A vendor's role holds AdministratorAccess.",
         lambda: evaluate_role(ADMINISTRATOR, arn=f"{IAM}role/vendor"),
     ),
     "condition-on-connect-policy": Example(
-        "A policy lets `app` log in from the office only.",
+        "A policy lets `app` log in only from the office.",
         lambda: evaluate_role(inline(allow(dbuser("app"), Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))),
     ),
     "stale-resource-id": Example(
-        "`orders` was restored; the policy names its predecessor too.",
+        "`orders` was restored; the policy still names the former database as well.",
         lambda: evaluate_role(managed(allow(dbuser("app"), dbuser("app", "db-FORMER")))),
     ),
     "member-resource-id": Example(

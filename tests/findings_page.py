@@ -1,4 +1,4 @@
-"""Writes docs/findings.md: every kind of finding, with an example as the audit really gives it."""
+"""Writes docs/findings.md: every kind of finding, with an example as the audit gives it."""
 
 import html
 import json
@@ -12,23 +12,24 @@ from tests.examples_of_findings import EXAMPLES
 _HEAD = """\
 # Findings
 
-What the audit can find, and what mends it. This page is made from the code by `make findings`; its examples are run by
-the tests.
+All kinds of findings of the audit, and their remediation. `make findings` writes this page from the code; tests run its
+examples.
 
-- **One problem is one finding.** A login that nobody declared is one, whatever else is wrong with it: the same steps
-  mend all of that. A password account without TLS is `user-without-iam` alone, one step worse for it.
-- **Nothing is said about** RDS's and the engines' own accounts, the master (but that it lost its password), rdsiam's
-  own users, users by whose password a classic proxy logs in (but that they take tokens, or have no password at all),
-  and accounts that nobody can log in as: those are counted. A namesake of the master, or of rdsiam's users, with a host
-  pattern of its own is judged like any other.
-- **Severity** grows with exposure: `privileged` and `public` weigh 2, `any-host` and `clear-text` 1. From 2 on a
-  finding is one step worse, from 4 on two, where its kind says that exposure moves it.
-- **Ids** stay the same from run to run, and are other ones on a restored copy. Nothing that changes while the problem
-  stays is part of them.
-- **What mends it**: the steps of one way are all needed, in their order; after them the finding is gone. Another way
-  does the same by itself. Statements are run by an administrator of the database, such as the master. Names in them are
-  quoted; where a name can't be quoted safely, there is no statement.
-- **Accepting one**: `suppress` in access.yaml, for a reason and a time ([access.yaml](access.md)). It stays visible.
+- **One problem is one finding.** An undeclared login is one finding, whatever else is wrong with it: the same steps
+  remedy all of that. A password account without TLS is `user-without-iam` alone, one step more severe.
+- **No findings about** accounts of RDS and the engines, the master (unless it lost its password), rdsiam's own users,
+  users by whose password a classic proxy logs in (unless they accept tokens, or have an empty password), and accounts
+  that nobody can log in as: these are only counted. A namesake of the master, or of rdsiam's users, with a host pattern
+  of its own is evaluated like any other account.
+- **Severity** grows with exposure: `privileged` and `public` weigh 2, `any-host` and `clear-text` 1. From weight 2 a
+  finding is one step more severe, from 4 two steps, if its kind depends on exposure.
+- **Ids** stay the same from run to run, and differ on a restored copy. They contain nothing that changes while the
+  problem stays.
+- **Remediation**: the steps of one way are all needed, in their order; afterwards the finding is resolved. Another way
+  does the same instead. An administrator of the database, such as the master, runs statements. Names in statements are
+  quoted; if a name can't be quoted safely, there is no statement.
+- **Accepting a finding**: `suppress` in access.yaml, for a reason and a time ([access.yaml](access.md)). It stays
+  visible.
 
 """
 _LANGUAGES = {"sql": "sql", "cli": "sh", "cloudformation": "yaml", "access": "yaml"}
@@ -52,7 +53,7 @@ def _section(kind: Kind) -> str:
     lines = [
         f"## {kind.id}",
         "",
-        f"{_general(kind)}. **Severity {kind.severity}.** {kind.moves}",
+        f"{_general(kind)}. **Severity {kind.severity}.** {kind.severity_rule}",
         "",
         f"**Risk.** {kind.risk}",
         "",
@@ -80,7 +81,7 @@ def _section(kind: Kind) -> str:
 def _steps(finding: Finding) -> list[str]:
     lines = []
     for way, steps in groupby(finding.remediation, key=lambda one: one.way):
-        lines += ["What mends it:" if way == 1 else "Or, instead:", ""]
+        lines += ["Remediation:" if way == 1 else "Or, instead:", ""]
         for step in steps:
             lines += _step(step)
     return lines

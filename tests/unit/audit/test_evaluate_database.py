@@ -14,7 +14,7 @@ from rdsiam.access.model import parse
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.mysql.remediation import MysqlRemediationSql
 from rdsiam.errors import Refused
-from rdsiam.findings.kind import worse
+from rdsiam.findings.kind import more_severe
 from tests.examples_of_findings import (
     CLUSTER,
     MANAGED,
@@ -163,7 +163,7 @@ def test_exposure_makes_it_worse(account, database, severity):
 
 
 def test_nothing_is_worse_than_critical():
-    assert worse("critical", ("public", "privileged")) == "critical"
+    assert more_severe("critical", ("public", "privileged")) == "critical"
 
 
 def test_privileges_are_compared_with_what_is_declared():

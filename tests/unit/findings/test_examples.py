@@ -70,7 +70,7 @@ def test_lines_for_access_yaml_are_entries_that_it_takes(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_there_and_references_are_addresses(kind):
     of = KINDS[kind]
-    assert all((of.title, of.moves, of.risk, of.why, of.references))
+    assert all((of.title, of.severity_rule, of.risk, of.why, of.references))
     assert all(one.startswith("https://") for one in of.references)
 
 

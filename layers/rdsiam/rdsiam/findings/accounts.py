@@ -1,4 +1,4 @@
-"""Kinds of findings about accounts inside of a database: who can log in how, and whether that is declared."""
+"""Kinds of findings about accounts in a database: how users log in, and whether access.yaml declares them."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from rdsiam.findings.remediation import (
     suppression,
 )
 
-#: As many databases are named at most in a remediation.
+#: Maximum number of databases that a remediation names.
 _NAMED = 50
 _RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
 _IAM_AUTH = _RDS + "UsingWithRDS.IAMDBAuth.html"
@@ -29,35 +29,35 @@ _PROXY = _RDS + "rds-proxy-iam-setup.html"
 _MEMBERSHIP = "https://www.postgresql.org/docs/current/role-membership.html"
 _MYSQL_ACCOUNTS = "https://dev.mysql.com/doc/refman/8.4/en/account-names.html"
 
-#: What every finding about one account shows.
+#: Evidence of every finding about one account.
 EVIDENCE = {
-    "plugin": "its authentication plugin on MySQL and MariaDB",
-    "administrator": "it may make or change other accounts",
-    "tls": "it can't log in without TLS",
-    "owns": "how many objects it owns",
-    "sessions": "sessions that are open now, null where that can't be seen",
-    "last_seen": "when it was last seen logged in, null where that can't be seen",
-    "declared": "access.yaml declares it; null where access.yaml is invalid for this database",
-    "exposure": "what makes it worse: `privileged`, `public`, `any-host`, `clear-text`",
+    "plugin": "authentication plugin on MySQL and MariaDB",
+    "administrator": "the account may create or change other accounts",
+    "tls": "the account can't log in without TLS",
+    "owns": "number of objects that it owns",
+    "sessions": "number of open sessions; null if unknown",
+    "last_seen": "time of the last login that was observed; null if unknown",
+    "declared": "access.yaml declares the user; null if access.yaml is invalid for this database",
+    "exposure": "what makes the finding more severe: `privileged`, `public`, `any-host`, `clear-text`",
 }
 
 
 def _on_account(
     statements: Callable[[RemediationSql, Case], Iterable[str]], note: str = ""
 ) -> Callable[[Case], list[Remediation]]:
-    """Return a remedy that is statements on the account of a case, and nothing else."""
+    """Return a remedy that consists of statements on the account of a case."""
     return lambda case: sql(case.on, lambda engine: statements(engine, case), note=note)
 
 
 def _convert_or_retire(case: Case) -> list[Remediation]:
-    """Convert what is declared, or may be; lock or declare the rest."""
+    """Convert users that are declared, or may be; lock or declare undeclared users."""
     if case.evidence["declared"] is False:
         return retire_or_declare(case.on, case.accounts, case.schemas)
     return convert_declared(case.on, case.accounts, case.managed)
 
 
 def _partly(case: Case) -> list[Remediation]:
-    """Take all host patterns of a declared user over: onboarding refuses those that somebody else has made."""
+    """Adopt all host patterns of a declared user: onboarding refuses accounts that rdsiam doesn't manage."""
     user = case.declared
     if case.evidence["declared"] is False or user is None:
         return _convert_or_retire(case)
@@ -68,17 +68,17 @@ def _partly(case: Case) -> list[Remediation]:
 
 
 def _undeclared(case: Case) -> list[Remediation]:
-    disable = [onboard(case.on, note="rdsiam made it, and disables it.")] if case.managed else []
+    disable = [onboard(case.on, note="rdsiam created this user, and disables it.")] if case.managed else []
     return [*disable, *retire_or_declare(case.on, case.accounts, case.schemas, way=1 + len(disable))]
 
 
 def _not_removed(case: Case) -> list[Remediation]:
-    note = "It tries again at once, and names what it does not reach. Resolve that first, as the reason says."
+    note = "This tries again now, and names what can't be reached. Resolve that first; the reason names it."
     steps = sql(
         case.on,
-        lambda engine: [t for one in case.accounts for t in engine.lock(one)],
+        lambda engine: [text for account in case.accounts for text in engine.lock(account)],
         way=2,
-        note="As the master. End the user's sessions then, on read replicas too.",
+        note="As the master. Afterwards end the user's sessions, on read replicas too.",
     )
     return [onboard(case.on, note=note), *steps]
 
@@ -87,30 +87,30 @@ def _take_iam_of_administrator(case: Case) -> list[Remediation]:
     steps = sql(
         case.on,
         lambda engine: engine.remove_iam(case.accounts[0]),
-        note=f"Run it as another administrator, by a session that is still open, or as rdsiam_manager. {AS_GRANTOR}",
+        note=f"Run it as another administrator, in a session that is still open, or as rdsiam_manager. {AS_GRANTOR}",
     )
-    # MySQL has no way back without a password: RDS sets a new one for its master.
+    # On MySQL this takes a new password, which RDS sets for its master.
     managed = "rotate" if case.on.master_secret_arn else "manage"
     return steps or [modify(case.on, f"--{managed}-master-user-password")]
 
 
 def _inherits(case: Case) -> list[Remediation]:
     if case.evidence["declared"] is not False:
-        note = "It holds rds_iam by itself then, and keeps its login when the group loses it."
+        note = "Afterwards the user holds rds_iam itself, and keeps its login when the group loses rds_iam."
         steps = sql(case.on, lambda engine: engine.convert(case.accounts[0]), note=note)
         return [*steps, *([onboard(case.on, way=2)] if case.managed else [])]
     return retire_or_declare(case.on, case.accounts, case.schemas)
 
 
 def _ungroup(case: Case) -> list[Remediation]:
-    note = f"Its members log in by password again, if they have one, and are judged by that. {AS_GRANTOR}"
+    note = f"Members with a password log in by it again, and get findings for that. {AS_GRANTOR}"
     if not case.accounts[0].login:
         return sql(case.on, lambda engine: engine.remove_iam(case.accounts[0]), note=note)
     group = case.accounts[0].name
     return sql(
         case.on,
-        lambda engine: [t for one in case.accounts[1:] for t in engine.remove_membership(group, one)],
-        note=f"What they may do through it ends: grant it to them by a group without rds_iam. {AS_GRANTOR}",
+        lambda engine: [text for member in case.accounts[1:] for text in engine.remove_membership(group, member)],
+        note=f"Members lose the privileges of this role: grant these by a group without rds_iam. {AS_GRANTOR}",
     )
 
 
@@ -118,7 +118,7 @@ def _missing(case: Case) -> list[Remediation]:
     if not case.accounts:
         return [onboard(case.on)]
     return [
-        *sql(case.on, lambda engine: [t for one in case.accounts for t in engine.unlock(one)]),
+        *sql(case.on, lambda engine: [text for account in case.accounts for text in engine.unlock(account)]),
         *([onboard(case.on, way=2)] if case.managed else []),
     ]
 
@@ -129,11 +129,11 @@ def _privileges(case: Case) -> list[Remediation]:
     statements = sql(
         case.on,
         lambda engine: [
-            *(t for on, privileges in case.lacking for t in engine.grant(account, on, privileges)),
-            *(t for on, privileges in case.surplus for t in engine.revoke(account, on, privileges)),
+            *(text for on, privileges in case.lacking for text in engine.grant(account, on, privileges)),
+            *(text for on, privileges in case.surplus for text in engine.revoke(account, on, privileges)),
         ],
         way=way,
-        note="On PostgreSQL as rdsiam_manager, which made the groups.",
+        note="On PostgreSQL as rdsiam_manager, which created the groups.",
     )
     return [*([onboard(case.on)] if case.managed else []), *statements]
 
@@ -144,7 +144,7 @@ def _replication(case: Case) -> list[Remediation]:
         note = "Let another user, with a password, replicate."
         return sql(case.on, lambda engine: engine.stop_replicating(account), note=note)
     locked = sql(case.on, lambda engine: engine.lock(account))
-    note = f"It replicates by its password again. {AS_GRANTOR}"
+    note = f"Afterwards the user replicates by its password again. {AS_GRANTOR}"
     back = sql(case.on, lambda engine: engine.remove_iam(account), way=2, note=note)
     reason = "replicates, which RDS allows by password only"
     accept = suppression(case.on, "user-without-iam", account.label, reason, case.accepted_until, 2)
@@ -155,10 +155,10 @@ def _proxy_user(case: Case) -> list[Remediation]:
     steps = sql(
         case.on,
         lambda engine: engine.remove_iam(case.accounts[0]),
-        note=f"The proxy logs in again by the password that its secret has. {AS_GRANTOR}",
+        note=f"Afterwards the proxy logs in by the password in its secret again. {AS_GRANTOR}",
     )
     way = 2 if steps else 1
-    note = "The proxy passes tokens on from then on, and takes no passwords: move all of its clients to tokens first."
+    note = "Move all clients of the proxy to tokens first: afterwards it passes tokens on and refuses passwords."
     return [
         *steps,
         *(
@@ -173,7 +173,7 @@ def _proxy_user(case: Case) -> list[Remediation]:
 
 def _reassign(case: Case) -> list[Remediation]:
     successor = case.evidence["successor"]
-    note = "In each database in which it owns something; what is to be given on elsewhere stays as it is."
+    note = "In each database in which the clone owns objects."
     engine = REMEDIATIONS[case.on.family]
     return [
         Remediation(
@@ -184,24 +184,25 @@ def _reassign(case: Case) -> list[Remediation]:
 
 
 def _end_escalation(case: Case) -> list[Remediation]:
-    one = case.escalation
-    assert one is not None
-    note = (
-        f"As {one.owner}, in {one.database}. Whoever needs foreign keys or triggers there has them made by {one.owner}."
-    )
+    escalation = case.escalation
+    assert escalation is not None
+    owner = escalation.owner
+    note = f"As {owner}, in {escalation.database}. If users need foreign keys or triggers there, {owner} creates them."
     steps = [
-        Remediation("sql", text, database=one.database, note=note if number == 0 else "")
-        for number, text in enumerate(REMEDIATIONS[case.on.family].end_escalation(one))
+        Remediation("sql", text, database=escalation.database, note=note if number == 0 else "")
+        for number, text in enumerate(REMEDIATIONS[case.on.family].end_escalation(escalation))
     ]
-    return [*steps, onboard(case.on, note="It looks again.")]
+    return [*steps, onboard(case.on, note="This examines the database again.")]
 
 
 def _examine(case: Case) -> list[Remediation]:
-    reason = "who owns tables there grants nobody TRIGGER or REFERENCES"
+    reason = "owners of tables there grant nobody TRIGGER or REFERENCES"
     accept = suppression(case.on, "administrators-unexamined", None, reason, case.accepted_until, 2)
     names = ", ".join(case.evidence["databases"][:_NAMED])
     text = f"# declare a user on each of: {json.dumps(names)}"
-    declare = Remediation("access", text, note="Onboarding enters the databases on which access.yaml declares a user.")
+    declare = Remediation(
+        "access", text, note="Onboarding examines the databases on which access.yaml declares a user."
+    )
     return [declare, onboard(case.on), accept]
 
 
@@ -210,12 +211,12 @@ ACCOUNT_KINDS = (
         id="user-without-iam",
         title="{user} can log in with a password",
         severity="medium",
-        moves=BY_EXPOSURE,
-        risk="Whoever gets hold of the password, from a file, a log or a leaver, logs in from wherever the database "
-        "can be reached, as long as nobody changes it; AWS records nothing of it.",
-        why="The account doesn't take tokens. On PostgreSQL nobody can see on RDS whether a role has a password: one "
-        "that may log in, and not by token, counts as one that has. What is missing beside, such as TLS, is mended by "
-        "the same step and no finding of its own.",
+        severity_rule=BY_EXPOSURE,
+        risk="Anyone who gets the password, from a file, a log or a former colleague, can log in from every place that "
+        "reaches the database, until somebody changes the password. AWS doesn't record it.",
+        why="The account doesn't accept tokens. PostgreSQL on RDS hides whether a role has a password: a role that may "
+        "log in, and not by token, counts as one with a password. Other problems of the account, such as missing TLS, "
+        "are fixed by the same step and have no finding of their own.",
         evidence=EVIDENCE,
         remedy=_convert_or_retire,
         references=(_IAM_AUTH, _ACCOUNTS),
@@ -223,11 +224,11 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="user-with-empty-password",
-        title="{user} can log in with no password at all",
+        title="{user} can log in without any password",
         severity="high",
-        moves=BY_EXPOSURE,
-        risk="Everybody who reaches the port is in.",
-        why="The account was made without a password, or its password was set to nothing.",
+        severity_rule=BY_EXPOSURE,
+        risk="Anyone with network access to the port can log in.",
+        why="The account was created without a password, or its password was set to the empty string.",
         evidence=EVIDENCE,
         remedy=_convert_or_retire,
         references=(_ACCOUNTS, _MYSQL_ACCOUNTS),
@@ -235,11 +236,11 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="user-with-second-password",
-        title="{user} takes tokens, and a password beside",
+        title="{user} accepts tokens, and a password as well",
         severity="medium",
-        moves=BY_EXPOSURE,
-        risk="It looks passwordless and isn't: the old password still opens the door.",
-        why="MariaDB's `OR` between plugins, or MySQL's `RETAIN CURRENT PASSWORD`, kept another way in.",
+        severity_rule=BY_EXPOSURE,
+        risk="The user looks passwordless and is not: the old password still works.",
+        why="MariaDB's `OR` between plugins, or MySQL's `RETAIN CURRENT PASSWORD`, has kept a second way to log in.",
         evidence=EVIDENCE,
         remedy=_on_account(
             lambda engine, case: engine.discard_second_password(case.accounts[0], case.on.engine), note=BREAKS_CLIENTS
@@ -253,26 +254,29 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="user-partly-converted",
-        title="{user} takes tokens from some hosts, passwords from others",
+        title="{user} accepts tokens from some hosts and passwords from others",
         severity="medium",
-        moves=BY_EXPOSURE,
-        risk="The server picks the account by the client's host: some clients still log in by password, and who tests "
-        "from the wrong host believes that all is done.",
-        why="On MySQL and MariaDB an account is a user and a host pattern, and each has its own plugin.",
+        severity_rule=BY_EXPOSURE,
+        risk="The server selects the account by the client's host: some clients still log in by password, and a test "
+        "from the wrong host shows that all is done.",
+        why="On MySQL and MariaDB an account is a user and a host pattern, and each account has its own plugin.",
         evidence=EVIDENCE
-        | {"hosts_with_tokens": "host patterns that take tokens", "hosts_with_passwords": "those that take passwords"},
+        | {
+            "hosts_with_tokens": "host patterns that accept tokens",
+            "hosts_with_passwords": "host patterns that accept passwords",
+        },
         remedy=_partly,
         references=(_ACCOUNTS, _MYSQL_ACCOUNTS),
         source="session",
     ),
     Kind(
         id="anonymous-user",
-        title="Anybody can log in under any name as {user}",
+        title="Anyone can log in under any name as {user}",
         severity="high",
-        moves=BY_EXPOSURE,
-        risk="A client with a user name that doesn't exist is let in; and since the more specific host wins, it "
+        severity_rule=BY_EXPOSURE,
+        risk="A client with an unknown user name is let in. Since the more specific host wins, the account also "
         "shadows real users, whose logins then fail.",
-        why="`mariadb-install-db` and old versions of MySQL make accounts with an empty name, for tests.",
+        why="`mariadb-install-db` and old versions of MySQL create accounts with an empty name, for tests.",
         evidence=EVIDENCE,
         remedy=_on_account(lambda engine, case: engine.drop(case.accounts[0])),
         references=("https://dev.mysql.com/doc/refman/8.4/en/connection-access.html",),
@@ -282,9 +286,9 @@ ACCOUNT_KINDS = (
         id="user-without-tls",
         title="{user} can send its token without TLS",
         severity="medium",
-        moves="One step worse with an administrator or a public endpoint, two steps with both.",
-        risk="On MySQL a token goes over the wire as it is: who can read along logs in with it for 15 minutes.",
-        why="The account lacks `REQUIRE SSL`, and the server doesn't ask for TLS either.",
+        severity_rule="One step more severe with an administrator or a public endpoint, two steps with both.",
+        risk="MySQL sends a token in clear text: anyone who can read the traffic can log in with it for 15 minutes.",
+        why="The account lacks `REQUIRE SSL`, and the server doesn't enforce TLS either.",
         evidence=EVIDENCE,
         remedy=_on_account(lambda engine, case: engine.require_tls(case.accounts[0])),
         references=(_ACCOUNTS, _RDS + "mysql-ssl-connections.html"),
@@ -292,30 +296,31 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="undeclared-user",
-        title="{user} takes tokens, and access.yaml doesn't know it",
+        title="{user} accepts tokens, and access.yaml doesn't declare it",
         severity="medium",
-        moves=BY_EXPOSURE,
-        risk="Whoever IAM lets connect as it is in, and nobody decided that he may.",
-        why="Somebody made it by hand, or it came along with a restored copy, or it was taken out of access.yaml and "
-        "not disabled yet. A second password or a lack of TLS is mended by the same steps and no finding of its own.",
-        evidence=EVIDENCE | {"second_password": "there is a password beside the token"},
+        severity_rule=BY_EXPOSURE,
+        risk="Anyone whom IAM lets connect as this user can log in, although nobody decided that.",
+        why="Somebody created the user by hand, or it came with a restored copy, or it was removed from access.yaml "
+        "and is not disabled yet. A second password or missing TLS is fixed by the same steps and has no finding of "
+        "its own.",
+        evidence=EVIDENCE | {"second_password": "the account accepts a password as well"},
         remedy=_undeclared,
         references=(_ACCOUNTS,),
         source="session",
     ),
     Kind(
         id="login-not-removed",
-        title="{user} was taken out or revoked, and its login is not gone",
+        title="{user} was removed or revoked, and its login still exists",
         severity="critical",
-        moves=FIXED,
-        risk="A user that must not log in any longer still can, or is still logged in: on the database itself, or on a "
-        "read replica of it.",
-        why="rdsiam could not reach all of it: the database or a replica does not answer, a session holds what locking "
-        "needs, or policies could not be changed. rdsiam tries again every hour.",
+        severity_rule=FIXED,
+        risk="A user that must no longer log in still can, or is still logged in: on the database itself, or on a read "
+        "replica of it.",
+        why="rdsiam could not complete the removal: the database or a replica does not answer, a session holds a lock "
+        "that locking the user needs, or policies could not be changed. rdsiam tries again every hour.",
         evidence={
-            "reason": "what stood in the way last",
+            "reason": "what prevented the removal last",
             "login": "the user can log in now; null if the database could not be read",
-            "revoked": "an operator has revoked the user; else access.yaml declares it no longer",
+            "revoked": "an operator has revoked the user; otherwise access.yaml no longer declares it",
         },
         remedy=_not_removed,
         references=(_ACCOUNTS,),
@@ -325,11 +330,11 @@ ACCOUNT_KINDS = (
         id="missing-user",
         title="{user} is declared and can't log in",
         severity="medium",
-        moves=FIXED,
-        risk="An application or a person that should be let in is not, and looks for another way.",
-        why="Onboarding has not been here since it was declared, or somebody dropped or locked it.",
+        severity_rule=FIXED,
+        risk="An application or a person that should have access has none, and looks for another way.",
+        why="The database was not onboarded since the user was declared, or somebody dropped or locked the user.",
         evidence={
-            "state": "`absent`, or `locked`: it is there and nobody can log in as it",
+            "state": "`absent`, or `locked`: the user exists and nobody can log in as it",
             "exposure": "always empty",
         },
         remedy=_missing,
@@ -338,16 +343,18 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="privileges-differ",
-        title="{user} may do something else than access.yaml says",
+        title="{user} has other privileges than access.yaml declares",
         severity="low",
-        moves="Medium where it may do more than is declared; one step worse with a public endpoint.",
-        risk="It may do more than was decided, or its application fails.",
-        why="Somebody granted or revoked by hand. Compared are schema privileges on MySQL and MariaDB, memberships in "
-        "rdsiam's groups on PostgreSQL; what users hold whom rdsiam did not make is their owner's.",
+        severity_rule="Medium with privileges beyond the declared ones; then one step more severe with a public "
+        "endpoint.",
+        risk="The user may do more than was decided, or its application fails.",
+        why="Somebody granted or revoked privileges by hand. rdsiam compares privileges on schemas on MySQL and "
+        "MariaDB, and memberships in rdsiam's groups on PostgreSQL. Further privileges of a user that rdsiam adopted "
+        "are its owner's decision.",
         evidence={
-            "lacking": "what it lacks, each with `on` and `privileges`",
-            "surplus": "what it holds beyond what is declared",
-            "exposure": "what makes it worse",
+            "lacking": "declared privileges that the user lacks, each with `on` and `privileges`",
+            "surplus": "privileges beyond the declared ones",
+            "exposure": "what makes the finding more severe",
         },
         remedy=_privileges,
         references=(_ACCOUNTS,),
@@ -357,13 +364,13 @@ ACCOUNT_KINDS = (
         id="group-with-rds-iam",
         title="Members of {user} lose their passwords: it has rds_iam",
         severity="high",
-        moves=FIXED,
-        risk="Whoever is, or becomes, a member of it can't log in by password any more, administrators included: the "
+        severity_rule=FIXED,
+        risk="Current and future members of this role can no longer log in by password, administrators included: the "
         "next GRANT locks somebody out.",
-        why="RDS's rule follows membership in rds_iam, direct or indirect, whatever INHERIT says. So only logins may "
-        "have it, and nobody may be a member of those. Members that were caught have findings of their own; a login "
-        "role is here only if all of its members hold rds_iam themselves.",
-        evidence={"login": "it can log in itself", "members": "its members, sorted"},
+        why="RDS decides by membership in rds_iam, direct or indirect, whatever INHERIT says. So only login roles may "
+        "have rds_iam, and they may have no members. Members that lost their passwords have findings of their own; a "
+        "login role has this finding only if all of its members hold rds_iam themselves.",
+        evidence={"login": "the role itself can log in", "members": "its members, sorted"},
         remedy=_ungroup,
         references=(_IAM_AUTH, _MEMBERSHIP),
         source="session",
@@ -372,28 +379,28 @@ ACCOUNT_KINDS = (
         id="user-inherits-rds-iam",
         title="{user} lost its password: it inherits rds_iam",
         severity="medium",
-        moves=BY_EXPOSURE,
-        risk="Its clients fail with `PAM authentication failed` though their password is right; and it becomes a "
-        "password user again, unseen, as soon as that membership ends.",
-        why="It is a member of a role that has rds_iam. Nobody decided that it logs in by token.",
-        evidence=EVIDENCE | {"through": "the roles that it has it from, nearest first"},
+        severity_rule=BY_EXPOSURE,
+        risk="Clients of the user fail with `PAM authentication failed` although their password is right. As soon as "
+        "the membership ends, the user accepts its password again, and nobody notices.",
+        why="The user is a member of a role that has rds_iam. Nobody decided that it logs in by token.",
+        evidence=EVIDENCE | {"through": "the roles from which it inherits rds_iam, nearest first"},
         remedy=_inherits,
         references=(_IAM_AUTH, _MEMBERSHIP),
         source="session",
     ),
     Kind(
         id="administrator-locked-out",
-        title="Administrator {user} can't log in by password any more",
+        title="Administrator {user} can no longer log in by password",
         severity="critical",
-        moves=FIXED,
-        risk="When tokens fail, be it by IAM, the network or a policy, nobody gets in to mend it: the way in for "
-        "emergencies is closed.",
-        why="The master's password is the last way in, so the master must never take tokens. Any administrator is "
-        "caught by becoming a member of a user that does: `GRANT app TO admin` is enough, and so is CREATE ROLE from "
-        "PostgreSQL 16 on, which makes its creator a member.",
+        severity_rule=FIXED,
+        risk="When tokens fail, because of IAM, the network or a policy, nobody can log in to repair that: the "
+        "emergency access is closed.",
+        why="The master's password is the emergency access, so the master must never accept tokens. Other "
+        "administrators lose their passwords by becoming a member of a user with rds_iam: `GRANT app TO admin` is "
+        "enough, and so is CREATE ROLE from PostgreSQL 16 on, which makes the creator a member.",
         evidence={
-            "master": "it is the master user",
-            "through": "the roles that it has rds_iam from, nearest first; empty where it holds it itself",
+            "master": "the account is the master user",
+            "through": "the roles from which it inherits rds_iam, nearest first; empty if it holds rds_iam itself",
         },
         remedy=_take_iam_of_administrator,
         references=(_IAM_AUTH, _MEMBERSHIP),
@@ -401,11 +408,11 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="replication-user-with-iam",
-        title="{user} replicates, and tokens don't",
+        title="{user} replicates, which doesn't work with tokens",
         severity="medium",
-        moves=FIXED,
-        risk="Replication, or the tool that reads the changes, fails with its next connection.",
-        why="RDS takes no IAM logins for replication connections, and a user with IAM can't use its password.",
+        severity_rule=FIXED,
+        risk="Replication, or the tool that reads the changes, fails at its next connection.",
+        why="RDS accepts no IAM logins for replication connections, and a user with IAM can't use its password.",
         evidence=EVIDENCE,
         remedy=_replication,
         references=(_IAM_AUTH,),
@@ -413,26 +420,26 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="proxy-user-with-iam",
-        title="A proxy can't log in as {user}: it takes tokens only",
+        title="A proxy can't log in as {user}: this user accepts tokens only",
         severity="high",
-        moves=FIXED,
-        risk="Everybody who comes through the proxy as this user is refused.",
-        why="A proxy that takes passwords from secrets logs in to the database with them. Its users must keep their "
-        "passwords, or the proxy must pass tokens on from end to end.",
-        evidence=EVIDENCE | {"proxies": "names of the proxies that log in as it"},
+        severity_rule=FIXED,
+        risk="Every connection through the proxy as this user is refused.",
+        why="A proxy that gets passwords from secrets logs in to the database with them. Its users must keep their "
+        "passwords, or the proxy must pass tokens on to the database.",
+        evidence=EVIDENCE | {"proxies": "names of the proxies that log in as this user"},
         remedy=_proxy_user,
         references=(_PROXY, _RDS + "rds-proxy-connecting.html"),
         source="session",
     ),
     Kind(
         id="objects-owned-by-clone",
-        title="{user}, a clone made by rotation, owns objects",
+        title="{user}, a clone for rotation, owns objects",
         severity="low",
-        moves=FIXED,
-        risk="Every other rotation the application can't alter, or even see, what it made itself.",
-        why="Rotation with alternating users logs the application in as `<user>` and `<user>_clone` in turn; what it "
-        "makes belongs to the one it was just then.",
-        evidence={"owns": "how many objects it owns", "successor": "the user that it is a clone of"},
+        severity_rule=FIXED,
+        risk="After every other rotation the application can't change, or even see, objects that it created itself.",
+        why="Rotation with alternating users logs the application in as `<user>` and `<user>_clone` in turn; objects "
+        "belong to the user that it logged in as when it created them.",
+        evidence={"owns": "number of objects that the clone owns", "successor": "the user that it is a clone of"},
         remedy=_reassign,
         references=("https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html",),
         source="session",
@@ -441,22 +448,22 @@ ACCOUNT_KINDS = (
         id="acts-as-administrator",
         title="{user} can act as an administrator of {database}",
         severity="high",
-        moves=FIXED,
-        risk="Whoever logs in as one of these users has the rights of the administrator: every role, every password, "
-        "every row.",
-        why="A trigger's function runs as whoever writes to the table. A foreign key is checked by a query that runs "
-        "as the owner of the table that it refers to, and calls the cast of the referring column's type. So TRIGGER "
-        "and REFERENCES on a table of an administrator are the administrator's rights; `GRANT ALL ON ALL TABLES` gives "
-        "both. A trigger whose function somebody else owns does what that role makes of the function. Onboarding looks "
-        "for it in `postgres` and in each database on which access.yaml declares a user, and takes such privileges "
-        "from users and groups of rdsiam itself.",
+        severity_rule=FIXED,
+        risk="Anyone who logs in as one of these users has the rights of the administrator: on every role, every "
+        "password, every row.",
+        why="The function of a trigger runs as the user that writes to the table. A foreign key is checked by a query "
+        "that runs as the owner of the referenced table, and calls the cast of the referring column's type. So "
+        "TRIGGER and REFERENCES on a table of an administrator give the administrator's rights; `GRANT ALL ON ALL "
+        "TABLES` gives both. If another role owns the function of a trigger, that role decides what the function does. "
+        "Onboarding examines `postgres` and each database on which access.yaml declares a user, and takes such "
+        "privileges from users and groups that rdsiam manages.",
         evidence={
             "in": "the database",
             "owner": "the administrator that owns the tables",
-            "held": "`tables`, `future tables` (default privileges), or `trigger`: the function of one",
-            "privileges": "what is held; empty for a trigger",
-            "objects": "the first tables, or triggers; of future tables the schema, if it is limited to one",
-            "count": "how many there are",
+            "held": "`tables`, `future tables` (default privileges), or `trigger` (the function of a trigger)",
+            "privileges": "the privileges that are held; empty for a trigger",
+            "objects": "the first tables, or triggers; of future tables the schema, if they are limited to one",
+            "count": "number of objects",
             "users": "the first users who can make use of it",
         },
         remedy=_end_escalation,
@@ -465,16 +472,16 @@ ACCOUNT_KINDS = (
     ),
     Kind(
         id="administrators-unexamined",
-        title="Who can act as an administrator of {database} is not known",
+        title="It is unknown which users can act as an administrator of {database}",
         severity="low",
-        moves=FIXED,
-        risk="In these databases users may have TRIGGER or REFERENCES on tables of an administrator, which are the "
+        severity_rule=FIXED,
+        risk="In these databases users may have TRIGGER or REFERENCES on tables of an administrator, which give the "
         "administrator's rights: see `acts-as-administrator`.",
         why="PostgreSQL keeps the privileges on tables in each database, and the audit opens one session. Onboarding "
-        "looks in `postgres` and in each database on which access.yaml declares a user.",
+        "examines `postgres` and each database on which access.yaml declares a user.",
         evidence={
-            "databases": "databases in which nobody has looked",
-            "onboarded": "whether onboarding has looked in any database of the server",
+            "databases": "databases that were not examined",
+            "onboarded": "onboarding has examined some database of the server",
         },
         remedy=_examine,
         references=("https://www.postgresql.org/docs/current/ddl-priv.html",),

@@ -1,4 +1,4 @@
-"""Kinds of findings about a database as a whole: what RDS tells of it, its server, its proxies, its secrets."""
+"""Kinds of findings about a database as a whole: RDS's description, the server, proxies, secrets."""
 
 import json
 import shlex
@@ -34,13 +34,13 @@ def _reach(case: Case) -> list[Remediation]:
         noun = _noun(database)
         return [command("aws", "rds", f"start-db-{noun}", f"--db-{noun}-identifier", database.identifier)]
     if stage in {"login", "query", "iam"}:
-        steps = [onboard(database, note="It makes rdsiam_auditor, and what that may read, anew.")]
+        steps = [onboard(database, note="This creates rdsiam_auditor and its privileges again.")]
         if case.evidence["declared"] is False:
-            # Whom to let in nobody can guess.
+            # The users to declare can't be derived.
             text = f"# declare the users of {json.dumps(database.identifier)}, as docs/access.md shows"
-            steps.insert(0, Remediation("access", text, note="rdsiam leaves databases alone that nobody declared."))
+            steps.insert(0, Remediation("access", text, note="rdsiam leaves databases without declared users alone."))
         return steps
-    note = "It says what stands in the way: name, route, security group, certificate."
+    note = "This names the cause: host name, route, security group, certificate."
     return [command("rdsiam", "doctor", database.arn, "rdsiam_auditor", note=note)]
 
 
@@ -96,8 +96,8 @@ def _enforce_tls(case: Case) -> list[Remediation]:
     value = engine.tls_value(database.engine)
     setting = f"ParameterName={engine.tls_parameter},ParameterValue={value},ApplyMethod=immediate"
     note = (
-        "Clients that connect without TLS are refused from then on. Default parameter groups can't be changed: attach "
-        "one of your own first. It holds for every database with this group."
+        "Afterwards clients that connect without TLS are refused, on every database with this parameter group. Default "
+        "parameter groups can't be changed: attach another parameter group first."
     )
     kind = "AWS::RDS::DBClusterParameterGroup" if cluster else "AWS::RDS::DBParameterGroup"
     text = f'Type: {kind}\nProperties:\n  Parameters:\n    {engine.tls_parameter}: "{value}"'
@@ -109,7 +109,7 @@ def _enforce_tls(case: Case) -> list[Remediation]:
 
 def _proxy_tls(case: Case) -> list[Remediation]:
     name = case.evidence["proxy"]
-    note = "Clients that connect to it without TLS are refused from then on."
+    note = "Afterwards clients that connect to the proxy without TLS are refused."
     properties = "Type: AWS::RDS::DBProxy\nProperties:\n  RequireTLS: true"
     return [
         command("aws", "rds", "modify-db-proxy", "--db-proxy-name", name, "--require-tls", note=note),
@@ -119,7 +119,7 @@ def _proxy_tls(case: Case) -> list[Remediation]:
 
 def _bigger(case: Case) -> list[Remediation]:
     bigger = case.evidence["class"].removesuffix(".micro") + ".small"
-    note = "It is out of service for some minutes."
+    note = "The database is unavailable for some minutes."
     return [
         modify(case.on, "--db-instance-class", bigger, note=note),
         cloudformation(case.on, f"DBInstanceClass: {bigger}", way=2),
@@ -128,13 +128,13 @@ def _bigger(case: Case) -> list[Remediation]:
 
 def _correct_access(case: Case) -> list[Remediation]:
     lines = "\n".join(f"# {problem}" for problem in case.evidence["problems"])
-    return [Remediation("access", lines, note="Correct each of these lines, then publish the file.")]
+    return [Remediation("access", lines, note="Correct these lines, then publish the file.")]
 
 
 def _delete_secret(case: Case) -> list[Remediation]:
     arn = case.evidence["secret"]
     words = ("aws", "secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30")
-    return [command(*words, note="It can be restored for 30 days. See first that nobody reads it any more.")]
+    return [command(*words, note="Check first that nothing reads the secret. It can be restored for 30 days.")]
 
 
 def _unstick(case: Case) -> list[Remediation]:
@@ -144,8 +144,8 @@ def _unstick(case: Case) -> list[Remediation]:
     rotate = [command("aws", "secretsmanager", "rotate-secret", "--secret-id", arn)] if rotated else []
     if pending is None:
         return rotate
-    first = "If the database takes the current password. See it by logging in with it."
-    other = "If it takes the pending password only: that one becomes current."
+    first = "If the database accepts the current password. Try it by logging in."
+    other = "If the database accepts the pending password only: the pending version becomes current."
     result = [command(*label, "AWSPENDING", "--remove-from-version-id", pending, note=first), *rotate]
     if current is not None:
         move = (*label, "AWSCURRENT", "--move-to-version-id", pending, "--remove-from-version-id", current)
@@ -158,23 +158,27 @@ def _rotate(case: Case, action: str, note: str) -> Remediation:
 
 
 def _status(case: Case) -> Remediation:
-    return _rotate(case, "status", "What is pending since when. The cause is in the log of RotateFunction.")
+    return _rotate(
+        case,
+        "status",
+        "This shows the pending version and since when it is pending. The log of RotateFunction has the cause.",
+    )
 
 
 def _now(case: Case) -> Remediation:
-    return _rotate(case, "now", "Once the cause is gone: it goes on with the version that is pending.")
+    return _rotate(case, "now", "After the cause is resolved: this continues with the pending version.")
 
 
 def _set_up(case: Case) -> Remediation:
-    return _rotate(case, "set-up", "It says what stands in the way. Onboarding does the same with each reconcile.")
+    return _rotate(case, "set-up", "This names what prevents the rotation. Onboarding does the same at each reconcile.")
 
 
 def _put_back(case: Case) -> list[Remediation]:
     arn, current, previous = (case.evidence[name] for name in ("secret", "current_version", "previous_version"))
-    note = "It says what differs. If the change is meant, say in access.yaml which secret and administrator it is."
-    meant = _rotate(case, "set-up", note)
+    note = "This names the difference. If the change is intended, declare secret and administrator in access.yaml."
+    intended = _rotate(case, "set-up", note)
     if current is None or previous is None:
-        return [meant]
+        return [intended]
     label = (
         "aws",
         "secretsmanager",
@@ -185,8 +189,8 @@ def _put_back(case: Case) -> list[Remediation]:
         "AWSCURRENT",
     )
     move = (*label, "--move-to-version-id", previous, "--remove-from-version-id", current)
-    back = "If its value before was right. See first who has changed it: CloudTrail, PutSecretValue."
-    return [command(*move, note=back), replace(meant, way=2)]
+    back = "If the previous value was right. Find out first who changed it: CloudTrail, PutSecretValue."
+    return [command(*move, note=back), replace(intended, way=2)]
 
 
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
@@ -194,12 +198,12 @@ _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the functio
 DATABASE_KINDS = (
     Kind(
         id="iam-authentication-off",
-        title="{database} takes no tokens: IAM authentication is off",
+        title="{database} accepts no tokens: IAM authentication is off",
         severity="high",
-        moves="Critical with a public endpoint.",
-        risk="Everybody who logs in does so by password, and nobody can look into it: its users are unknown.",
-        why="The flag was never switched on, or a tool that knows nothing of it switched it off.",
-        evidence={"status": "as RDS reports it", "exposure": "what makes it worse"},
+        severity_rule="Critical with a public endpoint.",
+        risk="All users log in by password, and the audit can't read the database: its users are unknown.",
+        why="IAM authentication was never switched on, or a tool that doesn't know it switched it off.",
+        evidence={"status": "as RDS reports it", "exposure": "what makes the finding more severe"},
         remedy=_enable,
         references=(_IAM_AUTH, _ENABLING),
         source="rds",
@@ -208,25 +212,25 @@ DATABASE_KINDS = (
         id="iam-authentication-pending",
         title="{database} changes IAM authentication only in its maintenance window",
         severity="medium",
-        moves=FIXED,
-        risk="Until then it takes tokens, or refuses them, other than its settings say; then it changes unannounced.",
-        why="The flag was modified without `--apply-immediately`, so it waits among the pending changes.",
-        evidence={"enabled": "whether it is on now", "pending": "all changes that wait"},
+        severity_rule=FIXED,
+        risk="Until then the database accepts or refuses tokens contrary to its settings; then it changes unannounced.",
+        why="The setting was modified without `--apply-immediately`, so it is one of the pending changes.",
+        evidence={"enabled": "IAM authentication is on now", "pending": "all pending changes"},
         remedy=_enable,
         references=(_ENABLING, _RDS + "USER_ModifyInstance.ApplyImmediately.html"),
         source="rds",
     ),
     Kind(
         id="database-unreachable",
-        title="{database} is unknown: nobody could look into it",
+        title="{database} is unknown: the audit could not read it",
         severity="high",
-        moves="Low while it is stopped, or being made: nobody else gets in either.",
-        risk="Whatever is in there, nobody sees it. Unknown is not in order.",
-        why="No connection, no login, or no answer in time. `stage` says how far it came.",
+        severity_rule="Low while the database is stopped or being created: then nobody can log in.",
+        risk="The users of the database are unknown. Unknown is not compliant.",
+        why="No connection, no login, or no answer in time. `stage` tells how far the audit came.",
         evidence={
             "stage": "`state`, `iam`, `name`, `port`, `tls`, `login`, `query` or `time`",
-            "cause": "what the server, the driver or the system said",
-            "declared": "access.yaml declares users of it; null where it is invalid for it",
+            "cause": "the message of the server, the driver or the system",
+            "declared": "access.yaml declares users of the database; null if access.yaml is invalid for it",
         },
         remedy=_reach,
         references=(_RDS + "CHAP_Troubleshooting.html", _RDS + "UsingWithRDS.IAMDBAuth.Connecting.html"),
@@ -236,10 +240,11 @@ DATABASE_KINDS = (
         id="access-file-invalid",
         title="access.yaml can't be applied to {database}",
         severity="high",
-        moves=FIXED,
-        risk="Nobody gets a token for it, onboarding refuses it, and the audit can't tell who should be there.",
-        why="What the file declares is impossible on this database: a name that is too long or the master's, a role of "
-        "another account, a privilege that the engine doesn't have.",
+        severity_rule=FIXED,
+        risk="Nobody gets a token for the database, onboarding refuses it, and the audit doesn't know its declared "
+        "users.",
+        why="The file declares something impossible on this database: a name that is too long or the master's, a role "
+        "of another account, a privilege that the engine doesn't have.",
         evidence={"problems": "each with line and key"},
         remedy=_correct_access,
         references=(_RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html",),
@@ -247,17 +252,18 @@ DATABASE_KINDS = (
     ),
     Kind(
         id="gains-need-confirmation",
-        title="Other tags or another name of {database} would give logins that nobody has confirmed",
+        title="Changed tags or another name of {database} would give unconfirmed logins",
         severity="high",
-        moves=FIXED,
-        risk="Somebody who may tag, rename or copy databases may be after logins that access.yaml gives for others. "
-        "Nobody has them yet; but logins that only the recorded attributes gave are gone.",
-        why="Entries of access.yaml match identifier, tags and engine. Those recorded with the resource id differ from "
-        "the current ones, or it is a copy and its source's differ. What only the current ones give waits.",
+        severity_rule=FIXED,
+        risk="Somebody who may tag, rename or copy databases may try to get logins that access.yaml gives for other "
+        "databases. Nobody has these logins yet; but logins that only the recorded attributes gave are gone.",
+        why="Entries of access.yaml match identifier, tags and engine. The attributes that are recorded with the "
+        "resource id differ from the current ones, or the database is a copy and its source's attributes differ. "
+        "Logins that only the current attributes give wait for confirmation.",
         evidence={
             "changed": "how the attributes differ from the recorded ones",
             "entries": "the entries that match the current attributes only",
-            "gains": "what each user would gain",
+            "gains": "the gains of each user",
         },
         remedy=_confirm_or_restore,
         references=(
@@ -270,10 +276,12 @@ DATABASE_KINDS = (
         id="declared-database-missing",
         title="access.yaml names a database that {database} doesn't have",
         severity="medium",
-        moves=FIXED,
-        risk="Onboarding refuses the whole server until it is settled: no other change of access.yaml arrives there.",
-        why="It was dropped or renamed, or misspelled under `on`. On MySQL and MariaDB a schema may come later.",
-        evidence={"name": "the database that isn't there", "users": "declared users that have it under `on`"},
+        severity_rule=FIXED,
+        risk="Onboarding refuses the whole server until this is resolved: no other change of access.yaml is applied "
+        "there.",
+        why="The database was dropped or renamed, or it is misspelled under `on`. On MySQL and MariaDB a schema may be "
+        "created later.",
+        evidence={"name": "the missing database", "users": "declared users that have it under `on`"},
         remedy=lambda case: [
             Remediation(
                 "sql", REMEDIATIONS[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."
@@ -287,10 +295,10 @@ DATABASE_KINDS = (
         id="tls-not-enforced",
         title="{database} accepts logins without TLS",
         severity="medium",
-        moves="Low where every account asks for TLS by itself; high with a public endpoint.",
-        risk="Passwords and data of whoever connects carelessly can be read on the way.",
+        severity_rule="Low if every account requires TLS itself; high with a public endpoint.",
+        risk="Passwords and data of clients that connect without TLS can be read on the network.",
         why="`rds.force_ssl` is off by default before PostgreSQL 15, `require_secure_transport` on MySQL and MariaDB.",
-        evidence={"parameter": "the setting that is off", "exposure": "what makes it worse"},
+        evidence={"parameter": "the parameter that is off", "exposure": "what makes the finding more severe"},
         remedy=_enforce_tls,
         references=(_RDS + "PostgreSQL.Concepts.General.SSL.html", _RDS + "mysql-ssl-connections.html"),
         source="session",
@@ -299,9 +307,8 @@ DATABASE_KINDS = (
         id="instance-too-small",
         title="{database} has little memory for IAM authentication",
         severity="low",
-        moves=FIXED,
-        risk="Logins fail now and then, with `PAM authentication failed` or a time-out, most of all when many come at "
-        "once.",
+        severity_rule=FIXED,
+        risk="Logins fail now and then, with `PAM authentication failed` or a timeout, especially many logins at once.",
         why="IAM authentication takes 300 to 1,000 MiB of the instance's memory.",
         evidence={"class": "the instance's class"},
         remedy=_bigger,
@@ -312,22 +319,22 @@ DATABASE_KINDS = (
         id="proxy-without-tls",
         title="A proxy in front of {database} accepts connections without TLS",
         severity="medium",
-        moves=FIXED,
+        severity_rule=FIXED,
         risk="Passwords, tokens and data can be read between the client and the proxy.",
-        why="The proxy was made without `RequireTLS`.",
-        evidence={"proxy": "its name", "classic": "it takes passwords"},
+        why="The proxy was created without `RequireTLS`.",
+        evidence={"proxy": "name of the proxy", "classic": "the proxy accepts passwords"},
         remedy=_proxy_tls,
         references=(_RDS + "rds-proxy-connecting.html", _RDS + "rds-proxy-setup.html"),
         source="rds",
     ),
     Kind(
         id="secret-of-iam-user",
-        title="A secret holds a password of {user}, who takes tokens only",
+        title="A secret holds a password of {user}, who accepts tokens only",
         severity="low",
-        moves="Medium where something rotates it: on MySQL that makes it take a password again.",
-        risk="Applications that read it can't log in; a rotation turns the user back without a word.",
-        why="The user was converted and its secret was forgotten.",
-        evidence=_SECRET | {"rotation_enabled": "something rotates it"},
+        severity_rule="Medium if the secret rotates: on MySQL the rotation makes the user accept a password again.",
+        risk="Applications that read the secret can't log in; a rotation converts the user back unnoticed.",
+        why="The user was converted and its secret was kept.",
+        evidence=_SECRET | {"rotation_enabled": "the secret rotates"},
         remedy=_delete_secret,
         references=(_SECRETS + "manage_delete-secret.html",),
         source="secrets",
@@ -336,14 +343,14 @@ DATABASE_KINDS = (
         id="rotation-stuck",
         title="The rotation of {user}'s password is stuck",
         severity="medium",
-        moves=FIXED,
+        severity_rule=FIXED,
         risk="The password never changes again: further rotations fail with `A previous rotation isn't complete`.",
-        why="A step failed, nearly always for the network, and left a version labelled AWSPENDING.",
+        why="A step failed, in most cases because of the network, and left a version labelled AWSPENDING.",
         evidence=_SECRET
         | {
-            "pending_version": "the version that blocks",
+            "pending_version": "the version that blocks further rotations",
             "current_version": "the version that is in use",
-            "last_rotated": "when it was last rotated",
+            "last_rotated": "time of the last rotation",
         },
         remedy=_unstick,
         references=(_SECRETS + "troubleshoot_rotation.html",),
@@ -353,42 +360,45 @@ DATABASE_KINDS = (
         id="rotation-failing",
         title="The rotation of {user}'s password fails",
         severity="medium",
-        moves=FIXED,
-        risk="For some hours Secrets Manager tries again; then the rotation is stuck, and the password never changes.",
-        why="A step failed, nearly always for the network: a rotation takes seconds, and this one has not ended.",
-        evidence=_SECRET | {"pending_version": "the version that shall be current", "last_rotated": "when it last was"},
+        severity_rule=FIXED,
+        risk="Secrets Manager tries again for some hours; then the rotation is stuck, and the password never changes.",
+        why="A step failed, in most cases because of the network: a rotation takes seconds, and this one has not "
+        "ended.",
+        evidence=_SECRET
+        | {"pending_version": "the version that becomes current next", "last_rotated": "time of the last rotation"},
         remedy=lambda case: [_status(case), _now(case)],
         references=(_SECRETS + "troubleshoot_rotation.html",),
         source="secrets",
     ),
     Kind(
         id="rotation-not-set",
-        title="The password of {user} is declared to be rotated, and is not",
+        title="The rotation of {user}'s password is declared, and is not set",
         severity="medium",
-        moves=FIXED,
-        risk="A password that was meant to live for days lives on, while access.yaml says otherwise.",
-        why="The user or its secret is missing, access.yaml names no secret of it, the secret's owner has not "
-        "tagged it, somebody else rotates it, or its schedule was changed by hand. Onboarding says which.",
-        evidence={"secret": "ARN of the recorded secret; null if there is none", "every": "how often access.yaml says"},
+        severity_rule=FIXED,
+        risk="A password that should be valid for days stays valid, contrary to access.yaml.",
+        why="The user or its secret is missing, access.yaml names no secret of the user, the secret's owner has not "
+        "tagged it, another function rotates it, or its schedule was changed by hand. Onboarding names the cause.",
+        evidence={"secret": "ARN of the recorded secret; null if there is none", "every": "the declared interval"},
         remedy=lambda case: [_set_up(case)],
         references=(_SECRETS + "rotating-secrets.html",),
         source="secrets",
     ),
     Kind(
         id="secret-not-as-recorded",
-        title="The secret of {user} holds another login than the one that is recorded",
+        title="The secret of {user} holds another login than the recorded one",
         severity="high",
-        moves=FIXED,
-        risk="Whoever writes the secret tries to have rdsiam set the password of another user. RotateFunction refuses "
-        "it, so the user's own password is no longer rotated, and applications that read the secret can't log in.",
-        why="The value of a secret that access.yaml or an operator has chosen for this user names another user, "
-        "database or administrator now.",
+        severity_rule=FIXED,
+        risk="Somebody who may write the secret may try to make rdsiam set the password of another user. "
+        "RotateFunction refuses that, so the user's own password no longer rotates, and applications that read the "
+        "secret can't log in.",
+        why="The secret was chosen for this user in access.yaml or by an operator, and its value now names another "
+        "user, database or administrator.",
         evidence={
             "secret": "ARN of the secret",
             "username": "the user that its value names",
             "place": "the database or host that its value names",
             "administrator": "the administrator's secret that its value names (`masterarn`)",
-            "recorded_administrator": "the one that is recorded",
+            "recorded_administrator": "the administrator's secret that is recorded",
             "current_version": "the version that is in use",
             "previous_version": "the version before; null if there is none",
         },
@@ -398,12 +408,12 @@ DATABASE_KINDS = (
     ),
     Kind(
         id="rotation-overdue",
-        title="The password of {user} should have been rotated",
+        title="The rotation of {user}'s password is overdue",
         severity="medium",
-        moves=FIXED,
-        risk="A password that was meant to live for days lives on; rotation may have failed for a year unseen.",
-        why="Its schedule has passed by more than a day, and no rotation came.",
-        evidence=_SECRET | {"last_rotated": "when it was last rotated", "next_rotation": "when it was due"},
+        severity_rule=FIXED,
+        risk="A password that should be valid for days stays valid; rotation may have failed unnoticed for a year.",
+        why="The rotation was due more than a day ago, and did not happen.",
+        evidence=_SECRET | {"last_rotated": "time of the last rotation", "next_rotation": "when the rotation was due"},
         remedy=lambda case: [command("aws", "secretsmanager", "rotate-secret", "--secret-id", case.evidence["secret"])],
         references=(_SECRETS + "rotating-secrets.html", _SECRETS + "troubleshoot_rotation.html"),
         source="secrets",

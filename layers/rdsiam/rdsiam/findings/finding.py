@@ -1,4 +1,4 @@
-"""A finding: one thing that is wrong with one database, account or policy, with what shows it and what mends it."""
+"""A finding: one problem of one database, account or policy, with its evidence and its remediation."""
 
 import hashlib
 import json
@@ -13,17 +13,17 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
 
 @dataclass(frozen=True)
 class Remediation:
-    """One step of mending it, to be run literally.
+    """One step of a finding's remediation, to be run literally.
 
-    A finding's remediations are steps, in their order. All steps of one way are needed, and after them it is gone;
-    another way does the same by itself, instead. The first way is the one that we would take.
+    The steps are in order. All steps of one way are needed, and after them the finding is resolved; another way does
+    the same instead. The first way is the recommended one.
 
     :ivar language: `sql` (run by an administrator of the database), `cli` (a shell with the AWS CLI),
         `cloudformation` (properties to add), `access` (lines of access.yaml).
-    :ivar text: the statement, command or fragment. Names in it are quoted for that language.
-    :ivar database: where SQL has to be run, on PostgreSQL, if it matters; else None.
-    :ivar way: which way the step belongs to, counted from 1.
-    :ivar note: what to know before running it; empty where there is nothing.
+    :ivar text: statement, command or fragment. Names in it are quoted for that language.
+    :ivar database: PostgreSQL database in which SQL has to be run; None if that does not matter.
+    :ivar way: number of the way that the step belongs to, from 1.
+    :ivar note: what to know before running the step; empty if there is nothing.
     """
 
     language: Literal["sql", "cli", "cloudformation", "access"]
@@ -45,12 +45,12 @@ class Suppressed:
 class Finding:
     """One finding.
 
-    :ivar id: the same problem has the same id in every run; a restored copy is another problem.
-    :ivar kind: one of `kinds.KINDS`.
-    :ivar database: ARN of the database; of an IAM finding that concerns none in particular: None.
-    :ivar user: database user (`name`, or `name@host`); of an IAM finding the ARN of the role, user or policy.
-    :ivar evidence: what shows it: the fields that its kind lists; names may be hostile text.
-    :ivar first_seen: when a run first found it, RFC 3339; None until history has been looked into.
+    :ivar id: the same problem has the same id in every run; on a restored copy it has another one.
+    :ivar kind: id of its kind, a key of `catalogue.KINDS`.
+    :ivar database: ARN of the database; None for a finding in a policy that is about several databases, or none.
+    :ivar user: database user (`name`, or `name@host`); of a finding in a policy the ARN of the role, user or group.
+    :ivar evidence: the fields that its kind lists; names in it may be hostile text.
+    :ivar first_seen: when a run first found it, RFC 3339; None before it is compared with history.
     """
 
     id: str
@@ -65,17 +65,17 @@ class Finding:
     suppressed: Suppressed | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the JSON report has it."""
+        """Return the finding as the JSON report has it."""
         return asdict(self) | {"evidence": dict(self.evidence)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Finding":
-        """Return what `to_json` was made from."""
+        """Return the finding from which `to_json` made this JSON."""
         suppressed = data["suppressed"]
         return cls(
             **{
                 **data,
-                "remediation": tuple(Remediation(**one) for one in data["remediation"]),
+                "remediation": tuple(Remediation(**step) for step in data["remediation"]),
                 "suppressed": Suppressed(**suppressed) if suppressed else None,
             }
         )
@@ -89,7 +89,8 @@ def worst_first(finding: Finding) -> tuple[int, str, str, str]:
 def stable_id(kind: str, *subject: str) -> str:
     """Return the id of a finding.
 
-    :param subject: what it is about: the resource id of the database, not its ARN, so that a restored copy is another;
-        the account; whatever tells two findings of one kind apart. Never a value that changes while the problem stays.
+    :param subject: identifies the problem: the resource id of the database (not its ARN, so that a restored copy has
+        another id), the account, and whatever distinguishes two findings of one kind. Never a value that changes while
+        the problem stays.
     """
     return hashlib.sha256(json.dumps([kind, *subject]).encode()).hexdigest()[:20]

@@ -1,4 +1,4 @@
-"""What a kind of finding is: how it is called, how bad it is, what shows it and what mends it."""
+"""Kinds of findings: title, severity, evidence, remediation; and the cases from which findings are made."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from rdsiam.engines.remediation import Privileges
 from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, stable_id
 from rdsiam.state.escalations import Escalation
 
-#: What a finding of a kind is read from. One of `session` can't be seen to be resolved while nobody can log in.
+#: Where findings of a kind come from. Findings of `session` stay open while the database can't be read.
 Source = Literal["rds", "session", "secrets", "iam"]
 
-#: What makes an account easier to attack, or worse to lose, and how much it weighs.
+#: Properties that make an account easier to attack, or worse to lose → their weight.
 EXPOSURES: Mapping[str, int] = {"privileged": 2, "public": 2, "any-host": 1, "clear-text": 1}
-#: From this weight on a finding is one step worse; from the second on, two.
+#: Weights from which a finding is one step, and two steps, more severe.
 _STEPS = (2, 4)
 
 
@@ -38,11 +38,11 @@ class PolicyChange:
 
 @dataclass(frozen=True)
 class Case:
-    """One problem, before it is a finding.
+    """One problem, from which its kind makes a finding.
 
-    :ivar database: what it is about; None for what is about no database in particular.
-    :ivar user: as `Finding.user` has it.
-    :ivar subject: what tells it from others of its kind, for its id: of a database first of all its resource id.
+    :ivar database: None if the problem is about several databases, or about none.
+    :ivar user: as in `Finding.user`.
+    :ivar subject: identifies the problem among those of its kind; of a database its resource id comes first.
     :ivar evidence: the fields that the kind lists.
     :ivar accounts: the accounts that have to be changed.
     :ivar declared: the user's declaration in access.yaml; None if there is none.
@@ -77,7 +77,7 @@ class Case:
 
     @property
     def on(self) -> Database:
-        """The database, of a kind that is always about one."""
+        """The database of a case that is about one."""
         assert self.database is not None
         return self.database
 
@@ -86,22 +86,22 @@ class Case:
 class Kind:
     """A kind of finding.
 
-    :ivar id: what access.yaml's `suppress` names.
-    :ivar title: one line; `{user}` and `{database}` stand for theirs.
+    :ivar id: named by `suppress` in access.yaml.
+    :ivar title: one line; `{user}` and `{database}` are replaced.
     :ivar severity: without exposure.
-    :ivar moves: what makes it better or worse, in words.
+    :ivar severity_rule: how severity differs from case to case, in words.
     :ivar risk: what can happen.
-    :ivar why: how it comes about, and why it is wrong.
-    :ivar evidence: field → what it says.
-    :ivar remedy: makes what mends a case; see `Remediation` for the order.
+    :ivar why: how the problem arises, and why it is one.
+    :ivar evidence: field → its meaning.
+    :ivar remedy: makes the remediation of a case; see `Remediation` for the order of steps.
     :ivar references: addresses of documentation.
-    :ivar source: what it is read from.
+    :ivar source: where findings come from.
     """
 
     id: str
     title: str
     severity: Severity
-    moves: str
+    severity_rule: str
     risk: str
     why: str
     evidence: Mapping[str, str]
@@ -110,12 +110,12 @@ class Kind:
     source: Source
 
     def finding(self, case: Case) -> Finding:
-        """Return the finding that a case is."""
+        """Return the finding of a case."""
         database = case.database
         return Finding(
             id=stable_id(self.id, *case.subject),
             kind=self.id,
-            severity=worse(case.severity or self.severity, case.exposure),
+            severity=more_severe(case.severity or self.severity, case.exposure),
             database=database.arn if database else None,
             user=case.user,
             title=self.title.format(user=case.user, database=database.identifier if database else ""),
@@ -124,15 +124,16 @@ class Kind:
         )
 
 
-def worse(severity: Severity, exposure: Sequence[str]) -> Severity:
-    """Return the severity that exposure makes of another: one step worse from weight 2 on, two steps from 4 on."""
-    weight = sum(EXPOSURES[one] for one in exposure)
+def more_severe(severity: Severity, exposure: Sequence[str]) -> Severity:
+    """Return a severity after exposure: one step more from weight 2, two steps more from weight 4."""
+    weight = sum(EXPOSURES[name] for name in exposure)
     return SEVERITIES[max(0, SEVERITIES.index(severity) - sum(weight >= step for step in _STEPS))]
 
 
-#: In words, for the kinds that exposure moves.
+#: The rule of kinds whose severity depends on exposure.
 BY_EXPOSURE = (
-    "One step worse with an administrator or a public endpoint, or with both any host and no TLS; two steps with both "
-    "of the first, or one of them and both of the others."
+    "One step more severe with an administrator or a public endpoint, or with both any host and no TLS; two steps with "
+    "both an administrator and a public endpoint, or with one of them and both any host and no TLS."
 )
+#: The rule of kinds that have one severity.
 FIXED = "Always the same."

@@ -1,4 +1,4 @@
-"""Kinds of findings about IAM policies that let somebody log in to databases."""
+"""Kinds of findings in IAM policies that allow logins to databases."""
 
 import json
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ _POLICY = _RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"
 _CONDITIONS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html"
 _DENY_POLICY = "no-database-logins"
-#: Roles of Identity Center: only a permission set changes them.
+#: Path of the roles of Identity Center, which only a permission set can change.
 _IDENTITY_CENTER = "/aws-reserved/sso.amazonaws.com/"
 
 EVIDENCE = {
     "holder_type": "`user`, `group` or `role`",
-    "policy": "ARN of the managed policy, or name of the inline one",
-    "statement": "its Sid, or its number, from 0",
-    "boundary": "ARN of the holder's permissions boundary, which may forbid what the policy allows; it is not judged",
-    "resources": "the resources that are meant",
+    "policy": "ARN of the managed policy, or name of the inline policy",
+    "statement": "Sid of the statement, or its number, from 0",
+    "boundary": "ARN of the holder's permissions boundary, which may forbid what the policy allows; it isn't evaluated",
+    "resources": "the resources with this problem",
 }
-_WHY = {"why": "what is wrong with them"}
+_WHY = {"why": "what is wrong with these resources"}
 
 
 def _correct_or_deny(case: Case) -> list[Remediation]:
@@ -50,9 +50,12 @@ def _managed(holder: Holder, policy: HeldPolicy, document: Mapping[str, Any]) ->
     if not document["Statement"]:
         return [_detach(holder, arn)]
     room = ("aws", "iam", "delete-policy-version", "--policy-arn", arn, "--version-id", policy.oldest or "")
-    make_room = [command(*room, note="A policy has five versions at most.")] if policy.oldest else []
+    make_room = [command(*room, note="A policy has at most five versions.")] if policy.oldest else []
     new = ("aws", "iam", "create-policy-version", "--policy-arn", arn, "--set-as-default", "--policy-document")
-    return [*make_room, command(*new, _text(document), note="It changes for all that the policy is attached to.")]
+    return [
+        *make_room,
+        command(*new, _text(document), note="This changes all users, groups and roles that the policy is attached to."),
+    ]
 
 
 def _detach(holder: Holder, arn: str, way: int = 1, note: str = "") -> Remediation:
@@ -63,14 +66,14 @@ def _detach(holder: Holder, arn: str, way: int = 1, note: str = "") -> Remediati
 def _deny(holder: Holder, policy: HeldPolicy, document: Mapping[str, Any]) -> list[Remediation]:
     if holder.path.startswith(_IDENTITY_CENTER):
         text = f"Type: AWS::SSO::PermissionSet\nProperties:\n  InlinePolicy: {_text(document)}"
-        note = "Nobody can change a role of Identity Center itself: add this to the permission set that makes it."
+        note = "A role of Identity Center can't be changed itself: add this to the permission set that creates it."
         return [Remediation("cloudformation", text, note=note)]
     which = (f"--{holder.type}-name", holder.name, "--policy-name", _DENY_POLICY)
-    note = "It keeps all else that it may, and can log in to no database but as access.yaml says."
+    note = "All other permissions stay; logins are denied except those that access.yaml declares."
     put = ("aws", "iam", f"put-{holder.type}-policy", *which, "--policy-document", _text(document))
     result = [command(*put, note=note)]
     if policy.arn is not None:
-        result.append(_detach(holder, policy.arn, way=2, note="It loses all else that the policy allows."))
+        result.append(_detach(holder, policy.arn, way=2, note="This also takes all other permissions of the policy."))
     return result
 
 
@@ -83,15 +86,16 @@ POLICY_KINDS = (
         id="wildcard-connect-policy",
         title="{user} may log in to databases as any of many users",
         severity="high",
-        moves="Critical where it may be anybody, rdsiam_manager too, and is no operator of access.yaml; else medium.",
-        risk="Once IAM authentication is on, it logs in as any user that takes tokens, the administrators among them, "
-        "and neither access.yaml nor any record of this service knows.",
-        why="`rds-db:connect` is allowed on a wildcard: by name, or as a part of `*`, as in AdministratorAccess, or of "
-        "all but a few, as in PowerUserAccess.",
+        severity_rule="Critical if the wildcard covers every user, rdsiam_manager included, and the holder is no "
+        "operator; otherwise medium.",
+        risk="On databases with IAM authentication the holder can log in as every user that accepts tokens, "
+        "administrators included. Neither access.yaml nor any record of rdsiam shows that.",
+        why="`rds-db:connect` is allowed on a wildcard: by name, as a part of `*` as in AdministratorAccess, or of all "
+        "but a few actions as in PowerUserAccess.",
         evidence=EVIDENCE
         | {
             "anybody": "the wildcard covers rdsiam_manager",
-            "operator": "access.yaml names it as an operator",
+            "operator": "the holder is an operator (the stack's parameter Operators)",
             "condition": "keys of the statement's condition",
         },
         remedy=_correct_or_deny,
@@ -100,25 +104,26 @@ POLICY_KINDS = (
     ),
     Kind(
         id="condition-on-connect-policy",
-        title="{user} logs in under a condition that RDS may not understand",
+        title="{user} logs in under a condition that RDS may not support",
         severity="medium",
-        moves="Low where nobody has shown that it fails.",
-        risk="The login is refused without a word, or the condition protects from nothing.",
-        why="RDS's guide says that aws:SourceIp, aws:SourceVpc, aws:SourceVpce, aws:UserAgent and aws:Referer are not "
-        "supported here; aws:CurrentTime is reported to fail, aws:TokenIssueTime to work; of others nobody knows. "
-        "Conditions belong into access.yaml, where rdsiam decides by them.",
-        evidence=EVIDENCE | {"keys": "what the condition looks at", "verdict": "`never-matches` or `unproven`"},
+        severity_rule="Low if the condition is not known to fail.",
+        risk="The login is refused without an explanation, or the condition protects nothing.",
+        why="By RDS's guide aws:SourceIp, aws:SourceVpc, aws:SourceVpce, aws:UserAgent and aws:Referer are not "
+        "supported here; aws:CurrentTime is reported to fail, aws:TokenIssueTime to work; others are unknown. Declare "
+        "conditions in access.yaml, where rdsiam evaluates them.",
+        evidence=EVIDENCE | {"keys": "keys of the condition", "verdict": "`never-matches` or `unproven`"},
         remedy=_correct_or_deny,
         references=(_RDS + "UsingWithRDS.IAMDBAuth.html", _CONDITIONS),
         source="iam",
     ),
     Kind(
         id="stale-resource-id",
-        title="{user} may log in to a database that is gone",
+        title="{user} may log in to a database that no longer exists",
         severity="low",
-        moves=FIXED,
-        risk="Logins that were meant for its successor are refused.",
-        why="A database that is restored, copied or made anew has its own resource id; the policy names the old one.",
+        severity_rule=FIXED,
+        risk="Logins to the database that replaced it are refused.",
+        why="A database that is restored, copied or created again has its own resource id; the policy names the former "
+        "one.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
         references=(_POLICY,),
@@ -126,12 +131,12 @@ POLICY_KINDS = (
     ),
     Kind(
         id="member-resource-id",
-        title="{user} is allowed a cluster's member, where the cluster is needed",
+        title="{user} is allowed a cluster's member instead of the cluster",
         severity="medium",
-        moves=FIXED,
-        risk="Every login is refused, though the policy looks right.",
-        why="Logins to Aurora and Multi-AZ clusters are judged by the cluster's id, `cluster-…`; the policy names a "
-        "member's, `db-…`.",
+        severity_rule=FIXED,
+        risk="Every login is refused, although the policy looks right.",
+        why="Logins to Aurora and Multi-AZ clusters are checked by the cluster's id, `cluster-…`; the policy names the "
+        "id of a member, `db-…`.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
         references=(_POLICY,),
@@ -141,10 +146,10 @@ POLICY_KINDS = (
         id="wrong-connect-arn",
         title="{user} has a policy for logins that never matches",
         severity="medium",
-        moves=FIXED,
+        severity_rule=FIXED,
         risk="Every login is refused, and somebody widens the policy until it works.",
         why="ARNs of databases (`rds:…:db:`) and of their users (`rds-db:…:dbuser:`) look alike; so do identifiers and "
-        "resource ids. Another account's databases need a role over there.",
+        "resource ids. Databases of another account need a role of that account.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
         references=(_POLICY, _REFERENCE),
@@ -152,13 +157,13 @@ POLICY_KINDS = (
     ),
     Kind(
         id="undeclared-connect-grant",
-        title="{user} may log in, and access.yaml doesn't know it",
+        title="{user} may log in, and access.yaml doesn't declare it",
         severity="high",
-        moves=FIXED,
-        risk="It logs in past access.yaml and past every record of this service: AWS records neither the signing of a "
-        "token nor the login.",
-        why="Somebody wrote the policy by hand, or its user was taken out of access.yaml. Users and groups of IAM "
-        "can't be declared: only roles.",
+        severity_rule=FIXED,
+        risk="The holder logs in without access.yaml and without any record of rdsiam: AWS records neither the "
+        "signing of a token nor the login.",
+        why="Somebody wrote the policy by hand, or its user was removed from access.yaml. Only roles can be declared, "
+        "no users and groups of IAM.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
         references=(_POLICY,),
@@ -166,11 +171,11 @@ POLICY_KINDS = (
     ),
     Kind(
         id="user-name-case",
-        title="{user} is allowed a user whose name is written otherwise",
+        title="{user} is allowed a user whose name differs in case",
         severity="medium",
-        moves=FIXED,
-        risk="Every login is refused, though policy and user look alike.",
-        why="The user in the policy must be the database's in every letter: case counts.",
+        severity_rule=FIXED,
+        risk="Every login is refused, although policy and user look alike.",
+        why="The user in the policy must equal the database's user in every letter: names are case-sensitive.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
         references=(_POLICY, _RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html"),

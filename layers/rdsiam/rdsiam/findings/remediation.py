@@ -1,4 +1,4 @@
-"""The steps that mend findings: SQL from the engines, commands quoted for a shell, entries of access.yaml."""
+"""Steps of remediations: SQL from the engines, commands quoted for a shell, entries of access.yaml."""
 
 import json
 import shlex
@@ -15,18 +15,19 @@ from rdsiam.engines.remediation import RemediationSql
 from rdsiam.errors import Refused
 from rdsiam.findings.finding import Remediation
 
-BREAKS_CLIENTS = "Clients that still log in by password are refused from then on: move them to tokens first."
+BREAKS_CLIENTS = "Move all clients to tokens first: afterwards, logins by password are refused."
 PROVE_ADMINISTRATOR = (
-    "On PostgreSQL, prove a second login of the administrator while this session is open, and take it back if that "
-    "fails: members of the user, its creator among them from PostgreSQL 16 on, may lose their passwords with it."
+    "On PostgreSQL, keep this session open while you test a second login of the administrator, and revert the change "
+    "if it fails: members of the user may lose their passwords with it. From PostgreSQL 16 on, the role that created "
+    "the user is a member."
 )
-AS_GRANTOR = "From PostgreSQL 16 on a membership is taken by the role that granted it."
+AS_GRANTOR = "From PostgreSQL 16 on, the role that granted a membership has to revoke it."
 
 
 def sql(
     database: Database, statements: Callable[[RemediationSql], Iterable[str]], way: int = 1, note: str = ""
 ) -> list[Remediation]:
-    """Return statements as steps; none where a name can be in no statement safely."""
+    """Return statements as steps; none if a name can't be quoted safely."""
     try:
         texts = list(statements(REMEDIATIONS[database.family]))
     except Refused:
@@ -35,32 +36,32 @@ def sql(
 
 
 def command(*words: str, way: int = 1, note: str = "") -> Remediation:
-    """Return a command for a shell, every word quoted."""
+    """Return a command for a shell, with every word quoted."""
     return Remediation("cli", shlex.join(words), way=way, note=note)
 
 
 def onboard(database: Database, way: int = 1, note: str = "") -> Remediation:
-    """Return the command that makes a database what access.yaml declares."""
+    """Return the command that makes a database match access.yaml."""
     return command("rdsiam", "onboard", database.arn, way=way, note=note)
 
 
 def modify(database: Database, *words: str, way: int = 1, note: str = "") -> Remediation:
-    """Return the command that modifies an instance or cluster at once."""
-    what = "cluster" if database.kind == "cluster" else "instance"
+    """Return the command that modifies an instance or cluster immediately."""
+    noun = "cluster" if database.kind == "cluster" else "instance"
     pending = ", ".join(name for name in database.pending if name != "IAMDatabaseAuthenticationEnabled")
-    warning = f"Other changes wait, and are applied with it, which may reboot: {pending}. " if pending else ""
-    start = ("aws", "rds", f"modify-db-{what}", f"--db-{what}-identifier", database.identifier)
+    warning = f"This also applies the pending changes ({pending}), which may restart the database. " if pending else ""
+    start = ("aws", "rds", f"modify-db-{noun}", f"--db-{noun}-identifier", database.identifier)
     return command(*start, *words, "--apply-immediately", way=way, note=(warning + note).strip())
 
 
 def cloudformation(database: Database, properties: str, way: int) -> Remediation:
-    """Return properties of the template's instance or cluster."""
+    """Return properties of the instance or cluster in a template."""
     kind = "AWS::RDS::DBCluster" if database.kind == "cluster" else "AWS::RDS::DBInstance"
     return Remediation("cloudformation", f"Type: {kind}\nProperties:\n  {properties}", way=way)
 
 
 def entry(database: Database, user: str, privileges: str, on: Sequence[str], way: int, note: str) -> list[Remediation]:
-    """Return an item of `databases` in access.yaml that takes a user over; none where its name can't be declared."""
+    """Return an item of `databases` in access.yaml that adopts a user; none if its name can't be declared."""
     try:
         declared = User(name=user, privileges=privileges, on=list(on), adopt=True)
         Match(identifier=database.identifier)
@@ -74,7 +75,7 @@ def entry(database: Database, user: str, privileges: str, on: Sequence[str], way
 
 
 def suppression(database: Database, finding: str, user: str | None, reason: str, until: str, way: int) -> Remediation:
-    """Return an item of `databases` in access.yaml that accepts a finding, of one user if there is one."""
+    """Return an item of `databases` in access.yaml that accepts a finding, only of one user if a user is given."""
     narrowed = "" if user is None else f"user: {json.dumps(user)}, "
     fields = f"finding: {finding}, {narrowed}reason: {json.dumps(reason)}, until: {until}"
     lines = (_match(database), "    suppress:", f"      - {{{fields}}}")
@@ -84,9 +85,9 @@ def suppression(database: Database, finding: str, user: str | None, reason: str,
 def retire_or_declare(
     database: Database, accounts: Sequence[AccountFacts], schemas: Sequence[str], way: int = 1
 ) -> list[Remediation]:
-    """Return what to do about a login that nobody declared: lock it, or declare it and let onboarding take it over."""
-    locked = "Nobody can log in as it from then on. It keeps what it owns and what it was granted."
-    steps = sql(database, lambda engine: [text for one in accounts for text in engine.lock(one)], way, locked)
+    """Return the remediation of an undeclared login: lock it, or declare it and let onboarding adopt it."""
+    locked = "Afterwards nobody can log in as this user. The user keeps its objects and its privileges."
+    steps = sql(database, lambda engine: [text for account in accounts for text in engine.lock(account)], way, locked)
     level, on = REMEDIATIONS[database.family].held(accounts, schemas)
     usual = database.default_database if database.default_database in schemas else next(iter(schemas), "*")
     way += bool(steps)
@@ -96,16 +97,16 @@ def retire_or_declare(
         level,
         on or [usual or "*"],
         way,
-        "Correct what it may do, and add `roles` or `callers`: without them nobody can log in as it. "
-        "Onboarding makes it log in by token only: move its clients to tokens first.",
+        "Correct the privileges, and add `roles` or `callers`: without them nobody can log in as this user. "
+        "Move its clients to tokens first: onboarding makes the user log in by token only.",
     )
     return [*steps, *declare, *([onboard(database, way)] if declare else [])]
 
 
 def convert_declared(database: Database, accounts: Sequence[AccountFacts], managed: bool) -> list[Remediation]:
-    """Return what makes a declared user log in by token only; onboarding does it too, where the user is its to mend."""
+    """Return the steps that make a declared user log in by token only; onboarding does the same if it may."""
     note = f"{BREAKS_CLIENTS} {PROVE_ADMINISTRATOR}"
-    steps = sql(database, lambda engine: [t for one in accounts for t in engine.convert(one)], note=note)
+    steps = sql(database, lambda engine: [text for account in accounts for text in engine.convert(account)], note=note)
     return [*steps, *([onboard(database, way=2)] if managed else [])]
 
 
