@@ -1,4 +1,4 @@
-"""Reports for tests: small ones whose every name is the text that a test chooses, and text that means harm."""
+"""Reports for tests: small reports in which a test chooses every name, and hostile texts."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ STARTED = "2026-03-02T05:07:26Z"
 BEFORE = "2026-02-23T05:14:07Z"
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 
-#: What attackers name users, and what breaks programs without anybody's intent.
+#: Names that attackers choose, and names that break programs by accident.
 HOSTILE = [
     "</script><script>window.broken=1</script>",
     "<!--<script>",
@@ -48,7 +48,7 @@ names = st.one_of(
 
 
 def report_with(text: str, evidence: Any = None) -> dict[str, Any]:
-    """Return a report in which all that somebody else names is `text`: databases and findings of all sorts."""
+    """Return a report in which every foreign name is `text`, with databases and findings of all sorts."""
     databases = [
         _database(text, "audited", f"arn:aws:rds:{REGION}:{ACCOUNT}:db:{text}"),
         _database(text, "unknown", f"arn:aws:rds:{REGION}:{ACCOUNT}:cluster:{text}")
@@ -56,15 +56,15 @@ def report_with(text: str, evidence: Any = None) -> dict[str, Any]:
         _database(text, "replica", f"arn:aws:rds:{REGION}:{ACCOUNT}:db:{text}-replica"),
     ]
     about = {text: text, "list": [text], "nested": {text: [text]}, "given": evidence}
-    mends = tuple(Remediation(language, text, text) for language in ("sql", "cli", "cloudformation", "access"))
+    steps = tuple(Remediation(language, text, text) for language in ("sql", "cli", "cloudformation", "access"))
     role = f"arn:aws:iam::{ACCOUNT}:role/{text}"
     findings = [
         Finding(
-            stable_id("a", text), "user-without-iam", "critical", databases[0]["arn"], text, text, about, mends, STARTED
+            stable_id("a", text), "user-without-iam", "critical", databases[0]["arn"], text, text, about, steps, STARTED
         ),
         Finding(stable_id("b", text), text, "low", None, role, text, about, (), BEFORE),
         Finding(
-            stable_id("c", text), "undeclared-user", "high", databases[1]["arn"], text, text, about, mends, BEFORE,
+            stable_id("c", text), "undeclared-user", "high", databases[1]["arn"], text, text, about, steps, BEFORE,
             Suppressed(text, "2027-01-01T00:00:00Z"),
         ),
     ]  # fmt: skip

@@ -80,7 +80,7 @@ def test_by_words_of_title_evidence_and_remediation(opened):
     }.items():
         page.get_by_role("searchbox", name="Search").fill(words)
         expect(page.locator("#findings-status")).to_contain_text(f"{len(wanted)} of")
-    expect(page.get_by_text("No finding fits these filters.")).to_be_visible()
+    expect(page.get_by_text("No finding matches these filters.")).to_be_visible()
 
 
 def test_filters_narrow_each_other_and_are_cleared_together(opened):
@@ -208,7 +208,7 @@ def test_a_remediation_that_hides_something_says_so(opened):
     report["findings"][0]["remediation"] = [{"language": "sql", "text": "DROP USER a\u202eb", "database": None}]
     page = opened(report)
     page.locator("#findings-list summary").first.click()
-    expect(page.get_by_text("holds characters that hide")).to_be_visible()
+    expect(page.get_by_text("contains hidden characters")).to_be_visible()
     assert page.locator("pre").inner_text() == "DROP USER aU+202Eb"
 
 

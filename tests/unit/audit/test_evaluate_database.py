@@ -1,4 +1,4 @@
-"""From facts to findings: tables of what was found and what is said, never more than once, never about the exempt."""
+"""From facts to findings: each problem is one finding, and exempt users have none."""
 
 import random
 import re
@@ -109,7 +109,7 @@ BOSS_LOST = pg("boss", administrator=True)
             [], id="due since this morning"),
     ],
 )  # fmt: skip
-def test_what_was_found_and_what_is_said(findings, wanted):
+def test_facts_give_these_kinds_of_findings(findings, wanted):
     assert kinds(findings()) == wanted
 
 
@@ -129,7 +129,7 @@ def test_users_of_classic_proxies_keep_their_passwords(accounts, wanted):
     assert kinds(found) == wanted
 
 
-def test_the_secret_of_a_proxy_is_not_called_useless():
+def test_the_secret_of_a_proxy_is_not_reported_as_useless():
     held = secret("pooled", MYSQL)
     front = proxy(MYSQL, users=(), secret_arns=(held.arn,))
     found = evaluate(MYSQL, with_accounts(MY_CLEAN, my("pooled")), proxies=[front], secrets=[held])
@@ -137,7 +137,7 @@ def test_the_secret_of_a_proxy_is_not_called_useless():
     assert found[0].evidence["proxies"] == ["front"]
 
 
-def test_one_invalid_declaration_hides_nothing_that_needs_no_declaration():
+def test_an_invalid_declaration_hides_no_finding_that_needs_no_declaration():
     boss = (
         'version: 1\ndatabases:\n  - match: {identifier: "*"}\n    users: [{name: boss, privileges: owner, on: [a]}]\n'
     )
@@ -157,16 +157,16 @@ def test_one_invalid_declaration_hides_nothing_that_needs_no_declaration():
         (my("u", "%", iam=False, tls=False, administrator=True), MYSQL, "critical"),
     ],
 )
-def test_exposure_makes_it_worse(account, database, severity):
+def test_exposure_makes_a_finding_more_severe(account, database, severity):
     found = evaluate(database, with_accounts(MY_CLEAN, account, tls_enforced=None))
     assert [one.severity for one in found if one.kind == "user-without-iam"] == [severity]
 
 
-def test_nothing_is_worse_than_critical():
+def test_critical_is_the_highest_severity():
     assert more_severe("critical", ("public", "privileged")) == "critical"
 
 
-def test_privileges_are_compared_with_what_is_declared():
+def test_privileges_are_compared_with_the_declared_ones():
     less = of_my(replace(APP, privileges={"shop": ("SELECT",)}))
     assert kinds(less) == ["privileges-differ"]
     assert "INSERT" in less[0].evidence["lacking"][0]["privileges"]
@@ -179,12 +179,12 @@ def test_privileges_are_compared_with_what_is_declared():
     ]
 
 
-def test_what_an_adopted_user_holds_beside_is_its_owners():
+def test_further_privileges_of_an_adopted_user_are_no_finding():
     facts = with_accounts(MY_CLEAN, replace(APP, privileges={**APP.privileges, "other": ("SELECT",)}))
     assert evaluate(MYSQL, facts, ownership={**MANAGED, "app": "adopted"}) == ()
 
 
-def test_a_schema_counts_however_its_name_was_granted():
+def test_a_schema_is_recognized_with_and_without_an_escaped_underscore():
     access = parse(
         'version: 1\ndatabases: [{match: {identifier: "*"}, '
         "users: [{name: app, privileges: [SELECT], on: [my_app]}]}]\n"
@@ -194,14 +194,14 @@ def test_a_schema_counts_however_its_name_was_granted():
         assert evaluate(MYSQL, replace(facts, databases=("my_app",)), access) == ()
 
 
-def test_a_user_that_rdsiam_made_and_nobody_declares_is_disabled_by_onboarding_first():
+def test_onboarding_is_the_first_remediation_of_a_managed_user_without_declaration():
     found = evaluate(facts=with_accounts(PG_CLEAN, pg("former")), ownership={**MANAGED, "former": "created"})
     assert found[0].remediation[0].text.startswith("rdsiam onboard ")
     disabled = with_accounts(PG_CLEAN, pg("former", login=False))
     assert evaluate(facts=disabled, ownership={**MANAGED, "former": "created"}) == ()
 
 
-def test_pending_changes_are_named_before_they_are_applied():
+def test_a_remediation_names_the_pending_changes_that_it_applies():
     waiting = ("EngineVersion", "IAMDatabaseAuthenticationEnabled")
     found = evaluate(replace(POSTGRES, iam_enabled=False, pending=waiting), Unreadable("iam", "off"))
     assert "EngineVersion" in found[0].remediation[0].note
@@ -241,7 +241,7 @@ OVER = "until: 2026-07-01T12:00:00Z"
         (f"finding: user-without-iam, user: etl, reason: vendor, {OVER}", False),
     ],
 )
-def test_an_entry_accepts_just_what_it_says_until_it_is_over(entry, accepted):
+def test_a_suppression_accepts_its_kind_and_user_until_it_expires(entry, accepted):
     found = evaluate(MYSQL, with_accounts(MY_CLEAN, my("etl", iam=False)), access=suppressing(entry))
     assert kinds(found) == ["user-without-iam"]
     suppressed = found[0].suppressed
@@ -250,13 +250,13 @@ def test_an_entry_accepts_just_what_it_says_until_it_is_over(entry, accepted):
         assert (suppressed.reason, suppressed.until) == ("vendor", "2026-12-30T23:00:00Z")
 
 
-def test_an_entry_for_another_database_accepts_nothing():
+def test_a_suppression_for_another_database_accepts_nothing():
     access = suppressing(f"finding: user-without-iam, reason: vendor, {UNTIL}")
     found = evaluate(facts=with_accounts(PG_CLEAN, pg("etl", iam=False)), access=access)
     assert [one.suppressed for one in found] == [None]
 
 
-def test_a_role_of_postgresql_with_an_at_in_its_name_is_not_accepted_with_its_first_half():
+def test_a_postgresql_role_with_an_at_sign_is_not_accepted_by_the_part_before_it():
     access = parse(
         'version: 1\ndatabases: [{match: {identifier: "*"}, suppress: '
         f"[{{finding: user-without-iam, user: etl, reason: vendor, {UNTIL}}}]}}]\n"
@@ -268,7 +268,7 @@ def test_a_role_of_postgresql_with_an_at_in_its_name_is_not_accepted_with_its_fi
 # --- Ids --------------------------------------------------------------------------------------------------------------
 
 
-def test_ids_stay_when_what_is_around_changes_and_differ_on_a_copy():
+def test_ids_stay_if_the_surroundings_change_and_differ_on_a_copy():
     before = of_my(my("etl", iam=False))
     after = evaluate(
         replace(MYSQL, public=True, arn=MYSQL.arn + "-renamed", identifier="renamed"),
@@ -311,7 +311,7 @@ ACCOUNTS = st.lists(
     accounts=ACCOUNTS, engine=st.sampled_from([POSTGRES, MYSQL, MARIADB]), tls=st.sampled_from([True, False, None]),
     seed=st.integers(0, 9),
 )  # fmt: skip
-def test_any_facts_give_findings_once_in_any_order_and_none_about_the_exempt(accounts, engine, tls, seed):
+def test_any_facts_give_each_finding_once_in_any_order_and_none_about_exempt_users(accounts, engine, tls, seed):
     facts = ServerFacts("1", tls, ("shop",), tuple(accounts))
     front = proxy(engine, users=("x",))
     found = evaluate(engine, facts, proxies=[front])
@@ -332,7 +332,7 @@ def test_any_facts_give_findings_once_in_any_order_and_none_about_the_exempt(acc
 
 
 @given(name=TEXT, host=TEXT)
-def test_names_in_statements_of_mysql_are_read_back_by_server_and_client_in_any_mode(name, host):
+def test_names_in_mysql_statements_are_quoted_for_any_sql_mode(name, host):
     (statement,) = MysqlRemediationSql().lock(AccountFacts(name=name, host=host))
     for backslashes in (True, False):
         texts, rest = _read_literals(statement, backslashes)
@@ -368,7 +368,7 @@ def _read_literals(statement: str, backslashes: bool) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("schema", ["a\\", "a\\`; DROP TABLE x; -- ", "\\"])
-def test_a_schema_that_a_client_would_read_otherwise_gets_no_statement(schema):
+def test_a_schema_name_that_a_client_would_misread_gets_no_statement(schema):
     with pytest.raises(Refused):
         MysqlRemediationSql().create_database(schema)
 
@@ -383,7 +383,7 @@ def test_names_in_statements_of_postgresql_are_quoted_by_the_driver(name):
 
 
 @given(name=TEXT)
-def test_commands_are_one_command_whatever_the_names(name):
+def test_hostile_names_stay_words_of_one_command(name):
     held = replace(secret("boss"), arn=name, rotation_enabled=True, pending_stuck=True, pending_version=name)
     for one in evaluate(MYSQL, secrets=[held]):
         for step in one.remediation:
@@ -393,7 +393,7 @@ def test_commands_are_one_command_whatever_the_names(name):
 
 
 @given(name=TEXT)
-def test_lines_of_access_yaml_are_offered_only_for_names_that_it_takes(name):
+def test_entries_of_access_yaml_are_offered_only_for_valid_names(name):
     for one in of_pg(pg(name)):
         for step in one.remediation:
             if step.language == "access":
@@ -413,18 +413,18 @@ def test_lines_of_access_yaml_are_offered_only_for_names_that_it_takes(name):
     ],
     ids=["can log in", "can't log in", "revoked and can log in", "revoked and gone", "not managed"],
 )
-def test_who_should_be_gone_is_a_critical_finding_until_nothing_is_left(leaving, revoked, expected):
+def test_an_incomplete_removal_is_a_critical_finding(leaving, revoked, expected):
     found = [one for one in evaluate(leaving=leaving, revoked=revoked) if one.kind == "login-not-removed"]
     assert [(one.user, one.evidence["login"], one.evidence["revoked"]) for one in found] == expected
     assert {one.severity for one in found} <= {"critical"}
 
 
-def test_of_a_database_that_can_not_be_read_it_is_said_too():
+def test_an_incomplete_removal_on_an_unreadable_database_is_a_finding_too():
     found = evaluate(facts=Unreadable("port", "timeout"), leaving={"report": "port"})
     assert [(one.user, one.evidence["login"]) for one in found if one.kind == "login-not-removed"] == [("report", None)]
 
 
-def test_who_is_leaving_is_one_finding_and_not_an_undeclared_user_as_well():
+def test_an_incomplete_removal_is_not_an_undeclared_user_as_well():
     facts = with_accounts(PG_CLEAN, pg("formerly"))
     accounts = {**MANAGED, "formerly": "created"}
     kinds = [one.kind for one in evaluate(facts=facts, ownership=accounts, leaving={"formerly": "port"})]

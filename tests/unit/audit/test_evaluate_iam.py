@@ -1,4 +1,4 @@
-"""Who may log in by IAM's policies: read as IAM gives them, judged resource by resource, mended by what is printed."""
+"""Logins by IAM policies: read as IAM returns them, evaluated by resource, and resolved by their remediation."""
 
 import json
 import shlex
@@ -142,7 +142,7 @@ def test_policies_as_people_write_them(policies, wanted):
 
 
 @pytest.mark.parametrize("key", ["aws:SourceIp", "aws:SourceVpc", "aws:sourcevpce", "aws:UserAgent", "aws:Referer"])
-def test_the_conditions_that_aws_says_do_not_work_are_named(key):
+def test_conditions_that_aws_does_not_support_never_match(key):
     (found,) = evaluate_role(inline(allow(dbuser("app"), Condition={"StringEquals": {key: "x"}})))
     assert (found.severity, found.evidence["verdict"], found.evidence["keys"]) == ("medium", "never-matches", [key])
 
@@ -159,7 +159,7 @@ def test_the_conditions_that_aws_says_do_not_work_are_named(key):
         (ROLE, dbuser("*"), "critical"),
     ],
 )
-def test_a_wildcard_is_critical_where_its_holder_is_no_operator_and_can_be_anybody(arn, resource, severity):
+def test_a_wildcard_over_all_users_is_critical_unless_its_holder_is_an_operator(arn, resource, severity):
     assert [one.severity for one in evaluate_role(inline(allow(resource)), arn=arn)] == [severity]
 
 
@@ -169,13 +169,13 @@ def test_users_and_groups_are_never_declared():
         assert kinds(evaluate_holders(holder)) == OTHER
 
 
-def test_connect_role_may_be_whoever_is_vended_and_nobody_else():
+def test_connect_role_may_log_in_only_as_users_of_vended_tokens():
     policy = managed(allow(dbuser("app"), dbuser("report")), name="rdsiam-ConnectRole-1")
     (found,) = evaluate_role(policy, arn=CONNECT_ROLE)
     assert (found.kind, found.evidence["resources"]) == ("undeclared-connect-grant", [dbuser("app")])
 
 
-def test_the_stacks_own_roles_give_nothing_as_the_template_makes_them():
+def test_the_stacks_roles_have_no_findings_as_the_template_makes_them():
     own = f"{IAM}role/rdsiam-OnboardFunctionRole"
     assert evaluate_role(inline(allow(dbuser("rdsiam_manager", "*"))), arn=own) == ()
     never = {"Effect": "Deny", "Action": ["rds-db:connect"], "Resource": [dbuser("rdsiam_*", "*")]}
@@ -184,7 +184,7 @@ def test_the_stacks_own_roles_give_nothing_as_the_template_makes_them():
     assert kinds(evaluate_role(inline(allow(dbuser("app"))), arn=own)) == OTHER
 
 
-def test_names_of_the_catalog_tell_case_where_access_yaml_does_not():
+def test_user_names_are_compared_with_the_catalog_too():
     (found,) = evaluate_holders(role(inline(allow(dbuser("LEGACY")))), users={"db-ORDERS": {"legacy"}})
     assert found.kind == "user-name-case"
 
@@ -201,7 +201,7 @@ def test_a_finding_about_one_database_belongs_to_it_and_can_be_accepted_there():
     assert (two.database, two.suppressed) == (None, None)
 
 
-def test_ids_stay_when_other_statements_or_resources_come_and_go():
+def test_ids_stay_if_other_statements_or_resources_change():
     before = evaluate_role(inline(allow(dbuser("x")), name="p"))
     after = evaluate_role(
         inline(allow("arn:aws:s3:::b", action="s3:*", Sid="S3"), allow(dbuser("x"), dbuser("y")), name="p")
@@ -209,7 +209,7 @@ def test_ids_stay_when_other_statements_or_resources_come_and_go():
     assert [one.id for one in before] == [one.id for one in after]
 
 
-# --- What is printed mends it -----------------------------------------------------------------------------------------
+# --- Remediations resolve their findings ------------------------------------------------------------------------------
 
 
 def carried_out(holder: Holder, command: str) -> Holder:
@@ -256,7 +256,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("policies", BROKEN, ids=lambda policies: json.dumps(policies[0].document["Statement"])[:70])
-def test_every_way_that_is_printed_leaves_nothing_behind(policies):
+def test_every_way_of_a_remediation_resolves_the_finding(policies):
     holder = role(*policies)
     found = evaluate_holders(holder)
     assert found
@@ -271,7 +271,7 @@ def test_every_way_that_is_printed_leaves_nothing_behind(policies):
             assert {one.id for one in left} <= {one.id for one in found}
 
 
-def test_mending_keeps_what_is_good_and_what_is_not_about_logins():
+def test_a_corrected_policy_keeps_right_logins_and_other_permissions():
     s3 = allow("*", action="s3:*", Sid="S3")
     (found,) = evaluate_role(inline(s3, allow(dbuser("app"), dbuser("x"))))
     document = json.loads(shlex.split(found.remediation[0].text)[-1])
@@ -289,7 +289,7 @@ def test_an_administrator_keeps_the_logins_that_access_yaml_gives_it():
     )
 
 
-def test_a_role_of_identity_center_is_mended_in_its_permission_set():
+def test_the_remediation_of_an_identity_center_role_is_in_its_permission_set():
     path = "/aws-reserved/sso.amazonaws.com/eu-central-1/"
     (found,) = evaluate_role(ADMINISTRATOR, arn=f"{IAM}role{path}AWSReservedSSO_Admin_0123456789abcdef", path=path)
     assert [one.language for one in found.remediation] == ["cloudformation"]
@@ -308,7 +308,7 @@ def test_hostile_names_stay_one_word_of_one_command(name, resource, sid):
             assert words[4] == name
 
 
-def test_a_hostile_pattern_is_judged_at_once():
+def test_a_hostile_pattern_is_evaluated_without_delay():
     assert evaluate_role(inline(allow("*a" * 3000))) is not None
 
 
@@ -328,7 +328,7 @@ def document(*statements):
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def test_users_groups_and_roles_are_read_with_what_speaks_of_logins_and_nothing_else(iam):
+def test_holders_are_read_with_their_policies_about_logins_only(iam):
     iam.create_user(UserName="u")
     iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=document(allow(dbuser("app"))))
     iam.create_group(GroupName="g")
@@ -348,7 +348,7 @@ def test_users_groups_and_roles_are_read_with_what_speaks_of_logins_and_nothing_
     assert found == {("user", "u"): ["p"], ("group", "g"): ["m"], ("role", "r"): ["m"]}
 
 
-def test_the_default_version_of_a_policy_counts_and_five_leave_no_room(iam):
+def test_the_default_version_of_a_policy_counts_and_the_oldest_of_five_is_known(iam):
     arn = iam.create_policy(PolicyName="m", PolicyDocument=document(allow("*")))["Policy"]["Arn"]
     for user in ("a", "b", "c", "d"):
         iam.create_policy_version(PolicyArn=arn, PolicyDocument=document(allow(dbuser(user))), SetAsDefault=True)
@@ -383,7 +383,7 @@ def test_documents_come_encoded_or_parsed_in_pages(encode):
     ]
 
 
-def test_policies_of_aws_are_told_from_the_customers():
+def test_policies_of_aws_are_recognized():
     version = {"VersionId": "v3", "IsDefaultVersion": True, "Document": ADMINISTRATOR.document}
     attached = [{"PolicyName": "AdministratorAccess", "PolicyArn": ADMINISTRATOR.arn}]
     iam = Paged(
@@ -396,7 +396,7 @@ def test_policies_of_aws_are_told_from_the_customers():
 
 
 @pytest.mark.parametrize("text", ["", "%7B", "[]", "null"])
-def test_a_document_that_is_none_is_said_not_skipped(text):
+def test_an_invalid_policy_document_is_an_error(text):
     policies = [{"PolicyName": "p", "PolicyDocument": text}]
     page = {"UserDetailList": [{"Arn": f"{IAM}user/u", "UserName": "u", "Path": "/", "UserPolicyList": policies}]}
     with pytest.raises(PolicyUnreadable, match="policy p"):

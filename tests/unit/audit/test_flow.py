@@ -1,4 +1,4 @@
-"""A run of the audit as a durable execution, with databases that nobody runs."""
+"""The flow of an audit as a durable execution, without real databases."""
 
 import json
 import threading
@@ -126,7 +126,7 @@ def test_every_database_is_read_once_and_reported(world):
     assert answer["reports"]["csv"] == f"s3://reports/audits/{answer['id']}/report.csv"
 
 
-def test_what_steps_return_stays_small_whatever_the_size_of_the_fleet(monkeypatch):
+def test_checkpoints_stay_small_with_a_large_fleet(monkeypatch):
     world = World(monkeypatch, [database(f"db-{number:04}") for number in range(400)])
     result = world.execute(None)
     assert json.loads(result.result)["audited"] == 400
@@ -136,13 +136,13 @@ def test_what_steps_return_stays_small_whatever_the_size_of_the_fleet(monkeypatc
     assert all(size < 1000 for size in sizes.values())
 
 
-def test_a_batch_that_dies_is_tried_once_more_and_keeps_what_it_had(world):
+def test_a_batch_that_fails_is_repeated_and_keeps_its_results(world):
     world.dying = lambda number, attempt: number == 1 and attempt == 1
     assert world.audit()["unreachable"] == 0
     assert world.attempts == {0: 1, 1: 2, 2: 1}
 
 
-def test_databases_of_a_batch_that_dies_twice_are_unknown_and_the_rest_is_reported(world):
+def test_databases_of_a_batch_that_fails_twice_are_unknown_and_the_rest_is_reported(world):
     world.dying = lambda number, _: number == 1
     answer = world.audit()
     assert (answer["databases"], answer["audited"], answer["unreachable"]) == (45, 25, 20)
@@ -152,7 +152,7 @@ def test_databases_of_a_batch_that_dies_twice_are_unknown_and_the_rest_is_report
     assert all("failed twice" in one["cause"] for one in unknown)
 
 
-def test_a_database_that_hangs_costs_nobody_else_and_what_it_says_later_counts_no_more(world):
+def test_a_database_that_hangs_delays_no_other_and_its_late_result_is_ignored(world):
     released, hung = threading.Event(), threading.Event()
 
     def read(one: Database) -> ServerFacts:
@@ -173,7 +173,7 @@ def test_a_database_that_hangs_costs_nobody_else_and_what_it_says_later_counts_n
     assert world.bucket.objects[key] == before
 
 
-def test_a_database_on_which_rdsiam_itself_fails_is_unknown_and_says_so(world):
+def test_a_database_on_which_rdsiam_fails_is_unknown_with_the_error_as_cause(world):
     def read(one: Database) -> ServerFacts:
         if one.identifier == "db-007":
             raise KeyError("secret-value")
@@ -187,14 +187,14 @@ def test_a_database_on_which_rdsiam_itself_fails_is_unknown_and_says_so(world):
     assert "secret-value" not in unknown["cause"]
 
 
-def test_a_batch_run_again_leaves_alone_what_is_done(world):
+def test_a_repeated_batch_reads_no_database_with_a_result(world):
     answer = world.audit()
     world.read.clear()
     assert world._batch({"audit": answer["id"], "batch": 0}, None) == {"audited": 0, "unknown": 0}
     assert world.read == []
 
 
-def test_policies_that_cannot_be_read_are_said_to_be_unknown_and_the_audit_ends(world):
+def test_an_audit_ends_with_unknown_policies_if_they_can_not_be_read(world):
     def denied(_: Any) -> Any:
         raise PermissionError("not authorized to perform: iam:GetAccountAuthorizationDetails")
 
@@ -205,7 +205,7 @@ def test_policies_that_cannot_be_read_are_said_to_be_unknown_and_the_audit_ends(
     assert "GetAccountAuthorizationDetails" in told["policies"]["cause"]
 
 
-def test_the_second_audit_tells_only_what_is_new(world):
+def test_the_second_audit_notifies_only_of_new_findings(world):
     world.audit()
     assert len(world.notified[0][1]) == 45
     world.reading = lambda one: facts("legacy", "intruder") if one.identifier == "db-003" else facts("legacy")
@@ -216,7 +216,7 @@ def test_the_second_audit_tells_only_what_is_new(world):
     assert len(second["trend"]) == 2
 
 
-def test_an_audit_of_some_databases_is_no_news_of_the_fleet_and_no_measure_for_the_next(world):
+def test_an_audit_of_some_databases_has_no_news_and_is_not_compared_with(world):
     world.audit()
     world.reading = lambda _: facts("intruder")
     some = world.report(world.audit(world.databases[3].arn))
@@ -238,14 +238,14 @@ def test_a_run_that_a_later_one_has_overtaken_has_no_news(world, monkeypatch):
     assert len(world.report({"id": "20200101T000000Z-00000000"})["trend"]) == 1
 
 
-def test_an_entry_of_the_index_with_a_time_to_come_silences_no_run(world):
+def test_an_index_entry_with_a_future_time_suppresses_no_notification(world):
     world.audit()
     world.store.finish("99991231T235959Z-ffffffff", "all", {})
     world.audit()
     assert [news for _, _, news in world.notified] == [True, True]
 
 
-def test_an_empty_fleet_after_one_with_findings_is_an_error_and_resolves_nothing(world):
+def test_an_empty_fleet_after_findings_is_an_error_and_resolves_nothing(world):
     first = world.audit()
     world.databases = []
     failed = world.execute(None)

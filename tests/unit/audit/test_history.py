@@ -1,4 +1,4 @@
-"""Runs compared: what is new, what is resolved, and that unknown is never resolved."""
+"""Comparing runs: new and resolved findings; findings that could not be checked stay open."""
 
 import json
 
@@ -30,25 +30,25 @@ def trend_line(id: str) -> TrendLine:
     return {"id": id, "finished": NOW, "share": None, "accounts": 0, "findings": findings, "unreachable": 0}
 
 
-def test_what_the_run_before_did_not_have_is_new_and_dated_now():
+def test_a_finding_that_the_run_before_did_not_have_is_new_and_dated_now():
     compared = compare(History(), [finding("1")], [finding("2", None)], coverage(), NOW)
     assert compared.new == {"1", "2"}
     assert {one.first_seen for one in compared.findings} == {NOW}
 
 
-def test_what_stays_keeps_its_date_and_is_not_new():
+def test_a_finding_that_stays_keeps_its_date_and_is_not_new():
     compared = compare(known("1"), [finding("1")], [], coverage(), NOW)
     assert (compared.new, compared.resolved) == (frozenset(), ())
     assert compared.findings[0].first_seen == BEFORE
 
 
-def test_what_is_gone_from_a_database_that_was_read_is_resolved():
+def test_a_missing_finding_of_a_database_that_was_read_is_resolved():
     compared = compare(known("1"), [], [], coverage(), NOW)
     assert [one.id for one in compared.resolved] == ["1"]
     assert not compared.open
 
 
-def test_what_comes_back_after_it_was_resolved_is_new_again():
+def test_a_resolved_finding_that_returns_is_new_again():
     resolved = History(compare(known("1"), [], [], coverage(), BEFORE).open)
     assert compare(resolved, [finding("1")], [], coverage(), NOW).new == {"1"}
 
@@ -60,7 +60,7 @@ def test_findings_of_a_database_that_could_not_be_read_stay_open_with_their_date
     assert compare(History(compared.open), [finding("1")], [], coverage(), NOW).findings[0].first_seen == BEFORE
 
 
-def test_what_is_known_without_reading_is_resolved_also_where_nothing_was_read():
+def test_findings_that_need_no_session_are_resolved_on_unreadable_databases_too():
     compared = compare(known("1", kind="database-unreachable"), [], [], coverage(read=(), unreadable=(A,)), NOW)
     assert [one.id for one in compared.resolved] == ["1"]
 
@@ -71,7 +71,7 @@ def test_findings_of_a_database_that_is_gone_are_resolved_by_an_audit_of_all(who
     assert [one.id for one in compared.resolved] == resolved
 
 
-def test_findings_in_policies_stay_open_where_policies_could_not_be_read():
+def test_findings_in_policies_stay_open_if_policies_could_not_be_read():
     before = known("1", None, policy=True)
     assert compare(before, [], [], coverage(policies=False), NOW).resolved == ()
     assert [one.id for one in compare(before, [], [], coverage(), NOW).resolved] == ["1"]
@@ -82,7 +82,7 @@ def test_a_finding_in_policies_is_resolved_though_its_database_could_not_be_read
     assert [one.id for one in compare(before, [], [], coverage(read=(), unreadable=(A,)), NOW).resolved] == ["1"]
 
 
-def test_what_is_accepted_is_not_new_and_is_so_when_the_time_is_over():
+def test_a_suppressed_finding_is_not_new_until_the_suppression_expires():
     accepted = compare(History(), [finding("1", suppressed=True)], [], coverage(), BEFORE)
     assert accepted.new == frozenset()
     later = compare(History(accepted.open), [finding("1")], [], coverage(), NOW)
@@ -90,16 +90,16 @@ def test_what_is_accepted_is_not_new_and_is_so_when_the_time_is_over():
     assert later.findings[0].first_seen == BEFORE
 
 
-def test_the_same_problem_met_twice_is_one_finding():
+def test_the_same_problem_found_twice_is_one_finding():
     assert len(compare(History(), [finding("1"), finding("1")], [], coverage(), NOW).findings) == 1
 
 
-def test_history_comes_back_as_it_was():
+def test_history_survives_json():
     history = History(known("1", policy=True).open, (trend_line("x"),))
     assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
 
 
-def test_the_trend_ends_with_the_last_run_and_does_not_grow_for_ever():
+def test_the_trend_ends_with_the_last_run_and_has_a_limited_length():
     trend: tuple[TrendLine, ...] = ()
     for number in range(LONGEST_TREND + 5):
         trend = extend(trend, trend_line(str(number)))

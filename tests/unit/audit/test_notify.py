@@ -1,4 +1,4 @@
-"""Who is told of an audit, of what, and in which portions."""
+"""Notifications about an audit: receivers, contents, batches."""
 
 import json
 from typing import Any, cast
@@ -26,7 +26,7 @@ SUMMARY = {
 
 
 class Service:
-    """EventBridge, SNS and Security Hub, as far as they are told something."""
+    """EventBridge, SNS and Security Hub as receivers of notifications."""
 
     def __init__(self, failing: str = "") -> None:
         self.failing = failing
@@ -55,7 +55,7 @@ class Service:
 
 
 class Measured:
-    """What Powertools is given."""
+    """The metrics that Powertools gets."""
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
@@ -116,7 +116,7 @@ def notify_all(service: Service, found: dict[str, Any], new: set[str], news: boo
     made.notify(cast("Report", found), list(hub), frozenset(new), news)
 
 
-def test_new_critical_findings_are_events_of_their_own_and_others_are_not(measured):
+def test_only_new_critical_findings_have_events_of_their_own(measured):
     service = Service()
     found = report(finding(1), finding(2), finding(3, "high"))
     notify_all(service, found, {"id-1", "id-3"})
@@ -128,7 +128,7 @@ def test_new_critical_findings_are_events_of_their_own_and_others_are_not(measur
     assert {one["Source"] for one in events} == {"rdsiam"}
 
 
-def test_events_go_in_tens(measured):
+def test_events_are_published_in_tens(measured):
     service = Service()
     found = report(*(finding(number) for number in range(25)))
     notify_all(service, found, {one["id"] for one in found["findings"]})
@@ -142,7 +142,7 @@ def test_without_anything_new_there_is_no_digest(measured):
     assert [one["DetailType"] for one in service.of("events")[0]] == ["rdsiam.audit.completed"]
 
 
-def test_the_digest_has_what_is_new_and_the_figures(measured):
+def test_the_digest_has_new_findings_and_figures(measured):
     service = Service()
     notify_all(service, report(finding(1, "high"), finding(2)), {"id-1"})
     (message,) = service.of("digest")
@@ -154,7 +154,7 @@ def test_the_digest_has_what_is_new_and_the_figures(measured):
     assert "id-2" not in message["Message"]
 
 
-def test_a_digest_of_very_much_stays_a_mail(measured):
+def test_a_digest_of_many_findings_fits_into_a_mail(measured):
     service = Service()
     found = report(*(finding(number, "high", user="ü" * 5000, title="t" * 5000) for number in range(5000)))
     notify_all(service, found, {one["id"] for one in found["findings"]})
@@ -181,7 +181,7 @@ def test_plain_text_is_one_short_printable_line(text):
     assert plain(made) == made
 
 
-def test_metrics_say_how_the_fleet_is(measured):
+def test_metrics_describe_the_fleet(measured):
     notify_all(Service(), report(finding(1), finding(2)), {"id-1"})
     assert measured.flushed == [
         {
@@ -199,7 +199,7 @@ def test_metrics_say_how_the_fleet_is(measured):
     ]
 
 
-def test_rotations_in_trouble_are_counted_but_those_that_are_accepted(measured):
+def test_rotations_in_trouble_are_counted_without_suppressed_findings(measured):
     kinds = ("rotation-stuck", "rotation-not-set", "rotation-overdue", "user-without-iam")
     found = [finding(number) | {"kind": kind} for number, kind in enumerate(kinds)]
     found[2] |= {"suppressed": {"reason": "known"}}
@@ -207,7 +207,7 @@ def test_rotations_in_trouble_are_counted_but_those_that_are_accepted(measured):
     assert measured.flushed[0]["UnhealthyRotations"] == 2
 
 
-def test_an_audit_of_some_databases_says_that_it_is_done_and_nothing_about_the_fleet(measured):
+def test_an_audit_of_some_databases_notifies_of_its_end_only(measured):
     service = Service()
     notify_all(service, report(finding(1)), {"id-1"}, news=False, hub=[asff(1)])
     assert [kind for kind, _ in service.calls] == ["events"]
@@ -215,7 +215,7 @@ def test_an_audit_of_some_databases_says_that_it_is_done_and_nothing_about_the_f
     assert measured.flushed == []
 
 
-def test_security_hub_gets_hundreds_and_is_told_what_is_accepted(measured):
+def test_security_hub_gets_batches_of_a_hundred_and_the_suppressions(measured):
     service = Service()
     hub = [asff(number, "SUPPRESSED" if number == 7 else "NEW") for number in range(250)]
     notify_all(service, report(), set(), hub=hub)
@@ -226,7 +226,7 @@ def test_security_hub_gets_hundreds_and_is_told_what_is_accepted(measured):
 
 
 @pytest.mark.parametrize("failing", ["events", "import", "suppress"])
-def test_who_refuses_is_an_error_and_the_digest_waits(measured, failing):
+def test_a_refused_notification_is_an_error_and_the_digest_waits(measured, failing):
     service = Service(failing)
     with pytest.raises(NotificationFailed, match=r"Throttled|InvalidInput|FindingNotFound"):
         notify_all(service, report(finding(1)), {"id-1"}, hub=[asff(1, "SUPPRESSED")])

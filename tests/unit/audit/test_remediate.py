@@ -1,4 +1,4 @@
-"""Mending by machine: only what onboarding mends, once for each database."""
+"""Remediation by onboarding: only findings that onboarding remedies, once per database."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def onboarding(way: int, database: str) -> tuple[int, str, str]:
 
 
 class Store:
-    """Audits that are over, newest first, with their findings."""
+    """Finished audits, newest first, with their findings."""
 
     def __init__(self, *runs: tuple[str, Any, list[dict[str, Any]]]) -> None:
         self._runs = runs
@@ -36,7 +36,7 @@ class Store:
 
 
 class Context:
-    """Runs steps at once and notes what is invoked."""
+    """Runs steps immediately and records invocations."""
 
     def __init__(self, fails: bool = False) -> None:
         self.invoked: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def statuses(answer: RemediationAnswer) -> dict[str, str]:
     return {outcome.finding: outcome.status for outcome in answer.remediated}
 
 
-def test_what_onboarding_mends_is_onboarded_once_for_each_database():
+def test_findings_of_one_database_are_remediated_by_one_onboarding():
     context: Any = Context()
     answer = remediate(context, STORE, "onboard", ["b", "a", "d"], plan=True, confirm=False)
     assert statuses(answer) == {"a": "onboarded", "b": "onboarded", "d": "onboarded"}
@@ -84,14 +84,14 @@ def test_what_onboarding_mends_is_onboarded_once_for_each_database():
 
 
 @pytest.mark.parametrize("id", ["c", "e", "f"])
-def test_what_people_have_to_decide_is_left_to_them(id):
+def test_findings_that_need_a_decision_are_ignored(id):
     context: Any = Context()
     answer = remediate(context, STORE, "onboard", [id], plan=False, confirm=True)
     assert statuses(answer) == {id: "ignored"}
     assert context.invoked == []
 
 
-def test_a_finding_of_an_older_audit_is_none_any_more():
+def test_a_finding_of_an_older_audit_is_unknown():
     context: Any = Context()
     assert statuses(remediate(context, STORE, "onboard", ["old", "zzz"], False, False)) == {
         "old": "unknown",
@@ -100,7 +100,7 @@ def test_a_finding_of_an_older_audit_is_none_any_more():
     assert context.invoked == []
 
 
-def test_an_onboarding_that_fails_is_told():
+def test_a_failed_onboarding_is_the_outcome_of_its_findings():
     context: Any = Context(fails=True)
     answer = remediate(context, STORE, "onboard", ["a"], False, False)
     assert statuses(answer) == {"a": "failed"}

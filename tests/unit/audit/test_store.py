@@ -1,4 +1,4 @@
-"""What an audit keeps in S3: a prefix for each run, and nothing read or written outside it."""
+"""The objects of an audit in S3: a prefix for each run, and no object outside it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def test_ids_are_ordered_by_time_and_differ():
 
 
 @given(st.text() | st.none() | st.integers() | st.from_regex(r"\d{8}T\d{6}Z-[0-9a-f]{8}."))
-def test_what_is_not_an_id_is_none_and_makes_no_key(text):
+def test_a_text_that_is_no_id_makes_no_key(text):
     assert not is_id(text)
     bucket = Bucket()
     store = AuditStore(bucket, "reports")
@@ -76,7 +76,7 @@ def test_a_resource_id_that_rds_would_not_give_makes_no_key(store, bucket, resou
     assert not bucket.objects
 
 
-def test_a_batch_comes_back_as_it_was(store):
+def test_a_stored_batch_is_read_unchanged(store):
     batch = (database("db-A", tags={"env": "prod"}, pending=("Engine",)), database("db-B", replica_of="a"))
     store.put_batch(FIRST, 3, batch)
     assert store.batch(FIRST, 3) == tuple(Database.from_json(one.to_json()) for one in batch)
@@ -84,7 +84,7 @@ def test_a_batch_comes_back_as_it_was(store):
 
 
 @given(st.lists(st.from_regex(r"(db|cluster|prx)-[A-Z0-9-]{1,5}", fullmatch=True), unique=True, max_size=60), st.data())
-def test_one_listing_tells_what_of_a_batch_is_done(ids, data):
+def test_one_listing_finds_the_databases_of_a_batch_that_are_done(ids, data):
     bucket = Bucket()
     store = AuditStore(bucket, "reports")
     databases = sorted((database(one) for one in ids), key=part_order)
@@ -103,12 +103,12 @@ def test_one_listing_tells_what_of_a_batch_is_done(ids, data):
         }
 
 
-def test_results_of_other_runs_are_not_seen(store):
+def test_results_of_other_runs_are_ignored(store):
     store.put_part(SECOND, database("db-A"), part_of("db-A"))
     assert store.done(FIRST, [database("db-A")]) == set()
 
 
-def test_a_run_is_over_when_it_says_so_and_not_before(store):
+def test_a_run_is_finished_only_after_its_summary_is_stored(store):
     store.put_report(FIRST, "json", "{}")
     store.put_history(FIRST, History())
     assert store.finished_runs() == []
@@ -117,7 +117,7 @@ def test_a_run_is_over_when_it_says_so_and_not_before(store):
     assert store.summary(FinishedRun(FIRST, "all")) == SUMMARY
 
 
-def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store, bucket):
+def test_only_finished_runs_are_listed_newest_first_with_their_scope(store, bucket):
     for audit, scope in ((SECOND, "some"), (THIRD, "all"), (FIRST, "all")):
         store.finish(audit, scope, SUMMARY)
     bucket.objects["audits/index/../x.all.json"] = bucket.objects[f"audits/index/{FIRST}.none.json"] = b"{}"
@@ -125,13 +125,13 @@ def test_runs_are_listed_newest_first_with_their_scope_and_nothing_else_is(store
 
 
 @pytest.mark.parametrize("planted", ["99991231T235959Z-ffffffff", "20261124T120101Z-00000000"])
-def test_an_id_whose_time_is_still_to_come_is_no_run(store, caplog, planted):
+def test_an_id_with_a_future_time_is_no_run(store, caplog, planted):
     for audit in (FIRST, "20261124T120059Z-00000000", planted):
         store.finish(audit, "all", SUMMARY)
     assert [run.id for run in store.finished_runs()] == ["20261124T120059Z-00000000", FIRST]
     assert f"{planted}.all.json is ignored" in caplog.text
 
 
-def test_a_report_is_named_by_its_uri(store):
+def test_storing_a_report_returns_its_uri(store):
     assert store.put_report(FIRST, "html", "<html>") == f"s3://reports/audits/{FIRST}/report.html"
     assert store.report(FIRST, "html") == "<html>"

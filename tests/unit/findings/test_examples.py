@@ -1,4 +1,4 @@
-"""Every kind of finding has an example that gives it and nothing else, and the page shows them as they are."""
+"""Every kind of finding has an example that gives it and no other, and docs/findings.md shows the examples."""
 
 import json
 from pathlib import Path
@@ -23,28 +23,28 @@ PROMISED = {
 FINDINGS = {kind: next(f for f in example.findings() if f.kind == kind) for kind, example in EXAMPLES.items()}
 
 
-def test_every_kind_has_its_example_and_what_was_promised_is_there():
+def test_every_kind_has_an_example_and_promised_kinds_exist():
     assert set(EXAMPLES) == set(KINDS)
     assert set(KINDS) >= PROMISED
 
 
 @pytest.mark.parametrize("database", [None, MYSQL, MARIADB], ids=["postgres", "mysql", "mariadb"])
-def test_a_database_that_is_in_order_gives_nothing(database):
+def test_a_database_that_is_in_order_has_no_findings(database):
     assert (evaluate(database) if database else evaluate()) == ()
 
 
-def test_holders_that_are_in_order_give_nothing():
+def test_holders_that_are_in_order_have_no_findings():
     assert evaluate_role() == ()
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_what_was_done_gives_its_finding_and_no_other(kind):
+def test_the_change_of_an_example_gives_its_findings_and_no_others(kind):
     example = EXAMPLES[kind]
     assert sorted(one.kind for one in example.findings()) == sorted([kind, *example.also])
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_a_finding_is_whole_and_survives_json(kind):
+def test_a_finding_is_complete_and_survives_json(kind):
     finding = FINDINGS[kind]
     assert finding.severity in SEVERITIES
     assert set(finding.evidence) == set(KINDS[kind].evidence)
@@ -53,14 +53,14 @@ def test_a_finding_is_whole_and_survives_json(kind):
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_ways_are_counted_from_one_and_are_not_mixed(kind):
+def test_ways_are_numbered_from_one_and_not_mixed(kind):
     ways = [one.way for one in FINDINGS[kind].remediation]
     assert ways == sorted(ways)
     assert set(ways) == set(range(1, len(set(ways)) + 1))
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_lines_for_access_yaml_are_entries_that_it_takes(kind):
+def test_lines_for_access_yaml_are_valid_entries(kind):
     for step in FINDINGS[kind].remediation:
         if step.language == "access" and not step.text.startswith("#"):
             parse("version: 1\ndatabases:\n" + step.text + "\n")
@@ -68,7 +68,7 @@ def test_lines_for_access_yaml_are_entries_that_it_takes(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_texts_are_there_and_references_are_addresses(kind):
+def test_kinds_have_texts_and_references_are_addresses(kind):
     of = KINDS[kind]
     assert all((of.title, of.severity_rule, of.risk, of.why, of.references))
     assert all(one.startswith("https://") for one in of.references)

@@ -1,4 +1,4 @@
-"""The report as JSON, CSV, Security Hub's and OCSF's findings: complete, valid by their own rules, and safe to open."""
+"""The report as JSON, CSV, ASFF and OCSF: complete, valid by the format's rules, and safe to open."""
 
 import copy
 import csv
@@ -31,11 +31,11 @@ DOCS = Path(__file__).parents[3] / "docs"
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_schema_in_the_documentation_is_the_code_s():
+def test_the_schema_in_docs_is_current():
     assert json.loads((DOCS / "audit-report.schema.json").read_text(encoding="utf-8")) == json_schema()
 
 
-def test_the_schema_is_one_and_a_report_is_valid_by_it():
+def test_a_report_is_valid_by_the_schema():
     jsonschema.Draft202012Validator.check_schema(json_schema())
     jsonschema.validate(json.loads(json_report(sample(60, 300))), json_schema())
 
@@ -51,7 +51,7 @@ def test_the_schema_is_one_and_a_report_is_valid_by_it():
         lambda report: report["databases"][0].update(read="fine"),
     ],
 )
-def test_what_is_not_a_report_is_not_valid(spoil):
+def test_the_schema_refuses_a_spoiled_report(spoil):
     report = copy.deepcopy(report_with("x"))
     spoil(report)
     with pytest.raises(jsonschema.ValidationError):
@@ -60,7 +60,7 @@ def test_what_is_not_a_report_is_not_valid(spoil):
 
 @settings(max_examples=at_most(40))
 @given(names)
-def test_json_gives_back_what_went_in_and_hides_nothing(text):
+def test_the_json_report_keeps_all_names_and_is_ascii(text):
     written = json_report(report_with(text))
     assert written.isascii()
     report = json.loads(written)
@@ -69,7 +69,7 @@ def test_json_gives_back_what_went_in_and_hides_nothing(text):
     jsonschema.validate(report, json_schema())
 
 
-def test_json_is_the_same_in_whatever_order_the_report_was_gathered():
+def test_the_json_report_does_not_depend_on_the_order_of_its_parts():
     report = sample(60, 300)
     shuffled = {key: report[key] for key in reversed(report)}
     for key in ("databases", "findings", "resolved", "trend"):
@@ -87,7 +87,7 @@ def rows(text):
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def test_csv_has_a_record_for_each_finding_the_suppressed_among_them():
+def test_csv_has_a_record_for_each_finding_suppressed_findings_included():
     report = sample(60, 300)
     records = rows(csv_report(report))
     assert [record["id"] for record in records] == [finding["id"] for finding in report["findings"]]
@@ -98,7 +98,7 @@ def test_csv_has_a_record_for_each_finding_the_suppressed_among_them():
     )
 
 
-def test_csv_tells_whose_the_database_is_and_what_mends_it():
+def test_csv_has_the_owner_of_the_database_and_the_remediation():
     record = rows(csv_report(report_with("name")))[0]
     assert tuple(record) == COLUMNS
     assert {record[key] for key in ("identifier", "environment", "owner", "user", "sql", "cli", "access")} == {"name"}
@@ -107,7 +107,7 @@ def test_csv_tells_whose_the_database_is_and_what_mends_it():
 
 @settings(max_examples=at_most(200))
 @given(names)
-def test_no_cell_is_a_formula_and_taking_the_quote_away_gives_the_name_back(text):
+def test_no_csv_cell_is_a_formula_and_removing_the_quote_restores_the_name(text):
     for record in rows(csv_report(report_with(text))):
         for cell in record.values():
             assert cell[:1] not in set("=+-@\t\r\n＝＋－＠")
@@ -121,14 +121,14 @@ def test_no_cell_is_a_formula_and_taking_the_quote_away_gives_the_name_back(text
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\u200b@x", "＝1", "'x"]
 )
-def test_cells_that_a_spreadsheet_would_calculate_are_text(cell):
+def test_csv_cells_that_a_spreadsheet_would_calculate_are_text(cell):
     assert neutral(cell) == "'" + cell
 
 
 @pytest.mark.parametrize(
     ("cell", "written"), [("app", "app"), ("a=1", "a=1"), (None, ""), ("", ""), (3, "3"), ("\ud800", "\\ud800")]
 )
-def test_other_cells_stay_as_they_are(cell, written):
+def test_other_csv_cells_are_unchanged(cell, written):
     assert neutral(cell) == written
 
 
@@ -196,7 +196,7 @@ def hub(report, **more):
 
 @settings(max_examples=at_most(60))
 @given(names)
-def test_security_hub_takes_findings_whatever_the_names(text):
+def test_security_hub_findings_are_valid_with_any_names(text):
     report = report_with(text)
     report["databases"][0]["tags"] |= {f"{number}{text}": text * 50 for number in range(80)}
     report["findings"][0]["evidence"] |= {f"{text}{number}": text * 100 for number in range(100)}
@@ -206,12 +206,12 @@ def test_security_hub_takes_findings_whatever_the_names(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_security_hub_takes_hostile_names(text):
+def test_security_hub_findings_are_valid_with_hostile_names(text):
     for finding in hub(report_with(text)):
         check_asff(finding)
 
 
-def test_every_finding_of_a_large_report_is_valid():
+def test_all_security_hub_findings_of_a_large_report_are_valid():
     report = sample(100, 600)
     found = hub(report)
     assert len(found) == len(report["findings"]) + len(report["resolved"])
@@ -220,7 +220,7 @@ def test_every_finding_of_a_large_report_is_valid():
     assert len({finding["Id"] for finding in found}) == len(found)
 
 
-def test_open_suppressed_and_resolved_findings_are_told_apart():
+def test_security_hub_distinguishes_open_suppressed_and_resolved_findings():
     opened, of_iam, suppressed, resolved = hub(report_with("name"))
     assert (opened["RecordState"], opened["Workflow"]["Status"], opened["Compliance"]["Status"]) == (
         "ACTIVE",
@@ -234,7 +234,7 @@ def test_open_suppressed_and_resolved_findings_are_told_apart():
     assert [each["Type"] for each in of_iam["Resources"]] == ["AwsIamRole"]
 
 
-def test_an_unread_database_has_neither_passed_nor_failed():
+def test_an_unreadable_database_is_not_available_in_security_hub():
     report = report_with("x")
     report["findings"][0]["kind"] = "database-unreachable"
     assert hub(report)[0]["Compliance"]["Status"] == "NOT_AVAILABLE"
@@ -248,14 +248,14 @@ def test_the_same_problem_has_the_same_id_and_time_of_creation_in_the_next_run()
     assert hub(later)[0]["UpdatedAt"] > hub(report)[0]["UpdatedAt"]
 
 
-def test_what_mends_it_is_told_whole_or_not_at_all():
+def test_a_remediation_is_shown_in_security_hub_completely_or_not_at_all():
     report = report_with("x")
     statement = "ALTER USER " + "x" * 600
     report["findings"][0]["remediation"] = [
         {"language": "sql", "text": statement, "database": None, "way": 1, "note": ""}
     ]
     finding = hub(report)[0]
-    assert finding["Remediation"]["Recommendation"]["Text"].startswith("See the audit's report")
+    assert finding["Remediation"]["Recommendation"]["Text"].startswith("See the remediation in the audit's report")
     assert finding["ProductFields"]["rdsiam/remediation/1/sql"] == statement
     report["findings"][0]["remediation"] = [
         {"language": "sql", "text": statement * 9, "database": None, "way": 1, "note": ""}
@@ -285,7 +285,7 @@ def test_the_product_and_the_address_of_the_report_can_be_given():
     assert default["ProductArn"] == f"arn:aws-cn:securityhub:cn-north-1:{ACCOUNT}:product/{ACCOUNT}/default"
 
 
-def test_batches_are_as_large_as_the_api_takes_and_lose_nothing():
+def test_batches_respect_the_limits_of_the_api_and_lose_no_finding():
     found = hub(sample(50, 250))
     parts = list(batches(found))
     assert [len(part) for part in parts[:-1]] == [100] * (len(parts) - 1)
@@ -297,7 +297,7 @@ def test_batches_are_as_large_as_the_api_takes_and_lose_nothing():
     assert list(batches([])) == []
 
 
-def test_findings_that_were_open_before_are_suppressed_by_a_request_of_their_own():
+def test_findings_that_were_open_before_are_suppressed_by_another_request():
     report = report_with("x")
     report["findings"] = [
         {
@@ -330,7 +330,7 @@ def compliance_finding():
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_the_schema_of_ocsf_refuses_what_is_not_a_finding():
+def test_the_schema_of_ocsf_refuses_an_invalid_finding():
     event = next(ocsf(report_with("x")))
     assert not list(compliance_finding().iter_errors(event))
     assert list(compliance_finding().iter_errors({**event, "severity_id": "high"}))
@@ -339,7 +339,7 @@ def test_the_schema_of_ocsf_refuses_what_is_not_a_finding():
 
 @settings(max_examples=at_most(30))
 @given(names)
-def test_events_are_valid_whatever_the_names(text):
+def test_ocsf_events_are_valid_with_any_names(text):
     for line in ocsf_lines(report_with(text)):
         assert line.isascii()
         assert line.count("\n") == 1
@@ -348,7 +348,7 @@ def test_events_are_valid_whatever_the_names(text):
         assert event["message"] == text
 
 
-def test_there_is_an_event_for_each_finding_of_a_report():
+def test_each_finding_of_a_report_has_an_ocsf_event():
     report = sample(60, 200)
     events = list(ocsf(report))
     assert not [error.message for event in events for error in compliance_finding().iter_errors(event)]
@@ -357,7 +357,7 @@ def test_there_is_an_event_for_each_finding_of_a_report():
     assert all(event["type_uid"] == event["class_uid"] * 100 + event["activity_id"] for event in events)
 
 
-def test_events_tell_new_old_suppressed_and_resolved_apart():
+def test_ocsf_events_distinguish_new_old_suppressed_and_resolved_findings():
     new, old, suppressed, resolved = ocsf(report_with("x"))
     assert [(each["activity_name"], each["status"]) for each in (new, old, suppressed, resolved)] == [
         ("Create", "New"),
@@ -371,11 +371,11 @@ def test_events_tell_new_old_suppressed_and_resolved_apart():
     assert (STARTED, BEFORE) == ("2026-03-02T05:07:26Z", "2026-02-23T05:14:07Z")
 
 
-def test_on_the_first_run_every_event_is_a_creation():
+def test_on_the_first_run_every_ocsf_event_is_a_creation():
     assert {event["activity_name"] for event in ocsf(report_with("x") | {"trend": []})} == {"Create", "Close"}
 
 
-def test_an_unread_database_is_not_said_to_have_passed():
+def test_an_unreadable_database_has_an_unknown_compliance_in_ocsf():
     report = report_with("x")
     report["findings"][0]["kind"] = "database-unreachable"
     assert next(ocsf(report))["compliance"]["status_id"] == 0

@@ -1,4 +1,4 @@
-"""The page of the report: nothing in it runs but its own script, whatever people call their databases and users."""
+"""The page of the report: only its own script runs, whatever the names of databases and users."""
 
 import base64
 import hashlib
@@ -78,7 +78,7 @@ def test_a_name_adds_no_element_and_no_attribute(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_names_arrive_whole_in_the_data_and_never_as_markup(text):
+def test_hostile_names_are_complete_in_the_data_and_never_markup(text):
     page = Page(html_report(report_with(text)))
     assert page.elements == HARMLESS.elements
     assert [finding["title"] for finding in data_of(page)["findings"]] == [text] * 3
@@ -87,7 +87,7 @@ def test_hostile_names_arrive_whole_in_the_data_and_never_as_markup(text):
 
 @settings(max_examples=at_most(60))
 @given(names)
-def test_the_data_holds_nothing_that_html_reads_and_nothing_hides_in_the_page(text):
+def test_the_data_has_no_html_and_the_page_has_no_hidden_characters(text):
     page = html_report(report_with(text))
     inside = re.findall(r'<script type="application/json" id="report">(.*?)</script>', page, re.DOTALL)[0]
     assert not set("<>&") & set(inside)
@@ -97,7 +97,7 @@ def test_the_data_holds_nothing_that_html_reads_and_nothing_hides_in_the_page(te
     assert not {character for character in body if hidden(character)} - {"\n"}
 
 
-def test_the_policy_allows_the_very_texts_of_the_page_and_nothing_else():
+def test_the_content_security_policy_allows_only_the_texts_of_the_page():
     page = Page(html_report(report_with("x")))
     policy = policy_of(page)
     for directive, text in (("script-src", page.raw["script"]), ("style-src", page.raw["style"])):
@@ -112,7 +112,7 @@ def test_the_policy_allows_the_very_texts_of_the_page_and_nothing_else():
     }
 
 
-def test_nothing_is_loaded_from_anywhere():
+def test_the_page_loads_nothing():
     page = Page(html_report(sample(40, 120)))
     assert {tag for tag, _ in page.elements} & {
         "img",
@@ -137,7 +137,7 @@ def test_nothing_is_loaded_from_anywhere():
     )
 
 
-def test_the_headline_says_the_share_what_is_left_and_how_many_were_read():
+def test_the_headline_has_share_remaining_passwords_and_databases_read():
     words = " ".join("".join(Page(html_report(sample(200, 300))).texts).split())
     assert "of database users log in without a password" in words
     assert re.search(r"\d+ accounts in \d+ databases can still log in with a password, of [\d,]+ in all\.", words)
@@ -145,7 +145,7 @@ def test_the_headline_says_the_share_what_is_left_and_how_many_were_read():
     assert re.search(r"▲ \d+\.\d points up since 23 February 2026", words)
 
 
-def test_every_database_that_was_not_read_is_named_with_stage_and_cause_above_the_lists():
+def test_unreadable_databases_are_named_with_stage_and_cause_above_the_lists():
     report = sample(200, 300)
     words = "".join(Page(html_report(report)).texts)
     unread = [each for each in report["databases"] if each["read"] == "unknown"]
@@ -156,7 +156,7 @@ def test_every_database_that_was_not_read_is_named_with_stage_and_cause_above_th
         assert visible(each["cause"]) in words
 
 
-def test_a_fleet_that_was_read_whole_has_no_unknown_part():
+def test_the_page_of_a_fleet_that_was_read_completely_has_no_unknown_section():
     report = report_with("x")
     report["databases"] = [each for each in report["databases"] if each["read"] != "unknown"]
     assert "unknown-title" not in html_report(report)
@@ -173,7 +173,7 @@ def test_the_first_run_has_no_trend_and_nothing_new():
 def test_a_fleet_without_accounts_and_without_databases_has_a_page():
     report = report_with("x") | {"databases": [], "findings": [], "resolved": [], "trend": []}
     report["summary"] = report["summary"] | {"share": None, "accounts": 0}
-    assert "No database user has been read" in html_report(report)
+    assert "No database user was read" in html_report(report)
 
 
 def test_the_tags_that_name_environment_and_owner_can_be_chosen():
@@ -185,14 +185,14 @@ def test_the_tags_that_name_environment_and_owner_can_be_chosen():
     assert (usual["environment"], usual["owner"]) == ("prod", "")
 
 
-def test_what_is_said_of_a_kind_is_in_the_page_for_kinds_that_occur():
+def test_the_page_has_the_texts_of_kinds_that_occur():
     kinds = {"user-without-iam": KindText("Password login", "It never expires."), "other": KindText("Other")}
     assert data_of(Page(html_report(report_with("x"), kinds=kinds)))["head"]["kinds"] == {
         "user-without-iam": {"title": "Password login", "why": "It never expires."}
     }
 
 
-def test_the_page_comes_in_pieces_none_of_which_holds_the_findings():
+def test_the_page_comes_in_small_pieces():
     report = sample(100, 1000)
     pieces = list(html_chunks(report))
     assert "".join(pieces) == html_report(report)
@@ -218,12 +218,12 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share, words):
         ("", ""),
     ],
 )
-def test_what_hides_in_a_name_is_shown(text, words):
+def test_hidden_characters_in_a_name_are_shown(text, words):
     assert visible(text).replace("<␠>", "␠") == words
 
 
 @given(names)
-def test_elements_escape_what_is_put_into_them(text):
+def test_elements_escape_their_text(text):
     page = Page(element("p", {"class": text}, text, name(text)))
     assert [tag for tag, _ in page.elements] == ["p", "bdi"]
 
@@ -246,7 +246,7 @@ def test_elements_that_could_run_or_load_something_are_refused(tag, attributes):
         element(tag, attributes)
 
 
-def test_only_markup_is_taken_as_it_is():
+def test_only_markup_is_not_escaped():
     assert join("<b>", Markup("<i>")) == "&lt;b&gt;<i>"
 
 
@@ -293,7 +293,7 @@ def contrast(one, other):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("text", ["ink", "soft", "quiet", "accent", "link", "critical", "high", "medium", "low"])
 @pytest.mark.parametrize("ground", ["paper", "card", "sunk"])
-def test_text_can_be_read_on_every_ground(scheme, text, ground):
+def test_text_has_enough_contrast_on_every_background(scheme, text, ground):
     assert contrast(colours(scheme)[text], colours(scheme)[ground]) >= 4.5
 
 
@@ -312,11 +312,11 @@ def test_text_can_be_read_on_every_ground(scheme, text, ground):
         ("accent", "rest", 1.5),  # the figure stands beside the bar
     ],
 )
-def test_so_can_what_stands_on_a_ground_of_its_own(scheme, text, ground, least):
+def test_elements_with_a_background_of_their_own_have_enough_contrast(scheme, text, ground, least):
     assert contrast(colours(scheme)[text], colours(scheme)[ground]) >= least
 
 
-def test_the_files_of_the_page_go_with_the_package():
+def test_the_package_contains_the_files_of_the_page():
     wanted = (Path(__file__).parents[3] / "layers" / "rdsiam" / "pyproject.toml").read_text(encoding="utf-8")
     assert {path.suffix for path in _ASSETS.iterdir()} == {".html", ".css", ".js"}
     for suffix in ("html", "css", "js"):

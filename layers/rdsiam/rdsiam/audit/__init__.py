@@ -1,6 +1,6 @@
-"""The audit: what every account of every database can log in with, what is wrong with that, and what mends it.
+"""The audit: how every account of every database can log in, the problems of that, and their remediation.
 
-    fleet → facts (engines read them, as rdsiam_auditor) → findings (judged, no I/O) → report
+    fleet → facts (engines read them, as rdsiam_auditor) → findings (evaluated, no I/O) → report
 
-`facts` and `findings` are data, and what everything else here hands on.
+Facts and findings are plain data.
 """

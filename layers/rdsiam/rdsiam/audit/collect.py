@@ -1,4 +1,4 @@
-"""Reading one database as rdsiam_auditor, within limits of time: facts, or why there are none."""
+"""Reads one database as rdsiam_auditor, within limits of time: facts, or why it could not be read."""
 
 import logging
 import time
@@ -16,9 +16,9 @@ from rdsiam.errors import ConnectionFailed, Refused
 logger = logging.getLogger(__name__)
 
 LIMITS = Limits(connect=5, statement=10)
-#: For one database in all, from the look-up of its name on.
+#: Maximum duration for one database, from the lookup of its host name.
 TOTAL_SECONDS = 20.0
-#: How the states of RDS begin in which there is nothing to connect to. In any other, connecting tells.
+#: Prefixes of RDS's states in which there is nothing to connect to. In other states the connection is tried.
 _DOWN = (
     "creating", "deleting", "failed", "inaccessible-", "incompatible-", "insufficient-capacity", "restore-error",
     "starting", "stopped", "stopping",
@@ -27,7 +27,7 @@ _LONGEST_CAUSE = 300
 
 
 class AuditorLogins(Protocol):
-    """What makes the auditor's logins; `rdsiam.engines.logins.Logins` does."""
+    """Makes the auditor's logins; `rdsiam.engines.logins.Logins` does."""
 
     def auditor(self, database: Database) -> Token:
         """Return a login as `rdsiam_auditor`."""
@@ -38,9 +38,9 @@ def read(
 ) -> ServerFacts | Unreadable:
     """Read how every account of a database can log in.
 
-    :param database: an instance or a cluster; of a replica read its source, of a proxy its targets.
-    :param total: seconds for all of it.
-    :return: facts, or how far it came and why no further. Nothing that a database does or says raises.
+    :param database: an instance or a cluster; for a replica read its source, for a proxy its targets.
+    :param total: maximum duration in seconds.
+    :return: facts, or how far reading came and why no further. Nothing that a database does or sends raises.
     :raises RuntimeError: there are no AWS credentials to sign with.
     """
     if database.host is None or database.port is None or database.status.startswith(_DOWN):
@@ -57,10 +57,10 @@ def read(
     except QueryFailed as error:
         return Unreadable("query", _plain(str(error), login))
     except Exception as error:
-        # What is no server of that engine, or an evil one, can make a driver raise anything. It must not end the
-        # audit of the others, and this database is unknown. The text may be the server's, so it is not logged.
+        # A server of another engine, or a hostile one, can make a driver raise anything. That must not end the audit
+        # of other databases, and this database is unknown. The text may be the server's, so it is not logged.
         logger.error("reading %s failed unexpectedly: %s", database.arn, type(error).__name__)
-        return Unreadable("query", f"the driver did not understand the server: {type(error).__name__}")
+        return Unreadable("query", f"the driver could not understand the server: {type(error).__name__}")
 
 
 def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unreadable:
@@ -80,10 +80,10 @@ def _read(database: Database, login: Token, limits: Limits, end: float, total: f
 
 
 def _connect(engine: Engine, database: Database, login: Token, limits: Limits, end: float) -> Any:
-    """Connect; try a second time if the first attempt got no answer.
+    """Connect, and try a second time if the first attempt got no answer.
 
-    A batch opens its connections all at once, so a handshake can take longer than its limit without any fault of the
-    database. A database that really hangs costs its own thread one limit more.
+    A batch opens all of its connections at once, so a handshake can exceed its limit although the database is fine. A
+    database that hangs costs its own thread one limit more.
     """
     try:
         return engine.connect(database, login, None, limits)
@@ -94,7 +94,7 @@ def _connect(engine: Engine, database: Database, login: Token, limits: Limits, e
 
 
 def _plain(text: str, login: Token | None = None) -> str:
-    """Return what somebody else wrote as one short line of printable characters, without the login's token."""
+    """Return a foreign text as one short line of printable characters, without the login's token."""
     if login is not None:
         text = text.replace(login.secret, "***")
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())

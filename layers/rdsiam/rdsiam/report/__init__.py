@@ -1,1 +1,1 @@
-"""One audit as HTML, CSV, JSON, OCSF and ASFF: pure functions of the report, whose shape is `document.Report`."""
+"""One audit as HTML, CSV, JSON, OCSF and ASFF: pure functions of the report, a `document.Report`."""

@@ -1,4 +1,4 @@
-"""Charts as SVG: drawn by hand, since two shapes need no library. They are shapes and text, and run nothing."""
+"""Charts as SVG: two shapes that need no library. They consist of shapes and text, and run nothing."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 16, 28
 
 
 def bar(share: float | None) -> Markup:
-    """Return a bar of a share; the figure stands beside it, so that it says nothing to a screen reader."""
+    """Return a bar of a share; screen readers skip it, since the figure is beside it."""
     done = [] if share is None else [element("rect", {"class": "done", "width": f"{share * 100:.2f}", "height": 6})]
     return element(
         "svg",
@@ -24,7 +24,7 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
     """Return a line of shares over time.
 
     :param points: RFC 3339 time and share, oldest first; at least two.
-    :param label: what it shows, in words, for who can't see it.
+    :param label: description for screen readers.
     """
     low, high, step = _scale([share for _, share in points])
     times = [moment(time).timestamp() for time, _ in points]
@@ -70,7 +70,7 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
 
 
 def _scale(shares: Sequence[float]) -> tuple[float, float, float]:
-    """Return the lowest and highest share of the axis and the step between its lines, all on round figures."""
+    """Return the lowest and highest share of the axis and the step between its lines, all round figures."""
     spread = max(max(shares) - min(shares), 0.02)
     step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if spread / each <= 4 or each == 0.25)
     low = max(0.0, math.floor(min(shares) / step + 1e-9) * step)
@@ -83,7 +83,7 @@ def _scale(shares: Sequence[float]) -> tuple[float, float, float]:
 def _days(
     points: Sequence[tuple[str, float]], line: Sequence[tuple[float, float]], width: int, height: int
 ) -> list[Markup]:
-    """Return the labels below: the first and the last day, and as many between as have room."""
+    """Return the labels of the axis: the first and the last day, and as many between as there is room for."""
     fit = max(2, (width - _LEFT - _RIGHT) // 130)
     shown, last = [], -math.inf
     wanted = [line[0][0] + (line[-1][0] - line[0][0]) * index / (fit - 1) for index in range(fit)]

@@ -1,4 +1,4 @@
-"""The report as CSV: one record for each finding, for people who work in a spreadsheet."""
+"""The report as CSV: one record per finding, for spreadsheets."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ COLUMNS = (
     "cloudformation",
     "access",
 )
-#: Characters at which a spreadsheet begins to calculate, and their full-width twins; a quote is what neutralises.
+#: Characters that start a formula in a spreadsheet, and their full-width forms; and the quote, which neutralises.
 _ACTIVE = frozenset("=+-@\t\r\n＝＋－＠'")
 
 
@@ -40,10 +40,10 @@ def csv_report(
     environment_tags: Sequence[str] = figures.ENVIRONMENT_TAGS,
     owner_tags: Sequence[str] = figures.OWNER_TAGS,
 ) -> str:
-    """Return the findings as CSV with a header, after RFC 4180, to be written as UTF-8.
+    """Return the findings as CSV with a header, by RFC 4180, to be written as UTF-8.
 
-    Suppressed ones are among them, with reason and end. A cell that a spreadsheet would calculate, or that begins with
-    `'`, has `'` before it; taking one `'` away from each cell that begins with it gives the text back.
+    Suppressed findings are included, with reason and end. A cell that a spreadsheet would calculate, or that begins
+    with `'`, gets a `'` before it; removing one `'` from each cell that begins with it restores the text.
     """
     out = io.StringIO()
     writer = csv.writer(out, dialect="excel", lineterminator="\r\n")
@@ -70,10 +70,10 @@ def csv_report(
 
 
 def neutral(value: object) -> str:
-    """Return a cell that no spreadsheet takes for a formula.
+    """Return a cell that no spreadsheet interprets as a formula.
 
-    What stands before the first visible character does not count: programs skip spaces when they look for `=`.
-    Half a surrogate pair, which UTF-8 can't hold, is written as an escape.
+    Invisible characters at the start don't count: programs skip spaces before `=`. Half a surrogate pair, which UTF-8
+    can't hold, is written as an escape.
     """
     text = "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
     first = text.lstrip(" \u00a0\u200b\u200e\u200f\u2060\ufeff\x00")[:1]
@@ -81,7 +81,7 @@ def neutral(value: object) -> str:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the steps of the first way to mend it by language, one after the other where there are several."""
+    """Return the steps of the first way of a remediation by language, several steps one after the other."""
     cells: dict[str, list[str]] = {}
     for each in remediations:
         if each["way"] == 1:

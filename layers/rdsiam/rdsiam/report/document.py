@@ -1,4 +1,4 @@
-"""The report as JSON, which all other shapes are made from, and its JSON Schema, made from the types below."""
+"""The report as JSON, from which all other formats are made, and its JSON Schema, made from the types below."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", descri
 
 @with_config(_STRICT)
 class Severities(TypedDict):
-    """How many findings there are of each severity, without the suppressed."""
+    """Number of findings of each severity, without suppressed findings."""
 
     critical: Count
     high: Count
@@ -31,12 +31,12 @@ class Severities(TypedDict):
 
 @with_config(_STRICT)
 class Accounts(TypedDict):
-    """How many accounts of a database log in how; without the system's, the master, ours and classic proxies'."""
+    """Numbers of accounts by the way they log in; without the system's, the master, rdsiam's and classic proxies'."""
 
     total: Count
     iam: Count
-    password: Annotated[Count, Field(description="May still log in with a password, beside IAM or without it.")]
-    unusable: Annotated[Count, Field(description="Nobody can log in as them.")]
+    password: Annotated[Count, Field(description="Can still log in with a password, with or without IAM.")]
+    unusable: Annotated[Count, Field(description="Nobody can log in as these.")]
 
 
 @with_config(_STRICT)
@@ -44,15 +44,17 @@ class MigrationLine(TypedDict):
     """The migration of one user from its password to tokens."""
 
     user: str
-    successor: Annotated[str, Field(description="Who takes its place; the user itself where it is changed in place.")]
+    successor: Annotated[
+        str, Field(description="The user that replaces it; the user itself if it is changed in place.")
+    ]
     state: State
     since: Time
-    until: Annotated[Time | None, Field(description="When it is retired if nobody logs in as it until then.")]
+    until: Annotated[Time | None, Field(description="When the user is retired if nobody logs in as it until then.")]
 
 
 @with_config(_STRICT)
 class States(TypedDict):
-    """How many users are in which state of their migration."""
+    """Number of users in each state of their migration."""
 
     paired: Count
     proven: Count
@@ -76,9 +78,11 @@ class DatabaseLine(TypedDict):
     public: bool
     read: Annotated[
         Literal["audited", "unknown", "replica", "proxy"],
-        Field(description="`unknown`: it could not be read. Replicas and proxies have no users of their own."),
+        Field(
+            description="`unknown`: the database could not be read. Replicas and proxies have no users of their own."
+        ),
     ]
-    stage: Annotated[Stage | None, Field(description="How far the reading came, where it is unknown.")]
+    stage: Annotated[Stage | None, Field(description="How far reading came, if the database is unknown.")]
     cause: str | None
     accounts: Accounts
     findings: Severities
@@ -88,13 +92,15 @@ class DatabaseLine(TypedDict):
 
 @with_config(_STRICT)
 class RemediationLine(TypedDict):
-    """One step of mending it, to be run literally."""
+    """One step of a remediation, to be run literally."""
 
     language: Literal["sql", "cli", "cloudformation", "access"]
     text: str
-    database: Annotated[str | None, Field(description="PostgreSQL database that SQL has to be run in, if it matters.")]
+    database: Annotated[
+        str | None, Field(description="PostgreSQL database in which SQL has to be run, if that matters.")
+    ]
     way: Annotated[int, Field(ge=1, description="All steps of one way are needed; another way does the same instead.")]
-    note: Annotated[str, Field(description="What to know before running it.")]
+    note: Annotated[str, Field(description="What to know before running the step.")]
 
 
 @with_config(_STRICT)
@@ -112,7 +118,9 @@ class FindingLine(TypedDict):
     id: Annotated[str, Field(description="The same problem has the same id in every run.")]
     kind: str
     severity: Severity
-    database: Annotated[str | None, Field(description="ARN; null where it concerns none in particular.")]
+    database: Annotated[
+        str | None, Field(description="ARN; null if the finding is about several databases, or about none.")
+    ]
     user: Annotated[str | None, Field(description="Database user, or the ARN of an IAM role, user or policy.")]
     title: str
     evidence: dict[str, Any]
@@ -123,7 +131,7 @@ class FindingLine(TypedDict):
 
 @with_config(_STRICT)
 class ResolvedLine(TypedDict):
-    """A finding of the last run that is gone."""
+    """A finding of the last run that no longer exists."""
 
     id: str
     kind: str
@@ -137,14 +145,14 @@ class ResolvedLine(TypedDict):
 
 @with_config(_STRICT)
 class Summary(TypedDict):
-    """The run in figures."""
+    """The figures of a run."""
 
     databases: Count
     audited: Count
     unreachable: Count
     accounts: Count
     passwordless: Count
-    share: Annotated[Share | None, Field(description="passwordless / accounts; null where no account was read.")]
+    share: Annotated[Share | None, Field(description="passwordless / accounts; null if no account was read.")]
     findings: Severities
     suppressed: Count
     new: Count
@@ -153,7 +161,7 @@ class Summary(TypedDict):
 
 @with_config(_STRICT)
 class Policies(TypedDict):
-    """Whether the account's IAM policies could be read, and why not."""
+    """Whether the account's IAM policies could be read, and if not, why."""
 
     read: bool
     cause: str | None
@@ -188,11 +196,13 @@ class Report(TypedDict):
     resolved: list[ResolvedLine]
     summary: Summary
     trend: list[TrendLine]
-    access_version: Annotated[str | None, Field(description="Version of access.yaml that it was judged by.")]
+    access_version: Annotated[
+        str | None, Field(description="Version of access.yaml by which the databases were evaluated.")
+    ]
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the report, as it stands in docs/audit-report.schema.json."""
+    """Return the JSON Schema of the report; docs/audit-report.schema.json is a copy."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Report of an rdsiam audit",
@@ -201,9 +211,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def json_report(report: Mapping[str, Any]) -> str:
-    """Return the report as JSON on one line, the same text for the same report in whatever order it was gathered.
+    """Return the report as JSON on one line; the same report gives the same text in whatever order it was collected.
 
-    It is ASCII: what hides in a name is an escape there, and every reader decodes it.
+    The text is ASCII: hidden characters in a name are escapes, which every reader decodes.
     """
     ordered = {key: report[key] for key in Report.__annotations__ if key in report} | {
         "databases": sorted(report["databases"], key=lambda each: str(each["arn"])),

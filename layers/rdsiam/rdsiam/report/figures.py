@@ -1,4 +1,4 @@
-"""What the figures of a report are made of: shares by group, what is new, whose a database is."""
+"""Figures of a report: shares by group, new findings, owners of databases."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Any
 from rdsiam.core.arn import Arn, is_arn
 from rdsiam.findings.finding import SEVERITIES
 
-#: Tags that name what a database is for and whose it is, the first that is there; case does not matter.
+#: Tags that name the environment and the owner of a database, by priority; case does not matter.
 ENVIRONMENT_TAGS = ("environment", "env", "stage")
 OWNER_TAGS = ("owner", "team")
 
-#: What it means that a reading ended at a stage, after "because".
+#: Stage at which reading ended → its meaning, to follow "because".
 STAGES: Mapping[str, str] = {
     "state": "there is nothing to connect to",
     "iam": "IAM authentication is off, so the auditor cannot log in",
@@ -26,10 +26,11 @@ STAGES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Group:
-    """Databases that have something in common.
+    """Databases that share a property.
 
-    :ivar accounts: accounts of those that were read; `passwords` of them may still log in with one.
-    :ivar unknown: databases that could not be read: what is in them is in no other figure.
+    :ivar accounts: number of accounts of the databases that were read.
+    :ivar passwords: number of these that can still log in with a password.
+    :ivar unknown: number of databases that could not be read; their accounts are in no other figure.
     """
 
     label: str
@@ -40,12 +41,12 @@ class Group:
 
     @property
     def share(self) -> float | None:
-        """Passwordless accounts of all accounts; None where there is none."""
+        """Passwordless accounts of all accounts; None if there are none."""
         return (self.accounts - self.passwords) / self.accounts if self.accounts else None
 
 
 def tag(database: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Return the value of the first of these tags that a database has; empty where it has none."""
+    """Return the value of the first of these tags that a database has; empty if it has none."""
     tags = {key.lower(): value for key, value in sorted((database.get("tags") or {}).items())}
     return next((tags[key.lower()] for key in keys if tags.get(key.lower())), "")
 
@@ -56,14 +57,14 @@ def account(database: Mapping[str, Any]) -> str:
 
 
 def passwords(database: Mapping[str, Any]) -> int:
-    """Return how many accounts of a database may still log in with a password, as far as it was read."""
+    """Return the number of accounts of a database that can still log in with a password; 0 if it was not read."""
     return int((database.get("accounts") or {}).get("password") or 0)
 
 
 def grouped(databases: Iterable[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], str]) -> list[Group]:
-    """Return databases by what they have in common: most passwords left first, then most unknown, then by label.
+    """Return databases in groups: most passwords first, then most unknown databases, then by label.
 
-    Replicas and proxies have no users of their own, and are in none.
+    Replicas and proxies have no users of their own and are in no group.
     """
     groups: dict[str, Group] = {}
     for database in databases:
@@ -82,15 +83,15 @@ def grouped(databases: Iterable[Mapping[str, Any]], key: Callable[[Mapping[str, 
 
 
 def reads(report: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return how many databases are `audited`, `unknown`, `replica`, `proxy`."""
-    found = {"audited": 0, "unknown": 0, "replica": 0, "proxy": 0}
+    """Return the number of databases that are `audited`, `unknown`, `replica`, `proxy`."""
+    numbers = {"audited": 0, "unknown": 0, "replica": 0, "proxy": 0}
     for database in report["databases"]:
-        found[database["read"]] = found.get(database["read"], 0) + 1
-    return found
+        numbers[database["read"]] = numbers.get(database["read"], 0) + 1
+    return numbers
 
 
 def is_new(report: Mapping[str, Any], finding: Mapping[str, Any]) -> bool:
-    """Return whether this run is the first that found it; on the first run of all, nothing is new."""
+    """Tell whether this run is the first with a finding; on the very first run, nothing is new."""
     first = finding.get("first_seen")
     return bool(past(report)) and first is not None and first >= report["started"]
 
@@ -102,7 +103,7 @@ def past(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def order(finding: Mapping[str, Any]) -> tuple[int, str, str, str, str]:
-    """Return what findings are sorted by: severity, kind, database, user."""
+    """Return the key that sorts findings: severity, kind, database, user."""
     severity = finding["severity"]
     rank = SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
     return rank, finding["kind"], finding.get("database") or "", finding.get("user") or "", finding["id"]

@@ -1,27 +1,27 @@
-"""Words and figures as people read them; what a name hides is made visible."""
+"""Words and figures for people; hidden characters in a name become visible."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-#: Beside the categories below: what shows as nothing or as a space. Variation selectors, fillers, the blank of Braille.
+#: Further characters that show as nothing or as a space: variation selectors, fillers, the blank of Braille.
 _BLANK = re.compile("[\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 #: Control, format (bidirectional overrides, zero-width), surrogate, private, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def hidden(character: str) -> bool:
-    """Return whether a character can't be seen, or changes how others look; plain spaces and letters don't."""
+    """Tell whether a character is invisible or changes how others look. Plain spaces and letters are not hidden."""
     category = unicodedata.category(character)
     return category in _HIDDEN or (category == "Zs" and character != " ") or _BLANK.match(character) is not None
 
 
 def pieces(text: str) -> Iterator[tuple[bool, str]]:
-    """Split a text into what shows as it is, and marks that stand for what doesn't.
+    """Split a text into visible pieces, and marks for hidden characters.
 
-    :return: pairs: whether it is a mark, and what to show: `U+202E` for a character that hides, `␠` for a space that
-        the text begins or ends with, `empty` for no text at all.
+    :return: pairs: whether the piece is a mark, and its text. Marks are `U+202E` for a hidden character, `␠` for a
+        space at the start or the end of the text, and `empty` for an empty text.
     """
     if not text:
         yield True, "empty"
@@ -46,12 +46,12 @@ def pieces(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def visible(text: str) -> str:
-    """Return a text on one line in which nothing hides: `<U+202E>` in the place of each such character."""
+    """Return a text on one line, with `<U+202E>` in place of each hidden character."""
     return "".join(f"<{each}>" if mark else each for mark, each in pieces(text)) if text else ""
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return a text of at most `limit` bytes in UTF-8, with `…` where it was cut."""
+    """Return a text of at most `limit` bytes in UTF-8, with `…` at the end if it was cut."""
     if len(text.encode()) <= limit:
         return text
     return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"
@@ -70,7 +70,7 @@ def counted(value: int, one: str, many: str | None = None) -> str:
 def percent(share: float | None) -> str:
     """Return a share as `87.4%`.
 
-    Rounded down, so that 100% is all of them; what is more than nothing is not 0%. Without a share: `–`.
+    Rounded down, so that 100% means all; a small share is `<0.1%`, not 0%. Without a share: `–`.
     """
     if share is None:
         return "–"
@@ -83,7 +83,7 @@ def percent(share: float | None) -> str:
 def moment(time: str) -> datetime:
     """Return an RFC 3339 time as a datetime in UTC.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not a time.
     """
     return datetime.fromisoformat(time).astimezone(UTC)
 

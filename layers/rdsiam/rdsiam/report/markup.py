@@ -1,4 +1,4 @@
-"""HTML and SVG that can't be broken by what is put into it: text is escaped here, and nowhere else."""
+"""HTML and SVG that no content can break: text is escaped here, and nowhere else."""
 
 import html
 import re
@@ -7,30 +7,30 @@ from collections.abc import Mapping
 from rdsiam.report.formatting import pieces
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
-#: Elements that run, load or send something.
+#: Elements that can run, load or send something.
 _REFUSED = frozenset({"script", "style", "iframe", "object", "embed", "link", "meta", "base", "form", "img", "image"})
 
 Attribute = str | int | float | bool | None
 
 
 class Markup(str):
-    """Text that already is HTML. Made by the functions of this module and from the files of the package."""
+    """Text that is HTML already. Made by the functions of this module and from the files of the package."""
 
     __slots__ = ()
 
 
 def join(*parts: "str | Markup") -> Markup:
-    """Return parts one after the other; what is not Markup is escaped."""
+    """Return parts one after the other; plain text is escaped."""
     return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
 
 
 def element(tag: str, attributes: Mapping[str, Attribute] | None = None, *children: "str | Markup") -> Markup:
     """Return an element.
 
-    :param attributes: True gives one without value; None and False leave it out.
-    :param children: what is not Markup is escaped.
-    :raises ValueError: an element or attribute that could run, load or style something; the content security policy
-        would refuse it as well.
+    :param attributes: True gives an attribute without a value; None and False leave it out.
+    :param children: plain text is escaped.
+    :raises ValueError: an element or attribute could run, load or style something. The content security policy would
+        refuse it as well.
     """
     if not _NAME.fullmatch(tag) or tag.lower() in _REFUSED:
         raise ValueError(f"no element {tag!r} in a report")
@@ -38,7 +38,7 @@ def element(tag: str, attributes: Mapping[str, Attribute] | None = None, *childr
 
 
 def name(text: str) -> Markup:
-    """Return a name that somebody else chose: set apart from the direction of what is around it, nothing hidden."""
+    """Return a foreign name, isolated from the text direction around it, with hidden characters visible."""
     return Markup(f"<bdi>{''.join(_piece(mark, shown) for mark, shown in pieces(text))}</bdi>")
 
 

@@ -1,4 +1,4 @@
-"""The findings as OCSF events, class Compliance Finding (2003), for Security Lake and whatever else reads OCSF.
+"""The findings as OCSF events, class Compliance Finding (2003), for Security Lake and other readers of OCSF.
 
 Source: the Open Cybersecurity Schema Framework, version 1.8.0, with its profile `cloud`.
 """
@@ -21,7 +21,7 @@ _AWS_ACCOUNT, _RULE = 10, 1
 
 
 def ocsf(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return an event for each finding: created when it is new, updated while it stays, closed when it is resolved."""
+    """Yield an event for each finding: created if it is new, updated while it stays, closed if it is resolved."""
     databases = {each["arn"]: each for each in report["databases"]}
     for finding in report["findings"]:
         yield _event(report, finding, databases)
@@ -30,7 +30,7 @@ def ocsf(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def ocsf_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Return the events as JSON, one to a line; ASCII, so that nothing in a name hides or breaks a line."""
+    """Yield the events as JSON, one per line; ASCII, so that no name can hide something or break a line."""
     for event in ocsf(report):
         yield json.dumps(event, ensure_ascii=True, separators=(",", ":")) + "\n"
 
@@ -105,7 +105,7 @@ def _milliseconds(time: str) -> int:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> str:
-    """Return all steps as text; those of another way than the first say so."""
+    """Return all steps as text; steps of another way than the first are marked."""
     return "\n\n".join(f"{_heading(each)}:\n{each['text']}" for each in remediations)
 
 
@@ -121,12 +121,15 @@ def _resources(
     resources: list[dict[str, Any]] = []
     arn, user = finding["database"], finding["user"]
     if arn:
-        made: dict[str, Any] = {"uid": arn, "type": "RDS database", "region": report["region"]}
+        resource: dict[str, Any] = {"uid": arn, "type": "RDS database", "region": report["region"]}
         if database:
             tags = [{"name": key, "value": value} for key, value in sorted(database["tags"].items())]
-            made |= {"name": database["identifier"], "version": f"{database['engine']} {database['engine_version']}"}
-            made |= {"tags": tags} if tags else {}
-        resources.append(made)
+            resource |= {
+                "name": database["identifier"],
+                "version": f"{database['engine']} {database['engine_version']}",
+            }
+            resource |= {"tags": tags} if tags else {}
+        resources.append(resource)
     if user is not None:
         of_iam = user.startswith("arn:")
         resources.append(

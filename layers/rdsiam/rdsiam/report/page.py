@@ -1,7 +1,7 @@
-"""The report as one HTML page that loads nothing: a headline to forward, and everything behind it to work through.
+"""The report as one HTML page that loads nothing: a headline to forward, and all findings to work through.
 
-What is above the lists is written here, so that it shows at once and also where no script runs (a mail preview).
-The lists are made in the browser, from the data that the page carries, by `assets/report.js`.
+The part above the lists is written here, so that it shows immediately and without scripts (a mail preview). The browser
+makes the lists from the data in the page, by `assets/report.js`.
 """
 
 import base64
@@ -22,16 +22,16 @@ from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
 
 _ASSETS = Path(__file__).with_name("assets")
-#: Groups shown before "and more".
+#: Number of groups that are shown before "more".
 _SHOWN = 6
 
 
 @dataclass(frozen=True)
 class KindText:
-    """What a report says of a kind of findings.
+    """Texts about a kind of findings.
 
-    :ivar title: in a few words.
-    :ivar why: why it matters, in one or two sentences.
+    :ivar title: a few words.
+    :ivar why: why the findings matter, in one or two sentences.
     """
 
     title: str
@@ -56,12 +56,12 @@ def html_chunks(
     environment_tags: Sequence[str] = figures.ENVIRONMENT_TAGS,
     owner_tags: Sequence[str] = figures.OWNER_TAGS,
 ) -> Iterator[str]:
-    """Return the page piece by piece: about 1 KB for each finding, to be written as UTF-8.
+    """Yield the page piece by piece: about 1 KB for each finding, to be written as UTF-8.
 
     :param report: the JSON report, as a dictionary.
-    :param kinds: what to say of each kind of findings; one that is not in it goes by its id.
-    :param environment_tags: tags that name a database's environment, the first that it has; case does not matter.
-    :param owner_tags: tags that name whose it is.
+    :param kinds: texts by kind; a kind without a text shows its id.
+    :param environment_tags: tags that name a database's environment, by priority; case does not matter.
+    :param owner_tags: tags that name a database's owner, by priority.
     """
     style, script = _asset("report.css"), _asset("report.js")
     environment = {each["arn"]: figures.tag(each, environment_tags) for each in report["databases"]}
@@ -88,7 +88,7 @@ def _asset(file: str) -> Markup:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the content security policy: these very texts may run and style, and nothing may be loaded or sent."""
+    """Return the content security policy: only these texts may run and style, and nothing may be loaded or sent."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -106,7 +106,7 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-# --- what is above the lists ------------------------------------------------------------------------------------------
+# --- The part above the lists -----------------------------------------------------------------------------------------
 
 
 def _title(report: Mapping[str, Any]) -> str:
@@ -133,16 +133,16 @@ def _summary(report: Mapping[str, Any], environment: Mapping[str, str]) -> Marku
 def _headline(report: Mapping[str, Any]) -> Markup:
     summary, reads = report["summary"], figures.reads(report)
     left = sum(figures.passwords(each) for each in report["databases"] if each["read"] == "audited")
-    where = sum(1 for each in report["databases"] if each["read"] == "audited" and figures.passwords(each))
+    databases = sum(1 for each in report["databases"] if each["read"] == "audited" and figures.passwords(each))
     if summary["share"] is None:
-        sentence = join("No database user has been read, so there is no share to tell.")
+        sentence = join("No database user was read, so there is no share.")
     elif left:
         sentence = join(
-            element("strong", None, f"{counted(left, 'account')} in {counted(where, 'database')}"),
+            element("strong", None, f"{counted(left, 'account')} in {counted(databases, 'database')}"),
             f" can still log in with a password, of {number(summary['accounts'])} in all.",
         )
     else:
-        sentence = join(f"None of {counted(summary['accounts'], 'account')} that were read has a password.")
+        sentence = join(f"None of the {counted(summary['accounts'], 'account')} that were read has a password.")
     return element(
         "div",
         {"class": "headline"},
@@ -175,7 +175,7 @@ def _besides(reads: Mapping[str, int]) -> str:
 
 
 def _change(report: Mapping[str, Any]) -> Markup:
-    """Return how the share moved since the last run and since the first that is remembered."""
+    """Return the change of the share since the last run and since the first run of the trend."""
     before = [run for run in figures.past(report) if run.get("share") is not None]
     share = report["summary"]["share"]
     if share is None or not before:
@@ -197,7 +197,7 @@ def _trend(report: Mapping[str, Any]) -> Markup:
     runs = [*figures.past(report), {**report["summary"], "id": report["id"], "finished": report["finished"]}]
     points = [(run["finished"], float(run["share"])) for run in runs if run.get("share") is not None]
     if len(points) < 2:
-        words = "The trend begins with the next run." if points else "There is nothing to draw yet."
+        words = "The trend begins with the next run." if points else "There is no trend yet."
         return element("figure", {"class": "chart"}, element("p", {"class": "nothing"}, words))
     label = (
         f"Share of passwordless users over {counted(len(points), 'run')}: {percent(points[0][1])} on"
@@ -250,7 +250,7 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _unknown(report: Mapping[str, Any]) -> Markup:
-    """Return who could not be read, as loud as a finding; nothing where everything was."""
+    """Return the databases that could not be read, as visible as a finding; empty if all were read."""
     unread = [each for each in report["databases"] if each["read"] == "unknown"]
     if not unread:
         return join()
@@ -281,7 +281,7 @@ def _unknown(report: Mapping[str, Any]) -> Markup:
                     f"{counted(len(unread), 'database is', 'databases are')} unknown"),
             element("p", None,
                     f"{number(reads['audited'])} of {counted(reads['audited'] + len(unread), 'database')} were read. "
-                    "Nobody knows what the others hold: they are in no share and no count of passwords on this page."),
+                    "The users of the others are unknown: they are in no share and no count on this page."),
         ),
         element("div", {"class": "stages"}, *groups),
     )  # fmt: skip
@@ -293,7 +293,7 @@ def _unread(database: Mapping[str, Any]) -> Markup:
         None,
         element("strong", None, name(database["identifier"])),
         element("span", {"class": "engine"}, f" {database['engine']} · {database['status']}"),
-        element("span", {"class": "cause"}, name(database.get("cause") or "no cause was told")),
+        element("span", {"class": "cause"}, name(database.get("cause") or "no cause is known")),
     )
 
 
@@ -323,8 +323,8 @@ def _tiles(report: Mapping[str, Any]) -> Markup:
             "ul",
             {"class": "others"},
             *(
-                element("li", None, element("a", {"href": where}, element("strong", None, figure), f" {words}"))
-                for figure, words, where in others
+                element("li", None, element("a", {"href": target}, element("strong", None, figure), f" {words}"))
+                for figure, words, target in others
             ),
         ),
     )
@@ -340,7 +340,7 @@ def _groups(report: Mapping[str, Any], environment: Mapping[str, str]) -> Markup
     return element(
         "section",
         {"class": "groups", "aria-labelledby": "groups-title"},
-        element("h2", {"id": "groups-title", "class": "visually-hidden"}, "Where passwords are left"),
+        element("h2", {"id": "groups-title", "class": "visually-hidden"}, "Databases with passwords"),
         *(_group(title, groups, empty) for title, groups, empty in by),
     )
 
@@ -387,7 +387,7 @@ def _footer(report: Mapping[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-# --- what the lists are made from -------------------------------------------------------------------------------------
+# --- The data of the lists --------------------------------------------------------------------------------------------
 
 _OF_A_DATABASE = ("arn", "identifier", "engine", "engine_version", "kind", "status", "read", "stage", "cause", "public")
 _OF_A_FINDING = (
@@ -407,7 +407,7 @@ _OF_A_FINDING = (
 def _data(
     report: Mapping[str, Any], kinds: Mapping[str, KindText], environment: Mapping[str, str], owner: Mapping[str, str]
 ) -> Iterator[str]:
-    """Return the data as JSON in which nothing ends the element that it stands in."""
+    """Yield the data as JSON that can't end the element around it."""
     used = {finding["kind"] for finding in report["findings"]}
     head = {
         "finished": report["finished"],
@@ -441,6 +441,6 @@ def _items(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _json(value: object) -> str:
-    """Return JSON in ASCII that holds no character with a meaning in HTML."""
+    """Return JSON in ASCII without characters that have a meaning in HTML."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -11,16 +11,16 @@ from typing import Any
 
 from rdsiam.report.formatting import shortened, visible
 
-#: BatchImportFindings takes so many findings a call, and so many bytes.
+#: Maximum number of findings, and of bytes, in a call of BatchImportFindings.
 BATCH = 100
 BATCH_BYTES = 6 * 1024 * 1024
-#: Bytes of one finding. What is made here stays below, since each field has its own limit.
+#: Maximum bytes of one finding. Findings made here stay below, since each field has its own limit.
 FINDING_BYTES = 240 * 1024
 _TITLE, _DESCRIPTION, _RECOMMENDATION, _NOTE, _FIELD, _DETAIL = 256, 1024, 512, 512, 2048, 1024
 _MOST_FIELDS, _MOST_TAGS = 25, 50
 _TYPE = "Software and Configuration Checks/AWS Security Best Practices/Passwordless Databases"
 _IAM_TYPES = {"role": "AwsIamRole", "user": "AwsIamUser", "policy": "AwsIamPolicy", "group": "AwsIamGroup"}
-#: Kinds that tell that nothing is known: neither passed nor failed.
+#: Kinds that mean unknown: neither passed nor failed.
 _UNKNOWN = frozenset({"database-unreachable"})
 
 
@@ -33,11 +33,11 @@ def asff(
     product_arn: str | None = None,
     report_url: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Return a finding for each of the report's: open, suppressed (Workflow SUPPRESSED), resolved (record ARCHIVED).
+    """Yield the findings of a report: open, suppressed (Workflow SUPPRESSED), resolved (record ARCHIVED).
 
-    :param account: that the hub belongs to; BatchImportFindings has to be called by it.
-    :param product_arn: of the integration; the account's own default product when omitted.
-    :param report_url: where the whole report is, without a secret: everybody who reads the hub sees it.
+    :param account: the account of the hub, which has to call BatchImportFindings.
+    :param product_arn: of the integration; by default the account's own product.
+    :param report_url: address of the whole report, without a secret, since all readers of the hub see it.
     """
     product = product_arn or f"arn:{partition}:securityhub:{region}:{account}:product/{account}/default"
     databases = {each["arn"]: each for each in report["databases"]}
@@ -49,7 +49,7 @@ def asff(
 
 
 def batches(findings: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Return them in lists that BatchImportFindings takes: 100 at most, and 6 MB."""
+    """Yield the findings in lists that BatchImportFindings accepts: at most 100, and 6 MB."""
     batch: list[Mapping[str, Any]] = []
     size = 0
     for finding in findings:
@@ -64,9 +64,9 @@ def batches(findings: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str,
 
 
 def suppressions(findings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Return the BatchUpdateFindings requests that suppress what is suppressed.
+    """Yield the requests of BatchUpdateFindings that suppress the suppressed findings.
 
-    BatchImportFindings sets the workflow of a finding only when it creates it: one that was open before stays open.
+    BatchImportFindings sets the workflow of a finding only when it creates the finding; an open finding stays open.
     """
     by_note: dict[str, list[Mapping[str, Any]]] = {}
     for finding in findings:
@@ -86,13 +86,13 @@ def _finding(
     report: Mapping[str, Any],
     finding: Mapping[str, Any],
     databases: Mapping[str, Mapping[str, Any]],
-    where: tuple[str, str, str, str],
+    place: tuple[str, str, str, str],
     report_url: str | None,
 ) -> dict[str, Any]:
-    account, region, partition, product = where
+    account, region, partition, product = place
     resolved, suppressed = finding.get("resolved"), finding.get("suppressed")
     label = finding["severity"].upper()
-    made: dict[str, Any] = {
+    document: dict[str, Any] = {
         "SchemaVersion": "2018-10-08",
         "Id": f"rdsiam/{account}/{region}/{finding['id']}",
         "ProductArn": product,
@@ -116,23 +116,23 @@ def _finding(
         "RecordState": "ARCHIVED" if resolved else "ACTIVE",
     }
     if report_url:
-        made["SourceUrl"] = report_url
+        document["SourceUrl"] = report_url
     if suppressed:
         words = f"Suppressed in access.yaml until {suppressed['until']}: {suppressed['reason']}"
-        made["Note"] = {"Text": _line(words, _NOTE), "UpdatedBy": "rdsiam", "UpdatedAt": report["finished"]}
-    return made
+        document["Note"] = {"Text": _line(words, _NOTE), "UpdatedBy": "rdsiam", "UpdatedAt": report["finished"]}
+    return document
 
 
 def _line(text: object, limit: int) -> str:
-    """Return text on one line, nothing hidden in it, cut to a limit in bytes; never blank, which the API refuses."""
-    # What is seen is no shorter than what it stands for, so that more need not be looked at.
+    """Return a text on one line, without hidden characters, cut to a limit in bytes; `-` if empty, for the API."""
+    # The visible text is never shorter than the text itself, so a longer part is not needed.
     return shortened(visible(str(text)[: limit + 1]), limit) or "-"
 
 
 def _description(finding: Mapping[str, Any]) -> str:
     evidence = ", ".join(f"{key}: {_value(value)}" for key, value in sorted(finding["evidence"].items()))
-    who = f" User: {finding['user']}." if finding["user"] is not None else ""
-    return f"{finding['title']}.{who}{f' Evidence: {evidence}.' if evidence else ''}"
+    user = f" User: {finding['user']}." if finding["user"] is not None else ""
+    return f"{finding['title']}.{user}{f' Evidence: {evidence}.' if evidence else ''}"
 
 
 def _value(value: object) -> str:
@@ -140,7 +140,7 @@ def _value(value: object) -> str:
 
 
 def _whole(remediation: Mapping[str, Any], limit: int) -> bool:
-    """Return whether it can be shown as it is: half a statement, or one changed to be shown, must not be run."""
+    """Tell whether a step can be shown unchanged: a cut or changed statement must not be run."""
     text = remediation["text"]
     return len(text.encode("utf-8", "surrogatepass")) <= limit and visible(text) == text
 
@@ -155,11 +155,11 @@ def _recommendation(finding: Mapping[str, Any]) -> str:
         "cloudformation": "Set: ",
     }
     first = [each for each in finding["remediation"] if each["way"] == 1]
-    if len(first) == 1:  # of several steps none may be run alone
+    if len(first) == 1:  # one of several steps must not be run alone
         before = words[first[0]["language"]]
         if _whole(first[0], _RECOMMENDATION - len(before)):
             return before + str(first[0]["text"])
-    return "See the audit's report: it has what mends this finding."
+    return "See the remediation in the audit's report."
 
 
 def _product_fields(report: Mapping[str, Any], finding: Mapping[str, Any]) -> dict[str, str]:
@@ -168,11 +168,11 @@ def _product_fields(report: Mapping[str, Any], finding: Mapping[str, Any]) -> di
         "rdsiam/run": report["id"],
         **({"rdsiam/user": finding["user"]} if finding["user"] is not None else {}),
     }
-    made = {key: _line(value, _FIELD) for key, value in fields.items()}
+    product_fields = {key: _line(value, _FIELD) for key, value in fields.items()}
     for number, each in enumerate(finding["remediation"][:_MOST_FIELDS], 1):
         if _whole(each, _FIELD):
-            made[f"rdsiam/remediation/{number}/{each['language']}"] = each["text"]
-    return made
+            product_fields[f"rdsiam/remediation/{number}/{each['language']}"] = each["text"]
+    return product_fields
 
 
 def _compliance(finding: Mapping[str, Any]) -> str:
@@ -182,10 +182,10 @@ def _compliance(finding: Mapping[str, Any]) -> str:
 
 
 def _resources(
-    finding: Mapping[str, Any], database: Mapping[str, Any] | None, where: tuple[str, str, str]
+    finding: Mapping[str, Any], database: Mapping[str, Any] | None, place: tuple[str, str, str]
 ) -> list[dict[str, Any]]:
-    """Return what it is about: the database, the IAM principal or policy, or else the account."""
-    account, region, partition = where
+    """Return the resources of a finding: the database, the IAM principal or policy, or else the account."""
+    account, region, partition = place
     arn, user = finding["database"], finding["user"] or ""
     about = {"Partition": partition, "Region": region}
     evidence = [(key, finding["evidence"][key]) for key in sorted(finding["evidence"])[:_MOST_FIELDS]]
@@ -223,5 +223,5 @@ def _instance(database: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tags(database: Mapping[str, Any] | None) -> dict[str, Any]:
     tags: Sequence[tuple[str, str]] = sorted((database or {}).get("tags", {}).items())[:_MOST_TAGS]
-    made = {_line(key, 128): _line(value, 256) for key, value in tags if key.strip()}
-    return {"Tags": made} if made else {}
+    shown = {_line(key, 128): _line(value, 256) for key, value in tags if key.strip()}
+    return {"Tags": shown} if shown else {}

@@ -4,11 +4,11 @@
   const SEVERITIES = ["critical", "high", "medium", "low"];
   const LANGUAGES = { sql: "SQL", cli: "AWS CLI", cloudformation: "CloudFormation", access: "access.yaml" };
   const PAGE = 50, PAGE_OF_DATABASES = 12, PRINTED = 500;
-  const NONE = "\u0000none"; // stands for "has no owner" in the filters; no tag can hold it
+  const NONE = "\u0000none"; // means "has no owner" in the filters; no tag can have this value
   const byArn = new Map(databases.map((each) => [each.arn, each]));
   const at = (id) => document.getElementById(id);
 
-  // --- making elements: text goes in as text, and nothing is ever read as HTML --------------------------------------
+  // --- making elements: text is inserted as text, and nothing is parsed as HTML --------------------------------------
 
   function make(tag, attributes, ...children) {
     const made = document.createElement(tag);
@@ -21,7 +21,7 @@
     return made;
   }
 
-  // What can't be seen, or changes how other characters look; the same as rdsiam.report.text.hidden.
+  // Characters that are invisible or change how others look; the same as rdsiam.report.formatting.hidden.
   const BLANKS = "\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000\\u115f\\u1160\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0\\u{e0100}-\\u{e01ef}";
   const HIDDEN = new RegExp(`[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}${BLANKS}]`, "gu");
   const HIDDEN_IN_CODE = new RegExp(`(?![\\n\\t])[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}${BLANKS}]`, "gu");
@@ -39,7 +39,7 @@
     return [...parts, text.slice(from)].filter((each) => each !== "");
   }
 
-  // A name that somebody else chose.
+  // A foreign name.
   function name(value) {
     const text = String(value);
     if (text === "") return make("bdi", {}, mark("empty"));
@@ -73,7 +73,7 @@
     window.setTimeout(() => { at("said").textContent = words; }, 50);
   }
 
-  // A list that shows so many and, asked, more. The keyboard goes on where the new ones begin.
+  // A list that shows a number of items, and more on request. The keyboard continues at the first new item.
   function paged(list, button, size, row, words) {
     let items = [], count = 0;
     function extend(more) {
@@ -97,7 +97,7 @@
     };
   }
 
-  // --- filters: what is chosen is in the address as well, so that a view can be passed on ---------------------------
+  // --- filters: the choice is in the address as well, so that a view can be passed on ---------------------------
 
   const chosen = { severity: new Set(), kind: new Set(), owner: "", environment: "", account: "", database: "", text: "", new: false };
   const ONE_OF = { owner: "Owner", environment: "Environment", account: "Account" };
@@ -114,7 +114,7 @@
     };
   }
 
-  // What a search looks through: made when something is searched, not when the page is opened.
+  // The text that a search looks through: made by the first search, not when the page is opened.
   function words(finding) {
     if (finding.words === undefined) {
       const database = about(finding);
@@ -126,7 +126,7 @@
     return finding.words;
   }
 
-  // Whether it fits every filter but one: what that one's figures are made of.
+  // Whether a finding matches every filter but one: the basis of that filter's figures.
   function fits(finding, but) {
     return (but === "severity" || !chosen.severity.size || chosen.severity.has(finding.severity))
       && (but === "kind" || !chosen.kind.size || chosen.kind.has(finding.kind))
@@ -289,7 +289,7 @@
     const details = make("details", { class: "finding" },
       make("summary", {}, severity(finding.severity), make("span", { class: "what" }, name(finding.title), where(finding)), when, accepted));
     const fill = () => { if (details.children.length === 1) details.append(findingBody(finding)); };
-    // Before it opens, so that Tab finds what is in it at once; "toggle" comes later, and for other ways to open it.
+    // Before the element opens, so that Tab finds its content; "toggle" comes later, and for other ways to open it.
     details.querySelector("summary").addEventListener("click", fill);
     details.addEventListener("toggle", () => { if (details.open) fill(); });
     details.addEventListener("fill", fill); // for the printer
@@ -298,7 +298,7 @@
 
   function ending(until) {
     const days = Math.ceil((new Date(until) - new Date(head.finished)) / 86400000);
-    return days > 30 || Number.isNaN(days) ? "" : make("span", { class: "state" }, days < 0 ? " (over)" : ` (in ${counted(days, "day")})`);
+    return days > 30 || Number.isNaN(days) ? "" : make("span", { class: "state" }, days < 0 ? " (expired)" : ` (in ${counted(days, "day")})`);
   }
 
   function findingBody(finding) {
@@ -308,7 +308,7 @@
       why ? make("p", { class: "why" }, why) : null,
       evidence.length ? make("div", {}, make("h3", {}, "Evidence"), make("dl", { class: "evidence" }, ...evidence.flatMap(([key, value]) => [
         make("dt", {}, name(key.replaceAll("_", " "))), make("dd", {}, evidenceOf(value))]))) : null,
-      finding.remediation.length ? make("div", {}, make("h3", {}, "What mends it"), ...waysOf(finding.remediation)) : null,
+      finding.remediation.length ? make("div", {}, make("h3", {}, "Remediation"), ...waysOf(finding.remediation)) : null,
       make("p", { class: "identity" }, name(finding.kind), " · ", make("code", {}, name(finding.id)), ...(finding.database ? [" · ", name(finding.database)] : [])));
   }
 
@@ -345,7 +345,7 @@
     return make("div", { class: "fix" },
       make("div", { class: "fix-head" },
         make("span", {}, label, ...(remediation.database ? [", in the database ", name(remediation.database)] : []),
-          hides ? make("span", { class: "warn" }, " – holds characters that hide; look before you run it") : null),
+          hides ? make("span", { class: "warn" }, " – contains hidden characters; check before you run it") : null),
         button),
       remediation.note ? make("p", { class: "note" }, name(remediation.note)) : null,
       make("pre", { tabindex: "0", role: "group", "aria-label": label, dir: "ltr" }, make("code", {}, ...parts)));
@@ -357,7 +357,7 @@
     } catch {
       if (!copyThroughSelection(text)) {
         button.textContent = "Not copied";
-        say("It could not be copied: the browser does not allow it.");
+        say("Not copied: the browser does not allow it.");
         return;
       }
     }
@@ -394,7 +394,7 @@
     const all = open.length, fitting = findingPages.total;
     at("findings-status").textContent = fitting === all
       ? `${counted(all, "finding")}, worst first`
-      : `${figure(fitting)} of ${counted(all, "finding")} fit the filters`;
+      : `${figure(fitting)} of ${counted(all, "finding")} match the filters`;
   }
 
   function jump() {
@@ -411,7 +411,7 @@
   const worst = (each) => SEVERITIES.reduce((sum, which) => sum * 10000 + ((each.findings || {})[which] || 0), 0);
   const COLUMNS = [
     { label: "Database", key: (each) => each.identifier, first: "ascending" },
-    { label: "Passwords left", key: left, first: "descending" },
+    { label: "Passwords", key: left, first: "descending" },
     { label: "Passwordless", key: (each) => { const known = share(each); return known === null ? 2 : known; }, first: "ascending", class: "passwordless" },
     ...SEVERITIES.map((which) => ({ label: capital(which), key: (each) => (each.findings || {})[which] || 0, first: "descending", class: "optional" })),
     { label: "Findings", key: worst, first: "descending" },
@@ -489,14 +489,14 @@
     return pages;
   });
 
-  // On paper: everything that fits the filters up to a limit, opened.
+  // On paper: all findings that match the filters, up to a limit, opened.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     findingPages.reach(Math.min(findingPages.total, PRINTED));
     databasePages.reach(databasePages.total);
     for (const pages of small) pages.reach(pages.total);
     at("print-note").textContent = findingPages.count < findingPages.total
-      ? `The first ${figure(findingPages.count)} of ${figure(findingPages.total)} are printed: filter them, or take the CSV.` : "";
+      ? `The first ${figure(findingPages.count)} of ${figure(findingPages.total)} are printed: filter them, or use the CSV.` : "";
     opened = [...document.querySelectorAll("details.finding:not([open]), details.stage:not([open])")];
     for (const each of opened) {
       each.dispatchEvent(new Event("fill"));
