@@ -1,4 +1,4 @@
-"""Collecting the facts of one database: failures to connect that are tried again."""
+"""Collecting the facts of one database: connections that are tried again, and the text of failures."""
 
 import socket
 from typing import Any
