@@ -1,6 +1,7 @@
 """OnboardFunction: onboards one database, revokes its users, or reconciles the whole fleet with access.yaml."""
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,44 +14,56 @@ from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.onboard import LiftRequest, ReconcileRequest, RevokeRequest, onboard_request
-from rdsiam.onboarding import flow, reconcile, revocation
-from rdsiam.onboarding.dependencies import Services
+from rdsiam.events.onboard import LiftRequest, OnboardRequest, ReconcileRequest, RevokeRequest, onboard_request
+from rdsiam.onboarding import revocation
+from rdsiam.onboarding.answer import Answer
+from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.flow import onboard
+from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.reconcile import reconcile
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
+
+_ENDED: Mapping[type, str] = {
+    OnboardRequest: "onboarding ended",
+    RevokeRequest: "revocation ended",
+    LiftRequest: "revocation lifted",
+}
 
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Onboard the database that the request names, or start the onboarding of all that differ."""
+    """Onboard the database of the request, revoke its users, or start the onboarding of all that differ."""
     request = onboard_request(event)
     if not context.is_replaying():
         check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):
-        answer = reconcile.reconcile(context, _services(), request.plan, request.confirm)
-        logger.info("reconcile ended", started=len(answer["started"]), unchanged=answer["unchanged"])
-        return answer
-    if isinstance(request, RevokeRequest):
-        revoked = revocation.revoke(context, _services(), request.database, request.users, request.reason, request.plan)
-        logger.info("revocation ended", database=request.database, status=revoked["status"], reason=revoked["reason"])
-        return revoked
-    if isinstance(request, LiftRequest):
-        return revocation.lift(context, _services(), request.database, request.users, request.plan)
-    answer = flow.onboard(
-        context,
-        _services(),
-        request.database,
-        request.plan,
-        request.confirm,
-        beyond_limit=request.beyond_limit,
+        reconciled = reconcile(context, _services(), Options(request.plan, request.confirm))
+        logger.info("reconcile ended", started=len(reconciled.started), unchanged=reconciled.unchanged)
+        return reconciled.to_json()
+    answer = _answer(context, request)
+    logger.info(
+        _ENDED[type(request)],
+        database=request.database,
+        status=answer.status,
+        code=answer.code,
+        reason=answer.reason,
     )
-    logger.info("onboarding ended", database=request.database, status=answer["status"], reason=answer["reason"])
-    return answer
+    return answer.to_json()
+
+
+def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest) -> Answer:
+    services, arn = _services(), request.database
+    if isinstance(request, RevokeRequest):
+        return revocation.revoke(context, services, arn, request.users, request.reason, request.plan)
+    if isinstance(request, LiftRequest):
+        return revocation.lift(context, services, arn, request.users, request.plan)
+    return onboard(context, services, arn, Options(request.plan, request.confirm, request.beyond_limit))
 
 
 @cache
-def _services() -> Services:
-    return Services(
+def _services() -> OnboardingServices:
+    return OnboardingServices(
         databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),

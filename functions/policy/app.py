@@ -11,7 +11,7 @@ from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.policy import policy_request
 from rdsiam.policies.iam_policies import ConnectPolicies
-from rdsiam.policies.writer import PolicyWriter
+from rdsiam.policies.writer import Assumptions, PolicyWriter
 from rdsiam.state.inventory import Inventory
 
 
@@ -23,9 +23,17 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     writer = _writer()
     if request.withdraw:
         written = writer.withdraw(request.database)
+    elif request.plan:
+        written = writer.plan(request.database, Assumptions(request.assume_revoked, request.confirm))
     else:
-        written = writer.write(request.database, request.plan, request.assume_revoked, request.confirm)
-    logger.info("policies done", database=request.database, status=written.status, reason=written.reason)
+        written = writer.write(request.database)
+    logger.info(
+        "policies done",
+        database=request.database,
+        status=written.status,
+        code=written.code,
+        reason=written.reason,
+    )
     return written.to_json()
 
 

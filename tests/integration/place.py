@@ -16,7 +16,7 @@ from rdsiam.engines import connection
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
 from rdsiam.engines.protocols import DesiredState, Engine, LoginAccount, Sessions, Statement
-from rdsiam.onboarding.removal import Removal, Server
+from rdsiam.onboarding.server_removal import Removal, Server
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rdsiam.events.service_events import EventSources, event_request
-from rdsiam.onboarding.flow import unready
+from rdsiam.onboarding.inspection import unready
 from tests.unit.databases import ORDERS
 
 TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()

@@ -39,7 +39,7 @@ class Iam:
 def test_who_declares_a_role_of_identity_center_is_not_told_to_tag_it():
     policies = ConnectPolicies(Iam(), "arn:aws:iam::123456789012:role/connect")
     with pytest.raises(Refused) as refused:
-        policies.refuse_foreign_roles(ORDERS, [ROLE])
+        policies.check_roles(ORDERS, [ROLE])
     assert "tag-role" not in str(refused.value)
     assert "permission set" in str(refused.value)
 

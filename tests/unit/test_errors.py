@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from rdsiam.core.changes import Refusal
 from rdsiam.errors import REFUSALS, RdsiamError, Refused
 from tests.errors_page import as_markdown, classes
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
 KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
-REFUSING = {kind.__name__ for kind in classes() if issubclass(kind, Refused)}
+#: Calls that make a refusal, as an error or as a result.
+REFUSING = {kind.__name__ for kind in classes() if issubclass(kind, Refused)} | {Refusal.__name__}
 
 
 def test_the_page_is_current():

@@ -12,6 +12,7 @@ from rdsiam.engines.mysql import disabling
 from rdsiam.engines.mysql.catalog import PLUGIN
 from rdsiam.engines.protocols import Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
+from rdsiam.errors import Refused
 from tests.integration.engines.world import World
 from tests.integration.place import Place
 
@@ -83,7 +84,7 @@ def test_a_grant_that_fails_after_a_user_was_made_leaves_it_managed(place, world
     assert (name in world.inventory.record.accounts) == exists(place, name)
 
     again = world.users().converge(apply=True)
-    assert "refused" not in again, "what rdsiam has made is not somebody else's"
+    assert again.refusal is None, "what rdsiam has made is not somebody else's"
     assert can_log_in(place, name)
     world.declare(first)
     world.users().converge(apply=True)
@@ -113,7 +114,7 @@ def test_a_group_whose_grants_fail_stays_managed(place, world, monkeypatch):
     with pytest.raises(StatementFailed):
         world.users().converge(apply=True)
     assert "shop_readwrite" in world.inventory.record.accounts
-    assert "refused" not in world.users().converge(apply=True)
+    assert world.users().converge(apply=True).refusal is None
     place.known |= set(world.inventory.record.accounts)
 
 
@@ -140,6 +141,32 @@ def test_killed_between_the_user_and_its_grants_it_stays_managed(place, world, m
     world.declare(first)
     world.users().converge(apply=True)
     assert not can_log_in(place, name)
+    place.known |= set(world.inventory.record.accounts)
+
+
+def test_a_refusal_after_a_part_was_made_names_that_part(place, world, monkeypatch):
+    """On PostgreSQL the master's statements are committed before the manager's are checked for lock-outs."""
+    name = f"newcomer{next(NUMBERS)}"
+    first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
+    world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
+    engine = ENGINES[place.database.family]
+    apply = type(engine).apply
+
+    def part_of_it(self: Any, sessions: Any, snapshot: Any, statements: list[Statement], desired: Any) -> None:
+        last = max(number for number, each in enumerate(statements) if each.kind == "create-user") + 1
+        apply(self, sessions, snapshot, statements[:last], desired)
+        raise Refused("a user would be locked out", "revoke its membership", "refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine), "apply", part_of_it)
+        result = world.users().converge(apply=True)
+    assert str(result.refusal) == "a user would be locked out; revoke its membership"
+    assert ("create-user", name) in {(change.kind, change.target) for change in result.changes}
+    assert result.applied is None
+    again = world.users().converge(apply=True)
+    assert again.refusal is None
+    assert not {change.statement for change in again.changes} & {change.statement for change in result.changes}
+    assert can_log_in(place, name)
     place.known |= set(world.inventory.record.accounts)
 
 
@@ -176,7 +203,7 @@ def test_a_revoked_user_of_a_copy_or_of_a_promoted_replica_is_taken_over_and_loc
     world.users().converge(apply=True)
     place.known |= set(world.inventory.record.accounts)
     world.inventory.record = replace(world.inventory.record, accounts={}, revoked={name: "key leaked"})
-    assert "refused" not in world.users().converge(apply=True)
+    assert world.users().converge(apply=True).refusal is None
     assert not can_log_in(place, name)
     assert can_log_in(place, "first")
     assert world.inventory.record.accounts[name] == "created"
@@ -201,4 +228,4 @@ def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):
         world.users().converge(apply=True)
     assert name not in world.inventory.record.accounts
     assert MANAGER in world.inventory.record.accounts
-    assert "adopt: true" in world.users().converge(apply=True)["refused"]
+    assert "adopt: true" in str(world.users().converge(apply=True).refusal)

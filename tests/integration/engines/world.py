@@ -12,6 +12,7 @@ from rdsiam.access.store import Versioned
 from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.onboarding.database_users import Users
+from rdsiam.onboarding.options import Options
 from rdsiam.state.escalations import Examined
 from rdsiam.state.inventory import Ownership, Record
 from rdsiam.state.leases import Lease
@@ -97,4 +98,4 @@ class World:
         self.file = parse(json.dumps({"version": 1, "databases": [entry if users else other]}))
 
     def users(self, confirmed: bool = True) -> Users:
-        return Users(self, self.database.arn, confirmed)  # type: ignore[arg-type]
+        return Users(self, self.database.arn, Options(confirmed=confirmed))  # type: ignore[arg-type]

@@ -17,7 +17,11 @@ from aws_durable_execution_sdk_python_testing.executor import Executor
 
 from rdsiam.aws import clients
 from rdsiam.engines import connection
-from rdsiam.onboarding.flow import _Run
+from rdsiam.onboarding.database_users import Users
+from rdsiam.onboarding.iam_authentication import IamAuthentication
+from rdsiam.onboarding.inspection import Inspector
+from rdsiam.onboarding.publication import Publication
+from rdsiam.onboarding.recording import Recording
 from tests.integration.account import Account, processes_of, until
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
@@ -25,7 +29,14 @@ pytestmark = pytest.mark.exhaustive_on("mariadb")
 ROOT = Path(__file__).parents[3]
 Handler = Callable[[Any, Any], Any]
 #: Steps with an effect; each is repeated after its effect, as after a kill between the effect and its checkpoint.
-STEPS = ("describe", "enable_iam", "make_users", "prove", "record", "tell")
+STEPS: dict[str, tuple[type, str]] = {
+    "describe": (Inspector, "inspect"),
+    "switch IAM authentication on": (IamAuthentication, "enable"),
+    "make users": (Users, "converge"),
+    "prove": (Users, "prove"),
+    "record": (Recording, "onboarded"),
+    "publish": (Publication, "onboarded"),
+}
 #: More than any run writes; the test sees to it that it is. The SDK sends several at once, fewer on a slow machine.
 MOST_CHECKPOINTS = 24
 
@@ -53,8 +64,8 @@ def functions(account) -> Iterator[dict[str, Handler]]:
         for cache in caches:
             cache.cache_clear()
         # The runner skips waits, so each poll would be a checkpoint more: here one poll waits until it is true.
-        enabled = _Run.iam_is_enabled
-        patch.setattr(_Run, "iam_is_enabled", lambda self: until(lambda: enabled(self), 30))
+        enabled = IamAuthentication.is_enabled
+        patch.setattr(IamAuthentication, "is_enabled", lambda self: until(lambda: enabled(self), 30))
 
         def policy(event: Any, _: Any) -> Any:
             answer = account.invoke("PolicyFunction", event, credentials)
@@ -195,17 +206,19 @@ def expected(account, functions, fleet) -> dict[str, Any]:
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_after_the_effect_of_a_step_it_ends_in_the_same_state(account, functions, fleet, expected, step):
     arn = fleet.take()
-    work, died = getattr(_Run, step), list[str]()
+    owner, name = STEPS[step]
+    work: Callable[..., Any] = getattr(owner, name)
+    died: list[str] = []
 
-    def die_once(*arguments: Any) -> Any:
-        result = work(*arguments)
+    def die_once(*arguments: Any, **named: Any) -> Any:
+        result = work(*arguments, **named)
         if not died:
             died.append(step)
             raise RuntimeError("killed after the effect")
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Run, step, die_once)
+        patch.setattr(owner, name, die_once)
         run(functions, arn)
     assert died
     assert end_state(account, arn) == expected

@@ -114,7 +114,7 @@ def test_the_owner_of_a_role_keeps_no_login_by_taking_its_tag(account, place):
         account.declare(place["name"], place["users"][OTHER])
         answer = account.onboard(place["arn"])
         assert answer["status"] == "incomplete", "the other role is still to be tagged"
-        assert "tag-role" in answer["incomplete"][0]["reason"]
+        assert "tag-role" in answer["incomplete"][0]["remedy"]
         assert is_out(account, place, session)
     finally:
         for name in names:

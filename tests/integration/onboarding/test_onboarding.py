@@ -108,7 +108,9 @@ def test_a_second_run_changes_nothing_and_opens_as_many_sessions_as_promised(acc
     assert answer == {
         "database": arn,
         "status": "unchanged",
+        "code": "",
         "reason": "",
+        "remedy": "",
         "changes": [],
         "proofs": [],
         "incomplete": [],
@@ -162,7 +164,7 @@ def test_roles_whose_owner_did_not_agree_are_refused_before_anything_is_changed(
     account.declare(identifier, {"name": "app", "privileges": "readonly", "on": ["shop"], "roles": [role]})
     answer = account.onboard(arn)
     assert (answer["status"], answer["changes"]) == ("refused", [])
-    assert "aws iam tag-role" in answer["reason"] or "does not exist" in answer["reason"]
+    assert "aws iam tag-role" in answer["remedy"] or "does not exist" in answer["reason"]
     assert not account.describe(arn)["IAMDatabaseAuthenticationEnabled"]
 
 
@@ -180,7 +182,7 @@ def test_a_namesake_is_refused_with_the_way_out_and_keeps_its_password(account, 
     account.declare(f"main-{engine}", *users, wanted)
     answer = account.onboard(arn)
     assert (answer["status"], answer["changes"]) == ("refused", [])
-    assert "adopt: true" in answer["reason"]
+    assert "adopt: true" in answer["reason"] + answer["remedy"]
     account.connect(arn, "namesake", "Password-1").close()
     account.declare(f"main-{engine}", *users, wanted | {"adopt": True})
     assert account.onboard(arn)["status"] == "onboarded"

@@ -112,7 +112,7 @@ def test_many_are_disabled_only_when_somebody_confirms_it(account, arn, role, le
     users(account, arn, *left, role=role)
     answer = account.onboard(arn)
     assert (answer["status"], answer["changes"]) == ("refused", [])
-    assert '"confirm": true' in answer["reason"]
+    assert '"confirm": true' in answer["remedy"]
     planned = account.onboard(arn, plan=True)
     assert planned["status"] == "refused"
     assert "disable-user" in {change["kind"] for change in planned["changes"]}

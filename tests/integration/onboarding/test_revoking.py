@@ -156,7 +156,7 @@ def test_a_user_that_is_declared_but_not_there_yet_is_not_made(account, place):
 def test_users_of_somebody_else_are_refused(account, place, user):
     answer = revoke(account, place, revoke=[user], reason="an attack")
     assert (answer["status"], answer["changes"]) == ("refused", [])
-    assert "neither made by rdsiam nor declared" in answer["reason"]
+    assert "neither created by rdsiam nor declared" in answer["reason"]
     account.as_master(place["arn"]).close()
 
 

@@ -16,9 +16,9 @@ LEASE = LeaseTaken("db-ORDERS", "another run", "2026-01-01T00:00:00Z", valid_for
 LEFT = Unreached("orders", "it is stopped", "start it")
 
 
-def pauses(error: Exception, attempts: int) -> list[int]:
+def pauses(error: Exception, attempts: int) -> list[float]:
     """Return the pauses in seconds before each repetition."""
-    result: list[int] = []
+    result: list[float] = []
     for attempt in range(1, 100):
         decision = retry(error, attempt, attempts)
         if not decision.should_retry:

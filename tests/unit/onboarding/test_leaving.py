@@ -1,4 +1,4 @@
-"""Who leaves goes first, whatever the database, its policies or another run do; what is left is tried again."""
+"""Logins of users that leave are removed first, in whatever state the database, its policies or other runs are."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,12 +14,15 @@ from moto import mock_aws
 from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
-from rdsiam.core.changes import Change, Unreached
-from rdsiam.errors import AccessFileUnavailable, ConnectionFailed
+from rdsiam.core.changes import Change, Refusal, Unreached
+from rdsiam.errors import AccessFileUnavailable, ConnectionFailed, DatabaseNotFound
 from rdsiam.onboarding import flow, revocation
-from rdsiam.onboarding.database_users import Users
-from rdsiam.onboarding.dependencies import Services
-from rdsiam.onboarding.removal import Removal
+from rdsiam.onboarding.answer import Answer
+from rdsiam.onboarding.database_users import Convergence, Users
+from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.removal import DatabaseRemoval
+from rdsiam.onboarding.server_removal import Removal
 from rdsiam.state.inventory import Applied, Inventory, Record, SecretRecord
 from rdsiam.state.leases import Leases
 from tests.unit.databases import ORDERS
@@ -27,11 +30,13 @@ from tests.unit.databases import ORDERS
 TABLE = "inventory"
 USERS = ("app", "report", "etl", "web", "jobs", "batch")
 LOCKED = Change("disable-user", "app", "ALTER ROLE app NOLOGIN")
+SPOILED = Refusal("a tenant spoiled the server", "", "refused")
+FOREIGN = Refusal("a role newcomer exists that rdsiam did not create", "set adopt: true", "refused")
 DOWN = Unreached(ORDERS.arn, "connecting to orders failed at port: timeout", "see that it is available")
 
 
 class World:
-    """A database that is onboarded for six users; what its runs do is written down in `done`."""
+    """A database that is onboarded for six users; `done` lists the actions of its runs."""
 
     def __init__(self, dynamodb: Any) -> None:
         self.database = ORDERS
@@ -39,8 +44,9 @@ class World:
         self.leases = Leases(dynamodb, TABLE)
         self.done: list[str] = []
         self.removals: list[Removal] = []
-        self.converged: list[Exception | dict[str, Any]] = []
+        self.converged: list[Exception | Convergence] = []
         self.planned = {"status": "planned", "reason": "", "changes": []}
+        self.removed: dict[str, Any] = {}
         self.withdraws = True
         self.withdrawals: list[Exception | None] = []
         self.enabled: frozenset[str] | None = frozenset(USERS)
@@ -50,7 +56,7 @@ class World:
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
         self.inventory.onboarded(ORDERS, Applied("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
         self.rotated: dict[str, Any] = {"status": "unchanged", "reason": "", "changes": []}
-        self.services = Services(
+        self.services = OnboardingServices(
             databases=type(
                 "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
             )(),
@@ -81,6 +87,8 @@ class World:
     def policies(self, event: Any, _: Any) -> dict[str, Any]:
         if event.get("plan"):
             return self.planned
+        if self.removed and "plan" in event:
+            return self.removed
         name = "withdraw" if event.get("withdraw") else "write"
         self.done.append(name)
         if name == "withdraw" and self.withdrawals and (error := self.withdrawals.pop(0)):
@@ -93,10 +101,10 @@ class World:
         self.done.append("end rotations" if event.get("withdraw") else "follow rotations")
         return self.rotated
 
-    def run(self, work: Callable[[DurableContext, Services], dict[str, Any]]) -> dict[str, Any]:
+    def run(self, work: Callable[[DurableContext, OnboardingServices], Answer]) -> dict[str, Any]:
         @durable_execution
         def handler(_: Any, context: DurableContext) -> dict[str, Any]:
-            return work(context, self.services)
+            return work(context, self.services).to_json()
 
         with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
             runner.register_function("policies", self.policies)
@@ -109,7 +117,7 @@ class World:
     def onboard(self, confirmed: bool = False, plan: bool = False, beyond_limit: bool = False) -> dict[str, Any]:
         return self.run(
             lambda context, services: flow.onboard(
-                context, services, ORDERS.arn, plan, confirmed, beyond_limit=beyond_limit
+                context, services, ORDERS.arn, Options(plan, confirmed, beyond_limit)
             )
         )
 
@@ -140,33 +148,29 @@ def dynamodb() -> Iterator[Any]:
 def world(dynamodb, monkeypatch) -> Iterator[World]:
     made = World(dynamodb)
 
-    def remove(_: Users, names: Any, apply: bool) -> Removal:
-        assert set(names) <= set(made.record.leaving) or not apply, "who leaves is recorded before"
+    def remove(_: DatabaseRemoval, names: Any, apply: bool) -> Removal:
+        assert set(names) <= set(made.record.leaving) or not apply, "users that leave are recorded before"
         made.done.append(f"remove {','.join(sorted(names))}")
         return made.removals.pop(0) if made.removals else Removal()
 
-    def converge(_: Users, apply: bool, just_switched: bool = False) -> dict[str, Any]:
+    def converge(_: Users, apply: bool, just_switched: bool = False) -> Convergence:
         made.done.append("converge")
-        result = made.converged.pop(0) if made.converged else {"changes": []}
+        result = made.converged.pop(0) if made.converged else Convergence()
         if isinstance(result, Exception):
             raise result
-        users = [user.name for user in made.file.declared(ORDERS)]
-        return {
-            "applied": {"version": "v1", "declared": "now", "entries": 2, "users": users},
-            "pending": None,
-            **result,
-        }
+        users = tuple(user.name for user in made.file.declared(ORDERS))
+        return replace(result, applied=Applied("v1", "now", 2, users))
 
-    monkeypatch.setattr(Users, "remove", remove)
+    monkeypatch.setattr(DatabaseRemoval, "remove", remove)
     monkeypatch.setattr(Users, "converge", converge)
-    monkeypatch.setattr(Users, "prove", lambda _: [])
+    monkeypatch.setattr(Users, "prove", lambda _: ())
     monkeypatch.setattr(Users, "enabled", lambda _: made.enabled)
     yield made
     made.inventory.forget(ORDERS.arn)
     made.leases.forget(ORDERS.resource_id)
 
 
-def test_policies_go_first_then_logins_and_only_then_is_anything_made(world):
+def test_policies_are_withdrawn_first_then_logins_are_locked_then_users_are_made(world):
     world.declare(*USERS[1:])
     world.removals = [Removal((LOCKED,))]
     answer = world.onboard()
@@ -178,19 +182,19 @@ def test_policies_go_first_then_logins_and_only_then_is_anything_made(world):
     assert set(world.record.applied.users) == set(USERS[1:])
 
 
-def test_nobody_leaves_nothing_is_removed(world):
+def test_no_login_is_removed_if_no_user_leaves(world):
     world.declare(*USERS, "newcomer")
     assert world.onboard()["status"] == "onboarded"
     assert world.done == ["withdraw", "converge", "write"]
 
 
-def test_a_role_that_refuses_the_rest_keeps_nobodys_login(world):
+def test_a_role_that_refuses_the_run_delays_no_removal(world):
     world.declare(*USERS[1:])
     world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
     world.removals = [Removal((LOCKED,))]
     answer = world.onboard()
     assert world.done == ["withdraw", "remove app"]
-    assert answer["status"] == "incomplete", "something was changed, so it was not refused"
+    assert answer["status"] == "incomplete", "something was changed"
     assert [each["reason"] for each in answer["incomplete"]] == ["role x is not tagged"]
     assert world.record.leaving == {}, "the login is gone"
 
@@ -204,7 +208,7 @@ def test_rotations_that_are_no_longer_declared_end_whatever_stops_the_rest(world
     elif stopped == "policies":
         world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
     else:
-        world.converged = [{"refused": "a tenant spoiled the server", "changes": []}]
+        world.converged = [Convergence(refusal=SPOILED)]
     world.onboard()
     assert "end rotations" in world.done
     assert "follow rotations" not in world.done
@@ -219,6 +223,29 @@ def test_refused_means_that_nothing_was_changed(world):
     assert (answer["changes"], answer["incomplete"]) == ([], [])
 
 
+def test_a_refusal_inside_the_database_after_a_part_was_made_is_incomplete(world):
+    world.withdraws = False
+    world.declare(*USERS, "newcomer")
+    manager = Change("create-manager", "rdsiam_manager", "CREATE ROLE rdsiam_manager LOGIN")
+    world.converged = [Convergence((manager,), refusal=FOREIGN)]
+    answer = world.onboard()
+    assert (answer["status"], answer["code"]) == ("incomplete", "refused")
+    assert answer["changes"] == [manager.to_json()]
+    assert [(part["reason"], part["remedy"]) for part in answer["incomplete"]] == [(FOREIGN.problem, FOREIGN.remedy)]
+
+
+def test_a_database_that_is_gone_keeps_its_record_if_its_policies_are_not_removed(world):
+    def describe(_: Any, arn: str) -> Any:
+        raise DatabaseNotFound(f"{arn} does not exist")
+
+    databases = type("Databases", (), {"describe": describe, "of_resource": lambda _, __: None})()
+    world.services = replace(world.services, databases=databases)
+    world.removed = {"status": "refused", "reason": "role x is full", "code": "role-policies-full", "changes": []}
+    answer = world.onboard()
+    assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "role-policies-full", [])
+    assert world.record.accounts
+
+
 def test_a_database_that_fails_delays_no_policy_and_is_named(world):
     world.declare(*USERS[1:])
     failed = ConnectionFailed("orders", 5432, "port", "timeout")
@@ -230,7 +257,7 @@ def test_a_database_that_fails_delays_no_policy_and_is_named(world):
     assert DOWN.to_json() in answer["incomplete"]
     assert "timeout" in world.record.leaving["app"]
 
-    # The next run, which the reconcile starts, goes on with it though access.yaml is the same.
+    # The next run, which a reconcile starts, continues although access.yaml is the same.
     world.done.clear()
     world.removals = [Removal((LOCKED,))]
     assert world.onboard()["status"] == "onboarded"
@@ -238,7 +265,7 @@ def test_a_database_that_fails_delays_no_policy_and_is_named(world):
     assert world.record.leaving == {}
 
 
-def test_what_is_not_reached_is_tried_again_in_the_same_run(world):
+def test_a_removal_that_fails_is_tried_again_in_the_same_run(world):
     world.declare(*USERS[1:])
     world.removals = [Removal(unreached=(DOWN,)), Removal(unreached=(DOWN,)), Removal((LOCKED,))]
     answer = world.onboard()
@@ -247,7 +274,7 @@ def test_what_is_not_reached_is_tried_again_in_the_same_run(world):
     assert world.record.leaving == {}
 
 
-def test_what_can_not_be_reached_at_all_is_not_tried_again_at_once(world):
+def test_a_removal_that_can_not_succeed_is_not_tried_again_in_the_same_run(world):
     world.declare(*USERS[1:])
     world.removals = [Removal(unreached=(replace(DOWN, retry=False),))]
     answer = world.onboard()
@@ -256,7 +283,7 @@ def test_what_can_not_be_reached_at_all_is_not_tried_again_at_once(world):
     assert "app" in world.record.leaving
 
 
-def test_a_replica_of_another_region_is_named_and_not_waited_for(world):
+def test_a_replica_of_another_region_is_named_and_not_tried_again(world):
     world.declare(*USERS[1:])
     elsewhere = "arn:aws:rds:us-east-1:123456789012:db:orders-copy"
     world.removals = [Removal((LOCKED,), (Unreached(elsewhere, "of another region", "revoke there", retry=False),))]
@@ -265,7 +292,7 @@ def test_a_replica_of_another_region_is_named_and_not_waited_for(world):
     assert world.record.leaving == {}
 
 
-def test_policies_that_fail_keep_no_login_and_are_tried_again(world):
+def test_users_are_locked_if_their_policies_can_not_be_withdrawn_at_first(world):
     world.declare(*USERS[1:])
     world.withdrawals = [RuntimeError("IAM is down"), None]
     answer = world.onboard()
@@ -285,20 +312,20 @@ def test_a_stopped_database_loses_its_policies_and_is_incomplete_until_it_runs(w
     assert world.onboard()["status"] == "onboarded"
 
 
-def test_the_change_limit_is_decided_before_anything_is_taken_away(world):
+def test_the_change_limit_is_checked_before_any_login_is_removed(world):
     world.declare(*USERS[3:])
     answer = world.onboard()
     assert (answer["status"], answer["changes"], world.done) == ("refused", [], [])
-    assert '"confirm": true' in answer["reason"]
+    assert (answer["code"], '"confirm": true' in answer["remedy"]) == ("needs-confirmation", True)
     world.removals = [Removal(unreached=(DOWN,))] * 5
     assert world.onboard(confirmed=True)["status"] == "incomplete"
-    # What was confirmed goes on without another word.
+    # Removals that were confirmed continue without another confirmation.
     world.done.clear()
     assert world.onboard()["status"] == "onboarded"
     assert "remove app,etl,report" in world.done
 
 
-def test_users_of_another_database_that_had_the_name_count_for_no_change_limit(world):
+def test_users_of_a_former_database_of_the_same_name_do_not_count_for_the_change_limit(world):
     world.database = replace(ORDERS, resource_id="db-NEXT")
     world.declare()
     assert world.onboard()["status"] == "onboarded"
@@ -306,8 +333,8 @@ def test_users_of_another_database_that_had_the_name_count_for_no_change_limit(w
     assert not any(done.startswith("remove") for done in world.done)
 
 
-def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(world):
-    """A migration or a remediation is confirmed by somebody who may not know that the database was tagged."""
+def test_exceeding_the_change_limit_confirms_no_attributes(world):
+    """The operator of a migration or a remediation may not know that the tags of the database changed."""
     world.inventory.select(ORDERS, Attributes.of(ORDERS))
     world.database = replace(ORDERS, tags={"env": "dev"})
     world.declare(*USERS[3:])
@@ -319,7 +346,7 @@ def test_who_passes_the_change_limit_for_an_operator_confirms_no_attributes(worl
     assert world.record.recorded == Attributes.of(world.database)
 
 
-def test_after_a_run_that_did_not_finish_the_database_says_who_leaves(world):
+def test_after_an_unfinished_run_the_database_says_which_users_leave(world):
     world.inventory.record_ownership(
         ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "newcomer", "shop_readonly"), "created")
     )
@@ -332,7 +359,7 @@ def test_after_a_run_that_did_not_finish_the_database_says_who_leaves(world):
     assert (world.onboard()["status"], world.done) == ("refused", [])
 
 
-def test_if_the_database_can_not_say_it_the_record_decides(world):
+def test_the_record_says_which_users_leave_if_the_database_can_not_be_read(world):
     world.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
     world.enabled = None
     world.declare(*USERS[1:])
@@ -340,7 +367,7 @@ def test_if_the_database_can_not_say_it_the_record_decides(world):
     assert world.done[:2] == ["withdraw", "remove app"]
 
 
-def test_a_user_that_is_declared_again_leaves_no_longer(world):
+def test_a_user_that_is_declared_again_is_no_longer_leaving(world):
     world.declare(*USERS[1:])
     world.removals = [Removal(unreached=(DOWN,))] * 9
     world.onboard()
@@ -352,17 +379,17 @@ def test_a_user_that_is_declared_again_leaves_no_longer(world):
     assert not [each for each in world.done if each.startswith("remove")]
 
 
-def test_a_refusal_inside_of_the_database_after_somebody_left_is_incomplete(world):
+def test_a_refusal_inside_the_database_after_a_removal_is_incomplete(world):
     world.declare(*USERS[1:], "newcomer")
     world.removals = [Removal((LOCKED,))]
-    world.converged = [{"refused": "a role newcomer exists that rdsiam did not make", "changes": []}]
+    world.converged = [Convergence(refusal=FOREIGN)]
     answer = world.onboard()
     assert answer["status"] == "incomplete"
     assert answer["changes"] != []
     assert world.record.leaving == {}
 
 
-def test_a_plan_takes_nothing_away(world):
+def test_a_plan_removes_no_login(world):
     world.declare(*USERS[1:])
     world.removals = [Removal((LOCKED,))]
     answer = world.onboard(plan=True)
@@ -372,7 +399,7 @@ def test_a_plan_takes_nothing_away(world):
     assert "withdraw" not in world.done
 
 
-def test_a_plan_names_what_waits_for_confirmation_beside_a_refused_rotation(world):
+def test_a_plan_names_pending_gains_and_a_refused_rotation(world):
     world.file = parse(
         "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users:\n"
         + "".join(f"      - {{name: {user}, privileges: readonly, on: [shop]}}\n" for user in USERS)
@@ -380,7 +407,7 @@ def test_a_plan_names_what_waits_for_confirmation_beside_a_refused_rotation(worl
     )
     world.rotated = {"status": "refused", "reason": "legacy: there is no such user", "changes": []}
     waits = Unreached(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
-    world.converged = [{"changes": [], "pending": waits.to_json()}]
+    world.converged = [Convergence(pending=waits)]
 
     answer = world.onboard(plan=True)
 
@@ -389,7 +416,7 @@ def test_a_plan_names_what_waits_for_confirmation_beside_a_refused_rotation(worl
     assert reasons == ["needs confirmation: another tag", "rotation: legacy: there is no such user"]
 
 
-def test_a_revoked_user_goes_first_and_once_more_under_the_lease(world):
+def test_a_revoked_user_is_locked_at_once_and_again_under_the_lease(world):
     world.removals = [Removal((LOCKED,))]
     answer = world.revoke("app")
     assert world.done == ["withdraw", "remove app", "remove app"]
@@ -399,7 +426,7 @@ def test_a_revoked_user_goes_first_and_once_more_under_the_lease(world):
 
 
 def test_revoking_a_successor_says_that_it_may_have_set_a_password(world):
-    """On PostgreSQL it acts as the user that it replaces, which may alter its own password."""
+    """On PostgreSQL a successor acts as the user that it replaces, which may alter its own password."""
     world.file = parse(
         "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users: [{name: app, replaces: legacy}]\n"
     )
@@ -408,7 +435,7 @@ def test_revoking_a_successor_says_that_it_may_have_set_a_password(world):
     assert "the password of legacy may be known" in answer["reason"]
 
 
-def test_revoking_names_what_it_does_not_reach(world):
+def test_a_revocation_names_the_parts_that_it_does_not_reach(world):
     world.removals = [Removal(unreached=(DOWN,))] * 4
     answer = world.revoke("app")
     assert (answer["status"], answer["incomplete"]) == ("incomplete", [DOWN.to_json()])
@@ -416,7 +443,7 @@ def test_revoking_names_what_it_does_not_reach(world):
     assert world.record.revoked == {"app": "why"}
 
 
-def test_a_lease_that_another_run_holds_delays_no_revocation(world):
+def test_a_lease_of_another_run_delays_no_revocation(world):
     world.leases.take(ORDERS, "execution that hangs")
     world.removals = [Removal((LOCKED,))]
     answer = world.revoke("app")
@@ -431,16 +458,16 @@ def test_a_user_is_revoked_while_access_yaml_can_not_be_read(world):
     assert world.revoke("app")["status"] == "revoked"
 
 
-def test_a_killed_run_is_gone_on_with(world):
-    """Killed after it was recorded who leaves: the next run finds them, whatever access.yaml's fingerprint is."""
+def test_the_next_run_continues_the_removals_of_a_killed_run(world):
+    """The users that leave are recorded; the next run finds them, even if access.yaml is unchanged."""
     world.inventory.set_leaving(ORDERS.arn, {"formerly": "its removal has begun"})
     world.onboard()
     assert "remove formerly" in world.done
     assert world.record.leaving == {}
 
 
-def test_another_runs_record_of_users_is_not_undone(world):
-    """Who has left is taken out of the users of the version that was read, and of no newer one."""
+def test_recording_a_removal_keeps_a_newer_record_of_users(world):
+    """Users that left are removed from the users of the version that was read, not of a newer version."""
     world.inventory.set_leaving(ORDERS.arn, {"app": "its removal has begun"})
     newer = Applied("v9", "newer", 2, ("app",))
     get = Inventory.get

@@ -1,4 +1,4 @@
-"""The change limit: which losses need confirmation."""
+"""The change limit: losses that need confirmation, and losses that don't."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ def names(number: int) -> set[str]:
     ("leaving", "managed", "declared"),
     [(0, 0, 0), (0, 5, 0), (1, 2, 1), (1, 100, 99), (2, 10, 8), (3, 15, 12)],
 )
-def test_few_are_disabled_unasked(leaving, managed, declared):
+def test_disabling_few_users_needs_no_confirmation(leaving, managed, declared):
     limit_users(names(leaving), managed, declared)
 
 
@@ -30,7 +30,7 @@ def test_few_are_disabled_unasked(leaving, managed, declared):
         (2, 100, 0, "nobody is declared"),
     ],
 )
-def test_many_are_not(leaving, managed, declared, why):
+def test_disabling_many_users_needs_confirmation(leaving, managed, declared, why):
     with pytest.raises(NeedsConfirmation) as needs_confirmation:
         limit_users(names(leaving), managed, declared)
     assert '"confirm": true' in str(needs_confirmation.value), why
@@ -38,7 +38,7 @@ def test_many_are_not(leaving, managed, declared, why):
 
 
 @given(st.integers(0, 50), st.integers(0, 50))
-def test_never_more_than_three_or_all_unasked(leaving, others):
+def test_more_than_three_users_or_all_are_never_disabled_without_confirmation(leaving, others):
     try:
         limit_users(names(leaving), leaving + others, others)
     except NeedsConfirmation:
@@ -48,18 +48,18 @@ def test_never_more_than_three_or_all_unasked(leaving, others):
         assert leaving == 0 or others > 0
 
 
-def test_a_reason_names_ten_at_most():
+def test_a_reason_names_at_most_ten_users():
     with pytest.raises(NeedsConfirmation) as needs_confirmation:
         limit_users(names(5000), 5000, 0)
     assert len(str(needs_confirmation.value)) < 500
 
 
 @pytest.mark.parametrize(("before", "now"), [(None, 0), (2, 1), (10, 5), (10, 20), (0, 0)])
-def test_a_file_may_lose_half_of_its_entries(before, now):
+def test_losing_half_of_the_entries_needs_no_confirmation(before, now):
     limit_file(before, now)
 
 
 @pytest.mark.parametrize(("before", "now"), [(3, 1), (10, 4), (1, 0)])
-def test_but_not_more(before, now):
+def test_losing_more_than_half_of_the_entries_needs_confirmation(before, now):
     with pytest.raises(NeedsConfirmation, match="entries"):
         limit_file(before, now)

@@ -1,4 +1,4 @@
-"""What a removal does and says if a server doesn't let it: no database is needed for that."""
+"""Removals from servers that fail in every way, without a database."""
 
 import json
 from collections.abc import Collection
@@ -13,9 +13,9 @@ from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import NO_FAILURES, QueryFailed, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
-from rdsiam.onboarding import database_users as users_module
-from rdsiam.onboarding.database_users import Users
-from rdsiam.onboarding.removal import Removal, Server
+from rdsiam.onboarding import removal as removal_module
+from rdsiam.onboarding.removal import DatabaseRemoval
+from rdsiam.onboarding.server_removal import Removal, Server
 from rdsiam.state.inventory import Applied, Record
 from tests.unit.databases import ORDERS
 
@@ -30,7 +30,7 @@ def no_login(problem: str, code: str | None = None) -> ConnectionFailed:
 
 @dataclass
 class Servers:
-    """Servers and their sessions, in the place of engine, session and logins: what is left to do, and who gets in.
+    """Servers and their sessions, in place of engine, session and logins.
 
     :ivar locked: the user can't log in any more, there.
     :ivar comes_back: how often the user opens another session when its sessions have ended.
@@ -96,7 +96,7 @@ class Servers:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr("rdsiam.onboarding.removal.time.sleep", lambda _: None)
+    monkeypatch.setattr("rdsiam.onboarding.server_removal.time.sleep", lambda _: None)
 
 
 def remove(servers: Servers, apply: bool = True) -> Removal:
@@ -127,15 +127,15 @@ def test_a_plan_changes_nothing():
     assert servers.done == []
 
 
-def test_sessions_that_come_back_end_again_and_at_last_are_named():
+def test_sessions_that_a_user_opens_again_end_again_and_are_named_if_they_do_not_stop():
     assert remove(Servers(comes_back=4)).unreached == ()
     left = remove(Servers(comes_back=1000))
     assert {change.kind for change in left.changes} == {"disable-user", "end-sessions"}
     assert [(each.what, each.retry) for each in left.unreached] == [(f"app on {ORDERS.arn}", True)]
-    assert "come back" in left.unreached[0].reason
+    assert "as fast as they end" in left.unreached[0].reason
 
 
-def test_a_lock_that_somebody_holds_is_named_and_sessions_have_ended():
+def test_a_held_lock_is_named_after_sessions_have_ended():
     servers = Servers(busy={"orders": True}, failure=StatementFailed("the server", LOCK, "55P03", "lock timeout"))
     left = remove(servers)
     assert left.changes == (END,)
@@ -154,7 +154,7 @@ def test_the_master_acts_if_the_manager_gets_no_connection():
     assert {login for _, login, _ in servers.done} == {"master of orders"}
 
 
-def test_a_user_is_locked_even_if_what_it_scheduled_can_not_be_read():
+def test_a_user_is_locked_even_if_its_scheduled_events_can_not_be_read():
     servers = Servers(busy={"orders": True}, stopping_error=QueryFailed("2013", "timed out"))
     left = remove(servers)
     assert servers.locked["orders"]
@@ -170,7 +170,7 @@ def test_a_user_is_locked_even_if_what_it_scheduled_can_not_be_read():
         (Refused("it has no master secret in Secrets Manager"), "no master secret", False),
     ],
 )
-def test_a_server_that_lets_neither_in_is_named(error, reason, retry):
+def test_a_server_that_accepts_neither_manager_nor_master_is_named(error, reason, retry):
     servers = Servers(manager_error=no_login("Too many connections", "1040"), master_error=error)
     left = remove(servers)
     assert left.changes == ()
@@ -178,7 +178,7 @@ def test_a_server_that_lets_neither_in_is_named(error, reason, retry):
     assert reason in left.unreached[0].reason
 
 
-def test_a_server_that_does_not_answer_is_named_and_its_master_is_left_alone():
+def test_a_server_that_does_not_answer_is_named_without_a_login_as_master():
     servers = Servers(manager_error=ConnectionFailed("orders.example", 5432, "port", "timed out"))
     servers.master_error = AssertionError("nobody asks for the master's password")
     assert "timed out" in remove(servers).unreached[0].reason
@@ -186,7 +186,7 @@ def test_a_server_that_does_not_answer_is_named_and_its_master_is_left_alone():
 
 @dataclass
 class Rds:
-    """What Describe says."""
+    """The databases that Describe returns."""
 
     known: dict[str, Database | Exception]
 
@@ -199,8 +199,8 @@ class Rds:
     replica = describe
 
 
-def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **errors: Exception) -> Users:
-    monkeypatch.setattr(users_module, "ENGINES", {"postgres": servers})
+def removal_from(monkeypatch, servers: Servers, arn: str, *described: Database, **errors: Exception) -> DatabaseRemoval:
+    monkeypatch.setattr(removal_module, "ENGINES", {"postgres": servers})
     known: dict[str, Database | Exception] = {one.arn: one for one in described}
     known |= {f"{ORDERS.arn}-{name}": error for name, error in errors.items()}
     record = Record(ORDERS.resource_id, accounts=dict.fromkeys(("app", MANAGER, AUDITOR), "created"))
@@ -214,22 +214,22 @@ def users_of(monkeypatch, servers: Servers, arn: str, *described: Database, **er
         logins=servers,
         access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
     )
-    return Users(services, arn)
+    return DatabaseRemoval(services, arn)
 
 
-def test_a_database_that_was_not_taken_over_yet_is_named(monkeypatch):
-    """A replica that was promoted a moment ago: its accounts are there, but nothing says yet that they are managed."""
+def test_a_promoted_replica_that_is_not_onboarded_is_named(monkeypatch):
+    """Its accounts exist, but no record says that they are managed."""
     promoted = replace(COPY, replica_of=None)
     servers = Servers()
-    left = users_of(monkeypatch, servers, COPY.arn, promoted).remove(["app"], apply=True)
+    left = removal_from(monkeypatch, servers, COPY.arn, promoted).remove(["app"], apply=True)
     assert [(each.what, each.retry) for each in left.unreached] == [(COPY.arn, True)]
     assert servers.done == []
 
 
-def test_sessions_end_on_replicas_once_they_know_that_the_user_is_locked(monkeypatch):
+def test_sessions_end_on_a_replica_after_it_has_replayed_the_lock(monkeypatch):
     source = replace(ORDERS, replicas=("orders-copy",))
     servers = Servers(busy={"orders-copy": True})
-    done = users_of(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
+    done = removal_from(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
     assert done.unreached == ()
     assert [(each.kind, each.target) for each in done.changes] == [
         ("end-sessions", "app"),
@@ -241,43 +241,43 @@ def test_sessions_end_on_replicas_once_they_know_that_the_user_is_locked(monkeyp
 def test_a_replica_that_lags_is_named(monkeypatch):
     source = replace(ORDERS, replicas=("orders-copy",))
     servers = Servers(busy={"orders-copy": True}, replays=False)
-    left = users_of(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
+    left = removal_from(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
     assert not servers.busy["orders-copy"]
     assert [each.what for each in left.unreached] == [f"app on {COPY.arn}"]
     assert "not replayed" in left.unreached[0].reason
 
 
-def test_on_a_replica_s_own_arn_sessions_end_and_nobody_is_locked(monkeypatch):
+def test_on_the_arn_of_a_replica_sessions_end_and_no_user_is_locked(monkeypatch):
     servers = Servers(busy={"orders-copy": True})
-    done = users_of(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
+    done = removal_from(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
     assert done == Removal((replace(END, target="app on orders-copy"),))
     assert [where for where, _, _ in servers.done] == ["orders-copy"]
 
 
 def test_the_master_of_the_source_opens_a_replica(monkeypatch):
     servers = Servers(busy={"orders-copy": True}, manager_error=no_login("too many clients already", "53300"))
-    users_of(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
+    removal_from(monkeypatch, servers, COPY.arn, ORDERS, COPY).remove(["app"], apply=True)
     assert {login for _, login, _ in servers.done} == {"master of orders"}
 
 
-def test_sessions_live_on_if_iam_authentication_is_switched_off_so_the_master_ends_them(monkeypatch):
+def test_the_master_ends_sessions_on_a_replica_whose_iam_authentication_is_off(monkeypatch):
     source = replace(ORDERS, replicas=("orders-copy", "orders-plain"))
     off = replace(COPY, iam_enabled=False)
     plain = replace(off, arn=ORDERS.arn + "-plain", identifier="orders-plain", resource_id="db-THREE")
     servers = Servers(locked={"orders": True, "orders-copy": True}, busy={"orders-copy": True})
     servers.manager_error = no_login("PAM authentication failed")
-    done = users_of(monkeypatch, servers, ORDERS.arn, source, off, plain).remove(["app"], apply=True)
+    done = removal_from(monkeypatch, servers, ORDERS.arn, source, off, plain).remove(["app"], apply=True)
     assert done.unreached == ()
     assert servers.done == [("orders-copy", "master of orders", "end-sessions")]
 
 
-def test_replicas_of_replicas_and_those_out_of_reach_are_not_forgotten(monkeypatch):
+def test_replicas_of_replicas_are_reached_and_replicas_out_of_reach_are_named(monkeypatch):
     far = "arn:aws:rds:us-east-1:123456789012:db:orders-far"
     source = replace(ORDERS, replicas=(far, "orders-busy", "orders-copy", "orders-gone"))
     second = replace(COPY, arn=ORDERS.arn + "-second", identifier="orders-second", replica_of="orders-copy")
     copy = replace(COPY, replicas=("orders-second",))
     servers = Servers(locked={"orders-second": True}, busy={"orders-second": True})
-    users = users_of(
+    removal = removal_from(
         monkeypatch,
         servers,
         ORDERS.arn,
@@ -287,14 +287,14 @@ def test_replicas_of_replicas_and_those_out_of_reach_are_not_forgotten(monkeypat
         busy=DatabaseNotReady("it is rebooting"),
         gone=DatabaseNotFound("it does not exist"),
     )
-    users._services.databases.known[far] = Unsupported(f"{far} is of another account or region")  # type: ignore[attr-defined]
-    left = users.remove(["app"], apply=True)
+    removal._services.databases.known[far] = Unsupported(f"{far} is of another account or region")  # type: ignore[attr-defined]
+    left = removal.remove(["app"], apply=True)
     assert ("orders-second", "manager", "end-sessions") in servers.done
     assert [(each.what, each.retry) for each in left.unreached] == [(far, False), (f"{ORDERS.arn}-busy", True)]
 
 
-def test_the_service_s_own_users_and_those_of_others_are_left_alone(monkeypatch):
+def test_users_of_the_service_and_users_that_are_not_managed_are_left_alone(monkeypatch):
     servers = Servers()
-    users = users_of(monkeypatch, servers, ORDERS.arn, ORDERS)
-    assert users.remove([MANAGER, AUDITOR, "boss"], apply=True) == Removal()
+    removal = removal_from(monkeypatch, servers, ORDERS.arn, ORDERS)
+    assert removal.remove([MANAGER, AUDITOR, "boss"], apply=True) == Removal()
     assert servers.done == []

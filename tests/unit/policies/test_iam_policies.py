@@ -1,4 +1,4 @@
-"""IAM policies: exact, packed, written only where they differ, and only on roles whose owner agreed."""
+"""IAM policies: exact, packed, written only if they differ, and only for roles whose owner agreed."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def of_one(connect_arn: str) -> bool:
     return "db-ONE/" in connect_arn
 
 
-def test_roles_get_the_users_that_name_them_and_connect_role_those_that_have_callers():
+def test_a_role_gets_users_that_name_it_and_connect_role_gets_users_with_callers():
     grant = (Grant("shop", "readonly"),)
     users = (
         DeclaredUser("a", grant, (ROLE,), (), False),
@@ -68,40 +68,40 @@ def test_roles_get_the_users_that_name_them_and_connect_role_those_that_have_cal
     assert wanted == {ROLE: frozenset({arn("a")}), CONNECT_ROLE: frozenset({arn("b")})}
 
 
-def test_a_policy_is_written_once_and_then_left_alone(iam, policies):
+def test_a_current_policy_is_not_written_again(iam, policies):
     first = policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
     assert [change.kind for change in first] == ["create-policy", "attach-policy"]
     assert allowed(iam) == [arn("a")]
     assert policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False) == []
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(iam, policies):
+def test_a_dry_run_returns_the_same_changes_and_makes_none(iam, policies):
     planned = policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=True)
     assert allowed(iam) == []
     assert planned == policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
 
 
-def test_other_databases_stay_and_what_is_stale_goes(iam, policies):
+def test_stale_logins_are_removed_and_logins_of_other_databases_stay(iam, policies):
     policies.converge(ROLE, never, frozenset({arn("x", "db-TWO"), arn("old")}), dry_run=False)
     changes = policies.converge(ROLE, of_one, frozenset({arn("new")}), dry_run=False)
     assert [change.kind for change in changes] == ["update-policy"]
     assert allowed(iam) == [arn("new"), arn("x", "db-TWO")]
 
 
-def test_the_last_login_gone_the_policy_goes(iam, policies):
+def test_a_policy_without_logins_is_deleted(iam, policies):
     policies.converge(ROLE, of_one, frozenset({arn("a")}), dry_run=False)
     changes = policies.converge(ROLE, of_one, frozenset(), dry_run=False)
     assert [change.kind for change in changes] == ["detach-policy", "delete-policy"]
     assert iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"] == []
 
 
-def test_more_changes_than_a_policy_has_versions(iam, policies):
+def test_a_policy_can_change_more_often_than_it_has_versions(iam, policies):
     for number in range(12):
         policies.converge(ROLE, of_one, frozenset({arn(f"user{number}")}), dry_run=False)
     assert allowed(iam) == [arn("user11")]
 
 
-def test_what_does_not_fit_into_one_policy_gets_a_second_and_shrinks_again(iam, policies):
+def test_many_logins_get_a_second_policy_which_is_deleted_when_they_fit_into_one_again(iam, policies):
     many = frozenset(arn(f"user{number:04}") for number in range(150))
     policies.converge(ROLE, of_one, many, dry_run=False)
     assert sorted(allowed(iam)) == sorted(many)
@@ -112,11 +112,11 @@ def test_what_does_not_fit_into_one_policy_gets_a_second_and_shrinks_again(iam, 
 
 
 class Killed(Exception):
-    """The process ended."""
+    """The process was killed."""
 
 
 class Dying:
-    """Passes calls on to IAM, and dies before the one of that number, or after it."""
+    """Passes calls on to IAM, and dies before or after the call of that number."""
 
     def __init__(self, iam, left, after=False):
         self.iam = iam
@@ -168,7 +168,7 @@ def killed_at_every_call(iam, begin, change, check):
         pytest.param(200, 60, marks=pytest.mark.exhaustive),
     ],
 )
-def test_killed_at_any_call_nothing_stays_attached_that_the_next_run_does_not_see(iam, policies, before, wanted):
+def test_a_run_after_a_kill_at_any_call_knows_every_attached_policy(iam, policies, before, wanted):
     had = frozenset(arn(f"user{number:04}") for number in range(before))
     want = frozenset(arn(f"user{number:04}") for number in range(wanted))
 
@@ -187,8 +187,8 @@ def test_killed_at_any_call_nothing_stays_attached_that_the_next_run_does_not_se
     )
 
 
-def test_killed_while_it_withdraws_another_databases_run_gives_nothing_back(iam, policies):
-    """Half removed, a policy is not attached: the run of another database that finds it leaves it so."""
+def test_a_run_of_another_database_restores_no_login_of_a_killed_withdrawal(iam, policies):
+    """A half removed policy is detached, and the run of another database leaves it detached."""
     mine = frozenset(arn(f"user{number:04}") for number in range(100))
     other = arn("app", "db-TWO")
 
@@ -205,7 +205,7 @@ def test_killed_while_it_withdraws_another_databases_run_gives_nothing_back(iam,
     killed_at_every_call(iam, begin, lambda dying: dying.withdraw(ROLE, of_one, dry_run=False), check)
 
 
-def test_withdrawing_needs_no_tag_and_gives_nothing(iam, policies):
+def test_withdrawing_needs_no_tag_and_adds_no_login(iam, policies):
     policies.converge(ROLE, never, frozenset({arn("a"), arn("b"), arn("x", "db-TWO")}), dry_run=False)
     iam.untag_role(RoleName="orders", TagKeys=["rdsiam:managed"])
     planned = policies.withdraw(ROLE, lambda one: one == arn("a"), dry_run=True)
@@ -217,7 +217,7 @@ def test_withdrawing_needs_no_tag_and_gives_nothing(iam, policies):
     assert policies.withdraw(ROLE, lambda _: True, dry_run=False) == []
 
 
-def test_a_role_that_was_deleted_and_made_again_gets_what_is_declared_now(iam, policies):
+def test_a_role_that_was_recreated_gets_its_declared_logins(iam, policies):
     many = frozenset(arn(f"user{number:04}") for number in range(200))
     policies.converge(ROLE, never, many, dry_run=False)
     for policy in iam.list_attached_role_policies(RoleName="orders")["AttachedPolicies"]:
@@ -227,7 +227,7 @@ def test_a_role_that_was_deleted_and_made_again_gets_what_is_declared_now(iam, p
     assert sorted(allowed(iam)) == sorted(many)
 
 
-def test_a_login_is_in_one_of_the_policies_at_every_moment_of_a_change(iam, policies):
+def test_every_moment_of_a_change_has_a_kept_login_in_some_policy(iam, policies):
     before = frozenset(arn(f"user{number:04}") for number in range(1, 150))
     policies.converge(ROLE, never, before, dry_run=False)
     wanted = before - {arn("user0003")} | {arn("user0000"), *(arn(f"user{number}") for number in range(5000, 5060))}
@@ -253,20 +253,20 @@ def test_a_login_is_in_one_of_the_policies_at_every_moment_of_a_change(iam, poli
     ],
     ids=["untagged", "missing", "another path", "another account"],
 )
-def test_only_roles_whose_owner_agreed_are_touched(policies, role, words):
+def test_a_role_that_is_foreign_missing_or_untagged_is_refused(policies, role, words):
     with pytest.raises(Refused, match=words):
-        policies.refuse_foreign_roles(DATABASE, [ROLE, role])
+        policies.check_roles(DATABASE, [ROLE, role])
 
 
-def test_connect_role_and_tagged_roles_pass(policies):
-    policies.refuse_foreign_roles(DATABASE, [ROLE, CONNECT_ROLE])
+def test_connect_role_and_tagged_roles_are_accepted(policies):
+    policies.check_roles(DATABASE, [ROLE, CONNECT_ROLE])
 
 
 @given(
     st.lists(st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=60), max_size=4),
     st.sets(st.text("abcdefghij", min_size=1, max_size=60), max_size=300),
 )
-def test_policies_keep_what_they_have_are_as_few_as_fit_and_within_the_quota(have, users):
+def test_policies_keep_their_logins_are_as_few_as_possible_and_within_the_quota(have, users):
     held = [{arn(user) for user in each} for each in have]
     wanted = {arn(user) for user in users} | {one for each in held for one in sorted(each)[::2]}
     documents = place(held, wanted)

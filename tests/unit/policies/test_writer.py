@@ -1,4 +1,4 @@
-"""Whose policies are written when databases are renamed, replaced by copies, or proxied."""
+"""Policies of databases that are renamed, replaced by copies, or proxied."""
 
 import json
 from dataclasses import replace
@@ -67,7 +67,7 @@ class World:
         return PolicyWriter(databases, self, self.records, policies, CONNECT)  # type: ignore[arg-type]
 
     def write(self, arn: str, *fleet: dict[str, Any]) -> str:
-        return self.writer(*fleet).write(f"{PREFIX}:{arn}", plan=False).status
+        return self.writer(*fleet).write(f"{PREFIX}:{arn}").status
 
     def withdraw(self, arn: str, *fleet: dict[str, Any]) -> Written:
         return self.writer(*fleet).withdraw(f"{PREFIX}:{arn}")
@@ -96,7 +96,7 @@ def world():
         yield World(iam)
 
 
-def test_a_clusters_policies_name_its_own_resource_id_and_no_members(world):
+def test_policies_of_a_cluster_name_its_own_resource_id_and_no_member(world):
     assert world.write("cluster:shop", cluster("shop", "shop-1"), member("shop-1", "shop")) == "written"
     assert world.allowed() == {"cluster-SHOP/app"}
 
@@ -121,7 +121,7 @@ def test_a_copy_of_the_same_name_replaces_the_policies(world):
 
 
 @pytest.mark.parametrize("order", [("orders-new", "orders"), ("orders", "orders-new")])
-def test_a_renamed_database_keeps_its_policies_whoever_is_looked_at_first(world, order):
+def test_a_renamed_database_keeps_its_policies_whichever_name_is_written_first(world, order):
     world.write("db:orders", instance("orders"))
     renamed = instance("orders-new", DbiResourceId="db-ORDERS")
     for name in order:
@@ -132,7 +132,7 @@ def test_a_renamed_database_keeps_its_policies_whoever_is_looked_at_first(world,
 
 
 @pytest.mark.parametrize("order", [("orders", "orders-old"), ("orders-old", "orders")])
-def test_two_databases_that_swap_names_both_keep_theirs(world, order):
+def test_two_databases_that_swap_names_both_keep_their_policies(world, order):
     world.write("db:orders", instance("orders"))
     swapped = (instance("orders", DbiResourceId="db-GREEN"), instance("orders-old", DbiResourceId="db-ORDERS"))
     for name in order:
@@ -140,21 +140,21 @@ def test_two_databases_that_swap_names_both_keep_theirs(world, order):
     assert world.allowed() == {"db-GREEN/app", "db-ORDERS/app"}
 
 
-def test_a_deleted_database_leaves_nothing(world):
+def test_a_deleted_database_leaves_no_policy(world):
     world.write("db:orders", instance("orders"))
     world.write("db:orders", instance("other"))
     assert world.allowed() == set()
 
 
 def declaring(*users: str) -> AccessFile:
-    """Return an access.yaml with these users, for whom the role `app` signs, or with nobody for this fleet."""
+    """Return an access.yaml with these users, for whom the role `app` signs, or with no users for this fleet."""
     listed = ", ".join(f"{{name: {user}, privileges: readonly, on: [shop], roles: ['{APP}']}}" for user in users)
     other = f"{{name: x, privileges: readonly, on: [shop], roles: ['{APP}']}}"
     match, users_of = ('"*"', listed) if users else ("none-of-them", other)
     return parse(f"version: 1\ndatabases:\n  - match: {{identifier: {match}}}\n    users: [{users_of}]\n")
 
 
-def test_withdrawing_takes_what_is_declared_no_longer_and_gives_nothing(world):
+def test_withdrawing_removes_logins_that_are_no_longer_declared_and_adds_none(world):
     world.file = declaring("app", "report")
     world.write("db:orders", instance("orders"))
     world.file = declaring("report", "newcomer")
@@ -173,7 +173,7 @@ def test_withdrawing_leaves_other_databases_alone(world):
     assert world.allowed() == {"db-CARTS/app"}
 
 
-def test_a_role_without_the_tag_gets_nothing_and_loses_what_it_must(world):
+def test_a_role_without_the_tag_gets_no_login_and_loses_undeclared_logins(world):
     world.write("db:orders", instance("orders"))
     world.iam.untag_role(RoleName="app", TagKeys=["rdsiam:managed"])
     assert world.write("db:orders", instance("orders")) == "refused"
@@ -193,7 +193,7 @@ def test_without_an_access_yaml_only_revoked_users_lose_their_logins(world, faul
     assert world.allowed() == {"db-ORDERS/report"}
 
 
-def test_one_role_that_can_not_be_changed_keeps_no_login_of_another(world, monkeypatch):
+def test_a_role_that_can_not_be_changed_delays_no_withdrawal_of_another_role(world, monkeypatch):
     second = world.iam.create_role(RoleName="aaa", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     world.iam.tag_role(RoleName="aaa", Tags=[{"Key": "rdsiam:managed", "Value": "true"}])
     world.file = parse(f"""

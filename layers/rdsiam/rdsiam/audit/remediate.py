@@ -136,4 +136,5 @@ def _outcome(id: str, known: KnownFinding | None, answers: Mapping[str, Mapping[
         reason = "onboarding doesn't remediate this finding; the report has the steps for people"
         return Outcome(id, known.kind, known.database, "ignored", reason)
     answer = answers[known.database]
-    return Outcome(id, known.kind, known.database, answer["status"], answer["reason"], answer["changes"])
+    reason = "; ".join(filter(None, (answer["reason"], answer.get("remedy"))))
+    return Outcome(id, known.kind, known.database, answer["status"], reason, answer["changes"])

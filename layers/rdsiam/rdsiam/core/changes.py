@@ -1,13 +1,16 @@
-"""Changes of a run, as data: planned, carried out, logged and answered in one form."""
+"""Changes, refusals and parts not done, as data: planned, carried out, logged and answered in one form."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-#: Who carries a statement out. `master` only if nobody else may, or nobody else finds a connection.
+from rdsiam.errors import RdsiamError
+
+#: The user that carries a statement out: `master` only if the manager may not, or gets no connection.
 Authority = Literal["manager", "master"]
 
-#: The closed list of kinds of changes.
+#: All kinds of changes.
 Kind = Literal[
     "enable-iam-authentication",
     "create-manager",
@@ -40,13 +43,19 @@ Kind = Literal[
 ]
 
 
+#: A checkpoint holds 256 KiB. Beyond this many characters changes are listed without their statements.
+_MAX_CHANGES = 100_000
+#: The remedy of a refusal whose problem says what to do.
+FOLLOW_REASON = "do what the reason says, then run this again"
+
+
 @dataclass(frozen=True)
 class Change:
-    """One change: `statement` is the SQL, or the AWS CLI's command, that makes it.
+    """One change: `statement` is the SQL, or the AWS CLI command, that makes it.
 
-    :ivar target: what is changed: a user, a group, a database, a policy's or a role's ARN.
-    :ivar reversible: whether the opposite statement gives back exactly what was.
-    :ivar authority: who carries a statement of SQL out; None for a change outside a database.
+    :ivar target: the changed user, group, database, policy ARN or role ARN.
+    :ivar reversible: whether the opposite statement restores the former state exactly.
+    :ivar authority: the user that carries SQL out; None for a change outside a database.
     """
 
     kind: Kind
@@ -56,7 +65,7 @@ class Change:
     authority: Authority | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the functions' answers have it; `authority` only if it is the master."""
+        """Return an element of `changes` in the functions' answers; `authority` only if it is the master."""
         change = {
             "kind": self.kind,
             "target": self.target,
@@ -67,18 +76,34 @@ class Change:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Change":
-        """Return what `to_json` was made from."""
+        """Return the change from which `to_json` made this JSON."""
         return cls(data["kind"], data["target"], data["statement"], data["reversible"], data.get("authority"))
+
+
+def changes_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[Change, ...]:
+    """Return the changes of an answer or a checkpoint."""
+    return tuple(Change.from_json(change) for change in data)
+
+
+def fit_checkpoint(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Return changes that a checkpoint can hold: beyond its size, statements are only in the log."""
+    result, size = [], 0
+    for change in changes:
+        size += len(json.dumps(change.to_json()))
+        too_large = size > _MAX_CHANGES
+        omitted = "see the log: there are too many changes for one answer"
+        result.append(replace(change, statement=omitted) if too_large else change)
+    return tuple(result)
 
 
 @dataclass(frozen=True)
 class Unreached:
-    """Something that a removal could not do.
+    """A part that a run did not do, an element of `incomplete` in the functions' answers.
 
-    :ivar what: the database, the user or the ARN that still is as it was.
-    :ivar reason: what stood in the way.
+    :ivar what: the database, the user or the ARN that is unchanged.
+    :ivar reason: the obstacle.
     :ivar remedy: what to do about it.
-    :ivar retry: whether trying again may succeed, so that rdsiam does so by itself.
+    :ivar retry: whether rdsiam tries again by itself, since another attempt may succeed.
     """
 
     what: str
@@ -87,10 +112,45 @@ class Unreached:
     retry: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as an element of `incomplete` in the functions' answers."""
+        """Return an element of `incomplete` in the functions' answers."""
         return {"what": self.what, "reason": self.reason, "remedy": self.remedy, "retry": self.retry}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Unreached":
-        """Return what `to_json` was made from."""
+        """Return the part from which `to_json` made this JSON."""
         return cls(data["what"], data["reason"], data["remedy"], data["retry"])
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The reason why a run did not start, or stopped: only a person can resolve it.
+
+    :ivar problem: `subject: problem (expected, actual)`.
+    :ivar remedy: what to do; empty if the problem says it.
+    :ivar code: a key of `rdsiam.errors.REFUSALS`, or the code of an error class.
+    """
+
+    problem: str
+    remedy: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
+
+    @classmethod
+    def of(cls, error: RdsiamError) -> "Refusal":
+        """Return an error as a refusal."""
+        return cls(error.problem, error.remedy, error.code)
+
+    def unreached(self, what: str) -> Unreached:
+        """Return the refusal as a part that was not done, of a run that did other parts."""
+        return Unreached(what, self.problem, self.remedy or FOLLOW_REASON, retry=False)
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain JSON for a checkpoint."""
+        return {"problem": self.problem, "remedy": self.remedy, "code": self.code}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> "Refusal":
+        """Return the refusal from which `to_json` made this JSON."""
+        return cls(data["problem"], data["remedy"], data["code"])

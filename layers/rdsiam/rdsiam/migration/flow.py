@@ -80,7 +80,7 @@ def _forward(
     paired: dict[str, Any] = context.invoke(services.onboard_function, wishes, name="have access.yaml followed")
     changes: list[Any] = paired["changes"]
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:
-        return run.answer("refused", paired["reason"], changes)
+        return run.answer("refused", "; ".join(filter(None, (paired["reason"], paired["remedy"]))), changes)
     if request.plan:
         later = step("plan the end", run.plan)
         return run.answer("refused" if later["refused"] else "planned", later["reason"], [*changes, *later["changes"]])

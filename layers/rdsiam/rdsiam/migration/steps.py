@@ -153,7 +153,7 @@ class Migrating:
     def prove(self) -> None:
         """Log in as the successor with a token, and see that its password is refused."""
         mine = self._mine()
-        Users(self._services, self.arn, False).prove(self._successor)
+        Users(self._services, self.arn).prove(self._successor)
         if not mine.reached("proven"):
             told = [f"{self._successor} logged in with a token", f"{self._successor} was refused with a password"]
             self._save(mine.at("proven", stamp(), told))
@@ -290,7 +290,7 @@ class Migrating:
         if not observation.is_over(watch, datetime.now(UTC)):
             self._save(replace(mine, watch=watch))
             return None
-        Users(self._services, self.arn, False).prove(self._successor)
+        Users(self._services, self.arn).prove(self._successor)
 
         def ready(login_state: LoginState) -> None:
             now = self._mine()

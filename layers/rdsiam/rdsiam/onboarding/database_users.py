@@ -1,9 +1,8 @@
-"""The part of onboarding that is inside a database: users, groups and privileges become what access.yaml declares."""
+"""The users of one database: users, groups and privileges become what access.yaml declares."""
 
-import json
 import logging
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,24 +11,15 @@ from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending, unreached
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database
-from rdsiam.core.arn import Arn, is_arn
-from rdsiam.core.changes import Change, Unreached
-from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
-from rdsiam.errors import (
-    AccessFileInvalid,
-    AccessFileUnavailable,
-    ConnectionFailed,
-    DatabaseNotFound,
-    DatabaseNotReady,
-    RdsiamError,
-    Refused,
-    Unsupported,
-)
+from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
+from rdsiam.onboarding.answer import Proof
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
-from rdsiam.onboarding.removal import Removal, Server
+from rdsiam.onboarding.options import DEFAULT_OPTIONS, Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
 from rdsiam.state.inventory import Applied, Ownership, accounts_of
@@ -37,236 +27,236 @@ from rdsiam.state.leases import Lease
 
 logger = logging.getLogger(__name__)
 
-#: A checkpoint holds 256 KiB; beyond this many characters changes are listed without their statements.
-_MAX_CHANGES = 100_000
-
-
-_ONBOARD_FIRST = "onboard it: what is revoked is locked then; rdsiam tries again"
-#: Statements that make an account or a group.
+#: Kinds of statements that create an account or a group.
 CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
 
 
 class NotProven(RdsiamError):
-    """A new user does not log in as it should."""
+    """A password of a new IAM user was not refused."""
 
     code = "not-proven"
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """The result of making users, groups and privileges as declared, or of planning that.
+
+    :ivar changes: made, or planned.
+    :ivar applied: the declaration that the changes apply; None if they were refused.
+    :ivar pending: the access that waits for confirmation; None if none does.
+    :ivar refusal: why the rest, or all of it, was not done; None if nothing was refused.
+    """
+
+    changes: tuple[Change, ...] = ()
+    applied: Applied | None = None
+    pending: Unreached | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def beyond_limit(self) -> bool:
+        """Whether the change limit refused it."""
+        return self.refusal is not None and self.refusal.code == NeedsConfirmation.code
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for a checkpoint."""
+        return {
+            "changes": [change.to_json() for change in fit_checkpoint(self.changes)],
+            "applied": {**vars(self.applied), "users": list(self.applied.users)} if self.applied else None,
+            "pending": self.pending.to_json() if self.pending else None,
+            "refusal": self.refusal.to_json() if self.refusal else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Convergence":
+        """Return the convergence from which `to_json` made this JSON."""
+        applied = data["applied"]
+        return cls(
+            changes_from_json(data["changes"]),
+            Applied(**{**applied, "users": tuple(applied["users"])}) if applied else None,
+            Unreached.from_json(data["pending"]) if data["pending"] else None,
+            Refusal.from_json(data["refusal"]) if data["refusal"] else None,
+        )
+
+
+@dataclass(frozen=True)
 class _Opened:
-    """Sessions, and whether the manager was there before the inventory knew of it: the database is a copy."""
+    """Open sessions.
+
+    :ivar inherited_ownership: the manager exists and the inventory doesn't record it, so the database is a copy.
+    """
 
     sessions: Sessions
     inherited_ownership: bool = False
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """A database compared with its declaration.
+
+    :ivar snapshot: the engine's own snapshot of the catalogs.
+    """
+
+    engine: Engine
+    opened: _Opened
+    database: SelectedDatabase
+    applied: Applied
+    desired: DesiredState
+    snapshot: Any
+    statements: list[Statement]
+    pending: Unreached | None
+
+
 class Users:
     """The users of one database.
 
-    :param confirmed: an operator has said that many may be disabled, and that the current attributes decide.
-    :param assume_revoked: users to be taken for revoked, for a plan; None for those that are.
-    :param holder: the execution, which holds the server's lease while it makes changes.
-    :param beyond_limit: an operator has said that many may be disabled, and nothing else.
+    :param holder: the execution that holds the server's lease while it makes changes.
     """
 
-    def __init__(
-        self,
-        services: UserServices,
-        arn: str,
-        confirmed: bool = False,
-        assume_revoked: Collection[str] | None = None,
-        holder: str = "",
-        beyond_limit: bool = False,
-    ) -> None:
+    def __init__(self, services: UserServices, arn: str, options: Options = DEFAULT_OPTIONS, holder: str = "") -> None:
         self._services = services
         self._arn = arn
-        self._confirmed = confirmed
-        self._unlimited = confirmed or beyond_limit
-        self._assume_revoked = assume_revoked
+        self._options = options
         self._holder = holder or f"a run {secrets.token_hex(8)}"
 
-    def declared(self) -> dict[str, Any]:
-        """Return what is declared, where no users are to be made; `refused` says what only the owner can settle."""
+    def declared(self) -> Convergence:
+        """Return what is declared for a database in which no users are made."""
         try:
             database = self._select(self._services.databases.describe(self._arn))
-            applied, _ = self._wanted(database)
-            return {"changes": [], "applied": _to_json(applied), "pending": self._pending(database)}
+            applied, _ = self._desired(database)
+            return Convergence(applied=applied, pending=self._pending(database))
         except AccessFileInvalid as error:
-            return {"refused": str(error), "changes": []}
+            return Convergence(refusal=Refusal.of(error))
 
-    def converge(self, apply: bool, just_switched: bool = False) -> dict[str, Any]:
+    def converge(self, apply: bool, just_switched: bool = False) -> Convergence:
         """Make users, groups and privileges as declared.
 
-        :param apply: carry the changes out; otherwise only say what they would be.
+        :param apply: make the changes; otherwise return what they would be.
         :param just_switched: IAM authentication was switched on a moment ago and may not be in force yet.
-        :return: `changes`; `refused` says what only the owner can resolve, `needs_confirmation` if it is the limit.
         """
         database = self._services.databases.describe(self._arn)
         with self._lease(database) if apply else nullcontext() as lease:
-            return self._converge(database, lease, just_switched)
-
-    def _converge(self, described: Database, lease: Lease | None, just_switched: bool) -> dict[str, Any]:
-        """Compare, and carry the changes out if there is a lease. What is compared was read under it."""
-        try:
-            database = self._select(described)
-            applied, wanted = self._wanted(database)
-            if not wanted.users and not wanted.accounts:
-                return {"changes": [], "applied": _to_json(applied), "pending": self._pending(database)}
-            engine = ENGINES[database.family]
-            opened = self._open(engine, database, wanted, just_switched)
             try:
-                if opened.inherited_ownership and not self._confirmed and not self._is_recorded(database):
-                    database = self._as_copy(
-                        database, engine.marked_source(opened.sessions.read(engine.entry_database()))
-                    )
-                    applied, wanted = self._wanted(database)
-                copied = opened.inherited_ownership or self._is_copy(database)
-                waiting = self._pending(database)
-                found = engine.inspect(opened.sessions, database, wanted)
-                if copied:
-                    wanted = replace(wanted, accounts=engine.inherited_ownership(found, wanted) | dict(wanted.accounts))
-                    logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(wanted.accounts)))
-                statements = engine.difference(found, wanted)
-                needs_confirmation = "" if self._unlimited else _limit(engine, found, statements, wanted)
-                if lease and not needs_confirmation:
-                    lease.check()
-                    self._apply(engine, opened, database, found, statements, wanted)
-                    self._record_examined(database, engine.examined(found))
-            finally:
-                opened.sessions.close()
-        except (Refused, AccessFileInvalid) as error:
-            return {"refused": str(error), "changes": []}
-        if needs_confirmation:
-            return {
-                "refused": needs_confirmation,
-                "needs_confirmation": True,
-                "changes": [] if lease else fit(statements),
-            }
-        return {"changes": fit(statements), "applied": _to_json(applied), "pending": waiting}
-
-    def remove(self, names: Sequence[str], apply: bool) -> Removal:
-        """Lock these managed users and end their sessions, on read replicas too, without waiting for another run.
-
-        Nothing that a server does makes this raise: what could not be done is in `unreached`. On a replica's own ARN
-        only sessions end, there and on its replicas: its users are its source's.
-
-        :param names: users; those that rdsiam does not manage are left alone.
-        :param apply: do so; otherwise only return the changes.
-        """
-        database = self._services.databases.describe(self._arn)
-        if database.kind == "proxy":
-            return Removal()
-        source = self._source(database)
-        managed = set(self._accounts(source)) if source else set()
-        if database.replica_of is not None:
-            managed |= self._declared_names(database)
-        elif MANAGER not in managed and names:
-            # A copy, or a replica that was promoted, may have the users, which onboarding takes over.
-            return Removal(unreached=(Unreached(self._arn, "rdsiam has not onboarded it yet", _ONBOARD_FIRST),))
-        users = sorted(set(names) & managed - {MANAGER, AUDITOR})
-        if not users:
-            return Removal()
-        engine, logins = ENGINES[database.family], self._services.logins
-        replica = database.replica_of is not None
-        result = Server(engine, logins, database, source or database, replica).remove(users, apply)
-        locked = not replica and not result.unreached
-        for each in self._replicas(database):
-            if isinstance(each, Unreached):
-                result += Removal(unreached=(each,))
-            elif each.iam_enabled or self._was_onboarded(each):  # else no user of rdsiam's has logged in there
-                server = Server(engine, logins, each, source or database, replica=True)
-                result += server.remove(users, apply, locked)
-        return result
-
-    def _was_onboarded(self, replica: Database) -> bool:
-        """Return whether users were declared there: sessions live on if IAM authentication is switched off."""
-        record = self._services.inventory.of(replica)
-        return record is not None and record.is_of(replica) and record.applied is not None
-
-    def _source(self, database: Database) -> Database | None:
-        """Return the database whose users a replica has, itself if it is none; None if this account can't see it."""
-        while database.replica_of is not None:
-            try:
-                database = self._services.databases.describe(_instance_arn(database, database.replica_of))
-            except (DatabaseNotFound, DatabaseNotReady, Unsupported) as error:
-                logger.info("the source of %s is not known: %s", self._arn, error)
-                return None
-        return database
-
-    def _replicas(self, database: Database) -> Iterator[Database | Unreached]:
-        """Yield the read replicas of a database, and theirs, and readers of clusters."""
-        for name in database.replicas:
-            arn = _instance_arn(database, name)
-            try:
-                replica = self._services.databases.replica(arn)
-            except DatabaseNotFound:
-                continue  # deleted since
-            except Unsupported as error:
-                yield Unreached(
-                    arn, str(error), "revoke the user there too, with the rdsiam of that region", retry=False
-                )
-            except DatabaseNotReady as error:
-                yield Unreached(arn, str(error), "see that it is available; rdsiam tries again")
-            else:
-                yield replica
-                yield from self._replicas(replica)
-
-    def _declared_names(self, database: Database) -> set[str]:
-        """Return the users that access.yaml declares for a database as it is now."""
-        try:
-            return {user.name for user in self._services.access.current().file.declared(select(database, None))}
-        except (AccessFileInvalid, AccessFileUnavailable):
-            return set()
-
-    def remove_under_lease(self, names: Sequence[str]) -> Removal:
-        """Do what `remove` does while no other run changes the server.
-
-        :raises LeaseTaken: another run does.
-        """
-        with self._lease(self._services.databases.describe(self._arn)):
-            return self.remove(names, apply=True)
+                return self._converge(database, lease, just_switched)
+            except (Refused, AccessFileInvalid) as error:
+                return Convergence(refusal=Refusal.of(error))
 
     def enabled(self) -> frozenset[str] | None:
         """Return the managed users that can log in; None if the database can't be read. Waits for no other run."""
         database = self._services.databases.describe(self._arn)
-        engine, wanted = ENGINES[database.family], DesiredState((), self._accounts(database))
+        engine, desired = ENGINES[database.family], DesiredState((), self._accounts(database))
         try:
-            sessions = self._open(engine, database, wanted, just_switched=False).sessions
+            sessions = self._open(engine, database, desired, just_switched=False).sessions
             try:
-                return engine.enabled_users(engine.inspect(sessions, database, wanted), wanted)
+                return engine.enabled_users(engine.inspect(sessions, database, desired), desired)
             finally:
                 sessions.close()
-        except Exception as error:  # whatever its state is: it must not delay what needs no database
-            logger.warning("who can log in to %s could not be read: %s", self._arn, error)
+        except Exception as error:  # in whatever state the database is, it delays nothing that needs no session
+            logger.warning("the users that can log in to %s could not be read: %s", self._arn, error)
             return None
 
-    def prove(self, only: str | None = None) -> list[dict[str, Any]]:
-        """Log in with a token as each declared user, or as one of them, and see that a password is refused."""
+    def prove(self, only: str | None = None) -> tuple[Proof, ...]:
+        """Log in by token as each declared user, or as one of them, and check that a password is refused."""
         database = self._select(self._services.databases.describe(self._arn))
-        _, wanted = self._wanted(database)
+        _, desired = self._desired(database)
         engine = ENGINES[database.family]
         proofs = []
-        for user in (each for each in wanted.users if only in (None, each.name)):
-            there = engine.proof_database(database, user)
-            engine.connect(database, self._services.logins.proof(database, user.name), there).close()
-            if not engine.refuses_passwords(database, user.name, there):
+        for user in (user for user in desired.users if only in (None, user.name)):
+            name = engine.proof_database(database, user)
+            engine.connect(database, self._services.logins.proof(database, user.name), name).close()
+            if not engine.refuses_passwords(database, user.name, name):
                 raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
-            proofs.append({"user": user.name, "token_login": True, "password_refused": True})
+            proofs.append(Proof(user.name))
             logger.info("proved the login of %s on %s", user.name, self._arn)
-        return proofs
+        return tuple(proofs)
+
+    def _converge(self, described: Database, lease: Lease | None, just_switched: bool) -> Convergence:
+        """Compare, and make the changes if there is a lease, under which everything compared was read."""
+        database = self._select(described)
+        applied, desired = self._desired(database)
+        if not desired.users and not desired.accounts:
+            return Convergence(applied=applied, pending=self._pending(database))
+        engine = ENGINES[database.family]
+        opened = self._open(engine, database, desired, just_switched)
+        try:
+            comparison = self._compare(engine, opened, database, applied, desired)
+            limit = None if self._options.unlimited else _limit(comparison)
+            if limit:
+                return Convergence(() if lease else tuple(comparison.statements), refusal=limit)
+            if lease:
+                lease.check()
+                if refused := self._apply(comparison):
+                    return refused
+        finally:
+            opened.sessions.close()
+        return Convergence(tuple(comparison.statements), comparison.applied, comparison.pending)
+
+    def _compare(
+        self, engine: Engine, opened: _Opened, database: SelectedDatabase, applied: Applied, desired: DesiredState
+    ) -> _Comparison:
+        """Read the catalogs and compare them with the declaration; a copy has its source's attributes at first."""
+        if opened.inherited_ownership and not self._options.confirmed and not self._is_recorded(database):
+            database = self._as_copy(database, engine.marked_source(opened.sessions.read(engine.entry_database())))
+            applied, desired = self._desired(database)
+        waiting = self._pending(database)
+        snapshot = engine.inspect(opened.sessions, database, desired)
+        if opened.inherited_ownership or self._is_copy(database):
+            desired = replace(desired, accounts=engine.inherited_ownership(snapshot, desired) | dict(desired.accounts))
+            logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(desired.accounts)))
+        statements = engine.difference(snapshot, desired)
+        return _Comparison(engine, opened, database, applied, desired, snapshot, statements, waiting)
+
+    def _apply(self, comparison: _Comparison) -> Convergence | None:
+        """Record ownership and make the changes.
+
+        :return: None if all were made; otherwise the refusal, with the changes made before it.
+        """
+        engine, opened, database = comparison.engine, comparison.opened, comparison.database
+        snapshot, desired, statements = comparison.snapshot, comparison.desired, comparison.statements
+        self._record_attributes(database, opened.inherited_ownership)
+        ownership = engine.ownership(snapshot, statements, desired)
+        if statements or opened.inherited_ownership:
+            self._services.inventory.record_ownership(database, ownership)
+            try:
+                engine.apply(opened.sessions, snapshot, statements, desired)
+            except RdsiamError as error:
+                owned = self._keep_ownership(comparison, ownership, error)
+                if not isinstance(error, Refused):
+                    raise
+                return Convergence(_made(comparison, owned), refusal=Refusal.of(error))
+            for statement in statements:
+                logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
+        elif ownership != dict(desired.accounts):
+            self._services.inventory.release_ownership(database, ownership)
+        self._record_examined(database, engine.examined(snapshot))
+        return None
+
+    def _keep_ownership(
+        self, comparison: _Comparison, ownership: Mapping[str, Ownership], error: RdsiamError
+    ) -> Mapping[str, Ownership]:
+        """Record the accounts that rdsiam owns after a failure.
+
+        An account that was not created is not managed: somebody else may create it before the next run. An account that
+        was created is managed, whatever failed later: otherwise no run would ever disable it.
+        """
+        existing = comparison.engine.existing_names(comparison.opened.sessions.read(comparison.engine.entry_database()))
+        foreign, uncertain = _not_created(error, comparison.statements), _may_be_created(error)
+        owned = {
+            name: kind
+            for name, kind in ownership.items()
+            if (name in existing and name != foreign) or name == uncertain
+        } | dict(comparison.desired.accounts)
+        self._services.inventory.record_ownership(comparison.database, owned)
+        return owned
 
     def _lease(self, database: Database) -> AbstractContextManager[Lease]:
         return self._services.leases.hold(database, self._holder)
 
     def _select(self, database: Database) -> SelectedDatabase:
-        return recorded.selection(self._services.databases, self._services.inventory, database, self._confirmed)
+        return recorded.selection(self._services.databases, self._services.inventory, database, self._options.confirmed)
 
-    def _wanted(self, database: SelectedDatabase) -> tuple[Applied, DesiredState]:
+    def _desired(self, database: SelectedDatabase) -> tuple[Applied, DesiredState]:
         access = self._services.access.current()
-        revoked = self._assume_revoked
-        if revoked is None:
-            record = self._services.inventory.of(database)
-            revoked = record.revoked if record else ()
+        revoked = self._options.revoked(self._services.inventory.of(database))
         users = effective_users(access.file.declared(database), revoked)
         applied = Applied(
             access.version,
@@ -279,10 +269,10 @@ class Users:
     def _accounts(self, database: Database) -> Mapping[str, Ownership]:
         return accounts_of(database, self._services.inventory.of(database))
 
-    def _pending(self, database: SelectedDatabase) -> dict[str, Any] | None:
-        """Return what waits for confirmation, as an element of `incomplete`; None if that is nothing."""
+    def _pending(self, database: SelectedDatabase) -> Unreached | None:
+        """Return the access that waits for confirmation; None if none does."""
         waiting = pending(self._services.access.current().file, database)
-        return None if waiting is None else unreached(database, waiting).to_json()
+        return None if waiting is None else unreached(database, waiting)
 
     def _as_copy(self, database: SelectedDatabase, source: str | None) -> SelectedDatabase:
         """Return a copy with the attributes recorded for its source."""
@@ -299,54 +289,21 @@ class Users:
         return record is not None and record.is_of(database) and record.copied
 
     def _record_attributes(self, database: SelectedDatabase, copied: bool) -> None:
-        """Record the attributes that this run goes by, unless that is done, before it changes anything."""
+        """Record the attributes that select the entries of this run, before it changes anything."""
         if not self._is_recorded(database):
             self._services.inventory.select(database, database.recorded or Attributes.of(database), copied)
 
-    def _apply(
-        self,
-        engine: Engine,
-        opened: _Opened,
-        database: SelectedDatabase,
-        found: Any,
-        statements: list[Statement],
-        wanted: DesiredState,
-    ) -> None:
-        self._record_attributes(database, opened.inherited_ownership)
-        ownership = engine.ownership(found, statements, wanted)
-        if not statements and not opened.inherited_ownership:
-            if ownership != dict(wanted.accounts):
-                self._services.inventory.release_ownership(database, ownership)
-            return
-        self._services.inventory.record_ownership(database, ownership)
-        try:
-            engine.apply(opened.sessions, found, statements, wanted)
-        except RdsiamError as error:
-            # What was not made after all is not ours: somebody else may make it before we come again. What was made
-            # is ours, whatever failed later: nobody else would ever disable it.
-            there = engine.existing_names(opened.sessions.read(engine.entry_database()))
-            foreign, uncertain = _not_created(error, statements), _may_be_created(error)
-            kept = {
-                name: ownership
-                for name, ownership in ownership.items()
-                if (name in there and name != foreign) or name == uncertain
-            }
-            self._services.inventory.record_ownership(database, {**kept, **wanted.accounts})
-            raise
-        for statement in statements:
-            logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
-
     def _record_examined(self, database: Database, examined: Examined | None) -> None:
-        """Write down who can act as an administrator, for the audit, which sees the catalogs of one database only."""
+        """Record which users can act as administrators, for the audit, which sees the catalogs of one database only."""
         record = self._services.inventory.get(self._arn)
         if examined is not None and (record is None or record.examined != examined):
             self._services.inventory.set_examined(database, examined)
 
-    def _open(self, engine: Engine, database: Database, wanted: DesiredState, just_switched: bool) -> _Opened:
-        """Open the first session: as the manager, or as the master where there is no manager yet.
+    def _open(self, engine: Engine, database: Database, desired: DesiredState, just_switched: bool) -> _Opened:
+        """Open the first session: as the manager, or as the master if there is no manager yet.
 
-        The manager is tried first even where the inventory knows of none: a copy has its source's, and often no secret
-        of the master's that could be read. See docs/decisions/0012-copies.md.
+        The manager is tried first even if the inventory records none: a copy has the manager of its source, and often
+        no readable master secret. See docs/decisions/0012-copies.md.
         """
         logins = self._services.logins
 
@@ -354,7 +311,7 @@ class Users:
             login = logins.manager(database) if authority == "manager" else logins.master(database)
             return engine.connect(database, login, name)
 
-        known = MANAGER in wanted.accounts
+        known = MANAGER in desired.accounts
         sessions = Sessions(connect, reader="manager")
         try:
             sessions.read(engine.entry_database())
@@ -362,71 +319,57 @@ class Users:
             if error.stage != "login":
                 raise
             if known:
-                # A run was killed before it made the manager, or somebody took it away: it is made again.
+                # A run was killed before it created the manager, or an administrator dropped it: it is created again.
                 logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._arn, error)
             elif just_switched and database.master_secret_arn is None:
                 raise DatabaseNotReady(
-                    f"{database.identifier} lets {MANAGER} in no more than the master, whose secret RDS does not keep; "
-                    "if it is a copy it will, once IAM authentication is in force"
+                    f"{database.identifier} accepts neither {MANAGER} nor the master (RDS does not manage its secret); "
+                    "a copy accepts the manager once IAM authentication is in force"
                 ) from None
             return _Opened(Sessions(connect, reader="master"))
         return _Opened(sessions, inherited_ownership=not known)
 
 
 def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:
-    """Return the account whose creation failed, since it is somebody else's; None if something else failed."""
+    """Return the account whose creation failed, since somebody else created it; None if something else failed."""
     if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS or _may_be_created(error):
         return None
     failed = error.statement
     before = statements[: statements.index(failed)]
-    # On MySQL a user may have several accounts, of which one was made.
-    made = any(each.kind in CREATIONS and each.target == failed.target for each in before)
-    return None if made else failed.target
+    # On MySQL a user may have several accounts, some of which were created.
+    created = any(statement.kind in CREATIONS and statement.target == failed.target for statement in before)
+    return None if created else failed.target
 
 
 def _may_be_created(error: RdsiamError) -> str | None:
-    """Return the account that MySQL may have made, or may still make: the connection was lost before its answer.
+    """Return the account that MySQL may have created, or may still create: the connection was lost before its answer.
 
-    PostgreSQL rolls back then.
+    PostgreSQL rolls back in that case.
     """
     if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS:
         return None
-    # Codes of the client; those of the server begin with 1, 3 or 4.
+    # Codes of the client; codes of the server begin with 1, 3 or 4.
     lost = error.server_code == "0" or (len(error.server_code) == 4 and error.server_code.startswith("2"))
     return error.statement.target if lost else None
 
 
-def _instance_arn(database: Database, name: str) -> str:
-    """Return the ARN of an instance that Describe names beside a database: in other regions by ARN."""
-    return name if is_arn(name) else Arn.parse(database.arn).beside(f"db:{name}")
-
-
-def _limit(engine: Engine, found: Any, statements: Sequence[Statement], wanted: DesiredState) -> str:
-    """Return why these statements exceed the change limit; empty if they don't."""
-    leaving = {statement.target for statement in statements if statement.kind == "disable-user"} - wanted.revoked
+def _limit(comparison: _Comparison) -> Refusal | None:
+    """Return the refusal if the statements exceed the change limit; None if they don't."""
+    engine, snapshot, desired = comparison.engine, comparison.snapshot, comparison.desired
+    disabled = {statement.target for statement in comparison.statements if statement.kind == "disable-user"}
     try:
-        limit_users(leaving, len(engine.enabled_users(found, wanted)), len(wanted.users))
+        limit_users(disabled - desired.revoked, len(engine.enabled_users(snapshot, desired)), len(desired.users))
     except NeedsConfirmation as error:
-        return str(error)
-    return ""
+        return Refusal.of(error)
+    return None
 
 
-def fit(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    """Return changes as JSON that a checkpoint can hold; the statements of very many are left to the log."""
-    whole, size = [], 0
-    for change in changes:
-        data = change.to_json()
-        size += len(json.dumps(data))
-        if size > _MAX_CHANGES:
-            data["statement"] = "see the log: there are too many changes for one answer"
-        whole.append(data)
-    return whole
+def _made(comparison: _Comparison, owned: Mapping[str, Ownership]) -> tuple[Change, ...]:
+    """Return the statements that had taken effect before a refusal: those that a new comparison no longer has.
 
-
-def _to_json(applied: Applied) -> dict[str, Any]:
-    return {
-        "version": applied.version,
-        "declared": applied.declared,
-        "entries": applied.entries,
-        "users": list(applied.users),
-    }
+    :param owned: accounts that rdsiam owns after the refusal.
+    """
+    engine, desired = comparison.engine, replace(comparison.desired, accounts=owned)
+    snapshot = engine.inspect(comparison.opened.sessions, comparison.database, desired)
+    missing = engine.difference(snapshot, desired)
+    return tuple(statement for statement in comparison.statements if statement not in missing)

@@ -1,4 +1,4 @@
-"""What onboarding and reconciling work with: made once by the handler, shared by all that it calls."""
+"""Clients and stores that onboarding uses: made once by the handler, shared by all modules."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from rdsiam.state.leases import Leases
 
 
 class UserServices(Protocol):
-    """What the users of a database are worked on with."""
+    """Clients and stores for the users of a database."""
 
     @property
     def databases(self) -> Databases:
@@ -19,15 +19,15 @@ class UserServices(Protocol):
 
     @property
     def access(self) -> AccessStore:
-        """access.yaml."""
+        """The store of access.yaml."""
 
     @property
     def inventory(self) -> Inventory:
-        """What is ours."""
+        """The records of databases, and of the accounts that rdsiam manages."""
 
     @property
     def leases(self) -> Leases:
-        """Who may change which server."""
+        """Leases of database servers."""
 
     @property
     def logins(self) -> Logins:
@@ -35,12 +35,14 @@ class UserServices(Protocol):
 
 
 @dataclass(frozen=True)
-class Services:
-    """What onboarding and reconciling work with.
+class OnboardingServices:
+    """Clients and stores for onboarding, revocation and reconciliation.
 
-    :ivar policy_function: name of PolicyFunction, which alone writes IAM.
-    :ivar secrets_function: name of SecretsFunction, which alone sets schedules of rotations.
-    :ivar onboard_function: name of OnboardFunction with its alias, which a reconcile invokes for each database.
+    :ivar events: client of EventBridge.
+    :ivar functions: client of Lambda.
+    :ivar policy_function: name of PolicyFunction, the only writer of IAM policies.
+    :ivar secrets_function: name of SecretsFunction, the only function that schedules rotations.
+    :ivar onboard_function: name of OnboardFunction with the alias by which a reconcile invokes it for each database.
     """
 
     databases: Databases

@@ -4,25 +4,27 @@ from collections.abc import Collection
 
 from rdsiam.errors import Refused
 
-#: More users than that are not disabled unasked; nor is more than one of five, where it is more than one.
+#: Disabling more users than this needs confirmation; so does disabling more than a fifth, if that is more than one.
 MOST_USERS = 3
 _SHARE = 5
-_CONFIRM = 'if that is meant, run it again with "confirm": true; else correct access.yaml'
+_CONFIRM = 'if that is intended, run it again with "confirm": true; otherwise correct access.yaml'
 
 
 class NeedsConfirmation(Refused):
     """A change exceeds a limit and needs confirmation."""
+
+    code = "needs-confirmation"
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, _CONFIRM, "needs-confirmation")
 
 
 def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
-    """Check that no surprising number of users is disabled.
+    """Check how many users would be disabled.
 
     :param leaving: users that would be disabled.
-    :param managed: how many users of rdsiam's the database has that can log in, those included.
-    :param declared: how many access.yaml declares for it now.
+    :param managed: number of managed users of the database that can log in, including those.
+    :param declared: number of users that access.yaml declares for it now.
     :raises NeedsConfirmation: more than three, more than a fifth (of more than one), or all of them.
     """
     number = len(leaving)
@@ -36,7 +38,7 @@ def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
 def limit_file(before: int | None, now: int) -> None:
     """Check that access.yaml has not lost most of its entries.
 
-    :param before: entries of the version that the database followed last; None where that isn't known.
+    :param before: number of entries of the version that was last applied to the database; None if unknown.
     :raises NeedsConfirmation: more than half of them are gone.
     """
     if before is not None and now * 2 < before:
@@ -44,13 +46,13 @@ def limit_file(before: int | None, now: int) -> None:
 
 
 def limit_retirements(recent: Collection[str]) -> None:
-    """Check that no surprising number of users of a database loses its password within a day.
+    """Check how many users of a database lose their password within a day.
 
-    :param recent: users that did within the last day.
+    :param recent: users that lost it within the last day.
     :raises NeedsConfirmation: one more would be more than three.
     """
     if len(recent) >= MOST_USERS:
         names = ", ".join(sorted(recent)[:10])
         raise NeedsConfirmation(
-            f"{len(recent)} users of it were retired within the last day: {names}; the next one waits for its end"
+            f"{len(recent)} users of it were retired within the last day: {names}; the next user waits until it is over"
         )

@@ -1,13 +1,15 @@
-"""A reconcile: every database whose fingerprint differs from the inventory's is onboarded, in its own execution.
+"""Reconciliation: every database whose fingerprint differs from the recorded one is onboarded, in its own execution.
 
-The reconcile itself opens no database. It looks at a page of the fleet at a time, each a checkpoint, so that its memory
-doesn't grow with the fleet and a killed one goes on where it stopped.
+A reconcile opens no database. It reads the fleet page by page, each page a checkpoint, so that its memory doesn't grow
+with the fleet and a killed reconcile continues with the next page.
 """
 
 import json
 import logging
 import secrets
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
 
@@ -16,97 +18,133 @@ from rdsiam.access.pending import pending
 from rdsiam.aws.rds import Database
 from rdsiam.core.durable import Steps
 from rdsiam.errors import AccessFileInvalid, RdsiamError
-from rdsiam.onboarding.dependencies import Services
+from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.inventory import Record, selected
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-#: A checkpoint holds 256 KiB; beyond this many the answer doesn't name what was started, the log does.
+#: A checkpoint holds 256 KiB; beyond this many databases the answer doesn't list what was started, the log does.
 _MAX_NAMED = 1500
 
 
 class NothingListed(RdsiamError):
-    """RDS lists no database at all, yet the inventory has some."""
+    """RDS lists no database, and the inventory records some."""
 
     code = "nothing-listed"
 
 
-def reconcile(context: DurableContext, services: Services, plan: bool, confirmed: bool) -> dict[str, Any]:
-    """Start the onboarding of every database that differs from what is recorded, and of those that are gone.
+@dataclass(frozen=True)
+class Reconciled:
+    """The answer of a reconcile.
 
-    :param plan: start nothing, say what would be started.
-    :param confirmed: handed on to what is started; and that RDS lists nothing at all is meant.
-    :return: `started`, ARNs, sorted; `unchanged`, how many are as recorded.
-    :raises NothingListed: an empty list means that nothing can be said, never that all are gone.
+    :ivar started: ARNs of databases whose onboarding was started, or would be, sorted.
+    :ivar unchanged: number of databases that are as recorded.
     """
 
-    step = Steps(context).run
-    identity = step("name the reconcile", lambda: secrets.token_hex(6))
-    run = _Reconcile(services, identity, plan, confirmed)
-    started = step("look for what is gone", run.gone)
-    unchanged, position, number = 0, None, 0
-    while number == 0 or position is not None:
-        number += 1
-        here = position
-        page = step(f"look at page {number}", lambda: run.page(here))  # noqa: B023  # it runs at once
-        started += page["started"]
-        unchanged += page["unchanged"]
-        position = page["next"]
-    logger.info("swept: %d started, %d unchanged", len(started), unchanged)
-    return {"started": sorted(started)[:_MAX_NAMED], "unchanged": unchanged}
+    started: tuple[str, ...]
+    unchanged: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON that OnboardFunction answers with."""
+        return {"started": list(self.started), "unchanged": self.unchanged}
 
 
-class _Reconcile:
-    """The steps. What is started twice, because a step is repeated, is one execution: its name is the same."""
+@dataclass(frozen=True)
+class Page:
+    """The result of one page of the fleet.
 
-    def __init__(self, services: Services, identity: str, plan: bool, confirmed: bool) -> None:
+    :ivar position: of the next page; None if this is the last one.
+    """
+
+    started: tuple[str, ...]
+    unchanged: int
+    position: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for a checkpoint."""
+        return {"started": list(self.started), "unchanged": self.unchanged, "position": self.position}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Page":
+        """Return the page from which `to_json` made this JSON."""
+        return cls(tuple(data["started"]), data["unchanged"], data["position"])
+
+
+def reconcile(context: DurableContext, services: OnboardingServices, options: Options) -> Reconciled:
+    """Start the onboarding of every database that differs from its record, and of those that are gone.
+
+    :param options: with `plan` nothing is started; `confirmed` is passed on to what is started, and confirms that all
+        databases are gone if RDS lists none.
+    :raises NothingListed: RDS lists no database and that is not confirmed: an empty list proves nothing.
+    """
+    steps = Steps(context)
+    name = steps.run("name the reconcile", lambda: secrets.token_hex(6))
+    run = Reconcile(services, name, options)
+    started = list(steps.run("compare records", run.gone))
+    unchanged, number, position = 0, 1, None
+    while True:
+        page = steps.run_typed(f"compare page {number}", Page, _page(run, position))
+        started += page.started
+        unchanged += page.unchanged
+        if page.position is None:
+            break
+        number, position = number + 1, page.position
+    logger.info("reconciled: %d started, %d unchanged", len(started), unchanged)
+    return Reconciled(tuple(sorted(started)[:_MAX_NAMED]), unchanged)
+
+
+def _page(run: "Reconcile", position: str | None) -> Callable[[], Page]:
+    return lambda: run.page(position)
+
+
+class Reconcile:
+    """The steps of one reconcile. An onboarding that is started twice, by a repeated step, is one execution.
+
+    :param name: of this reconcile, part of the names of the executions that it starts.
+    """
+
+    def __init__(self, services: OnboardingServices, name: str, options: Options) -> None:
         self._services = services
-        self._identity = identity
-        self._flags = {"plan": plan, "confirm": confirmed}
+        self._name = name
+        self._options = options
 
     def gone(self) -> list[str]:
-        """Start the onboarding of what the inventory has and RDS has not: it finds out, and forgets it."""
-        there = {database.arn for database in self._services.databases.list()}
+        """Start the onboarding of databases that have a record and are gone: it removes their policies and records."""
+        listed = {database.arn for database in self._services.databases.list()}
         started = []
         for arn, record in self._services.inventory.all():
-            if arn in there:
+            if arn in listed:
                 continue
-            if not there and not self._flags["confirm"]:
+            if not listed and not self._options.confirmed:
                 raise NothingListed(
-                    "RDS lists no database in this account and region, yet the inventory has some, and nothing is done "
-                    'on that; if all of them were deleted, reconcile again with "confirm": true'
+                    "RDS lists no database in this account and region, yet the inventory records some, and nothing is "
+                    'done; if all of them were deleted, reconcile again with "confirm": true'
                 )
             self._start(arn, record.policy_resource_id or record.resource_id or "", "gone")
             started.append(arn)
         return started
 
-    def page(self, position: str | None) -> dict[str, Any]:
-        """Start what differs on one page of the fleet."""
-        databases, following = self._services.databases.page(position)
+    def page(self, position: str | None) -> Page:
+        """Start the onboarding of databases of one page that differ from their records."""
+        databases, next_position = self._services.databases.page(position)
         started, unchanged = [], 0
         for database in databases:
             record = self._services.inventory.of(database)
-            now = self._fingerprint(database, record)
-            undeclared = now is None and (record is None or record.only_seen)
-            if undeclared and not self._waits(database, record):
-                self._see(database, record)
-                continue
-            if (
-                record is not None
-                and record.finished
-                and not record.leaving
-                and record.fingerprint == (now or _undeclared(database))
-            ):
+            current = self._fingerprint(database, record)
+            undeclared = current is None and (record is None or record.only_seen)
+            if undeclared and not self._gains_pending(database, record):
+                self._record_first_seen(database, record)
+            elif record is not None and _is_current(database, record, current):
                 unchanged += 1
-                continue
-            self._start(database.arn, database.resource_id, now or "none")
-            started.append(database.arn)
-        return {"started": started, "unchanged": unchanged, "next": following}
+            else:
+                self._start(database.arn, database.resource_id, current or "none")
+                started.append(database.arn)
+        return Page(tuple(started), unchanged, next_position)
 
-    def _waits(self, database: Database, record: Record | None) -> bool:
-        """Tell whether an entry is about a database that none was about when it was first seen, and nobody was told."""
+    def _gains_pending(self, database: Database, record: Record | None) -> bool:
+        """Return whether an entry matches the present attributes of a database and no event was published about it."""
         if record is None or record.pending:
             return False
         try:
@@ -114,13 +152,13 @@ class _Reconcile:
         except AccessFileInvalid:
             return False
 
-    def _see(self, database: Database, record: Record | None) -> None:
-        if not self._flags["plan"] and (record is None or not record.is_of(database)):
+    def _record_first_seen(self, database: Database, record: Record | None) -> None:
+        if not self._options.plan and (record is None or not record.is_of(database)):
             recorded.make_room(self._services.databases, self._services.inventory, database)
             self._services.inventory.see(database)
 
     def _fingerprint(self, database: Database, record: Record | None) -> str | None:
-        """Return the fingerprint of what is declared now; None where nothing is.
+        """Return the fingerprint of what is declared now; None if nothing is.
 
         :raises AccessFileInvalid: the whole file breaks its rules.
         """
@@ -129,26 +167,32 @@ class _Reconcile:
             selection = selected(database, record)
             declared, rotating = file.declared(selection), file.rotating(selection)
         except AccessFileInvalid:
-            return "invalid"  # for this database only: its onboarding says what is wrong
+            return "invalid"  # for this database only: its onboarding answers with the problems
         if not declared and not rotating:
             return None
-        stands = effective_users(declared, record.revoked if record else ())
-        return fingerprint.of_database(database, fingerprint.of_declared(stands, rotating))
+        users = effective_users(declared, record.revoked if record else ())
+        return fingerprint.of_database(database, fingerprint.of_declared(users, rotating))
 
-    def _start(self, arn: str, resource_id: str, why: str) -> None:
-        if self._flags["plan"]:
+    def _start(self, arn: str, resource_id: str, cause: str) -> None:
+        if self._options.plan:
             return
-        payload = {"database": arn, "confirm": True} if self._flags["confirm"] else {"database": arn}
+        payload = {"database": arn, "confirm": True} if self._options.confirmed else {"database": arn}
         self._services.functions.invoke(
             FunctionName=self._services.onboard_function,
             InvocationType="Event",
             # 64 characters at most; a cluster's resource id has 34.
-            DurableExecutionName=f"{resource_id[:38]}-{why[:12]}-{self._identity}",
+            DurableExecutionName=f"{resource_id[:38]}-{cause[:12]}-{self._name}",
             Payload=json.dumps(payload).encode(),
         )
         logger.info("started the onboarding of %s", arn)
 
 
-def _undeclared(database: Database) -> str:
-    """Return the fingerprint of a database of ours that nothing is declared for any more."""
-    return fingerprint.of_database(database, fingerprint.of_declared(()))
+def _is_current(database: Database, record: Record, current: str | None) -> bool:
+    """Return whether a database is as recorded.
+
+    :param current: fingerprint of the database and its declaration; None if nothing is declared.
+    """
+    if not record.finished or record.leaving:
+        return False
+    undeclared = fingerprint.of_database(database, fingerprint.of_declared(()))
+    return record.fingerprint == (current or undeclared)

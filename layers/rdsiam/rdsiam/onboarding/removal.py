@@ -1,196 +1,126 @@
-"""Removing logins from a database: sessions end, the login is locked, sessions end again, and once more if need be.
-
-Nothing here waits for another run of rdsiam or, for more than two seconds, for a lock that a user holds. On a read
-replica sessions end too; its users are locked by what it replays from its source.
-"""
+"""Removal of users' logins from a database and its read replicas, without waiting for another run."""
 
 import logging
-import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import secrets
+from collections.abc import Iterator, Sequence
 
-from botocore.exceptions import ClientError
-
+from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Change, Unreached
-from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
-from rdsiam.engines.logins import MANAGER, Logins
-from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
-from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+from rdsiam.core.arn import Arn, is_arn
+from rdsiam.core.changes import Unreached
+from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.registry import ENGINES
+from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, DatabaseNotReady, Unsupported
+from rdsiam.onboarding.dependencies import UserServices
+from rdsiam.onboarding.server_removal import Removal, Server
+from rdsiam.state.inventory import accounts_of
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is left: servers end sessions on their own time, and a user may come back.
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-#: The same on a replica, until it has replayed that a user is locked.
-_PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
-#: PostgreSQL's code if somebody holds a lock, though the sessions that may hold it have ended.
-_LOCK_NOT_AVAILABLE = "55P03"
-_FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
+_ONBOARD_FIRST = "onboard it: revoked users are locked then; rdsiam tries again"
 
 
-@dataclass(frozen=True)
-class Removal:
-    """The result of removing logins.
+class DatabaseRemoval:
+    """Removes logins of managed users from one database.
 
-    :ivar changes: what was changed, in order; or would be.
-    :ivar unreached: what was not done; empty if the users can't log in and have no session.
+    :param holder: the execution that holds the server's lease.
     """
 
-    changes: tuple[Change, ...] = ()
-    unreached: tuple[Unreached, ...] = ()
+    def __init__(self, services: UserServices, arn: str, holder: str = "") -> None:
+        self._services = services
+        self._arn = arn
+        self._holder = holder or f"a run {secrets.token_hex(8)}"
 
-    def __add__(self, other: "Removal") -> "Removal":
-        return Removal(self.changes + other.changes, self.unreached + other.unreached)
+    def remove(self, names: Sequence[str], apply: bool) -> Removal:
+        """Lock these managed users and end their sessions, on read replicas too, without waiting for another run.
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a checkpoint holds it."""
-        return {
-            "changes": [change.to_json() for change in self.changes],
-            "unreached": [unreached.to_json() for unreached in self.unreached],
-        }
+        No failure of a server is raised: parts that were not done are in `unreached`. On a replica's own ARN only
+        sessions end, there and on its replicas: its users are those of its source.
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Removal":
-        """Return what `to_json` was made from."""
-        return cls(
-            tuple(Change.from_json(change) for change in data["changes"]),
-            tuple(Unreached.from_json(unreached) for unreached in data["unreached"]),
-        )
-
-
-class Server:
-    """One server from which logins are removed: the database that has the users, or a read replica of it.
-
-    :param source: the database whose master secret opens this one: itself, unless it is a replica.
-    :param replica: its users can't be locked there; only sessions end.
-    """
-
-    def __init__(
-        self, engine: Engine, logins: Logins, database: Database, source: Database, replica: bool = False
-    ) -> None:
-        self._engine = engine
-        self._logins = logins
-        self._database = database
-        self._source = source
-        self._replica = replica
-
-    def remove(self, users: Collection[str], apply: bool, locked: bool = False) -> Removal:
-        """Lock these users and end their sessions; on a replica only end their sessions.
-
-        :param apply: do so; otherwise only return the changes.
-        :param locked: they were locked on the source of this replica; until it has replayed that they may come back.
+        :param names: users; users that rdsiam does not manage are left alone.
+        :param apply: make the changes; otherwise return them.
         """
-        changes: dict[str, Change] = {}
-        sessions: Sessions | None = None
+        database = self._services.databases.describe(self._arn)
+        if database.kind == "proxy":
+            return Removal()
+        source = self._source(database)
+        managed = self._managed(source) if source else set()
+        if database.replica_of is not None:
+            managed |= self._declared_names(database)
+        elif MANAGER not in managed and names:
+            # A copy, or a promoted replica, may have the users; onboarding takes them over.
+            return Removal(unreached=(Unreached(self._arn, "rdsiam has not onboarded it yet", _ONBOARD_FIRST),))
+        users = sorted(set(names) & managed - {MANAGER, AUDITOR})
+        if not users:
+            return Removal()
+        engine, logins = ENGINES[database.family], self._services.logins
+        replica = database.replica_of is not None
+        result = Server(engine, logins, database, source or database, replica).remove(users, apply)
+        locked = not replica and not result.unreached
+        for reader in self._replicas(database):
+            if isinstance(reader, Unreached):
+                result += Removal(unreached=(reader,))
+            elif reader.iam_enabled or self._was_onboarded(reader):  # otherwise no managed user has logged in there
+                server = Server(engine, logins, reader, source or database, replica=True)
+                result += server.remove(users, apply, locked)
+        return result
+
+    def _was_onboarded(self, replica: Database) -> bool:
+        """Return whether users were declared there: sessions live on if IAM authentication is switched off."""
+        record = self._services.inventory.of(replica)
+        return record is not None and record.is_of(replica) and record.applied is not None
+
+    def _source(self, database: Database) -> Database | None:
+        """Return the database that has the users of a replica; None if this account can't see it.
+
+        A database that is no replica is its own source.
+        """
+        while database.replica_of is not None:
+            try:
+                database = self._services.databases.describe(_instance_arn(database, database.replica_of))
+            except (DatabaseNotFound, DatabaseNotReady, Unsupported) as error:
+                logger.info("the source of %s is unknown: %s", self._arn, error)
+                return None
+        return database
+
+    def _replicas(self, database: Database) -> Iterator[Database | Unreached]:
+        """Yield the read replicas of a database, their read replicas, and readers of clusters."""
+        for name in database.replicas:
+            arn = _instance_arn(database, name)
+            try:
+                replica = self._services.databases.replica(arn)
+            except DatabaseNotFound:
+                continue  # deleted in the meantime
+            except Unsupported as error:
+                yield Unreached(
+                    arn, str(error), "revoke the user there too, with the rdsiam of that region", retry=False
+                )
+            except DatabaseNotReady as error:
+                yield Unreached(arn, str(error), "check that it is available; rdsiam tries again")
+            else:
+                yield replica
+                yield from self._replicas(replica)
+
+    def _declared_names(self, database: Database) -> set[str]:
+        """Return the users that access.yaml declares for a database as it is now."""
         try:
-            sessions = self._open()
-            unreached = self._remove(sessions, users, apply, locked, changes)
-        except _FAILURES as error:
-            unreached = [self._unreached(None, error)]
-        finally:
-            if sessions is not None:
-                sessions.close()
-        return Removal(tuple(changes.values()), tuple(unreached))
+            return {user.name for user in self._services.access.current().file.declared(select(database, None))}
+        except (AccessFileInvalid, AccessFileUnavailable):
+            return set()
 
-    def _open(self) -> Sessions:
-        """Open the first session, as the manager; as the master if the server doesn't let the manager in."""
-        sessions = Sessions(self._connect, "manager")
-        try:
-            sessions.read(None)
-        except ConnectionFailed as error:
-            if error.stage != "login":
-                raise
-            logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._database.arn, error)
-            sessions = Sessions(self._connect, "master")
-            sessions.read(None)
-        return sessions
+    def remove_under_lease(self, names: Sequence[str]) -> Removal:
+        """Do what `remove` does while no other run changes the server.
 
-    def _connect(self, authority: Authority, name: str | None) -> Any:
-        manager = authority == "manager"
-        login = self._logins.manager(self._database) if manager else self._logins.master(self._source)
-        return self._engine.connect(self._database, login, name)
+        :raises LeaseTaken: another run does.
+        """
+        database = self._services.databases.describe(self._arn)
+        with self._services.leases.hold(database, self._holder):
+            return self.remove(names, apply=True)
 
-    def _remove(
-        self, sessions: Sessions, users: Collection[str], apply: bool, locked: bool, changes: dict[str, Change]
-    ) -> list[Unreached]:
-        pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
-        failures: dict[str, Exception] = {}
-        while True:
-            statements, remaining = self._look(sessions, users, apply, locked, failures)
-            if not apply:
-                changes |= {each.statement: self._change(each) for each in statements}
-            if not apply or not remaining:
-                return []
-            failures = {}
-            for each in end_sessions_first(statements):
-                try:
-                    self._engine.execute(sessions.get(each.authority, None), each)
-                except _FAILURES as error:
-                    failures.setdefault(each.target, error)
-                else:
-                    if each.statement not in changes:
-                        changes[each.statement] = self._change(each)
-                        logger.info("%s on %s as %s", each.kind, self._database.arn, each.authority)
-            pause = next(pauses, None)
-            if pause is None:
-                return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]
-            time.sleep(pause)
+    def _managed(self, database: Database) -> set[str]:
+        return set(accounts_of(database, self._services.inventory.of(database)))
 
-    def _look(
-        self,
-        sessions: Sessions,
-        users: Collection[str],
-        apply: bool,
-        locked: bool,
-        failures: Mapping[str, Exception],
-    ) -> tuple[list[Statement], set[str]]:
-        """Return the statements that are missing now, and the users that are not removed yet."""
-        session = sessions.read(None)
-        if self._replica:
-            statements = self._engine.end_session_statements(session, users)
-        else:
-            statements = self._engine.lock_statements(session, users, failures)
-            # The login comes first, as reading the rest may fail.
-            locked_users = set(users) - ({each.target for each in statements} if apply else set())
-            if locked_users:
-                statements += self._engine.stop_statements(session, locked_users)
-        if sessions.reader == "master":
-            statements = [replace(each, authority="master") for each in statements]
-        remaining = {each.target for each in statements}
-        if locked:
-            waiting = self._engine.lock_statements(session, users)
-            remaining |= {each.target for each in waiting if each.kind == "disable-user"}
-        return statements, remaining
 
-    def _change(self, statement: Statement) -> Change:
-        target = f"{statement.target} on {self._database.identifier}" if self._replica else statement.target
-        return replace(statement, target=target)
-
-    def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
-        what = self._database.arn if user is None else f"{user} on {self._database.arn}"
-        if isinstance(error, Refused):
-            return Unreached(what, str(error), "do what the reason says, then run this again", retry=False)
-        if isinstance(error, StatementFailed) and error.server_code == _LOCK_NOT_AVAILABLE:
-            remedy = (
-                "see pg_prepared_xacts, where its owner can roll back what holds it, or reboot it if there is nothing"
-            )
-            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
-        if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
-            remedy = "raise max_connections in its parameter group, or reboot it; rdsiam tries again"
-            return Unreached(what, f"all connections are taken: {error}", remedy)
-        if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
-            remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
-            return Unreached(what, f"all locks of the server are taken: {error}", remedy)
-        if error is not None:
-            return Unreached(what, str(error), "see that it is available and can be reached; rdsiam tries again")
-        if self._replica:
-            return Unreached(
-                what,
-                "this replica has not replayed yet that the user is locked",
-                "see how far it lags; rdsiam tries again",
-            )
-        return Unreached(
-            what, "its sessions come back as fast as they end", "see where it logs in from; rdsiam tries again"
-        )
+def _instance_arn(database: Database, name: str) -> str:
+    """Return the ARN of an instance that Describe names beside a database: in other regions by ARN."""
+    return name if is_arn(name) else Arn.parse(database.arn).beside(f"db:{name}")

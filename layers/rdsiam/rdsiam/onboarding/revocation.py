@@ -1,133 +1,188 @@
-"""Revoking: a user is locked and its sessions end, whatever access.yaml declares, until an operator lifts that.
+"""Revocation: users are locked and their sessions end, whatever access.yaml declares, until an operator lifts it.
 
-    describe → written down (vending refuses) → policies withdrawn → locked, sessions ended → once more, under the lease
+    describe → recorded (vending denies) → policies withdrawn → locked, sessions ended → once more, under the lease
 
-Users are locked and policies are withdrawn even if the other of the two fails. What was not reached, or what a run that
-was killed has left undone, the next reconcile does: the users stay written down as leaving.
+Users are locked even if their policies can't be withdrawn, and the other way round. The next reconcile continues with
+the parts that were not reached, or that a killed run left: the users stay recorded as leaving.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
 
+from rdsiam.access.users import DeclaredUser
+from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Refusal
 from rdsiam.core.durable import Steps
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Unsupported
-from rdsiam.onboarding.database_users import Users, fit
-from rdsiam.onboarding.dependencies import Services
-from rdsiam.onboarding.flow import answer, onboard, unfinished, unready
+from rdsiam.onboarding.answer import Answer
+from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.flow import onboard
+from rdsiam.onboarding.inspection import unready
+from rdsiam.onboarding.invocations import Policies
 from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
+from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.removal import DatabaseRemoval
+from rdsiam.onboarding.server_removal import Removal
 from rdsiam.state import recorded
-from rdsiam.state.inventory import accounts_of, selected
+from rdsiam.state.inventory import Record, accounts_of, selected
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 def revoke(
-    context: DurableContext, services: Services, arn: str, users: Sequence[str], reason: str, plan: bool
-) -> dict[str, Any]:
-    """Lock these users of one database and end their sessions, or say what would be done.
+    context: DurableContext, services: OnboardingServices, arn: str, users: Sequence[str], reason: str, plan: bool
+) -> Answer:
+    """Lock these users of one database and end their sessions, or plan that.
 
-    :param reason: why; it is kept with the revocation and logged.
-    :return: the answer of OnboardFunction, its status `revoked`, `incomplete`, `planned`, `refused` or `ignored`. No
-        tokens are handed out either way.
+    :param reason: recorded with the revocation, and logged.
+    :return: `revoked`, `incomplete`, `planned`, `refused` or `ignored`.
+    """
+    steps = Steps(context)
+    target = steps.run_typed("describe the database", Target, Revocation(services, arn, users).describe)
+    if target.ignored:
+        return Answer(arn, "ignored", target.ignored.problem, target.ignored.code)
+    if target.refusal:
+        return Answer.refused(arn, target.refusal)
+    arn = target.database
+    if plan:
+        return _plan(context, services, target, users)
+    steps.run("record the revocation", lambda: Revocation(services, arn, users).record(reason))
+    leaving = Leaving(context, services, arn, users)
+    leaving.begin(policies=True)
+    if not leaving.incomplete:
+        leaving.again()
+    leaving.end(0 if target.unready else ATTEMPTS)
+    answer = Answer(arn, "revoked", target.remark, changes=tuple(leaving.changes))
+    return answer.without(leaving.incomplete)
+
+
+def lift(context: DurableContext, services: OnboardingServices, arn: str, users: Sequence[str], plan: bool) -> Answer:
+    """Lift the revocation of these users and onboard the database, or plan that."""
+    steps = Steps(context)
+    target = steps.run_typed("find the revocation", Target, Revocation(services, arn, users).describe)
+    if target.ignored:
+        return Answer(arn, "ignored", target.ignored.problem, target.ignored.code)
+    arn = target.database
+    if plan:
+        still_revoked = frozenset(target.revoked) - set(users)
+        return onboard(context, services, arn, Options(plan=True, assume_revoked=still_revoked))
+    steps.run("lift the revocation", Revocation(services, arn, users).record_lifted)
+    return onboard(context, services, arn)
+
+
+def _plan(context: DurableContext, services: OnboardingServices, target: "Target", users: Sequence[str]) -> Answer:
+    removal = DatabaseRemoval(services, target.database)
+    locked = Steps(context).run_typed("compare users", Removal, lambda: removal.remove(users, apply=False))
+    revoked = frozenset({*target.revoked, *users})
+    policies = Policies(context, services, target.database).plan(Options(plan=True, assume_revoked=revoked))
+    answer = Answer(target.database, "planned", policies.reason, changes=(*policies.changes, *locked.changes))
+    if policies.refusal is None:
+        return answer
+    refusal = policies.refusal  # it stops no revocation, which gives nothing
+    return replace(answer, reason=refusal.problem, code=refusal.code, remedy=refusal.remedy)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database of which users are revoked.
+
+    :ivar database: ARN; for a cluster's writer that of the cluster.
+    :ivar revoked: users that are revoked already.
+    :ivar unready: why nothing can connect to it; empty if it is ready.
+    :ivar remark: a remark for the operator; empty if there is none.
+    :ivar ignored: why the database is left alone; None if it isn't.
+    :ivar refusal: why these users can't be revoked; None if they can.
     """
 
-    step = Steps(context).run
-    run = _Run(services, arn, users)
-    seen = step("describe the database", run.describe)
-    if "status" in seen:
-        return answer(arn, seen["status"], seen["reason"])
-    arn = seen["database"]
-    run = _Run(services, arn, users)
-    if plan:
-        request = {"database": arn, "plan": True, "assume_revoked": sorted({*seen["revoked"], *users})}
-        locked = step("compare users", run.plan)
-        planned: dict[str, Any] = context.invoke(services.policy_function, request, name="plan policies")
-        return answer(arn, "planned", planned["reason"], [*planned["changes"], *locked])
-    step("write it down", lambda: run.write_down(reason))
-    way_out = Leaving(context, services, arn, users)
-    way_out.begin(policies=True)
-    if not way_out.incomplete:
-        way_out.again()
-    way_out.end(0 if seen["unready"] else ATTEMPTS)
-    answered = answer(arn, "revoked", seen["later"], way_out.changes)
-    return unfinished(answered, way_out.incomplete) if way_out.incomplete else answered
+    database: str
+    revoked: tuple[str, ...] = ()
+    unready: str = ""
+    remark: str = ""
+    ignored: Refusal | None = None
+    refusal: Refusal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for a checkpoint."""
+        return {
+            **vars(self),
+            "revoked": list(self.revoked),
+            "ignored": self.ignored.to_json() if self.ignored else None,
+            "refusal": self.refusal.to_json() if self.refusal else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Target":
+        """Return the target from which `to_json` made this JSON."""
+        return cls(
+            data["database"],
+            tuple(data["revoked"]),
+            data["unready"],
+            data["remark"],
+            Refusal.from_json(data["ignored"]) if data["ignored"] else None,
+            Refusal.from_json(data["refusal"]) if data["refusal"] else None,
+        )
 
 
-def lift(context: DurableContext, services: Services, arn: str, users: Sequence[str], plan: bool) -> dict[str, Any]:
-    """Let these users be what access.yaml declares again, or say what that would change.
+class Revocation:
+    """The revocation of users of one database. Each method can be repeated by another process."""
 
-    :return: what `onboard` returns.
-    """
-    run = _Run(services, arn, users)
-    seen = Steps(context).run("find the revocation", run.describe)
-    if seen.get("status") == "ignored":
-        return answer(arn, seen["status"], seen["reason"])
-    arn = seen.get("database", arn)
-    run = _Run(services, arn, users)
-    if plan:
-        return onboard(context, services, arn, plan, assume_revoked=sorted(set(seen.get("revoked", ())) - set(users)))
-    Steps(context).run("lift the revocation", run.write_lifted)
-    return onboard(context, services, arn, plan)
-
-
-class _Run:
-    """The steps. Each reads what it needs, so that it can be repeated by another process."""
-
-    def __init__(self, services: Services, arn: str, users: Sequence[str]) -> None:
+    def __init__(self, services: OnboardingServices, arn: str, users: Sequence[str]) -> None:
         self._services = services
         self._arn = arn
         self._users = users
 
-    def describe(self) -> dict[str, Any]:
-        """Say whether the database can be reached, or, with a `status`, why nothing is done."""
+    def describe(self) -> Target:
+        """Return the database, and whether these users can be revoked."""
         try:
             database = self._services.databases.describe(self._arn)
         except (DatabaseNotFound, Unsupported) as error:
-            return {"status": "ignored", "reason": str(error)}
+            return Target(self._arn, ignored=Refusal.of(error))
         record = self._services.inventory.of(database)
-        known = accounts_of(database, record)
-        ours = set(known) - {MANAGER, AUDITOR}
+        declared = self._declared(database, record)
+        revoked = tuple(sorted(record.revoked)) if record else ()
+        managed = set(accounts_of(database, record))
+        foreign = sorted(set(self._users) - (managed - {MANAGER, AUDITOR}) - set(declared) - set(revoked))
+        if foreign:
+            refusal = Refusal(
+                f"{', '.join(foreign)} on {database.arn}: neither created by rdsiam nor declared in access.yaml",
+                "rdsiam changes only users that it manages: lock this user as an administrator",
+                "user-not-managed",
+            )
+            return Target(database.arn, revoked, refusal=refusal)
+        return Target(database.arn, revoked, unready(database), self._remark(database, declared))
+
+    def _declared(self, database: Database, record: Record | None) -> Mapping[str, DeclaredUser]:
+        """Return the declared users; none if access.yaml can't be read: managed users are revoked all the same."""
         try:
             file = self._services.access.current().file
-            declared = {user.name: user for user in file.declared(selected(database, record))}
+            return {user.name: user for user in file.declared(selected(database, record))}
         except (AccessFileInvalid, AccessFileUnavailable):
-            declared = {}  # managed users are revoked all the same
-        revoked = set(record.revoked) if record else set()
-        if strangers := sorted(set(self._users) - ours - set(declared) - revoked):
-            return {
-                "status": "refused",
-                "reason": f"{', '.join(strangers)} on {database.arn}: neither made by rdsiam nor declared; rdsiam "
-                "touches no user of somebody else",
-                "database": database.arn,
-                "revoked": sorted(revoked),
-            }
-        later = "" if database.has_users else "its users are those of the database behind it: revoke them there too"
-        replaced = {declared[name].predecessor for name in self._users if name in declared} - {None}
-        if replaced and database.has_users and database.family == "postgres":
-            names = ", ".join(sorted(map(str, replaced)))
-            later = (
-                f"the password of {names} may be known: who replaces a user may set it; change it, or lock that user"
-            )
-        return {
-            "database": database.arn,
-            "revoked": sorted(revoked),
-            "unready": unready(database),
-            "later": later,
-        }
+            return {}
 
-    def write_down(self, reason: str) -> None:
-        """Write the revocation into the inventory: within a minute no token is handed out."""
+    def _remark(self, database: Database, declared: Mapping[str, DeclaredUser]) -> str:
+        if not database.has_users:
+            return "its users are those of the database behind it: revoke them there too"
+        names = sorted({name for user in self._users if user in declared and (name := declared[user].predecessor)})
+        if not names or database.family != "postgres":
+            return ""
+        return (
+            f"the password of {', '.join(names)} may be known: a user that replaces another one may set it; "
+            "change it, or lock that user"
+        )
+
+    def record(self, reason: str) -> None:
+        """Record the revocation: within a minute no more tokens are vended."""
         self._follow_rename()
         self._services.inventory.revoke(self._arn, dict.fromkeys(self._users, reason), ())
         logger.info("revoked %s on %s: %s", ", ".join(self._users), self._arn, reason)
 
-    def write_lifted(self) -> None:
-        """Take the revocation out of the inventory."""
+    def record_lifted(self) -> None:
+        """Remove the revocation from the inventory."""
         self._follow_rename()
         self._services.inventory.revoke(self._arn, {}, self._users)
         logger.info("lifted the revocation of %s on %s", ", ".join(self._users), self._arn)
@@ -135,7 +190,3 @@ class _Run:
     def _follow_rename(self) -> None:
         database = self._services.databases.describe(self._arn)
         recorded.follow_rename(self._services.databases, self._services.inventory, database)
-
-    def plan(self) -> list[dict[str, Any]]:
-        """Return what locking the users and ending their sessions would change."""
-        return fit(Users(self._services, self._arn).remove(self._users, apply=False).changes)

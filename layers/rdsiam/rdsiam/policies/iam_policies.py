@@ -1,4 +1,4 @@
-"""IAM policies that let roles log in: exact `dbuser` ARNs, packed into as few managed policies as they fit in.
+"""IAM policies that let roles log in: exact `dbuser` ARNs, packed into as few managed policies as possible.
 
 Every role has its own policies, `/rdsiam/connect/rdsiam-<role>-<n>`, with the users of all its databases.
 """
@@ -18,9 +18,9 @@ from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
 
 PATH = "/rdsiam/connect/"
-#: A role's owner says with this tag that rdsiam may attach policies to it.
+#: With this tag the owner of a role allows rdsiam to attach policies to it.
 MANAGED_TAG = ("rdsiam:managed", "true")
-#: Quotas of IAM: characters of a managed policy (white space is not counted), versions of a policy, policies of a role.
+#: Quotas of IAM: characters of a managed policy (without white space), versions of a policy, policies of a role.
 _MAX_POLICY = 6144
 _MAX_VERSIONS = 5
 _MAX_ATTACHED = 10
@@ -29,7 +29,7 @@ _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]
 
 
 def wanted_by_role(database: Database, users: Iterable[DeclaredUser], connect_role: str) -> dict[str, frozenset[str]]:
-    """Return role ARN → `dbuser` ARNs: the roles that sign themselves, and ConnectRole for users that are vended."""
+    """Return role ARN → `dbuser` ARNs: roles that sign tokens themselves, and ConnectRole for vended users."""
     result: dict[str, set[str]] = {connect_role: set()}
     for user in users:
         for role in user.roles:
@@ -42,10 +42,10 @@ def wanted_by_role(database: Database, users: Iterable[DeclaredUser], connect_ro
 def place(held: Sequence[Iterable[str]], wanted: Collection[str], limit: int = _MAX_POLICY) -> list[str]:
     """Return policy documents that allow `rds-db:connect` on `wanted`, in the order of `held`.
 
-    An ARN stays in the policy that has it, so that it is in one at every moment; a new ARN goes where there is room.
-    The last policy is dissolved if the others have room for it: they are written first.
+    An ARN stays in the policy that has it, so that every moment of a change has it in some policy; a new ARN goes to a
+    policy with room. The last policy is dissolved if the others have room for its ARNs: they are written first.
 
-    :param held: what each policy allows now.
+    :param held: the ARNs that each policy allows now.
     """
     bins: list[set[str]] = []
     unplaced = set(wanted)
@@ -61,7 +61,7 @@ def place(held: Sequence[Iterable[str]], wanted: Collection[str], limit: int = _
 
 
 def _put(arns: Iterable[str], bins: Sequence[set[str]], limit: int) -> bool:
-    """Put all these ARNs into the first bins with room for them; return False, and put none, if there is not enough."""
+    """Put all these ARNs into the first bins with room for them; return False, and put none, if there is too little."""
     room = [limit - len(_document([])) + 1 - sum(_length(arn) for arn in each) for each in bins]
     places: list[tuple[set[str], str]] = []
     for arn in sorted(arns):
@@ -76,7 +76,7 @@ def _put(arns: Iterable[str], bins: Sequence[set[str]], limit: int) -> bool:
 
 
 def _length(arn: str) -> int:
-    """Return how many characters an ARN takes in a document, with its comma."""
+    """Return the number of characters of an ARN in a document, with its comma."""
     return len(json.dumps(arn)) + 1
 
 
@@ -87,7 +87,7 @@ def _document(arns: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Policy:
-    """A managed policy of ours as it stands."""
+    """A managed policy that rdsiam wrote, as IAM has it now."""
 
     arn: str
     document: str
@@ -101,66 +101,83 @@ class ConnectPolicies:
         self._iam = iam
         self._connect_role = connect_role
 
-    def refuse_foreign_roles(self, database: Database, roles: Iterable[str]) -> None:
-        """Check that the owner of every role lets rdsiam attach policies to it.
+    def check_roles(self, database: Database, roles: Iterable[str]) -> None:
+        """Check that the owner of every role allows rdsiam to attach policies to it.
 
-        :raises Refused: a role is missing, untagged or of another account; the message has the command that tags it.
+        :raises Refused: a role is missing, untagged or of another account.
         """
         for role in sorted(set(roles) - {self._connect_role}):
-            match = _ROLE_ARN.fullmatch(role)
-            if match is None or match[2] != database.account:
-                raise Refused(f"{role} is not a role of account {database.account}, to which the database belongs")
-            try:
-                found = self._iam.get_role(RoleName=match[3])["Role"]
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "NoSuchEntity":
-                    raise
-                raise Refused(f"{role} does not exist: create it, or correct `roles` in access.yaml") from None
-            if found["Arn"] != role:
-                raise Refused(f"{role} does not exist; {found['Arn']} does: correct `roles` in access.yaml")
-            if MANAGED_TAG not in {(tag["Key"], tag["Value"]) for tag in found.get("Tags", [])}:
-                raise Refused(
-                    f"{role} is not tagged as one that rdsiam may attach policies to; run: aws iam tag-role "
-                    f"--role-name {match[3]} --tags Key={MANAGED_TAG[0]},Value={MANAGED_TAG[1]}"
-                )
+            self._check_role(database, role)
+
+    def _check_role(self, database: Database, role: str) -> None:
+        match = _ROLE_ARN.fullmatch(role)
+        if match is None or match[2] != database.account:
+            raise Refused(
+                f"{role} is not a role of account {database.account}, to which the database belongs",
+                "correct `roles` in access.yaml",
+                "role-of-another-account",
+            )
+        name = match[3]
+        try:
+            existing = self._iam.get_role(RoleName=name)["Role"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            remedy = "create it, or correct `roles` in access.yaml"
+            raise Refused(f"{role} does not exist", remedy, "role-not-found") from None
+        if existing["Arn"] != role:
+            problem = f"{role} does not exist, {existing['Arn']} does"
+            raise Refused(problem, "correct `roles` in access.yaml", "role-not-found")
+        if MANAGED_TAG not in {(tag["Key"], tag["Value"]) for tag in existing.get("Tags", [])}:
+            key, value = MANAGED_TAG
+            raise Refused(
+                f"{role} has no tag {key}={value}, so rdsiam may not attach policies to it",
+                f"run: aws iam tag-role --role-name {name} --tags Key={key},Value={value}",
+                "role-not-managed",
+            )
 
     def converge(self, role: str, stale: Callable[[str], bool], wanted: frozenset[str], dry_run: bool) -> list[Change]:
-        """Make the policies of `role` allow `wanted`, and what they allow already but for what is `stale`.
+        """Make the policies of `role` allow `wanted`, and the ARNs that they allow already and that are not `stale`.
 
-        :return: what changed, or would; nothing where it is so already.
-        :raises Refused: it does not fit into the policies that a role can have.
+        :return: the changes, made or planned; none if the policies are so already.
+        :raises Refused: the ARNs do not fit into the policies that a role can have.
         """
         name = role.rpartition("/")[2]
-        have = self._policies(role, name)
-        held = [_resources(have[number]) for number in sorted(have)]
-        kept = {arn for arns in held for arn in arns if not stale(arn)}
-        documents = place(held, kept | wanted)
+        existing = self._policies(role, name)
+        held = [_resources(existing[number]) for number in sorted(existing)]
+        current = {arn for arns in held for arn in arns if not stale(arn)}
+        documents = place(held, current | wanted)
         if len(documents) > _MAX_ATTACHED:
-            raise Refused(f"{role} may log in to more than fits into {_MAX_ATTACHED} policies: use a second role")
-        numbers = sorted(have)
-        numbers += [number for number in range(1, _MAX_ATTACHED + 1) if number not in have]
+            raise Refused(
+                f"{role} has more database logins than fit into {_MAX_ATTACHED} policies",
+                "use a second role for some of them",
+                "role-policies-full",
+            )
+        numbers = sorted(existing)
+        numbers += [number for number in range(1, _MAX_ATTACHED + 1) if number not in existing]
         prefix = f"{_policy_prefix(role)}{PATH}rdsiam-{name}-"
         changes: list[Change] = []
         for number, document in zip(numbers, documents, strict=False):
-            changes += self._write(role, f"{prefix}{number}", document, have.get(number), dry_run)
-        # The last one first: `_policies` finds what a killed run left of it.
-        for number in sorted(set(have) - set(numbers[: len(documents)]), reverse=True):
-            changes += self._remove(role, have[number], dry_run)
+            changes += self._write(role, f"{prefix}{number}", document, existing.get(number), dry_run)
+        # The last policy first: `_policies` finds the remains of a killed run.
+        for number in sorted(set(existing) - set(numbers[: len(documents)]), reverse=True):
+            changes += self._remove(role, existing[number], dry_run)
         return changes
 
     def withdraw(self, role: str, gone: Callable[[str], bool], dry_run: bool) -> list[Change]:
-        """Take the ARNs that are `gone` out of the policies of `role`, and give it nothing.
+        """Take the ARNs that are `gone` out of the policies of `role`, and add none.
 
-        This needs neither the role's tag nor room in its policies, so nothing keeps a login from being taken away.
+        This needs neither the role's tag nor room in its policies, so nothing prevents the removal of a login.
 
-        :return: what changed, or would.
+        :return: the changes, made or planned.
         """
-        have = self._policies(role, role.rpartition("/")[2])
+        existing = self._policies(role, role.rpartition("/")[2])
         changes: list[Change] = []
-        for number in sorted(have, reverse=True):
-            policy = have[number]
-            if left := sorted(arn for arn in _resources(policy) if not gone(arn)):
-                changes += self._write(role, policy.arn, _document(left), policy, dry_run)
+        for number in sorted(existing, reverse=True):
+            policy = existing[number]
+            remaining = sorted(arn for arn in _resources(policy) if not gone(arn))
+            if remaining:
+                changes += self._write(role, policy.arn, _document(remaining), policy, dry_run)
             else:
                 changes += self._remove(role, policy, dry_run)
         return changes
@@ -168,8 +185,8 @@ class ConnectPolicies:
     def _policies(self, role: str, name: str) -> dict[int, _Policy]:
         """Return rdsiam's policies of the role by number.
 
-        All that are attached are among them, whatever numbers are missing. One that a killed run left unattached has
-        the first number above those that is taken, or one between them.
+        All attached policies are among them, whatever numbers are missing. A policy that a killed run left unattached
+        has the first number above theirs, or a number between them.
         """
         prefix = f"{_policy_prefix(role)}{PATH}rdsiam-{name}-"
         attached = set()
@@ -180,7 +197,7 @@ class ConnectPolicies:
             if error.response["Error"]["Code"] != "NoSuchEntity":
                 raise
         numbers = {int(arn.removeprefix(prefix)) for arn in attached if _NUMBER.fullmatch(arn.removeprefix(prefix))}
-        found: dict[int, _Policy] = {}
+        policies: dict[int, _Policy] = {}
         for number in range(1, max([_MAX_ATTACHED, *numbers]) + 1):
             arn = f"{prefix}{number}"
             try:
@@ -192,25 +209,25 @@ class ConnectPolicies:
                     break
                 continue
             document = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-            found[number] = _Policy(arn, _text(document), arn in attached)
-        return found
+            policies[number] = _Policy(arn, _text(document), arn in attached)
+        return policies
 
-    def _write(self, role: str, arn: str, document: str, have: _Policy | None, dry_run: bool) -> list[Change]:
+    def _write(self, role: str, arn: str, document: str, existing: _Policy | None, dry_run: bool) -> list[Change]:
         changes: list[Change] = []
         name = arn.rpartition("/")[2]
-        if have is None:
+        if existing is None:
             command = f"aws iam create-policy --path {PATH} --policy-name {name} --policy-document '{document}'"
             changes.append(Change("create-policy", arn, command))
             if not dry_run:
                 self._create(arn, document)
-        elif have.document != document:
+        elif existing.document != document:
             command = (
                 f"aws iam create-policy-version --policy-arn {arn} --set-as-default --policy-document '{document}'"
             )
             changes.append(Change("update-policy", arn, command))
             if not dry_run:
                 self._update(arn, document)
-        if have is None or not have.attached:
+        if existing is None or not existing.attached:
             role_name = role.rpartition("/")[2]
             command = f"aws iam attach-role-policy --role-name {role_name} --policy-arn {arn}"
             changes.append(Change("attach-policy", role, command))
@@ -229,7 +246,7 @@ class ConnectPolicies:
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
-            self._update(arn, document)  # of a role that was deleted, and had more of them
+            self._update(arn, document)  # left by a role of that name that was deleted
 
     def _update(self, arn: str, document: str) -> None:
         versions = self._iam.list_policy_versions(PolicyArn=arn)["Versions"]
@@ -261,13 +278,13 @@ def _policy_prefix(role: str) -> str:
 
 
 def _text(document: Mapping[str, Any] | str) -> str:
-    """Return the document as we write it: boto3 hands it out parsed, a plain client URL-encoded."""
+    """Return the document as rdsiam writes it: boto3 returns it parsed, a plain client URL-encoded."""
     parsed = json.loads(unquote(document)) if isinstance(document, str) else document
     return json.dumps(parsed, separators=(",", ":"))
 
 
 def _resources(policy: _Policy) -> frozenset[str]:
-    """Return what a policy allows: nothing if it is not attached, so that no run gives back what another took away."""
+    """Return the ARNs that a policy allows: none if it is detached, so that no run restores what another removed."""
     if not policy.attached:
         return frozenset()
     return frozenset(arn for statement in json.loads(policy.document)["Statement"] for arn in statement["Resource"])

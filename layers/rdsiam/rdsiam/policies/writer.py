@@ -1,7 +1,7 @@
-"""What PolicyFunction does: all of one database's IAM policies, from access.yaml, Describe and the inventory alone."""
+"""All IAM policies of one database, from access.yaml, Describe and the inventory alone: the work of PolicyFunction."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -11,9 +11,10 @@ from botocore.exceptions import ClientError
 from rdsiam.access.effective import effective_users
 from rdsiam.access.selection import NOTHING, select
 from rdsiam.access.store import AccessStore
+from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.arn import Arn
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, Refusal
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Refused, Unsupported
 from rdsiam.policies.iam_policies import ConnectPolicies, wanted_by_role
 from rdsiam.state.inventory import Inventory, Record, selected
@@ -25,24 +26,85 @@ Status = Literal["written", "planned", "unchanged", "refused"]
 
 @dataclass(frozen=True)
 class Written:
-    """What was changed, or would be.
+    """The answer of PolicyFunction.
 
-    :ivar reason: why it was refused; empty otherwise.
+    :ivar reason: why it was refused, or a remark; empty otherwise.
+    :ivar code: stable identifier of a refusal; empty otherwise.
+    :ivar remedy: what to do about a refusal; empty otherwise.
+    :ivar changes: made, or planned.
     """
 
     database: str
     status: Status
-    reason: str
-    changes: tuple[Change, ...]
+    reason: str = ""
+    code: str = ""
+    remedy: str = ""
+    changes: tuple[Change, ...] = ()
+
+    @classmethod
+    def refused(cls, database: str, refusal: Refusal) -> "Written":
+        """Return the answer if nothing was changed."""
+        return cls(database, "refused", refusal.problem, refusal.code, refusal.remedy)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as PolicyFunction answers."""
+        """Return the JSON that PolicyFunction answers with."""
         return {
             "database": self.database,
             "status": self.status,
+            "code": self.code,
             "reason": self.reason,
+            "remedy": self.remedy,
             "changes": [change.to_json() for change in self.changes],
         }
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """Assumptions of a plan.
+
+    :ivar revoked: users to treat as revoked; None for those that the inventory records.
+    :ivar confirmed: treat the current attributes of the database as confirmed.
+    """
+
+    revoked: Collection[str] | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The databases whose policies are written together.
+
+    The resource id that policies named until now may be that of a database with another name: it was renamed, or
+    switched over from blue to green. Then its policies are written too, so that withdrawing the old name spares them.
+
+    :ivar record: of the database that was asked for.
+    :ivar stale: whether a `dbuser` ARN names one of these databases, or the former one.
+    """
+
+    record: Record | None
+    databases: tuple[Database, ...]
+    stale: Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class _Logins:
+    """The logins that access.yaml declares: role → `dbuser` ARNs, for each database of a scope."""
+
+    by_database: tuple[tuple[Database, Mapping[str, frozenset[str]]], ...]
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles with a login."""
+        return frozenset[str]().union(*(roles_with_login(by_role) for _, by_role in self.by_database))
+
+    def of(self, role: str) -> frozenset[str]:
+        """Return the `dbuser` ARNs of a role in all these databases."""
+        return frozenset[str]().union(*(by_role.get(role, frozenset()) for _, by_role in self.by_database))
+
+
+def roles_with_login(by_role: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return the roles that have at least one login."""
+    return frozenset(role for role, arns in by_role.items() if arns)
 
 
 class PolicyWriter:
@@ -62,95 +124,126 @@ class PolicyWriter:
         self._policies = policies
         self._connect_role = connect_role
 
-    def write(
-        self, arn: str, plan: bool, assume_revoked: Collection[str] | None = None, confirmed: bool = False
-    ) -> Written:
-        """Write the policies of the roles that may log in to the database, and take it out of all others.
+    def plan(self, arn: str, assumed: Assumptions) -> Written:
+        """Return the changes that `write` would make.
 
-        The resource id that policies named until now may live on under another name: renamed, or switched over from
-        blue to green. Then that database's policies are written along, so that taking the old name's away spares them.
-
-        :param plan: change nothing, say what would be.
-        :param assume_revoked: users to be taken for revoked, of a plan; None for those that are.
-        :param confirmed: of a plan: the current attributes of the database are taken for confirmed.
-        :raises AccessFileUnavailable: nothing is changed on doubt.
+        :raises AccessFileUnavailable: access.yaml can't be read.
         """
-        record, alive, stale = self._concerned(arn)
+        scope = self._scope(arn)
         try:
-            wanted = [self._wanted(one, plan, assume_revoked if plan else None, confirmed) for one in alive]
-            for one, by_role in zip(alive, wanted, strict=True):
-                self._policies.refuse_foreign_roles(one, by_role)
+            logins = self._checked_logins(scope, assumed)
+            changes = self._converge(scope, logins, dry_run=True)
         except (Refused, AccessFileInvalid) as error:
-            return Written(arn, "refused", str(error), ())
-        had = set(record.roles) if record else set()
-        roles = {role for one in wanted for role, arns in one.items() if arns} | had
-        if not plan:
-            for one in alive:
-                self._remember(one, roles)
-        changes: list[Change] = []
-        together = _together(wanted, roles)
+            return Written.refused(arn, Refusal.of(error))
+        return Written(arn, "planned" if changes else "unchanged", changes=changes)
+
+    def write(self, arn: str) -> Written:
+        """Write the policies of the roles with logins for the database, and take its logins out of all others.
+
+        A role whose logins don't fit leaves the policies of the others as they are.
+
+        :raises AccessFileUnavailable: access.yaml can't be read; nothing is changed.
+        """
+        scope = self._scope(arn)
         try:
-            # First what must fit, then what is changed: a role that is full leaves the others as they are.
-            for role in sorted(roles):
-                changes += self._policies.converge(role, stale, together[role], dry_run=True)
-        except Refused as error:
-            return Written(arn, "refused", str(error), ())
-        if plan or not changes:
-            return Written(arn, "planned" if changes else "unchanged", "", tuple(changes))
-        for role in sorted(roles):
-            self._policies.converge(role, stale, together[role], dry_run=False)
-        for one, by_role in zip(alive, wanted, strict=True):
-            self._inventory.set_roles(one.arn, one.resource_id, {role for role, arns in by_role.items() if arns})
-        return Written(arn, "written", "", tuple(changes))
+            logins = self._checked_logins(scope, None)
+            self._record_roles(scope, logins)
+            changes = self._converge(scope, logins, dry_run=True)
+        except (Refused, AccessFileInvalid) as error:
+            return Written.refused(arn, Refusal.of(error))
+        if not changes:
+            return Written(arn, "unchanged")
+        self._converge(scope, logins, dry_run=False)
+        for database, by_role in logins.by_database:
+            self._inventory.set_roles(database.arn, database.resource_id, roles_with_login(by_role))
+        return Written(arn, "written", changes=changes)
 
     def withdraw(self, arn: str) -> Written:
-        """Take the logins that are declared no longer, and those of revoked users, out of policies; give none.
+        """Take revoked logins, and logins that are no longer declared, out of policies; add none.
 
-        Nothing refuses this: neither a role without a tag, nor one that is full. If access.yaml is broken, or can't be
-        read, only revoked users lose their logins: who else is declared no longer isn't known.
+        Nothing refuses this: neither a role without a tag nor a role that is full. If access.yaml is invalid, or can't
+        be read, only revoked users lose their logins: which other logins are no longer declared is unknown.
         """
-        record, alive, stale = self._concerned(arn)
-        if record is None or not record.roles:
-            return Written(arn, "unchanged", "", ())
-        reason, declared, revoked = "", None, set[str]()
-        try:
-            declared = _together([self._wanted(one, False, None, False) for one in alive], record.roles)
-        except (AccessFileInvalid, AccessFileUnavailable) as error:
-            reason = f"only revoked users lost their logins: {error}"
-            revoked = {one.connect_arn(user) for one in alive for user in self._revoked(one)}
-
-        def gone(role: str, connect_arn: str) -> bool:
-            if declared is None:
-                return connect_arn in revoked
-            return stale(connect_arn) and connect_arn not in declared[role]
-
+        scope = self._scope(arn)
+        if scope.record is None or not scope.record.roles:
+            return Written(arn, "unchanged")
+        remark, gone = self._withdrawn(scope)
         changes: list[Change] = []
-        failed: list[ClientError] = []
-        for role in record.roles:
+        failures: list[ClientError] = []
+        for role in scope.record.roles:
             try:
                 changes += self._policies.withdraw(role, partial(gone, role), dry_run=False)
             except ClientError as error:
                 logger.warning("logins of %s could not be withdrawn: %s", role, error)
-                failed.append(error)
-        if failed:
-            raise failed[0]  # now that all others are withdrawn
-        return Written(arn, "written" if changes else "unchanged", reason, tuple(changes))
+                failures.append(error)
+        if failures:
+            raise failures[0]  # after the logins of all other roles are withdrawn
+        return Written(arn, "written" if changes else "unchanged", remark, changes=tuple(changes))
 
-    def _concerned(self, arn: str) -> tuple[Record | None, list[Database], Callable[[str], bool]]:
-        """Return the record, the databases whose policies are written together, and which ARNs are theirs."""
+    def _withdrawn(self, scope: _Scope) -> tuple[str, Callable[[str, str], bool]]:
+        """Return a remark, and a function that says whether a role loses a `dbuser` ARN."""
+        try:
+            logins = self._logins(scope, None)
+        except (AccessFileInvalid, AccessFileUnavailable) as error:
+            revoked = {database.connect_arn(user) for database in scope.databases for user in self._revoked(database)}
+            return f"only revoked users lost their logins: {error}", lambda _, connect_arn: connect_arn in revoked
+        return "", lambda role, connect_arn: scope.stale(connect_arn) and connect_arn not in logins.of(role)
+
+    def _checked_logins(self, scope: _Scope, assumed: Assumptions | None) -> _Logins:
+        """Return the declared logins.
+
+        :raises Refused: the owner of a role doesn't allow rdsiam to attach policies to it.
+        """
+        logins = self._logins(scope, assumed)
+        for database, by_role in logins.by_database:
+            self._policies.check_roles(database, by_role)
+        return logins
+
+    def _converge(self, scope: _Scope, logins: _Logins, dry_run: bool) -> tuple[Change, ...]:
+        """Make, or plan, the policies of all roles that have logins, or had some.
+
+        :raises Refused: the logins of a role don't fit.
+        """
+        changes: list[Change] = []
+        for role in sorted(_roles(scope, logins)):
+            changes += self._policies.converge(role, scope.stale, logins.of(role), dry_run)
+        return tuple(changes)
+
+    def _logins(self, scope: _Scope, assumed: Assumptions | None) -> _Logins:
+        return _Logins(tuple((database, self._by_role(database, assumed)) for database in scope.databases))
+
+    def _by_role(self, database: Database, assumed: Assumptions | None) -> Mapping[str, frozenset[str]]:
+        return wanted_by_role(database, self._users(database, assumed), self._connect_role)
+
+    def _users(self, database: Database, assumed: Assumptions | None) -> tuple[DeclaredUser, ...]:
+        """Return the effective users of a database.
+
+        :param assumed: None unless this is a plan.
+        """
+        record = self._inventory.of(database)
+        selection, revoked = selected(database, record), self._revoked(database)
+        if assumed is None and selection.recorded is None:
+            selection = select(database, NOTHING)  # onboarding records the attributes before policies are written
+        elif assumed is not None and assumed.confirmed:
+            selection = selection.confirmed
+        if assumed is not None and assumed.revoked is not None:
+            revoked = assumed.revoked
+        return effective_users(self._access.current().file.declared(selection), revoked)
+
+    def _scope(self, arn: str) -> _Scope:
         database = self._describe(arn)
         record = self._inventory.get(arn) if database is None else self._inventory.of(database)
         former = record.policy_resource_id if record else None
-        alive = [] if database is None else [database]
+        databases = [] if database is None else [database]
         if former and (database is None or database.resource_id != former):
-            alive += self._moved(former)
-        stale_ids = {one.resource_id for one in alive} | ({former} if former else set())
+            databases += self._moved(former)
+        resource_ids = {database.resource_id for database in databases} | ({former} if former else set())
         place = Arn.parse(arn)
 
         def stale(connect_arn: str) -> bool:
-            return any(f":rds-db:{place.region}:{place.account}:dbuser:{one}/" in connect_arn for one in stale_ids)
+            return any(f":rds-db:{place.region}:{place.account}:dbuser:{id}/" in connect_arn for id in resource_ids)
 
-        return record, alive, stale
+        return _Scope(record, tuple(databases), stale)
 
     def _revoked(self, database: Database) -> Collection[str]:
         record = self._inventory.of(database)
@@ -172,32 +265,20 @@ class PolicyWriter:
             return []
         return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
 
-    def _wanted(
-        self, database: Database, plan: bool, assume_revoked: Collection[str] | None, confirmed: bool
-    ) -> dict[str, frozenset[str]]:
-        record = self._inventory.of(database)
-        selection = selected(database, record)
-        if plan and confirmed:
-            selection = selection.confirmed
-        elif not plan and selection.recorded is None:
-            selection = select(database, NOTHING)  # onboarding records the attributes before policies are written
-        revoked = assume_revoked if assume_revoked is not None else record.revoked if record else ()
-        users = effective_users(self._access.current().file.declared(selection), revoked)
-        return wanted_by_role(database, users, self._connect_role)
+    def _record_roles(self, scope: _Scope, logins: _Logins) -> None:
+        """Record the roles before the first policy is written, so that a killed run leaves no unknown policy.
 
-    def _remember(self, database: Database, roles: set[str]) -> None:
-        """Write down the roles before the first policy is written: a run that is killed leaves none that nobody knows.
-
-        The former resource id stays until its ARNs are out of every policy.
+        The former resource id stays recorded until its ARNs are out of every policy.
         """
-        record = self._inventory.get(database.arn)
-        known = set(record.roles) if record else set()
-        if roles - known:
-            former = record.policy_resource_id if record else None
-            self._inventory.set_roles(database.arn, former or database.resource_id, roles | known)
+        roles = _roles(scope, logins)
+        for database in scope.databases:
+            record = self._inventory.get(database.arn)
+            recorded = frozenset(record.roles) if record else frozenset[str]()
+            if roles - recorded:
+                former = record.policy_resource_id if record else None
+                self._inventory.set_roles(database.arn, former or database.resource_id, roles | recorded)
 
 
-def _together(wanted: Iterable[Mapping[str, frozenset[str]]], roles: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Return what each role may connect to, in all databases together."""
-    databases = list(wanted)
-    return {role: frozenset[str]().union(*(one.get(role, frozenset()) for one in databases)) for role in roles}
+def _roles(scope: _Scope, logins: _Logins) -> frozenset[str]:
+    """Return the roles that have logins, or had some."""
+    return logins.roles | (frozenset(scope.record.roles) if scope.record else frozenset[str]())

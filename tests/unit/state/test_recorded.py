@@ -12,9 +12,12 @@ from moto import mock_aws
 from rdsiam.access.model import parse
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
 from rdsiam.aws.rds_models import from_cluster, from_instance
+from rdsiam.core.changes import Unreached
 from rdsiam.errors import DatabaseNotFound
-from rdsiam.onboarding import flow
-from rdsiam.onboarding.reconcile import _Reconcile
+from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.publication import Publication
+from rdsiam.onboarding.reconcile import Reconcile
+from rdsiam.onboarding.recording import Recording
 from rdsiam.state import recorded
 from rdsiam.state.inventory import Applied, Inventory, SecretRecord, selected
 from tests.unit.databases import ORDERS
@@ -35,7 +38,7 @@ def inventory() -> Iterator[Inventory]:
 
 
 class Fleet:
-    """What RDS has now."""
+    """The databases that RDS has now."""
 
     def __init__(self, *databases: SelectedDatabase) -> None:
         self._databases = databases
@@ -101,7 +104,7 @@ def test_two_databases_that_swap_names_keep_their_own_records(inventory, first):
         assert record.recorded.identifier == name
 
 
-def test_a_name_that_was_free_again_leaves_its_policies_to_be_withdrawn(inventory):
+def test_a_database_renamed_to_a_free_name_also_withdraws_the_policies_of_the_former_owner(inventory):
     onboard(inventory, called("orders", "db-OLD"), "old")
     onboard(inventory, called("spare", "db-NEW"), "new")
     orders = called("orders", "db-NEW")
@@ -111,7 +114,7 @@ def test_a_name_that_was_free_again_leaves_its_policies_to_be_withdrawn(inventor
     assert (record.resource_id, record.policy_resource_id, record.roles) == ("db-NEW", "db-OLD", ("new", "old"))
 
 
-def test_a_copy_has_its_sources_attributes_also_when_that_is_gone_and_none_of_an_unknown_source(inventory):
+def test_a_copy_has_the_attributes_of_its_source_even_if_that_is_gone_and_none_if_it_is_unknown(inventory):
     orders = called("orders", "db-ONE")
     onboard(inventory, orders, "role")
     assert recorded.of_copy(inventory, "db-ONE") == Attributes.of(orders)
@@ -123,7 +126,7 @@ def test_a_copy_has_its_sources_attributes_also_when_that_is_gone_and_none_of_an
     assert list(inventory.all()) == [], "what is kept of it is no database"
 
 
-def test_a_replica_has_the_attributes_of_its_source_and_not_of_who_had_its_name_before(inventory):
+def test_a_replica_has_the_attributes_of_its_source_and_not_of_a_former_database_of_its_name(inventory):
     source, replica = called("orders", "db-ONE"), called("play", "db-REPLICA", replica_of="orders")
     onboard(inventory, called("orders", "db-FORMER"), "role")
 
@@ -147,7 +150,7 @@ def test_a_replica_has_the_attributes_of_its_source_and_not_of_who_had_its_name_
         {"ReadReplicaSourceDBClusterIdentifier": "arn:aws:rds:eu-west-1:123456789012:cluster:vault"},
     ],
 )
-def test_an_instance_that_has_the_name_of_a_replica_s_source_is_not_its_source(inventory, described):
+def test_an_instance_with_the_name_of_the_source_cluster_is_not_the_source(inventory, described):
     onboard(inventory, called("vault", "db-DECOY", tags={"env": "dev"}), "role")
     replica = from_instance(
         {
@@ -160,7 +163,7 @@ def test_an_instance_that_has_the_name_of_a_replica_s_source_is_not_its_source(i
     assert recorded.selection(fleet, inventory, replica).recorded == NOTHING
 
 
-def test_a_database_that_has_the_name_of_a_global_cluster_is_not_its_source(inventory):
+def test_a_database_with_the_name_of_the_global_cluster_is_not_the_source(inventory):
     onboard(inventory, called("world", "db-DECOY", tags={"env": "dev"}), "role")
     follower = from_cluster(
         {
@@ -174,7 +177,7 @@ def test_a_database_that_has_the_name_of_a_global_cluster_is_not_its_source(inve
     assert recorded.selection(fleet, inventory, follower).recorded == NOTHING
 
 
-def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory):
+def test_a_new_database_of_the_same_name_has_no_recorded_attributes(inventory):
     onboard(inventory, called("orders", "db-ONE"), "role")
     again = called("orders", "db-TWO")
     assert selected(again, inventory.of(again)).recorded is None
@@ -184,7 +187,7 @@ def test_another_database_of_the_same_name_has_no_recorded_attributes(inventory)
     assert (record.accounts, record.database, record.finished) == ({}, None, False)
 
 
-def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unless_it_is_a_replica(inventory):
+def test_an_undeclared_database_is_selected_as_first_seen_unless_it_is_a_replica(inventory):
     secret, play = called("secret", "db-ONE"), called("play", "db-ONE")
     inventory.see(secret)
     record = inventory.of(play)
@@ -201,7 +204,7 @@ def test_a_database_that_no_entry_was_about_is_selected_as_it_was_first_seen_unl
     assert not onboarded.only_seen
 
 
-def test_a_database_with_a_recorded_secret_is_more_than_seen(inventory):
+def test_a_database_with_a_recorded_secret_is_not_only_seen(inventory):
     orders = called("orders", "db-ONE")
     inventory.see(orders)
     inventory.set_secret(orders.arn, "etl", SecretRecord("db-ONE", "arn:s", "single"), None)
@@ -210,8 +213,8 @@ def test_a_database_with_a_recorded_secret_is_more_than_seen(inventory):
     assert not record.only_seen, "its rotation has to end if no entry declares it"
 
 
-def test_what_is_recorded_under_a_name_does_not_count_for_the_next_database_of_that_name(inventory):
-    """Whoever can rename or delete a database can restore another one's snapshot under its name."""
+def test_a_record_does_not_apply_to_a_new_database_of_the_same_name(inventory):
+    """A person who may rename or delete a database can restore another snapshot under its name."""
     onboard(inventory, called("play", "db-ONE", tags={"env": "dev"}), "role")
     restored = called("play", "db-TWO")
     inventory.onboarded(restored, Applied("v1", "nothing", 1, ()), "f", "2026-11-24T11:00:00Z")
@@ -226,14 +229,14 @@ def test_what_is_recorded_under_a_name_does_not_count_for_the_next_database_of_t
     assert renamed.is_of(restored)
 
 
-def test_a_renamed_database_keeps_its_record_if_another_one_gets_its_name_first(inventory):
-    """As is done to restore a database: rename it, and restore its snapshot under its name."""
+def test_a_renamed_database_keeps_its_record_if_a_new_database_gets_its_name_first(inventory):
+    """The usual way to restore a database: rename it, and restore its snapshot under its name."""
     onboard(inventory, called("orders", "db-ONE"), "one")
     inventory.revoke(called("orders", "db-ONE").arn, {"app": "leaked"}, ())
     former, restored = called("orders-old", "db-ONE"), called("orders", "db-TWO")
     fleet = Fleet(former, restored)
     services: Any = SimpleNamespace(databases=fleet, inventory=inventory)
-    flow._Run(services, restored.arn, False, None, "a run").prepare()
+    Recording(services, restored.arn, Options()).attributes()
     inventory.select(restored, recorded.of_copy(inventory, "db-ONE"), copied=True)
     for _ in range(2):
         rename(inventory, former, restored)
@@ -247,7 +250,7 @@ def test_a_renamed_database_keeps_its_record_if_another_one_gets_its_name_first(
 
 
 def test_a_reconcile_keeps_the_record_of_a_database_renamed_out_of_every_entry(inventory):
-    """It knows the database by its resource id, and sees no new one."""
+    """A reconcile finds the record by the resource id of the database."""
     orders, nobodys = called("orders", "db-ONE"), called("nobodys", "db-ONE")
     onboard(inventory, orders, "role")
     inventory.revoke(orders.arn, {"app": "leaked"}, ())
@@ -258,7 +261,7 @@ def test_a_reconcile_keeps_the_record_of_a_database_renamed_out_of_every_entry(i
     assert (record.revoked, record.recorded) == ({"app": "leaked"}, Attributes.of(orders))
 
 
-def test_a_reconcile_keeps_what_was_first_seen_of_a_renamed_database_if_a_new_one_has_its_name(inventory):
+def test_a_reconcile_keeps_the_first_seen_attributes_of_a_renamed_database_if_a_new_database_has_its_name(inventory):
     inventory.see(called("secret", "db-ONE", tags={"team": "secret"}))
     renamed, decoy = called("other", "db-ONE", tags={"team": "play"}), called("secret", "db-TWO")
     assert reconcile(inventory, decoy, renamed) == [renamed.arn], "since something waits for confirmation"
@@ -270,7 +273,7 @@ def test_a_reconcile_keeps_what_was_first_seen_of_a_renamed_database_if_a_new_on
 
 
 def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
-    """Look at all databases by an access.yaml that is about team=play alone, and return what is started."""
+    """Reconcile with an access.yaml that matches team=play alone, and return the started databases."""
     file = parse(
         "version: 1\ndatabases:\n"
         "  - match: {tags: {team: play}}\n"
@@ -284,11 +287,10 @@ def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
         functions=SimpleNamespace(invoke=lambda **_: None),
         onboard_function="onboard",
     )
-    started: list[str] = _Reconcile(services, "a-sweep", plan=False, confirmed=False).page(None)["started"]
-    return started
+    return list(Reconcile(services, "a-reconcile", Options()).page(None).started)
 
 
-def test_a_record_without_attributes_lets_nobody_in(inventory):
+def test_a_record_without_attributes_matches_no_entry(inventory):
     orders = called("orders", "db-ONE")
     inventory.record_ownership(orders, {"app": "created"})
     inventory.onboarded(orders, Applied("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
@@ -298,7 +300,7 @@ def test_a_record_without_attributes_lets_nobody_in(inventory):
     assert record.database.recorded == NOTHING
 
 
-def test_what_waits_is_published_once_and_again_if_it_changes_or_comes_back(inventory):
+def test_pending_gains_are_published_once_and_again_if_they_change_or_come_back(inventory):
     orders = called("orders", "db-ONE")
     onboard(inventory, orders, "role")
     published: list[dict[str, Any]] = []
@@ -308,9 +310,9 @@ def test_what_waits_is_published_once_and_again_if_it_changes_or_comes_back(inve
         return {"FailedEntryCount": 0}
 
     services: Any = SimpleNamespace(inventory=inventory, events=SimpleNamespace(put_events=put_events))
-    run = flow._Run(services, orders.arn, False, None, "a run")
+    publication = Publication(services, orders.arn)
     for reason in ("app gains", "app gains", "app and dev gain", None, None, "app gains"):
-        run.notify_pending({"reason": reason} if reason else None)
+        publication.pending(Unreached(orders.arn, reason, "confirm it", retry=False) if reason else None)
     assert [one["DetailType"] for one in published] == ["rdsiam.database.gains-pending"] * 3
     assert ["dev" in one["Detail"] for one in published] == [False, True, False]
     assert all(one["Resources"] == [orders.arn] for one in published)

@@ -1,0 +1,183 @@
+"""An onboarding that changes things: removals first, then the database, its policies, its rotations, its record.
+
+    record attributes → remove logins → switch IAM authentication on → make users → write policies → schedule rotations
+                      → prove logins → record → publish
+
+Whatever stops a run, the users that leave have lost their logins before.
+"""
+
+from dataclasses import replace
+
+from aws_durable_execution_sdk_python import DurableContext
+
+from rdsiam.core.changes import FOLLOW_REASON, Change, Refusal, Unreached
+from rdsiam.core.durable import Steps
+from rdsiam.errors import DatabaseNotReady
+from rdsiam.onboarding.answer import Answer, Proofs
+from rdsiam.onboarding.database_users import Convergence, Users
+from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.iam_authentication import UNTIL_ENABLED, IamAuthentication, Switched
+from rdsiam.onboarding.invocations import Outcome, Policies, Rotations
+from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
+from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.publication import Publication
+from rdsiam.onboarding.recording import Recording
+from rdsiam.onboarding.situation import Situation
+
+_RETRIED = "see what the reason says; rdsiam tries again"
+
+
+class Application:
+    """Applies access.yaml to one database, from the situation in which it was found."""
+
+    def __init__(
+        self, context: DurableContext, services: OnboardingServices, options: Options, situation: Situation
+    ) -> None:
+        self._context = context
+        self._steps = Steps(context)
+        self._inventory = services.inventory
+        self._arn = arn = situation.inspection.database
+        self._inspection = situation.inspection
+        self._departures = situation.departures
+        self._planned = situation.policies
+        self._users = Users(services, arn, options, context.execution_context.durable_execution_arn)
+        self._iam = IamAuthentication(services.databases, arn)
+        self._policies = Policies(context, services, arn)
+        self._rotations = Rotations(context, services, arn)
+        self._recording = Recording(services, arn, options)
+        self._publication = Publication(services, arn)
+        self._leaving = Leaving(context, services, arn, self._departures.users)
+        self._attempts = ATTEMPTS
+        self._converged = Convergence()
+        self._changes: list[Change] = []
+        self._unreached: list[Unreached] = []
+
+    def apply(self) -> Answer:
+        """Apply all of it, or as much as is possible."""
+        if self._departures.limit:
+            return Answer.refused(self._arn, self._departures.limit)
+        confirmed = ""
+        if self._inspection.unrecorded:
+            confirmed = self._steps.run("record attributes", self._recording.attributes)
+        self._remove()
+        for stage in (self._check, self._switch_iam_authentication_on, self._make_users, self._write_policies):
+            if stopped := stage():
+                return self._end(stopped)
+        return self._end(self._finish(confirmed))
+
+    def _remove(self) -> None:
+        """Remove logins and rotations that are no longer declared, in whatever state the database is."""
+        self._leaving.begin(policies=self._inspection.has_roles and not self._planned.unchanged)
+        if self._inspection.outdated:
+            try:
+                self._changes += self._rotations.end().changes
+            except Exception as error:
+                self._missed(f"rotations could not be ended: {error}")
+        returned = self._inspection.returned
+        if returned:
+            self._steps.run("record users that return", lambda: self._inventory.set_returned(self._arn, returned))
+
+    def _check(self) -> Answer | None:
+        """Stop if nothing can connect to the database, or its policies can't be written."""
+        if self._inspection.unready:
+            self._attempts = 0
+            return Answer(self._arn, "ignored", self._inspection.unready, DatabaseNotReady.code)
+        if self._planned.refusal:
+            return Answer.refused(self._arn, self._planned.refusal)
+        if self._planned.failure:
+            return self._missed(self._planned.failure)
+        return None
+
+    def _switch_iam_authentication_on(self) -> Answer | None:
+        switch = self._inspection.switch
+        if switch is None:
+            return None
+        switched = self._steps.run_typed("switch IAM authentication on", Switched, self._iam.enable)
+        if switched.refusal:
+            return Answer.refused(self._arn, switched.refusal)
+        self._changes.append(switch)
+        self._context.wait_for_condition(
+            lambda _, __: self._iam.is_enabled(), UNTIL_ENABLED, name="wait until IAM authentication is on"
+        )
+        return None
+
+    def _make_users(self) -> Answer | None:
+        """Make users, groups and privileges; only read the declaration if the database has no users of its own."""
+        just_switched = self._inspection.switch is not None
+        try:
+            if self._inspection.connects:
+                self._converged = self._steps.run_typed(
+                    "make users", Convergence, lambda: self._users.converge(apply=True, just_switched=just_switched)
+                )
+            else:
+                self._converged = self._steps.run_typed("read the declaration", Convergence, self._users.declared)
+        except Exception as error:
+            if not self._departures.users:
+                raise
+            # The answer has to name the logins that were removed, and the parts that were not reached.
+            self._attempts = 1
+            return self._missed(f"users are not as declared: {error}")
+        self._changes += self._converged.changes
+        return self._refused(self._converged.refusal)
+
+    def _write_policies(self) -> Answer | None:
+        if self._planned.unchanged and not self._inspection.renamed:
+            return None
+        written = self._policies.write()
+        self._changes += written.changes
+        return self._refused(written.refusal)
+
+    def _finish(self, confirmed: str) -> Answer:
+        """Schedule rotations, prove logins, record the onboarding and publish it.
+
+        :param confirmed: a remark on what this run confirms; empty if nothing waited.
+        """
+        self._notify_of_pending()
+        rotations = self._rotations.schedule(plan=False) if self._inspection.rotates else Outcome()
+        unchanged = self._inspection.finished and not (self._changes or self._leaving.changes)
+        self._changes += rotations.changes
+        proofs = Proofs()
+        if not unchanged and self._inspection.connects:
+            proofs = self._steps.run_typed("prove logins", Proofs, lambda: Proofs(self._users.prove()))
+        if not (unchanged and self._inspection.current):
+            self._record(resolved=rotations.refusal is None)
+        if not unchanged:
+            self._steps.run("publish the onboarding", self._publication.onboarded)
+        if rotations.refusal:
+            return replace(Answer.refused(self._arn, rotations.refusal), proofs=proofs.users)
+        if unchanged:
+            return Answer(self._arn, "onboarded" if rotations.changes else "unchanged")
+        return Answer(self._arn, "onboarded", confirmed, proofs=proofs.users)
+
+    def _notify_of_pending(self) -> None:
+        waiting = self._converged.pending
+        if waiting:
+            self._unreached.append(waiting)
+        if waiting or self._inspection.pending:
+            self._steps.run("publish what waits for confirmation", lambda: self._publication.pending(waiting))
+
+    def _record(self, resolved: bool) -> None:
+        applied = self._converged.applied
+        if applied is None:
+            raise AssertionError("a declaration without a refusal was applied")
+        self._steps.run("record the onboarding", lambda: self._recording.onboarded(applied, resolved))
+
+    def _refused(self, refusal: Refusal | None) -> Answer | None:
+        return Answer.refused(self._arn, refusal) if refusal else None
+
+    def _missed(self, reason: str) -> Answer:
+        """Note a part that was not done, and return the answer of a run that stops there."""
+        self._unreached.append(Unreached(self._arn, reason, _RETRIED))
+        return Answer(self._arn, "incomplete")
+
+    def _end(self, answer: Answer) -> Answer:
+        """Try once more to reach what the removal did not, and complete the answer.
+
+        `refused` means that nothing was changed; after a change, the refused part is one that was not done.
+        """
+        self._leaving.end(self._attempts)
+        changes = (*self._leaving.changes, *self._changes)
+        unreached = [*self._leaving.incomplete, *self._unreached]
+        if answer.status == "refused" and (changes or unreached):
+            unreached.append(Unreached(self._arn, answer.reason, answer.remedy or FOLLOW_REASON, retry=False))
+        return replace(answer, changes=changes).without(unreached)

@@ -1,0 +1,197 @@
+"""Removal of logins from one server: sessions end, the login is locked, sessions end again, and once more if needed.
+
+Nothing here waits for another run of rdsiam or, for more than two seconds, for a lock that a user holds. On a read
+replica sessions end too; its users are locked when it replays that from its source.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Authority, Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
+from rdsiam.engines.logins import MANAGER, Logins
+from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
+from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two checks: servers end sessions in their own time, and a user may log in again.
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+#: On a replica, until it has replayed that a user is locked.
+_PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
+#: PostgreSQL's code if a lock is held, though the sessions that may hold it have ended.
+_LOCK_NOT_AVAILABLE = "55P03"
+_FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The result of removing logins.
+
+    :ivar changes: made, in order, or planned.
+    :ivar unreached: the parts that were not done; empty if the users can't log in and have no session.
+    """
+
+    changes: tuple[Change, ...] = ()
+    unreached: tuple[Unreached, ...] = ()
+
+    def __add__(self, other: "Removal") -> "Removal":
+        return Removal(self.changes + other.changes, self.unreached + other.unreached)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for a checkpoint."""
+        return {
+            "changes": [change.to_json() for change in fit_checkpoint(self.changes)],
+            "unreached": [unreached.to_json() for unreached in self.unreached],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Removal":
+        """Return the removal from which `to_json` made this JSON."""
+        return cls(
+            changes_from_json(data["changes"]),
+            tuple(Unreached.from_json(unreached) for unreached in data["unreached"]),
+        )
+
+
+class Server:
+    """One server from which logins are removed: the database that has the users, or a read replica of it.
+
+    :param source: the database whose master secret opens this one: itself, unless it is a replica.
+    :param replica: only sessions end; users can't be locked there.
+    """
+
+    def __init__(
+        self, engine: Engine, logins: Logins, database: Database, source: Database, replica: bool = False
+    ) -> None:
+        self._engine = engine
+        self._logins = logins
+        self._database = database
+        self._source = source
+        self._replica = replica
+
+    def remove(self, users: Collection[str], apply: bool, locked: bool = False) -> Removal:
+        """Lock these users and end their sessions; on a replica only end their sessions.
+
+        :param apply: make the changes; otherwise return them.
+        :param locked: users were locked on the source of this replica; they may log in until it has replayed that.
+        """
+        changes: dict[str, Change] = {}
+        sessions: Sessions | None = None
+        try:
+            sessions = self._open()
+            unreached = self._remove(sessions, users, apply, locked, changes)
+        except _FAILURES as error:
+            unreached = [self._unreached(None, error)]
+        finally:
+            if sessions is not None:
+                sessions.close()
+        return Removal(tuple(changes.values()), tuple(unreached))
+
+    def _open(self) -> Sessions:
+        """Open the first session, as the manager; as the master if the server doesn't let the manager in."""
+        sessions = Sessions(self._connect, "manager")
+        try:
+            sessions.read(None)
+        except ConnectionFailed as error:
+            if error.stage != "login":
+                raise
+            logger.warning("%s can't log in to %s, so the master does: %s", MANAGER, self._database.arn, error)
+            sessions = Sessions(self._connect, "master")
+            sessions.read(None)
+        return sessions
+
+    def _connect(self, authority: Authority, name: str | None) -> Any:
+        manager = authority == "manager"
+        login = self._logins.manager(self._database) if manager else self._logins.master(self._source)
+        return self._engine.connect(self._database, login, name)
+
+    def _remove(
+        self, sessions: Sessions, users: Collection[str], apply: bool, locked: bool, changes: dict[str, Change]
+    ) -> list[Unreached]:
+        pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
+        failures: dict[str, Exception] = {}
+        while True:
+            statements, remaining = self._check(sessions, users, apply, locked, failures)
+            if not apply:
+                changes |= {each.statement: self._change(each) for each in statements}
+            if not apply or not remaining:
+                return []
+            failures = {}
+            for statement in end_sessions_first(statements):
+                try:
+                    self._engine.execute(sessions.get(statement.authority, None), statement)
+                except _FAILURES as error:
+                    failures.setdefault(statement.target, error)
+                else:
+                    if statement.statement not in changes:
+                        changes[statement.statement] = self._change(statement)
+                        logger.info("%s on %s as %s", statement.kind, self._database.arn, statement.authority)
+            pause = next(pauses, None)
+            if pause is None:
+                return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]
+            time.sleep(pause)
+
+    def _check(
+        self,
+        sessions: Sessions,
+        users: Collection[str],
+        apply: bool,
+        locked: bool,
+        failures: Mapping[str, Exception],
+    ) -> tuple[list[Statement], set[str]]:
+        """Return the statements that are still needed, and the users that are not removed yet."""
+        session = sessions.read(None)
+        if self._replica:
+            statements = self._engine.end_session_statements(session, users)
+        else:
+            statements = self._engine.lock_statements(session, users, failures)
+            # The login is locked first, since reading the rest may fail.
+            locked_users = set(users) - ({each.target for each in statements} if apply else set())
+            if locked_users:
+                statements += self._engine.stop_statements(session, locked_users)
+        if sessions.reader == "master":
+            statements = [replace(each, authority="master") for each in statements]
+        remaining = {each.target for each in statements}
+        if locked:
+            waiting = self._engine.lock_statements(session, users)
+            remaining |= {each.target for each in waiting if each.kind == "disable-user"}
+        return statements, remaining
+
+    def _change(self, statement: Statement) -> Change:
+        target = f"{statement.target} on {self._database.identifier}" if self._replica else statement.target
+        return replace(statement, target=target)
+
+    def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
+        what = self._database.arn if user is None else f"{user} on {self._database.arn}"
+        if isinstance(error, Refused):
+            return Refusal.of(error).unreached(what)
+        if isinstance(error, StatementFailed) and error.server_code == _LOCK_NOT_AVAILABLE:
+            remedy = (
+                "check pg_prepared_xacts: the owner of a transaction there can roll it back; if there is none, reboot "
+                "the database"
+            )
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
+        if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
+            remedy = "increase max_connections in its parameter group, or reboot it; rdsiam tries again"
+            return Unreached(what, f"all connections are taken: {error}", remedy)
+        if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
+            remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
+            return Unreached(what, f"all locks of the server are taken: {error}", remedy)
+        if error is not None:
+            return Unreached(what, str(error), "check that it is available and can be reached; rdsiam tries again")
+        if self._replica:
+            return Unreached(
+                what,
+                "this replica has not replayed yet that the user is locked",
+                "check its replication lag; rdsiam tries again",
+            )
+        return Unreached(
+            what, "the user opens sessions as fast as they end", "find the client that logs in; rdsiam tries again"
+        )

@@ -1,0 +1,48 @@
+"""Changes, refusals and parts that were not done survive a checkpoint."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.errors import AccessFileInvalid, RdsiamError, Refused
+
+GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app", authority="master")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [GRANT, Unreached("orders", "it is stopped", "start it", retry=False), Refusal("a", "b", "needs-confirmation")],
+    ids=lambda result: type(result).__name__,
+)
+def test_a_result_is_rebuilt_from_its_json(result):
+    assert type(result).from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_a_checkpoint_holds_many_changes_without_the_statements_of_the_last_ones():
+    changes = [replace(GRANT, target=f"user{number}") for number in range(5000)]
+    fitting = fit_checkpoint(changes)
+    assert [change.target for change in fitting] == [change.target for change in changes]
+    assert fitting[0] == changes[0]
+    assert "see the log" in fitting[-1].statement
+    assert changes_from_json([change.to_json() for change in fitting]) == fitting
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (Refused("role x is full", "use another role", "role-policies-full"), ("role x is full", "use another role")),
+        (AccessFileInvalid(["line 3: users"]), ("access.yaml: line 3: users", "")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_becomes_a_refusal_with_its_code(error: RdsiamError, refusal: tuple[str, str]):
+    made = Refusal.of(error)
+    assert (made.problem, made.remedy, made.code) == (*refusal, error.code)
+
+
+def test_a_refused_part_always_has_a_remedy():
+    part = Refusal("role x is full", "", "refused").unreached("orders")
+    assert (part.reason, part.retry) == ("role x is full", False)
+    assert "do what the reason says" in part.remedy
