@@ -30,7 +30,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
     """Yield the words of each `rdsiam …` command in code."""
     code = [*re.findall(r"^```.*?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
     for line in "\n".join(code).splitlines():
-        for command in re.findall(r"(?:^|[(;|] ?)(rdsiam [a-z][^#|;)\n]*)", line.strip()):
+        for command in re.findall(r"(?:^|[(|] ?)(rdsiam [a-z][^#|;)\n]*)", line.strip()):
             yield command.split()
 
 
