@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
+import psycopg
 from psycopg.types.string import TextLoader
 
 from bench.result import Result
@@ -18,17 +18,18 @@ from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
+from rdsiam.engines.connection import MysqlSession, PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password, Token
 from rdsiam.engines.mysql import audit_procedure
 from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres import audit, catalog
 from rdsiam.engines.postgres.engine import Postgres
-from rdsiam.engines.protocols import DesiredState, Engine, Sessions
+from rdsiam.engines.protocols import DesiredState, Engine, Session, Sessions
 
 USERS = 10_000
 ROUNDS = 9
 _MASTER, _PASSWORD = "boss", "correct horse battery"
-#: A third takes tokens, half of these through a group; the others have passwords.
+#: A third of the users log in by token, half of these through a group; the others have passwords.
 _ON_POSTGRES = (
     "CREATE ROLE of_the_team; GRANT rds_iam TO of_the_team",
     f"""
@@ -78,11 +79,13 @@ def run() -> list[Result]:
         ]
 
 
-def _compare(name: str, engine: Engine, database: Database, bare: Callable[[Any], int]) -> Result:
+def _compare[SessionT: Session](
+    name: str, engine: Engine[SessionT], database: Database, bare: Callable[[SessionT], int]
+) -> Result:
     _onboard(engine, database)
     token = Token(AUDITOR, "any")
     session, plain = (engine.connect(database, token, None) for _ in range(2))
-    if database.family == "postgres":
+    if isinstance(plain, psycopg.Connection):
         plain.autocommit = True
         plain.adapters.register_loader("name", TextLoader)  # psycopg's own
     measured: list[float] = []
@@ -102,7 +105,7 @@ def _compare(name: str, engine: Engine, database: Database, bare: Callable[[Any]
     return Result(name, value, "ms", "the bare queries and their rows", baseline_value, ratio, at_most=2)
 
 
-def _bare_postgres(session: Any) -> int:
+def _bare_postgres(session: PostgresSession) -> int:
     rows = [
         session.execute(query).fetchall()
         for query in (
@@ -114,31 +117,32 @@ def _bare_postgres(session: Any) -> int:
     return sum(map(len, rows))
 
 
-def _bare_mariadb(session: Any) -> int:
-    found = 0
+def _bare_mariadb(session: MysqlSession) -> int:
+    count = 0
     with session.cursor() as cursor:
         cursor.execute(f"CALL {audit_procedure.SCHEMA}.{audit_procedure.PROCEDURE}()")
-        found += len(cursor.fetchall())
+        count += len(cursor.fetchall())
         while cursor.nextset():
-            found += len(cursor.fetchall())
-    return found
+            count += len(cursor.fetchall())
+    return count
 
 
 def _onboard(engine: Engine, database: Database) -> None:
-    """Make manager and auditor, as onboarding does."""
+    """Create manager and auditor, as onboarding does."""
 
-    def connect(authority: str, name: str | None) -> Any:
+    def connect(authority: str, name: str | None) -> Session:
         login: Login = Password(_MASTER, _PASSWORD) if authority == "master" else Token(MANAGER, "any")
-        return engine.connect(database, login, name)
+        session: Session = engine.connect(database, login, name)
+        return session
 
     sessions, desired = Sessions(connect, "master"), DesiredState((), {})
-    found = engine.inspect(sessions, database, desired)
-    engine.apply(sessions, found, engine.difference(found, desired), desired)
+    snapshot = engine.inspect(sessions, database, desired)
+    engine.apply(sessions, snapshot, engine.difference(snapshot, desired), desired)
     sessions.close()
 
 
 def _any_token(user: str, token: str, tls: bool) -> None:
-    """Let everybody in."""
+    """Accept every token."""
 
 
 @contextmanager
