@@ -122,7 +122,7 @@ def part_of(
     """
     facts, state = reading.facts, recorded or RecordedState()
     findings = evaluate_database(database, facts, access, account, state, datetime.now(UTC))
-    users = tuple(sorted({one.name for one in facts.accounts})) if isinstance(facts, ServerFacts) else None
+    users = tuple(sorted({account.name for account in facts.accounts})) if isinstance(facts, ServerFacts) else None
     return DatabasePart(_entry(database, reading, account), findings, users)
 
 
@@ -188,12 +188,14 @@ def _entry(database: Database, reading: Reading, account: AccountContext) -> Dat
         stage=unreadable.stage if unreadable else None,
         cause=unreadable.cause if unreadable else None,
         accounts=_count(database, reading.facts, account.proxy_users(database)),
-        migrations=tuple(
-            MigrationProgress(one.user, one.successor, one.state, one.history[-1]["at"], one.until)
-            for one in reading.migrations
-        ),
+        migrations=tuple(_progress(migration) for migration in reading.migrations),
         seconds=round(reading.seconds, 2),
     )
+
+
+def _progress(migration: Migration) -> MigrationProgress:
+    since = migration.history[-1]["at"]
+    return MigrationProgress(migration.user, migration.successor, migration.state, since, migration.until)
 
 
 def _read_result(database: Database, facts: ServerFacts | Unreadable) -> Read:

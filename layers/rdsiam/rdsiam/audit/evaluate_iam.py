@@ -90,7 +90,12 @@ class _Policies:
     @cached_property
     def _denials(self) -> list[Mapping[str, Any]]:
         """The statements that deny logins under all circumstances."""
-        return [one for policy in self.holder.policies for one in statements(policy.document) if denies(one)]
+        return [
+            statement
+            for policy in self.holder.policies
+            for statement in statements(policy.document)
+            if denies(statement)
+        ]
 
     def _of_statement(self, statement: _Statement) -> Iterator[Finding]:
         verdicts = self._verdicts(statement.document)
@@ -130,7 +135,7 @@ class _Policies:
                 resources = [left for resource in resources for left in _within(resource, excepted)]
             else:
                 denied = texts(denial, "Resource")
-                resources = [one for one in resources if not any(_covers(pattern, one) for pattern in denied)]
+                resources = [text for text in resources if not any(_covers(pattern, text) for pattern in denied)]
         return list(dict.fromkeys(resources))
 
     def _of_resources(self, kind: str, statement: _Statement, verdicts: list[Verdict]) -> Finding:
@@ -218,5 +223,5 @@ def _covers(pattern: str, other: str) -> bool:
 def _within(resource: str, excepted: list[str]) -> list[str]:
     """Return what is left of a resource if all but the excepted resources are denied."""
     if has_wildcard(resource):
-        return [one for one in excepted if glob(resource, one)]
+        return [exception for exception in excepted if glob(resource, exception)]
     return [resource] if any(glob(pattern, resource) for pattern in excepted) else []

@@ -51,7 +51,7 @@ class History:
     def from_json(cls, data: Mapping[str, Any]) -> "History":
         """Return the history from which `to_json` made this JSON."""
         findings = (OpenFinding(**finding) for finding in data["open"])
-        return cls({one.id: one for one in findings}, tuple(data["trend"]), frozenset(data["new"]))
+        return cls({finding.id: finding for finding in findings}, tuple(data["trend"]), frozenset(data["new"]))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ def corrected_statement(statement: Mapping[str, Any], verdicts: Iterable[Verdict
     :param verdicts: on all resources of the statement.
     """
     corrected: list[Mapping[str, Any]] = []
-    other_actions = [one for one in texts(statement, "Action") if not is_connect(one) and not is_mistaken(one)]
-    arns = [one.resource if one.kind is None else one.corrected for one in verdicts]
+    actions = texts(statement, "Action")
+    other_actions = [action for action in actions if not is_connect(action) and not is_mistaken(action)]
+    arns = [verdict.resource if verdict.kind is None else verdict.corrected for verdict in verdicts]
     resources = list(dict.fromkeys(arn for arn in arns if arn is not None))
     if other_actions:
         corrected.append({**statement, "Action": other_actions})

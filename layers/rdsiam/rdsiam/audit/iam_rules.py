@@ -232,7 +232,9 @@ def _reaches_users(pattern: str, grant: Grant) -> bool:
     resource_id = before.rpartition(":")[2]
     users = {MANAGER, _WILDCARDS.sub("x", user)}
     resource_ids = {_ANY_DATABASE, _WILDCARDS.sub("x", resource_id)}
-    return any(glob(pattern, grant.deployment.user_arn(one, name)) for one in resource_ids for name in users)
+    return any(
+        glob(pattern, grant.deployment.user_arn(candidate, name)) for candidate in resource_ids for name in users
+    )
 
 
 def _is_about_other_actions(grant: Grant) -> bool:
@@ -241,7 +243,8 @@ def _is_about_other_actions(grant: Grant) -> bool:
 
 def _has_other_actions(statement: Mapping[str, Any]) -> bool:
     """Tell whether a statement has actions that are not about logins to databases."""
-    return any(not one.lower().startswith("rds-db:") and not is_mistaken(one) for one in texts(statement, "Action"))
+    actions = texts(statement, "Action")
+    return any(not action.lower().startswith("rds-db:") and not is_mistaken(action) for action in actions)
 
 
 def _is_of_service_rds(grant: Grant) -> bool:

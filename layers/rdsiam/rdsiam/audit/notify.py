@@ -90,8 +90,12 @@ class Notifier:
 
 def plain(text: str) -> str:
     """Return text that is harmless in a mail: one short line without control or formatting characters."""
-    safe = "".join("�" if unicodedata.category(one)[0] == "C" or one in "\u2028\u2029" else one for one in text)
+    safe = "".join("�" if _is_hidden(character) else character for character in text)
     return safe if len(safe) <= _LONGEST_NAME else f"{safe[: _LONGEST_NAME - 1]}…"
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"
 
 
 def _first_code(answer: Mapping[str, Any], field: str) -> str:
