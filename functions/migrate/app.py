@@ -1,4 +1,4 @@
-"""MigrateFunction: somebody's request leads a user from its password to tokens, over days."""
+"""MigrateFunction: moves a user from its password to tokens, over days, on an operator's request."""
 
 import os
 from functools import cache
@@ -24,15 +24,15 @@ from rdsiam.state.migrations import Migrations
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
-    """Migrate the user that the event names, take it back, or say how far migrations have come."""
+    """Migrate the user that the event names, undo that, or return the state of migrations."""
     request = migrate_request(event)
     if not context.is_replaying():
         check_alias(aliases.LIVE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):
         return flow.status(_services(), request.database)
     answer = flow.migrate(context, _services(), request)
-    logger.info("migration ended", database=request.database, user=request.user, status=answer["status"])
-    return answer
+    logger.info("migration ended", database=request.database, user=request.user, status=answer.status)
+    return answer.to_json()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""RotateFunction: Secrets Manager's four steps. It returns nothing, and raises where a step has to be repeated."""
+"""RotateFunction: Secrets Manager's four steps. It returns nothing, and raises if a step has to be repeated."""
 
 import os
 from functools import cache

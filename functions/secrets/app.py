@@ -1,4 +1,4 @@
-"""SecretsFunction: sets the schedules of rotations as access.yaml says, and looks after rotations for operators."""
+"""SecretsFunction: sets the schedules of rotations that access.yaml declares, and runs operators' requests."""
 
 import os
 from functools import cache
@@ -16,50 +16,53 @@ from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
 from rdsiam.events.secrets import SecretsRequest, secrets_request
-from rdsiam.rotation.new_secrets import Services
-from rdsiam.rotation.operations import Watch
+from rdsiam.rotation.operations import RotationOperations
+from rdsiam.rotation.results import ScheduleOptions
 from rdsiam.rotation.schedules import Schedules
+from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Do what the event asks for, and answer without a value of any secret."""
+    """Run the request of the event; its answer holds no value of a secret."""
     request = secrets_request(event)
     check_alias(aliases.SECRETS, context, event)
     if request.action == "apply":
-        applied = Schedules(_services()).follow(
-            request.database, request.user, request.plan, request.confirm, request.secret or None, request.withdraw
-        )
-        answer = applied.to_json()
-        logger.info("schedules done", database=answer["database"], status=answer["status"], reason=answer["reason"])
-        return answer
-    return _watched(_watch(), request)
+        return _apply(request)
+    return _operate(RotationOperations(_services()), request)
 
 
-def _watched(watch: Watch, request: SecretsRequest) -> dict[str, Any]:
+def _apply(request: SecretsRequest) -> dict[str, Any]:
+    options = ScheduleOptions(
+        request.user, request.plan, request.confirm, request.secret or None, withdraw=request.withdraw
+    )
+    schedules = Schedules(_services()).apply(request.database, options)
+    logger.info("schedules applied", database=schedules.database, status=schedules.status, reason=schedules.reason)
+    return schedules.to_json()
+
+
+def _operate(operations: RotationOperations, request: SecretsRequest) -> dict[str, Any]:
     match request.action:
         case "list":
-            return {
-                "secrets": [one.to_json() for one in watch.list(request.databases)],
-                "skipped": watch.secrets.skipped,
-            }
+            statuses = [status.to_json() for status in operations.list(request.databases)]
+            return {"secrets": statuses, "skipped": operations.skipped}
         case "show":
-            return watch.show(request.secret).to_json()
+            return operations.show(request.secret).to_json()
         case "rotate":
-            return {"secret": request.secret, "version": watch.rotate(request.secret, request.reason)}
+            return {"secret": request.secret, "version": operations.rotate(request.secret, request.reason)}
         case "unstick":
-            return watch.unstick(request.secret, request.plan)
+            return operations.unstick(request.secret, request.plan).to_json()
         case _:
-            return watch.sessions(request.secret)
+            return operations.sessions(request.secret).to_json()
 
 
 @cache
-def _services() -> Services:
+def _services() -> RotationServices:
     secrets_manager = SecretsManager(clients.client("secretsmanager"))
     inventory = Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
-    return Services(
+    return RotationServices(
         databases=_databases(),
         targets=Targets(clients.client("rds"), inventory),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
@@ -69,12 +72,6 @@ def _services() -> Services:
         store=SecretStore(secrets_manager),
         rules=PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )
-
-
-@cache
-def _watch() -> Watch:
-    services = _services()
-    return Watch(services.databases, services.targets, services.secrets, services.store, services.inventory)
 
 
 def _databases() -> Databases:

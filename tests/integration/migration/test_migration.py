@@ -9,6 +9,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from rdsiam.events.migrate import MigrateRequest
+from rdsiam.migration.results import Refusal
 from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
@@ -50,12 +51,12 @@ def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
     with Pool(app.account, app.arn, app.name, PASSWORD, f"of_{app.name}") as old:
         app.start(watch="4s")
         watched = app.wait("watching")
-        until(lambda: app.kept()["watch"]["looks"] > 2, 60)
+        until(lambda: app.kept()["watch"]["observations"] > 2, 60)
         assert [one["state"] for one in watched["history"]] == ["paired", "proven", "watching"]
         assert old.failed == []
-    seen = app.kept()["watch"]["seen"]
-    assert sum(one["sessions"] for one in seen) == 10
-    assert all(one["application"] == "shop" if app.engine == "postgres" else one["address"] for one in seen), seen
+    clients = app.kept()["watch"]["clients"]
+    assert sum(one["sessions"] for one in clients) == 10
+    assert all(one["application"] == "shop" if app.engine == "postgres" else one["address"] for one in clients), clients
     with Pool(app.account, app.arn, app.successor, app.token(), f"of_{app.name}") as new:
         kept = app.wait("retired")
         assert not app.logs_in()
@@ -134,8 +135,8 @@ def test_an_undo_of_every_earlier_state_gives_back_what_was(app, state):
     app.account.onboard(app.arn)
     with as_the_function(app.account):
         run = Migrating(load("migrate")._services(), MigrateRequest(app.arn, app.name), uuid.uuid4().hex)
-        run.settle(run.begin())
-        assert run.paired([]) == ""
+        run.continue_from(run.begin())
+        assert run.record_pairing(()) == Refusal()
         if state == "proven":
             run.prove()
     assert app.kept()["state"] == state

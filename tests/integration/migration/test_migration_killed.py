@@ -15,7 +15,7 @@ from tests.integration.onboarding.test_killed import Handler, Kills, load
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 
-FORWARD = ("begin", "paired", "prove", "begin_watching", "watch", "retire", "retire_secret", "let_go")
+FORWARD = ("begin", "record_pairing", "prove", "begin_watching", "observe", "retire", "retire_secret", "release_lease")
 BACK = ("take_over", "restore", "restore_secret", "remove")
 #: More than any run writes; the test sees to it that it is.
 MOST_CHECKPOINTS = 40
@@ -99,8 +99,8 @@ def each_step_dies_once(patch: pytest.MonkeyPatch, owner: type, steps: tuple[str
 def test_killed_after_the_effect_of_every_step_it_ends_as_it_should(account: Account, handlers, app, monkeypatch):
     before = app.dump()
     app.declare()
-    # `watch` is no step: what fails there is looked at again by itself.
-    steps = tuple(step for step in FORWARD if step != "watch")
+    # `observe` is not a step: an observation that fails is repeated by itself.
+    steps = tuple(step for step in FORWARD if step != "observe")
     with pytest.MonkeyPatch.context() as patch:
         died = each_step_dies_once(patch, Migrating, steps)
         assert run(handlers, app)["status"] == "retired"

@@ -27,7 +27,7 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.errors import ConnectionFailed, RotationFailed
 from rdsiam.events.rotate import STEPS, RotationRequest, Step
-from rdsiam.rotation.steps import Outcome, Rotation
+from rdsiam.rotation.steps import Rotation, StepOutcome
 from rdsiam.rotation.targets import Targets, refuse_misplaced
 from rdsiam.state.inventory import Record, SecretRecord
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place
@@ -264,7 +264,7 @@ class Rotating:
     def request(self, step: Step, token: str) -> RotationRequest:
         return RotationRequest(step, self.arn, token)
 
-    def invoke(self, step: Step, token: str, fault: Fault | None = None) -> Outcome | str:
+    def invoke(self, step: Step, token: str, fault: Fault | None = None) -> StepOutcome | str:
         """Run one step in a fresh process, and return its outcome, or how it failed."""
         try:
             return self.rotation(fault)[0].run(self.request(step, token))

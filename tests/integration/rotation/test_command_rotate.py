@@ -43,7 +43,7 @@ def test_now_rotates_and_follows_it_to_its_end(account, database):
     assert not database.logs_in("renewed", before)
     assert not {before, after} & set((ended.stdout + ended.stderr).split())
     log = (account.cloud.logs / "SecretsFunction.log").read_text()
-    assert f"rotation of {database.identifier}/renewed asked for: TICKET-12" in log
+    assert f"rotation of {database.identifier}/renewed requested: TICKET-12" in log
 
 
 def test_a_stuck_one_is_seen_unstuck_and_rotates_again(account, database):
@@ -104,7 +104,7 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
             master.run("GRANT fresh TO rdsiam_manager WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
     refused = account.rdsiam("rotate", "set-up", database.identifier, "fresh")
     assert refused.returncode == 3
-    assert "rdsiam rotate set-up DATABASE fresh --confirm" in refused.stderr
+    assert f"rdsiam rotate set-up {database.identifier} fresh --confirm" in refused.stderr
     planned = account.rdsiam("rotate", "set-up", database.identifier, "fresh", "--confirm", "--plan")
     assert planned.returncode == 3
     assert [row.split()[0] for row in planned.stdout.splitlines()[1:]] == [

@@ -27,9 +27,10 @@ from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import Refused, RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.rotation.login import logs_in
-from rdsiam.rotation.new_secrets import Services
-from rdsiam.rotation.operations import Watch
+from rdsiam.rotation.operations import RotationOperations, UnstickResult
+from rdsiam.rotation.results import ScheduleOptions
 from rdsiam.rotation.schedules import Schedules
+from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory, SecretRecord
@@ -58,12 +59,12 @@ class World:
     rotate: str = ""
     statements: list[str] = field(default_factory=list)
 
-    def services(self, fault: Fault) -> Services:
+    def services(self, fault: Fault) -> RotationServices:
         """Return what a fresh process would use; the administrator logs in by password here."""
         secrets_manager, family = SecretsManager(FaultyClient(self.client, fault)), self.place.database.family
         inventory = Inventory(FaultyClient(self.dynamodb, fault), "inventory")
         text = f'version: 1\ndatabases: [{{match: {{identifier: "*"}}{self.rotate}}}]'
-        return Services(
+        return RotationServices(
             databases=SimpleNamespace(describe=lambda _: self.place.database),  # type: ignore[arg-type]
             targets=Finds(self.place.database, inventory),
             access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
@@ -75,18 +76,18 @@ class World:
             engines={family: FaultyRotator(ROTATORS[family], fault)},
         )
 
-    def follow(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
+    def apply(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
         """Run once; None where the process ended in between."""
         fault = fault or Fault()
         try:
-            answer = Schedules(self.services(fault)).follow(self.place.database.arn, **options).to_json()
+            schedules = Schedules(self.services(fault)).apply(self.place.database.arn, ScheduleOptions(**options))
         except (Killed, ClientError, SecretsManagerFailed, ReadTimeoutError):
             if not fault.struck:
                 raise
             return None
         finally:
             self.statements += fault.statements
-        return answer
+        return schedules.to_json()
 
     def declare(self, *users: str, **fields: str) -> None:
         """Say who is rotated."""
@@ -171,7 +172,7 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
         create_user(world.place, user, "the-first-password")
         world.declare(user)
         fault = Fault(point, kind)
-        ended = world.follow(fault, confirmed=True)
+        ended = world.apply(fault, confirmed=True)
         struck = fault.struck
         assert (ended is None) == struck
         found = world.secrets(user)
@@ -180,7 +181,7 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
             (one,) = found
             assert world.logs_in(user, world.value(one["ARN"]).password)
         # It was confirmed once: whoever comes next goes on, where the secret is there, without being told again.
-        last = world.follow(confirmed=not found)
+        last = world.apply(confirmed=not found)
         assert last is not None
         assert last["status"] in {"written", "unchanged"}, last
         (one,) = world.secrets(user)
@@ -191,7 +192,7 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
         secret = world.value(one["ARN"])
         assert world.logs_in(user, secret.password)
         assert not world.logs_in(user, "the-first-password")
-        again = world.follow()
+        again = world.apply()
         assert again is not None
         assert (again["status"], again["changes"]) == ("unchanged", [])
         assert not [text for text in world.statements if secret.password in text]
@@ -210,16 +211,16 @@ def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
         arn = world.put(user, "the-password-in-use", rdsiam__managed="true")
         world.declare(user, secret=arn)
         fault = Fault(point, kind)
-        world.follow(fault)
+        world.apply(fault)
         struck = fault.struck
         settle(world, arn)
-        assert world.follow()["status"] in {"written", "unchanged"}
+        assert world.apply()["status"] in {"written", "unchanged"}
         assert world.client.describe_secret(SecretId=arn)["RotationEnabled"]
         world.declare()
         leaving = Fault(point, kind)
-        world.follow(leaving)
+        world.apply(leaving)
         settle(world, arn)
-        assert world.follow()["status"] in {"written", "unchanged"}
+        assert world.apply()["status"] in {"written", "unchanged"}
         assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
         assert world.value(arn).password == "the-password-in-use"
         assert world.logs_in(user, "the-password-in-use")
@@ -254,23 +255,14 @@ def test_a_password_that_the_policy_rejects_is_replaced_in_the_secret_first(worl
             engine.set_other_password(session, base, user, password)
 
     picky = replace(services, engines={world.place.database.family: Picky()})
-    answer = Schedules(picky).follow(world.place.database.arn, confirmed=True).to_json()
+    answer = Schedules(picky).apply(world.place.database.arn, ScheduleOptions(confirmed=True)).to_json()
     assert answer["status"] == "written"
     assert len(set(tried)) == 3
     assert world.logs_in("picky", tried[-1])
 
 
-def watch(world: World, pause: Any = None) -> Watch:
-    services = world.services(Fault())
-    return Watch(
-        services.databases,
-        services.targets,
-        services.secrets,
-        services.store,
-        services.inventory,
-        services.engines,
-        pause or (lambda _: None),
-    )
+def operations(world: World, pause: Any = None) -> RotationOperations:
+    return RotationOperations(world.services(Fault()), pause or (lambda _: None))
 
 
 def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
@@ -278,7 +270,7 @@ def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
     create_user(world.place, user, "current-password")
     arn = world.put(user, "current-password", rdsiam__managed="true")
     world.declare(user, secret=arn)
-    world.follow()
+    world.apply()
     settle(world, arn)
     held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
     version = "0" * 32
@@ -292,12 +284,12 @@ def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
 @pytest.mark.parametrize("password", ["never-set-anywhere", None], ids=["with a value", "without one"])
 def test_what_the_database_does_not_accept_is_unstuck(world, password):
     arn, version = begin(world, f"stuck_{len(password or '')}", password)
-    planned = watch(world).unstick(arn, plan=True)
-    assert (planned["status"], planned["version"], planned["current_logs_in"]) == ("planned", version, True)
+    planned = operations(world).unstick(arn, plan=True)
+    assert planned == UnstickResult(arn, "planned", version, True)
     assert "AWSPENDING" in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"])
-    assert watch(world).unstick(arn, plan=False)["status"] == "written"
+    assert operations(world).unstick(arn, plan=False).status == "written"
     assert "AWSPENDING" not in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"])
-    assert watch(world).unstick(arn, plan=False)["status"] == "unchanged"
+    assert operations(world).unstick(arn, plan=False).status == "unchanged"
 
 
 def test_what_the_database_accepts_is_not_unstuck(world):
@@ -305,7 +297,7 @@ def test_what_the_database_accepts_is_not_unstuck(world):
     with world.place.as_master() as master:
         master.run(set_password(world.place, "accepted", "new-password"))
     with pytest.raises(Refused, match="accepts the password of AWSPENDING"):
-        watch(world).unstick(arn, plan=False)
+        operations(world).unstick(arn, plan=False)
     assert world.client.describe_secret(SecretId=arn)["VersionIdsToStages"][version] == ["AWSPENDING"]
 
 
@@ -317,7 +309,7 @@ def test_a_step_that_was_at_work_is_seen_and_the_label_put_back(world):
             master.run(set_password(world.place, "racing", "new-password"))
 
     with pytest.raises(Refused, match="a rotation was at work"):
-        watch(world, set_meanwhile).unstick(arn, plan=False)
+        operations(world, set_meanwhile).unstick(arn, plan=False)
     assert world.client.describe_secret(SecretId=arn)["VersionIdsToStages"][version] == ["AWSPENDING"]
 
 
@@ -325,19 +317,19 @@ def test_sessions_are_seen_as_far_as_the_server_shows_them(world):
     create_user(world.place, "busy", "the-password")
     arn = world.put("busy", "the-password", rdsiam__managed="true")
     world.declare("busy", secret=arn)
-    world.follow()
+    world.apply()
     with world.place.login(Password("busy", "the-password", "scram-sha-256,md5")):
-        seen = watch(world).sessions(arn)
-    assert [one["user"] for one in seen["sessions"]] == ["busy"]
-    (one,) = seen["sessions"]
+        former = operations(world).sessions(arn)
+    (session,) = former.sessions
+    assert session.user == "busy"
     if world.place.database.family == "postgres":
         # The front of localcloud's server comes by its socket, which has no address.
-        assert (one["application"], one["address"]) == ("rdsiam", None)
-        assert one["since"].endswith("Z")
+        assert (session.application, session.address) == ("rdsiam", None)
+        assert str(session.since).endswith("Z")
     else:
-        assert (one["application"], one["since"]) == (None, None)
-        assert one["address"] in {"127.0.0.1", "::1", "localhost"}
-    assert seen["unseen"]
+        assert (session.application, session.since) == (None, None)
+        assert session.address in {"127.0.0.1", "::1", "localhost"}
+    assert former.unseen
 
 
 def untagged(world: World, user: str) -> str:
@@ -400,15 +392,15 @@ def going(world: World, user: str) -> None:
 @pytest.mark.parametrize(
     ("number", "prepare", "reason", "confirmed"),
     [
-        (0, untagged, "has not said that rdsiam may rotate it: aws ", True),
+        (0, untagged, "has not permitted rdsiam to rotate it; aws ", True),
         (1, with_another_password, "does not log in to", True),
-        (2, foreign, "another rotates own/refused_2: cancel that", True),
-        (3, not_named, "these say that they hold its password, which anybody can write: arn:", True),
-        (4, made_alternating, "must not be there (scheme: single)", True),
-        (5, lambda *_: None, "none is recorded. If one holds the password that is in use, name it", False),
+        (2, foreign, "another rotates own/refused_2; cancel that", True),
+        (3, not_named, "these claim to hold its password, which anyone can write: arn:", True),
+        (4, made_alternating, "must be missing (scheme: single)", True),
+        (5, lambda *_: None, "none is recorded; if one holds the password that is in use, name it", False),
         (6, going, "refused_6 is scheduled for deletion; aws secretsmanager restore-secret", True),
         (7, of_another_user, "is for another at", True),
-        (8, squatting, "refused_8 that rdsiam did not create, and it is not taken over", True),
+        (8, squatting, "refused_8 exists that rdsiam did not create, and it is not taken over", True),
         (9, gone, "is gone, scheduled for deletion, or can't be read", True),
     ],
     ids=[
@@ -430,7 +422,7 @@ def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, nu
     chosen = prepare(world, user)
     world.declare(user, **({"secret": chosen} if chosen else {}))
     before = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
-    answer = world.follow(confirmed=confirmed)
+    answer = world.apply(confirmed=confirmed)
     assert answer["status"] == "refused"
     assert reason in answer["reason"]
     assert answer["changes"] == []
@@ -441,7 +433,7 @@ def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, nu
 
 def test_a_user_that_is_not_there_is_not_made(world):
     world.declare("ghost")
-    answer = world.follow(confirmed=True)
+    answer = world.apply(confirmed=True)
     assert answer["status"] == "refused"
     assert "there is no user ghost" in answer["reason"]
     assert world.secrets("ghost") == []
@@ -450,9 +442,9 @@ def test_a_user_that_is_not_there_is_not_made(world):
 def test_a_plan_changes_nothing_and_says_what_would_be(world):
     create_user(world.place, "planned", "the-password")
     world.declare("planned")
-    unconfirmed = world.follow(plan=True)
+    unconfirmed = world.apply(plan=True)
     assert unconfirmed["status"] == "refused"
-    confirmed = world.follow(plan=True, confirmed=True)
+    confirmed = world.apply(plan=True, confirmed=True)
     kinds = ["create-secret", "set-password", "schedule-rotation"]
     for answer in (unconfirmed, confirmed):
         assert [change["kind"] for change in answer["changes"]] == kinds
@@ -467,12 +459,12 @@ def test_a_schedule_follows_a_changed_file(world):
     arn = world.put("moved", "the-password", rdsiam__managed="true")
     for every, day in {"30d": r"\d+ \*", "1d": r"\* \*"}.items():
         world.declare("moved", every=every, secret=arn)
-        assert [change["kind"] for change in world.follow()["changes"]] == ["schedule-rotation"]
+        assert [change["kind"] for change in world.apply()["changes"]] == ["schedule-rotation"]
         settle(world, arn)
         rules = world.client.describe_secret(SecretId=arn)["RotationRules"]
         assert re.fullmatch(rf"cron\(0 \d+ {day} \? \*\)", rules["ScheduleExpression"])
         assert rules["Duration"] == "1h"
-        assert world.follow()["status"] == "unchanged"
+        assert world.apply()["status"] == "unchanged"
 
 
 def step(world: World, arn: str, version: str, name: Step = "setSecret") -> str:
@@ -489,17 +481,17 @@ def test_a_rotation_that_is_no_longer_declared_sets_no_password_whatever_is_pend
     arn, version = begin(world, "held", "never-set-anywhere")
     world.declare()
     for _ in range(2):
-        answer = world.follow()
+        answer = world.apply()
         assert (answer["status"], "has begun and not ended" in answer["reason"]) == ("refused", True)
         assert world.record("held").state == "ending"
-    assert world.follow(withdraw=True)["status"] == "refused"
-    (listed,) = watch(world).list()
+    assert world.apply(withdraw=True)["status"] == "refused"
+    (listed,) = operations(world).list()
     assert "no longer declares" in listed.problem
     assert step(world, arn, version, "createSecret") == "kept"
     assert "no longer declares this rotation of held" in step(world, arn, version)
     assert not world.logs_in("held", "never-set-anywhere")
     assert world.logs_in("held", "current-password")
-    assert world.follow()["status"] == "written"
+    assert world.apply()["status"] == "written"
     assert world.record("held").state == "ended"
     assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
 
@@ -509,11 +501,11 @@ def test_a_rotation_that_ends_while_the_database_has_its_password_is_finished(wo
     with world.place.as_master() as master:
         master.run(set_password(world.place, "halfway", "new-password"))
     world.declare()
-    assert world.follow()["status"] == "refused"
+    assert world.apply()["status"] == "refused"
     steps: tuple[Step, ...] = ("createSecret", "setSecret", "testSecret", "finishSecret")
     assert [step(world, arn, version, name) for name in steps] == ["kept", "logs in already", "tested", "finished"]
     assert world.value(arn).password == "new-password"
-    assert world.follow()["status"] == "written"
+    assert world.apply()["status"] == "written"
     assert world.record("halfway").state == "ended"
 
 
@@ -525,12 +517,12 @@ def test_an_administrator_that_is_no_longer_declared_is_not_used_whatever_the_ow
     value = json.loads(world.value(arn).text()) | {"masterarn": administrator}
     world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
     world.declare("turns", secret=arn, scheme="alternating", administrator=administrator)
-    assert world.follow()["status"] == "written"
+    assert world.apply()["status"] == "written"
     settle(world, arn)
     world.declare("turns", secret=arn)
-    assert world.follow(withdraw=True)["status"] == "unchanged"
+    assert world.apply(withdraw=True)["status"] == "unchanged"
     assert world.record("turns").state == "ending"
-    assert "must not be there (scheme: single)" in world.follow()["reason"]
+    assert "must be missing (scheme: single)" in world.apply()["reason"]
     version = "0" * 32
     held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
     clone = world.value(arn).with_login("turns_clone", "new-password")
@@ -559,7 +551,7 @@ def test_an_owner_who_denies_rdsiam_an_action_keeps_no_other_user_from_a_schedul
         return allowed(**arguments)
 
     monkeypatch.setattr(world.client, action, deny)
-    answer = world.follow()
+    answer = world.apply()
     assert [one["status"] for one in answer["secrets"]] == ["refused", "written"], answer
     assert "explicit deny" in answer["reason"]
     monkeypatch.undo()
@@ -570,18 +562,18 @@ def test_a_recorded_secret_that_is_not_rotated_or_not_read_is_listed_with_its_pr
     create_user(world.place, "cancelled", "the-password")
     arn = world.put("cancelled", "the-password", rdsiam__managed="true")
     world.declare("cancelled", secret=arn)
-    world.follow()
+    world.apply()
     settle(world, arn)
     family = world.place.database.family
     value = json.loads(world.value(arn).text()) | ({"engine": "mysql"} if family == "mysql" else {})
     world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
     # How often an emergency rotates it, the server says, not the value.
-    assert [(one.problem, one.former_stays) for one in watch(world).list()] == [("", False)]
+    assert [(one.problem, one.former_stays) for one in operations(world).list()] == [("", False)]
     world.client.cancel_rotate_secret(SecretId=arn)
-    (listed,) = watch(world).list()
+    (listed,) = operations(world).list()
     assert "RotateFunction does not rotate it" in listed.problem
     world.client.put_secret_value(SecretId=arn, SecretString="{}")
-    (listed,) = watch(world).list()
+    (listed,) = operations(world).list()
     assert (listed.secret, listed.name, listed.user) == (arn, "own/cancelled", "cancelled")
     assert "is recorded for cancelled, but" in listed.problem
 

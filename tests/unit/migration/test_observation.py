@@ -1,4 +1,4 @@
-"""What looks at the old user's sessions mean: it is retired only after so long without a login that anybody saw."""
+"""Observations of a user's sessions: it is retired only after a period without a login that was really observed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,71 +8,71 @@ from hypothesis import strategies as st
 
 from rdsiam.core.times import moment, text
 from rdsiam.engines.migration import Observation, ObservedClient
-from rdsiam.migration.observation import begin, is_over, looked, pause, saw
-from rdsiam.state.migrations import Watch
+from rdsiam.migration.observation import begin, has_logged_in, is_over, observed, pause
+from rdsiam.state.migrations import QuietPeriod
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 WEEK = 7 * 86400
 NOBODY, SOMEBODY = Observation((), None), Observation((ObservedClient("orders", "10.0.0.1", None, 3),), None)
 
 
-def after(watch: Watch, *looks: tuple[int, Observation]) -> Watch:
-    """Return what is known after looks at these seconds since the start."""
-    for seconds, look in looks:
-        watch = looked(watch, look, START + timedelta(seconds=seconds))
-    return watch
+def after(period: QuietPeriod, *observations: tuple[int, Observation]) -> QuietPeriod:
+    """Return the period after observations at these seconds since the start."""
+    for seconds, observation in observations:
+        period = observed(period, observation, START + timedelta(seconds=seconds))
+    return period
 
 
-def test_days_without_a_login_are_enough():
-    watch = begin(None, WEEK, START)
+def test_a_period_without_a_login_is_over_at_its_end():
+    period = begin(None, WEEK, START)
     for seconds in range(0, WEEK, pause(WEEK)):
-        watch = after(watch, (seconds, NOBODY))
-        assert not is_over(watch, START + timedelta(seconds=seconds))
-    assert is_over(watch, START + timedelta(seconds=WEEK))
+        period = after(period, (seconds, NOBODY))
+        assert not is_over(period, START + timedelta(seconds=seconds))
+    assert is_over(period, START + timedelta(seconds=WEEK))
 
 
-def test_a_login_begins_the_days_anew_and_is_remembered():
-    watch = after(begin(None, 3600, START), (600, SOMEBODY), (900, NOBODY))
-    assert watch.quiet_since == watch.last_seen == text(START + timedelta(seconds=600))
-    assert watch.seen == ({"application": "orders", "address": "10.0.0.1", "since": None, "sessions": 3},)
+def test_a_login_lets_the_period_begin_anew_and_is_remembered():
+    period = after(begin(None, 3600, START), (600, SOMEBODY), (900, NOBODY))
+    assert period.quiet_since == period.last_seen == text(START + timedelta(seconds=600))
+    assert period.clients == ({"application": "orders", "address": "10.0.0.1", "since": None, "sessions": 3},)
 
 
 @pytest.mark.parametrize(
     ("before", "now", "seen"),
     [(5, 5, False), (5, 6, True), (5, 0, False), (5, 2, True), (None, 7, False), (5, None, False)],
-    ids=["none", "one", "server restarted", "restarted and one", "first look", "not counted any more"],
+    ids=["none", "one", "server restarted", "restarted and one", "first observation", "not counted any more"],
 )
-def test_logins_that_the_server_counts_are_seen_though_they_have_ended(before, now, seen):
-    watch = Watch(WEEK, text(START), logins=before)
-    assert saw(watch, Observation((), now)) is seen
+def test_logins_that_the_server_counts_are_noticed_though_their_sessions_have_ended(before, now, seen):
+    period = QuietPeriod(WEEK, text(START), logins=before)
+    assert has_logged_in(period, Observation((), now)) is seen
 
 
-def test_a_time_that_nobody_watched_counts_for_nothing():
-    watch = after(begin(None, WEEK, START), (0, NOBODY), (5 * 86400, NOBODY))
-    assert watch.quiet_since == text(START + timedelta(days=5))
+def test_unobserved_time_does_not_count():
+    period = after(begin(None, WEEK, START), (0, NOBODY), (5 * 86400, NOBODY))
+    assert period.quiet_since == text(START + timedelta(days=5))
 
 
-def test_another_execution_goes_on_where_one_stopped_a_moment_ago_and_begins_anew_later():
-    watch = after(begin(None, WEEK, START), (0, NOBODY))
-    assert begin(watch, WEEK, START + timedelta(minutes=30)).quiet_since == text(START)
-    assert begin(watch, WEEK, START + timedelta(days=2)).quiet_since == text(START + timedelta(days=2))
+def test_another_execution_continues_a_period_that_was_observed_until_now_and_begins_a_later_one_anew():
+    period = after(begin(None, WEEK, START), (0, NOBODY))
+    assert begin(period, WEEK, START + timedelta(minutes=30)).quiet_since == text(START)
+    assert begin(period, WEEK, START + timedelta(days=2)).quiet_since == text(START + timedelta(days=2))
 
 
-def test_names_that_a_client_gave_itself_are_cut_and_hide_nothing():
+def test_names_of_clients_are_cut_and_hold_no_control_characters():
     hostile = Observation((ObservedClient("\x1b[31m" + "x" * 500, "::1", None, 1),), None)
-    shown = after(begin(None, WEEK, START), (0, hostile)).seen[0]["application"]
+    shown = after(begin(None, WEEK, START), (0, hostile)).clients[0]["application"]
     assert shown.startswith("[31mx")
     assert len(shown) == 64
 
 
 @given(st.lists(st.tuples(st.integers(1, 2 * 3600), st.booleans()), max_size=60), st.integers(1, 6 * 3600))
-def test_whatever_was_seen_in_whatever_order_the_end_needs_quiet_that_was_watched(steps, seconds):
-    """It is over when the last login, and the end of the last hour that nobody watched, are long enough ago."""
-    watch, at, quiet_since = begin(None, seconds, START), START, START
+def test_in_any_order_of_logins_and_gaps_the_period_ends_only_after_observed_quiet(steps, seconds):
+    """The period is over if the last login and the end of the last unobserved hour are long enough ago."""
+    period, at, quiet_since = begin(None, seconds, START), START, START
     for wait, somebody in steps:
         at += timedelta(seconds=wait)
-        watch = looked(watch, SOMEBODY if somebody else NOBODY, at)
+        period = observed(period, SOMEBODY if somebody else NOBODY, at)
         if somebody or wait > 3600:
             quiet_since = at
-        assert is_over(watch, at) is (at - quiet_since >= timedelta(seconds=seconds))
-    assert moment(watch.quiet_since) == quiet_since
+        assert is_over(period, at) is (at - quiet_since >= timedelta(seconds=seconds))
+    assert moment(period.quiet_since) == quiet_since

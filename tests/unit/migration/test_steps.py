@@ -1,4 +1,4 @@
-"""A migration's states in every order, with other executions and undos in between; DynamoDB is moto's."""
+"""States of a migration in every order, with other executions and undos in between; DynamoDB is moto's."""
 
 import json
 from collections.abc import Iterator
@@ -22,10 +22,11 @@ from rdsiam.engines.migration import LoginState, Observation, ObservedClient
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import steps
 from rdsiam.migration.flow import status
+from rdsiam.migration.results import Beginning, Watched
 from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
-from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded, Watch
+from rdsiam.state.migrations import Migration, Migrations, QuietPeriod, RetainedSecret, Superseded
 from tests.examples import at_most
 from tests.unit.databases import database
 
@@ -36,7 +37,7 @@ NOT_DECLARED = "version: 1\ndatabases:\n  - match: {identifier: orders}\n    use
 
 @dataclass
 class Server:
-    """What there is in the database and in Secrets Manager."""
+    """State of the database and of Secrets Manager."""
 
     open: bool = True
     successor: bool = True
@@ -45,14 +46,14 @@ class Server:
 
 
 class FakeUser:
-    """A MigratingUser of the server above."""
+    """A `MigratingUser` of this server."""
 
     server = Server()
 
     def __init__(self, *_: Any) -> None:
         pass
 
-    def look(self) -> Observation:
+    def observe(self) -> Observation:
         seen = (ObservedClient("orders", "10.0.0.1", None, self.server.sessions),) if self.server.sessions else ()
         return Observation(seen, None)
 
@@ -65,7 +66,7 @@ class FakeUser:
         self.server.open = self.server.open or apply
         return []
 
-    def blind(self) -> str:
+    def blind_spots(self) -> str:
         return "short logins"
 
     def remove(self, apply: bool, **_: bool) -> list[Change]:
@@ -104,7 +105,7 @@ def dynamodb() -> Iterator[Any]:
 
 
 class World:
-    """All that a migration works with."""
+    """The services of a migration."""
 
     def __init__(self, dynamodb: Any, patch: pytest.MonkeyPatch) -> None:
         dynamodb.delete_item(TableName="inventory", Key={"database": {"S": ORDERS.arn}})
@@ -124,18 +125,18 @@ class World:
         )
         kind = Undoing if undo else Migrating
         run = kind(services, MigrateRequest(ORDERS.arn, "app", undo=undo, watch=1, **options), execution)
-        run.settle({"database": ORDERS.arn, "successor": "app_iam"})
+        run.continue_from(Beginning(ORDERS.arn, "app_iam"))
         return run
 
-    def kept(self) -> Migration | None:
+    def migration(self) -> Migration | None:
         return self.migrations.of(ORDERS.arn).get("app")
 
     def pass_time(self) -> None:
-        """Let the watching's time be over."""
-        kept = self.kept()
-        if kept and kept.watch:
+        """Let the quiet period be over."""
+        migration = self.migration()
+        if migration and migration.watch:
             earlier = text(datetime.now(UTC) - timedelta(seconds=5))
-            self.migrations.save(ORDERS.arn, replace(kept, watch=replace(kept.watch, quiet_since=earlier)))
+            self.migrations.save(ORDERS.arn, replace(migration, watch=replace(migration.watch, quiet_since=earlier)))
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def world(dynamodb, monkeypatch) -> World:
     return World(dynamodb, monkeypatch)
 
 
-FORWARD = ("paired", "prove", "begin_watching", "watch", "retire", "retire_secret", "let_go")
+FORWARD = ("record_pairing", "prove", "begin_watching", "observe", "retire", "retire_secret", "release_lease")
 BACK = ("take_over", "restore", "restore_secret", "remove")
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(FORWARD)),
@@ -153,7 +154,7 @@ STEPS = st.one_of(
 
 
 def one_step(world: World, who: str, what: str) -> None:
-    """Run a step of one of three executions, or let something happen. Who has no lease does nothing."""
+    """Run a step of one of three executions, or an event. An execution without the lease does nothing."""
     if what in {"declare", "undeclare"}:
         world.file = DECLARED if what == "declare" else NOT_DECLARED
     elif what in {"log in", "log out"}:
@@ -162,29 +163,29 @@ def one_step(world: World, who: str, what: str) -> None:
         world.pass_time()
     else:
         run = world.run(who, undo=who == "u")
-        arguments = {"paired": ([],), "watch": (0,)}.get(what, ())
+        arguments: Any = {"record_pairing": ((),), "observe": (0,)}.get(what, ())
         try:
             getattr(run, what)(*arguments)
         except (Superseded, AssertionError):
-            assert what not in {"take_over", "paired"}
+            assert what not in {"take_over", "record_pairing"}
 
 
 @settings(max_examples=at_most(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=40))
-def test_in_whatever_order_nobody_is_locked_out_and_an_undo_ends_where_it_began(dynamodb, monkeypatch, steps):
+def test_in_any_order_nobody_is_locked_out_and_an_undo_restores_the_beginning(dynamodb, monkeypatch, steps):
     world = World(dynamodb, monkeypatch)
     for who, what in steps:
         was_open, sessions, declared = world.server.open, world.server.sessions, world.file == DECLARED
         one_step(world, who, what)
-        assert world.server.open or world.server.successor, "somebody can always log in"
+        assert world.server.open or world.server.successor, "one of both users can always log in"
         if was_open and not world.server.open:
             assert what == "retire"
             assert not sessions
             assert declared
-        kept = world.kept()
+        migration = world.migration()
         if not world.server.open or not world.server.secret:
-            assert kept is not None, "what was taken away can be given back"
-    # Whatever it came to: two undos, the second without the declaration, leave what there was.
+            assert migration is not None, "an undo can restore it"
+    # From every state two undos, the second without the declaration, restore the beginning.
     for file in (DECLARED, NOT_DECLARED):
         world.file = file
         run = world.run("last", undo=True)
@@ -192,7 +193,7 @@ def test_in_whatever_order_nobody_is_locked_out_and_an_undo_ends_where_it_began(
             run.restore()
             run.restore_secret()
             run.remove()
-    assert world.kept() is None
+    assert world.migration() is None
     assert (world.server.open, world.server.secret) == (True, True)
 
 
@@ -203,61 +204,61 @@ def forward(world: World, who: str, *steps: str) -> None:
         one_step(world, who, step)
 
 
-def test_its_states_are_reached_in_their_order_and_told(world):
+def test_states_are_reached_in_order_and_recorded_with_their_changes(world):
     forward(world, "a", *FORWARD)
-    kept = world.kept()
-    assert kept is not None
-    assert [one["state"] for one in kept.history] == ["paired", "proven", "watching", "retired"]
-    assert kept.history[-1]["done"][0] == "NOLOGIN"
-    assert kept.history[-1]["done"][-1].startswith("aws secretsmanager delete-secret")
-    assert (kept.execution, kept.lease, kept.secret) == ("", 0, RetainedSecret("arn:secret", True))
+    migration = world.migration()
+    assert migration is not None
+    assert [one["state"] for one in migration.history] == ["paired", "proven", "watching", "retired"]
+    assert migration.history[-1]["done"][0] == "NOLOGIN"
+    assert migration.history[-1]["done"][-1].startswith("aws secretsmanager delete-secret")
+    assert (migration.execution, migration.lease, migration.secret) == ("", 0, RetainedSecret("arn:secret", True))
 
 
-def test_of_two_at_once_one_works_and_the_other_is_told(world):
-    forward(world, "a", "paired")
-    assert "at work" in world.run("b").paired([])
-    assert "at work" in world.run("b").begin()["running"]
+def test_of_two_executions_at_the_same_time_one_works_and_the_other_learns_it(world):
+    forward(world, "a", "record_pairing")
+    assert "at work" in world.run("b").record_pairing(()).reason
+    assert "at work" in world.run("b").begin().running
     with pytest.raises(Superseded):
         world.run("b").prove()
 
 
-def test_an_execution_that_died_is_applied_by_another_when_its_lease_is_over(world):
-    forward(world, "a", "paired", "prove")
-    kept = world.kept()
-    assert kept is not None
-    world.migrations.save(ORDERS.arn, replace(kept, lease=1))
-    assert world.run("b").paired([]) == ""
-    assert world.kept().state == "proven"
+def test_another_execution_continues_after_the_lease_of_a_killed_one_has_expired(world):
+    forward(world, "a", "record_pairing", "prove")
+    migration = world.migration()
+    assert migration is not None
+    world.migrations.save(ORDERS.arn, replace(migration, lease=1))
+    assert world.run("b").record_pairing(()).reason == ""
+    assert world.migration().state == "proven"
 
 
-def test_who_is_logged_in_when_the_time_is_over_is_watched_again(world):
-    forward(world, "a", "paired", "prove", "begin_watching")
+def test_a_user_that_is_logged_in_at_the_end_of_the_period_is_watched_again(world):
+    forward(world, "a", "record_pairing", "prove", "begin_watching")
     world.pass_time()
     world.server.sessions = 2
-    assert world.run("a").retire()["again"]
+    assert world.run("a").retire().watch_again
     assert world.server.open
 
 
-def test_a_fourth_user_within_a_day_waits_unless_that_is_meant(world):
+def test_a_fourth_user_within_a_day_waits_unless_that_is_confirmed(world):
     for number in range(3):
         done = Migration(f"user{number}", "x", ORDERS.resource_id).at("retired", text(datetime.now(UTC)), [])
         world.migrations.save(ORDERS.arn, done)
-    forward(world, "a", "paired", "prove", "begin_watching")
+    forward(world, "a", "record_pairing", "prove", "begin_watching")
     world.pass_time()
-    assert world.run("a").watch(0) == {"over": False, "failed": 0}
-    assert "user0, user1, user2" in world.kept().watch.held
+    assert world.run("a").observe(0) == Watched()
+    assert "user0, user1, user2" in world.migration().watch.held
     world.pass_time()
-    assert world.run("a", confirm=True).watch(0)["over"]
+    assert world.run("a", confirm=True).observe(0).over
 
 
-def test_an_undo_in_between_gets_the_secret_back(world):
-    forward(world, "a", "paired", "prove", "begin_watching", "retire")
+def test_an_undo_in_between_restores_the_secret(world):
+    forward(world, "a", "record_pairing", "prove", "begin_watching", "retire")
     run, undo = world.run("a"), world.run("u", undo=True)
     retire = FakeSecrets.retire
 
-    def overtaken(secrets: FakeSecrets, kept: RetainedSecret) -> None:
+    def overtaken(secrets: FakeSecrets, secret: RetainedSecret) -> None:
         assert undo.take_over()
-        retire(secrets, kept)
+        retire(secrets, secret)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeSecrets, "retire", overtaken)
@@ -266,28 +267,28 @@ def test_an_undo_in_between_gets_the_secret_back(world):
     assert world.server.secret
 
 
-def test_looks_that_fail_again_and_again_are_an_error_at_last(world, monkeypatch):
-    forward(world, "a", "paired", "prove", "begin_watching")
-    monkeypatch.setattr(FakeUser, "look", lambda _: 1 / 0)
-    assert world.run("a").watch(0) == {"over": False, "failed": 1}
+def test_observations_that_keep_failing_raise_their_error(world, monkeypatch):
+    forward(world, "a", "record_pairing", "prove", "begin_watching")
+    monkeypatch.setattr(FakeUser, "observe", lambda _: 1 / 0)
+    assert world.run("a").observe(0) == Watched(failures=1)
     with pytest.raises(ZeroDivisionError):
-        world.run("a").watch(20)
+        world.run("a").observe(20)
 
 
-def test_what_is_kept_is_given_back_as_it_was_and_shown_as_json(world):
-    watch = Watch(5, "2026-11-25T00:00:00Z", 3, None, None, ({"application": "é", "sessions": 1},), 7, "held")
-    kept = Migration("a.b-c", "a.b-c_iam", "r", watch=watch, locked=("10.%",), secret=RetainedSecret("arn", False))
-    saved = world.migrations.save(ORDERS.arn, kept.at("watching", "2026-11-25T00:00:00Z", ["x" * 9999] * 99))
+def test_a_saved_migration_is_read_as_it_was_and_shown_as_json(world):
+    watch = QuietPeriod(5, "2026-11-25T00:00:00Z", 3, None, None, ({"application": "é", "sessions": 1},), 7, "held")
+    migration = Migration("a.b-c", "a.b-c_iam", "r", watch=watch, locked=("10.%",), secret=RetainedSecret("arn", False))
+    saved = world.migrations.save(ORDERS.arn, migration.at("watching", "2026-11-25T00:00:00Z", ["x" * 9999] * 99))
     assert world.migrations.of(ORDERS.arn) == {"a.b-c": saved}
     assert dict(world.migrations.all()) == {ORDERS.arn: {"a.b-c": saved}}
     services: Any = SimpleNamespace(migrations=world.migrations)
-    told = status(services, None)
-    assert told["states"] == {"paired": 0, "proven": 0, "watching": 1, "retired": 0}
-    assert told["migrations"][0]["until"] == "2026-11-25T00:00:05Z"
-    assert len(json.dumps(told)) < 1000
+    answer = status(services, None)
+    assert answer["states"] == {"paired": 0, "proven": 0, "watching": 1, "retired": 0}
+    assert answer["migrations"][0]["until"] == "2026-11-25T00:00:05Z"
+    assert len(json.dumps(answer)) < 1000
     assert len(json.dumps(status(services, ORDERS.arn))) < 20_000
     with pytest.raises(Superseded):
-        world.migrations.save(ORDERS.arn, kept)
+        world.migrations.save(ORDERS.arn, migration)
     world.migrations.forget(ORDERS.arn, saved)
     with pytest.raises(Superseded):
         world.migrations.forget(ORDERS.arn, saved)

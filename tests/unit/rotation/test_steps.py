@@ -234,7 +234,7 @@ def test_no_rotation_begins_while_rotation_is_off_and_one_that_has_set_its_passw
     ("spoil", "cause"),
     [
         (lambda w: setattr(w.store, "owner", "rds"), "rds manages this secret"),
-        (lambda w: w.store.stages.pop("v1"), "not one of this secret"),
+        (lambda w: w.store.stages.pop("v1"), "not a version of this secret"),
         (lambda w: w.store.stages.update(v1={"AWSPREVIOUS"}), "is not AWSPENDING"),
     ],
     ids=["managed", "unknown version", "not pending"],

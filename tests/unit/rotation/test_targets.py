@@ -113,7 +113,7 @@ def test_a_secret_is_of_the_database_that_describe_returns(keys, identifier):
         ({"host": "orders.y.eu-west-1.rds.amazonaws.com"}, "not those of orders"),
         ({"instance": "orders", "port": 1, "host": "orders.x.eu-west-1.rds.amazonaws.com"}, "not those of orders"),
         ({"host": "fleet.cluster-ro-x.eu-west-1.rds.amazonaws.com"}, "a reader"),
-        ({"instance": "orders", "engine": "mysql"}, "says mysql, but orders runs postgres"),
+        ({"instance": "orders", "engine": "mysql"}, "names mysql, but orders runs postgres"),
     ],
 )
 def test_nothing_is_sent_where_users_are_not_made_or_describe_says_otherwise(keys, why):

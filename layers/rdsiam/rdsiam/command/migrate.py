@@ -151,6 +151,6 @@ def _row(migration: Mapping[str, Any]) -> Sequence[object]:
 def _sessions(watch: Mapping[str, Any]) -> str:
     """Return the origins of the old user's last sessions, and why the end waits."""
     sessions = [
-        f"{session['application'] or '?'} at {session['address'] or '?'}" for session in watch.get("seen") or []
+        f"{session['application'] or '?'} at {session['address'] or '?'}" for session in watch.get("clients") or []
     ]
     return "; ".join([*sessions, *([watch["held"]] if watch.get("held") else [])])

@@ -1,1 +1,1 @@
-"""Migration: a user that has a password comes to log in by token, in states, each with its way back."""
+"""Migration: a user moves from its password to tokens in states, each of which can be undone."""

@@ -1,4 +1,4 @@
-"""The part of a migration that is inside a database: a user's logins are looked at, taken away and given back."""
+"""A user inside a database: its sessions are observed, its login is locked and restored, its successor is dropped."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Opened:
-    """A database, what was found in it, and the lease under which that was read, if anything is to be changed.
+    """An inspected database, and the lease under which it was inspected, if the run makes changes.
 
+    :ivar accounts: desired state without users, with the accounts that rdsiam manages.
     :ivar rotated: users whose passwords rdsiam rotates or has rotated.
     """
 
@@ -31,25 +32,28 @@ class _Opened:
     engine: Engine
     migrator: Migrator
     sessions: Sessions
-    wanted: DesiredState
-    found: Any
+    accounts: DesiredState
+    snapshot: Any
     lease: Lease | None
     rotated: Collection[str]
 
     def apply(self, statements: Sequence[Statement]) -> list[Change]:
+        """Run the statements, and return them as changes."""
         assert self.lease is not None
         self.lease.check()
-        self.engine.apply(self.sessions, self.found, statements, self.wanted)
-        for each in statements:
-            logger.info("%s on %s as %s: %s", each.kind, self.database.arn, each.authority, each.statement)
+        self.engine.apply(self.sessions, self.snapshot, statements, self.accounts)
+        for statement in statements:
+            logger.info(
+                "%s on %s as %s: %s", statement.kind, self.database.arn, statement.authority, statement.statement
+            )
         return list(statements)
 
 
 class MigratingUser:
-    """One user of one onboarded database, and who takes its place.
+    """One user of one onboarded database, and its successor.
 
-    :param successor: the user itself where it is changed in place.
-    :param holder: the run, which holds the server's lease while it makes changes.
+    :param successor: the user itself if it is changed in place.
+    :param holder: the execution that holds the server's lease while it makes changes.
     """
 
     def __init__(self, services: UserServices, arn: str, user: str, successor: str, holder: str) -> None:
@@ -60,12 +64,12 @@ class MigratingUser:
         self._holder = holder
 
     def login_state(self) -> LoginState:
-        """Return how the user stands."""
+        """Return how the user logs in."""
         with self._open(apply=False) as opened:
             return self._login_state(opened)
 
-    def look(self) -> Observation:
-        """Look at the user's sessions. Changes nothing, and waits for no other run."""
+    def observe(self) -> Observation:
+        """Observe the user's sessions. Changes nothing, and waits for no other execution."""
         database = self._services.databases.describe(self._arn)
         engine = ENGINES[database.family]
         session = engine.connect(database, self._services.logins.manager(database), engine.entry_database())
@@ -74,104 +78,117 @@ class MigratingUser:
         finally:
             session.close()
 
-    def retire(self, ready: Callable[[LoginState], None] | None) -> list[Change]:
-        """Keep the user from logging in, and end its sessions.
+    def retire(self, before_change: Callable[[LoginState], None] | None) -> list[Change]:
+        """Lock the user, and end its sessions.
 
-        :param ready: called before anything is changed, with how the user stands now; raises where nothing shall be.
-            None: change nothing, say what would be changed.
-        :raises Refused: it has to keep its password.
+        :param before_change: called with the user's login state; raises to prevent the change. None: change nothing,
+            and return the changes that would be made.
+        :raises Refused: the user has to keep its password.
         """
-        with self._open(apply=ready is not None) as opened:
+        with self._open(apply=before_change is not None) as opened:
             login_state = self._login_state(opened)
             if login_state.keep_reason:
-                raise Refused(f"{login_state.keep_reason}: it keeps its password")
+                raise must_keep_password(login_state)
             if not login_state.exists:
-                raise Refused(f"there is no user {self._user} on {opened.database.identifier}")
-            statements = opened.migrator.retire(opened.found, self._user)
-            if ready is None:
+                raise user_missing(self._user, opened.database.identifier)
+            statements = opened.migrator.retire(opened.snapshot, self._user)
+            if before_change is None:
                 return list(statements)
-            ready(login_state)
+            before_change(login_state)
             return opened.apply(statements)
 
     def restore(self, locked: Sequence[str], apply: bool) -> list[Change]:
-        """Let the user log in by its password again; in place, take its tokens.
+        """Let the user log in by its password again; in place, take its tokens away.
 
-        :param locked: its accounts that could not log in before either.
+        :param locked: host patterns of accounts that could not log in before the migration either.
         :raises Refused: the server has not kept the password.
         """
         with self._open(apply) as opened:
-            if not opened.migrator.login_state(opened.found, self._user).exists:
-                raise Refused(f"there is no user {self._user} on {opened.database.identifier} any more")
-            if self._successor == self._user:
-                statements = opened.migrator.revert_in_place(opened.found, self._user, opened.wanted.accounts)
+            if not opened.migrator.login_state(opened.snapshot, self._user).exists:
+                raise user_missing(self._user, opened.database.identifier)
+            if self._in_place:
+                accounts = opened.accounts.accounts
+                statements = opened.migrator.revert_in_place(opened.snapshot, self._user, accounts)
             else:
-                statements = opened.migrator.restore(opened.found, self._user, locked)
+                statements = opened.migrator.restore(opened.snapshot, self._user, locked)
             if not apply:
                 return list(statements)
             changes = opened.apply(statements)
-            if self._successor == self._user:
-                self._disclaim(opened, self._user)
+            if self._in_place:
+                self._release_ownership(opened, self._user)
             return changes
 
     def remove(self, apply: bool, confirmed: bool) -> list[Change]:
-        """Drop the successor; what it owns is the user's then.
+        """Drop the successor, and give the objects that it owns to the user.
 
-        :param confirmed: also when it is logged in.
-        :raises Refused: rdsiam did not make it, or something would be lost with it.
+        :param confirmed: drop it also if it is logged in.
+        :raises Refused: rdsiam did not create it, or something would be lost with it.
         """
         with self._open(apply) as opened:
-            if not opened.migrator.login_state(opened.found, self._successor).exists:
+            if not opened.migrator.login_state(opened.snapshot, self._successor).exists:
                 return []
-            if opened.wanted.accounts.get(self._successor) != "created":
-                raise Refused(f"{self._successor} was not made by rdsiam, so it is not dropped")
-            session = opened.sessions.read(opened.engine.entry_database())
-            open_now = sum(
-                one.sessions for one in opened.migrator.observe(session, self._successor, self._successor).clients
-            )
-            if open_now and not confirmed:
+            if opened.accounts.accounts.get(self._successor) != "created":
                 raise Refused(
-                    f"{self._successor} has {open_now} sessions: lead its applications back to {self._user} first, or "
-                    'undo with "confirm": true, which ends them'
+                    f"{self._successor} was not created by rdsiam, so it is not dropped",
+                    "drop it yourself if nobody needs it",
+                    "user-not-managed",
                 )
-            batches = opened.migrator.drop_successor(session, opened.found, self._successor, self._user)
+            session = opened.sessions.read(opened.engine.entry_database())
+            self._refuse_sessions(opened, session, confirmed)
+            batches = opened.migrator.drop_successor(session, opened.snapshot, self._successor, self._user)
             if not apply:
-                return [each for batch in batches for each in batch]
-            changes = [each for batch in batches for each in opened.apply(batch)]
-            self._disclaim(opened, self._successor)
+                return [statement for batch in batches for statement in batch]
+            changes = [change for batch in batches for change in opened.apply(batch)]
+            self._release_ownership(opened, self._successor)
             return changes
 
-    def blind(self) -> str:
-        """Return what looks at sessions can't see there."""
+    def blind_spots(self) -> str:
+        """Return what observations of this engine's sessions don't show."""
         return MIGRATORS[self._services.databases.describe(self._arn).family].blind_spots
 
-    def for_good(self) -> str:
-        """Return why a user that is changed in place can't have its password back there; empty where it can."""
+    def irreversible(self) -> str:
+        """Return why a user that is changed in place can't get its password back; empty if it can."""
         return MIGRATORS[self._services.databases.describe(self._arn).family].irreversible
 
-    def _login_state(self, opened: _Opened) -> LoginState:
-        """Return how the user stands; of two users that take turns neither leaves its password alone."""
-        login_state = opened.migrator.login_state(opened.found, self._user)
-        clone = self._user + CLONE
-        other = opened.migrator.login_state(opened.found, clone)
-        if login_state.keep_reason or self._user not in opened.rotated or not other.login or other.iam:
-            return login_state
-        kept = f"its clone {clone} logs in by password and has its rights: lock or drop {clone} first"
-        return replace(login_state, keep_reason=kept)
+    @property
+    def _in_place(self) -> bool:
+        return self._successor == self._user
 
-    def _disclaim(self, opened: _Opened, user: str) -> None:
-        kept = {name: ownership for name, ownership in opened.wanted.accounts.items() if name != user}
-        self._services.inventory.release_ownership(opened.database, kept)
+    def _refuse_sessions(self, opened: _Opened, session: Any, confirmed: bool) -> None:
+        observation = opened.migrator.observe(session, self._successor, self._successor)
+        number = sum(client.sessions for client in observation.clients)
+        if number and not confirmed:
+            raise Refused(
+                f"{self._successor} has {number} sessions",
+                f"switch its applications back to {self._user} first, or undo with --confirm (`confirm`), which ends "
+                "the sessions",
+                "needs-confirmation",
+            )
+
+    def _login_state(self, opened: _Opened) -> LoginState:
+        """Return how the user logs in; of alternating users neither can leave its password alone."""
+        login_state = opened.migrator.login_state(opened.snapshot, self._user)
+        clone = self._user + CLONE
+        of_clone = opened.migrator.login_state(opened.snapshot, clone)
+        if login_state.keep_reason or self._user not in opened.rotated or not of_clone.login or of_clone.iam:
+            return login_state
+        reason = f"its clone {clone} logs in by password and has its rights: lock or drop {clone} first"
+        return replace(login_state, keep_reason=reason)
+
+    def _release_ownership(self, opened: _Opened, user: str) -> None:
+        others = {name: ownership for name, ownership in opened.accounts.accounts.items() if name != user}
+        self._services.inventory.release_ownership(opened.database, others)
 
     @contextmanager
     def _open(self, apply: bool) -> Iterator[_Opened]:
-        """Look into the database; under its lease if anything is to be changed."""
+        """Inspect the database, under its lease if the run makes changes."""
         database = self._services.databases.describe(self._arn)
         leased = self._services.leases.hold(database, self._holder) if apply else nullcontext()
-        with leased as lease, self._looked_into(database, lease) as opened:
+        with leased as lease, self._inspected(database, lease) as opened:
             yield opened
 
     @contextmanager
-    def _looked_into(self, database: Database, lease: Lease | None) -> Iterator[_Opened]:
+    def _inspected(self, database: Database, lease: Lease | None) -> Iterator[_Opened]:
         engine, logins = ENGINES[database.family], self._services.logins
 
         def connect(authority: Authority, name: str | None) -> Any:
@@ -181,11 +198,20 @@ class MigratingUser:
 
         sessions = Sessions(connect, reader="manager")
         try:
-            found = engine.inspect(sessions, database, DesiredState((), {}))
+            snapshot = engine.inspect(sessions, database, DesiredState((), {}))
             record = self._services.inventory.get(self._arn)
-            ours = accounts_of(database, record)
             rotated = record.secrets if record else ()
-            migrator = MIGRATORS[database.family]
-            yield _Opened(database, engine, migrator, sessions, DesiredState((), ours), found, lease, rotated)
+            accounts = DesiredState((), accounts_of(database, record))
+            yield _Opened(database, engine, MIGRATORS[database.family], sessions, accounts, snapshot, lease, rotated)
         finally:
             sessions.close()
+
+
+def must_keep_password(login_state: LoginState) -> Refused:
+    """Return the refusal to migrate a user that has to keep its password."""
+    return Refused(f"{login_state.keep_reason}: it keeps its password", code="keeps-password")
+
+
+def user_missing(user: str, database: str) -> Refused:
+    """Return the refusal to migrate a user that does not exist."""
+    return Refused(f"there is no user {user} on {database}", "correct the name", "user-missing")

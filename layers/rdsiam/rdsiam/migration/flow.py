@@ -1,10 +1,10 @@
-"""A migration: a user leaves its password behind, step by step, each step with its way back.
+"""A migration: a user moves from its password to tokens in steps, each of which can be undone.
 
-    declared? → paired → proven → watching (days without a login of the old user) → retired
+    declared? → paired → proven → watching (a period without a login of the user) → retired
 
-Pairing is onboarding's, by what access.yaml declares (`replaces`); this starts it and goes on from there. Each line of
-`migrate` is a checkpoint. What was reached is kept in the inventory, and only the execution that holds the migration's
-lease writes there: of two at once one goes on, and an undo takes over from whoever is at work.
+Onboarding creates the successor that access.yaml declares (`replaces`); the migration starts it and continues from
+there. Each named step is a checkpoint. The inventory keeps the state, and only the execution that holds the migration's
+lease writes it: of two executions at the same time one continues, and an undo takes over from any other execution.
 """
 
 import secrets
@@ -15,144 +15,184 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
-from rdsiam.core.durable import Steps
+from rdsiam.core.durable import R, Steps
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.observation import pause
+from rdsiam.migration.results import (
+    Beginning,
+    Changes,
+    MigrationAnswer,
+    MigrationStatus,
+    Refusal,
+    Removal,
+    Retirement,
+    SecretResult,
+    StepResult,
+    Watched,
+)
 from rdsiam.migration.steps import Migrating, MigrationServices
 from rdsiam.migration.undo import Undoing
 from rdsiam.state.migrations import Superseded, counts
 
 __all__ = ["MigrationServices", "migrate", "status"]
 
-Step = Callable[[str, Callable[[], Any]], Any]
+
+class MigrationSteps:
+    """Durable steps. If another execution has taken over, that is a step's result, as repeating it would not help."""
+
+    def __init__(self, context: DurableContext) -> None:
+        self._steps = Steps(context)
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run a step whose result is plain JSON.
+
+        :raises Superseded: another execution has taken over the migration.
+        """
+
+        def attempt() -> dict[str, Any]:
+            try:
+                return {"superseded": "", "result": work()}
+            except Superseded as error:
+                return {"superseded": str(error), "result": None}
+
+        outcome = self._steps.run(name, attempt)
+        if outcome["superseded"]:
+            raise Superseded(outcome["superseded"])
+        return outcome["result"]
+
+    def run_typed(self, name: str, kind: type[R], work: Callable[[], R]) -> R:
+        """Run a step whose result is of a class with `to_json` and `from_json`."""
+        return kind.from_json(self.run(name, lambda: work().to_json()))
 
 
-def migrate(context: DurableContext, services: MigrationServices, request: MigrateRequest) -> dict[str, Any]:
-    """Migrate the user that the request names, say what that would change, or take it back.
+def migrate(context: DurableContext, services: MigrationServices, request: MigrateRequest) -> MigrationAnswer:
+    """Migrate the user that the request names, plan that, or undo it.
 
-    :return: the answer of MigrateFunction, see docs/payloads.md.
-    :raises RdsiamError: an operational failure that did not go away; run it again.
+    :raises RdsiamError: an operational failure that did not pass; run it again.
     """
-
-    steps = Steps(context)
-
-    def step(name: str, work: Callable[[], Any]) -> Any:
-        done = steps.run(name, lambda: _told(work))
-        if "superseded" in done:
-            raise Superseded(done["superseded"])
-        return done["result"]
-
-    execution = step("name the run", lambda: secrets.token_hex(8))
+    steps = MigrationSteps(context)
+    execution = steps.run("name the execution", lambda: secrets.token_hex(8))
     run = Undoing(services, request, execution) if request.undo else Migrating(services, request, execution)
-    begun = step("see what is declared", run.begin)
-    if "refused" in begun:
-        return run.answer("refused", begun["refused"])
-    run.settle(begun)
+    beginning = steps.run_typed("read what is declared", Beginning, run.begin)
+    if beginning.refused:
+        return run.answer("refused", beginning.refused, beginning.code)
+    run.continue_from(beginning)
     try:
-        return _undo(run, step) if isinstance(run, Undoing) else _forward(context, services, run, begun, step)
+        if isinstance(run, Undoing):
+            return _undo(run, steps)
+        if not request.plan and (beginning.running or beginning.retired):
+            return _nothing_to_do(run, beginning)
+        return _forward(context, services.onboard_function, run, steps)
     except Superseded as error:
-        return run.answer("superseded", str(error))
+        return run.answer("superseded", str(error), error.code)
 
 
-def _told(work: Callable[[], Any]) -> dict[str, Any]:
-    """Run a step. That another execution has taken over is a result of it: repeating it would change nothing."""
-    try:
-        return {"result": work()}
-    except Superseded as error:
-        return {"superseded": str(error)}
+def _nothing_to_do(run: Migrating, beginning: Beginning) -> MigrationAnswer:
+    if beginning.running:
+        return run.answer("running", beginning.running)
+    return run.answer("unchanged", f"{run.request.user} is retired")
 
 
-def _forward(
-    context: DurableContext, services: MigrationServices, run: Migrating, begun: dict[str, Any], step: Step
-) -> dict[str, Any]:
-    """Go through all states that were not reached yet."""
+def _forward(context: DurableContext, onboard_function: str, run: Migrating, steps: MigrationSteps) -> MigrationAnswer:
+    """Go through all states that are not reached yet."""
     request = run.request
-    if begun["running"] and not request.plan:
-        return run.answer("running", begun["running"])
-    if begun["over"] and not request.plan:
-        return run.answer("unchanged", f"{request.user} is retired")
-    if refused := step("see who it is", run.check):
-        return run.answer("refused", refused)
+    refusal = steps.run_typed("check the user", Refusal, run.check)
+    if refusal.reason:
+        return run.answer("refused", refusal.reason, refusal.code)
 
-    wishes: dict[str, Any] = {"database": run.arn}
-    wishes |= {"plan": True} if request.plan else {}
-    wishes |= {"beyond_limit": True} if request.confirm else {}  # a migration confirms no attributes
-    paired: dict[str, Any] = context.invoke(services.onboard_function, wishes, name="have access.yaml followed")
-    changes: list[Any] = paired["changes"]
+    options: dict[str, Any] = {"database": run.arn}
+    options |= {"plan": True} if request.plan else {}
+    options |= {"beyond_limit": True} if request.confirm else {}  # a migration confirms no attributes
+    paired: dict[str, Any] = context.invoke(onboard_function, options, name="onboard the database")
+    changes: Changes = tuple(paired["changes"])
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:
-        return run.answer("refused", "; ".join(filter(None, (paired["reason"], paired["remedy"]))), changes)
+        status: MigrationStatus = "incomplete" if paired["status"] == "incomplete" else "refused"
+        reason = "; ".join(part for part in (paired["reason"], paired["remedy"]) if part)
+        return run.answer(status, reason, paired["code"], changes)
     if request.plan:
-        later = step("plan the end", run.plan)
-        return run.answer("refused" if later["refused"] else "planned", later["reason"], [*changes, *later["changes"]])
-    if running := step("record the pairing", lambda: run.paired(changes)):
-        return run.answer("running", running, changes)
-    step("prove the login", run.prove)
+        planned = steps.run_typed("plan the retirement", StepResult, run.plan)
+        all_changes = (*changes, *planned.changes)
+        return run.answer("refused" if planned.refused else "planned", planned.reason, planned.code, all_changes)
+    running = steps.run_typed("record the pairing", Refusal, lambda: run.record_pairing(changes))
+    if running.reason:
+        return run.answer("running", running.reason, running.code, changes)
+    return _retire(context, run, steps, changes)
+
+
+def _retire(context: DurableContext, run: Migrating, steps: MigrationSteps, changes: Changes) -> MigrationAnswer:
+    """Prove the successor's login, watch the user, and retire it and its secret."""
+    steps.run("prove the login", run.prove)
     if not run.in_place:
-        step("begin watching", run.begin_watching)
-    ended = _end(context, run, step)
-    reason, left = ended["reason"], []
-    if ended["status"] == "retired":
-        secret = step("retire the secret", run.retire_secret)
-        changes, left = [*changes, *ended["changes"], *secret["changes"]], secret["left"]
+        steps.run("begin watching", run.begin_watching)
+    retirement = _watch_and_retire(context, run, steps)
+    changes = (*changes, *retirement.changes)
+    reason, left = retirement.reason, tuple[str, ...]()
+    if retirement.status == "retired":
+        secret = steps.run_typed("retire the secret", SecretResult, run.retire_secret)
+        changes, left = (*changes, *secret.changes), secret.left
         reason = f"not recorded, so left alone: {', '.join(left)}" if left else reason
-    step("let go", run.let_go)
-    return run.answer(ended["status"], reason, changes, left)
+    steps.run("release the lease", run.release_lease)
+    return run.answer(retirement.status, reason, retirement.code, changes, left)
 
 
 def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:
-    """Return how far all migrations have come, or those of one database: `states` counts users by state.
+    """Return the migrations of the fleet, or of one database; `states` counts them by state.
 
-    Of the fleet without what was done for each state, which for many would be more than an answer holds.
+    For the fleet the history has no changes, which for many users would exceed the size of an answer.
     """
-    found = services.migrations.all() if arn is None else [(arn, services.migrations.of(arn))]
+    by_database = services.migrations.all() if arn is None else [(arn, services.migrations.of(arn))]
     listed = [
         {"database": database, **migration.to_json()}
-        for database, migrations in sorted(found)
+        for database, migrations in sorted(by_database)
         for migration in migrations.values()
     ]
     if arn is None:
-        for one in listed:
-            one["history"] = [{"state": reached["state"], "at": reached["at"]} for reached in one["history"]]
-    return {"states": counts(one["state"] for one in listed), "migrations": listed}
+        for migration in listed:
+            migration["history"] = [{"state": entry["state"], "at": entry["at"]} for entry in migration["history"]]
+    return {"states": counts(migration["state"] for migration in listed), "migrations": listed}
 
 
-def _end(context: DurableContext, run: Migrating, step: Step) -> dict[str, Any]:
-    """Watch until nobody logged in for long enough, and retire the old user; in place there is nobody to watch."""
+def _watch_and_retire(context: DurableContext, run: Migrating, steps: MigrationSteps) -> Retirement:
+    """Watch until nobody has logged in for long enough, and retire the user; in place there is nobody to watch."""
     number = 0
     while True:
         number += 1
         if not run.in_place:
-            context.wait_for_condition(lambda seen, _: run.watch(seen["failed"]), _paced(run), name=f"watch {number}")
-        ended: dict[str, Any] = step(f"retire {number}", run.retire)
-        if not ended["again"]:
-            return ended
+            context.wait_for_condition(
+                lambda watched, _: run.observe(Watched.from_json(watched).failures).to_json(),
+                _paced(run),
+                name=f"watch {number}",
+            )
+        retirement = steps.run_typed(f"retire {number}", Retirement, run.retire)
+        if not retirement.watch_again:
+            return retirement
 
 
 def _paced(run: Migrating) -> WaitForConditionConfig[dict[str, Any]]:
     between = Duration.from_seconds(pause(run.request.watch))
 
-    def wait(seen: dict[str, Any], _: int) -> WaitForConditionDecision:
-        if seen["over"]:
+    def wait(watched: dict[str, Any], _: int) -> WaitForConditionDecision:
+        if Watched.from_json(watched).over:
             return WaitForConditionDecision.stop_polling()
         return WaitForConditionDecision.continue_waiting(between)
 
-    return WaitForConditionConfig(wait_strategy=wait, initial_state={"over": False, "failed": 0})
+    return WaitForConditionConfig(wait_strategy=wait, initial_state=Watched().to_json())
 
 
-def _undo(run: Undoing, step: Step) -> dict[str, Any]:
+def _undo(run: Undoing, steps: MigrationSteps) -> MigrationAnswer:
     """Undo in reverse order: the login, the secret, and the successor if it is no longer declared."""
     if run.request.plan:
-        planned = step("plan the undo", run.plan_undo)
-        return run.answer("refused" if planned["refused"] else "planned", planned["refused"], planned["changes"])
-    if not step("take over", run.take_over):
+        planned = steps.run_typed("plan the undo", StepResult, run.plan_undo)
+        return run.answer("refused" if planned.refused else "planned", planned.reason, planned.code, planned.changes)
+    if not steps.run("take over", run.take_over):
         return run.answer("unchanged", f"there is no migration of {run.request.user}")
-    login = step("give the login back", run.restore)
-    if login["refused"]:
-        step("let go", run.let_go)
-        return run.answer("refused", login["refused"])
-    secret = step("give the secret back", run.restore_secret)
-    successor = step("remove the successor", run.remove)
-    if successor["kept"]:
-        step("let go", run.let_go)
-    reason = "; ".join(part for part in (secret["reason"], successor["reason"]) if part)
-    return run.answer("undone", reason, [*login["changes"], *secret["changes"], *successor["changes"]])
+    login = steps.run_typed("restore the login", StepResult, run.restore)
+    if login.refused:
+        steps.run("release the lease", run.release_lease)
+        return run.answer("refused", login.reason, login.code)
+    secret = steps.run_typed("restore the secret", StepResult, run.restore_secret)
+    removal = steps.run_typed("remove the successor", Removal, run.remove)
+    if removal.kept:
+        steps.run("release the lease", run.release_lease)
+    reason = "; ".join(part for part in (secret.reason, removal.reason) if part)
+    return run.answer("undone", reason, changes=(*login.changes, *secret.changes, *removal.changes))

@@ -1,4 +1,4 @@
-"""The watching: what a look at the old user's sessions means, and for how long nobody must have logged in. No I/O."""
+"""Observations of a user's sessions: how they extend the quiet period after which the user is retired. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -7,56 +7,64 @@ from typing import Any
 
 from rdsiam.core.times import moment, text
 from rdsiam.engines.migration import Observation
-from rdsiam.state.migrations import Watch
+from rdsiam.state.migrations import QuietPeriod
 
-#: So many looks at least are spread over the watching.
-_LOOKS = 700
-#: A pause that is longer than so many planned ones is time of which nobody knows what happened.
+#: Least number of observations in a quiet period.
+_OBSERVATIONS = 700
+#: A gap between observations is unobserved time if it is longer than this multiple of the planned pause.
 _MISSED = 4
 _LEAST_GAP = timedelta(hours=1)
-_MOST_SEEN = 10
+_MOST_CLIENTS = 10
 
 
 def pause(seconds: int) -> int:
-    """Return the seconds between two looks of a watching that lasts so long."""
-    return max(1, seconds // _LOOKS)
+    """Return the seconds between two observations of a quiet period of that length."""
+    return max(1, seconds // _OBSERVATIONS)
 
 
-def begin(before: Watch | None, seconds: int, at: datetime) -> Watch:
-    """Return a watching that begins, or goes on where an earlier one stopped a moment ago."""
-    watch = before or Watch(seconds, text(at))
-    since = text(at) if _unseen(watch, at) else watch.quiet_since
-    return replace(watch, seconds=seconds, quiet_since=since, held="")
+def begin(before: QuietPeriod | None, seconds: int, at: datetime) -> QuietPeriod:
+    """Return a quiet period that begins, or that continues if the earlier one was observed until now."""
+    period = before or QuietPeriod(seconds, text(at))
+    since = text(at) if _unobserved(period, at) else period.quiet_since
+    return replace(period, seconds=seconds, quiet_since=since, held="")
 
 
-def saw(watch: Watch, look: Observation) -> bool:
-    """Tell whether the old user is logged in, or was since the last look, as far as the server counts logins."""
-    counted = look.logins is not None and watch.logins is not None and look.logins != watch.logins and look.logins > 0
-    return bool(look.clients) or counted
+def has_logged_in(period: QuietPeriod, observation: Observation) -> bool:
+    """Tell whether the user is logged in, or was since the last observation if the server counts logins."""
+    logins = observation.logins
+    counted = logins is not None and period.logins is not None and logins != period.logins and logins > 0
+    return bool(observation.clients) or counted
 
 
-def looked(watch: Watch, look: Observation, at: datetime) -> Watch:
-    """Return what is known after a look: a login begins the days anew, and so does a time that nobody saw."""
+def observed(period: QuietPeriod, observation: Observation, at: datetime) -> QuietPeriod:
+    """Return the period after an observation: a login, or unobserved time before it, lets the period begin anew."""
     now = text(at)
-    seen = saw(watch, look)
-    since = now if seen or _unseen(watch, at) else watch.quiet_since
-    after = replace(watch, looks=watch.looks + 1, last_look=now, logins=look.logins, quiet_since=since)
-    if look.clients:
-        after = replace(after, seen=tuple(_shown(asdict(one)) for one in look.clients[:_MOST_SEEN]))
-    return replace(after, last_seen=now) if seen else after
+    logged_in = has_logged_in(period, observation)
+    since = now if logged_in or _unobserved(period, at) else period.quiet_since
+    after = replace(
+        period,
+        observations=period.observations + 1,
+        last_observation=now,
+        logins=observation.logins,
+        quiet_since=since,
+    )
+    if observation.clients:
+        clients = tuple(_printable(asdict(client)) for client in observation.clients[:_MOST_CLIENTS])
+        after = replace(after, clients=clients)
+    return replace(after, last_seen=now) if logged_in else after
 
 
-def is_over(watch: Watch, at: datetime) -> bool:
-    """Tell whether nobody logged in for long enough."""
-    return at >= moment(watch.quiet_since) + timedelta(seconds=watch.seconds)
+def is_over(period: QuietPeriod, at: datetime) -> bool:
+    """Tell whether nobody has logged in for long enough."""
+    return at >= moment(period.quiet_since) + timedelta(seconds=period.seconds)
 
 
-def _unseen(watch: Watch, at: datetime) -> bool:
-    gap = max(_LEAST_GAP, timedelta(seconds=_MISSED * pause(watch.seconds)))
-    return at - moment(watch.last_look or watch.quiet_since) > gap
+def _unobserved(period: QuietPeriod, at: datetime) -> bool:
+    gap = max(_LEAST_GAP, timedelta(seconds=_MISSED * pause(period.seconds)))
+    return at - moment(period.last_observation or period.quiet_since) > gap
 
 
-def _shown(seen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return it with the names that a client gave itself cut, and without what no terminal should see."""
-    plain = {name: "".join(c for c in str(seen[name]) if c.isprintable())[:64] for name in ("application", "address")}
-    return {**seen, **plain}
+def _printable(client: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a client with the names that it chose itself cut, and without characters that a terminal would obey."""
+    names = {name: "".join(c for c in str(client[name]) if c.isprintable())[:64] for name in ("application", "address")}
+    return {**client, **names}

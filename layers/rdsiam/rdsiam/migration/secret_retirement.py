@@ -1,6 +1,6 @@
-"""The secret of a user that loses its password: taken out of rotation and deleted with a way back, if it is recorded.
+"""The secret of a retired user: its rotation ends, and it is scheduled for deletion, from which it can be restored.
 
-Secrets that only say that they hold the user's password are named, and left alone.
+Only the recorded secret is deleted. Other secrets whose values are for the user are named, and stay.
 """
 
 import logging
@@ -12,23 +12,22 @@ from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.errors import SecretNotFound, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.aws.secrets.schedules import MANAGED
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import RetainedSecret
 
 logger = logging.getLogger(__name__)
 
-#: What the owner of a secret tags it with, so that it may be looked at and scheduled for deletion.
-TAG = "rdsiam:managed"
-#: The longest that Secrets Manager knows.
+#: Days for which a deleted secret can be restored: the most that Secrets Manager allows.
 RECOVERY_DAYS = 30
 
 
 @dataclass(frozen=True)
 class UsersSecrets:
-    """The secrets of one user.
+    """The secrets of one user that carry the tag `MANAGED`.
 
-    :ivar recorded: the one that the inventory records for it, and that its owner has tagged; None if there is none.
-    :ivar others: ARNs of tagged secrets that say that they hold its password, and are not recorded for it.
+    :ivar recorded: the secret that the inventory records for the user; None if there is none.
+    :ivar others: ARNs of secrets whose values are for the user, and that are not recorded for it.
     """
 
     recorded: SecretFacts | None
@@ -36,21 +35,26 @@ class UsersSecrets:
 
 
 class MigratingSecrets:
-    """The secrets of this account that are tagged for rdsiam."""
+    """The secrets of this account that carry the tag `MANAGED`."""
 
     def __init__(self, secrets_manager: SecretsManager, inventory: Inventory) -> None:
         self._secrets_manager = secrets_manager
         self._inventory = inventory
 
     def of(self, database: Database, user: str) -> UsersSecrets:
-        """Return the recorded secret of a user of the database, and others that say they are its secret."""
-        record = self._inventory.get(database.arn)
-        known = record.secrets.get(user) if record else None
-        arn = known.arn if known is not None and known.resource_id == database.resource_id else None
-        place = (database.arn, database.identifier, database.host, database.port)
-        listed = list(Secrets(self._secrets_manager).list(datetime.now(UTC), tag=TAG))
-        others = [one.arn for one in listed if one.arn != arn and one.username == user and one.is_of(*place)]
-        return UsersSecrets(next((one for one in listed if one.arn == arn), None), tuple(sorted(others)))
+        """Return the recorded secret of a user of the database, and other secrets whose values are for it."""
+        database_record = self._inventory.get(database.arn)
+        record = database_record.secrets.get(user) if database_record else None
+        arn = record.arn if record is not None and record.resource_id == database.resource_id else None
+        endpoint = (database.arn, database.identifier, database.host, database.port)
+        secrets = list(Secrets(self._secrets_manager).list(datetime.now(UTC), tag=MANAGED))
+        others = [
+            secret.arn
+            for secret in secrets
+            if secret.arn != arn and secret.username == user and secret.is_of(*endpoint)
+        ]
+        recorded = next((secret for secret in secrets if secret.arn == arn), None)
+        return UsersSecrets(recorded, tuple(sorted(others)))
 
     def retire(self, secret: RetainedSecret) -> None:
         """Switch its rotation off and schedule it for deletion. Idempotent."""

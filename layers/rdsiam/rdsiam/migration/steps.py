@@ -1,42 +1,55 @@
-"""The steps of a migration, for one user. Each reads what it needs, so that it can be repeated by another process."""
+"""Steps of a migration, for one user. Each reads the state it needs, so that another process can repeat it."""
 
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
 
 from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
-from rdsiam.core.changes import Change
-from rdsiam.core.times import text
+from rdsiam.aws.secrets.schedules import MANAGED
+from rdsiam.core.changes import Change, Unreached
+from rdsiam.core.times import now_text, text
 from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import observation
-from rdsiam.migration.database_user import MigratingUser
-from rdsiam.migration.secret_retirement import RECOVERY_DAYS, TAG, MigratingSecrets, UsersSecrets
+from rdsiam.migration.database_user import MigratingUser, must_keep_password, user_missing
+from rdsiam.migration.results import (
+    Beginning,
+    Changes,
+    MigrationAnswer,
+    MigrationStatus,
+    Refusal,
+    Retirement,
+    SecretResult,
+    StepResult,
+    Watched,
+    as_json,
+)
+from rdsiam.migration.secret_retirement import RECOVERY_DAYS, MigratingSecrets, UsersSecrets
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
 from rdsiam.state.inventory import Inventory, selected
 from rdsiam.state.leases import Leases
 from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded
 
-Status = Literal["retired", "unchanged", "planned", "refused", "running", "superseded", "undone"]
 logger = logging.getLogger(__name__)
 
+#: Seconds for which a lease is valid, besides the pauses between observations.
 _LEASE = 900
 _DAY = timedelta(days=1)
-#: So many looks in a row may fail; then somebody has to see why.
-_MOST_FAILED = 20
+#: Number of observations in a row that may fail before the failure is raised.
+_MOST_FAILURES = 20
 
 
 @dataclass(frozen=True)
 class MigrationServices:
-    """What a migration works with.
+    """Access to RDS, Secrets Manager, access.yaml, the inventory and the databases.
 
     :ivar onboard_function: name of OnboardFunction with its alias.
     """
@@ -52,9 +65,9 @@ class MigrationServices:
 
 
 class Migrating:
-    """One execution's work on one user.
+    """The work of one execution on one user.
 
-    :param execution: its name, under which it holds the lease.
+    :param execution: name of the execution, which holds the lease.
     """
 
     def __init__(self, services: MigrationServices, request: MigrateRequest, execution: str) -> None:
@@ -64,217 +77,238 @@ class Migrating:
         self.arn = request.database
         self._successor = ""
 
-    def settle(self, begun: dict[str, Any]) -> None:
-        """Take over what `begin` found, also when its step is not run again."""
-        self.arn = begun["database"]
-        self._successor = begun["successor"]
+    def continue_from(self, beginning: Beginning) -> None:
+        """Use the result of `begin`, also in a replay, in which that step does not run again."""
+        self.arn = beginning.database
+        self._successor = beginning.successor
 
     @property
     def in_place(self) -> bool:
-        """Whether the user itself changes how it logs in."""
+        """Whether the user itself moves to tokens, without a successor."""
         return self._successor == self.request.user
 
-    def begin(self) -> dict[str, Any]:
-        """Return the database, the successor, and whether somebody is at work on it; or why it can't be done."""
+    def begin(self) -> Beginning:
+        """Return the database, the successor, and whether another execution works on the migration."""
         user = self.request.user
         try:
             database = self._services.databases.describe(self.request.database)
-        except (DatabaseNotFound, Unsupported) as error:
-            return {"refused": str(error)}
-        if not database.has_users:
-            return {"refused": f"{database.arn} has no users of its own: migrate those of its source"}
-        now = self._current(database)
-        running = _at_work(now, self._execution)
-        over = now is not None and now.state == "retired" and not now.execution
-        begun = {"database": database.arn, "running": running, "over": over}
-        if self.request.undo:
-            return begun | {"successor": now.successor if now else user}
-        try:
-            successor = _successor_of(self._declared(database), user)
-        except AccessFileInvalid as error:
-            return {"refused": str(error)}
+            if not database.has_users:
+                raise Refused(f"{database.arn} has no users of its own", "migrate the users of its source")
+            migration = self._migration_of(database)
+            if self.request.undo:
+                successor = migration.successor if migration else user
+            else:
+                successor = self._declared_successor(database)
+        except (DatabaseNotFound, Unsupported, AccessFileInvalid, Refused) as error:
+            return Beginning(self.request.database, refused=str(error), code=error.code)
+        retired = migration is not None and migration.state == "retired" and not migration.execution
+        return Beginning(database.arn, successor, _running(migration, self._execution), retired)
+
+    def _declared_successor(self, database: Database) -> str:
+        """Return the successor that access.yaml declares.
+
+        :raises Refused: there is none, or the request says another way.
+        """
+        user = self.request.user
+        successor = _successor_of(self._declared(database), user)
         if successor is None:
-            return {"refused": _lines(database.identifier, user, self.request.in_place)}
+            raise Refused(*_lines_to_add(database.identifier, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:
             way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
             flag = "say --in-place (`in_place`)" if successor == user else "leave --in-place out"
-            return {"refused": f"access.yaml {way}: {flag} if that is meant"}
-        return begun | {"successor": successor}
+            raise Refused(f"access.yaml {way}", f"{flag} if that is meant", "successor-not-declared")
+        return successor
 
-    def check(self) -> str:
-        """Return why the user can't leave its password; empty where it can, or where that can't be seen yet."""
+    def check(self) -> Refusal:
+        """Return why the user has to keep its password; empty if it has not, or if that is not visible yet."""
         record = self._services.inventory.get(self.arn)
         if record is None or not record.finished:
-            return ""  # onboarding will tell
+            return Refusal()  # onboarding checks it
         try:
             login_state = self._user.login_state()
         except ConnectionFailed as error:
-            logger.info("how %s stands on %s can't be seen: %s", self.request.user, self.arn, error)
-            return ""
+            logger.info("the login state of %s on %s is not visible: %s", self.request.user, self.arn, error)
+            return Refusal()
         if not login_state.exists:
-            return f"there is no user {self.request.user} on {self.arn}"
-        return f"{login_state.keep_reason}: it keeps its password" if login_state.keep_reason else ""
+            return Refusal.of(user_missing(self.request.user, self.arn))
+        return Refusal.of(must_keep_password(login_state)) if login_state.keep_reason else Refusal()
 
-    def plan(self) -> dict[str, Any]:
-        """Return what would be done at the end."""
+    def plan(self) -> StepResult:
+        """Return the changes that the retirement would make."""
         try:
             changes = [] if self.in_place else self._user.retire(None)
         except Refused as error:
-            return {"refused": True, "reason": str(error), "changes": []}
+            return StepResult.refusal(error)
         except ConnectionFailed as error:
-            # Onboarding may have to make the manager first.
-            return {"refused": False, "reason": f"what would be retired can't be seen yet: {error}", "changes": []}
-        found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
-        if found.recorded is not None:
-            changes += secret_changes(RetainedSecret(found.recorded.arn, found.recorded.rotation_enabled))
-        told = self._told_of(found)
-        told += [self._user.for_good()] if self.in_place and self._user.for_good() else []
-        return {"refused": False, "reason": "; ".join(told), "changes": as_json(changes)}
+            # The manager may not exist before the onboarding.
+            return StepResult(reason=f"the retirement can't be planned yet: {error}")
+        secrets = self._secrets()
+        if secrets.recorded is not None:
+            changes += secret_changes(RetainedSecret(secrets.recorded.arn, secrets.recorded.rotation_enabled))
+        notes = self._notes_on(secrets)
+        notes += [self._user.irreversible()] if self.in_place and self._user.irreversible() else []
+        return StepResult(as_json(changes), "; ".join(notes))
 
-    def paired(self, changes: list[dict[str, Any]]) -> str:
-        """Take the lease, and write down that the successor is there; return who else is at work, if anybody is."""
+    def record_pairing(self, changes: Changes) -> Refusal:
+        """Take the lease, and record that the successor exists; return which other execution works on it, if any."""
         database = self._services.databases.describe(self.arn)
-        now = self._kept()
-        if running := _at_work(now, self._execution):
-            return running
-        if now is None or now.resource_id != database.resource_id or now.successor != self._successor:
-            revision = now.revision if now else 0
-            now = Migration(self.request.user, self._successor, database.resource_id, revision=revision)
-        mine = self._leased(now)
-        if not mine.reached("paired"):
-            of_successor = [one["statement"] for one in changes if one["target"] == self._successor]
-            mine = mine.at("paired", stamp(), of_successor or [f"{self._successor} was there"])
+        migration = self._recorded()
+        if running := _running(migration, self._execution):
+            return Refusal(running)
+        if migration is None or migration.resource_id != database.resource_id or migration.successor != self._successor:
+            revision = migration.revision if migration else 0
+            migration = Migration(self.request.user, self._successor, database.resource_id, revision=revision)
+        migration = self._leased(migration)
+        if not migration.reached("paired"):
+            statements = [change["statement"] for change in changes if change["target"] == self._successor]
+            migration = migration.at("paired", now_text(), statements or [f"{self._successor} existed"])
         try:
-            self._services.migrations.save(self.arn, mine)
+            self._services.migrations.save(self.arn, migration)
         except Superseded as error:
-            return str(error)
-        return ""
+            return Refusal.of(error)
+        return Refusal()
 
     def prove(self) -> None:
-        """Log in as the successor with a token, and see that its password is refused."""
-        mine = self._mine()
+        """Log in as the successor with a token, and check that its password is refused."""
+        migration = self._own()
         Users(self._services, self.arn).prove(self._successor)
-        if not mine.reached("proven"):
-            told = [f"{self._successor} logged in with a token", f"{self._successor} was refused with a password"]
-            self._save(mine.at("proven", stamp(), told))
+        if not migration.reached("proven"):
+            done = [f"{self._successor} logged in with a token", f"{self._successor} was refused with a password"]
+            self._save(migration.at("proven", now_text(), done))
 
     def begin_watching(self) -> None:
-        """Begin to watch, or go on where another execution stopped a moment ago."""
-        mine, at = self._mine(), datetime.now(UTC)
-        watch = observation.begin(mine.watch, self.request.watch, at)
-        if mine.state != "watching":
-            told = f"no login of {self.request.user} for {self.request.watch} s is waited for"
-            mine = mine.at("watching", text(at), [told, f"not seen: {self._user.blind()}"])
-        self._save(replace(mine, watch=watch))
+        """Begin the quiet period, or continue the period of an execution that stopped a moment ago."""
+        migration, at = self._own(), datetime.now(UTC)
+        period = observation.begin(migration.watch, self.request.watch, at)
+        if migration.state != "watching":
+            waits = f"waits for {self.request.watch} s without a login of {self.request.user}"
+            migration = migration.at("watching", text(at), [waits, f"not seen: {self._user.blind_spots()}"])
+        self._save(replace(migration, watch=period))
 
-    def watch(self, failed: int) -> dict[str, Any]:
-        """Look once, write down what was seen, and return whether the watching is `over`.
+    def observe(self, failures: int) -> Watched:
+        """Observe the user's sessions once, and record the result.
 
-        :param failed: how many looks before this one have failed in a row.
+        :param failures: number of observations in a row that have failed before.
         """
         try:
-            mine = self._mine()
-            assert mine.watch is not None
-            watch = observation.looked(mine.watch, self._user.look(), datetime.now(UTC))
-            over = observation.is_over(watch, datetime.now(UTC))
-            watch = replace(watch, held=self._held() if over else "")
-            self._save(replace(mine, watch=watch))
+            migration = self._own()
+            assert migration.watch is not None
+            period = observation.observed(migration.watch, self._user.observe(), datetime.now(UTC))
+            over = observation.is_over(period, datetime.now(UTC))
+            period = replace(period, held=self._limit() if over else "")
+            self._save(replace(migration, watch=period))
         except Superseded:
-            return {"over": True, "failed": 0}
+            return Watched(over=True)
         except Exception as error:
-            # A database may be away for a while. If that is long, the next look begins the days anew.
-            if failed >= _MOST_FAILED:
+            # A database may be away for a while. If that is long, the next observation begins the period anew.
+            if failures >= _MOST_FAILURES:
                 raise
-            logger.warning("no look at %s on %s: %s", self.request.user, self.arn, error)
-            return {"over": False, "failed": failed + 1}
-        return {"over": over and not watch.held, "failed": 0}
+            logger.warning("no observation of %s on %s: %s", self.request.user, self.arn, error)
+            return Watched(failures=failures + 1)
+        return Watched(over and not period.held)
 
-    def retire(self) -> dict[str, Any]:
-        """Take the login from the old user, if it is still declared, quiet and replaced by somebody who can log in."""
+    def retire(self) -> Retirement:
+        """Lock the user, if its successor is still declared and can log in, and nobody has logged in as the user."""
         try:
-            mine = self._mine()
-            if mine.reached("retired"):
-                return ended("retired")
+            migration = self._own()
+            if migration.reached("retired"):
+                return Retirement("retired")
             database = self._services.databases.describe(self.arn)
             if _successor_of(self._declared(database), self.request.user) != self._successor:
-                return ended("refused", f"{self._successor} is not declared for it any more: {self.request.user} stays")
-            changes = [] if self.in_place else self._retired(mine)
+                raise Refused(
+                    f"access.yaml no longer declares {self._successor} as the successor of {self.request.user}, which "
+                    "stays as it is",
+                    "declare it, and run the migration again",
+                    "successor-not-declared",
+                )
+            changes = [] if self.in_place else self._lock(migration)
             if changes is None:
-                return ended("running", again=True)
-            told = [one.statement for one in changes] or [f"{self.request.user} takes tokens and no password"]
-            self._save(self._mine().at("retired", stamp(), told))
-            return ended("retired", changes=as_json(changes))
+                return Retirement("running", watch_again=True)
+            done = [change.statement for change in changes] or [f"{self.request.user} takes tokens and no password"]
+            self._save(self._own().at("retired", now_text(), done))
+            return Retirement("retired", changes=as_json(changes))
         except (Refused, AccessFileInvalid) as error:
-            return ended("refused", str(error))
+            return Retirement("refused", str(error), error.code)
 
-    def retire_secret(self) -> dict[str, Any]:
-        """Schedule the old user's recorded secret for deletion.
-
-        :return: `changes`, and `left`: ARNs of other secrets that say that they hold its password.
-        """
-        mine = self._mine()
-        found = self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
-        kept, left = mine.secret, list(found.others)
-        if kept is None:
-            mine = self._save(_told(mine, *self._told_of(found)))
-            if found.recorded is None:
-                return {"changes": [], "left": left}
-            kept = RetainedSecret(found.recorded.arn, found.recorded.rotation_enabled)
-            self._save(replace(mine, secret=kept))
-        self._services.secrets.retire(kept)
+    def retire_secret(self) -> SecretResult:
+        """Schedule the user's recorded secret for deletion."""
+        migration = self._own()
+        secrets = self._secrets()
+        secret = migration.secret
+        if secret is None:
+            migration = self._save(_with_notes(migration, self._notes_on(secrets)))
+            if secrets.recorded is None:
+                return SecretResult(left=secrets.others)
+            secret = RetainedSecret(secrets.recorded.arn, secrets.recorded.rotation_enabled)
+            self._save(replace(migration, secret=secret))
+        self._services.secrets.retire(secret)
+        changes = secret_changes(secret)
         try:
-            self._save(_told(self._mine(), *(one.statement for one in secret_changes(kept))))
+            self._save(_with_notes(self._own(), [change.statement for change in changes]))
         except Superseded:
-            self._services.secrets.restore(kept)  # an undo came in between, and found nothing to give back
+            # An undo came in between, and found no secret to restore.
+            self._services.secrets.restore(secret)
             raise
-        return {"changes": as_json(secret_changes(kept)), "left": left}
+        return SecretResult(as_json(changes), secrets.others)
 
-    def let_go(self) -> None:
+    def release_lease(self) -> None:
         """Give the lease back."""
         try:
-            mine = self._mine()
-            self._services.migrations.save(self.arn, replace(mine, execution="", lease=0))
+            self._services.migrations.save(self.arn, replace(self._own(), execution="", lease=0))
         except Superseded as error:
-            logger.info("nothing to let go: %s", error)
+            logger.info("no lease to release: %s", error)
 
-    # --- what all steps have in common ---
+    # --- parts of several steps ---
 
     def answer(
-        self, outcome: Status, reason: str = "", changes: list[Any] | None = None, left: list[str] | None = None
-    ) -> dict[str, Any]:
-        """Return the answer: what was done, and nothing that may be another one's by now.
+        self,
+        status: MigrationStatus,
+        reason: str = "",
+        code: str = "",
+        changes: Changes = (),
+        left: tuple[str, ...] = (),
+    ) -> MigrationAnswer:
+        """Return the answer of the function: changes of this execution only.
 
-        :param left: ARNs of secrets that were left alone, as they are not recorded.
+        After changes a refusal is `incomplete`, as `refused` means that nothing was changed.
+
+        :param left: ARNs of secrets that are left alone, as they are not recorded.
         """
-        return {
-            "database": self.arn,
-            "user": self.request.user,
-            "successor": self._successor,
-            "status": outcome,
-            "reason": reason,
-            "changes": changes or [],
-            "left": left or [],
-        }
+        if status == "refused" and changes and not self.request.plan:
+            status = "incomplete"
+        incomplete: Changes = ()
+        if status == "incomplete":
+            unreached = Unreached(self.request.user, reason, "resolve the reason, and run it again", retry=False)
+            incomplete = (unreached.to_json(),)
+        return MigrationAnswer(
+            self.arn, self.request.user, self._successor, status, reason, code, changes, left, incomplete
+        )
 
     @property
     def _user(self) -> MigratingUser:
-        return MigratingUser(
-            self._services, self.arn, self.request.user, self._successor, f"the migration {self._execution}"
-        )
+        holder = f"the migration {self._execution}"
+        return MigratingUser(self._services, self.arn, self.request.user, self._successor, holder)
 
-    def _kept(self) -> Migration | None:
+    def _secrets(self) -> UsersSecrets:
+        return self._services.secrets.of(self._services.databases.describe(self.arn), self.request.user)
+
+    def _recorded(self) -> Migration | None:
         return self._services.migrations.of(self.arn).get(self.request.user)
 
-    def _current(self, database: Database) -> Migration | None:
-        """Return the migration; None for that of another database, which had the same name."""
-        now = self._services.migrations.of(database.arn).get(self.request.user)
-        return now if now is not None and now.resource_id == database.resource_id else None
+    def _migration_of(self, database: Database) -> Migration | None:
+        """Return the migration; None if there is none, or if it is of an earlier database of the same name."""
+        migration = self._services.migrations.of(database.arn).get(self.request.user)
+        return migration if migration is not None and migration.resource_id == database.resource_id else None
 
-    def _mine(self) -> Migration:
-        now = self._kept()
-        if now is None or now.execution != self._execution:
+    def _own(self) -> Migration:
+        """Return the migration.
+
+        :raises Superseded: another execution holds its lease.
+        """
+        migration = self._recorded()
+        if migration is None or migration.execution != self._execution:
             raise Superseded(f"another execution has taken over the migration of {self.request.user} on {self.arn}")
-        return now
+        return migration
 
     def _leased(self, migration: Migration) -> Migration:
         lease = int(time.time()) + _LEASE + 3 * observation.pause(self.request.watch)
@@ -283,31 +317,31 @@ class Migrating:
     def _save(self, migration: Migration) -> Migration:
         return self._services.migrations.save(self.arn, self._leased(migration))
 
-    def _retired(self, mine: Migration) -> list[Change] | None:
-        """Retire the user, and return what was changed; None where it was seen again, or not long enough ago."""
-        assert mine.watch is not None
-        watch = observation.looked(mine.watch, self._user.look(), datetime.now(UTC))
-        if not observation.is_over(watch, datetime.now(UTC)):
-            self._save(replace(mine, watch=watch))
+    def _lock(self, migration: Migration) -> list[Change] | None:
+        """Lock the user, and return the changes; None if the quiet period is not over, as a last observation shows."""
+        assert migration.watch is not None
+        period = observation.observed(migration.watch, self._user.observe(), datetime.now(UTC))
+        if not observation.is_over(period, datetime.now(UTC)):
+            self._save(replace(migration, watch=period))
             return None
         Users(self._services, self.arn).prove(self._successor)
 
-        def ready(login_state: LoginState) -> None:
-            now = self._mine()
-            if now.locked is None:  # a second time finds what the first has locked
-                self._save(replace(now, locked=login_state.locked))
+        def record_locked(login_state: LoginState) -> None:
+            current = self._own()
+            if current.locked is None:  # a repeated step finds the accounts that the first attempt has locked
+                self._save(replace(current, locked=login_state.locked))
 
-        return self._user.retire(ready)
+        return self._user.retire(record_locked)
 
-    def _held(self) -> str:
-        """Return why the retirement has to wait; nothing where it need not."""
+    def _limit(self) -> str:
+        """Return why the change limit delays the retirement; empty if it does not."""
         if self.request.confirm:
             return ""
         since = text(datetime.now(UTC) - _DAY)
         recent = [
-            one.user
-            for one in self._services.migrations.of(self.arn).values()
-            if one.state == "retired" and one.history and one.history[-1]["at"] > since
+            migration.user
+            for migration in self._services.migrations.of(self.arn).values()
+            if migration.state == "retired" and migration.history and migration.history[-1]["at"] > since
         ]
         try:
             limit_retirements(recent)
@@ -324,73 +358,59 @@ class Migrating:
         record = self._services.inventory.get(database.arn)
         return self._services.access.current().file.declared(selected(database, record))
 
-    def _told_of(self, found: UsersSecrets) -> list[str]:
-        """Return what is said of secrets that are not deleted."""
-        user, told = self.request.user, []
-        if found.recorded is None:
-            told.append(
-                f"no secret with the tag {TAG}=true is recorded for {user}: if one holds its password, delete it "
+    def _notes_on(self, secrets: UsersSecrets) -> list[str]:
+        """Return notes on secrets that are not deleted."""
+        user, notes = self.request.user, []
+        if secrets.recorded is None:
+            notes.append(
+                f"no secret with the tag {MANAGED}=true is recorded for {user}: if one holds its password, delete it "
                 "yourself"
             )
-        if found.others:
-            told.append(
-                f"these secrets say that they hold the password of {user}, and are not recorded for it, so they are "
-                f"left alone: {', '.join(found.others)}; delete them yourself if they are its secrets"
+        if secrets.others:
+            notes.append(
+                f"these secrets claim to hold the password of {user}, and are not recorded for it, so they are left "
+                f"alone: {', '.join(secrets.others)}; delete them yourself if they are its secrets"
             )
-        return told
+        return notes
 
 
 def _successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
-    """Return who replaces `user` by access.yaml; itself where it is taken over as it is."""
-    for one in declared:
-        if one.replaces == user or (one.name == user and one.adopt):
-            return one.name
+    """Return the user that replaces `user` by access.yaml: `user` itself if it is adopted; None if there is none."""
+    for candidate in declared:
+        if candidate.replaces == user or (candidate.name == user and candidate.adopt):
+            return candidate.name
     return None
 
 
-def _lines(identifier: str, user: str, in_place: bool) -> str:
-    """Return what to add to access.yaml, to be pasted."""
+def _lines_to_add(identifier: str, user: str, in_place: bool) -> tuple[str, str]:
+    """Return problem and remedy if no successor is declared: the remedy has lines to paste into access.yaml."""
     name = json.dumps(user if in_place else f"{user}_iam", ensure_ascii=False)
-    return (
-        "access.yaml does not say who takes its place; add to `databases`, with the role of the application, publish, "
-        f"and run this again:\n  - match: {{identifier: {json.dumps(identifier)}}}\n    users:\n"
+    lines = (
+        f"  - match: {{identifier: {json.dumps(identifier)}}}\n    users:\n"
         f"      - {{name: {name}, replaces: {json.dumps(user, ensure_ascii=False)}, roles: []}}"
+    )
+    return (
+        f"access.yaml declares no successor of {user}",
+        f"add to `databases`, with the role of the application, publish, and run this again:\n{lines}",
     )
 
 
-def _at_work(migration: Migration | None, execution: str) -> str:
-    """Return who else works on a migration; nothing where nobody does."""
+def _running(migration: Migration | None, execution: str) -> str:
+    """Return that another execution works on a migration; empty if none does."""
     if migration is None or migration.execution in {"", execution} or migration.lease < time.time():
         return ""
     until = f", until {migration.until} if nobody logs in" if migration.until else ""
     return f"another execution is at work on it: {migration.user} is {migration.state}{until}"
 
 
-def _told(migration: Migration, *lines: str) -> Migration:
-    """Return it with more told of what was done for its state."""
+def _with_notes(migration: Migration, notes: Sequence[str]) -> Migration:
+    """Return the migration with notes added to its last state."""
     last = migration.history[-1]
-    return replace(migration, history=(*migration.history[:-1], {**last, "done": [*last["done"], *lines]}))
+    return replace(migration, history=(*migration.history[:-1], {**last, "done": [*last["done"], *notes]}))
 
 
-def ended(
-    outcome: Status, reason: str = "", changes: list[dict[str, Any]] | None = None, again: bool = False
-) -> dict[str, Any]:
-    """Return how the end came out; `again`: the old user was seen, and is to be watched again."""
-    return {"status": outcome, "reason": reason, "changes": changes or [], "again": again}
-
-
-def secret_changes(kept: RetainedSecret) -> list[Change]:
-    """Return what is done to the secret of a user that lost its password."""
-    stop = [Change("secret", kept.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {kept.arn}")]
-    delete = f"aws secretsmanager delete-secret --secret-id {kept.arn} --recovery-window-in-days {RECOVERY_DAYS}"
-    return [*(stop if kept.rotated else []), Change("secret", kept.arn, delete)]
-
-
-def as_json(changes: list[Change]) -> list[dict[str, Any]]:
-    """Return changes as answers have them."""
-    return [change.to_json() for change in changes]
-
-
-def stamp() -> str:
-    """Return the time as it is kept."""
-    return text(datetime.now(UTC))
+def secret_changes(secret: RetainedSecret) -> list[Change]:
+    """Return the changes to the secret of a retired user."""
+    stop = [Change("secret", secret.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {secret.arn}")]
+    delete = f"aws secretsmanager delete-secret --secret-id {secret.arn} --recovery-window-in-days {RECOVERY_DAYS}"
+    return [*(stop if secret.rotated else []), Change("secret", secret.arn, delete)]

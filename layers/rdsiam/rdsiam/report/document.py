@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from rdsiam.engines.facts import Stage
 from rdsiam.findings.finding import Severity
 from rdsiam.report.figures import order
-from rdsiam.state.migrations import State
+from rdsiam.state.migrations import MigrationState
 
 SCHEMA_VERSION = 1
 
@@ -47,7 +47,7 @@ class MigrationLine(TypedDict):
     successor: Annotated[
         str, Field(description="The user that replaces it; the user itself if it is changed in place.")
     ]
-    state: State
+    state: MigrationState
     since: Time
     until: Annotated[Time | None, Field(description="When the user is retired if nobody logs in as it until then.")]
 

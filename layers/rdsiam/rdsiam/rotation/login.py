@@ -1,4 +1,4 @@
-"""Logins with what a secret holds: to the database that Describe points to, never in clear text."""
+"""Logins with the passwords of secrets: to the endpoint that Describe returns, never in clear text."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 
 def log_in(engine: Rotator, database: Database, secret: Secret) -> Any | None:
-    """Log in with a version of a secret; None where the password is wrong, and for that reason alone.
+    """Log in with a version of a secret; None if the password is wrong; every other failure raises.
 
-    :return: a session, to be closed by the caller.
+    :return: a session, which the caller closes.
     :raises Refused: the server asks for a token.
     :raises ConnectionFailed: for any other reason.
     """
@@ -23,8 +23,9 @@ def log_in(engine: Rotator, database: Database, secret: Secret) -> Any | None:
     except ConnectionFailed as error:
         if error.server_code == ASKS_FOR_TOKEN:
             raise Refused(
-                f"{secret.user} is an IAM user and logs in by token: nothing needs its secret; turn rotation off "
-                "(aws secretsmanager cancel-rotate-secret) and delete it"
+                f"{secret.user} is an IAM user and logs in by token, so nothing needs its secret",
+                "switch its rotation off (aws secretsmanager cancel-rotate-secret) and delete it",
+                "iam-user",
             ) from None
         if engine.wrong_password(error):
             return None

@@ -1,76 +1,55 @@
-"""New secrets of users who have a password already: it is changed, so this is done for those alone that are confirmed.
+"""New secrets for users that have a password already: creating one changes it, so that needs a confirmation.
 
-The id of the secret's first version is chosen and recorded before the secret is created: by it, and by nothing that
-others can write, a later run recognizes the secret of a run that was killed. The password is in Secrets Manager before
-the database gets it, and until it was seen to log in the record says `initial`.
+The id of the secret's first version is chosen and recorded before the secret is created. By this id, which nobody else
+can write, a later run recognizes the secret of a run that was killed. The password is in Secrets Manager before the
+database gets it, and the record says `initial` until the password has logged in.
 """
 
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rdsiam.access.rotation import RotatingUser
-from rdsiam.access.store import AccessStore
-from rdsiam.aws.rds import Database, Databases, Family
+from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.client import CURRENT
-from rdsiam.aws.secrets.schedules import PREFIX, RotatingSecrets, not_created_by_rdsiam
+from rdsiam.aws.secrets.schedules import PREFIX, not_created_by_rdsiam
 from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
-from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core.changes import Change
-from rdsiam.engines.logins import MANAGER, Logins
-from rdsiam.engines.registry import ROTATORS
-from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
-from rdsiam.rotation.targets import Targets
-from rdsiam.state.inventory import Inventory, SecretRecord
+from rdsiam.rotation.services import RotationServices
+from rdsiam.state.inventory import SecretRecord
 
 logger = logging.getLogger(__name__)
 
-#: How many passwords a database's policy may reject before it is given up.
+#: Number of passwords that are tried against a database's password policy.
 _TRIES = 3
 #: Replaces the user's record in the inventory; None removes it.
-Remember = Callable[[SecretRecord | None], None]
-
-
-@dataclass(frozen=True)
-class Services:
-    """What schedules are set with.
-
-    :ivar rules: what new passwords are made of.
-    """
-
-    databases: Databases
-    targets: Targets
-    access: AccessStore
-    inventory: Inventory
-    logins: Logins
-    secrets: RotatingSecrets
-    store: SecretStore
-    rules: PasswordRules
-    engines: Mapping[Family, Rotator] = field(default_factory=lambda: ROTATORS)
+ReplaceRecord = Callable[[SecretRecord | None], None]
 
 
 def name_of(database: Database, user: RotatingUser) -> str:
-    """Return how the secret is called that rdsiam makes for a user."""
+    """Return the name of the secret that rdsiam creates for a user."""
     return f"{PREFIX}{database.identifier}/{user.name}"
 
 
 class NewSecrets:
-    """Makes secrets for users of one database, and sets their passwords as `rdsiam_manager`."""
+    """Creates secrets for users of one database, and sets their passwords as `rdsiam_manager`."""
 
-    def __init__(self, services: Services, database: Database, remember: Remember) -> None:
+    def __init__(self, services: RotationServices, database: Database, replace_record: ReplaceRecord) -> None:
         self._services = services
         self._database = database
         self._engine = services.engines[database.family]
-        self._remember = remember
+        self._replace_record = replace_record
 
     def statement(self, user: RotatingUser) -> str:
-        """Return the statement that would set the user's password, without that.
+        """Return the statement that would set the user's password, without the password.
 
         :raises Refused: there is no such user, or the password could not be set.
         """
@@ -80,35 +59,39 @@ class NewSecrets:
         finally:
             session.close()
 
-    def make(self, user: RotatingUser, administrator: str | None, known: SecretRecord | None) -> SecretRecord:
+    def make(self, user: RotatingUser, administrator: str | None, earlier: SecretRecord | None) -> SecretRecord:
         """Create the user's secret, and return its record; its password is not set yet.
 
-        :param known: what an earlier run recorded that may have been killed before or after it created the secret.
+        :param earlier: record of an earlier run that may have been killed before or after it created the secret.
         :raises Refused: there is a secret of that name that rdsiam did not create.
         """
         name = name_of(self._database, user)
-        found = self._services.secrets.find(name)
-        if found is not None and known is not None and found[1] == {known.version}:
-            record = replace(known, arn=found[0])
-            self._remember(record)
+        existing = self._services.secrets.find(name)
+        if existing is not None and earlier is not None and existing[1] == {earlier.version}:
+            record = replace(earlier, arn=existing[0])
+            self._replace_record(record)
             return record
-        if known is not None:
-            self._remember(None)  # a refused CreateSecret has told others this id: it proves nothing from now on
-        if found is not None:
+        if earlier is not None:
+            self._replace_record(
+                None
+            )  # a refused CreateSecret has shown this id to others: it proves nothing from now on
+        if existing is not None:
             raise not_created_by_rdsiam(name)
+        return self._create(name, user, administrator)
+
+    def _create(self, name: str, user: RotatingUser, administrator: str | None) -> SecretRecord:
         version = str(uuid.uuid4())
         record = SecretRecord(self._database.resource_id, None, user.scheme, administrator, "initial", version)
-        self._remember(record)
-        value = _document(self._database, user, self._password(), administrator)
+        self._replace_record(record)
+        value = _value(self._database, user, self._password(), administrator)
+        description = f"{user.name} on {self._database.identifier}"
         try:
-            arn = self._services.secrets.create(
-                name, value.text(), f"{user.name} on {self._database.identifier}", version
-            )
+            arn = self._services.secrets.create(name, value.text(), description, version)
         except Refused:
-            self._remember(None)
+            self._replace_record(None)
             raise
         record = replace(record, arn=arn)
-        self._remember(record)
+        self._replace_record(record)
         logger.info("created the secret %s", name)
         return record
 
@@ -116,29 +99,31 @@ class NewSecrets:
         """Give the database the password of a secret that rdsiam creates.
 
         :param record: `initial`, with the ARN of the secret.
-        :param plan: change nothing, return what would be.
-        :return: the record as it is then, and no change if a run that was killed has set the password.
+        :param plan: change nothing, return the change that would be made.
+        :return: the record after that, and no change if a run that was killed has set the password.
         """
         arn, change = str(record.arn), None
         value = self._services.store.labelled(arn, CURRENT, record.version)
         if value is None and plan:
             return record, Change("set-password", user.name, self.statement(user), reversible=False)
         if value is None:
-            value = _document(self._database, user, self._password(), record.administrator)
+            value = _value(self._database, user, self._password(), record.administrator)
             self._services.secrets.put(arn, value.text(), str(record.version))
         if not logs_in(self._engine, self._database, value):
             record, change = self._change(user, record, value, plan)
         if not plan:
             record = replace(record, state="ready", version=None)
-            self._remember(record)
+            self._replace_record(record)
         return record, change
 
     def _inspect(self, session: Any, user: RotatingUser) -> str:
         statement = self._engine.inspect_other(session, user.name)
         if statement is None:
             raise Refused(
-                f"there is no user {user.name} on {self._database.identifier}, and rdsiam makes none with a password: "
-                "make it, or take it out of `rotate`"
+                f"there is no user {user.name} on {self._database.identifier}, and rdsiam creates no user with a "
+                "password",
+                "create the user, or take it out of `rotate`",
+                "user-missing",
             )
         return statement
 
@@ -154,26 +139,33 @@ class NewSecrets:
             session.close()
         if not plan:
             if not logs_in(self._engine, self._database, value):
-                raise Refused(f"{user.name} does not log in with the password that was just set: is it locked?")
+                raise Refused(
+                    f"{user.name} does not log in to {self._database.identifier} with the password that was just set",
+                    "unlock the user, then set it up again",
+                    "login-failed",
+                )
             logger.info("set the password of %s on %s", user.name, self._database.arn)
         return record, Change("set-password", user.name, statement, reversible=False)
 
     def _set(
         self, session: Any, user: RotatingUser, record: SecretRecord, value: Secret
     ) -> tuple[SecretRecord, Secret]:
+        """Set the password; if the database's policy rejects it, store and record another one first."""
         for _ in range(_TRIES):
             try:
                 self._engine.set_other_password(session, user.name, user.name, value.password)
             except PasswordRejected:
                 value = value.with_login(value.user, self._password())
                 record = replace(record, version=str(uuid.uuid4()))
-                self._remember(record)
+                self._replace_record(record)
                 self._services.secrets.put(str(record.arn), value.text(), str(record.version))
             else:
                 return record, value
         raise Refused(
             f"the policy of {self._database.identifier} rejects passwords as the parameters PasswordLength and "
-            "PasswordExclude make them: correct those"
+            "PasswordExclude make them",
+            "correct these parameters",
+            "password-rejected",
         )
 
     def _password(self) -> str:
@@ -188,12 +180,14 @@ class NewSecrets:
             if error.stage != "login":
                 raise
             raise Refused(
-                f"{MANAGER} does not log in to {self._database.identifier}: declare a user there, so that it is "
-                f"onboarded first; or put the user's password into a secret, and name that by `secret: ARN` ({error})"
+                f"{MANAGER} does not log in to {self._database.identifier} ({error})",
+                "declare a user there, so that the database is onboarded first; or put the user's password into a "
+                "secret, and name that by `secret: ARN`",
+                "login-failed",
             ) from None
 
 
-def _document(database: Database, user: RotatingUser, password: str, administrator: str | None) -> Secret:
+def _value(database: Database, user: RotatingUser, password: str, administrator: str | None) -> Secret:
     host, port = database.endpoint
     identifier = "dbClusterIdentifier" if database.kind == "cluster" else "dbInstanceIdentifier"
     document: dict[str, Any] = {

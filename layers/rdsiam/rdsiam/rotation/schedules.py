@@ -1,501 +1,329 @@
 """Schedules: the secrets of one database's rotating users become what access.yaml declares, user by user.
 
-    the user's recorded secret → fit to be rotated? → (created by rdsiam: password set) → logs in → recorded → scheduled
+    the user's recorded secret → eligible? → (created by rdsiam: password set) → logs in → recorded → scheduled
 
-Which secret is a user's, access.yaml says by its ARN, or an operator who confirms the ARN that a plan has shown; both
-are recorded in the inventory, and only what is recorded is acted on. An existing secret is taken as it is, and never
-rotated at once. If there is none, creating one changes a password that somebody uses: that is done only if confirmed.
+access.yaml names a user's secret by its ARN, or an operator confirms the ARN that a plan has shown. Both are recorded
+in the inventory, and rdsiam acts on recorded secrets only. An existing secret is used as it is, and is not rotated at
+once. If there is none, creating one changes a password that is in use, so that needs a confirmation.
 """
 
 import json
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from dataclasses import replace
 
 from rdsiam.access import calendar
-from rdsiam.access.rotation import CLONE, RotatingUser
+from rdsiam.access.rotation import RotatingUser
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.errors import RotationUnfinished, SecretDenied, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
-from rdsiam.aws.secrets.schedules import INITIAL, MANAGED, RotatingSecrets
+from rdsiam.aws.secrets.schedules import INITIAL, MANAGED
+from rdsiam.core.arn import Arn
 from rdsiam.core.changes import Change
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
-from rdsiam.rotation.login import logs_in
-from rdsiam.rotation.new_secrets import NewSecrets, Services, name_of
-from rdsiam.rotation.targets import refuse_misplaced, refuse_other_login
+from rdsiam.rotation import checks, commands
+from rdsiam.rotation.new_secrets import NewSecrets, name_of
+from rdsiam.rotation.records import SecretRecords
+from rdsiam.rotation.results import DatabaseSchedules, DesiredSchedule, ScheduleOptions, ScheduleStatus, UserSchedule
+from rdsiam.rotation.services import RotationServices
 from rdsiam.state.inventory import SecretRecord, selected
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["written", "planned", "unchanged", "refused"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one user's secret.
-
-    :ivar secret: its ARN; None where there is none.
-    :ivar reason: why it was refused; empty otherwise.
-    :ivar changes: what was, or would be, changed.
-    :ivar candidates: ARNs of secrets whose values say that they hold the user's password: for people to choose from.
-    """
-
-    user: str
-    secret: str | None
-    status: Status
-    reason: str = ""
-    changes: tuple[Change, ...] = ()
-    candidates: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as SecretsFunction answers it."""
-        names = ("user", "secret", "status", "reason")
-        return {name: getattr(self, name) for name in names} | {"candidates": list(self.candidates)}
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What became of all of a database's; one that is refused keeps no other from being done."""
-
-    database: str
-    outcomes: tuple[Outcome, ...] = ()
-    refused: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as SecretsFunction answers it."""
-        reasons = [f"{one.user}: {one.reason}" for one in self.outcomes if one.reason]
-        statuses = {one.status for one in self.outcomes} | ({"refused"} if self.refused else set())
-        order: tuple[Status, ...] = ("refused", "planned", "written", "unchanged")
-        return {
-            "database": self.database,
-            "status": next((one for one in order if one in statuses), "unchanged"),
-            "reason": self.refused or "; ".join(reasons),
-            "changes": [change.to_json() for one in self.outcomes for change in one.changes],
-            "secrets": [one.to_json() for one in self.outcomes],
-        }
-
 
 class Schedules:
-    """Makes secrets follow access.yaml."""
+    """Sets, changes and cancels schedules so that they match access.yaml."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: RotationServices) -> None:
         self._services = services
 
-    def follow(
-        self,
-        arn: str,
-        user: str | None = None,
-        plan: bool = False,
-        confirmed: bool = False,
-        secret: str | None = None,
-        withdraw: bool = False,
-    ) -> Applied:
-        """Set, change and cancel the schedules of a database's users; of one that is gone, cancel all.
-
-        :param user: look at this user only.
-        :param plan: change nothing.
-        :param confirmed: an operator confirms: `secret`, or else that the user's password is changed to create one.
-        :param secret: ARN of the existing secret that holds the user's password.
-        :param withdraw: only end what access.yaml no longer declares; needs no login to the database.
-        """
+    def apply(self, arn: str, options: ScheduleOptions = ScheduleOptions()) -> DatabaseSchedules:  # noqa: B008  frozen
+        """Set, change and cancel the schedules of a database's users; if the database is gone, cancel all."""
         try:
-            database: Database | None = self._services.databases.describe(arn)
-        except DatabaseNotFound:
-            database = None
-        except Unsupported as error:
-            return Applied(arn, refused=str(error))
-        arn = database.arn if database else arn
-        record = self._services.inventory.get(arn)
-        try:
+            database = self._describe(arn)
+            arn = database.arn if database else arn
+            record = self._services.inventory.get(arn)
             file = self._services.access.current().file
-            users = file.rotating(selected(database, record)) if database else ()
-        except AccessFileInvalid as error:
-            return Applied(arn, refused=str(error))
-        wish = _Wish(plan, confirmed, user is not None, secret)
-        run = _Run(self._services, arn, dict(record.secrets) if record else {}, wish)
-        outcomes = []
-        if database is not None and withdraw:
-            for one in users:
-                run.withdraw_outdated(database, one)
-        elif database is not None:
-            times = calendar.rules(database.resource_id, [(one.name, one.every, one.window) for one in users])
-            outcomes = [run.keep(database, one, times[one.name]) for one in users if user in (None, one.name)]
-        leaving = {name for name, one in run.known.items() if one.state != "ended"} - {one.name for one in users}
-        outcomes += [run.leave(database, name) for name in sorted(leaving) if user in (None, name)]
-        if user is not None and not outcomes:
-            return Applied(
+            declared = file.rotating(selected(database, record)) if database else ()
+        except (Unsupported, AccessFileInvalid) as error:
+            return DatabaseSchedules(arn, refused=str(error), code=error.code)
+        records = SecretRecords(self._services.inventory, arn, record.secrets if record else {}, options.plan)
+        run = _DatabaseRun(self._services, arn, records, options)
+        results = run.apply(database, declared) if database else []
+        results += [run.leave(database, user) for user in sorted(records.active() - {user.name for user in declared})
+                    if options.user in (None, user)]  # fmt: skip
+        if options.user is not None and not results:
+            return DatabaseSchedules(
                 arn,
-                refused=f"access.yaml has no `rotate` for {user} on {arn}: add {user} to `rotate` of an entry for it",
+                refused=f"access.yaml has no `rotate` for {options.user} on {arn}; add {options.user} to `rotate` of "
+                "an entry for it",
+                code="rotation-not-declared",
             )
-        return Applied(arn, tuple(outcomes))
+        return DatabaseSchedules(arn, tuple(results))
+
+    def _describe(self, arn: str) -> Database | None:
+        try:
+            return self._services.databases.describe(arn)
+        except DatabaseNotFound:
+            return None
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """What an operator asks for.
+class _DatabaseRun:
+    """One run over the users of one database."""
 
-    :ivar one_user: it is about one user, so that secrets may be looked through for candidates.
-    :ivar secret: ARN of the secret that the operator names.
-    """
-
-    plan: bool
-    confirmed: bool
-    one_user: bool
-    secret: str | None
-
-
-class _Run:
-    """One database, once.
-
-    :ivar known: user → the record of its secret, as the inventory has it.
-    """
-
-    def __init__(self, services: Services, arn: str, known: dict[str, SecretRecord], wish: _Wish) -> None:
+    def __init__(self, services: RotationServices, arn: str, records: SecretRecords, options: ScheduleOptions) -> None:
         self._services = services
         self._arn = arn
-        self._wish = wish
-        self._plan = wish.plan
-        self.known = known
+        self._records = records
+        self._options = options
 
-    def keep(self, database: Database, user: RotatingUser, rules: calendar.Rules) -> Outcome:
-        """Give a user's secret the schedule that access.yaml declares."""
-        changes: list[Change] = []
-        try:
-            self.withdraw_outdated(database, user)
-            administrator = _administrator(database, user)
-            self._release_outdated(database, user, changes)
-            record = self._present(user.name)
-            chosen = self._chosen(user) if record is None else None
-            if record is None and chosen is None and not self._goes_on_creating(user.name):
-                if self._plan or not self._wish.confirmed:
-                    return self._unmade(database, user, rules, changes)
-                self._refuse_candidates(database, user)
-            return self._set_up(database, user, rules, administrator, chosen, changes)
-        except RdsiamError as error:
-            reason = _reason(error)
-            logger.warning("rotation of %s on %s: %s", user.name, self._arn, reason)
-            record = self.known.get(user.name)
-            return Outcome(user.name, record.arn if record else None, "refused", reason, tuple(changes))
+    def apply(self, database: Database, users: Sequence[RotatingUser]) -> list[UserSchedule]:
+        """Set the schedules of declared users; with `withdraw` only end rotations that are no longer declared."""
+        if self._options.withdraw:
+            for user in users:
+                self._withdraw_outdated(database, user)
+            return []
+        rules = calendar.rules(database.resource_id, [(user.name, user.every, user.window) for user in users])
+        asked = [user for user in users if self._options.user in (None, user.name)]
+        return [self._apply_user(database, user, rules[user.name]) for user in asked]
 
-    def _set_up(
-        self,
-        database: Database,
-        user: RotatingUser,
-        rules: calendar.Rules,
-        administrator: str | None,
-        chosen: str | None,
-        changes: list[Change],
-    ) -> Outcome:
-        new = NewSecrets(self._services, database, partial(self._remember, user.name))
-        record = self.known.get(user.name)
-        if chosen is not None:
-            # Recorded only once it was seen to log in; nothing acts on it before.
-            record = SecretRecord(database.resource_id, chosen, user.scheme, administrator)
-        elif self._goes_on_creating(user.name) or record is None:
-            if record is not None and record.arn is None and self._plan:
-                return Outcome(user.name, None, "planned", "", self._would_create(database, user, rules))
-            if record is None or record.arn is None:
-                if record is None:
-                    new.statement(user)
-                record = new.make(user, administrator, record)
-                changes.append(_created(name_of(database, user)))
-        arn = str(record.arn)
-        secret = self._services.secrets.get(arn)
-        if secret is None:
-            raise Refused(
-                f"the secret {arn} is gone, scheduled for deletion, or can't be read: correct "
-                f"that, or name another by `secret: ARN`; rdsiam rotate set-up DATABASE {user.name} --confirm "
-                "creates one"
-            )
-        self._refuse_unfit(database, user, secret, administrator)
-        if record.state == "initial":
-            record, change = new.set_password(user, record, self._plan)
-            changes += [change] if change else []
-        made_here = INITIAL in secret.tags and secret.name == name_of(database, user)
-        if made_here and record.state == "ready" and not self._plan:
-            self._services.secrets.end_initial(arn)
-        wanted = SecretRecord(database.resource_id, arn, user.scheme, administrator)
-        scheduled = _as_wanted(secret, rules) and self._services.secrets.rotates(secret)
-        if not scheduled or self.known.get(user.name) != wanted:
-            if not (self._plan and changes):  # else its password is only about to be set
-                self._refuse_unusable(database, user, secret, wanted)
-            self._remember(user.name, wanted)
-        if not scheduled:
-            self._schedule(user, secret, rules, changes)
-        return Outcome(user.name, arn, self._status(changes), "", tuple(changes))
-
-    def withdraw_outdated(self, database: Database, user: RotatingUser) -> None:
-        """Record that a user's rotation sets no password, unless it is still declared as it is recorded."""
-        known = self.known.get(user.name)
-        if known is not None and not known.permits(database, user):
-            self._withdraw(user.name)
-
-    def leave(self, database: Database | None, name: str) -> Outcome:
-        """Cancel a schedule that rdsiam has set for a user who is declared no longer; the password stays.
+    def leave(self, database: Database | None, user: str) -> UserSchedule:
+        """Cancel the schedule of a user that is no longer declared, if rdsiam set it; the password stays.
 
         :param database: None if it is gone.
         """
-        record = self.known[name]
+        record = self._records.get(user)
+        assert record is not None
         changes: list[Change] = []
         same = database is not None and database.resource_id == record.resource_id
         ended = replace(record, state="ended") if same and record.state in {"ready", "ending"} else None
         try:
-            self._release(name, changes, ended)
-        except (Refused, SecretDenied, RotationUnfinished) as error:
-            return Outcome(name, record.arn, "refused", _reason(error))
-        return Outcome(name, record.arn, self._status(changes), "", tuple(changes))
+            self._release(user, changes, ended)
+        except RdsiamError as error:
+            return self._refused(user, error)
+        return self._done(user, record.arn, changes)
 
-    def _release(self, name: str, changes: list[Change], then: SecretRecord | None = None) -> None:
-        """Cancel the rotation of a user's recorded secret, and replace the record; None removes it.
+    # --- one declared user ---
+
+    def _apply_user(self, database: Database, user: RotatingUser, rules: calendar.Rules) -> UserSchedule:
+        changes: list[Change] = []
+        try:
+            self._withdraw_outdated(database, user)
+            desired = DesiredSchedule(database, user, rules, checks.administrator_of(database, user))
+            self._release_outdated(database, user, changes)
+            record = self._usable_record(user.name)
+            named = self._named_secret(database, user) if record is None else None
+            if record is None and named is None and not self._is_being_created(user.name):
+                if self._options.plan or not self._options.confirmed:
+                    return self._without_secret(desired, changes)
+                self._refuse_candidates(desired)
+            return self._set_schedule(desired, named, changes)
+        except RdsiamError as error:
+            return self._refused(user.name, error, changes)
+
+    def _set_schedule(self, desired: DesiredSchedule, named: str | None, changes: list[Change]) -> UserSchedule:
+        """Set the schedule of the named secret, or of the recorded one, or of one that is created."""
+        user, new = desired.user, self._new_secrets(desired)
+        # A named secret is recorded once it has logged in; nothing acts on it before.
+        record = self._records.get(user.name) if named is None else desired.record(named)
+        if record is None or record.arn is None:
+            if self._options.plan:
+                return UserSchedule(user.name, None, "planned", changes=self._creation(desired))
+            if record is None:
+                new.statement(user)
+            record = new.make(user, desired.administrator, record)
+            changes.append(_created(name_of(desired.database, user)))
+        secret = self._secret(desired, str(record.arn))
+        checks.refuse_ineligible(self._services, desired, secret)
+        if record.state == "initial":
+            record, change = new.set_password(user, record, self._options.plan)
+            changes += [change] if change else []
+        if self._was_created_here(desired, secret) and record.state == "ready" and not self._options.plan:
+            self._services.secrets.end_initial(secret.arn)
+        self._record_and_schedule(desired, secret, changes)
+        return self._done(user.name, secret.arn, changes)
+
+    def _record_and_schedule(self, desired: DesiredSchedule, secret: SecretFacts, changes: list[Change]) -> None:
+        user = desired.user.name
+        record = desired.record(secret.arn)
+        scheduled = _has_rules(secret, desired.rules) and self._services.secrets.rotates(secret)
+        if not scheduled or self._records.get(user) != record:
+            password_planned = self._options.plan and bool(changes)
+            if not password_planned:
+                checks.refuse_unusable(self._services, desired, secret, record)
+            self._records.replace(user, record)
+        if scheduled:
+            return
+        if not self._options.plan:
+            self._schedule(desired, secret)
+        changes.append(self._scheduled(secret.arn, desired.rules))
+
+    def _schedule(self, desired: DesiredSchedule, secret: SecretFacts) -> None:
+        try:
+            self._services.secrets.schedule(secret.arn, desired.rules)
+        except RotationUnfinished:
+            raise checks.unfinished(secret.name, desired.database.identifier, desired.user.name) from None
+        logger.info("%s on %s rotates: %s", desired.user.name, self._arn, desired.rules["ScheduleExpression"])
+
+    def _secret(self, desired: DesiredSchedule, arn: str) -> SecretFacts:
+        secret = self._services.secrets.get(arn)
+        if secret is None:
+            create = commands.set_up(desired.database.identifier, desired.user.name, "--confirm")
+            raise Refused(
+                f"the secret {arn} is gone, scheduled for deletion, or can't be read",
+                f"correct that, or name another one by `secret: ARN`; {create} creates one",
+                "secret-missing",
+            )
+        return secret
+
+    @staticmethod
+    def _was_created_here(desired: DesiredSchedule, secret: SecretFacts) -> bool:
+        return INITIAL in secret.tags and secret.name == name_of(desired.database, desired.user)
+
+    # --- rotations that end ---
+
+    def _withdraw_outdated(self, database: Database, user: RotatingUser) -> None:
+        """Record that a user's rotation sets no password, unless access.yaml declares it as it is recorded."""
+        record = self._records.get(user.name)
+        if record is not None and not record.permits(database, user):
+            self._records.withdraw(user.name)
+
+    def _release_outdated(self, database: Database, user: RotatingUser, changes: list[Change]) -> None:
+        """Release the record of an earlier database of the same name, or of another secret than the named one."""
+        record = self._records.get(user.name)
+        if record is None:
+            return
+        named = user.secret or (self._options.secret if self._options.confirmed else None)
+        if record.resource_id != database.resource_id or (named is not None and named != record.arn):
+            self._release(user.name, changes)
+
+    def _release(self, user: str, changes: list[Change], successor: SecretRecord | None = None) -> None:
+        """Cancel the rotation of a user's recorded secret, and replace its record; None removes it.
 
         :raises Refused: a rotation has begun and not ended; no rotation sets a password from now on all the same.
         """
-        self._withdraw(name)
-        arn = self.known[name].arn
-        secret = self._services.secrets.get(arn) if arn is not None else None
-        # Whose owner took the tag away has taken the schedule over.
+        record = self._records.get(user)
+        assert record is not None
+        self._records.withdraw(user)
+        secret = self._services.secrets.get(record.arn) if record.arn is not None else None
+        # If the owner has removed the tag, the schedule is the owner's.
         if secret is not None and self._services.secrets.rotates(secret) and secret.tags.get(MANAGED) == "true":
             if secret.pending_version is not None:
-                raise Refused(_unfinished(secret))
+                raise checks.unfinished(secret.name, Arn.parse(self._arn).name, user)
             command = f"aws secretsmanager cancel-rotate-secret --secret-id {shlex.quote(secret.arn)}"
             changes.append(Change("cancel-rotation", secret.arn, command))
-            if not self._plan:
+            if not self._options.plan:
                 self._services.secrets.cancel(secret.arn)
-                logger.info("%s on %s rotates no longer", name, self._arn)
-        self._remember(name, then)
+                logger.info("%s on %s no longer rotates", user, self._arn)
+        self._records.replace(user, successor)
 
-    def _withdraw(self, name: str) -> None:
-        """Record that a user's rotation sets no password from now on, whatever its owner does to the secret."""
-        record = self.known[name]
-        if record.state == "ready":
-            self._remember(name, replace(record, state="ending"))
+    # --- the secret of a user ---
 
-    def _schedule(self, user: RotatingUser, secret: SecretFacts, rules: calendar.Rules, changes: list[Change]) -> None:
-        if not self._plan:
-            self._services.secrets.schedule(secret.arn, rules)
-            logger.info("%s on %s rotates: %s", user.name, self._arn, rules["ScheduleExpression"])
-        changes.append(_scheduled(secret.arn, rules, self._services.secrets))
-
-    def _status(self, changes: list[Change]) -> Status:
-        if not changes:
-            return "unchanged"
-        return "planned" if self._plan else "written"
-
-    def _remember(self, name: str, record: SecretRecord | None) -> None:
-        """Replace the record of a user's secret, if no other run has done so meanwhile; a plan records nothing."""
-        expected = self.known.get(name)
-        if expected == record:
-            return
-        if not self._plan:
-            self._services.inventory.set_secret(self._arn, name, record, expected)
-        if record is None:
-            del self.known[name]
-        else:
-            self.known[name] = record
-
-    # --- the user's secret ---
-
-    def _release_outdated(self, database: Database, user: RotatingUser, changes: list[Change]) -> None:
-        """Release a record of another database of the same name, or of another secret than the one that is named."""
-        known = self.known.get(user.name)
-        if known is None:
-            return
-        named = user.secret or (self._wish.secret if self._wish.confirmed else None)
-        if known.resource_id != database.resource_id or (named is not None and named != known.arn):
-            self._release(user.name, changes)
-
-    def _present(self, name: str) -> SecretRecord | None:
-        """Return the record if its secret may be there: one that is gone may be replaced once that is confirmed."""
-        known = self.known.get(name)
-        if known is None or known.arn is None:
+    def _usable_record(self, user: str) -> SecretRecord | None:
+        """Return the record if its secret may exist; with a confirmation the record of a missing secret is removed."""
+        record = self._records.get(user)
+        if record is None or record.arn is None:
             return None
-        if known.state != "initial" and self._wish.confirmed and self._services.secrets.get(known.arn) is None:
-            self._remember(name, None)
+        if record.state != "initial" and self._options.confirmed and self._services.secrets.get(record.arn) is None:
+            self._records.replace(user, None)
             return None
-        return known
+        return record
 
-    def _goes_on_creating(self, name: str) -> bool:
-        """Tell whether an earlier run has begun to create the user's secret, which was confirmed then."""
-        known = self.known.get(name)
-        return known is not None and known.state == "initial"
+    def _is_being_created(self, user: str) -> bool:
+        """Tell whether an earlier, confirmed run has begun to create the user's secret."""
+        record = self._records.get(user)
+        return record is not None and record.state == "initial"
 
-    def _chosen(self, user: RotatingUser) -> str | None:
-        """Return the ARN of the existing secret that access.yaml names, or an operator.
+    def _named_secret(self, database: Database, user: RotatingUser) -> str | None:
+        """Return the ARN of the existing secret that access.yaml or an operator names.
 
         :raises Refused: they name two different ones, or the operator does not confirm.
         """
-        asked = self._wish.secret
-        if user.secret is not None and asked not in (None, user.secret):
-            raise Refused(f"access.yaml names another secret for {user.name}: {user.secret}")
-        if user.secret is None and asked is not None and not (self._wish.confirmed or self._plan):
+        named = self._options.secret
+        if user.secret is not None and named not in (None, user.secret):
             raise Refused(
-                f"{asked} is taken once that is confirmed: rdsiam rotate set-up DATABASE {user.name} --secret "
-                f"{asked} --confirm"
+                f"access.yaml names another secret for {user.name}: {user.secret}",
+                "correct access.yaml, or leave --secret out",
+                "secret-mismatch",
             )
-        return user.secret or asked
-
-    def _candidates(self, database: Database, user: RotatingUser) -> tuple[SecretFacts, ...]:
-        """Return the secrets that say that they hold the user's password; anybody may write such a secret."""
-        if not (self._wish.one_user or self._wish.confirmed):
-            return ()  # not for every database of every run: it takes a look into all secrets
-        return tuple(one for one in self._services.secrets.all() if _is_of(one, database, user))
-
-    def _refuse_candidates(self, database: Database, user: RotatingUser) -> None:
-        """Refuse to create a secret while others say that they hold the password."""
-        candidates = self._candidates(database, user)
-        if candidates:
-            raise Refused(_choose(user.name, candidates))
-
-    def _refuse_unfit(
-        self, database: Database, user: RotatingUser, secret: SecretFacts, administrator: str | None
-    ) -> None:
-        """Refuse what must not be rotated, by what can be seen without a login."""
-        ours = self._services.secrets
-        if secret.rotation_enabled and secret.rotation_lambda != ours.function:
+        if user.secret is None and named is not None and not (self._options.confirmed or self._options.plan):
             raise Refused(
-                f"{secret.rotation_lambda or 'Secrets Manager itself'} rotates {secret.name}: cancel that (aws "
-                f"secretsmanager cancel-rotate-secret --secret-id {shlex.quote(secret.arn)}), or take {user.name} out "
-                "of `rotate`"
+                f"{named} is used only with a confirmation",
+                commands.set_up(database.identifier, user.name, "--secret", named, "--confirm"),
+                "secret-not-named",
             )
-        if secret.tags.get(MANAGED) != "true":
-            raise Refused(
-                f"the owner of {secret.name} has not said that rdsiam may rotate it: aws secretsmanager tag-resource "
-                f"--secret-id {shlex.quote(secret.arn)} --tags Key={MANAGED},Value=true"
-            )
-        if secret.administrator != administrator:
-            wanted = f"must be {administrator}" if administrator else "must not be there (scheme: single)"
-            raise Refused(
-                f"masterarn in the value of {secret.name} is {secret.administrator or 'missing'}, and {wanted}: "
-                "correct the value, or scheme and administrator in access.yaml"
-            )
-        if not _is_of(secret, database, user):
-            raise Refused(
-                f"the value of {secret.name} is for {secret.username or 'no user'} at "
-                f"{secret.instance or secret.host or 'no host'}, not for {user.name} on {database.identifier}: correct "
-                "its value, or name another secret by `secret: ARN` in access.yaml"
-            )
-        if secret.alternating and (proxies := self._services.targets.classic_proxies(secret.arn)):
-            raise Refused(
-                f"the proxy {', '.join(proxies)} logs in with {secret.name}, and knows one user only: scheme: single"
-            )
+        return user.secret or named
 
-    def _refuse_unusable(
-        self, database: Database, user: RotatingUser, secret: SecretFacts, record: SecretRecord
-    ) -> None:
-        """Refuse a secret with which RotateFunction would fail: it has to name the database, and to log in."""
-        if secret.pending_version is not None:
-            raise Refused(_unfinished(secret))
-        value = self._services.store.current(secret.arn)
-        try:
-            refuse_misplaced(value, database)
-            refuse_other_login(value, user.name, record)
-        except Refused as error:
-            raise Refused(f"{secret.name}: {error}") from None
-        if not logs_in(self._services.engines[database.family], database, value):
-            raise Refused(
-                f"{value.user} does not log in to {database.identifier} with {secret.name}: put the password that is "
-                f"in use into the secret, if there is a user {user.name} at all; rdsiam makes none with a password"
-            )
+    def _candidates(self, desired: DesiredSchedule) -> tuple[SecretFacts, ...]:
+        """Return the secrets whose values are for the user; anyone may write such a value."""
+        if self._options.user is None and not self._options.confirmed:
+            return ()  # it reads all secrets, which is too much for every database of every run
+        return tuple(secret for secret in self._services.secrets.all() if desired.is_of(secret))
 
-    # --- no secret ---
+    def _refuse_candidates(self, desired: DesiredSchedule) -> None:
+        """Refuse to create a secret while the values of others are for the user."""
+        if candidates := self._candidates(desired):
+            raise checks.ambiguous(desired.database.identifier, desired.user.name, candidates)
 
-    def _unmade(self, database: Database, user: RotatingUser, rules: calendar.Rules, changes: list[Change]) -> Outcome:
-        """Return what would be done for a user without a recorded secret, and what it takes."""
-        candidates = self._candidates(database, user)
-        arns = tuple(one.arn for one in candidates)
-        if candidates:
-            reason = _choose(user.name, candidates)
-            return Outcome(user.name, None, "refused", reason, tuple(changes), candidates=arns)
-        would = (*changes, *self._would_create(database, user, rules))
-        if self._wish.confirmed:
-            return Outcome(user.name, None, "planned", "", would)
-        reason = _needs_confirm(user.name, self._wish.one_user, self._services.secrets.skipped)
-        return Outcome(user.name, None, "refused", reason, would if self._plan else tuple(changes))
+    def _without_secret(self, desired: DesiredSchedule, changes: list[Change]) -> UserSchedule:
+        """Return the plan for a user without a secret, or the refusal to create one."""
+        user, identifier = desired.user.name, desired.database.identifier
+        if candidates := self._candidates(desired):
+            refusal = checks.ambiguous(identifier, user, candidates)
+            arns = tuple(secret.arn for secret in candidates)
+            return UserSchedule(user, None, "refused", str(refusal), tuple(changes), arns, refusal.code)
+        planned = (*changes, *self._creation(desired))
+        if self._options.confirmed:
+            return UserSchedule(user, None, "planned", changes=planned)
+        searched, skipped = self._options.user is not None, self._services.secrets.skipped
+        refusal = checks.without_secret(identifier, user, searched, skipped)
+        shown = planned if self._options.plan else tuple(changes)
+        return UserSchedule(user, None, "refused", str(refusal), shown, code=refusal.code)
 
-    def _would_create(self, database: Database, user: RotatingUser, rules: calendar.Rules) -> tuple[Change, ...]:
-        name = name_of(database, user)
-        statement = NewSecrets(self._services, database, partial(self._remember, user.name)).statement(user)
-        return (
-            _created(name),
-            Change("set-password", user.name, statement, reversible=False),
-            _scheduled(name, rules, self._services.secrets),
-        )
+    def _creation(self, desired: DesiredSchedule) -> tuple[Change, ...]:
+        """Return the changes that create a secret and its schedule.
 
+        :raises Refused: the password could not be set.
+        """
+        name = name_of(desired.database, desired.user)
+        statement = self._new_secrets(desired).statement(desired.user)
+        password = Change("set-password", desired.user.name, statement, reversible=False)
+        return _created(name), password, self._scheduled(name, desired.rules)
 
-def _reason(error: RdsiamError) -> str:
-    """Return why a user's secret was left as it is; other failures of Secrets Manager are raised.
+    def _new_secrets(self, desired: DesiredSchedule) -> NewSecrets:
+        user = desired.user.name
+        return NewSecrets(self._services, desired.database, lambda record: self._records.replace(user, record))
 
-    Owners of secrets can deny rdsiam any action on them by a policy, which concerns their user alone.
-    """
-    if isinstance(error, SecretsManagerFailed) and not isinstance(error, SecretDenied | RotationUnfinished):
-        raise error
-    return str(error)
+    # --- results ---
 
+    def _scheduled(self, secret: str, rules: calendar.Rules) -> Change:
+        words = ("aws", "secretsmanager", "rotate-secret", "--secret-id", secret, "--rotation-lambda-arn",
+                 self._services.secrets.function, "--rotation-rules", json.dumps(dict(rules)),
+                 "--no-rotate-immediately")  # fmt: skip
+        return Change("schedule-rotation", secret, shlex.join(words))
 
-def _administrator(database: Database, user: RotatingUser) -> str | None:
-    """Return the ARN of the administrator's secret of users that take turns.
+    def _done(self, user: str, arn: str | None, changes: list[Change]) -> UserSchedule:
+        changed: ScheduleStatus = "planned" if self._options.plan else "written"
+        return UserSchedule(user, arn, changed if changes else "unchanged", changes=tuple(changes))
 
-    :raises Refused: there is none.
-    """
-    if user.scheme == "single":
-        return None
-    administrator = user.administrator or database.master_secret_arn
-    if administrator is None:
-        raise Refused(
-            f"scheme: alternating needs an administrator's secret, and RDS keeps none for {database.identifier}: "
-            "switch --manage-master-user-password on, name one by `administrator: ARN`, or say scheme: single"
-        )
-    return administrator
+    def _refused(self, user: str, error: RdsiamError, changes: Sequence[Change] = ()) -> UserSchedule:
+        """Return the refusal of one user's secret; failures of Secrets Manager are raised.
+
+        The owner of a secret can deny rdsiam any call by a policy: that concerns the owner's user alone.
+        """
+        if isinstance(error, SecretsManagerFailed) and not isinstance(error, SecretDenied):
+            raise error
+        logger.warning("rotation of %s on %s: %s", user, self._arn, error)
+        record = self._records.get(user)
+        arn = record.arn if record else None
+        return UserSchedule(user, arn, "refused", str(error), tuple(changes), code=error.code)
 
 
 def _created(name: str) -> Change:
     return Change("create-secret", name, f"aws secretsmanager create-secret --name {shlex.quote(name)}")
 
 
-def _is_of(secret: SecretFacts, database: Database, user: RotatingUser) -> bool:
-    names = {user.name, user.name + CLONE} if user.scheme == "alternating" else {user.name}
-    return secret.username in names and secret.is_of(database.arn, database.identifier, database.host, database.port)
-
-
-def _as_wanted(secret: SecretFacts, rules: calendar.Rules) -> bool:
-    """Compare what was set; AWS adds to its answers how many days that comes to."""
+def _has_rules(secret: SecretFacts, rules: calendar.Rules) -> bool:
+    """Compare the rules that were set; AWS adds to its answers how many days they come to."""
     return all(secret.rotation_rules.get(name) == value for name, value in rules.items())
-
-
-def _scheduled(secret: str, rules: calendar.Rules, secrets: RotatingSecrets) -> Change:
-    words = ("aws", "secretsmanager", "rotate-secret", "--secret-id", secret, "--rotation-lambda-arn", secrets.function,
-             "--rotation-rules", json.dumps(dict(rules)), "--no-rotate-immediately")  # fmt: skip
-    return Change("schedule-rotation", secret, shlex.join(words))
-
-
-def _unfinished(secret: SecretFacts) -> str:
-    return (
-        f"a rotation of {secret.name} has begun and not ended: the next reconcile looks at it again; if it never "
-        "ends: rdsiam rotate unstick DATABASE USER"
-    )
-
-
-def _choose(user: str, candidates: Sequence[SecretFacts]) -> str:
-    found = ", ".join(sorted(one.arn for one in candidates))
-    return (
-        f"access.yaml names no secret of {user}, and these say that they hold its password, which anybody can write: "
-        f"{found}. Ask their owner; then `secret: ARN` in access.yaml, or rdsiam rotate set-up DATABASE {user} "
-        "--secret ARN --confirm"
-    )
-
-
-def _needs_confirm(user: str, searched: bool, skipped: int) -> str:
-    unreadable = f" ({skipped} secrets could not be read: is it one of those?)" if skipped else ""
-    none = (
-        f"no secret says that it holds its password{unreadable}"
-        if searched
-        else "access.yaml names no secret of it, and none is recorded"
-    )
-    return (
-        f"{none}. If one holds the password that is in use, name it: `secret: ARN`. To create one, rdsiam changes the "
-        f"password, and whoever uses the old one is locked out: rdsiam rotate set-up DATABASE {user} --confirm; "
-        "--plan shows what would be done"
-    )

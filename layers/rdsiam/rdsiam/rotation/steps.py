@@ -1,14 +1,14 @@
-"""Rotation: Secrets Manager's four steps, each of which may be killed, repeated or run twice at once at any point.
+"""Rotation: Secrets Manager's four steps, each of which may be killed, repeated, or run twice at the same time.
 
-One user: the password is changed by the user itself. Two users that take turns: the one that is not in use gets a new
-password, from an administrator. Which of both, where, and from whom, is what the inventory records of the secret; what
-the secret's value says is compared with that. Whatever happens, a password is in Secrets Manager before the database
-gets it, and AWSCURRENT moves only to a version that was just seen to log in.
+A single user changes its own password. Of alternating users, an administrator sets the password of the user that is not
+in use. The inventory records scheme, database and administrator of the secret, and the secret's value is compared with
+the record. A password is in Secrets Manager before the database gets it, and AWSCURRENT moves only to a version that
+has just logged in.
 """
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,17 +25,18 @@ from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
 from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
+from rdsiam.rotation import commands
 from rdsiam.rotation.login import log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.targets import Target
 from rdsiam.state.inventory import SecretRecord
 
-Outcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
-#: How long what one step saw counts for the next one in the same process: testSecret right after setSecret asks no
-#: second time where the database is, finishSecret right after testSecret doesn't log in again.
+StepOutcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
+#: Seconds for which the next step in the same process relies on the step before: testSecret right after setSecret
+#: doesn't look the database up again, finishSecret right after testSecret doesn't log in again.
 PROOF_SECONDS = 120
 _REMOVE_PENDING = (
-    "If somebody else wrote AWSPENDING, remove its label (aws secretsmanager update-secret-version-stage "
+    "if another principal wrote AWSPENDING, remove its label (aws secretsmanager update-secret-version-stage "
     "--version-stage AWSPENDING) and rotate again"
 )
 
@@ -47,7 +48,7 @@ class Databases(Protocol):
         """Return the user and the record of a secret."""
 
     def find(self, arn: str, secret: Secret) -> Target:
-        """Return where a secret logs in."""
+        """Return the database, user and record of a secret."""
 
     def classic_proxies(self, secret: str, /) -> list[str]:
         """Return the names of the proxies that log in with this secret."""
@@ -56,8 +57,9 @@ class Databases(Protocol):
 class Rotation:
     """Runs steps of rotations.
 
-    :param rules: what passwords are made of where their secret doesn't say.
-    :param engines: the SQL, by family.
+    :param rules: rules for passwords whose secret has none of its own.
+    :param engines: SQL of rotation, by family.
+    :param clock: seconds, for `PROOF_SECONDS`.
     """
 
     def __init__(
@@ -74,14 +76,14 @@ class Rotation:
         self._engines = engines
         self._clock = clock
         self._proved: dict[tuple[str, str], float] = {}
-        self._found: dict[tuple[str, str], tuple[Target, float]] = {}
+        self._targets: dict[tuple[str, str], tuple[Target, float]] = {}
 
-    def run(self, request: RotationRequest) -> Outcome:
+    def run(self, request: RotationRequest) -> StepOutcome:
         """Run one step.
 
         :raises RotationFailed: naming the step and the cause; the step may be repeated.
         """
-        steps: Mapping[Step, Callable[[RotationRequest], Outcome]] = {
+        steps: Mapping[Step, Callable[[RotationRequest], StepOutcome]] = {
             "createSecret": self._create,
             "setSecret": self._set,
             "testSecret": self._test,
@@ -93,17 +95,21 @@ class Rotation:
             # Their messages name fields, codes and stages; none repeats a value.
             raise RotationFailed(request.step, request.secret, str(error)) from None
         except Exception as error:
-            # A fault of ours: where it is tells enough, and what it says could be anything.
+            # A fault of rdsiam: its message could hold anything, so only its place is reported.
             at = traceback.extract_tb(error.__traceback__)[-1]
             cause = f"unexpected {type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
             raise RotationFailed(request.step, request.secret, cause) from None
 
     # --- the four steps ---
 
-    def _create(self, request: RotationRequest) -> Outcome:
+    def _create(self, request: RotationRequest) -> StepOutcome:
         description = self._describe(request)
         if not description.rotates:
-            raise Refused("rotation is not enabled for this secret")
+            raise Refused(
+                "rotation is not enabled for this secret",
+                "switch it on, or remove AWSPENDING from the version",
+                "secret-not-permitted",
+            )
         if self._is_current(request, description):
             return "current already"
         current = self._store.current(request.secret)
@@ -111,34 +117,40 @@ class Rotation:
         if record.state == "ending":
             if self._store.labelled(request.secret, PENDING, request.token) is None:
                 self._store.discard_pending(request.secret, request.token)
-                raise Refused(_withdrawn(user))
-            return "kept"  # the database may have it already
+                raise _no_longer_declared(user)
+            return "kept"  # the database may have this password already
         if record.state != "ready":
-            raise Refused(f"the password is not set in the database yet: rdsiam rotate set-up DATABASE {user}")
+            raise Refused(
+                f"the password of {user} is not set in the database yet",
+                commands.set_up(current.database_name, user),
+                "rotation-unfinished",
+            )
         engine = self._engines[current.family]
         next_user = engine.clone_name(current.user) if record.scheme == "alternating" else current.user
         new = current.with_login(next_user, new_password(self._rules_of(current), current.family))
         stored = self._store.put_pending(request.secret, request.token, new, request.rotation_token)
         return "created" if stored else "kept"
 
-    def _set(self, request: RotationRequest) -> Outcome:
+    def _set(self, request: RotationRequest) -> StepOutcome:
         pending = self._labelled(request)
         if pending is None:
             return "current already"
         try:
             target = self._databases.find(request.secret, pending)
         except Refused as error:
-            raise Refused(f"AWSPENDING: {error}. {_REMOVE_PENDING}") from None
+            raise Refused(f"AWSPENDING: {error}", _REMOVE_PENDING, error.code) from None
         if target.record.state == "ending":
-            reason = f"{_withdrawn(target.user)}; AWSPENDING was given up"
-            return self._accept_only(request, self._engines[pending.family], target.database, pending, reason)
+            refusal = _no_longer_declared(target.user)
+            return self._accept_only(request, self._engines[pending.family], target.database, pending, refusal)
         current, master = self._current_and_master(request, target.record)
         if current.version == request.token:
             return "current already"
         engine, database = self._engines[current.family], target.database
         expected = current.user if master is None else engine.clone_name(current.user)
         if pending.place != current.place or pending.user not in {expected, current.user}:
-            raise Refused(f"AWSPENDING is for another user or database than AWSCURRENT. {_REMOVE_PENDING}")
+            raise Refused(
+                "AWSPENDING is for another user or database than AWSCURRENT", _REMOVE_PENDING, "secret-mismatch"
+            )
         try:
             if master is None:
                 outcome = self._set_own(request, engine, database, current, pending)
@@ -150,20 +162,22 @@ class Rotation:
             # A version's value can't be changed: only another version can have another password.
             self._store.discard_pending(request.secret, request.token)
             raise Refused(
-                f"{error}. AWSPENDING was given up; the next rotation makes another password. If it is rejected too, "
-                "say in the secret what the policy asks: passwordLength, passwordExcludeCharacters"
+                f"{error}; AWSPENDING was given up, and the next rotation makes another password",
+                "if that is rejected too, write into the secret what the policy asks: passwordLength, "
+                "passwordExcludeCharacters",
+                "password-rejected",
             ) from None
-        self._found[request.secret, request.token] = target, self._clock() + PROOF_SECONDS
+        self._targets[request.secret, request.token] = target, self._clock() + PROOF_SECONDS
         return outcome
 
-    def _test(self, request: RotationRequest) -> Outcome:
+    def _test(self, request: RotationRequest) -> StepOutcome:
         pending = self._labelled(request)
         if pending is None:
             return "current already"
         self._prove(request, pending)
         return "tested"
 
-    def _finish(self, request: RotationRequest) -> Outcome:
+    def _finish(self, request: RotationRequest) -> StepOutcome:
         description = self._describe(request)
         if self._is_current(request, description):
             return "current already"
@@ -184,19 +198,30 @@ class Rotation:
     # --- checks ---
 
     def _describe(self, request: RotationRequest) -> Description:
-        found = self._store.describe(request.secret)
-        if found.owner is not None:
-            raise Refused(f"{found.owner} manages this secret and rotates it itself: detach it from this function")
-        return found
+        description = self._store.describe(request.secret)
+        if description.owner is not None:
+            raise Refused(
+                f"{description.owner} manages this secret and rotates it itself",
+                "detach it from this function",
+                "secret-not-permitted",
+            )
+        return description
 
-    def _is_current(self, request: RotationRequest, found: Description) -> bool:
-        """Tell whether the version is current already; refuse what is not pending."""
-        if request.token not in found.stages:
-            raise Refused(f"version {request.token} is not one of this secret, or has no label any more")
-        if CURRENT in found.stages[request.token]:
+    def _is_current(self, request: RotationRequest, description: Description) -> bool:
+        """Tell whether the version is current already.
+
+        :raises Refused: it is not pending either.
+        """
+        if request.token not in description.stages:
+            raise Refused(
+                f"version {request.token} is not a version of this secret, or no longer has a label",
+                "rotate again",
+                "secret-missing",
+            )
+        if CURRENT in description.stages[request.token]:
             return True
-        if PENDING not in found.stages[request.token]:
-            raise Refused(f"version {request.token} is not AWSPENDING")
+        if PENDING not in description.stages[request.token]:
+            raise Refused(f"version {request.token} is not AWSPENDING", "rotate again", "secret-missing")
         return False
 
     def _labelled(self, request: RotationRequest) -> Secret | None:
@@ -205,13 +230,13 @@ class Rotation:
         :raises Refused: it has no value yet, or is not pending.
         """
         pending = self._store.labelled(request.secret, PENDING, request.token)
-        # Asking for both id and label has checked both; what is the matter is asked only now.
+        # The request has checked both id and label; only if they differ a second request finds out why.
         if pending is None and not self._is_current(request, self._describe(request)):
             raise _no_value(request)
         return pending
 
     def _current_and_master(self, request: RotationRequest, record: SecretRecord) -> tuple[Secret, MasterSecret | None]:
-        """Return AWSCURRENT, and the recorded administrator of two users that take turns."""
+        """Return AWSCURRENT, and the login of the recorded administrator; None for a single user."""
         if record.administrator is None:
             return self._store.current(request.secret), None
         return self._store.current_and_master(request.secret, record.administrator)
@@ -222,12 +247,12 @@ class Rotation:
             length = min(length, LONGEST[secret.family])
         return PasswordRules(length, self._rules.excluded + (secret.excluded or ""))
 
-    # --- one user ---
+    # --- a single user ---
 
     def _set_own(
         self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
-    ) -> Outcome:
-        # AWSCURRENT first: it logs in, but for repetitions, and a failed login may count against a user.
+    ) -> StepOutcome:
+        # AWSCURRENT first: it logs in unless the step is repeated, and a failed login may count against a user.
         session = log_in(engine, database, current)
         if session is None:
             if logs_in(engine, database, pending):
@@ -238,9 +263,9 @@ class Rotation:
         return "set"
 
     def _rescue(self, request: RotationRequest, engine: Rotator, database: Database, current: Secret) -> Any:
-        """Log in with what was current before, or with what a rotation left that was given up halfway.
+        """Log in with the previous version, or with a version of a rotation that was given up halfway.
 
-        :raises Refused: nothing logs in.
+        :raises Refused: no version logs in.
         """
         previous = self._store.labelled(request.secret, PREVIOUS)
         tried = {current.password}
@@ -254,7 +279,9 @@ class Rotation:
                 return session
         raise Refused(
             f"{current.user} logs in to {database.identifier} with none of AWSCURRENT, AWSPENDING, AWSPREVIOUS and "
-            "older versions: the password was changed elsewhere, or the user is gone; put the right one in AWSCURRENT"
+            "older versions: the password was changed elsewhere, or the user is gone",
+            "put the password that is in use into AWSCURRENT",
+            "login-failed",
         )
 
     def _candidate(
@@ -265,65 +292,81 @@ class Rotation:
         tried.add(candidate.password)
         return log_in(engine, database, candidate)
 
-    # --- two users that take turns ---
+    # --- alternating users ---
 
     def _set_other(
         self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, master: MasterSecret
-    ) -> Outcome:
+    ) -> StepOutcome:
         base = base_name(pending.user)
         if proxies := self._databases.classic_proxies(request.secret):
             raise Refused(
-                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only: say scheme: single "
-                "in access.yaml, and take masterarn out of the secret"
+                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only",
+                "set scheme: single in access.yaml, and take masterarn out of the secret",
+                "alternating-unsupported",
             )
         if base == database.master_user:
-            raise Refused(f"{base} is the administrator of {database.identifier}, of whom no clone is made")
+            raise Refused(
+                f"{base} is the administrator of {database.identifier}, and rdsiam makes no clone of an administrator",
+                "set scheme: single in access.yaml",
+                "alternating-unsupported",
+            )
         self._refuse_foreign_master(database, str(pending.master_arn), master)
         if master.user in {base, pending.user}:
-            raise Refused("masterarn names the user itself: an administrator's secret belongs there")
+            raise Refused(
+                "masterarn names the secret of the user itself", "name an administrator's secret", "secret-mismatch"
+            )
         login = Password(master.user, master.password, "scram-sha-256,md5", never_clear=True)
         try:
             session = engine.connect(database, login, ADMINISTRATORS_DATABASE)
         except ConnectionFailed as error:
-            raise Refused(f"the administrator of masterarn, {master.user}, can't log in: {error}") from None
+            raise Refused(
+                f"the administrator of masterarn, {master.user}, can't log in: {error}",
+                "correct the administrator's secret",
+                "login-failed",
+            ) from None
         with _closing(session):
             engine.set_other_password(session, base, pending.user, pending.password)
         return "set"
 
     def _set_out_of_turn(
         self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret
-    ) -> Outcome:
-        """Settle a version of the very user that is in use: AWSCURRENT was put back after the version was made.
+    ) -> StepOutcome:
+        """Resolve a version of the user that is in use: AWSCURRENT was put back after the version was made.
 
-        To set its password would take away AWSCURRENT's. Where the database has it already, AWSCURRENT is what does not
-        log in, and the rotation goes on. Where not, nothing is lost with the version.
+        Setting its password would invalidate AWSCURRENT. If the database has the password already, AWSCURRENT is the
+        version that does not log in, and the rotation continues. If not, nothing is lost with the version.
         """
-        reason = (
-            f"AWSCURRENT has become {pending.user}, whose turn this was. AWSPENDING was given up; the next rotation "
-            "is the other user's"
+        refusal = Refused(
+            f"AWSCURRENT has become {pending.user}, whose turn this was; AWSPENDING was given up",
+            "rotate again: the next turn is the other user's",
+            "secret-mismatch",
         )
-        return self._accept_only(request, engine, database, pending, reason)
+        return self._accept_only(request, engine, database, pending, refusal)
 
     def _accept_only(
-        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, reason: str
-    ) -> Outcome:
-        """Set nothing: go on with a version whose password the database has already, else give it up."""
+        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, refusal: Refused
+    ) -> StepOutcome:
+        """Set no password: continue with a version whose password the database has already, else give it up."""
         if logs_in(engine, database, pending):
             return "logs in already"
         self._store.discard_pending(request.secret, request.token)
-        raise Refused(reason)
+        raise refusal
 
     @staticmethod
     def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
-        """Check that the administrator's secret is of this database: its password is sent there."""
+        """Refuse an administrator's secret of another database: its password is sent to this one."""
         own = database.master_secret_arn == arn if master.host is None else master.host.lower() == database.host
         if not own:
-            raise Refused(f"masterarn is not the secret of an administrator of {database.identifier}: its host differs")
+            raise Refused(
+                f"masterarn is not the secret of an administrator of {database.identifier}: its host differs",
+                f"name the secret of an administrator of {database.identifier}",
+                "secret-mismatch",
+            )
 
     # --- logins ---
 
     def _prove(self, request: RotationRequest, pending: Secret) -> None:
-        """See that the pending password logs in.
+        """Log in with the pending password, and run a query.
 
         :raises Refused: it doesn't.
         """
@@ -331,30 +374,37 @@ class Rotation:
         session = log_in(engine, database, pending)
         if session is None:
             raise Refused(
-                f"{pending.user} does not log in to {database.identifier} with AWSPENDING: setSecret comes first"
+                f"{pending.user} does not log in to {database.identifier} with AWSPENDING",
+                "run setSecret first",
+                "login-failed",
             )
         with _closing(session):
             engine.prove(session)
         self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
 
     def _target(self, request: RotationRequest, pending: Secret) -> Target:
-        """Return where setSecret of this version just was, once: a version's value can't change; else ask."""
-        target, until = self._found.pop((request.secret, request.token), (None, 0.0))
+        """Return the target of setSecret of the same version once, as its value can't change; else look it up."""
+        target, until = self._targets.pop((request.secret, request.token), (None, 0.0))
         if target is not None and self._clock() <= until:
             return target
         return self._databases.find(request.secret, pending)
 
 
-def _withdrawn(user: str) -> str:
-    return f"access.yaml no longer declares this rotation of {user} as it is recorded, so no password is set"
+def _no_longer_declared(user: str) -> Refused:
+    return Refused(
+        f"access.yaml no longer declares this rotation of {user} as it is recorded, so no password is set, and "
+        "AWSPENDING was given up",
+        f"declare the rotation of {user} if it is meant",
+        "rotation-not-declared",
+    )
 
 
 def _no_value(request: RotationRequest) -> Refused:
-    return Refused(f"version {request.token} has no value yet: createSecret comes first")
+    return Refused(f"version {request.token} has no value yet", "run createSecret first", "secret-missing")
 
 
 @contextmanager
-def _closing(session: Any) -> Any:
+def _closing(session: Any) -> Iterator[Any]:
     try:
         yield session
     finally:

@@ -1,7 +1,7 @@
-"""The database and user that a recorded secret is for: the one place where a rotation learns where it logs in.
+"""Databases and users of recorded secrets: the only source of the endpoint at which a rotation logs in.
 
-A secret's value only says where to look. Whether that is its place, the inventory says, in which SecretsFunction
-records the secret's ARN for one database (by its resource id) and one user; the endpoint comes from Describe.
+A secret's value is a hint. The inventory decides: SecretsFunction records there the secret's ARN for one database (by
+its resource id) and one user. The endpoint comes from Describe.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from rdsiam.aws.secrets.value import Secret
 from rdsiam.core.arn import Arn
 from rdsiam.engines.rotation import base_name
 from rdsiam.errors import Refused, Unsupported
+from rdsiam.rotation import commands
 from rdsiam.state.inventory import Inventory, Record, SecretRecord
 
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
@@ -23,9 +24,9 @@ _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFaul
 
 @dataclass(frozen=True)
 class Target:
-    """A database, and what the inventory records of the secret that is rotated there.
+    """The database and the user of a rotated secret, with its record.
 
-    :ivar user: whose secret it is; of two users that take turns the first one.
+    :ivar user: of alternating users the first one.
     """
 
     database: Database
@@ -44,28 +45,34 @@ class Targets:
         """Return the user and the record of a secret: one request, if the value names the database as RDS does.
 
         :param arn: of the secret that `secret` is a version of.
-        :raises Refused: the inventory doesn't record it for the database, user and administrator that the value names.
+        :raises Refused: the inventory doesn't record it for the database, user and administrator in the value.
         """
         database_arn = _named_arn(arn, secret) or self._described(secret).arn
         return _recorded(self._inventory.get(database_arn), database_arn, arn, secret)
 
     def find(self, arn: str, secret: Secret) -> Target:
-        """Return where a secret logs in: two requests, if the value names the database as RDS does.
+        """Return database, user and record of a secret: two requests, if the value names the database as RDS does.
 
         :param arn: of the secret that `secret` is a version of.
-        :raises Refused: RDS knows no such database here, or another one than the secret's other keys say; or the
+        :raises Refused: RDS knows no such database here, or another one than the secret's other keys name; or the
             inventory doesn't record the secret for exactly this database, user and administrator, or records that its
-            password is not set yet. A rotation that is `ending` has a place, where it sets nothing.
+            password is not set yet. A rotation that is `ending` has a target, and sets no password there.
         """
         database = self._described(secret)
         user, record = _recorded(self._inventory.get(database.arn), database.arn, arn, secret)
         if record.resource_id != database.resource_id:
             raise Refused(
                 f"{arn} is recorded for another database that was named {database.identifier} ({record.resource_id}, "
-                f"expected {database.resource_id}); the next reconcile ends this rotation"
+                f"expected {database.resource_id})",
+                "wait for the next reconcile, which ends this rotation",
+                "secret-not-recorded",
             )
         if record.state == "initial":
-            raise Refused(f"the password in {arn} is not set in the database yet: rdsiam rotate set-up DATABASE {user}")
+            raise Refused(
+                f"the password in {arn} is not set in the database yet",
+                commands.set_up(database.identifier, user),
+                "rotation-unfinished",
+            )
         return Target(database, user, record)
 
     def classic_proxies(self, secret: str) -> list[str]:
@@ -85,7 +92,7 @@ class Targets:
                 try:
                     database = from_instance(described)
                 except Unsupported:
-                    continue  # another engine, or a member of a cluster: the cluster's endpoint is the one to name
+                    continue  # another engine, or a member of a cluster, whose endpoint is the cluster's
                 yield database
         for page in self._rds.get_paginator("describe_db_clusters").paginate():
             for described in page["DBClusters"]:
@@ -104,14 +111,16 @@ class Targets:
             database = self._at(str(secret.host), secret.port)
         if database is None:
             raise Refused(
-                "the secret's host is no endpoint of an instance or cluster in this account and region, so nothing is "
-                "sent there; add dbInstanceIdentifier or dbClusterIdentifier to the secret, or correct its host"
+                "the secret's host is no endpoint of an instance or cluster in this account and region, so no password "
+                "is sent there",
+                "add dbInstanceIdentifier or dbClusterIdentifier to the secret, or correct its host",
+                "secret-mismatch",
             )
         refuse_misplaced(secret, database)
         return database
 
     def _at(self, host: str, port: int | None) -> Database | None:
-        # RDS's names begin with the identifier, so one is enough to ask for; the answer is compared all the same.
+        # RDS's host names begin with the identifier; the endpoint in the answer is compared all the same.
         named = _named(host)
         if named is not None:
             kind, identifier = named
@@ -128,7 +137,7 @@ class Targets:
         try:
             return from_instance(found[0]) if found else None
         except Unsupported as error:
-            raise Refused(f"{error}; of a cluster's member, name the cluster") from None
+            raise Refused(str(error), "name the cluster of which the instance is a member", "secret-mismatch") from None
 
     def _cluster(self, identifier: str) -> Database | None:
         try:
@@ -140,73 +149,90 @@ class Targets:
         try:
             return from_cluster(found[0]) if found else None
         except Unsupported as error:
-            raise Refused(f"{error}, so rdsiam does not rotate its passwords") from None
+            raise Refused(
+                f"{error}, so rdsiam does not rotate its passwords", "cancel the rotation", "secret-mismatch"
+            ) from None
 
 
 def refuse_misplaced(secret: Secret, database: Database) -> None:
-    """Refuse a secret whose keys name another place than the database.
+    """Refuse a secret whose keys name another database.
 
     :raises Refused: the keys contradict Describe, or the database has no users of its own.
     """
     if database.replica_of is not None:
         raise Refused(
-            f"{database.identifier} is a replica of {database.replica_of}; passwords are changed where users can "
-            "be: name the source"
+            f"{database.identifier} is a replica of {database.replica_of}, and users are changed on the source",
+            "name the source",
+            "secret-mismatch",
         )
     named = ("cluster", secret.cluster) if secret.cluster is not None else ("instance", secret.instance)
     if named[1] is not None and (named[0], named[1].lower()) != (database.kind, database.identifier.lower()):
-        raise Refused(f"the secret names the {named[0]} {named[1]}, which is not {database.identifier}")
+        raise _misplaced(f"the secret names the {named[0]} {named[1]}, which is not {database.identifier}")
     host, port = database.endpoint
     if secret.host is not None and (secret.host.lower(), secret.port or port) != (host.lower(), port):
-        raise Refused(f"the secret's host and port are not those of {database.identifier}, which is at {host}:{port}")
+        raise _misplaced(
+            f"the secret's host and port are not those of {database.identifier}, which is at {host}:{port}"
+        )
     if FAMILIES[secret.engine] != database.family:
-        raise Refused(f"the secret says {secret.engine}, but {database.identifier} runs {database.engine}")
+        raise _misplaced(f"the secret names {secret.engine}, but {database.identifier} runs {database.engine}")
+
+
+def _misplaced(problem: str) -> Refused:
+    return Refused(problem, "correct the secret's value", "secret-mismatch")
 
 
 def refuse_other_login(secret: Secret, user: str, record: SecretRecord) -> None:
-    """Refuse a value whose user or administrator is not what is recorded of its secret.
+    """Refuse a value whose user or administrator is not the recorded one.
 
     :raises Refused: naming what differs.
     """
     name = base_name(secret.user) if record.scheme == "alternating" else secret.user
     if name != user:
         raise Refused(
-            f"the secret's value is for the user {secret.user}, but it is recorded for {user}: put back the value of "
-            f"{user}, or declare the rotation of {secret.user} with a secret of its own"
+            f"the secret's value is for the user {secret.user}, but it is recorded for {user}",
+            f"put back the value of {user}, or declare the rotation of {secret.user} with a secret of its own",
+            "secret-mismatch",
         )
     if secret.master_arn != record.administrator:
         raise Refused(
             f"masterarn of the secret's value is {secret.master_arn or 'missing'}, but recorded for {user} is "
-            f"{record.administrator or 'no administrator'} (scheme: {record.scheme}): correct the value, or access.yaml"
+            f"{record.administrator or 'no administrator'} (scheme: {record.scheme})",
+            "correct the value, or access.yaml",
+            "secret-mismatch",
         )
 
 
 def _recorded(record: Record | None, database_arn: str, arn: str, secret: Secret) -> tuple[str, SecretRecord]:
     secrets = record.secrets if record is not None else {}
-    own = ((user, one) for user, one in secrets.items() if one.arn == arn and one.state != "ended")
-    user, found = next(own, (None, None))
+    matching = ((user, each) for user, each in secrets.items() if each.arn == arn and each.state != "ended")
+    user, found = next(matching, (None, None))
     if user is None or found is None:
         identifier = Arn.parse(database_arn).name
         line = line_to_add(identifier, base_name(secret.user), arn, secret.master_arn)
         raise Refused(
-            f"{arn} is not recorded for {secret.user} on {identifier}, as access.yaml does not declare that rotation. "
-            f"If it is meant, add to `databases`: {line}"
+            f"{arn} is not recorded for {secret.user} on {identifier}, as access.yaml does not declare that rotation",
+            f"if it is meant, add to `databases`: {line}",
+            "secret-not-recorded",
         )
     refuse_other_login(secret, user, found)
     return user, found
 
 
 def _named(host: str) -> tuple[str, str] | None:
-    """Return kind and identifier of what a name of RDS's own stands for; None for any other host.
+    """Return kind and identifier of the database that a host name of RDS stands for; None for any other host.
 
-    :raises Refused: it is not where passwords are changed.
+    :raises Refused: passwords can't be changed at this endpoint.
     """
     identifier, _, rest = host.lower().partition(".")
     if ".rds.amazonaws.com" not in rest:
         return None
     label = rest.partition(".")[0]
     if label.startswith(("cluster-ro-", "cluster-custom-", "proxy-")):
-        raise Refused("the secret's host is a reader, a custom endpoint or a proxy: name the writer's endpoint")
+        raise Refused(
+            "the secret's host is a reader, a custom endpoint or a proxy",
+            "name the writer's endpoint",
+            "secret-mismatch",
+        )
     return ("cluster" if label.startswith("cluster-") else "instance"), identifier
 
 

@@ -1,4 +1,4 @@
-"""States of migrations: kept beside the database in InventoryTable, written by one execution at a time."""
+"""Migrations from passwords to tokens: their state in InventoryTable, written by one execution at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,72 +11,76 @@ from botocore.exceptions import ClientError
 from rdsiam.core.times import moment, text
 from rdsiam.errors import RdsiamError
 
-#: In their order. `paired`: the successor is there; `proven`: it logged in with a token; `watching`: the other one's
-#: logins are looked for; `retired`: the old user can no longer log in.
-State = Literal["paired", "proven", "watching", "retired"]
-STATES: tuple[State, ...] = get_args(State)
+#: In this order. `paired`: the successor exists; `proven`: it has logged in with a token; `watching`: rdsiam waits for
+#: a period without a login of the user; `retired`: the user can't log in.
+MigrationState = Literal["paired", "proven", "watching", "retired"]
+STATES: tuple[MigrationState, ...] = get_args(MigrationState)
 
 
 class Superseded(RdsiamError):
-    """Another execution has taken over this migration; this one changes nothing further."""
+    """Another execution has taken over this migration, so this one changes nothing further."""
 
     code = "superseded"
 
 
 @dataclass(frozen=True)
-class Watch:
-    """The observations of a watch. Times are RFC 3339.
+class QuietPeriod:
+    """The period in which nobody may log in as the user. Times are RFC 3339.
 
-    :ivar seconds: how long there must be no login.
-    :ivar quiet_since: from when on there was none; until then plus `seconds` the watching lasts.
-    :ivar looks: how often it looked.
-    :ivar last_look: when it looked last.
-    :ivar last_seen: when a session of the old user was seen last; None for never.
-    :ivar seen: those sessions: application, address, since, sessions.
-    :ivar logins: as the server counts them; None if it doesn't.
-    :ivar held: why the watch continues after its time; empty if it doesn't.
+    :ivar seconds: required length of the period.
+    :ivar quiet_since: time of the last login, or of the last gap between observations; the period begins there.
+    :ivar observations: number of observations.
+    :ivar last_observation: time of the last observation; None before the first.
+    :ivar last_seen: time at which a session of the user was last seen; None if there was none.
+    :ivar clients: those sessions: application, address, since, sessions.
+    :ivar logins: number of logins that the server counts; None if it doesn't count them.
+    :ivar held: why the user is not retired though the period is over; empty if nothing holds it.
     """
 
     seconds: int
     quiet_since: str
-    looks: int = 0
-    last_look: str | None = None
+    observations: int = 0
+    last_observation: str | None = None
     last_seen: str | None = None
-    seen: tuple[Mapping[str, Any], ...] = ()
+    clients: tuple[Mapping[str, Any], ...] = ()
     logins: int | None = None
     held: str = ""
 
 
 @dataclass(frozen=True)
 class RetainedSecret:
-    """The secret of the old user, as it was.
+    """The secret of a retired user, as it was before.
 
-    :ivar rotated: it was rotated, and is rotated again if it is restored.
+    :ivar rotated: it rotated, and rotates again once it is restored.
     """
 
     arn: str
     rotated: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Migration:
     """The migration of one user of one database.
 
-    :ivar successor: the user that takes its place; itself where it is changed in place.
-    :ivar resource_id: of the database, which may be another one of the same name later.
-    :ivar history: states that were reached, each with `state`, `at` and `done`, what was done for it.
+    :ivar successor: user that replaces it; the user itself if it is changed in place.
+    :ivar resource_id: resource id of the database; another database may have the same name later.
+    :ivar history: states that were reached, each with `state`, `at` and `done`, the changes made for it.
     :ivar locked: host patterns of its accounts that could not log in before; None before it is retired.
-    :ivar execution: who works on it; empty for nobody.
-    :ivar lease: until when, in seconds since 1970; then another one may.
-    :ivar revision: counts what was written.
+    :ivar execution: execution that works on it; empty if none does.
+    :ivar lease: end of the lease in seconds since 1970; after it another execution may take over.
+    :ivar revision: number of writes.
     """
 
     user: str
     successor: str
     resource_id: str
-    state: State | None = None
+    state: MigrationState | None = None
     history: tuple[Mapping[str, Any], ...] = ()
-    watch: Watch | None = None
+    watch: QuietPeriod | None = None
     locked: tuple[str, ...] | None = None
     secret: RetainedSecret | None = None
     execution: str = ""
@@ -85,39 +89,42 @@ class Migration:
 
     @property
     def in_place(self) -> bool:
-        """Whether the user itself changes how it logs in."""
+        """Whether the user itself moves to tokens, without a successor."""
         return self.successor == self.user
 
-    def reached(self, state: State) -> bool:
-        """Tell whether it has come that far."""
+    def reached(self, state: MigrationState) -> bool:
+        """Tell whether the migration has reached the state."""
         return self.state is not None and STATES.index(self.state) >= STATES.index(state)
 
-    def at(self, state: State, when: str, done: list[str]) -> "Migration":
-        """Return the migration in that state, with a log line for each thing done."""
+    def at(self, state: MigrationState, when: str, done: list[str]) -> "Migration":
+        """Return the migration in that state.
+
+        :param done: changes made for it, one a line.
+        """
         entry = {"state": state, "at": when, "done": [line[:_LINE] for line in done[:_LINES]]}
         return replace(self, state=state, history=(*self.history, entry)[-_STEPS:])
 
     @property
     def until(self) -> str | None:
-        """The end of the watch if nobody logs in until then; None if there is no watch."""
+        """Time at which the user is retired if nobody logs in until then; None unless it is watched."""
         if self.watch is None or self.state != "watching":
             return None
         return text(moment(self.watch.quiet_since) + timedelta(seconds=self.watch.seconds))
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON, as answers and reports show it."""
+        """Return plain JSON, as answers and reports show it."""
         shown = asdict(self) | {"until": self.until}
         for name in ("execution", "lease", "revision", "resource_id"):
             del shown[name]
         return shown
 
 
-#: A table's item holds 400 KB in all: the log has every statement.
+#: Limits of the history, as an item of DynamoDB holds 400 KB at most; the log has every statement.
 _LINES, _LINE, _STEPS = 40, 300, 20
 
 
 def counts(states: Iterable[Any]) -> dict[str, int]:
-    """Return how many there are of each state."""
+    """Return the number of migrations in each state."""
     listed = list(states)
     return {state: listed.count(state) for state in STATES}
 
@@ -142,9 +149,9 @@ class Migrations:
                     yield item["database"]["S"], found
 
     def save(self, arn: str, migration: Migration) -> Migration:
-        """Write it, if nobody wrote it since it was read, and return it as it is written.
+        """Write a migration, unless another execution has written it since it was read; return it as it was written.
 
-        :raises Superseded: somebody did.
+        :raises Superseded: another execution has.
         """
         written = replace(migration, revision=migration.revision + 1)
         value = {key: each for key, each in asdict(written).items() if key != "user"}
@@ -153,9 +160,9 @@ class Migrations:
         return written
 
     def forget(self, arn: str, migration: Migration) -> None:
-        """Remove it.
+        """Remove a migration.
 
-        :raises Superseded: somebody wrote it since it was read.
+        :raises Superseded: another execution has written it since it was read.
         """
         self._change(arn, migration, "REMOVE #m.#u", {})
 
@@ -199,7 +206,7 @@ def _migration(user: str, fields: Mapping[str, Any]) -> Migration:
             **fields,
             "user": user,
             "history": tuple(fields["history"]),
-            "watch": Watch(**{**watch, "seen": tuple(watch["seen"])}) if watch else None,
+            "watch": QuietPeriod(**{**watch, "clients": tuple(watch["clients"])}) if watch else None,
             "secret": RetainedSecret(**secret) if secret else None,
             "locked": None if locked is None else tuple(locked),
         }
@@ -214,7 +221,7 @@ def _plain(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Return ints for the decimals that DynamoDB gives."""
+    """Return ints for the decimals that DynamoDB returns."""
     if isinstance(value, Mapping):
         return {key: _whole(each) for key, each in value.items()}
     if isinstance(value, list):

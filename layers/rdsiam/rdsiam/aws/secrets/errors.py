@@ -7,12 +7,15 @@ class SecretsManagerFailed(RdsiamError):
     """A call of Secrets Manager failed. The message names operation, secret and AWS's code, never a value.
 
     :ivar aws_code: AWS's own error code.
+    :ivar advice: remedy of every error of the class.
     """
 
     code = "secrets-manager-failed"
+    advice = ""
 
     def __init__(self, operation: str, secret: str, aws_code: str, message: str) -> None:
-        super().__init__(f"{operation} of {secret} failed with {aws_code}: {message}".rstrip(": "))
+        problem = f"{operation} of {secret} failed with {aws_code}: {message}".rstrip(": ")
+        super().__init__(problem, self.advice)
         self.operation = operation
         self.secret = secret
         self.aws_code = aws_code
@@ -46,4 +49,4 @@ class SecretDenied(SecretsManagerFailed):
     """The owner of the secret, or of its key, denies rdsiam this call by a policy."""
 
     code = "secret-denied"
-    remedy = "allow it in the secret's resource policy and in the policy of its key"
+    advice = "allow it in the secret's resource policy and in the policy of its key"

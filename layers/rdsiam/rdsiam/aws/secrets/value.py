@@ -67,6 +67,11 @@ class Secret:
         """Database and administrator of the login: equal in every version of a rotation."""
         return (self.engine, self.host, self.port, self.instance, self.cluster, self.database, self.master_arn)
 
+    @property
+    def database_name(self) -> str:
+        """Identifier of the database in the value, for messages; of a host its first label, as RDS forms names."""
+        return self.instance or self.cluster or str(self.host).partition(".")[0]
+
     def with_login(self, user: str, password: str) -> "Secret":
         """Return the next version: another login, and all other keys unchanged, unknown ones too."""
         return read_secret(json.dumps({**self._document, "username": user, "password": password}))
