@@ -39,7 +39,7 @@ REFUSALS: Mapping[str, str] = {
     "not-replaceable": "rdsiam manages the user that another one is declared to replace.",
     "not-supported": "The engine has no such operation.",
     "password-not-kept": "The server has not kept the user's password.",
-<<<<<<< HEAD
+    "password-rejected": "The database's policy rejects the passwords that rdsiam makes.",
     "pending-modifications": "RDS would apply pending changes together with the one that rdsiam makes.",
     "refused": "Only the owner can resolve what stands in the way; the message names it.",
     "rights-missing": "A right in the database is missing that the change needs.",
@@ -48,14 +48,8 @@ REFUSALS: Mapping[str, str] = {
     "role-not-managed": "The owner of a role has not tagged it as one that rdsiam may attach policies to.",
     "role-of-another-account": "A role that access.yaml names belongs to another account than the database.",
     "role-policies-full": "The database logins of a role need more policies than a role may have.",
-=======
-    "password-rejected": "The database's policy rejects the passwords that rdsiam makes.",
-    "refused": "Only the owner can resolve what stands in the way; the message names it.",
-    "rights-missing": "A right in the database is missing that the change needs.",
-    "rights-not-grantable": "The user has rights that rdsiam gives to no other user.",
     "rotation-not-declared": "access.yaml does not declare the rotation, or no longer as it is recorded.",
     "rotation-unfinished": "A rotation, or the creation of a secret, has begun and not ended.",
->>>>>>> b047ff4 (Rotation and migration: typed options and results, refusals with codes, small rooms, the glossary's names)
     "secret-exists": "A secret of that name exists that rdsiam did not create; it is not taken over.",
     "secret-mismatch": "The secret's value is not what is recorded or declared: another user, database, administrator.",
     "secret-missing": "The secret does not exist, has no value, or is scheduled for deletion.",

@@ -64,7 +64,7 @@ def test_from_the_first_question_to_the_undo(app):
     "arguments",
     [["start", "migrate-command"], ["status", "--plan"], ["start", "migrate-command", "app", "--watch", "soon"]],
 )
-def test_what_is_not_clear_is_not_begun(app, arguments):
+def test_unclear_requests_start_nothing(app, arguments):
     ended = app.account.rdsiam("migrate", *arguments)
     assert ended.returncode != 0
     assert app.kept() is None

@@ -45,7 +45,7 @@ def app(account, arn, engine) -> Iterator[App]:
 
 
 @pytest.mark.exhaustive_on
-def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
+def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(app):
     before = app.dump()
     app.declare()
     with Pool(app.account, app.arn, app.name, PASSWORD, f"of_{app.name}") as old:
@@ -83,7 +83,7 @@ def test_a_whole_migration_fails_no_query_and_its_undo_gives_back_what_was(app):
     assert app.account.onboard(app.arn)["status"] == "unchanged"
 
 
-def test_where_nobody_is_declared_the_lines_to_add_are_told(app):
+def test_without_a_declared_successor_the_refusal_has_the_lines_to_add(app):
     refused = app.migrate()
     assert (refused["status"], refused["changes"]) == ("refused", [])
     lines = yaml.safe_load(refused["reason"].partition("\n")[2])
@@ -109,7 +109,7 @@ def test_a_plan_shows_all_statements_and_changes_nothing(app):
     assert "DeletedDate" not in app.secret_state()
 
 
-def test_an_undo_while_it_is_watched_gives_back_what_was_and_ends_the_watching(app):
+def test_an_undo_during_the_watching_ends_it_and_restores_the_beginning(app):
     before = app.dump()
     app.declare()
     app.start(watch="1h")
@@ -129,7 +129,7 @@ def test_an_undo_while_it_is_watched_gives_back_what_was_and_ends_the_watching(a
 
 
 @pytest.mark.parametrize("state", ["paired", "proven"])
-def test_an_undo_of_every_earlier_state_gives_back_what_was(app, state):
+def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     before = app.dump()
     app.declare()
     app.account.onboard(app.arn)
@@ -145,7 +145,7 @@ def test_an_undo_of_every_earlier_state_gives_back_what_was(app, state):
     assert app.dump() == before
 
 
-def test_a_successor_that_is_in_use_is_not_dropped_unasked(app):
+def test_a_successor_in_use_is_dropped_only_with_a_confirmation(app):
     app.declare()
     app.start(watch="1h")
     app.wait("watching")
@@ -210,7 +210,7 @@ def test_a_secret_that_rotates_stops_and_rotates_again_after_the_undo(app):
     assert app.secret_state()["RotationRules"] == {"AutomaticallyAfterDays": 30}
 
 
-def test_a_secret_that_only_says_that_it_is_the_users_is_left_alone_and_named(app):
+def test_a_secret_that_only_claims_to_be_the_users_is_left_alone_and_named(app):
     secrets_manager = app.account.cloud.client("secretsmanager")
     planted = secrets_manager.create_secret(
         Name=f"planted/{app.name}-{app.engine}",
@@ -226,7 +226,7 @@ def test_a_secret_that_only_says_that_it_is_the_users_is_left_alone_and_named(ap
     secrets_manager.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
 
 
-def test_a_secret_without_the_tag_stays_and_that_is_said(app):
+def test_a_secret_without_the_tag_stays_and_is_reported(app):
     app.account.cloud.client("secretsmanager").untag_resource(SecretId=app.secret, TagKeys=["rdsiam:managed"])
     app.declare()
     assert app.migrate(watch="1s")["status"] == "retired"
@@ -234,7 +234,7 @@ def test_a_secret_without_the_tag_stays_and_that_is_said(app):
     assert "rdsiam:managed=true" in app.kept()["history"][-1]["done"][-1]
 
 
-def test_of_two_users_that_take_turns_neither_keeps_the_password_of_the_other(app, engine):
+def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(app, engine):
     clone = f"{app.name}_clone"
     named = clone if engine == "postgres" else f"{clone}@'%'"
     password = f"LOGIN PASSWORD '{PASSWORD}'" if engine == "postgres" else f"IDENTIFIED BY '{PASSWORD}'"
@@ -249,7 +249,7 @@ def test_of_two_users_that_take_turns_neither_keeps_the_password_of_the_other(ap
     assert app.migrate(plan=True)["status"] == "planned"
 
 
-def test_the_audit_shows_it_and_finds_neither_of_the_two(app):
+def test_the_audit_shows_the_migration_and_has_no_finding_about_both_users(app):
     app.declare()
     assert app.migrate(watch="1s")["status"] == "retired"
     answer = app.account.invoke("AuditFunction", {"databases": [app.arn]})
@@ -264,7 +264,7 @@ def test_the_audit_shows_it_and_finds_neither_of_the_two(app):
 
 @pytest.mark.exhaustive_on
 @pytest.mark.parametrize("engine", ["mariadb"], indirect=True)  # on PostgreSQL a member has them at once
-def test_rights_that_the_old_user_gets_later_are_missed_by_the_audit_until_onboarding(app, engine):
+def test_the_audit_reports_later_rights_of_the_user_until_onboarding(app, engine):
     app.declare()
     app.account.onboard(app.arn)
     with app.account.as_master(app.arn) as master:
@@ -277,13 +277,13 @@ def test_rights_that_the_old_user_gets_later_are_missed_by_the_audit_until_onboa
     assert [step["text"] for step in differ[0]["remediation"]] == [f"rdsiam onboard {app.arn}"]
 
 
-def test_a_cluster_has_migrations_too_and_what_is_gone_is_refused(account, engine):
+def test_a_migration_on_a_missing_cluster_is_refused(account, engine):
     missing = f"arn:aws:rds:{account.cloud.region}:{account.cloud.account}:cluster:migrate-nowhere-{engine}"
     answer = account.invoke("MigrateFunction", {"database": missing, "user": "app"})
     assert answer["status"] == "refused"
 
 
-def test_nobody_but_operators_migrates(account, engine):
+def test_only_operators_may_migrate(account, engine):
     role = account.make_role(f"migrate-stranger-{engine}")
     account.cloud.client("iam").attach_role_policy(
         RoleName=f"migrate-stranger-{engine}", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess"

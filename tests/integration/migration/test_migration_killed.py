@@ -96,7 +96,9 @@ def each_step_dies_once(patch: pytest.MonkeyPatch, owner: type, steps: tuple[str
     return died
 
 
-def test_killed_after_the_effect_of_every_step_it_ends_as_it_should(account: Account, handlers, app, monkeypatch):
+def test_a_migration_that_is_killed_after_the_effect_of_any_step_ends_as_it_should(
+    account: Account, handlers, app, monkeypatch
+):
     before = app.dump()
     app.declare()
     # `observe` is not a step: an observation that fails is repeated by itself.
@@ -130,13 +132,13 @@ def killed_at(account: Account, handlers: dict[str, Handler], arn: str, at: int)
 
 
 @pytest.mark.parametrize("arn", ["mariadb"], indirect=True)
-def test_killed_at_a_checkpoint_it_ends_as_it_should(account, handlers, arn):
+def test_a_migration_that_is_killed_at_a_checkpoint_ends_as_it_should(account, handlers, arn):
     assert killed_at(account, handlers, arn, 5)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("arn", ["postgres"], indirect=True)  # which checkpoints there are is no matter of the engine
-def test_killed_at_every_checkpoint_it_ends_as_it_should(account, handlers, arn):
+def test_a_migration_that_is_killed_at_any_checkpoint_ends_as_it_should(account, handlers, arn):
     for at in range(1, MOST_CHECKPOINTS):
         if not killed_at(account, handlers, arn, at):
             break  # it ended before: every checkpoint has had its turn

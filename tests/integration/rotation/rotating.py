@@ -239,7 +239,7 @@ class Rotating:
         return next((version for version, stages in self.stages().items() if stage in stages), None)
 
     def value(self, version: str | None) -> Secret | None:
-        """Return the value of a version; None where it has none."""
+        """Return the value of a version; None if it has none."""
         text = self.versions[version].get("secret_string") if version else None
         return read_secret(text) if text else None
 

@@ -19,7 +19,7 @@ def database(request, account):
     made.remove()
 
 
-def test_the_status_says_when_and_how_it_is(account, database):
+def test_the_status_shows_schedule_and_state(account, database):
     database.with_secret("shown")
     ended = account.rdsiam("rotate", "status", database.identifier, "shown")
     assert ended.returncode == 0, ended.stderr
@@ -31,7 +31,7 @@ def test_the_status_says_when_and_how_it_is(account, database):
     assert [one["state"] for one in listed] == ["ok"]
 
 
-def test_now_rotates_and_follows_it_to_its_end(account, database):
+def test_now_rotates_and_waits_for_the_end(account, database):
     secret = database.with_secret("renewed")
     before = database.value(secret)["password"]
     ended = account.rdsiam("rotate", "now", database.identifier, "renewed", "--reason", "TICKET-12")
@@ -46,7 +46,7 @@ def test_now_rotates_and_follows_it_to_its_end(account, database):
     assert f"rotation of {database.identifier}/renewed requested: TICKET-12" in log
 
 
-def test_a_stuck_one_is_seen_unstuck_and_rotates_again(account, database):
+def test_a_stuck_rotation_is_shown_unstuck_and_rotates_again(account, database):
     secret = database.with_secret("jammed")
     right = database.value(secret)["password"]
     database.set_password("jammed", secrets.token_urlsafe(18))
@@ -67,7 +67,7 @@ def test_a_stuck_one_is_seen_unstuck_and_rotates_again(account, database):
     assert "nothing is pending" in account.rdsiam("rotate", "unstick", database.identifier, "jammed").stderr
 
 
-def test_what_the_database_accepts_is_not_unstuck(account, database):
+def test_a_password_that_the_database_accepts_is_not_unstuck(account, database):
     secret = database.with_secret("halfway")
     database.set_password("halfway", secrets.token_urlsafe(18))
     version = database.ask({"rotate": secret})["version"]
@@ -96,7 +96,7 @@ def failures(account, secret: str) -> int:
     return sum("rotation step failed" in line and secret in line for line in lines)
 
 
-def test_setting_up_says_what_would_be_done_and_why_not(account, database):
+def test_set_up_prints_its_plan_or_the_reason_of_its_refusal(account, database):
     password = database.make_user("fresh")
     database.rotate("fresh")
     if database.postgres:
@@ -131,7 +131,7 @@ def test_setting_up_says_what_would_be_done_and_why_not(account, database):
         (("all", "--reason", "x", "--match", "no-such-*"), 5, "no secret of that set"),
     ],
 )
-def test_what_can_not_be_done_is_said_with_its_exit_code(account, database, arguments, code, said):
+def test_each_failure_has_its_message_and_exit_code(account, database, arguments, code, said):
     ended = account.rdsiam("rotate", *(word.replace("IDENTIFIER", database.identifier) for word in arguments))
     assert ended.returncode == code, ended.stderr
     assert said in ended.stderr
@@ -186,7 +186,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
         assert (one["rotated"], one["problem"]) == (one["turns"], "")
         after = place.value(secret)
         assert place.logs_in(after["username"], after["password"])
-        assert not place.logs_in(user, before[secret]["password"]), "what leaked does not log in any more"
+        assert not place.logs_in(user, before[secret]["password"]), "a leaked password no longer logs in"
     old = found[next(s for s in kept if "leaking-0/leak_a" in s)]["sessions"]
     assert [one["user"] for one in old] == ["leak_a"]
 

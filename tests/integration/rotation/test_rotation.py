@@ -96,7 +96,7 @@ def test_the_secret_says_how_its_passwords_are_made(passwords):
     assert not set(made) & set("0123456789.-_")
 
 
-def test_what_fails_is_tried_again_with_the_same_version(passwords):
+def test_a_failed_rotation_is_tried_again_with_the_same_version(passwords):
     secret = passwords.make("again")
     right = passwords.value(secret)
     changed = secrets.token_urlsafe(18)
@@ -138,7 +138,7 @@ def test_a_rotation_that_was_given_up_is_begun_again_and_no_second_one_beside_it
     assert passwords.stages(secret)[version] == ["AWSPENDING"]
 
 
-def test_a_secret_sends_no_password_where_describe_does_not_point(passwords):
+def test_no_password_is_sent_to_a_host_that_describe_does_not_return(passwords):
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.settimeout(0.5)
         for user, keys in {
@@ -209,7 +209,7 @@ def test_the_function_can_be_tried_without_rotating(passwords):
     assert passwords.value(secret) == before
 
 
-def test_what_rds_manages_can_not_be_given_to_the_function(passwords):
+def test_a_secret_that_rds_manages_can_not_be_given_to_the_function(passwords):
     with pytest.raises(ClientError, match="managed by rds"):
         passwords.rotate(passwords.master_secret)
 
@@ -220,7 +220,7 @@ def test_nobody_but_secrets_manager_invokes_the_function(passwords):
         passwords.account.invoke("RotateFunction", event)
 
 
-def test_a_function_that_does_not_let_secrets_manager_in_can_not_be_set(passwords):
+def test_a_function_that_secrets_manager_may_not_invoke_can_not_be_set(passwords):
     secret = passwords.make("misled")
     vend = passwords.account.cloud.functions["VendFunction"].partition(":")[0]
     with pytest.raises(ClientError, match="Secrets Manager cannot invoke the specified Lambda function"):

@@ -168,7 +168,7 @@ def make(request, place, make_rotating):
 
 
 @pytest.mark.hypothesis
-def test_whatever_happens_the_current_version_logs_in_and_the_next_rotation_ends(make):
+def test_after_any_sequence_the_current_version_logs_in_and_the_next_rotation_ends(make):
     machine = type("Machine", (Rotations,), {"make": staticmethod(make)})
     run_state_machine_as_test(
         machine,

@@ -174,7 +174,7 @@ def findings(database: Scheduled, user: str) -> list[dict[str, Any]]:
 
 
 def test_planted_secrets_are_never_chosen_and_no_password_is_set(database, tenant):
-    """Neither tags nor content choose: where the owner's secret is not tagged, where it is, and where there is none."""
+    """Neither tags nor values choose a secret: if the owner's secret is tagged, is not tagged, or doesn't exist."""
     user = "legacy_etl"
     password = database.make_user(user)
     if database.postgres:
@@ -225,7 +225,7 @@ def test_planted_secrets_are_never_chosen_and_no_password_is_set(database, tenan
     tenant.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
 
 
-def test_a_secret_that_squats_under_the_prefix_is_not_taken_over(database, tenant):
+def test_a_secret_of_another_owner_under_the_prefix_is_not_taken_over(database, tenant):
     user = "squatted"
     password = database.make_user(user)
     if database.postgres:
@@ -258,7 +258,7 @@ def test_a_record_of_a_database_that_had_the_name_before_gives_no_rotation(datab
     assert database.logs_in("reborn", password)
 
 
-def test_what_is_not_declared_is_listed_with_its_line_and_left_in_an_emergency(database, tenant):
+def test_an_undeclared_rotation_is_listed_with_its_line_and_left_alone_in_an_emergency(database, tenant):
     account = database.account
     name = "by_hand"
     secret = tenant.create_secret(

@@ -58,7 +58,7 @@ def test_an_administrator_logs_in_to_no_database_that_a_secret_names(place, make
     assert engine.logins == [(MASTER, "postgres"), (f"{rotating.user}_clone", "shop")]
 
 
-def test_again_and_again(rotating):
+def test_many_rotations_follow_each_other(rotating):
     names = []
     for _ in range(3):
         rotating.converge(attempts=1)
@@ -80,7 +80,7 @@ def test_no_statement_holds_the_password(rotating):
 
 
 @pytest.mark.parametrize(("cold", "connections", "calls"), [(False, 2, (11, 12)), (True, 3, (16, 17))])
-def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
+def test_a_rotation_needs_no_more_calls_and_connections_than_promised(rotating, cold, connections, calls):
     used = [rotating.rotation()]
     token = rotating.begin()
     for step in STEPS:
@@ -93,7 +93,7 @@ def test_a_rotation_costs_what_is_promised(rotating, cold, connections, calls):
 
 
 @pytest.mark.exhaustive_on("mariadb", "single")
-def test_killed_for_real_at_every_point_the_rotation_goes_on(rotating, die_at):
+def test_a_process_that_is_killed_at_any_point_stops_no_rotation(rotating, die_at):
     killed = 0
     for step in STEPS:
         for point in range(30):
@@ -163,9 +163,7 @@ def test_a_clone_gets_what_its_base_was_granted_since_and_loses_what_was_revoked
 
 
 @pytest.mark.parametrize("steps", [1, 2], ids=["before", "after"])
-def test_a_secret_that_is_put_back_before_or_after_the_other_user_was_set_is_rotated_all_the_same(
-    place, make_rotating, steps
-):
+def test_a_secret_that_is_put_back_before_or_after_the_other_users_turn_still_rotates(place, make_rotating, steps):
     rotating = make_rotating(place, True)
     first = rotating.labelled("AWSCURRENT")
     second = rotating.converge()
@@ -223,7 +221,7 @@ def test_a_namesake_of_the_clone_is_left_alone(place, make_rotating):
     assert rotating.password_works(clone, "of-somebody-else-1")
 
 
-def test_a_server_that_stops_in_between_stops_nothing_for_good(rotating, place):
+def test_a_server_that_stops_during_a_rotation_delays_it_only(rotating, place):
     token = rotating.begin()
     assert [rotating.invoke(step, token) for step in STEPS[:2]] == ["created", "set"]
     place.server.stop()

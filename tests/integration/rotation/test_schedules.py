@@ -24,7 +24,7 @@ def kinds(answer) -> list[str]:
     return [change["kind"] for change in answer["changes"]]
 
 
-def test_a_secret_that_is_there_is_adopted_by_onboarding_and_not_rotated(database):
+def test_onboarding_adopts_an_existing_secret_and_does_not_rotate_it(database):
     key = database.account.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     password = database.make_user("adopted")
     secret = database.put("adopted", password, key=key)
@@ -61,7 +61,7 @@ def test_a_new_file_moves_the_schedule_and_one_without_the_user_cancels_it(datab
     assert database.account.onboard(database.arn)["status"] == "unchanged"
 
 
-def test_what_is_refused_keeps_nobody_from_their_tokens_and_is_looked_at_again(database):
+def test_a_refused_rotation_prevents_no_tokens_and_is_tried_again(database):
     secret = database.put("untagged", database.make_user("untagged"), tagged=False)
     database.rotate("untagged", secret=secret)
     answer = database.account.onboard(database.arn)
@@ -100,7 +100,7 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
     assert database.ask({"database": database.arn, "user": "without"})["status"] == "unchanged"
 
 
-def test_two_users_that_take_turns_are_adopted_whoever_s_turn_it_is(database):
+def test_alternating_users_are_adopted_in_either_turn(database):
     master = database.account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     secret = database.put("turning", database.make_user("turning"), masterarn=master)
     database.rotate("turning", secret=secret)
@@ -117,14 +117,14 @@ def test_two_users_that_take_turns_are_adopted_whoever_s_turn_it_is(database):
     assert [one["former_stays"] for one in listed if one["secret"] == secret] == [True]
 
 
-def test_all_that_is_rotated_is_listed_with_its_database(database):
+def test_every_rotation_is_listed_with_its_database(database):
     database.with_secret("listed", alone=True)
     listed = database.ask({"list": True})["secrets"]
     assert {one["database"] for one in listed if one["identifier"] == database.identifier} == {database.arn}
     assert all("password" not in json.dumps(one) for one in listed)
 
 
-def test_nobody_but_onboarding_and_operators_asks(database):
+def test_only_onboarding_and_operators_may_invoke_the_function(database):
     statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}
     role = database.account.make_role(f"asks-{database.identifier}")
     database.account.cloud.client("iam").put_role_policy(
@@ -136,7 +136,7 @@ def test_nobody_but_onboarding_and_operators_asks(database):
         database.account.invoke("SecretsFunction", {"list": True}, database.account.assume(role))
 
 
-def test_a_function_that_was_taken_over_could_do_little(database):
+def test_an_attacker_in_the_function_can_do_little(database):
     account = database.account
     secret = database.put("prey", database.make_user("prey"), tagged=False)
     taken = account.cloud.client("secretsmanager", account.credentials_of("SecretsFunction"))
@@ -148,11 +148,17 @@ def test_a_function_that_was_taken_over_could_do_little(database):
     master = account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     vend = account.cloud.outputs["RotateFunction"].replace("RotateFunction", "VendFunction")
     tagged = database.put("tagged", database.make_user("tagged"))
-    ours = {"SecretId": secret, "RotationLambdaARN": account.cloud.outputs["RotateFunction"], "RotationRules": rules}
+    schedule = {
+        "SecretId": secret,
+        "RotationLambdaARN": account.cloud.outputs["RotateFunction"],
+        "RotationRules": rules,
+    }
     for what, call in {
         "read a master's secret": lambda: taken.get_secret_value(SecretId=master),
-        "rotate an untagged one": lambda: taken.rotate_secret(**ours),
-        "name another function": lambda: taken.rotate_secret(**ours | {"SecretId": tagged, "RotationLambdaARN": vend}),
+        "rotate an untagged one": lambda: taken.rotate_secret(**setting),
+        "name another function": lambda: taken.rotate_secret(
+            **setting | {"SecretId": tagged, "RotationLambdaARN": vend}
+        ),
         "rotate what another rotates": lambda: taken.rotate_secret(SecretId=tagged),
         "write a value": lambda: taken.put_secret_value(SecretId=tagged, SecretString="{}"),
         "tag another's": lambda: taken.tag_resource(SecretId=secret, Tags=[MANAGED]),

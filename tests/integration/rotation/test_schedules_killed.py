@@ -77,7 +77,7 @@ class World:
         )
 
     def apply(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
-        """Run once; None where the process ended in between."""
+        """Run once; None if the process ended in between."""
         fault = fault or Fault()
         try:
             schedules = Schedules(self.services(fault)).apply(self.place.database.arn, ScheduleOptions(**options))
@@ -282,7 +282,7 @@ def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("password", ["never-set-anywhere", None], ids=["with a value", "without one"])
-def test_what_the_database_does_not_accept_is_unstuck(world, password):
+def test_a_password_that_the_database_does_not_accept_is_unstuck(world, password):
     arn, version = begin(world, f"stuck_{len(password or '')}", password)
     planned = operations(world).unstick(arn, plan=True)
     assert planned == UnstickResult(arn, "planned", version, True)
@@ -292,7 +292,7 @@ def test_what_the_database_does_not_accept_is_unstuck(world, password):
     assert operations(world).unstick(arn, plan=False).status == "unchanged"
 
 
-def test_what_the_database_accepts_is_not_unstuck(world):
+def test_a_password_that_the_database_accepts_is_not_unstuck(world):
     arn, version = begin(world, "accepted", "new-password")
     with world.place.as_master() as master:
         master.run(set_password(world.place, "accepted", "new-password"))
@@ -301,7 +301,7 @@ def test_what_the_database_accepts_is_not_unstuck(world):
     assert world.client.describe_secret(SecretId=arn)["VersionIdsToStages"][version] == ["AWSPENDING"]
 
 
-def test_a_step_that_was_at_work_is_seen_and_the_label_put_back(world):
+def test_if_a_step_was_at_work_the_label_is_put_back(world):
     arn, version = begin(world, "racing", "new-password")
 
     def set_meanwhile(_: float) -> None:
@@ -416,7 +416,9 @@ def going(world: World, user: str) -> None:
         "recreated",
     ],
 )
-def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, number, prepare, reason, confirmed):
+def test_problems_that_only_the_owner_can_resolve_are_refused_and_change_nothing(
+    world, number, prepare, reason, confirmed
+):
     user = f"refused_{number}"
     create_user(world.place, user, "the-password")
     chosen = prepare(world, user)
@@ -431,7 +433,7 @@ def test_what_only_the_owner_can_settle_is_refused_and_nothing_changes(world, nu
     assert world.logs_in(user, "the-password")
 
 
-def test_a_user_that_is_not_there_is_not_made(world):
+def test_a_missing_user_is_not_created(world):
     world.declare("ghost")
     answer = world.apply(confirmed=True)
     assert answer["status"] == "refused"
@@ -439,7 +441,7 @@ def test_a_user_that_is_not_there_is_not_made(world):
     assert world.secrets("ghost") == []
 
 
-def test_a_plan_changes_nothing_and_says_what_would_be(world):
+def test_a_plan_changes_nothing_and_lists_the_changes(world):
     create_user(world.place, "planned", "the-password")
     world.declare("planned")
     unconfirmed = world.apply(plan=True)
@@ -534,7 +536,7 @@ def test_an_administrator_that_is_no_longer_declared_is_not_used_whatever_the_ow
 
 
 @pytest.mark.parametrize("action", ["describe_secret", "rotate_secret"])
-def test_an_owner_who_denies_rdsiam_an_action_keeps_no_other_user_from_a_schedule(world, monkeypatch, action):
+def test_an_owner_who_denies_rdsiam_a_call_prevents_no_other_users_schedule(world, monkeypatch, action):
     users = [f"{name}_{action[0]}" for name in ("denying", "fine")]
     for user in users:
         create_user(world.place, user, "the-password")
@@ -558,7 +560,7 @@ def test_an_owner_who_denies_rdsiam_an_action_keeps_no_other_user_from_a_schedul
     assert world.client.describe_secret(SecretId=fine)["RotationEnabled"]
 
 
-def test_a_recorded_secret_that_is_not_rotated_or_not_read_is_listed_with_its_problem(world):
+def test_a_recorded_secret_that_is_not_rotated_or_unreadable_is_listed_with_its_problem(world):
     create_user(world.place, "cancelled", "the-password")
     arn = world.put("cancelled", "the-password", rdsiam__managed="true")
     world.declare("cancelled", secret=arn)

@@ -13,7 +13,7 @@ NEVER = set("/\"@' \\:`$%&")
 
 
 @given(st.integers(8, 128), st.sampled_from(["postgres", "mysql"]), st.text("abcXYZ019*+,-.=_~", max_size=12))
-def test_they_follow_the_rules(length, family, excluded):
+def test_passwords_follow_the_rules(length, family, excluded):
     rules = PasswordRules(length, excluded)
     if length > LONGEST[family]:
         with pytest.raises(InvalidRequest):
@@ -25,11 +25,11 @@ def test_they_follow_the_rules(length, family, excluded):
     assert all(set(kind) - set(excluded) & set(kind) == set() or set(kind) & set(password) for kind in CHARACTER_KINDS)
 
 
-def test_no_two_are_alike():
+def test_no_two_passwords_are_alike():
     assert len({new_password(PasswordRules(), "mysql") for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize("rules", [PasswordRules(7), PasswordRules(32, ALL[:65])], ids=["short", "few"])
-def test_what_could_be_guessed_is_refused(rules):
+def test_rules_for_passwords_that_could_be_guessed_are_refused(rules):
     with pytest.raises(InvalidRequest):
         new_password(rules, "postgres")

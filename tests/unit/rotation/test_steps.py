@@ -205,7 +205,7 @@ def test_four_steps_make_one_rotation(alternating):
     st.lists(st.tuples(st.sampled_from([*STEPS, "begin"]), st.sampled_from(["v1", "v2", "v3"])), max_size=25),
     st.booleans(),
 )
-def test_in_whatever_order_the_current_version_or_the_pending_one_logs_in(alternating, calls, warm):
+def test_in_any_order_of_steps_the_current_or_the_pending_version_logs_in(alternating, calls, warm):
     world = World(alternating, warm)
     for step, token in calls:
         world.store.begin(token) if step == "begin" else world.run(step, token)
@@ -239,7 +239,7 @@ def test_no_rotation_begins_while_rotation_is_off_and_one_that_has_set_its_passw
     ],
     ids=["managed", "unknown version", "not pending"],
 )
-def test_checks_come_before_acts(step, spoil, cause):
+def test_a_version_that_may_not_be_rotated_is_refused_before_any_login(step, spoil, cause):
     world = World()
     world.store.begin("v1")
     spoil(world)
@@ -256,7 +256,7 @@ def test_checks_come_before_acts(step, spoil, cause):
      {"cluster": "two"}, {"master_arn": MASTER}, {"database": "other"}],
     ids=str,
 )  # fmt: skip
-def test_a_pending_version_that_leads_elsewhere_is_refused(changed):
+def test_a_pending_version_for_another_user_or_database_is_refused(changed):
     world = World()
     world.store.begin("v1")
     world.run("createSecret")
@@ -337,7 +337,7 @@ def test_a_refusal_shows_the_line_that_declares_the_rotation():
     )
 
 
-def test_an_older_version_of_somebody_else_is_not_tried():
+def test_an_older_version_of_another_user_is_not_tried():
     world = World()
     world.engine.passwords["app"] = "lost"
     world.store.values["old"] = replace(FIRST, user="boss", password="boss-word")
@@ -370,7 +370,7 @@ def test_a_rejected_password_is_given_up_and_the_next_rotation_makes_another():
     assert world.works(world.current)
 
 
-def test_where_the_network_is_down_no_other_password_is_tried():
+def test_no_other_password_is_tried_if_the_network_is_down():
     world = World()
     world.store.begin("v1")
     world.run("createSecret")
@@ -398,7 +398,7 @@ def test_an_iam_user_is_told_to_retire_its_secret():
     ],
     ids=["proxy", "another host", "no host", "the user itself", "wrong password"],
 )
-def test_alternating_users_are_refused_where_they_would_do_harm(spoil, cause):
+def test_alternating_users_are_refused_if_they_would_do_harm(spoil, cause):
     world = World(alternating=True)
     world.store.begin("v1")
     world.run("createSecret")
@@ -407,7 +407,7 @@ def test_alternating_users_are_refused_where_they_would_do_harm(spoil, cause):
     assert world.works(world.current)
 
 
-def test_a_login_that_was_just_seen_is_not_seen_again_by_the_same_process_only():
+def test_only_the_same_process_relies_on_the_login_of_the_step_before():
     for warm, seconds, logins in [(True, 1, 2), (False, 1, 3), (True, 1000, 3)]:
         world = World(warm=warm)
         world.store.begin("v1")
@@ -418,7 +418,7 @@ def test_a_login_that_was_just_seen_is_not_seen_again_by_the_same_process_only()
 
 
 @pytest.mark.parametrize(("warm", "seconds", "asked"), [(True, 1, 1), (False, 1, 3), (True, 1000, 3)])
-def test_where_the_database_is_is_taken_over_from_the_step_before_of_the_same_process_only(warm, seconds, asked):
+def test_only_the_same_process_relies_on_the_database_of_the_step_before(warm, seconds, asked):
     world = World(warm=warm)
     world.store.begin("v1")
     for step in STEPS:
@@ -427,7 +427,7 @@ def test_where_the_database_is_is_taken_over_from_the_step_before_of_the_same_pr
     assert world.found.asked == asked
 
 
-def test_where_a_login_fails_the_next_attempt_asks_anew_where_the_database_is():
+def test_after_a_failed_login_the_next_attempt_looks_the_database_up_again():
     world = World(warm=True)
     world.store.begin("v1")
     assert [world.run(step) for step in STEPS[:2]] == ["created", "set"]
@@ -439,7 +439,7 @@ def test_where_a_login_fails_the_next_attempt_asks_anew_where_the_database_is():
 
 
 @pytest.mark.parametrize("already_set", [False, True])
-def test_where_awscurrent_was_put_back_its_user_is_not_given_the_password_of_a_turn_that_is_over(already_set):
+def test_after_awscurrent_was_put_back_its_user_does_not_get_the_password_of_a_former_turn(already_set):
     world = World(alternating=True)
     world.engine.passwords["app_clone"] = "second-word"
     clone = world.store.values["v0"].with_login("app_clone", "second-word")
@@ -459,7 +459,7 @@ def test_where_awscurrent_was_put_back_its_user_is_not_given_the_password_of_a_t
     assert world.works(world.current)
 
 
-def test_a_fault_of_ours_is_told_without_its_words():
+def test_an_unexpected_error_is_reported_without_its_message():
     world = World()
     world.store.begin("v1")
     world.store.describe = lambda _: (_ for _ in ()).throw(KeyError("a-word"))  # type: ignore[method-assign, assignment]

@@ -116,12 +116,12 @@ def test_a_secret_is_of_the_database_that_describe_returns(keys, identifier):
         ({"instance": "orders", "engine": "mysql"}, "names mysql, but orders runs postgres"),
     ],
 )
-def test_nothing_is_sent_where_users_are_not_made_or_describe_says_otherwise(keys, why):
+def test_no_password_is_sent_to_replicas_or_to_hosts_that_describe_does_not_return(keys, why):
     with pytest.raises(Refused, match=why):
         found(TARGETS, **keys)
 
 
-def test_a_host_that_is_no_name_of_rds_is_compared_with_what_all_have():
+def test_a_host_name_outside_rds_is_compared_with_all_endpoints():
     local = instance("local", Endpoint={"Address": "localhost", "Port": 5432})
     copy = instance(
         "copied", Endpoint={"Address": "localhost", "Port": 5433}, ReadReplicaSourceDBInstanceIdentifier="l"
@@ -133,7 +133,7 @@ def test_a_host_that_is_no_name_of_rds_is_compared_with_what_all_have():
 
 
 @pytest.mark.parametrize("engine", ["neptune", "docdb"])
-def test_clusters_of_other_engines_are_refused_and_passed_over(engine):
+def test_clusters_of_other_engines_are_refused_and_left_out_of_lists(engine):
     here = targets(cluster("graph", "g", Engine=engine))
     with pytest.raises(Refused, match=f"runs {engine}"):
         found(here, cluster="graph")
@@ -163,7 +163,7 @@ def test_a_cluster_that_has_no_instance_yet_is_not_ready():
     ],
     ids=str,
 )  # fmt: skip
-def test_a_secret_that_is_not_recorded_for_just_this_login_is_refused(recorded, keys, why):
+def test_a_secret_that_is_not_recorded_for_exactly_this_login_is_refused(recorded, keys, why):
     there = (instance("orders"), instance("second"))
     here = targets(*there)
     here._inventory = Everywhere(there[0], **recorded)  # type: ignore[assignment]

@@ -50,7 +50,7 @@ class Refusal(_Json):
 
 @dataclass(frozen=True)
 class Beginning(_Json):
-    """What a migration or its undo begins with.
+    """The state from which a migration or its undo begins.
 
     :ivar database: ARN, as Describe has it.
     :ivar running: which other execution works on it, and until when; empty if none does.

@@ -116,7 +116,7 @@ class Migrating:
         if (successor == user) != self.request.in_place:
             way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
             flag = "say --in-place (`in_place`)" if successor == user else "leave --in-place out"
-            raise Refused(f"access.yaml {way}", f"{flag} if that is meant", "successor-not-declared")
+            raise Refused(f"access.yaml {way}", f"{flag} if that is intended", "successor-not-declared")
         return successor
 
     def check(self) -> Refusal:

@@ -67,7 +67,7 @@ class FormerSessions:
 class RotationOperations:
     """Operations on the rotations of this account and region.
 
-    :param pause: waits for so many seconds.
+    :param pause: waits for that number of seconds.
     """
 
     def __init__(self, services: RotationServices, pause: Callable[[float], None] = time.sleep) -> None:

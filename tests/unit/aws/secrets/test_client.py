@@ -62,7 +62,7 @@ def test_each_error_code_of_aws_becomes_one_class(code, error, call):
         ),
     ],
 )
-def test_a_rotation_that_has_not_ended_is_told_from_other_wrong_states(message, error):
+def test_an_unfinished_rotation_has_an_error_class_of_its_own(message, error):
     with pytest.raises(errors.SecretInWrongState) as raised:
         failing("InvalidRequestException", message).rotate(ARN)
     assert type(raised.value) is error

@@ -54,7 +54,7 @@ def login(**more):
     return json.dumps({"username": "app", "host": "h.example", "engine": "mysql", "password": CANARY} | more)
 
 
-def test_who_logs_in_where_is_kept_and_the_password_is_not():
+def test_user_and_database_of_a_secret_are_read_and_its_password_is_not():
     manager = Manager([listed("a")], {"a": login(dbInstanceIdentifier="carts")})
     (one,) = secrets_of(manager).list(AT)
     assert (one.username, one.host, one.engine, one.instance) == ("app", "h.example", "mysql", "carts")
@@ -66,14 +66,14 @@ LEAVES = st.text() | st.none() | st.integers() | st.just(CANARY + " secret")
 
 
 @given(st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, max_size=4)))
-def test_only_names_are_ever_kept(content):
+def test_only_known_keys_of_a_value_are_read(content):
     names = _login(Value("arn", None, json.dumps(content)))
     assert set(names) <= {"username", "host"}
     assert CANARY not in json.dumps(names)
 
 
 @pytest.mark.parametrize("text", ["", "no JSON " + CANARY, "[1]", '"x"', "[" * 100_000, '{"password": "x"}', "{}"])
-def test_what_is_no_login_is_left_out_without_a_word_of_it(text, caplog):
+def test_secrets_without_a_login_are_left_out_and_their_text_is_not_logged(text, caplog):
     secrets = secrets_of(Manager([listed("a")], {"a": text}))
     assert list(secrets.list(AT)) == []
     assert secrets.skipped == 0
@@ -85,13 +85,13 @@ def test_secrets_of_services_are_not_read():
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"])
-def test_what_may_not_be_read_is_counted_and_the_others_are_read(code):
+def test_unreadable_secrets_are_counted_and_the_others_are_read(code):
     secrets = secrets_of(Manager([listed("a"), listed("b")], {"a": refused(code), "b": login()}))
     assert [one.arn for one in secrets.list(AT)] == ["b"]
     assert secrets.skipped == 1
 
 
-def test_a_failure_of_the_service_is_one():
+def test_a_failure_of_secrets_manager_is_raised():
     with pytest.raises(SecretsManagerFailed, match="InternalServiceError"):
         list(secrets_of(Manager([listed("a")], {"a": refused("InternalServiceError")})).list(AT))
 
@@ -106,13 +106,13 @@ def test_a_failure_of_the_service_is_one():
         (None, timedelta(hours=2), False, None),
     ],
 )
-def test_a_rotation_is_stuck_when_its_label_stays(stages, age, stuck, pending):
+def test_a_rotation_whose_label_stays_is_stuck(stages, age, stuck, pending):
     about = listed("a", SecretVersionsToStages=stages, LastChangedDate=AT - age, RotationEnabled=True)
     (one,) = secrets_of(Manager([about], {"a": login()})).list(AT)
     assert (one.pending_stuck, one.pending_version) == (stuck, pending)
 
 
-def test_it_reads_what_secrets_manager_really_answers():
+def test_answers_of_secrets_manager_are_read():
     with mock_aws():
         client = boto3.client("secretsmanager", region_name="eu-central-1", aws_access_key_id="a",
                               aws_secret_access_key="b")  # fmt: skip

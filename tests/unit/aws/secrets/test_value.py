@@ -17,7 +17,7 @@ json_values = st.recursive(
 )
 
 
-def test_the_next_version_has_another_login_and_all_else_as_it_was():
+def test_the_next_version_has_another_login_and_all_other_keys_unchanged():
     secret = read_secret(json.dumps(GOOD | {"note": {"deep": [1, None]}, "ssl": False}))
     new = secret.with_login("app_clone", "another")
     assert json.loads(new.text()) == GOOD | {
@@ -56,7 +56,7 @@ def test_neither_text_nor_password_is_in_its_representation():
     ],
     ids=str,
 )
-def test_what_is_wrong_is_named_and_not_repeated(changed, field):
+def test_a_wrong_key_is_named_and_its_value_not_repeated(changed, field):
     with pytest.raises(InvalidRequest) as refused:
         read_secret(json.dumps(GOOD | changed))
     assert refused.value.field == field
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_named_and_not_repeated(changed, field):
      json.dumps(GOOD | {"note": "x" * 70_000})],
     ids=["none", "number", "bytes", "empty", "no JSON", "list", "text", "key twice", "deep", "large"],
 )  # fmt: skip
-def test_what_is_no_object_is_refused_without_a_trace_of_it(text):
+def test_text_that_is_no_json_object_is_refused_and_not_repeated(text):
     with pytest.raises(InvalidRequest) as refused:
         read_secret(text)
     assert "hidden" not in str(refused.value)

@@ -34,7 +34,7 @@ def store(client: Client) -> SecretStore:
     return SecretStore(SecretsManager(client))
 
 
-def test_both_are_read_at_once():
+def test_a_secret_and_its_administrators_secret_are_read_in_one_request():
     current, master = store(Client({ARN: CURRENT, MASTER: BOSS})).current_and_master(ARN, MASTER)
     assert (current.user, current.password) == ("app", "canary-of-app")
     assert (master.user, master.password) == ("boss", "canary-of-boss")
@@ -63,7 +63,7 @@ def test_a_secret_without_a_current_value_is_refused():
     ],
     ids=["missing", "deleted", "denied", "not an administrator's", "not a user's"],
 )
-def test_what_is_wrong_is_said_of_the_right_one_and_without_a_value(client, error, cause):
+def test_errors_name_the_right_secret_and_no_value(client, error, cause):
     with pytest.raises(error, match=cause) as raised:
         store(client).current_and_master(ARN, MASTER)
     assert "canary" not in str(raised.value)
