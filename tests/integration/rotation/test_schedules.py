@@ -148,7 +148,7 @@ def test_an_attacker_in_the_function_can_do_little(database):
     master = account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     vend = account.cloud.outputs["RotateFunction"].replace("RotateFunction", "VendFunction")
     tagged = database.put("tagged", database.make_user("tagged"))
-    schedule = {
+    setting = {
         "SecretId": secret,
         "RotationLambdaARN": account.cloud.outputs["RotateFunction"],
         "RotationRules": rules,
