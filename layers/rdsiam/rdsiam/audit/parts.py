@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rdsiam.engines.facts import Stage
 from rdsiam.findings.finding import Finding
 from rdsiam.report.document import DatabaseLine, Severities
-from rdsiam.state.migrations import State
+from rdsiam.state.migrations import MigrationState
 
 #: Replicas and proxies have no users of their own; their source's and their targets' users are read.
 Read = Literal["audited", "unknown", "replica", "proxy"]
@@ -34,7 +34,7 @@ class MigrationProgress:
 
     user: str
     successor: str
-    state: State | None
+    state: MigrationState | None
     since: str
     until: str | None
 
