@@ -297,7 +297,7 @@ def test_only_operators_may_migrate(account, engine):
 @pytest.mark.parametrize(
     ("event", "field"),
     [
-        ({}, "user"),
+        ({}, "database"),
         ({"user": "x"}, "database"),
         ({"status": 1}, "status"),
         ({"database": ARN, "user": "x", "watch": "0d"}, "watch"),

@@ -10,7 +10,7 @@ from rdsiam.state.inventory import Ownership
 
 @dataclass(frozen=True)
 class LoginState:
-    """How a user that migrates, or has migrated, can log in.
+    """Login of a user that migrates, or has migrated.
 
     :ivar exists: the user exists.
     :ivar login: the user can log in, on all or some of its accounts.
