@@ -18,11 +18,15 @@ def reader(role: str, name: str = "app") -> dict[str, Any]:
 
 
 def allowed(account: Account, role: str) -> set[str]:
-    """Return `resource id/user` of all that the policies of the role allow."""
+    """Return `resource id/user` for each login that the policies of the role allow."""
     iam, found = account.cloud.client("iam"), set()
     for policy in iam.list_attached_role_policies(RoleName=role.rpartition("/")[2])["AttachedPolicies"]:
-        version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
-        document = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
+        arn = policy["PolicyArn"]
+        try:
+            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+        except iam.exceptions.NoSuchEntityException:
+            continue  # a run has deleted it since it was listed
         found |= {one.partition("dbuser:")[2] for one in document["Statement"][0]["Resource"]}
     return found
 
