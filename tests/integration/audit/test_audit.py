@@ -444,7 +444,7 @@ def test_an_audit_that_is_not_there_is_not_found_whatever_its_name(account, flee
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "before=x", "after=1"])
-def test_a_question_that_is_not_understood_is_refused(account, fleet, auditor, query):
+def test_an_invalid_query_is_refused(account, fleet, auditor, query):
     answer = get(account, auditor, f"/audits?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 

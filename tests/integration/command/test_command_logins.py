@@ -103,7 +103,7 @@ def test_exit_codes_of_what_is_refused(rdsiam, arguments, role, code):
     no_secret(done)
 
 
-def test_a_reason_is_handed_on(rdsiam):
+def test_the_reason_reaches_the_api(rdsiam):
     assert rdsiam("token", "tokens-postgres", "-u", "oncall", "--reason", "TICKET-9", role="vended").returncode == 0
 
 
@@ -233,7 +233,7 @@ def test_mysql_goes_through_a_tunnel_under_the_endpoints_name(rdsiam, account, p
     assert "/etc/hosts" in done.stderr
 
 
-def test_a_tunnel_to_somebody_else_gets_no_token(rdsiam, tmp_path):
+def test_a_tunnel_to_another_server_gets_no_token(rdsiam, tmp_path):
     """Another authority's certificate, and the right name on it: whoever sits at the tunnel's end learns nothing."""
     issued = Authority(tmp_path / "other").issue(tmp_path / "server")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -291,7 +291,7 @@ def listing():
 ONE = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:1:db:orders", "engine": "postgres", "users": ["a", "b"]}
 
 
-def test_ls_shows_what_one_may_log_in_to(rdsiam, listing):
+def test_ls_lists_databases_and_users(rdsiam, listing):
     listing["body"] = {"databases": [ONE]}
     table = rdsiam("ls", RDSIAM_API_URL=listing["url"])
     assert table.stdout.splitlines()[1].split() == ["orders", "postgres", "a,", "b", ONE["arn"]]
@@ -395,7 +395,7 @@ def test_bash_completes_commands(rdsiam):
     assert "plain,onboard" in done.stdout
 
 
-def test_mysql_tells_a_server_without_tls_nothing(rdsiam):
+def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam):
     """Whoever sits at a MySQL tunnel's end, and says that there is no TLS, gets neither user nor token."""
     version, flags = b"5.5.5-10.11.0-MariaDB\0", 0x0200 | 0x8000 | 0x0008  # protocol 4.1, secure connection; no TLS
     plugin_auth = 0x0008  # the upper half of the flags

@@ -86,7 +86,7 @@ def test_a_policy_with_another_resource_id(examine, account, place):
 
 
 @pytest.mark.parametrize("engine", ["postgres", "mariadb"])
-def test_a_certificate_of_somebody_else(examine, place, engine, monkeypatch, tmp_path):
+def test_a_certificate_of_another_authority(examine, place, engine, monkeypatch, tmp_path):
     monkeypatch.setenv("RDSIAM_CA", str(Authority(tmp_path).path))
     trust.ca_file.cache_clear()
     rows = examine(place["arns"][engine], "app")

@@ -97,12 +97,12 @@ def test_shell(environment):
     assert prints([str(EXAMPLES / "shell" / "login.sh"), *arguments], told) == "app2"
 
 
-def test_each_is_short():
+def test_every_example_is_short():
     for path in EXAMPLES.rglob("*.*"):
         if path.suffix in {".py", ".mjs", ".sh", ".java", ".go"} and "node_modules" not in path.parts:
             assert len(path.read_text().splitlines()) <= 40, path
 
 
-def test_what_is_not_run_says_so():
+def test_examples_that_are_not_run_say_so():
     for path in (EXAMPLES / "java" / "HikariTokens.java", EXAMPLES / "go" / "main.go"):
         assert "Not run by the tests." in path.read_text()

@@ -38,7 +38,7 @@ trap 'kill %1; wait' EXIT
     assert "Password" not in done.stdout + done.stderr
 
 
-def test_what_no_cloud_answers_to_is_said(tmp_path):
+def test_a_missing_cloud_is_named(tmp_path):
     file = tmp_path / "cloud.json"
     keys = '{"access_key_id": "a", "secret_access_key": "b"}'
     file.write_text(

@@ -69,7 +69,7 @@ def ask(app: ModuleType, audit: str | None = None, role: str | None = "security"
     return answer["statusCode"], json.loads(answer["body"])
 
 
-def test_auditors_see_runs_newest_first_and_page_by_page(app):
+def test_auditors_see_audits_newest_first_and_page_by_page(app):
     status, body = ask(app, limit="2")
     assert status == 200
     assert [one["id"] for one in body["audits"]] == [IDS[4], IDS[3]]
@@ -80,7 +80,7 @@ def test_auditors_see_runs_newest_first_and_page_by_page(app):
     assert seen == IDS[::-1]
 
 
-def test_a_run_has_a_link_for_each_report_and_says_when_they_end(app):
+def test_an_audit_has_a_link_for_each_report_and_their_expiry(app):
     status, body = ask(app, IDS[2])
     assert status == 200
     assert body["links"]["html"] == f"https://reports/audits/{IDS[2]}/report.html?get_object&300"
@@ -90,19 +90,19 @@ def test_a_run_has_a_link_for_each_report_and_says_when_they_end(app):
 
 @pytest.mark.parametrize("role", ["stranger", "Security", "security2", None])
 @pytest.mark.parametrize("audit", [None, IDS[0], "20260101T000000Z-00000000", "index"])
-def test_who_is_no_auditor_gets_the_same_answer_for_everything(app, role, audit):
+def test_other_callers_get_the_same_answer_for_existing_and_missing_audits(app, role, audit):
     status, body = ask(app, audit, role)
     assert (status, body["code"]) == (403, "not-allowed")
 
 
-def test_who_is_no_auditor_does_not_learn_whether_a_question_is_understood(app):
+def test_other_callers_do_not_learn_whether_a_query_is_valid(app):
     assert ask(app, role="stranger", limit="x")[0] == 403
 
 
 @given(
     st.text() | st.sampled_from(["../access.yaml", "index", f"{IDS[0]}/../{IDS[1]}", f"{IDS[0]}.all", f"{IDS[0]}\n"])
 )
-def test_whatever_else_stands_in_the_path_is_not_found(app, name):
+def test_any_other_path_is_not_found(app, name):
     status, body = ask(app, name)
     assert (status, body["code"]) == (404, "not-found")
     assert len(name) < 5 or name not in json.dumps(body)
@@ -113,7 +113,7 @@ def test_whatever_else_stands_in_the_path_is_not_found(app, name):
     [{"limit": "0"}, {"limit": "101"}, {"limit": "-1"}, {"limit": "1e1"}, {"limit": "٣"}, {"before": "x"}, {"a": "1"}],
     ids=str,
 )
-def test_a_question_that_is_not_understood_is_refused(app, query):
+def test_an_invalid_query_is_refused(app, query):
     status, body = ask(app, **query)
     assert (status, body["code"]) == (400, "malformed")
 

@@ -116,7 +116,7 @@ def test_pages_miss_nothing_and_repeat_nothing(table, hours, limit, examined, qu
         assert all_pages(table, OTHER, limit) == own
 
 
-def test_who_is_no_auditor_sees_only_what_the_same_session_asked_for(table):
+def test_other_callers_see_only_decisions_of_their_session(table):
     put(table, 1)
     put(table, 2, Caller(role=CI.role, account=CI.account, session="s-2"), number=1)
     assert len(table.reader.page(CI, Search(10)).decisions) == 1
@@ -125,22 +125,22 @@ def test_who_is_no_auditor_sees_only_what_the_same_session_asked_for(table):
 
 
 @pytest.mark.parametrize("database", [None, "arn:d"])
-def test_others_decisions_are_for_auditors(table, database):
+def test_decisions_of_other_callers_are_for_auditors_only(table, database):
     with pytest.raises(NotAllowed):
         table.reader.page(CI, Search(10, database, caller=OTHER.name))
 
 
-def test_a_position_of_somebody_else_gives_nothing_more(table):
+def test_the_position_of_another_caller_reveals_nothing(table):
     theirs = put(table, 1, OTHER)
     mine = put(table, 2, CI, number=1)
     assert [one.id for one in table.reader.page(CI, Search(10, before=theirs)).decisions] == [mine]
 
 
-def test_nobody_sees_nothing(table):
+def test_an_unidentified_caller_sees_no_decisions(table):
     with pytest.raises(NotAllowed):
         table.reader.page(Caller(role=None, account="", session=None), Search(10))
 
 
-def test_times_that_end_before_they_begin_give_nothing(table):
+def test_a_span_that_ends_before_it_begins_is_empty(table):
     put(table, 1)
     assert table.reader.page(AUDITOR, Search(10, since=NOW.timestamp(), until=0)).decisions == []

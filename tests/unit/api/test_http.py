@@ -49,7 +49,7 @@ def test_malformed_bodies_are_refused_with_the_field_and_without_the_value(body,
     assert "canary" not in str(refused.value)
 
 
-def test_what_is_too_large_is_told_apart():
+def test_a_large_body_has_an_error_of_its_own():
     with pytest.raises(http.TooLarge):
         http.token_request({"body": "x" * (http.MAX_BODY + 1)})
 
@@ -69,7 +69,7 @@ def test_any_body_is_understood_or_refused(body, encoded):
         assert error.field  # noqa: PT017
 
 
-def test_nothing_that_is_answered_may_be_cached():
+def test_no_answer_may_be_cached():
     for answer in (http.answer({}), http.problem("not-allowed", "no", "id")):
         assert answer["headers"]["cache-control"] == "no-store"
 

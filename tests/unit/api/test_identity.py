@@ -116,7 +116,7 @@ JWT = with_jwt()["requestContext"]["authorizer"]["jwt"]
     ],
     ids=range(15),
 )
-def test_what_does_not_come_from_the_routes_own_authorizer_names_nobody(event):
+def test_identities_of_other_authorizers_are_ignored(event):
     caller = caller_from(event, OIDC)
     assert (caller.role, caller.session, caller.claims) == (None, None, {})
 
@@ -200,7 +200,7 @@ def test_other_forms_of_an_access_token_are_accepted(changed):
     ],
     ids=str,
 )
-def test_what_is_no_access_token_for_this_api_is_not_accepted(changed, why):
+def test_a_jwt_that_is_no_access_token_for_this_api_is_not_accepted(changed, why):
     claims = {name: value for name, value in (CLAIMS | changed).items() if value is not None}
     with pytest.raises(NotAccepted, match=why):
         caller_from(with_jwt(claims), OIDC)
@@ -231,7 +231,7 @@ def test_other_types_are_not_accepted(typ):
     ],
     ids=range(13),
 )
-def test_a_token_other_than_the_verified_one_is_nobodys(event):
+def test_a_token_other_than_the_verified_token_identifies_nobody(event):
     with pytest.raises(NotAccepted, match="verified"):
         caller_from(event, OIDC)
 

@@ -39,7 +39,7 @@ def test_the_routes_with_a_jwt_ask_for_one_and_the_others_for_a_signature():
             assert operation.get("security", [{"iam": []}]) == [{"oidc" if path.startswith("/oidc/") else "iam": []}]
 
 
-def test_no_pattern_is_open_at_an_end():
+def test_every_pattern_is_anchored_at_both_ends():
     text = json.dumps(document())
     for pattern in re.findall(r'"pattern": "((?:[^"\\\\]|\\\\.)*)"', text):
         assert pattern.startswith("^"), pattern
@@ -65,7 +65,7 @@ def test_no_pattern_is_open_at_an_end():
     ],
     ids=str,
 )
-def test_the_schema_and_the_code_are_of_one_mind(body):
+def test_the_schema_and_the_code_accept_the_same_bodies(body):
     schema = document()["components"]["schemas"]["TokenRequest"]
     valid = jsonschema.Draft202012Validator(schema).is_valid(body)
     try:

@@ -50,14 +50,14 @@ def answer(unreachable=0, **findings):
         (answer(unreachable=1, critical=1), "low", 7),
     ],
 )
-def test_the_exit_code_says_whether_it_is_in_order(result, fail_on, code):
+def test_the_exit_code_of_an_audit_follows_findings_and_unread_databases(result, fail_on, code):
     assert audit._exit_code(result, fail_on) == code
 
 
 @pytest.mark.parametrize(
     "arguments", [["--plan"], ["--confirm"], ["--remediate", "x", "--database", "y"], ["--fail-on", "worst"], ["extra"]]
 )
-def test_wrong_usage_is_2(arguments):
+def test_wrong_usage_of_audit_has_exit_code_2(arguments):
     assert CliRunner().invoke(app, ["audit", *arguments]).exit_code == 2
 
 
@@ -104,7 +104,7 @@ def test_the_nearest_setting_wins(empty, monkeypatch):
     assert asked == ["rdsiam"], "the stack is asked only when nothing nearer has the setting"
 
 
-def test_a_missing_output_says_what_to_set(empty):
+def test_a_missing_output_of_the_stack_names_the_variable_to_set(empty):
     with pytest.raises(NotFound, match="RDSIAM_AUDIT_FUNCTION"):
         Settings({"stack": "other"}, lambda _: {}).get("audit_function")
 
@@ -135,7 +135,7 @@ def test_a_file_of_the_working_directory_is_ignored_and_named_once(empty, capsys
     assert f"{empty}/rdsiam.toml is not trusted" in told
 
 
-def test_a_trusted_file_counts_until_its_content_changes_and_again_when_it_is_back(empty):
+def test_a_trusted_file_applies_only_with_the_trusted_content(empty):
     Path("rdsiam.toml").write_text('stack = "mine"\n')
     done = CliRunner().invoke(app, ["config", "trust"])
     assert (done.exit_code, stack()) == (0, "mine")
@@ -166,7 +166,7 @@ def test_a_file_is_trusted_at_its_place_only(empty, monkeypatch):
     assert stack() == "mine"
 
 
-def test_a_trusted_link_counts_as_long_as_the_content_behind_it_is_the_same(empty):
+def test_a_trusted_link_applies_only_with_the_trusted_content(empty):
     Path("target").write_text('stack = "mine"\n')
     Path("rdsiam.toml").symlink_to("target")
     trust_here()
@@ -176,7 +176,7 @@ def test_a_trusted_link_counts_as_long_as_the_content_behind_it_is_the_same(empt
     assert stack() == "rdsiam"
 
 
-def test_what_is_forgotten_is_not_trusted_any_longer(empty):
+def test_a_forgotten_file_is_no_longer_trusted(empty):
     for content in ('stack = "one"\n', 'stack = "two"\n'):
         Path("rdsiam.toml").write_text(content)
         CliRunner().invoke(app, ["config", "trust", "rdsiam.toml"])
@@ -188,7 +188,7 @@ def test_what_is_forgotten_is_not_trusted_any_longer(empty):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "large", "directory"])
-def test_what_is_no_file_of_settings_can_not_be_trusted_and_stops_nothing(empty, kind):
+def test_pipes_directories_and_large_files_are_ignored_and_never_trusted(empty, kind):
     if kind == "pipe":
         os.mkfifo("rdsiam.toml")
     elif kind == "large":
@@ -200,7 +200,7 @@ def test_what_is_no_file_of_settings_can_not_be_trusted_and_stops_nothing(empty,
     assert stack() == "rdsiam"
 
 
-def test_a_relative_directory_of_settings_is_not_the_users(empty, monkeypatch):
+def test_a_relative_xdg_config_home_is_ignored(empty, monkeypatch):
     (empty / "planted" / "rdsiam").mkdir(parents=True)
     (empty / "planted" / "rdsiam" / "config.toml").write_text('stack = "evil"\n')
     monkeypatch.setenv("XDG_CONFIG_HOME", "planted")
@@ -209,7 +209,7 @@ def test_a_relative_directory_of_settings_is_not_the_users(empty, monkeypatch):
     assert stack() == "rdsiam"
 
 
-def test_the_fast_way_to_a_token_reads_no_settings(empty, monkeypatch):
+def test_the_fast_token_path_reads_no_settings(empty, monkeypatch):
     Path("rdsiam.toml").write_text('stack = "evil"\n')
     monkeypatch.setattr(trust, "local_file", lambda _: pytest.fail("read it"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
@@ -272,7 +272,7 @@ class Lambda:
         return {"Events": first[:1], "NextMarker": "more"} if Marker is None else {"Events": first[1:]}
 
 
-def test_an_execution_is_applied_to_its_end_and_each_piece_told_once(monkeypatch):
+def test_an_execution_is_followed_to_its_end_and_each_step_reported_once(monkeypatch):
     monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
     told_of: list[str] = []
     function = Lambda()
@@ -282,7 +282,7 @@ def test_an_execution_is_applied_to_its_end_and_each_piece_told_once(monkeypatch
 
 
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "STOPPED"])
-def test_an_execution_that_fails_says_why(monkeypatch, status):
+def test_a_failed_execution_raises_its_cause(monkeypatch, status):
     monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
     with pytest.raises(ExecutionFailed, match="it broke"):
         executions.run(Lambda(status), "f:live", {}, "audit", lambda _: None)

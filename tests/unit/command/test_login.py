@@ -34,7 +34,7 @@ def login(name: str, requested_user: str | None = "app", **answer: Any) -> Login
 
 @pytest.mark.parametrize("name", ["orders", ORDERS])
 @pytest.mark.parametrize("user", ["app", None])
-def test_an_answer_about_what_was_asked_is_used(name, user):
+def test_an_answer_about_the_requested_database_is_used(name, user):
     assert login(name, user).host == HOST
 
 
@@ -77,7 +77,7 @@ def test_an_endpoint_of_another_region_is_refused():
     ],
     ids=["the readers'", "a custom one", "in another region"],
 )
-def test_an_endpoint_that_is_named_is_the_one_that_is_logged_in_to_or_it_is_refused(endpoint, user):
+def test_a_token_for_another_endpoint_than_the_requested_is_refused(endpoint, user):
     cluster = {"database": ORDERS.replace(":db:", ":cluster:")}
     named = f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com"
     assert login(named, user, host=named, **cluster).host == named
@@ -109,7 +109,7 @@ def evil() -> Iterator[SimpleNamespace]:
         thread.join()
 
 
-def test_a_directory_sends_nobody_to_another_api(tmp_path, evil):
+def test_an_untrusted_file_of_a_directory_changes_no_api(tmp_path, evil):
     """As in a repository that was just cloned: its file counts for nothing beside the user's own."""
     home, folder = tmp_path / "home", tmp_path / "cloned"
     folder.mkdir()

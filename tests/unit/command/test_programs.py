@@ -46,7 +46,7 @@ def test_postgres_programs_verify_everything():
     }
 
 
-def test_a_tunnel_changes_where_to_connect_and_not_whom_to_trust():
+def test_a_tunnel_changes_the_address_but_not_the_verified_name():
     got = programs.variables(PG, None, "127.0.0.1:15432")
     assert (got["PGHOST"], got["PGHOSTADDR"], got["PGPORT"]) == (PG.host, "127.0.0.1", "15432")
     assert got["PGSSLMODE"] == "verify-full"
@@ -54,7 +54,7 @@ def test_a_tunnel_changes_where_to_connect_and_not_whom_to_trust():
 
 
 @pytest.mark.parametrize("via", ["", "x", "host:", ":1", "host:0", "host:65536", "host:x"])
-def test_a_tunnel_has_host_and_port(via):
+def test_a_tunnel_without_host_or_port_is_refused(via):
     with pytest.raises(Usage):
         programs.variables(PG, None, via)
 
@@ -87,7 +87,7 @@ def test_mysql_programs_verify_everything(tmp_path, says, wanted, unwanted):
     assert not any(TOKEN in flag for flag in flags)
 
 
-def test_a_program_of_mysqls_that_is_missing_is_no_crash():
+def test_a_missing_mysql_program_gets_default_options():
     assert programs.mysql_flags("/no/such/mysqldump", MY, None)
 
 
@@ -119,7 +119,7 @@ def test_the_exit_code_is_the_programs():
     assert exec_program("/etc/passwd").returncode == 126
 
 
-def test_what_would_mislead_is_taken_away_and_signals_are_as_usual():
+def test_misleading_variables_are_removed_and_signals_reset():
     done = exec_program("sh", "-c", 'echo "$PGSERVICE$PGHOSTADDR$PGHOST"; yes | head -1', PGHOST="db")
     assert done.stdout == "db\ny\n"
     assert "yes" not in done.stderr, "a broken pipe ends it quietly"
@@ -166,7 +166,7 @@ def test_unset_needs_no_database_and_names_every_variable():
     assert {"unset PGPASSWORD", "unset MYSQL_PWD", "unset PGHOSTADDR"} <= set(done.output.splitlines())
 
 
-def test_env_takes_away_what_led_elsewhere(monkeypatch):
+def test_env_unsets_variables_of_an_earlier_login(monkeypatch):
     monkeypatch.setattr(connect, "login_token", lambda *_: PG)
     done = CliRunner().invoke(app, ["env", "orders", "--shell", "bash"])
     assert "unset PGHOSTADDR\n" in done.stdout
@@ -191,7 +191,7 @@ LISTED = [
 ]
 
 
-def test_an_exact_name_is_needed_and_ambiguity_is_an_error():
+def test_names_match_exactly_and_ambiguous_names_are_errors():
     assert login.choose(LISTED, "orders")["arn"] == "arn:1"
     assert login.choose(LISTED, "arn:3")["arn"] == "arn:3"
     with pytest.raises(Usage, match="arn:2, arn:3") as caught:
@@ -201,7 +201,7 @@ def test_an_exact_name_is_needed_and_ambiguity_is_an_error():
         login.choose(LISTED, "order")
 
 
-def test_the_only_user_is_chosen_and_of_several_none():
+def test_the_only_user_is_chosen_and_several_users_are_an_error():
     assert login.only_user(LISTED[0]) == "app"
     with pytest.raises(Usage, match="a, b"):
         login.only_user(LISTED[1])

@@ -52,7 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_a_secret_that_says_it_is_the_users_keeps_nobody_from_rotating_the_recorded_one(run):
+def test_an_unrecorded_secret_does_not_prevent_rotating_the_recorded_secret(run):
     planted = listed(PLANTED, problem="not recorded", line_to_add="- {match: …}")
     function = Function(planted, listed(OWN))
     run(function, "now", "orders", "etl")
@@ -61,7 +61,7 @@ def test_a_secret_that_says_it_is_the_users_keeps_nobody_from_rotating_the_recor
     assert {"unstick": OWN, "plan": False} in function.asked
 
 
-def test_in_an_emergency_a_recorded_secret_that_is_not_rotated_is_named_with_exit_code_7(run):
+def test_rotate_all_ends_with_exit_code_7_if_a_recorded_secret_is_not_rotated(run):
     missing = listed(PLANTED, problem="it is recorded for etl, but is gone, can't be read, or holds no login")
     function = Function(missing, listed(OWN))
     assert run(function, "all", "--reason", "a leak") == 7

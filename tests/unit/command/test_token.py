@@ -95,7 +95,7 @@ def _files(home):
 
 
 @pytest.mark.parametrize(("minutes", "plain"), [(16, True), (14, False), (-1, False)])
-def test_credentials_that_end_before_the_token_are_not_taken_the_fast_way(minutes, plain):
+def test_credentials_that_expire_before_the_token_are_left_to_botocore(minutes, plain):
     end = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_CREDENTIAL_EXPIRATION": end}
     assert (fast_token.plain_credentials(None, keys) is not None) is plain
@@ -113,7 +113,7 @@ def run(*arguments, **environment):
     )
 
 
-def test_the_fast_way_prints_the_token_and_a_newline_and_loads_next_to_nothing():
+def test_the_fast_path_prints_the_token_and_loads_few_modules():
     done = run("token", *ARGUMENTS, AWS_ACCESS_KEY_ID="AK", AWS_SECRET_ACCESS_KEY="sk", AWS_SESSION_TOKEN="st")
     assert done.returncode == 0
     line, rest = done.stdout.split("\n", 1)
@@ -156,7 +156,7 @@ def test_either_a_database_or_a_host(arguments):
     assert CliRunner().invoke(app, ["token", *arguments]).exit_code == 2
 
 
-def test_a_person_is_warned_of_a_token_on_the_terminal(capsys, monkeypatch):
+def test_a_token_on_a_terminal_comes_with_a_warning(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     fast_token.show("the-token")
     out, err = capsys.readouterr()
@@ -165,7 +165,7 @@ def test_a_person_is_warned_of_a_token_on_the_terminal(capsys, monkeypatch):
     assert "the-token" not in err
 
 
-def test_another_region_than_the_host_tells_is_warned_of():
+def test_a_region_other_than_the_hosts_comes_with_a_warning():
     done = run("token", *ARGUMENTS, "--region=eu-west-1", AWS_ACCESS_KEY_ID="AK", AWS_SECRET_ACCESS_KEY="sk")
     assert "eu-west-1%2Frds-db" in done.stdout
     assert "is in eu-central-1" in done.stderr
@@ -195,7 +195,7 @@ def test_the_region_is_in_the_endpoints_name(host, region):
     assert is_rds(host) is (region is not None)
 
 
-def test_a_cname_is_applied_to_the_endpoint_and_no_further():
+def test_a_cname_is_followed_to_the_endpoint_and_no_further():
     names = ["db.example.com", "alias.example.net", f"{HOST}.", "ec2-1-2-3-4.eu-central-1.compute.amazonaws.com"]
     assert follow("db.example.com", lambda _: names) == HOST
     assert follow(HOST.upper(), lambda _: pytest.fail("an endpoint needs no look-up")) == HOST

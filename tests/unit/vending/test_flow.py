@@ -147,14 +147,14 @@ def test_the_session_is_narrowed_to_one_user_and_says_for_whom(place):
     assert asked["SourceIdentity"].startswith("ci-")
 
 
-def test_a_warm_call_asks_sts_and_inventory_no_more(place, monkeypatch):
+def test_a_warm_request_calls_neither_sts_nor_the_inventory(place, monkeypatch):
     vend(place)
     monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("asked the inventory again"))
     vend(place)
     assert len(place.sts.asked) == 1
 
 
-def test_credentials_that_would_end_before_the_token_are_renewed(place):
+def test_credentials_that_would_expire_before_the_token_are_renewed(place):
     vend(place)
     place.clock.now += timedelta(minutes=46)
     place.sts.expires = place.clock.now + timedelta(hours=1)
@@ -162,14 +162,14 @@ def test_credentials_that_would_end_before_the_token_are_renewed(place):
     assert len(place.sts.asked) == 2
 
 
-def test_many_at_once_ask_sts_once(place):
+def test_concurrent_requests_call_sts_once(place):
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: vend(place), range(20)))
     assert len(place.sts.asked) == 1
     assert len(records(place)) == len(answers) == 20
 
 
-def test_credentials_are_kept_for_one_decision_of_one_access_yaml_alone(place):
+def test_credentials_are_cached_per_decision_and_version_of_access_yaml(place):
     vend(place)
     vend(place, Caller(role=CI.role, account=ACCOUNT, session="build-2", claims={}))
     assert len(place.sts.asked) == 2
@@ -178,7 +178,7 @@ def test_credentials_are_kept_for_one_decision_of_one_access_yaml_alone(place):
     assert len(place.sts.asked) == 3
 
 
-def test_a_token_ends_no_later_than_the_credentials_that_signed_it(place):
+def test_a_token_expires_no_later_than_the_credentials_that_signed_it(place):
     place.sts.expires = NOW + timedelta(minutes=5)
     assert vend(place).expires_at == "2026-11-24T12:05:00Z"
 
@@ -230,7 +230,7 @@ def test_without_a_record_there_is_no_token(place):
         vend(place)
 
 
-def test_a_session_that_can_not_be_had_is_recorded_as_failed_and_tells_no_secret(place, monkeypatch):
+def test_a_failed_assume_role_is_recorded_and_its_error_holds_no_secret(place, monkeypatch):
     def refuse(**_):
         raise RuntimeError("canary-secret")
 
@@ -241,7 +241,7 @@ def test_a_session_that_can_not_be_had_is_recorded_as_failed_and_tells_no_secret
     assert records(place)[0]["outcome"] == "failed"
 
 
-def test_an_onboarding_under_way_interrupts_nobody(place):
+def test_tokens_are_vended_while_a_database_is_onboarded(place):
     place.inventory.record_ownership(DATABASE, {"app": "created", "new": "created"})
     assert vend(place).user == "app"
 
@@ -269,7 +269,7 @@ def test_ids_are_ordered_by_time_and_unguessable():
     assert all(i[14] == "7" and i[19] in "89ab" for i in ids)
 
 
-def test_ids_of_a_time_are_around_those_made_then():
+def test_ids_of_a_time_bound_the_ids_made_at_that_time():
     low, high = id_at(time.time_ns() // 1_000_000 - 1, 0), id_at(time.time_ns() // 1_000_000 + 1000, 2**80 - 1)
     assert low < time_ordered_id() < high
     assert id_at(-5, 0) < id_at(0, 1) < id_at(2**60, 0)
@@ -301,7 +301,7 @@ def test_no_token_lives_longer_than_its_permission(place, ending):
 
 @given(seconds=st.integers(0, 4000))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=at_most(30))
-def test_whenever_it_is_asked_for_a_token_ends_with_its_permission(place, ending, seconds):
+def test_a_token_requested_at_any_time_expires_with_its_permission(place, ending, seconds):
     place.clock.now = NOW + timedelta(seconds=seconds)
     place.sts.expires = place.clock.now + timedelta(hours=1)
     if place.clock.now >= ending:
@@ -321,7 +321,7 @@ def test_a_revoked_user_gets_no_token(place):
     place.inventory.revoke(ARN, {}, ("app",))
 
 
-def test_who_is_named_by_no_entry_has_nothing_looked_up(place, monkeypatch):
+def test_no_database_is_looked_up_for_a_caller_without_an_entry(place, monkeypatch):
     monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("looked it up"))
     for caller, database, user in [(STRANGER, "orders", "app"), (CI, "unknown", "app"), (CI, "orders", "boss")]:
         with pytest.raises(NotAllowed):
@@ -329,7 +329,7 @@ def test_who_is_named_by_no_entry_has_nothing_looked_up(place, monkeypatch):
     assert {one["rule"] for one in records(place)} == {"no entry lets this caller log in as this user here"}
 
 
-def test_where_access_yaml_can_not_be_read_the_failure_is_recorded(place):
+def test_an_unreadable_access_yaml_is_recorded_as_failure(place):
     def fail():
         raise AccessFileUnavailable("canary")
 
@@ -353,7 +353,7 @@ def test_a_request_under_an_invalid_access_yaml_is_denied_on_record(place):
     ] * 2
 
 
-def test_what_is_malformed_is_recorded_without_what_was_asked(place):
+def test_a_malformed_request_is_recorded_without_its_content(place):
     place.vending.refuse(CI, "malformed", "user: must be a name", "request-9")
     (record,) = records(place)
     assert (record["outcome"], record["rule"]) == ("malformed", "user: must be a name")
@@ -366,7 +366,7 @@ def test_the_fingerprint_is_of_the_signature_wherever_it_stands(place):
     assert records(place)[0]["fingerprint"] == hashlib.sha256(signature.encode()).hexdigest()
 
 
-def test_who_has_a_new_jwt_of_the_same_subject_is_the_same(place):
+def test_a_new_jwt_of_the_same_subject_has_the_same_source_identity(place):
     one, two = (Caller(role=None, account="", session="https://issuer#ann", claims={"jti": number}) for number in "12")
     assert source_identity(one) == source_identity(two)
     assert source_identity(one).startswith("ann-")

@@ -96,7 +96,7 @@ class Account:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_hour_of_two_people(seed):
+def test_tokens_of_a_simulated_hour_are_all_declared_and_recorded(seed):
     chance = random.Random(seed)  # noqa: S311
     account: Any = Account()
     role = f"arn:aws:iam::{ACCOUNT}:role/connect"

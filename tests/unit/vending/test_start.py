@@ -29,17 +29,17 @@ def test_a_cold_start_loads_neither_boto3_nor_what_is_slow_in_botocore():
     assert loaded & HEAVY == set()
 
 
-def test_nor_does_its_first_request():
+def test_the_first_request_loads_neither_boto3_nor_slow_modules():
     loaded = start("(app._vending(), *sys.modules)[1:]")
     assert not any(f"'{name}'" in loaded for name in HEAVY)
 
 
-def test_nothing_is_made_before_the_first_request():
+def test_no_client_is_made_before_the_first_request_on_demand():
     assert start("app._vending.cache_info().currsize") == "0"
     assert start("app._vending.cache_info().currsize", AWS_LAMBDA_INITIALIZATION_TYPE="on-demand") == "0"
 
 
-def test_what_is_made_ready_beforehand_is_complete():
+def test_clients_are_ready_before_the_first_request_if_prepared():
     for kind in ("snap-start", "provisioned-concurrency"):
         assert start("app._vending.cache_info().currsize", AWS_LAMBDA_INITIALIZATION_TYPE=kind) == "1"
 
