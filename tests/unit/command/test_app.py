@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from click.testing import CliRunner
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.command import audit, executions, fast_token, trust
-from rdsiam.command.app import app
+from rdsiam.command.app import app, run
 from rdsiam.command.aws import translate_errors
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
 from rdsiam.command.output import Output, visible
 from rdsiam.command.settings import Settings
+from rdsiam.errors import Refused
 
 
 def trust_here() -> None:
@@ -64,6 +66,42 @@ def test_wrong_usage_of_audit_has_exit_code_2(arguments):
 def test_help_has_three_examples():
     text = CliRunner().invoke(app, ["audit", "--help"]).output
     assert text[text.index("Examples:") :].count("rdsiam audit") >= 3
+
+
+# --- errors ---
+
+
+def raises(error: BaseException) -> Any:
+    def run(**_: Any) -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            NotFound("orders: no such database", "see rdsiam ls"),
+            5,
+            "orders: no such database; see rdsiam ls [not-found]",
+        ),
+        (Refused("orders: busy", "wait", "needs-confirmation"), 3, "orders: busy; wait [needs-confirmation]"),
+        (click.UsageError("Missing argument 'USER'."), 2, "Missing argument 'USER'; see rdsiam --help [usage]"),
+    ],
+)
+def test_an_error_is_a_line_with_problem_remedy_and_code(monkeypatch, capsys, error, code, line):
+    monkeypatch.setattr(app, "main", raises(error))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert (ended.value.code, capsys.readouterr().err) == (code, f"rdsiam: {line}\n")
+
+
+def test_an_interrupted_command_has_exit_code_130(monkeypatch):
+    monkeypatch.setattr(app, "main", raises(click.Abort()))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 130
 
 
 # --- settings ---

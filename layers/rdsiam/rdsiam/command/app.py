@@ -19,7 +19,7 @@ from rdsiam.command import (
     rotate,
     token,
 )
-from rdsiam.command.errors import exit_code
+from rdsiam.command.errors import ExitCode, exit_code
 from rdsiam.errors import RdsiamError
 
 app = click.Group(
@@ -50,9 +50,19 @@ for _command in (
 
 
 def run() -> None:
-    """Run the command line, and exit with its code."""
+    """Run the command line, and exit with its code. Every error is one line: `rdsiam: problem; remedy [code]`."""
     try:
-        app(prog_name="rdsiam")
+        code = app.main(prog_name="rdsiam", standalone_mode=False)
     except RdsiamError as error:
         click.echo(f"rdsiam: {error} [{error.code}]", err=True)
-        sys.exit(exit_code(error))
+        code = exit_code(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        help_command = f"{error.ctx.command_path if error.ctx else 'rdsiam'} --help"
+        click.echo(f"rdsiam: {error.format_message().rstrip('.')}; see {help_command} [usage]", err=True)
+        code = error.exit_code
+    except click.Abort:
+        code = ExitCode.INTERRUPTED
+    sys.exit(code)

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 5
     TRY_AGAIN = 6
     INCOMPLETE = 7
+    INTERRUPTED = 130
 
 
 class CommandError(RdsiamError):
