@@ -42,12 +42,6 @@ def fenced(text: str) -> Iterator[list[str]]:
                 yield from commands_of(line)
 
 
-def inline(text: str) -> Iterator[list[str]]:
-    """Yield the commands between backquotes."""
-    for span in re.findall(r"`(rdsiam [^`]*)`", "".join(text.split("```")[::2])):
-        yield from commands_of(span)
-
-
 def parse(words: list[str]) -> None:
     """Parse a command line without running it.
 
@@ -65,17 +59,12 @@ def parse(words: list[str]) -> None:
         command.make_context(command.name, words)
 
 
-def accepted(words: list[str], *, complete: bool = True) -> bool:
-    """Tell whether the command accepts a command line.
-
-    :param complete: arguments that are missing count as well.
-    """
+def accepted(words: list[str]) -> bool:
+    """Tell whether the command accepts a command line."""
     try:
         parse([word for word in words if word != "…" and not word.startswith("[")])
     except click.exceptions.Exit:
         return True  # --help
-    except click.MissingParameter:
-        return not complete
     except click.UsageError:
         return False
     return True
@@ -84,13 +73,6 @@ def accepted(words: list[str], *, complete: bool = True) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_code_blocks_are_accepted(page):
     assert [" ".join(words) for words in fenced(page.read_text()) if not accepted(words)] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_in_sentences_are_accepted(page):
-    """A sentence may name a command without its arguments."""
-    named = [words for words in inline(page.read_text()) if words[0] != "COMMAND"]
-    assert [" ".join(words) for words in named if not accepted(words, complete=False)] == []
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:

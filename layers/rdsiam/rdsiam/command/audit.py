@@ -102,7 +102,7 @@ def _show(answer: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] | Non
 
 
 def _exit_code(answer: Mapping[str, Any], fail_on: str) -> ExitCode:
-    """Return the exit code: incomplete before findings, because an unread database is never compliant."""
+    """Return the exit code: incomplete before findings, because an unreadable database is never compliant."""
     if answer["unreachable"]:
         return ExitCode.INCOMPLETE
     failing = () if fail_on == "none" else SEVERITIES[: SEVERITIES.index(fail_on) + 1]

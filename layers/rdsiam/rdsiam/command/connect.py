@@ -18,7 +18,7 @@ from rdsiam.command.output import progress
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What to open, and through which tunnel.
+    """Database to open, and the tunnel to it.
 
     :ivar name: database or schema.
     :ivar via: HOST:PORT of a tunnel.

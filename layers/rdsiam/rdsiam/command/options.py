@@ -21,7 +21,7 @@ plan = click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change no
 
 @dataclass(frozen=True)
 class Mode:
-    """How a function changes something: only as a plan, and beyond the change limit."""
+    """Mode of a change: planned only, or beyond the change limit."""
 
     plan: bool
     confirm: bool

@@ -41,7 +41,7 @@ class SecretsFunction:
         """Rotate a secret now, and wait for the end.
 
         :param progress: called with one line for each new state.
-        :raises TryAgain: the rotation has not ended after so many seconds.
+        :raises TryAgain: the rotation has not ended in time.
         """
         version = self.ask({"rotate": secret} | ({"reason": reason} if reason else {}))["version"]
         progress(f"began, version {version}")

@@ -47,7 +47,7 @@ class TokenAnswer:
 
 @dataclass(frozen=True)
 class Stores:
-    """What vending reads and writes: access.yaml, the inventory, and the table of decisions."""
+    """Stores of vending: access.yaml, the inventory, and the table of decisions."""
 
     access: AccessStore
     inventory: Inventory
