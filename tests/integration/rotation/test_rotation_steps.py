@@ -217,7 +217,7 @@ def test_a_namesake_of_the_clone_is_left_alone(place, make_rotating):
             master.run(f"GRANT SELECT ON mysql.user TO '{clone}'@'%'")
     token = rotating.begin()
     rotating.invoke("createSecret", token)
-    assert "clone: rename or drop it" in rotating.invoke("setSecret", token)
+    assert "clone; rename or drop it" in rotating.invoke("setSecret", token)
     assert rotating.password_works(clone, "of-somebody-else-1")
 
 
