@@ -33,7 +33,7 @@ from rdsiam.engines.registry import ROTATORS
 from rdsiam.events.rotate import STEPS, RotationRequest
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
-from rdsiam.state.inventory import Record, SecretRecord
+from rdsiam.state.record import Record, SecretRecord
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ROUNDS = 15

@@ -22,7 +22,7 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.findings.finding import Finding
 from rdsiam.state.escalations import Escalation, Examined
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 ACCOUNT = "123456789012"
 AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from rdsiam.state.inventory import Inventory, SecretRecord
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import SecretRecord
 from tests.integration.account import Account, processes_of
 
 

@@ -14,8 +14,8 @@ from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.options import Options
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Ownership, Record
 from rdsiam.state.leases import Lease
+from rdsiam.state.record import Ownership, Record
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place
 
 

@@ -10,7 +10,7 @@ import boto3
 from rdsiam.aws.rds import Database
 from rdsiam.errors import RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 from tests.integration.rotation.rotating import REGION, Fault, OneDatabase, Rotating, faulty_rotation
 
 #: Children of a process that has one thread only, and has loaded all that they need.

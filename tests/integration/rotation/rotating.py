@@ -29,7 +29,7 @@ from rdsiam.errors import ConnectionFailed, RotationFailed
 from rdsiam.events.rotate import STEPS, RotationRequest, Step
 from rdsiam.rotation.steps import Rotation, StepOutcome
 from rdsiam.rotation.targets import Targets, refuse_misplaced
-from rdsiam.state.inventory import Record, SecretRecord
+from rdsiam.state.record import Record, SecretRecord
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"

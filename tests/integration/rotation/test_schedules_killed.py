@@ -33,7 +33,8 @@ from rdsiam.rotation.schedules import Schedules
 from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
-from rdsiam.state.inventory import Inventory, SecretRecord
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import SecretRecord
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place
 from tests.integration.rotation.rotating import (
     ACCOUNT,

@@ -23,8 +23,9 @@ from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
-from rdsiam.state.inventory import Applied, Inventory, Record, SecretRecord
+from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
+from rdsiam.state.record import Applied, Record, SecretRecord
 from tests.unit.databases import ORDERS
 
 TABLE = "inventory"

@@ -16,7 +16,7 @@ from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, 
 from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal, Server
-from rdsiam.state.inventory import Applied, Record
+from rdsiam.state.record import Applied, Record
 from tests.unit.databases import ORDERS
 
 LOCK = Statement("disable-user", "app", 'ALTER ROLE "app" NOLOGIN')

@@ -16,7 +16,7 @@ from rdsiam.aws.rds import Database, Databases
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 from rdsiam.policies.iam_policies import PATH, ConnectPolicies
 from rdsiam.policies.writer import PolicyWriter, Written
-from rdsiam.state.inventory import Record
+from rdsiam.state.record import Record
 from tests.unit.aws.test_rds import PREFIX, ROLE, Rds, cluster, instance, member, proxy
 
 APP = "arn:aws:iam::123456789012:role/app"

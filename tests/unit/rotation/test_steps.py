@@ -23,7 +23,7 @@ from rdsiam.errors import ConnectionFailed, InvalidRequest, RotationFailed
 from rdsiam.events.rotate import STEPS, RotationRequest, rotation_request
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets, refuse_misplaced
-from rdsiam.state.inventory import Record, SecretRecord
+from rdsiam.state.record import Record, SecretRecord
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
 MASTER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:boss-AbCdEf"

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.errors import DatabaseNotReady, Refused
 from rdsiam.rotation.targets import Target, Targets
-from rdsiam.state.inventory import Record, SecretRecord
+from rdsiam.state.record import Record, SecretRecord
 from tests.unit.aws.test_rds import cluster, instance
 
 

@@ -19,7 +19,8 @@ from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.reconcile import Reconcile
 from rdsiam.onboarding.recording import Recording
 from rdsiam.state import recorded
-from rdsiam.state.inventory import Applied, Inventory, SecretRecord, selected
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Applied, SecretRecord, selected
 from tests.unit.databases import ORDERS
 
 

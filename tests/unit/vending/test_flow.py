@@ -21,7 +21,8 @@ from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, NotAllowed
 from rdsiam.state.decisions import Decisions, id_at, source_identity, time_ordered_id
-from rdsiam.state.inventory import Applied, Inventory
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Applied
 from rdsiam.vending.flow import CaUrls, NotSigned, Stores, Vending
 from tests.examples import at_most
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from rdsiam.access.callers import Caller
 from rdsiam.access.decide import users_of
 from rdsiam.access.store import AccessStore
-from rdsiam.state.inventory import Inventory, Record
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Record
 
 #: How long a listing of the inventory is used, as long as vending uses single records.
 _SECONDS = 60

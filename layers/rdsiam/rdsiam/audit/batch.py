@@ -24,8 +24,9 @@ from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
-from rdsiam.state.inventory import Inventory, Record, selected
+from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migration, Migrations
+from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
 

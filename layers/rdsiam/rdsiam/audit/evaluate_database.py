@@ -22,7 +22,7 @@ from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding, worst_first
 from rdsiam.findings.kind import Case
-from rdsiam.state.inventory import Ownership, SecretRecord
+from rdsiam.state.record import Ownership, SecretRecord
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding, Severity
 from rdsiam.findings.kind import Case
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 _IAM_FLAG = "IAMDatabaseAuthenticationEnabled"
 

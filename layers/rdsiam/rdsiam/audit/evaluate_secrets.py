@@ -14,7 +14,7 @@ from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding, Severity
 from rdsiam.findings.kind import Case
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 #: Delay of a rotation that is no finding yet: schedules have windows of up to a day.
 _GRACE = timedelta(days=1)

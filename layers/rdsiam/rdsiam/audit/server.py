@@ -13,7 +13,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding
 from rdsiam.findings.kind import Case
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 #: Duration of a suppression that a remediation proposes.
 _ACCEPTED_FOR = timedelta(days=180)

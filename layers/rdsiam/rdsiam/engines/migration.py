@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rdsiam.engines.protocols import Session, Statement
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
 from rdsiam.errors import RdsiamError
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 __all__ = [
     "MARK",

@@ -14,8 +14,8 @@ from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, 
 from rdsiam.engines.registry import ENGINES, MIGRATORS
 from rdsiam.errors import Refused
 from rdsiam.onboarding.dependencies import UserServices
-from rdsiam.state.inventory import accounts_of
 from rdsiam.state.leases import Lease
+from rdsiam.state.record import accounts_of
 
 logger = logging.getLogger(__name__)
 

@@ -34,9 +34,10 @@ from rdsiam.migration.results import (
 from rdsiam.migration.secret_retirement import RECOVERY_DAYS, MigratingSecrets, UsersSecrets
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
-from rdsiam.state.inventory import Inventory, selected
+from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded
+from rdsiam.state.record import selected
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
 from rdsiam.onboarding.options import DEFAULT_OPTIONS, Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Applied, Ownership, accounts_of
 from rdsiam.state.leases import Lease
+from rdsiam.state.record import Applied, Ownership, accounts_of
 
 logger = logging.getLogger(__name__)
 

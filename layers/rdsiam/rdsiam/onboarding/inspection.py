@@ -20,7 +20,7 @@ from rdsiam.onboarding.iam_authentication import switch
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_file, limit_users
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
-from rdsiam.state.inventory import Record
+from rdsiam.state.record import Record
 
 logger = logging.getLogger(__name__)
 

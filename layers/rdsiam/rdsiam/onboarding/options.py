@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from rdsiam.state.inventory import Record
+from rdsiam.state.record import Record
 
 
 @dataclass(frozen=True)

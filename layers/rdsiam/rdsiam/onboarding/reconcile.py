@@ -21,7 +21,7 @@ from rdsiam.errors import AccessFileInvalid, RdsiamError
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
-from rdsiam.state.inventory import Record, selected
+from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from rdsiam.errors import AccessFileInvalid
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
-from rdsiam.state.inventory import Applied, selected
+from rdsiam.state.record import Applied, selected
 
 logger = logging.getLogger(__name__)
 

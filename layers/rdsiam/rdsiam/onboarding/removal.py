@@ -13,7 +13,7 @@ from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, DatabaseNotReady, Unsupported
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.onboarding.server_removal import Removal, Server
-from rdsiam.state.inventory import accounts_of
+from rdsiam.state.record import accounts_of
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
 from rdsiam.state import recorded
-from rdsiam.state.inventory import Record, accounts_of, selected
+from rdsiam.state.record import Record, accounts_of, selected
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from rdsiam.core.arn import Arn
 from rdsiam.core.changes import Change, Refusal
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Refused, Unsupported
 from rdsiam.policies.iam_policies import ConnectPolicies, wanted_by_role
-from rdsiam.state.inventory import Inventory, Record, selected
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
 

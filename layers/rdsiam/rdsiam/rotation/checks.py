@@ -13,7 +13,7 @@ from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.results import DesiredSchedule
 from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.targets import refuse_misplaced, refuse_other_login
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 
 def administrator_of(database: Database, user: RotatingUser) -> str | None:

@@ -24,7 +24,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.services import RotationServices
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rdsiam.state.inventory import Inventory, SecretRecord
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import SecretRecord
 
 
 class SecretRecords:

@@ -8,7 +8,7 @@ from rdsiam.access.rotation import CLONE, RotatingUser
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 ScheduleStatus = Literal["written", "planned", "unchanged", "refused"]
 #: The status of a database is the first of these that one of its users has.

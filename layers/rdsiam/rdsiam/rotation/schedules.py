@@ -27,7 +27,7 @@ from rdsiam.rotation.new_secrets import NewSecrets, name_of
 from rdsiam.rotation.records import SecretRecords
 from rdsiam.rotation.results import DatabaseSchedules, DesiredSchedule, ScheduleOptions, ScheduleStatus, UserSchedule
 from rdsiam.rotation.services import RotationServices
-from rdsiam.state.inventory import SecretRecord, selected
+from rdsiam.state.record import SecretRecord, selected
 
 logger = logging.getLogger(__name__)
 

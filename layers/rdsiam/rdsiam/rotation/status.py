@@ -10,7 +10,7 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core import times
 from rdsiam.core.arn import Arn
 from rdsiam.engines.rotation import base_name
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 RotationState = Literal["ok", "rotating", "failing", "stuck", "overdue", "initial"]
 #: Engines whose servers keep the former password beside the new one until the next rotation.

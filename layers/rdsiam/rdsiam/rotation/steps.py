@@ -29,7 +29,7 @@ from rdsiam.rotation import commands
 from rdsiam.rotation.login import log_in, logs_in
 from rdsiam.rotation.passwords import LONGEST, new_password
 from rdsiam.rotation.targets import Target
-from rdsiam.state.inventory import SecretRecord
+from rdsiam.state.record import SecretRecord
 
 StepOutcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 #: Seconds for which the next step in the same process relies on the step before: testSecret right after setSecret

@@ -17,7 +17,8 @@ from rdsiam.core.arn import Arn
 from rdsiam.engines.rotation import base_name
 from rdsiam.errors import Refused, Unsupported
 from rdsiam.rotation import commands
-from rdsiam.state.inventory import Inventory, Record, SecretRecord
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Record, SecretRecord
 
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
 

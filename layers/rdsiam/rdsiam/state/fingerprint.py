@@ -13,7 +13,7 @@ from typing import Any
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
-from rdsiam.state.inventory import KEPT
+from rdsiam.state.record import KEPT
 
 #: Raised by one whenever onboarding makes something else of the same declaration: every database is then visited once.
 FORMAT = 1

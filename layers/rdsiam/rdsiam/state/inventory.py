@@ -1,148 +1,20 @@
-"""The inventory: which databases are onboarded, and which users in them rdsiam made."""
+"""The inventory: a table of the databases that are onboarded, and of the users that rdsiam made in them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
+from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
-
-if TYPE_CHECKING:
-    from rdsiam.access.rotation import RotatingUser, Scheme
-
-Ownership = Literal["created", "adopted"]
+from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
 _RESOURCE = "resource:"
 #: Before a resource id, the key of a record whose ARN belongs to another database by now.
 _ASIDE = "aside:"
-#: What says nothing of how to log in, and may change at any time.
-_NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas"}
-#: What is kept of a database: what vending needs, and what makes an onboarding look again.
-KEPT = tuple(name for name in (field.name for field in fields(Database)) if name not in _NOT_KEPT)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Which access.yaml an onboarding followed, and what it said of the database.
-
-    :ivar declared: fingerprint of what it declares for the database.
-    :ivar entries: how many entries the whole file has.
-    :ivar users: whom it declares there.
-    """
-
-    version: str
-    declared: str
-    entries: int
-    users: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SecretRecord:
-    """The secret that RotateFunction may rotate for one user of one database. Only SecretsFunction writes it.
-
-    :ivar resource_id: of the database; another one is another database of the same name.
-    :ivar arn: None between the decision to create the secret and the answer of CreateSecret.
-    :ivar administrator: ARN of the administrator's secret, for `alternating`; None for `single`.
-    :ivar state: `initial`: rdsiam creates the secret, and the database may not have its password yet. `ending`:
-        access.yaml no longer declares this rotation, which sets no password from now on; its schedule may still be
-        set. `ended`: the user is no longer rotated; a migration may still delete the secret.
-    :ivar version: while `initial`: id of the version that rdsiam writes, recorded before that is written.
-    """
-
-    resource_id: str
-    arn: str | None
-    scheme: "Scheme"
-    administrator: str | None = None
-    state: Literal["initial", "ready", "ending", "ended"] = "ready"
-    version: str | None = None
-
-    def permits(self, database: Database, user: "RotatingUser") -> bool:
-        """Return whether access.yaml still declares what is recorded."""
-        administrator = None if user.scheme == "single" else user.administrator or database.master_secret_arn
-        return (self.resource_id, self.scheme, self.administrator) == (
-            database.resource_id,
-            user.scheme,
-            administrator,
-        ) and user.secret in (None, self.arn)
-
-    def to_json(self) -> dict[str, str]:
-        """Return the fields that have a value, as the inventory keeps them."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Record:
-    """The record of one database.
-
-    :ivar arn: its key: the database's ARN when this was written; another key if the database was renamed since.
-    :ivar database: as Describe gave it when it was last onboarded; None before the first onboarding ended.
-    :ivar resource_id: the resource id that all this belongs to; another one is another database of the same name.
-    :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
-    :ivar finished: whether the last onboarding finished; the record before it stays valid for tokens.
-    :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
-    :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
-    :ivar fingerprint: of database and declaration at that time.
-    :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
-    :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
-    :ivar secrets: user → the secret that is rotated, from before anything acts on it.
-    :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
-    :ivar first_seen: attributes that it had when rdsiam first saw it and no entry was about it. They count like
-        recorded ones, unless it is a copy.
-    :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
-    :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
-    :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
-    """
-
-    resource_id: str | None
-    database: SelectedDatabase | None = None
-    accounts: Mapping[str, Ownership] = field(default_factory=dict)
-    roles: tuple[str, ...] = ()
-    policy_resource_id: str | None = None
-    access_version: str | None = None
-    onboarded_at: str | None = None
-    finished: bool = False
-    applied: Applied | None = None
-    fingerprint: str | None = None
-    revoked: Mapping[str, str] = field(default_factory=dict)
-    leaving: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, SecretRecord] = field(default_factory=dict)
-    arn: str = ""
-    recorded: Attributes | None = None
-    first_seen: Attributes | None = None
-    copied: bool = False
-    pending: str = ""
-    examined: Examined | None = None
-
-    @property
-    def rotates(self) -> bool:
-        """Whether SecretsFunction has something to end if nothing is declared any longer."""
-        return any(one.state != "ended" for one in self.secrets.values())
-
-    @property
-    def only_seen(self) -> bool:
-        """Whether nothing is known of the database but the attributes that it had."""
-        more = self.recorded or self.accounts or self.roles or self.revoked or self.secrets
-        return self.first_seen is not None and not more
-
-    def is_of(self, database: Database) -> bool:
-        """Return whether this is about that very database, not about another one that had its name."""
-        return self.resource_id == database.resource_id
-
-
-def accounts_of(database: Database, record: Record | None) -> Mapping[str, Ownership]:
-    """Return the accounts that rdsiam made or adopted in this very database; empty if the record is another one's."""
-    return record.accounts if record is not None and record.is_of(database) else {}
-
-
-def selected(database: Database, record: Record | None) -> SelectedDatabase:
-    """Return the database with the attributes recorded for its resource id; if there are none its own decide."""
-    known = record is not None and record.is_of(database)
-    return select(database, record.recorded or record.first_seen if known and record is not None else None)
 
 
 class Inventory:
@@ -162,7 +34,7 @@ class Inventory:
         item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
         if "Item" not in item:
             return None
-        return _record(arn, item["Item"])
+        return record_of(arn, item["Item"])
 
     def of(self, database: Database) -> Record | None:
         """Return the record of a database, which is under another ARN if the database was renamed since.
@@ -187,7 +59,7 @@ class Inventory:
         if record is not None:
             return record.recorded
         pointer = self._item(_RESOURCE + resource_id)
-        return Attributes.from_json(_plain(pointer["recorded"])) if pointer and "recorded" in pointer else None
+        return Attributes.from_json(plain(pointer["recorded"])) if pointer and "recorded" in pointer else None
 
     def all(self) -> Iterator[tuple[str, Record]]:
         """Yield the ARN and the record of every database, page by page."""
@@ -195,7 +67,7 @@ class Inventory:
             for item in page["Items"]:
                 arn = item["database"]["S"]
                 if arn.startswith("arn:"):
-                    yield arn, _record(arn, item)
+                    yield arn, record_of(arn, item)
 
     def see(self, database: Database) -> None:
         """Record the attributes of a database that no entry is about: others need confirmation to give anything."""
@@ -240,7 +112,7 @@ class Inventory:
         Another database has its ARN, and is about to be recorded there.
         """
         item = self._item(record.arn)
-        if item is not None and _record(record.arn, item).resource_id == record.resource_id:
+        if item is not None and record_of(record.arn, item).resource_id == record.resource_id:
             self._put(f"{_ASIDE}{record.resource_id}", item)
             self._set(f"{_RESOURCE}{record.resource_id}", record=f"{_ASIDE}{record.resource_id}")
 
@@ -253,11 +125,11 @@ class Inventory:
         :param former: key of the record.
         """
         item, occupant = self._item(former), self._item(database.arn)
-        if item is None or not _record(former, item).is_of(database):
+        if item is None or not record_of(former, item).is_of(database):
             return  # another run has moved it
-        before = _record(database.arn, occupant or {})
+        before = record_of(database.arn, occupant or {})
         if before.policy_resource_id and not before.is_of(database):
-            roles = sorted({*before.roles, *_record(former, item).roles})
+            roles = sorted({*before.roles, *record_of(former, item).roles})
             item["policy_resource_id"] = {"S": before.policy_resource_id}
             item["roles"] = {"L": [{"S": role} for role in roles]}
         self._put(database.arn, item, gone=set(occupant or ()) - set(item))
@@ -421,66 +293,3 @@ class Inventory:
             **({"ExpressionAttributeValues": given} if given else {}),
             **more,
         )
-
-
-def _record(arn: str, item: Mapping[str, Any]) -> Record:
-    found = {name: _plain(value) for name, value in item.items()}
-    database = applied = None
-    resource_id = found.get("resource_id")
-    seen = found.get("examined", {"resource_id": ""})
-    recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
-    if "described" in found:
-        described = found["described"] | {"port": int(found["described"]["port"])}
-        database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
-    if "declared" in found:
-        applied = Applied(
-            found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
-        )
-    return Record(
-        resource_id=resource_id,
-        # What was described under another resource id was another database of the same name.
-        database=database if database and database.resource_id == resource_id else None,
-        accounts=dict(found.get("accounts", {})),
-        roles=tuple(sorted(found.get("roles", ()))),
-        policy_resource_id=found.get("policy_resource_id"),
-        access_version=found.get("access_version"),
-        onboarded_at=found.get("onboarded_at"),
-        finished=bool(found.get("finished")),
-        applied=applied,
-        fingerprint=found.get("fingerprint"),
-        revoked=dict(found.get("revoked", {})),
-        leaving=dict(found.get("leaving", {})),
-        secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in found.get("secrets", {}).items()},
-        arn=arn,
-        recorded=recorded,
-        first_seen=first_seen,
-        copied=bool(found.get("copied")),
-        pending=found.get("pending", ""),
-        # That of another resource id is about another database of the same name.
-        examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
-    )
-
-
-def _attributes(found: Mapping[str, Any], name: str) -> Attributes | None:
-    """Return recorded attributes; None if they were recorded for another database that had the same ARN."""
-    attributes = found.get(name)
-    return (
-        Attributes.from_json(attributes) if attributes and attributes["resource_id"] == found["resource_id"] else None
-    )
-
-
-def _plain(value: Mapping[str, Any]) -> Any:
-    """Return one of DynamoDB's values as plain data; those that `_set` writes, and no others."""
-    ((kind, content),) = value.items()
-    match kind:
-        case "S" | "BOOL":
-            return content
-        case "NULL":
-            return None
-        case "N":
-            return int(content)
-        case "L":
-            return [_plain(one) for one in content]
-        case "M":
-            return {name: _plain(one) for name, one in content.items()}
-    raise ValueError(f"the inventory holds a value of kind {kind}, which rdsiam never writes")

@@ -1,4 +1,4 @@
-"""Which attributes are recorded for a database: by an earlier run, for a replica's source, or for a copy's source."""
+"""Recorded attributes of a database: from an earlier run, or from the source of a replica or copy."""
 
 import logging
 
@@ -6,7 +6,8 @@ from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, selec
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.arn import Arn, is_arn
 from rdsiam.errors import DatabaseNotFound, Unsupported
-from rdsiam.state.inventory import Inventory, Record, selected
+from rdsiam.state.inventory import Inventory
+from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
 

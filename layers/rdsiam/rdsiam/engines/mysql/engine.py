@@ -21,7 +21,7 @@ from rdsiam.engines.protocols import (
     end_sessions_first,
 )
 from rdsiam.errors import ConnectionFailed
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user"})
 _LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})

@@ -13,7 +13,7 @@ from rdsiam.engines.mysql.grants import account
 from rdsiam.engines.mysql.snapshot import Snapshot
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 #: Global privileges of an administrator.
 _ADMINISTRATIVE = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})

@@ -17,7 +17,7 @@ from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import NO_FAILURES, DesiredState, LoginAccount, Sessions, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
 

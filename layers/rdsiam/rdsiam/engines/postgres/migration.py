@@ -13,7 +13,7 @@ from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS, Snapshot, actin
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
-from rdsiam.state.inventory import Ownership
+from rdsiam.state.record import Ownership
 
 _SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
 _SESSIONS = """
