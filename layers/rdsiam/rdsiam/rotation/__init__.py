@@ -1,1 +1,1 @@
-"""Rotation: the passwords that have to stay get a new one, on a schedule of their own, and survive whatever happens."""
+"""Rotation of the passwords that have to stay: schedules, Secrets Manager's four steps, and operations."""
