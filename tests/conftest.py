@@ -1,4 +1,4 @@
-"""How pytest runs the tests, and the cloud that all tests of a worker share."""
+"""Options of pytest, and the cloud that all tests of a worker share."""
 
 import time
 from collections.abc import Callable, Iterator

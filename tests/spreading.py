@@ -1,4 +1,4 @@
-"""How `make test` spreads the tests over its workers: whole files, the longest first, and a cloud for each worker.
+"""Spreads the tests over workers: whole files, the longest first, and a cloud for each worker.
 
 Two files come last. The one that looks through a cloud for what must not be there has a parameter for each worker, and
 each worker gets one when it has nothing else left to do. The one that judges what was used in all clouds together goes

@@ -31,7 +31,7 @@ TRUST = {
 
 @dataclass
 class Account:
-    """What the tests do in the account. Entries of access.yaml add up, so that tests don't undo each other's."""
+    """Actions of the tests in the account. Entries of access.yaml add up, so that tests don't undo each other's."""
 
     cloud: RunningCloud
     entries: dict[str, Any] = field(default_factory=dict)
@@ -195,14 +195,14 @@ class Account:
         return answer
 
     def follow_access_yaml(self, follow: bool) -> None:
-        """Let a new access.yaml start a sweep, or not: then a test alone says when its database is onboarded."""
+        """Let a new access.yaml start a reconcile, or not: then the test decides when its database is onboarded."""
         events = self.cloud.client("events")
         rules = [rule["Name"] for rule in events.list_rules()["Rules"] if "AccessChanged" in rule["Name"]]
         assert len(rules) == 1, rules
         events.enable_rule(Name=rules[0]) if follow else events.disable_rule(Name=rules[0])
 
     def reconcile(self, **options: Any) -> dict[str, Any]:
-        """Sweep the fleet."""
+        """Reconcile the fleet."""
         answer: dict[str, Any] = self.invoke("OnboardFunction", {"reconcile": True} | options)
         return answer
 
@@ -263,7 +263,7 @@ class Account:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command as a process that knows this account's functions and API, and nothing else.
 
-        :param credentials: as STS gives them; the administrator's where there are none.
+        :param credentials: as STS gives them; by default the administrator's.
         """
         own = self.cloud.info["credentials"]
         keys = credentials or {"AccessKeyId": own["access_key_id"], "SecretAccessKey": own["secret_access_key"]}

@@ -135,7 +135,7 @@ class Session:
 
 
 class Events:
-    """What RDS has published since this was made, read from a queue."""
+    """Events that RDS has published since this was made, read from a queue."""
 
     def __init__(self, cloud: RunningCloud, queue: str) -> None:
         self._sqs = cloud.client("sqs")

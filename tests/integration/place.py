@@ -35,7 +35,7 @@ class Place:
     server: PostgresServer | MariadbServer
     #: By whom the sessions of the last run were opened.
     opened: list[str] = field(default_factory=list)
-    #: Accounts that earlier tests left, all ours.
+    #: Accounts that earlier tests left, all managed.
     known: set[str] = field(default_factory=set)
 
     def connect(self, authority: str, name: str | None) -> Any:
@@ -108,7 +108,7 @@ class _Logins(Logins):
 
 
 class Client:
-    """A plain client, as an application is one: no search path of ours, every statement commits."""
+    """Open a plain client, as applications have it: no search path of rdsiam, every statement commits."""
 
     def __init__(self, session: Any, name: str) -> None:
         self._session = session

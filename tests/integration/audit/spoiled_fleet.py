@@ -170,7 +170,7 @@ class Fleet:
         names = {arn: name for name, arn in self.arns.items()} | {arn: name for name, arn in self.holders.items()}
         return {(one["kind"], names.get(one["database"], ""), names.get(one["user"], one["user"])) for one in found}
 
-    # --- mending it ---
+    # --- remediation ---
 
     def mend(self, finding: dict[str, Any]) -> None:
         """Run the first way of a finding's remedies as it is printed."""
@@ -179,7 +179,7 @@ class Fleet:
                 {"sql": self.run_sql, "cli": self.run_cli, "access": self.add_access}[step["language"]](finding, step)
 
     def mends(self, finding: dict[str, Any]) -> bool:
-        """Tell whether `mend` succeeds."""
+        """Return whether the remediation succeeds."""
         try:
             self.mend(finding)
         except StepRefused:

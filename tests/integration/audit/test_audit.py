@@ -1,4 +1,4 @@
-"""The audit of real databases: from AuditFunction to the reports, and to everybody who is told."""
+"""The audit of real databases: from AuditFunction to the reports, and to all its readers."""
 
 import contextlib
 import json
@@ -316,7 +316,7 @@ def test_a_batch_that_dies_twice_leaves_its_databases_unknown_and_the_audit_ends
         limit, died = time.monotonic() + 120, 0
         while not s3.list_objects_v2(Bucket=bucket, Prefix=f"audits/index/{running}.")["KeyCount"]:
             assert time.monotonic() < limit
-            # No batch comes to its end by itself before that: the database that hangs takes it longer.
+            # No batch ends by itself before that: the database that hangs takes longer.
             for process in processes_of(account.cloud.functions["AuditBatchFunction"]):
                 process.send_signal(signal.SIGKILL)
                 died += 1

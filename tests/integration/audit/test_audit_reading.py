@@ -1,4 +1,4 @@
-"""What the audit reads, on real servers: every field made true by plain SQL, and no server that can hold it up."""
+"""Facts that the audit reads, on real servers: every field made true by plain SQL, and no server that can delay it."""
 
 import re
 import socket

@@ -201,10 +201,10 @@ def test_a_fleet_in_order_gives_nothing_then_all_that_is_spoiled_is_found_and_me
     assert {one["id"] for one in again} == {one["id"] for one in found}, "the same problem has the same id"
     assert not any("canary-of-the-spoiled" in json.dumps(one) or "hunter2" in json.dumps(one) for one in found)
 
-    # What is mended may bring to light what was hidden behind it: who was an administrator by a group is one with a
+    # A remediation may bring to light what was hidden behind it: who was an administrator by a group is one with a
     # password now, and a proxy that passes tokens on needs its secrets no more.
     for _ in range(3):
-        # Onboarding refuses a server as long as one account stands in its way: once more when all others are mended.
+        # Onboarding refuses a server as long as one account stands in its way: once more when all others are fixed.
         for finding in [one for one in found if not fleet.mends(one)]:
             fleet.mend(finding)
         rest = fleet.findings()

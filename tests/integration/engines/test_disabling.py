@@ -25,7 +25,7 @@ def place(make_place, request) -> Place:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two users that are made and ours, of names that no other test has."""
+    """Two managed users, of names that no other test has."""
 
     stays: str
     leaves: str
@@ -108,7 +108,7 @@ def test_users_of_somebody_else_stay_as_they_are(place, managed):
 
 
 def test_what_is_gone_is_ours_no_more(place, managed):
-    """Somebody may make one of that name again: it is not ours then."""
+    """Somebody may make a user of that name again: it is not managed then."""
     with place.as_master() as master:
         master.run(f"DROP USER {managed.leaves}")
         statements, after = place.converge(managed.without)
@@ -130,7 +130,7 @@ def test_all_that_are_ours_and_can_log_in_are_counted(place, managed):
 
 
 def test_a_copy_is_taken_over_without_the_master(place, managed):
-    """What a restored copy looks like: everything is there, and the inventory knows nothing of it."""
+    """Make a server look like a restored copy: everything is there, and the inventory knows nothing of it."""
     copy = DesiredState(managed.desired.users, {})
     sessions = Sessions(place.connect, "manager")
     place.opened = []

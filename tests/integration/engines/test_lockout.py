@@ -1,4 +1,4 @@
-"""Nobody loses his password by somebody else's onboarding: PostgreSQL's rule of membership, on a real server."""
+"""No user loses its password by the onboarding of another one: PostgreSQL's rule of membership, on a real server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a tenant sets on its own database, or for a role, decides nothing about rdsiam's sessions."""
+"""Settings of a tenant, on its database or for a role, have no effect on rdsiam's sessions."""
 
 from dataclasses import replace
 from typing import Any

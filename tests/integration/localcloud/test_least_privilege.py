@@ -1,4 +1,4 @@
-"""Who may do nothing is denied each call that the layer and the tests make; who may do one thing can do that one."""
+"""A role without rights is denied each call that the layer and the tests make; with one right it can make that call."""
 
 from collections.abc import Callable
 from typing import Any

@@ -34,7 +34,7 @@ def _traces(directory: str, endpoint: str) -> set[int]:
 
 
 def _busy(cloud: RunningCloud) -> tuple[str, str]:
-    """Have a function running too; return where the cloud's traces are to be looked for."""
+    """Have a function running too; return the places where the cloud may leave traces."""
     name = cloud.info["functions"]["OnboardFunction"]
     cloud.client("lambda").invoke(FunctionName=name, Payload=b"{}")
     traces = str(cloud.directory), cloud.endpoint

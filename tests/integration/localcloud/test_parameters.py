@@ -19,7 +19,7 @@ CASES = {
 def test_tls_is_enforced_as_the_parameter_group_says(databases, engine):
     family, version, parameter, on, off = CASES[engine]
     rds, name = databases.rds, f"tls-{engine}"
-    rds.create_db_parameter_group(DBParameterGroupName=name, DBParameterGroupFamily=family, Description="ours")
+    rds.create_db_parameter_group(DBParameterGroupName=name, DBParameterGroupFamily=family, Description="mine")
     _set(databases, name, parameter, "1", "immediate")
     databases.make(name, engine, EngineVersion=version, DBParameterGroupName=name, EnableIAMDatabaseAuthentication=True)
     databases.available(name)
@@ -57,7 +57,7 @@ def test_tokens_need_tls_in_any_case(databases):
 def test_a_cluster_has_its_own_kind_of_group(databases):
     rds, name = databases.rds, "tls-cluster"
     rds.create_db_cluster_parameter_group(
-        DBClusterParameterGroupName=name, DBParameterGroupFamily="aurora-postgresql17", Description="ours"
+        DBClusterParameterGroupName=name, DBParameterGroupFamily="aurora-postgresql17", Description="mine"
     )
     databases.make_cluster(name, "aurora-postgresql", members=1, DBClusterParameterGroupName=name)
     databases.available(f"{name}-1")

@@ -1,4 +1,4 @@
-"""Where the audit's results go to: Security Hub, topics and metrics take what AWS takes, and show it to the tests."""
+"""Receivers of the audit's results: Security Hub, topics and metrics take what AWS takes, and show it to the tests."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who leaves is out at once: no lock, no role of somebody else's and no failing database keeps a login."""
+"""A leaving user loses its login at once: no lock, no role of somebody else's and no failing database keeps a login."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -18,15 +18,15 @@ def engine(request) -> str:
 
 @pytest.fixture(scope="module")
 def role(account, engine) -> str:
-    arn: str = account.make_role(f"sweep-{engine}")
+    arn: str = account.make_role(f"reconcile-{engine}")
     return arn
 
 
 @pytest.fixture(scope="module")
 def arn(account, engine, role) -> str:
     """Return a database that was onboarded by its event."""
-    account.declare(f"sweep-{engine}", *(reader(f"user{number}", role) for number in range(6)))
-    arn: str = account.create(f"sweep-{engine}", engine)
+    account.declare(f"reconcile-{engine}", *(reader(f"user{number}", role) for number in range(6)))
+    arn: str = account.create(f"reconcile-{engine}", engine)
     account.wait_onboarded(arn)
     return arn
 

@@ -73,7 +73,7 @@ def test_revoked_a_user_is_out_until_that_is_lifted(account, place):
     assert account.refused(place["arn"], "leaker", account.token(place["arn"], "leaker", signing))
     assert account.record(place["arn"])["revoked"]["M"] == {"leaker": {"S": "key leaked"}}
 
-    # Nothing brings it back: no onboarding, no sweep, no other revocation.
+    # Nothing brings it back: no onboarding, no reconcile, no other revocation.
     for answer in (account.onboard(place["arn"]), revoke(account, place, revoke=["leaker"], reason="again")):
         assert answer["changes"] == []
     account.reconcile()

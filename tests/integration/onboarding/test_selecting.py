@@ -222,7 +222,7 @@ def test_a_read_replica_gives_what_its_source_gives_and_nothing_else(account, da
 
 
 def test_a_snapshot_restored_under_the_name_of_a_renamed_database_is_a_copy_all_the_same(account, databases, prod):
-    """What is recorded under a name is not about the next database of that name, which can be tagged later."""
+    """Keep a record under a name apart from the next database of that name, which can be tagged later."""
     engine = prod["engine"]
     arn = account.create(f"{engine}-scratch", engine, Tags=[{"Key": "env", "Value": f"dev-{engine}"}])
     account.wait_onboarded(arn, 120)

@@ -42,7 +42,7 @@ class Killed(BaseException):
 
 @dataclass
 class Fault:
-    """What goes wrong at one point of an invocation: the calls and statements are counted from 0.
+    """A fault at one point of an invocation: the calls and statements are counted from 0.
 
     :ivar kind: `die-before`, `die-after`; on calls of AWS also `denied`, `throttled`, `lost` (done, but not answered);
         on statements `cut-before`, `cut-after`: of the connection.

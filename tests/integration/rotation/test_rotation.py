@@ -63,7 +63,7 @@ def test_an_administrator_that_no_parameter_names_is_not_read(passwords):
 
 
 def test_an_administrator_that_a_parameter_names_is_read(passwords):
-    """What the parameter AdministratorSecrets allows, attached by hand: the stack of the tests names none."""
+    """Attach by hand the permissions of the parameter AdministratorSecrets: the stack of the tests names none."""
     value = {"username": "boss", "password": passwords.account.master_password(passwords.arn), "host": passwords.host}
     administrator = passwords.client.create_secret(
         Name=f"{passwords.identifier}/named-administrator", SecretString=json.dumps(value)

@@ -1,4 +1,4 @@
-"""Nobody whom rdsiam gives rights gets his code run as an administrator through the administrator's own tables."""
+"""No user with rights from rdsiam gets code run as an administrator through the administrator's own tables."""
 
 from dataclasses import replace
 

@@ -259,7 +259,7 @@ REQUESTS: dict[str, tuple[int, Callable[[Hostile], tuple[int, str]]]] = {
     "another audience": (401, lambda h: h.jwt(aud="other")),
     "an audience that begins alike": (401, lambda h: h.jwt(aud="rdsiam2")),
     "audiences in one text": (401, lambda h: h.jwt(aud="rdsiam other")),
-    "audiences one by one, none ours": (401, lambda h: h.jwt(aud=["other", "rdsiam other"])),
+    "audiences one by one, none of them right": (401, lambda h: h.jwt(aud=["other", "rdsiam other"])),
     "no audience": (401, lambda h: h.jwt(aud=None)),
     "a client for an audience": (403, lambda h: h.jwt(aud=None, client_id="rdsiam")),
     "no scope": (403, lambda h: h.jwt(scope=None)),

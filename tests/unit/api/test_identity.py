@@ -1,4 +1,4 @@
-"""Who calls: what the authorizer says, and of a JWT what the token says that the authorizer verified."""
+"""The caller: as the authorizer says, and of a JWT as the token says that the authorizer verified."""
 
 import base64
 import json

@@ -87,7 +87,7 @@ def test_a_token_for_another_endpoint_than_the_requested_is_refused(endpoint, us
 
 @pytest.fixture
 def evil() -> Iterator[SimpleNamespace]:
-    """Serve an API that names another database, and keep what it is told."""
+    """Serve an API that names another database, and record the requests."""
     told: list[str] = []
 
     class Evil(BaseHTTPRequestHandler):

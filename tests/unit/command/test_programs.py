@@ -1,4 +1,4 @@
-"""What a program gets to log in with: everything verified, the token in the environment only, shells not fooled."""
+"""The login that a program gets: everything verified, the token in the environment only, shells not fooled."""
 
 import os
 import shutil

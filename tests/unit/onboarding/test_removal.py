@@ -32,7 +32,7 @@ def no_login(problem: str, code: str | None = None) -> ConnectionFailed:
 class Servers:
     """Servers and their sessions, in place of engine, session and logins.
 
-    :ivar locked: the user can't log in any more, there.
+    :ivar locked: the user can no longer log in there.
     :ivar comes_back: how often the user opens another session when its sessions have ended.
     """
 

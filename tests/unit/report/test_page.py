@@ -24,7 +24,7 @@ JS = (_ASSETS / "report.js").read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):
-    """What a browser's parser makes of a page: elements with their attributes, texts, and raw texts by element."""
+    """A page as a browser's parser reads it: elements with their attributes, texts, and raw texts by element."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

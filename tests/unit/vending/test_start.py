@@ -1,4 +1,4 @@
-"""How VendFunction starts: light when somebody waits for it, complete when it is made ready beforehand."""
+"""The start of VendFunction: light when somebody waits for it, complete when it is prepared beforehand."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What calls need, read from requests as clients send them; what can be read in two ways is no known call."""
+"""Permissions that calls need, read from requests of clients; an ambiguous request is no known call."""
 
 import json
 

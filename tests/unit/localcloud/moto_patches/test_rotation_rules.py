@@ -1,4 +1,4 @@
-"""What localcloud's Secrets Manager takes for a schedule, and when it comes, as AWS documents it."""
+"""Schedules of localcloud's Secrets Manager: accepted and due as AWS documents it."""
 
 from datetime import UTC, datetime
 
