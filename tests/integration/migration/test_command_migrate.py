@@ -36,7 +36,7 @@ def test_from_the_first_question_to_the_undo(app):
     started = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--watch", "2h")
     assert started.returncode == 0, started.stderr
     assert "watching: " in started.stderr
-    assert "not seen: a login that begins and ends between two looks" in started.stderr
+    assert "not seen: a login that begins and ends between two observations" in started.stderr
     assert "if nobody logs in as it until then" in started.stderr
     again = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--watch", "2h")
     assert (again.returncode, "running: " in again.stderr) == (0, True), again.stderr
