@@ -79,7 +79,7 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
     database.rotate("without")
     if database.postgres:
         refused = database.ask({"database": database.arn, "confirm": True})["reason"]
-        grant = refused.partition("run as whoever made it: ")[2]
+        grant = refused.partition("as the role that created without run: ")[2]
         assert grant.startswith("GRANT")
         with database.account.as_master(database.arn) as master:
             master.run(grant)
@@ -104,7 +104,7 @@ def test_alternating_users_are_adopted_in_either_turn(database):
     master = database.account.describe(database.arn)["MasterUserSecret"]["SecretArn"]
     secret = database.put("turning", database.make_user("turning"), masterarn=master)
     database.rotate("turning", secret=secret)
-    assert "must not be there (scheme: single)" in database.ask({"database": database.arn})["reason"]
+    assert "must be missing (scheme: single)" in database.ask({"database": database.arn})["reason"]
     database.rotate("turning", scheme="alternating", secret=secret)
     assert database.ask({"database": database.arn})["status"] == "written"
     database.settled(secret)
