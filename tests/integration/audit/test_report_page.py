@@ -35,7 +35,7 @@ def test_all_open_findings_are_counted_and_the_first_are_listed_worst_first(open
     page = opened(REPORT)
     assert fitting(page) == len(OPEN)
     assert shown(page) == [(each["severity"].capitalize(), each["title"]) for each in OPEN[:50]]
-    assert not opened.trouble
+    assert not opened.problems
 
 
 @pytest.mark.parametrize("severity", ["Critical", "High", "Medium", "Low"])
@@ -118,7 +118,7 @@ def test_a_hostile_address_filters_at_most(opened):
     page = opened(REPORT, "#text=<img src=x onerror=alert(1)>&kind=__proto__&owner=constructor&severity=bad")
     assert fitting(page) == 0
     assert page.locator("#chosen img").count() == 0
-    assert not opened.trouble
+    assert not opened.problems
 
 
 def test_a_severity_at_the_top_leads_to_its_findings(opened):
@@ -226,7 +226,7 @@ def test_hostile_names_are_words_and_ask_for_nothing(opened, text):
     assert page.evaluate("window.broken") is None
     assert page.evaluate("document.scripts.length") == 2
     assert page.locator("img, iframe, object, embed, link, [onerror], [onload], [style]").count() == 0
-    assert not opened.trouble
+    assert not opened.problems
     assert len(opened.requests) == 1
     assert opened.requests[0].startswith("file:")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
