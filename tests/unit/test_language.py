@@ -28,10 +28,10 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if path != Path(__file__) and not is_pending(path)
 )
-#: Decision records and the change log speak of names that are gone.
+#: The change log lists names that are gone.
 TEXTS = [
     *sorted(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "tests").glob("*.md")),
     ROOT / "template.yaml",
 ]
