@@ -1,4 +1,7 @@
-"""Callers, and the rules of access.yaml that admit them."""
+"""Callers of the HTTP API, and the rules of access.yaml by which a caller gets tokens.
+
+A caller signs its request with an IAM role's credentials, or sends a JWT of an OIDC issuer.
+"""
 
 import re
 from collections.abc import Mapping
@@ -12,12 +15,13 @@ from rdsiam.access import fields
 
 @dataclass(frozen=True)
 class Caller:
-    """A caller, as the authorizer verified it.
+    """A caller whose identity API Gateway's authorizer has verified.
 
-    :ivar role: of an IAM caller: `arn:aws:iam::<account>:role/<name>`, with or without its path; None for a JWT.
-    :ivar account: of that role; empty for a JWT.
-    :ivar session: the role session's name; of a JWT issuer and subject, `<iss>#<sub>`.
-    :ivar claims: of a verified JWT: text, or lists of text.
+    :ivar role: ARN of the caller's IAM role, `arn:aws:iam::<account>:role/<name>`, with or without the role's path.
+        None for a caller with a JWT, and for an IAM identity that isn't a role.
+    :ivar account: account of the role; empty without a role.
+    :ivar session: name of the role session; for a JWT its issuer and subject, `<iss>#<sub>`.
+    :ivar claims: claims of the verified JWT, as text or lists of text; empty for a role.
     """
 
     role: str | None
@@ -27,7 +31,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """The name of the caller in records: the role, or else what is known."""
+        """The caller's name in records: the role, or the session if there is no role, or `nobody`."""
         return self.role or self.session or "nobody"
 
 
@@ -40,13 +44,16 @@ class Principal(BaseModel):
     claim: Annotated[dict[fields.Label, fields.Label], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
-    def _is_one(self) -> "Principal":
+    def _has_role_or_claim(self) -> "Principal":
         if (self.role is None) == (self.claim is None):
             raise ValueError("needs exactly one of role and claim")
         return self
 
     def admits(self, caller: Caller) -> bool:
-        """Tell whether this is the caller. Roles are compared without their path: an assumed role's ARN has none."""
+        """Tell whether the caller has this role, or all of these claims.
+
+        Roles are compared without their paths, since the ARN of an assumed role has no path.
+        """
         if self.role is not None:
             return caller.role is not None and _bare_role(self.role) == _bare_role(caller.role, caller.account)
         return bool(self.claim) and all(_has(caller.claims, name, value) for name, value in (self.claim or {}).items())
@@ -59,7 +66,10 @@ class CallerRule(Principal):
     reason: Literal["required"] | None = None
 
     def narrowed(self, other: "CallerRule") -> "CallerRule | None":
-        """Return the rule that admits a caller only as long as both do; None if they are about different callers."""
+        """Return a rule that admits a caller only if both rules do; None if the rules name different callers.
+
+        It expires with the rule that expires first, and requires a reason if one of them does.
+        """
         if (self.role, self.claim) != (other.role, other.claim):
             return None
         ends = [rule.until for rule in (self, other) if rule.until is not None]
@@ -67,7 +77,7 @@ class CallerRule(Principal):
 
 
 def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | None:
-    """Return partition, account and name of a role; None for what is none, or of another account than `account`."""
+    """Return partition, account and name of a role; None if the ARN isn't a role's, or not of the account `account`."""
     found = re.fullmatch(fields.ROLE_PATTERN, arn)
     if not found or (account is not None and account != found["account"]):
         return None
@@ -75,6 +85,9 @@ def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | N
 
 
 def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
-    """Tell whether a claim is that text, or a list with it; the types are compared too."""
+    """Tell whether a claim is the text `value`, or a list that contains it.
+
+    Text only equals text: the number 1 and the boolean true in a JWT don't match the texts `1` and `true`.
+    """
     claim = claims.get(name)
     return value in claim if isinstance(claim, list | tuple) else isinstance(claim, str) and claim == value

@@ -1,4 +1,10 @@
-"""Gains that need confirmation: given by access.yaml for the current attributes of a database only."""
+"""Gains that need confirmation: logins and rights that access.yaml gives only because a database changed.
+
+Entries of access.yaml select a database by engine, identifier and tags. If these differ from the attributes that rdsiam
+recorded for the database, or for the database that it is a copy of, an entry may match that did not match before. Its
+users get nothing until an operator confirms the current attributes with `rdsiam onboard --confirm`; see
+`access.selection`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +18,10 @@ from rdsiam.core.changes import Unreached
 
 @dataclass(frozen=True)
 class Gain:
-    """A gain of one user of a database.
+    """A login or a right that a database user would get by a confirmation.
 
-    :ivar what: such as `readwrite on shop`, `role arn:…`, `caller {groups: oncall}`; empty if it is the login alone.
+    :ivar what: such as `readwrite on shop`, `role arn:…`, `caller {groups: oncall}`; empty if the user would get a
+        login and nothing else.
     """
 
     user: str
@@ -28,8 +35,9 @@ class Gain:
 class Pending:
     """The gains of a database that need confirmation.
 
-    :ivar changed: how the attributes differ from the recorded ones.
-    :ivar entries: the entries of access.yaml that match the current attributes only, such as `databases[7]`.
+    :ivar changed: the difference between the recorded attributes and the current ones, as a sentence.
+    :ivar entries: the entries of access.yaml, such as `databases[7]`, that match the current attributes and don't match
+        the recorded ones.
     """
 
     changed: str
@@ -43,14 +51,19 @@ class Pending:
 
 
 def pending(file: AccessFile, database: SelectedDatabase) -> Pending | None:
-    """Return what the current attributes would give that the recorded ones don't; None if that is nothing.
+    """Return the gains that users would have if the current attributes were confirmed; None if there are none.
 
     :raises AccessFileInvalid: as `AccessFile.declared` does.
     """
     if not database.differs:
         return None
+    # Before the confirmation, a user has only what access.yaml gives for the recorded and for the current attributes.
     effective = {user.name: user for user in file.declared(database)}
-    gains = [gain for user in file.declared(database.confirmed) for gain in _gains(effective.get(user.name), user)]
+    gains = [
+        gain
+        for confirmed in file.declared(database.confirmed)
+        for gain in _gains(effective.get(confirmed.name), confirmed)
+    ]
     rotating = set(file.rotating(database))
     gains += [
         Gain(user.name, f"rotation every {user.every}")
@@ -61,23 +74,29 @@ def pending(file: AccessFile, database: SelectedDatabase) -> Pending | None:
         return None
     current, recorded = database.guises
     entries = sorted(file.entries(current) - file.entries(recorded))
-    return Pending(_changed(database), tuple(f"databases[{number}]" for number in entries), tuple(gains))
+    return Pending(_difference(database), tuple(f"databases[{number}]" for number in entries), tuple(gains))
 
 
 def unreached(database: SelectedDatabase, waiting: Pending) -> Unreached:
-    """Return what waits as an element of `incomplete` in OnboardFunction's answer."""
+    """Return the gains that wait for confirmation, as an element of `incomplete` in OnboardFunction's answer."""
     return Unreached(
         what=database.arn,
         reason=f"needs confirmation: {waiting}",
-        remedy=f"if they may have that: rdsiam onboard {database.arn} --confirm; else take the change back, or correct "
-        "access.yaml",
+        remedy=f"if these users may have this: rdsiam onboard {database.arn} --confirm; otherwise restore the recorded "
+        "attributes, or correct access.yaml",
         retry=False,
     )
 
 
 def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]:
+    """Yield what a user would have after the confirmation and doesn't have before it.
+
+    :param effective: the user before the confirmation; None if it is not declared then.
+    :param user: the user after the confirmation.
+    """
     if effective is None:
-        effective = DeclaredUser(user.name, (), (), (), False, user.replaces)
+        effective = DeclaredUser(user.name, (), (), (), False, user.replaces)  # has nothing
+        # A new user gains its login. Grants, roles and callers imply the login, so it is listed only if there are none.
         if not (user.grants or user.roles or user.callers) or user.replaces:
             yield Gain(user.name, f"replaces {user.replaces}" if user.replaces else "")
     for grant in user.grants:
@@ -98,7 +117,8 @@ def _caller(rule: CallerRule) -> str:
     return rule.role or f"{{{claims}}}"
 
 
-def _changed(database: SelectedDatabase) -> str:
+def _difference(database: SelectedDatabase) -> str:
+    """Return the difference between the recorded attributes and the current ones, as a sentence."""
     recorded, current = database.recorded, Attributes.of(database)
     if recorded is None or recorded == NOTHING:
         return f"{database.identifier} is a copy of a database that rdsiam does not know"
@@ -111,4 +131,4 @@ def _changed(database: SelectedDatabase) -> str:
         before, now = recorded.tags.get(key), current.tags.get(key)
         if before != now:
             parts.append(f"tag {key}: {before or 'none'} → {now or 'none'}")
-    return f"recorded for it, or for its source, was another {'; '.join(parts)}"
+    return f"{current.identifier} differs from what is recorded for it, or for its source ({'; '.join(parts)})"

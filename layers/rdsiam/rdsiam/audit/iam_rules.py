@@ -1,6 +1,8 @@
-"""The rules that decide whether a resource of a policy for `rds-db:connect` is right; no I/O.
+"""The rules that evaluate the resources of IAM policies for `rds-db:connect`; no I/O.
 
-`RULES` is a table: the first rule that applies gives the verdict, so that a resource has one problem, the most basic.
+A resource is right if it is the ARN of one database user whose login access.yaml gives to the policy's holder:
+`arn:aws:rds-db:<region>:<account>:dbuser:<resource id>/<user>`. `RULES` is a table, and the first rule that applies
+gives the verdict: a resource has at most one problem, the most basic one.
 """
 
 import re
@@ -19,6 +21,7 @@ from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import AccessFileInvalid
 
+# Kinds of findings.
 WILDCARD = "wildcard-connect-policy"
 WRONG_ARN = "wrong-connect-arn"
 STALE = "stale-resource-id"
@@ -29,8 +32,9 @@ UNDECLARED = "undeclared-connect-grant"
 _RESOURCE_ID = re.compile("(db|cluster|prx)-[A-Za-z0-9]+")
 _WILDCARDS = re.compile("[*?]")
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
-#: A resource id that stands for any database.
+#: A resource id that no database has: a pattern that covers it is taken to cover every database.
 _ANY_DATABASE = "db-PROBE"
+#: The database users as which rdsiam itself logs in.
 _OWN_USERS = frozenset({MANAGER, AUDITOR})
 
 
@@ -38,9 +42,9 @@ _OWN_USERS = frozenset({MANAGER, AUDITOR})
 class Fleet:
     """The databases of the account and region.
 
-    :ivar resource_ids: of all databases that RDS lists, and of members of clusters.
-    :ivar databases: resource id → database, of those that are audited.
-    :ivar users: resource id → names in the database's catalogs; only of databases that could be read.
+    :ivar resource_ids: the ids of all databases that RDS lists, and of members of clusters.
+    :ivar databases: resource id → database; audited databases only.
+    :ivar users: resource id → names of the users in the database's catalogs; readable databases only.
     """
 
     resource_ids: ResourceIds
@@ -63,18 +67,21 @@ class DeclaredLogins:
         self._users: dict[str, Mapping[str, DeclaredUser]] = {}
 
     def users(self, resource_id: str) -> Mapping[str, DeclaredUser]:
-        """Return the declared users of a database by name; none if access.yaml is invalid for it."""
+        """Return the declared users of a database by name; empty if access.yaml is invalid for this database."""
         if resource_id not in self._users:
             database = self._fleet.databases.get(resource_id)
             try:
                 users = self._access.declared(select(database, None)) if database else ()
             except AccessFileInvalid:
-                users = ()  # the database has a finding of its own, and an invalid file lets nobody in
+                users = ()  # an invalid file gives no logins; the database has another finding for it
             self._users[resource_id] = {user.name: user for user in users}
         return self._users[resource_id]
 
     def gives(self, holder: Holder, resource_id: str, user: str) -> bool:
-        """Tell whether access.yaml lets a role itself log in as a user."""
+        """Tell whether access.yaml lets the holder log in as a user with the holder's own credentials.
+
+        That is a role under `roles`, or ConnectRole for a user that has callers, whose tokens ConnectRole signs.
+        """
         declared = self.users(resource_id).get(user)
         if declared is None or holder.type != "role":
             return False
@@ -92,12 +99,15 @@ class DeclaredLogins:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of a statement, in its parts. All parts are empty if it isn't an ARN of a known service.
+    """A resource of a statement, in its parts.
 
-    :ivar text: as the policy has it.
-    :ivar pattern: with `*` for policy variables.
-    :ivar family: `dbuser` if the resource is right.
-    :ivar rest: all after the family.
+    All parts are empty if the resource isn't an ARN, or has a wildcard as its partition or service.
+    In `arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-ABC/app` the family is `dbuser` and the rest `db-ABC/app`.
+
+    :ivar text: the resource as the policy has it.
+    :ivar pattern: the resource with `*` in place of policy variables such as `${aws:username}`.
+    :ivar family: the sixth part of the ARN; `dbuser` if the resource is right.
+    :ivar rest: the part after the family.
     """
 
     text: str
@@ -127,12 +137,12 @@ class Resource:
 
     @property
     def resource_id(self) -> str:
-        """The part before the slash."""
+        """The part of the rest before the slash, such as `db-ABC`."""
         return self.rest.partition("/")[0]
 
     @property
     def user(self) -> str:
-        """The part behind the slash."""
+        """The part of the rest after the slash, such as `app`."""
         return self.rest.partition("/")[2]
 
 
@@ -140,12 +150,13 @@ class Resource:
 class Verdict:
     """The evaluation of one resource of a statement.
 
-    :ivar resource: as the policy has it.
-    :ivar kind: kind of finding; None if nothing is wrong.
+    :ivar resource: the resource as the policy has it.
+    :ivar kind: kind of finding; None if the resource is right.
     :ivar why: the problem, in words.
-    :ivar resource_id: of the database that is concerned; None if there are several, or none that is audited.
-    :ivar corrected: ARN to write instead; None if the resource has to be removed.
-    :ivar any_user: the wildcard covers rdsiam_manager too.
+    :ivar resource_id: resource id of the one audited database whose users the resource names; None if there are several
+        databases, or none that is audited.
+    :ivar corrected: ARN to write instead; None if the resource must be removed.
+    :ivar any_user: whether a wildcard gives logins as any user, administrators such as rdsiam_manager included.
     """
 
     resource: str
@@ -158,7 +169,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Grant:
-    """One resource that a statement allows to one holder, with all that the rules compare it with."""
+    """One resource on which a statement allows a holder to log in, and the data that the rules compare it with."""
 
     resource: Resource
     holder: Holder
@@ -169,12 +180,12 @@ class Grant:
 
     @property
     def is_of_stack(self) -> bool:
-        """Whether the holder is one of the stack's roles."""
+        """Whether the holder is a role of rdsiam's stack, other than ConnectRole."""
         return self.holder.arn in self.deployment.stack_roles
 
     @property
     def names_own_user(self) -> bool:
-        """Whether a role of the stack may log in as one of rdsiam's users, as the template has it."""
+        """Whether a role of the stack may log in as rdsiam_manager or rdsiam_auditor, as the template allows."""
         return self.is_of_stack and self.resource.user in _OWN_USERS
 
     @property
@@ -184,21 +195,21 @@ class Grant:
 
     @cached_property
     def other_spelling(self) -> str | None:
-        """The database's user whose name differs in case only; None if the name is right or unknown."""
+        """The database's user whose name differs from the resource's user in case only; None if there is none."""
         resource_id, user = self.resource.resource_id, self.resource.user
         names = {*self.fleet.users.get(resource_id, ()), *self.declared.users(resource_id)}
-        same = sorted(name for name in names if name.lower() == user.lower())
-        return None if user in names or not same else same[0]
+        spellings = sorted(name for name in names if name.lower() == user.lower())
+        return None if user in names or not spellings else spellings[0]
 
-    def covers(self, *resource_ids: str) -> bool:
-        """Tell whether the resource covers rdsiam_manager on any of the databases."""
+    def covers_manager(self, *resource_ids: str) -> bool:
+        """Tell whether the resource covers rdsiam_manager on at least one of the databases."""
         text = self.resource.text
         return any(glob(text, self.deployment.user_arn(resource_id, MANAGER)) for resource_id in resource_ids)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A row of the table."""
+    """A row of the table: a condition, and the verdict on a resource that meets it."""
 
     applies: Callable[[Grant], bool]
     verdict: Callable[[Grant], Verdict]
@@ -210,7 +221,7 @@ def evaluate(grant: Grant) -> Verdict:
 
 
 def has_wildcard(text: str) -> bool:
-    """Tell whether a text has wildcards of IAM."""
+    """Tell whether a text has one of IAM's wildcards."""
     return "*" in text or "?" in text
 
 
@@ -227,7 +238,10 @@ def _reaches_users_by_wildcard(grant: Grant) -> bool:
 
 
 def _reaches_users(pattern: str, grant: Grant) -> bool:
-    """Tell whether a pattern whose first parts are wildcards matches the ARN of some database user."""
+    """Tell whether a pattern that isn't an ARN, such as `*` or `arn:*:db-ABC/app`, matches some database user's ARN.
+
+    Candidates are the ARNs of a probe database and of the pattern's own database and user, with `x` for wildcards.
+    """
     before, _, user = pattern.rpartition("/")
     resource_id = before.rpartition(":")[2]
     users = {MANAGER, _WILDCARDS.sub("x", user)}
@@ -242,7 +256,7 @@ def _is_about_other_actions(grant: Grant) -> bool:
 
 
 def _has_other_actions(statement: Mapping[str, Any]) -> bool:
-    """Tell whether a statement has actions that are not about logins to databases."""
+    """Tell whether a statement has actions of other services than `rds-db`; the misspelling `rds:connect` is none."""
     actions = texts(statement, "Action")
     return any(not action.lower().startswith("rds-db:") and not is_mistaken(action) for action in actions)
 
@@ -273,6 +287,7 @@ def _has_other_family(grant: Grant) -> bool:
 
 
 def _has_wildcard_across_slash(grant: Grant) -> bool:
+    """Tell whether a `*` covers the slash, as in `dbuser:*` or `dbuser:db-ABC*`: then it covers users, too."""
     return _lacks_user(grant) and "*" in grant.resource.rest
 
 
@@ -284,7 +299,7 @@ def _has_mistaken_action(grant: Grant) -> bool:
     return not covers_connect(grant.statement)
 
 
-def _is_stack_role_on_any_database(grant: Grant) -> bool:
+def _names_own_user_on_any_database(grant: Grant) -> bool:
     return has_wildcard(grant.resource.resource_id) and grant.names_own_user
 
 
@@ -301,6 +316,7 @@ def _names_member(grant: Grant) -> bool:
 
 
 def _may_be_of_other_region(grant: Grant) -> bool:
+    """Tell whether the region is a wildcard and the database isn't of this region."""
     return _names_unknown_database(grant) and grant.resource.region != grant.deployment.region
 
 
@@ -320,7 +336,7 @@ def _is_given(grant: Grant) -> bool:
     return grant.is_given
 
 
-def _is_stack_role(grant: Grant) -> bool:
+def _names_own_user(grant: Grant) -> bool:
     return grant.names_own_user
 
 
@@ -340,6 +356,7 @@ def _right(grant: Grant) -> Verdict:
 
 
 def _right_on_database(grant: Grant) -> Verdict:
+    """Return a verdict with the database, so that a finding on the statement's condition names the database."""
     return Verdict(grant.resource.text, resource_id=grant.resource.resource_id)
 
 
@@ -353,11 +370,11 @@ def _other_partition(grant: Grant) -> Verdict:
 
 
 def _wildcard(grant: Grant) -> Verdict:
-    return Verdict(grant.resource.text, WILDCARD, any_user=grant.covers(_ANY_DATABASE))
+    return Verdict(grant.resource.text, WILDCARD, any_user=grant.covers_manager(_ANY_DATABASE))
 
 
 def _wildcard_across_slash(grant: Grant) -> Verdict:
-    any_user = grant.covers(_ANY_DATABASE, *grant.fleet.resource_ids.known)
+    any_user = grant.covers_manager(_ANY_DATABASE, *grant.fleet.resource_ids.known)
     return Verdict(grant.resource.text, WILDCARD, any_user=any_user)
 
 
@@ -371,7 +388,10 @@ def _wildcard_as_user(grant: Grant) -> Verdict:
 
 
 def _is_any_user(resource: Resource) -> bool:
-    """Tell whether the user is a pattern that covers rdsiam_manager. A policy variable doesn't count: IAM fills it."""
+    """Tell whether the user is a pattern that covers rdsiam_manager.
+
+    A policy variable doesn't count: in a request, IAM replaces it with one value.
+    """
     return glob(resource.user, MANAGER) and resource.pattern == resource.text
 
 
@@ -387,22 +407,24 @@ def _mistaken_action(grant: Grant) -> Verdict:
 
 def _identifier(grant: Grant) -> Verdict:
     resource_id = grant.fleet.by_identifier.get(grant.resource.resource_id, "")
-    return _corrected(grant, WRONG_ARN, "an identifier instead of the resource id", resource_id)
+    return _corrected(grant, WRONG_ARN, "the database's identifier instead of its resource id", resource_id)
 
 
 def _member(grant: Grant) -> Verdict:
     cluster = grant.fleet.resource_ids.members[grant.resource.resource_id]
-    verdict = _corrected(grant, MEMBER, f"the id of a member; logins need {cluster}", cluster)
+    verdict = _corrected(
+        grant, MEMBER, f"the id of a cluster's member; logins need the cluster's id, {cluster}", cluster
+    )
     return Verdict(verdict.resource, MEMBER, verdict.why, cluster, verdict.corrected)
 
 
 def _corrected(grant: Grant, kind: str, why: str, resource_id: str) -> Verdict:
-    """Return the verdict on a wrong ARN, with the right ARN if access.yaml gives that login."""
+    """Return the verdict on a wrong ARN, with the right ARN if access.yaml gives the login that was intended."""
     user, arn = grant.resource.user, None
     if resource_id and user and grant.declared.gives(grant.holder, resource_id, user):
         arn = grant.deployment.user_arn(resource_id, user)
-    known = resource_id if resource_id in grant.fleet.databases else None
-    return Verdict(grant.resource.text, kind, why, known, arn)
+    audited = resource_id if resource_id in grant.fleet.databases else None
+    return Verdict(grant.resource.text, kind, why, audited, arn)
 
 
 def _stale(grant: Grant) -> Verdict:
@@ -425,33 +447,36 @@ def _undeclared(grant: Grant) -> Verdict:
 # --- The table --------------------------------------------------------------------------------------------------------
 
 RULES: tuple[Rule, ...] = (
-    # No ARN of a database user.
+    # The resource isn't the ARN of a database user.
     Rule(_reaches_users_by_wildcard, _wildcard),
-    Rule(_is_about_other_actions, _right),
+    Rule(_is_about_other_actions, _right),  # the resource belongs to the statement's other actions
     Rule(_is_of_service_rds, _wrong("`rds:` is for the administration of databases; logins need `rds-db:`")),
     Rule(_is_no_user_arn, _wrong("not the ARN of a database user")),
-    # An ARN of another place.
+    # The ARN is of another partition, account or region.
     Rule(_is_of_other_partition, _other_partition),
-    Rule(_is_of_other_account, _wrong("another account; log in by a role of the database's account")),
+    Rule(
+        _is_of_other_account,
+        _wrong("another account; assume a role of the database's account, and log in as that role"),
+    ),
     Rule(_is_of_other_region, _right),  # the audit of that region evaluates it
-    # An ARN that is written wrongly.
+    # The ARN, or the action, is misspelled.
     Rule(_has_wildcard_as_family, _wildcard),
     Rule(_has_other_family, _other_family),
     Rule(_has_wildcard_across_slash, _wildcard_across_slash),
     Rule(_lacks_user, _wrong("the user is missing: `dbuser:<resource id>/<user>`")),
     Rule(_has_mistaken_action, _mistaken_action),
-    # The database.
-    Rule(_is_stack_role_on_any_database, _right),
+    # The part that names the database.
+    Rule(_names_own_user_on_any_database, _right),
     Rule(_has_wildcard_as_database, _wildcard_as_database),
     Rule(_names_identifier, _identifier),
     Rule(_names_member, _member),
-    Rule(_may_be_of_other_region, _right),
+    Rule(_may_be_of_other_region, _right),  # the region's own audit evaluates it
     Rule(_names_unknown_database, _stale),
-    # The user.
+    # The part that names the user.
     Rule(_has_wildcard_as_user, _wildcard_as_user),
     Rule(_is_not_audited, _right),  # rdsiam leaves this database alone
     Rule(_is_given, _right_on_database),
-    Rule(_is_stack_role, _right),
+    Rule(_names_own_user, _right),
     Rule(_differs_in_case, _name_case),
     Rule(_always, _undeclared),
 )

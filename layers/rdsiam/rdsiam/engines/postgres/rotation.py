@@ -1,4 +1,8 @@
-"""Rotation on PostgreSQL: passwords are sent as SCRAM verifiers, so that no server log ever holds a password."""
+"""Rotation of passwords on PostgreSQL and Aurora PostgreSQL.
+
+Passwords are sent as SCRAM verifiers, so that no server log ever holds a password. With `scheme: alternating` two users
+take turns: the base, such as `app`, and its clone `app_clone`, which acts as the base.
+"""
 
 import hashlib
 import hmac
@@ -20,7 +24,9 @@ from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS
 from rdsiam.engines.rotation import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 
+#: PostgreSQL's own number of iterations for a SCRAM verifier.
 _ITERATIONS = 4096
+#: The longest name of a role.
 _NAME_BYTES = 63
 _ROLE = """
 SELECT r.rolsuper, r.rolcreaterole, r.rolreplication, r.rolconnlimit,
@@ -33,7 +39,8 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
   WHERE g.rolname = %s AND m.rolname = %s)
 """
-#: Since PostgreSQL 16, a role with CREATEROLE may change only roles on which it has ADMIN OPTION.
+#: The session's user, and whether it has ADMIN OPTION on a role. Since PostgreSQL 16, a role with CREATEROLE may change
+#: only roles on which it has ADMIN OPTION.
 _MAY_ALTER = """
 SELECT current_user, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') FROM pg_catalog.pg_roles WHERE rolname = %s
 """
@@ -47,16 +54,19 @@ WHERE usename = ANY (%s) AND pid <> pg_catalog.pg_backend_pid() ORDER BY backend
 
 
 class PostgresRotator:
-    """The engine `postgres`, and Aurora PostgreSQL; see `Rotator`."""
+    """The SQL of rotation on PostgreSQL and Aurora PostgreSQL; see `Rotator`."""
 
     def connect(self, database: Database, login: Login, name: str | None) -> PostgresSession:
-        """Open a session that acts as the user itself, even if a setting makes the user act as a group."""
+        """Open a session that acts as the user that logs in, even if the user's setting `role` names another role."""
         host, port = database.endpoint
         target = name or database.default_database or "postgres"
         return connect_postgres(host, port, target, login, version=database.engine_version)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
-        """Compare the server's text, since libpq has no code. A missing user has the same text."""
+        """Return whether a login failed because of the user's name or password.
+
+        libpq gives no error code, so the server's text decides. It is the same for a wrong password and a missing user.
+        """
         return error.stage == "login" and "password authentication failed" in str(error)
 
     def prove(self, session: PostgresSession) -> None:
@@ -66,7 +76,11 @@ class PostgresRotator:
             session.rollback()
 
     def set_own_password(self, session: PostgresSession, password: str, pending_works: Callable[[], bool]) -> None:  # noqa: ARG002
-        """Set the password. PostgreSQL keeps only one, so the old password ends here."""
+        """Set the password of the session's user.
+
+        PostgreSQL keeps one password for each role, so the old password is no longer valid. Setting the password twice
+        is idempotent, so `pending_works` is not called.
+        """
         with _translate_errors(session):
             user = first_row(session, "SELECT session_user")[0]
             _run(session, [_password("ALTER ROLE {} PASSWORD {}", user, password)])
@@ -82,20 +96,24 @@ class PostgresRotator:
             )
         return other
 
+    #: See `Rotator.blind_spots`.
     blind_spots = "address and login time of the other of two alternating users; behind a pooler, the actual client"
 
     def inspect_other(self, session: PostgresSession, user: str) -> str | None:
-        """Return the statement without a password; a rotation sends it with a verifier."""
+        """Return the statement that sets a user's password, with `…` in place of the verifier that a rotation sends.
+
+        :return: None if there is no such user.
+        """
         with _translate_errors(session):
             if session.execute(_ROLE, [user]).fetchone() is None:
                 return None
             _refuse_role(session, user)
-            actor, administers = first_row(session, _MAY_ALTER, [user])
-            if session.info.server_version >= MEMBERSHIP_OPTIONS and not administers:
-                names = {"u": sql.Identifier(user), "a": sql.Identifier(actor)}
+            administrator, has_admin_option = first_row(session, _MAY_ALTER, [user])
+            if session.info.server_version >= MEMBERSHIP_OPTIONS and not has_admin_option:
+                names = {"u": sql.Identifier(user), "a": sql.Identifier(administrator)}
                 grant = sql.SQL("GRANT {u} TO {a} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(**names)
                 raise Refused(
-                    f"{actor} may not change {user}",
+                    f"{administrator} may not change {user}",
                     f"as the role that created {user} run: {grant.as_string(None)}",
                     "rights-missing",
                 )
@@ -107,7 +125,11 @@ class PostgresRotator:
             return [OpenSession(*row) for row in session.execute(_SESSIONS, [list(users)])]
 
     def set_other_password(self, session: PostgresSession, base: str, user: str, password: str) -> None:
-        """Set the password in one transaction with all that makes the clone act as its base."""
+        """Set the password of `base` or of its clone.
+
+        The clone is created if it is missing. Its membership and settings, which make it act as the base, are changed
+        in the same transaction.
+        """
         with _translate_errors(session):
             _wait_for_others(session, base)
             _refuse_role(session, base)
@@ -119,7 +141,8 @@ class PostgresRotator:
     def _clone(self, session: PostgresSession, base: str, clone: str, password: str) -> list[sql.Composed]:
         """Return the statements that create or update the clone.
 
-        It is a member of its base and acts as it, so that its objects belong to the base.
+        The clone is a member of the base, and its setting `role` names the base. So the base owns the objects that the
+        clone creates.
         """
         names = {"b": sql.Identifier(base), "c": sql.Identifier(clone)}
         limit = first_row(session, _ROLE, [base])[3]
@@ -131,9 +154,10 @@ class PostgresRotator:
             _refuse_role(session, clone)
         verb = "ALTER" if exists else "CREATE"
         statements = [_password(f"{verb} ROLE {{}} LOGIN PASSWORD {{}} CONNECTION LIMIT {int(limit)}", clone, password)]
-        modern = session.info.server_version >= MEMBERSHIP_OPTIONS
-        options = " WITH INHERIT TRUE, SET TRUE" if modern else ""
-        if (exists and modern) or not is_member:
+        has_options = session.info.server_version >= MEMBERSHIP_OPTIONS
+        options = " WITH INHERIT TRUE, SET TRUE" if has_options else ""
+        # Where memberships have options, an existing clone is granted again: that sets the options that it needs.
+        if (exists and has_options) or not is_member:
             statements.append(sql.SQL("GRANT {b} TO {c}" + options).format(**names))
         current = settings(session, clone) if exists else {}
         statements += changes(clone, current, acting_as(base, settings(session, base)))
@@ -141,10 +165,14 @@ class PostgresRotator:
 
 
 def verifier(password: str, salt: bytes | None = None, iterations: int = _ITERATIONS) -> str:
-    """Return the SCRAM-SHA-256 verifier of a password, which PostgreSQL stores, and accepts instead of the password.
+    """Return the SCRAM-SHA-256 verifier of a password: the form in which PostgreSQL stores it.
+
+    `ALTER ROLE … PASSWORD` accepts a verifier in place of the password.
+
+    SCRAM prepares a password by SASLprep before it is hashed. SASLprep leaves ASCII unchanged, and all passwords that
+    rdsiam makes are ASCII, so it is left out.
 
     Source: RFC 5802, "SCRAM Algorithm Overview"; RFC 7677; PostgreSQL's documentation of pg_authid.rolpassword.
-    rdsiam's passwords are ASCII, which SASLprep leaves unchanged.
     """
     if not password.isascii():
         raise Refused(
@@ -165,10 +193,10 @@ def _password(template: str, user: str, password: str) -> sql.Composed:
 
 
 def _wait_for_others(session: PostgresSession, base: str) -> None:
-    """Wait briefly while another rotation of this user is running.
+    """Wait up to two seconds while another rotation of this user holds the advisory lock.
 
-    A rotation holds the lock for a moment, but any user of the server can take it. So rotations wait for the lock, and
-    go on without it.
+    A rotation holds the lock for a moment only. But any user of the server can take the same lock, and must not be able
+    to block rotations. So a rotation that doesn't get the lock in time goes on without it.
     """
     session.execute("SET LOCAL lock_timeout = '2s'")
     try:
@@ -180,7 +208,7 @@ def _wait_for_others(session: PostgresSession, base: str) -> None:
 
 
 def _refuse_role(session: PostgresSession, name: str) -> None:
-    """Check that a role exists and may be rotated."""
+    """Refuse a role that can't alternate: it is missing, an IAM user, an administrator or a replication user."""
     row = session.execute(_ROLE, [name]).fetchone()
     if row is None:
         raise Refused(f"there is no role {name}", "create it, or correct `username`", "user-missing")
@@ -208,7 +236,10 @@ def _run(session: PostgresSession, statements: list[sql.Composed]) -> None:
 
 @contextmanager
 def _translate_errors(session: PostgresSession) -> Iterator[None]:
-    """Translate the driver's errors to code and cause, without the statement, which may hold a verifier."""
+    """Translate the driver's errors to rdsiam's, with the server's code and cause only.
+
+    The statement is left out, since it may hold a verifier.
+    """
     try:
         yield
     except psycopg.Error as error:
