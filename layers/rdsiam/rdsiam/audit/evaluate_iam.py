@@ -1,7 +1,7 @@
-"""Evaluates the policies that allow `rds-db:connect`: from holders to findings; no I/O.
+"""Evaluation of the IAM policies that allow `rds-db:connect`; no I/O.
 
-Every resource of every statement has one verdict (see `iam_rules`). Resources of one statement with the same problem
-are one finding.
+A holder is an IAM user, group or role with such a policy. Each resource of each statement gets one verdict (see
+`iam_rules`). Resources of one statement that have the same kind of problem become one finding.
 """
 
 import json
@@ -24,22 +24,24 @@ from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding, Severity, worst_first
 from rdsiam.findings.kind import Case, PolicyChange
 
-#: Keys of conditions that, by AWS's guide, `rds-db:connect` doesn't support; lower case, since IAM ignores case.
+#: Condition keys that `rds-db:connect` doesn't support, according to AWS's guide; lower case, since IAM ignores case.
 _UNSUPPORTED_KEYS = frozenset({"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:useragent", "aws:referer"})
-#: Keys that are reported in public to fail (aws-cli#5271).
+#: Condition keys that fail according to a public report (aws-cli#5271).
 _FAILING_KEYS = frozenset({"aws:currenttime"})
 
 
 def evaluate_iam(
     holders: Iterable[Holder], access: AccessFile, fleet: Fleet, deployment: Deployment, at: datetime
 ) -> tuple[Finding, ...]:
-    """Return the findings in IAM policies, worst first; what access.yaml accepts is marked as suppressed.
+    """Return the findings about IAM policies, worst first; findings that access.yaml accepts are marked as suppressed.
 
-    :param holders: from `aws.iam.holders`; an iterator will do.
-    :param at: time of the audit, with a zone.
+    :param holders: see `aws.iam.holders`; read once.
+    :param at: time of the audit, with a time zone.
     """
     declared = DeclaredLogins(access, fleet, deployment)
-    findings = [finding for holder in holders for finding in _Policies(holder, fleet, deployment, declared).findings()]
+    findings = [
+        finding for holder in holders for finding in _Evaluation(holder, fleet, deployment, declared).findings()
+    ]
     databases = {database.arn: select(database, None) for database in fleet.databases.values()}
     return suppress(sorted(findings, key=worst_first), databases, access, at)
 
@@ -48,8 +50,9 @@ def evaluate_iam(
 class _Statement:
     """A statement that allows logins.
 
-    :ivar number: its place in the policy, from 0.
-    :ivar key: identifies it from run to run. It has no number, which changes if another statement is removed.
+    :ivar number: the statement's position in the policy, from 0.
+    :ivar key: identifies the statement from run to run: the policy, the statement's Sid or actions, and a count among
+        statements with the same. The number is no part of it: it changes if another statement is removed.
     """
 
     policy: HeldPolicy
@@ -63,8 +66,8 @@ class _Statement:
 
 
 @dataclass(frozen=True)
-class _Policies:
-    """Evaluates the policies of one holder."""
+class _Evaluation:
+    """The evaluation of one holder's policies."""
 
     holder: Holder
     fleet: Fleet
@@ -89,7 +92,7 @@ class _Policies:
 
     @cached_property
     def _denials(self) -> list[Mapping[str, Any]]:
-        """The statements that deny logins under all circumstances."""
+        """The holder's statements that deny logins under no condition."""
         return [
             statement
             for policy in self.holder.policies
@@ -103,13 +106,16 @@ class _Policies:
         for verdict in verdicts:
             if verdict.kind is not None:
                 by_kind.setdefault(verdict.kind, []).append(verdict)
-        for kind, same in sorted(by_kind.items()):
-            yield self._of_resources(kind, statement, same)
+        for kind, of_kind in sorted(by_kind.items()):
+            yield self._of_resources(kind, statement, of_kind)
         if verdicts and statement.condition and is_explicit(statement.document):
             yield from self._of_condition(statement, verdicts)
 
     def _verdicts(self, statement: Mapping[str, Any]) -> list[Verdict]:
-        """Return the verdicts on the resources that a statement allows after all denials."""
+        """Return the verdicts on the resources that a statement allows and no other statement denies.
+
+        Wildcards of the stack's roles are right if these roles are denied the users of rdsiam.
+        """
         verdicts = [self._verdict(resource, statement) for resource in self._not_denied(statement)]
         if self.holder.arn in self.deployment.stack_roles and self._denies_own_users:
             return [verdict for verdict in verdicts if verdict.kind != WILDCARD]
@@ -121,13 +127,16 @@ class _Policies:
 
     @cached_property
     def _denies_own_users(self) -> bool:
-        """Whether logins as rdsiam's users are denied: then a role of the stack may be any other user."""
+        """Whether the holder is denied logins as rdsiam_manager and rdsiam_auditor on all databases.
+
+        With these denials, a role of the stack may have a policy for logins as all other users.
+        """
         patterns = [pattern for denial in self._denials for pattern in texts(denial, "Resource")]
         arns = [self.deployment.user_arn("*", user) for user in (MANAGER, AUDITOR)]
         return all(any(_covers(pattern, arn) for pattern in patterns) for arn in arns)
 
     def _not_denied(self, statement: Mapping[str, Any]) -> list[str]:
-        """Return the resources that are left of a statement after all denials."""
+        """Return the resources of a statement that no other statement denies."""
         resources = texts(statement, "Resource") or ["*"]
         for denial in self._denials:
             excepted = texts(denial, "NotResource")
@@ -154,13 +163,13 @@ class _Policies:
         names = {key.lower(): key for key in keys(statement.condition)}
         if names.keys() <= WORKING_KEYS:
             return
-        fails = bool(names.keys() & (_UNSUPPORTED_KEYS | _FAILING_KEYS))
+        never_matches = bool(names.keys() & (_UNSUPPORTED_KEYS | _FAILING_KEYS))
         evidence = {
             "keys": sorted(names.values()),
-            "verdict": "never-matches" if fails else "unproven",
+            "verdict": "never-matches" if never_matches else "unproven",
             "resources": texts(statement.document, "Resource"),
         }
-        severity: Severity | None = None if fails else "low"
+        severity: Severity | None = None if never_matches else "low"
         yield self._finding("condition-on-connect-policy", statement, verdicts, evidence, severity)
 
     def _finding(
@@ -192,9 +201,9 @@ class _Policies:
         return KINDS[kind].finding(case)
 
     def _corrected(self, policy: HeldPolicy) -> Mapping[str, Any] | None:
-        """Return the policy without all that is wrong in it; None if that would change more than logins.
+        """Return the policy without its problems; None if the correction would change other permissions than logins.
 
-        A statement that allows logins as a part of more (`*`, NotAction) can't be corrected by changing it.
+        That is so for a statement that covers logins as part of a wider pattern, such as `*` or NotAction.
         """
         corrected: list[Mapping[str, Any]] = []
         for statement in statements(policy.document):
@@ -211,17 +220,21 @@ class _Policies:
 
     @cached_property
     def _deny(self) -> Mapping[str, Any]:
-        """A policy that denies the holder all logins but those that access.yaml gives it."""
+        """A policy that denies the holder all logins except the logins that access.yaml gives the holder."""
         return deny_all_but(self.declared.arns_of(self.holder))
 
 
 def _covers(pattern: str, other: str) -> bool:
-    """Tell whether a pattern matches all that another matches; `?` stands for one character, never for a `*`."""
+    """Tell whether a pattern matches all texts that another pattern matches.
+
+    The other pattern is matched as if it were a text. A `?` would match its `*`, which stands for more than one
+    character, so patterns with these two never count.
+    """
     return glob(pattern, other) and not ("?" in pattern and "*" in other)
 
 
 def _within(resource: str, excepted: list[str]) -> list[str]:
-    """Return what is left of a resource if all but the excepted resources are denied."""
+    """Return the part of a resource that is still allowed if a Deny has the excepted resources as NotResource."""
     if has_wildcard(resource):
         return [exception for exception in excepted if glob(resource, exception)]
     return [resource] if any(glob(pattern, resource) for pattern in excepted) else []

@@ -1,4 +1,4 @@
-"""Compares a run with the run before: new and resolved findings, and since when each is open."""
+"""Comparison of an audit run with the previous run: new and resolved findings, and since when each one is open."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,15 +7,16 @@ from typing import Any
 from rdsiam.findings.finding import Finding, Severity
 from rdsiam.report.document import TrendLine
 
-#: Number of runs in the trend.
+#: Maximum number of runs in the trend; the oldest is evicted.
 LONGEST_TREND = 90
 
 
 @dataclass(frozen=True)
 class OpenFinding:
-    """A finding that was open when a run ended, as history keeps it.
+    """A finding that was open when a run ended, as the history stores it.
 
-    :ivar policy: it was found in the account's policies, not in a database.
+    :ivar first_seen: start of the run that first had the finding, RFC 3339.
+    :ivar policy: whether the finding is about the account's IAM policies; otherwise it is about a database.
     """
 
     id: str
@@ -31,11 +32,11 @@ class OpenFinding:
 
 @dataclass(frozen=True)
 class History:
-    """State after a run.
+    """The state after a run, with which the next run is compared.
 
-    :ivar open: id → finding.
+    :ivar open: open findings by id.
     :ivar trend: figures of past runs of the whole fleet, oldest first.
-    :ivar new: ids of the findings that the run before did not have.
+    :ivar new: ids of the run's new findings; see `Comparison.new`.
     """
 
     open: Mapping[str, OpenFinding] = field(default_factory=dict)
@@ -56,13 +57,15 @@ class History:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The databases and policies that a run has read, so that it can resolve their findings.
+    """The databases and policies that a run has read. A run resolves findings about these only.
 
-    :ivar read: ARNs of the databases that were read, and of those that have no users of their own.
+    :ivar read: ARNs of the databases that were read, and of replicas and proxies, which have no users to read.
     :ivar unreadable: ARNs of the databases that could not be read.
-    :ivar without_reading: kinds of findings that can be seen to be resolved on unreadable databases, too.
-    :ivar policies: the account's policies were read.
-    :ivar whole: the run was of the whole fleet, so that a database that is neither read nor unreadable is gone.
+    :ivar without_reading: kinds of findings that come from RDS alone, so that a run can resolve them on unreadable
+        databases, too.
+    :ivar policies: whether the account's IAM policies were read.
+    :ivar whole: whether the run audited the whole fleet. Then a database that is neither read nor unreadable no longer
+        exists.
     """
 
     read: frozenset[str]
@@ -74,12 +77,12 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run compared with the run before.
+    """A run compared with the previous run.
 
-    :ivar findings: of this run, each with the time at which a run first found it.
-    :ivar new: ids of findings that the run before did not have and that are not suppressed.
-    :ivar resolved: findings of the run before that are gone.
-    :ivar open: findings of this run, and those that this run could not check.
+    :ivar findings: this run's findings, each with the start of the run that first had it.
+    :ivar new: ids of the findings that aren't suppressed, and that the previous run didn't have or had suppressed.
+    :ivar resolved: findings that were open before this run, and that this run has checked and not found.
+    :ivar open: this run's findings, and earlier findings that this run could not check; by id.
     """
 
     findings: tuple[Finding, ...]
@@ -91,29 +94,31 @@ class Comparison:
 def compare(
     before: History, of_databases: Iterable[Finding], of_policies: Iterable[Finding], coverage: Coverage, at: str
 ) -> Comparison:
-    """Compare the findings of a run with those that were open before it.
+    """Compare the findings of a run with the findings that were open before it.
 
-    A finding that this run could not check stays open: unknown is never compliant.
+    A finding that this run could not check stays open: a database whose state is unknown never counts as compliant.
 
+    :param of_databases: the run's findings about databases.
+    :param of_policies: the run's findings about the account's IAM policies.
     :param at: start of the run, RFC 3339.
     """
     findings: list[Finding] = []
     open: dict[str, OpenFinding] = {}
     new: set[str] = set()
-    for policy, some in ((False, of_databases), (True, of_policies)):
-        for finding in some:
+    for policy, group in ((False, of_databases), (True, of_policies)):
+        for finding in group:
             if finding.id in open:
                 continue  # the same problem, found twice
-            former = before.open.get(finding.id)
-            first_seen = former.first_seen if former else at
+            earlier = before.open.get(finding.id)
+            first_seen = earlier.first_seen if earlier else at
             findings.append(replace(finding, first_seen=first_seen))
             open[finding.id] = _open(finding, first_seen, policy)
             # A suppression that has expired makes its finding new again.
-            if finding.suppressed is None and (former is None or former.suppressed):
+            if finding.suppressed is None and (earlier is None or earlier.suppressed):
                 new.add(finding.id)
-    missing = [former for id, former in sorted(before.open.items()) if id not in open]
-    resolved = tuple(former for former in missing if _is_resolved(former, coverage))
-    unchecked = {former.id: former for former in missing if not _is_resolved(former, coverage)}
+    missing = [earlier for id, earlier in sorted(before.open.items()) if id not in open]
+    resolved = tuple(earlier for earlier in missing if _is_checked(earlier, coverage))
+    unchecked = {earlier.id: earlier for earlier in missing if not _is_checked(earlier, coverage)}
     return Comparison(tuple(findings), frozenset(new), resolved, open | unchecked)
 
 
@@ -122,13 +127,14 @@ def extend(trend: Sequence[TrendLine], last: TrendLine) -> tuple[TrendLine, ...]
     return (*trend, last)[-LONGEST_TREND:]
 
 
-def _is_resolved(former: OpenFinding, coverage: Coverage) -> bool:
-    if former.policy:
-        # A run of some databases evaluates the policies too, but keeps only the findings about these databases.
-        return coverage.policies and (coverage.whole or former.database in coverage.read | coverage.unreadable)
-    if former.database in coverage.unreadable:
-        return former.kind in coverage.without_reading
-    return coverage.whole or former.database in coverage.read
+def _is_checked(earlier: OpenFinding, coverage: Coverage) -> bool:
+    """Tell whether a run would have found an earlier finding again if the problem still existed."""
+    if earlier.policy:
+        # A run that audits only some databases evaluates all policies, but keeps only the findings about its databases.
+        return coverage.policies and (coverage.whole or earlier.database in coverage.read | coverage.unreadable)
+    if earlier.database in coverage.unreadable:
+        return earlier.kind in coverage.without_reading
+    return coverage.whole or earlier.database in coverage.read
 
 
 def _open(finding: Finding, first_seen: str, policy: bool) -> OpenFinding:

@@ -1,4 +1,4 @@
-"""The part of a report that one database gives: its entry, its findings, and its users."""
+"""The part of an audit's report about one database: its entry, its findings, and the names of its users."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,13 +9,22 @@ from rdsiam.findings.finding import Finding
 from rdsiam.report.document import DatabaseLine, Severities
 from rdsiam.state.migrations import MigrationState
 
-#: Replicas and proxies have no users of their own; their source's and their targets' users are read.
+#: Whether a database was read. Replicas and proxies have no users of their own: the audit reads the users of a
+#: replica's source and of a proxy's targets.
 Read = Literal["audited", "unknown", "replica", "proxy"]
 
 
 @dataclass(frozen=True)
 class AccountCounts:
-    """Numbers of accounts by the way they log in; without the system's, the master, rdsiam's and classic proxies'."""
+    """Numbers of accounts by the way they log in.
+
+    The accounts of the system, of the master user, of rdsiam and of classic proxies are not counted. A classic proxy
+    takes the passwords of users from secrets.
+
+    :ivar iam: can log in by token only.
+    :ivar password: can log in with a password, with or without IAM.
+    :ivar unusable: can't log in at all, such as a locked account.
+    """
 
     total: int = 0
     iam: int = 0
@@ -25,11 +34,11 @@ class AccountCounts:
 
 @dataclass(frozen=True)
 class MigrationProgress:
-    """The migration of one user.
+    """The migration of one user from its password to tokens.
 
-    :ivar successor: the user itself if it is changed in place.
-    :ivar since: when it reached its state.
-    :ivar until: when it is retired if nobody logs in as it until then.
+    :ivar successor: the user that logs in by token; the same user if it is changed in place.
+    :ivar since: when the migration reached its state.
+    :ivar until: when the user is retired if nobody logs in as that user before.
     """
 
     user: str
@@ -43,9 +52,9 @@ class MigrationProgress:
 class DatabaseEntry:
     """One database of the report.
 
-    :ivar stage: how far reading came; None if the database was read.
-    :ivar cause: why reading came no further.
-    :ivar seconds: duration of its audit.
+    :ivar stage: the stage at which reading the database failed; None if the database was read.
+    :ivar cause: why reading failed.
+    :ivar seconds: duration of the database's audit.
     """
 
     arn: str
@@ -66,7 +75,10 @@ class DatabaseEntry:
     seconds: float
 
     def line(self, findings: Severities) -> DatabaseLine:
-        """Return the entry as the JSON report has it."""
+        """Return the entry as an element of `databases` in the JSON report.
+
+        :param findings: numbers of the database's findings by severity.
+        """
         line: DatabaseLine = {**self.to_json(), "findings": findings}  # type: ignore[typeddict-item]
         return line
 
@@ -83,9 +95,9 @@ class DatabaseEntry:
 
 @dataclass(frozen=True)
 class DatabasePart:
-    """All that the audit of one database gives.
+    """The result of auditing one database.
 
-    :ivar users: names of all users in its catalogs, sorted; None if it could not be read.
+    :ivar users: names of all users in the database's catalogs, sorted; None if the database could not be read.
     """
 
     entry: DatabaseEntry

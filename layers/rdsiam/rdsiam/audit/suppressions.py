@@ -1,4 +1,7 @@
-"""Findings that access.yaml accepts: for a reason and until a time. They stay visible."""
+"""Suppression of findings that access.yaml accepts, for a reason and until a time.
+
+A suppressed finding stays in the report, marked with its reason.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,9 +19,10 @@ def suppress(
 ) -> tuple[Finding, ...]:
     """Mark the findings that access.yaml accepts at this time.
 
-    An entry with `user` accepts the account `name@host`, or all accounts of a name; without, all findings of its kind.
+    A suppression with `user` accepts findings of its kind about that account, `name@host`, or about all accounts of
+    that user name. A suppression without `user` accepts all findings of its kind on the database.
 
-    :param databases: by ARN. Findings about no database can't be accepted.
+    :param databases: databases by ARN. A finding that names none of them can't be accepted.
     """
     return tuple(_mark(finding, databases.get(finding.database or ""), access, at) for finding in findings)
 
@@ -26,15 +30,17 @@ def suppress(
 def _mark(finding: Finding, database: SelectedDatabase | None, access: AccessFile, at: datetime) -> Finding:
     if database is None:
         return finding
-    names = {finding.user}
+    users = {finding.user}
     if finding.user is not None:
-        names.add(REMEDIATIONS[database.family].user_of(finding.user))
-    entries = [
-        entry
-        for entry in access.suppressions(database)
-        if entry.finding == finding.kind and (entry.user is None or entry.user in names) and entry.until > at
+        users.add(REMEDIATIONS[database.family].user_of(finding.user))  # the account's user name, without its host
+    suppressions = [
+        suppression
+        for suppression in access.suppressions(database)
+        if suppression.finding == finding.kind
+        and (suppression.user is None or suppression.user in users)
+        and suppression.until > at
     ]
-    if not entries:
+    if not suppressions:
         return finding
-    longest = max(entries, key=lambda entry: (entry.until, entry.reason))
-    return replace(finding, suppressed=Suppressed(longest.reason, times.text(longest.until)))
+    last = max(suppressions, key=lambda suppression: (suppression.until, suppression.reason))
+    return replace(finding, suppressed=Suppressed(last.reason, times.text(last.until)))

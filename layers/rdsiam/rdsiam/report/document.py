@@ -31,7 +31,10 @@ class Severities(TypedDict):
 
 @with_config(_STRICT)
 class Accounts(TypedDict):
-    """Numbers of accounts by the way they log in; without the system's, the master, rdsiam's and classic proxies'."""
+    """Numbers of accounts by the way they log in.
+
+    The accounts of the system, of the master user, of rdsiam and of classic proxies are not counted.
+    """
 
     total: Count
     iam: Count
