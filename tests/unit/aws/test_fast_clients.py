@@ -113,7 +113,7 @@ def service():
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, request):
-    for name in fast_clients._NOT_PLAIN:
+    for name in fast_clients._BOTO3_ONLY:
         monkeypatch.delenv(name, raising=False)
     values = {"ACCESS_KEY_ID": "AKIDEXAMPLE", "SECRET_ACCESS_KEY": "canary-key", "SESSION_TOKEN": "canary-token"}
     for name, value in (values | {"REGION": "eu-west-1", "DEFAULT_REGION": "eu-west-1"}).items():
@@ -285,7 +285,7 @@ def test_certificates_are_verified(monkeypatch):
     assert (context.check_hostname, context.verify_mode.name) == (True, "CERT_REQUIRED")
 
 
-@pytest.mark.parametrize("setting", [*fast_clients._NOT_PLAIN, "AWS_ACCESS_KEY_ID"])
+@pytest.mark.parametrize("setting", [*fast_clients._BOTO3_ONLY, "AWS_ACCESS_KEY_ID"])
 def test_what_is_not_plain_is_left_to_boto3(monkeypatch, setting):
     monkeypatch.setenv(setting, "" if setting == "AWS_ACCESS_KEY_ID" else "something")
     monkeypatch.setattr(clients, "client", lambda service: f"boto3's {service}")

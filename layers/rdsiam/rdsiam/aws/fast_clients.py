@@ -1,7 +1,8 @@
-"""The few AWS calls of the token path, made as boto3's clients make them, without loading botocore and its models.
+"""Clients for the few AWS calls that a token request needs, without boto3 and botocore's models.
 
-Same names, arguments, answers and errors: who uses them can't tell, but for the third of a second that a cold start
-saves. What is not plain (another source of credentials, FIPS endpoints, a proxy, a CA of one's own) boto3 does.
+They save a third of a second of a cold start. Methods, arguments, answers and errors are those of boto3's clients, so
+callers need no change. If the environment asks for more (credentials from another source, FIPS endpoints, a proxy, a
+custom CA), boto3's clients are used.
 """
 
 import contextlib
@@ -26,13 +27,14 @@ from rdsiam.aws.sigv4 import encoded, signed
 from rdsiam.errors import EndpointUnreachable
 from rdsiam.signer import Credentials
 
-#: Three attempts of at most 2 s to connect and 3 s to be answered end within a function's 10 s in all but the worst
-#: case. Every call here may be repeated: two read, one has a condition, one makes credentials.
+#: An attempt has at most 2 s to connect and 3 s to receive the answer. Except in the worst case, three attempts fit
+#: into a function's 10 s. All four calls may be repeated: GetItem and GetObject only read, PutItem has a condition, and
+#: AssumeRole makes new credentials.
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 3, 2.0, 3.0
 _LARGEST_ANSWER = 4 * 1024 * 1024
 _THROTTLED = (b"ProvisionedThroughputExceeded", b"RequestLimitExceeded", b"SlowDown", b"Throttling")
-#: Settings that boto3 follows and this does not.
-_NOT_PLAIN = (
+#: Environment variables that only boto3's clients support.
+_BOTO3_ONLY = (
     "AWS_CA_BUNDLE",
     "AWS_PROFILE",
     "AWS_USE_DUALSTACK_ENDPOINT",
@@ -47,12 +49,14 @@ _NOT_PLAIN = (
 def client(service: str) -> Any:
     """Return a client of `dynamodb`, `s3` or `sts` for the region and credentials of the environment.
 
-    It has the calls of the token path only; boto3's, which has all, where the environment asks for what is not plain.
-    Any number of threads may share it. Errors are botocore's, ClientError for whatever AWS answers, and
-    EndpointUnreachable as `clients.client` raises it.
+    The client has the calls of a token request only. It is boto3's client, with all calls, if the environment has no
+    access key, or asks for something that only boto3 supports. Any number of threads may share a client.
+
+    Its methods raise botocore's errors, ClientError for every error that AWS answers, and EndpointUnreachable as
+    `clients.client` does.
     """
     environment = os.environ
-    if environment.get("AWS_ACCESS_KEY_ID") and not any(environment.get(name) for name in _NOT_PLAIN):
+    if environment.get("AWS_ACCESS_KEY_ID") and not any(environment.get(name) for name in _BOTO3_ONLY):
         keys = Credentials(
             environment["AWS_ACCESS_KEY_ID"],
             environment["AWS_SECRET_ACCESS_KEY"],
@@ -65,13 +69,13 @@ def client(service: str) -> Any:
 
 
 class DynamoDb:
-    """GetItem and PutItem."""
+    """Client of DynamoDB with GetItem and PutItem."""
 
     def __init__(self, credentials: Credentials, region: str) -> None:
         self._endpoint = _Endpoint("dynamodb", credentials, region)
 
     def get_item(self, **request: Any) -> dict[str, Any]:
-        """Return the answer of GetItem; values as DynamoDB writes them, binary ones are not decoded."""
+        """Return the answer of GetItem. Values are as in DynamoDB's JSON; binary values stay in Base64."""
         return self._call("GetItem", request)
 
     def put_item(self, **request: Any) -> dict[str, Any]:
@@ -85,36 +89,37 @@ class DynamoDb:
             answer: dict[str, Any] = json.loads(content)
             return answer
         try:
-            told = json.loads(content)
+            error = json.loads(content)
         except ValueError:
-            told = {}
-        code = str(told.get("__type", status)).rpartition("#")[2]
-        raise _error(operation, status, code, str(told.get("message") or told.get("Message") or ""))
+            error = {}
+        code = str(error.get("__type", status)).rpartition("#")[2]
+        raise _error(operation, status, code, str(error.get("message") or error.get("Message") or ""))
 
 
 class S3:
-    """GetObject."""
+    """Client of S3 with GetObject."""
 
     def __init__(self, credentials: Credentials, region: str) -> None:
         self._endpoint = _Endpoint("s3", credentials, region)
 
     def get_object(self, Bucket: str, Key: str, IfNoneMatch: str | None = None) -> dict[str, Any]:  # noqa: N803
-        """Return an object: `Body`, `ContentLength`, `ETag` and, where there is one, `VersionId`.
+        """Return an object: `Body`, `ContentLength`, `ETag` and, if the bucket has versions, `VersionId`.
 
-        :raises ClientError: with status 304 where the object is still the one of `IfNoneMatch`.
+        :raises ClientError: with status 304 if the object's ETag is still `IfNoneMatch`.
         """
         headers = {"if-none-match": IfNoneMatch} if IfNoneMatch else {}
-        # By path, which S3 serves everywhere at a region's own endpoint; names of buckets then need not be host names.
-        status, got, content = self._endpoint.send("GET", f"/{Bucket}/{Key}", headers, b"")
+        # The bucket is in the path, not in the host name: S3 accepts that at every regional endpoint, and the bucket's
+        # name need not be valid in a host name.
+        status, received, content = self._endpoint.send("GET", f"/{Bucket}/{Key}", headers, b"")
         if status != 200:
             code, message = _code_and_message(content)
             raise _error("GetObject", status, code or str(status), message)
-        version = {"VersionId": got["x-amz-version-id"]} if "x-amz-version-id" in got else {}
-        return {"Body": io.BytesIO(content), "ContentLength": len(content), "ETag": got["etag"]} | version
+        version = {"VersionId": received["x-amz-version-id"]} if "x-amz-version-id" in received else {}
+        return {"Body": io.BytesIO(content), "ContentLength": len(content), "ETag": received["etag"]} | version
 
 
 class Sts:
-    """AssumeRole.
+    """Client of STS with AssumeRole.
 
     :ivar meta: `region_name`, as boto3's clients have it.
     """
@@ -124,18 +129,21 @@ class Sts:
         self._endpoint = _Endpoint("sts", credentials, region)
 
     def assume_role(self, **request: str | int) -> dict[str, Any]:
-        """Return `Credentials` alone of what AssumeRole answers; parameters that are plain text or numbers."""
+        """Return the answer of AssumeRole, with `Credentials` only.
+
+        :param request: AssumeRole's parameters that are texts or numbers; lists, such as `Tags`, are not supported.
+        """
         headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
         body = urlencode({"Action": "AssumeRole", "Version": "2011-06-15", **request}).encode()
         status, _, content = self._endpoint.send("POST", "/", headers, body)
         if status != 200:
             code, message = _code_and_message(content)
             raise _error("AssumeRole", status, code or str(status), message)
-        found = _texts(content)
+        texts = _texts(content)
         names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
         return {
-            "Credentials": {name: found[name] for name in names}
-            | {"Expiration": datetime.fromisoformat(found["Expiration"])}
+            "Credentials": {name: texts[name] for name in names}
+            | {"Expiration": datetime.fromisoformat(texts["Expiration"])}
         }
 
 
@@ -147,7 +155,7 @@ _Answer = tuple[int, Mapping[str, str], bytes]
 
 
 class _Endpoint:
-    """One service's address, the connections to it that are open, and what signs."""
+    """The endpoint of one AWS service: signs requests, sends them, repeats failed ones, and reuses open connections."""
 
     def __init__(self, service: str, credentials: Credentials, region: str) -> None:
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
@@ -157,15 +165,15 @@ class _Endpoint:
             or f"https://{service}.{region}.{suffix}"
         )
         self._service, self._credentials, self._region = service, credentials, region
-        self._place = urlsplit(self._url)
-        self._tls = _tls() if self._place.scheme == "https" else None
+        self._address = urlsplit(self._url)
+        self._tls = _tls() if self._address.scheme == "https" else None
         self._idle: list[HTTPConnection] = []
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Answer:
         """Return the answer, after up to three attempts.
 
         :raises EndpointUnreachable: no connection could be made.
-        :raises BotoCoreError: the answer did not come, or not whole.
+        :raises BotoCoreError: there was no complete answer.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -173,27 +181,28 @@ class _Endpoint:
             except _Failed as failed:
                 if attempt == _ATTEMPTS:
                     raise failed.error from None
-                if failed.idled:  # the other side had closed it meanwhile, as Lambda's frozen minutes let it do
+                # AWS may close an idle connection while Lambda freezes the function: try again without a pause.
+                if failed.reused:
                     continue
             else:
-                if attempt == _ATTEMPTS or not _is_passing(answer[0], answer[2]):
+                if attempt == _ATTEMPTS or not _is_transient(answer[0], answer[2]):
                     return answer
             time.sleep(random.random() * 2 ** (attempt - 1))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
     def _send_once(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Answer:
-        connection, idled = self._take()
-        named = {"host": self._place.netloc, **headers}
-        sent = signed(self._credentials, self._region, self._service, method, path, named, body)
+        connection, reused = self._take()
+        with_host = {"host": self._address.netloc, **headers}
+        signed_headers = signed(self._credentials, self._region, self._service, method, path, with_host, body)
         try:
-            connection.request(method, encoded(path), body, sent)
+            connection.request(method, encoded(path), body, signed_headers)
             response = connection.getresponse()
             if (response.length or 0) > _LARGEST_ANSWER:
-                raise ResponseStreamingError(error="the answer is larger than any that is expected")
+                raise ResponseStreamingError(error=f"the answer is larger than {_LARGEST_ANSWER} bytes")
             content = response.read()
         except (OSError, HTTPException, ResponseStreamingError) as error:
             self._drop(connection)
-            raise _Failed(_as_botocore(error, self._url), idled) from None
+            raise _Failed(_as_botocore(error, self._url), reused) from None
         if response.will_close:
             connection.close()
         else:
@@ -201,10 +210,10 @@ class _Endpoint:
         return response.status, {name.lower(): value for name, value in response.getheaders()}, content
 
     def _take(self) -> tuple[HTTPConnection, bool]:
-        """Return a connection, and whether it was open already."""
+        """Return an open connection, and whether it is reused."""
         with contextlib.suppress(IndexError):
             return self._idle.pop(), True
-        host, port = self._place.hostname or "", self._place.port
+        host, port = self._address.hostname or "", self._address.port
         if self._tls is None:
             connection = HTTPConnection(host, port, timeout=_CONNECT_SECONDS)
         else:
@@ -218,7 +227,7 @@ class _Endpoint:
         return connection, False
 
     def _drop(self, connection: HTTPConnection) -> None:
-        """Close a connection that failed, and those that have been idle for longer."""
+        """Close a connection that failed, and all idle connections, which have been unused for even longer."""
         connection.close()
         with contextlib.suppress(IndexError):
             while True:
@@ -227,7 +236,7 @@ class _Endpoint:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return what verifies certificates, by the system's CAs; made once, as reading these takes a while."""
+    """Return a TLS context that verifies certificates by the system's CAs; cached, since reading the CAs is slow."""
     return ssl.create_default_context()
 
 
@@ -235,16 +244,16 @@ class _Failed(Exception):
     """An attempt had no answer.
 
     :ivar error: the error to raise if this was the last attempt.
-    :ivar idled: the connection had been open before: the other side may have closed it.
+    :ivar reused: whether the connection was reused, so that AWS may have closed it.
     """
 
-    def __init__(self, error: Exception, idled: bool) -> None:
+    def __init__(self, error: Exception, reused: bool) -> None:
         super().__init__(type(error).__name__)
-        self.error, self.idled = error, idled
+        self.error, self.reused = error, reused
 
 
 def _as_botocore(error: Exception, url: str) -> Exception:
-    """Return botocore's error for one of the standard library, whose text might quote what was read."""
+    """Return botocore's error in place of the standard library's, whose text might quote parts of the answer."""
     if isinstance(error, ResponseStreamingError):
         return error
     if isinstance(error, TimeoutError):
@@ -252,8 +261,8 @@ def _as_botocore(error: Exception, url: str) -> Exception:
     return ConnectionClosedError(endpoint_url=url)
 
 
-def _is_passing(status: int, content: bytes) -> bool:
-    """Tell whether the same request may well succeed a moment later."""
+def _is_transient(status: int, content: bytes) -> bool:
+    """Tell whether an answer is an error that a repeated request may not have: throttling, or a fault of AWS."""
     if status == 400:
         return any(code in content for code in _THROTTLED)
     return status == 429 or status >= 500
@@ -265,15 +274,15 @@ def _error(operation: str, status: int, code: str, message: str) -> ClientError:
 
 
 def _code_and_message(content: bytes) -> tuple[str, str]:
-    """Return code and message of an error in XML; empty without XML, as with 304."""
+    """Return code and message of an error in XML; empty if the answer isn't XML, as with status 304."""
     try:
-        found = _texts(content)
+        texts = _texts(content)
     except ElementTree.ParseError:
         return "", ""
-    return found.get("Code", ""), found.get("Message", "")
+    return texts.get("Code", ""), texts.get("Message", "")
 
 
 def _texts(content: bytes) -> dict[str, str]:
-    """Return the text of each element by its name without namespace; every one that we read stands once."""
+    """Return the text of each element by its name without namespace. The names used here occur once in an answer."""
     tree = ElementTree.fromstring(content)  # noqa: S314  from AWS, over TLS
     return {element.tag.rpartition("}")[2]: element.text or "" for element in tree.iter()}
