@@ -12,7 +12,7 @@ QUESTION = "SELECT session_user, current_user;"
 def commands() -> list[str]:
     """Return the commands of the README."""
     text = (ROOT / "README.md").read_text()
-    found = re.search(r"\*\*Log in yourself\*\*.*?```\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"^Log in yourself.*?```\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     assert found
     return [line.partition("  #")[0].rstrip() for line in found[1].splitlines()]
 

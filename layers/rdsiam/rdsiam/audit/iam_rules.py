@@ -195,7 +195,7 @@ class Grant:
 
     @cached_property
     def other_spelling(self) -> str | None:
-        """The database's user whose name differs from the resource's user in case only; None if there is none."""
+        """The database's user whose name differs in case only; None if the resource's user is right or unknown."""
         resource_id, user = self.resource.resource_id, self.resource.user
         names = {*self.fleet.users.get(resource_id, ()), *self.declared.users(resource_id)}
         spellings = sorted(name for name in names if name.lower() == user.lower())
