@@ -252,6 +252,7 @@ def _reaches_users(pattern: str, grant: Grant) -> bool:
 
 
 def _is_about_other_actions(grant: Grant) -> bool:
+    """Tell whether a resource that isn't a database user's ARN can be explained by the statement's other actions."""
     return _is_no_user_arn(grant) and (not is_explicit(grant.statement) or _has_other_actions(grant.statement))
 
 
@@ -287,7 +288,7 @@ def _has_other_family(grant: Grant) -> bool:
 
 
 def _has_wildcard_across_slash(grant: Grant) -> bool:
-    """Tell whether a `*` covers the slash, as in `dbuser:*` or `dbuser:db-ABC*`: then it covers users, too."""
+    """Tell whether a `*` covers the slash, as in `dbuser:*` or `dbuser:db-ABC*`, and so all users behind it."""
     return _lacks_user(grant) and "*" in grant.resource.rest
 
 
@@ -296,6 +297,7 @@ def _lacks_user(grant: Grant) -> bool:
 
 
 def _has_mistaken_action(grant: Grant) -> bool:
+    """Tell whether a statement that is meant to allow logins doesn't, since it has `rds:connect` only."""
     return not covers_connect(grant.statement)
 
 

@@ -156,7 +156,7 @@ class PostgresRotator:
         statements = [_password(f"{verb} ROLE {{}} LOGIN PASSWORD {{}} CONNECTION LIMIT {int(limit)}", clone, password)]
         has_options = session.info.server_version >= MEMBERSHIP_OPTIONS
         options = " WITH INHERIT TRUE, SET TRUE" if has_options else ""
-        # Where memberships have options, an existing clone is granted again: that sets the options that it needs.
+        # If memberships have options, the grant is repeated for an existing clone: it sets the options again.
         if (exists and has_options) or not is_member:
             statements.append(sql.SQL("GRANT {b} TO {c}" + options).format(**names))
         current = settings(session, clone) if exists else {}
