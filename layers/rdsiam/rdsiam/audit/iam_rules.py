@@ -297,7 +297,7 @@ def _lacks_user(grant: Grant) -> bool:
 
 
 def _has_mistaken_action(grant: Grant) -> bool:
-    """Tell whether a statement that is meant to allow logins doesn't, since it has `rds:connect` only."""
+    """Tell whether a statement has only the misspelling `rds:connect`, and so allows no logins."""
     return not covers_connect(grant.statement)
 
 
