@@ -166,7 +166,7 @@ class Departures:
 
 @dataclass(frozen=True)
 class _Declaration:
-    """What access.yaml declares for a database.
+    """The declaration of access.yaml for a database.
 
     :ivar users: None if the file is invalid: the run refuses it later, with its problems.
     :ivar pending: something waits for confirmation.
