@@ -79,7 +79,7 @@ class _Fleet:
                 f"{SMALL} databases",
                 1000 * small / SMALL,
                 (large["seconds"] / LARGE) / (small / SMALL),
-                at_most=1.15,
+                at_most=1.1,
             ),
             Result(
                 "audit: one in ten hangs",

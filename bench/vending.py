@@ -48,7 +48,7 @@ def _cold(place: Place, folder: Path) -> list[Result]:
             if number:  # the first compiles what it imports
                 results.append(seconds * 1000)
     ours, usual = (statistics.median(results) for results in times.values())
-    return [Result("vend: cold start, token", ours, "ms", _USUAL, usual, ours / usual, at_most=0.6)]
+    return [Result("vend: cold start, token", ours, "ms", _USUAL, usual, ours / usual, at_most=0.55)]
 
 
 def _first_token(code: Path, environment: Mapping[str, str], event: bytes, log: Path) -> float:
@@ -75,7 +75,7 @@ def _warm(place: Place) -> list[Result]:
         raise RuntimeError(f"a warm call makes other calls than the record's: {ours['calls']}")
     cpu, baseline = ours["milliseconds"], usual["milliseconds"]
     return [
-        Result("vend: warm, CPU", cpu, "ms", _USUAL, baseline, cpu, at_most=2),
+        Result("vend: warm, CPU", cpu, "ms", _USUAL, baseline, cpu, at_most=0.6),
         Result("vend: warm, AWS calls", calls, "", _USUAL, sum(usual["calls"].values()), calls, at_most=1),
     ]
 

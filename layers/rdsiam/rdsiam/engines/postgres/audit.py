@@ -4,7 +4,7 @@ The auditor needs no grant for it. In particular it is no member of pg_read_all_
 statements of other users, and with them their data; open sessions are visible without.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres.catalog import SYSTEM_PREFIXES, USERS_DATABASES, is_system, memberships, rows
-from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
+from rdsiam.engines.postgres.catalog import SYSTEM_PREFIXES, USERS_DATABASES, is_system, membership_rows, rows
+from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
 from rdsiam.engines.protocols import QueryFailed
 
 #: A row of `_ROLES`: name, login, superuser, createrole, replication, no connections, expired, owned, sessions.
@@ -58,7 +58,7 @@ def audit(session: PostgresSession, database: Database) -> ServerFacts:
         server = rows(session, _SERVER)
         roles = rows(session, _ROLES)
         # After the roles, so that a role created meanwhile is not seen without its memberships.
-        edges = memberships(session)
+        edges = membership_rows(session)
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
     _, force_ssl, now = server[0]
@@ -86,13 +86,15 @@ class _Memberships:
     groups: Mapping[str, set[str]]
 
 
-def accounts(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str, now: str) -> tuple[AccountFacts, ...]:
+def accounts(
+    roles: Iterable[RoleRow], edges: Sequence[MembershipRow], master: str, now: str
+) -> tuple[AccountFacts, ...]:
     """Convert rows of the catalogs to facts of every role that can log in, or that has or passes on `rds_iam`.
 
     :param edges: all memberships.
     :param now: when the rows were read.
     """
-    roles, edges = sorted(roles), tuple(edges)
+    roles = sorted(roles)
     joined = _joined(roles, edges, master)
     iam = joined.iam
     # The condition is not a function of its own, which would cost a tenth of the time with 10,000 users.
@@ -103,11 +105,12 @@ def accounts(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str,
     )
 
 
-def _joined(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str) -> _Memberships:
+def _joined(roles: Iterable[RoleRow], edges: Sequence[MembershipRow], master: str) -> _Memberships:
     """Compute the memberships that the facts depend on."""
-    edges = tuple(edges)
     powerful = {_SUPERUSERS} | {row[0] for row in roles if row[2] or row[3]}
-    heads = [Membership(_POWERFUL, name, False, True, True) for name in powerful]
+    # rds_superuser is a member of rds_replication, which says nothing about its own members; it is powerful anyway.
+    direct = direct_members(edge for edge in edges if edge[1] != _SUPERUSERS)
+    direct[_POWERFUL] = sorted(powerful)
     groups: dict[str, set[str]] = {}
     for group, member, admin, inherit, may_set in edges:
         if inherit or may_set or not admin:
@@ -115,9 +118,9 @@ def _joined(roles: Iterable[RoleRow], edges: Iterable[Membership], master: str) 
     return _Memberships(
         # The role that may grant rds_iam, or created a role, is an admin-only member of it; RDS lets its administrator
         # log in nevertheless.
-        iam=members(edges, IAM_ROLE, frozenset({master, MANAGER})),
-        administrators=members([*edges, *heads], _POWERFUL),
-        replicating=members([edge for edge in edges if edge.member != _SUPERUSERS], _REPLICATION),
+        iam=reachable(direct_members(edges, frozenset({master, MANAGER})), IAM_ROLE),
+        administrators=reachable(direct, _POWERFUL),
+        replicating=reachable(direct, _REPLICATION),
         groups=groups,
     )
 

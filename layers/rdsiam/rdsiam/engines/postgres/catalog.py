@@ -6,7 +6,7 @@ from psycopg.adapt import Transformer
 from psycopg.types.string import TextLoader
 
 from rdsiam.engines.connection import PostgresSession
-from rdsiam.engines.postgres.lockout import Membership
+from rdsiam.engines.postgres.lockout import Membership, MembershipRow
 
 _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 #: Prefixes of all names of the system; other names may begin with them too.
@@ -54,6 +54,11 @@ def first_row(session: PostgresSession, query: str, parameters: list[str] | None
 
 def memberships(session: PostgresSession) -> tuple[Membership, ...]:
     """Read all memberships of roles, sorted."""
+    return tuple(map(Membership._make, membership_rows(session)))
+
+
+def membership_rows(session: PostgresSession) -> list[MembershipRow]:
+    """Read all memberships of roles, sorted, as plain rows."""
     modern = session.info.server_version >= 160000
     columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
-    return tuple(map(Membership._make, rows(session, _MEMBERSHIPS.format(**columns))))
+    return rows(session, _MEMBERSHIPS.format(**columns))

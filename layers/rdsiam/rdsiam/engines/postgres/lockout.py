@@ -23,21 +23,38 @@ class Membership(NamedTuple):
     set: bool
 
 
-def members(memberships: Iterable[Membership], group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
+#: A membership as a row of the catalog: the fields of `Membership`, which takes longer to make.
+MembershipRow = tuple[str, str, bool, bool, bool]
+
+
+def members(memberships: Iterable[MembershipRow], group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return all members of `group`, direct or indirect, each with the role of its membership on the shortest path.
 
     :param ignored: names whose admin-only memberships do not count. The administrator that creates a role, or may
         grant it, is such a member; RDS lets its master log in nevertheless.
     """
-    below: dict[str, list[str]] = {}
-    for above, member, admin, inherit, may_set in memberships:
+    return reachable(direct_members(memberships, ignored), group)
+
+
+def direct_members(memberships: Iterable[MembershipRow], ignored: frozenset[str] = frozenset()) -> dict[str, list[str]]:
+    """Return the direct members of each group; for `ignored` see `members`."""
+    result: dict[str, list[str]] = {}
+    for group, member, admin, inherit, may_set in memberships:
         if not (member in ignored and admin and not inherit and not may_set):
-            below.setdefault(above, []).append(member)
+            result.setdefault(group, []).append(member)
+    return result
+
+
+def reachable(direct: Mapping[str, list[str]], group: str) -> dict[str, str]:
+    """Return all members of `group`, as `members` does.
+
+    :param direct: the direct members of each group.
+    """
     result: dict[str, str] = {}
     waiting = deque([group])
     while waiting:
         via = waiting.popleft()
-        for member in below.get(via, []):
+        for member in direct.get(via, ()):
             if member not in result and member != group:
                 result[member] = via
                 waiting.append(member)
