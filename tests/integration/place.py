@@ -1,8 +1,8 @@
 """A database server by itself, and what the tests of the engines do to it."""
 
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from unittest.mock import patch
 
 import psycopg
 import pymysql
@@ -13,6 +13,7 @@ from localcloud.databases.token_verifier import LoginRefused, Reason
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
+from rdsiam.engines.connection import Limits, postgres_options
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
 from rdsiam.engines.protocols import DesiredState, Engine, LoginAccount, Sessions, Statement
@@ -24,6 +25,15 @@ MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 def verify(user: str, token: str, tls: bool) -> None:
     if not tls or token != f"token-of-{user}":
         raise LoginRefused(Reason.WRONG_SIGNATURE)
+
+
+#: Whether this thread connects as an application. Tests log in from several threads at once.
+_application = threading.local()
+
+
+def _options(limits: Limits, version: str) -> str:
+    """Return the options of a session: none for an application's, rdsiam's own for all others."""
+    return "" if getattr(_application, "connects", False) else postgres_options(limits, version)
 
 
 @dataclass
@@ -44,9 +54,13 @@ class Place:
         return self.engine.connect(self.database, login, name)
 
     def login(self, login: Login, name: str = "shop") -> "Client":
-        # As an application does, which has the settings of the database and of its role.
-        with patch.object(connection, "postgres_options", return_value=""):
+        """Log in as an application does, which has the settings of the database and of its role."""
+        connection.postgres_options = _options
+        _application.connects = True
+        try:
             return Client(self.engine.connect(self.database, login, name), name)
+        finally:
+            _application.connects = False
 
     def as_user(self, user: str, name: str = "shop") -> "Client":
         return self.login(Token(user, f"token-of-{user}"), name)

@@ -141,7 +141,8 @@ def test_a_killed_environment_is_a_crash_to_the_caller_and_replaced(
         emulator = psutil.Process(victim["parent"])
         emulator.kill()
         eventually(lambda: not emulator.is_running() or emulator.status() == psutil.STATUS_ZOMBIE)
-    assert _invoke(cloud, "Plain", {})["Content"]["parent"] != victim["parent"]
+    # A new environment on a busy machine may take longer than the second that this function has.
+    eventually(lambda: _invoke(cloud, "Plain", {})["Content"].get("parent", victim["parent"]) != victim["parent"])
 
 
 def test_an_event_is_accepted_and_tried_three_times(cloud: RunningCloud, eventually: Eventually) -> None:
