@@ -27,7 +27,7 @@ from tests.sam.local import (
 
 @pytest.fixture(scope="session")
 def builds():
-    """Both builds, made at once: a function that waits for the directory of one of them."""
+    """Both builds: a function that waits for the directory of one of them."""
     with ThreadPoolExecutor() as pool:
         made: dict[str, Future[Path]] = {each: pool.submit(build, each) for each in ARCHITECTURES}
         yield lambda architecture: made[architecture].result()
