@@ -15,7 +15,8 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 logger = logging.getLogger(__name__)
 
-LIMITS = Limits(connect=5, statement=10)
+#: A database that does not answer is asked twice, so it delays its batch by six seconds.
+LIMITS = Limits(connect=3, statement=10)
 #: Maximum duration for one database, from the lookup of its host name.
 TOTAL_SECONDS = 20.0
 #: Prefixes of RDS's states in which there is nothing to connect to. In other states the connection is tried.
