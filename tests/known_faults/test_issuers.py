@@ -33,20 +33,22 @@ TOKENS: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def database(account, place) -> Iterator[str]:
+def database(account) -> Iterator[str]:
     """Return the identifier of a database with a user for each token: `reader0` for the first, and so on."""
-    arn = place["arns"]["postgres"]
-    identifier = arn.rpartition(":")[2]
+    identifier = "faults-tokens"
     users = [
         {"name": f"reader{number}", "privileges": "readonly", "on": ["shop"], "callers": [{"claim": claim}]}
         for number, (claim, _, _) in enumerate(TOKENS.values())
     ]
     account.entries["faults"] = {"match": {"identifier": identifier}, "users": users}
     account.publish_entries()
-    assert account.onboard(arn)["status"] == "onboarded"
+    arn = account.create(identifier, "postgres")
+    account.wait(arn)
+    assert account.onboard(arn)["status"] in {"onboarded", "unchanged"}
     yield identifier
     del account.entries["faults"]
     account.publish_entries()
+    account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier=identifier, SkipFinalSnapshot=True)
 
 
 @pytest.mark.parametrize("name", TOKENS)
