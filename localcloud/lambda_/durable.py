@@ -171,7 +171,12 @@ class Runner:
     def forward(self, request: Request) -> Response:
         """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks."""
         target = request.path + (f"?{request.query}" if request.query else "")
-        return self._send(request.method, target, request.body)
+        try:
+            return self._send(request.method, target, request.body)
+        except (ConnectionError, http.client.HTTPException) as error:
+            # The runner is stopped while a function still reports: the function's client may try again.
+            logger.warning("the durable runner did not answer %s: %s", request.method, error)
+            return Response(http.client.SERVICE_UNAVAILABLE)
 
     def _call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Response:
         return self._send(method, target, b"" if body is None else json.dumps(body).encode())
