@@ -22,7 +22,7 @@ def run() -> list[Result]:
     run once before, so that what they import is compiled and in the page cache.
     """
     aws = str(ROOT / ".venv" / "bin" / "aws")
-    ours = [sys.executable, "-c", _OURS, "token", "--host", HOST, "--port", "5432", "--user", "app_service"]
+    own = [sys.executable, "-c", _OURS, "token", "--host", HOST, "--port", "5432", "--user", "app_service"]
     theirs = [
         *(aws, "rds", "generate-db-auth-token", "--hostname", HOST, "--port", "5432"),
         *("--username", "app_service", "--region", REGION),
@@ -37,7 +37,7 @@ def run() -> list[Result]:
     }
     times: list[list[float]] = [[], []]
     for number in range(ROUNDS + 1):
-        for command, results in zip((ours, theirs), times, strict=True):
+        for command, results in zip((own, theirs), times, strict=True):
             taken = _seconds(command, environment)
             if number:
                 results.append(taken * 1000)

@@ -47,8 +47,8 @@ def _cold(place: Place, folder: Path) -> list[Result]:
             seconds = _first_token(code, environment, event, folder / f"{code.name}.log")
             if number:  # the first compiles what it imports
                 results.append(seconds * 1000)
-    ours, usual = (statistics.median(results) for results in times.values())
-    return [Result("vend: cold start, token", ours, "ms", _USUAL, usual, ours / usual, at_most=0.55)]
+    own, usual = (statistics.median(results) for results in times.values())
+    return [Result("vend: cold start, token", own, "ms", _USUAL, usual, own / usual, at_most=0.55)]
 
 
 def _first_token(code: Path, environment: Mapping[str, str], event: bytes, log: Path) -> float:
@@ -69,11 +69,11 @@ def _first_token(code: Path, environment: Mapping[str, str], event: bytes, log: 
 
 
 def _warm(place: Place) -> list[Result]:
-    ours, usual = (_warm_call(place, code) for code in (OURS, USUAL))
-    calls = sum(ours["calls"].values())
-    if ours["calls"].keys() != {"PutItem"}:
-        raise RuntimeError(f"a warm call makes other calls than the record's: {ours['calls']}")
-    cpu, baseline = ours["milliseconds"], usual["milliseconds"]
+    own, usual = (_warm_call(place, code) for code in (OURS, USUAL))
+    calls = sum(own["calls"].values())
+    if own["calls"].keys() != {"PutItem"}:
+        raise RuntimeError(f"a warm call makes other calls than the record's: {own['calls']}")
+    cpu, baseline = own["milliseconds"], usual["milliseconds"]
     return [
         Result("vend: warm, CPU", cpu, "ms", _USUAL, baseline, cpu, at_most=0.6),
         Result("vend: warm, AWS calls", calls, "", _USUAL, sum(usual["calls"].values()), calls, at_most=1),

@@ -51,7 +51,7 @@ class Place:
             with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
                 pairs = (pair.partition("=") for pair in file.read_text(errors="replace").split("\0") if pair)
                 found = {key: value for key, _, value in pairs}
-                ours = found.get("AWS_ENDPOINT_URL") == self._cloud.endpoint
-                if ours and found.get("AWS_LAMBDA_FUNCTION_NAME") == name and "AWS_LAMBDA_RUNTIME_API" in found:
+                own = found.get("AWS_ENDPOINT_URL") == self._cloud.endpoint
+                if own and found.get("AWS_LAMBDA_FUNCTION_NAME") == name and "AWS_LAMBDA_RUNTIME_API" in found:
                     return {key: value for key, value in found.items() if key.startswith(_KEPT)}
         raise RuntimeError("VendFunction has not run")

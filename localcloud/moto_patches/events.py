@@ -47,7 +47,7 @@ class Rules(Patch):
             return
         functions = [target for target in rule.targets if target["Arn"].startswith("arn:aws:lambda:")]
         for target in functions:
-            # AWS: Lambda functions are targets. moto: NotImplementedError.
+            # On AWS a Lambda function can be a target; moto knows no such target.
             # AWS: a target's Input replaces the event. moto: only for some kinds of targets.
             sent = json.loads(target["Input"]) if "Input" in target else _as_sent(event)
             self._deliver(target["Arn"], rule.arn, sent)

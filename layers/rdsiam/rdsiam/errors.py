@@ -11,7 +11,9 @@ RdsiamError                    base, never raised itself
 ├── Refused                    only the owner can resolve this; nothing was changed
 ├── EndpointUnreachable        no connection to one of AWS's services; names it
 ├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
-└── ConnectionFailed           a connection failed; says at which stage
+├── ConnectionFailed           a connection failed; says at which stage
+├── LeaseTaken                 another run works on the server; it is tried again
+└── LeaseLost                  the run took longer than its lease; it changes nothing further
 
 Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key. Every class
 and every refusal has a `code` that scripts can rely on; `docs/errors.md` lists them, made from this module.
