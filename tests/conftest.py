@@ -9,6 +9,7 @@ from xdist.remote import Producer
 
 from localcloud import client
 from localcloud.client import RunningCloud
+from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from tests.examples import FACTORS
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fault in item.iter_markers("known_fault"):
             item.add_marker(pytest.mark.xfail(raises=asserted, strict=True, reason=": ".join(fault.args)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on which MySQL the tests ran, since not every machine can have one."""
+    programs = find_mysql()
+    terminalreporter.write_line(f"MySQL of this run: {programs.label if programs else f'none, as {MISSING}'}")
 
 
 def _parameters(item: pytest.Item) -> set[str]:

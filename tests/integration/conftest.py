@@ -15,6 +15,9 @@ from localcloud.client import RunningCloud
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.mysql import MysqlServer
+from localcloud.databases.servers.mysql_family import MysqlFamilyServer
+from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
@@ -60,24 +63,33 @@ def place(account) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def make_place() -> Iterator[Callable[[str], Place]]:
-    """Make database servers of their own; all share one certificate authority."""
+    """Make database servers of their own; all share one certificate authority.
+
+    `mysql` is Oracle's server, `mysql-no-partial` the same with `partial_revokes` off; a test that asks for one is
+    skipped if this machine has none.
+    """
     root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
     processes.remove_when_we_end(root)
     authority = Authority(root / "ca")
     os.environ["RDSIAM_CA"] = authority.pem
     connection.ca_file.cache_clear()
-    servers: list[PostgresServer | MariadbServer] = []
+    servers: list[PostgresServer | MysqlFamilyServer] = []
 
     def make(kind: str) -> Place:
-        server_of = PostgresServer if kind == "postgres" else MariadbServer
+        engine = kind.partition("-")[0]
+        if engine == "mysql" and find_mysql() is None:
+            pytest.skip(MISSING)
+        server_of = {"postgres": PostgresServer, "mariadb": MariadbServer, "mysql": MysqlServer}[engine]
         server = server_of(root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
+        if kind == "mysql-no-partial":
+            server.set_parameters({"partial_revokes": "0"})
         server.start()
         servers.append(server)
         server.set_iam(True)
         database = Database(
             arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
             identifier=kind,
-            engine=kind,
+            engine=engine,
             engine_version="18.1",
             resource_id="db-X",
             status="available",
@@ -88,7 +100,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
             master_secret_arn=f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{kind}",
             default_database="shop",
         )
-        return Place(Postgres() if kind == "postgres" else Mysql(), database, server)
+        return Place(Postgres() if engine == "postgres" else Mysql(), database, server)
 
     yield make
     for server in servers:

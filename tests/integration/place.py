@@ -7,7 +7,7 @@ from typing import Any, Literal
 import psycopg
 import pymysql
 
-from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
 from rdsiam.access.users import DeclaredUser, Grant
@@ -42,7 +42,7 @@ class Place:
 
     engine: Engine
     database: Database
-    server: PostgresServer | MariadbServer
+    server: PostgresServer | MysqlFamilyServer
     #: By whom the sessions of the last run were opened.
     opened: list[str] = field(default_factory=list)
     #: Accounts that earlier tests left, all managed.

@@ -1,4 +1,4 @@
-"""Both database servers, for real: who gets in, who does not, and that nothing is left behind."""
+"""The database servers, for real: who gets in, who does not, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ import pytest
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
+from tests.mysql import MYSQL, needs_mysql
 
 MASTER, PASSWORD = "postgres", "it's %s a \\ password"
 # As long as tokens with a session token are, and longer than many a buffer.
@@ -66,11 +68,12 @@ def postgres(cloud):
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def mariadb(cloud):
-    server = cloud.make(MariadbServer, "my")
+@pytest.fixture(scope="module", params=["mariadb", MYSQL])
+def mysql(cloud, request):
+    """Return a server of MariaDB, and one of MySQL."""
+    server = cloud.make(MariadbServer if request.param == "mariadb" else MysqlServer, request.param)
     server.start()
-    with to_mariadb(server, MASTER, PASSWORD) as master, master.cursor() as cursor:
+    with to_mysql(server, MASTER, PASSWORD) as master, master.cursor() as cursor:
         with pytest.raises(pymysql.OperationalError, match="1524"):
             cursor.execute(CREATE_IAM_USER)
         server.set_iam(True)
@@ -90,7 +93,7 @@ def to_postgres(server, user, password, dbname="shop", **options):
     )  # fmt: skip
 
 
-def to_mariadb(server, user, password, tls=True, database="shop"):
+def to_mysql(server, user, password, tls=True, database="shop"):
     context = ssl.create_default_context(cafile=server._authority.path) if tls else None
     return pymysql.connect(
         host="localhost", port=server.port, user=user, password=password, database=database, ssl=context,
@@ -104,9 +107,9 @@ def refused_by_postgres(server, user, password, **options):
     return str(refused.value)
 
 
-def refused_by_mariadb(server, user, password, **options):
+def refused_by_mysql(server, user, password, **options):
     with pytest.raises(pymysql.OperationalError) as refused:
-        to_mariadb(server, user, password, **options)
+        to_mysql(server, user, password, **options)
     return refused.value.args[0]
 
 
@@ -212,53 +215,87 @@ def test_a_client_that_leaves_leaves_nothing_behind(postgres):
     pytest.fail("the session is still there")
 
 
-def test_mariadb_lets_the_master_in_by_password_and_gives_no_superuser(mariadb):
-    with to_mariadb(mariadb, MASTER, PASSWORD) as master, master.cursor() as cursor:
+def test_mysql_lets_the_master_in_by_password_and_gives_no_superuser(mysql):
+    with to_mysql(mysql, MASTER, PASSWORD) as master, master.cursor() as cursor:
         cursor.execute("SHOW GRANTS")
         assert " SUPER" not in str(cursor.fetchall())
         with pytest.raises(pymysql.OperationalError, match="1227"):
             cursor.execute("SET GLOBAL max_connections = 5")
 
 
-def test_mariadb_has_no_other_accounts(mariadb):
-    with to_mariadb(mariadb, MASTER, PASSWORD) as master, master.cursor() as cursor:
+def test_mysql_has_no_accounts_but_those_of_rds(mysql):
+    with to_mysql(mysql, MASTER, PASSWORD) as master, master.cursor() as cursor:
         cursor.execute("SELECT user, host FROM mysql.user WHERE user <> 'app' ORDER BY user")
         accounts = cursor.fetchall()
-    assert accounts == (("mariadb.sys", "localhost"), (MASTER, "%"), ("rdsadmin", "localhost"))
+    own = ["mariadb.sys"] if isinstance(mysql, MariadbServer) else ["mysql.infoschema", "mysql.session", "mysql.sys"]
+    roles = [] if isinstance(mysql, MariadbServer) else [("rds_superuser_role", "%")]
+    expected = [*((name, "localhost") for name in own), (MASTER, "%"), ("rdsadmin", "localhost"), *roles]
+    assert sorted(accounts) == sorted(expected)
 
 
-def test_mariadb_lets_an_iam_user_in_by_token(mariadb):
-    with to_mariadb(mariadb, "app", TOKEN, database=None) as app, app.cursor() as cursor:
+@needs_mysql
+def test_the_master_of_mysql_writes_nothing_in_the_systems_schemas(cloud):
+    server = cloud.make(MysqlServer, "restricted")
+    server.start()
+    with to_mysql(server, MASTER, PASSWORD) as master, master.cursor() as cursor:
+        for statement in ("DELETE FROM mysql.db", "CREATE TABLE sys.t (id int)", "UPDATE mysql.user SET user = 'x'"):
+            with pytest.raises((pymysql.OperationalError, pymysql.ProgrammingError), match="denied"):
+                cursor.execute(statement)
+        cursor.execute("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
+        assert cursor.fetchone() == ("partial_revokes", "ON")
+        cursor.execute("CALL mysql.rds_kill(%s)", [to_mysql(server, MASTER, PASSWORD).thread_id()])
+    server.stop()
+
+
+@needs_mysql
+def test_mysql_has_partial_revokes_and_the_case_of_names_as_its_first_parameters_say(cloud):
+    server = cloud.make(MysqlServer, "parameters")
+    server.set_parameters({"partial_revokes": "0", "lower_case_table_names": "1"})
+    server.start()
+    with to_mysql(server, MASTER, PASSWORD) as master, master.cursor() as cursor:
+        cursor.execute("SELECT @@partial_revokes, @@lower_case_table_names")
+        assert cursor.fetchone() == (0, 1)
+    server.set_parameters({"partial_revokes": "1"})
+    server.stop()
+    server.start()
+    with to_mysql(server, MASTER, PASSWORD) as master, master.cursor() as cursor:
+        cursor.execute("SELECT @@partial_revokes")
+        assert cursor.fetchone() == (1,)
+    server.stop()
+
+
+def test_mysql_lets_an_iam_user_in_by_token(mysql):
+    with to_mysql(mysql, "app", TOKEN, database=None) as app, app.cursor() as cursor:
         cursor.execute("SELECT current_user()")
         assert cursor.fetchone() == ("app@%",)
 
 
 @pytest.mark.parametrize("token", [*WRONG_TOKENS, TOKEN + "\0", TOKEN + "\0x", "\0", ""], ids=lambda token: token[-2:])
-def test_mariadb_refuses_a_wrong_token(mariadb, token):
-    assert refused_by_mariadb(mariadb, "app", token, database=None) == 1045
+def test_mysql_refuses_a_wrong_token(mysql, token):
+    assert refused_by_mysql(mysql, "app", token, database=None) == 1045
 
 
-def test_mariadb_refuses_a_token_without_tls(mariadb):
-    assert refused_by_mariadb(mariadb, "app", TOKEN, tls=False, database=None) == 1045
+def test_mysql_refuses_a_token_without_tls(mysql):
+    assert refused_by_mysql(mysql, "app", TOKEN, tls=False, database=None) == 1045
 
 
-@pytest.mark.parametrize("user", ["root", "", "rdsadmin", "mariadb.sys"])
-def test_mariadb_refuses_system_users(mariadb, user):
-    assert refused_by_mariadb(mariadb, user, "") == 1045
+@pytest.mark.parametrize("user", ["root", "", "rdsadmin", "mariadb.sys", "mysql.sys"])
+def test_mysql_refuses_system_users(mysql, user):
+    assert refused_by_mysql(mysql, user, "") == 1045
 
 
-def test_mariadb_refuses_everybody_when_nobody_verifies(mariadb):
-    mariadb._verifier.close()
+def test_mysql_refuses_everybody_when_nobody_verifies(mysql):
+    mysql._verifier.close()
     try:
-        assert refused_by_mariadb(mariadb, "app", TOKEN, database=None) == 1045
+        assert refused_by_mysql(mysql, "app", TOKEN, database=None) == 1045
     finally:
-        mariadb._verifier = type(mariadb._verifier)(mariadb._verifier.path, verify)
+        mysql._verifier = type(mysql._verifier)(mysql._verifier.path, verify)
 
 
 @pytest.mark.parametrize("answer", [b"", b"OK", b"OK\nx", b"NO\n", b"O"], ids=repr)
-def test_mariadb_takes_nothing_but_the_whole_answer_for_a_yes(mariadb, answer):
-    path = mariadb._verifier.path
-    mariadb._verifier.close()
+def test_mysql_takes_nothing_but_the_whole_answer_for_a_yes(mysql, answer):
+    path = mysql._verifier.path
+    mysql._verifier.close()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         processes.give_to_nobody(path)
@@ -272,27 +309,33 @@ def test_mariadb_takes_nothing_but_the_whole_answer_for_a_yes(mariadb, answer):
 
         with ThreadPoolExecutor(1) as pool:
             replied = pool.submit(reply)
-            code = refused_by_mariadb(mariadb, "app", TOKEN, database=None)
+            code = refused_by_mysql(mysql, "app", TOKEN, database=None)
             replied.result()
-    mariadb._verifier = type(mariadb._verifier)(path, verify)
+    mysql._verifier = type(mysql._verifier)(path, verify)
 
     assert code == 1045
 
 
-@pytest.mark.parametrize("kind", [PostgresServer, MariadbServer])
-def test_iam_off_again_refuses_tokens(cloud, kind, request):
-    server = request.getfixturevalue("postgres" if kind is PostgresServer else "mariadb")
-    server.set_iam(False)
+def test_iam_off_again_refuses_tokens_of_postgres(postgres):
+    postgres.set_iam(False)
     try:
-        if kind is PostgresServer:
-            assert "password authentication failed" in refused_by_postgres(server, "app", TOKEN)
-        else:
-            assert refused_by_mariadb(server, "app", TOKEN, database=None) == 1524
+        assert "password authentication failed" in refused_by_postgres(postgres, "app", TOKEN)
     finally:
-        server.set_iam(True)
+        postgres.set_iam(True)
 
 
-@pytest.mark.parametrize(("kind", "connect"), [(PostgresServer, to_postgres), (MariadbServer, to_mariadb)])
+def test_iam_off_again_refuses_tokens_of_mysql(mysql):
+    mysql.set_iam(False)
+    try:
+        assert refused_by_mysql(mysql, "app", TOKEN, database=None) == 1524
+    finally:
+        mysql.set_iam(True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "connect"),
+    [(PostgresServer, to_postgres), (MariadbServer, to_mysql), pytest.param(MysqlServer, to_mysql, marks=needs_mysql)],
+)
 def test_a_restart_keeps_data_users_and_the_new_password(cloud, kind, connect):
     server = cloud.make(kind, f"restarted-{kind.__name__}")
     server.start()
@@ -323,12 +366,13 @@ def test_a_restart_keeps_data_users_and_the_new_password(cloud, kind, connect):
     assert not running(server._directory)
 
 
-def test_servers_and_data_go_with_the_process_that_started_them():
-    program = """
+@pytest.mark.parametrize("kinds", ["PostgresServer, MariadbServer", pytest.param("MysqlServer", marks=needs_mysql)])
+def test_servers_and_data_go_with_the_process_that_started_them(kinds):
+    program = f"""
 import sys, time
-from tests.integration.localcloud.test_servers import Cloud, MariadbServer, PostgresServer
+from tests.integration.localcloud.test_servers import Cloud, {kinds}
 cloud = Cloud()
-for kind in (PostgresServer, MariadbServer):
+for kind in ({kinds},):
     cloud.make(kind, kind.__name__).start()
 print(cloud.root, flush=True)
 time.sleep(60)
@@ -336,7 +380,7 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         root = Path(parent.stdout.readline().strip())
-        assert len(running(root)) >= 2
+        assert len(running(root)) >= len(kinds.split())
         parent.kill()
     deadline = time.monotonic() + 4
     while (root.exists() or running(root)) and time.monotonic() < deadline:

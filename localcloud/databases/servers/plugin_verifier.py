@@ -1,4 +1,4 @@
-"""The unix socket at which MariaDB's authentication plugin asks whether a token is valid."""
+"""The unix socket at which the authentication plugin of MariaDB and MySQL asks whether a token is valid."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from localcloud.databases.token_verifier import LoginRefused
 logger = logging.getLogger(__name__)
 
 _LIMIT = 10.0  # seconds for a question to arrive
-_MAX_USER = 1024  # bytes; MariaDB's names have at most 80 characters
+_MAX_USER = 1024  # bytes; names have at most 80 characters
 
 
 class VerifierSocket:
     """Listens at `path`, and answers each question of the plugin in a thread; the C source describes the protocol.
 
-    The plugin can't tell whether the connection is encrypted: its accounts are REQUIRE SSL, which the server enforces.
+    Only encrypted connections come here: MySQL's plugin refuses others, and the accounts of MariaDB are REQUIRE SSL.
     """
 
     def __init__(self, path: Path, verify: Verify) -> None:
@@ -33,7 +33,7 @@ class VerifierSocket:
         self._server.verify = verify
         processes.give_to_nobody(path)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="mariadb-verifier", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="plugin-verifier", daemon=True
         )
         self._thread.start()
 
@@ -53,7 +53,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def handle_error(self, *_: object) -> None:
         # socketserver would print a traceback, with what the client sent.
-        logger.warning("a question of the MariaDB plugin was cut off")
+        logger.warning("a question of the authentication plugin was cut off")
 
 
 class _Question(socketserver.BaseRequestHandler):

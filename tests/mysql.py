@@ -1,0 +1,10 @@
+"""Oracle's MySQL in the tests: skipped, with the reason, on a machine that can't have it."""
+
+import pytest
+
+from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
+
+#: Mark of tests and parameters that need Oracle's server.
+needs_mysql = pytest.mark.skipif(find_mysql() is None, reason=MISSING)
+#: The parameter for it.
+MYSQL = pytest.param("mysql", marks=needs_mysql)
