@@ -1,4 +1,4 @@
-"""What the servers of MariaDB and MySQL share: start and stop, tokens, parameters, copies, replication."""
+"""The common base of the servers of MariaDB and MySQL: start and stop, tokens, parameters, copies, replication."""
 
 from __future__ import annotations
 
