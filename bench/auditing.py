@@ -102,7 +102,7 @@ def _compare[SessionT: Session](
     plain.close()
     value, baseline_value = statistics.median(measured), statistics.median(baseline)
     ratio = value / baseline_value
-    return Result(name, value, "ms", "the bare queries and their rows", baseline_value, ratio, at_most=2)
+    return Result(name, value, "ms", "the bare queries and their rows", baseline_value, ratio, at_most=1.7)
 
 
 def _bare_postgres(session: PostgresSession) -> int:

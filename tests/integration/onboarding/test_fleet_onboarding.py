@@ -121,7 +121,7 @@ def snapshot(databases: Databases, name: str) -> dict[str, Any]:
 
 def test_a_restored_copy_is_taken_over_without_the_master(account, databases, source):
     """Its resource id is new, and RDS keeps no secret of its master's."""
-    copy = f"copy-{source['engine']}"
+    copy = f"fleet-copy-{source['engine']}"
     role = account.make_role(copy)
     account.declare(copy, reader(role))
     databases.rds.restore_db_instance_from_db_snapshot(
@@ -147,7 +147,7 @@ def test_a_restored_copy_is_taken_over_without_the_master(account, databases, so
 
 
 def test_a_replica_gets_policies_and_no_sql(account, databases, source):
-    name = f"replica-{source['engine']}"
+    name = f"fleet-replica-{source['engine']}"
     role = account.make_role(name)
     account.declare(name, reader(role))
     databases.rds.create_db_instance_read_replica(
@@ -169,8 +169,8 @@ def test_a_replica_gets_policies_and_no_sql(account, databases, source):
 def test_a_copy_of_the_same_name_replaces_the_policies_of_the_former(account, databases, source):
     name, arn = source["name"], source["arn"]
     former = databases.instance(name)["DbiResourceId"]
-    databases.rds.delete_db_instance(DBInstanceIdentifier=f"replica-{source['engine']}", SkipFinalSnapshot=True)
-    until(lambda: databases.gone(f"replica-{source['engine']}"), 60)
+    databases.rds.delete_db_instance(DBInstanceIdentifier=f"fleet-replica-{source['engine']}", SkipFinalSnapshot=True)
+    until(lambda: databases.gone(f"fleet-replica-{source['engine']}"), 60)
     databases.drop(name)
     databases.rds.restore_db_instance_from_db_snapshot(DBInstanceIdentifier=name, DBSnapshotIdentifier=f"snap-{name}")
     databases.available(name)

@@ -21,7 +21,7 @@ def check_facts(account: AccountFacts) -> None:
 
 
 def test_facts_made_of_fields_equal_facts_made_by_the_constructor():
-    check_facts(AccountFacts.of({"name": "u", "iam": True}))
+    check_facts(*AccountFacts.of([{"name": "u", "iam": True}]))
 
 
 @pytest.mark.parametrize(

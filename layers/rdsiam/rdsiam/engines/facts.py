@@ -1,6 +1,6 @@
 """Facts that an audit reads of one database, as plain data: no evaluation, no secret, no rows of users' tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -59,15 +59,19 @@ class AccountFacts:
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, fields: dict[str, Any]) -> "AccountFacts":
-        """Return `AccountFacts(**fields)` in a fraction of the time: a frozen dataclass sets each field by a call.
+    def of(cls, accounts: Iterable[dict[str, Any]]) -> tuple["AccountFacts", ...]:
+        """Return `AccountFacts(**fields)` of each account in a fraction of the time.
 
-        Fields that are left out are read from the class, where a dataclass keeps its defaults. The object keeps the
-        dict `fields` itself.
+        A frozen dataclass sets each field by a call. Here fields that are left out are read from the class, where a
+        dataclass keeps its defaults. The objects keep the dicts themselves.
         """
-        account = object.__new__(cls)
-        object.__setattr__(account, "__dict__", fields)
-        return account
+        make, set_fields = object.__new__, cls.__dict__["__dict__"].__set__
+        result = []
+        for fields in accounts:
+            account = make(cls)
+            set_fields(account, fields)
+            result.append(account)
+        return tuple(result)
 
     @property
     def label(self) -> str:

@@ -127,8 +127,8 @@ def accounts(
         groups.setdefault((user, host), set()).add((role, role_host))
     administrators = _administrators(by_account, privileges, groups)
     context = _Context(privileges, groups, administrators, patterns, sessions, owned, now)
-    return tuple(
-        _facts(key, by_account[key], context)
+    return AccountFacts.of(
+        _fields(key, by_account[key], context)
         for key in sorted(by_account)
         if not (int(by_account[key][0].role) or is_system(*key))
     )
@@ -160,8 +160,8 @@ def _administrators(
     return _with_members(powerful, groups)
 
 
-def _facts(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> AccountFacts:
-    """Return the facts of one account; fields with their default are left out."""
+def _fields(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> dict[str, Any]:
+    """Return the facts of one account as fields of `AccountFacts`; fields with their default are left out."""
     user, host = key
     access = methods[0].access
     # If a user has several host patterns, its sessions don't show which of them they matched.
@@ -180,7 +180,7 @@ def _facts(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> Acco
         fields["member_of"] = tuple(sorted({role for role, _ in context.groups[key]}))
     if owned := context.owned.get(f"{user}@{host}"):
         fields["owns"] = owned
-    return AccountFacts.of(fields)
+    return fields
 
 
 def _login_facts(methods: Sequence[_LoginMethod]) -> dict[str, Any]:
