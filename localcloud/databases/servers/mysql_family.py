@@ -58,6 +58,8 @@ _SETTINGS = (
     "local_infile=OFF",
     "tls_version=TLSv1.2,TLSv1.3",
 )
+# What a client's session does, or a replica's, as SHOW PROCESSLIST has it.
+_CLIENTS = ("Sleep", "Query", "Execute", "Binlog Dump")
 
 type Cursor = pymysql.cursors.Cursor
 type Connection = pymysql.Connection[pymysql.cursors.Cursor]
@@ -262,13 +264,13 @@ class MysqlFamilyServer(ABC):
         return (self._directory / "password").exists()
 
     def _end_sessions(self) -> None:
-        """End all clients' sessions: MySQL waits two seconds for them."""
+        """End the sessions of clients and replicas: MySQL waits two seconds for a client, and nine for a replica."""
         with suppress(pymysql.Error), self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT CONNECTION_ID()")
             ((own,),) = cursor.fetchall()
             cursor.execute("SHOW PROCESSLIST")
             for thread, user, _, _, command, *_ in cursor.fetchall():
-                if thread != own and user != "system user" and command in ("Sleep", "Query", "Execute"):
+                if thread != own and user != "system user" and command.startswith(_CLIENTS):
                     with suppress(pymysql.Error):  # it has ended by itself
                         cursor.execute("KILL %s", [thread])
 

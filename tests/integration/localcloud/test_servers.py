@@ -243,7 +243,10 @@ def test_the_master_of_mysql_writes_nothing_in_the_systems_schemas(cloud):
                 cursor.execute(statement)
         cursor.execute("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
         assert cursor.fetchone() == ("partial_revokes", "ON")
-        cursor.execute("CALL mysql.rds_kill(%s)", [to_mysql(server, MASTER, PASSWORD).thread_id()])
+        other = to_mysql(server, MASTER, PASSWORD)
+        cursor.execute("CALL mysql.rds_kill(%s)", [other.thread_id()])
+        with pytest.raises(pymysql.OperationalError):
+            other.ping(reconnect=False)
     server.stop()
 
 
