@@ -161,7 +161,25 @@ def test_a_check_that_is_not_permitted_is_unknown_and_never_ok():
         ("connection failed: out of memory", "not in rds_iam"),
         ('FATAL: no pg_hba.conf entry for host "1.2.3.4", user "app", database "x", no encryption', "not encrypted"),
         ("ERROR 1524 (HY000): Plugin 'AWSAuthenticationPlugin' is not loaded", "IAM authentication is off"),
+        ("ERROR 1524 (HY000): Plugin 'mysql_native_password' is not loaded", "lacks the plugin"),
         ("ERROR 1045 (28000): Access denied for user 'app'@'10.0.0.1'", "no TLS"),
+        ("Access denied for user 'app'@'10.0.0.1' (using password: YES)", "no TLS"),
+        ("ERROR 3118 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is locked.", "the account is locked"),
+        ("ERROR 4151 (HY000): Access denied, this account is locked", "the account is locked"),
+        (
+            "ERROR 3955 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is blocked for 1 day(s) (1 day(s) "
+            "remaining) due to 3 consecutive failed logins.",
+            "after failed logins",
+        ),
+        ("ERROR 3892 (HY000): Current password needs to be specified in the REPLACE clause", "its current password"),
+        (
+            "ERROR 4006 (HY000): Operation CREATE USER failed for 'ghost'@'%' as it is referenced as a definer account",
+            "as their definer",
+        ),
+        ("ERROR 1317 (70100): Query execution was interrupted", "the server is going down"),
+        ("ERROR 1053 (08S01): Server shutdown in progress", "the server is going down"),
+        ("ERROR 1142 (42000): SELECT command denied to user 'app'@'10.0.0.1' for table 't'", "lacks the privilege"),
+        ("ERROR 1044 (42000): Access denied for user 'app'@'%' to database 'shop'", "lacks the privilege"),
         ("Authentication plugin 'mysql_clear_password' cannot be loaded: plugin not enabled", "clear text"),
         ("MYSQL_CLEAR_PASSWORD_NOT_ENABLED", "clear text"),
         ("pam_authenticate failed: Permission denied", "may not rds-db:connect"),
@@ -178,6 +196,19 @@ def test_a_pasted_error_is_explained(text, word):
     done = CliRunner().invoke(app, ["doctor", "--error", text])
     assert done.exit_code == 3
     assert word in done.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERROR 3118 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is locked.",
+        "Access denied for user 'app'@'10.0.0.1'. Account is blocked for 2 day(s) due to 3 consecutive failed logins.",
+        "ERROR 1044 (42000): Access denied for user 'app'@'%' to database 'shop'",
+        "Plugin 'mysql_native_password' is not loaded",
+    ],
+)
+def test_a_specific_error_of_mysql_gets_no_advice_about_tokens(text):
+    assert len(explain(text)) == 1
 
 
 def test_every_known_error_has_a_fix_and_no_fix_switches_verification_off():

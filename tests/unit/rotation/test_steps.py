@@ -112,7 +112,7 @@ class Engine:
     def prove(self, _: Any) -> None:
         return None
 
-    def set_own_password(self, session: Any, password: str, _: Any) -> None:
+    def set_own_password(self, session: Any, _: str, password: str, __: Any) -> None:
         if self.rejects:
             self.rejects -= 1
             raise PasswordRejected("the database does not take the new password")

@@ -37,10 +37,51 @@ KNOWN_ERRORS: tuple[KnownError, ...] = (
         ("install the connector's plugins (Debian: libmariadb3), or use PyMySQL, which has it built in",),
     ),
     KnownError(
-        r"1524|AWSAuthenticationPlugin.*not loaded|role \"rds_iam\" does not exist",
+        r"Plugin 'AWSAuthenticationPlugin' is not loaded|role \"rds_iam\" does not exist",
         "IAM authentication is off on this database, or not on yet",
         ("aws rds modify-db-instance --db-instance-identifier NAME --enable-iam-database-authentication "
          "--apply-immediately", "rdsiam onboard DATABASE"),
+    ),
+    KnownError(
+        r"\b1524\b|Plugin '\w+' is not loaded",
+        "the server lacks the plugin by which this account logs in: MySQL 8.4 doesn't load mysql_native_password, and "
+        "MySQL 9 no longer has it",
+        ("move the account to tokens: declare it in access.yaml, then rdsiam onboard DATABASE",
+         "ALTER USER … IDENTIFIED WITH caching_sha2_password BY … as the master"),
+    ),
+    KnownError(
+        r"\b3118\b|\b4151\b|account is locked",
+        "the account is locked: rdsiam revoked the user, access.yaml no longer declares it, or an administrator locked "
+        "it",
+        ("rdsiam onboard DATABASE --plan", "ALTER USER … ACCOUNT UNLOCK, if rdsiam doesn't manage the user"),
+    ),
+    KnownError(
+        r"\b3955\b|Account is blocked",
+        "the server blocked the account after failed logins (FAILED_LOGIN_ATTEMPTS), whoever made them",
+        ("rdsiam onboard DATABASE, which ends that for the users that it manages",
+         "ALTER USER … ACCOUNT UNLOCK FAILED_LOGIN_ATTEMPTS 0"),
+    ),
+    KnownError(
+        r"\b3892\b|Current password needs to be specified",
+        "the account needs its current password to change it: PASSWORD REQUIRE CURRENT, or password_require_current",
+        ("ALTER USER … IDENTIFIED BY … REPLACE the current password", "ALTER USER … PASSWORD REQUIRE CURRENT OPTIONAL"),
+    ),
+    KnownError(
+        r"\b4006\b|referenced as a definer account",
+        "views, routines, triggers or events have this account as their definer, so only a user with SET_ANY_DEFINER "
+        "(up to MySQL 8.1 SET_USER_ID), as RDS's master, may create, rename or drop it",
+        ("as the master: the same statement", "give these objects another definer"),
+    ),
+    KnownError(
+        r"\b1317\b|\b1053\b|Query execution was interrupted|Server shutdown in progress",
+        "the server is going down, or an administrator ended the statement or its session",
+        ("the same again", "aws rds describe-events --source-type db-instance --source-identifier NAME"),
+    ),
+    KnownError(
+        r"\b1044\b|\b1142\b|command denied to user|Access denied for user '.*'@'.*' to database",
+        "the login worked; the user lacks the privilege for this schema or table. With partial_revokes, as on Aurora "
+        "MySQL 3, the name of a schema in GRANT is literal: a grant on `my\\_app` is none on my_app",
+        ("rdsiam onboard DATABASE --plan", "SHOW GRANTS"),
     ),
     KnownError(
         r"too many competing requests|canceling authentication due to timeout|rdsauthproxy.*503|\b503\b.*rds",
@@ -87,7 +128,7 @@ KNOWN_ERRORS: tuple[KnownError, ...] = (
         ("rdsiam onboard DATABASE --plan", "GRANT rds_iam TO the user"),
     ),
     KnownError(
-        r"1045|Access denied for user",
+        r"\b1045\b|Access denied for user '[^']*'@'[^']*'(?!\.| to database)",
         "no TLS, a token that has expired, another host, user or region, a policy that does not match, or another "
         "account with the same name and a narrower host pattern",
         ("rdsiam doctor DATABASE USER", "rdsiam mysql DATABASE"),

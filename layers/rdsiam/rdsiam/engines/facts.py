@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rdsiam.engines.schema_names import PATTERNS, SchemaNames
 from rdsiam.state.escalations import Examined
 
 #: The stage at which reading a database failed. `state`: RDS reports nothing to connect to (stopped, creating).
@@ -34,7 +35,10 @@ class AccountFacts:
     :ivar sessions: sessions that are open now; None if that is unknown.
     :ivar last_seen: when the account was last seen logged in, RFC 3339; None if that is unknown.
     :ivar member_of: roles that the account is a direct member of, sorted.
-    :ivar privileges: privileges on schemas, MySQL and MariaDB: schema → sorted privileges.
+    :ivar privileges: privileges on schemas, MySQL and MariaDB: schema → sorted privileges; global ones under `*`.
+    :ivar schema_names: how the account's server reads names of schemas in grants, MySQL and MariaDB.
+    :ivar second_factor: a login needs a second factor, which is beyond a token; MySQL.
+    :ivar locking: the server locks the account after some failed logins; MySQL.
     """
 
     name: str
@@ -57,6 +61,9 @@ class AccountFacts:
     last_seen: str | None = None
     member_of: tuple[str, ...] = ()
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    schema_names: SchemaNames = PATTERNS
+    second_factor: bool = False
+    locking: bool = False
 
     @classmethod
     def of(cls, accounts: Iterable[dict[str, Any]]) -> tuple["AccountFacts", ...]:
@@ -86,7 +93,9 @@ class AccountFacts:
     def from_json(cls, data: Mapping[str, Any]) -> "AccountFacts":
         """Return the facts that `to_json` wrote."""
         lists = {name: tuple(data[name]) for name in ("iam_through", "member_of")}
-        return cls(**{**data, **lists, "privileges": {on: tuple(held) for on, held in data["privileges"].items()}})
+        privileges = {on: tuple(held) for on, held in data["privileges"].items()}
+        names = SchemaNames(**data["schema_names"])
+        return cls(**{**data, **lists, "privileges": privileges, "schema_names": names})
 
 
 # The only default that comes from a factory, which a dataclass does not keep on the class.

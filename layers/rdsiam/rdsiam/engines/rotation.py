@@ -61,9 +61,12 @@ class Rotator[SessionT: Session = Any](Protocol):
     def prove(self, session: SessionT) -> None:
         """Run a query that every user may run."""
 
-    def set_own_password(self, session: SessionT, password: str, pending_works: Callable[[], bool]) -> None:
+    def set_own_password(
+        self, session: SessionT, current: str, password: str, pending_works: Callable[[], bool]
+    ) -> None:
         """Give the session's own user the password, on all its accounts; the old one stays valid if possible.
 
+        :param current: the password by which the session logged in, which the server may ask for.
         :param pending_works: returns whether the password logs in already; called if setting it twice has another
             effect than setting it once.
         :raises PasswordRejected: the database's policy rejects the password.
@@ -88,6 +91,8 @@ class Rotator[SessionT: Session = Any](Protocol):
 
     def set_other_password(self, session: SessionT, base: str, user: str, password: str) -> None:
         """As an administrator, give `user` the password: `base` itself, or its clone, which gets the rights of `base`.
+
+        No former password of `user` stays valid.
 
         :raises PasswordRejected: the database's policy rejects the password.
         :raises Refused: only the owner can resolve what stands in the way.

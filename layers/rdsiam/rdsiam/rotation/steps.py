@@ -253,18 +253,21 @@ class Rotation:
         self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
     ) -> StepOutcome:
         # AWSCURRENT first: it logs in unless the step is repeated, and a failed login may count against a user.
-        session = log_in(engine, database, current)
+        session, used = log_in(engine, database, current), current.password
         if session is None:
             if logs_in(engine, database, pending):
                 return "logs in already"
-            session = self._rescue(request, engine, database, current)
+            session, used = self._rescue(request, engine, database, current)
         with _closing(session):
-            engine.set_own_password(session, pending.password, lambda: logs_in(engine, database, pending))
+            engine.set_own_password(session, used, pending.password, lambda: logs_in(engine, database, pending))
         return "set"
 
-    def _rescue(self, request: RotationRequest, engine: Rotator, database: Database, current: Secret) -> Any:
+    def _rescue(
+        self, request: RotationRequest, engine: Rotator, database: Database, current: Secret
+    ) -> tuple[Any, str]:
         """Log in with the previous version, or with a version of a rotation that was given up halfway.
 
+        :return: the session, and the password that logged in.
         :raises Refused: no version logs in.
         """
         previous = self._store.labelled(request.secret, PREVIOUS)
@@ -272,11 +275,11 @@ class Rotation:
         for candidate in [previous] if previous else []:
             session = self._candidate(engine, database, current, candidate, tried)
             if session is not None:
-                return session
+                return session, candidate.password
         for candidate in self._store.unlabelled(request.secret):
             session = self._candidate(engine, database, current, candidate, tried)
             if session is not None:
-                return session
+                return session, candidate.password
         raise Refused(
             f"{current.user} logs in to {database.identifier} with none of AWSCURRENT, AWSPENDING, AWSPREVIOUS and "
             "older versions: the password was changed elsewhere, or the user is gone",

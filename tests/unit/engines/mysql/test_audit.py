@@ -7,21 +7,24 @@ import pytest
 
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.mysql import audit, audit_procedure
-from rdsiam.engines.mysql.audit_procedure import GLOBAL, ON_SCHEMA
+from rdsiam.engines.mysql.audit_procedure import GLOBAL, GLOBAL_OF_MARIADB, ON_SCHEMA
+from rdsiam.engines.mysql.grants import server
+from rdsiam.engines.schema_names import SchemaNames
 from tests.unit.engines.test_facts import check_facts
 
 NOW = "2026-01-02T03:04:05Z"
 
 
 def method(user: str, plugin: str, **changes: Any) -> tuple[Any, ...]:
-    values = {"empty": 0, "possible": 1, "second": 0, "locked": 0, "expired": 0, "tls": 1, "access": 0, "mighty": 0}
+    values = {"empty": 0, "possible": 1, "second": 0, "locked": 0, "expired": 0, "tls": 1, "access": 0}
     values |= changes
-    return (user, changes.get("host", "%"), plugin, *(values[key] for key in list(values)[:8]), changes.get("role", 0))
+    return (user, changes.get("host", "%"), plugin, *(values[key] for key in list(values)[:7]), changes.get("role", 0))
 
 
 def mysql(*methods: tuple[Any, ...], **others: Any) -> dict[str, AccountFacts]:
-    rows: dict[str, Any] = {"granted": [], "roles": [], "sessions": {}, "owned": {}, "now": NOW} | others
-    return {account.label: account for account in audit.accounts(methods, **rows)}
+    granted, roles = others.pop("granted", []), others.pop("roles", [])
+    state = audit.ServerState(NOW, **others)
+    return {account.label: account for account in audit.accounts(methods, granted, roles, state)}
 
 
 IAM = "AWSAuthenticationPlugin"
@@ -50,9 +53,10 @@ def test_login_methods_decide_how_an_account_logs_in(methods, expected):
 
 
 def test_every_privilege_has_its_bit_and_its_name():
-    facts = mysql(method("u", IAM, access=(1 << len(GLOBAL)) - 1), granted=[("u", "%", "s", (1 << len(ON_SCHEMA)) - 1)])
+    names = (*GLOBAL, *GLOBAL_OF_MARIADB)
+    facts = mysql(method("u", IAM, access=(1 << len(names)) - 1), granted=[("u", "%", "s", (1 << len(ON_SCHEMA)) - 1)])
     privileges = facts["u@%"].privileges
-    assert len(privileges["*"]) == len(GLOBAL)
+    assert len(privileges["*"]) == len(names)
     assert len(privileges["s"]) == len(ON_SCHEMA)
     assert {"GRANT OPTION", "SHOW DATABASES", "CREATE TEMPORARY TABLES", "LOCK TABLES", "TRIGGER"} <= {*privileges["*"]}
     assert list(privileges["*"]) == sorted(privileges["*"])
@@ -69,7 +73,9 @@ def test_a_role_the_public_role_and_a_dynamic_privilege_make_administrators():
     assert mysql(method("u", IAM), chief, roles=member_of)["u@%"].administrator
     assert not mysql(method("v", IAM), chief, roles=member_of)["v@%"].administrator
     assert mysql(method("u", IAM), chief, roles=[("PUBLIC", "", "chief", "")])["u@%"].administrator
-    assert mysql(method("u", IAM, mighty=1))["u@%"].administrator
+    role_admin = [("u", "%", "privilege", "ROLE_ADMIN"), ("v", "%", "privilege", "SYSTEM_VARIABLES_ADMIN")]
+    accounts = mysql(method("u", IAM), method("v", IAM), properties=role_admin)
+    assert (accounts["u@%"].administrator, accounts["v@%"].administrator) == (True, False)
 
 
 def test_roles_of_mysql_8_are_no_accounts_and_rds_superuser_role_makes_administrators():
@@ -82,23 +88,106 @@ def test_roles_of_mysql_8_are_no_accounts_and_rds_superuser_role_makes_administr
     assert facts["admin@%"].member_of == ("rds_superuser_role",)
 
 
-@pytest.mark.parametrize("version", ["5.7.44-log", "8.0.36", "8.4.3", "5.7.mysql_aurora.2.12"])
+def test_privileges_without_a_column_are_listed():
+    properties = [("u", "%", "privilege", name) for name in ("SYSTEM_USER", "CREATE ROLE", "CONNECTION_ADMIN")]
+    facts = mysql(method("u", IAM, access=1), method("v", IAM), properties=properties)
+    assert facts["u@%"].privileges == {"*": ("CONNECTION_ADMIN", "CREATE ROLE", "SELECT", "SYSTEM_USER")}
+    assert facts["v@%"].privileges == {}
+
+
+WRITES = 1 << GLOBAL.index("Insert") | 1 << GLOBAL.index("Update")
+
+
+@pytest.mark.parametrize(
+    ("changes", "administrator"),
+    [
+        ({}, True),
+        ({"restrictions": '[{"Database": "mysql", "Privileges": ["UPDATE", "INSERT", "DELETE"]}]'}, False),
+        ({"restrictions": '[{"Database": "mysql", "Privileges": ["UPDATE"]}]'}, True),
+        ({"restrictions": '[{"Database": "other", "Privileges": ["UPDATE", "INSERT"]}]'}, True),
+        ({"access": 1}, False),
+        ({"access": 1, "writes": "user"}, True),
+    ],
+    ids=["everything", "but mysql", "only one but mysql", "but another", "reads", "writes to mysql.user"],
+)
+def test_who_writes_to_the_grant_tables_is_an_administrator(changes, administrator):
+    properties = [("u", "%", name, value) for name, value in changes.items() if name != "access"]
+    facts = mysql(method("u", IAM, access=changes.get("access", WRITES)), properties=properties)
+    assert facts["u@%"].administrator is administrator
+
+
+@pytest.mark.parametrize(
+    ("pattern", "literal", "administrator"),
+    [("mysql", False, True), ("mysql", True, True), ("%", False, True), ("%", True, False), ("mysq_", False, True),
+     ("mysq_", True, False), (r"mysq\_", False, False), ("my%", False, True), ("shop", False, False)],
+)  # fmt: skip
+def test_who_writes_to_a_schema_whose_name_covers_mysql_is_an_administrator(pattern, literal, administrator):
+    granted = [("u", "%", pattern, 1 << ON_SCHEMA.index("Update"))]
+    facts = mysql(method("u", IAM), granted=granted, names=SchemaNames(literal=literal))
+    assert facts["u@%"].administrator is administrator
+
+
+def test_with_partial_revokes_the_escaped_name_is_another_schema():
+    granted = [("u", "%", r"my\_app", 1), ("u", "%", "my_app", 2)]
+    facts = mysql(method("u", IAM), granted=granted, names=SchemaNames(literal=True))["u@%"]
+    assert facts.privileges == {r"my\_app": ("SELECT",), "my_app": ("INSERT",)}
+    assert AccountFacts.from_json(facts.to_json()) == facts
+
+
+def test_names_in_lower_case_are_compared_so():
+    facts = mysql(method("u", IAM), granted=[("u", "%", "MyApp", 1)], names=SchemaNames(lower_case=True))["u@%"]
+    assert facts.privileges == {"myapp": ("SELECT",)}
+
+
+def test_every_account_has_the_mandatory_roles():
+    chief = method("chief", "", access=1 << GLOBAL.index("Create_user"), role="1")
+    facts = mysql(method("u", IAM), chief, mandatory=audit.mandatory_roles("chief"))["u@%"]
+    assert (facts.administrator, facts.member_of) == (True, ("chief",))
+    facts = mysql(method("u", IAM), chief, mandatory=audit.mandatory_roles("reader"))["u@%"]
+    assert (facts.administrator, facts.member_of) == (False, ("reader",))
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("", []),
+        ("one", [("one", "%")]),
+        ("one,two@localhost", [("one", "%"), ("two", "localhost")]),
+        (" `one`@`%` , 'two'@'10.%' ", [("one", "%"), ("two", "10.%")]),
+        ("`a,b@c`@`%`,`back``tick`", [("a,b@c", "%"), ("back`tick", "%")]),
+    ],
+)
+def test_mandatory_roles_are_parsed(text, roles):
+    assert audit.mandatory_roles(text) == frozenset(roles)
+
+
+def test_a_second_factor_and_locking_are_facts():
+    facts = mysql(method("u", IAM), properties=[("u", "%", "factor", ""), ("u", "%", "locking", "")])["u@%"]
+    assert (facts.second_factor, facts.locking) == (True, True)
+    check_facts(facts)
+
+
+@pytest.mark.parametrize(
+    "version", ["5.7.44-log", "8.0.36", "8.4.3", "5.7.mysql_aurora.2.12", "8.0.mysql_aurora.3.04.0"]
+)
 def test_the_procedure_for_mysql_uses_only_tables_of_that_version(version):
-    text = audit_procedure.body(False, version)
+    text = audit_procedure.body(server(version))
     modern = not version.startswith("5.")
-    assert ("role_edges" in text) is modern
+    assert ("FROM mysql.role_edges" in text) is modern
     assert ("User_attributes" in text) is modern
+    assert ("FROM mysql.global_grants" in text) is modern
+    assert ("@@mandatory_roles" in text) is modern
     assert ("mysql.proc " in text) is not modern
-    assert "global_priv" not in text
+    assert "FROM mysql.global_priv" not in text
     assert text.count(";") == audit._RESULTS + 1  # and a setting
     assert "{" not in text.replace("{40}", "").replace("{16}", "")
 
 
 def test_the_procedure_returns_no_hash_but_whether_it_exists_and_is_possible():
     for text in (
-        audit_procedure.body(True, "10.11"),
-        audit_procedure.body(False, "8.0"),
-        audit_procedure.body(False, "5.7"),
+        audit_procedure.body(server("10.11.6-MariaDB")),
+        audit_procedure.body(server("8.0.36")),
+        audit_procedure.body(server("5.7.44")),
     ):
         columns = text.split("SELECT User, Host, plugin,")[1].split("FROM (")[0]
         assert "hash" in columns

@@ -1,7 +1,9 @@
 """The audit's reading of a MySQL or MariaDB server: one call of the procedure in `audit_procedure`."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -9,13 +11,14 @@ import pymysql
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
-from rdsiam.engines.mysql.audit_procedure import GLOBAL, ON_SCHEMA, PROCEDURE, SCHEMA
+from rdsiam.engines.mysql.audit_procedure import GLOBAL, GLOBAL_OF_MARIADB, ON_SCHEMA, PROCEDURE, SCHEMA
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system, server_version
 from rdsiam.engines.protocols import QueryFailed
+from rdsiam.engines.schema_names import PATTERNS, SchemaNames
 
 Key = tuple[str, str]
 #: Number of results that the procedure returns; an empty result ends them.
-_RESULTS = 7
+_RESULTS = 8
 #: Plugins with which a user logs in without a password.
 _WITHOUT_PASSWORD = frozenset({PLUGIN, "unix_socket", "auth_socket", "gssapi", "authentication_kerberos"})
 _SPELLED = {
@@ -25,9 +28,22 @@ _SPELLED = {
     "Repl_slave": "REPLICATION SLAVE",
     "Repl_client": "REPLICATION CLIENT",
 }
-#: A user that writes to the grant tables needs no GRANT. The last bit is MariaDB's SET USER, beyond the common ones.
-_POWERFUL = sum(1 << GLOBAL.index(name) for name in ("Insert", "Update", "Grant", "Super", "Create_user")) | 1 << 30
-_POWERFUL_ON_MYSQL = sum(1 << ON_SCHEMA.index(name) for name in ("Insert", "Update", "Grant"))
+_ALL_GLOBAL = GLOBAL + GLOBAL_OF_MARIADB
+
+
+def _bits(names: tuple[str, ...], *held: str) -> int:
+    return sum(1 << names.index(name) for name in held)
+
+
+#: With these an account makes or changes others, or acts as any.
+_POWERFUL = _bits(_ALL_GLOBAL, "Grant", "Super", "Create_user", "Set_user")
+#: An account that writes to the grant tables needs no GRANT.
+_WRITING = {"INSERT": _bits(GLOBAL, "Insert"), "UPDATE": _bits(GLOBAL, "Update")}
+_POWERFUL_ON_MYSQL = _bits(ON_SCHEMA, "Insert", "Update", "Grant")
+#: Dynamic privileges of MySQL that let their holder act as, or create, any user.
+_POWERFUL_DYNAMIC = frozenset({"ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER"})
+#: A role in `mandatory_roles`: name and host pattern, each quoted or plain.
+_ROLE = re.compile(r"\s*(`(?:[^`]|``)*`|'(?:[^']|'')*'|[^@,]*)(?:@(`[^`]*`|'[^']*'|[^,]*))?\s*(?:,|$)")
 _REPLICATION = 1 << GLOBAL.index("Repl_slave")
 #: A role of MariaDB of which all users are members.
 _PUBLIC: Key = ("PUBLIC", "")
@@ -46,8 +62,25 @@ class _LoginMethod(NamedTuple):
     expired: int
     tls: int
     access: int
-    powerful: int
     role: str | int
+
+
+class _Properties(NamedTuple):
+    """Properties of an account that few accounts have.
+
+    :ivar privileges: global privileges that are no bits of `access`.
+    :ivar restricted: bits of `access` that don't hold on the schema `mysql`.
+    :ivar writes: the account writes to a table by which the server decides what users may do.
+    """
+
+    privileges: tuple[str, ...] = ()
+    restricted: int = 0
+    writes: bool = False
+    second_factor: bool = False
+    locking: bool = False
+
+
+_NONE = _Properties()
 
 
 def audit(session: MysqlSession) -> ServerFacts:
@@ -64,53 +97,89 @@ def audit(session: MysqlSession) -> ServerFacts:
         raise QueryFailed(code, str(error.args[-1]) if error.args else type(error).__name__) from None
     if len(results) < _RESULTS:
         raise QueryFailed(None, f"{SCHEMA}.{PROCEDURE} is not rdsiam's procedure; onboard the database again")
-    server, methods, granted, roles, schemas, sessions, owned = results[:_RESULTS]
-    secure, now = server[0]
+    server, methods, granted, roles, schemas, sessions, owned, properties = results[:_RESULTS]
+    secure, now, lower_case, literal, mandatory = server[0]
+    names = SchemaNames(bool(int(literal)), bool(lower_case))
     return ServerFacts(
         # MariaDB greets with a prefix, so that old clients of MySQL accept it.
         version=server_version(session).removeprefix("5.5.5-"),
         tls_enforced=bool(secure),
         databases=tuple(sorted(row[0] for row in schemas if row[0].lower() not in SYSTEM_SCHEMAS)),
-        accounts=accounts(methods, granted, roles, dict(sessions), dict(owned), now),
+        accounts=accounts(
+            methods,
+            granted,
+            roles,
+            ServerState(now, dict(sessions), dict(owned), properties, names, mandatory_roles(mandatory)),
+        ),
     )
+
+
+def mandatory_roles(text: str) -> frozenset[Key]:
+    """Parse `mandatory_roles`: roles that every account of the server has, each as `role` or `role@host`."""
+    roles = set()
+    for name, host in _ROLE.findall(text):
+        if name.strip():
+            roles.add((_unquoted(name), _unquoted(host) or "%"))
+    return frozenset(roles)
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    quote = text[:1] if text[:1] in {"`", "'"} else ""
+    return text[1:-1].replace(quote * 2, quote) if quote else text
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """Facts about a server and its accounts that the facts of each account depend on.
+
+    :ivar sessions: user → number of open sessions.
+    :ivar owned: definer, as `user@host` → number of its routines and the like.
+    :ivar properties: user, host, property, value: what few accounts have.
+    :ivar mandatory: roles that every account has.
+    """
+
+    now: str
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    owned: Mapping[str, int] = field(default_factory=dict)
+    properties: Iterable[Sequence[Any]] = ()
+    names: SchemaNames = PATTERNS
+    mandatory: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True)
 class _Context:
-    """Facts about all accounts that the facts of one account depend on.
+    """Facts about all accounts, from which the facts of each are made.
 
     :ivar privileges: account → schema → privileges as bits of `ON_SCHEMA`.
     :ivar groups: account → the roles that it is a direct member of.
     :ivar administrators: accounts that may create or change others, and their members.
+    :ivar everyone: every account is an administrator, by a role that all have.
     :ivar patterns: user → number of its host patterns.
-    :ivar sessions: user → number of open sessions.
-    :ivar owned: definer, as `user@host` → number of its routines and the like.
+    :ivar shared: the fields in which all accounts of the server are alike.
     """
 
+    server: ServerState
     privileges: Mapping[Key, Mapping[str, int]]
     groups: Mapping[Key, set[Key]]
+    properties: Mapping[Key, _Properties]
     administrators: set[Key]
+    everyone: bool
     patterns: Mapping[str, int]
-    sessions: Mapping[str, int]
-    owned: Mapping[str, int]
-    now: str
+    shared: Mapping[str, Any]
 
 
 def accounts(
     methods: Iterable[Sequence[Any]],
     granted: Iterable[Sequence[Any]],
     roles: Iterable[Sequence[Any]],
-    sessions: Mapping[str, int],
-    owned: Mapping[str, int],
-    now: str,
+    server: ServerState,
 ) -> tuple[AccountFacts, ...]:
     """Convert the results of the procedure to facts of every account that is not a role and not the system's.
 
     :param methods: see `_LoginMethod`; an account has a row for each of its login methods.
     :param granted: user, host, schema pattern, privileges as bits of `ON_SCHEMA`.
     :param roles: member's user and host, role's user and host.
-    :param sessions: user → number of open sessions.
-    :param owned: definer, as `user@host` → number of its routines and the like.
     """
     by_account: dict[Key, list[_LoginMethod]] = {}
     patterns: dict[str, int] = {}
@@ -121,12 +190,23 @@ def accounts(
             by_account[key] = []
             patterns[method.user] = patterns.get(method.user, 0) + 1
         by_account[key].append(method)
-    privileges = _by_account(granted)
+    privileges, writers = _by_account(granted, server.names)
     groups: dict[Key, set[Key]] = {}
     for user, host, role, role_host in roles:
         groups.setdefault((user, host), set()).add((role, role_host))
-    administrators = _administrators(by_account, privileges, groups)
-    context = _Context(privileges, groups, administrators, patterns, sessions, owned, now)
+    properties = _properties(server.properties)
+    powerful = writers | _powerful(by_account, properties)
+    administrators = _with_members(powerful, groups)
+    context = _Context(
+        server,
+        privileges,
+        groups,
+        properties,
+        administrators,
+        everyone=bool(administrators & {_PUBLIC, *server.mandatory}),
+        patterns=patterns,
+        shared={} if server.names == PATTERNS else {"schema_names": server.names},
+    )
     return AccountFacts.of(
         _fields(key, by_account[key], context)
         for key in sorted(by_account)
@@ -134,51 +214,85 @@ def accounts(
     )
 
 
-def _by_account(granted: Iterable[Sequence[Any]]) -> dict[Key, dict[str, int]]:
-    """Group privileges by account and schema."""
+def _by_account(granted: Iterable[Sequence[Any]], names: SchemaNames) -> tuple[dict[Key, dict[str, int]], set[Key]]:
+    """Group privileges by account and schema; return also the accounts that may write to the grant tables."""
     privileges: dict[Key, dict[str, int]] = {}
+    writers: set[Key] = set()
     for user, host, schema, bits in granted:
-        # An escaped `_` is that character alone, a bare `_` is any character; both cover the schema of that name.
-        plain = schema.replace("\\_", "_").replace("\\%", "%") if "\\" in schema else schema
+        plain = names.plain(schema)
         on = privileges.setdefault((user, host), {})
         on[plain] = on.get(plain, 0) | bits
-    return privileges
+        if bits & _POWERFUL_ON_MYSQL and names.covers(schema, "mysql"):
+            writers.add((user, host))
+    return privileges, writers
 
 
-def _administrators(
-    by_account: Mapping[Key, Sequence[_LoginMethod]],
-    privileges: Mapping[Key, Mapping[str, int]],
-    groups: Mapping[Key, set[Key]],
-) -> set[Key]:
-    """Return the accounts that may create or change others, and their members."""
-    powerful = {key for key, (method, *_) in by_account.items() if method.access & _POWERFUL or method.powerful}
-    powerful |= {
+def _properties(rows: Iterable[Sequence[Any]]) -> dict[Key, _Properties]:
+    """Group the properties that few accounts have by account."""
+    result: dict[Key, _Properties] = {}
+    for user, host, name, value in rows:
+        before = result.get((user, host), _NONE)
+        match name:
+            case "privilege":
+                after = before._replace(privileges=(*before.privileges, value))
+            case "restrictions":
+                after = before._replace(restricted=_restricted_on_mysql(value))
+            case "writes":
+                after = before._replace(writes=True)
+            case "factor":
+                after = before._replace(second_factor=True)
+            case _:
+                after = before._replace(locking=True)
+        result[user, host] = after
+    return result
+
+
+def _restricted_on_mysql(restrictions: str) -> int:
+    """Return the bits of global privileges that don't hold on the schema `mysql`, from `User_attributes`."""
+    listed = [each["Privileges"] for each in json.loads(restrictions) if each["Database"] == "mysql"]
+    return sum({_WRITING.get(privilege, 0) for privileges in listed for privilege in privileges})
+
+
+def _powerful(by_account: Mapping[Key, Sequence[_LoginMethod]], properties: Mapping[Key, _Properties]) -> set[Key]:
+    """Return the accounts that may create or change others by a global privilege, or by a table's."""
+    writing = sum(_WRITING.values())
+    powerful = {
         key
-        for key, on in privileges.items()
-        if any(schema.lower() in {"mysql", "%"} and bits & _POWERFUL_ON_MYSQL for schema, bits in on.items())
+        for key, (method, *_) in by_account.items()
+        if method.access and method.access & (_POWERFUL | writing & ~properties.get(key, _NONE).restricted)
     }
-    return _with_members(powerful, groups)
+    return powerful | {
+        key for key, each in properties.items() if each.writes or not _POWERFUL_DYNAMIC.isdisjoint(each.privileges)
+    }
 
 
 def _fields(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> dict[str, Any]:
     """Return the facts of one account as fields of `AccountFacts`; fields with their default are left out."""
     user, host = key
-    access = methods[0].access
+    server, access = context.server, methods[0].access
     # If a user has several host patterns, its sessions don't show which of them they matched.
-    certain = context.patterns[user] == 1 or user not in context.sessions
-    sessions = context.sessions.get(user, 0) if certain else None
+    certain = context.patterns[user] == 1 or user not in server.sessions
+    sessions = server.sessions.get(user, 0) if certain else None
     fields: dict[str, Any] = {"name": user, "host": host, "sessions": sessions, **_login_facts(methods)}
+    if context.shared:
+        fields.update(context.shared)
     if sessions:
-        fields["last_seen"] = context.now
-    if key in context.administrators or _PUBLIC in context.administrators:
+        fields["last_seen"] = server.now
+    if context.everyone or key in context.administrators:
         fields["administrator"] = True
     elif access & _REPLICATION:
         fields["replication"] = True
-    if access or key in context.privileges:
-        fields["privileges"] = _spelled(access, context.privileges.get(key, {}))
-    if key in context.groups:
-        fields["member_of"] = tuple(sorted({role for role, _ in context.groups[key]}))
-    if owned := context.owned.get(f"{user}@{host}"):
+    further: tuple[str, ...] = ()
+    if key in context.properties:
+        properties = context.properties[key]
+        further = properties.privileges
+        fields["second_factor"], fields["locking"] = properties.second_factor, properties.locking
+    if access or further or key in context.privileges:
+        fields["privileges"] = _spelled(access, further, context.privileges.get(key, {}))
+    if server.mandatory or key in context.groups:
+        roles = context.groups.get(key, set()) | server.mandatory
+        fields["member_of"] = tuple(sorted({role for role, _ in roles}))
+    if owned := server.owned.get(f"{user}@{host}"):
         fields["owns"] = owned
     return fields
 
@@ -224,11 +338,13 @@ def _with_members(roles: set[Key], groups: Mapping[Key, set[Key]]) -> set[Key]:
     return result
 
 
-def _spelled(everywhere: int, on: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+def _spelled(everywhere: int, further: tuple[str, ...], on: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Return privileges by schema; global privileges under `*`."""
     privileges = {schema: _names(ON_SCHEMA, bits) for schema, bits in sorted(on.items())}
-    if everywhere and (names := _names(GLOBAL, everywhere)):
+    if names := _names(_ALL_GLOBAL, everywhere):
         privileges["*"] = names
+    if further:
+        privileges["*"] = tuple(sorted({*names, *further}))
     return privileges
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_version
-from rdsiam.engines.mysql.grants import literal
+from rdsiam.engines.mysql.catalog import rows, server_version
+from rdsiam.engines.mysql.grants import Server, literal, server
 from rdsiam.engines.protocols import Statement, marked
 from rdsiam.errors import Refused
 
@@ -22,6 +22,11 @@ GLOBAL = (
     "References", "Index", "Alter", "Show_db", "Super", "Create_tmp_table", "Lock_tables", "Execute", "Repl_slave",
     "Repl_client", "Create_view", "Show_view", "Create_routine", "Alter_routine", "Create_user", "Event", "Trigger",
     "Create_tablespace",
+)  # fmt: skip
+#: Further global privileges of MariaDB, by the bits that follow.
+GLOBAL_OF_MARIADB = (
+    "Delete_history", "Set_user", "Federated_admin", "Connection_admin", "Read_only_admin", "Replication_slave_admin",
+    "Replication_master_admin", "Binlog_admin", "Binlog_replay", "Slave_monitor", "Show_create_routine",
 )  # fmt: skip
 #: Privileges on a schema, in an order chosen here.
 ON_SCHEMA = (
@@ -56,29 +61,42 @@ _MARIADB_SOURCE = """
                 * 86400 + JSON_VALUE(a.Priv, '$.password_last_changed') <= UNIX_TIMESTAMP(), 0) AS expired,
             COALESCE(JSON_VALUE(a.Priv, '$.ssl_type'), 0) > 0 AS tls,
             CAST(COALESCE(JSON_VALUE(a.Priv, '$.access'), 0) AS UNSIGNED) AS access,
-            0 AS mighty, COALESCE(JSON_VALUE(a.Priv, '$.is_role'), 0) AS is_role
+            COALESCE(JSON_VALUE(a.Priv, '$.is_role'), 0) AS is_role
         FROM mysql.global_priv AS a
         LEFT JOIN JSON_TABLE(a.Priv, '$.auth_or[*]' COLUMNS (
             plugin VARCHAR(64) PATH '$.plugin', hash VARCHAR(512) PATH '$.authentication_string')) AS w ON TRUE
     """
 
 
-def _mysql_source(second: str, powerful: str) -> str:
+def _mysql_source(second: str) -> str:
     # A role of MySQL 8 is an account that was created locked, expired and without a password.
     return f"""
         SELECT User, Host, plugin, COALESCE(authentication_string, '') AS hash,
             {second} AS second, account_locked = 'Y' AS locked,
             password_expired = 'Y' OR COALESCE(plugin IN {_EMPTY} AND password_last_changed + INTERVAL
                 NULLIF(COALESCE(password_lifetime, @@default_password_lifetime), 0) DAY <= NOW(), 0) AS expired,
-            ssl_type <> '' AS tls, {_bits(GLOBAL)} AS access, {powerful} AS mighty,
+            ssl_type <> '' AS tls, {_bits(GLOBAL)} AS access,
             account_locked = 'Y' AND password_expired = 'Y' AND authentication_string = '' AS is_role
         FROM mysql.user AS a
     """
 
 
-# Dynamic privileges that let their holder act as, or create, any user.
-_POWERFUL = """EXISTS (SELECT 1 FROM mysql.global_grants AS g WHERE g.USER = a.User AND g.HOST = a.Host
-                AND g.PRIV IN ('ROLE_ADMIN', 'SET_USER_ID', 'SET_ANY_DEFINER'))"""
+#: Accounts that write to a table by which the server decides what users may do, or as whom stored code runs.
+_WRITERS = """SELECT User, Host, 'writes', Table_name FROM mysql.tables_priv
+    WHERE Db = 'mysql' AND Table_name IN ('user', 'global_priv', 'db', 'tables_priv', 'columns_priv', 'procs_priv',
+        'proxies_priv', 'roles_mapping', 'role_edges', 'default_roles', 'global_grants', 'proc', 'event')
+    AND CONCAT_WS(',', Table_priv, Column_priv) REGEXP 'Insert|Update|Grant'"""
+#: Privileges of MySQL 8 that have no column, or a late one.
+_LATER_PRIVILEGES = """SELECT USER, HOST, 'privilege', PRIV FROM mysql.global_grants
+    UNION ALL SELECT User, Host, 'privilege', 'CREATE ROLE' FROM mysql.user WHERE Create_role_priv = 'Y'
+    UNION ALL SELECT User, Host, 'privilege', 'DROP ROLE' FROM mysql.user WHERE Drop_role_priv = 'Y'"""
+#: From the attributes, which also hold hashes.
+_ATTRIBUTES = """SELECT User, Host, 'restrictions', JSON_EXTRACT(User_attributes, '$.Restrictions') FROM mysql.user
+    WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Restrictions')
+    UNION ALL SELECT User, Host, 'factor', '' FROM mysql.user
+    WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication')
+    UNION ALL SELECT User, Host, 'locking', '' FROM mysql.user
+    WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Password_locking')"""
 _SECOND = "COALESCE(JSON_CONTAINS_PATH(a.User_attributes, 'one', '$.additional_password'), 0)"
 _NO_ROLES = "SELECT NULL, NULL, NULL, NULL FROM DUAL WHERE FALSE"
 _OWNED_TABLES = """SELECT definer, COUNT(*) FROM (
@@ -89,19 +107,21 @@ _OWNED_VIEWS = """SELECT DEFINER, COUNT(*) FROM (
         UNION ALL SELECT DEFINER FROM information_schema.VIEWS) AS owned GROUP BY DEFINER"""
 
 
-def _procedure(source: str, roles: str, owned: str) -> str:
+def _procedure(settings: str, source: str, roles: str, owned: str, properties: str) -> str:
     # One row for each login method of an account. Sessions show their user only, without the host pattern they matched.
     return f"""BEGIN
     SET SESSION lock_wait_timeout = 5;
-    SELECT @@require_secure_transport, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%sZ');
+    SELECT @@require_secure_transport, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%sZ'),
+        @@lower_case_table_names <> 0, {settings};
     SELECT User, Host, plugin, hash = '' AND plugin IN {_EMPTY}, {_POSSIBLE},
-        second, locked, expired, tls, access, mighty, is_role
+        second, locked, expired, tls, access, is_role
     FROM ({source}) AS ways;
     SELECT User, Host, Db, {_bits(ON_SCHEMA)} FROM mysql.db;
     {roles};
     SELECT SCHEMA_NAME FROM information_schema.SCHEMATA;
     SELECT USER, COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() GROUP BY USER;
     {owned};
+    {properties};
 END"""
 
 
@@ -125,14 +145,19 @@ class InstalledProcedure:
     body: str
 
 
-def body(mariadb: bool, version: str) -> str:
-    """Return the body of the procedure for a server of that version."""
-    if mariadb:
-        return _procedure(_MARIADB_SOURCE, "SELECT User, Host, Role, '' FROM mysql.roles_mapping", _OWNED_TABLES)
-    if version.startswith("5."):
-        return _procedure(_mysql_source(second="0", powerful="0"), _NO_ROLES, _OWNED_TABLES)
+def body(server: Server) -> str:
+    """Return the body of the procedure for a server."""
+    if server.mariadb:
+        roles = "SELECT User, Host, Role, '' FROM mysql.roles_mapping"
+        return _procedure("0, ''", _MARIADB_SOURCE, roles, _OWNED_TABLES, _WRITERS)
+    if server.version < (8,):
+        return _procedure("0, ''", _mysql_source(second="0"), _NO_ROLES, _OWNED_TABLES, _WRITERS)
     roles = "SELECT TO_USER, TO_HOST, FROM_USER, FROM_HOST FROM mysql.role_edges"
-    return _procedure(_mysql_source(_SECOND, _POWERFUL), roles, _OWNED_VIEWS)
+    properties = f"{_WRITERS}\n    UNION ALL {_LATER_PRIVILEGES}"
+    if server.restricts:
+        settings, attributes = "@@partial_revokes, @@mandatory_roles", f"\n    UNION ALL {_ATTRIBUTES}"
+        return _procedure(settings, _mysql_source(_SECOND), roles, _OWNED_VIEWS, properties + attributes)
+    return _procedure("0, @@mandatory_roles", _mysql_source("0"), roles, _OWNED_VIEWS, properties)
 
 
 def read_installed(session: MysqlSession) -> InstalledProcedure:
@@ -162,7 +187,7 @@ def read_installed(session: MysqlSession) -> InstalledProcedure:
         granted=bool(granted),
         mark=next((marked(comment) for *_, comment in procedures), None),
         readable=tuple(readable),
-        body=body(is_mariadb(session), server_version(session)),
+        body=body(server(server_version(session))),
     )
 
 

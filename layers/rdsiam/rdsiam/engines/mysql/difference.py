@@ -8,7 +8,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
 from rdsiam.engines.mysql.catalog import PLUGIN
 from rdsiam.engines.mysql.grants import account, identifier
-from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES, schema_pattern
+from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
 from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
 from rdsiam.engines.protocols import Authority, DesiredState, Statement
 from rdsiam.errors import Refused
@@ -112,14 +112,20 @@ def _accounts(
         limit = max(1, snapshot.room // len([*hosts, *missing]))  # the server counts for each account
     with_limit = "" if limit is None else f" WITH MAX_USER_CONNECTIONS {limit}"
     result = [
-        Statement(create, user, f"CREATE USER {account(user, host)} {_TOKENS_ONLY}{with_limit}", authority=authority)
+        Statement(
+            create,
+            user,
+            f"CREATE USER {account(user, host)} {_TOKENS_ONLY}{with_limit}",
+            # Error 4006 for the manager: the account is the definer of stored objects already.
+            authority="master" if f"{user}@{host}" in snapshot.definers else authority,
+        )
         for host in missing
     ]
-    # ALTER keeps the grants, which DROP and CREATE would lose; the old password is lost.
     result += [
-        Statement("adopt-user", user, f"ALTER USER {account(user, host)} {_TOKENS_ONLY}", False, authority)
+        Statement("adopt-user", user, f"ALTER USER {account(user, host)} {change}", False, authority)
         for host in hosts
         if not snapshot.accounts[user, host]
+        for change in _conversion(snapshot, user, host)
     ]
     result += [
         Statement("limit-connections", user, f"ALTER USER {account(user, host)}{with_limit}", authority=authority)
@@ -134,14 +140,27 @@ def _accounts(
     ]
 
 
+def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
+    """Return the changes after which an account logs in by token only.
+
+    ALTER keeps the grants, which DROP and CREATE would lose; the old password is lost.
+    """
+    options = snapshot.options
+    # Anybody could lock the account by failed logins, and so would the proof that it refuses passwords.
+    unlocked = " FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0" if (user, host) in options.locking else ""
+    factors = ["DROP 2 FACTOR"] if (user, host) in options.second_factors else []
+    return [*factors, f"{_TOKENS_ONLY}{unlocked}"]
+
+
 def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState) -> Iterator[Statement]:
     """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus if rdsiam created it."""
     actual = {
         schema: held for (name, where, schema), held in snapshot.schemas.items() if (name, where) == (user.name, host)
     }
+    names = snapshot.schema_names
     declared = {
-        schema_pattern(schema): needed
-        for schema, needed in privileges.by_schema(user.grants_on(snapshot.databases)).items()
+        names.pattern(schema): needed
+        for schema, needed in privileges.by_schema(user.grants_on(snapshot.databases), names).items()
     }
     for pattern in sorted(declared):
         if missing := declared[pattern] - actual.get(pattern, frozenset()):

@@ -24,6 +24,8 @@ from rdsiam.errors import ConnectionFailed
 from rdsiam.state.record import Ownership
 
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user"})
+#: Codes of a refused login: access denied, and the account was locked by failed logins before.
+_REFUSALS = frozenset({"1045", "3955"})
 _LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})
 
 
@@ -140,9 +142,9 @@ class Mysql:
                 disabling.run(session, statement)
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
-        """Offer a random password and expect 1045. The catalogs show that there is no second login method."""
+        """Offer a random password and expect a refusal. The catalogs show that there is no second login method."""
         try:
             self.connect(database, Password(user, secrets.token_urlsafe(24)), name).close()
         except ConnectionFailed as error:
-            return error.stage == "login" and error.server_code == "1045"
+            return error.stage == "login" and error.server_code in _REFUSALS
         return False

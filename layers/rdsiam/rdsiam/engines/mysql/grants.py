@@ -1,5 +1,6 @@
 """Rights of an account of MySQL or MariaDB, and the statements that give another account the same rights."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 #: Name and host pattern of an account or a role; a role of MariaDB has no host.
 type AccountName = tuple[str, str]
 _PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
+#: Kinds of rights in the order in which they change: a restriction is one of a global privilege that is there, and
+#: REVOKE GRANT OPTION ON *.* is about all global privileges.
+_FIRST, _LAST = ("USER", "DYNAMIC"), "RESTRICTION"
+_RESTRICTIONS = """SELECT JSON_EXTRACT(User_attributes, '$.Restrictions') FROM mysql.user
+WHERE User = %s AND Host = %s AND JSON_EXTRACT(User_attributes, '$.Restrictions') IS NOT NULL"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,11 @@ class Server:
         return not self.mariadb and self.version >= (8, 0, 14)
 
     @property
+    def restricts(self) -> bool:
+        """Whether a global privilege can be revoked on single schemas (`partial_revokes`): MySQL from 8.0.16 on."""
+        return not self.mariadb and self.version >= (8, 0, 16)
+
+    @property
     def longest_name(self) -> int:
         """Maximum length of a user's name."""
         return 80 if self.mariadb else 32
@@ -38,7 +49,8 @@ class Server:
 class Rights:
     """Rights of an account, as the catalogs have them.
 
-    :ivar on: (kind of object, its names…) → privileges.
+    :ivar on: (kind of object, its names…) → privileges. Each dynamic privilege of MySQL is of a kind of its own, since
+        it has a GRANT OPTION of its own. `RESTRICTION` has global privileges that don't hold on a schema.
     :ivar default: the roles that its sessions begin with.
     """
 
@@ -49,16 +61,24 @@ class Rights:
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, and the privileges that its user must have with GRANT OPTION; None for roles."""
+    """A statement, and the privileges that its user must have with GRANT OPTION; None for roles.
+
+    :ivar key: as in `Rights.on`; None for roles.
+    """
 
     text: str
     needs: frozenset[str] | None = None
+    key: tuple[str, ...] | None = None
 
 
 def server(version: str) -> Server:
-    """Parse the version that a server reports."""
-    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version.removeprefix("5.5.5-"))
-    return Server("MariaDB" in version, tuple(map(int, numbers.groups())) if numbers else ())
+    """Parse the version that a server reports.
+
+    Aurora has its own version in the third place (8.0.mysql_aurora.3.04.0); Aurora MySQL 3 began with 8.0.23.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+|mysql_aurora)", version.removeprefix("5.5.5-"))
+    parsed = tuple(int(number) if number.isdigit() else 23 for number in numbers.groups()) if numbers else ()
+    return Server("MariaDB" in version, parsed)
 
 
 def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
@@ -86,7 +106,8 @@ def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
     for kind, columns in kinds:
         query = f"SELECT PRIVILEGE_TYPE, IS_GRANTABLE{columns} FROM information_schema.{kind}_PRIVILEGES"  # noqa: S608
         for privilege, grantable, *names in read(f"{query} WHERE GRANTEE = %s", [grantee]):
-            add((kind, *names), privilege, grantable)
+            dynamic = kind == "USER" and "_" in privilege
+            add(("DYNAMIC", privilege) if dynamic else (kind, *names), privilege, grantable)
     columns_of = "SELECT PRIVILEGE_TYPE, IS_GRANTABLE, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME"
     query = f"{columns_of} FROM information_schema.COLUMN_PRIVILEGES WHERE GRANTEE = %s"
     for privilege, _, *names in read(query, [grantee]):
@@ -98,6 +119,10 @@ def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
                 on.setdefault((str(kind), schema, name), set()).add("GRANT OPTION")
             else:
                 add((str(kind), schema, name), privilege, "NO")
+    for [restrictions] in read(_RESTRICTIONS, [user, host]) if server.restricts else ():
+        for restriction in json.loads(restrictions):
+            for privilege in restriction["Privileges"]:
+                add(("RESTRICTION", restriction["Database"]), privilege, "NO")
     roles, default = _roles(read, server, user, host)
     return Rights({key: frozenset(value) for key, value in on.items()}, roles, default)
 
@@ -118,14 +143,14 @@ def _roles(read: Read, server: Server, user: str, host: str) -> tuple[frozenset[
 
 def difference(current: Rights, desired: Rights, server: Server, name: str) -> Iterator[Step]:
     """Yield the statements that give the account `name`, quoted, the desired rights and no others."""
-    for key in sorted(current.on.keys() | desired.on.keys()):
+    for key in sorted(current.on.keys() | desired.on.keys(), key=_order):
         has, needs = current.on.get(key, frozenset()), desired.on.get(key, frozenset())
-        if surplus := has - needs:
-            yield Step(f"REVOKE {_list(key, surplus)} ON {_object(key)} FROM {name}", surplus)
-        if lacks := needs - has:
-            option = " WITH GRANT OPTION" if "GRANT OPTION" in lacks else ""
-            given = lacks - {"GRANT OPTION"}
-            yield Step(f"GRANT {_list(key, given) if given else 'USAGE'} ON {_object(key)} TO {name}{option}", lacks)
+        if key[0] == "RESTRICTION":
+            yield from _restrict(key, current, desired, name)
+        elif key[0] == "DYNAMIC":
+            yield from _set_dynamic(key, has, needs, name)
+        else:
+            yield from _set(key, has, needs, name)
     for role in sorted(current.roles - desired.roles):
         yield Step(f"REVOKE {_role(role)} FROM {name}")
     for role in sorted(desired.roles - current.roles):
@@ -133,6 +158,45 @@ def difference(current: Rights, desired: Rights, server: Server, name: str) -> I
     if current.default != desired.default:
         listed = ", ".join(map(_role, sorted(desired.default))) or "NONE"
         yield Step(f"SET DEFAULT ROLE {listed} {'FOR' if server.mariadb else 'TO'} {name}")
+
+
+def _order(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    return _FIRST.index(key[0]) if key[0] in _FIRST else 9 if key[0] == _LAST else 5, key
+
+
+def _set(key: tuple[str, ...], has: frozenset[str], needs: frozenset[str], name: str) -> Iterator[Step]:
+    """Yield the statements that change the privileges on one object."""
+    if surplus := has - needs:
+        yield Step(f"REVOKE {_list(key, surplus)} ON {_object(key)} FROM {name}", surplus, key)
+    if lacks := needs - has:
+        option = " WITH GRANT OPTION" if "GRANT OPTION" in lacks else ""
+        given = lacks - {"GRANT OPTION"}
+        yield Step(f"GRANT {_list(key, given) if given else 'USAGE'} ON {_object(key)} TO {name}{option}", lacks, key)
+
+
+def _set_dynamic(key: tuple[str, ...], has: frozenset[str], needs: frozenset[str], name: str) -> Iterator[Step]:
+    """Yield the statements that change one dynamic privilege, whose GRANT OPTION can't be revoked by itself."""
+    if has - needs:
+        yield Step(f"REVOKE {key[1]} ON *.* FROM {name}", has, key)
+        has = frozenset()
+    if needs - has:
+        option = " WITH GRANT OPTION" if "GRANT OPTION" in needs else ""
+        yield Step(f"GRANT {key[1]} ON *.* TO {name}{option}", needs, key)
+
+
+def _restrict(key: tuple[str, ...], current: Rights, desired: Rights, name: str) -> Iterator[Step]:
+    """Yield the statements that change which global privileges don't hold on a schema.
+
+    A restriction ends with its global privilege. On a schema, REVOKE restricts a global privilege, and GRANT lifts the
+    restriction.
+    """
+    everywhere = desired.on.get(("USER",), frozenset())
+    has = current.on.get(key, frozenset()) & current.on.get(("USER",), frozenset()) & everywhere
+    needs = desired.on.get(key, frozenset()) & everywhere
+    if lifted := has - needs:
+        yield Step(f"GRANT {_list(key, lifted)} ON {_object(key)} TO {name}", lifted, key)
+    if restricted := needs - has:
+        yield Step(f"REVOKE {_list(key, restricted)} ON {_object(key)} FROM {name}", restricted, key)
 
 
 def _list(key: tuple[str, ...], privileges: Iterable[str]) -> str:
@@ -144,7 +208,7 @@ def _object(key: tuple[str, ...]) -> str:
     kind, *names = key
     if kind == "USER":
         return "*.*"
-    if kind == "SCHEMA":
+    if kind in {"SCHEMA", "RESTRICTION"}:
         return f"{identifier(names[0])}.*"  # a pattern, escaped as granted
     routine = f"{kind} " if kind in {"FUNCTION", "PROCEDURE"} else ""
     return f"{routine}{identifier(names[0])}.{identifier(names[1])}"

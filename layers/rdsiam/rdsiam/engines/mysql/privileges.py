@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from rdsiam.access.users import Grant
+from rdsiam.engines.schema_names import SchemaNames
 
 _READ = ("SELECT", "SHOW VIEW")
 _WRITE = (*_READ, "INSERT", "UPDATE", "DELETE", "EXECUTE", "CREATE TEMPORARY TABLES", "LOCK TABLES")
@@ -25,14 +26,10 @@ def of(privileges: str | Sequence[str]) -> frozenset[str]:
     return LEVELS[privileges] if isinstance(privileges, str) else frozenset(privileges)
 
 
-def by_schema(grants: Iterable[Grant]) -> dict[str, frozenset[str]]:
-    """Return all privileges of the grants on each schema."""
+def by_schema(grants: Iterable[Grant], names: SchemaNames) -> dict[str, frozenset[str]]:
+    """Return all privileges of the grants on each schema, with names as the server compares them."""
     result: dict[str, frozenset[str]] = {}
     for grant in grants:
-        result[grant.on] = result.get(grant.on, frozenset()) | of(grant.privileges)
+        schema = names.stored(grant.on)
+        result[schema] = result.get(schema, frozenset()) | of(grant.privileges)
     return result
-
-
-def schema_pattern(name: str) -> str:
-    """Escape a schema's name for GRANT, where `_` and `%` are wildcards: my_app would cover myXapp too."""
-    return name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")

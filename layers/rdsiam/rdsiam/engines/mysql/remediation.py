@@ -9,7 +9,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.mysql import privileges
 from rdsiam.engines.mysql.grants import identifier
-from rdsiam.engines.mysql.privileges import LEVELS, by_schema, schema_pattern
+from rdsiam.engines.mysql.privileges import LEVELS, by_schema
 from rdsiam.engines.remediation import Privileges
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Escalation
@@ -19,7 +19,9 @@ _TOKENS_ONLY = "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL"
 
 def _on(account: AccountFacts, schema: str) -> frozenset[str]:
     """Return the privileges on a schema, whether its name was granted plain or escaped."""
-    return frozenset(account.privileges.get(schema, ())) | frozenset(account.privileges.get(schema_pattern(schema), ()))
+    names = account.schema_names
+    spellings = {names.stored(schema), names.pattern(schema)}
+    return frozenset(privilege for spelling in spellings for privilege in account.privileges.get(spelling, ()))
 
 
 def _literal(value: str) -> str:
@@ -59,7 +61,7 @@ class MysqlRemediationSql:
 
     def convert(self, account: AccountFacts) -> Sequence[str]:
         """Return the change to the plugin, over TLS only; the password is lost, the grants stay."""
-        return [f"ALTER USER {_name(account)} {_TOKENS_ONLY};"]
+        return [*_without_factors(account), f"ALTER USER {_name(account)} {_TOKENS_ONLY}{_without_locking(account)};"]
 
     def lock(self, account: AccountFacts) -> Sequence[str]:
         """Return ACCOUNT LOCK."""
@@ -67,7 +69,8 @@ class MysqlRemediationSql:
 
     def unlock(self, account: AccountFacts) -> Sequence[str]:
         """Return the plugin and ACCOUNT UNLOCK."""
-        return [f"ALTER USER {_name(account)} {_TOKENS_ONLY} ACCOUNT UNLOCK;"]
+        end = f"{_TOKENS_ONLY}{_without_locking(account)} ACCOUNT UNLOCK"
+        return [*_without_factors(account), f"ALTER USER {_name(account)} {end};"]
 
     def drop(self, account: AccountFacts) -> Sequence[str]:
         """Return DROP USER."""
@@ -95,7 +98,7 @@ class MysqlRemediationSql:
 
     def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
         """Return GRANT of privileges on a schema."""
-        return [f"GRANT {_list(privileges)} ON {_schema(schema_pattern(on))}.* TO {_name(account)};"]
+        return [f"GRANT {_list(privileges)} ON {_schema(account.schema_names.pattern(on))}.* TO {_name(account)};"]
 
     def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
         """Return REVOKE of privileges on a schema, or of global privileges (`*`).
@@ -105,7 +108,7 @@ class MysqlRemediationSql:
         """
         if on == "*":
             return [f"REVOKE {_list(privileges)} ON *.* FROM {_name(account)};"]
-        if schema_pattern(on) != on:
+        if account.schema_names.pattern(on) != on:
             raise Refused(
                 "a schema's name can have been granted plain or escaped", "onboard the database again", "name-unsafe"
             )
@@ -129,11 +132,12 @@ class MysqlRemediationSql:
 
         :param managed: accounts that rdsiam created; surplus privileges of other accounts are left to their owner.
         """
-        declared = by_schema(user.grants_on(databases))
+        declared = by_schema(user.grants_on(databases), account.schema_names)
         lacking = {on: tuple(sorted(needed - _on(account, on))) for on, needed in sorted(declared.items())}
         surplus: dict[str, tuple[str, ...]] = {}
         if account.name in managed:
-            by_pattern = {spelling: needed for on, needed in declared.items() for spelling in (on, schema_pattern(on))}
+            names = account.schema_names
+            by_pattern = {spelling: needed for on, needed in declared.items() for spelling in (on, names.pattern(on))}
             surplus = {
                 pattern: tuple(sorted(set(held) - by_pattern.get(pattern, frozenset()) - {"USAGE"}))
                 for pattern, held in sorted(account.privileges.items())
@@ -159,6 +163,16 @@ class MysqlRemediationSql:
     def create_database(self, name: str) -> str:
         """Return CREATE DATABASE."""
         return f"CREATE DATABASE {_schema(name)};"
+
+
+def _without_factors(account: AccountFacts) -> list[str]:
+    """Return the removal of further factors, beside which a token isn't enough to log in."""
+    return [f"ALTER USER {_name(account)} DROP 2 FACTOR;"] if account.second_factor else []
+
+
+def _without_locking(account: AccountFacts) -> str:
+    """Return the option that ends locking by failed logins, with which anybody could lock the account."""
+    return " FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0" if account.locking else ""
 
 
 def _list(level_or_names: str | Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 Rights are copied and can't be inherited, so they are compared whenever the database is onboarded.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from rdsiam.engines.mysql import grants
 from rdsiam.engines.mysql.catalog import SYSTEM_SCHEMAS
 from rdsiam.engines.mysql.grants import AccountName, Read, Rights, Server, account, difference
 from rdsiam.engines.protocols import Authority, Statement
+from rdsiam.engines.schema_names import SchemaNames
 from rdsiam.errors import Refused
 
 #: User that replaces another → its predecessor.
@@ -23,11 +23,12 @@ class ReplacementRights:
     """Rights of users that replace others, of those others, and of all of their roles."""
 
     server: Server
+    schema_names: SchemaNames
     rights: Mapping[AccountName, Rights]
 
 
 def read_rights(
-    query: Read, server: Server, accounts: Iterable[AccountName], successors: Successors
+    query: Read, server: Server, schema_names: SchemaNames, accounts: Iterable[AccountName], successors: Successors
 ) -> ReplacementRights:
     """Read the rights of users that replace others, of those others, and of all of their roles."""
     names = {*successors, *successors.values()}
@@ -38,7 +39,7 @@ def read_rights(
         if holder not in rights:
             rights[holder] = grants.read_rights(query, server, *holder)
             waiting += rights[holder].roles
-    return ReplacementRights(server, rights)
+    return ReplacementRights(server, schema_names, rights)
 
 
 def hosts_of(accounts: Iterable[AccountName], user: str) -> list[str]:
@@ -65,7 +66,7 @@ def refuse(accounts: Mapping[AccountName, bool], replaced: ReplacementRights, su
                     f"remove {successor} from access.yaml",
                     "iam-user",
                 )
-            if excess := _excess((name, host), replaced.rights):
+            if excess := _excess((name, host), replaced):
                 raise Refused(
                     f"{account(name, host)} holds {excess}, which rdsiam gives to no user",
                     f"revoke it, or keep the user and change only how it logs in (`name: {name}, replaces: {name}`)",
@@ -94,8 +95,9 @@ def statements(
     return result
 
 
-def _excess(account: AccountName, rights: Mapping[AccountName, Rights]) -> str:
+def _excess(account: AccountName, replaced: ReplacementRights) -> str:
     """Return a right of an account, or of one of its roles, that rdsiam gives to no user; empty if there is none."""
+    rights = replaced.rights
     checked: set[AccountName] = set()
     waiting = [account]
     while waiting:
@@ -106,20 +108,11 @@ def _excess(account: AccountName, rights: Mapping[AccountName, Rights]) -> str:
         waiting += rights[holder].roles
         through = "" if holder == account else f" through the role {holder[0]}"
         for (kind, *names), privileges in sorted(rights[holder].on.items()):
-            if kind == "USER":
+            if kind in {"USER", "DYNAMIC", "RESTRICTION"}:
                 return f"{', '.join(sorted(privileges))} on everything{through}"
             if "GRANT OPTION" in privileges:
                 return f"GRANT OPTION on {names[0]}{through}"
-            if any(_covers(names[0], schema, kind) for schema in SYSTEM_SCHEMAS):
+            on_schema = replaced.schema_names if kind == "SCHEMA" else SchemaNames(literal=True)
+            if any(on_schema.covers(names[0], schema) for schema in SYSTEM_SCHEMAS):
                 return f"privileges on {names[0]}, which covers the server's own schemas{through}"
     return ""
-
-
-def _covers(pattern: str, schema: str, kind: str) -> bool:
-    """Return whether a name, or the pattern of a schema, matches a schema."""
-    if kind != "SCHEMA":
-        return pattern.lower() == schema
-    # As the server matches it: % any characters, _ any one, and \\ makes the next character literal.
-    parts = re.findall(r"\\.|%|_|.", pattern, re.DOTALL)
-    expression = "".join({"%": ".*", "_": "."}.get(part) or re.escape(part[-1]) for part in parts)
-    return re.fullmatch(expression, schema, re.IGNORECASE | re.DOTALL) is not None

@@ -40,17 +40,31 @@ _DENIED = {1044, 1142, 1227, 1410, 3619}
 _REJECTED = {1819, 3638}
 _ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy must see the password
 #: Codes of errors whose text never quotes the statement.
-_SAFE = _DENIED | _REJECTED | {1040, 1133, 1205, 1213, 1290, 1396, 1449, 1045, 2006, 2013, 3016}
+_SAFE = (
+    _DENIED
+    | _REJECTED
+    | {1040, 1045, 1053, 1133, 1205, 1213, 1290, 1317, 1396, 1449, 2006, 2013, 3016, 3118, 3891, 3892, 3894, 3955, 4006}
+)
+#: The account needs its current password to change it: PASSWORD REQUIRE CURRENT, or password_require_current.
+_CURRENT_NEEDED = "3892"
 _PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) '?([A-Za-z0-9_]+)'?")
 _TLS = re.compile(r" REQUIRE (NONE|SSL|X509|ISSUER|SUBJECT|CIPHER)")
+_ATTEMPTS = re.compile(r" FAILED_LOGIN_ATTEMPTS (\d+)")
+#: Whether an account may keep a second password of its own. Roles are not looked into.
+_MAY_RETAIN = """SELECT CURRENT_ROLE() <> 'NONE' OR EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES
+WHERE GRANTEE = %s AND PRIVILEGE_TYPE IN ('APPLICATION_PASSWORD_ADMIN', 'CREATE USER'))"""
 
 
 @dataclass(frozen=True)
 class _Authentication:
-    """The plugin and TLS requirement of an account, from SHOW CREATE USER; its hash is discarded."""
+    """The plugin and TLS requirement of an account, from SHOW CREATE USER; its hash is discarded.
+
+    :ivar attempts: number of failed logins after which the server locks the account; 0 if it doesn't.
+    """
 
     plugin: str
     tls: str
+    attempts: int
 
 
 class MysqlRotator:
@@ -71,20 +85,23 @@ class MysqlRotator:
         """Run a query that every user may run."""
         _rows(session, "SELECT 1")
 
-    def set_own_password(self, session: MysqlSession, password: str, pending_works: Callable[[], bool]) -> None:
+    def set_own_password(
+        self, session: MysqlSession, current: str, password: str, pending_works: Callable[[], bool]
+    ) -> None:
         """Set the password on all accounts of the user that it sees, and last on the session's own account.
 
         A login by that account then proves that all accounts have the password.
         """
-        setter = _PasswordSetter(session, password)
+        setter = _PasswordSetter(session, password, current)
         user, host = _session_account(session)
-        if setter.server.dual:
+        retain = setter.server.dual and _may_retain(session, user, host)
+        if retain:
             _lock(session, user)
             if pending_works():
                 return  # setting it again would retain the new password as the old one
         for other in [each for each in _visible_hosts(session, user) if each != host]:
-            setter.set(user, other)
-        setter.set(user, host, own=True)
+            setter.set(user, other, retain=retain)
+        setter.set(user, host, own=True, retain=retain)
 
     def clone_name(self, user: str) -> str:
         """Return the name of the other of two alternating users; its length is checked on the server."""
@@ -125,18 +142,23 @@ class MysqlRotator:
 
 
 class _PasswordSetter:
-    """Setter of one password, in one session."""
+    """Setter of one password, in one session.
 
-    def __init__(self, session: MysqlSession, password: str) -> None:
+    :param current: the password of the session's own account.
+    """
+
+    def __init__(self, session: MysqlSession, password: str, current: str = "") -> None:
         self._session = session
         #: The password and its hash, quoted.
         self._clear, self._hash = literal(password), literal(native_hash(password))
+        self._current = literal(current)
         self.server = server(str(_rows(session, "SELECT VERSION()")[0][0]))
 
-    def set(self, user: str, host: str, *, own: bool = False) -> None:
-        """Set the password of one account; the old password stays valid if the server permits it.
+    def set(self, user: str, host: str, *, own: bool = False, retain: bool = False) -> None:
+        """Set the password of one account.
 
         :param own: the session's own account.
+        :param retain: keep the old password valid beside the new one, if the server permits it.
         """
         name = "CURRENT_USER()" if own else account(user, host)
         authentication = _authentication(self._session, name, user)
@@ -150,7 +172,18 @@ class _PasswordSetter:
             _do(self._session, f"ALTER USER {name} IDENTIFIED {method}")
             return
         change = f"ALTER USER {name} IDENTIFIED BY {self._clear}"
-        if self.server.dual:
+        if self.server.dual and not own and not retain:
+            # First, so that a repetition after a kill has the same effect. The change itself leaves it as it is.
+            _do(self._session, f"ALTER USER {name} DISCARD OLD PASSWORD")
+        try:
+            self._change(change, retain)
+        except ChangeFailed as error:
+            if not own or error.server_code != _CURRENT_NEEDED:
+                raise
+            self._change(f"{change} REPLACE {self._current}", retain)
+
+    def _change(self, change: str, retain: bool) -> None:
+        if retain:
             with contextlib.suppress(_NotAllowed):  # without APPLICATION_PASSWORD_ADMIN the old password ends here
                 _do(self._session, f"{change} RETAIN CURRENT PASSWORD")
                 return
@@ -177,8 +210,17 @@ class _PasswordSetter:
                 )
         else:
             self._create(name, authentication)
+        restricted = any(kind == "RESTRICTION" for kind, *_ in desired.on)
+        if exists and restricted:
+            # A global privilege comes before its restriction. Sessions that are open get neither.
+            _do(self._session, f"ALTER USER {name} ACCOUNT LOCK")
         for step in difference(current, desired, self.server, name):
             _do(self._session, step.text)
+        if self.server.restricts and ("USER",) in desired.on:
+            # What the administrator grants globally has the administrator's own restrictions.
+            granted = read_rights(read, self.server, clone, host)
+            for step in difference(granted, desired, self.server, name):
+                _do(self._session, step.text)
         if exists:
             self.set(clone, host)
         _do(self._session, f"ALTER USER {name} REQUIRE {authentication.tls} ACCOUNT UNLOCK")
@@ -277,6 +319,16 @@ def _visible_hosts(session: MysqlSession, user: str) -> list[str]:
         return []
 
 
+def _may_retain(session: MysqlSession, user: str, host: str) -> bool:
+    """Return whether the session's own account may keep its old password, and can bear a failed login before that.
+
+    Whether the new password logs in already is found by trying it: a second RETAIN would keep the new one as the old.
+    """
+    if not _rows(session, _MAY_RETAIN, [f"'{user}'@'{host}'"])[0][0]:
+        return False
+    return _authentication(session, "CURRENT_USER()", user).attempts != 1
+
+
 def _hosts(session: MysqlSession, user: str) -> list[str]:
     return [row[0] for row in _rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
 
@@ -296,8 +348,10 @@ def _authentication(session: MysqlSession, name: str, user: str) -> _Authenticat
             "leave it one (ALTER USER … IDENTIFIED VIA …)",
             "login-unsupported",
         )
-    tls = _TLS.search(shown)
-    return _Authentication(plugins[0] if plugins else _NATIVE, tls[1] if tls else "NONE")
+    tls, attempts = _TLS.search(shown), _ATTEMPTS.search(shown)
+    return _Authentication(
+        plugins[0] if plugins else _NATIVE, tls[1] if tls else "NONE", int(attempts[1]) if attempts else 0
+    )
 
 
 def _plain(quoted: str) -> str:

@@ -1,24 +1,51 @@
 """Snapshot of a MySQL or MariaDB server, and the inspection that reads it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from rdsiam.engines.connection import MysqlSession
+from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, replacement
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows, server_version
 from rdsiam.engines.mysql.grants import AccountName, server
 from rdsiam.engines.protocols import DesiredState, LoginAccount, Sessions
+from rdsiam.engines.schema_names import SchemaNames
 
 ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FROM mysql.user"
 #: MariaDB can keep further login methods besides the plugin: `auth_or`. An empty item there is the plugin itself; it
 #: stays.
 _OTHER_METHODS = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
-#: MySQL's dual passwords.
-_SECOND_PASSWORDS = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL"
+#: MySQL's dual passwords, further factors, and locking by failed logins. Without the values, which hold hashes.
+_ATTRIBUTES = """SELECT User, Host, JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'),
+    JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication'),
+    JSON_CONTAINS_PATH(User_attributes, 'one', '$.Password_locking')
+FROM mysql.user WHERE User_attributes IS NOT NULL"""
+#: MySQL from 8.0.22 on lets only the privilege SET_ANY_DEFINER, formerly SET_USER_ID, create a user that stored objects
+#: have as their definer already.
+_DEFINERS = """SELECT DISTINCT DEFINER FROM (
+    SELECT DEFINER FROM information_schema.ROUTINES UNION ALL SELECT DEFINER FROM information_schema.EVENTS
+    UNION ALL SELECT DEFINER FROM information_schema.TRIGGERS UNION ALL SELECT DEFINER FROM information_schema.VIEWS
+) AS defined WHERE SUBSTRING_INDEX(DEFINER, '@', 1) IN %s"""
 _LIMITS = "SELECT User, Host, max_user_connections FROM mysql.user"
 _SCHEMA_PRIVILEGES = "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES"
+#: A server that doesn't know a variable leaves it out.
+_NAMING = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('partial_revokes', 'lower_case_table_names')"
 _USER_PRIVILEGES = "SELECT GRANTEE, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.USER_PRIVILEGES"
+
+
+@dataclass(frozen=True)
+class LoginOptions:
+    """Accounts that log in by more than their plugin, or that lock themselves.
+
+    :ivar other_methods: accounts with a second login method, or a second password.
+    :ivar second_factors: accounts that need a second factor to log in, beside which a token isn't enough.
+    :ivar locking: accounts that the server locks after some failed logins.
+    """
+
+    other_methods: frozenset[AccountName] = frozenset()
+    second_factors: frozenset[AccountName] = frozenset()
+    locking: frozenset[AccountName] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -26,22 +53,28 @@ class Snapshot:
     """The state of a server when it was inspected.
 
     :ivar accounts: account → whether it logs in by token over TLS, and in no other way.
-    :ivar schemas: (user, host pattern, schema pattern as granted) → privileges.
+    :ivar schema_names: how the server reads names of schemas in grants.
+    :ivar schemas: (user, host pattern, schema as granted) → privileges.
     :ivar everywhere: account → global privileges.
     :ivar auditor: the audit's procedure as it is installed.
     :ivar limits: account → maximum number of concurrent sessions; 0 for any number.
     :ivar room: number of sessions that one user may have so that other users still get connections.
+    :ivar options: accounts that log in by more than their plugin, or that lock themselves.
+    :ivar definers: definers of stored objects, as `user@host pattern`, that have the name of a user without an account.
     :ivar activity: accounts that are locked, logged in, or own events.
     :ivar replaced: privileges of users that replace others, and of those others.
     """
 
     databases: tuple[str, ...]
     accounts: Mapping[AccountName, bool]
+    schema_names: SchemaNames
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[AccountName, frozenset[str]]
     auditor: audit_procedure.InstalledProcedure
     limits: Mapping[AccountName, int]
     room: int
+    options: LoginOptions
+    definers: frozenset[str]
     activity: disabling.AccountActivity
     replaced: replacement.ReplacementRights
 
@@ -53,9 +86,15 @@ class Snapshot:
 def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot:
     """Read accounts and privileges."""
     session = sessions.read(None)
-    schemas = _schema_privileges(session)
+    names = read_schema_names(session)
+    schemas = _schema_privileges(session, names)
     everywhere = _global_privileges(session)
-    accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in login_accounts(session)}
+    options = _login_options(session)
+    hindered = options.second_factors | options.locking
+    accounts = {
+        (a.name, a.host): a.iam and a.tls and not a.password and (a.name, a.host) not in hindered
+        for a in _login_accounts(session, options)
+    }
     return Snapshot(
         databases=tuple(
             row[0]
@@ -63,27 +102,33 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
             if row[0].lower() not in SYSTEM_SCHEMAS
         ),
         accounts=accounts,
+        schema_names=names,
         schemas=schemas,
         everywhere=everywhere,
         auditor=audit_procedure.read_installed(session),
         limits={(user, host): int(limit) for user, host, limit in rows(session, _LIMITS)},
         room=_room(int(rows(session, "SELECT @@max_connections")[0][0])),
+        options=options,
+        definers=_definers(session, accounts, desired),
         activity=disabling.read_activity(session),
         replaced=replacement.read_rights(
-            partial(rows, session), server(server_version(session)), accounts, predecessors(desired)
+            partial(rows, session), server(server_version(session)), names, accounts, predecessors(desired)
         ),
     )
 
 
 def login_accounts(session: MysqlSession) -> tuple[LoginAccount, ...]:
     """Return every account except the system's, sorted."""
-    others = _accounts_with_other_methods(session)
+    return _login_accounts(session, _login_options(session))
+
+
+def _login_accounts(session: MysqlSession, options: LoginOptions) -> tuple[LoginAccount, ...]:
     return tuple(
         LoginAccount(
             name=user,
             host=host,
             iam=plugin == PLUGIN,
-            password=plugin != PLUGIN or (user, host) in others,
+            password=plugin != PLUGIN or (user, host) in options.other_methods,
             tls=ssl_type != "",
             administrator="Y" in {superuser, creates_users},
         )
@@ -97,9 +142,16 @@ def predecessors(desired: DesiredState) -> dict[str, str]:
     return {user.name: user.predecessor for user in desired.users if user.predecessor}
 
 
-def _schema_privileges(session: MysqlSession) -> dict[tuple[str, str, str], frozenset[str]]:
+def read_schema_names(session: MysqlSession) -> SchemaNames:
+    """Read how the server reads names of schemas in grants."""
+    settings = dict(rows(session, _NAMING))
+    return SchemaNames(settings.get("partial_revokes") == "ON", settings.get("lower_case_table_names", "0") != "0")
+
+
+def _schema_privileges(session: MysqlSession, names: SchemaNames) -> dict[tuple[str, str, str], frozenset[str]]:
     return _grouped(
-        ((*_grantee(grantee), schema), privilege) for grantee, schema, privilege in rows(session, _SCHEMA_PRIVILEGES)
+        ((*_grantee(grantee), names.stored(schema)), privilege)
+        for grantee, schema, privilege in rows(session, _SCHEMA_PRIVILEGES)
     )
 
 
@@ -120,11 +172,28 @@ def _grouped[Key](pairs: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[str]]
     return {key: frozenset(privileges) for key, privileges in result.items()}
 
 
-def _accounts_with_other_methods(session: MysqlSession) -> set[AccountName]:
-    """Return the accounts that have a second login method, or a second password."""
-    if server_version(session).startswith("5.") and not is_mariadb(session):
-        return set()  # these versions have neither
-    return {(user, host) for user, host in rows(session, _OTHER_METHODS if is_mariadb(session) else _SECOND_PASSWORDS)}
+def _login_options(session: MysqlSession) -> LoginOptions:
+    if is_mariadb(session):
+        return LoginOptions(other_methods=frozenset((user, host) for user, host in rows(session, _OTHER_METHODS)))
+    if not server(server_version(session)).dual:
+        return LoginOptions()  # these versions have no such options
+    found = rows(session, _ATTRIBUTES)
+    second, factors, locking = (frozenset((row[0], row[1]) for row in found if row[column]) for column in (2, 3, 4))
+    return LoginOptions(second, factors, locking)
+
+
+def _definers(session: MysqlSession, accounts: Collection[AccountName], desired: DesiredState) -> frozenset[str]:
+    """Return the definers of stored objects that have the name of a user without an account.
+
+    Reading them costs time, so it is done only before an account is created.
+    """
+    names = {name for name, _ in accounts}
+    users = [MANAGER, AUDITOR, *(user.name for user in desired.users)]
+    # A successor gets an account for each host pattern of its predecessor.
+    missing = [name for name in users if name not in names or name in predecessors(desired)]
+    if not missing or is_mariadb(session) or server(server_version(session)).version < (8, 0, 22):
+        return frozenset()
+    return frozenset(row[0] for row in rows(session, _DEFINERS, [missing]))
 
 
 def _room(connections: int) -> int:

@@ -75,7 +75,13 @@ class PostgresRotator:
             session.execute("SELECT 1")
             session.rollback()
 
-    def set_own_password(self, session: PostgresSession, password: str, pending_works: Callable[[], bool]) -> None:  # noqa: ARG002
+    def set_own_password(
+        self,
+        session: PostgresSession,
+        current: str,  # noqa: ARG002
+        password: str,
+        pending_works: Callable[[], bool],  # noqa: ARG002
+    ) -> None:
         """Set the password of the session's user.
 
         PostgreSQL keeps one password for each role, so the old password is no longer valid. Setting the password twice
