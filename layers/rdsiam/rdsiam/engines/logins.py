@@ -72,7 +72,8 @@ class Logins:
         answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
         try:
             secret = json.loads(answer["SecretString"])
-            login = Password(str(secret["username"]), str(secret["password"]))
+            # Up to PostgreSQL 13 RDS stores MD5 hashes by default, and upgrades keep them.
+            login = Password(str(secret["username"]), str(secret["password"]), "scram-sha-256,md5")
         except (ValueError, KeyError, TypeError):
             # Without its cause: a JSON error carries the whole text that could not be parsed.
             raise Refused(

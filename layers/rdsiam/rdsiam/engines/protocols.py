@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Change
+from rdsiam.core.changes import Authority, Change, Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
@@ -23,6 +23,7 @@ __all__ = [
     "MARK",
     "NO_FAILURES",
     "Authority",
+    "Denial",
     "DesiredState",
     "Engine",
     "LoginAccount",
@@ -53,10 +54,26 @@ class Statement(Change):
     """A change made by SQL.
 
     :ivar database: the database in which the statement runs; None if any session of the server will do.
+    :ivar denied: the result if the server denies the statement: a part that is named as not done, while the rest is
+        done; or the refusal of the run. None if the run fails.
+    :ivar doubtful: the server is likely to deny the statement, as far as its catalogs tell.
     """
 
     authority: Authority = "manager"
     database: str | None = None
+    denied: Unreached | Refusal | None = None
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Denial:
+    """A statement that the server denied.
+
+    :ivar part: the part that was not done, with the server's answer.
+    """
+
+    statement: Statement
+    part: Unreached
 
 
 @dataclass(frozen=True)
@@ -225,8 +242,11 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         A copy has its source's until onboarding marks it with its own.
         """
 
-    def examined(self, snapshot: SnapshotT) -> Examined | None:
-        """Return which users can act as administrators once the difference is applied; None if that is unknown."""
+    def examined(self, snapshot: SnapshotT, denials: Sequence[Denial] = ()) -> Examined | None:
+        """Return which users can act as administrators once the difference is applied; None if that is unknown.
+
+        :param denials: the statements of the difference that the server denied.
+        """
 
     def enabled_users(self, snapshot: SnapshotT, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in, without the service's own."""
@@ -237,10 +257,12 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         snapshot: SnapshotT,
         statements: Sequence[Statement],
         desired: DesiredState,
-    ) -> None:
+    ) -> tuple[Denial, ...]:
         """Run the statements.
 
-        :raises Refused: a user would be locked out; the transaction is rolled back.
+        :return: the statements that the server denied, and that the rest can do without.
+        :raises Refused: a user would be locked out, or nothing can be done without a statement that the server denied;
+            the transaction is rolled back.
         """
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, Refusal, Unreached
 from rdsiam.engines.migration import LoginState, Migrator, Observation
 from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement
 from rdsiam.engines.registry import ENGINES, MIGRATORS
@@ -38,10 +38,14 @@ class _Opened:
     rotated: Collection[str]
 
     def apply(self, statements: Sequence[Statement]) -> list[Change]:
-        """Run the statements, and return them as changes."""
+        """Run the statements, and return them as changes.
+
+        :raises Refused: the server denied one of them, without which a migration is not done.
+        """
         assert self.lease is not None
         self.lease.check()
-        self.engine.apply(self.sessions, self.snapshot, statements, self.accounts)
+        needed = [replace(each, denied=_refusal(each.denied)) for each in statements]
+        self.engine.apply(self.sessions, self.snapshot, needed, self.accounts)
         for statement in statements:
             logger.info(
                 "%s on %s as %s: %s", statement.kind, self.database.arn, statement.authority, statement.statement
@@ -205,6 +209,12 @@ class MigratingUser:
             yield _Opened(database, engine, MIGRATORS[database.family], sessions, accounts, snapshot, lease, rotated)
         finally:
             sessions.close()
+
+
+def _refusal(denied: Unreached | Refusal | None) -> Refusal | None:
+    if isinstance(denied, Unreached):
+        return Refusal(f"{denied.what}: {denied.reason}", denied.remedy, "rights-missing")
+    return denied
 
 
 def must_keep_password(login_state: LoginState) -> Refused:

@@ -118,6 +118,7 @@ class Application:
             self._attempts = 1
             return self._missed(f"users are not as declared: {error}")
         self._changes += self._converged.changes
+        self._unreached += self._converged.denied
         return self._refused(self._converged.refusal)
 
     def _write_policies(self) -> Answer | None:

@@ -13,7 +13,7 @@ from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement, StatementFailed
+from rdsiam.engines.protocols import Authority, Denial, DesiredState, Engine, Sessions, Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.onboarding.answer import Proof
@@ -44,12 +44,14 @@ class Convergence:
     :ivar changes: made, or planned.
     :ivar applied: the declaration that the changes apply; None if they were refused.
     :ivar pending: the access that waits for confirmation; None if none does.
+    :ivar denied: parts that the server denied, or is likely to deny; the rest was done, or is planned.
     :ivar refusal: why the rest, or all of it, was not done; None if nothing was refused.
     """
 
     changes: tuple[Change, ...] = ()
     applied: Applied | None = None
     pending: Unreached | None = None
+    denied: tuple[Unreached, ...] = ()
     refusal: Refusal | None = None
 
     @property
@@ -63,6 +65,7 @@ class Convergence:
             "changes": [change.to_json() for change in fit_checkpoint(self.changes)],
             "applied": {**vars(self.applied), "users": list(self.applied.users)} if self.applied else None,
             "pending": self.pending.to_json() if self.pending else None,
+            "denied": [part.to_json() for part in self.denied],
             "refusal": self.refusal.to_json() if self.refusal else None,
         }
 
@@ -74,6 +77,7 @@ class Convergence:
             changes_from_json(data["changes"]),
             Applied(**{**applied, "users": tuple(applied["users"])}) if applied else None,
             Unreached.from_json(data["pending"]) if data["pending"] else None,
+            tuple(Unreached.from_json(part) for part in data["denied"]),
             Refusal.from_json(data["refusal"]) if data["refusal"] else None,
         )
 
@@ -184,11 +188,13 @@ class Users:
                 return Convergence(() if lease else tuple(comparison.statements), refusal=limit)
             if lease:
                 lease.check()
-                if refused := self._apply(comparison):
-                    return refused
+                return self._apply(comparison)
         finally:
             opened.sessions.close()
-        return Convergence(tuple(comparison.statements), comparison.applied, comparison.pending)
+        doubtful = [
+            each.denied for each in comparison.statements if each.doubtful and isinstance(each.denied, Unreached)
+        ]
+        return _convergence(comparison, comparison.statements, doubtful)
 
     def _compare(
         self, engine: Engine, opened: _Opened, database: SelectedDatabase, applied: Applied, desired: DesiredState
@@ -205,30 +211,30 @@ class Users:
         statements = engine.difference(snapshot, desired)
         return _Comparison(engine, opened, database, applied, desired, snapshot, statements, waiting)
 
-    def _apply(self, comparison: _Comparison) -> Convergence | None:
-        """Record ownership and make the changes.
-
-        :return: None if all were made; otherwise the refusal, with the changes made before it.
-        """
+    def _apply(self, comparison: _Comparison) -> Convergence:
+        """Record ownership and make the changes; if they are refused, return those that were made before."""
         engine, opened, database = comparison.engine, comparison.opened, comparison.database
         snapshot, desired, statements = comparison.snapshot, comparison.desired, comparison.statements
         self._record_attributes(database, opened.inherited_ownership)
         ownership = engine.ownership(snapshot, statements, desired)
+        denials: tuple[Denial, ...] = ()
         if statements or opened.inherited_ownership:
             self._services.inventory.record_ownership(database, ownership)
             try:
-                engine.apply(opened.sessions, snapshot, statements, desired)
+                denials = engine.apply(opened.sessions, snapshot, statements, desired)
             except RdsiamError as error:
                 owned = self._keep_ownership(comparison, ownership, error)
                 if not isinstance(error, Refused):
                     raise
                 return Convergence(_made(comparison, owned), refusal=Refusal.of(error))
-            for statement in statements:
-                logger.info("%s on %s as %s: %s", statement.kind, self._arn, statement.authority, statement.statement)
         elif ownership != dict(desired.accounts):
             self._services.inventory.release_ownership(database, ownership)
-        self._record_examined(database, engine.examined(snapshot))
-        return None
+        denied = {denial.statement for denial in denials}
+        changes = [statement for statement in statements if statement not in denied]
+        for change in changes:
+            logger.info("%s on %s as %s: %s", change.kind, self._arn, change.authority, change.statement)
+        self._record_examined(database, engine.examined(snapshot, denials))
+        return _convergence(comparison, changes, [denial.part for denial in denials])
 
     def _keep_ownership(
         self, comparison: _Comparison, ownership: Mapping[str, Ownership], error: RdsiamError
@@ -328,6 +334,15 @@ class Users:
                 ) from None
             return _Opened(Sessions(connect, reader="master"))
         return _Opened(sessions, inherited_ownership=not known)
+
+
+def _convergence(comparison: _Comparison, changes: Sequence[Statement], denied: Sequence[Unreached]) -> Convergence:
+    """Return the result of changes that nothing refused; a part of several statements is named once."""
+    parts = {part.what: part for part in reversed(denied)}
+    named = tuple(part for _, part in sorted(parts.items()))
+    for part in named:
+        logger.warning("%s: %s; %s", part.what, part.reason, part.remedy)
+    return Convergence(tuple(changes), comparison.applied, comparison.pending, named)
 
 
 def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:

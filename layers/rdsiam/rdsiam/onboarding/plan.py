@@ -78,11 +78,11 @@ def _without_removed(users: Sequence[Change], removal: Sequence[Change]) -> list
 def _answer(
     arn: str, limit: Refusal | None, users: Convergence, rotations: Outcome, changes: tuple[Change, ...]
 ) -> Answer:
-    """Return the answer. A refused rotation is one of the parts not done if something else waits for confirmation."""
-    waiting = [users.pending] if users.pending else []
-    refusal = limit or (None if waiting else rotations.refusal)
+    """Return the answer. A refused rotation is one of the parts not done if there are others."""
+    missing = [*([users.pending] if users.pending else []), *users.denied]
+    refusal = limit or (None if missing else rotations.refusal)
     if refusal:
         return Answer.refused(arn, refusal, changes)
     if rotations.refusal:
-        waiting.append(rotations.refusal.unreached(arn))
-    return Answer(arn, "planned" if changes else "unchanged", changes=changes).without(waiting)
+        missing.append(rotations.refusal.unreached(arn))
+    return Answer(arn, "planned" if changes else "unchanged", changes=changes).without(missing)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.postgres import audit
 from rdsiam.engines.postgres.catalog import is_system
-from rdsiam.engines.postgres.lockout import Membership
+from rdsiam.engines.postgres.lockout import MembershipRow
 from tests.unit.engines.test_facts import check_facts
 
 NOW = "2026-01-02T03:04:05Z"
@@ -19,11 +19,11 @@ def role(name: str, login: bool = True, createrole: bool = False) -> tuple[Any, 
     return (name, login, False, createrole, False, False, False, 0, 0)
 
 
-def member(group: str, of: str, admin: bool = False, inherit: bool = True, acts: bool = True) -> Membership:
-    return Membership(group, of, admin, inherit, acts)
+def member(group: str, of: str, admin: bool = False, inherit: bool = True, acts: bool = True) -> MembershipRow:
+    return group, of, admin, inherit, acts
 
 
-def postgres(roles: list[tuple[Any, ...]], *edges: Membership) -> dict[str, AccountFacts]:
+def postgres(roles: list[tuple[Any, ...]], *edges: MembershipRow) -> dict[str, AccountFacts]:
     return {account.name: account for account in audit.accounts(roles, edges, "boss", NOW)}
 
 

@@ -14,6 +14,7 @@ from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors
 from rdsiam.engines.protocols import (
     NO_FAILURES,
+    Denial,
     DesiredState,
     LoginAccount,
     Sessions,
@@ -118,7 +119,7 @@ class Mysql:
         installed = audit_procedure.read_installed(session)
         return installed.mark if installed.procedure and installed.procedure[0] == f"{MANAGER}@%" else None
 
-    def examined(self, snapshot: Snapshot) -> None:
+    def examined(self, snapshot: Snapshot, denials: Sequence[Denial] = ()) -> None:
         """Return None: triggers run as their definer, and no privilege that rdsiam grants changes another's trigger."""
 
     def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
@@ -132,7 +133,7 @@ class Mysql:
         snapshot: Snapshot,  # noqa: ARG002
         statements: Sequence[Statement],
         desired: DesiredState,  # noqa: ARG002
-    ) -> None:
+    ) -> tuple[Denial, ...]:
         """Run the statements in order. Each commits by itself and can be repeated."""
         for statement in end_sessions_first(statements):
             session = sessions.get(statement.authority, None)
@@ -140,6 +141,7 @@ class Mysql:
                 disabling.execute(session, statement)
             else:
                 disabling.run(session, statement)
+        return ()
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password and expect a refusal. The catalogs show that there is no second login method."""

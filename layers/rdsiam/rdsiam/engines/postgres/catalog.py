@@ -8,6 +8,8 @@ from psycopg.types.string import TextLoader
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership, MembershipRow
 
+#: Since this version, roles are administered and inherited by options of each membership.
+MEMBERSHIP_OPTIONS = 160000
 _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 #: Prefixes of all names of the system; other names may begin with them too.
 SYSTEM_PREFIXES = ("pg_", "rds")
@@ -18,6 +20,14 @@ SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
 FROM pg_catalog.pg_auth_members a
 JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
 ORDER BY 1, 2
+"""
+#: The same with the grantor. Before PostgreSQL 16 it may be a role that was dropped since.
+_GRANTED = """
+SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}, COALESCE(b.rolname, '')
+FROM pg_catalog.pg_auth_members a
+JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
+LEFT JOIN pg_catalog.pg_roles b ON b.oid = a.grantor
+ORDER BY 1, 2, 6
 """
 
 
@@ -53,12 +63,17 @@ def first_row(session: PostgresSession, query: str, parameters: list[str] | None
 
 
 def memberships(session: PostgresSession) -> tuple[Membership, ...]:
-    """Read all memberships of roles, sorted."""
-    return tuple(map(Membership._make, membership_rows(session)))
+    """Read all memberships of roles with their grantors, sorted."""
+    return tuple(map(Membership._make, rows(session, _GRANTED.format(**_options(session)))))
 
 
 def membership_rows(session: PostgresSession) -> list[MembershipRow]:
-    """Read all memberships of roles, sorted, as plain rows."""
-    modern = session.info.server_version >= 160000
-    columns = {"inherit": "a.inherit_option", "set": "a.set_option"} if modern else {"inherit": "true", "set": "true"}
-    return rows(session, _MEMBERSHIPS.format(**columns))
+    """Read all memberships of roles, sorted, as plain rows without grantors."""
+    return rows(session, _MEMBERSHIPS.format(**_options(session)))
+
+
+def _options(session: PostgresSession) -> dict[str, str]:
+    """Return the columns that hold the options of a membership, or what applies before there were options."""
+    if session.info.server_version < MEMBERSHIP_OPTIONS:
+        return {"inherit": "true", "set": "true"}
+    return {"inherit": "a.inherit_option", "set": "a.set_option"}

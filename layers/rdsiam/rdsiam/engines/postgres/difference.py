@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from psycopg import sql
 
 from rdsiam.access.users import DeclaredUser
-from rdsiam.core.changes import Kind
+from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres import privileges, replacement
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
 from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
+from rdsiam.engines.postgres.memberships import acting_for, administer, leave, remedy_to_act
 from rdsiam.engines.postgres.privileges import PrivilegeChange
-from rdsiam.engines.postgres.snapshot import Role, Snapshot, acting_for
+from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import Authority, DesiredState, Statement, marked
 from rdsiam.errors import Refused
@@ -27,7 +28,8 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     _refuse_namesakes(snapshot, desired, groups)
     replacement.refuse(snapshot, desired)
     databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
-    result = _manager(snapshot, databases) + _groups(snapshot, groups) + _auditor(snapshot, desired)
+    result = _manager(snapshot, databases) + _recover(snapshot, desired)
+    result += _groups(snapshot, groups) + _auditor(snapshot, desired)
     for user in desired.users:
         result += _user(snapshot, user, desired, groups)
     names = [user.name for user in desired.users]
@@ -35,7 +37,7 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
         if name not in names:
             result += disable(snapshot, name)
     for change in snapshot.privilege_changes:
-        result += _change_privileges(snapshot, change)
+        result += change_privileges(snapshot, change)
     planned = [Membership(IAM_ROLE, name, False, True, True) for name in (MANAGER, AUDITOR, *names)]
     planned += replacement.planned(desired.users)
     check_lockout(snapshot, [*snapshot.memberships, *planned], desired, snapshot.roles)
@@ -118,6 +120,31 @@ def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
     for name in databases:
         if name in snapshot.closed:
             as_master("grant", "GRANT CONNECT ON DATABASE {d} TO {m}", d=name)
+    return result
+
+
+def _recover(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
+    """Return the statements of the master that let the manager administer again what rdsiam created.
+
+    A major upgrade from before PostgreSQL 16 leaves no role the right to change the roles that it created.
+    """
+    if not snapshot.has_membership_options:
+        return []
+    result: list[Statement] = []
+    for name, ownership in sorted(desired.accounts.items()):
+        if ownership != "created" or name == MANAGER or name not in snapshot.roles:
+            continue
+        if not snapshot.administers(MANAGER, name):
+            # In a group that it is a member of, the manager keeps the other options.
+            grant = compose("GRANT {r} TO {m} WITH ADMIN TRUE", r=name, m=MANAGER)
+            if not snapshot.direct(name, MANAGER):
+                grant = administer(name, MANAGER)
+            denied = Refusal(
+                f"{MANAGER} may not change {name}, which rdsiam created, and {snapshot.master} may not let it",
+                f"as a role that administers {name} run: {grant}",
+                "rights-missing",
+            )
+            result.append(Statement("grant", MANAGER, grant, authority="master", denied=denied))
     return result
 
 
@@ -207,8 +234,8 @@ def _memberships(snapshot: Snapshot, user: DeclaredUser, managed_groups: Iterabl
         is_member = bool(snapshot.direct(group, user.name))
         if group in declared and not is_member:
             result.append(Statement("grant", user.name, compose("GRANT {g} TO {u}", g=group, u=user.name)))
-        elif group not in declared and is_member:
-            result.append(Statement("revoke", user.name, compose("REVOKE {g} FROM {u}", g=group, u=user.name)))
+        elif group not in declared:
+            result += leave(snapshot, group, user.name)
     return result
 
 
@@ -240,33 +267,40 @@ def _managed_groups(snapshot: Snapshot, desired: DesiredState, groups: Iterable[
     return {name for name in names if not snapshot.direct(IAM_ROLE, name)}  # a role that has it is a disabled user
 
 
-def _change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[Statement]:
+def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[Statement]:
     """Return the statements of one change of privileges, each run on behalf of the objects' owner.
 
-    :raises Refused: neither the manager nor the master may act for the owner.
+    Owners that nobody may act for are named, and the rest is done.
     """
     kind: Kind = "default-privileges"
     target = f"{change.owner} in {change.database}"
     if change.objects:
         kind, target = "revoke" if change.revoke else "grant", change.grantee
-    authority: Authority
-    before = after = ""
-    owner = change.owner
-    if owner == snapshot.master:
-        authority = "master"
-    elif owner not in snapshot.roles or any(edge.inherit for edge in snapshot.direct(owner, MANAGER)):
-        authority = "manager"  # a group that exists, or is about to be created
-    else:
-        authority = snapshot.authority_over(owner)
-        actor = snapshot.actor(authority)
-        if snapshot.has_membership_options and not snapshot.administers(actor, owner):
-            raise Refused(
-                f"objects in {change.database} belong to {owner}, on whose behalf {actor} may not grant",
-                f"as {owner}'s administrator run: {compose('GRANT {o} TO {a} WITH ADMIN OPTION', o=owner, a=actor)}",
-                "rights-missing",
-            )
-        before, after = acting_for(snapshot, owner, actor)
+    texts = list(privileges.statements(change))
+    owner, database = change.owner, change.database
+    if owner == snapshot.master or owner not in snapshot.roles or snapshot.inherits(MANAGER, owner):
+        # Its own objects, or those of a group that exists, or is about to be created.
+        authority: Authority = "master" if owner == snapshot.master else "manager"
+        return [Statement(kind, target, each, authority=authority, database=database) for each in texts]
+    authority = snapshot.authority_over(owner)
+    actor = snapshot.actor(authority)
+    before, after = acting_for(snapshot, owner, actor)
+    denied = Unreached(
+        f"objects of {owner} in {database}",
+        f"{actor} may not act for {owner}",
+        remedy_to_act(snapshot, owner, actor),
+        retry=False,
+    )
+    doubtful = not snapshot.may_act_for(actor, owner)
     return [
-        Statement(kind, target, before + statement + after, authority=authority, database=change.database)
-        for statement in privileges.statements(change)
+        Statement(
+            kind,
+            target,
+            before + each + after,
+            authority=authority,
+            database=database,
+            denied=denied,
+            doubtful=doubtful,
+        )
+        for each in texts
     ]

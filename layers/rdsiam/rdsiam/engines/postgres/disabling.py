@@ -7,6 +7,7 @@ from psycopg import sql
 
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
@@ -15,11 +16,13 @@ from rdsiam.engines.protocols import Authority, QueryFailed, Statement, Statemen
 SIGNAL_ROLE = "pg_signal_backend"
 #: Another session of the user may hold its row of pg_authid; that session has been ended, so the wait is short.
 SHORT_WAIT = "SET LOCAL lock_timeout = '2s'"
-#: Up to PostgreSQL 15, CREATEROLE suffices to alter a role; since 16, ADMIN OPTION is needed.
+#: Up to PostgreSQL 15, CREATEROLE suffices to alter a role, unless it is a superuser or replicates; since 16, ADMIN
+#: OPTION is needed.
 _LOGINS = """
 SELECT r.rolname, r.rolcanlogin,
     EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid),
-    pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000 OR EXISTS (
+    (pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
+     AND NOT r.rolsuper AND NOT r.rolreplication) OR EXISTS (
         SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.member
         WHERE m.roleid = r.oid AND m.admin_option AND g.rolname = %s)
 FROM pg_catalog.pg_roles r WHERE r.rolname = ANY(%s) ORDER BY 1
@@ -79,12 +82,12 @@ def _logins(session: PostgresSession, users: Collection[str]) -> list[tuple[str,
 def execute(session: PostgresSession, statement: Statement) -> None:
     """Run one statement in a transaction of its own, waiting at most two seconds for a lock."""
     try:
-        session.execute(f"{SHORT_WAIT}; {statement.statement}")
+        effect.execute(session, f"{SHORT_WAIT}; {statement.statement}")
         session.commit()
     except psycopg.Error as error:
         if not session.closed:
             session.rollback()
-        raise StatementFailed("the server", statement, error.sqlstate or "", " ".join(str(error).split())) from None
+        raise StatementFailed("the server", statement, error.sqlstate or "", effect.answer(error)) from None
 
 
 def _statements(name: str, login: bool, busy: bool, authority: Authority, blocked: bool = False) -> list[Statement]:

@@ -10,11 +10,12 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
 from rdsiam.engines.postgres import audit, disabling, execution, inspection, privileges
 from rdsiam.engines.postgres.catalog import is_system, memberships
-from rdsiam.engines.postgres.difference import difference, managed_users
+from rdsiam.engines.postgres.difference import change_privileges, difference, managed_users
+from rdsiam.engines.postgres.escalations import escalations
 from rdsiam.engines.postgres.inspection import ENTRY_DATABASE, ROLES
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Snapshot
-from rdsiam.engines.protocols import NO_FAILURES, DesiredState, LoginAccount, Sessions, Statement
+from rdsiam.engines.protocols import NO_FAILURES, Denial, DesiredState, LoginAccount, Sessions, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.record import Ownership
@@ -122,9 +123,17 @@ class Postgres:
         """Return the resource id in the comment of the auditor."""
         return inspection.marked_source(session)
 
-    def examined(self, snapshot: Snapshot) -> Examined:
+    def examined(self, snapshot: Snapshot, denials: Sequence[Denial] = ()) -> Examined:
         """Return which users can act as administrators in the databases that were inspected."""
-        return snapshot.examined
+        denied = {denial.statement for denial in denials}
+        kept = [
+            holding
+            for change, holding in snapshot.revocations
+            if denied.intersection(change_privileges(snapshot, change))
+        ]
+        logins = {name: role.login and not is_system(name, role.login) for name, role in snapshot.roles.items()}
+        held = [*snapshot.holdings, *kept]
+        return Examined(snapshot.examined, escalations(held, logins, snapshot.memberships, snapshot.administrators))
 
     def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in."""
@@ -136,9 +145,9 @@ class Postgres:
         snapshot: Snapshot,
         statements: Sequence[Statement],
         desired: DesiredState,
-    ) -> None:
+    ) -> tuple[Denial, ...]:
         """Run the statements: roles first, then each database; each part is one transaction."""
-        execution.apply(sessions, snapshot, statements, desired)
+        return execution.apply(sessions, snapshot, statements, desired)
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password in the token's place: RDS checks an IAM user's with PAM, which refuses it."""

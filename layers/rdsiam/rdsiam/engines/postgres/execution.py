@@ -1,16 +1,24 @@
-"""Execution of statements on a PostgreSQL server, guarded against lock-out: roles first, then each database."""
+"""Execution of statements on a PostgreSQL server, guarded against lock-out: roles first, then each database.
+
+A statement that the server may deny runs in a savepoint, so that the rest of its transaction goes on without it.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import psycopg
+
+from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.catalog import memberships
 from rdsiam.engines.postgres.difference import check_lockout
 from rdsiam.engines.postgres.disabling import SHORT_WAIT
 from rdsiam.engines.postgres.inspection import read_roles
 from rdsiam.engines.postgres.lockout import IAM_ROLE
-from rdsiam.engines.postgres.snapshot import Snapshot, run
+from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import Authority, DesiredState, Sessions, Statement
+from rdsiam.engines.protocols import Authority, Denial, DesiredState, Sessions, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, Refused
 
 _AUTHORITIES: tuple[Authority, ...] = ("master", "manager")
@@ -21,13 +29,16 @@ def apply(
     snapshot: Snapshot,
     statements: Sequence[Statement],
     desired: DesiredState,
-) -> None:
+) -> tuple[Denial, ...]:
     """Run the statements: roles first, then each database; each part is one transaction.
 
     Sessions end when no new ones can be opened.
+
+    :return: the statements that the server denied, and that the rest can do without.
     """
+    denials: list[Denial] = []
     for authority in _AUTHORITIES:
-        _change_roles(sessions, snapshot, statements, desired, authority)
+        denials += _change_roles(sessions, snapshot, statements, desired, authority)
     if sessions.used_master:
         _prove_master(sessions, snapshot, statements)
     for statement in statements:
@@ -38,10 +49,36 @@ def apply(
     for name in sorted({statement.database for statement in statements if statement.database is not None}):
         for authority in _AUTHORITIES:
             in_database = [each for each in statements if each.authority == authority and each.database == name]
-            if in_database:
-                session = sessions.get(authority, name)
-                run(session, name, in_database)
-                session.commit()
+            denials += _change_database(sessions, name, authority, in_database)
+    return tuple(denials)
+
+
+def run(session: PostgresSession, database: str, statements: Sequence[Statement]) -> list[Denial]:
+    """Run statements in the session's transaction; the caller commits.
+
+    :return: the statements that the server denied, and that the rest can do without.
+    :raises Refused: the server denied a statement that the rest can't do without; the transaction is rolled back.
+    :raises StatementFailed: a statement failed; the transaction is rolled back.
+    """
+    denials: list[Denial] = []
+    for statement in statements:
+        part = statement.denied
+        text = statement.statement
+        try:
+            if isinstance(part, Unreached):
+                session.execute("SAVEPOINT statement")
+            effect.execute(session, text)
+        except psycopg.Error as error:
+            if isinstance(part, Unreached) and effect.is_denial(error):
+                session.execute("ROLLBACK TO SAVEPOINT statement")
+                reason = f"{part.reason}: {effect.answer(error)}"
+                denials.append(Denial(statement, replace(part, reason=reason)))
+                continue
+            session.rollback()
+            if isinstance(part, Refusal) and effect.is_denial(error):
+                raise Refused(f"{part.problem}: {effect.answer(error)}", part.remedy, part.code) from None
+            raise StatementFailed(database, statement, error.sqlstate or "", effect.answer(error)) from None
+    return denials
 
 
 def _change_roles(
@@ -50,12 +87,12 @@ def _change_roles(
     statements: Sequence[Statement],
     desired: DesiredState,
     authority: Authority,
-) -> None:
+) -> list[Denial]:
     """Run the statements of one authority about roles in one transaction, unless they lock a user out."""
     about_roles = [each for each in statements if each.authority == authority and each.database is None]
     about_roles = [each for each in about_roles if each.kind != "end-sessions"]
     if not about_roles:
-        return
+        return []
     entry = snapshot.entry_database
     session = sessions.get(authority, entry)
     locked = {each.target for each in about_roles if each.kind == "disable-user"}
@@ -63,7 +100,7 @@ def _change_roles(
         session.execute(SHORT_WAIT)
     # Sessions of a user may hold what locking it waits for, so they end before, and once more afterwards.
     run(session, entry, [each for each in statements if each.kind == "end-sessions" and each.target in locked])
-    run(session, entry, about_roles)
+    denials = run(session, entry, about_roles)
     roles = read_roles(session)
     try:
         check_lockout(snapshot, memberships(session), desired, roles)
@@ -71,6 +108,25 @@ def _change_roles(
         session.rollback()
         raise
     session.commit()
+    return denials
+
+
+def _change_database(
+    sessions: Sessions[PostgresSession], name: str, authority: Authority, statements: Sequence[Statement]
+) -> list[Denial]:
+    """Run the statements of one authority in one database, in one transaction."""
+    if not statements:
+        return []
+    try:
+        session = sessions.get(authority, name)
+    except Refused as error:  # of the master's secret, which RDS does not keep
+        parts = [(each, each.denied) for each in statements if isinstance(each.denied, Unreached)]
+        if len(parts) < len(statements):
+            raise
+        return [Denial(each, replace(part, reason=error.problem, remedy=error.remedy)) for each, part in parts]
+    denials = run(session, name, statements)
+    session.commit()
+    return denials
 
 
 def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, statements: Sequence[Statement]) -> None:

@@ -7,16 +7,15 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres import privileges
-from rdsiam.engines.postgres.catalog import USERS_DATABASES, is_system, memberships
-from rdsiam.engines.postgres.escalations import Holding, administrators, escalations, holdings
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, USERS_DATABASES, memberships
+from rdsiam.engines.postgres.escalations import Holding, administrators, holdings
 from rdsiam.engines.postgres.groups import grantees, group_name
 from rdsiam.engines.postgres.lockout import Membership
 from rdsiam.engines.postgres.privileges import PrivilegeChange, Privileges
 from rdsiam.engines.postgres.settings import all_settings
-from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS, Role, Snapshot
+from rdsiam.engines.postgres.snapshot import SUPERUSERS, Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, marked
 from rdsiam.errors import Refused
-from rdsiam.state.escalations import Examined
 
 #: The database in which a run begins, and which the audit connects to. RDS creates it and the master owns it, so that
 #: no tenant of the server can close it or set what its sessions begin with; catalogs of roles are the whole server's.
@@ -43,11 +42,13 @@ class _Privileges:
     """Privileges in all inspected databases.
 
     :ivar changes: privileges that are missing, or have to be revoked.
+    :ivar revocations: those of the changes that end a hazardous holding, each with the holding.
     :ivar holdings: hazardous privileges that stay.
     :ivar closed: databases that the manager may not connect to.
     """
 
     changes: list[PrivilegeChange] = field(default_factory=list)
+    revocations: list[tuple[PrivilegeChange, Holding]] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
 
@@ -67,7 +68,6 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     grantees_by_database = grantees(desired.users, databases)
     inspected = sorted({ENTRY_DATABASE, *grantees_by_database})
     found = _read_privileges(sessions, database, desired, grantees_by_database, edges, administrating)
-    logins = {name: role.login and not is_system(name, role.login) for name, role in roles.items()}
     snapshot = Snapshot(
         entry_database=ENTRY_DATABASE,
         master=database.master_user,
@@ -77,11 +77,14 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         memberships=edges,
         settings=all_settings(session),
         privilege_changes=tuple(found.changes),
+        revocations=tuple(found.revocations),
+        holdings=tuple(found.holdings),
+        examined=tuple(inspected),
+        administrators=administrating,
         closed=frozenset(found.closed),
         busy=frozenset(row[0] for row in session.execute(_BUSY)),
         mark=marked_source(session),
         audit_closed=_is_closed(session, ENTRY_DATABASE, AUDITOR),
-        examined=Examined(tuple(inspected), escalations(found.holdings, logins, edges, administrating)),
     )
     # No transaction stays open while the other sessions work; the lock belongs to the session.
     for name in inspected:
@@ -129,7 +132,9 @@ def _read_privileges(
         version = session.info.server_version
         for holding in holdings(session, name, administrating):
             if holding.grantee in managed and _may_revoke(database, holding, edges, version):
-                result.changes.append(_revocation(name, holding))
+                revocation = _revocation(name, holding)
+                result.changes.append(revocation)
+                result.revocations.append((revocation, holding))
             else:
                 result.holdings.append(holding)
         if _is_closed(session, name, MANAGER):
@@ -154,8 +159,11 @@ def _may_revoke(database: Database, holding: Holding, memberships: Iterable[Memb
     actors = {MANAGER} if database.master_secret_arn is None else {MANAGER, database.master_user}
     if holding.owner in actors or (version < MEMBERSHIP_OPTIONS and holding.owner != database.master_user):
         return True
-    edges = [edge for edge in memberships if edge.group == holding.owner and edge.member in actors]
-    return any(edge.admin or (edge.inherit and edge.member == MANAGER) for edge in edges)
+    edges = [edge for edge in memberships if edge.member in actors]
+    # On RDS a member of rds_superuser may act for any role, which no catalog shows: it is tried.
+    tried = any(edge.group == SUPERUSERS and edge.inherit and edge.member != MANAGER for edge in edges)
+    direct = [edge for edge in edges if edge.group == holding.owner]
+    return tried or any(edge.admin or (edge.inherit and edge.member == MANAGER) for edge in direct)
 
 
 def _is_closed(session: PostgresSession, database: str, role: str) -> bool:

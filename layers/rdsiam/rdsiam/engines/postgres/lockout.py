@@ -14,20 +14,27 @@ IAM_ROLE = "rds_iam"
 
 
 class Membership(NamedTuple):
-    """A membership of `member` in `group`; before PostgreSQL 16 every membership inherits and may SET ROLE."""
+    """A membership of `member` in `group`; before PostgreSQL 16 every membership inherits and may SET ROLE.
+
+    From 16 on a member has one for each role that granted it.
+
+    :ivar grantor: the role that granted it; empty if that no longer exists, or if nobody asks for it.
+    """
 
     group: str
     member: str
     admin: bool
     inherit: bool
     set: bool
+    grantor: str = ""
 
 
-#: A membership as a row of the catalog: the fields of `Membership`, which takes longer to make.
+#: A membership as a row of the catalog: the first fields of `Membership`, which takes longer to make.
 MembershipRow = tuple[str, str, bool, bool, bool]
+type _Rows = Iterable[MembershipRow | Membership]
 
 
-def members(memberships: Iterable[MembershipRow], group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
+def members(memberships: _Rows, group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return all members of `group`, direct or indirect, each with the role of its membership on the shortest path.
 
     :param ignored: names whose admin-only memberships do not count. The administrator that creates a role, or may
@@ -36,12 +43,13 @@ def members(memberships: Iterable[MembershipRow], group: str, ignored: frozenset
     return reachable(direct_members(memberships, ignored), group)
 
 
-def direct_members(memberships: Iterable[MembershipRow], ignored: frozenset[str] = frozenset()) -> dict[str, list[str]]:
+def direct_members(memberships: _Rows, ignored: frozenset[str] = frozenset()) -> dict[str, list[str]]:
     """Return the direct members of each group; for `ignored` see `members`."""
     result: dict[str, list[str]] = {}
-    for group, member, admin, inherit, may_set in memberships:
-        if not (member in ignored and admin and not inherit and not may_set):
-            result.setdefault(group, []).append(member)
+    for edge in memberships:  # by position, so that rows of either length can be read at the same speed
+        member = edge[1]
+        if not (member in ignored and edge[2] and not edge[3] and not edge[4]):
+            result.setdefault(edge[0], []).append(member)
     return result
 
 

@@ -7,15 +7,17 @@ import psycopg
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
-from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS, Snapshot, acting_for
+from rdsiam.engines.postgres.memberships import acting_for, leave
+from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.record import Ownership
 
-_SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
+_REPLICATION = "rds_replication"
 _SESSIONS = """
 SELECT COALESCE(a.application_name, ''), COALESCE(pg_catalog.host(a.client_addr), ''),
     pg_catalog.to_char(pg_catalog.max(a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -49,7 +51,7 @@ class PostgresMigrator:
         edges = snapshot.memberships
         iam = user in members(edges, IAM_ROLE, frozenset({snapshot.master, MANAGER}))
         keep_reason = ""
-        if user == snapshot.master or role.superuser or role.createrole or user in members(edges, _SUPERUSERS):
+        if user == snapshot.master or role.superuser or role.createrole or user in members(edges, SUPERUSERS):
             keep_reason = f"{user} is an administrator"
         elif role.replication or user in members(edges, _REPLICATION):
             keep_reason = f"{user} replicates, and RDS has no IAM logins for that"
@@ -84,11 +86,7 @@ class PostgresMigrator:
     def revert_in_place(self, snapshot: Snapshot, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return the statements that remove the role from rds_iam and managed groups; it still has its verifier."""
         groups = {name for name in accounts if name in snapshot.roles and not snapshot.roles[name].login}
-        result = [
-            Statement("revoke", user, compose("REVOKE {g} FROM {u}", g=group, u=user))
-            for group in sorted(groups | {IAM_ROLE})
-            if snapshot.direct(group, user)
-        ]
+        result = [each for group in sorted(groups | {IAM_ROLE}) for each in leave(snapshot, group, user)]
         for (database, name), value in snapshot.settings.get(user, {}).items():
             if database is not None and name == "role" and value in groups:
                 reset = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user, d=database)
@@ -103,7 +101,9 @@ class PostgresMigrator:
             return []
         if snapshot.authority_over(successor) != "manager":
             raise Refused(
-                f"{successor} was not made by {MANAGER}, so it is not dropped", "drop it yourself", "user-not-managed"
+                f"{MANAGER} may not drop {successor}: it does not administer that role",
+                "onboard the database, which restores that right after a major upgrade; or drop the role yourself",
+                "rights-missing",
             )
         before, after = acting_for(snapshot, successor, MANAGER)
         give = compose("REASSIGN OWNED BY {h} TO {u}; DROP OWNED BY {h}", h=successor, u=user)

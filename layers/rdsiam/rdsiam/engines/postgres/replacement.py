@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from rdsiam.access.users import DeclaredUser
+from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
+from rdsiam.engines.postgres.memberships import leave, remedy_to_act
 from rdsiam.engines.postgres.settings import acting_as, changes
-from rdsiam.engines.postgres.snapshot import Snapshot
+from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import Refused
 
-_SUPERUSERS = "rds_superuser"
 _CORRECT = "correct `replaces`"
 
 
@@ -38,7 +39,7 @@ def refuse(snapshot: Snapshot, desired: DesiredState) -> None:
                 f"{user.name} replaces {name}, which rdsiam manages", "declare privileges of its own", "not-replaceable"
             )
         role = snapshot.roles[name]
-        if role.superuser or role.createrole or name in members(snapshot.memberships, _SUPERUSERS):
+        if role.superuser or role.createrole or name in members(snapshot.memberships, SUPERUSERS):
             raise Refused(
                 f"{name} is an administrator, whose rights rdsiam gives to no user", _CORRECT, "user-is-administrator"
             )
@@ -75,28 +76,28 @@ def _join(snapshot: Snapshot, group: str, name: str) -> list[Statement]:
         return []
     authority = snapshot.authority_over(group)
     actor = snapshot.actor(authority)
-    if snapshot.has_membership_options and not snapshot.administers(actor, group):
-        raise Refused(
-            f"{actor} may not make {name} a member of {group}",
-            f"as {group}'s administrator run: {compose('GRANT {g} TO {a} WITH ADMIN OPTION', g=group, a=actor)}",
-            "rights-missing",
-        )
     options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
     grant = compose("GRANT {g} TO {u}", g=group, u=name) + options
+    denied = Unreached(
+        f"{name}, which replaces {group}",
+        f"{actor} may not make {name} a member of {group}",
+        remedy_to_act(snapshot, group, actor),
+        retry=False,
+    )
+    doubtful = not snapshot.may_act_for(actor, group)
     # With a database, since such statements run after the roles have been created.
-    return [Statement("grant", name, grant, authority=authority, database=snapshot.entry_database)]
+    entry = snapshot.entry_database
+    return [Statement("grant", name, grant, authority=authority, database=entry, denied=denied, doubtful=doubtful)]
 
 
 def _undo(snapshot: Snapshot, name: str, group: str) -> list[Statement]:
     """Return the statements that undo an earlier `replaces`."""
     current = snapshot.settings[name]
     target = {key: value for key, value in current.items() if key != (None, "role")}
-    result = _set(snapshot, name, changes(name, current, target))
-    if snapshot.direct(group, name):
-        revoke = compose("REVOKE {g} FROM {u}", g=group, u=name)
-        authority = snapshot.authority_over(group)
-        result.append(Statement("revoke", name, revoke, authority=authority, database=snapshot.entry_database))
-    return result
+    return [
+        *_set(snapshot, name, changes(name, current, target)),
+        *leave(snapshot, group, name, snapshot.entry_database),
+    ]
 
 
 def _set(snapshot: Snapshot, name: str, composed: Iterable[sql.Composed]) -> list[Statement]:

@@ -18,9 +18,11 @@ from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession, connect_postgres
 from rdsiam.engines.logins import Login
-from rdsiam.engines.postgres.catalog import first_row
+from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, first_row
+from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.settings import acting_as, changes, settings
-from rdsiam.engines.postgres.snapshot import MEMBERSHIP_OPTIONS
+from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.rotation import ChangeFailed, OpenSession, PasswordRejected
 from rdsiam.errors import ConnectionFailed, Refused
 
@@ -38,11 +40,6 @@ _IS_MEMBER = """
 SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
   WHERE g.rolname = %s AND m.rolname = %s)
-"""
-#: The session's user, and whether it has ADMIN OPTION on a role. Since PostgreSQL 16, a role with CREATEROLE may change
-#: only roles on which it has ADMIN OPTION.
-_MAY_ALTER = """
-SELECT current_user, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') FROM pg_catalog.pg_roles WHERE rolname = %s
 """
 #: Address and time are null for roles that the session's user is not a member of.
 _SESSIONS = """
@@ -108,21 +105,16 @@ class PostgresRotator:
     def inspect_other(self, session: PostgresSession, user: str) -> str | None:
         """Return the statement that sets a user's password, with `…` in place of the verifier that a rotation sends.
 
+        Whether the administrator may change the user is tried, and rolled back: RDS lets its own do so without a right
+        that a catalog shows.
+
         :return: None if there is no such user.
         """
         with _translate_errors(session):
             if session.execute(_ROLE, [user]).fetchone() is None:
                 return None
             _refuse_role(session, user)
-            administrator, has_admin_option = first_row(session, _MAY_ALTER, [user])
-            if session.info.server_version >= MEMBERSHIP_OPTIONS and not has_admin_option:
-                names = {"u": sql.Identifier(user), "a": sql.Identifier(administrator)}
-                grant = sql.SQL("GRANT {u} TO {a} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(**names)
-                raise Refused(
-                    f"{administrator} may not change {user}",
-                    f"as the role that created {user} run: {grant.as_string(None)}",
-                    "rights-missing",
-                )
+            _refuse_without_rights(session, user)
             return sql.SQL("ALTER ROLE {} PASSWORD '…'").format(sql.Identifier(user)).as_string(None)
 
     def sessions(self, session: PostgresSession, users: Sequence[str]) -> list[OpenSession]:
@@ -233,10 +225,31 @@ def _refuse_role(session: PostgresSession, name: str) -> None:
         )
 
 
+def _refuse_without_rights(session: PostgresSession, user: str) -> None:
+    """Refuse a role that the session's user may not change.
+
+    Since PostgreSQL 16, a role with CREATEROLE may change only roles on which it has ADMIN OPTION.
+    """
+    administrator, limit = first_row(session, "SELECT current_user")[0], first_row(session, _ROLE, [user])[3]
+    try:
+        session.execute(sql.SQL(f"ALTER ROLE {{}} CONNECTION LIMIT {int(limit)}").format(sql.Identifier(user)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        cause = error.diag.message_primary
+        session.rollback()
+        has_options = session.info.server_version >= MEMBERSHIP_OPTIONS
+        remedy = f"as a role that administers {user} run: {administer(user, administrator)}"
+        raise Refused(
+            f"{administrator} may not change {user}: {cause}",
+            remedy if has_options else f"as a superuser run: {compose('ALTER ROLE {a} CREATEROLE', a=administrator)}",
+            "rights-missing",
+        ) from None
+    session.rollback()
+
+
 def _run(session: PostgresSession, statements: list[sql.Composed]) -> None:
     """Run the statements in the session's transaction, and commit it."""
     for statement in statements:
-        session.execute(statement)
+        effect.execute(session, statement)
     session.commit()
 
 
@@ -249,7 +262,8 @@ def _translate_errors(session: PostgresSession) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        code, cause = error.sqlstate or "", error.diag.message_primary or type(error).__name__
+        unnamed = str(error) if isinstance(error, effect.NoEffect) else type(error).__name__
+        code, cause = error.sqlstate or "", error.diag.message_primary or unnamed
         if not session.closed:
             session.rollback()
         elif not code:

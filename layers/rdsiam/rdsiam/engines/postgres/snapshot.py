@@ -1,21 +1,21 @@
-"""Snapshot of a PostgreSQL server, the authority that its statements need, and how they run."""
+"""Snapshot of a PostgreSQL server, and the authority that its statements need."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-import psycopg
-
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres.lockout import Membership
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
+from rdsiam.engines.postgres.escalations import Holding
+from rdsiam.engines.postgres.lockout import Membership, reachable
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.settings import Settings
-from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import Authority, Statement, StatementFailed
-from rdsiam.state.escalations import Examined
+from rdsiam.engines.protocols import Authority
 
-#: Since this version, roles are administered and inherited by options of each membership.
-MEMBERSHIP_OPTIONS = 160000
+#: RDS's own superuser. What the master grants from PostgreSQL 16 on is recorded as granted by it.
+RDSADMIN = "rdsadmin"
+#: Role of RDS whose members change and grant all ordinary roles, from PostgreSQL 16 on too.
+SUPERUSERS = "rds_superuser"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Snapshot:
 
     :ivar settings: role → the settings that its sessions begin with; `role` among them is the role it acts as.
     :ivar privilege_changes: privileges that grantees lack, and privileges that must be revoked from them.
-    :ivar examined: users that can act as administrators once the privileges are changed.
+    :ivar revocations: those of the privilege changes that end a hazardous holding, each with the holding.
+    :ivar holdings: hazardous privileges that stay.
+    :ivar examined: databases that were looked at for these.
+    :ivar administrators: roles on whose tables such privileges are hazardous.
     :ivar closed: databases that the manager may not connect to.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
@@ -53,51 +56,71 @@ class Snapshot:
     memberships: tuple[Membership, ...]
     settings: Mapping[str, Settings]
     privilege_changes: tuple[PrivilegeChange, ...]
+    revocations: tuple[tuple[PrivilegeChange, Holding], ...]
+    holdings: tuple[Holding, ...]
+    examined: tuple[str, ...]
+    administrators: frozenset[str]
     closed: frozenset[str]
     busy: frozenset[str]
     mark: str | None
     audit_closed: bool
-    examined: Examined
 
     @property
     def has_membership_options(self) -> bool:
         """Whether memberships have the options INHERIT and SET, and roles need ADMIN OPTION to be altered."""
         return self.version >= MEMBERSHIP_OPTIONS
 
+    @cached_property
+    def _direct(self) -> Mapping[tuple[str, str], list[Membership]]:
+        result: dict[tuple[str, str], list[Membership]] = {}
+        for edge in self.memberships:
+            result.setdefault((edge.group, edge.member), []).append(edge)
+        return result
+
+    @cached_property
+    def _inherited(self) -> Mapping[str, list[str]]:
+        """Return the groups that each role inherits from directly."""
+        result: dict[str, list[str]] = {}
+        for edge in self.memberships:
+            if edge.inherit:
+                result.setdefault(edge.member, []).append(edge.group)
+        return result
+
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the direct memberships of `member` in `group`."""
-        return [edge for edge in self.memberships if edge.group == group and edge.member == member]
+        return self._direct.get((group, member), [])
 
     def administers(self, member: str, group: str) -> bool:
         """Return whether `member` has ADMIN OPTION on `group`."""
         return any(edge.admin for edge in self.direct(group, member))
 
+    def inherits(self, member: str, group: str) -> bool:
+        """Return whether `member` has the rights of `group`, directly or through other roles."""
+        return member == group or group in reachable(self._inherited, member)
+
+    def may_act_for(self, actor: str, role: str) -> bool:
+        """Return whether the catalogs, and what is known of RDS, let `actor` take the rights of `role`.
+
+        Only the server knows: the right of rds_superuser is in no catalog.
+        """
+        found = self.roles.get(role)
+        if found is not None and found.superuser:
+            return False
+        if not self.has_membership_options or self.administers(actor, role) or self.inherits(actor, role):
+            return True
+        return actor == self.master and self.inherits(actor, SUPERUSERS)
+
     def authority_over(self, role: str) -> Authority:
-        """Return the authority that may alter `role`: the manager if it administers the role, else the master."""
+        """Return the authority that may alter `role`: the manager if it administers the role, else the master.
+
+        Before PostgreSQL 16 the manager administers all roles, as it creates roles, except superusers and those that
+        replicate.
+        """
+        if not self.has_membership_options:
+            found = self.roles.get(role)
+            return "master" if found is not None and (found.superuser or found.replication) else "manager"
         return "manager" if self.administers(MANAGER, role) else "master"
 
     def actor(self, authority: Authority) -> str:
         """Return the role that an authority logs in as."""
         return self.master if authority == "master" else MANAGER
-
-
-def acting_for(snapshot: Snapshot, role: str, actor: str) -> tuple[str, str]:
-    """Return the SQL that gives `actor` the rights of `role` and the SQL that takes them back.
-
-    Both run within one transaction, so no other session sees the membership.
-    """
-    if any(edge.inherit for edge in snapshot.direct(role, actor)):
-        return "", ""
-    inherit = " WITH INHERIT TRUE" if snapshot.has_membership_options else ""
-    names = {"r": role, "a": actor}
-    return compose("GRANT {r} TO {a}", **names) + inherit + "; ", "; " + compose("REVOKE {r} FROM {a}", **names)
-
-
-def run(session: PostgresSession, database: str, statements: Sequence[Statement]) -> None:
-    """Run statements in the session's transaction; the caller commits."""
-    for statement in statements:
-        try:
-            session.execute(statement.statement)
-        except psycopg.Error as error:
-            session.rollback()
-            raise StatementFailed(database, statement, error.sqlstate or "", " ".join(str(error).split())) from None
