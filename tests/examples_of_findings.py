@@ -403,6 +403,10 @@ EXAMPLES: Mapping[str, Example] = {
         "No user is declared on the database `crm`.",
         lambda: evaluate(facts=replace(PG_CLEAN, databases=("crm", "postgres", "shop"))),
     ),
+    "manager-without-admin": Example(
+        "The instance was upgraded from PostgreSQL 15 to 18, and no onboarding has run since.",
+        lambda: evaluate(facts=replace(PG_CLEAN, unadministered=frozenset({"app", "boss", "report"}))),
+    ),
     "user-without-iam": Example(
         "`CREATE ROLE legacy LOGIN PASSWORD '…'`",
         lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("legacy", iam=False, tls=False))),

@@ -12,11 +12,15 @@ from rdsiam.audit.evaluate_logins import evaluate_logins
 from rdsiam.audit.evaluate_secrets import evaluate_secrets
 from rdsiam.audit.server import Server
 from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding
 from rdsiam.findings.kind import Case
 from rdsiam.state.escalations import Escalation, Examined
+
+#: Maximum number of roles that a finding names.
+_NAMED = 50
 
 
 def evaluate_server(server: Server) -> Iterator[Finding]:
@@ -28,6 +32,7 @@ def evaluate_server(server: Server) -> Iterator[Finding]:
     yield from _clones(server)
     if server.database.family == "postgres":
         yield from _escalations(server)
+        yield from _unadministered(server)
     if server.declared is not None:
         yield from evaluate_declared(server, server.declared)
     secrets = server.account.secrets_of(server.database)
@@ -137,6 +142,23 @@ def _escalations(server: Server) -> Iterator[Finding]:
     if unexamined:
         evidence = {"databases": unexamined, "onboarded": server.facts.examined is not None}
         yield server.finding("administrators-unexamined", None, (), evidence)
+
+
+def _unadministered(server: Server) -> Iterator[Finding]:
+    """Find users and groups that rdsiam created and can no longer change."""
+    created = {name for name, ownership in server.ownership.items() if ownership == "created" and name != MANAGER}
+    names = sorted(created & server.facts.unadministered)
+    manager = next((account for account in server.facts.accounts if account.name == MANAGER), None)
+    if not names or manager is None:
+        return
+    case = Case(
+        server.database,
+        None,
+        (server.database.resource_id,),
+        {"roles": names[:_NAMED], "count": len(names)},
+        accounts=(manager,),
+    )
+    yield KINDS["manager-without-admin"].finding(case)
 
 
 def _escalation(server: Server, escalation: Escalation) -> Finding:

@@ -113,6 +113,8 @@ class ServerFacts:
     :ivar accounts: every account except the system's, sorted by name and host, with the master and rdsiam's own.
     :ivar examined: users that can act as an administrator, as the last onboarding saw: a session of the audit sees the
         tables of one database only. None if no onboarding has looked.
+    :ivar unadministered: roles that `rdsiam_manager` may not change: from PostgreSQL 16 on all of which it has no ADMIN
+        OPTION.
     """
 
     version: str
@@ -120,6 +122,7 @@ class ServerFacts:
     databases: tuple[str, ...]
     accounts: tuple[AccountFacts, ...]
     examined: Examined | None = None
+    unadministered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -79,5 +79,8 @@ class RemediationSql(Protocol):
     def end_escalation(self, escalation: Escalation) -> Sequence[str]:
         """Return the statements that take from a role its ways to act as an administrator."""
 
+    def administer(self, name: str, manager: AccountFacts) -> Sequence[str]:
+        """Return the statements after which `rdsiam_manager` may change an account or role again."""
+
     def create_database(self, name: str) -> str:
         """Return the statement that creates a database or schema."""

@@ -195,6 +195,17 @@ def _end_escalation(case: Case) -> list[Remediation]:
     return [*steps, onboard(case.on, note="This examines the database again.")]
 
 
+def _administer(case: Case) -> list[Remediation]:
+    manager = case.accounts[0]
+    steps = sql(
+        case.on,
+        lambda engine: [text for name in case.evidence["roles"] for text in engine.administer(name, manager)],
+        way=2,
+        note="As the master, which on RDS may do this as a member of rds_superuser.",
+    )
+    return [onboard(case.on), *steps]
+
+
 def _examine(case: Case) -> list[Remediation]:
     reason = "owners of tables there grant nobody TRIGGER or REFERENCES"
     accept = suppression(case.on, "administrators-unexamined", None, reason, case.accepted_until, 2)
@@ -468,6 +479,21 @@ ACCOUNT_KINDS = (
         },
         remedy=_end_escalation,
         references=("https://www.postgresql.org/docs/current/ddl-priv.html",),
+        source="session",
+    ),
+    Kind(
+        id="manager-without-admin",
+        title="rdsiam can't change users that it created on {database}",
+        severity="high",
+        severity_rule=FIXED,
+        risk="A user whose privileges were lowered keeps them, and new users are not created: onboarding fails as soon "
+        "as access.yaml changes. Users that leave are locked only while RDS keeps the master's secret.",
+        why="From PostgreSQL 16 on a role is changed by roles with ADMIN OPTION on it. A major upgrade from an earlier "
+        "version gives this option to nobody, as no role needed it before. The next onboarding restores it, which an "
+        "upgrade starts; it has not run since, or failed.",
+        evidence={"roles": "the first users and groups of which it is so", "count": "number of users and groups"},
+        remedy=_administer,
+        references=(_RDS + "USER_UpgradeDBInstance.PostgreSQL.html", _MEMBERSHIP),
         source="session",
     ),
     Kind(

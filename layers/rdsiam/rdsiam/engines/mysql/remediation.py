@@ -160,6 +160,10 @@ class MysqlRemediationSql:
             f"the rights of {escalation.grantee} on tables of {escalation.owner} are PostgreSQL's", code="not-supported"
         )
 
+    def administer(self, name: str, manager: AccountFacts) -> Sequence[str]:  # noqa: ARG002
+        """Return nothing: CREATE USER lets the manager change all accounts."""
+        return []
+
     def create_database(self, name: str) -> str:
         """Return CREATE DATABASE."""
         return f"CREATE DATABASE {_schema(name)};"

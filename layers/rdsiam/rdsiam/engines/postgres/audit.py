@@ -15,7 +15,14 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres.catalog import SYSTEM_PREFIXES, USERS_DATABASES, is_system, membership_rows, rows
+from rdsiam.engines.postgres.catalog import (
+    MEMBERSHIP_OPTIONS,
+    SYSTEM_PREFIXES,
+    USERS_DATABASES,
+    is_system,
+    membership_rows,
+    rows,
+)
 from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
 from rdsiam.engines.protocols import QueryFailed
 
@@ -23,6 +30,7 @@ from rdsiam.engines.protocols import QueryFailed
 RoleRow = tuple[Any, ...]
 
 _SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
+_NAME = itemgetter(0)
 #: Stands for all roles that may change roles. No role has this name.
 _POWERFUL = ""
 #: Databases, each with the server's own settings and time.
@@ -70,7 +78,15 @@ def audit(session: PostgresSession, database: Database) -> ServerFacts:
         tls_enforced=None if force_ssl is None else force_ssl in {"1", "on"},
         databases=tuple(sorted(row[0] for row in server if row[0] is not None)),
         accounts=accounts(roles, edges, database.master_user, now),
+        unadministered=_unadministered(roles, edges, session.info.server_version),
     )
+
+
+def _unadministered(roles: Iterable[RoleRow], edges: Iterable[MembershipRow], version: int) -> frozenset[str]:
+    """Return the roles on which the manager has no ADMIN OPTION, which it needs from PostgreSQL 16 on."""
+    if version < MEMBERSHIP_OPTIONS:
+        return frozenset()
+    return frozenset(map(_NAME, roles)).difference(edge[0] for edge in edges if edge[2] and edge[1] == MANAGER)
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,7 @@ def accounts(
     joined = _joined(roles, edges, master)
     result: list[dict[str, Any]] = []
     # The loop calls nothing for the great majority of 10,000 users; calls would double its time.
-    for row in sorted(roles, key=itemgetter(0)):
+    for row in sorted(roles, key=_NAME):
         name, login, _, _, replication, closed, expired, owned, sessions = row
         iam = name in joined.iam
         if not (login or iam) or (name.startswith(SYSTEM_PREFIXES) and is_system(name, login)):

@@ -8,6 +8,7 @@ from rdsiam.access.users import LEVELS, DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.postgres.groups import group_name
 from rdsiam.engines.postgres.lockout import IAM_ROLE
+from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.remediation import Privileges
 from rdsiam.state.escalations import Escalation
@@ -143,6 +144,12 @@ class PostgresRemediationSql:
             return [alter.format(owner, schema, privileges, grantee).as_string() for schema in schemas]
         tables = sql.SQL(", ").join(sql.Identifier(*name) for name in escalation.objects)
         return [sql.SQL("REVOKE {} ON {} FROM {};").format(privileges, tables, grantee).as_string()]
+
+    def administer(self, name: str, manager: AccountFacts) -> Sequence[str]:
+        """Return the grant of ADMIN OPTION; in a group that it is a member of, the manager keeps its other options."""
+        if name in manager.member_of:
+            return [compose("GRANT {r} TO {m} WITH ADMIN TRUE;", r=name, m=manager.name)]
+        return [f"{administer(name, manager.name)};"]
 
     def create_database(self, name: str) -> str:
         """Return CREATE DATABASE."""
