@@ -12,6 +12,7 @@ from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Unreached
 from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits, postgres_options
 from rdsiam.engines.facts import AccountFacts
@@ -47,6 +48,8 @@ class Place:
     opened: list[str] = field(default_factory=list)
     #: Accounts that earlier tests left, all managed.
     known: set[str] = field(default_factory=set)
+    #: The parts that the server denied in the last run.
+    denied: list[Unreached] = field(default_factory=list)
 
     def connect(self, authority: str, name: str | None) -> Any:
         self.opened.append(authority)
@@ -99,7 +102,8 @@ class Place:
             snapshot = self.engine.inspect(sessions, self.database, desired)
             statements = self.engine.difference(snapshot, desired)
             if apply:
-                self.engine.apply(sessions, snapshot, statements, desired)
+                denials = self.engine.apply(sessions, snapshot, statements, desired)
+                self.denied = [denial.part for denial in denials]
                 desired = replace(desired, accounts=self.engine.ownership(snapshot, statements, desired))
         finally:
             sessions.close()

@@ -158,14 +158,20 @@ def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
 
 
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
-def test_what_only_another_administrator_may_hand_on_is_refused_with_the_way_out(place, postgres):
+def test_a_predecessor_that_only_another_administrator_may_pass_on_is_named_with_the_remedy(place, postgres):
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE ROLE {name} LOGIN")
-    with pytest.raises(Refused, match=f'GRANT "{name}" TO "boss" WITH ADMIN OPTION'):
-        place.converge(desired(place, successor(f"{name}_iam", name)))
+    _, after = place.converge(desired(place, successor(f"{name}_iam", name)))
+    (part,) = place.denied
+    assert part.what == f"{name}_iam, which replaces {name}"
+    remedy = f'GRANT "{name}" TO "boss" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE'
+    assert remedy in part.remedy
     with place.as_rdsadmin() as admin:
-        admin.run(f"DROP ROLE {name}")
+        admin.run(remedy)
+    place.converge(after)
+    assert place.denied == []
+    assert place.converge(after)[0] == []
 
 
 @pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MariaDB's grants
