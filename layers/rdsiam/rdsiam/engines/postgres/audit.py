@@ -86,7 +86,7 @@ def _unadministered(roles: Iterable[RoleRow], edges: Iterable[MembershipRow], ve
     """Return the roles on which the manager has no ADMIN OPTION, which it needs from PostgreSQL 16 on."""
     if version < MEMBERSHIP_OPTIONS:
         return frozenset()
-    return frozenset(map(_NAME, roles)).difference(edge[0] for edge in edges if edge[2] and edge[1] == MANAGER)
+    return frozenset(map(_NAME, roles)).difference([edge[0] for edge in edges if edge[1] == MANAGER and edge[2]])
 
 
 @dataclass(frozen=True)
