@@ -6,9 +6,9 @@ export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
 # How many processes the tests are spread over; each has a localcloud of its own. `make test WORKERS=1` for one. They wait
-# a good deal, so there is one more than cores.
+# a third of the time, so there are two more than cores.
 CORES := $(shell nproc)
-WORKERS ?= $(shell expr $(CORES) + 1)
+WORKERS ?= $(shell expr $(CORES) + 2)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 

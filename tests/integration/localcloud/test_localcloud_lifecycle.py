@@ -42,7 +42,7 @@ def _busy(cloud: RunningCloud) -> tuple[str, str]:
     return traces
 
 
-@pytest.mark.exhaustive_on("SIGINT")
+@pytest.mark.exhaustive_on("SIGINT", "SIGKILL")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
 def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Signals) -> None:
     cloud = client.start(*DATABASE, log=tmp_path / "log")

@@ -128,7 +128,7 @@ def test_an_undo_during_the_watching_ends_it_and_restores_the_beginning(app):
     assert app.migrate(undo=True)["status"] == "unchanged"
 
 
-@pytest.mark.parametrize("state", ["paired", "proven"])
+@pytest.mark.parametrize("state", ["paired", pytest.param("proven", marks=pytest.mark.exhaustive)])
 def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     before = app.dump()
     app.declare()
