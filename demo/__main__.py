@@ -22,6 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from localcloud.client import RunningCloud, start
+from localcloud.databases.servers.mysql_programs import find_mysql
 
 ACCESS = """\
 version: 1
@@ -38,7 +39,7 @@ databases:
         callers:
           - role: {roles[ci-runner]}         # asks POST /tokens
 """
-DATABASE_ENGINES = {"orders-pg": "postgres", "orders-maria": "mariadb"}
+DATABASE_ENGINES = {"orders-pg": "postgres", "orders-my": "mysql"}
 
 
 def main() -> int:
@@ -47,10 +48,10 @@ def main() -> int:
     engines = {
         name: engine
         for name, engine in DATABASE_ENGINES.items()
-        if engine == "postgres" or shutil.which("mariadbd", path=_PATH)
+        if engine == "postgres" or find_mysql() or shutil.which("mariadbd", path=_PATH)
     }
     if len(engines) < len(DATABASE_ENGINES):
-        say("MariaDB is not installed, so the demo runs with PostgreSQL only; `make setup` names the missing packages.")
+        say("Neither MySQL nor MariaDB is here, so the demo runs with PostgreSQL only; `make setup` fetches them.")
     chapter("AWS on this machine")
     with tempfile.TemporaryDirectory() as directory, start(log=Path(directory) / "localcloud.log") as cloud:
         say(f"AWS's APIs answer at {cloud.endpoint}, the HTTP API at {cloud.api_url}.")
@@ -63,6 +64,8 @@ def main() -> int:
         say(indent(access))
 
         chapter("Databases are created as usual, without any option for IAM")
+        if "orders-my" in engines:
+            say(mysql_server(cloud))
         create(cloud, engines)
         arns = {name: follow(cloud, name) for name in engines}
 
@@ -91,6 +94,14 @@ def main() -> int:
     say(f"\nDone in {time.monotonic() - began:.0f} s; everything is removed again.")
     say("Next: `make local` starts localcloud and leaves it running; docs/try-it.md has commands to try.")
     return 0
+
+
+def mysql_server(cloud: RunningCloud) -> str:
+    """Return a sentence about the server that runs for engine `mysql`."""
+    product = str(cloud.info["mysql"])
+    if product == "MariaDB":
+        return "MariaDB stands in for MySQL, which this machine does not have (see docs/localcloud.md)."
+    return f"The server for engine mysql is {product}."
 
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -238,7 +249,7 @@ def client(cloud: RunningCloud, engine: str, host: str, port: int, secret: str) 
         run(["psql", target, "--no-psqlrc", "-Atc", query], {"PGPASSWORD": secret})
     else:
         where = ["--protocol=tcp", f"--host={host}", f"--port={port}", "--user=analyst", f"--ssl-ca={cloud.ca}"]
-        query = "--execute=SELECT CONCAT('MariaDB says: you are ', CURRENT_USER())"
+        query = "--execute=SELECT CONCAT('MySQL ', @@version, ' says: you are ', CURRENT_USER())"
         run(
             ["mariadb", *where, "--ssl-verify-server-cert", "--skip-column-names", query, "shop"],
             {"MYSQL_PWD": secret},

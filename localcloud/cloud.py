@@ -28,6 +28,7 @@ from localcloud.core.certificates import Authority
 from localcloud.core.sigv4 import Credential
 from localcloud.core.web import Request, Response
 from localcloud.databases.rds.fleet import Fleet
+from localcloud.databases.servers import mysql_choice
 from localcloud.databases.token_verifier import TokenVerifier
 from localcloud.iam import principals
 from localcloud.iam.calls import Need, Place
@@ -90,6 +91,7 @@ class Cloud:
             "functions": {function.logical_id: _invocable(function) for function in self._deployment.functions},
             "outputs": dict(self._deployment.outputs),
             "databases": self._databases,
+            "mysql": mysql_choice.product(),
             "ca": str(self._authority.path),
             "directory": str(self._directory),
             "logs": str(self._logs),

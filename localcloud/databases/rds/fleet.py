@@ -13,12 +13,16 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.rds.clusters import ClusterLife
 from localcloud.databases.rds.instances import InstanceLife
 from localcloud.databases.rds.lives import CREATING, Life, Site
-from localcloud.databases.servers import mariadb, postgres
+from localcloud.databases.servers import mariadb, mysql_choice, postgres
 from localcloud.databases.token_verifier import TokenVerifier
 
 logger = logging.getLogger(__name__)
 
-_PREPARATIONS: dict[str, Callable[[Path], Path]] = {"postgres": postgres.prepare, "mariadb": mariadb.prepare}
+_PREPARATIONS: dict[str, Callable[[Path], object]] = {
+    "postgres": postgres.prepare,
+    "mariadb": mariadb.prepare,
+    "mysql": mysql_choice.prepare,
+}
 
 
 class Fleet:

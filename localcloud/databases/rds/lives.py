@@ -15,6 +15,7 @@ from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.rds import events, parameters
 from localcloud.databases.servers import mariadb, postgres
+from localcloud.databases.servers.mysql_choice import mysql_server
 from localcloud.databases.servers.server import DatabaseServer, Verify
 from localcloud.databases.token_verifier import TokenVerifier
 
@@ -28,8 +29,8 @@ _SERVERS: dict[str, Callable[..., DatabaseServer]] = {
     "postgres": postgres.PostgresServer,
     "aurora-postgresql": postgres.PostgresServer,
     "mariadb": mariadb.MariadbServer,
-    "mysql": mariadb.MariadbServer,
-    "aurora-mysql": mariadb.MariadbServer,
+    "mysql": lambda *arguments: mysql_server()(*arguments),
+    "aurora-mysql": lambda *arguments: mysql_server()(*arguments),
 }
 #: Changes that may wait for the maintenance window: name in PendingModifiedValues, and attribute of moto's model.
 DEFERRED = {
@@ -119,7 +120,7 @@ class Life:
     ) -> None:
         """Start the server, with the data in its directory if there are any."""
         resource = self.resource
-        if resource.engine in ("mysql", "aurora-mysql"):
+        if resource.engine in ("mysql", "aurora-mysql") and mysql_server() is mariadb.MariadbServer:
             logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
         server = _SERVERS[resource.engine](
             self._directory,
@@ -133,9 +134,9 @@ class Life:
         )
         self.server = server
         try:
+            server.set_parameters(parameters.of(resource))
             server.start()
             server.set_iam(bool(resource.enable_iam_database_authentication))
-            server.set_parameters(parameters.of(resource))
         except BaseException:
             self.server = None
             server.stop()
@@ -155,8 +156,8 @@ class Life:
         """Restart the server, which reads its parameters anew."""
         if self.server is not None:
             self.server.stop()
-            self.server.start()
             self.server.set_parameters(parameters.of(self.resource))
+            self.server.start()
 
     def _restart(self, resource: Any) -> None:
         """Reboot an instance: the server, the status, the events."""

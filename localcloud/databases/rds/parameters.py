@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from localcloud.databases.servers.mysql import MysqlServer
+
 _POSTGRES = ("postgres", "aurora-postgresql")
 #: The first PostgreSQL version whose default parameter group has `rds.force_ssl` on.
 _FORCES_SSL_FROM = 15
@@ -26,7 +28,7 @@ def of(resource: Any, *, dynamic_only: bool = False) -> dict[str, str]:
 
 def _defaults(resource: Any) -> dict[str, str]:
     if resource.engine not in _POSTGRES:
-        return {"require_secure_transport": "0"}
+        return dict(MysqlServer.parameters)
     major = re.match(r"\d+", str(resource.engine_version))
     return {"rds.force_ssl": "1" if major is None or int(major[0]) >= _FORCES_SSL_FROM else "0"}
 

@@ -18,6 +18,7 @@ from localcloud.core.cache import folder
 from localcloud.databases.servers.mysql_family import (
     MASTER_PRIVILEGES,
     PLUGIN,
+    PLUGIN_SOURCE,
     REPLICATOR,
     Cursor,
     MysqlFamilyServer,
@@ -85,7 +86,7 @@ _preparing = threading.Lock()
 
 
 def prepare(root: Path, lower_case_table_names: int = 0) -> Path:
-    """Return the directory of the data that instances below `root` start with.
+    """Return the directory with the data that instances below `root` start with (`template`), and with the plugin.
 
     It is made once a machine and kept in the cache folder, if that can be written to, since it takes seconds.
     """
@@ -98,23 +99,25 @@ def prepare(root: Path, lower_case_table_names: int = 0) -> Path:
                 return place / name
         made = root / "mysql.unfinished"
         shutil.rmtree(made, ignore_errors=True)
-        _initialize(programs, made, lower_case_table_names, root / "mysqld-initialize.log")
+        _initialize(programs, made / "template", lower_case_table_names, root / "mysqld-initialize.log")
+        compile_plugin(made / "plugin", root / "gcc.log")
         with suppress(OSError, subprocess.CalledProcessError):  # the cache can't be written to, or is full
             return _keep(made, folder() / name)
         return made.rename(root / name)
 
 
-def plugins(root: Path) -> Path:
+def _plugin_folder(root: Path) -> Path:
     """Return the folder of the server's plugins, with the plugin of IAM authentication, below `root`."""
     result = root / "mysql.plugins"
+    made = prepare(root)
     with _preparing:
         if not result.exists():
-            programs = require_mysql(root)
             unfinished = root / "mysql.plugins.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            compile_plugin(unfinished, root / "gcc.log")
-            for each in programs.plugins.glob("*.so"):
+            unfinished.mkdir()
+            for each in require_mysql(root).plugins.glob("*.so"):
                 (unfinished / each.name).symlink_to(each)
+            shutil.copy2(made / "plugin" / f"{PLUGIN}.so", unfinished)  # the cache may be closed to nobody
             unfinished.rename(result)
     return result
 
@@ -122,8 +125,8 @@ def plugins(root: Path) -> Path:
 class MysqlServer(MysqlFamilyServer):
     """A MySQL instance; see `MysqlFamilyServer`.
 
-    The parameter `lower_case_table_names` has an effect before the first start only, and a server whose accounts have
-    restrictions, as the administrator of a server with `partial_revokes` does, keeps `partial_revokes` on.
+    The data are made for one value of `lower_case_table_names`: with another one the server does not start. A server
+    whose accounts have restrictions, as its administrator does with `partial_revokes`, keeps `partial_revokes` on.
     """
 
     parameters: ClassVar = {"require_secure_transport": "0", "partial_revokes": "1", "lower_case_table_names": "0"}
@@ -135,13 +138,13 @@ class MysqlServer(MysqlFamilyServer):
         return f"MySQL {require_mysql(self._root).label}"
 
     def _template(self) -> Path:
-        return prepare(self._root, self._lower_case())
+        return prepare(self._root, self._lower_case()) / "template"
 
     def _program(self) -> tuple[str, ...]:
         return require_mysql(self._root).command
 
     def _plugins(self) -> Path:
-        return plugins(self._root)
+        return _plugin_folder(self._root)
 
     def _furnish(self, master_password: str) -> None:
         with self._connect() as connection, connection.cursor() as cursor:
@@ -247,6 +250,6 @@ def _keep(made: Path, target: Path) -> Path:
 
 
 def _fingerprint(lower_case_table_names: int) -> str:
-    """Return a name for the settings that the data were made with, and for the user who made them."""
-    parts = (*_TEMPLATE_SETTINGS, f"lower_case_table_names={lower_case_table_names}", f"user={os.geteuid()}")
+    """Return a name for what the directory was made from, and for the user who made it."""
+    parts = (*_TEMPLATE_SETTINGS, str(lower_case_table_names), str(os.geteuid()), PLUGIN_SOURCE.read_text())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

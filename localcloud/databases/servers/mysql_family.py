@@ -40,7 +40,7 @@ MASTER_PRIVILEGES = (
     "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
     "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
 )
-_SOURCE = Path(__file__).with_name("aws_authentication_plugin.c")
+PLUGIN_SOURCE = Path(__file__).with_name("aws_authentication_plugin.c")
 _SETTINGS = (
     "innodb_buffer_pool_size=16M",
     "innodb_flush_log_at_trx_commit=0",
@@ -367,7 +367,18 @@ def compile_plugin(folder: Path, log: Path, *options: str) -> None:
     plugin = folder / f"{PLUGIN}.so"
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        command = [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", *options, "-o", str(plugin), str(_SOURCE)]
+        command = [
+            compiler,
+            "-O1",
+            "-Wall",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            *options,
+            "-o",
+            str(plugin),
+            str(PLUGIN_SOURCE),
+        ]
         if subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL).returncode != 0:
             raise ServerFailed(f"the authentication plugin does not compile; see {log}")
     plugin.chmod(0o755)

@@ -217,10 +217,11 @@ class PostgresServer:
             _set_password(connection, self._master, password)
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Set `rds.force_ssl`, at once and for later starts."""
+        """Set `rds.force_ssl` for later starts, and at once if the server runs."""
         self._parameters |= {name: value for name, value in values.items() if name in PARAMETERS}
-        self._write_configuration()
-        self._reload()
+        if self._process is not None:
+            self._write_configuration()
+            self._reload()
 
     def copy_to(self, directory: Path) -> None:
         """Copy all data to `directory`, as they are at one moment: by a base backup if the server runs."""

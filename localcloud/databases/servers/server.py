@@ -37,7 +37,10 @@ class DatabaseServer(Protocol):
         """Give the administrator another password, while it runs."""
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Set the known parameters of RDS, while it runs and for later starts; others are ignored."""
+        """Set the known parameters of RDS for later starts, and those that may change while it runs at once.
+
+        Others are ignored.
+        """
 
     def copy_to(self, directory: Path) -> None:
         """Copy all data to `directory`, as they are at one moment, whether the server runs or not.

@@ -9,7 +9,9 @@ from botocore.exceptions import ClientError
 
 from tests.integration.databases import REFUSED, Databases, Events
 
-ENGINE_NAMES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb", "mysql"]
+#: Engines whose replica is promoted in the test; the others' source is deleted.
+PROMOTED = ("postgres", "mysql")
 Sources = dict[str, dict[str, Any]]
 
 
@@ -110,7 +112,7 @@ def test_events_tell_how_a_copy_came_to_be(databases, sources, events, engine):
 def test_z_replicas_become_instances_when_they_are_promoted_or_their_source_goes(databases, sources, engine):
     name = f"replica-{engine}"
     number, password = databases.instance(name)["DbiResourceId"], databases.password(sources[engine])
-    if engine == "postgres":
+    if engine in PROMOTED:
         databases.rds.promote_read_replica(DBInstanceIdentifier=name)
     else:
         databases.rds.delete_db_instance(DBInstanceIdentifier=f"src-{engine}", SkipFinalSnapshot=True)
@@ -121,7 +123,7 @@ def test_z_replicas_become_instances_when_they_are_promoted_or_their_source_goes
     with databases.as_master(promoted, password) as master:
         master.run("INSERT INTO shop.t VALUES (5)")
     databases.by_token(promoted, "app", number).connection.close()
-    databases.drop(name, *([f"src-{engine}"] if engine == "postgres" else []))
+    databases.drop(name, *([f"src-{engine}"] if engine in PROMOTED else []))
 
 
 def test_what_is_refused(databases):

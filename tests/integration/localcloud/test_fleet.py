@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from localcloud.client import RunningCloud
 
 Eventually = Callable[[Callable[[], object]], Any]
-ENGINE_NAMES = ["postgres", "mariadb"]
+ENGINE_NAMES = ["postgres", "mariadb", "mysql"]
 CLASS = "db.t4g.medium"
 
 

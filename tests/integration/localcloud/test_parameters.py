@@ -7,11 +7,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.integration.databases import REFUSED, Databases
+from tests.mysql import needs_mysql
 
 # Engine, family, version, parameter, what is shown when it is on and when it is off.
 CASES = {
     "postgres": ("postgres18", "18.1", "rds.force_ssl", "1", "0"),
     "mariadb": ("mariadb10.11", "10.11.11", "require_secure_transport", "ON", "OFF"),
+    "mysql": ("mysql8.4", "8.4.7", "require_secure_transport", "ON", "OFF"),
 }
 
 
@@ -38,6 +40,26 @@ def test_tls_is_enforced_as_the_parameter_group_says(databases, engine):
 
     _set(databases, name, parameter, "1", "immediate")
     databases.eventually(lambda: _shown(databases, instance, parameter) == on)
+    databases.drop(name)
+
+
+@needs_mysql
+def test_mysql_has_partial_revokes_and_the_case_of_names_as_the_parameter_group_says(databases):
+    name = "names-mysql"
+    databases.rds.create_db_parameter_group(
+        DBParameterGroupName=name, DBParameterGroupFamily="mysql8.4", Description="mine"
+    )
+    _set(databases, name, "partial_revokes", "0", "pending-reboot")
+    _set(databases, name, "lower_case_table_names", "1", "pending-reboot")
+    databases.make(name, "mysql", DBParameterGroupName=name)
+    databases.available(name)
+    instance = databases.instance(name)
+    assert _shown(databases, instance, "partial_revokes") == "OFF"
+    assert _shown(databases, instance, "lower_case_table_names") == "1"
+    _set(databases, name, "partial_revokes", "1", "pending-reboot")
+    databases.rds.reboot_db_instance(DBInstanceIdentifier=name)
+    databases.available(name)
+    assert _shown(databases, instance, "partial_revokes") == "ON"
     databases.drop(name)
 
 
