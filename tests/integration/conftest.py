@@ -66,7 +66,7 @@ def make_place() -> Iterator[Callable[[str], Place]]:
     """Make database servers of their own; all share one certificate authority.
 
     `mysql` is Oracle's server, `mysql-no-partial` the same with `partial_revokes` off; a test that asks for one is
-    skipped if this machine has none.
+    skipped if this machine has none. `mysql-lower` and `mariadb-lower` keep names of schemas in lower case.
     """
     root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
     processes.remove_when_we_end(root)
@@ -83,6 +83,8 @@ def make_place() -> Iterator[Callable[[str], Place]]:
         server = server_of(root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
         if kind == "mysql-no-partial":
             server.set_parameters({"partial_revokes": "0"})
+        if kind.endswith("-lower"):
+            server.set_parameters({"lower_case_table_names": "1"})
         server.start()
         servers.append(server)
         server.set_iam(True)

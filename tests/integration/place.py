@@ -71,6 +71,9 @@ class Place:
     def as_master(self, name: str = "shop") -> "Client":
         return self.login(Password(MASTER, MASTER_PASSWORD), name)
 
+    def login_by_password(self, user: str, password: str, name: str = "information_schema") -> "Client":
+        return self.login(Password(user, password), name)
+
     def as_rdsadmin(self, name: str = "shop") -> "Client":
         """Log in as RDS does, through the server's own socket: for what the administrator may not do."""
         return Client(self.server._connect(), name)

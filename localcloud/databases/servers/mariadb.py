@@ -70,7 +70,7 @@ def prepare(root: Path) -> Path:
 class MariadbServer(MysqlFamilyServer):
     """A MariaDB instance; see `MysqlFamilyServer`."""
 
-    parameters: ClassVar = {"require_secure_transport": "0"}
+    parameters: ClassVar = {"require_secure_transport": "0", "lower_case_table_names": "0"}
     _own_files = ("master.info", "relay-log.info")
 
     @property
@@ -124,7 +124,11 @@ class MariadbServer(MysqlFamilyServer):
                 cursor.execute(f"{'INSTALL' if loaded else 'UNINSTALL'} SONAME '{PLUGIN}'")
 
     def _settings(self) -> list[str]:
-        return [*_SETTINGS, *(["skip_slave_start=ON"] if self._source is None else [])]
+        return [
+            *_SETTINGS,
+            f"lower_case_table_names={int(self._is_on('lower_case_table_names'))}",
+            *(["skip_slave_start=ON"] if self._source is None else []),
+        ]
 
 
 def _plugin_folder(root: Path) -> Path:

@@ -42,8 +42,8 @@ def test_a_login_lets_the_period_begin_anew_and_is_remembered():
     [(5, 5, False), (5, 6, True), (5, 0, False), (5, 2, True), (None, 7, False), (5, None, False)],
     ids=["none", "one", "server restarted", "restarted and one", "first observation", "no longer counted"],
 )
-def test_logins_that_the_server_counts_are_noticed_though_their_sessions_have_ended(before, now, seen):
-    period = QuietPeriod(WEEK, text(START), logins=before)
+def test_statements_that_the_server_counts_are_noticed_though_their_sessions_have_ended(before, now, seen):
+    period = QuietPeriod(WEEK, text(START), statements=before)
     assert has_logged_in(period, Observation((), now)) is seen
 
 

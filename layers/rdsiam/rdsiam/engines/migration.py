@@ -45,11 +45,12 @@ class ObservedClient:
 class Observation:
     """The sessions of a user at one moment.
 
-    :ivar logins: number of logins since the server started; None if the server doesn't count them.
+    :ivar statements: number of statements that the user's clients have run since the server started, which grows with
+        each login by the client's own first and last ones; None if the server doesn't count them.
     """
 
     clients: tuple[ObservedClient, ...]
-    logins: int | None
+    statements: int | None
 
 
 class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):

@@ -30,9 +30,12 @@ def begin(before: QuietPeriod | None, seconds: int, at: datetime) -> QuietPeriod
 
 
 def has_logged_in(period: QuietPeriod, observation: Observation) -> bool:
-    """Tell whether the user is logged in, or was since the last observation if the server counts logins."""
-    logins = observation.logins
-    counted = logins is not None and period.logins is not None and logins != period.logins and logins > 0
+    """Tell whether the user is logged in, or was since the last observation if the server counts its statements.
+
+    Logins that failed are none: a client with a wrong password, or anybody who tries one, extends nothing.
+    """
+    statements, before = observation.statements, period.statements
+    counted = statements is not None and before is not None and statements != before and statements > 0
     return bool(observation.clients) or counted
 
 
@@ -45,7 +48,7 @@ def observed(period: QuietPeriod, observation: Observation, at: datetime) -> Qui
         period,
         observations=period.observations + 1,
         last_observation=now,
-        logins=observation.logins,
+        statements=observation.statements,
         quiet_since=since,
     )
     if observation.clients:

@@ -33,7 +33,7 @@ class QuietPeriod:
     :ivar last_observation: time of the last observation; None before the first.
     :ivar last_seen: time at which a session of the user was last seen; None if there was none.
     :ivar clients: those sessions: application, address, since, sessions.
-    :ivar logins: number of logins that the server counts; None if it doesn't count them.
+    :ivar statements: number of the user's statements that the server counts; None if it doesn't count them.
     :ivar held: why the user is not retired though the period is over; empty if nothing holds it.
     """
 
@@ -43,7 +43,7 @@ class QuietPeriod:
     last_observation: str | None = None
     last_seen: str | None = None
     clients: tuple[Mapping[str, Any], ...] = ()
-    logins: int | None = None
+    statements: int | None = None
     held: str = ""
 
 

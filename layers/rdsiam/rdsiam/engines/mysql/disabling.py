@@ -14,7 +14,8 @@ _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
 _LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
 _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
-#: A killed session is listed until its last transaction is rolled back; it runs no further statement.
+#: MySQL calls this table deprecated. performance_schema.processlist, its successor, is empty while performance_schema
+#: is off. A killed session is listed until its last transaction is rolled back; it runs no further statement.
 _BUSY = "SELECT DISTINCT USER FROM information_schema.PROCESSLIST WHERE COMMAND <> 'Killed'"
 #: A replica runs no events: their status there is SLAVESIDE_DISABLED.
 _EVENTS = "SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"
@@ -87,8 +88,9 @@ def disable(activity: AccountActivity, user: str, events: bool = True) -> list[S
 def _end(activity: AccountActivity, user: str) -> Statement:
     """Return the statement whose rows are statements, so that sessions opened in between are included."""
     kill = "'CALL mysql.rds_kill(', ID, ')'" if activity.rds_kill else "'KILL ', ID"
-    # Users' names are case-sensitive, which the comparison is only with BINARY.
-    select = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE BINARY USER = {literal(user)}"  # noqa: S608
+    # Users' names are case-sensitive, which the comparison is of bytes only.
+    own = f"CAST(USER AS BINARY) = {literal(user)}"
+    select = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE {own}"  # noqa: S608
     return Statement("end-sessions", user, select, False)
 
 

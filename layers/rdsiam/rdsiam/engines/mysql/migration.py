@@ -18,23 +18,25 @@ from rdsiam.state.record import Ownership
 #: Global privileges of an administrator.
 _ADMINISTRATIVE = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})
 _REPLICATION = "REPLICATION SLAVE"
-#: A session's address ends with the port. Users' names are case-sensitive, which the comparison is only with BINARY.
+#: A session's address ends with the port. Users' names are case-sensitive, which the comparison is of bytes only.
 _SESSIONS = """
 SELECT '', SUBSTRING_INDEX(HOST, ':', 1), NULL, COUNT(*) FROM information_schema.PROCESSLIST
-WHERE BINARY USER = %s GROUP BY 2 ORDER BY 2
+WHERE CAST(USER AS BINARY) = %s GROUP BY 2 ORDER BY 2
 """
 _NAMED_SESSIONS = """
 SELECT COALESCE(a.ATTR_VALUE, ''), SUBSTRING_INDEX(p.HOST, ':', 1), NULL, COUNT(*)
 FROM information_schema.PROCESSLIST p LEFT JOIN performance_schema.session_connect_attrs a
     ON a.PROCESSLIST_ID = p.ID AND a.ATTR_NAME = 'program_name'
-WHERE BINARY p.USER = %s GROUP BY 1, 2 ORDER BY 1, 2
+WHERE CAST(p.USER AS BINARY) = %s GROUP BY 1, 2 ORDER BY 1, 2
 """
-_LOGINS = "SELECT COALESCE(SUM(TOTAL_CONNECTIONS), 0) FROM performance_schema.accounts WHERE BINARY USER = %s"
+#: `performance_schema.accounts` counts failed logins too. Here a session that has ended counts, if only by its QUIT.
+_STATEMENTS = """SELECT CAST(COALESCE(SUM(VARIABLE_VALUE), 0) AS UNSIGNED) FROM performance_schema.status_by_account
+WHERE VARIABLE_NAME = 'Questions' AND CAST(USER AS BINARY) = %s"""
 _DEFINED = """
 SELECT COUNT(*) FROM (
     SELECT DEFINER FROM information_schema.ROUTINES UNION ALL SELECT DEFINER FROM information_schema.EVENTS
     UNION ALL SELECT DEFINER FROM information_schema.TRIGGERS UNION ALL SELECT DEFINER FROM information_schema.VIEWS
-) AS defined WHERE BINARY DEFINER = %s
+) AS defined WHERE CAST(DEFINER AS BINARY) = %s
 """
 
 
@@ -42,9 +44,9 @@ class MysqlMigrator:
     """The engines `mysql` and `mariadb`, and Aurora MySQL; see `Migrator`."""
 
     blind_spots = (
-        "a login that begins and ends between two observations, unless performance_schema is on, which counts logins; "
-        "and a job that runs less often than the watching lasts, for instance at the end of a month. The audit plugin "
-        "or the general log records each login"
+        "a login that begins and ends between two observations, unless performance_schema is on, which counts the "
+        "user's statements; and a job that runs less often than the watching lasts, such as at the end of a month. "
+        "The audit plugin or the general log records each login"
     )
     irreversible = "there is no way back from in place: the server keeps no password beside the plugin"
 
@@ -66,10 +68,10 @@ class MysqlMigrator:
         try:
             counted = bool(rows(session, "SELECT @@performance_schema")[0][0])
             clients = rows(session, _NAMED_SESSIONS if counted else _SESSIONS, [user])
-            logins = int(rows(session, _LOGINS, [user])[0][0]) if counted else None
+            statements = int(rows(session, _STATEMENTS, [user])[0][0]) if counted else None
         except pymysql.MySQLError as error:
             raise QueryFailed(*server_answer(error)) from None
-        return Observation(tuple(ObservedClient(*row) for row in clients), logins)
+        return Observation(tuple(ObservedClient(*row) for row in clients), statements)
 
     def retire(self, snapshot: Snapshot, user: str) -> list[Statement]:
         """Return ACCOUNT LOCK for each host pattern, and the end of sessions; events and views continue to work."""
