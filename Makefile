@@ -13,7 +13,7 @@ WORKERS ?= $(shell expr $(CORES) + 2)
 PYTEST ?=
 
 .PHONY: help setup demo test test-all stress check known-faults lint bench sam-test local login lock
-.PHONY: permissions findings errors openapi picture
+.PHONY: clean-cache permissions findings errors openapi picture
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ errors: setup ## write docs/errors.md anew
 
 openapi: setup ## write docs/openapi.json anew
 	@$(PYTHON_BIN) scripts/openapi
+
+clean-cache: ## remove the database servers that were downloaded
+	@$(PYTHON_BIN) -m localcloud.core.cache --clean
 
 lock: setup ## resolve the requirement files again
 	@$(PYTHON_BIN) -m pip install --quiet pip-tools

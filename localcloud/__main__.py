@@ -57,6 +57,7 @@ def main() -> int:
         databases=tuple(arguments.database),
         log=arguments.log_file,
         environments=arguments.environments,
+        administrator=arguments.administrator,
     )
     try:
         with Cloud(settings) as cloud:
@@ -95,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--environments", type=int, default=8, metavar="N", help="most environments of a function at a time (8)"
     )
+    parser.add_argument(
+        "--administrator", choices=("rds", "vanilla"), default="rds",
+        help="the administrator of PostgreSQL 18: like RDS's, or as PostgreSQL itself has it (rds)",
+    )  # fmt: skip
     parser.add_argument("--log-file", type=Path, help="write logs to this file instead of stderr")
     parser.add_argument("--verbose", action="store_true", help="log more, with tracebacks")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends")

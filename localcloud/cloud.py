@@ -128,7 +128,7 @@ class Cloud:
             self._directory / "statements.jsonl",
         )
         verifier = TokenVerifier(principals.secret_of, self._permissions.may_connect, settings.region)
-        self._fleet = Fleet(self._directory / "databases", self._authority, verifier)
+        self._fleet = Fleet(self._directory / "databases", self._authority, verifier, settings.administrator)
         self._cleanup.callback(self._fleet.stop)
         runner.start(template.durable_configs.items())
         self._cleanup.callback(runner.stop)

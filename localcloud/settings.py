@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+#: The administrator of PostgreSQL's newest version: like RDS's, who grants roles without ADMIN OPTION, or as
+#: PostgreSQL itself has it.
+Administrator = Literal["rds", "vanilla"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +33,4 @@ class Settings:
     log: Path | None = None
     #: Largest number of environments of a function at a time; Lambda's own limit is in the hundreds.
     environments: int = 8
+    administrator: Administrator = "rds"

@@ -19,6 +19,7 @@ from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.settings import Administrator
 from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.mysql.engine import Mysql
@@ -65,8 +66,10 @@ def place(account) -> dict[str, Any]:
 def make_place() -> Iterator[Callable[[str], Place]]:
     """Make database servers of their own; all share one certificate authority.
 
-    `mysql` is Oracle's server, `mysql-no-partial` the same with `partial_revokes` off; a test that asks for one is
-    skipped if this machine has none. `mysql-lower` and `mariadb-lower` keep names of schemas in lower case.
+    `postgres` is 18 with an administrator like RDS's, `postgres-vanilla` 18 as it is built, `postgres13` to
+    `postgres17` older versions. `mysql` is Oracle's server, `mysql-no-partial` the same with `partial_revokes` off; a
+    test that asks for a server is skipped if this machine can't have it.
+    `mysql-lower` and `mariadb-lower` keep names of schemas in lower case.
     """
     root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
     processes.remove_when_we_end(root)
@@ -76,23 +79,17 @@ def make_place() -> Iterator[Callable[[str], Place]]:
     servers: list[PostgresServer | MysqlFamilyServer] = []
 
     def make(kind: str) -> Place:
-        engine = kind.partition("-")[0]
-        if engine == "mysql" and find_mysql() is None:
-            pytest.skip(MISSING)
-        server_of = {"postgres": PostgresServer, "mariadb": MariadbServer, "mysql": MysqlServer}[engine]
-        server = server_of(root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
-        if kind == "mysql-no-partial":
-            server.set_parameters({"partial_revokes": "0"})
-        if kind.endswith("-lower"):
-            server.set_parameters({"lower_case_table_names": "1"})
+        engine, version, server = _server(kind, root, authority)
         server.start()
         servers.append(server)
+        if isinstance(server, PostgresServer) and server.version != int(version.partition(".")[0]):
+            pytest.skip(f"PostgreSQL {version} could not be fetched")
         server.set_iam(True)
         database = Database(
             arn=f"arn:aws:rds:eu-west-1:123456789012:db:{kind}",
             identifier=kind,
             engine=engine,
-            engine_version="18.1",
+            engine_version=version,
             resource_id="db-X",
             status="available",
             host=server.host,
@@ -110,6 +107,25 @@ def make_place() -> Iterator[Callable[[str], Place]]:
     shutil.rmtree(root)
     del os.environ["RDSIAM_CA"]
     connection.ca_file.cache_clear()
+
+
+def _server(kind: str, root: Path, authority: Authority) -> tuple[str, str, PostgresServer | MysqlFamilyServer]:
+    """Return engine, version and server of a kind: see `make_place`."""
+    common = (root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    if not kind.startswith("postgres"):
+        engine, version = ("mariadb", "10.11.11") if kind.startswith("mariadb") else ("mysql", "8.4.7")
+        if engine == "mysql" and find_mysql() is None:
+            pytest.skip(MISSING)
+        server = MariadbServer(*common) if engine == "mariadb" else MysqlServer(*common)
+        if kind == "mysql-no-partial":
+            server.set_parameters({"partial_revokes": "0"})
+        if kind.endswith("-lower"):
+            server.set_parameters({"lower_case_table_names": "1"})
+        return engine, version, server
+    number = kind.removeprefix("postgres").removesuffix("-vanilla")
+    version = f"{number or 18}.1"
+    administrator: Administrator = "vanilla" if kind.endswith("-vanilla") else "rds"
+    return "postgres", version, PostgresServer(*common, version=version, administrator=administrator)
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,18 @@ class Place:
     #: The parts that the server denied in the last run.
     denied: list[Unreached] = field(default_factory=list)
 
+    @property
+    def version(self) -> int:
+        """The major version of a PostgreSQL server."""
+        assert isinstance(self.server, PostgresServer)
+        return self.server.version
+
+    @property
+    def administrator(self) -> str:
+        """The kind of a PostgreSQL server's administrator: "rds" or "vanilla"."""
+        assert isinstance(self.server, PostgresServer)
+        return self.server.administrator
+
     def connect(self, authority: str, name: str | None) -> Any:
         self.opened.append(authority)
         login = Password(MASTER, MASTER_PASSWORD) if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")

@@ -15,6 +15,7 @@ from localcloud.databases.rds.instances import InstanceLife
 from localcloud.databases.rds.lives import CREATING, Life, Site
 from localcloud.databases.servers import mariadb, mysql_choice, postgres
 from localcloud.databases.token_verifier import TokenVerifier
+from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,13 @@ class Fleet:
     """The lives of all instances and clusters, by resource id.
 
     :param directory: the folder of the servers' data; they run as `nobody`, who has to be able to enter it.
+    :param administrator: the kind of administrator that PostgreSQL's newest version has.
     """
 
-    def __init__(self, directory: Path, authority: Authority, verifier: TokenVerifier) -> None:
-        self._site = Site(directory, authority, verifier)
+    def __init__(
+        self, directory: Path, authority: Authority, verifier: TokenVerifier, administrator: Administrator = "rds"
+    ) -> None:
+        self._site = Site(directory, authority, verifier, administrator)
         self._instances: dict[str, InstanceLife] = {}
         self._clusters: dict[str, ClusterLife] = {}
         self._lock = threading.Lock()

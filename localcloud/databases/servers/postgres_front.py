@@ -27,7 +27,7 @@ _CHUNK = 256 * 1024
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _OK = b"R" + struct.pack("!II", 8, 0)
 _ASK_CLEARTEXT = b"R" + struct.pack("!II", 8, 3)
-_ASKS_FOR_ANSWER = {10, 11}  # SASL, SASLContinue: the client is to answer
+_ASKS_FOR_ANSWER = {5, 10, 11}  # MD5Password, SASL, SASLContinue: the client is to answer
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

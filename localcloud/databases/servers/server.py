@@ -24,6 +24,10 @@ class DatabaseServer(Protocol):
     host: str
     port: int
 
+    @property
+    def product(self) -> str:
+        """The server's product, version and kind of administrator, as the log has them."""
+
     def start(self) -> None:
         """Start the server, making its data on the first call. Blocks until it answers."""
 

@@ -16,7 +16,7 @@ from localcloud.moto_patches.rds.instances import ENGINE_VERSIONS, secret_passwo
 
 #: Versions that RDS offers today, as moto's are old.
 CLUSTER_VERSIONS = ENGINE_VERSIONS | {
-    "aurora-postgresql": "17.6",
+    "aurora-postgresql": "18.1",
     "aurora-mysql": "8.0.mysql_aurora.3.10.1",
     "docdb": "5.0.0",
     "neptune": "1.4.6.0",

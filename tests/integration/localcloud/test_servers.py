@@ -159,10 +159,33 @@ def test_postgres_refuses_a_name_that_it_would_cut_to_another(postgres):
 
 def test_the_master_is_not_caught_by_the_rule_for_iam_users(postgres):
     with to_postgres(postgres, MASTER, PASSWORD) as master:
+        assert master.execute("SELECT pg_has_role('rds_iam', 'MEMBER')").fetchone() == (False,)
+
+
+def test_a_master_who_becomes_an_iam_user_needs_a_token_as_on_rds(postgres):
+    with to_postgres(postgres, MASTER, PASSWORD) as master:
+        master.execute("CREATE ROLE caught IN ROLE rds_iam")
+        master.execute("GRANT caught TO CURRENT_USER")
+        try:
+            assert "PAM authentication failed" in refused_by_postgres(postgres, MASTER, PASSWORD)
+        finally:
+            master.execute("DROP ROLE caught")
+    to_postgres(postgres, MASTER, PASSWORD).close()
+
+
+def test_the_master_of_vanilla_postgresql_administers_rds_iam_and_is_not_caught_by_its_rule(cloud):
+    server = PostgresServer(
+        cloud.root / "vanilla", processes.free_port(), MASTER, PASSWORD, "shop", cloud.authority, verify,
+        administrator="vanilla",
+    )  # fmt: skip
+    server.start()
+    server.set_iam(True)
+    with to_postgres(server, MASTER, PASSWORD) as master:
         granted = (
             "SELECT admin_option, inherit_option, set_option FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid"
         )
         options = master.execute(f"{granted} WHERE rolname = 'rds_iam' AND member = current_user::regrole").fetchall()
+    server.stop()
     assert options == [(True, False, False)]
 
 

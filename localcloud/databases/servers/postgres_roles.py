@@ -1,0 +1,87 @@
+"""The roles, the administrator and the databases of a new PostgreSQL instance, by version, as RDS makes them."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+# Roles that RDS's rds_superuser is a member of WITH ADMIN OPTION, with the first version that has them. Read off role
+# dumps of instances of 14, 15 and 17; for 16 and 18 inferred from the version in which PostgreSQL got the role.
+_SUPERUSER_ROLES = {
+    "pg_monitor": 10,
+    "pg_signal_backend": 10,
+    "rds_password": 10,
+    "rds_replication": 10,
+    "pg_read_all_data": 14,
+    "pg_write_all_data": 14,
+    "pg_checkpoint": 15,
+    "pg_create_subscription": 16,
+    "pg_use_reserved_connections": 16,
+    "pg_maintain": 17,
+}
+_SCHEMA_OF_THE_OWNER_FROM = 15  # up to 14 `public` has an owner of its own
+#: From this version on a role grants another only with ADMIN OPTION, whatever CREATEROLE says.
+NEEDS_ADMIN_FROM = 16
+
+
+def make(connection: psycopg.Connection, master: str, database: str | None, *, with_admin: bool) -> None:
+    """Make the roles, the administrator and the databases of a new instance.
+
+    :param database: the instance's own database, if any.
+    :param with_admin: give the administrator ADMIN OPTION on `rds_superuser`, which RDS's needs not.
+    """
+    owner, superuser = sql.Identifier(master), sql.Identifier("rds_superuser")
+    version = connection.info.server_version // 10_000
+    statements: list[sql.SQL | sql.Composed] = [
+        sql.SQL("CREATE DATABASE rdsadmin"),
+        sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"),
+        sql.SQL("CREATE ROLE rds_superuser NOLOGIN"),
+        sql.SQL("CREATE ROLE rds_password NOLOGIN"),
+        sql.SQL("CREATE ROLE rds_replication NOLOGIN"),
+        *(
+            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), superuser)
+            for role, since in _SUPERUSER_ROLES.items()
+            if since <= version
+        ),
+        sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(owner),
+        sql.SQL("GRANT {} TO {}" + (" WITH ADMIN OPTION" if with_admin else "")).format(superuser, owner),
+        sql.SQL("ALTER DATABASE postgres OWNER TO {}").format(owner),
+    ]
+    if has_own_database(database):
+        assert database is not None
+        statements.append(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), owner))
+    for statement in statements:
+        connection.execute(statement)
+
+
+def has_own_database(database: str | None) -> bool:
+    """Tell whether an instance is created with a database besides `postgres`."""
+    return bool(database) and database != "postgres"
+
+
+def own_public(connection: psycopg.Connection, master: str) -> None:
+    """Give the master the schema `public` of the instance's own database, as RDS does up to 14."""
+    if connection.info.server_version < _SCHEMA_OF_THE_OWNER_FROM * 10_000:
+        connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(master)))
+
+
+def make_rds_iam(connection: psycopg.Connection, master: str, *, with_admin: bool) -> None:
+    """Make the role `rds_iam` if it is missing.
+
+    :param with_admin: let the administrator grant it, which RDS's may by its own rule. Without that rule only members
+      with ADMIN OPTION may, so this is the smallest membership; the login rules let the master in before it counts.
+    """
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
+        return
+    connection.execute("CREATE ROLE rds_iam NOLOGIN")
+    if with_admin:
+        connection.execute(
+            sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(sql.Identifier(master))
+        )
+
+
+def set_password(connection: psycopg.Connection, user: str, password: str) -> None:
+    """Set a password, hashed as the server's `password_encryption` says."""
+    # Hashed here, so that the server never sees the password, not even in a statement that fails.
+    hashed = connection.pgconn.encrypt_password(password.encode(), user.encode()).decode()
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), sql.Literal(hashed)))
