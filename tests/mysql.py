@@ -8,3 +8,6 @@ from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 needs_mysql = pytest.mark.skipif(find_mysql() is None, reason=MISSING)
 #: The parameter for it.
 MYSQL = pytest.param("mysql", marks=needs_mysql)
+#: The same with `partial_revokes` off, where names of schemas in grants are patterns, as on MariaDB.
+MYSQL_NO_PARTIAL = pytest.param("mysql-no-partial", marks=needs_mysql)
+MYSQL_FAMILY = ["mariadb", MYSQL]

@@ -12,12 +12,13 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import Client, Place, user
+from tests.mysql import MYSQL_FAMILY
 
 NUMBERS = itertools.count()
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
     return place

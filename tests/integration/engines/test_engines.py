@@ -10,9 +10,12 @@ from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import DENIED, MASTER, Place, user
+from tests.mysql import MYSQL_FAMILY, MYSQL_NO_PARTIAL
+
+pytestmark = pytest.mark.exhaustive_on("partial")
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY, MYSQL_NO_PARTIAL])
 def place(request, make_place) -> Place:
     place: Place = make_place(request.param)
     with place.as_master() as master:
@@ -145,6 +148,7 @@ def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, o
     assert place.converge(desired)[0] == []
 
 
+@pytest.mark.exhaustive_on
 @pytest.mark.parametrize("name", ['quo"te', "back`tick", "under_score", "per%cent", "ünïcode", "Mixed Case", "sem;i--"])
 def test_names_of_databases_are_quoted(place, onboarded, name):
     quoted = f'"{name.replace(chr(34), chr(34) * 2)}"'

@@ -19,13 +19,14 @@ from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
 from tests.integration.place import Client, Place, user
+from tests.mysql import MYSQL_FAMILY
 
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 #: The slowest server takes less; waiting for a lock that a user holds would take longer.
 SOON = 15
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
     return place
@@ -252,7 +253,7 @@ def test_a_user_that_has_all_locks_is_named_and_removed_once_they_are_free(place
         place.as_user(leaver)
 
 
-@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_no_user_that_rdsiam_makes_can_have_all_connections(place, leaver):
     with all_connections(lambda: place.as_user(leaver)) as refusal:
         assert "max_user_connections" in refusal
@@ -261,7 +262,7 @@ def test_no_user_that_rdsiam_makes_can_have_all_connections(place, leaver):
         assert place.opened == ["manager"]
 
 
-@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_whom_the_server_lets_in_no_more_it_says_how_to_help(place, leaver):
     """On MySQL and MariaDB nothing is kept free for the master: what access.yaml allows to one may be all there is."""
     place.converge(declaring(place, leaver, connections=100_000))
@@ -289,7 +290,7 @@ def test_the_manager_ends_sessions_by_a_privilege_of_its_own(place, leaver):
         assert master.run(member) == [(True,)]
 
 
-@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_a_user_whose_events_take_too_long_to_read_is_locked_all_the_same(place, leaver, monkeypatch):
     session = place.as_user(leaver)
     monkeypatch.setattr(disabling, "_EVENTS", "SELECT 1 FROM no_such_schema.too_slow")
@@ -299,7 +300,7 @@ def test_a_user_whose_events_take_too_long_to_read_is_locked_all_the_same(place,
     assert ended(session)
 
 
-@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_an_event_that_is_running_ends_with_its_user(place, leaver):
     with place.as_rdsadmin() as rdsadmin:
         rdsadmin.run("SET GLOBAL event_scheduler = ON")
@@ -318,7 +319,7 @@ def test_an_event_that_is_running_ends_with_its_user(place, leaver):
         master.run("DROP TABLE endless")
 
 
-@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_events_of_a_locked_user_run_no_more_and_whoever_enables_one_owns_it(place, leaver):
     with place.as_rdsadmin() as rdsadmin:
         rdsadmin.run("SET GLOBAL event_scheduler = ON")

@@ -10,6 +10,7 @@ from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, user
+from tests.mysql import MYSQL_FAMILY
 
 HOSTILE = (
     "createrole_self_grant = 'set, inherit'",
@@ -115,8 +116,9 @@ def test_only_settings_that_the_version_knows_are_given(version, newest):
     assert given == (later[: later.index(newest) + 1] if newest else [])
 
 
-def test_parameters_of_a_mysql_server_decide_nothing_about_what_is_read(make_place):
-    place = make_place("mariadb")
+@pytest.mark.parametrize("kind", MYSQL_FAMILY)
+def test_parameters_of_a_mysql_server_decide_nothing_about_what_is_read(make_place, kind):
+    place = make_place(kind)
     with place.as_master() as master:
         for number in range(3):
             master.run(f"CREATE USER 'one{number}'@'%' IDENTIFIED BY 'x'")
