@@ -99,8 +99,8 @@ def _explain(document: Document, error: Mapping[str, Any], keys: Collection[str]
     for part in error["loc"]:
         if (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at)):
             at = at[part]
-        elif isinstance(part, int) or part == "[key]":
-            continue  # pydantic's way into what we let people write without a list
+        elif isinstance(part, int) or part.startswith("["):
+            continue  # pydantic's way into what we let people write without a list, or in two forms
         path.append(part)
     kind, text = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":

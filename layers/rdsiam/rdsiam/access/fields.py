@@ -29,7 +29,9 @@ SYSTEM_DATABASES = frozenset(
 
 #: SQL privileges that access.yaml may name. None lets its holder pass on rights, or act outside the database.
 SQL_PRIVILEGES: dict[Family, frozenset[str]] = {
-    "postgres": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}),
+    "postgres": frozenset(
+        {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"} | {"EXECUTE", "MAINTAIN"}
+    ),
     "mysql": frozenset(
         {"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "REFERENCES", "TRIGGER"}
         | {"CREATE TEMPORARY TABLES", "LOCK TABLES", "SHOW VIEW"}
@@ -41,7 +43,7 @@ _ALL_PRIVILEGES = SQL_PRIVILEGES["postgres"] | SQL_PRIVILEGES["mysql"]
 COVERED = {
     "readonly": frozenset({"SELECT"}),
     "readwrite": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
-    "owner": _ALL_PRIVILEGES,
+    "owner": _ALL_PRIVILEGES - {"EXECUTE", "MAINTAIN"},
 }
 
 #: Full match of a role's ARN: groups partition, account and name. IAM compares case, and so do we.
@@ -58,6 +60,8 @@ _LONGEST_NAME = {"mariadb": 80, "postgres": 63, "aurora-postgresql": 63}
 _LONGEST_MYSQL_NAME = 32
 #: Roles that carry the privileges of a level on PostgreSQL are named after the database.
 _GROUP_SUFFIXES = ("_owner", "_readwrite", "_readonly")
+#: In bytes; PostgreSQL cuts longer names.
+_LONGEST_SCHEMA = 63
 
 
 def is_reason(reason: str | None) -> bool:
@@ -70,11 +74,14 @@ def problems_on(
     database: Database,
     name: str,
     privileges: str | tuple[str, ...] | None,
-    on: list[str] | None,
+    on: Iterable[str] | None,
     roles: Iterable[tuple[Path, str]],
     replaces: str | None = None,
 ) -> Iterable[tuple[Path, str]]:
-    """Yield what is wrong with a user's declaration on this very database: where in the declaration, and what."""
+    """Yield what is wrong with a user's declaration on this very database: where in the declaration, and what.
+
+    :param on: its databases or schemas.
+    """
     if replaces is not None and replaces.lower() == database.master_user.lower():
         yield ("replaces",), f"is the master user of {database.identifier}, whose rights nobody else gets"
     for problem in name_problems(database, name):
@@ -100,7 +107,7 @@ def name_problems(database: Database, name: str) -> Iterable[str]:
         yield f"is the master user of {database.identifier}, which rdsiam never touches"
 
 
-def _problems_with_groups(name: str, on: list[str]) -> Iterable[tuple[Path, str]]:
+def _problems_with_groups(name: str, on: Iterable[str]) -> Iterable[tuple[Path, str]]:
     for index, entry in enumerate(on):
         if len(entry.encode()) > 63 - len("_readwrite"):
             yield ("on", index), "is too long: PostgreSQL would cut the name of its group <database>_readwrite"
@@ -135,6 +142,22 @@ def _database_name(name: str) -> str:
     if len(name) > 64 or "*" in name or "?" in name:
         raise ValueError('must be the full name of a database or schema, at most 64 characters, or "*" alone')
     if name.lower() in SYSTEM_DATABASES:
+        raise ValueError("belongs to the server itself")
+    return name
+
+
+def _one_database(name: str) -> str:
+    if name == "*":
+        raise ValueError("must be the name of one database: each has schemas of its own")
+    return name
+
+
+def _schema_name(name: str) -> str:
+    if not name or not name.isprintable() or name != name.strip():
+        raise ValueError("must be non-empty, printable, and without white space around")
+    if len(name.encode()) > _LONGEST_SCHEMA or "*" in name or "?" in name:
+        raise ValueError(f"must be the full name of a schema, at most {_LONGEST_SCHEMA} bytes, without * and ?")
+    if name.startswith("pg_") or name == "information_schema":
         raise ValueError("belongs to the server itself")
     return name
 
@@ -191,7 +214,7 @@ def _version(value: Any) -> int:
     return value
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Let people write one item without a list."""
     return [value] if isinstance(value, str) else value
 
@@ -217,11 +240,13 @@ FindingKind = Annotated[str, StringConstraints(pattern="^[a-z]+(-[a-z0-9]+)*$", 
 #: More than any engine allows to a whole server.
 Connections = Annotated[int, Field(ge=1, le=100_000)]
 DatabaseName = Annotated[str, AfterValidator(_database_name)]
-DatabaseNames = Annotated[
-    list[DatabaseName], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])
+OneDatabase = Annotated[DatabaseName, AfterValidator(_one_database)]
+SchemaName = Annotated[str, AfterValidator(_schema_name)]
+SchemaNames = Annotated[
+    list[SchemaName], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | list[str])
 ]
 Engines = Annotated[
-    list[_Engine], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=_Engine | list[_Engine])
+    list[_Engine], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=_Engine | list[_Engine])
 ]
 Privileges = Annotated[
     str | tuple[str, ...],

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from rdsiam.access import fields
+from rdsiam.access import fields, schemas
 from rdsiam.access.callers import CallerRule, Principal
 from rdsiam.access.document import Document, Path, fail, read, refuse
 from rdsiam.access.rotation import Rotate, RotatingUser, rotating_users
 from rdsiam.access.rotation import problems_on as rotation_problems
 from rdsiam.access.schema import without_null
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.access.users import DeclaredUser, Grant, in_common, merge
+from rdsiam.access.users import DeclaredUser, in_common, merge
 from rdsiam.aws.rds_models import FAMILIES, Database
 
 
@@ -30,7 +30,7 @@ def parse(text: str) -> "AccessFile":
         found = error.errors(include_input=False, include_url=False, include_context=False)
     else:
         access._document = document
-        fail(access._case_collisions())
+        fail([*access._case_collisions(), *access._useless_exclusions()])
         return access
     # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
     refuse(document, found, _KEYS)
@@ -76,7 +76,7 @@ class User(_Model):
 
     name: fields.UserName
     privileges: fields.Privileges | None
-    on: fields.DatabaseNames | None
+    on: schemas.DatabaseNames | None
     replaces: fields.ReplacedName | None = None
     roles: list[fields.RoleArn] = []
     callers: list[CallerRule] = []
@@ -93,6 +93,8 @@ class User(_Model):
     def _has_one_kind_of_rights(self) -> "User":
         if self.replaces is not None and (self.privileges is not None or self.on is not None):
             raise ValueError("replaces gives all that the other user may do: leave privileges and on out")
+        if problem := schemas.problems_with_owner(self.on or (), self.privileges):
+            raise ValueError(problem)
         return self
 
 
@@ -137,6 +139,7 @@ class Entry(_Model):
 
     match: Match
     users: list[User] = []
+    exclude_schemas: fields.SchemaNames = []
     rotate: Rotate | None = None
     suppress: list[Suppression] = []
 
@@ -168,7 +171,13 @@ class AccessFile(_Model):
         for _, user in found:
             merged.setdefault(user.name, []).append(user)
         fail(self._replacing_problems(found))
-        return tuple(_merged(name, merged[name]) for name in sorted(merged))
+        excluded = self._excluded_schemas(database)
+        return tuple(_merged(name, merged[name], excluded) for name in sorted(merged))
+
+    def _excluded_schemas(self, database: Database) -> tuple[str, ...]:
+        """Return the schemas that all matching entries together exclude, sorted."""
+        entries = [entry for entry in self.databases if entry.match.covers(database)]
+        return tuple(sorted({schema for entry in entries for schema in entry.exclude_schemas}))
 
     def rotating(self, database: SelectedDatabase) -> tuple[RotatingUser, ...]:
         """Return the users whose passwords are rotated on this database, sorted by name; empty if it has no users.
@@ -218,9 +227,13 @@ class AccessFile(_Model):
         fail(
             self._document.problem((*place.parts, *more), text)
             for place, user in found
-            for more, text in fields.problems_on(
-                database, user.name, user.privileges, user.on, _roles(user), user.replaces
-            )
+            for more, text in _problems_on(database, user)
+        )
+        fail(
+            self._document.problem(("databases", number, *more), text)
+            for number, entry in enumerate(self.databases)
+            if entry.match.covers(database)
+            for more, text in schemas.problems_with_exclusion([database.family], entry.exclude_schemas)
         )
         rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
         fail(self._document.problem(path, text) for path, text in rotated)
@@ -242,6 +255,14 @@ class AccessFile(_Model):
             if successors.setdefault(user.replaces, user.name) != user.name:
                 yield self._document.problem(path, f"{successors[user.replaces]} replaces {user.replaces} already")
 
+    def _useless_exclusions(self) -> Iterable[tuple[int, str]]:
+        """Yield `exclude_schemas` of entries that are about MySQL or MariaDB alone; of others a database tells."""
+        for number, entry in enumerate(self.databases):
+            families = {FAMILIES[engine] for engine in entry.match.engine or ()}
+            if len(families) == 1:
+                for more, text in schemas.problems_with_exclusion(families, entry.exclude_schemas):
+                    yield self._document.problem(("databases", number, *more), text)
+
     def _case_collisions(self) -> Iterable[tuple[int, str]]:
         """Names that differ only in case are one name to some servers and clients, and to most people."""
         first: dict[str, str] = {}
@@ -254,6 +275,13 @@ class AccessFile(_Model):
                     )
 
 
+def _problems_on(database: Database, user: User) -> Iterable[tuple[Path, str]]:
+    """Yield what is wrong with a declaration on this very database."""
+    on = user.on or []
+    yield from fields.problems_on(database, user.name, user.privileges, schemas.names(on), _roles(user), user.replaces)
+    yield from schemas.problems_on(database.family, on)
+
+
 def _roles(user: User) -> Iterable[tuple[Path, str]]:
     """Yield every role of a declaration, and where it stands in it."""
     for index, role in enumerate(user.roles):
@@ -263,20 +291,32 @@ def _roles(user: User) -> Iterable[tuple[Path, str]]:
             yield ("callers", index, "role"), rule.role
 
 
-def _merged(name: str, declarations: list[User]) -> DeclaredUser:
+def _merged(name: str, declarations: list[User], excluded: tuple[str, ...]) -> DeclaredUser:
+    """Merge the declarations of a user on one database.
+
+    :param excluded: schemas that grants leave out unless they name them.
+    """
+    grants = merge(
+        (
+            grant
+            for user in declarations
+            if user.privileges is not None
+            for grant in schemas.grants(user.on or (), user.privileges)
+        ),
+        excluded,
+    )
     callers = {rule.model_dump_json(): rule for user in declarations for rule in user.callers}
     return DeclaredUser(
         name,
-        merge(
-            Grant(on, user.privileges) for user in declarations if user.privileges is not None for on in user.on or ()
-        ),
+        grants,
         tuple(sorted({role for user in declarations for role in user.roles})),
         tuple(callers[text] for text in sorted(callers)),
         any(user.adopt or user.replaces == name for user in declarations),
         declarations[0].replaces,
         max((user.connections for user in declarations if user.connections is not None), default=None),
+        excluded if any(grant.schemas is None for grant in grants) else (),
     )
 
 
-_MODELS = (AccessFile, Entry, Match, User, CallerRule, Suppression, Rotate)
+_MODELS = (AccessFile, Entry, Match, User, schemas.SchemasOf, CallerRule, Suppression, Rotate)
 _KEYS = {key for model in _MODELS for key in model.model_fields}

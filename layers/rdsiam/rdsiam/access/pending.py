@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rdsiam.access.callers import CallerRule
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
-from rdsiam.access.users import DeclaredUser, gives
+from rdsiam.access.users import DeclaredUser, gives, noun
 from rdsiam.core.changes import Unreached
 
 
@@ -100,8 +100,11 @@ def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]
         if not (user.grants or user.roles or user.callers) or user.replaces:
             yield Gain(user.name, f"replaces {user.replaces}" if user.replaces else "")
     for grant in user.grants:
-        if not gives(effective.grants, grant):
+        if not gives(effective.grants, grant, effective.excluded_schemas):
             yield Gain(user.name, str(grant))
+    opened = sorted({*effective.excluded_schemas} - {*user.excluded_schemas})
+    if opened and any(grant.schemas is None for grant in user.grants):
+        yield Gain(user.name, f"{noun(opened)} {', '.join(opened)}, no longer excluded")
     for role in user.roles:
         if role not in effective.roles:
             yield Gain(user.name, f"role {role}")

@@ -1,6 +1,6 @@
 """Users as all entries of access.yaml together declare them for one database, and what two declarations share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,14 +17,18 @@ class Grant:
 
     :ivar on: its name, or `*` for all but the system's.
     :ivar privileges: `readonly`, `readwrite` or `owner`; or SQL privileges, sorted, in upper case.
+    :ivar schemas: the schemas of the PostgreSQL database to which the rights are limited, sorted; None for all except
+        the excluded ones.
     """
 
     on: str
     privileges: str | tuple[str, ...]
+    schemas: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         privileges = self.privileges if isinstance(self.privileges, str) else ", ".join(self.privileges)
-        return f"{privileges} on {self.on}"
+        limit = "" if self.schemas is None else f" ({noun(self.schemas)} {', '.join(self.schemas)})"
+        return f"{privileges} on {self.on}{limit}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class DeclaredUser:
     :ivar replaces: the user whose rights it has instead of grants of its own; itself where it only changes how it logs
         in; None for a user with grants.
     :ivar connections: how many sessions it may have at once; None if access.yaml doesn't say.
+    :ivar excluded_schemas: schemas of PostgreSQL databases that its grants leave out unless they name them; sorted.
     """
 
     name: str
@@ -46,6 +51,7 @@ class DeclaredUser:
     adopt: bool
     replaces: str | None = None
     connections: int | None = None
+    excluded_schemas: tuple[str, ...] = ()
 
     @property
     def predecessor(self) -> str | None:
@@ -60,34 +66,81 @@ class DeclaredUser:
         """
         every = [name for name in existing if name.lower() not in fields.SYSTEM_DATABASES]
         return merge(
-            Grant(name, grant.privileges)
-            for grant in self.grants
-            for name in (every if grant.on == "*" else [grant.on])
+            (
+                Grant(name, grant.privileges, grant.schemas)
+                for grant in self.grants
+                for name in (every if grant.on == "*" else [grant.on])
+            ),
+            self.excluded_schemas,
         )
 
 
-def merge(grants: Iterable[Grant]) -> tuple[Grant, ...]:
-    """Return for each database its strongest level, and the SQL privileges of all lists unless the level has them."""
-    levels: dict[str, str] = {}
-    lists: dict[str, set[str]] = {}
+@dataclass(frozen=True)
+class _Rights:
+    """Rights on one scope: a level, and SQL privileges that are listed."""
+
+    level: str | None = None
+    listed: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, privileges: str | tuple[str, ...]) -> "_Rights":
+        return cls(privileges) if isinstance(privileges, str) else cls(None, frozenset(privileges))
+
+    def with_all_of(self, other: "_Rights") -> "_Rights":
+        return _Rights(max(self.level, other.level, key=_rank), self.listed | other.listed)
+
+    def in_common_with(self, other: "_Rights") -> "_Rights":
+        lower = min(self.level, other.level, key=_rank)
+        both = (self.listed | _covered(self.level)) & (other.listed | _covered(other.level))
+        return _Rights(lower, both - _covered(lower))
+
+    def includes(self, other: "_Rights") -> bool:
+        return _rank(self.level) >= _rank(other.level) and other.listed <= self.listed | _covered(self.level)
+
+    def grants(self) -> Iterator[str | tuple[str, ...]]:
+        """Yield the level, and the listed privileges unless the level has them all."""
+        if self.level is not None:
+            yield self.level
+        if not self.listed <= _covered(self.level):
+            yield tuple(sorted(self.listed))
+
+
+#: A database or MySQL schema, and one schema of the database; None for all of them that are not excluded.
+_Scope = tuple[str, str | None]
+
+
+def merge(grants: Iterable[Grant], excluded: Iterable[str] = ()) -> tuple[Grant, ...]:
+    """Return for each database its strongest level, and the SQL privileges of all lists unless the level has them.
+
+    Rights on a schema are left out if the rights on all schemas include them.
+
+    :param excluded: schemas that grants without `schemas` leave out.
+    """
+    scopes: dict[_Scope, _Rights] = {}
     for grant in grants:
-        if isinstance(grant.privileges, str):
-            levels[grant.on] = max(levels.get(grant.on, LEVELS[0]), grant.privileges, key=LEVELS.index)
-        else:
-            lists.setdefault(grant.on, set()).update(grant.privileges)
-    result = [Grant(on, level) for on, level in levels.items()]
-    for on, privileges in lists.items():
-        if not privileges <= fields.COVERED.get(levels.get(on, ""), frozenset()):
-            result.append(Grant(on, tuple(sorted(privileges))))
-    return tuple(sorted(result, key=lambda grant: (grant.on, isinstance(grant.privileges, tuple))))
+        for scope in _scopes(grant):
+            scopes[scope] = scopes.get(scope, _Rights()).with_all_of(_Rights.of(grant.privileges))
+    excluded = frozenset(excluded)
+    limited: dict[tuple[str, str | tuple[str, ...]], set[str]] = {}
+    result = []
+    for (on, schema), rights in scopes.items():
+        if schema is None:
+            result += [Grant(on, privileges) for privileges in rights.grants()]
+        elif schema in excluded or not scopes.get((on, None), _Rights()).includes(rights):
+            for privileges in rights.grants():
+                limited.setdefault((on, privileges), set()).add(schema)
+    result += [Grant(on, privileges, tuple(sorted(schemas))) for (on, privileges), schemas in limited.items()]
+    return tuple(sorted(result, key=_order))
 
 
-def gives(grants: Iterable[Grant], grant: Grant) -> bool:
-    """Return whether these grants together give all that the other one does."""
-    level, listed = _on(grants, grant.on)
-    if isinstance(grant.privileges, str):
-        return _rank(level) >= _rank(grant.privileges)
-    return set(grant.privileges) <= listed | _covered(level)
+def gives(grants: Iterable[Grant], grant: Grant, excluded: Iterable[str] = ()) -> bool:
+    """Return whether these grants together give all that the other one does.
+
+    :param excluded: schemas that those of the grants without `schemas` leave out.
+    """
+    held, excluded = tuple(grants), frozenset(excluded)
+    needed = _Rights.of(grant.privileges)
+    return all(_on(held, scope, excluded).includes(needed) for scope in _scopes(grant))
 
 
 def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tuple[DeclaredUser, ...]:
@@ -100,42 +153,62 @@ def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tup
     )
 
 
+def noun(schemas: Collection[str]) -> str:
+    """Return `schema`, or `schemas` if there are several."""
+    return "schema" if len(schemas) == 1 else "schemas"
+
+
 def _common(one: DeclaredUser, other: DeclaredUser) -> DeclaredUser:
     callers = {
         rule.model_dump_json(): rule
         for first, second in product(one.callers, other.callers)
         if (rule := first.narrowed(second)) is not None
     }
+    excluded = sorted({*one.excluded_schemas, *other.excluded_schemas})
     return DeclaredUser(
         one.name,
-        merge(_common_grants(one.grants, other.grants)),
+        merge(_common_grants(one, other), excluded),
         tuple(sorted(set(one.roles) & set(other.roles))),
         tuple(callers[text] for text in sorted(callers)),
         one.adopt and other.adopt,
         one.replaces,
         min((user.connections for user in (one, other) if user.connections is not None), default=None),
+        tuple(excluded),
     )
 
 
-def _common_grants(one: Iterable[Grant], other: Iterable[Grant]) -> Iterator[Grant]:
-    one, other = tuple(one), tuple(other)
-    for on in {grant.on for grant in (*one, *other)}:
-        level, listed = _on(one, on)
-        other_level, other_listed = _on(other, on)
-        lower = min(level, other_level, key=_rank)
-        if lower is not None:
-            yield Grant(on, lower)
-        both = (listed | _covered(level)) & (other_listed | _covered(other_level)) - _covered(lower)
-        if both:
-            yield Grant(on, tuple(sorted(both)))
+def _common_grants(one: DeclaredUser, other: DeclaredUser) -> Iterator[Grant]:
+    """Yield what both users may do; what either excludes is left out of it unless both name it."""
+    for on, schema in {scope for user in (one, other) for grant in user.grants for scope in _scopes(grant, True)}:
+        first, second = (_on(user.grants, (on, schema), user.excluded_schemas) for user in (one, other))
+        for privileges in first.in_common_with(second).grants():
+            yield Grant(on, privileges, None if schema is None else (schema,))
 
 
-def _on(grants: Iterable[Grant], on: str) -> tuple[str | None, frozenset[str]]:
-    """Return the strongest level and all listed privileges on a database, those of `*` included."""
-    held = [grant.privileges for grant in grants if grant.on in (on, "*")]
-    levels = [one for one in held if isinstance(one, str)]
-    listed = frozenset(privilege for one in held if not isinstance(one, str) for privilege in one)
-    return max(levels, key=_rank, default=None), listed
+def _scopes(grant: Grant, whole: bool = False) -> Iterator[_Scope]:
+    """Yield the scopes of a grant.
+
+    :param whole: yield the whole database as well.
+    """
+    if grant.schemas is None or whole:
+        yield grant.on, None
+    for schema in grant.schemas or ():
+        yield grant.on, schema
+
+
+def _on(grants: Iterable[Grant], scope: _Scope, excluded: Collection[str]) -> _Rights:
+    """Return the rights on a scope, those of `*` and on all schemas included."""
+    on, schema = scope
+    result = _Rights()
+    for grant in grants:
+        applies = schema not in excluded if grant.schemas is None else schema in grant.schemas
+        if grant.on in (on, "*") and applies:
+            result = result.with_all_of(_Rights.of(grant.privileges))
+    return result
+
+
+def _order(grant: Grant) -> tuple[object, ...]:
+    return grant.on, grant.schemas is not None, isinstance(grant.privileges, tuple), grant.schemas or (), str(grant)
 
 
 def _rank(level: str | None) -> int:

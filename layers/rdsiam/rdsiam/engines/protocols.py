@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from rdsiam.access.users import DeclaredUser
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Change, Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
@@ -45,6 +45,8 @@ def marked(comment: object) -> str | None:
     return comment.removeprefix(MARK) if isinstance(comment, str) and comment.startswith(MARK) else None
 
 
+#: No grant was made to a user itself.
+NO_GRANTS: Mapping[str, tuple[Grant, ...]] = MappingProxyType({})
 #: No statement has failed before.
 NO_FAILURES: Mapping[str, Exception] = MappingProxyType({})
 
@@ -102,12 +104,14 @@ class DesiredState:
     :ivar accounts: the managed accounts, from the inventory: onboarding changes no others.
     :ivar revoked: users that are missing in `users` because an operator revoked them.
     :ivar resource_id: the database's, with which onboarding marks the server; empty to leave the mark as it is.
+    :ivar granted: user → grants that rdsiam has made to the user itself, from the inventory: it revokes no others.
     """
 
     users: tuple[DeclaredUser, ...]
     accounts: Mapping[str, Ownership]
     revoked: frozenset[str] = frozenset()
     resource_id: str = ""
+    granted: Mapping[str, tuple[Grant, ...]] = NO_GRANTS
 
     @property
     def mark(self) -> str:
@@ -229,6 +233,12 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         self, snapshot: SnapshotT, statements: Sequence[Statement], desired: DesiredState
     ) -> dict[str, Ownership]:
         """Return all managed accounts after the statements have run; accounts that no longer exist are left out."""
+
+    def granted(self, snapshot: SnapshotT, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:
+        """Return user → grants that rdsiam has made to the user itself, as far as it needs a record to revoke them.
+
+        :param finished: the statements have run. Before, there are also those that they revoke.
+        """
 
     def inherited_ownership(self, snapshot: SnapshotT, desired: DesiredState) -> dict[str, Ownership]:
         """Return the accounts that rdsiam may take over on a copy in which the manager logs in by token.

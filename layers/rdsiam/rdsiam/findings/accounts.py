@@ -61,8 +61,9 @@ def _partly(case: Case) -> list[Remediation]:
     user = case.declared
     if case.evidence["declared"] is False or user is None:
         return _convert_or_retire(case)
-    level = next((grant.privileges for grant in user.grants if isinstance(grant.privileges, str)), None)
-    on = [grant.on for grant in user.grants if grant.privileges == level]
+    whole = [grant for grant in user.grants if grant.schemas is None]
+    level = next((grant.privileges for grant in whole if isinstance(grant.privileges, str)), None)
+    on = [grant.on for grant in whole if grant.privileges == level]
     adopt = entry(case.on, user.name, level, on, 1, BREAKS_CLIENTS) if isinstance(level, str) else []
     return [*adopt, onboard(case.on)] if adopt else convert_declared(case.on, case.accounts, case.managed)
 

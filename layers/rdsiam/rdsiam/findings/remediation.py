@@ -67,7 +67,7 @@ def entry(database: Database, user: str, privileges: str, on: Sequence[str], way
         Match(identifier=database.identifier)
     except ValidationError:
         return []
-    if list(access_fields.problems_on(database, declared.name, declared.privileges, declared.on, [])):
+    if list(access_fields.problems_on(database, declared.name, declared.privileges, on, [])):
         return []
     fields = f"name: {json.dumps(user)}, privileges: {privileges}, on: {json.dumps(list(on))}, adopt: true"
     lines = (_match(database), "    users:", f"      - {{{fields}}}")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rdsiam.state.schemas import NO_SCHEMAS, ObservedSchemas
+
 #: What is held: privileges on tables, privileges on tables that the owner creates later, the function of a trigger.
 Held = Literal["tables", "future tables", "trigger"]
 
@@ -40,13 +42,14 @@ class Escalation:
 
 @dataclass(frozen=True)
 class Examined:
-    """The ways to become an administrator that an onboarding found.
+    """The ways to become an administrator, and the schemas, that an onboarding found.
 
     :ivar databases: where it looked, sorted; of all others nothing is known.
     """
 
     databases: tuple[str, ...]
     escalations: tuple[Escalation, ...]
+    schemas: ObservedSchemas = NO_SCHEMAS
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `Examined.from_json` gives it back."""
@@ -55,9 +58,13 @@ class Examined:
             | {"objects": [list(name) for name in one.objects]}
             for one in self.escalations
         ]  # fmt: skip
-        return {"databases": list(self.databases), "escalations": escalations}
+        return {"databases": list(self.databases), "escalations": escalations, "schemas": self.schemas.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Examined":
         """Return what `to_json` was made from."""
-        return cls(tuple(data["databases"]), tuple(map(Escalation.from_json, data["escalations"])))
+        return cls(
+            tuple(data["databases"]),
+            tuple(map(Escalation.from_json, data["escalations"])),
+            ObservedSchemas.from_json(data["schemas"]),
+        )

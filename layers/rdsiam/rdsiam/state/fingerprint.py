@@ -24,13 +24,17 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
     declared: list[Any] = [
         {
             "name": user.name,
-            "grants": [[grant.on, grant.privileges] for grant in user.grants],
+            "grants": [
+                [grant.on, grant.privileges, *([grant.schemas] if grant.schemas is not None else [])]
+                for grant in user.grants
+            ],
             "roles": user.roles,
             "callers": [caller.model_dump(mode="json") for caller in user.callers],
             "adopt": user.adopt,
             # Left out if there is none, so that other databases keep their fingerprints.
             **({"replaces": user.replaces} if user.replaces else {}),
             **({"connections": user.connections} if user.connections is not None else {}),
+            **({"excluded_schemas": user.excluded_schemas} if user.excluded_schemas else {}),
         }
         for user in users
     ]

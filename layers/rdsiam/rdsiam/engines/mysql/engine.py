@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 
-from rdsiam.access.users import DeclaredUser
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import WORK, Limits, MysqlSession, connect_mysql
 from rdsiam.engines.facts import ServerFacts
@@ -103,6 +103,10 @@ class Mysql:
         for user in desired.users:
             ownership.setdefault(user.name, "adopted")
         return ownership
+
+    def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:  # noqa: ARG002
+        """Return none: what an account that rdsiam created holds on schemas is compared as a whole."""
+        return {}
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users of which every account logs in by token over TLS, and in no other way."""

@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 
-from rdsiam.access.users import DeclaredUser
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import WORK, Limits, PostgresSession, connect_postgres
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
-from rdsiam.engines.postgres import audit, disabling, execution, inspection, privileges
+from rdsiam.engines.postgres import audit, disabling, execution, inspection, privileges, schemas
 from rdsiam.engines.postgres.catalog import is_system, memberships
 from rdsiam.engines.postgres.difference import change_privileges, difference, managed_users
 from rdsiam.engines.postgres.escalations import escalations
@@ -107,6 +107,10 @@ class Postgres:
             ownership.setdefault(user.name, "adopted")
         return ownership
 
+    def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:
+        """Return the lists of privileges, and the levels on some schemas, that users have themselves."""
+        return schemas.granted_after(desired, snapshot.databases, finished)
+
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users that have rds_iam and groups that can't log in, unless they have more rights."""
         groups = {f"{name}_{level}" for name in snapshot.databases for level in privileges.LEVELS}
@@ -133,7 +137,8 @@ class Postgres:
         ]
         logins = {name: role.login and not is_system(name, role.login) for name, role in snapshot.roles.items()}
         held = [*snapshot.holdings, *kept]
-        return Examined(snapshot.examined, escalations(held, logins, snapshot.memberships, snapshot.administrators))
+        found = escalations(held, logins, snapshot.memberships, snapshot.administrators)
+        return Examined(snapshot.examined, found, snapshot.schemas)
 
     def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from rdsiam.access.users import DeclaredUser
+from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.engines.postgres import privileges
-from rdsiam.engines.postgres.privileges import Privileges
+from rdsiam.engines.postgres.privileges import Entitlement
 from rdsiam.errors import Refused
 
 #: PostgreSQL cuts longer names.
@@ -32,7 +32,7 @@ def declared_groups(users: Iterable[DeclaredUser], databases: Sequence[str]) -> 
         group_name(grant.on, grant.privileges): grant.on
         for user in users
         for grant in user.grants_on(databases)
-        if isinstance(grant.privileges, str)
+        if isinstance(grant.privileges, str) and not is_direct(grant)
     }
 
 
@@ -41,14 +41,26 @@ def groups_of(user: DeclaredUser, databases: Sequence[str]) -> set[str]:
     return set(declared_groups([user], databases))
 
 
-def grantees(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, dict[str, Privileges]]:
-    """Return for each database its grantees, groups for levels and users for lists, with their privileges."""
-    result: dict[str, dict[str, Privileges]] = {}
+def is_direct(grant: Grant) -> bool:
+    """Return whether a grant is made to the user itself: a list of privileges, or a level on some schemas."""
+    return not isinstance(grant.privileges, str) or grant.schemas is not None
+
+
+def direct_grants(user: DeclaredUser, databases: Sequence[str]) -> tuple[Grant, ...]:
+    """Return the grants that are made to a user itself."""
+    return tuple(grant for grant in user.grants_on(databases) if is_direct(grant))
+
+
+def grantees(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, tuple[Entitlement, ...]]:
+    """Return for each database what groups and users are entitled to: groups for levels on all schemas, else users."""
+    result: dict[str, list[Entitlement]] = {}
     for user in users:
         for grant in user.grants_on(databases):
-            in_database = result.setdefault(grant.on, {})
-            if isinstance(grant.privileges, str):
-                in_database.setdefault(group_name(grant.on, grant.privileges), privileges.of(grant.privileges))
-            else:
-                in_database[user.name] = privileges.of(grant.privileges)
-    return result
+            name = user.name
+            if isinstance(grant.privileges, str) and not is_direct(grant):
+                name = group_name(grant.on, grant.privileges)
+            entitlement = Entitlement(name, privileges.of(grant.privileges), grant.schemas)
+            in_database = result.setdefault(grant.on, [])
+            if entitlement not in in_database:
+                in_database.append(entitlement)
+    return {database: tuple(entitlements) for database, entitlements in result.items()}

@@ -1,21 +1,23 @@
 """Inspection of a PostgreSQL server: roles, memberships, and the privileges that grantees lack in each database."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.postgres import privileges
+from rdsiam.engines.postgres import schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, USERS_DATABASES, memberships
 from rdsiam.engines.postgres.escalations import Holding, administrators, holdings
-from rdsiam.engines.postgres.groups import grantees, group_name
 from rdsiam.engines.postgres.lockout import Membership
-from rdsiam.engines.postgres.privileges import PrivilegeChange, Privileges
+from rdsiam.engines.postgres.privilege_queries import Scope
+from rdsiam.engines.postgres.privileges import PrivilegeChange
+from rdsiam.engines.postgres.schemas import Declared, Observed
 from rdsiam.engines.postgres.settings import all_settings
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, marked
 from rdsiam.errors import Refused
+from rdsiam.state.schemas import ObservedSchemas
 
 #: The database in which a run begins, and which the audit connects to. RDS creates it and the master owns it, so that
 #: no tenant of the server can close it or set what its sessions begin with; catalogs of roles are the whole server's.
@@ -51,6 +53,7 @@ class _Privileges:
     revocations: list[tuple[PrivilegeChange, Holding]] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
+    schemas: Observed = field(default_factory=Observed)
 
 
 def inspect(sessions: Sessions[PostgresSession], database: Database, desired: DesiredState) -> Snapshot:
@@ -65,9 +68,10 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     edges = memberships(session)
     powerful = {name for name, role in roles.items() if role.superuser or role.createrole or role.replication}
     administrating = administrators({database.master_user, *powerful}, edges)
-    grantees_by_database = grantees(desired.users, databases)
-    inspected = sorted({ENTRY_DATABASE, *grantees_by_database})
-    found = _read_privileges(sessions, database, desired, grantees_by_database, edges, administrating)
+    schemas.refuse_unknown(desired.users, session.info.server_version)
+    declared = schemas.declared(desired, databases)
+    inspected = sorted({ENTRY_DATABASE, *declared.databases})
+    found = _read_privileges(sessions, database, declared, edges, administrating)
     snapshot = Snapshot(
         entry_database=ENTRY_DATABASE,
         master=database.master_user,
@@ -85,6 +89,8 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         busy=frozenset(row[0] for row in session.execute(_BUSY)),
         mark=marked_source(session),
         audit_closed=_is_closed(session, ENTRY_DATABASE, AUDITOR),
+        schemas=ObservedSchemas.of(found.schemas.opened, found.schemas.public),
+        incomplete=tuple(found.schemas.incomplete),
     )
     # No transaction stays open while the other sessions work; the lock belongs to the session.
     for name in inspected:
@@ -116,25 +122,26 @@ def _refuse_absent(database: Database, desired: DesiredState, databases: Sequenc
 def _read_privileges(
     sessions: Sessions[PostgresSession],
     database: Database,
-    desired: DesiredState,
-    grantees_by_database: Mapping[str, Mapping[str, Privileges]],
+    declared: Declared,
     edges: tuple[Membership, ...],
     administrating: frozenset[str],
 ) -> _Privileges:
-    """Read the privileges in the entry database and in each database that has grantees."""
-    managed = {*desired.accounts, *(name for names in grantees_by_database.values() for name in names)}
+    """Read the privileges in the entry database and in each database that is declared, or was."""
+    managed = declared.accounts | {each.grantee for held in declared.entitlements.values() for each in held}
     result = _Privileges()
-    for name in sorted({ENTRY_DATABASE, *grantees_by_database}):
+    for name in sorted({ENTRY_DATABASE, *declared.databases}):
         session = sessions.read(name)
-        if declared := grantees_by_database.get(name):
-            creators = {database.master_user} | {group_name(name, "owner")} & set(declared)
-            result.changes += privileges.missing(session, name, declared, creators, administrating)
+        scope = Scope(session, name, declared.excluded, administrating)
+        creators = {database.master_user} | {f"{name}_owner"} & {each.grantee for each in declared.of(name)}
+        result.changes += declared.surplus(scope)
+        result.changes += declared.missing(scope, creators)
+        result.schemas.read(session, name, declared)
         version = session.info.server_version
         for holding in holdings(session, name, administrating):
             if holding.grantee in managed and _may_revoke(database, holding, edges, version):
-                revocation = _revocation(name, holding)
-                result.changes.append(revocation)
-                result.revocations.append((revocation, holding))
+                revocations = list(_revocations(name, holding))
+                result.changes += revocations
+                result.revocations += [(revocation, holding) for revocation in revocations]
             else:
                 result.holdings.append(holding)
         if _is_closed(session, name, MANAGER):
@@ -142,10 +149,16 @@ def _read_privileges(
     return result
 
 
-def _revocation(database: str, holding: Holding) -> PrivilegeChange:
-    objects = holding.objects if holding.held == "tables" else ()
-    owner, grantee = holding.owner, holding.grantee
-    return PrivilegeChange(database, owner, grantee, "table", holding.privileges, objects, revoke=True)
+def _revocations(database: str, holding: Holding) -> Iterator[PrivilegeChange]:
+    """Yield the changes that revoke a holding: default privileges of all schemas, and of some, are changed apart."""
+    change = PrivilegeChange(database, holding.owner, holding.grantee, "table", holding.privileges, (), revoke=True)
+    if holding.held == "tables":
+        yield replace(change, objects=holding.objects)
+        return
+    if () in holding.objects:
+        yield change
+    if limits := tuple(name for names in holding.objects for name in names):
+        yield replace(change, schemas=limits)
 
 
 def _may_revoke(database: Database, holding: Holding, memberships: Iterable[Membership], version: int) -> bool:
@@ -153,8 +166,7 @@ def _may_revoke(database: Database, holding: Holding, memberships: Iterable[Memb
 
     What a copy without the master's secret brings along stays, and is reported.
     """
-    in_a_schema = holding.held == "future tables" and holding.objects != ((),)
-    if not holding.revocable or in_a_schema:
+    if not holding.revocable:
         return False
     actors = {MANAGER} if database.master_secret_arn is None else {MANAGER, database.master_user}
     if holding.owner in actors or (version < MEMBERSHIP_OPTIONS and holding.owner != database.master_user):

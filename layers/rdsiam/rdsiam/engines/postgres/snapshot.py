@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.escalations import Holding
@@ -11,6 +12,7 @@ from rdsiam.engines.postgres.lockout import Membership, reachable
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.settings import Settings
 from rdsiam.engines.protocols import Authority
+from rdsiam.state.schemas import NO_SCHEMAS, ObservedSchemas
 
 #: RDS's own superuser. What the master grants from PostgreSQL 16 on is recorded as granted by it.
 RDSADMIN = "rdsadmin"
@@ -45,6 +47,8 @@ class Snapshot:
     :ivar closed: databases that the manager may not connect to.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
+    :ivar schemas: the schemas of the databases that were inspected.
+    :ivar incomplete: declared schemas that can't be opened or closed.
     :ivar audit_closed: the auditor may not connect to the database that it reads from.
     """
 
@@ -64,6 +68,8 @@ class Snapshot:
     busy: frozenset[str]
     mark: str | None
     audit_closed: bool
+    schemas: ObservedSchemas = NO_SCHEMAS
+    incomplete: tuple[Unreached, ...] = ()
 
     @property
     def has_membership_options(self) -> bool:

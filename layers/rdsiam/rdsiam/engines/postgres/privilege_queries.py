@@ -1,0 +1,245 @@
+"""Reads the privileges that roles lack of what they are entitled to, and those that rdsiam granted and no longer gives.
+
+A level covers all schemas, also those that are created later. If some are excluded, its default privileges are limited
+to the other schemas, since those of a whole database can't be taken back in one schema: a schema that is created later
+is then opened by the next onboarding.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres.escalations import HAZARDOUS
+from rdsiam.engines.postgres.privileges import ObjectType, PrivilegeChange, Row
+
+#: Names are qualified, though search_path is pg_catalog alone; unnest of several arrays is syntax, not a function.
+_ENTITLED = """unnest(%(grantees)s::text[], %(types)s::text[], %(privileges)s::text[], %(schemas)s::text[])
+    AS w(grantee, type, privilege, schema)"""
+_GRANTED = """unnest(%(g_grantees)s::text[], %(g_types)s::text[], %(g_privileges)s::text[], %(g_schemas)s::text[])
+    AS r(grantee, type, privilege, schema)"""
+SYSTEM_SCHEMA = "n.nspname LIKE 'pg\\_%%' OR n.nspname = 'information_schema'"
+#: Privileges that no grantee gets: on tables of administrators those that let their holder act as the owner, and
+#: EXECUTE on functions that run as an administrator.
+_HAZARD = """{row}.type = 'table' AND {row}.privilege = ANY (%(hazardous)s::text[])
+    AND {owner} = ANY (%(administrators)s::text[])"""
+_RUNS_AS_ADMINISTRATOR = "x.definer AND o.rolname = ANY (%(administrators)s::text[])"
+#: Extensions grant and withhold their functions themselves.
+_OBJECTS = f"""objects AS (
+    SELECT 'database' AS type, 'database' AS class, ARRAY[d.datname::text] AS name, NULL::text AS schema,
+           d.datdba AS owner, d.datacl AS acl, 'd' AS kind, false AS definer
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+  UNION ALL
+    SELECT 'schema', 'schema', ARRAY[n.nspname::text], n.nspname::text, n.nspowner, n.nspacl, 'n', false
+    FROM pg_catalog.pg_namespace n WHERE NOT ({SYSTEM_SCHEMA})
+  UNION ALL
+    SELECT t.type, t.type, ARRAY[n.nspname::text, c.relname::text], n.nspname::text, c.relowner, c.relacl,
+           CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END, false
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (VALUES (CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END)) AS t(type)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT ({SYSTEM_SCHEMA})
+  UNION ALL
+    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'function',
+           ARRAY[n.nspname::text, p.proname::text, COALESCE((
+               SELECT pg_catalog.string_agg(CASE p.prokind WHEN 'p' THEN 'IN ' ELSE '' END
+                                            || pg_catalog.format_type(t.type, NULL), ', ' ORDER BY t.position)
+               FROM pg_catalog.unnest(p.proargtypes::pg_catalog.oid[]) WITH ORDINALITY AS t(type, position)), '')],
+           n.nspname::text, p.proowner, p.proacl, 'f', p.prosecdef
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE %(functions)s AND NOT ({SYSTEM_SCHEMA}) AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend e
+        WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = p.oid AND e.deptype = 'e')
+)"""  # noqa: S608 a constant
+_OWNERS = """
+JOIN pg_catalog.pg_roles o ON o.oid = x.owner
+JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+JOIN pg_catalog.pg_roles b ON b.oid = d.datdba
+"""
+_OWNER = "CASE o.rolname WHEN 'pg_database_owner' THEN b.rolname ELSE o.rolname END"
+#: Whether a role is entitled to a privilege on an object.
+_APPLIES = """w.type = x.class AND (x.schema IS NULL OR CASE
+    WHEN w.schema IS NULL THEN x.schema <> ALL (%(excluded)s::text[]) ELSE x.schema = w.schema END)"""
+_MISSING = f"""
+WITH {_OBJECTS}
+SELECT {_OWNER}, w.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege)
+FROM objects x JOIN {_ENTITLED} ON {_APPLIES} {_OWNERS}
+WHERE o.rolname <> w.grantee AND o.rolname <> 'rdsadmin'
+  AND NOT ({_HAZARD.format(row="w", owner="o.rolname")}) AND NOT ({_RUNS_AS_ADMINISTRATOR})
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.aclexplode(COALESCE(x.acl, pg_catalog.acldefault(x.kind::"char", x.owner))) a
+    JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+    WHERE g.rolname = w.grantee AND a.privilege_type = w.privilege)
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+"""  # noqa: S608 a constant
+#: Only what the owner granted, as onboarding does. Hazardous privileges are looked for everywhere, by `holdings`.
+_SURPLUS = f"""
+WITH {_OBJECTS}
+SELECT {_OWNER}, r.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT r.privilege ORDER BY r.privilege)
+FROM objects x JOIN {_GRANTED} ON r.type = x.class AND (r.schema IS NULL OR r.schema = x.schema) {_OWNERS}
+WHERE o.rolname <> r.grantee AND o.rolname <> 'rdsadmin' AND NOT ({_HAZARD.format(row="r", owner="o.rolname")})
+  AND EXISTS (
+    SELECT FROM pg_catalog.aclexplode(x.acl) a JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+    WHERE g.rolname = r.grantee AND a.privilege_type = r.privilege AND a.grantor = x.owner)
+  AND ({_RUNS_AS_ADMINISTRATOR} OR NOT EXISTS (
+    SELECT FROM {_ENTITLED} WHERE w.grantee = r.grantee AND w.privilege = r.privilege AND {_APPLIES}))
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+"""  # noqa: S608 a constant
+#: Of a role that can't create anything in a schema, nothing is created there.
+_FUTURE = f"""
+SELECT c.creator, w.grantee, w.type, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege), s.schema
+FROM pg_catalog.unnest(%(creators)s::text[]) AS c(creator)
+LEFT JOIN pg_catalog.pg_roles o ON o.rolname = c.creator
+CROSS JOIN {_ENTITLED}
+CROSS JOIN LATERAL (
+    SELECT NULL::text AS schema, 0::pg_catalog.oid AS oid
+    WHERE w.schema IS NULL AND pg_catalog.cardinality(%(excluded)s::text[]) = 0
+  UNION ALL
+    SELECT n.nspname::text, n.oid FROM pg_catalog.pg_namespace n
+    WHERE w.type <> 'schema' AND NOT ({SYSTEM_SCHEMA}) AND CASE
+        WHEN w.schema IS NOT NULL THEN n.nspname::text = w.schema
+        ELSE pg_catalog.cardinality(%(excluded)s::text[]) > 0 AND n.nspname::text <> ALL (%(excluded)s::text[]) END
+      AND CASE WHEN c.creator = ANY (%(certain)s::text[]) THEN true
+        ELSE pg_catalog.has_schema_privilege(o.oid, n.oid, 'CREATE') END
+) AS s
+WHERE w.type <> 'database' AND c.creator <> w.grantee
+  AND NOT ({_HAZARD.format(row="w", owner="c.creator")})
+  AND NOT (w.type = 'function' AND c.creator = ANY (%(administrators)s::text[]))
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_default_acl d
+    JOIN pg_catalog.pg_roles r ON r.oid = d.defaclrole
+    CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
+    JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+    WHERE r.rolname = c.creator AND d.defaclnamespace = s.oid AND g.rolname = w.grantee
+      AND a.privilege_type = w.privilege
+      AND d.defaclobjtype = CASE w.type WHEN 'table' THEN 'r' WHEN 'sequence' THEN 'S' WHEN 'function' THEN 'f'
+                                        ELSE 'n' END)
+GROUP BY 1, 2, 3, 5 ORDER BY 1, 2, 3, 4, 5
+"""  # noqa: S608 a constant
+_CREATORS = f"""
+SELECT DISTINCT o.rolname FROM pg_catalog.pg_roles o WHERE o.oid IN (
+    SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT ({SYSTEM_SCHEMA})
+  UNION SELECT p.proowner FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE %(functions)s AND NOT ({SYSTEM_SCHEMA})
+  UNION SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE NOT ({SYSTEM_SCHEMA}))
+  AND o.rolname <> 'rdsadmin' AND o.rolname NOT LIKE 'pg\\_%%' AND o.rolname NOT LIKE 'rds\\_%%'
+ORDER BY 1
+"""  # noqa: S608 a constant
+#: Default privileges of the grantees, each with its creator and schema.
+_DEFAULTS = """
+SELECT o.rolname, g.rolname, CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
+           WHEN 'f' THEN 'function' ELSE 'schema' END, a.privilege_type, n.nspname::text
+FROM pg_catalog.pg_default_acl d JOIN pg_catalog.pg_roles o ON o.oid = d.defaclrole
+CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
+WHERE d.defaclobjtype IN ('r', 'S', 'f', 'n') AND g.rolname = ANY (%s) AND o.oid <> g.oid
+ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The database whose privileges are compared.
+
+    :ivar excluded: schemas that entitlements without schemas leave out.
+    :ivar administrators: roles on whose objects no grantee gets privileges to act as the owner.
+    """
+
+    session: PostgresSession
+    database: str
+    excluded: frozenset[str]
+    administrators: frozenset[str]
+
+    def parameters(self, entitled: Iterable[Row], granted: Iterable[Row] = ()) -> dict[str, object]:
+        """Return the parameters that the queries share."""
+        entitled, granted = list(entitled), list(granted)
+        return {
+            **_arrays("", entitled),
+            **_arrays("g_", granted),
+            "excluded": sorted(self.excluded),
+            "administrators": sorted(self.administrators),
+            "hazardous": sorted(HAZARDOUS),
+            "functions": any(row[1] == "function" for row in (*entitled, *granted)),
+        }
+
+
+def missing(scope: Scope, entitled: Sequence[Row], creators: Iterable[str]) -> list[PrivilegeChange]:
+    """Read the privileges that grantees lack, on existing and on future objects.
+
+    :param creators: roles whose future objects count, besides the owners of existing objects. They may create objects
+        in all schemas, or will.
+    """
+    parameters = scope.parameters(entitled)
+    certain = sorted(creators)
+    owners = {row[0] for row in scope.session.execute(_CREATORS, {"functions": parameters["functions"]})}
+    more = {"creators": sorted(owners.union(certain)), "certain": certain}
+    return [
+        *_of_objects(scope, _MISSING, parameters, revoke=False),
+        *_of_future_objects(scope, scope.session.execute(_FUTURE, parameters | more), revoke=False),
+    ]
+
+
+def surplus(scope: Scope, granted: Sequence[Row], entitled: Sequence[Row]) -> list[PrivilegeChange]:
+    """Read the privileges that grantees hold, that rdsiam granted, and to which they are no longer entitled.
+
+    :param granted: privileges that rdsiam granted at some time; a schema of None stands for all schemas.
+    """
+    if not granted:
+        return []
+    present = _of_objects(scope, _SURPLUS, scope.parameters(entitled, granted), revoke=True)
+    stays, known = frozenset(entitled), frozenset(granted)
+    grouped: dict[tuple[str, str, ObjectType, str | None], list[str]] = {}
+    for creator, *row in scope.session.execute(_DEFAULTS, [sorted({row[0] for row in granted})]):
+        grantee, kind, privilege, schema = row
+        is_known = (grantee, kind, privilege, schema) in known or (grantee, kind, privilege, None) in known
+        if is_known and not _stays(scope, stays, creator, (grantee, kind, privilege, schema)):
+            grouped.setdefault((creator, grantee, kind, schema), []).append(privilege)
+    rows = [
+        (creator, grantee, kind, privileges, schema) for (creator, grantee, kind, schema), privileges in grouped.items()
+    ]
+    return [*present, *_of_future_objects(scope, rows, revoke=True)]
+
+
+def _stays(scope: Scope, entitled: frozenset[Row], creator: str, row: Row) -> bool:
+    """Return whether default privileges are as entitled, or left to `holdings`, which finds all hazardous ones."""
+    grantee, kind, privilege, schema = row
+    if creator in scope.administrators and kind in ("table", "function"):
+        if kind == "function":
+            return False
+        if privilege in HAZARDOUS:
+            return True
+    whole = (grantee, kind, privilege, None) in entitled
+    if schema is None:
+        return whole and not scope.excluded
+    return row in entitled or (whole and bool(scope.excluded) and schema not in scope.excluded)
+
+
+def _arrays(prefix: str, rows: Sequence[Row]) -> dict[str, list[str | None]]:
+    names = ("grantees", "types", "privileges", "schemas")
+    return {prefix + name: [row[number] for row in rows] for number, name in enumerate(names)}
+
+
+def _of_objects(scope: Scope, query: str, parameters: Mapping[str, object], revoke: bool) -> list[PrivilegeChange]:
+    """Return the changes on existing objects, those that one statement can make together."""
+    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...]], list[tuple[str, ...]]] = {}
+    for owner, grantee, kind, name, privileges in scope.session.execute(query, parameters):
+        grouped.setdefault((owner, grantee, kind, tuple(privileges)), []).append(tuple(name))
+    return [
+        PrivilegeChange(scope.database, owner, grantee, kind, privileges, tuple(objects), revoke)
+        for (owner, grantee, kind, privileges), objects in grouped.items()
+    ]
+
+
+def _of_future_objects(scope: Scope, rows: Iterable[Sequence[Any]], revoke: bool) -> list[PrivilegeChange]:
+    """Return the changes on future objects, those that one statement can make together.
+
+    :param rows: creator, grantee, type, privileges, schema.
+    """
+    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...], bool], list[str]] = {}
+    for creator, grantee, kind, privileges, schema in rows:
+        key = creator, grantee, kind, tuple(privileges), schema is not None
+        grouped.setdefault(key, []).extend([] if schema is None else [schema])
+    return [
+        PrivilegeChange(scope.database, creator, grantee, kind, privileges, (), revoke, tuple(sorted(schemas)))
+        for (creator, grantee, kind, privileges, _), schemas in grouped.items()
+    ]

@@ -1,0 +1,178 @@
+"""The schemas of a PostgreSQL database that access.yaml opens, and the privileges on them that it no longer gives."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rdsiam.access.users import DeclaredUser, Grant
+from rdsiam.core.changes import Unreached
+from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres import privilege_queries, privileges
+from rdsiam.engines.postgres.groups import direct_grants, grantees
+from rdsiam.engines.postgres.privilege_queries import SYSTEM_SCHEMA, Scope
+from rdsiam.engines.postgres.privileges import Entitlement, PrivilegeChange, rows_of
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.errors import Refused
+from rdsiam.state.schemas import OpenedSchemas, PublicSchema
+
+#: The first version with the privilege MAINTAIN.
+_MAINTAIN = 170000
+_SCHEMAS = f"""
+SELECT n.nspname::text, o.rolname, EXISTS (
+    SELECT FROM pg_catalog.aclexplode(COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+    WHERE a.grantee = 0 AND a.privilege_type = 'CREATE')
+FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
+WHERE NOT ({SYSTEM_SCHEMA.replace("%%", "%")}) ORDER BY 1
+"""  # noqa: S608 a constant
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What access.yaml declares in the databases of one server, and what rdsiam granted before.
+
+    :ivar entitlements: database → what groups and users are entitled to.
+    :ivar granted: database → what rdsiam has granted to users themselves, now or at an earlier run.
+    :ivar excluded: schemas that entitlements without schemas leave out.
+    :ivar accounts: the managed accounts.
+    """
+
+    entitlements: Mapping[str, tuple[Entitlement, ...]]
+    granted: Mapping[str, tuple[Entitlement, ...]]
+    excluded: frozenset[str]
+    accounts: frozenset[str]
+
+    @property
+    def databases(self) -> frozenset[str]:
+        """The databases in which privileges have to be granted, or may have to be revoked."""
+        left = {
+            name
+            for name, granted in self.granted.items()
+            if not all(entitlement in self.of(name) for entitlement in granted)
+        }
+        return frozenset({*self.entitlements, *left})
+
+    def of(self, database: str) -> tuple[Entitlement, ...]:
+        """Return what groups and users are entitled to in a database."""
+        return self.entitlements.get(database, ())
+
+    def missing(self, scope: Scope, creators: Iterable[str]) -> list[PrivilegeChange]:
+        """Read the privileges that are missing in a database."""
+        entitled = rows_of(self.of(scope.database))
+        return privilege_queries.missing(scope, entitled, creators) if entitled else []
+
+    def surplus(self, scope: Scope) -> list[PrivilegeChange]:
+        """Read the privileges that rdsiam granted in a database and that are no longer declared.
+
+        Groups lose those on excluded schemas; also groups without a declared member, which may get one.
+        """
+        groups = [Entitlement(f"{scope.database}_{level}", held) for level, held in privileges.LEVELS.items()]
+        managed = [group for group in groups if group.grantee in self.accounts] if scope.excluded else []
+        granted = rows_of([*self.granted.get(scope.database, ()), *managed])
+        return privilege_queries.surplus(scope, granted, rows_of([*self.of(scope.database), *managed]))
+
+
+def declared(desired: DesiredState, databases: Iterable[str]) -> Declared:
+    """Return what is declared in these databases, and what was granted in them before.
+
+    A user that is no longer declared keeps its privileges, and can't log in.
+    """
+    databases = tuple(databases)
+    granted: dict[str, list[Entitlement]] = {}
+    recorded = granted_after(desired, databases, finished=False)
+    for user in desired.users:
+        for grant in recorded.get(user.name, ()) if user.name in desired.accounts else ():
+            entitlement = Entitlement(user.name, privileges.of(grant.privileges), grant.schemas)
+            if grant.on in databases:
+                granted.setdefault(grant.on, []).append(entitlement)
+    return Declared(
+        grantees(desired.users, databases),
+        {database: tuple(entitlements) for database, entitlements in granted.items()},
+        frozenset(schema for user in desired.users for schema in user.excluded_schemas),
+        frozenset(desired.accounts),
+    )
+
+
+def granted_after(desired: DesiredState, databases: Iterable[str], finished: bool) -> dict[str, tuple[Grant, ...]]:
+    """Return user → grants that rdsiam has made to the user itself.
+
+    :param finished: the desired state is reached. Before, there are also those that are not revoked yet.
+    """
+    databases = tuple(databases)
+    result = dict(desired.granted)
+    for user in desired.users:
+        former = () if finished else desired.granted.get(user.name, ())
+        result[user.name] = tuple(dict.fromkeys((*former, *direct_grants(user, databases))))
+    return {name: grants for name, grants in result.items() if grants}
+
+
+def refuse_unknown(users: Iterable[DeclaredUser], version: int) -> None:
+    """Check that the server has all privileges that are declared.
+
+    :raises Refused: it is older than a privilege.
+    """
+    if version >= _MAINTAIN:
+        return
+    names = sorted(
+        user.name for user in users for grant in user.grants
+        if not isinstance(grant.privileges, str) and "MAINTAIN" in grant.privileges
+    )  # fmt: skip
+    if names:
+        raise Refused(
+            f"user {names[0]}: the privilege MAINTAIN exists from PostgreSQL 17 on (the server has {version // 10000})",
+            "upgrade the server, or take MAINTAIN out of `privileges`",
+            "privilege-unknown",
+        )
+
+
+@dataclass
+class Observed:
+    """The schemas of all inspected databases.
+
+    :ivar opened: schemas that levels, and lists without schemas, cover.
+    :ivar public: schemas in which everybody may create objects.
+    :ivar incomplete: declared schemas that can't be opened or closed.
+    """
+
+    opened: list[OpenedSchemas] = field(default_factory=list)
+    public: list[PublicSchema] = field(default_factory=list)
+    incomplete: list[Unreached] = field(default_factory=list)
+
+    def read(self, session: PostgresSession, database: str, declared: Declared) -> None:
+        """Read the schemas of the session's database, and compare them with what is declared."""
+        schemas = {name: (owner, public) for name, owner, public in session.execute(_SCHEMAS)}
+        self.public += [PublicSchema(database, name, owner) for name, (owner, public) in schemas.items() if public]
+        entitlements = declared.of(database)
+        if any(entitlement.schemas is None for entitlement in entitlements):
+            opened = [name for name in schemas if name not in declared.excluded]
+            self.opened.append(OpenedSchemas.of(database, opened))
+        owners = {name: owner for name, (owner, _) in schemas.items()}
+        self.incomplete += _absent(database, entitlements, owners)
+        self.incomplete += _owned(database, declared.excluded, owners)
+
+
+def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping[str, str]) -> Iterator[Unreached]:
+    """Yield the schemas that access.yaml names and that don't exist."""
+    users: dict[str, set[str]] = {}
+    for entitlement in entitlements:
+        for name in entitlement.schemas or ():
+            if name not in schemas:
+                users.setdefault(name, set()).add(entitlement.grantee)
+    for name, grantees_there in sorted(users.items()):
+        yield Unreached(
+            f"schema {name} in {database}",
+            f"it does not exist, so its privileges were not granted to {', '.join(sorted(grantees_there))}",
+            "create it and onboard the database again, or correct `schemas`",
+            retry=False,
+        )
+
+
+def _owned(database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -> Iterator[Unreached]:
+    """Yield the excluded schemas that belong to the group of the database's owners."""
+    group = f"{database}_owner"
+    for name in sorted(excluded):
+        if schemas.get(name) == group:
+            yield Unreached(
+                f"schema {name} in {database}",
+                f"it is excluded, and it belongs to {group}, so users with the level owner can open it",
+                f"give it an owner that is no member of {group}, or do not exclude it",
+                retry=False,
+            )

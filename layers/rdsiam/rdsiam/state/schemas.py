@@ -1,0 +1,85 @@
+"""Schemas of PostgreSQL databases as onboarding found them: those that levels open, and those open to everybody."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Maximum number of schemas named for one database, and of databases and public schemas for one server.
+_NAMED, _DATABASES = 20, 50
+
+
+@dataclass(frozen=True)
+class OpenedSchemas:
+    """The schemas of one database that a level without `schemas` covers.
+
+    :ivar schemas: the first of them, sorted.
+    :ivar count: their number.
+    """
+
+    database: str
+    schemas: tuple[str, ...]
+    count: int
+
+    @classmethod
+    def of(cls, database: str, schemas: Iterable[str]) -> "OpenedSchemas":
+        """Return the first of these schemas, and their number."""
+        names = sorted(schemas)
+        return cls(database, tuple(names[:_NAMED]), len(names))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an element of `schemas` in answers and reports."""
+        return {"database": self.database, "schemas": list(self.schemas), "count": self.count}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "OpenedSchemas":
+        """Return what `to_json` was made from."""
+        return cls(data["database"], tuple(data["schemas"]), int(data["count"]))
+
+    def __str__(self) -> str:
+        more = self.count - len(self.schemas)
+        return f"{self.database}: {', '.join(self.schemas) or 'none'}" + (f" and {more} more" if more else "")
+
+
+@dataclass(frozen=True)
+class PublicSchema:
+    """A schema in which every user that may connect to its database may create objects."""
+
+    database: str
+    schema: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class ObservedSchemas:
+    """The schemas that an onboarding found.
+
+    :ivar opened: the first databases, sorted.
+    :ivar public: the first schemas, sorted.
+    """
+
+    opened: tuple[OpenedSchemas, ...] = ()
+    public: tuple[PublicSchema, ...] = ()
+
+    @classmethod
+    def of(cls, opened: Iterable[OpenedSchemas], public: Iterable[PublicSchema]) -> "ObservedSchemas":
+        """Return as many as are recorded."""
+        return cls(
+            tuple(sorted(opened, key=lambda each: each.database)[:_DATABASES]),
+            tuple(sorted(public, key=lambda each: (each.database, each.schema))[:_DATABASES]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON; `ObservedSchemas.from_json` gives it back."""
+        return {"opened": [one.to_json() for one in self.opened], "public": [vars(one) for one in self.public]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ObservedSchemas":
+        """Return what `to_json` was made from."""
+        return cls(
+            tuple(map(OpenedSchemas.from_json, data["opened"])),
+            tuple(PublicSchema(**one) for one in data["public"]),
+        )
+
+
+#: No schema was observed.
+NO_SCHEMAS = ObservedSchemas()
