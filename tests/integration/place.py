@@ -119,7 +119,9 @@ class Place:
             if apply:
                 denials = self.engine.apply(sessions, snapshot, statements, desired)
                 self.denied = [denial.part for denial in denials]
-                desired = replace(desired, accounts=self.engine.ownership(snapshot, statements, desired))
+                accounts = self.engine.ownership(snapshot, statements, desired)
+                granted = self.engine.granted(snapshot, desired, finished=True)
+                desired = replace(desired, accounts=accounts, granted=granted)
         finally:
             sessions.close()
         return statements, desired

@@ -9,6 +9,7 @@ from typing import Any
 from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
+from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.onboarding.database_users import Users
@@ -44,6 +45,12 @@ class Inventory:
     def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         self.before_recording()
         self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+
+    def set_granted(self, _: Database, granted: Mapping[str, Iterable[Grant]]) -> None:
+        self.record = replace(self.record, granted={user: tuple(grants) for user, grants in granted.items()})
+
+    def granted_in(self, resource_id: str) -> Mapping[str, tuple[Grant, ...]]:
+        return self.record.granted if self.record.resource_id == resource_id else {}
 
     def set_examined(self, _: Database, examined: Examined) -> None:
         self.record = replace(self.record, examined=examined)

@@ -420,7 +420,7 @@ def test_other_privileges_are_refused_and_the_allowed_ones_told(privilege: str) 
 
 @pytest.mark.parametrize(
     ("database", "privilege"),
-    [(ORDERS, "EXECUTE"), (ORDERS, "LOCK TABLES"), (MYSQL, "TRUNCATE"), (MARIADB, "TRUNCATE")],
+    [(ORDERS, "SHOW VIEW"), (ORDERS, "LOCK TABLES"), (MYSQL, "TRUNCATE"), (MARIADB, "TRUNCATE"), (MYSQL, "MAINTAIN")],
 )
 def test_privileges_of_another_engine_are_refused(database: SelectedDatabase, privilege: str) -> None:
     assert f"privileges: {privilege}: not on" in problems_on(database, user(privileges=["SELECT", privilege]))[0]

@@ -22,6 +22,7 @@ ACCOUNT = "123456789012"
 TAGGER = f"arn:aws:iam::{ACCOUNT}:role/tagger"
 SRE = f"arn:aws:iam::{ACCOUNT}:role/sre"
 EXISTING = ("shop", "sales", "postgres")
+SCHEMAS = ("app", "private", "public")
 
 
 def test_a_changed_tag_takes_at_once_and_gives_nothing_before_it_is_confirmed():
@@ -117,24 +118,33 @@ databases:
 
 levels = st.sampled_from(LEVELS)
 lists = st.lists(st.sampled_from(["SELECT", "INSERT", "TRIGGER", "DELETE"]), min_size=1, max_size=3, unique=True)
-users = st.fixed_dictionaries(
-    {
-        "name": st.sampled_from(["app", "play", "etl"]),
-        "privileges": levels | lists,
-        "on": st.just("*") | st.lists(st.sampled_from(["shop", "sales"]), min_size=1, max_size=2, unique=True),
-    },
+schema_names = st.lists(st.sampled_from(SCHEMAS), min_size=1, max_size=2, unique=True)
+whole = st.just("*") | st.lists(st.sampled_from(["shop", "sales"]), min_size=1, max_size=2, unique=True)
+limited = st.lists(
+    st.fixed_dictionaries({"database": st.just("shop"), "schemas": schema_names}), min_size=1, max_size=2
+)
+rights_and_places = st.fixed_dictionaries({"privileges": levels | lists, "on": whole}) | st.fixed_dictionaries(
+    {"privileges": st.sampled_from(["readonly", "readwrite"]) | lists, "on": limited}
+)
+logins = st.fixed_dictionaries(
+    {"name": st.sampled_from(["app", "play", "etl"])},
     optional={
         "roles": st.lists(st.sampled_from([TAGGER, SRE]), max_size=2, unique=True),
         "callers": st.lists(st.sampled_from([{"role": TAGGER}, {"role": SRE}, {"claim": {"g": "x"}}]), max_size=2),
         "adopt": st.booleans(),
     },
 )
+users = st.builds(lambda login, rights: login | rights, logins, rights_and_places)
 matches = st.sampled_from([
     {"identifier": "*"}, {"identifier": "orders*"}, {"identifier": "play-*"}, {"tags": {"env": "dev"}},
     {"tags": {"env": "prod"}}, {"identifier": "orders*", "tags": {"env": "prod"}},
 ])  # fmt: skip
 files = st.lists(
-    st.fixed_dictionaries({"match": matches, "users": st.lists(users, max_size=3)}), min_size=1, max_size=4
+    st.fixed_dictionaries(
+        {"match": matches, "users": st.lists(users, max_size=3)}, optional={"exclude_schemas": schema_names}
+    ),
+    min_size=1,
+    max_size=4,
 ).map(lambda entries: AccessFile.model_validate({"version": 1, "databases": entries}))
 attributes = st.builds(
     Attributes,
@@ -148,15 +158,17 @@ def of(database: SelectedDatabase, chosen: Attributes) -> SelectedDatabase:
     return replace(database, engine=chosen.engine, identifier=chosen.identifier, tags=chosen.tags)
 
 
-def rights(user: DeclaredUser) -> set[tuple[str, str]]:
-    """Return what a user may do: a level is all levels up to it, and all privileges that it covers."""
-    held: set[tuple[str, str]] = set()
+def rights(user: DeclaredUser) -> set[tuple[str, str, str]]:
+    """Return what a user may do in each schema: a level is all levels up to it, and all privileges that it covers."""
+    held: set[tuple[str, str, str]] = set()
     for grant in user.grants_on(EXISTING):
+        schemas = {*SCHEMAS, "of others"} - {*user.excluded_schemas} if grant.schemas is None else grant.schemas
         if isinstance(grant.privileges, str):
             below = LEVELS[: LEVELS.index(grant.privileges) + 1]
-            held |= {(grant.on, one) for one in (*below, *COVERED[grant.privileges])}
+            privileges = {*below, *COVERED[grant.privileges]}
         else:
-            held |= {(grant.on, one) for one in grant.privileges}
+            privileges = {*grant.privileges}
+        held |= {(grant.on, schema, one) for schema in schemas for one in privileges}
     return held
 
 
@@ -200,6 +212,29 @@ def test_a_grant_that_the_effective_ones_give_in_other_words_is_no_gain():
     assert all(gives(effective, grant) for grant in given)
     more = [Grant("shop", "owner"), Grant("*", "readwrite"), Grant("*", ("DELETE",)), Grant("other", ("UPDATE",))]
     assert not any(gives(effective, grant) for grant in more)
+
+
+def test_a_schema_that_is_no_longer_excluded_is_a_gain():
+    file = parse(f"""
+version: 1
+databases:
+  - match: {{identifier: "*"}}
+    users:
+      - {{name: app, privileges: readonly, on: [shop], roles: ["{SRE}"]}}
+      - {{name: dpo, privileges: readonly, on: [shop, {{database: shop, schemas: private}}], roles: ["{SRE}"]}}
+  - match: {{tags: {{env: prod}}}}
+    exclude_schemas: [private, hr]
+""")
+    recorded = replace(ORDERS, tags={"env": "prod"})
+    tagged = select(replace(ORDERS, tags={"env": "dev"}), Attributes.of(recorded))
+
+    assert file.declared(tagged) == file.declared(recorded)
+    waiting = pending(file, tagged)
+    assert waiting is not None
+    assert [str(gain) for gain in waiting.gains] == [
+        "app: readonly on shop: schemas hr, private, no longer excluded",
+        "dpo: readonly on shop: schema hr, no longer excluded",
+    ]
 
 
 @given(files, attributes, attributes, st.sampled_from([TAGGER, SRE]))

@@ -52,6 +52,27 @@ def test_an_entry_for_this_one_does(old, new):
     assert of(FILE.replace(old, new, 1)) != of(FILE)
 
 
+@pytest.mark.parametrize("old", ["[shop]", "[{database: shop, schemas: [app]}]"])
+@pytest.mark.parametrize(
+    "new",
+    [
+        "[{database: shop, schemas: [crm]}]",
+        "[{database: shop, schemas: [app, crm]}]",
+        "[shop, {database: crm, schemas: [app]}]",
+        "[shop], adopt: true",
+    ],
+)
+def test_schemas_count(old, new):
+    assert of(FILE.replace("[shop]", old, 1)) != of(FILE.replace("[shop]", new, 1))
+
+
+def test_excluded_schemas_count_if_an_entry_for_this_one_has_them():
+    excluding = FILE.replace("    users:\n", "    exclude_schemas: [private]\n    users:\n", 1)
+    assert of(excluding) != of(FILE)
+    assert of(excluding) != of(excluding.replace("private", "[private, hr]", 1).replace("[[", "[").replace("]]", "]"))
+    assert of(FILE.replace("    users: [{", "    exclude_schemas: [private]\n    users: [{", 1)) == of(FILE)
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("etl", "els"), ("30d", "90d"), ("02:00/2h", "03:00/2h"), ("alternating", "single")]
 )

@@ -7,12 +7,12 @@ users get nothing until an operator confirms the current attributes with `rdsiam
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rdsiam.access.callers import CallerRule
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
-from rdsiam.access.users import DeclaredUser, gives, noun
+from rdsiam.access.users import DeclaredUser, Grant, gives, noun
 from rdsiam.core.changes import Unreached
 
 
@@ -102,9 +102,8 @@ def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]
     for grant in user.grants:
         if not gives(effective.grants, grant, effective.excluded_schemas):
             yield Gain(user.name, str(grant))
-    opened = sorted({*effective.excluded_schemas} - {*user.excluded_schemas})
-    if opened and any(grant.schemas is None for grant in user.grants):
-        yield Gain(user.name, f"{noun(opened)} {', '.join(opened)}, no longer excluded")
+        elif opened := _opened(effective, user, grant):
+            yield Gain(user.name, f"{grant}: {noun(opened)} {', '.join(opened)}, no longer excluded")
     for role in user.roles:
         if role not in effective.roles:
             yield Gain(user.name, f"role {role}")
@@ -113,6 +112,18 @@ def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]
             yield Gain(user.name, f"caller {_caller(rule)}")
     if user.adopt and not effective.adopt and user.replaces is None:
         yield Gain(user.name, "adopt")
+
+
+def _opened(effective: DeclaredUser, user: DeclaredUser, grant: Grant) -> list[str]:
+    """Return the schemas that a grant no longer leaves out, and on which the user has not the same rights already."""
+    if grant.schemas is not None:
+        return []
+    excluded = effective.excluded_schemas
+    return sorted(
+        schema
+        for schema in {*excluded} - {*user.excluded_schemas}
+        if not gives(effective.grants, replace(grant, schemas=(schema,)), excluded)
+    )
 
 
 def _caller(rule: CallerRule) -> str:

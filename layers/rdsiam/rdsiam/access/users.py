@@ -1,8 +1,9 @@
 """Users as all entries of access.yaml together declare them for one database, and what two declarations share."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from rdsiam.access import fields
 from rdsiam.access.callers import CallerRule
@@ -24,6 +25,21 @@ class Grant:
     on: str
     privileges: str | tuple[str, ...]
     schemas: tuple[str, ...] | None = None
+
+    def to_json(self) -> list[Any]:
+        """Return the grant as plain JSON, without `schemas` if it is not limited."""
+        privileges = self.privileges if isinstance(self.privileges, str) else list(self.privileges)
+        return [self.on, privileges, *([list(self.schemas)] if self.schemas is not None else [])]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> "Grant":
+        """Return the grant from which `to_json` made this JSON."""
+        on, privileges, *schemas = data
+        return cls(
+            on,
+            privileges if isinstance(privileges, str) else tuple(privileges),
+            tuple(schemas[0]) if schemas else None,
+        )
 
     def __str__(self) -> str:
         privileges = self.privileges if isinstance(self.privileges, str) else ", ".join(self.privileges)

@@ -240,6 +240,9 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         :param finished: the statements have run. Before, there are also those that they revoke.
         """
 
+    def incomplete(self, snapshot: SnapshotT) -> tuple[Unreached, ...]:
+        """Return the parts of the declaration that no statement can bring about."""
+
     def inherited_ownership(self, snapshot: SnapshotT, desired: DesiredState) -> dict[str, Ownership]:
         """Return the accounts that rdsiam may take over on a copy in which the manager logs in by token.
 

@@ -10,10 +10,20 @@ from typing import Any
 from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending, unreached
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
+from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.protocols import Authority, Denial, DesiredState, Engine, Sessions, Statement, StatementFailed
+from rdsiam.engines.protocols import (
+    NO_GRANTS,
+    Authority,
+    Denial,
+    DesiredState,
+    Engine,
+    Sessions,
+    Statement,
+    StatementFailed,
+)
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotReady, RdsiamError, Refused
 from rdsiam.onboarding.answer import Proof
@@ -23,12 +33,14 @@ from rdsiam.onboarding.options import DEFAULT_OPTIONS, Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
 from rdsiam.state.leases import Lease
-from rdsiam.state.record import Applied, Ownership, accounts_of
+from rdsiam.state.record import Applied, Ownership, accounts_of, granted_of
 
 logger = logging.getLogger(__name__)
 
 #: Kinds of statements that create an account or a group.
 CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
+#: Kinds of statements that may revoke grants to users themselves.
+_REVOKING = frozenset({"revoke", "default-privileges"})
 
 
 class NotProven(RdsiamError):
@@ -204,6 +216,8 @@ class Users:
             database = self._as_copy(database, engine.marked_source(opened.sessions.read(engine.entry_database())))
             applied, desired = self._desired(database)
         waiting = self._pending(database)
+        if opened.inherited_ownership:
+            desired = replace(desired, granted=self._granted_in_source(engine, opened))
         snapshot = engine.inspect(opened.sessions, database, desired)
         if opened.inherited_ownership or self._is_copy(database):
             desired = replace(desired, accounts=engine.inherited_ownership(snapshot, desired) | dict(desired.accounts))
@@ -217,6 +231,8 @@ class Users:
         snapshot, desired, statements = comparison.snapshot, comparison.desired, comparison.statements
         self._record_attributes(database, opened.inherited_ownership)
         ownership = engine.ownership(snapshot, statements, desired)
+        granted = engine.granted(snapshot, desired, finished=False)
+        self._record_granted(comparison, desired.granted, granted)
         denials: tuple[Denial, ...] = ()
         if statements or opened.inherited_ownership:
             self._services.inventory.record_ownership(database, ownership)
@@ -233,6 +249,8 @@ class Users:
         changes = [statement for statement in statements if statement not in denied]
         for change in changes:
             logger.info("%s on %s as %s: %s", change.kind, self._arn, change.authority, change.statement)
+        if not any(statement.kind in _REVOKING for statement in denied):
+            self._record_granted(comparison, granted, engine.granted(snapshot, desired, finished=True))
         self._record_examined(database, engine.examined(snapshot, denials))
         return _convergence(comparison, changes, [denial.part for denial in denials])
 
@@ -270,7 +288,8 @@ class Users:
             len(access.file.databases),
             tuple(user.name for user in users),
         )
-        return applied, DesiredState(users, self._accounts(database), frozenset(revoked), database.resource_id)
+        granted = granted_of(database, self._services.inventory.of(database))
+        return applied, DesiredState(users, self._accounts(database), frozenset(revoked), database.resource_id, granted)
 
     def _accounts(self, database: Database) -> Mapping[str, Ownership]:
         return accounts_of(database, self._services.inventory.of(database))
@@ -298,6 +317,22 @@ class Users:
         """Record the attributes that select the entries of this run, before it changes anything."""
         if not self._is_recorded(database):
             self._services.inventory.select(database, database.recorded or Attributes.of(database), copied)
+
+    def _granted_in_source(self, engine: Engine, opened: _Opened) -> Mapping[str, tuple[Grant, ...]]:
+        """Return the grants that rdsiam made to users themselves in the database that this one is a copy of."""
+        source = engine.marked_source(opened.sessions.read(engine.entry_database()))
+        return self._services.inventory.granted_in(source) if source else NO_GRANTS
+
+    def _record_granted(
+        self,
+        comparison: _Comparison,
+        before: Mapping[str, tuple[Grant, ...]],
+        granted: Mapping[str, tuple[Grant, ...]],
+    ) -> None:
+        """Record the grants to users themselves: before they are made, and once those of before are revoked."""
+        copied = comparison.opened.inherited_ownership and bool(granted)
+        if copied or dict(granted) != dict(before):
+            self._services.inventory.set_granted(comparison.database, granted)
 
     def _record_examined(self, database: Database, examined: Examined | None) -> None:
         """Record which users can act as administrators, for the audit, which sees the catalogs of one database only."""
@@ -338,7 +373,7 @@ class Users:
 
 def _convergence(comparison: _Comparison, changes: Sequence[Statement], denied: Sequence[Unreached]) -> Convergence:
     """Return the result of changes that nothing refused; a part of several statements is named once."""
-    parts = {part.what: part for part in reversed(denied)}
+    parts = {part.what: part for part in (*comparison.engine.incomplete(comparison.snapshot), *reversed(denied))}
     named = tuple(part for _, part in sorted(parts.items()))
     for part in named:
         logger.warning("%s: %s; %s", part.what, part.reason, part.remedy)

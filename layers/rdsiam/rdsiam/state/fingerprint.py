@@ -24,10 +24,7 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
     declared: list[Any] = [
         {
             "name": user.name,
-            "grants": [
-                [grant.on, grant.privileges, *([grant.schemas] if grant.schemas is not None else [])]
-                for grant in user.grants
-            ],
+            "grants": [grant.to_json() for grant in user.grants],
             "roles": user.roles,
             "callers": [caller.model_dump(mode="json") for caller in user.callers],
             "adopt": user.adopt,

@@ -6,6 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.access.selection import Attributes, SelectedDatabase
+from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
@@ -99,6 +100,7 @@ class Inventory:
         seen = Attributes.of(database).to_json() | {"resource_id": database.resource_id}
         return {
             "accounts": {},
+            "granted": {},
             "leaving": {},
             "finished": False,
             "copied": False,
@@ -230,6 +232,16 @@ class Inventory:
     def set_examined(self, database: Database, examined: Examined) -> None:
         """Write down which users can act as administrators, and where that was looked at."""
         self._set(database.arn, examined=examined.to_json() | {"resource_id": database.resource_id})
+
+    def set_granted(self, database: Database, granted: Mapping[str, Iterable[Grant]]) -> None:
+        """Record the grants that rdsiam makes to users themselves, and those that it has not revoked yet."""
+        grants = {user: [grant.to_json() for grant in each] for user, each in granted.items()}
+        self._set(database.arn, granted=grants)
+
+    def granted_in(self, resource_id: str) -> Mapping[str, tuple[Grant, ...]]:
+        """Return the grants recorded for a resource id; empty for an unknown one."""
+        record = self.of_resource(resource_id)
+        return record.granted if record is not None else {}
 
     def forget(self, arn: str) -> None:
         """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""

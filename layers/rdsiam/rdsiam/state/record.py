@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
+from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.state.escalations import Examined
 
@@ -88,6 +89,8 @@ class Record:
         recorded ones, unless it is a copy.
     :ivar copied: it is a copy whose attributes are not confirmed: users that it brought along can still be taken over.
     :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
+    :ivar granted: user → grants that rdsiam has made to the user itself in PostgreSQL databases, from before they are
+        made until they are revoked.
     :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
     """
 
@@ -110,6 +113,7 @@ class Record:
     copied: bool = False
     pending: str = ""
     examined: Examined | None = None
+    granted: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
 
     @property
     def rotates(self) -> bool:
@@ -130,6 +134,11 @@ class Record:
 def accounts_of(database: Database, record: Record | None) -> Mapping[str, Ownership]:
     """Return the accounts that rdsiam made or adopted in this very database; empty if the record is another one's."""
     return record.accounts if record is not None and record.is_of(database) else {}
+
+
+def granted_of(database: Database, record: Record | None) -> Mapping[str, tuple[Grant, ...]]:
+    """Return the grants that rdsiam made to users themselves in this very database."""
+    return record.granted if record is not None and record.is_of(database) else {}
 
 
 def selected(database: Database, record: Record | None) -> SelectedDatabase:
@@ -174,6 +183,7 @@ def record_of(arn: str, item: Mapping[str, Any]) -> Record:
         pending=found.get("pending", ""),
         # That of another resource id is about another database of the same name.
         examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
+        granted={user: tuple(map(Grant.from_json, grants)) for user, grants in found.get("granted", {}).items()},
     )
 
 

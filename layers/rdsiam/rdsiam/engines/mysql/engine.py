@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import WORK, Limits, MysqlSession, connect_mysql
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
@@ -107,6 +108,10 @@ class Mysql:
     def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:  # noqa: ARG002
         """Return none: what an account that rdsiam created holds on schemas is compared as a whole."""
         return {}
+
+    def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:  # noqa: ARG002
+        """Return none: a schema that is declared need not exist."""
+        return ()
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users of which every account logs in by token over TLS, and in no other way."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import WORK, Limits, PostgresSession, connect_postgres
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
@@ -110,6 +111,10 @@ class Postgres:
     def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:
         """Return the lists of privileges, and the levels on some schemas, that users have themselves."""
         return schemas.granted_after(desired, snapshot.databases, finished)
+
+    def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:
+        """Return the declared schemas that can't be opened or closed."""
+        return snapshot.incomplete
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users that have rds_iam and groups that can't log in, unless they have more rights."""

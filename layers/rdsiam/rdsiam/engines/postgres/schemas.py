@@ -27,7 +27,7 @@ WHERE NOT ({SYSTEM_SCHEMA.replace("%%", "%")}) ORDER BY 1
 
 @dataclass(frozen=True)
 class Declared:
-    """What access.yaml declares in the databases of one server, and what rdsiam granted before.
+    """Privileges that access.yaml declares in the databases of one server, and those that rdsiam granted before.
 
     :ivar entitlements: database → what groups and users are entitled to.
     :ivar granted: database → what rdsiam has granted to users themselves, now or at an earlier run.
@@ -65,7 +65,8 @@ class Declared:
         Groups lose those on excluded schemas; also groups without a declared member, which may get one.
         """
         groups = [Entitlement(f"{scope.database}_{level}", held) for level, held in privileges.LEVELS.items()]
-        managed = [group for group in groups if group.grantee in self.accounts] if scope.excluded else []
+        known = self.accounts | {entitlement.grantee for entitlement in self.of(scope.database)}
+        managed = [group for group in groups if group.grantee in known] if scope.excluded else []
         granted = rows_of([*self.granted.get(scope.database, ()), *managed])
         return privilege_queries.surplus(scope, granted, rows_of([*self.of(scope.database), *managed]))
 
@@ -79,7 +80,7 @@ def declared(desired: DesiredState, databases: Iterable[str]) -> Declared:
     granted: dict[str, list[Entitlement]] = {}
     recorded = granted_after(desired, databases, finished=False)
     for user in desired.users:
-        for grant in recorded.get(user.name, ()) if user.name in desired.accounts else ():
+        for grant in recorded.get(user.name, ()):
             entitlement = Entitlement(user.name, privileges.of(grant.privileges), grant.schemas)
             if grant.on in databases:
                 granted.setdefault(grant.on, []).append(entitlement)
