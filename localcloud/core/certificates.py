@@ -14,9 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from localcloud.core.processes import SECOND_ADDRESS
+
 _LIFE = timedelta(days=365)
 _CLOCK_SKEW = timedelta(hours=1)
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+#: The last address is a cluster's reader endpoint.
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", SECOND_ADDRESS)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -52,6 +52,8 @@ class LoginRefused(Exception):
         self.reason = reason
 
 
+#: Host and port.
+Endpoint = tuple[str, int]
 #: (who signed, action, resource ARN, account of the resource) → allowed?
 Judge = Callable[[Credential, str, str, str], bool]
 
@@ -92,15 +94,18 @@ class TokenVerifier:
         self._clock = clock
         self._partition = partition
 
-    def verify(self, token: str, host: str, port: int, user: str, resource_id: str, account: str, tls: bool) -> None:
-        """Check that `token` logs `user` in to the database `resource_id` at `host:port`.
+    def verify(
+        self, token: str, endpoints: Collection[Endpoint], user: str, resource_id: str, account: str, tls: bool
+    ) -> None:
+        """Check that `token` logs `user` in to the database `resource_id` at one of its endpoints.
 
-        :param host: the endpoint's host as Describe returns it.
+        :param endpoints: the endpoints that lead to the server, with hosts as Describe returns them.
         :param tls: whether the token came over an encrypted connection.
         :raises LoginRefused: the token is not valid for this login; the reason is logged, the token is not.
         """
         try:
-            self._verify(token, f"{host.lower()}:{port}", user, resource_id, account, tls)
+            names = {f"{host.lower()}:{port}" for host, port in endpoints}
+            self._verify(token, names, user, resource_id, account, tls)
         except LoginRefused as refused:
             logger.info("login refused: user=%r database=%s reason=%s", user, resource_id, refused.reason.value)
             raise
@@ -109,10 +114,10 @@ class TokenVerifier:
             logger.error("login not judged: user=%r database=%s %s", user, resource_id, type(error).__name__)
             raise LoginRefused(Reason.UNJUDGED) from None
 
-    def _verify(self, text: str, endpoint: str, user: str, resource_id: str, account: str, tls: bool) -> None:
+    def _verify(self, text: str, endpoints: set[str], user: str, resource_id: str, account: str, tls: bool) -> None:
         _require(tls, Reason.NO_TLS)
         token = _parse(text)
-        _require(token.endpoint == endpoint, Reason.WRONG_ENDPOINT)
+        _require(token.endpoint in endpoints, Reason.WRONG_ENDPOINT)
         _require(token.user == user, Reason.WRONG_USER)
         _require(token.scope.region == self._region, Reason.WRONG_REGION)
         credential = self._secret_of(token.access_key)

@@ -34,6 +34,10 @@ class Databases:
     def cluster(self, identifier: str) -> dict[str, Any]:
         return dict(self.rds.describe_db_clusters(DBClusterIdentifier=identifier)["DBClusters"][0])
 
+    def readers(self, cluster: dict[str, Any]) -> dict[str, Any]:
+        """Return a cluster as its readers' common endpoint."""
+        return cluster | {"Endpoint": cluster["ReaderEndpoint"]}
+
     def make(self, identifier: str, engine: str, **more: Any) -> None:
         """Create an instance whose administrator is `boss`."""
         password = {} if "MasterUserPassword" in more else {"ManageMasterUserPassword": True}

@@ -36,6 +36,11 @@ REPLICATION_RESUMED = Event("0046", "read replica", "Replication for the Read Re
 REPLICATION_ENDED = Event("0057", "read replica", "Replication streaming has been terminated")
 INSTANCE_STOPPED = Event("0087", "notification", "DB instance stopped")
 INSTANCE_STARTED = Event("0088", "notification", "DB instance started")
+FAILOVER_FAILED = Event(
+    "0069", "failover", "Cluster failover failed, check the health of your cluster instances and try again"
+)
+FAILOVER_COMPLETED = Event("0071", "failover", "Completed failover to DB instance: {target}")
+FAILOVER_STARTED = Event("0073", "failover", "Started cross AZ failover to DB instance: {target}")
 CLUSTER_STOPPED = Event("0150", "notification", "DB cluster stopped")
 CLUSTER_STARTED = Event("0151", "notification", "DB cluster started")
 CLUSTER_CREATED = Event("0170", "creation", "DB cluster created")

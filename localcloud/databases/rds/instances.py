@@ -33,7 +33,7 @@ class InstanceLife(Life):
 
         def build() -> None:
             port, server = new_port(), source and source.server
-            shared = SharedEndpoint(port, server, self._verify()) if isinstance(server, PostgresServer) else None
+            shared = SharedEndpoint(port, server, self._verify(port)) if isinstance(server, PostgresServer) else None
             self.server = shared or SilentEndpoint(port)
             self.server.start()
 
@@ -105,7 +105,7 @@ class InstanceLife(Life):
 
     def start(self) -> None:
         """Start the server again, at the same port."""
-        self._bounce()
+        self._bounce(self.resource)
         self._stopping.wait(STOPPING)
         self.resource.status = "available"
         events.publish(self.resource, events.INSTANCE_STARTED)

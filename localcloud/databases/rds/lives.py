@@ -19,11 +19,13 @@ from localcloud.databases.servers.mysql_choice import mysql_server
 from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.servers.server import DatabaseServer, Verify
-from localcloud.databases.token_verifier import TokenVerifier
+from localcloud.databases.token_verifier import Endpoint, TokenVerifier
 from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
+#: The host of all endpoints but a cluster's reader endpoint.
+HOST = "localhost"
 #: Shortened: RDS takes minutes.
 CREATING = BACKING_UP = 0.6
 SWITCHING = 0.7
@@ -85,8 +87,13 @@ class Life:
         """Stop the server and drop the waiting jobs; nothing is deleted."""
         self._stopping.set()
         self._worker.shutdown(wait=True, cancel_futures=True)
-        if self.server is not None:
-            self.server.stop()
+        for server in self.servers:
+            server.stop()
+
+    @property
+    def servers(self) -> list[DatabaseServer]:
+        """All its servers."""
+        return [] if self.server is None else [self.server]
 
     def apply(self, resource: Any, changes: Mapping[str, Any], password: str | None) -> None:
         """Apply changes, named as in PendingModifiedValues; `resource` is the cluster, a member or the instance."""
@@ -108,8 +115,8 @@ class Life:
 
     def read_parameters(self) -> None:
         """Take over the values of the parameter group that need no reboot."""
-        if self.server is not None:
-            self.server.set_parameters(parameters.of(self.resource, dynamic_only=True))
+        for server in self.servers:
+            server.set_parameters(parameters.of(self.resource, dynamic_only=True))
 
     @property
     def has_server(self) -> bool:
@@ -120,29 +127,34 @@ class Life:
         self, port: int, password: str | None, database: str | None, source: DatabaseServer | None = None
     ) -> None:
         """Start the server, with the data in its directory if there are any."""
+        self.server = self._run(self._directory, port, password, database, source)
+
+    def _run(
+        self, directory: Path, port: int, password: str | None, database: str | None, source: DatabaseServer | None
+    ) -> DatabaseServer:
+        """Return a new server that runs."""
         resource = self.resource
-        server = self._server(port, password, database, source)
-        self.server = server
+        server = self._server(directory, port, password, database, source)
         try:
             server.set_parameters(parameters.of(resource))
             server.start()
             server.set_iam(bool(resource.enable_iam_database_authentication))
         except BaseException:
-            self.server = None
             server.stop()
             raise
         logger.info("%s, %s %s, runs on %s", resource.resource_id, resource.engine, resource.engine_version,
                     server.product)  # fmt: skip
+        return server
 
     def _server(
-        self, port: int, password: str | None, database: str | None, source: DatabaseServer | None
+        self, directory: Path, port: int, password: str | None, database: str | None, source: DatabaseServer | None
     ) -> DatabaseServer:
         """Return the server of the engine and the version that were asked for, not started yet."""
         resource, site = self.resource, self._site
         if resource.engine in POSTGRES:
             assert source is None or isinstance(source, PostgresServer)
             return PostgresServer(
-                self._directory, port, resource.master_username, password, database, site.authority, self._verify(),
+                directory, port, resource.master_username, password, database, site.authority, self._verify(port),
                 source, str(resource.engine_version), site.administrator,
             )  # fmt: skip
         kind = MariadbServer if resource.engine == "mariadb" else mysql_server()
@@ -150,31 +162,36 @@ class Life:
             logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
         assert source is None or isinstance(source, MysqlFamilyServer)
         return kind(
-            self._directory, port, resource.master_username, password, database, site.authority, self._verify(), source
+            directory, port, resource.master_username, password, database, site.authority, self._verify(port), source
         )
 
-    def _verify(self) -> Verify:
+    def _verify(self, port: int) -> Verify:
         account = self.resource.account_id
 
         def verify(user: str, token: str, encrypted: bool) -> None:
-            server = self.server
-            assert server is not None
-            self._site.verifier.verify(token, server.host, server.port, user, self._resource_id, account, encrypted)
+            self._site.verifier.verify(token, self._endpoints(port), user, self._resource_id, account, encrypted)
 
         return verify
 
-    def _bounce(self) -> None:
-        """Restart the server, which reads its parameters anew."""
-        if self.server is not None:
-            self.server.stop()
-            self.server.set_parameters(parameters.of(self.resource))
-            self.server.start()
+    def _endpoints(self, port: int) -> list[Endpoint]:
+        """Return the endpoints that lead to the server at `port`."""
+        return [(HOST, port)]
+
+    def _bounce(self, resource: Any) -> None:
+        """Restart the servers of a resource, which read their parameters anew."""
+        for server in self._servers_of(resource):
+            server.stop()
+            server.set_parameters(parameters.of(self.resource))
+            server.start()
+
+    def _servers_of(self, resource: Any) -> list[DatabaseServer]:  # noqa: ARG002 - for clusters, whose members differ
+        return self.servers
 
     def _restart(self, resource: Any) -> None:
         """Reboot an instance: the server, the status, the events."""
         resource.status = "rebooting"
         events.publish(resource, events.INSTANCE_SHUT_DOWN)
-        self._bounce()
+        self._bounce(resource)
         self._stopping.wait(STOPPING)
         resource.status = "available"
         events.publish(resource, events.INSTANCE_RESTARTED)
@@ -182,8 +199,8 @@ class Life:
 
     def _switch_iam(self, enabled: bool) -> None:
         self._stopping.wait(SWITCHING)
-        if self.server is not None:
-            self.server.set_iam(enabled)
+        for server in self.servers:
+            server.set_iam(enabled)
         self.resource.enable_iam_database_authentication = enabled
         self._done(self.resource, "IAMDatabaseAuthenticationEnabled")
         logger.info("IAM authentication switched: %s %s", self.resource.resource_id, "on" if enabled else "off")
@@ -202,7 +219,7 @@ class Life:
         self._stopping.wait(SWITCHING)
         if "DBInstanceClass" in changes:
             events.publish(resource, events.CLASS_CHANGING)
-            self._bounce()
+            self._bounce(resource)
         for name, value in changes.items():
             setattr(resource, DEFERRED[name], value)
             self._done(resource, name)

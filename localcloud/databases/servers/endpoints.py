@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.servers.server import ServerFailed, Verify
@@ -35,6 +36,14 @@ class _NoServer:
     def promote(self) -> None:
         """Refuse, as the endpoint follows no server."""
         raise ServerFailed(f"port {self.port} follows no other server")
+
+    def take_over(self) -> None:
+        """Refuse, as the endpoint follows no server."""
+        self.promote()
+
+    def follow(self, source: Self) -> None:
+        """Refuse, as there are no data."""
+        raise ServerFailed(f"port {self.port} has no data of its own, and can't follow port {source.port}")
 
 
 class SharedEndpoint(_NoServer):

@@ -58,6 +58,7 @@ _SETTINGS = (
     "local_infile=OFF",
     "tls_version=TLSv1.2,TLSv1.3",
 )
+_FOLLOW_LIMIT = 10.0
 # What a client's session does, or a replica's, as SHOW PROCESSLIST has it.
 _CLIENTS = ("Sleep", "Query", "Execute", "Binlog Dump")
 
@@ -106,6 +107,8 @@ class MysqlFamilyServer(ABC):
         self._verify = verify
         self._source = source
         self._follows = False
+        # Never an earlier server's: a replica leaves out changes that have its own number.
+        self._server_id = 1 + secrets.randbelow(2**32 - 1)
         self._parameters = dict(self.parameters)
         self._iam = False
         self._process: processes.Process | None = None
@@ -139,7 +142,7 @@ class MysqlFamilyServer(ABC):
                 self._furnish(self._first_password)
                 self._first_password = None
             if self._source is not None and not self._follows:
-                self._follow(self._source)
+                self._follow(self._source, START_LIMIT)
                 self._follows = True
         except BaseException:
             self.stop()
@@ -199,6 +202,33 @@ class MysqlFamilyServer(ABC):
             self._unfollow(cursor)
             cursor.execute("SET GLOBAL read_only = OFF")
         self._load_plugin(self._iam)
+
+    def take_over(self) -> None:
+        """Stop the source after all of it is replayed, and accept writes in its place."""
+        source = self._source
+        if source is not None:
+            try:
+                with source._connect() as connection, connection.cursor() as cursor:
+                    cursor.execute("SET lock_wait_timeout = 5")
+                    cursor.execute("SET GLOBAL read_only = ON")
+                    self._catch_up(self._position(cursor), _FOLLOW_LIMIT)
+            except (pymysql.Error, ServerFailed) as error:
+                logger.warning("port %s takes over, perhaps without its source's last changes: %s", self.port, error)
+            source.stop()
+        self.promote()
+
+    def follow(self, source: Self) -> None:
+        """Follow the replica that has taken over from the source.
+
+        :raises ServerFailed: it does not, for instance as it has replayed what the other has not.
+        """
+        self._source = source
+        try:
+            with self._connect() as connection, connection.cursor() as cursor:
+                self._unfollow(cursor)
+            self._follow(source, _FOLLOW_LIMIT)
+        except pymysql.Error as error:
+            raise ServerFailed(f"the replica does not answer: {error}") from None
 
     @property
     @abstractmethod
@@ -298,7 +328,7 @@ class MysqlFamilyServer(ABC):
             raise LoginRefused(Reason.NOT_ALLOWED)
         self._verify(user, token, encrypted)
 
-    def _follow(self, source: Self) -> None:
+    def _follow(self, source: Self, limit: float) -> None:
         """Replay all past and future changes of the source."""
         password = self._password()
         with source._connect() as connection, connection.cursor() as cursor:
@@ -308,7 +338,11 @@ class MysqlFamilyServer(ABC):
         self._load_plugin(True)
         with self._connect() as connection, connection.cursor() as cursor:
             self._replay(cursor, source.port, password)
-            if not self._replayed(cursor, position, START_LIMIT):
+        self._catch_up(position, limit)
+
+    def _catch_up(self, position: str, limit: float) -> None:
+        with self._connect() as connection, connection.cursor() as cursor:
+            if not self._replayed(cursor, position, limit):
                 raise ServerFailed(f"the replica did not catch up; see {self._log}")
 
     def _make_database(self, cursor: Cursor) -> None:
@@ -347,7 +381,7 @@ class MysqlFamilyServer(ABC):
             f"bind_address={','.join(processes.loopback_addresses())}",
             f"ssl_cert={certificate.certificate}",
             f"ssl_key={certificate.key}",
-            f"server_id={self.port}",
+            f"server_id={self._server_id}",
             f"require_secure_transport={self._secure_transport()}",
             f"read_only={'OFF' if self._source is None else 'ON'}",
             *_SETTINGS,

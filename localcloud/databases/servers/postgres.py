@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
 _NO_INSTRUCTIONS_FROM = 14
+_FOLLOW_LIMIT = 10.0
 _preparing = threading.Lock()
 
 
@@ -222,6 +223,34 @@ class PostgresServer:
         with self._connect() as connection:
             connection.execute("SELECT pg_promote()")
         self._write_configuration()
+
+    def take_over(self) -> None:
+        """Stop the source, which sends everything before it ends, and accept writes in its place."""
+        if self._source is not None:
+            self._source.stop()
+        self.promote()
+
+    def follow(self, source: PostgresServer) -> None:
+        """Follow the replica that has taken over from the source.
+
+        :raises ServerFailed: it does not, for instance as it has more than the other had when it took over.
+        """
+        self._source = source
+        self._write_configuration()
+        deadline = time.monotonic() + _FOLLOW_LIMIT
+        try:
+            self._reload()
+            while not self._streams_from(source):
+                if time.monotonic() > deadline:
+                    raise ServerFailed(f"the replica does not follow; see {self._directory / 'postgres.log'}")
+                time.sleep(0.02)
+        except psycopg.Error as error:
+            raise ServerFailed(f"the replica does not answer: {error}") from None
+
+    def _streams_from(self, source: PostgresServer) -> bool:
+        streams = "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_host = %s"
+        with self._connect() as connection:
+            return connection.execute(streams, [str(source._sockets)]).fetchone() is not None
 
     def _make_data(self, data: Path) -> None:
         """Make the data if there are none; note their version, which is the server's."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from localcloud.core.certificates import ServerCertificate
 from localcloud.core.processes import loopback_addresses
+from localcloud.databases.servers.relay import CHUNK, Streams, hang_up, relay
 from localcloud.databases.servers.server import MAX_TOKEN, Verify
 from localcloud.databases.token_verifier import LoginRefused
 
@@ -23,13 +24,10 @@ logger = logging.getLogger(__name__)
 LOGIN_LIMIT = 30.0  # seconds, as in PostgreSQL's authentication_timeout, shortened
 _MAX_STARTUP = 10_000  # bytes, as in PostgreSQL
 _MAX_NAME = 63  # bytes; PostgreSQL would cut a longer name, and so let in another user than the token's
-_CHUNK = 256 * 1024
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _OK = b"R" + struct.pack("!II", 8, 0)
 _ASK_CLEARTEXT = b"R" + struct.pack("!II", 8, 3)
 _ASKS_FOR_ANSWER = {5, 10, 11}  # MD5Password, SASL, SASLContinue: the client is to answer
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Refused(Exception):
@@ -119,7 +117,7 @@ class PostgresFront:
             task.add_done_callback(self._clients.discard)
 
         for address in loopback_addresses():
-            server = await asyncio.start_server(accept, address, port, limit=_CHUNK, backlog=512)
+            server = await asyncio.start_server(accept, address, port, limit=CHUNK, backlog=512)
             self._servers.setdefault(port, []).append(server)
 
     async def _close(self) -> None:
@@ -142,7 +140,7 @@ class PostgresFront:
                 upstream[1].write(startup.packet)
                 if not await self._log_in((reader, writer), upstream, startup, verify):
                     return
-            await _relay((reader, writer), upstream)
+            await relay((reader, writer), upstream)
         except _Refused as refused:
             with contextlib.suppress(OSError):
                 writer.write(_error(refused.code, str(refused)))
@@ -152,7 +150,7 @@ class PostgresFront:
         finally:
             # A client that is disconnected at once may never answer TLS's close.
             limit = 0.1 if self._closing else 5.0
-            await _hang_up(limit, writer, None if upstream is None else upstream[1])
+            await hang_up(limit, writer, None if upstream is None else upstream[1])
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Startup | None:
         """Handle the steps before a login; return None for a cancel request, which is served here."""
@@ -240,7 +238,7 @@ class PostgresFront:
 
     async def _open_upstream(self) -> Streams:
         try:
-            return await asyncio.open_unix_connection(self._upstream, limit=_CHUNK)
+            return await asyncio.open_unix_connection(self._upstream, limit=CHUNK)
         except OSError:
             raise _Refused("57P03", "the database system is starting up") from None
 
@@ -290,35 +288,3 @@ def _error(code: str, message: str) -> bytes:
         kind + text.encode() + b"\0" for kind, text in ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", code), (b"M", message))
     )
     return b"E" + struct.pack("!I", len(fields) + 5) + fields + b"\0"
-
-
-async def _relay(client: Streams, upstream: Streams) -> None:
-    """Relay bytes both ways until either side closes; bytes read by then are still delivered."""
-    directions = [
-        asyncio.ensure_future(_pump(client[0], upstream[1])),
-        asyncio.ensure_future(_pump(upstream[0], client[1])),
-    ]
-    try:
-        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for direction in directions:
-            direction.cancel()
-        await asyncio.gather(*directions, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(_CHUNK):
-        writer.write(chunk)
-        await writer.drain()
-
-
-async def _hang_up(limit: float, *writers: asyncio.StreamWriter | None) -> None:
-    """Close connections, delivering buffered bytes, and cut them off after `limit` seconds."""
-    for writer in writers:
-        if writer is not None:
-            writer.close()
-    for writer in writers:
-        if writer is not None:
-            with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), limit)
-            writer.transport.abort()

@@ -17,6 +17,7 @@ _SETTINGS: Mapping[str, object] = {
     "full_page_writes": "off",
     "wal_level": "replica",
     "wal_keep_size": "64MB",  # limit of a stopped replica's lag
+    "wal_retrieve_retry_interval": "200ms",  # until a replica follows another source
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
     "log_statement": "none",

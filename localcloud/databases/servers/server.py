@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from localcloud.core import processes
 
@@ -54,6 +54,15 @@ class DatabaseServer(Protocol):
 
     def promote(self) -> None:
         """Stop following the source, and accept writes; only for a replica that runs."""
+
+    def take_over(self) -> None:
+        """Stop the source and accept writes in its place, without losing any; only for a replica that runs."""
+
+    def follow(self, source: Self) -> None:
+        """Follow the replica that has taken over from the source; only for a replica that runs.
+
+        :raises ServerFailed: it can't, since it has written or replayed what the other has not.
+        """
 
 
 class ServerFailed(Exception):

@@ -49,11 +49,12 @@ class Clusters(Patch):
         # AWS: the status takes its time. moto: a cluster is available after the first Describe.
         "status": lambda _: property(lambda self: self._status, lambda self, value: setattr(self, "_status", value)),
         "endpoint": lambda original: property(lambda self: self.local_address or original.fget(self)),
-        "reader_endpoint": lambda original: property(lambda self: self.local_address or original.fget(self)),
+        "reader_endpoint": lambda original: property(lambda self: self.local_reader_address or original.fget(self)),
     }
     new_values: ClassVar = {
         "local_pending": {},
         "local_address": None,
+        "local_reader_address": None,
         "local_filling": False,
         "pending_modified_values": property(lambda self: self.local_pending or None),
         # The same name as the instances' attribute; moto's modify would set one that nothing reads.
@@ -136,7 +137,10 @@ class ClusterCalls(Patch):
             raise refusals.invalid_combination("Cannot delete protected Cluster, please disable deletion protection.")
         if cluster.status == "deleting":
             raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} is already being deleted.")
-        remaining = [member for member in cluster.members if member.status != "deleting"]
+        refusals.check_cluster_runs(cluster)
+        # The readers first, so that none has to take over.
+        members = sorted(cluster.members, key=lambda member: bool(member.is_cluster_writer))
+        remaining = [member for member in members if member.status != "deleting"]
         # AWS: a Multi-AZ cluster is deleted with its instances; another cluster can't be deleted while it has members.
         if remaining and not cluster.db_cluster_instance_class:
             raise refusals.invalid_cluster_state(
@@ -170,6 +174,21 @@ class ClusterCalls(Patch):
             raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} is in {cluster.status} state.")
         return self._move(cluster, "starting", self._fleet.cluster(cluster).start)
 
+    @replaces
+    def failover_db_cluster(
+        self, _: Any, backend: Any, db_cluster_identifier: str, target_db_instance_identifier: str | None = None
+    ) -> Any:
+        """Let a reader take over from the writer."""
+        cluster = backend.describe_db_clusters(db_cluster_identifier)[0]
+        refusals.check_cluster_available(cluster)
+        target = _successor(cluster, target_db_instance_identifier)
+        # AWS: failing-over, for a while. moto: another writer at once.
+        cluster.status = "failing-over"
+        answer = copy.copy(cluster)
+        life = self._fleet.cluster(cluster)
+        life.later(life.fail_over, target)
+        return answer
+
     @adds
     def reboot_db_cluster(self, backend: Any, cluster_identifier: str) -> Any:
         """Restart the servers of a cluster."""
@@ -195,6 +214,18 @@ class ClusterResponses(Patch):
     def reboot_db_cluster(self, response: Any) -> ActionResult:
         """Answer RebootDBCluster, which AWS has for Multi-AZ clusters and moto does not know."""
         return ActionResult({"DBCluster": response.backend.reboot_db_cluster(response.params["DBClusterIdentifier"])})
+
+
+def _successor(cluster: Any, name: str | None) -> Any:
+    """Return the reader that takes over: the named one, or the one with the lowest promotion tier."""
+    readers = [member for member in cluster.members if not member.is_cluster_writer and member.status == "available"]
+    if name is not None:
+        readers = [member for member in readers if member.db_instance_identifier == name.lower()]
+        if not readers:
+            raise refusals.invalid_state(f"{name} is not an available reader of {cluster.resource_id}.")
+    if not readers:
+        raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} has no reader to fail over to.")
+    return min(readers, key=lambda member: int(member.promotion_tier))
 
 
 def _fill(backend: Any, cluster: Any) -> None:

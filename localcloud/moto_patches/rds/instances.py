@@ -170,6 +170,8 @@ class InstanceCalls(Patch):
         instance = backend.describe_db_instances(db_instance_identifier)[0]
         if instance.status == "deleting":
             raise refusals.invalid_state(f"Instance {instance.db_instance_identifier} is already being deleted.")
+        if instance.db_cluster_identifier is not None:
+            refusals.check_cluster_runs(instance.cluster)
         replicas = [backend.databases[name] for name in instance.replicas]
         for replica in replicas:
             backend.promote_read_replica({"db_instance_identifier": replica.db_instance_identifier})

@@ -45,6 +45,12 @@ def check_cluster_available(cluster: Any) -> None:
         raise invalid_cluster_state(f"DbCluster {cluster.resource_id} is in {cluster.status} state.")
 
 
+def check_cluster_runs(cluster: Any) -> None:
+    # AWS: a stopped cluster has to be started before it or a member is deleted. moto: deletes them.
+    if cluster.status in ("stopping", "stopped"):
+        raise invalid_cluster_state(f"Db cluster {cluster.resource_id} is in {cluster.status} state")
+
+
 def check_member(request: Mapping[str, Any]) -> None:
     """Check that a call sets none of the cluster's settings on a member."""
     given = [name for key, name in _OF_THE_CLUSTER.items() if request.get(key) is not None]

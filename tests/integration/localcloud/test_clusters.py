@@ -1,56 +1,92 @@
-"""Clusters through boto3: their members, their one server, tokens judged on the cluster's resource id, their events."""
+"""Clusters through boto3: servers of members, endpoints, tokens judged on the cluster's resource id, events."""
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.databases import CLASS, REFUSED, Databases, Events
+from tests.integration.databases import CLASS, REFUSED, Databases, Events, Session, endpoint
 
 ENGINE_NAMES = ["aurora-postgresql", "aurora-mysql"]
+READ_ONLY = "read-only"
 
 
 @pytest.fixture(scope="module")
 def clusters(databases: Databases, events: Events) -> Iterator[list[str]]:
-    """Return a cluster of each Aurora engine with two members, IAM authentication on."""
+    """Return a cluster of each Aurora engine with a writer and a reader, IAM authentication on, and a table."""
     for engine in ENGINE_NAMES:
         databases.make_cluster(
             engine, engine, members=2, DatabaseName="shop", EnableIAMDatabaseAuthentication=True,
             Tags=[{"Key": "env", "Value": "test"}],
         )  # fmt: skip
     databases.available(*(f"{engine}-{number}" for engine in ENGINE_NAMES for number in (1, 2)))
+    for engine in ENGINE_NAMES:
+        with databases.as_master(databases.cluster(engine)) as master:
+            databases.make_iam_user(master)
+            make_table(master, engine)
     yield ENGINE_NAMES
     for engine in ENGINE_NAMES:
-        databases.drop(f"{engine}-1", f"{engine}-2")
+        databases.drop(*members(databases, engine))
         databases.rds.delete_db_cluster(DBClusterIdentifier=engine, SkipFinalSnapshot=True)
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_a_cluster_has_a_writer_and_readers_at_one_endpoint(databases, clusters, engine):
+def test_each_member_has_an_endpoint_and_the_cluster_has_two(databases, clusters, engine):
     cluster = databases.cluster(engine)
-    members = [(each["DBInstanceIdentifier"], each["IsClusterWriter"]) for each in cluster["DBClusterMembers"]]
-    assert members == [(f"{engine}-1", True), (f"{engine}-2", False)]
+    roles = [(each["DBInstanceIdentifier"], each["IsClusterWriter"]) for each in cluster["DBClusterMembers"]]
+    assert roles == [(f"{engine}-1", True), (f"{engine}-2", False)]
     assert cluster["DbClusterResourceId"].startswith("cluster-")
     assert cluster["TagList"] == [{"Key": "env", "Value": "test"}]
-    assert cluster["Endpoint"] == cluster["ReaderEndpoint"] == "localhost"
-    for name, _ in members:
+    assert (cluster["Endpoint"], cluster["ReaderEndpoint"]) == ("localhost", "127.0.0.2")
+    ports = {cluster["Port"]}
+    for name, _ in roles:
         member = databases.instance(name)
         assert member["DBClusterIdentifier"] == engine
         assert member["DbiResourceId"].startswith("db-")
-        assert member["Endpoint"] == {"Address": "localhost", "Port": cluster["Port"]}
+        assert member["Endpoint"]["Address"] == "localhost"
         assert member["IAMDatabaseAuthenticationEnabled"], "as the cluster's"
+        ports.add(member["Endpoint"]["Port"])
+    assert len(ports) == 3
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_tokens_are_judged_on_the_cluster_s_resource_id_not_on_a_member_s(databases, clusters, engine):
-    cluster, writer = databases.cluster(engine), databases.instance(f"{engine}-1")
-    with databases.as_master(cluster) as master:
-        databases.make_iam_user(master)
-    with databases.by_token(cluster, "app", cluster["DbClusterResourceId"]) as session:
-        assert session.run("SELECT 1") == [(1,)]
-    with pytest.raises(REFUSED):
-        databases.by_token(cluster, "app", writer["DbiResourceId"])
+def test_a_reader_follows_the_writer_and_cannot_be_written(databases, clusters, engine):
+    cluster = databases.cluster(engine)
+    with connected(databases, cluster, databases.readers(cluster)) as reader:
+        with connected(databases, cluster, cluster) as writer:
+            writer.run("INSERT INTO shop.t VALUES (2)")
+        databases.eventually(lambda: (2,) in reader.run("SELECT x FROM shop.t"))
+        with pytest.raises(Exception, match=READ_ONLY):
+            reader.run("INSERT INTO shop.t VALUES (3)")
+    with connected(databases, cluster, databases.instance(f"{engine}-2")) as reader:
+        assert (2,) in reader.run("SELECT x FROM shop.t")
+        with pytest.raises(Exception, match=READ_ONLY):
+            reader.run("INSERT INTO shop.t VALUES (3)")
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_tokens_are_judged_on_the_cluster_s_resource_id_at_every_endpoint(databases, clusters, engine):
+    cluster = databases.cluster(engine)
+    number = cluster["DbClusterResourceId"]
+    writer, reader = databases.instance(f"{engine}-1"), databases.instance(f"{engine}-2")
+    for place in (cluster, databases.readers(cluster), writer, reader):
+        with databases.by_token(place, "app", number) as session:
+            assert session.run("SELECT 1") == [(1,)]
+    for member in (writer, reader):
+        with pytest.raises(REFUSED):
+            databases.by_token(member, "app", member["DbiResourceId"])
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_token_is_good_only_at_servers_to_which_its_endpoint_leads(databases, clusters, engine):
+    cluster = databases.cluster(engine)
+    reader, readers = databases.instance(f"{engine}-2"), databases.readers(cluster)
+    for signed_for, used_at in ((cluster, reader), (cluster, readers), (reader, cluster), (readers, cluster)):
+        token = token_for(databases, cluster, signed_for)
+        with pytest.raises(REFUSED):
+            databases.connect(used_at, "app", token)
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
@@ -62,71 +98,185 @@ def test_events_tell_of_the_cluster_and_of_each_member(databases, clusters, even
     assert [events.of(f"{engine}-{number}")[0] for number in (1, 2)] == ["0005", "0005"]
 
 
-def test_iam_authentication_is_the_cluster_s_to_switch(databases, clusters):
-    name = "aurora-postgresql"
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_iam_authentication_is_the_cluster_s_to_switch_for_all_members(databases, clusters, engine):
     with pytest.raises(ClientError, match="InvalidParameterCombination"):
-        databases.rds.modify_db_instance(DBInstanceIdentifier=f"{name}-1", EnableIAMDatabaseAuthentication=False)
-    databases.rds.modify_db_cluster(DBClusterIdentifier=name, EnableIAMDatabaseAuthentication=False)
-    waiting = databases.cluster(name)
-    assert waiting["PendingModifiedValues"] == {"IAMDatabaseAuthenticationEnabled": False}
-    assert waiting["IAMDatabaseAuthenticationEnabled"]
-    databases.rds.modify_db_cluster(DBClusterIdentifier=name, ApplyImmediately=True)
-    databases.eventually(lambda: not databases.cluster(name)["IAMDatabaseAuthenticationEnabled"])
-    assert not databases.instance(f"{name}-2")["IAMDatabaseAuthenticationEnabled"]
-    assert not databases.cluster(name).get("PendingModifiedValues")
-    with pytest.raises(REFUSED):
-        databases.by_token(waiting, "app", waiting["DbClusterResourceId"])
+        databases.rds.modify_db_instance(DBInstanceIdentifier=f"{engine}-1", EnableIAMDatabaseAuthentication=False)
+    databases.rds.modify_db_cluster(DBClusterIdentifier=engine, EnableIAMDatabaseAuthentication=False)
+    cluster = databases.cluster(engine)
+    assert cluster["PendingModifiedValues"] == {"IAMDatabaseAuthenticationEnabled": False}
+    assert cluster["IAMDatabaseAuthenticationEnabled"]
+    databases.rds.modify_db_cluster(DBClusterIdentifier=engine, ApplyImmediately=True)
+    databases.eventually(lambda: not databases.cluster(engine)["IAMDatabaseAuthenticationEnabled"])
+    assert not databases.instance(f"{engine}-2")["IAMDatabaseAuthenticationEnabled"]
+    assert not databases.cluster(engine).get("PendingModifiedValues")
+    for place in (cluster, databases.instance(f"{engine}-2")):
+        with pytest.raises(REFUSED):
+            databases.by_token(place, "app", cluster["DbClusterResourceId"])
     databases.rds.modify_db_cluster(
-        DBClusterIdentifier=name, EnableIAMDatabaseAuthentication=True, ApplyImmediately=True
+        DBClusterIdentifier=engine, EnableIAMDatabaseAuthentication=True, ApplyImmediately=True
     )
-    databases.eventually(lambda: databases.cluster(name)["IAMDatabaseAuthenticationEnabled"])
+    databases.eventually(lambda: databases.cluster(engine)["IAMDatabaseAuthenticationEnabled"])
+    for place in (cluster, databases.instance(f"{engine}-2")):
+        databases.by_token(place, "app", cluster["DbClusterResourceId"]).connection.close()
 
 
-def test_a_cluster_stops_and_starts_with_its_members(databases, clusters, events):
-    name = "aurora-mysql"
-    before = databases.cluster(name)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_the_master_s_password_and_the_parameters_are_those_of_all_members(databases, clusters, engine):
+    group, name = f"strict-{engine}", "rds.force_ssl" if "postgres" in engine else "require_secure_transport"
+    family = "aurora-postgresql17" if "postgres" in engine else "aurora-mysql8.0"
+    databases.rds.create_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group, DBParameterGroupFamily=family, Description="x"
+    )
+    value = "0" if "postgres" in engine else "1"
+    databases.rds.modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group,
+        Parameters=[{"ParameterName": name, "ParameterValue": value, "ApplyMethod": "immediate"}],
+    )
+    databases.rds.modify_db_cluster(DBClusterIdentifier=engine, DBClusterParameterGroupName=group)
+    for number in (1, 2):
+        databases.rds.reboot_db_instance(DBInstanceIdentifier=f"{engine}-{number}")
+        databases.available(f"{engine}-{number}")
+    cluster = databases.cluster(engine)
+    password = databases.password(cluster)
+    for number in (1, 2):
+        member = databases.instance(f"{engine}-{number}")
+        databases.eventually(lambda member=member: plain_text_is_refused(databases, member, password) == (value == "1"))
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_cluster_stops_and_starts_with_its_members(databases, clusters, events, engine):
+    cluster, reader = databases.cluster(engine), databases.instance(f"{engine}-2")
+    places = [cluster, databases.readers(cluster), reader]
     with pytest.raises(ClientError, match="not eligible"):
-        databases.rds.stop_db_instance(DBInstanceIdentifier=f"{name}-1")
-    databases.rds.stop_db_cluster(DBClusterIdentifier=name)
-    databases.eventually(lambda: databases.cluster(name)["Status"] == "stopped")
-    databases.available(f"{name}-1", f"{name}-2", status="stopped")
-    assert databases.cluster(name)["Endpoint"] == before["Endpoint"]
+        databases.rds.stop_db_instance(DBInstanceIdentifier=f"{engine}-1")
+    databases.rds.stop_db_cluster(DBClusterIdentifier=engine)
+    databases.eventually(lambda: databases.cluster(engine)["Status"] == "stopped")
+    databases.available(f"{engine}-1", f"{engine}-2", status="stopped")
+    assert databases.cluster(engine)["Endpoint"] == cluster["Endpoint"]
+    for place in places:
+        with pytest.raises(REFUSED):
+            connected(databases, cluster, place)
+    with pytest.raises(ClientError, match="InvalidDBClusterStateFault"):
+        databases.rds.delete_db_instance(DBInstanceIdentifier=f"{engine}-2")
+    databases.rds.start_db_cluster(DBClusterIdentifier=engine)
+    databases.eventually(lambda: databases.cluster(engine)["Status"] == "available")
+    for place in places:
+        connected(databases, cluster, place).connection.close()
+    assert_replicates(databases, engine, reader, 4)
+    databases.eventually(lambda: "0151" in events.of(engine))
+    assert "0150" in events.of(engine)
+    assert {"0087", "0088"} <= set(events.of(f"{engine}-1"))
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_reader_is_rebooted_alone(databases, clusters, engine):
+    cluster, reader = databases.cluster(engine), databases.instance(f"{engine}-2")
+    with connected(databases, cluster, cluster) as on_writer, connected(databases, cluster, reader) as on_reader:
+        databases.rds.reboot_db_instance(DBInstanceIdentifier=f"{engine}-2")
+        databases.available(f"{engine}-2")
+        on_writer.run("SELECT 1")
+        assert ended(on_reader)
+    assert databases.instance(f"{engine}-2")["Endpoint"] == reader["Endpoint"]
+    assert_replicates(databases, engine, reader, 5)
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_members_join_and_leave(databases, clusters, engine):
+    cluster, third = databases.cluster(engine), f"{engine}-3"
+    join(databases, engine, third)
+    reader = databases.instance(third)
+    assert_replicates(databases, engine, reader, 6)
+    ports = {port_of(databases, databases.readers(cluster)) for _ in range(6)}
+    assert len(ports) == 2, "the reader endpoint leads to the readers in turn"
+    databases.drop(third)
     with pytest.raises(REFUSED):
-        databases.as_master(before)
-    databases.rds.start_db_cluster(DBClusterIdentifier=name)
-    databases.eventually(lambda: databases.cluster(name)["Status"] == "available")
-    databases.as_master(before).connection.close()
-    databases.eventually(lambda: "0151" in events.of(name))
-    assert "0150" in events.of(name)
-    assert {"0087", "0088"} <= set(events.of(f"{name}-1"))
+        connected(databases, cluster, reader)
+    assert len({port_of(databases, databases.readers(cluster)) for _ in range(4)}) == 1
 
 
-def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events):
-    databases.make_cluster("lasting", "aurora-postgresql", members=0)
-    cluster = databases.cluster("lasting")
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engine):
+    third = f"{engine}-third"
+    join(databases, engine, third)
+    cluster = databases.cluster(engine)
+    with pytest.raises(ClientError, match="InvalidDBInstanceState"):
+        databases.rds.failover_db_cluster(DBClusterIdentifier=engine, TargetDBInstanceIdentifier=f"{engine}-1")
+    with (
+        connected(databases, cluster, cluster) as on_writer,
+        connected(databases, cluster, databases.instance(third)) as elsewhere,
+    ):
+        on_writer.run("INSERT INTO shop.t VALUES (7)")
+        answer = databases.rds.failover_db_cluster(
+            DBClusterIdentifier=engine, TargetDBInstanceIdentifier=f"{engine}-2"
+        )["DBCluster"]
+        assert answer["Status"] == "failing-over"
+        databases.eventually(lambda: databases.cluster(engine)["Status"] == "available")
+        assert ended(on_writer)
+        assert (7,) in elsewhere.run("SELECT x FROM shop.t"), "sessions on other readers stay"
+    now = databases.cluster(engine)
+    assert writers(now) == [f"{engine}-2"]
+    assert (now["Endpoint"], now["ReaderEndpoint"], now["Port"]) == (
+        cluster["Endpoint"], cluster["ReaderEndpoint"], cluster["Port"],
+    )  # fmt: skip
+    for name in (f"{engine}-1", third):
+        assert_replicates(databases, engine, databases.instance(name), time.time_ns() % 1_000_000)
+    with connected(databases, cluster, databases.instance(f"{engine}-2")) as session:
+        assert (7,) in session.run("SELECT x FROM shop.t")
+        session.run("INSERT INTO shop.t VALUES (8)")
+    assert port_of(databases, cluster) == port_of(databases, databases.instance(f"{engine}-2"))
+    databases.by_token(now, "app", cluster["DbClusterResourceId"]).connection.close()
+    assert [number for number in events.of(engine) if number in {"0069", "0071", "0073"}] == ["0073", "0071"]
+    databases.eventually(lambda: events.of(f"{engine}-1")[-2:] == ["0004", "0006"])
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_z_a_reader_takes_over_if_the_writer_leaves(databases, clusters, engine):
+    cluster = databases.cluster(engine)
+    (writer,) = writers(cluster)
+    with connected(databases, cluster, cluster) as session:
+        session.run("INSERT INTO shop.t VALUES (9)")
+    databases.drop(writer)
+    (successor,) = writers(databases.cluster(engine))
+    assert successor != writer
+    with connected(databases, cluster, cluster) as session:
+        assert (9,) in session.run("SELECT x FROM shop.t")
+        session.run("INSERT INTO shop.t VALUES (10)")
+    for name in members(databases, engine):
+        assert_replicates(databases, engine, databases.instance(name), 11)
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events, engine):
+    name = f"lasting-{engine}"
+    databases.make_cluster(name, engine, members=0)
+    cluster = databases.cluster(name)
     assert cluster["DBClusterMembers"] == []
     with pytest.raises(REFUSED):
         databases.as_master(cluster)
-    _join(databases, "first")
+    first, second, third = (f"{name}-{number}" for number in (1, 2, 3))
+    join(databases, name, first)
     with databases.as_master(cluster) as master:
-        master.run("CREATE TABLE kept AS SELECT 7 AS x")
-    _join(databases, "second")
+        make_table(master, engine)
+    with connected(databases, cluster, databases.readers(cluster)) as alone:
+        alone.run("INSERT INTO shop.t VALUES (2)")  # without a reader, the reader endpoint leads to the writer
+    join(databases, name, second)
     with pytest.raises(ClientError, match="still contains DB instances"):
-        databases.rds.delete_db_cluster(DBClusterIdentifier="lasting", SkipFinalSnapshot=True)
-    databases.drop("first")
-    assert databases.cluster("lasting")["DBClusterMembers"][0]["IsClusterWriter"], "the reader has taken over"
-    databases.drop("second")
+        databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+    databases.drop(first)
+    assert writers(databases.cluster(name)) == [second], "the reader has taken over"
+    databases.drop(second)
     with pytest.raises(REFUSED):
         databases.as_master(cluster)
-    _join(databases, "third")
+    join(databases, name, third)
     with databases.as_master(cluster) as master:
-        assert master.run("SELECT x FROM kept") == [(7,)]
-    databases.rds.delete_db_instance(DBInstanceIdentifier="third", SkipFinalSnapshot=True)
-    databases.rds.delete_db_cluster(DBClusterIdentifier="lasting", SkipFinalSnapshot=True)
-    databases.eventually(lambda: "0171" in events.of("lasting"))
+        assert master.run("SELECT x FROM shop.t ORDER BY x") == [(1,), (2,)]
+    databases.rds.delete_db_instance(DBInstanceIdentifier=third, SkipFinalSnapshot=True)
+    databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+    databases.eventually(lambda: "0171" in events.of(name))
     with pytest.raises(ClientError, match="DBClusterNotFoundFault"):
-        databases.cluster("lasting")
-    assert events.of("third") == ["0005", "0003"]
+        databases.cluster(name)
+    assert events.of(third) == ["0005", "0003"]
 
 
 @pytest.mark.parametrize("engine", ["postgres", "mysql"])
@@ -137,34 +287,113 @@ def test_a_multi_az_cluster_brings_its_members_and_takes_them_along(databases, e
     databases.make_cluster(
         name, engine, members=0, DBClusterInstanceClass="db.r6gd.large", EnableIAMDatabaseAuthentication=True
     )
-    members = [f"{name}-instance-{number}" for number in (1, 2, 3)]
-    databases.available(*members)
+    names = [f"{name}-instance-{number}" for number in (1, 2, 3)]
+    databases.available(*names)
     cluster = databases.cluster(name)
-    assert [each["IsClusterWriter"] for each in cluster["DBClusterMembers"]] == [True, False, False]
+    assert writers(cluster) == names[:1]
     assert (cluster["DBClusterInstanceClass"], cluster["MultiAZ"]) == ("db.r6gd.large", True)
     with databases.as_master(cluster) as master:
         databases.make_iam_user(master)
+        make_table(master, engine)
     databases.by_token(cluster, "app", cluster["DbClusterResourceId"]).connection.close()
+    reader = databases.instance(names[2])
+    assert_replicates(databases, name, reader, 2)
+    databases.by_token(reader, "app", cluster["DbClusterResourceId"]).connection.close()
+    databases.rds.failover_db_cluster(DBClusterIdentifier=name)
+    databases.eventually(lambda: databases.cluster(name)["Status"] == "available")
+    assert writers(databases.cluster(name)) == names[1:2]
+    assert_replicates(databases, name, reader, 3)
+    databases.rds.reboot_db_cluster(DBClusterIdentifier=name)
+    databases.available(*names)
+    assert_replicates(databases, name, reader, 4)
     databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
-    databases.eventually(lambda: all(databases.gone(each) for each in members))
+    databases.eventually(lambda: all(databases.gone(each) for each in names))
 
 
 @pytest.mark.parametrize("engine", ["neptune", "docdb"])
 def test_clusters_of_other_services_are_in_describe(databases, engine):
     secret = {} if engine == "neptune" else {"MasterUsername": "boss", "MasterUserPassword": f"p{time.time_ns()}"}
     databases.rds.create_db_cluster(DBClusterIdentifier=f"other-{engine}", Engine=engine, **secret)
-    databases.rds.create_db_instance(
-        DBInstanceIdentifier=f"other-{engine}-1", DBInstanceClass=CLASS, Engine=engine,
-        DBClusterIdentifier=f"other-{engine}",
-    )  # fmt: skip
-    databases.available(f"other-{engine}-1")
+    names = [f"other-{engine}-{number}" for number in (1, 2)]
+    for name in names:
+        databases.rds.create_db_instance(
+            DBInstanceIdentifier=name, DBInstanceClass=CLASS, Engine=engine, DBClusterIdentifier=f"other-{engine}"
+        )
+    databases.available(*names)
     assert databases.cluster(f"other-{engine}")["Engine"] == engine
-    databases.drop(f"other-{engine}-1")
+    databases.rds.failover_db_cluster(DBClusterIdentifier=f"other-{engine}")
+    databases.eventually(lambda: writers(databases.cluster(f"other-{engine}")) == names[1:])
+    databases.eventually(lambda: databases.cluster(f"other-{engine}")["Status"] == "available")
+    databases.drop(*names)
     databases.rds.delete_db_cluster(DBClusterIdentifier=f"other-{engine}", SkipFinalSnapshot=True)
 
 
-def _join(databases: Databases, member: str) -> None:
+def connected(databases: Databases, cluster: dict[str, Any], place: dict[str, Any]) -> Session:
+    """Log in as the cluster's master at one of its endpoints."""
+    return databases.as_master(place, databases.password(cluster))
+
+
+def members(databases: Databases, cluster: str) -> list[str]:
+    return [each["DBInstanceIdentifier"] for each in databases.cluster(cluster)["DBClusterMembers"]]
+
+
+def writers(cluster: dict[str, Any]) -> list[str]:
+    return [each["DBInstanceIdentifier"] for each in cluster["DBClusterMembers"] if each["IsClusterWriter"]]
+
+
+def join(databases: Databases, cluster: str, member: str) -> None:
     databases.rds.create_db_instance(
-        DBInstanceIdentifier=member, DBInstanceClass=CLASS, Engine="aurora-postgresql", DBClusterIdentifier="lasting"
-    )
+        DBInstanceIdentifier=member, DBInstanceClass=CLASS, Engine=databases.cluster(cluster)["Engine"],
+        DBClusterIdentifier=cluster,
+    )  # fmt: skip
     databases.available(member)
+
+
+def make_table(master: Session, engine: str) -> None:
+    if "postgres" in engine:
+        master.run("CREATE SCHEMA IF NOT EXISTS shop")
+    else:
+        master.run("CREATE DATABASE IF NOT EXISTS shop")
+    master.run("CREATE TABLE shop.t AS SELECT 1 AS x")
+
+
+def assert_replicates(databases: Databases, name: str, reader: dict[str, Any], number: int) -> None:
+    """Check that a reader shows a row that is written to the cluster now."""
+    cluster = databases.cluster(name)
+    with connected(databases, cluster, cluster) as writer:
+        writer.run(f"INSERT INTO shop.t VALUES ({number})")
+    with connected(databases, cluster, reader) as session:
+        databases.eventually(lambda: (number,) in session.run("SELECT x FROM shop.t"))
+
+
+def token_for(databases: Databases, cluster: dict[str, Any], place: dict[str, Any]) -> str:
+    """Return a token for `app` of a role that may connect to the cluster."""
+    arn = (
+        f"arn:aws:rds-db:{databases.cloud.region}:{databases.cloud.account}:dbuser:{cluster['DbClusterResourceId']}/app"
+    )
+    session = databases.role({"Effect": "Allow", "Action": "rds-db:connect", "Resource": arn})
+    return str(databases.cloud.client("rds", session).generate_db_auth_token(*endpoint(place), "app"))
+
+
+def port_of(databases: Databases, place: dict[str, Any]) -> Any:
+    """Return a value that only the server behind an endpoint has."""
+    with connected(databases, databases.cluster(place["DBClusterIdentifier"]), place) as session:
+        postgres = "postgres" in place["Engine"]
+        (row,) = session.run("SHOW unix_socket_directories" if postgres else "SELECT @@port")
+        return row[0]
+
+
+def plain_text_is_refused(databases: Databases, place: dict[str, Any], password: str) -> bool:
+    try:
+        databases.connect(place, "boss", password, tls=False).connection.close()
+    except REFUSED:
+        return True
+    return False
+
+
+def ended(session: Session) -> bool:
+    try:
+        session.run("SELECT 1")
+    except REFUSED:
+        return True
+    return False

@@ -78,7 +78,7 @@ def servers() -> Iterator[dict]:
         port = processes.free_port()
 
         def verify(user: str, token: str, tls: bool, port: int = port) -> None:
-            verifier.verify(token, "localhost", port, user, "db-X", ACCOUNT, tls)
+            verifier.verify(token, [("localhost", port)], user, "db-X", ACCOUNT, tls)
 
         server = server_of(root / kind, port, "boss", "correct horse", "shop", authority, verify)
         server.start()

@@ -22,8 +22,7 @@ SESSION = replace(
 )
 KEYS = {known.access_key: known for known in (USER_KEY, SESSION)}
 LOGIN: dict[str, Any] = {
-    "host": "localhost",
-    "port": 5432,
+    "endpoints": [("localhost", 5432)],
     "user": "app",
     "resource_id": "db-ABC",
     "account": ACCOUNT,
@@ -127,6 +126,14 @@ def test_what_is_no_token_is_malformed(text):
 @pytest.mark.parametrize("other", [{"host": "127.0.0.1"}, {"port": 5433}], ids=["host", "port"])
 def test_a_token_for_another_endpoint_is_refused(other):
     assert reason(token(**other)) is Reason.WRONG_ENDPOINT
+
+
+def test_a_server_takes_tokens_for_each_of_its_endpoints():
+    endpoints = [("localhost", 5433), ("127.0.0.2", 5432)]
+    verify(token(host="127.0.0.2"), endpoints=endpoints)
+    verify(token(port=5433), endpoints=endpoints)
+    assert reason(token(), endpoints=endpoints) is Reason.WRONG_ENDPOINT
+    assert reason(token(), endpoints=[]) is Reason.WRONG_ENDPOINT
 
 
 @pytest.mark.parametrize("user", ["other", "App", "appp"])
