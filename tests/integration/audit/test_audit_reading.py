@@ -20,7 +20,9 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
 from rdsiam.engines.protocols import DesiredState, QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.audit import strangers
+from tests.integration.audit.mysql_accounts import DIALECTS, IAM, MARIADB, MYSQL, Dialect
 from tests.integration.place import DENIED, MASTER, Place, user
+from tests.mysql import MYSQL_FAMILY, needs_mysql
 
 ONE = (user("declared", ("shop", "readwrite")),)
 SHORT = Limits(connect=1, statement=1)
@@ -50,20 +52,43 @@ def mariadb(make_place) -> tuple[Place, DesiredState]:
     return place, place.converge(DesiredState(ONE, {}))[1]
 
 
-@pytest.fixture(params=["postgres", "mariadb"])
+@pytest.fixture(scope="module")
+def mysql(make_place) -> tuple[Place, DesiredState]:
+    place = make_place("mysql")
+    with place.as_rdsadmin() as admin:
+        for plugin in ("auth_socket", "mysql_no_login"):
+            admin.run(f"INSTALL PLUGIN {plugin} SONAME '{plugin}.so'")
+    return place, place.converge(DesiredState(ONE, {}))[1]
+
+
+@pytest.fixture(params=MYSQL_FAMILY)
+def family(request) -> tuple[Place, DesiredState]:
+    """Return a server of MariaDB, and one of MySQL."""
+    made: tuple[Place, DesiredState] = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(params=["postgres", *MYSQL_FAMILY])
 def place(request) -> Place:
     made: Place = request.getfixturevalue(request.param)[0]
     return made
+
+
+def dialect(place: Place) -> Dialect:
+    return DIALECTS[place.database.engine]
 
 
 def differing(account: AccountFacts) -> dict[str, Any]:
     """Return what is not as of an ordinary account."""
     plain = AccountFacts(account.name, account.host).to_json()
     found = {key: value for key, value in account.to_json().items() if value != plain[key]}
-    return {key: value for key, value in found.items() if key not in {"host", "plugin", "sessions", "password"}}
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in {"host", "plugin", "sessions", "password", "schema_names"}
+    }
 
 
-IAM = {"iam": True, "tls": True}
 POSTGRES = {
     "iam directly": (["CREATE ROLE {u} LOGIN", "GRANT rds_iam TO {u}"], {**IAM, "member_of": ("rds_iam",)}),
     "iam through two roles": (
@@ -158,106 +183,18 @@ def test_postgres_tells_whether_it_enforces_tls(postgres):
         admin.run(f"ALTER ROLE {AUDITOR} RESET ALL")
 
 
-HASH = "'*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19'"
-PLUGIN = "AWSAuthenticationPlugin USING 'RDS'"
-NATIVE = f"mysql_native_password USING {HASH}"
-FAR = "'{u}'@'10.%'"
-MARIADB = {
-    "iam": ([f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} REQUIRE SSL"], IAM, False),
-    "iam without tls": ([f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN}"], {"iam": True}, False),
-    "password": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}"], {}, True),
-    "password over tls": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} REQUIRE X509"], {"tls": True}, True),
-    "iam or password": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR {NATIVE} REQUIRE SSL"], {**IAM, "second_password": True}, True,
-    ),
-    "password or iam": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} OR {PLUGIN}"], {"iam": True, "second_password": True}, True,
-    ),
-    "iam or no password": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR mysql_native_password"],
-        {"iam": True, "second_password": True, "empty_password": True}, True,
-    ),
-    "iam or a hash that nothing has": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {PLUGIN} OR mysql_native_password USING 'invalid'"], {"iam": True}, False,
-    ),
-    "no password": ([f"CREATE USER {FAR}"], {"empty_password": True}, True),
-    "the server's socket": ([f"CREATE USER {FAR} IDENTIFIED VIA unix_socket"], {}, False),
-    "hash that nothing has": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA mysql_native_password USING 'invalid'"], {"unusable": True}, False,
-    ),
-    "hash that says so": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA mysql_native_password USING '*THISISNOTAVALIDPASSWORDTHATCANBEUSEDHERE'"],
-        {"unusable": True}, False,
-    ),
-    "locked": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} ACCOUNT LOCK"], {"locked": True, "unusable": True}, True,
-    ),
-    "unlocked again": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} ACCOUNT LOCK", f"ALTER USER {FAR} ACCOUNT UNLOCK"], {}, True,
-    ),
-    "expired": ([f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE"], {"expired": True}, True),
-    "expires some day": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE INTERVAL 3 DAY"], {}, True,
-    ),
-    "expired by age": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE} PASSWORD EXPIRE INTERVAL 3 DAY",
-         "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', UNIX_TIMESTAMP() - 259201) "
-         "WHERE User = '{u}'"],
-        {"expired": True}, True,
-    ),
-    "ed25519": (
-        [f"CREATE USER {FAR}", "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.plugin', 'ed25519', "
-         "'$.authentication_string', CONCAT(REPEAT('q', 42), '+')) WHERE User = '{u}'"],
-        {}, True,
-    ),
-    "pam": (
-        [f"CREATE USER {FAR}", "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.plugin', 'pam') "
-         "WHERE User = '{u}'"],
-        {}, True,
-    ),
-    "makes users": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT CREATE USER ON *.* TO {FAR}"],
-        {"administrator": True, "privileges": {"*": ("CREATE USER",)}}, True,
-    ),
-    "grants": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SELECT ON *.* TO {FAR} WITH GRANT OPTION"],
-        {"administrator": True, "privileges": {"*": ("GRANT OPTION", "SELECT")}}, True,
-    ),
-    "super": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SUPER ON *.* TO {FAR}"],
-        {"administrator": True, "privileges": {"*": ("SUPER",)}}, True,
-    ),
-    "writes to the grant tables": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT UPDATE ON mysql.* TO {FAR}"],
-        {"administrator": True, "privileges": {"mysql": ("UPDATE",)}}, True,
-    ),
-    "administrator by a role in a role": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", "CREATE ROLE chiefs", "CREATE ROLE bosses",
-         "GRANT CREATE USER ON *.* TO chiefs", "GRANT chiefs TO bosses", f"GRANT bosses TO {FAR}"],
-        {"administrator": True, "member_of": ("bosses",)}, True,
-    ),
-    "replication": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT REPLICATION SLAVE ON *.* TO {FAR}"],
-        {"replication": True, "privileges": {"*": ("REPLICATION SLAVE",)}}, True,
-    ),
-    "reads two schemas": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}", f"GRANT SELECT, EXECUTE ON shop.* TO {FAR}",
-         rf"GRANT CREATE TEMPORARY TABLES ON `my\_app`.* TO {FAR}"],
-        {"privileges": {"shop": ("EXECUTE", "SELECT"), "my_app": ("CREATE TEMPORARY TABLES",)}}, True,
-    ),
-    "definer of a routine": (
-        [f"CREATE USER {FAR} IDENTIFIED VIA {NATIVE}",
-         f"CREATE DEFINER={FAR} PROCEDURE shop.of_{{u}}() SELECT 1"],
-        {"owns": 1}, True,
-    ),
-}  # fmt: skip
+CASES = [
+    *(pytest.param("mariadb", case, id=f"mariadb-{case}") for case in MARIADB),
+    *(pytest.param("mysql", case, id=f"mysql-{case}", marks=needs_mysql) for case in MYSQL),
+]
 
 
-@pytest.mark.parametrize("case", MARIADB)
-def test_mariadb_tells(mariadb, case):
-    statements, expected, password = MARIADB[case]
-    place, _ = mariadb
-    name = f"u{list(MARIADB).index(case)}"
+@pytest.mark.parametrize(("family", "case"), CASES, indirect=["family"])
+def test_mysql_tells(family, case):
+    place, _ = family
+    cases = MARIADB if place.database.engine == "mariadb" else MYSQL
+    statements, expected, password = cases[case]
+    name = f"u{list(cases).index(case)}"
     with place.as_rdsadmin() as admin:
         for statement in statements:
             admin.run(statement.format(u=name))
@@ -267,30 +204,31 @@ def test_mariadb_tells(mariadb, case):
     assert account.sessions == 0
 
 
-def test_mariadb_tells_the_plugin_by_which_each_logs_in(mariadb):
-    place, _ = mariadb
+def test_mysql_tells_the_plugin_by_which_each_logs_in(family):
+    place, _ = family
     with place.as_rdsadmin() as admin:
-        admin.run("CREATE USER by_socket@'%' IDENTIFIED VIA unix_socket")
+        admin.run(f"CREATE USER by_socket@'%' IDENTIFIED WITH {dialect(place).socket}")
     accounts = place.audit()
-    assert accounts["by_socket@%"].plugin == "unix_socket"
+    assert accounts["by_socket@%"].plugin == dialect(place).socket
     assert accounts["declared@%"].plugin == "AWSAuthenticationPlugin"
-    assert accounts[f"{MASTER}@%"].plugin == "mysql_native_password"
+    assert accounts[f"{MASTER}@%"].plugin == dialect(place).password
 
 
-def test_mariadb_tells_anonymous_users_and_every_host_pattern_but_no_role_and_no_account_of_the_system(mariadb):
-    place, _ = mariadb
+def test_mysql_tells_anonymous_users_and_every_host_pattern_but_no_role_and_no_account_of_the_system(family):
+    place, _ = family
     with place.as_rdsadmin() as admin:
         admin.run("CREATE USER ''@'localhost', many@'%', many@'10.0.0.%', rdsadmin@'%', AWS_backdoor@'%'")
         admin.run("CREATE ROLE some_role, AWS_LAMBDA_ACCESS")
     accounts = place.audit()
     assert {"@localhost", "many@%", "many@10.0.0.%", "rdsadmin@%", "AWS_backdoor@%"} <= set(accounts)
-    assert not {"some_role", "AWS_LAMBDA_ACCESS", "rdsadmin@localhost", "mariadb.sys@localhost"} & set(accounts)
+    own = {"some_role@%", "AWS_LAMBDA_ACCESS@%", "some_role", "AWS_LAMBDA_ACCESS", "rdsadmin@localhost"}
+    assert not (own | dialect(place).system) & set(accounts)
     with place.as_rdsadmin() as admin:
         admin.run("DROP USER rdsadmin@'%'")
 
 
-def test_mariadb_tells_whether_it_enforces_tls(mariadb):
-    place, _ = mariadb
+def test_mysql_tells_whether_it_enforces_tls(family):
+    place, _ = family
     for setting, expected in (("ON", True), ("OFF", False)):
         with place.as_rdsadmin() as admin:
             admin.run(f"SET GLOBAL require_secure_transport = {setting}")
@@ -327,11 +265,11 @@ def test_open_sessions_are_seen_and_what_they_do_is_not(place):
             assert "secret thing" not in str(auditor.run(activity))
 
 
-def test_of_several_host_patterns_none_is_said_to_have_the_session(mariadb):
-    place, _ = mariadb
+def test_of_several_host_patterns_none_is_said_to_have_the_session(family):
+    place, _ = family
     with place.as_rdsadmin() as admin:
-        admin.run(f"CREATE USER twice@'%' IDENTIFIED VIA {PLUGIN} REQUIRE SSL")
-        admin.run(f"CREATE USER twice@'10.%' IDENTIFIED VIA {PLUGIN} REQUIRE SSL")
+        admin.run(f"CREATE USER twice@'%' {dialect(place).token} REQUIRE SSL")
+        admin.run(f"CREATE USER twice@'10.%' {dialect(place).token} REQUIRE SSL")
     assert place.audit()["twice@%"].sessions == 0
     with place.as_user("twice", "information_schema"):
         accounts = place.audit()
@@ -369,17 +307,20 @@ def test_a_postgres_name_in_another_encoding_hides_nobody(postgres):
     assert {"m\\xfcller", "declared"} <= set(place.audit())
 
 
-@pytest.mark.parametrize("name", [*ODD, "a" * 80], ids=ascii)
-def test_names_on_mariadb_come_as_they_are(mariadb, name):
-    place, _ = mariadb
+@pytest.mark.parametrize("name", [*ODD, "longest"], ids=ascii)
+def test_names_on_mysql_come_as_they_are(family, name):
+    place, _ = family
+    name = "a" * dialect(place).longest if name == "longest" else name
     with place.as_rdsadmin() as admin:
         quoted = pymysql.converters.escape_string(name)
-        admin.run(f"CREATE USER '{quoted}'@'%' IDENTIFIED VIA {PLUGIN}")
+        admin.run(f"CREATE USER '{quoted}'@'%' {dialect(place).token}")
         admin.run(f"GRANT SELECT ON shop.* TO '{quoted}'@'%'")
-        kept = admin.run(f"SELECT User FROM mysql.global_priv WHERE User = '{quoted}'")[0][0]
+        # MariaDB drops blanks at the end, MySQL at the beginning too.
+        kept = name.rstrip(" ") if place.database.engine == "mariadb" else name.strip(" ")
+        written = pymysql.converters.escape_string(kept)
+        assert admin.run(f"SELECT User FROM mysql.user WHERE User = '{written}'") == [(kept,)]
     account = place.audit()[f"{kept}@%"]
     assert (account.name, account.iam, account.privileges) == (kept, True, {"shop": ("SELECT",)})
-    assert kept == name.rstrip(" ")  # MariaDB itself drops blanks at the end
 
 
 def test_one_connection_and_three_queries_at_most_on_postgres(postgres):
@@ -397,8 +338,8 @@ def test_one_connection_and_three_queries_at_most_on_postgres(postgres):
     assert len(set(said)) == 1
 
 
-def test_one_connection_and_three_queries_at_most_on_mariadb(mariadb):
-    place, _ = mariadb
+def test_one_connection_and_three_queries_at_most_on_mysql(family):
+    place, _ = family
 
     with place.as_rdsadmin() as admin:
         admin.run("SET GLOBAL log_output = 'TABLE'")
@@ -418,10 +359,9 @@ HIDDEN = {
         "CREATE ROLE other", "GRANT rds_iam TO boss", "CREATE TABLE public.mine (id int)",
     ),
     "mysql": (
-        "SELECT authentication_string FROM mysql.user", "SELECT Password FROM mysql.user",
-        "SELECT User FROM mysql.user", "SELECT Priv FROM mysql.global_priv", "SELECT * FROM mysql.db",
+        "SELECT authentication_string FROM mysql.user", "SELECT User FROM mysql.user", "SELECT * FROM mysql.db",
         "SHOW CREATE USER boss@'%'", "SHOW GRANTS FOR boss@'%'", "DROP PROCEDURE rdsiam.audit",
-        "CREATE TABLE rdsiam.mine (id int)", "CREATE OR REPLACE PROCEDURE rdsiam.audit() SELECT 1",
+        "CREATE TABLE rdsiam.mine (id int)", "CREATE PROCEDURE rdsiam.other() SELECT 1",
         "SELECT * FROM shop.things",
     ),
 }  # fmt: skip
@@ -432,15 +372,16 @@ def test_the_auditor_reads_no_hash_and_changes_nothing(place):
         if place.database.family == "mysql":
             admin.run("CREATE TABLE IF NOT EXISTS shop.things (id int)")
     with place.as_user(AUDITOR, "postgres" if place.database.family == "postgres" else "rdsiam") as auditor:
-        for statement in HIDDEN[place.database.family]:
+        hidden = () if place.database.family == "postgres" else dialect(place).hidden
+        for statement in (*HIDDEN[place.database.family], *hidden):
             with pytest.raises(DENIED):
                 auditor.run(statement)
         if place.database.family == "postgres":
             assert {row[0] for row in auditor.run("SELECT rolpassword FROM pg_catalog.pg_roles")} == {"********"}
 
 
-def test_what_the_procedure_returns_holds_no_hash(mariadb):
-    place, _ = mariadb
+def test_what_the_procedure_returns_holds_no_hash(family):
+    place, _ = family
     with place.as_rdsadmin() as admin:
         admin.run("CREATE USER hashed@'%' IDENTIFIED BY 'a-Password-1'")
         hashes = {row[0] for row in admin.run("SELECT authentication_string FROM mysql.user")} - {"", "RDS", "invalid"}
@@ -458,11 +399,11 @@ def test_what_the_procedure_returns_holds_no_hash(mariadb):
     assert not re.search(r"[0-9A-F]{16}", str(returned))
 
 
-def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(mariadb):
-    place, desired = mariadb
+def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(family):
+    place, desired = family
     with place.as_master() as master:
-        for table in ("user", "global_priv", "db", "procs_priv"):
-            master.run(f"GRANT SELECT ON mysql.{table} TO {AUDITOR}@'%'")
+        for table in (dialect(place).users, "mysql.db", "mysql.procs_priv"):
+            master.run(f"GRANT SELECT ON {table} TO {AUDITOR}@'%'")
     planned, desired = place.converge(desired)
     assert {s.kind for s in planned} == {"revoke"}
     assert place.opened == ["manager"]
@@ -474,10 +415,11 @@ def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(mar
     assert place.converge(desired)[0] == []
 
 
-def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_else_is_refused(mariadb):
-    place, desired = mariadb
+def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_else_is_refused(family):
+    place, desired = family
     with place.as_user(MANAGER, "rdsiam") as manager:
-        manager.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
+        manager.run("DROP PROCEDURE rdsiam.audit")
+        manager.run("CREATE PROCEDURE rdsiam.audit() SQL SECURITY DEFINER SELECT 'all is well'")
     with pytest.raises(QueryFailed):
         place.audit()
     assert isinstance(collect.read(place.database, Tokens()), Unreadable)
@@ -486,7 +428,8 @@ def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_els
     assert "declared@%" in place.audit()
     assert place.converge(desired)[0] == []
     with place.as_master() as master:
-        master.run("CREATE OR REPLACE PROCEDURE rdsiam.audit() SELECT 'mine'")
+        master.run("DROP PROCEDURE rdsiam.audit")
+        master.run("CREATE PROCEDURE rdsiam.audit() SELECT 'mine'")
     with pytest.raises(Refused, match="that rdsiam did not make"):
         place.converge(desired)
     with place.as_master() as master:
@@ -534,8 +477,8 @@ def test_a_refused_login_says_so_without_the_token(place):
     assert "canary" not in repr(found)
 
 
-def test_a_database_that_was_never_onboarded_is_unknown(mariadb):
-    place, desired = mariadb
+def test_a_database_that_was_never_onboarded_is_unknown(family):
+    place, desired = family
     with place.as_master() as master:
         master.run(f"REVOKE EXECUTE ON PROCEDURE rdsiam.audit FROM {AUDITOR}@'%'")
     found = collect.read(place.database, Tokens())
@@ -610,15 +553,16 @@ def test_a_server_that_repeats_the_token_is_not_quoted(postgres, make_stranger):
     assert found.cause.isprintable()
 
 
-LOCKS = {
-    "postgres": (["BEGIN", "LOCK TABLE pg_catalog.pg_shdepend IN ACCESS EXCLUSIVE MODE"], "ROLLBACK"),
-    "mysql": (["LOCK TABLES mysql.global_priv WRITE"], "UNLOCK TABLES"),
-}
+def lock_of(place: Place) -> tuple[list[str], str]:
+    """Return the statements that lock what the audit reads, and the statement that unlocks it."""
+    if place.database.family == "postgres":
+        return ["BEGIN", "LOCK TABLE pg_catalog.pg_shdepend IN ACCESS EXCLUSIVE MODE"], "ROLLBACK"
+    return [f"LOCK TABLES {dialect(place).users} WRITE"], "UNLOCK TABLES"
 
 
 @pytest.mark.parametrize(("limits", "total", "stage"), [(SHORT, 60, "query"), (Limits(5, 30), 2, "time")])
 def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, limits, total, stage):
-    lock, unlock = LOCKS[place.database.family]
+    lock, unlock = lock_of(place)
     with place.as_rdsadmin() as admin:
         for statement in lock:
             admin.run(statement)

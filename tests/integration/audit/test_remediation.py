@@ -4,9 +4,11 @@ import pytest
 
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import Password, Token
+from rdsiam.engines.mysql.snapshot import read_schema_names
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import DENIED, Place
+from tests.mysql import MYSQL_FAMILY
 
 HOSTILE = [
     "plain",
@@ -21,14 +23,14 @@ HOSTILE = [
 PASSWORD = "a-Password-1"
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
 def place(request, make_place) -> Place:
     return make_place(request.param)
 
 
 #: Tests of what only the one has: their servers are those of all others.
 on_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
-on_mariadb = pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+on_mysql = pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 
 
 @pytest.fixture
@@ -146,25 +148,32 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
             )
 
 
-@on_mariadb
-@pytest.mark.parametrize("how", ["REQUIRE NONE", "second password"])
-def test_what_mariadb_keeps_beside_the_token_is_taken(place, how):
-    engine = REMEDIATIONS["mysql"]
+@on_mysql
+def test_tls_is_required_where_it_was_not(place):
     app = AccountFacts(name="app", host="10.%")
-    plugin = "AWSAuthenticationPlugin AS 'RDS'"
-    if how == "second password":
-        plugin += f" OR mysql_native_password USING PASSWORD('{PASSWORD}')"
     with place.as_master() as master:
-        master.run(f"CREATE USER app@'10.%' IDENTIFIED VIA {plugin} REQUIRE NONE")
+        master.run("CREATE USER app@'10.%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE NONE")
+        assert not place.accounts()["app"].tls
+        run(place, REMEDIATIONS["mysql"].require_tls(app))
+        assert place.accounts()["app"].tls
+        master.run("DROP USER app@'10.%'")
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MySQL keeps none when the plugin changes
+def test_what_mariadb_keeps_beside_the_token_is_taken(place):
+    app = AccountFacts(name="app", host="10.%")
+    ways = f"AWSAuthenticationPlugin AS 'RDS' OR mysql_native_password USING PASSWORD('{PASSWORD}')"
+    with place.as_master() as master:
+        master.run(f"CREATE USER app@'10.%' IDENTIFIED VIA {ways} REQUIRE NONE")
         before = place.accounts()["app"]
-        assert (before.password, before.tls) == (how == "second password", False)
-        run(place, engine.discard_second_password(app, "mariadb") if before.password else engine.require_tls(app))
+        assert (before.password, before.tls) == (True, False)
+        run(place, REMEDIATIONS["mysql"].discard_second_password(app, "mariadb"))
         after = place.accounts()["app"]
         assert (after.iam, after.password, after.tls) == (True, False, True)
         master.run("DROP USER app@'10.%'")
 
 
-@on_mariadb
+@on_mysql
 def test_an_anonymous_user_is_dropped(place):
     with place.as_master() as master:
         master.run("CREATE USER ''@'elsewhere'")
@@ -173,13 +182,13 @@ def test_an_anonymous_user_is_dropped(place):
         assert "" not in place.accounts()
 
 
-@on_mariadb
+@on_mysql
 @pytest.mark.parametrize("schema", ["my_app", "per%cent", "back`tick", "plain"])
 def test_privileges_are_granted_on_just_that_schema_and_taken_where_its_name_is_plain(place, schema):
     engine = REMEDIATIONS["mysql"]
-    app = AccountFacts(name="app", host="%")
     other = schema.replace("_", "X").replace("%", "XX")
     with place.as_master() as master:
+        app = AccountFacts(name="app", host="%", schema_names=read_schema_names(master._session))
         run(place, [engine.create_database(schema), "CREATE USER app", *engine.convert(app)])
         run(place, engine.grant(app, schema, "readonly"))
         with place.as_user("app", schema) as reader:
