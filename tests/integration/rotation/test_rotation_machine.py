@@ -34,6 +34,8 @@ class Rotations(RuleBasedStateMachine):
         self.user: Rotating = type(self).make()
         #: Whether what is in the secret or the database was put back by hand since the last rotation that ended.
         self.restored = False
+        #: Values that were current at some time.
+        self.once_current: set[str] = set()
         self.user.begin()
 
     def token(self, data: st.DataObject) -> str:
@@ -109,8 +111,9 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def restore_a_value(self, data):
-        """Restore a copy of the secret, as a person does: an older value becomes a new current version."""
-        known = [text for each in self.user.versions.values() if (text := each.get("secret_string"))]
+        """Restore a copy of the secret, as a person does: a value that was current once becomes current again."""
+        texts = [each.get("secret_string") for each in self.user.versions.values()]
+        known = [text for text in texts if text in self.once_current]
         self.user.client.put_secret_value(SecretId=self.user.arn, SecretString=data.draw(st.sampled_from(known)))
         self.restored = True
 
@@ -125,8 +128,10 @@ class Rotations(RuleBasedStateMachine):
 
     @invariant()
     def the_current_version_logs_in(self):
-        current = self.user.value(self.user.labelled("AWSCURRENT"))
+        version = self.user.labelled("AWSCURRENT")
+        current = self.user.value(version)
         assert current is not None
+        self.once_current.add(self.user.versions[version]["secret_string"])
         if self.restored:
             stored = [self.user.value(version) for version in self.user.versions]
             assert any(self.user.logs_in(value) for value in stored if value and value.user == current.user)
