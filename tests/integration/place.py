@@ -23,6 +23,11 @@ from rdsiam.onboarding.server_removal import Removal, Server
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 
 
+def master_login() -> Password:
+    """Return the login that `Logins.master` makes."""
+    return Password(MASTER, MASTER_PASSWORD, "scram-sha-256,md5")
+
+
 def verify(user: str, token: str, tls: bool) -> None:
     if not tls or token != f"token-of-{user}":
         raise LoginRefused(Reason.WRONG_SIGNATURE)
@@ -65,11 +70,16 @@ class Place:
 
     def connect(self, authority: str, name: str | None) -> Any:
         self.opened.append(authority)
-        login = Password(MASTER, MASTER_PASSWORD) if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")
+        login = master_login() if authority == "master" else Token(MANAGER, f"token-of-{MANAGER}")
         return self.engine.connect(self.database, login, name)
 
     def login(self, login: Login, name: str = "shop") -> "Client":
-        """Log in as an application does, which has the settings of the database and of its role."""
+        """Log in as an application does, which has the settings of the database and of its role.
+
+        As such it takes passwords that are stored as MD5 hashes too, as they are up to PostgreSQL 13.
+        """
+        if isinstance(login, Password):
+            login = replace(login, method="scram-sha-256,md5")
         connection.postgres_options = _options
         _application.connects = True
         try:
@@ -81,14 +91,15 @@ class Place:
         return self.login(Token(user, f"token-of-{user}"), name)
 
     def as_master(self, name: str = "shop") -> "Client":
-        return self.login(Password(MASTER, MASTER_PASSWORD), name)
+        return self.login(master_login(), name)
 
     def login_by_password(self, user: str, password: str, name: str = "information_schema") -> "Client":
         return self.login(Password(user, password), name)
 
     def as_rdsadmin(self, name: str = "shop") -> "Client":
         """Log in as RDS does, through the server's own socket: for what the administrator may not do."""
-        return Client(self.server._connect(), name)
+        session = self.server._connect(name) if isinstance(self.server, PostgresServer) else self.server._connect()
+        return Client(session, name)
 
     def audit(self) -> dict[str, AccountFacts]:
         """Read all accounts as the auditor, and return them as people write them."""
@@ -139,7 +150,7 @@ class _Logins(Logins):
 
     def master(self, database: Database) -> Password:  # noqa: ARG002
         self._place.opened.append("master")
-        return Password(MASTER, MASTER_PASSWORD)
+        return master_login()
 
 
 class Client:

@@ -22,6 +22,7 @@ def test_the_masters_login_has_what_rds_wrote_and_hides_its_password():
     login = logins('{"username": "boss", "password": "canary"}').master(DATABASE)
     assert (login.user, login.secret) == ("boss", "canary")
     assert "canary" not in repr(login)
+    assert login.method == "scram-sha-256,md5", "never in clear text"
 
 
 @pytest.mark.parametrize(
