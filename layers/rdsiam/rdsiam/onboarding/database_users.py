@@ -372,8 +372,9 @@ class Users:
 
 
 def _convergence(comparison: _Comparison, changes: Sequence[Statement], denied: Sequence[Unreached]) -> Convergence:
-    """Return the result of changes that nothing refused; a part of several statements is named once."""
-    parts = {part.what: part for part in (*comparison.engine.incomplete(comparison.snapshot), *reversed(denied))}
+    """Return the result of changes that nothing refused; a part of several statements with one remedy is named once."""
+    missing = (*comparison.engine.incomplete(comparison.snapshot), *reversed(denied))
+    parts = {(part.what, part.remedy): part for part in missing}
     named = tuple(part for _, part in sorted(parts.items()))
     for part in named:
         logger.warning("%s: %s; %s", part.what, part.reason, part.remedy)

@@ -27,6 +27,8 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
 #: PostgreSQL's code if a lock is held, though the sessions that may hold it have ended.
 _LOCK_NOT_AVAILABLE = "55P03"
+#: PostgreSQL's code if a right is missing.
+_DENIED = "42501"
 _FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
 
 
@@ -172,6 +174,9 @@ class Server:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
         if isinstance(error, Refused):
             return Refusal.of(error).unreached(what)
+        if isinstance(error, StatementFailed) and error.server_code == _DENIED and error.statement.denied:
+            remedy = f"{error.statement.denied.remedy}; rdsiam tries again"
+            return Unreached(what, str(error), remedy)
         if isinstance(error, StatementFailed) and error.server_code == _LOCK_NOT_AVAILABLE:
             remedy = (
                 "check pg_prepared_xacts: the owner of a transaction there can roll it back; if there is none, reboot "

@@ -13,6 +13,7 @@ from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
 from rdsiam.engines.postgres.memberships import acting_for, administer, leave, remedy_to_act
 from rdsiam.engines.postgres.privileges import PrivilegeChange
+from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import Authority, DesiredState, Statement, marked
@@ -204,7 +205,7 @@ def _login(snapshot: Snapshot, name: str, kind: Kind, known: bool = True) -> lis
     elif not role.login:
         enabling: Kind = "enable-user" if known else "adopt-user"
         alter = compose("ALTER ROLE {u} LOGIN", u=name)
-        result.append(Statement(enabling, name, alter, authority=snapshot.authority_over(name)))
+        result.append(change_role(enabling, name, alter, snapshot.authority_over(name)))
     if not snapshot.direct(IAM_ROLE, name):
         result.append(Statement("grant", name, compose("GRANT {iam} TO {u}", iam=IAM_ROLE, u=name)))
     return result
@@ -224,7 +225,7 @@ def _limit(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> lis
         return []
     statement = compose("ALTER ROLE {u} CONNECTION LIMIT ", u=user.name) + str(limit)
     authority = "manager" if role is None else snapshot.authority_over(user.name)
-    return [Statement("limit-connections", user.name, statement, authority=authority)]
+    return [change_role("limit-connections", user.name, statement, authority)]
 
 
 def _memberships(snapshot: Snapshot, user: DeclaredUser, managed_groups: Iterable[str]) -> list[Statement]:
@@ -257,7 +258,7 @@ def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[st
         elif name not in owned and acts_as == group and group in managed_groups:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", **names)
         if statement:
-            result.append(Statement("act-as-owner", user.name, statement, authority=authority, database=name))
+            result.append(change_role("act-as-owner", user.name, statement, authority, name))
     return result
 
 

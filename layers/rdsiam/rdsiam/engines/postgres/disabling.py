@@ -8,6 +8,7 @@ from psycopg import sql
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
 from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
@@ -94,7 +95,7 @@ def _statements(name: str, login: bool, busy: bool, authority: Authority, blocke
     result: list[Statement] = []
     if login:
         lock = compose("ALTER ROLE {u} NOLOGIN", u=name)
-        result.append(Statement("disable-user", name, lock, authority=authority))
+        result.append(change_role("disable-user", name, lock, authority))
     if login or busy:
         names = [sql.Literal(name), sql.Literal(MANAGER)]
         end = sql.SQL(_END + _OR_BLOCKING).format(*names) if blocked else sql.SQL(_END).format(names[0])

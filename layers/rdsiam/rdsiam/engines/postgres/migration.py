@@ -11,6 +11,7 @@ from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.memberships import acting_for, leave
+from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import QueryFailed, Statement
@@ -81,7 +82,7 @@ class PostgresMigrator:
         if snapshot.roles[user].login:
             return []
         login = compose("ALTER ROLE {u} LOGIN", u=user)
-        return [Statement("enable-user", user, login, authority=snapshot.authority_over(user))]
+        return [change_role("enable-user", user, login, snapshot.authority_over(user))]
 
     def revert_in_place(self, snapshot: Snapshot, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return the statements that remove the role from rds_iam and managed groups; it still has its verifier."""
@@ -90,7 +91,7 @@ class PostgresMigrator:
         for (database, name), value in snapshot.settings.get(user, {}).items():
             if database is not None and name == "role" and value in groups:
                 reset = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", u=user, d=database)
-                result.append(Statement("act-as-owner", user, reset, authority=snapshot.authority_over(user)))
+                result.append(change_role("act-as-owner", user, reset, snapshot.authority_over(user)))
         return result
 
     def drop_successor(

@@ -14,6 +14,7 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.postgres.memberships import leave, remedy_to_act
+from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.settings import acting_as, changes
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
@@ -102,5 +103,4 @@ def _undo(snapshot: Snapshot, name: str, group: str) -> list[Statement]:
 
 def _set(snapshot: Snapshot, name: str, composed: Iterable[sql.Composed]) -> list[Statement]:
     authority = snapshot.authority_over(name) if name in snapshot.roles else "manager"
-    entry = snapshot.entry_database
-    return [Statement("setting", name, text(each), authority=authority, database=entry) for each in composed]
+    return [change_role("setting", name, text(each), authority, snapshot.entry_database) for each in composed]
