@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +13,7 @@ from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER, Logins, Password
 from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.migration import PostgresMigrator
+from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, Statement
 from tests.integration.kinds import POSTGRES, WITH_ADMIN_OPTION, WITHOUT_ADMIN_OPTION
 from tests.integration.place import DENIED, MASTER, MASTER_PASSWORD, Place, user
@@ -140,7 +141,7 @@ def test_a_privilege_that_was_not_granted_fails_and_a_session_that_is_gone_does_
 
 
 @pytest.fixture
-def owner(place) -> str:
+def owner(place) -> Iterator[str]:
     """Return a user that RDS itself made, so that no administrator has ADMIN OPTION on it, and that owns a table."""
     name = f"owner{next(NUMBERS)}"
     with place.as_rdsadmin() as admin:
@@ -273,7 +274,7 @@ def test_the_masters_own_memberships_are_as_before_by_grantor_and_option(place, 
 # --- who does what ---
 
 
-def migrate(place: Place, work: Callable[[PostgresMigrator, Sessions, object], list[Statement]]) -> list[Statement]:
+def migrate(place: Place, work: Callable[[PostgresMigrator, Sessions, Snapshot], list[Statement]]) -> list[Statement]:
     """Run statements of a migration as the flow does, and return them."""
     engine, sessions = place.engine, Sessions(place.connect, "manager")
     try:
@@ -345,7 +346,7 @@ def test_a_migration_is_finished_and_undone(place, desired):
     assert authorities(migrate(place, lambda m, _, s: m.restore(s, app, ()))) == expected
     place.login(Password(app, "app-Password-1")).__exit__()
 
-    def drop(migrator: PostgresMigrator, sessions: Sessions, snapshot) -> list[Statement]:
+    def drop(migrator: PostgresMigrator, sessions: Sessions, snapshot: Snapshot) -> list[Statement]:
         batches = migrator.drop_successor(sessions.read("postgres"), snapshot, successor.name, app)
         return [statement for batch in batches for statement in batch]
 

@@ -130,6 +130,7 @@ class Rotations(RuleBasedStateMachine):
     def the_current_version_logs_in(self):
         version = self.user.labelled("AWSCURRENT")
         current = self.user.value(version)
+        assert version is not None
         assert current is not None
         self.once_current.add(self.user.versions[version]["secret_string"])
         if self.restored:
