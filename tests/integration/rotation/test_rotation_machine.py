@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from rdsiam.events.rotate import STEPS
 from tests.examples import at_most
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
+from tests.mysql import MYSQL_FAMILY
 
 KINDS = ("die-before", "die-after", "denied", "throttled", "lost", "cut-before", "cut-after")
 steps = st.sampled_from(STEPS)
@@ -161,7 +162,7 @@ class Rotations(RuleBasedStateMachine):
         assert self.user.password_works(BYSTANDER, ITS_PASSWORD)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
 def place(request, make_place):
     made = make_place(request.param)
     create_user(made, BYSTANDER, ITS_PASSWORD)
