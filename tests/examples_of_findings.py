@@ -23,6 +23,7 @@ from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.findings.finding import Finding
 from rdsiam.state.escalations import Escalation, Examined
 from rdsiam.state.record import SecretRecord
+from rdsiam.state.schemas import ObservedSchemas, PublicSchema
 
 ACCOUNT = "123456789012"
 AT = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -395,6 +396,17 @@ EXAMPLES: Mapping[str, Example] = {
                             ("app",),
                         ),
                     ),
+                ),
+            )
+        ),
+    ),
+    "public-may-create": Example(
+        "The instance was upgraded from PostgreSQL 14 to 18.",
+        lambda: evaluate(
+            facts=replace(
+                PG_CLEAN,
+                examined=Examined(
+                    ("postgres", "shop"), (), ObservedSchemas(public=(PublicSchema("shop", "public", "boss"),))
                 ),
             )
         ),

@@ -119,5 +119,6 @@ def _database(text: str, read: str, arn: str) -> dict[str, Any]:
         ]
         if audited
         else [],
+        "schemas": [{"database": text, "schemas": [text, "public"], "count": 1234}] if audited else [],
         "seconds": 0.12,
     }

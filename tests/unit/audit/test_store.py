@@ -14,6 +14,7 @@ from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, Migra
 from rdsiam.audit.store import AuditStore, FinishedRun, RunSummary, is_id, new_id, part_order
 from rdsiam.aws.rds import Database
 from rdsiam.findings.finding import Finding
+from rdsiam.state.schemas import OpenedSchemas
 from tests.unit.bucket import Bucket
 from tests.unit.databases import database
 
@@ -28,7 +29,8 @@ def part_of(resource_id: str) -> DatabasePart:
     entry = DatabaseEntry(
         one.arn, one.identifier, one.engine, one.engine_version, resource_id, one.kind, one.status, {"env": "prod"},
         None, False, "audited", None, None, AccountCounts(2, 1, 1, 0),
-        (MigrationProgress("etl", "etl_iam", "proven", "2026-11-21T04:00:00Z", None),), 0.5,
+        (MigrationProgress("etl", "etl_iam", "proven", "2026-11-21T04:00:00Z", None),),
+        (OpenedSchemas("shop", ("app", "public"), 2),), 0.5,
     )  # fmt: skip
     finding = Finding("1", "user-without-iam", "high", one.arn, "etl", "title", {"tls": True})
     return DatabasePart(entry, (finding,), ("etl", "etl_iam"))

@@ -27,6 +27,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migration, Migrations
 from rdsiam.state.record import Record, selected
+from rdsiam.state.schemas import OpenedSchemas
 
 logger = logging.getLogger(__name__)
 
@@ -190,8 +191,14 @@ def _entry(database: Database, reading: Reading, account: AccountContext) -> Dat
         cause=unreadable.cause if unreadable else None,
         accounts=_count(database, reading.facts, account.proxy_users(database)),
         migrations=tuple(_progress(migration) for migration in reading.migrations),
+        schemas=_opened(reading.facts),
         seconds=round(reading.seconds, 2),
     )
+
+
+def _opened(facts: ServerFacts | Unreadable) -> tuple[OpenedSchemas, ...]:
+    """Return the schemas that levels open in the databases that onboarding examined."""
+    return facts.examined.schemas.opened if isinstance(facts, ServerFacts) and facts.examined else ()
 
 
 def _progress(migration: Migration) -> MigrationProgress:

@@ -32,6 +32,7 @@ def evaluate_server(server: Server) -> Iterator[Finding]:
     yield from _clones(server)
     if server.database.family == "postgres":
         yield from _escalations(server)
+        yield from _public_schemas(server)
         yield from _unadministered(server)
     if server.declared is not None:
         yield from evaluate_declared(server, server.declared)
@@ -142,6 +143,14 @@ def _escalations(server: Server) -> Iterator[Finding]:
     if unexamined:
         evidence = {"databases": unexamined, "onboarded": server.facts.examined is not None}
         yield server.finding("administrators-unexamined", None, (), evidence)
+
+
+def _public_schemas(server: Server) -> Iterator[Finding]:
+    """Find schemas in which everybody may create objects."""
+    examined = server.facts.examined or Examined((), ())
+    for schema in examined.schemas.public:
+        evidence = {"in": schema.database, "schema": schema.schema, "owner": schema.owner}
+        yield server.finding("public-may-create", None, (schema.database, schema.schema), evidence)
 
 
 def _unadministered(server: Server) -> Iterator[Finding]:

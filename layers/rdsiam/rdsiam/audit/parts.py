@@ -8,6 +8,7 @@ from rdsiam.engines.facts import Stage
 from rdsiam.findings.finding import Finding
 from rdsiam.report.document import DatabaseLine, Severities
 from rdsiam.state.migrations import MigrationState
+from rdsiam.state.schemas import OpenedSchemas
 
 #: Whether a database was read. Replicas and proxies have no users of their own: the audit reads the users of a
 #: replica's source and of a proxy's targets.
@@ -54,6 +55,7 @@ class DatabaseEntry:
 
     :ivar stage: the stage at which reading the database failed; None if the database was read.
     :ivar cause: why reading failed.
+    :ivar schemas: schemas that levels open, as the last onboarding found them.
     :ivar seconds: duration of the database's audit.
     """
 
@@ -72,6 +74,7 @@ class DatabaseEntry:
     cause: str | None
     accounts: AccountCounts
     migrations: tuple[MigrationProgress, ...]
+    schemas: tuple[OpenedSchemas, ...]
     seconds: float
 
     def line(self, findings: Severities) -> DatabaseLine:
@@ -84,13 +87,16 @@ class DatabaseEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return asdict(self) | {"migrations": [asdict(migration) for migration in self.migrations]}
+        migrations = [asdict(migration) for migration in self.migrations]
+        return asdict(self) | {"migrations": migrations, "schemas": [opened.to_json() for opened in self.schemas]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DatabaseEntry":
         """Return the entry from which `to_json` made this JSON."""
         migrations = tuple(MigrationProgress(**migration) for migration in data["migrations"])
-        return cls(**{**data, "accounts": AccountCounts(**data["accounts"]), "migrations": migrations})
+        schemas = tuple(map(OpenedSchemas.from_json, data["schemas"]))
+        accounts = AccountCounts(**data["accounts"])
+        return cls(**{**data, "accounts": accounts, "migrations": migrations, "schemas": schemas})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from rdsiam.command.errors import ExitCode
 from rdsiam.command.output import Output, progress
+from rdsiam.state.schemas import OpenedSchemas
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Unfinished:
 class Answer:
     """Answer of a function.
 
+    :ivar schemas: schemas that levels open, such as `shop: app, public and 3 more`; empty if it is no plan.
     :ivar reason: why it was refused, ignored or left incomplete; empty otherwise.
     :ivar document: the whole answer, for --output json.
     """
@@ -40,6 +42,7 @@ class Answer:
     changes: tuple[Change, ...]
     incomplete: tuple[Unfinished, ...]
     document: Mapping[str, Any]
+    schemas: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -53,6 +56,7 @@ class Answer:
             changes=tuple(Change(change["kind"], change["target"], change["statement"]) for change in changes),
             incomplete=tuple(Unfinished(part["what"], part["reason"], part["remedy"]) for part in incomplete),
             document=document,
+            schemas=tuple(str(OpenedSchemas.from_json(opened)) for opened in document.get("schemas") or []),
         )
 
     def show(self, output: Output, subject: str) -> None:
@@ -62,6 +66,8 @@ class Answer:
         """
         rows = [(change.kind, change.target, change.statement) for change in self.changes]
         output.show(rows, ("change", "target", "statement"), self.document)
+        for opened in self.schemas:
+            progress(f"schemas that levels open in {opened}")
         for part in self.incomplete:
             progress(f"not done: {part.what}: {part.reason}")
             progress(f"  → {part.remedy}")

@@ -82,5 +82,8 @@ class RemediationSql(Protocol):
     def administer(self, name: str, manager: AccountFacts) -> Sequence[str]:
         """Return the statements after which `rdsiam_manager` may change an account or role again."""
 
+    def close_schema(self, schema: str) -> str:
+        """Return the statement after which not everybody may create objects in a schema."""
+
     def create_database(self, name: str) -> str:
         """Return the statement that creates a database or schema."""

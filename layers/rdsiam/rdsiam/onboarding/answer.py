@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rdsiam.core.changes import Change, Refusal, Unreached
+from rdsiam.state.schemas import OpenedSchemas
 
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
 
@@ -53,6 +54,7 @@ class Answer:
     :ivar code: stable identifier of the reason; empty if none applies.
     :ivar remedy: what to do; empty if there is nothing to do.
     :ivar incomplete: the parts that were not done.
+    :ivar schemas: of a plan: the schemas that levels open in each PostgreSQL database.
     """
 
     database: str
@@ -63,6 +65,7 @@ class Answer:
     changes: tuple[Change, ...] = ()
     proofs: tuple[Proof, ...] = ()
     incomplete: tuple[Unreached, ...] = ()
+    schemas: tuple[OpenedSchemas, ...] = ()
 
     @classmethod
     def refused(cls, database: str, refusal: Refusal, changes: Sequence[Change] = ()) -> "Answer":
@@ -87,7 +90,8 @@ class Answer:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON that OnboardFunction answers with."""
+        """Return the JSON that OnboardFunction answers with; `schemas` only if there are any."""
+        schemas = {"schemas": [opened.to_json() for opened in self.schemas]} if self.schemas else {}
         return {
             "database": self.database,
             "status": self.status,
@@ -97,4 +101,5 @@ class Answer:
             "changes": [change.to_json() for change in self.changes],
             "proofs": [proof.to_json() for proof in self.proofs],
             "incomplete": [part.to_json() for part in self.incomplete],
+            **schemas,
         }

@@ -34,6 +34,7 @@ from rdsiam.state import fingerprint, recorded
 from rdsiam.state.escalations import Examined
 from rdsiam.state.leases import Lease
 from rdsiam.state.record import Applied, Ownership, accounts_of, granted_of
+from rdsiam.state.schemas import OpenedSchemas
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Convergence:
     :ivar pending: the access that waits for confirmation; None if none does.
     :ivar denied: parts that the server denied, or is likely to deny; the rest was done, or is planned.
     :ivar refusal: why the rest, or all of it, was not done; None if nothing was refused.
+    :ivar schemas: the schemas that levels open in each PostgreSQL database.
     """
 
     changes: tuple[Change, ...] = ()
@@ -65,6 +67,7 @@ class Convergence:
     pending: Unreached | None = None
     denied: tuple[Unreached, ...] = ()
     refusal: Refusal | None = None
+    schemas: tuple[OpenedSchemas, ...] = ()
 
     @property
     def beyond_limit(self) -> bool:
@@ -79,6 +82,7 @@ class Convergence:
             "pending": self.pending.to_json() if self.pending else None,
             "denied": [part.to_json() for part in self.denied],
             "refusal": self.refusal.to_json() if self.refusal else None,
+            "schemas": [opened.to_json() for opened in self.schemas],
         }
 
     @classmethod
@@ -91,6 +95,7 @@ class Convergence:
             Unreached.from_json(data["pending"]) if data["pending"] else None,
             tuple(Unreached.from_json(part) for part in data["denied"]),
             Refusal.from_json(data["refusal"]) if data["refusal"] else None,
+            tuple(map(OpenedSchemas.from_json, data["schemas"])),
         )
 
 
@@ -378,7 +383,9 @@ def _convergence(comparison: _Comparison, changes: Sequence[Statement], denied: 
     named = tuple(part for _, part in sorted(parts.items()))
     for part in named:
         logger.warning("%s: %s; %s", part.what, part.reason, part.remedy)
-    return Convergence(tuple(changes), comparison.applied, comparison.pending, named)
+    examined = comparison.engine.examined(comparison.snapshot)
+    opened = examined.schemas.opened if examined else ()
+    return Convergence(tuple(changes), comparison.applied, comparison.pending, named, schemas=opened)
 
 
 def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:

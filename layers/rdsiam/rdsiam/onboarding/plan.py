@@ -7,7 +7,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from rdsiam.core.changes import Change, Refusal
 from rdsiam.core.durable import Steps
 from rdsiam.errors import DatabaseNotReady
-from rdsiam.onboarding.answer import Answer
+from rdsiam.onboarding.answer import Answer, Status
 from rdsiam.onboarding.database_users import Convergence, Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.inspection import Inspection
@@ -85,4 +85,5 @@ def _answer(
         return Answer.refused(arn, refusal, changes)
     if rotations.refusal:
         missing.append(rotations.refusal.unreached(arn))
-    return Answer(arn, "planned" if changes else "unchanged", changes=changes).without(missing)
+    status: Status = "planned" if changes else "unchanged"
+    return Answer(arn, status, changes=changes, schemas=users.schemas).without(missing)

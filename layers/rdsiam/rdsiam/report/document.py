@@ -66,6 +66,15 @@ class States(TypedDict):
 
 
 @with_config(_STRICT)
+class SchemasLine(TypedDict):
+    """The schemas of one PostgreSQL database that levels without `schemas` open."""
+
+    database: str
+    schemas: Annotated[list[str], Field(description="The first of them, sorted.")]
+    count: Count
+
+
+@with_config(_STRICT)
 class DatabaseLine(TypedDict):
     """One database of the fleet."""
 
@@ -90,6 +99,7 @@ class DatabaseLine(TypedDict):
     accounts: Accounts
     findings: Severities
     migrations: list[MigrationLine]
+    schemas: Annotated[list[SchemasLine], Field(description="As the last onboarding found them.")]
     seconds: float
 
 

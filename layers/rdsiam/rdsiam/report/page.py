@@ -20,6 +20,7 @@ from rdsiam.report import charts, figures
 from rdsiam.report.formatting import clock, counted, day, number, percent
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
+from rdsiam.report.schemas import schemas
 
 _ASSETS = Path(__file__).with_name("assets")
 #: Number of groups that are shown before "more".
@@ -127,6 +128,7 @@ def _summary(report: Mapping[str, Any], environment: Mapping[str, str]) -> Marku
         _tiles(report),
         _groups(report, environment),
         migrations(report),
+        schemas(report),
     )
 
 

@@ -164,6 +164,10 @@ class MysqlRemediationSql:
         """Return nothing: CREATE USER lets the manager change all accounts."""
         return []
 
+    def close_schema(self, schema: str) -> str:
+        """Refuse: MySQL and MariaDB have no PUBLIC with privileges by default."""
+        raise Refused(f"schema {schema}: only PostgreSQL lets everybody create objects in one", code="not-supported")
+
     def create_database(self, name: str) -> str:
         """Return CREATE DATABASE."""
         return f"CREATE DATABASE {_schema(name)};"

@@ -151,6 +151,10 @@ class PostgresRemediationSql:
             return [compose("GRANT {r} TO {m} WITH ADMIN TRUE;", r=name, m=manager.name)]
         return [f"{administer(name, manager.name)};"]
 
+    def close_schema(self, schema: str) -> str:
+        """Return REVOKE CREATE, which the schema's owner runs."""
+        return compose("REVOKE CREATE ON SCHEMA {s} FROM PUBLIC;", s=schema)
+
     def create_database(self, name: str) -> str:
         """Return CREATE DATABASE."""
         return compose("CREATE DATABASE {d};", d=name)

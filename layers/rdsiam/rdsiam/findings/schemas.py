@@ -1,0 +1,50 @@
+"""Kinds of findings about the schemas of a PostgreSQL database."""
+
+from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings.finding import Remediation
+from rdsiam.findings.kind import FIXED, Case, Kind
+from rdsiam.findings.remediation import onboard, suppression
+
+#: RDS's own superuser, which no user of RDS may act for.
+_RDSADMIN = "rdsadmin"
+
+
+def _close_schema(case: Case) -> list[Remediation]:
+    database, schema, owner = (case.evidence[field] for field in ("in", "schema", "owner"))
+    reason = "users that may connect to these databases may create objects"
+    if owner == _RDSADMIN:
+        return [suppression(case.on, "public-may-create", None, reason, case.accepted_until, 1)]
+    note = (
+        f"As {owner}, or a member of it, in {database}. Grant CREATE to the roles that create objects there first; the "
+        "level owner has it."
+    )
+    revoke = REMEDIATIONS[case.on.family].close_schema(schema)
+    accept = suppression(case.on, "public-may-create", None, reason, case.accepted_until, 2)
+    return [
+        Remediation("sql", revoke, database=database, note=note),
+        onboard(case.on, note="This examines the database again."),
+        accept,
+    ]
+
+
+SCHEMA_KINDS = (
+    Kind(
+        id="public-may-create",
+        title="Every user of {database} may create objects in a schema",
+        severity="medium",
+        severity_rule=FIXED,
+        risk="Users with the level readonly, and rdsiam_auditor, create tables and functions there and own them. A "
+        "function or operator in a schema of another user's search path runs with the rights of that user.",
+        why="Up to PostgreSQL 14 PUBLIC has CREATE on the schema `public`, and an upgrade to a later version keeps it. "
+        "Onboarding examines `postgres` and each database on which access.yaml declares a user. If the schema belongs "
+        "to `rdsadmin`, no user of RDS can revoke it: create objects in other schemas, and leave `public` out of "
+        "search_path.",
+        evidence={"in": "the database", "schema": "the schema", "owner": "the role that owns it"},
+        remedy=_close_schema,
+        references=(
+            "https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS",
+            "https://www.postgresql.org/support/security/CVE-2018-1058/",
+        ),
+        source="session",
+    ),
+)
