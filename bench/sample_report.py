@@ -234,6 +234,9 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
         "accounts": {"total": total, "iam": total - left - unusable, "password": left, "unusable": unusable},
         "findings": dict.fromkeys(SEVERITIES, 0),
         "migrations": [],
+        "schemas": [{"database": "app", "schemas": ["audit", "public"], "count": 2}]
+        if read == "audited" and "postgres" in engine
+        else [],
         "seconds": round(chance.uniform(0.04, 0.9), 2),
     }
 

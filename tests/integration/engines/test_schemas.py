@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from rdsiam.access.users import DeclaredUser, Grant
-from rdsiam.engines.postgres.schemas import refuse_unknown
 from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
 from tests.integration.place import DENIED, Client, Place
@@ -22,10 +22,17 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-@pytest.fixture(scope="module")
-def place(make_place) -> Place:
+#: Before 16, CREATEROLE suffices to act for others; from 17 on there is MAINTAIN.
+OTHERS = ("postgres-vanilla", "postgres13", "postgres15", "postgres16", "postgres17")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["postgres", "postgres14", *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)],
+)
+def place(request, make_place) -> Place:
     """Return a server whose database has a table, a sequence and functions of two owners in each schema."""
-    place: Place = make_place("postgres")
+    place: Place = make_place(request.param)
     with place.as_master() as master:
         master.run("CREATE DATABASE stock")
         master.run("CREATE ROLE vendor NOLOGIN")
@@ -282,7 +289,12 @@ def test_execute_gives_no_function_that_runs_as_an_administrator(place):
 
 
 def test_maintain_is_a_listed_privilege_from_17_on(place):
-    converge(place, user("mia", Grant("shop", ("MAINTAIN",), ("app",))))
+    mia = user("mia", Grant("shop", ("MAINTAIN",), ("app",)))
+    if place.version < 17:
+        with pytest.raises(Refused, match=f"MAINTAIN exists from PostgreSQL 17 on .the server has {place.version}."):
+            converge(place, mia)
+        return
+    converge(place, mia)
     with place.as_user("mia") as mia:
         mia.run("VACUUM app.t")
         mia.run("REINDEX TABLE app.of_vendor")
@@ -316,7 +328,22 @@ def test_a_schema_that_does_not_exist_is_named_and_the_rest_is_done(place):
     assert "bob" in part.reason
 
 
-@pytest.mark.parametrize("version", [16, 13])
-def test_maintain_is_refused_by_a_server_that_does_not_know_it(version):
-    with pytest.raises(Refused, match=f"MAINTAIN exists from PostgreSQL 17 on .the server has {version}."):
-        refuse_unknown([user("mia", Grant("shop", ("MAINTAIN",)))], version * 10000 + 4)
+def test_a_schema_in_which_everybody_may_create_is_found_and_closed_by_the_remediation(place):
+    """Up to 14 it is so from the start, and stays so when the server is upgraded."""
+    declared = user("ann", Grant("shop", "readonly"))
+    after = converge(place, declared)
+    with place.as_master() as master, place.as_user("ann") as ann:
+        assert [one.schema for one in examined(place, after).schemas.public if one.database == "shop"] == (
+            ["public"] if place.version < 15 else []
+        )
+        master.run(f"GRANT CREATE ON SCHEMA public, {quoted(ODD[0])} TO PUBLIC")
+        ann.run("CREATE TABLE public.mine (id int)")
+        found = [one for one in examined(place, after).schemas.public if one.database == "shop"]
+        assert [one.schema for one in found] == [ODD[0], "public"]
+        for one in found:
+            master.run(REMEDIATIONS["postgres"].close_schema(one.schema))
+
+        assert [one for one in examined(place, after).schemas.public if one.database == "shop"] == []
+        for schema in ("public", ODD[0]):
+            with pytest.raises(DENIED):
+                ann.run(f"CREATE TABLE {quoted(schema)}.another (id int)")
