@@ -37,7 +37,7 @@ class AccountFacts:
     :ivar member_of: roles that the account is a direct member of, sorted.
     :ivar privileges: privileges on schemas, MySQL and MariaDB: schema → sorted privileges; global ones under `*`.
     :ivar schema_names: how the account's server reads names of schemas in grants, MySQL and MariaDB.
-    :ivar second_factor: a login needs a second factor, which is beyond a token; MySQL.
+    :ivar further_factors: number of factors that a login needs besides the plugin, so that a token isn't enough; MySQL.
     :ivar locking: the server locks the account after some failed logins; MySQL.
     """
 
@@ -62,7 +62,7 @@ class AccountFacts:
     member_of: tuple[str, ...] = ()
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     schema_names: SchemaNames = PATTERNS
-    second_factor: bool = False
+    further_factors: int = 0
     locking: bool = False
 
     @classmethod

@@ -161,9 +161,9 @@ def test_mandatory_roles_are_parsed(text, roles):
     assert audit.mandatory_roles(text) == frozenset(roles)
 
 
-def test_a_second_factor_and_locking_are_facts():
-    facts = mysql(method("u", IAM), properties=[("u", "%", "factor", ""), ("u", "%", "locking", "")])["u@%"]
-    assert (facts.second_factor, facts.locking) == (True, True)
+def test_further_factors_and_locking_are_facts():
+    facts = mysql(method("u", IAM), properties=[("u", "%", "factors", "2"), ("u", "%", "locking", "")])["u@%"]
+    assert (facts.further_factors, facts.locking) == (2, True)
     check_facts(facts)
 
 

@@ -76,7 +76,7 @@ class _Properties(NamedTuple):
     privileges: tuple[str, ...] = ()
     restricted: int = 0
     writes: bool = False
-    second_factor: bool = False
+    further_factors: int = 0
     locking: bool = False
 
 
@@ -239,8 +239,8 @@ def _properties(rows: Iterable[Sequence[Any]]) -> dict[Key, _Properties]:
                 after = before._replace(restricted=_restricted_on_mysql(value))
             case "writes":
                 after = before._replace(writes=True)
-            case "factor":
-                after = before._replace(second_factor=True)
+            case "factors":
+                after = before._replace(further_factors=int(value))
             case _:
                 after = before._replace(locking=True)
         result[user, host] = after
@@ -286,7 +286,7 @@ def _fields(key: Key, methods: Sequence[_LoginMethod], context: _Context) -> dic
     if key in context.properties:
         properties = context.properties[key]
         further = properties.privileges
-        fields["second_factor"], fields["locking"] = properties.second_factor, properties.locking
+        fields["further_factors"], fields["locking"] = properties.further_factors, properties.locking
     if access or further or key in context.privileges:
         fields["privileges"] = _spelled(access, further, context.privileges.get(key, {}))
     if server.mandatory or key in context.groups:

@@ -93,8 +93,8 @@ _LATER_PRIVILEGES = """SELECT USER, HOST, 'privilege', PRIV FROM mysql.global_gr
 #: From the attributes, which also hold hashes.
 _ATTRIBUTES = """SELECT User, Host, 'restrictions', JSON_EXTRACT(User_attributes, '$.Restrictions') FROM mysql.user
     WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Restrictions')
-    UNION ALL SELECT User, Host, 'factor', '' FROM mysql.user
-    WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication')
+    UNION ALL SELECT User, Host, 'factors', JSON_LENGTH(User_attributes, '$.multi_factor_authentication')
+    FROM mysql.user WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication')
     UNION ALL SELECT User, Host, 'locking', '' FROM mysql.user
     WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Password_locking')"""
 _SECOND = "COALESCE(JSON_CONTAINS_PATH(a.User_attributes, 'one', '$.additional_password'), 0)"

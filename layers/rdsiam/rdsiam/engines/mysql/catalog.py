@@ -14,6 +14,15 @@ _ANYWHERE = frozenset({"rds_superuser_role", "rdsrepladmin", "rdsproxyadmin"})
 SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "information_schema", "performance_schema", "innodb", "rdsiam"})
 
 
+#: The option that ends locking by failed logins, with which anybody could lock the account.
+NEVER_LOCKING = "FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0"
+
+
+def drop_factors(number: int) -> str:
+    """Return the option of ALTER USER that removes this number of factors besides the first, two at most."""
+    return " ".join(f"DROP {factor} FACTOR" for factor in range(2, 2 + number))
+
+
 def is_system(user: str, host: str) -> bool:
     """Return whether an account is RDS's or the server's own.
 

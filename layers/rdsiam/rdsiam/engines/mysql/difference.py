@@ -6,7 +6,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
-from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
 from rdsiam.engines.mysql.grants import account, identifier
 from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
 from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
@@ -146,10 +146,10 @@ def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
     ALTER keeps the grants, which DROP and CREATE would lose; the old password is lost.
     """
     options = snapshot.options
-    # Anybody could lock the account by failed logins, and so would the proof that it refuses passwords.
-    unlocked = " FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0" if (user, host) in options.locking else ""
-    factors = ["DROP 2 FACTOR"] if (user, host) in options.second_factors else []
-    return [*factors, f"{_TOKENS_ONLY}{unlocked}"]
+    # The proof that the account refuses passwords would lock it too.
+    unlocked = f" {NEVER_LOCKING}" if (user, host) in options.locking else ""
+    factors = options.factors.get((user, host), 0)
+    return [*([drop_factors(factors)] if factors else []), f"{_TOKENS_ONLY}{unlocked}"]
 
 
 def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState) -> Iterator[Statement]:

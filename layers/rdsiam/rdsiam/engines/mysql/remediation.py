@@ -8,6 +8,7 @@ import pymysql
 from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.mysql import privileges
+from rdsiam.engines.mysql.catalog import NEVER_LOCKING, drop_factors
 from rdsiam.engines.mysql.grants import identifier
 from rdsiam.engines.mysql.privileges import LEVELS, by_schema
 from rdsiam.engines.remediation import Privileges
@@ -174,13 +175,13 @@ class MysqlRemediationSql:
 
 
 def _without_factors(account: AccountFacts) -> list[str]:
-    """Return the removal of further factors, beside which a token isn't enough to log in."""
-    return [f"ALTER USER {_name(account)} DROP 2 FACTOR;"] if account.second_factor else []
+    """Return the removal of further factors, since a token isn't enough to log in with them."""
+    return [f"ALTER USER {_name(account)} {drop_factors(account.further_factors)};"] if account.further_factors else []
 
 
 def _without_locking(account: AccountFacts) -> str:
-    """Return the option that ends locking by failed logins, with which anybody could lock the account."""
-    return " FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0" if account.locking else ""
+    """Return the option that ends locking by failed logins, if the account has it."""
+    return f" {NEVER_LOCKING}" if account.locking else ""
 
 
 def _list(level_or_names: str | Sequence[str]) -> str:

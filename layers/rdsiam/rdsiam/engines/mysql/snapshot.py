@@ -1,7 +1,7 @@
 """Snapshot of a MySQL or MariaDB server, and the inspection that reads it."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from rdsiam.engines.connection import MysqlSession
@@ -18,7 +18,7 @@ ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FR
 _OTHER_METHODS = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
 #: MySQL's dual passwords, further factors, and locking by failed logins. Without the values, which hold hashes.
 _ATTRIBUTES = """SELECT User, Host, JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'),
-    JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication'),
+    COALESCE(JSON_LENGTH(User_attributes, '$.multi_factor_authentication'), 0),
     JSON_CONTAINS_PATH(User_attributes, 'one', '$.Password_locking')
 FROM mysql.user WHERE User_attributes IS NOT NULL"""
 #: MySQL from 8.0.22 on lets only the privilege SET_ANY_DEFINER, formerly SET_USER_ID, create a user that stored objects
@@ -39,12 +39,12 @@ class LoginOptions:
     """Accounts that log in by more than their plugin, or that lock themselves.
 
     :ivar other_methods: accounts with a second login method, or a second password.
-    :ivar second_factors: accounts that need a second factor to log in, beside which a token isn't enough.
+    :ivar factors: accounts that need further factors to log in, so that a token isn't enough, and their number.
     :ivar locking: accounts that the server locks after some failed logins.
     """
 
     other_methods: frozenset[AccountName] = frozenset()
-    second_factors: frozenset[AccountName] = frozenset()
+    factors: Mapping[AccountName, int] = field(default_factory=dict)
     locking: frozenset[AccountName] = frozenset()
 
 
@@ -90,7 +90,7 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
     schemas = _schema_privileges(session, names)
     everywhere = _global_privileges(session)
     options = _login_options(session)
-    hindered = options.second_factors | options.locking
+    hindered = options.factors.keys() | options.locking
     accounts = {
         (a.name, a.host): a.iam and a.tls and not a.password and (a.name, a.host) not in hindered
         for a in _login_accounts(session, options)
@@ -178,8 +178,8 @@ def _login_options(session: MysqlSession) -> LoginOptions:
     if not server(server_version(session)).dual:
         return LoginOptions()  # these versions have no such options
     found = rows(session, _ATTRIBUTES)
-    second, factors, locking = (frozenset((row[0], row[1]) for row in found if row[column]) for column in (2, 3, 4))
-    return LoginOptions(second, factors, locking)
+    second, locking = (frozenset((row[0], row[1]) for row in found if row[column]) for column in (2, 4))
+    return LoginOptions(second, {(row[0], row[1]): int(row[3]) for row in found if row[3]}, locking)
 
 
 def _definers(session: MysqlSession, accounts: Collection[AccountName], desired: DesiredState) -> frozenset[str]:

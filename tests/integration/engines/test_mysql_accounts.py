@@ -1,0 +1,177 @@
+"""Accounts of MySQL that others made: they lock themselves, need two factors, are definers; a real server."""
+
+import itertools
+from dataclasses import replace
+
+import pymysql
+import pytest
+
+from rdsiam.engines.logins import Password
+from rdsiam.engines.migration import Observation
+from rdsiam.engines.mysql.migration import MysqlMigrator
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.errors import ConnectionFailed
+from rdsiam.migration.observation import has_logged_in
+from rdsiam.state.migrations import QuietPeriod
+from tests.integration.place import Place, user
+
+NUMBERS = itertools.count()
+PASSWORD = "old-Password-1"
+
+
+@pytest.fixture(scope="module")
+def place(make_place) -> Place:
+    place: Place = make_place("mysql")
+    _, desired = place.converge(DesiredState((), {}))
+    place.known |= set(desired.accounts)
+    return place
+
+
+@pytest.fixture
+def name() -> str:
+    return f"user{next(NUMBERS)}"
+
+
+def adopting(place: Place, name: str) -> DesiredState:
+    return DesiredState((user(name, ("shop", "readonly"), adopt=True),), dict.fromkeys(place.known, "created"))
+
+
+def refusal(place: Place, name: str, password: str) -> str | None:
+    """Return the code with which the server refuses a login."""
+    with pytest.raises(ConnectionFailed) as failed:
+        place.engine.connect(place.database, Password(name, password), None)
+    return failed.value.server_code
+
+
+# --- failed logins ---
+
+
+def test_an_adopted_user_is_not_locked_by_the_proof_that_it_refuses_passwords(place, name):
+    with place.as_master() as master:
+        master.run(
+            f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}' FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME UNBOUNDED"
+        )
+    _, desired = place.converge(adopting(place, name))
+    for _ in range(3):
+        assert place.engine.refuses_passwords(place.database, name, None)
+    place.as_user(name).__exit__()
+    assert place.converge(desired)[0] == []
+
+
+def test_a_managed_user_that_strangers_can_lock_is_freed_of_that(place, name):
+    _, desired = place.converge(adopting(place, name))
+    with place.as_master() as master:
+        master.run(f"ALTER USER {name} FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME 1")
+    assert refusal(place, name, "of a stranger") == "3955"
+    assert place.engine.refuses_passwords(place.database, name, None), "it refuses them, whatever it says"
+    with pytest.raises(ConnectionFailed, match="blocked"):
+        place.as_user(name)
+    statements, desired = place.converge(desired)
+    assert [(each.kind, each.target) for each in statements] == [("adopt-user", name)]
+    place.as_user(name).__exit__()
+    assert place.converge(desired)[0] == []
+
+
+def test_a_user_with_a_password_that_works_does_not_refuse_passwords(place, name, monkeypatch):
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+    monkeypatch.setattr("rdsiam.engines.mysql.engine.secrets.token_urlsafe", lambda _: PASSWORD)
+    assert not place.engine.refuses_passwords(place.database, name, None)
+
+
+# --- factors ---
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+def test_an_adopted_user_needs_no_further_factor(place, name, factors):
+    second = " AND IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'" * (factors - 1)
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'{second}")
+    statements, desired = place.converge(adopting(place, name))
+    assert [each.kind for each in statements] == ["adopt-user", "adopt-user", "grant"]
+    place.as_user(name).__exit__()
+    assert place.converge(desired)[0] == []
+
+
+# --- definers ---
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "VIEW shop.{u}_object AS SELECT 1",
+        "PROCEDURE shop.{u}_object() SELECT 1",
+        "FUNCTION shop.{u}_object() RETURNS int DETERMINISTIC RETURN 1",
+        "EVENT shop.{u}_object ON SCHEDULE EVERY 1 YEAR DISABLE DO SELECT 1",
+        "TRIGGER shop.{u}_object BEFORE INSERT ON shop.triggering FOR EACH ROW SET @x = 1",
+    ],
+    ids=lambda text: text.split()[0],
+)
+def test_a_user_that_is_a_definer_before_it_exists_is_made_by_the_master(place, name, definition):
+    with place.as_master() as master:
+        master.run("CREATE TABLE IF NOT EXISTS shop.triggering (id int)")
+        master.run(f"CREATE DEFINER={name}@'%' {definition.format(u=name)}")
+    other = user(f"{name}_other", ("shop", "readonly"))
+    desired = DesiredState((user(name, ("shop", "readonly")), other), dict.fromkeys(place.known, "created"))
+    statements, desired = place.converge(desired)
+    assert [(each.target, each.authority) for each in statements if each.kind == "create-user"] == [
+        (name, "master"),
+        (other.name, "manager"),
+    ]
+    assert sorted(place.opened) == ["manager", "master"]
+    place.as_user(name).__exit__()
+    again, _ = place.converge(desired)
+    assert again == []
+    assert place.opened == ["manager"]
+
+
+def test_a_definer_of_a_similar_name_needs_no_master(place, name):
+    with place.as_master() as master:
+        master.run(f"CREATE DEFINER={name}@'10.%' VIEW shop.{name}_view AS SELECT 1")
+        master.run(f"CREATE DEFINER={name}x@'%' VIEW shop.{name}_other AS SELECT 1")
+    desired = DesiredState((user(name, ("shop", "readonly")),), dict.fromkeys(place.known, "created"))
+    place.converge(desired)
+    assert place.opened == ["manager"]
+
+
+# --- counting of statements ---
+
+
+def observe(place: Place, name: str) -> Observation:
+    session = place.connect("manager", None)
+    try:
+        return MysqlMigrator().observe(session, name, f"{name}_iam")
+    finally:
+        session.close()
+
+
+def test_failed_logins_are_no_logins_and_a_login_between_two_observations_is_one(place, name):
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+    before = observe(place, name)
+    assert before.statements == 0
+    period = QuietPeriod(3600, "2026-01-01T00:00:00Z", statements=before.statements)
+    for _ in range(3):
+        assert refusal(place, name, "of a stranger") == "1045"
+    with place.as_master() as master:
+        master.run(f"ALTER USER {name} ACCOUNT LOCK")
+        assert refusal(place, name, PASSWORD) == "3118"
+        master.run(f"ALTER USER {name} ACCOUNT UNLOCK")
+    assert not has_logged_in(period, observe(place, name))
+    with pymysql.connect(host="localhost", port=place.server.port, user=name, password=PASSWORD, autocommit=None):
+        pass
+    now = observe(place, name)
+    assert now.clients == ()
+    assert has_logged_in(period, now)
+    later = replace(period, statements=now.statements)
+    assert not has_logged_in(later, observe(place, name))
+
+
+def test_a_session_that_is_open_is_observed(place, name):
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+        master.run(f"CREATE USER {name.upper()} IDENTIFIED BY '{PASSWORD}'")
+    with place.login_by_password(name.upper(), PASSWORD):
+        assert observe(place, name).clients == ()
+    with place.login_by_password(name, PASSWORD):
+        assert [client.sessions for client in observe(place, name).clients] == [1]
