@@ -10,7 +10,7 @@ Case = tuple[list[str], dict[str, Any], bool]
 
 @dataclass(frozen=True)
 class Dialect:
-    """What one of the two servers says in another way.
+    """Words and names in which the two servers differ.
 
     :ivar token: how an account of IAM authentication is identified.
     :ivar socket: the plugin for logins through the server's socket.
@@ -207,7 +207,7 @@ MYSQL: dict[str, Case] = {
     ),
     "password and iam as a second factor": (
         [f"CREATE USER {FAR} IDENTIFIED WITH {_SHA2} AND IDENTIFIED WITH {_TOKEN} REQUIRE SSL"],
-        {"tls": True, "second_factor": True}, True,
+        {"tls": True, "further_factors": 1}, True,
     ),
     "the server's socket": ([f"CREATE USER {FAR} IDENTIFIED WITH auth_socket"], {}, False),
     "a plugin that refuses everyone": (

@@ -252,8 +252,8 @@ ACCOUNT_KINDS = (
         severity="medium",
         severity_rule=BY_EXPOSURE,
         risk="The user looks passwordless and is not: the old password still works.",
-        why="MariaDB's `OR` between plugins has kept a second way to log in. MySQL drops an account's second password when "
-        "its plugin becomes that of tokens, and retains none beside it.",
+        why="MariaDB's `OR` between plugins has kept a second way to log in. MySQL drops an account's second password "
+        "when its plugin becomes that of tokens, and retains none beside it.",
         evidence=EVIDENCE,
         remedy=_on_account(
             lambda engine, case: engine.discard_second_password(case.accounts[0], case.on.engine), note=BREAKS_CLIENTS
@@ -362,8 +362,8 @@ ACCOUNT_KINDS = (
         "endpoint.",
         risk="The user may do more than was decided, or its application fails.",
         why="Somebody granted or revoked privileges by hand. rdsiam compares privileges on schemas and global ones "
-        "on MySQL and MariaDB, and memberships in rdsiam's groups on PostgreSQL. Further privileges of a user that rdsiam adopted "
-        "are its owner's decision.",
+        "on MySQL and MariaDB, and memberships in rdsiam's groups on PostgreSQL. Further privileges of a user that "
+        "rdsiam adopted are its owner's decision.",
         evidence={
             "lacking": "declared privileges that the user lacks, each with `on` and `privileges`",
             "surplus": "privileges beyond the declared ones",
