@@ -1,6 +1,8 @@
 """Options of pytest, and the cloud that all tests of a worker share."""
 
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +16,11 @@ from tests.examples import FACTORS
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
 from tests.spreading import Durations, Spreading, Together, place_in_order
+
+#: The engines in the ids of parameters.
+_ENGINE = re.compile(
+    r"(?<![a-z])(?:aurora-)?(?:postgresql|postgres\d*(?:-vanilla)?|mariadb|mysql(?:-no-partial)?)(?![a-z])"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,9 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say on which MySQL the tests ran, since not every machine can have one."""
-    programs = find_mysql()
-    terminalreporter.write_line(f"MySQL of this run: {programs.label if programs else f'none, as {MISSING}'}")
+    """Say how many tests ran on which engine, as not every machine can have each."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
+    ran = Counter(engine for each in reports for engine in set(_ENGINE.findall(each.nodeid.partition("[")[2])))
+    if ran:
+        counts = ", ".join(f"{engine} {number}" for engine, number in sorted(ran.items()))
+        programs = find_mysql()
+        mysql = f"MySQL is {programs.label}" if programs else f"no MySQL, as {MISSING}"
+        terminalreporter.write_line(f"tests by engine: {counts}; {mysql}")
 
 
 def _parameters(item: pytest.Item) -> set[str]:

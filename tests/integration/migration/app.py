@@ -62,8 +62,7 @@ def dump(account: Account, arn: str, name: str, postgres: bool) -> str:
 
 def _statements(master: Connection) -> Iterator[str]:
     """Yield what would make all accounts and what stands in the schema."""
-    accounts = master.run("SELECT User, Host FROM mysql.user WHERE is_role = 'N' ORDER BY 1, 2")
-    for user, host in accounts:
+    for user, host in master.run("SELECT User, Host FROM mysql.user WHERE Host <> '' ORDER BY 1, 2"):
         for statement in ("SHOW CREATE USER", "SHOW GRANTS FOR"):
             yield from (row[0] for row in master.run(f"{statement} '{user}'@'{host}'"))
     for name, _ in master.run("SHOW FULL TABLES"):

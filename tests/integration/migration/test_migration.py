@@ -14,13 +14,14 @@ from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
 from tests.integration.onboarding.test_killed import load
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def engine(request) -> str:
     return str(request.param)
 
@@ -169,7 +170,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
     )
     refused = app.migrate()
     assert "say --in-place" in refused["reason"]
-    assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (engine == "mariadb")
+    assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (engine != "postgres")
     retired = app.migrate(in_place=True)
     assert retired["status"] == "retired", retired
     assert app.account.refused(app.arn, app.name, PASSWORD)
@@ -263,7 +264,9 @@ def test_the_audit_shows_the_migration_and_has_no_finding_about_both_users(app):
 
 
 @pytest.mark.exhaustive_on
-@pytest.mark.parametrize("engine", ["mariadb"], indirect=True)  # on PostgreSQL a member has them at once
+@pytest.mark.parametrize(
+    "engine", ["mariadb", MYSQL_EXHAUSTIVE], indirect=True
+)  # on PostgreSQL a member has them at once
 def test_the_audit_reports_later_rights_of_the_user_until_onboarding(app, engine):
     app.declare()
     app.account.onboard(app.arn)

@@ -23,6 +23,7 @@ from rdsiam.onboarding.inspection import Inspector
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
 from tests.integration.account import Account, processes_of, until
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
@@ -150,7 +151,7 @@ class Fleet:
         return self.arns.pop(0)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def fleet(account, request) -> Fleet:
     return Fleet(account, request.param)
 
@@ -168,7 +169,7 @@ def end_state(account: Account, arn: str) -> dict[str, Any]:
     resource_id = record["resource_id"]["S"]
     policies = {}
     for role in ("app", "owner"):
-        name = f"killed-{'postgres' if 'postgres' in arn else 'mariadb'}-{role}"
+        name = f"{arn.rpartition(':')[2].rpartition('-')[0]}-{role}"
         iam = account.cloud.client("iam")
         for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
             version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]

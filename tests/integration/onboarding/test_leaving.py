@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.account import Account, Connection, until
 from tests.integration.audit.test_audit import audit, report
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
@@ -18,11 +19,12 @@ ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 LOCKS = {
     "postgres": f"SELECT pg_advisory_lock({int.from_bytes(b'rdsiam')})",
     "mariadb": "SELECT GET_LOCK('rdsiam', 1)",
+    "mysql": "SELECT GET_LOCK('rdsiam', 1)",
 }
 APP, OTHER = "app", "other"
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def place(account, request) -> dict[str, Any]:
     """Return a database with two users, each of which a role of its own signs for."""
     engine, name = request.param, f"leaving-{request.param}"

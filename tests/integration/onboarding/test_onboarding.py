@@ -9,11 +9,12 @@ import pytest
 
 from rdsiam.signer import Credentials, TokenSigner
 from tests.integration.account import Account, until
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 DENIED = (psycopg.errors.InsufficientPrivilege, pymysql.err.OperationalError)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def engine(request) -> str:
     return str(request.param)
 
@@ -175,7 +176,7 @@ def test_a_namesake_is_refused_with_the_way_out_and_keeps_its_password(account, 
             if engine == "postgres"
             else "CREATE USER namesake@'%' IDENTIFIED BY 'Password-1'"
         )
-        if engine == "mariadb":
+        if engine != "postgres":
             master.run("GRANT SELECT ON shop.* TO namesake@'%'")
     users = account.entries[f"main-{engine}"]["users"]
     wanted = {"name": "namesake", "privileges": "readonly", "on": ["shop"], "roles": [roles["service"]]}

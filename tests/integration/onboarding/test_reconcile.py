@@ -3,6 +3,7 @@
 import pytest
 
 from tests.integration.account import Account, until
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
@@ -11,7 +12,7 @@ def reader(name: str, role: str) -> dict[str, object]:
     return {"name": name, "privileges": "readonly", "on": ["shop"], "roles": [role]}
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def engine(request) -> str:
     return str(request.param)
 
@@ -84,7 +85,7 @@ def test_a_user_that_is_declared_no_longer_is_disabled_and_kept(account, arn, en
     assert {one["statement"] for one in done["changes"]} == {one["statement"] for one in planned["changes"]}
     assert "newcomer" not in policy_users(account, arn, role)
     until(lambda: is_over(session), 20)
-    query = {"postgres": "SELECT rolname FROM pg_roles", "mariadb": "SELECT User FROM mysql.global_priv"}[engine]
+    query = "SELECT rolname FROM pg_roles" if engine == "postgres" else "SELECT User FROM mysql.user"
     with account.as_master(arn) as master:
         assert "newcomer" in {row[0] for row in master.run(query)}
     assert account.onboard(arn)["status"] == "unchanged"

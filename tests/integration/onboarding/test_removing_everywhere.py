@@ -9,13 +9,14 @@ import pymysql
 import pytest
 
 from tests.integration.account import Connection, until
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def place(account, request) -> dict[str, Any]:
     """Return a database and its read replica, on which one role may log in as the same users."""
     engine = request.param

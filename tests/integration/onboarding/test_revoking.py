@@ -12,13 +12,14 @@ from botocore.exceptions import ClientError
 
 from tests.integration.account import Connection, until
 from tests.integration.api_requests import get, post
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def place(account, request) -> dict[str, Any]:
     """Return a database whose user is vended to one role and signed for by another."""
     engine = request.param

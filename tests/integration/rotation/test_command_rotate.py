@@ -8,11 +8,12 @@ import pytest
 from localcloud.moto_patches.rotations import ATTEMPTS
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import Scheduled
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def database(request, account):
     made = Scheduled.make(account, f"rotating-{request.param}", request.param)
     yield made

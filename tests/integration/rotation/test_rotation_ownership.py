@@ -14,13 +14,14 @@ from botocore.exceptions import ClientError
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import MANAGED, Scheduled
 from tests.integration.secret_records import record_secret, recorded_secret
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
 INITIAL = {"Key": "rdsiam:initial", "Value": "true"}
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def database(request, account):
     made = Scheduled.make(account, f"owned-{request.param}", request.param)
     yield made

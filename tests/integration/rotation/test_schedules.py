@@ -7,13 +7,14 @@ from botocore.exceptions import ClientError
 
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import MANAGED, Scheduled
+from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
 INITIAL, ANOTHER = ({"Key": key, "Value": "true"} for key in ("rdsiam:initial", "rdsiam:administrator"))
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
 def database(request, account):
     made = Scheduled.make(account, f"scheduled-{request.param}", request.param)
     yield made
