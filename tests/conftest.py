@@ -57,7 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests ran on which engine, as not every machine can have each."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
-    ran = Counter(engine for each in reports for engine in set(_ENGINE.findall(each.nodeid.partition("[")[2])))
+    ids = [each.nodeid for each in reports if each.nodeid.startswith("tests/integration/")]
+    ran = Counter(engine for each in ids for engine in set(_ENGINE.findall(each.partition("[")[2])))
     if ran:
         counts = ", ".join(f"{engine} {number}" for engine, number in sorted(ran.items()))
         programs = find_mysql()
