@@ -6,7 +6,7 @@ from localcloud.databases.rds.fleet import Fleet
 from localcloud.moto_patches import events, iam, kms, s3, secretsmanager, securityhub, settings, sts
 from localcloud.moto_patches.events import Deliver
 from localcloud.moto_patches.patch import Patch
-from localcloud.moto_patches.rds import clusters, copies, instances, parameters, proxies
+from localcloud.moto_patches.rds import clusters, copies, instances, parameters, proxies, versions
 from localcloud.moto_patches.rotations import Rotations
 
 
@@ -37,6 +37,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         proxies.ProxyCalls(fleet),
         proxies.ProxyResponses(fleet),
         parameters.ParameterGroups(fleet),
+        versions.VersionResponses(),
         events.Rules(deliver),
         events.PuttingEvents(),
         sts.Sessions(),

@@ -41,6 +41,9 @@ class ClusterLife(Life):
     :param password: the administrator's, for when the first server is made.
     """
 
+    _upgrade_events = events.CLUSTER_UPGRADE
+    _patched = events.CLUSTER_PATCHED
+
     def __init__(self, cluster: Any, password: str | None, site: Site) -> None:
         super().__init__(cluster, cluster.db_cluster_resource_id, site)
         self._password = password
@@ -217,6 +220,24 @@ class ClusterLife(Life):
         shutil.rmtree(member.directory, ignore_errors=True)
         member.server = self._run(member.directory, member.server.port, None, None, self.server)
         self._serve([member], True)
+
+    def _move_data(self, version: str) -> None:
+        """Upgrade the writer, and make the readers anew."""
+        members = list(self._running.values())
+        self._serve(members, False)
+        try:
+            super()._move_data(version)
+            for member in members:
+                if member.server is not self.server:
+                    self._renew(member)
+        finally:
+            self._serve(members, True)
+
+    def _set_status(self, status: str) -> None:
+        for member in self.resource.members:
+            if member.status != "deleting":
+                member.status = status
+        super()._set_status(status)
 
     def _best_reader(self) -> _Member:
         """Return the reader with the lowest promotion tier."""

@@ -29,6 +29,12 @@ INSTANCE_RESTARTED = Event("0006", "availability", "DB instance restarted")
 CLASS_CHANGING = Event("0012", "configuration change", "Applying modification to database instance class")
 CLASS_CHANGED = Event("0014", "configuration change", "Finished applying modification to DB instance class")
 PASSWORD_RESET = Event("0016", "configuration change", "Reset master credentials")
+REPLICA_WAITS_FOR_SOURCE = Event(
+    "0398", "maintenance", "Waiting for the DB engine version upgrade to finish on the primary DB instance."
+)
+SOURCE_WAITS_FOR_REPLICAS = Event(
+    "0399", "maintenance", "Waiting for the DB engine version upgrade to finish on the read replicas."
+)
 RESTORED_IN_TIME = Event("0019", "restoration", "Restored from DB instance {source} to {target}")
 SNAPSHOT_CREATED = Event("0042", "creation", "Manual snapshot created")
 RESTORED_FROM_SNAPSHOT = Event("0043", "restoration", "Restored from snapshot {source}")
@@ -48,6 +54,41 @@ CLUSTER_DELETED = Event("0171", "deletion", "DB cluster deleted")
 PROXY_CREATED = Event("0203", "creation", "RDS created DB proxy {source}")
 PROXY_MODIFIED = Event("0204", "configuration change", "RDS modified DB proxy {source}")
 PROXY_DELETED = Event("0205", "deletion", "RDS deleted DB proxy {source}")
+
+
+@dataclass(frozen=True)
+class UpgradeEvents:
+    """The events of a major upgrade, of instances or of clusters."""
+
+    checking: Event
+    checked: Event
+    started: Event
+    finishing: Event
+    finished: Event
+    failed: Event
+
+
+INSTANCE_UPGRADE = UpgradeEvents(
+    Event("0264", "maintenance", "The pre-check started for the DB engine version upgrade."),
+    Event("0265", "maintenance", "The pre-check finished for the DB engine version upgrade."),
+    Event("0267", "maintenance", "The engine version upgrade started."),
+    Event("0269", "maintenance", "The post-upgrade tasks are in progress."),
+    Event("0268", "maintenance", "The engine version upgrade finished."),
+    Event(
+        "0270", "maintenance", "The DB engine version upgrade failed. The engine version upgrade rollback succeeded."
+    ),
+)
+CLUSTER_UPGRADE = UpgradeEvents(
+    Event("0410", "maintenance", "The pre-check started for the database cluster engine version upgrade."),
+    Event("0411", "maintenance", "The pre-check finished for the database cluster engine version upgrade."),
+    Event("0417", "maintenance", "Database cluster engine version upgrade started."),
+    Event("0414", "maintenance", "The DB cluster post-upgrade tasks are in progress."),
+    Event("0176", "maintenance", "Database cluster engine major version has been upgraded."),
+    Event("0412", "maintenance", "The pre-check for the database cluster engine version upgrade failed or timed out."),
+)
+DOWNTIME_STARTED = Event("0266", "maintenance", "The downtime started for the DB instance.")
+INSTANCE_PATCHED = Event("0047", "maintenance", "Database instance patched.")
+CLUSTER_PATCHED = Event("0173", "maintenance", "Database cluster engine version has been upgraded.")
 
 # By moto's name of the resource type: its name in the event, and the detail-type.
 _SOURCES = {

@@ -13,14 +13,14 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.rds.clusters import ClusterLife
 from localcloud.databases.rds.instances import InstanceLife
 from localcloud.databases.rds.lives import CREATING, Life, Site
-from localcloud.databases.servers import mariadb, mysql_choice, postgres
+from localcloud.databases.servers import mariadb, mysql_choice, postgres_administrator, postgres_template
 from localcloud.databases.token_verifier import TokenVerifier
 from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
 _PREPARATIONS: dict[str, Callable[[Path], object]] = {
-    "postgres": postgres.prepare,
+    "postgres": postgres_template.prepare,
     "mariadb": mariadb.prepare,
     "mysql": mysql_choice.prepare,
 }
@@ -45,8 +45,11 @@ class Fleet:
 
     def prepare(self) -> None:
         """Prepare each engine's template of data in the background, so that its first instance starts fast."""
-        for engine in _PREPARATIONS:
-            threading.Thread(target=self._prepare, args=(engine,), daemon=True, name=f"prepare {engine}").start()
+        preparations = dict(_PREPARATIONS)
+        if self._site.administrator == "rds":
+            preparations["administrator"] = postgres_administrator.module
+        for name, job in preparations.items():
+            threading.Thread(target=self._prepare, args=(name, job), daemon=True, name=f"prepare {name}").start()
 
     def stop(self) -> None:
         """Stop all servers; nothing is deleted."""
@@ -59,7 +62,7 @@ class Fleet:
 
     def begin(self, instance: Any) -> InstanceLife:
         """Return the life of a new instance."""
-        life = InstanceLife(instance, self._site)
+        life = InstanceLife(instance, self._site, lambda: self._replicas(instance))
         with self._lock:
             self._instances[instance.dbi_resource_id] = life
         logger.info("database is being created: %s (%s)", instance.resource_id, instance.engine)
@@ -72,6 +75,10 @@ class Fleet:
             self._clusters[cluster.db_cluster_resource_id] = life
         logger.info("cluster is being created: %s (%s)", cluster.resource_id, cluster.engine)
         return life
+
+    def _replicas(self, instance: Any) -> list[InstanceLife]:
+        databases = instance.backend.databases
+        return [self.instance(databases[name]) for name in instance.replicas if name in databases]
 
     def instance(self, instance: Any) -> InstanceLife:
         """Return the life of an instance that is no member."""
@@ -105,10 +112,9 @@ class Fleet:
             self._instances.pop(resource_id, None)
             self._clusters.pop(resource_id, None)
 
-    def _prepare(self, engine: str) -> None:
+    def _prepare(self, name: str, job: Callable[[Path], object]) -> None:
         try:
-            _PREPARATIONS[engine](self._site.root)
+            job(self._site.root)
         except Exception as error:
-            if self._stopping.is_set():
-                return
-            logger.warning("no %s server on this machine: %s", engine, error)
+            if not self._stopping.is_set():
+                logger.warning("%s could not be prepared on this machine: %s", name, error)

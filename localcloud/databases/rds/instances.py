@@ -13,16 +13,23 @@ from localcloud.databases.rds.events import Event
 from localcloud.databases.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site, new_port
 from localcloud.databases.servers.endpoints import SharedEndpoint, SilentEndpoint
 from localcloud.databases.servers.postgres import PostgresServer
-from localcloud.databases.servers.server import copy_template
+from localcloud.databases.servers.server import ServerFailed, copy_template
 
 logger = logging.getLogger(__name__)
 
 
 class InstanceLife(Life):
-    """One instance, from its creation to its deletion."""
+    """One instance, from its creation to its deletion.
 
-    def __init__(self, instance: Any, site: Site) -> None:
+    :param replicas: finds the lives of its read replicas.
+    """
+
+    _upgrade_events = events.INSTANCE_UPGRADE
+    _patched = events.INSTANCE_PATCHED
+
+    def __init__(self, instance: Any, site: Site, replicas: Callable[[], list[InstanceLife]]) -> None:
         super().__init__(instance, instance.dbi_resource_id, site)
+        self._replicas = replicas
 
     def create(self, password: str) -> None:
         """Become a new, empty database."""
@@ -77,6 +84,15 @@ class InstanceLife(Life):
         events.publish(snapshot, events.SNAPSHOT_CREATED)
         logger.info("snapshot taken: %s of %s", snapshot.resource_id, instance.resource_id)
 
+    def renew(self, version: str) -> None:
+        """Follow the source whose engine was upgraded, from a copy of its data."""
+        if self.server is not None:
+            self.server.renew()
+        self._set_version(version)
+        self.resource.status = "available"
+        events.publish(self.resource, self._upgrade_events.finished)
+        logger.info("replica upgraded: %s to %s", self.resource.resource_id, version)
+
     def promote(self) -> None:
         """Become a database of its own."""
         instance = self.resource
@@ -118,6 +134,24 @@ class InstanceLife(Life):
         events.publish(self.resource, events.INSTANCE_DELETED)
         logger.info("database deleted: %s", self.resource.resource_id)
         self._worker.shutdown(wait=False)
+
+    def _move_data(self, version: str) -> None:
+        """Upgrade the server, then its replicas, as RDS does for PostgreSQL."""
+        replicas = self._replicas()
+        for replica in replicas:
+            replica.resource.status = "upgrading"
+            events.publish(replica.resource, events.REPLICA_WAITS_FOR_SOURCE)
+        events.publish(self.resource, events.DOWNTIME_STARTED)
+        try:
+            super()._move_data(version)
+        except ServerFailed:
+            for replica in replicas:
+                replica.resource.status = "available"
+            raise
+        if replicas:
+            events.publish(self.resource, events.SOURCE_WAITS_FOR_REPLICAS)
+        for replica in replicas:
+            replica.later(replica.renew, version).result()
 
     def _copied(self, copy: Callable[[], None], password: str | None, event: Event, source: str) -> None:
         def build() -> None:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
-from localcloud.databases.rds import events, parameters
+from localcloud.databases.rds import events, parameters, versions
+from localcloud.databases.rds.events import Event
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql_choice import mysql_server
 from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.postgres import PostgresServer
-from localcloud.databases.servers.server import DatabaseServer, Verify
+from localcloud.databases.servers.server import DatabaseServer, ServerFailed, Verify
 from localcloud.databases.token_verifier import Endpoint, TokenVerifier
 from localcloud.settings import Administrator
 
@@ -68,6 +69,10 @@ class Life:
     :param resource_id: the id in the resource of `rds-db:connect`, `db-…` or `cluster-…`.
     """
 
+    #: The events of a major upgrade, and the event of a minor one.
+    _upgrade_events: ClassVar[events.UpgradeEvents]
+    _patched: ClassVar[Event]
+
     def __init__(self, resource: Any, resource_id: str, site: Site) -> None:
         self.resource = resource
         self.server: DatabaseServer | None = None
@@ -104,6 +109,9 @@ class Life:
         if iam is not None:
             self._switch_iam(bool(iam))
         name = rest.pop("DBInstanceIdentifier", None)
+        version = rest.pop("EngineVersion", None)
+        if version is not None:
+            self._upgrade(str(version))
         if rest:
             self._reshape(resource, rest)
         if name is not None:
@@ -213,6 +221,54 @@ class Life:
         self.resource.status = "available"
         events.publish(self.resource, events.PASSWORD_RESET)
         logger.info("master password changed: %s", self.resource.resource_id)
+
+    def _upgrade(self, version: str) -> None:
+        """Upgrade the engine of an instance or a cluster; after a failure it has the version that it had."""
+        resource = self.resource
+        self._set_status("upgrading")
+        if versions.is_major_upgrade(resource.engine, resource.engine_version, version):
+            self._upgrade_series(version)
+        else:
+            self._stopping.wait(SWITCHING)
+            self._set_version(version)
+            self._bounce(resource)
+            events.publish(resource, self._patched)
+        self._set_status("available")
+
+    def _upgrade_series(self, version: str) -> None:
+        happened = self._upgrade_events
+        events.publish(self.resource, happened.checking)
+        self._stopping.wait(SWITCHING)
+        events.publish(self.resource, happened.checked)
+        try:
+            self._move_data(version)
+        except ServerFailed as error:
+            logger.error("%s is not upgraded: %s", self.resource.resource_id, error)
+            self._done(self.resource, "EngineVersion")
+            events.publish(self.resource, happened.failed)
+        else:
+            logger.info("database upgraded: %s to %s", self.resource.resource_id, version)
+            events.publish(self.resource, happened.finished)
+
+    def _move_data(self, version: str) -> None:
+        """Upgrade the server, and all that follow it.
+
+        :raises ServerFailed: the new version does not take the data; nothing has changed.
+        """
+        events.publish(self.resource, self._upgrade_events.started)
+        if self.server is not None:
+            self.server.upgrade(version)
+        self._set_version(version)
+        for server in self.servers:
+            server.set_parameters(parameters.of(self.resource))
+        events.publish(self.resource, self._upgrade_events.finishing)
+
+    def _set_version(self, version: str) -> None:
+        self.resource.engine_version = version
+        self._done(self.resource, "EngineVersion")
+
+    def _set_status(self, status: str) -> None:
+        self.resource.status = status
 
     def _reshape(self, resource: Any, changes: Mapping[str, Any]) -> None:
         resource.status = "modifying"

@@ -33,6 +33,13 @@ class _NoServer:
         """Refuse, as there are no data."""
         raise ServerFailed(f"port {self.port} has no data of its own for {directory}")
 
+    def upgrade(self, version: str) -> None:
+        """Do nothing: the server's version is another database's."""
+
+    def renew(self) -> None:
+        """Refuse, as there are no data."""
+        raise ServerFailed(f"port {self.port} has no data of its own")
+
     def promote(self) -> None:
         """Refuse, as the endpoint follows no server."""
         raise ServerFailed(f"port {self.port} follows no other server")

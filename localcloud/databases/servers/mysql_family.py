@@ -180,6 +180,16 @@ class MysqlFamilyServer(ABC):
                     "SET GLOBAL require_secure_transport = %s", [int(self._is_on("require_secure_transport"))]
                 )
 
+    def upgrade(self, version: str) -> None:  # noqa: ARG002 - the server of this machine serves all versions
+        """Restart: all versions have the same server."""
+        self.stop()
+        self.start()
+
+    def renew(self) -> None:
+        """Restart: the source's data are the same as before."""
+        self.stop()
+        self.start()
+
     def copy_to(self, directory: Path) -> None:
         """Copy all data to `directory`, as they are at one moment: a running server is stopped meanwhile."""
         if self._process is None:

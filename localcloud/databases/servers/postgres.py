@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +14,15 @@ import psycopg
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
-from localcloud.databases.servers import postgres_administrator, postgres_roles, postgres_settings
+from localcloud.databases.servers import postgres_administrator, postgres_roles, postgres_settings, postgres_upgrade
 from localcloud.databases.servers.postgres_front import PostgresFront
 from localcloud.databases.servers.postgres_programs import NEWEST, major, obtainable, programs
 from localcloud.databases.servers.postgres_settings import RDSADMIN
+from localcloud.databases.servers.postgres_template import prepare
 from localcloud.databases.servers.server import (
     ServerFailed,
     Verify,
     copy_template,
-    open_to_nobody,
     run_as_nobody,
     socket_directory,
     wait_until,
@@ -34,37 +32,7 @@ from localcloud.settings import Administrator
 logger = logging.getLogger(__name__)
 
 _SOCKET_PORT = 5432  # only part of the socket's name: nothing listens on TCP but the front
-_NO_INSTRUCTIONS_FROM = 14
 _FOLLOW_LIMIT = 10.0
-_preparing = threading.Lock()
-
-
-def prepare(root: Path, version: int = NEWEST) -> Path:
-    """Make the template of data for all instances of a version below `root` once; return its directory.
-
-    Later calls return at once. Instances call it themselves; an early call makes the first instance start fast.
-    """
-    template = root / f"postgres{version}.template"
-    with _preparing:
-        if template.exists():
-            return template
-        open_to_nobody(root)
-        unfinished = root / f"postgres{version}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        password = unfinished / "password"
-        password.touch(0o600)
-        password.write_text(secrets.token_hex(32))
-        processes.give_to_nobody(unfinished)
-        run_as_nobody(
-            [programs(root, version) / "initdb", "-D", unfinished / "data", "-U", RDSADMIN, "--pwfile", password,
-             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-             *(["--no-instructions"] if version >= _NO_INSTRUCTIONS_FROM else [])],
-            log=root / "initdb.log",
-            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
-        )  # fmt: skip
-        unfinished.rename(template)
-        return template
 
 
 class PostgresServer:
@@ -103,6 +71,7 @@ class PostgresServer:
         self.version = major(version)
         #: The kind of administrator; "vanilla" instead of "rds" if the version or the machine has no other.
         self.administrator: Administrator = administrator
+        self._requested_administrator = administrator
         self._module: Path | None = None
         self._root = directory.parent
         self._directory = directory
@@ -125,10 +94,22 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, making its data on the first call. Blocks until it answers."""
+        self._make_data(self._directory / "data")
+        self._launch()
+        try:
+            if self._first_password is not None:
+                self._furnish(self._first_password)
+                self._first_password = None
+            self._open_front()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self) -> None:
+        """Start the server with the data that are there, without its front."""
         data = self._directory / "data"
-        self._make_data(data)
-        if self.administrator == "rds" and self.version == NEWEST:
-            self._module = postgres_administrator.module(self._root)
+        choice = self._requested_administrator == "rds" and self.version == NEWEST
+        self._module = postgres_administrator.module(self._root) if choice else None
         self.administrator = "vanilla" if self._module is None else "rds"
         self._sockets = socket_directory(self._root, self.port)
         (data / "standby.signal").unlink(missing_ok=True)
@@ -143,30 +124,33 @@ class PostgresServer:
         )
         try:
             wait_until(self._answers, self._process, log)
-            if self._first_password is not None:
-                self._furnish(self._first_password)
-                self._first_password = None
-            certificate = self._authority.issue(self._directory / "tls")
-            self._front = PostgresFront(
-                self.port,
-                self._sockets / f".s.PGSQL.{_SOCKET_PORT}",
-                certificate,
-                self._verify,
-                lambda: self._parameters["rds.force_ssl"] != "0",
-            )
-            self._front.start()
         except BaseException:
             self.stop()
             raise
 
+    def _open_front(self) -> None:
+        """Let clients in."""
+        certificate = self._authority.issue(self._directory / "tls")
+        self._front = PostgresFront(
+            self.port,
+            self._sockets / f".s.PGSQL.{_SOCKET_PORT}",
+            certificate,
+            self._verify,
+            lambda: self._parameters["rds.force_ssl"] != "0",
+        )
+        self._front.start()
+
     def stop(self) -> None:
         """Close all connections and end the server. Blocks until it has ended; the data stay."""
-        if self._front is not None:
-            self._front.stop()
-            self._front = None
+        self._close_front()
         if self._process is not None:
             processes.stop(self._process, how=signal.SIGINT)  # "fast": ends the sessions, then shuts down in order
             self._process = None
+
+    def _close_front(self) -> None:
+        if self._front is not None:
+            self._front.stop()
+            self._front = None
 
     def listen(self, port: int, verify: Verify) -> None:
         """Listen at one more port, as another database; `verify` judges its tokens."""
@@ -216,6 +200,48 @@ class PostgresServer:
                 env={"PATH": os.defpath, "PGPASSWORD": (self._directory / "password").read_text()},
             )  # fmt: skip
         self._write(directory / "password", (self._directory / "password").read_text())
+
+    def upgrade(self, version: str) -> None:
+        """Move the data to a newer major version; with the same one, restart.
+
+        :raises ServerFailed: the newer version does not take the data. The server runs with the version that it had.
+        """
+        target, before = obtainable(major(version)), self.version
+        if target <= before:
+            self.stop()
+            self.start()
+            return
+        work, data, password = (self._directory / name for name in ("upgrade", "data", "password"))
+        self._close_front()
+        try:
+            dumped = postgres_upgrade.dump(self._tools(), self._connect, work, target)
+            self.stop()
+            for path in (data, password):
+                path.rename(work / path.name)
+            copy_template(prepare(self._root, target), self._directory)
+            self.version = target
+            self._launch()
+            postgres_upgrade.restore(self._tools(), self._connect, dumped)
+            with self._connect() as connection:
+                postgres_roles.complete(connection, self._master, with_admin=self._needs_admin)
+        except (ServerFailed, psycopg.Error) as error:
+            self.stop()
+            if (work / "data").exists():
+                shutil.rmtree(data)
+                for path in (data, password):
+                    (work / path.name).rename(path)
+            self.version = before
+            self.start()
+            raise ServerFailed(f"PostgreSQL {before} was not upgraded to {target}: {error}") from None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        self._open_front()
+
+    def renew(self) -> None:
+        """Copy the source anew, whose data have another version now; only for a replica."""
+        self.stop()
+        shutil.rmtree(self._directory / "data")
+        self.start()
 
     def promote(self) -> None:
         """Stop following the source, and accept writes."""
@@ -274,6 +300,14 @@ class PostgresServer:
             if time.monotonic() > deadline:
                 raise ServerFailed("PostgreSQL did not reload its rules within 10 s")
             time.sleep(0.005)
+
+    def _tools(self) -> postgres_upgrade.Tools:
+        return postgres_upgrade.Tools(
+            programs(self._root),
+            ("-h", self._sockets, "-p", str(_SOCKET_PORT), "-U", RDSADMIN),
+            self._directory / "password",
+            self._directory / "upgrade.log",
+        )
 
     @property
     def _needs_admin(self) -> bool:

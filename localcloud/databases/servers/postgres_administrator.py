@@ -42,7 +42,7 @@ def _compile(compiled: Path) -> str | None:
         return "a C compiler is missing: apt-get install gcc libc6-dev"
     if not (headers / "postgres.h").exists():
         return f"PostgreSQL's headers are missing in {headers}"
-    compiled.parent.mkdir(exist_ok=True)
+    compiled.parent.mkdir(parents=True, exist_ok=True)
     compiled.parent.chmod(0o755)  # the servers run as nobody
     unfinished = compiled.with_suffix(".unfinished")
     done = subprocess.run(

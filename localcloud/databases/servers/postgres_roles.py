@@ -30,21 +30,15 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
     :param database: the instance's own database, if any.
     :param with_admin: give the administrator ADMIN OPTION on `rds_superuser`, which RDS's needs not.
     """
-    owner, superuser = sql.Identifier(master), sql.Identifier("rds_superuser")
-    version = connection.info.server_version // 10_000
+    owner = sql.Identifier(master)
     statements: list[sql.SQL | sql.Composed] = [
         sql.SQL("CREATE DATABASE rdsadmin"),
         sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"),
         sql.SQL("CREATE ROLE rds_superuser NOLOGIN"),
         sql.SQL("CREATE ROLE rds_password NOLOGIN"),
         sql.SQL("CREATE ROLE rds_replication NOLOGIN"),
-        *(
-            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), superuser)
-            for role, since in _SUPERUSER_ROLES.items()
-            if since <= version
-        ),
         sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(owner),
-        sql.SQL("GRANT {} TO {}" + (" WITH ADMIN OPTION" if with_admin else "")).format(superuser, owner),
+        *_memberships(connection, master, with_admin=with_admin),
         sql.SQL("ALTER DATABASE postgres OWNER TO {}").format(owner),
     ]
     if has_own_database(database):
@@ -52,6 +46,33 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
         statements.append(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), owner))
     for statement in statements:
         connection.execute(statement)
+
+
+def complete(connection: psycopg.Connection, master: str, *, with_admin: bool) -> None:
+    """Grant `rds_superuser` the roles of a newer version, and the administrator what it needs there."""
+    for statement in _memberships(connection, master, with_admin=with_admin):
+        connection.execute(statement)
+    if with_admin and connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
+        _let_grant_rds_iam(connection, master)
+
+
+def _memberships(connection: psycopg.Connection, master: str, *, with_admin: bool) -> list[sql.Composed]:
+    superuser, version = sql.Identifier("rds_superuser"), connection.info.server_version // 10_000
+    admin = sql.SQL(" WITH ADMIN OPTION") if with_admin else sql.SQL("")
+    return [
+        *(
+            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), superuser)
+            for role, since in _SUPERUSER_ROLES.items()
+            if since <= version
+        ),
+        sql.SQL("GRANT {} TO {}{}").format(superuser, sql.Identifier(master), admin),
+    ]
+
+
+def _let_grant_rds_iam(connection: psycopg.Connection, master: str) -> None:
+    connection.execute(
+        sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(sql.Identifier(master))
+    )
 
 
 def has_own_database(database: str | None) -> bool:
@@ -75,9 +96,7 @@ def make_rds_iam(connection: psycopg.Connection, master: str, *, with_admin: boo
         return
     connection.execute("CREATE ROLE rds_iam NOLOGIN")
     if with_admin:
-        connection.execute(
-            sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(sql.Identifier(master))
-        )
+        _let_grant_rds_iam(connection, master)
 
 
 def set_password(connection: psycopg.Connection, user: str, password: str) -> None:

@@ -52,6 +52,15 @@ class DatabaseServer(Protocol):
         A server that starts in that directory has the same data and users.
         """
 
+    def upgrade(self, version: str) -> None:
+        """Move the data to another version of the engine, if the server has several; restart. No replica.
+
+        :raises ServerFailed: the new version does not take the data. The server runs with the version that it had.
+        """
+
+    def renew(self) -> None:
+        """Copy the source anew, whose data have another version now; only for a replica."""
+
     def promote(self) -> None:
         """Stop following the source, and accept writes; only for a replica that runs."""
 

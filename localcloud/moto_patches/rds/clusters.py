@@ -9,18 +9,13 @@ from moto.core.responses import ActionResult
 from moto.rds.exceptions import RDSClientError
 from moto.rds.utils import FilterDef
 
+from localcloud.databases.rds import versions
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.moto_patches.patch import Patch, adds, replaces
 from localcloud.moto_patches.rds import refusals
-from localcloud.moto_patches.rds.instances import ENGINE_VERSIONS, secret_password
+from localcloud.moto_patches.rds.instances import pending_changes, secret_password
+from localcloud.moto_patches.rds.versions import check_upgrade, check_version
 
-#: Versions that RDS offers today, as moto's are old.
-CLUSTER_VERSIONS = ENGINE_VERSIONS | {
-    "aurora-postgresql": "18.1",
-    "aurora-mysql": "8.0.mysql_aurora.3.10.1",
-    "docdb": "5.0.0",
-    "neptune": "1.4.6.0",
-}
 _MULTI_AZ = ("postgres", "mysql")
 _NO_PASSWORD = ("neptune",)
 
@@ -37,7 +32,7 @@ class Clusters(Patch):
 
     target = "moto.rds.models.DBCluster"
     changed_values: ClassVar = {
-        "default_engine_version": lambda _: staticmethod(CLUSTER_VERSIONS.__getitem__),
+        "default_engine_version": lambda _: staticmethod(versions.DEFAULTS.__getitem__),
         "default_port": lambda original: staticmethod(lambda engine: 27017 if engine == "docdb" else original(engine)),
         "default_allocated_storage": lambda original: staticmethod(
             lambda engine, storage_type: 1 if engine == "docdb" else original(engine, storage_type)
@@ -83,6 +78,7 @@ class ClusterCalls(Patch):
             refusals.check_password(password, managed=request.get("manage_master_user_password"))
         if engine in _MULTI_AZ and not request.get("db_cluster_instance_class"):
             raise refusals.invalid_combination(f"DBClusterInstanceClass is required for engine {engine}.")
+        request["engine_version"] = check_version(engine, request.get("engine_version"))
         # AWS: IAM authentication on Multi-AZ clusters too. moto: refuses it.
         iam = bool(request.pop("enable_iam_database_authentication", False))
         cluster = original(backend, request)
@@ -105,6 +101,11 @@ class ClusterCalls(Patch):
         if request.get("new_db_cluster_identifier"):
             raise RDSClientError("InvalidParameterValue", "Clusters can't be renamed in localcloud.")
         iam = request.pop("enable_iam_database_authentication", None)
+        allow_major = bool(request.pop("allow_major_version_upgrade", False))
+        version = request.pop("engine_version", None)
+        if version is not None:
+            refusals.check_has_members(cluster)
+            version = check_upgrade(cluster, version, allow_major=allow_major)
         password = request.pop("master_user_password", None)
         if password is not None:
             refusals.check_password(password, managed=False)
@@ -112,12 +113,8 @@ class ClusterCalls(Patch):
         original(backend, request | {"db_cluster_identifier": cluster.db_cluster_identifier})
         if cluster.manage_master_user_password and not was_managed:
             password = secret_password(cluster)
-        # As with instances: the flag waits without ApplyImmediately, a password never waits.
-        pending = dict(cluster.local_pending)
-        if iam is not None and iam != cluster.enable_iam_database_authentication:
-            pending["IAMDatabaseAuthenticationEnabled"] = iam
-        elif iam is not None:
-            pending.pop("IAMDatabaseAuthenticationEnabled", None)
+        # As with instances: changes wait without ApplyImmediately, a password never waits.
+        pending = pending_changes(cluster, {"IAMDatabaseAuthenticationEnabled": iam, "EngineVersion": version})
         now = dict(pending) if request.get("apply_immediately") else {}
         if password is not None:
             pending["MasterUserPassword"] = "****"

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 from moto.rds.exceptions import DBInstanceAlreadyExists
 
+from localcloud.databases.rds import versions
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.databases.rds.lives import DEFERRED
 from localcloud.moto_patches.patch import Patch, replaces
 from localcloud.moto_patches.rds import refusals
+from localcloud.moto_patches.rds.versions import check_upgrade, check_version
 
-#: Versions that RDS offers today; moto has none for MariaDB, and ancient ones for the others.
-ENGINE_VERSIONS = {"postgres": "18.1", "mariadb": "10.11.11", "mysql": "8.4.7"}
 #: Tag of an instance that is one more endpoint of another instance's server; its value is the other's identifier. If
 #: there is no such instance, the endpoint accepts connections and stays silent. For measuring large fleets.
 SHARED_WITH = "localcloud:shared-with"
@@ -58,7 +58,7 @@ class Instances(Patch):
 
     target = "moto.rds.models.DBInstance"
     changed_values: ClassVar = {
-        "default_engine_versions": lambda original: original | ENGINE_VERSIONS,
+        "default_engine_versions": lambda original: original | versions.DEFAULTS,
         "default_port": lambda original: staticmethod(lambda engine: _PORTS.get(engine) or original(engine)),
         # AWS: no Endpoint until the instance has one. moto: one from the start, under a name that resolves nowhere.
         "endpoint": lambda _: property(lambda self: self.local_endpoint),
@@ -108,6 +108,7 @@ class InstanceCalls(Patch):
             return self._create_member(original, backend, request)
         password = request.get("master_user_password")
         refusals.check_password(password, managed=request.get("manage_master_user_password"))
+        request["engine_version"] = check_version(request.get("engine", ""), request.get("engine_version"))
         instance = unfinished(original(backend, request))
         if instance.manage_master_user_password:
             password = secret_password(instance)
@@ -124,6 +125,7 @@ class InstanceCalls(Patch):
         refusals.check_member(request)
         cluster = backend.describe_db_clusters(request["db_cluster_identifier"])[0]
         refusals.check_joinable(cluster)
+        refusals.check_member_version(cluster, request.get("engine_version"))
         request["db_cluster_identifier"] = cluster.db_cluster_identifier
         member = unfinished(original(backend, request))
         life = self._fleet.cluster(cluster)
@@ -142,6 +144,13 @@ class InstanceCalls(Patch):
         if password is not None:
             refusals.check_password(password, managed=False)
             refusals.check_no_replica(instance, "MasterUserPassword")
+        allow_major = bool(request.pop("allow_major_version_upgrade", False))
+        if request.get("engine_version") is not None:
+            refusals.check_upgradable(instance)
+            request["engine_version"] = check_upgrade(instance, request["engine_version"], allow_major=allow_major)
+            group = request.get("db_parameter_group_name") or instance.db_parameter_group_name or ""
+            family = versions.family(instance.engine, request["engine_version"])
+            refusals.check_group_fits(backend.db_parameter_groups.get(group), family)
         deferred = {name: request.pop(key, None) for name, key in DEFERRED.items()}
         deferred["DBInstanceIdentifier"] = _new_name(backend, instance, request)
         was_managed = instance.manage_master_user_password
@@ -150,7 +159,7 @@ class InstanceCalls(Patch):
             password = secret_password(instance)
         # AWS: some changes wait for the next maintenance window; ApplyImmediately applies all pending changes. A
         # password is changed at once in any case. moto: nothing ever waits.
-        pending = _pending(instance, deferred)
+        pending = pending_changes(instance, deferred)
         if password is not None:
             pending["MasterUserPassword"] = "****"
         instance.local_pending = pending
@@ -242,7 +251,7 @@ def _new_name(backend: Any, instance: Any, request: dict[str, Any]) -> str | Non
     return str(name).lower()
 
 
-def _pending(instance: Any, deferred: dict[str, Any]) -> dict[str, Any]:
+def pending_changes(instance: Any, deferred: dict[str, Any]) -> dict[str, Any]:
     """Return the earlier and the requested changes; requesting the present value cancels a change."""
     pending = dict(instance.local_pending)
     for name, value in deferred.items():

@@ -67,6 +67,41 @@ def check_joinable(cluster: Any) -> None:
         raise invalid_cluster_state(f"DbCluster {cluster.resource_id} is in {cluster.status} state.")
 
 
+def check_member_version(cluster: Any, requested: str | None) -> None:
+    # AWS: a member has its cluster's version. moto: any.
+    if requested is not None and requested != cluster.engine_version:
+        raise invalid_combination(
+            f"The engine version that you requested for your DB instance ({requested}) does not match the engine "
+            f"version of your DB cluster ({cluster.engine_version})."
+        )
+
+
+def check_upgradable(instance: Any) -> None:
+    # AWS: members are upgraded with their cluster, and replicas with their source. moto: each by itself.
+    if instance.is_replica:
+        raise invalid_combination(f"{instance.resource_id} is a read replica; upgrade its source.")
+    if instance.db_cluster_identifier is not None:
+        raise invalid_combination(
+            "The specified DB Instance is a member of a cluster. Modify the DB engine version for the DB Cluster using "
+            "the ModifyDbCluster API"
+        )
+
+
+def check_has_members(cluster: Any) -> None:
+    # AWS: an engine is upgraded on the members' servers. moto: an upgrade changes a word.
+    if not cluster.members:
+        raise invalid_cluster_state(f"DbCluster {cluster.resource_id} has no DB instances to upgrade.")
+
+
+def check_group_fits(group: Any, family: str | None) -> None:
+    """Check that a parameter group is of the family of an engine version, if both are known."""
+    if group is not None and family is not None and group.family != family and not group.name.startswith("default."):
+        raise invalid_combination(
+            f"The parameter group {group.name} with DBParameterGroupFamily {group.family} can't be used for this "
+            f"instance. Please use a parameter group with DBParameterGroupFamily {family}"
+        )
+
+
 def check_no_replica(instance: Any, parameter: str) -> None:
     if instance.is_replica:
         raise invalid_combination(f"{parameter} can't be changed on a read replica; change it on its source.")
