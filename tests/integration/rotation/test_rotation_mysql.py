@@ -40,7 +40,9 @@ def rotate_to_clone(rotating: Rotating) -> str:
     clone = rotating.user + "_clone"
     for _ in range(2):
         rotating.converge(attempts=1)
-        if rotating.value(rotating.labelled("AWSCURRENT")).user == clone:
+        current = rotating.value(rotating.labelled("AWSCURRENT"))
+        assert current is not None
+        if current.user == clone:
             return clone
     raise AssertionError("the clone has no turn")
 
