@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached, changes_from_json, fit_checkpoint
 from rdsiam.errors import AccessFileInvalid, RdsiamError, Refused
 
 GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app", authority="master")
@@ -13,7 +13,13 @@ GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO a
 
 @pytest.mark.parametrize(
     "result",
-    [GRANT, Unreached("orders", "it is stopped", "start it", retry=False), Refusal("a", "b", "needs-confirmation")],
+    [
+        GRANT,
+        Unreached("orders", "it is stopped", "start it", retry=False),
+        Unconfirmed("orders", "needs confirmation: tag env", "confirm it", retry=False),
+        Reason("app is retired"),
+        Refusal("a", "b", "needs-confirmation"),
+    ],
     ids=lambda result: type(result).__name__,
 )
 def test_a_result_is_rebuilt_from_its_json(result):
@@ -43,6 +49,6 @@ def test_an_error_becomes_a_refusal_with_its_code(error: RdsiamError, refusal: t
 
 
 def test_a_refused_part_always_has_a_remedy():
-    part = Refusal("role x is full", "", "refused").unreached("orders")
+    part = Refusal("role x is full", "", "refused").missing("orders")
     assert (part.reason, part.retry) == ("role x is full", False)
     assert "do what the reason says" in part.remedy

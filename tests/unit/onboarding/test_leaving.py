@@ -14,7 +14,7 @@ from moto import mock_aws
 from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
-from rdsiam.core.changes import Change, Refusal, Unreached
+from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached
 from rdsiam.errors import AccessFileUnavailable, ConnectionFailed, DatabaseNotFound
 from rdsiam.onboarding import flow, revocation
 from rdsiam.onboarding.answer import Answer
@@ -407,7 +407,7 @@ def test_a_plan_names_pending_gains_and_a_refused_rotation(world):
         + "    rotate: {users: [legacy], every: 30d}\n"
     )
     world.rotated = {"status": "refused", "reason": "legacy: there is no such user", "changes": []}
-    waits = Unreached(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
+    waits = Unconfirmed(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
     world.converged = [Convergence(pending=waits)]
 
     answer = world.onboard(plan=True)

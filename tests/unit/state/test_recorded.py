@@ -12,7 +12,7 @@ from moto import mock_aws
 from rdsiam.access.model import parse
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
 from rdsiam.aws.rds_models import from_cluster, from_instance
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Unconfirmed
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.publication import Publication
@@ -313,7 +313,7 @@ def test_pending_gains_are_published_once_and_again_if_they_change_or_come_back(
     services: Any = SimpleNamespace(inventory=inventory, events=SimpleNamespace(put_events=put_events))
     publication = Publication(services, orders.arn)
     for reason in ("app gains", "app gains", "app and dev gain", None, None, "app gains"):
-        publication.pending(Unreached(orders.arn, reason, "confirm it", retry=False) if reason else None)
+        publication.pending(Unconfirmed(orders.arn, reason, "confirm it", retry=False) if reason else None)
     assert [one["DetailType"] for one in published] == ["rdsiam.database.gains-pending"] * 3
     assert ["dev" in one["Detail"] for one in published] == [False, True, False]
     assert all(one["Resources"] == [orders.arn] for one in published)

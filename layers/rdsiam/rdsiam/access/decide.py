@@ -37,10 +37,10 @@ def decide(
     if at.tzinfo is None:
         raise InvalidRequest("at", "must have a time zone")
     decisions = []
-    for guise in database.guises:
+    for selected in database.current_and_recorded:
         try:
             declarations = [
-                (place, declared) for place, declared in access.declarations(guise) if declared.name == user
+                (place, declared) for place, declared in access.declarations(selected) if declared.name == user
             ]
         except AccessFileInvalid:
             return Decision(False, "access.yaml is invalid for this database", None)
@@ -72,9 +72,9 @@ def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller
 def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at: datetime) -> tuple[str, ...]:
     """Return the users that `decide` would let this caller log in as, given a reason if one is required."""
     names: set[str] | None = None
-    for guise in database.guises:
+    for selected in database.current_and_recorded:
         try:
-            found = access.declarations(guise)
+            found = access.declarations(selected)
         except AccessFileInvalid:
             return ()
         declarations: dict[str, list[tuple[Place, User]]] = {}

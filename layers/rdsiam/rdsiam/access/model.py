@@ -162,7 +162,7 @@ class AccessFile(_Model):
         :raises AccessFileInvalid: for what is wrong only here: a name too long for the engine, the master user's
             name, a role of another account, a privilege that the engine doesn't have.
         """
-        users, *recorded = (self._declared(guise) for guise in database.guises)
+        users, *recorded = (self._declared(each) for each in database.current_and_recorded)
         return in_common(users, recorded[0]) if recorded else users
 
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
@@ -186,7 +186,7 @@ class AccessFile(_Model):
 
         :raises AccessFileInvalid: as `declared` does, and for a user that is rotated and declared, or in two ways.
         """
-        users, *recorded = (self._rotating(guise) for guise in database.guises)
+        users, *recorded = (self._rotating(each) for each in database.current_and_recorded)
         return tuple(user for user in users if user in recorded[0]) if recorded else users
 
     def suppressions(self, database: SelectedDatabase) -> tuple[Suppression, ...]:
@@ -194,7 +194,7 @@ class AccessFile(_Model):
         return tuple(
             suppression
             for entry in self.databases
-            if all(entry.match.covers(guise) for guise in database.guises)
+            if all(entry.match.covers(each) for each in database.current_and_recorded)
             for suppression in entry.suppress
         )
 

@@ -13,7 +13,7 @@ from rdsiam.access.callers import CallerRule
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
 from rdsiam.access.users import DeclaredUser, Grant, gives, noun
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Unconfirmed
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def pending(file: AccessFile, database: SelectedDatabase) -> Pending | None:
     ]
     if not gains:
         return None
-    current, recorded = database.guises
+    current, recorded = database.current_and_recorded
     entries = sorted(file.entries(current) - file.entries(recorded))
     return Pending(_difference(database), tuple(f"databases[{number}]" for number in entries), tuple(gains))
 
 
-def unreached(database: SelectedDatabase, waiting: Pending) -> Unreached:
+def unconfirmed(database: SelectedDatabase, waiting: Pending) -> Unconfirmed:
     """Return the gains that wait for confirmation, as an element of `incomplete` in OnboardFunction's answer."""
-    return Unreached(
+    return Unconfirmed(
         what=database.arn,
         reason=f"needs confirmation: {waiting}",
         remedy=f"if these users may have this: rdsiam onboard {database.arn} --confirm; otherwise restore the recorded "

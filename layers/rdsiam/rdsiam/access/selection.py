@@ -54,7 +54,7 @@ class SelectedDatabase(Database):
         return self.recorded is not None and self.recorded != Attributes.of(self)
 
     @property
-    def guises(self) -> tuple["SelectedDatabase", ...]:
+    def current_and_recorded(self) -> tuple["SelectedDatabase", ...]:
         """The database as it is and, if that differs, as it was recorded: an entry has to give something for both."""
         current = self.confirmed
         if not self.differs or self.recorded is None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rdsiam.errors import RdsiamError
 
@@ -97,11 +97,11 @@ def fit_checkpoint(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 @dataclass(frozen=True)
-class Unreached:
+class MissingPart:
     """A part that a run did not do, an element of `incomplete` in the functions' answers.
 
     :ivar what: the database, the user or the ARN that is unchanged.
-    :ivar reason: the obstacle.
+    :ivar reason: the obstacle, or what it waits for.
     :ivar remedy: what to do about it.
     :ivar retry: whether rdsiam tries again by itself, since another attempt may succeed.
     """
@@ -116,41 +116,54 @@ class Unreached:
         return {"what": self.what, "reason": self.reason, "remedy": self.remedy, "retry": self.retry}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Unreached":
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Return the part from which `to_json` made this JSON."""
         return cls(data["what"], data["reason"], data["remedy"], data["retry"])
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The reason why a run did not start, or stopped: only a person can resolve it.
+class Unreached(MissingPart):
+    """A part that a run tried, and that the server, its state or its rights prevented."""
 
-    :ivar problem: `subject: problem (expected, actual)`.
-    :ivar remedy: what to do; empty if the problem says it.
-    :ivar code: a key of `rdsiam.errors.REFUSALS`, or the code of an error class.
+
+class Unconfirmed(MissingPart):
+    """A part that a run leaves out until an operator confirms it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The reason of a status, as answers have it.
+
+    :ivar problem: `subject: problem (expected, actual)`, or a remark; empty if there is nothing to say.
+    :ivar remedy: what to do; empty if the problem says it, or if there is nothing to do.
+    :ivar code: a key of `rdsiam.errors.REFUSALS`, or the code of an error class; empty if none applies.
     """
 
-    problem: str
-    remedy: str
-    code: str
+    problem: str = ""
+    remedy: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
     @classmethod
-    def of(cls, error: RdsiamError) -> "Refusal":
-        """Return an error as a refusal."""
+    def of(cls, error: RdsiamError) -> Self:
+        """Return an error as a reason."""
         return cls(error.problem, error.remedy, error.code)
-
-    def unreached(self, what: str) -> Unreached:
-        """Return the refusal as a part that was not done, of a run that did other parts."""
-        return Unreached(what, self.problem, self.remedy or FOLLOW_REASON, retry=False)
 
     def to_json(self) -> dict[str, str]:
         """Return plain JSON for a checkpoint."""
         return {"problem": self.problem, "remedy": self.remedy, "code": self.code}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, str]) -> "Refusal":
-        """Return the refusal from which `to_json` made this JSON."""
+    def from_json(cls, data: Mapping[str, str]) -> Self:
+        """Return the reason from which `to_json` made this JSON."""
         return cls(data["problem"], data["remedy"], data["code"])
+
+
+@dataclass(frozen=True)
+class Refusal(Reason):
+    """The reason why a run did not start, or stopped: only a person can resolve it."""
+
+    def missing(self, what: str) -> MissingPart:
+        """Return the refusal as a part that was not done, of a run that did other parts."""
+        return MissingPart(what, self.problem, self.remedy or FOLLOW_REASON, retry=False)

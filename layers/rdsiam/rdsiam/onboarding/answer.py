@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rdsiam.core.changes import Change, Refusal, Unreached
+from rdsiam.core.changes import Change, MissingPart, Refusal
 from rdsiam.state.schemas import OpenedSchemas
 
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
@@ -64,7 +64,7 @@ class Answer:
     remedy: str = ""
     changes: tuple[Change, ...] = ()
     proofs: tuple[Proof, ...] = ()
-    incomplete: tuple[Unreached, ...] = ()
+    incomplete: tuple[MissingPart, ...] = ()
     schemas: tuple[OpenedSchemas, ...] = ()
 
     @classmethod
@@ -75,7 +75,7 @@ class Answer:
         """
         return cls(database, "refused", refusal.problem, refusal.code, refusal.remedy, tuple(changes))
 
-    def without(self, parts: Sequence[Unreached]) -> "Answer":
+    def without(self, parts: Sequence[MissingPart]) -> "Answer":
         """Return the answer of a run that did not do these parts; a plan keeps its status."""
         if not parts:
             return self

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aws_durable_execution_sdk_python import DurableContext
 
-from rdsiam.core.changes import FOLLOW_REASON, Change, Refusal, Unreached
+from rdsiam.core.changes import FOLLOW_REASON, Change, MissingPart, Refusal, Unreached
 from rdsiam.core.durable import Steps
 from rdsiam.errors import DatabaseNotReady
 from rdsiam.onboarding.answer import Answer, Proofs
@@ -50,7 +50,7 @@ class Application:
         self._attempts = ATTEMPTS
         self._converged = Convergence()
         self._changes: list[Change] = []
-        self._unreached: list[Unreached] = []
+        self._missing: list[MissingPart] = []
 
     def apply(self) -> Answer:
         """Apply all of it, or as much as is possible."""
@@ -118,7 +118,7 @@ class Application:
             self._attempts = 1
             return self._missed(f"users are not as declared: {error}")
         self._changes += self._converged.changes
-        self._unreached += self._converged.denied
+        self._missing += self._converged.denied
         return self._refused(self._converged.refusal)
 
     def _write_policies(self) -> Answer | None:
@@ -153,7 +153,7 @@ class Application:
     def _notify_of_pending(self) -> None:
         waiting = self._converged.pending
         if waiting:
-            self._unreached.append(waiting)
+            self._missing.append(waiting)
         if waiting or self._inspection.pending:
             self._steps.run("publish what waits for confirmation", lambda: self._publication.pending(waiting))
 
@@ -168,7 +168,7 @@ class Application:
 
     def _missed(self, reason: str) -> Answer:
         """Note a part that was not done, and return the answer of a run that stops there."""
-        self._unreached.append(Unreached(self._arn, reason, _RETRIED))
+        self._missing.append(Unreached(self._arn, reason, _RETRIED))
         return Answer(self._arn, "incomplete")
 
     def _end(self, answer: Answer) -> Answer:
@@ -178,7 +178,7 @@ class Application:
         """
         self._leaving.end(self._attempts)
         changes = (*self._leaving.changes, *self._changes)
-        unreached = [*self._leaving.incomplete, *self._unreached]
-        if answer.status == "refused" and (changes or unreached):
-            unreached.append(Unreached(self._arn, answer.reason, answer.remedy or FOLLOW_REASON, retry=False))
-        return replace(answer, changes=changes).without(unreached)
+        missing = [*self._leaving.incomplete, *self._missing]
+        if answer.status == "refused" and (changes or missing):
+            missing.append(MissingPart(self._arn, answer.reason, answer.remedy or FOLLOW_REASON, retry=False))
+        return replace(answer, changes=changes).without(missing)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rdsiam.access.effective import effective_users
-from rdsiam.access.pending import pending, unreached
+from rdsiam.access.pending import pending, unconfirmed
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached, changes_from_json, fit_checkpoint
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import (
     NO_GRANTS,
@@ -64,7 +64,7 @@ class Convergence:
 
     changes: tuple[Change, ...] = ()
     applied: Applied | None = None
-    pending: Unreached | None = None
+    pending: Unconfirmed | None = None
     denied: tuple[Unreached, ...] = ()
     refusal: Refusal | None = None
     schemas: tuple[OpenedSchemas, ...] = ()
@@ -92,7 +92,7 @@ class Convergence:
         return cls(
             changes_from_json(data["changes"]),
             Applied(**{**applied, "users": tuple(applied["users"])}) if applied else None,
-            Unreached.from_json(data["pending"]) if data["pending"] else None,
+            Unconfirmed.from_json(data["pending"]) if data["pending"] else None,
             tuple(Unreached.from_json(part) for part in data["denied"]),
             Refusal.from_json(data["refusal"]) if data["refusal"] else None,
             tuple(map(OpenedSchemas.from_json, data["schemas"])),
@@ -124,7 +124,7 @@ class _Comparison:
     desired: DesiredState
     snapshot: Any
     statements: list[Statement]
-    pending: Unreached | None
+    pending: Unconfirmed | None
 
 
 class Users:
@@ -299,10 +299,10 @@ class Users:
     def _accounts(self, database: Database) -> Mapping[str, Ownership]:
         return accounts_of(database, self._services.inventory.of(database))
 
-    def _pending(self, database: SelectedDatabase) -> Unreached | None:
+    def _pending(self, database: SelectedDatabase) -> Unconfirmed | None:
         """Return the access that waits for confirmation; None if none does."""
         waiting = pending(self._services.access.current().file, database)
-        return None if waiting is None else unreached(database, waiting)
+        return None if waiting is None else unconfirmed(database, waiting)
 
     def _as_copy(self, database: SelectedDatabase, source: str | None) -> SelectedDatabase:
         """Return a copy with the attributes recorded for its source."""

@@ -84,6 +84,6 @@ def _answer(
     if refusal:
         return Answer.refused(arn, refusal, changes)
     if rotations.refusal:
-        missing.append(rotations.refusal.unreached(arn))
+        missing.append(rotations.refusal.missing(arn))
     status: Status = "planned" if changes else "unchanged"
     return Answer(arn, status, changes=changes, schemas=users.schemas).without(missing)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Unconfirmed
 from rdsiam.errors import RdsiamError
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.state import fingerprint
@@ -31,7 +31,7 @@ class Publication:
         self._publish("rdsiam.database.onboarded", {"database": self._arn})
         logger.info("onboarded %s", self._arn)
 
-    def pending(self, waiting: Unreached | None) -> None:
+    def pending(self, waiting: Unconfirmed | None) -> None:
         """Publish `rdsiam.database.gains-pending`, once for what waits; record that nothing waits any longer.
 
         :param waiting: the access that waits for confirmation; None if none does.

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Change, Refusal, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json, fit_checkpoint
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
@@ -173,7 +173,7 @@ class Server:
     def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
         if isinstance(error, Refused):
-            return Refusal.of(error).unreached(what)
+            return Unreached(what, error.problem, error.remedy or FOLLOW_REASON, retry=False)
         if isinstance(error, StatementFailed) and error.server_code == _DENIED and error.statement.denied:
             remedy = f"{error.statement.denied.remedy}; rdsiam tries again"
             return Unreached(what, str(error), remedy)
