@@ -39,7 +39,8 @@ def _apply(request: SecretsRequest) -> dict[str, Any]:
         request.user, request.plan, request.confirm, request.secret or None, withdraw=request.withdraw
     )
     schedules = Schedules(_services()).apply(request.database, options)
-    logger.info("schedules applied", database=schedules.database, status=schedules.status, reason=schedules.reason)
+    reason = str(schedules.refusal or "")
+    logger.info("schedules applied", database=schedules.database, status=schedules.status, reason=reason)
     return schedules.to_json()
 
 

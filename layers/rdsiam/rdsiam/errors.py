@@ -84,14 +84,17 @@ class RdsiamError(Exception):
 
 
 class InvalidRequest(RdsiamError):
-    """Input from outside is malformed. `field` names what is wrong, the message never repeats its value."""
+    """Input from outside is malformed. `field` names what is wrong, the message never repeats its value.
+
+    :ivar detail: the problem without the field.
+    """
 
     code = "malformed"
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
         self.field = field
-        self.problem = problem
+        self.detail = detail
 
 
 class AccessFileInvalid(RdsiamError):
@@ -172,8 +175,8 @@ class RotationFailed(RdsiamError):
 
     code = "rotation-failed"
 
-    def __init__(self, step: str, secret: str, cause: str) -> None:
-        super().__init__(f"{step} of {secret} failed: {cause}")
+    def __init__(self, step: str, secret: str, cause: str, remedy: str = "") -> None:
+        super().__init__(f"{step} of {secret} failed: {cause}", remedy)
         self.step = step
         self.secret = secret
 

@@ -9,7 +9,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from rdsiam.events.migrate import MigrateRequest
-from rdsiam.migration.results import Refusal
+from rdsiam.migration.results import StepResult
 from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
@@ -74,6 +74,7 @@ def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(a
     undone = app.migrate(undo=True)
     assert undone["status"] == "undone", undone
     assert "stays while access.yaml declares it" in undone["reason"]
+    assert ("publish, and undo again" in undone["remedy"], undone["incomplete"]) == (True, [])
     assert app.logs_in()
     assert "DeletedDate" not in app.secret_state()
     app.declare(replaced=False)
@@ -87,14 +88,15 @@ def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(a
 def test_without_a_declared_successor_the_refusal_has_the_lines_to_add(app):
     refused = app.migrate()
     assert (refused["status"], refused["changes"]) == ("refused", [])
-    lines = yaml.safe_load(refused["reason"].partition("\n")[2])
+    assert refused["reason"] == f"access.yaml declares no successor of {app.name}"
+    lines = yaml.safe_load(refused["remedy"].partition("\n")[2])
     assert lines == [
         {
             "match": {"identifier": app.identifier},
             "users": [{"name": app.successor, "replaces": app.name, "roles": []}],
         }
     ]
-    assert app.migrate(in_place=True)["reason"].count(f'name: "{app.name}"') == 1
+    assert app.migrate(in_place=True)["remedy"].count(f'name: "{app.name}"') == 1
 
 
 def test_a_plan_shows_all_statements_and_changes_nothing(app):
@@ -137,7 +139,7 @@ def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     with as_the_function(app.account):
         run = Migrating(load("migrate")._services(), MigrateRequest(app.arn, app.name), uuid.uuid4().hex)
         run.continue_from(run.begin())
-        assert run.record_pairing(()) == Refusal()
+        assert run.record_pairing(()) == StepResult()
         if state == "proven":
             run.prove()
     assert app.kept()["state"] == state
@@ -155,7 +157,10 @@ def test_a_successor_in_use_is_dropped_only_with_a_confirmation(app):
         app.declare(replaced=False)
         undone = app.migrate(undo=True)
         assert undone["status"] == "undone"
-        assert "1 sessions" in undone["reason"]
+        assert (undone["code"], "1 sessions" in undone["reason"]) == ("needs-confirmation", True)
+        assert [(part["what"], "--confirm" in part["remedy"]) for part in undone["incomplete"]] == [
+            (app.successor, True)
+        ]
         session.run("SELECT 1")
         assert app.migrate(undo=True, confirm=True)["reason"] == ""
 
@@ -169,7 +174,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
         {"name": app.name, "replaces": app.name, "roles": [app.role]},
     )
     refused = app.migrate()
-    assert "say --in-place" in refused["reason"]
+    assert (refused["code"], "say --in-place" in refused["remedy"]) == ("successor-not-declared", True)
     assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (engine != "postgres")
     retired = app.migrate(in_place=True)
     assert retired["status"] == "retired", retired
@@ -183,7 +188,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
     app.account.declare(app.identifier, *users)
     if engine == "postgres":
         assert undone["status"] == "undone", undone
-        assert "take" in undone["reason"]
+        assert f"take {app.name} out of access.yaml" in undone["remedy"]
         assert app.account.onboard(app.arn)["status"] in {"onboarded", "unchanged"}
         assert app.dump() == before
         assert app.logs_in()
@@ -220,7 +225,9 @@ def test_a_secret_that_only_claims_to_be_the_users_is_left_alone_and_named(app):
     )["ARN"]
     app.declare()
     answer = app.migrate(watch="1s")
-    assert (answer["status"], answer["left"]) == ("retired", [planted])
+    assert answer["status"] == "retired"
+    assert [(part["what"], part["retry"]) for part in answer["incomplete"]] == [(planted, False)]
+    assert "delete it yourself" in answer["incomplete"][0]["remedy"]
     assert app.secret_state().get("DeletedDate")
     assert "DeletedDate" not in secrets_manager.describe_secret(SecretId=planted)
     assert any(planted in line for line in app.kept()["history"][-1]["done"])

@@ -215,7 +215,7 @@ def test_planted_secrets_are_never_chosen_and_no_password_is_set(database, tenan
     swapped = database.ask({"database": database.arn, "user": user, "secret": owners[:-6] + "AbCdEf", "confirm": True})
     assert swapped["status"] == "refused"
     unconfirmed = database.ask({"database": database.arn, "user": user, "secret": owners})
-    assert "--secret" in unconfirmed["reason"]
+    assert "--secret" in unconfirmed["remedy"]
     taken = database.ask({"database": database.arn, "user": user, "secret": owners, "confirm": True})
     assert taken["status"] == "written", taken
     record = recorded_secret(database.account, database.arn, user)

@@ -67,7 +67,7 @@ def test_a_refused_rotation_prevents_no_tokens_and_is_tried_again(database):
     database.rotate("untagged", secret=secret)
     answer = database.account.onboard(database.arn)
     assert answer["status"] == "refused"
-    assert f"--secret-id {secret} --tags Key=rdsiam:managed,Value=true" in answer["reason"]
+    assert f"--secret-id {secret} --tags Key=rdsiam:managed,Value=true" in answer["remedy"]
     assert database.account.record(database.arn)["finished"]["BOOL"]
     assert database.arn in database.account.reconcile(plan=True)["started"]
     database.client.tag_resource(SecretId=secret, Tags=[MANAGED])
@@ -79,14 +79,15 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
     password = database.make_user("without")
     database.rotate("without")
     if database.postgres:
-        refused = database.ask({"database": database.arn, "confirm": True})["reason"]
-        grant = refused.partition("as the role that created without run: ")[2]
+        refused = database.ask({"database": database.arn, "confirm": True})["remedy"]
+        grant = refused.partition("as a role that administers without run: ")[2]
         assert grant.startswith("GRANT")
         with database.account.as_master(database.arn) as master:
             master.run(grant)
     refused = database.ask({"database": database.arn, "user": "without"})
     assert (refused["status"], refused["changes"]) == ("refused", [])
-    assert "To create one, rdsiam changes the password" in refused["reason"]
+    assert refused["code"] == "secret-not-named"
+    assert "To create one, rdsiam changes the password" in refused["remedy"]
     assert database.logs_in("without", password)
     made = database.ask({"database": database.arn, "user": "without", "confirm": True})
     assert kinds(made) == ["create-secret", "set-password", "schedule-rotation"]

@@ -428,7 +428,8 @@ def test_problems_that_only_the_owner_can_resolve_are_refused_and_change_nothing
     before = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
     answer = world.apply(confirmed=confirmed)
     assert answer["status"] == "refused"
-    assert reason in answer["reason"]
+    assert answer["remedy"]
+    assert reason in f"{answer['reason']}; {answer['remedy']}"
     assert answer["changes"] == []
     after = [(one["ARN"], one.get("RotationRules"), one["VersionIdsToStages"]) for one in world.secrets(user)]
     assert before == after

@@ -38,9 +38,11 @@ class Store:
 class Context:
     """Runs steps immediately and records invocations."""
 
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: bool = False, **answer: Any) -> None:
         self.invoked: list[dict[str, Any]] = []
         self._fails = fails
+        reason = {"code": "", "reason": "", "remedy": ""}
+        self._answer = {"status": "onboarded", "changes": [], "proofs": [], "incomplete": []} | reason | answer
 
     def step(self, work: Any, name: str, config: Any) -> Any:
         assert name
@@ -52,7 +54,7 @@ class Context:
         self.invoked.append(payload)
         if self._fails:
             raise InvokeError("it broke")
-        return {"database": payload["database"], "status": "onboarded", "reason": "", "changes": [], "proofs": []}
+        return {"database": payload["database"]} | self._answer
 
 
 STORE: Any = Store(
@@ -104,4 +106,25 @@ def test_a_failed_onboarding_is_the_outcome_of_its_findings():
     context: Any = Context(fails=True)
     answer = remediate(context, STORE, "onboard", ["a"], False, False)
     assert statuses(answer) == {"a": "failed"}
-    assert "it broke" in answer.remediated[0].reason
+    assert "it broke" in answer.remediated[0].reason.problem
+    assert "run this again" in answer.remediated[0].reason.remedy
+
+
+def test_an_outcome_has_code_remedy_and_missing_parts_of_the_onboarding():
+    refused: Any = Context(status="refused", code="role-not-managed", reason="role x is not tagged", remedy="tag it")
+    (outcome,) = remediate(refused, STORE, "onboard", ["a"], False, False).to_json()["remediated"]
+    assert (outcome["status"], outcome["code"]) == ("refused", "role-not-managed")
+    assert (outcome["reason"], outcome["remedy"]) == ("role x is not tagged", "tag it")
+    part = {"what": ORDERS, "reason": "role x is not tagged", "remedy": "tag it", "retry": False}
+    change = {"kind": "grant", "target": "app", "statement": "GRANT x", "reversible": True}
+    partial: Any = Context(status="incomplete", changes=[change], incomplete=[part])
+    (outcome,) = remediate(partial, STORE, "onboard", ["a"], False, False).to_json()["remediated"]
+    assert (outcome["changes"], outcome["incomplete"]) == ([change], [part])
+
+
+@pytest.mark.parametrize("id", ["zzz", "e"], ids=["unknown", "ignored"])
+def test_a_finding_that_is_not_remediated_has_a_remedy(id):
+    context: Any = Context()
+    (outcome,) = remediate(context, STORE, "onboard", [id], False, False).to_json()["remediated"]
+    assert outcome["reason"]
+    assert outcome["remedy"]

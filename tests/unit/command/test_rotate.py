@@ -17,7 +17,7 @@ def listed(secret: str, **fields: Any) -> dict[str, Any]:
     return (
         dict.fromkeys(names)
         | {"secret": secret, "name": secret.split(":")[-1], "user": "etl", "identifier": "orders", "database": ORDERS}
-        | {"available": True, "former_stays": False, "state": "ok", "problem": "", "line_to_add": ""}
+        | {"available": True, "former_stays": False, "state": "ok", "problem": "", "remedy": "", "line_to_add": ""}
         | fields
     )
 

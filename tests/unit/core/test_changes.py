@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached, changes_from_json, fit_checkpoint
-from rdsiam.errors import AccessFileInvalid, RdsiamError, Refused
+from rdsiam.errors import AccessFileInvalid, InvalidRequest, RdsiamError, Refused
 
 GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app", authority="master")
 
@@ -40,6 +40,10 @@ def test_a_checkpoint_holds_many_changes_without_the_statements_of_the_last_ones
     [
         (Refused("role x is full", "use another role", "role-policies-full"), ("role x is full", "use another role")),
         (AccessFileInvalid(["line 3: users"]), ("access.yaml: line 3: users", "")),
+        (
+            InvalidRequest("arn:secret AWSCURRENT: host", "must be text"),
+            ("arn:secret AWSCURRENT: host: must be text", ""),
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -86,9 +86,8 @@ class FakeSecrets:
     def retire(self, _: RetainedSecret) -> None:
         self._server.secret = False
 
-    def restore(self, _: RetainedSecret) -> str:
+    def restore(self, _: RetainedSecret) -> None:
         self._server.secret = True
-        return ""
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +215,7 @@ def test_states_are_reached_in_order_and_recorded_with_their_changes(world):
 
 def test_of_two_executions_at_the_same_time_one_works_and_the_other_learns_it(world):
     forward(world, "a", "record_pairing")
-    assert "at work" in world.run("b").record_pairing(()).reason
+    assert "at work" in world.run("b").record_pairing(()).refusal.problem
     assert "at work" in world.run("b").begin().running
     with pytest.raises(Superseded):
         world.run("b").prove()
@@ -227,7 +226,7 @@ def test_another_execution_continues_after_the_lease_of_a_killed_one_has_expired
     migration = world.migration()
     assert migration is not None
     world.migrations.save(ORDERS.arn, replace(migration, lease=1))
-    assert world.run("b").record_pairing(()).reason == ""
+    assert world.run("b").record_pairing(()).refusal is None
     assert world.migration().state == "proven"
 
 

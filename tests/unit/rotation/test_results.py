@@ -2,6 +2,7 @@
 
 import pytest
 
+from rdsiam.core.changes import Refusal
 from rdsiam.rotation import commands
 from rdsiam.rotation.results import DatabaseSchedules, UserSchedule
 
@@ -22,14 +23,35 @@ def test_the_status_of_a_database_is_the_one_that_needs_most_attention(statuses,
     assert DatabaseSchedules(ARN, users).to_json()["status"] == status
 
 
-def test_reasons_name_their_users_and_the_code_is_the_first_one():
+def test_reasons_and_remedies_name_their_users_and_the_code_is_the_first_one():
     users = (
         UserSchedule("a", None, "unchanged"),
-        UserSchedule("b", None, "refused", "no secret", code="secret-not-named"),
-        UserSchedule("c", None, "refused", "no login", code="login-failed"),
+        UserSchedule("b", None, "refused", refusal=Refusal("no secret", "name it", "secret-not-named")),
+        UserSchedule("c", None, "refused", refusal=Refusal("no login", "correct it", "login-failed")),
     )
     answer = DatabaseSchedules(ARN, users).to_json()
     assert (answer["reason"], answer["code"]) == ("b: no secret; c: no login", "secret-not-named")
+    assert answer["remedy"] == "b: name it; c: correct it"
+    assert [(user["code"], user["reason"], user["remedy"]) for user in answer["secrets"]] == [
+        ("", "", ""),
+        ("secret-not-named", "no secret", "name it"),
+        ("login-failed", "no login", "correct it"),
+    ]
+
+
+def test_the_remedy_of_a_single_refusal_can_be_copied():
+    refused = UserSchedule(
+        "b", None, "refused", refusal=Refusal("no secret", "aws secretsmanager …", "secret-not-named")
+    )
+    answer = DatabaseSchedules(ARN, (UserSchedule("a", None, "written"), refused)).to_json()
+    assert (answer["reason"], answer["remedy"]) == ("b: no secret", "aws secretsmanager …")
+
+
+def test_a_refusal_before_all_users_is_that_of_the_database():
+    refusal = Refusal("access.yaml has no `rotate` for etl", "add etl to it", "rotation-not-declared")
+    answer = DatabaseSchedules(ARN, refused=refusal).to_json()
+    assert (answer["status"], answer["code"]) == ("refused", "rotation-not-declared")
+    assert (answer["reason"], answer["remedy"]) == (refusal.problem, refusal.remedy)
 
 
 def test_commands_name_database_and_user_quoted_for_a_shell():

@@ -15,6 +15,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.exceptions import InvokeError
 
 from rdsiam.audit.store import AuditStore
+from rdsiam.core.changes import Change, MissingPart, Reason, changes_from_json, parts_from_json
 from rdsiam.core.durable import Steps
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 #: Kinds whose remediation names a command of AWS, and that onboarding remediates if users are declared.
 _BY_ONBOARDING_TOO = frozenset({"iam-authentication-off"})
 _LONGEST_REASON = 500
+_RETRY = "see the log of OnboardFunction for the cause, then run this again"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,48 @@ class Outcome:
 
     :ivar status: OnboardFunction's; `unknown` if no finding of that id is open, `ignored` if it needs a decision by
         people, `failed` if onboarding ended with an error.
+    :ivar reason: OnboardFunction's, with its code and remedy.
     :ivar changes: OnboardFunction's.
+    :ivar incomplete: OnboardFunction's: the parts that were not done.
     """
 
     finding: str
     kind: str | None
     database: str | None
     status: str
-    reason: str
-    changes: Sequence[Mapping[str, Any]] = ()
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+    incomplete: tuple[MissingPart, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an element of `remediated` in AuditFunction's answer."""
+        return {
+            "finding": self.finding,
+            "kind": self.kind,
+            "database": self.database,
+            "status": self.status,
+            "code": self.reason.code,
+            "reason": self.reason.problem,
+            "remedy": self.reason.remedy,
+            "changes": [change.to_json() for change in self.changes],
+            "incomplete": [part.to_json() for part in self.incomplete],
+        }
+
+
+@dataclass(frozen=True)
+class _Onboarded:
+    """The answer of OnboardFunction for one database, or its failure."""
+
+    status: str
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+    incomplete: tuple[MissingPart, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "_Onboarded":
+        """Read the answer as OnboardFunction gives it."""
+        reason = Reason(data["reason"], data["remedy"], data["code"])
+        return cls(data["status"], reason, changes_from_json(data["changes"]), parts_from_json(data["incomplete"]))
 
 
 @dataclass(frozen=True)
@@ -78,8 +113,7 @@ class RemediationAnswer:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        outcomes = [asdict(outcome) | {"changes": list(outcome.changes)} for outcome in self.remediated]
-        return {"plan": self.plan, "remediated": outcomes}
+        return {"plan": self.plan, "remediated": [outcome.to_json() for outcome in self.remediated]}
 
 
 def remediate(
@@ -93,15 +127,15 @@ def remediate(
         changed are not confirmed.
     """
     known = Steps(context).run_typed("look up the findings", KnownFindings, lambda: look_up(store, ids)).by_id
-    answers: dict[str, Mapping[str, Any]] = {}
+    onboarded: dict[str, _Onboarded] = {}
     for arn in sorted({finding.database for finding in known.values() if finding.database and finding.by_onboarding}):
         payload = {"database": arn, "plan": plan, "beyond_limit": confirm}
         try:
-            answers[arn] = context.invoke(onboard_function, payload, name=f"onboard {arn}")
+            onboarded[arn] = _Onboarded.from_json(context.invoke(onboard_function, payload, name=f"onboard {arn}"))
         except InvokeError as error:
             logger.warning("onboarding %s failed: %s", arn, error)
-            answers[arn] = {"status": "failed", "reason": str(error)[:_LONGEST_REASON], "changes": []}
-    return RemediationAnswer(plan, tuple(_outcome(id, known.get(id), answers) for id in sorted(set(ids))))
+            onboarded[arn] = _Onboarded("failed", Reason(str(error)[:_LONGEST_REASON], _RETRY))
+    return RemediationAnswer(plan, tuple(_outcome(id, known.get(id), onboarded) for id in sorted(set(ids))))
 
 
 def look_up(store: AuditStore, ids: Sequence[str]) -> KnownFindings:
@@ -129,12 +163,12 @@ def _by_onboarding(finding: Mapping[str, Any]) -> bool:
     return finding["kind"] in _BY_ONBOARDING_TOO or [command] in ways.values()
 
 
-def _outcome(id: str, known: KnownFinding | None, answers: Mapping[str, Mapping[str, Any]]) -> Outcome:
+def _outcome(id: str, known: KnownFinding | None, onboarded: Mapping[str, _Onboarded]) -> Outcome:
     if known is None:
-        return Outcome(id, None, None, "unknown", "no finding of this id is open in the last audit")
+        reason = Reason("no finding of this id is open in the last audit", "run rdsiam audit, which lists the ids")
+        return Outcome(id, None, None, "unknown", reason)
     if known.database is None or not known.by_onboarding:
-        reason = "onboarding doesn't remediate this finding; the report has the steps for people"
+        reason = Reason("onboarding doesn't remediate this finding", "take the steps that the report has for people")
         return Outcome(id, known.kind, known.database, "ignored", reason)
-    answer = answers[known.database]
-    reason = "; ".join(filter(None, (answer["reason"], answer.get("remedy"))))
-    return Outcome(id, known.kind, known.database, answer["status"], reason, answer["changes"])
+    result = onboarded[known.database]
+    return Outcome(id, known.kind, known.database, result.status, result.reason, result.changes, result.incomplete)

@@ -18,6 +18,16 @@ class Change:
     statement: str
 
 
+def show_reason(reason: str, code: str, remedy: str) -> None:
+    """Write a reason and its code to stderr, and the remedy on a line of its own.
+
+    Reason and remedy may have several lines, such as entries of access.yaml to copy: they stay lines.
+    """
+    lines = f"{reason} [{code}]" if code else reason
+    for line in [*lines.splitlines(), *(f"  → {remedy}".splitlines() if remedy else [])]:
+        progress(line)
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """A part that was not done, with its reason and what to do."""
@@ -33,12 +43,14 @@ class Answer:
 
     :ivar schemas: schemas that levels open, such as `shop: app, public and 3 more`; empty if it is no plan.
     :ivar reason: why it was refused, ignored or left incomplete; empty otherwise.
+    :ivar remedy: what to do about it; empty if the reason or the unfinished parts say it.
     :ivar document: the whole answer, for --output json.
     """
 
     status: str
     reason: str
     code: str
+    remedy: str
     changes: tuple[Change, ...]
     incomplete: tuple[Unfinished, ...]
     document: Mapping[str, Any]
@@ -51,8 +63,9 @@ class Answer:
         incomplete = document.get("incomplete") or []
         return cls(
             status=str(document.get("status")),
-            reason="; ".join(str(document[name]) for name in ("reason", "remedy") if document.get(name)),
+            reason=str(document.get("reason") or ""),
             code=str(document.get("code") or ""),
+            remedy=str(document.get("remedy") or ""),
             changes=tuple(Change(change["kind"], change["target"], change["statement"]) for change in changes),
             incomplete=tuple(Unfinished(part["what"], part["reason"], part["remedy"]) for part in incomplete),
             document=document,
@@ -69,12 +82,8 @@ class Answer:
         for opened in self.schemas:
             progress(f"schemas that levels open in {opened}")
         for part in self.incomplete:
-            progress(f"not done: {part.what}: {part.reason}")
-            progress(f"  → {part.remedy}")
-        code = f" [{self.code}]" if self.code else ""
-        # A reason may have lines of access.yaml to copy: they stay lines.
-        for line in f"{self.status}: {self.reason or subject}{code}".splitlines():
-            progress(line)
+            show_reason(f"not done: {part.what}: {part.reason}", "", part.remedy)
+        show_reason(f"{self.status}: {self.reason or subject}", self.code, self.remedy)
 
     def exit_code(self, done: Set[str]) -> ExitCode:
         """Return the exit code.
@@ -83,6 +92,6 @@ class Answer:
         """
         if self.status == "planned":
             return ExitCode.DIFFERENT if self.changes else ExitCode.OK
-        if self.incomplete or self.document.get("left"):
+        if self.incomplete:
             return ExitCode.INCOMPLETE
         return ExitCode.OK if self.status in done else ExitCode.DIFFERENT

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from rdsiam.command import options
+from rdsiam.command.answers import show_reason
 from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode
 from rdsiam.command.installation import Installation
@@ -118,4 +119,12 @@ def _show_remediated(answer: Mapping[str, Any], output: Output) -> ExitCode:
         for change in result["changes"] or [{"kind": "", "target": "", "statement": result["reason"]}]
     ]
     output.show(rows, ("finding", "status", "change", "target", "statement"), answer)
+    # Findings of one database have the same parts.
+    parts = {(part["what"], part["reason"], part["remedy"]) for result in results for part in result["incomplete"]}
+    for what, reason, remedy in sorted(parts):
+        show_reason(f"not done: {what}: {reason}", "", remedy)
+    for result in results:
+        if result["reason"]:
+            reason = f"{result['finding']} is {result['status']}: {result['reason']}"
+            show_reason(reason, result["code"], result["remedy"])
     return ExitCode.DIFFERENT if any(result["status"] in _NOT_FIXED for result in results) else ExitCode.OK

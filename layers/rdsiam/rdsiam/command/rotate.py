@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rdsiam.command import options, rotate_all
-from rdsiam.command.answers import Answer
+from rdsiam.command.answers import Answer, show_reason
 from rdsiam.command.aws import database_arn
 from rdsiam.command.errors import ExitCode, NotFound, Usage
 from rdsiam.command.installation import Installation
@@ -239,7 +239,7 @@ def _show_status(secrets: Sequence[Mapping[str, Any]], output: Output) -> ExitCo
     output.show(rows, [name.replace("_", " ") for name in _COLUMNS], list(secrets))
     for secret in secrets:
         if secret["problem"]:
-            progress(f"{secret['name']} is refused: {secret['problem']}")
+            show_reason(f"{secret['name']} is refused: {secret['problem']}", "", secret["remedy"])
         elif secret["state"] in _ADVICE:
             progress(f"{secret['name']} is {secret['state']}: {_ADVICE[secret['state']]}")
     in_order = not any(secret["problem"] or secret["state"] in _ADVICE for secret in secrets)

@@ -121,6 +121,11 @@ class MissingPart:
         return cls(data["what"], data["reason"], data["remedy"], data["retry"])
 
 
+def parts_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[MissingPart, ...]:
+    """Return the missing parts of an answer or a checkpoint."""
+    return tuple(MissingPart.from_json(part) for part in data)
+
+
 class Unreached(MissingPart):
     """A part that a run tried, and that the server, its state or its rights prevented."""
 
@@ -150,6 +155,10 @@ class Reason:
         """Return an error as a reason."""
         return cls(error.problem, error.remedy, error.code)
 
+    def missing(self, what: str) -> MissingPart:
+        """Return what the reason prevents as a part that was not done, of a run that did other parts."""
+        return MissingPart(what, self.problem, self.remedy or FOLLOW_REASON, retry=False)
+
     def to_json(self) -> dict[str, str]:
         """Return plain JSON for a checkpoint."""
         return {"problem": self.problem, "remedy": self.remedy, "code": self.code}
@@ -163,7 +172,3 @@ class Reason:
 @dataclass(frozen=True)
 class Refusal(Reason):
     """The reason why a run did not start, or stopped: only a person can resolve it."""
-
-    def missing(self, what: str) -> MissingPart:
-        """Return the refusal as a part that was not done, of a run that did other parts."""
-        return MissingPart(what, self.problem, self.remedy or FOLLOW_REASON, retry=False)

@@ -15,6 +15,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
+from rdsiam.core.changes import Reason, changes_from_json, parts_from_json
 from rdsiam.core.durable import R, Steps
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.observation import pause
@@ -23,10 +24,9 @@ from rdsiam.migration.results import (
     Changes,
     MigrationAnswer,
     MigrationStatus,
-    Refusal,
+    MissingParts,
     Removal,
     Retirement,
-    SecretResult,
     StepResult,
     Watched,
 )
@@ -74,8 +74,8 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
     execution = steps.run("name the execution", lambda: secrets.token_hex(8))
     run = Undoing(services, request, execution) if request.undo else Migrating(services, request, execution)
     beginning = steps.run_typed("read what is declared", Beginning, run.begin)
-    if beginning.refused:
-        return run.answer("refused", beginning.refused, beginning.code)
+    if beginning.refusal:
+        return run.answer("refused", beginning.refusal)
     run.continue_from(beginning)
     try:
         if isinstance(run, Undoing):
@@ -84,39 +84,52 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
             return _nothing_to_do(run, beginning)
         return _forward(context, services.onboard_function, run, steps)
     except Superseded as error:
-        return run.answer("superseded", str(error), error.code)
+        return run.answer("superseded", Reason.of(error))
 
 
 def _nothing_to_do(run: Migrating, beginning: Beginning) -> MigrationAnswer:
     if beginning.running:
-        return run.answer("running", beginning.running)
-    return run.answer("unchanged", f"{run.request.user} is retired")
+        return run.answer("running", Reason(beginning.running))
+    return run.answer("unchanged", Reason(f"{run.request.user} is retired"))
 
 
 def _forward(context: DurableContext, onboard_function: str, run: Migrating, steps: MigrationSteps) -> MigrationAnswer:
     """Go through all states that are not reached yet."""
     request = run.request
-    refusal = steps.run_typed("check the user", Refusal, run.check)
-    if refusal.reason:
-        return run.answer("refused", refusal.reason, refusal.code)
+    checked = steps.run_typed("check the user", StepResult, run.check)
+    if checked.refusal:
+        return run.answer("refused", checked.refusal)
 
     options: dict[str, Any] = {"database": run.arn}
     options |= {"plan": True} if request.plan else {}
     options |= {"beyond_limit": True} if request.confirm else {}  # a migration confirms no attributes
     paired: dict[str, Any] = context.invoke(onboard_function, options, name="onboard the database")
-    changes: Changes = tuple(paired["changes"])
+    changes, incomplete = changes_from_json(paired["changes"]), parts_from_json(paired["incomplete"])
+    if paired["status"] == "incomplete":
+        return run.answer("incomplete", Reason(code=paired["code"]), changes, incomplete)
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:
-        status: MigrationStatus = "incomplete" if paired["status"] == "incomplete" else "refused"
-        reason = "; ".join(part for part in (paired["reason"], paired["remedy"]) if part)
-        return run.answer(status, reason, paired["code"], changes)
+        reason = Reason(paired["reason"], paired["remedy"], paired["code"])
+        return run.answer("refused", reason, changes, incomplete)
     if request.plan:
         planned = steps.run_typed("plan the retirement", StepResult, run.plan)
-        all_changes = (*changes, *planned.changes)
-        return run.answer("refused" if planned.refused else "planned", planned.reason, planned.code, all_changes)
-    running = steps.run_typed("record the pairing", Refusal, lambda: run.record_pairing(changes))
-    if running.reason:
-        return run.answer("running", running.reason, running.code, changes)
+        return _planned(run, planned, changes, incomplete)
+    pairing = steps.run_typed("record the pairing", StepResult, lambda: run.record_pairing(changes))
+    if pairing.refusal:
+        return run.answer("running", pairing.refusal, changes)
     return _retire(context, run, steps, changes)
+
+
+def _planned(
+    run: Migrating, planned: StepResult, changes: Changes = (), incomplete: MissingParts = ()
+) -> MigrationAnswer:
+    """Return the answer of a plan.
+
+    :param changes: of the onboarding that comes first.
+    :param incomplete: the parts that this onboarding would not do.
+    """
+    status: MigrationStatus = "refused" if planned.refusal else "planned"
+    reason = planned.refusal or planned.reason
+    return run.answer(status, reason, (*changes, *planned.changes), (*incomplete, *planned.incomplete))
 
 
 def _retire(context: DurableContext, run: Migrating, steps: MigrationSteps, changes: Changes) -> MigrationAnswer:
@@ -126,13 +139,11 @@ def _retire(context: DurableContext, run: Migrating, steps: MigrationSteps, chan
         steps.run("begin watching", run.begin_watching)
     retirement = _watch_and_retire(context, run, steps)
     changes = (*changes, *retirement.changes)
-    reason, left = retirement.reason, tuple[str, ...]()
+    secret = StepResult()
     if retirement.status == "retired":
-        secret = steps.run_typed("retire the secret", SecretResult, run.retire_secret)
-        changes, left = (*changes, *secret.changes), secret.left
-        reason = f"not recorded, so left alone: {', '.join(left)}" if left else reason
+        secret = steps.run_typed("retire the secret", StepResult, run.retire_secret)
     steps.run("release the lease", run.release_lease)
-    return run.answer(retirement.status, reason, retirement.code, changes, left)
+    return run.answer(retirement.status, retirement.reason, (*changes, *secret.changes), secret.incomplete)
 
 
 def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:
@@ -182,17 +193,16 @@ def _paced(run: Migrating) -> WaitForConditionConfig[dict[str, Any]]:
 def _undo(run: Undoing, steps: MigrationSteps) -> MigrationAnswer:
     """Undo in reverse order: the login, the secret, and the successor if it is no longer declared."""
     if run.request.plan:
-        planned = steps.run_typed("plan the undo", StepResult, run.plan_undo)
-        return run.answer("refused" if planned.refused else "planned", planned.reason, planned.code, planned.changes)
+        return _planned(run, steps.run_typed("plan the undo", StepResult, run.plan_undo))
     if not steps.run("take over", run.take_over):
-        return run.answer("unchanged", f"there is no migration of {run.request.user}")
+        return run.answer("unchanged", Reason(f"there is no migration of {run.request.user}"))
     login = steps.run_typed("restore the login", StepResult, run.restore)
-    if login.refused:
+    if login.refusal:
         steps.run("release the lease", run.release_lease)
-        return run.answer("refused", login.reason, login.code)
+        return run.answer("refused", login.refusal)
     secret = steps.run_typed("restore the secret", StepResult, run.restore_secret)
     removal = steps.run_typed("remove the successor", Removal, run.remove)
     if removal.kept:
         steps.run("release the lease", run.release_lease)
-    reason = "; ".join(part for part in (secret.reason, removal.reason) if part)
-    return run.answer("undone", reason, changes=(*login.changes, *secret.changes, *removal.changes))
+    changes = (*login.changes, *secret.changes, *removal.changes)
+    return run.answer("undone", removal.reason, changes, (*secret.incomplete, *removal.incomplete))

@@ -1,51 +1,46 @@
 """Results of the steps of a migration. A checkpoint holds them as JSON."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, MissingPart, Reason, Refusal, changes_from_json, parts_from_json
 from rdsiam.errors import RdsiamError
 
 MigrationStatus = Literal["retired", "unchanged", "planned", "refused", "incomplete", "running", "superseded", "undone"]
-#: Changes as answers have them.
-Changes = tuple[Mapping[str, Any], ...]
+Changes = tuple[Change, ...]
+MissingParts = tuple[MissingPart, ...]
+
+NO_REASON = Reason()
 
 
-def as_json(changes: Sequence[Change]) -> Changes:
-    """Return changes as answers have them."""
-    return tuple(change.to_json() for change in changes)
+#: Fields of results that aren't plain JSON → how they are read.
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "changes": changes_from_json,
+    "incomplete": parts_from_json,
+    "reason": Reason.from_json,
+    "refusal": lambda refusal: None if refusal is None else Refusal.from_json(refusal),
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.to_json() if isinstance(value, Change | MissingPart | Reason) else value
 
 
 @dataclass(frozen=True)
 class _Json:
-    """A result whose fields are JSON; lists become tuples."""
+    """A result whose fields are plain JSON, or in `_READERS`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], /) -> Self:
         """Return the result from which `to_json` made this JSON."""
-        values = {each.name: data[each.name] for each in fields(cls)}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Refusal(_Json):
-    """Why a step was refused, or does nothing.
-
-    :ivar reason: message with its remedy; empty if it was not refused.
-    """
-
-    reason: str = ""
-    code: str = ""
-
-    @classmethod
-    def of(cls, error: RdsiamError) -> "Refusal":
-        """Return an error as a refusal."""
-        return cls(str(error), error.code)
+        return cls(**{each.name: _READERS.get(each.name, lambda value: value)(data[each.name]) for each in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -55,45 +50,34 @@ class Beginning(_Json):
     :ivar database: ARN, as Describe has it.
     :ivar running: which other execution works on it, and until when; empty if none does.
     :ivar retired: the user is retired already.
-    :ivar refused: why nothing can be done; empty otherwise.
+    :ivar refusal: why nothing can be done; None if nothing prevents it.
     """
 
     database: str
     successor: str = ""
     running: str = ""
     retired: bool = False
-    refused: str = ""
-    code: str = ""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True)
 class StepResult(_Json):
     """Changes of a step, or the reason why it was refused.
 
-    :ivar refused: nothing was changed.
-    :ivar reason: why it was refused, or what is left to do; empty if nothing is.
+    :ivar refusal: why nothing was changed; None if it was not refused.
+    :ivar reason: a remark.
+    :ivar incomplete: parts that the step did not do.
     """
 
     changes: Changes = ()
-    reason: str = ""
-    code: str = ""
-    refused: bool = False
+    refusal: Refusal | None = None
+    reason: Reason = NO_REASON
+    incomplete: MissingParts = ()
 
     @classmethod
-    def refusal(cls, error: RdsiamError) -> "StepResult":
+    def refused(cls, error: RdsiamError) -> "StepResult":
         """Return a refusal."""
-        return cls((), str(error), error.code, refused=True)
-
-
-@dataclass(frozen=True)
-class SecretResult(_Json):
-    """Changes of the user's secret.
-
-    :ivar left: ARNs of other secrets whose values are for the user; they are left alone.
-    """
-
-    changes: Changes = ()
-    left: tuple[str, ...] = ()
+        return cls(refusal=Refusal.of(error))
 
 
 @dataclass(frozen=True)
@@ -101,12 +85,14 @@ class Removal(_Json):
     """Result of removing the successor.
 
     :ivar kept: the successor still exists.
-    :ivar reason: why it is kept, or what is left to do.
+    :ivar reason: a remark, such as why it is kept.
+    :ivar incomplete: the successor, if it could not be dropped.
     """
 
     kept: bool
-    reason: str = ""
+    reason: Reason = NO_REASON
     changes: Changes = ()
+    incomplete: MissingParts = ()
 
 
 @dataclass(frozen=True)
@@ -117,8 +103,7 @@ class Retirement(_Json):
     """
 
     status: MigrationStatus
-    reason: str = ""
-    code: str = ""
+    reason: Reason = NO_REASON
     changes: Changes = ()
     watch_again: bool = False
 
@@ -137,24 +122,29 @@ class Watched(_Json):
 
 @dataclass(frozen=True)
 class MigrationAnswer:
-    """The answer of MigrateFunction.
+    """The answer of MigrateFunction, as docs/payloads.md describes it.
 
-    :ivar left: ARNs of secrets that are left alone, as they are not recorded for the user.
-    :ivar incomplete: what is missing if something was changed and not everything: `what`, `reason`, `remedy`, `retry`.
+    :ivar incomplete: the parts that were not done. `retired`, `undone` and `planned` stay with such parts.
     """
 
     database: str
     user: str
     successor: str
     status: MigrationStatus
-    reason: str = ""
-    code: str = ""
+    reason: Reason = NO_REASON
     changes: Changes = ()
-    left: tuple[str, ...] = ()
-    incomplete: Changes = ()
+    incomplete: MissingParts = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer as MigrateFunction gives it; `incomplete` only if something is missing."""
-        answer = asdict(self) | {"changes": list(self.changes), "left": list(self.left)}
-        missing = list(answer.pop("incomplete"))
-        return answer | ({"incomplete": missing} if missing else {})
+        """Return the answer as MigrateFunction gives it."""
+        return {
+            "database": self.database,
+            "user": self.user,
+            "successor": self.successor,
+            "status": self.status,
+            "code": self.reason.code,
+            "reason": self.reason.problem,
+            "remedy": self.reason.remedy,
+            "changes": [change.to_json() for change in self.changes],
+            "incomplete": [part.to_json() for part in self.incomplete],
+        }

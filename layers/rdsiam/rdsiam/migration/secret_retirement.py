@@ -13,6 +13,7 @@ from rdsiam.aws.secrets.errors import SecretNotFound, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.aws.secrets.schedules import MANAGED
+from rdsiam.core.changes import MissingPart, Reason
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import RetainedSecret
 
@@ -32,6 +33,27 @@ class UsersSecrets:
 
     recorded: SecretFacts | None
     others: tuple[str, ...]
+
+    def left_alone(self, user: str) -> tuple[MissingPart, ...]:
+        """Return the secrets that the migration of the user leaves alone, for people to look at."""
+        problem = f"the secret claims to hold the password of {user}, and is not recorded for it, so it is left alone"
+        return tuple(
+            Reason(problem, f"delete it yourself if it is a secret of {user}").missing(arn) for arn in self.others
+        )
+
+    def without_recorded(self, user: str) -> Reason:
+        """Return the remark that no secret is deleted; an empty one if there is a recorded secret."""
+        if self.recorded is not None:
+            return Reason()
+        return Reason(
+            f"no secret with the tag {MANAGED}=true is recorded for {user}",
+            "if one holds its password, delete it yourself",
+        )
+
+    def notes(self, user: str) -> list[str]:
+        """Return notes on secrets that are not deleted, for the migration's history."""
+        missing = [f"{part.what}: {part.reason}; {part.remedy}" for part in self.left_alone(user)]
+        return [*filter(None, [str(self.without_recorded(user))]), *missing]
 
 
 class MigratingSecrets:
@@ -66,24 +88,27 @@ class MigratingSecrets:
         self._secrets_manager.delete(secret.arn, RECOVERY_DAYS)
         logger.info("scheduled %s for deletion in %d days", secret.arn, RECOVERY_DAYS)
 
-    def restore(self, secret: RetainedSecret) -> str:
+    def restore(self, secret: RetainedSecret) -> MissingPart | None:
         """Cancel its deletion, and switch its rotation on again if it had one.
 
-        :return: what its owner has to do; empty if nothing.
+        :return: the secret, if its owner has to do something; None if nothing is missing.
         """
         try:
             description = self._secrets_manager.describe(secret.arn)
         except SecretNotFound:
-            return f"{secret.arn} is gone: its recovery window has passed"
+            return Reason(
+                "the secret is gone: its recovery window has passed",
+                "put the password into a new secret, if an application reads it from there",
+            ).missing(secret.arn)
         if description.deleted:
             self._secrets_manager.restore(secret.arn)
         if secret.rotated and not description.rotates:
             try:
                 self._secrets_manager.resume(secret.arn)
             except SecretsManagerFailed as error:
-                return (
-                    f"the rotation of {secret.arn} is still off, as switching it on failed with {error.aws_code}: "
-                    "switch it on yourself"
-                )
+                return Reason(
+                    f"the rotation of the secret is still off, as switching it on failed with {error.aws_code}",
+                    "switch it on yourself",
+                ).missing(secret.arn)
         logger.info("restored %s", secret.arn)
-        return ""
+        return None

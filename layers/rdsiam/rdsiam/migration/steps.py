@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
-from rdsiam.aws.secrets.schedules import MANAGED
-from rdsiam.core.changes import Change, Unreached
+from rdsiam.core.changes import Change, Reason, Refusal
 from rdsiam.core.times import now_text, text
 from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
@@ -20,16 +19,15 @@ from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import observation
 from rdsiam.migration.database_user import MigratingUser, must_keep_password, user_missing
 from rdsiam.migration.results import (
+    NO_REASON,
     Beginning,
     Changes,
     MigrationAnswer,
     MigrationStatus,
-    Refusal,
+    MissingParts,
     Retirement,
-    SecretResult,
     StepResult,
     Watched,
-    as_json,
 )
 from rdsiam.migration.secret_retirement import RECOVERY_DAYS, MigratingSecrets, UsersSecrets
 from rdsiam.onboarding.database_users import Users
@@ -101,7 +99,7 @@ class Migrating:
             else:
                 successor = self._declared_successor(database)
         except (DatabaseNotFound, Unsupported, AccessFileInvalid, Refused) as error:
-            return Beginning(self.request.database, refused=str(error), code=error.code)
+            return Beginning(self.request.database, refusal=Refusal.of(error))
         retired = migration is not None and migration.state == "retired" and not migration.execution
         return Beginning(database.arn, successor, _running(migration, self._execution), retired)
 
@@ -120,54 +118,55 @@ class Migrating:
             raise Refused(f"access.yaml {way}", f"{flag} if that is intended", "successor-not-declared")
         return successor
 
-    def check(self) -> Refusal:
-        """Return why the user has to keep its password; empty if it has not, or if that is not visible yet."""
+    def check(self) -> StepResult:
+        """Refuse a user that has to keep its password, unless that is not visible yet; changes nothing."""
         record = self._services.inventory.get(self.arn)
         if record is None or not record.finished:
-            return Refusal()  # onboarding checks it
+            return StepResult()  # onboarding checks it
         try:
             login_state = self._user.login_state()
         except ConnectionFailed as error:
             logger.info("the login state of %s on %s is not visible: %s", self.request.user, self.arn, error)
-            return Refusal()
+            return StepResult()
         if not login_state.exists:
-            return Refusal.of(user_missing(self.request.user, self.arn))
-        return Refusal.of(must_keep_password(login_state)) if login_state.keep_reason else Refusal()
+            return StepResult.refused(user_missing(self.request.user, self.arn))
+        return StepResult.refused(must_keep_password(login_state)) if login_state.keep_reason else StepResult()
 
     def plan(self) -> StepResult:
         """Return the changes that the retirement would make."""
         try:
             changes = [] if self.in_place else self._user.retire(None)
         except Refused as error:
-            return StepResult.refusal(error)
+            return StepResult.refused(error)
         except ConnectionFailed as error:
             # The manager may not exist before the onboarding.
-            return StepResult(reason=f"the retirement can't be planned yet: {error}")
+            return StepResult(reason=Reason(f"the retirement can't be planned yet: {error.problem}", error.remedy))
         secrets = self._secrets()
         if secrets.recorded is not None:
             changes += secret_changes(RetainedSecret(secrets.recorded.arn, secrets.recorded.rotation_enabled))
-        notes = self._notes_on(secrets)
-        notes += [self._user.irreversible()] if self.in_place and self._user.irreversible() else []
-        return StepResult(as_json(changes), "; ".join(notes))
+        remark = secrets.without_recorded(self.request.user)
+        irreversible = self._user.irreversible() if self.in_place else ""
+        reason = replace(remark, problem="; ".join(filter(None, [remark.problem, irreversible])))
+        return StepResult(tuple(changes), reason=reason, incomplete=secrets.left_alone(self.request.user))
 
-    def record_pairing(self, changes: Changes) -> Refusal:
-        """Take the lease, and record that the successor exists; return which other execution works on it, if any."""
+    def record_pairing(self, changes: Changes) -> StepResult:
+        """Take the lease, and record that the successor exists; refused if another execution works on it."""
         database = self._services.databases.describe(self.arn)
         migration = self._recorded()
         if running := _running(migration, self._execution):
-            return Refusal(running)
+            return StepResult(refusal=Refusal(running))
         if migration is None or migration.resource_id != database.resource_id or migration.successor != self._successor:
             revision = migration.revision if migration else 0
             migration = Migration(self.request.user, self._successor, database.resource_id, revision=revision)
         migration = self._leased(migration)
         if not migration.reached("paired"):
-            statements = [change["statement"] for change in changes if change["target"] == self._successor]
+            statements = [change.statement for change in changes if change.target == self._successor]
             migration = migration.at("paired", now_text(), statements or [f"{self._successor} existed"])
         try:
             self._services.migrations.save(self.arn, migration)
         except Superseded as error:
-            return Refusal.of(error)
-        return Refusal()
+            return StepResult.refused(error)
+        return StepResult()
 
     def prove(self) -> None:
         """Log in as the successor with a token, and check that its password is refused."""
@@ -227,19 +226,19 @@ class Migrating:
                 return Retirement("running", watch_again=True)
             done = [change.statement for change in changes] or [f"{self.request.user} takes tokens and no password"]
             self._save(self._own().at("retired", now_text(), done))
-            return Retirement("retired", changes=as_json(changes))
+            return Retirement("retired", changes=tuple(changes))
         except (Refused, AccessFileInvalid) as error:
-            return Retirement("refused", str(error), error.code)
+            return Retirement("refused", Reason.of(error))
 
-    def retire_secret(self) -> SecretResult:
+    def retire_secret(self) -> StepResult:
         """Schedule the user's recorded secret for deletion."""
         migration = self._own()
-        secrets = self._secrets()
+        secrets, user = self._secrets(), self.request.user
         secret = migration.secret
         if secret is None:
-            migration = self._save(_with_notes(migration, self._notes_on(secrets)))
+            migration = self._save(_with_notes(migration, secrets.notes(user)))
             if secrets.recorded is None:
-                return SecretResult(left=secrets.others)
+                return StepResult(incomplete=secrets.left_alone(user))
             secret = RetainedSecret(secrets.recorded.arn, secrets.recorded.rotation_enabled)
             self._save(replace(migration, secret=secret))
         self._services.secrets.retire(secret)
@@ -250,7 +249,7 @@ class Migrating:
             # An undo came in between, and found no secret to restore.
             self._services.secrets.restore(secret)
             raise
-        return SecretResult(as_json(changes), secrets.others)
+        return StepResult(tuple(changes), incomplete=secrets.left_alone(user))
 
     def release_lease(self) -> None:
         """Give the lease back."""
@@ -264,26 +263,22 @@ class Migrating:
     def answer(
         self,
         status: MigrationStatus,
-        reason: str = "",
-        code: str = "",
+        reason: Reason = NO_REASON,
         changes: Changes = (),
-        left: tuple[str, ...] = (),
+        incomplete: MissingParts = (),
     ) -> MigrationAnswer:
         """Return the answer of the function: changes of this execution only.
 
         After changes a refusal is `incomplete`, as `refused` means that nothing was changed.
 
-        :param left: ARNs of secrets that are left alone, as they are not recorded.
+        :param incomplete: the parts that were not done; their reasons are added to `reason`.
         """
         if status == "refused" and changes and not self.request.plan:
-            status = "incomplete"
-        incomplete: Changes = ()
-        if status == "incomplete":
-            unreached = Unreached(self.request.user, reason, "resolve the reason, and run it again", retry=False)
-            incomplete = (unreached.to_json(),)
-        return MigrationAnswer(
-            self.arn, self.request.user, self._successor, status, reason, code, changes, left, incomplete
-        )
+            status, incomplete = "incomplete", (*incomplete, reason.missing(self.request.user))
+            reason = Reason(code=reason.code)  # the part has problem and remedy
+        problems = dict.fromkeys(filter(None, [reason.problem, *(part.reason for part in incomplete)]))
+        reason = replace(reason, problem="; ".join(problems))
+        return MigrationAnswer(self.arn, self.request.user, self._successor, status, reason, changes, incomplete)
 
     @property
     def _user(self) -> MigratingUser:
@@ -358,21 +353,6 @@ class Migrating:
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
         record = self._services.inventory.get(database.arn)
         return self._services.access.current().file.declared(selected(database, record))
-
-    def _notes_on(self, secrets: UsersSecrets) -> list[str]:
-        """Return notes on secrets that are not deleted."""
-        user, notes = self.request.user, []
-        if secrets.recorded is None:
-            notes.append(
-                f"no secret with the tag {MANAGED}=true is recorded for {user}: if one holds its password, delete it "
-                "yourself"
-            )
-        if secrets.others:
-            notes.append(
-                f"these secrets claim to hold the password of {user}, and are not recorded for it, so they are left "
-                f"alone: {', '.join(secrets.others)}; delete them yourself if they are its secrets"
-            )
-        return notes
 
 
 def _successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:

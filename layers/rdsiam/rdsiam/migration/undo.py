@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, Reason
 from rdsiam.core.times import now_text
 from rdsiam.errors import Refused
-from rdsiam.migration.results import Removal, StepResult, as_json
+from rdsiam.migration.results import NO_REASON, Removal, StepResult
 from rdsiam.migration.steps import Migrating
 from rdsiam.state.migrations import MigrationState, RetainedSecret
 
@@ -23,9 +23,9 @@ class Undoing(Migrating):
             if not self.is_declared() and not self.in_place:
                 changes += self._user.remove(apply=False, confirmed=self.request.confirm)
         except Refused as error:
-            return StepResult.refusal(error)
+            return StepResult.refused(error)
         changes += [_restored(migration.secret)] if migration.secret else []
-        return StepResult(as_json(changes))
+        return StepResult(tuple(changes))
 
     def take_over(self) -> bool:
         """Take the lease from any other execution, and return whether there is a migration to undo."""
@@ -41,20 +41,20 @@ class Undoing(Migrating):
         try:
             changes = self._user.restore(migration.locked or (), apply=True)
         except Refused as error:
-            return StepResult.refusal(error)
+            return StepResult.refused(error)
         done = [change.statement for change in changes] or [f"{self.request.user} had its login"]
         state: MigrationState = "proven" if migration.reached("proven") else "paired"
         self._save(replace(migration.at(state, now_text(), ["undo", *done]), locked=None, watch=None))
-        return StepResult(as_json(changes))
+        return StepResult(tuple(changes))
 
     def restore_secret(self) -> StepResult:
         """Restore the user's secret."""
         migration = self._own()
         if migration.secret is None:
             return StepResult()
-        left_to_do = self._services.secrets.restore(migration.secret)
+        missing = self._services.secrets.restore(migration.secret)
         self._save(replace(migration, secret=None))
-        return StepResult(as_json([_restored(migration.secret)]), left_to_do)
+        return StepResult((_restored(migration.secret),), incomplete=(missing,) if missing else ())
 
     def remove(self) -> Removal:
         """Remove the successor, unless access.yaml declares it; then the migration is removed from the inventory."""
@@ -62,25 +62,27 @@ class Undoing(Migrating):
             return Removal(kept=False)  # an earlier attempt of this step has done it
         migration = self._own()
         changes: list[Change] = []
-        reason = ""
-        declared = self.is_declared()
+        reason = NO_REASON
+        declared, user = self.is_declared(), self.request.user
         if self.in_place:
-            note = f"take {self.request.user} out of access.yaml: else the next onboarding takes its password again"
-            reason = note if declared else ""
+            problem = f"access.yaml declares {user}, so the next onboarding ends its password again"
+            reason = Reason(problem, f"take {user} out of access.yaml, and publish") if declared else NO_REASON
         elif declared:
             return Removal(
                 True,
-                f"{self.request.user} logs in by its password. {self._successor} stays while access.yaml declares it: "
-                f"switch its applications back to {self.request.user}, take it out of access.yaml, publish, and undo "
-                "again",
+                Reason(
+                    f"{user} logs in by its password. {self._successor} stays while access.yaml declares it",
+                    f"switch its applications back to {user}, take it out of access.yaml, publish, and undo again",
+                ),
             )
         else:
             try:
                 changes = self._user.remove(apply=True, confirmed=self.request.confirm)
             except Refused as error:
-                return Removal(True, str(error))
+                part = Reason.of(error).missing(self._successor)
+                return Removal(True, Reason(code=error.code), incomplete=(part,))
         self._services.migrations.forget(self.arn, migration)
-        return Removal(False, reason, as_json(changes))
+        return Removal(False, reason, tuple(changes))
 
 
 def _restored(secret: RetainedSecret) -> Change:

@@ -120,7 +120,7 @@ class RotationOperations:
             return self._services.secrets.rotate(arn)
         except RotationUnfinished as error:
             if secret.pending_version is None:
-                raise Refused(str(error), "run it again in a minute", "rotation-unfinished") from None
+                raise Refused(error.problem, "run it again in a minute", "rotation-unfinished") from None
             return secret.pending_version
 
     def unstick(self, arn: str, plan: bool) -> UnstickResult:

@@ -1,13 +1,13 @@
 """Requests and results of setting schedules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rdsiam.access import calendar
 from rdsiam.access.rotation import CLONE, RotatingUser
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, Refusal
 from rdsiam.state.record import SecretRecord
 
 ScheduleStatus = Literal["written", "planned", "unchanged", "refused"]
@@ -63,19 +63,17 @@ class UserSchedule:
     """Result for the secret of one user.
 
     :ivar secret: its ARN; None if there is none.
-    :ivar reason: why it was refused, and what to do; empty otherwise.
-    :ivar code: code of the refusal; empty otherwise.
     :ivar changes: changes that were, or would be, made.
     :ivar candidates: ARNs of secrets whose values are for the user, for people to choose from.
+    :ivar refusal: why it was refused; None if it was not.
     """
 
     user: str
     secret: str | None
     status: ScheduleStatus
-    reason: str = ""
     changes: tuple[Change, ...] = ()
     candidates: tuple[str, ...] = ()
-    code: str = ""
+    refusal: Refusal | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as SecretsFunction answers it."""
@@ -83,8 +81,7 @@ class UserSchedule:
             "user": self.user,
             "secret": self.secret,
             "status": self.status,
-            "reason": self.reason,
-            "code": self.code,
+            **_refused(self.refusal),
             "candidates": list(self.candidates),
         }
 
@@ -93,14 +90,12 @@ class UserSchedule:
 class DatabaseSchedules:
     """Results for all users of one database; a refused user prevents no other user's schedule.
 
-    :ivar refused: why no user's schedule was looked at; empty otherwise.
-    :ivar code: code of that refusal.
+    :ivar refused: why no user's schedule was looked at; None if nothing prevented it.
     """
 
     database: str
     users: tuple[UserSchedule, ...] = ()
-    refused: str = ""
-    code: str = ""
+    refused: Refusal | None = None
 
     @property
     def status(self) -> ScheduleStatus:
@@ -109,18 +104,29 @@ class DatabaseSchedules:
         return next((status for status in _ORDER if status in statuses), "unchanged")
 
     @property
-    def reason(self) -> str:
-        """Why something was refused; empty if nothing was."""
-        return self.refused or "; ".join(f"{user.user}: {user.reason}" for user in self.users if user.reason)
+    def refusal(self) -> Refusal | None:
+        """Why something was refused, with the names of the users and the first code; None if nothing was."""
+        refusals = [(user.user, user.refusal) for user in self.users if user.refusal]
+        if self.refused or not refusals:
+            return self.refused
+        problem = "; ".join(f"{user}: {refusal.problem}" for user, refusal in refusals)
+        if len(refusals) == 1:
+            return replace(refusals[0][1], problem=problem)  # its remedy may be a command to copy
+        remedy = "; ".join(f"{user}: {refusal.remedy}" for user, refusal in refusals if refusal.remedy)
+        return Refusal(problem, remedy, refusals[0][1].code)
 
     def to_json(self) -> dict[str, Any]:
         """Return the results as SecretsFunction answers them."""
-        codes = (user.code for user in self.users if user.code)
         return {
             "database": self.database,
             "status": self.status,
-            "reason": self.reason,
-            "code": self.code or next(codes, ""),
+            **_refused(self.refusal),
             "changes": [change.to_json() for user in self.users for change in user.changes],
             "secrets": [user.to_json() for user in self.users],
         }
+
+
+def _refused(refusal: Refusal | None) -> dict[str, str]:
+    """Return the fields of an answer that say why something was refused; empty texts if nothing was."""
+    code, reason, remedy = (refusal.code, refusal.problem, refusal.remedy) if refusal else ("", "", "")
+    return {"code": code, "reason": reason, "remedy": remedy}

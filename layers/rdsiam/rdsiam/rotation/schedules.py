@@ -20,7 +20,7 @@ from rdsiam.aws.secrets.errors import RotationUnfinished, SecretDenied, SecretsM
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import INITIAL, MANAGED
 from rdsiam.core.arn import Arn
-from rdsiam.core.changes import Change
+from rdsiam.core.changes import Change, Refusal
 from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, RdsiamError, Refused, Unsupported
 from rdsiam.rotation import checks, commands
 from rdsiam.rotation.new_secrets import NewSecrets, name_of
@@ -47,19 +47,19 @@ class Schedules:
             file = self._services.access.current().file
             declared = file.rotating(selected(database, record)) if database else ()
         except (Unsupported, AccessFileInvalid) as error:
-            return DatabaseSchedules(arn, refused=str(error), code=error.code)
+            return DatabaseSchedules(arn, refused=Refusal.of(error))
         records = SecretRecords(self._services.inventory, arn, record.secrets if record else {}, options.plan)
         run = _DatabaseRun(self._services, arn, records, options)
         results = run.apply(database, declared) if database else []
         results += [run.leave(database, user) for user in sorted(records.active() - {user.name for user in declared})
                     if options.user in (None, user)]  # fmt: skip
         if options.user is not None and not results:
-            return DatabaseSchedules(
-                arn,
-                refused=f"access.yaml has no `rotate` for {options.user} on {arn}; add {options.user} to `rotate` of "
-                "an entry for it",
-                code="rotation-not-declared",
+            refusal = Refusal(
+                f"access.yaml has no `rotate` for {options.user} on {arn}",
+                f"add {options.user} to `rotate` of an entry for it",
+                "rotation-not-declared",
             )
+            return DatabaseSchedules(arn, refused=refusal)
         return DatabaseSchedules(arn, tuple(results))
 
     def _describe(self, arn: str) -> Database | None:
@@ -270,16 +270,16 @@ class _DatabaseRun:
         """Return the plan for a user without a secret, or the refusal to create one."""
         user, identifier = desired.user.name, desired.database.identifier
         if candidates := self._candidates(desired):
-            refusal = checks.ambiguous(identifier, user, candidates)
+            refusal = Refusal.of(checks.ambiguous(identifier, user, candidates))
             arns = tuple(secret.arn for secret in candidates)
-            return UserSchedule(user, None, "refused", str(refusal), tuple(changes), arns, refusal.code)
+            return UserSchedule(user, None, "refused", tuple(changes), arns, refusal)
         planned = (*changes, *self._creation(desired))
         if self._options.confirmed:
             return UserSchedule(user, None, "planned", changes=planned)
         searched, skipped = self._options.user is not None, self._services.secrets.skipped
-        refusal = checks.without_secret(identifier, user, searched, skipped)
+        refusal = Refusal.of(checks.without_secret(identifier, user, searched, skipped))
         shown = planned if self._options.plan else tuple(changes)
-        return UserSchedule(user, None, "refused", str(refusal), shown, code=refusal.code)
+        return UserSchedule(user, None, "refused", shown, refusal=refusal)
 
     def _creation(self, desired: DesiredSchedule) -> tuple[Change, ...]:
         """Return the changes that create a secret and its schedule.
@@ -317,7 +317,7 @@ class _DatabaseRun:
         logger.warning("rotation of %s on %s: %s", user, self._arn, error)
         record = self._records.get(user)
         arn = record.arn if record else None
-        return UserSchedule(user, arn, "refused", str(error), tuple(changes), code=error.code)
+        return UserSchedule(user, arn, "refused", tuple(changes), refusal=Refusal.of(error))
 
 
 def _created(name: str) -> Change:

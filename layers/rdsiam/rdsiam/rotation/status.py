@@ -9,7 +9,9 @@ from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core import times
 from rdsiam.core.arn import Arn
+from rdsiam.core.changes import Reason
 from rdsiam.engines.rotation import base_name
+from rdsiam.rotation import commands
 from rdsiam.state.record import SecretRecord
 
 RotationState = Literal["ok", "rotating", "failing", "stuck", "overdue", "initial"]
@@ -28,6 +30,7 @@ class RotationStatus:
     :ivar pending_since: time at which the rotation began that has not ended.
     :ivar former_stays: the former password logs in until the next rotation, so that ending a leak takes two.
     :ivar problem: why RotateFunction refuses to rotate it; empty if it rotates it.
+    :ivar remedy: what to do about the problem; empty if there is none.
     :ivar line_to_add: the entry of access.yaml that would declare its rotation; empty if it is recorded.
     """
 
@@ -47,6 +50,7 @@ class RotationStatus:
     state: RotationState
     former_stays: bool
     problem: str = ""
+    remedy: str = ""
     line_to_add: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -101,12 +105,14 @@ def with_problem(
         identifier = named.identifier if named else secret.instance or "DATABASE"
         line = line_to_add(identifier, base_name(secret.username or "USER"), secret.arn, secret.administrator)
         problem = "not recorded, as access.yaml does not declare this rotation"
-        return replace(status, problem=problem, line_to_add=line)
-    problem = _problem(secret, recorded, named)
-    if recorded.record.state == "ready" and not rotates:
-        problem = problem or _NOT_ROTATED
+        remedy = "if it is intended, add `line_to_add` to `databases` of access.yaml"
+        return replace(status, problem=problem, remedy=remedy, line_to_add=line)
+    reason = _problem(secret, recorded, named)
+    if not reason.problem and recorded.record.state == "ready" and not rotates:
+        set_up = commands.set_up(Arn.parse(recorded.database).name, recorded.user)
+        reason = Reason(_NOT_ROTATED, f"{set_up}, which schedules it again, or says why not")
     state = "initial" if recorded.record.state == "initial" else status.state
-    return replace(status, problem=problem, state=state)
+    return replace(status, problem=reason.problem, remedy=reason.remedy, state=state)
 
 
 def unreadable(arn: str, recorded: RecordedUser) -> RotationStatus:
@@ -128,23 +134,27 @@ def unreadable(arn: str, recorded: RecordedUser) -> RotationStatus:
         state="initial" if recorded.record.state == "initial" else "overdue",
         former_stays=False,
         problem=f"it is recorded for {recorded.user}, but is gone, can't be read, or holds no login",
+        remedy="correct that, or name another secret by `secret: ARN` in access.yaml",
     )
 
 
-def _problem(secret: SecretFacts, recorded: RecordedUser, named: Database | None) -> str:
-    """Return why RotateFunction refuses a recorded secret; empty if it does not."""
+def _problem(secret: SecretFacts, recorded: RecordedUser, named: Database | None) -> Reason:
+    """Return why RotateFunction refuses a recorded secret; an empty reason if it does not."""
     user, record = secret.username or "USER", recorded.record
     if record.state == "ending":
-        return f"{NO_LONGER_DECLARED}; it ends once nothing is pending"
+        problem = f"{NO_LONGER_DECLARED}; it ends once nothing is pending"
+        return Reason(problem, "declare it in access.yaml, if it is intended")
     name = base_name(user) if record.scheme == "alternating" else user
     in_value = (named.arn if named else None, name, secret.administrator)
     if in_value != (recorded.database, recorded.user, record.administrator):
         place = named.identifier if named else secret.instance or secret.host or "no database"
         expected = f"{recorded.user} on {Arn.parse(recorded.database).name}"
-        return f"its value is for {user} on {place}, but it is recorded for {expected}"
+        problem = f"its value is for {user} on {place}, but it is recorded for {expected}"
+        return Reason(problem, "correct the value of the secret, or access.yaml")
     if named is not None and named.resource_id != record.resource_id:
-        return "it is recorded for another database of that name"
-    return ""
+        problem = "it is recorded for another database of that name"
+        return Reason(problem, "wait for the next reconcile, which ends this rotation")
+    return Reason()
 
 
 def _state(secret: SecretFacts, at: datetime) -> RotationState:

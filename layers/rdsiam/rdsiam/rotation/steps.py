@@ -91,8 +91,10 @@ class Rotation:
         }
         try:
             return steps[request.step](request)
-        except (RdsiamError, ClientError, BotoCoreError) as error:
-            # Their messages name fields, codes and stages; none repeats a value.
+        except RdsiamError as error:
+            # Its message, as AWS's, names fields, codes and stages, and repeats no value.
+            raise RotationFailed(request.step, request.secret, error.problem, error.remedy) from None
+        except (ClientError, BotoCoreError) as error:
             raise RotationFailed(request.step, request.secret, str(error)) from None
         except Exception as error:
             # A fault of rdsiam: its message could hold anything, so only its place is reported.
@@ -138,7 +140,8 @@ class Rotation:
         try:
             target = self._databases.find(request.secret, pending)
         except Refused as error:
-            raise Refused(f"AWSPENDING: {error}", _REMOVE_PENDING, error.code) from None
+            remedy = "; ".join(filter(None, [error.remedy, _REMOVE_PENDING]))
+            raise Refused(f"AWSPENDING: {error.problem}", remedy, error.code) from None
         if target.record.state == "ending":
             refusal = _no_longer_declared(target.user)
             return self._accept_only(request, self._engines[pending.family], target.database, pending, refusal)

@@ -54,7 +54,7 @@ class SecretStore:
         try:
             master = read_master(administrator.text)
         except InvalidRequest as error:
-            raise InvalidRequest(f"{master_arn}: {error.field}", error.problem) from None
+            raise InvalidRequest(f"{master_arn}: {error.field}", error.detail) from None
         return _existing(arn, None if current is None else _read(arn, CURRENT, current)), master
 
     def unlabelled(self, arn: str) -> Iterator[Secret]:
@@ -107,4 +107,4 @@ def _read(arn: str, stage: str, value: Value) -> Secret:
     try:
         return read_secret(value.text, value.version)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{arn} {stage}: {error.field}", error.problem) from None
+        raise InvalidRequest(f"{arn} {stage}: {error.field}", error.detail) from None
