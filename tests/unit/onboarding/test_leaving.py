@@ -31,6 +31,14 @@ from tests.unit.databases import ORDERS
 TABLE = "inventory"
 USERS = ("app", "report", "etl", "web", "jobs", "batch")
 LOCKED = Change("disable-user", "app", "ALTER ROLE app NOLOGIN")
+#: The answer of PolicyFunction, or of SecretsFunction, if it refuses.
+REFUSED = {
+    "status": "refused",
+    "code": "role-not-managed",
+    "reason": "role x is not tagged",
+    "remedy": "tag it",
+    "changes": [],
+}
 SPOILED = Refusal("a tenant spoiled the server", "", "refused")
 FOREIGN = Refusal("a role newcomer exists that rdsiam did not create", "set adopt: true", "refused")
 DOWN = Unreached(ORDERS.arn, "connecting to orders failed at port: timeout", "see that it is available")
@@ -191,7 +199,7 @@ def test_no_login_is_removed_if_no_user_leaves(world):
 
 def test_a_role_that_refuses_the_run_delays_no_removal(world):
     world.declare(*USERS[1:])
-    world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    world.planned = REFUSED
     world.removals = [Removal((LOCKED,))]
     answer = world.onboard()
     assert world.done == ["withdraw", "remove app"]
@@ -207,7 +215,7 @@ def test_rotations_that_are_no_longer_declared_end_whatever_stops_the_rest(world
     if stopped == "unready":
         world.database = replace(ORDERS, status="stopped")
     elif stopped == "policies":
-        world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+        world.planned = REFUSED
     else:
         world.converged = [Convergence(refusal=SPOILED)]
     world.onboard()
@@ -216,11 +224,12 @@ def test_rotations_that_are_no_longer_declared_end_whatever_stops_the_rest(world
 
 
 def test_refused_means_that_nothing_was_changed(world):
-    world.planned = {"status": "refused", "reason": "role x is not tagged", "changes": []}
+    world.planned = REFUSED
     world.withdraws = False
     world.declare(*USERS, "newcomer")
     answer = world.onboard()
-    assert (answer["status"], answer["reason"]) == ("refused", "role x is not tagged")
+    assert (answer["status"], answer["code"]) == ("refused", "role-not-managed")
+    assert (answer["reason"], answer["remedy"]) == ("role x is not tagged", "tag it")
     assert (answer["changes"], answer["incomplete"]) == ([], [])
 
 
@@ -241,7 +250,7 @@ def test_a_database_that_is_gone_keeps_its_record_if_its_policies_are_not_remove
 
     databases = type("Databases", (), {"describe": describe, "of_resource": lambda _, __: None})()
     world.services = replace(world.services, databases=databases)
-    world.removed = {"status": "refused", "reason": "role x is full", "code": "role-policies-full", "changes": []}
+    world.removed = REFUSED | {"reason": "role x is full", "code": "role-policies-full"}
     answer = world.onboard()
     assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "role-policies-full", [])
     assert world.record.accounts
@@ -406,7 +415,7 @@ def test_a_plan_names_pending_gains_and_a_refused_rotation(world):
         + "".join(f"      - {{name: {user}, privileges: readonly, on: [shop]}}\n" for user in USERS)
         + "    rotate: {users: [legacy], every: 30d}\n"
     )
-    world.rotated = {"status": "refused", "reason": "legacy: there is no such user", "changes": []}
+    world.rotated = REFUSED | {"reason": "legacy: there is no such user", "code": "user-missing"}
     waits = Unconfirmed(ORDERS.arn, "needs confirmation: another tag", "confirm it", retry=False)
     world.converged = [Convergence(pending=waits)]
 

@@ -7,7 +7,6 @@ from typing import Any
 from aws_durable_execution_sdk_python import DurableContext
 
 from rdsiam.core.changes import Change, Refusal, changes_from_json
-from rdsiam.errors import Refused
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 
@@ -33,8 +32,8 @@ class Outcome:
         """Return the outcome from a function's answer."""
         refusal = None
         if data["status"] == "refused":
-            code = data.get("code", Refused.code)
-            refusal = Refusal(data["reason"], data.get("remedy", ""), code)
+            code = data["code"]
+            refusal = Refusal(data["reason"], data["remedy"], code)
         return cls(data["status"] == "unchanged", data["reason"], changes_from_json(data["changes"]), refusal)
 
 
