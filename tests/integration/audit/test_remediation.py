@@ -7,6 +7,7 @@ from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.mysql.snapshot import read_schema_names
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import ConnectionFailed
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, Place
 from tests.mysql import MYSQL_FAMILY
 
@@ -23,13 +24,13 @@ HOSTILE = [
 PASSWORD = "a-Password-1"
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(request, make_place) -> Place:
     return make_place(request.param)
 
 
 #: Tests of what only the one has: their servers are those of all others.
-on_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
+on_postgres = pytest.mark.parametrize("place", POSTGRES, indirect=True)
 on_mysql = pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 
 
@@ -137,7 +138,8 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
         with place.as_master() as master:
             owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'made_by_clone'"
             assert master.run(owner) == [("successor",)]
-            inheriting = "SELECT count(*) FROM pg_auth_members WHERE member = 'boss'::regrole AND inherit_option AND "
+            option = " AND inherit_option" if place.version >= 16 else ""
+            inheriting = f"SELECT count(*) FROM pg_auth_members WHERE member = 'boss'::regrole{option} AND "
             assert master.run(inheriting + "roleid = 'successor'::regrole") == [(0,)]
         with place.as_user("successor") as successor:
             successor.run("DROP TABLE made_by_clone")

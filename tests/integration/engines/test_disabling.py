@@ -11,6 +11,7 @@ import pytest
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed, Refused
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import Client, Place, user
 from tests.mysql import MYSQL_FAMILY
 
@@ -18,7 +19,7 @@ NUMBERS = itertools.count()
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
     return place

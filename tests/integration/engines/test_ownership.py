@@ -14,6 +14,7 @@ from rdsiam.engines.protocols import Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import Refused
 from tests.integration.engines.world import World
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import Place
 from tests.mysql import MYSQL_FAMILY
 
@@ -22,7 +23,7 @@ NUMBERS = itertools.count()
 PLACES = {"in the server": None, "in a database": "shop"}
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     made: Place = make_place(request.param)
     World(made).users().converge(apply=True)
@@ -106,7 +107,7 @@ def test_taken_out_before_it_is_repeated_the_user_is_disabled(place, world, monk
     place.known |= set(world.inventory.record.accounts)
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_group_whose_grants_fail_stays_managed(place, world, monkeypatch):
     world.declare({"name": "first", "privileges": "readwrite", "on": ["shop"]})
     fails_once(monkeypatch, place, "shop", len)

@@ -18,15 +18,19 @@ from rdsiam.engines.mysql import disabling
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import Client, Place, user
 from tests.mysql import MYSQL_FAMILY
+
+# `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
 
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 #: The slowest server takes less; waiting for a lock that a user holds would take longer.
 SOON = 15
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
     return place
@@ -88,7 +92,7 @@ def test_a_user_that_has_the_lock_of_another_run_delays_nothing(place, leaver):
     assert ended(session)
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_user_that_holds_its_own_row_is_locked(place, leaver):
     sessions = [place.as_user(leaver) for _ in range(3)]
     sessions[0].run("BEGIN")
@@ -102,7 +106,7 @@ def test_a_user_that_holds_its_own_row_is_locked(place, leaver):
         place.as_user(leaver)
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
     session = place.as_user(leaver)
     session.run("BEGIN")
@@ -112,7 +116,7 @@ def test_onboarding_locks_a_user_that_holds_its_own_row(place, leaver):
     assert ended(session)
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place):
     """A function that runs as its definer may change the definer's password, whoever calls it."""
     users = (user("schemer", ("shop", "owner")), user("mate", ("shop", "readonly")), user("bystander"))
@@ -138,7 +142,7 @@ def test_a_user_whose_row_is_held_in_the_session_of_another_one_is_locked(place)
         master.run("DROP FUNCTION hold()")
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_user_whose_row_others_change_all_the_time_is_locked(place):
     """Then there is no lock to wait for, but each ALTER ROLE fails: "tuple concurrently updated"."""
     users = (user("plotter", ("shop", "owner")), user("helper", ("shop", "readonly")))
@@ -222,7 +226,7 @@ def all_connections(connect: Callable[[], Client]) -> Iterator[str]:
                 return
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_user_that_has_all_connections_is_removed_by_the_master(place, leaver):
     with all_connections(lambda: place.as_user(leaver)) as refusal:
         assert "remaining connection slots" in refusal
@@ -236,7 +240,7 @@ def test_a_user_that_has_all_connections_is_removed_by_the_master(place, leaver)
     assert place.opened == ["manager"]
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_a_user_that_has_all_locks_is_named_and_removed_once_they_are_free(place, leaver):
     """Nobody can log in meanwhile: PostgreSQL keeps no lock for anybody, and a reboot is the way out."""
     with place.as_user(leaver) as session:
@@ -276,7 +280,7 @@ def test_whom_the_server_lets_in_no_more_it_says_how_to_help(place, leaver):
     assert place.remove(leaver).unreached == ()
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
 def test_the_manager_ends_sessions_by_a_privilege_of_its_own(place, leaver):
     """A temporary membership could not be granted on a replica."""
     with place.as_master() as master:

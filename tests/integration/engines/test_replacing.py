@@ -9,6 +9,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, Place, user
 from tests.mysql import MYSQL, MYSQL_FAMILY, MYSQL_NO_PARTIAL
 
@@ -16,7 +17,7 @@ NUMBERS = itertools.count()
 PASSWORD = "Password-1"
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
     _, desired = place.converge(DesiredState((user("first", ("shop", "readonly")),), {}))
@@ -99,7 +100,7 @@ def test_the_other_keeps_its_password(place, app):
     as_app(place, app).__exit__()
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MySQL have no settings
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)  # accounts of MySQL have no settings
 def test_settings_of_the_other_apply_to_it(place, app, postgres):
     with place.as_master() as master:
         master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
@@ -116,7 +117,7 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
     ]
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # accounts of MySQL act as nobody else
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)  # accounts of MySQL act as nobody else
 @pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
 def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
     new = f"{app}_iam"
@@ -126,7 +127,7 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
         assert session.run("SELECT current_user") == [(app,)]
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # MySQL's difference of rights covers it
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)  # MySQL's difference of rights covers it
 def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
     new = f"{app}_iam"
     _, after = place.converge(desired(place, successor(new, app)))
@@ -158,7 +159,7 @@ def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
         place.converge(desired(place, successor(f"{app}_iam", app)))
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)  # PostgreSQL's ADMIN OPTION
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)  # PostgreSQL's ADMIN OPTION
 def test_a_predecessor_that_only_another_administrator_may_pass_on_is_named_with_the_remedy(place, postgres):
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin() as admin:

@@ -28,10 +28,10 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="module")
-def place(make_place) -> Place:
+@pytest.fixture(scope="module", params=["postgres", "postgres-vanilla"])  # of the newest, which has all settings
+def place(make_place, request) -> Place:
     """Return a server with a tenant's database, whose name comes before all others."""
-    place: Place = make_place("postgres")
+    place: Place = make_place(request.param)
     with place.as_master("postgres") as master:
         master.run("CREATE ROLE tenant LOGIN CREATEDB PASSWORD 'tenant'")
     with place.login(Password("tenant", "tenant"), "postgres") as tenant:

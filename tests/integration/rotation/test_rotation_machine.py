@@ -16,8 +16,12 @@ from hypothesis.stateful import (
 
 from rdsiam.events.rotate import STEPS
 from tests.examples import at_most
+from tests.integration.kinds import POSTGRES
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
 from tests.mysql import MYSQL_FAMILY
+
+# `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
 
 KINDS = ("die-before", "die-after", "denied", "throttled", "lost", "cut-before", "cut-after")
 steps = st.sampled_from(STEPS)
@@ -162,7 +166,7 @@ class Rotations(RuleBasedStateMachine):
         assert self.user.password_works(BYSTANDER, ITS_PASSWORD)
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(request, make_place):
     made = make_place(request.param)
     create_user(made, BYSTANDER, ITS_PASSWORD)

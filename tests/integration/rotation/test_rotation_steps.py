@@ -5,9 +5,13 @@ import pytest
 from rdsiam.engines.logins import Password
 from rdsiam.engines.mysql.rotation import native_hash
 from rdsiam.events.rotate import STEPS
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import MASTER
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
 from tests.mysql import MYSQL_FAMILY
+
+# `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
 
 LOGS_ON = {
     "postgres": ["ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_error_statement = 'error'",
@@ -22,7 +26,7 @@ LOGS_OFF = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["postgres", *MYSQL_FAMILY])
+@pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(request, make_place):
     return make_place(request.param)
 
