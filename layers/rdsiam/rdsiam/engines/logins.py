@@ -64,7 +64,8 @@ class Logins:
         if database.master_secret_arn is None:
             kind = "cluster" if database.kind == "cluster" else "instance"
             raise Refused(
-                f"{database.identifier}: {MANAGER} can't log in and there is no master secret in Secrets Manager",
+                f"{database.identifier}: {MANAGER} can't log in, or may not do this, and there is no master secret in "
+                "Secrets Manager",
                 f"run: aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} "
                 "--manage-master-user-password --apply-immediately",
                 "master-secret",

@@ -134,7 +134,7 @@ def _privileges(case: Case) -> list[Remediation]:
             *(text for on, privileges in case.surplus for text in engine.revoke(account, on, privileges)),
         ],
         way=way,
-        note="On PostgreSQL as rdsiam_manager, which created the groups.",
+        note=f"On PostgreSQL as rdsiam_manager, which created the groups. {AS_GRANTOR}",
     )
     return [*([onboard(case.on)] if case.managed else []), *statements]
 

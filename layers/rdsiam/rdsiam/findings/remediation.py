@@ -21,7 +21,10 @@ PROVE_ADMINISTRATOR = (
     "if it fails: members of the user may lose their passwords with it. From PostgreSQL 16 on, the role that created "
     "the user is a member."
 )
-AS_GRANTOR = "From PostgreSQL 16 on, the role that granted a membership has to revoke it."
+AS_GRANTOR = (
+    "From PostgreSQL 16 on, the role that granted a membership has to revoke it; what rdsadmin granted, the master "
+    "revokes."
+)
 
 
 def sql(
