@@ -11,7 +11,9 @@ _OLDER = [pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("postgre
 _NEWER = [pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("postgres16", "postgres17")]
 #: All of PostgreSQL.
 POSTGRES = ["postgres14", "postgres", "postgres-vanilla", *_OLDER, *_NEWER]
-#: Those on which a role is administered by who has ADMIN OPTION on it.
-WITH_ADMIN_OPTION = ["postgres", "postgres-vanilla", *_NEWER]
+#: Those on which a role is administered by who has ADMIN OPTION on it, and connections are reserved for the master.
+SINCE_16 = ["postgres", "postgres-vanilla", *_NEWER]
+#: Those of them on which nobody else administers it, not even the master.
+VANILLA = ["postgres-vanilla", *_NEWER]
 #: Those on which a role that creates roles administers all of them.
-WITHOUT_ADMIN_OPTION = ["postgres14", *_OLDER]
+BEFORE_16 = ["postgres14", *_OLDER]

@@ -63,6 +63,9 @@ is_mightier(Form_pg_authid role, Oid caller)
 {
 	if (role->rolsuper || role->rolreplication || role->rolbypassrls)
 		return true;
+	/* Every owner of a database is a member of this one there; it has no rights of its own. */
+	if (role->oid == ROLE_PG_DATABASE_OWNER)
+		return false;
 	return role->oid < FirstNormalObjectId && !has_privs_of_role(caller, role->oid);
 }
 
@@ -347,7 +350,11 @@ run_by_rule(PlannedStmt *plan, const char *text, bool read_only, ProcessUtilityC
 		if (is_covered(resolved->utilityStmt, GetUserId()))
 		{
 			GetUserIdAndSecContext(&user, &security);
-			SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+			/* Within such a change PostgreSQL lets nobody set a role's `role`, which users of ALTER ROLE may. */
+			if (nodeTag(resolved->utilityStmt) == T_AlterRoleSetStmt)
+				SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security);
+			else
+				SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
 			PG_TRY();
 			{
 				run(resolved, text, read_only, context, params, environment, receiver, completion);

@@ -158,7 +158,7 @@ def test_postgres_tells(postgres, case):
     if "INHERIT" in str(statements) and place.version < 16:
         pytest.skip("memberships have options from PostgreSQL 16 on")
     name = f"u{list(POSTGRES).index(case)}"
-    with place.as_rdsadmin() as admin:
+    with place.as_rdsadmin("postgres") as admin:
         for statement in statements:
             admin.run(statement.format(u=name))
     account = place.audit()[name]

@@ -18,7 +18,7 @@ from rdsiam.engines.mysql import disabling
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
-from tests.integration.kinds import POSTGRES
+from tests.integration.kinds import POSTGRES, SINCE_16
 from tests.integration.place import Client, Place, user
 from tests.mysql import MYSQL_FAMILY
 
@@ -226,7 +226,7 @@ def all_connections(connect: Callable[[], Client]) -> Iterator[str]:
                 return
 
 
-@pytest.mark.parametrize("place", POSTGRES, indirect=True)
+@pytest.mark.parametrize("place", SINCE_16, indirect=True)
 def test_a_user_that_has_all_connections_is_removed_by_the_master(place, leaver):
     with all_connections(lambda: place.as_user(leaver)) as refusal:
         assert "remaining connection slots" in refusal

@@ -9,7 +9,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
-from tests.integration.kinds import POSTGRES
+from tests.integration.kinds import POSTGRES, VANILLA
 from tests.integration.place import DENIED, Place, user
 from tests.mysql import MYSQL, MYSQL_FAMILY, MYSQL_NO_PARTIAL
 
@@ -159,7 +159,7 @@ def test_an_administrators_rights_are_given_to_nobody(place, app, postgres):
         place.converge(desired(place, successor(f"{app}_iam", app)))
 
 
-@pytest.mark.parametrize("place", POSTGRES, indirect=True)  # PostgreSQL's ADMIN OPTION
+@pytest.mark.parametrize("place", VANILLA, indirect=True)  # where only ADMIN OPTION counts
 def test_a_predecessor_that_only_another_administrator_may_pass_on_is_named_with_the_remedy(place, postgres):
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin() as admin:

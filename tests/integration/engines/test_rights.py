@@ -15,7 +15,7 @@ from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.migration import PostgresMigrator
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, Statement
-from tests.integration.kinds import POSTGRES, WITH_ADMIN_OPTION, WITHOUT_ADMIN_OPTION
+from tests.integration.kinds import BEFORE_16, POSTGRES, SINCE_16
 from tests.integration.place import DENIED, MASTER, MASTER_PASSWORD, Place, user
 
 ADMINISTERS = "GRANT {o} TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
@@ -47,7 +47,7 @@ def desired(place) -> DesiredState:
 
 
 on_all = pytest.mark.parametrize("place", POSTGRES, indirect=True)
-on_newer = pytest.mark.parametrize("place", WITH_ADMIN_OPTION, indirect=True)
+on_newer = pytest.mark.parametrize("place", SINCE_16, indirect=True)
 on_vanilla = pytest.mark.parametrize("place", ["postgres-vanilla"], indirect=True)
 
 
@@ -367,7 +367,7 @@ def test_a_user_that_was_changed_in_place_has_its_password_again(place, desired)
     place.login(Password(app, "app-Password-1")).__exit__()
 
 
-@pytest.mark.parametrize("place", WITHOUT_ADMIN_OPTION, indirect=True)
+@pytest.mark.parametrize("place", BEFORE_16, indirect=True)
 def test_before_16_the_manager_is_as_mighty_as_the_master(place, desired):
     with place.as_user(MANAGER, "postgres") as manager:
         manager.run("BEGIN")

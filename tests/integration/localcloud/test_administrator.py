@@ -183,7 +183,7 @@ def test_the_master_takes_nothing_from_rds_superuser(rds: Place) -> None:
 
 
 def test_the_master_reads_all_tables_as_pg_read_all_data_does(rds: Place) -> None:
-    with rds.as_rdsadmin() as rdsadmin, rds.as_master("postgres") as master:
+    with rds.as_rdsadmin("postgres") as rdsadmin, rds.as_master("postgres") as master:
         rdsadmin.run("CREATE TABLE of_rdsadmin (id int)")
         assert master.run("SELECT * FROM of_rdsadmin") == []
         assert master.run("SELECT rolpassword FROM pg_roles WHERE rolname = 'rdsadmin'") == [("********",)]
