@@ -18,11 +18,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_namespace.h"
 #include "executor/executor.h"
@@ -31,8 +30,10 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/catcache.h"
 #include "utils/guc_tables.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #if PG_VERSION_NUM < 160000
 #error "before 16, CREATEROLE has the rights that this module gives"
@@ -73,20 +74,31 @@ is_mightier(Form_pg_authid role, Oid caller)
 static bool
 leads_to_might(Oid role, Oid caller)
 {
-	Relation	roles = table_open(AuthIdRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(roles, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	row;
-	bool		found = false;
+	List	   *reached = list_make1_oid(role);
+	ListCell   *cell;
 
-	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))
+	foreach(cell, reached)		/* grows meanwhile */
 	{
-		Form_pg_authid other = (Form_pg_authid) GETSTRUCT(row);
+		HeapTuple	row = SearchSysCache1(AUTHOID, ObjectIdGetDatum(lfirst_oid(cell)));
+		CatCList   *groups;
+		bool		mightier;
 
-		found = is_mightier(other, caller) && is_member_of_role_nosuper(role, other->oid);
+		if (!HeapTupleIsValid(row))
+			continue;
+		mightier = is_mightier((Form_pg_authid) GETSTRUCT(row), caller);
+		ReleaseSysCache(row);
+		if (mightier)
+			return true;
+		groups = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(lfirst_oid(cell)));
+		for (int i = 0; i < groups->n_members; i++)
+		{
+			HeapTuple	membership = &groups->members[i]->tuple;
+
+			reached = list_append_unique_oid(reached, ((Form_pg_auth_members) GETSTRUCT(membership))->roleid);
+		}
+		ReleaseSysCacheList(groups);
 	}
-	systable_endscan(scan);
-	table_close(roles, AccessShareLock);
-	return found;
+	return false;
 }
 
 /* Tell whether the caller may pass a role on, as RDS's administrator may. A missing role is PostgreSQL's to report. */
