@@ -57,6 +57,7 @@ def test_the_master_creates_grants_and_drops_roles_without_being_a_member(rds: P
             ("team", "app", "rdsadmin", False, True, True),
         ]
         master.run("ALTER ROLE app SET search_path = team")
+        master.run("ALTER ROLE app IN DATABASE postgres SET role TO team")
         master.run("ALTER ROLE app RENAME TO app2")
         master.run("COMMENT ON ROLE app2 IS 'renamed'")
         master.run("ALTER ROLE app2 NOLOGIN CONNECTION LIMIT 3")
