@@ -19,6 +19,7 @@ import yaml
 
 from localcloud.client import RunningCloud
 from localcloud.lambda_.emulators import RUNTIME
+from tests.kinds import created_as
 
 ROOT = Path(__file__).parents[2]
 TRUST = {
@@ -109,8 +110,11 @@ class Account:
 
     # --- RDS ---
 
-    def create(self, identifier: str, engine: str = "postgres", **options: Any) -> str:
-        """Create an instance as anybody would, and return its ARN without waiting."""
+    def create(self, identifier: str, kind: str = "postgres", **options: Any) -> str:
+        """Create an instance as anybody would, and return its ARN without waiting.
+
+        :param kind: an engine, or one with a major version, such as `postgres14`.
+        """
         arguments = {
             "DBInstanceClass": "db.t4g.medium",
             "AllocatedStorage": 20,
@@ -119,7 +123,7 @@ class Account:
             "DBName": "shop",
         } | options
         rds = self.cloud.client("rds")
-        made = rds.create_db_instance(DBInstanceIdentifier=identifier, Engine=engine, **arguments)["DBInstance"]
+        made = rds.create_db_instance(DBInstanceIdentifier=identifier, **created_as(kind), **arguments)["DBInstance"]
         return str(made["DBInstanceArn"])
 
     def describe(self, arn: str) -> dict[str, Any]:

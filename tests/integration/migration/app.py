@@ -89,18 +89,21 @@ def _output(command: list[str], secret: dict[str, str]) -> str:
 class App:
     """A user with a password, its secret, and its migration."""
 
-    def __init__(self, account: Account, arn: str, engine: str) -> None:
-        self.account, self.arn, self.engine = account, arn, engine
+    def __init__(self, account: Account, arn: str) -> None:
+        self.account, self.arn = account, arn
+        described = account.describe(arn)
+        self.engine = described["Engine"]
+        self.postgres = self.engine == "postgres"
         self.identifier = arn.rpartition(":")[2]
         self.name = f"app{next(NUMBERS)}"
         self.successor = f"{self.name}_iam"
-        self.role = account.make_role(f"{self.name}-{engine}")
-        make_user(account, arn, self.name, engine == "postgres")
+        self.role = account.make_role(f"{self.name}-{self.identifier}")
+        make_user(account, arn, self.name, self.postgres)
         account.onboard(arn)  # others get what they are to have of the new tables
-        endpoint = account.describe(arn)["Endpoint"]
-        said = {"engine": engine, "host": endpoint["Address"], "port": endpoint["Port"]}
+        endpoint = described["Endpoint"]
+        said = {"engine": self.engine, "host": endpoint["Address"], "port": endpoint["Port"]}
         self.secret = account.cloud.client("secretsmanager").create_secret(
-            Name=f"{self.name}-{engine}",
+            Name=f"{self.name}-{self.identifier}",
             SecretString=json.dumps(said | {"username": self.name, "password": PASSWORD}),
             Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
         )["ARN"]
@@ -132,7 +135,7 @@ class App:
         self.account.declare(self.identifier, *users, *([mine] if replaced else []), *more)
 
     def dump(self) -> str:
-        return dump(self.account, self.arn, self.name, self.engine == "postgres")
+        return dump(self.account, self.arn, self.name, self.postgres)
 
     def token(self, user: str | None = None) -> str:
         return self.account.token(self.arn, user or self.successor, self.account.assume(self.role))

@@ -14,7 +14,7 @@ def app(account) -> Iterator[App]:
     account.declare("migrate-command", {"name": "other", "privileges": "readonly", "on": ["shop"]})
     arn = account.create("migrate-command")
     account.wait_onboarded(arn)
-    app = App(account, arn, "postgres")
+    app = App(account, arn)
     yield app
     app.leave()
     account.declare("migrate-command")

@@ -14,6 +14,7 @@ from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
 from tests.integration.onboarding.test_killed import load
+from tests.kinds import OLDER_EXHAUSTIVE
 from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.exhaustive_on("mariadb")
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
+@pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
 def engine(request) -> str:
     return str(request.param)
 
@@ -39,8 +40,8 @@ def arn(account, engine) -> Iterator[str]:
 
 
 @pytest.fixture
-def app(account, arn, engine) -> Iterator[App]:
-    app = App(account, arn, engine)
+def app(account, arn) -> Iterator[App]:
+    app = App(account, arn)
     yield app
     app.leave()
 
@@ -57,7 +58,7 @@ def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(a
         assert old.failed == []
     clients = app.kept()["watch"]["clients"]
     assert sum(one["sessions"] for one in clients) == 10
-    assert all(one["application"] == "shop" if app.engine == "postgres" else one["address"] for one in clients), clients
+    assert all(one["application"] == "shop" if app.postgres else one["address"] for one in clients), clients
     with Pool(app.account, app.arn, app.successor, app.token(), f"of_{app.name}") as new:
         kept = app.wait("retired")
         assert not app.logs_in()
@@ -166,7 +167,7 @@ def test_a_successor_in_use_is_dropped_only_with_a_confirmation(app):
 
 
 @pytest.mark.exhaustive_on
-def test_in_place_the_password_ends_at_once(app, engine):
+def test_in_place_the_password_ends_at_once(app):
     before = app.dump()
     app.account.declare(
         app.identifier,
@@ -175,7 +176,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
     )
     refused = app.migrate()
     assert (refused["code"], "say --in-place" in refused["remedy"]) == ("successor-not-declared", True)
-    assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (engine != "postgres")
+    assert ("no way back" in app.migrate(in_place=True, plan=True)["reason"]) == (not app.postgres)
     retired = app.migrate(in_place=True)
     assert retired["status"] == "retired", retired
     assert app.account.refused(app.arn, app.name, PASSWORD)
@@ -186,7 +187,7 @@ def test_in_place_the_password_ends_at_once(app, engine):
     undone = app.migrate(undo=True)
     users = [one for one in app.account.entries[app.identifier]["users"] if one["name"] != app.name]
     app.account.declare(app.identifier, *users)
-    if engine == "postgres":
+    if app.postgres:
         assert undone["status"] == "undone", undone
         assert f"take {app.name} out of access.yaml" in undone["remedy"]
         assert app.account.onboard(app.arn)["status"] in {"onboarded", "unchanged"}
@@ -242,18 +243,18 @@ def test_a_secret_without_the_tag_stays_and_is_reported(app):
     assert "rdsiam:managed=true" in app.kept()["history"][-1]["done"][-1]
 
 
-def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(app, engine):
+def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(app):
     clone = f"{app.name}_clone"
-    named = clone if engine == "postgres" else f"{clone}@'%'"
-    password = f"LOGIN PASSWORD '{PASSWORD}'" if engine == "postgres" else f"IDENTIFIED BY '{PASSWORD}'"
+    named = clone if app.postgres else f"{clone}@'%'"
+    password = f"LOGIN PASSWORD '{PASSWORD}'" if app.postgres else f"IDENTIFIED BY '{PASSWORD}'"
     app.declare()
     with app.account.as_master(app.arn) as master:
-        master.run(f"{'CREATE ROLE' if engine == 'postgres' else 'CREATE USER'} {named} {password}")
+        master.run(f"{'CREATE ROLE' if app.postgres else 'CREATE USER'} {named} {password}")
         for options in ({"plan": True}, {"watch": "1s"}):
             answer = app.migrate(**options)
             assert (answer["status"], f"its clone {clone} logs in by password" in answer["reason"]) == ("refused", True)
         assert app.logs_in()
-        master.run(f"{'DROP ROLE' if engine == 'postgres' else 'DROP USER'} {named}")
+        master.run(f"{'DROP ROLE' if app.postgres else 'DROP USER'} {named}")
     assert app.migrate(plan=True)["status"] == "planned"
 
 

@@ -12,6 +12,7 @@ from rdsiam.migration.undo import Undoing
 from tests.integration.account import Account, until
 from tests.integration.migration.app import App, as_the_function
 from tests.integration.onboarding.test_killed import Handler, Kills, load
+from tests.kinds import OLDER_EXHAUSTIVE
 from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
@@ -22,7 +23,7 @@ BACK = ("take_over", "restore", "restore_secret", "remove")
 MOST_CHECKPOINTS = 40
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
+@pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
 def arn(account, request) -> Iterator[str]:
     identifier = f"migrate-killed-{request.param}"
     account.declare(identifier, {"name": "other", "privileges": "readonly", "on": ["shop"]})
@@ -34,13 +35,9 @@ def arn(account, request) -> Iterator[str]:
     until(lambda: account.record(arn) is None, 60)
 
 
-def engine_of(arn: str) -> str:
-    return arn.rpartition("-")[2]
-
-
 @pytest.fixture
 def app(account, arn) -> Iterator[App]:
-    app = App(account, arn, engine_of(arn))
+    app = App(account, arn)
     yield app
     app.leave()
 
@@ -126,7 +123,7 @@ def test_a_migration_that_is_killed_after_the_effect_of_any_step_ends_as_it_shou
 
 def killed_at(account: Account, handlers: dict[str, Handler], arn: str, at: int) -> bool:
     """Kill a migration at a checkpoint, see that it ends as it should, and return whether it got that far."""
-    app = App(account, arn, engine_of(arn))
+    app = App(account, arn)
     app.declare()
     with pytest.MonkeyPatch.context() as patch:
         kills = Kills(patch, at)

@@ -23,6 +23,7 @@ from rdsiam.onboarding.inspection import Inspector
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
 from tests.integration.account import Account, processes_of, until
+from tests.kinds import OLDER_EXHAUSTIVE
 from tests.mysql import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
@@ -151,7 +152,7 @@ class Fleet:
         return self.arns.pop(0)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
+@pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
 def fleet(account, request) -> Fleet:
     return Fleet(account, request.param)
 

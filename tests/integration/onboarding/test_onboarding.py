@@ -9,12 +9,13 @@ import pytest
 
 from rdsiam.signer import Credentials, TokenSigner
 from tests.integration.account import Account, until
+from tests.kinds import OLDER_EXHAUSTIVE
 from tests.mysql import MYSQL_EXHAUSTIVE
 
 DENIED = (psycopg.errors.InsufficientPrivilege, pymysql.err.OperationalError)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
+@pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
 def engine(request) -> str:
     return str(request.param)
 
@@ -173,10 +174,10 @@ def test_a_namesake_is_refused_with_the_way_out_and_keeps_its_password(account, 
     with account.as_master(arn) as master:
         master.run(
             "CREATE ROLE namesake LOGIN PASSWORD 'Password-1'"
-            if engine == "postgres"
+            if engine.startswith("postgres")
             else "CREATE USER namesake@'%' IDENTIFIED BY 'Password-1'"
         )
-        if engine != "postgres":
+        if not engine.startswith("postgres"):
             master.run("GRANT SELECT ON shop.* TO namesake@'%'")
     users = account.entries[f"main-{engine}"]["users"]
     wanted = {"name": "namesake", "privileges": "readonly", "on": ["shop"], "roles": [roles["service"]]}

@@ -46,6 +46,7 @@ from tests.integration.rotation.rotating import (
     create_user,
     set_password,
 )
+from tests.kinds import OLDER_EXHAUSTIVE
 from tests.mysql import MYSQL_EXHAUSTIVE
 
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rotate"
@@ -146,7 +147,7 @@ class Finds(Targets):
         yield self._database
 
 
-@pytest.fixture(scope="module", params=["postgres", "mariadb", MYSQL_EXHAUSTIVE])
+@pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
 def place(request, make_place):
     return make_place(request.param)
 
