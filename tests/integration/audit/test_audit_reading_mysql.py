@@ -89,6 +89,37 @@ def test_mysql_tells_who_can_become_an_administrator(place, case):
     assert AccountFacts.from_json(account.to_json()) == account
 
 
+def test_mariadb_tells_every_global_privilege_by_its_name(make_place):
+    """Beyond the common ones; each is what GRANT takes and SHOW GRANTS shows."""
+    place = make_place("mariadb")
+    place.converge(DesiredState(ONE, {}))
+    names = (
+        "BINLOG ADMIN", "BINLOG REPLAY", "CONNECTION ADMIN", "DELETE HISTORY", "FEDERATED ADMIN", "READ_ONLY ADMIN",
+        "REPLICATION MASTER ADMIN", "REPLICATION SLAVE ADMIN", "SET USER", "SLAVE MONITOR",
+    )  # fmt: skip
+    with place.as_rdsadmin() as admin:
+        for number, name in enumerate(names):
+            admin.run(f"CREATE USER holder{number} IDENTIFIED BY 'a-Password-1'")
+            admin.run(f"GRANT {name} ON *.* TO holder{number}")
+        admin.run("CREATE USER holder IDENTIFIED BY 'a-Password-1'")
+        admin.run("GRANT ALL ON *.* TO holder")
+    accounts = place.audit()
+    for number, name in enumerate(names):
+        account = accounts[f"holder{number}@%"]
+        assert account.privileges == {"*": (name,)}
+        assert account.administrator is (name == "SET USER")
+    assert set(names) <= set(accounts["holder@%"].privileges["*"])
+    sql = MysqlRemediationSql()
+    with place.as_master() as master, pytest.raises(DENIED):  # the master has none of them to give
+        master.run("GRANT BINLOG ADMIN ON *.* TO holder")
+    with place.as_rdsadmin() as admin:
+        for number in range(len(names)):
+            account = accounts[f"holder{number}@%"]
+            for text in sql.revoke(account, "*", account.privileges["*"]):
+                admin.run(text)
+    assert place.audit()["holder0@%"].privileges == {}
+
+
 def test_every_user_has_a_mandatory_role(place):
     with place.as_rdsadmin() as admin:
         admin.run("CREATE ROLE IF NOT EXISTS everyone, 'user makers'@'%'")

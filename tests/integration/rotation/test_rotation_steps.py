@@ -3,7 +3,7 @@
 import pytest
 
 from rdsiam.engines.logins import Password
-from rdsiam.engines.mysql.rotation import native_hash
+from rdsiam.engines.mysql.passwords import native_hash
 from rdsiam.events.rotate import STEPS
 from tests.integration.kinds import POSTGRES
 from tests.integration.place import MASTER

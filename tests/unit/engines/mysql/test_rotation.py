@@ -7,7 +7,8 @@ import pymysql
 import pytest
 
 from rdsiam.engines.connection import MysqlSession
-from rdsiam.engines.mysql.rotation import MysqlRotator, native_hash
+from rdsiam.engines.mysql.passwords import native_hash
+from rdsiam.engines.mysql.rotation import MysqlRotator
 from rdsiam.engines.rotation import ChangeFailed, PasswordRejected
 
 

@@ -27,6 +27,7 @@ _SPELLED = {
     "Create_tmp_table": "CREATE TEMPORARY TABLES",
     "Repl_slave": "REPLICATION SLAVE",
     "Repl_client": "REPLICATION CLIENT",
+    "Read_only_admin": "READ_ONLY ADMIN",
 }
 _ALL_GLOBAL = GLOBAL + GLOBAL_OF_MARIADB
 
@@ -218,11 +219,15 @@ def _by_account(granted: Iterable[Sequence[Any]], names: SchemaNames) -> tuple[d
     """Group privileges by account and schema; return also the accounts that may write to the grant tables."""
     privileges: dict[Key, dict[str, int]] = {}
     writers: set[Key] = set()
+    # Many accounts, few schemas.
+    read: dict[str, tuple[str, bool]] = {}
     for user, host, schema, bits in granted:
-        plain = names.plain(schema)
+        if schema not in read:
+            read[schema] = names.plain(schema), names.covers(schema, "mysql")
+        plain, covers_mysql = read[schema]
         on = privileges.setdefault((user, host), {})
         on[plain] = on.get(plain, 0) | bits
-        if bits & _POWERFUL_ON_MYSQL and names.covers(schema, "mysql"):
+        if covers_mysql and bits & _POWERFUL_ON_MYSQL:
             writers.add((user, host))
     return privileges, writers
 
@@ -341,10 +346,10 @@ def _with_members(roles: set[Key], groups: Mapping[Key, set[Key]]) -> set[Key]:
 def _spelled(everywhere: int, further: tuple[str, ...], on: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Return privileges by schema; global privileges under `*`."""
     privileges = {schema: _names(ON_SCHEMA, bits) for schema, bits in sorted(on.items())}
-    if names := _names(_ALL_GLOBAL, everywhere):
+    if everywhere and (names := _names(_ALL_GLOBAL, everywhere)):
         privileges["*"] = names
     if further:
-        privileges["*"] = tuple(sorted({*names, *further}))
+        privileges["*"] = tuple(sorted({*privileges.get("*", ()), *further}))
     return privileges
 
 
