@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Unreached
@@ -97,6 +100,7 @@ class Servers:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr("rdsiam.onboarding.server_removal.time.sleep", lambda _: None)
+    monkeypatch.setattr("rdsiam.onboarding.server_removal.cut_off", lambda *_: nullcontext(Event()))
 
 
 def remove(servers: Servers, apply: bool = True) -> Removal:
@@ -245,6 +249,78 @@ def test_a_replica_that_lags_is_named(monkeypatch):
     assert not servers.busy["orders-copy"]
     assert [each.what for each in left.unreached] == [f"app on {COPY.arn}"]
     assert "not replayed" in left.unreached[0].reason
+
+
+CLUSTER = replace(
+    ORDERS,
+    arn="arn:aws:rds:eu-west-1:123456789012:cluster:orders",
+    engine="aurora-postgresql",
+    resource_id="cluster-ONE",
+    kind="cluster",
+)
+
+
+def reader(name: str, **changed: Any) -> Database:
+    """Return a reader of the cluster, as `Databases.replica` does."""
+    arn = f"arn:aws:rds:eu-west-1:123456789012:db:{name}"
+    return replace(CLUSTER, arn=arn, identifier=name, kind="instance", replica_of="orders", **changed)
+
+
+def removal_from_cluster(
+    monkeypatch, servers: Servers, replicas: list[tuple[str, ...]], *known: Database
+) -> DatabaseRemoval:
+    """Return the removal from a cluster that each Describe returns with the next of these lists of readers."""
+    removal = removal_from(monkeypatch, servers, CLUSTER.arn, *known)
+    described = iter(replicas)
+    databases = removal._services.databases
+    databases.known[CLUSTER.arn] = replace(CLUSTER, iam_enabled=all(one.iam_enabled for one in known))  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        databases,
+        "describe",
+        lambda arn: replace(databases.known[arn], replicas=next(described)),  # type: ignore[attr-defined]
+    )
+    record = Record(CLUSTER.resource_id, accounts=dict.fromkeys(("app", MANAGER), "created"))
+    removal._services.inventory.of = lambda database: record if database.arn == CLUSTER.arn else None  # type: ignore[method-assign]
+    return removal
+
+
+def test_a_reader_that_joins_and_a_reader_that_takes_over_meanwhile_are_visited(monkeypatch):
+    servers = Servers(locked=dict.fromkeys(("one", "two", "three"), True), busy={"two": True, "three": True})
+    members = [reader(name) for name in ("one", "two", "three")]
+    removal = removal_from_cluster(monkeypatch, servers, [("one", "two"), ("one", "three")], *members)
+    done = removal.remove(["app"], apply=True)
+    assert done.unreached == ()
+    ended = {change.target for change in done.changes if change.kind == "end-sessions"}
+    assert ended == {"app", "app on two", "app on three"}
+
+
+def test_readers_of_a_cluster_are_visited_if_iam_authentication_is_off(monkeypatch):
+    """They have no record of their own: sessions that were opened before live on."""
+    servers = Servers(locked={"orders": True, "one": True}, busy={"one": True})
+    servers.manager_error = no_login("PAM authentication failed")
+    removal = removal_from_cluster(monkeypatch, servers, [("one",)] * 2, reader("one", iam_enabled=False))
+    assert removal.remove(["app"], apply=True).unreached == ()
+    assert servers.done == [("one", "master of orders", "end-sessions")]
+
+
+def test_a_reader_that_cannot_be_described_is_named_after_the_user_is_locked(monkeypatch):
+    error = ClientError({"Error": {"Code": "Throttling", "Message": "slower"}}, "DescribeDBInstances")
+    servers = Servers(locked={"two": True}, busy={"two": True})
+    removal = removal_from_cluster(monkeypatch, servers, [("one", "two")] * 2, reader("two"))
+    removal._services.databases.known[reader("one").arn] = error  # type: ignore[attr-defined]
+    left = removal.remove(["app"], apply=True)
+    assert [(each.what, each.retry) for each in left.unreached] == [(reader("one").arn, True)]
+    assert servers.locked["orders"]
+    assert not servers.busy["two"]
+
+
+def test_a_server_that_hangs_is_named_as_such(monkeypatch):
+    late = Event()
+    late.set()
+    monkeypatch.setattr("rdsiam.onboarding.server_removal.cut_off", lambda *_: nullcontext(late))
+    left = remove(Servers(busy={"orders": True}))
+    assert [(each.what, each.retry) for each in left.unreached] == [(ORDERS.arn, True)]
+    assert "did not answer" in left.unreached[0].reason
 
 
 def test_on_the_arn_of_a_replica_sessions_end_and_no_user_is_locked(monkeypatch):

@@ -3,6 +3,10 @@
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from botocore.exceptions import ClientError
 
 from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database
@@ -17,6 +21,7 @@ from rdsiam.state.record import accounts_of
 
 logger = logging.getLogger(__name__)
 
+_READERS_AT_ONCE = 8
 _ONBOARD_FIRST = "onboard it: revoked users are locked then; rdsiam tries again"
 
 
@@ -57,16 +62,20 @@ class DatabaseRemoval:
         replica = database.replica_of is not None
         result = Server(engine, logins, database, source or database, replica).remove(users, apply)
         locked = not replica and not result.unreached
-        for reader in self._replicas(database):
-            if isinstance(reader, Unreached):
-                result += Removal(unreached=(reader,))
-            elif reader.iam_enabled or self._was_onboarded(reader):  # otherwise no managed user has logged in there
-                server = Server(engine, logins, reader, source or database, replica=True)
-                result += server.remove(users, apply, locked)
-        return result
 
-    def _was_onboarded(self, replica: Database) -> bool:
-        """Return whether users were declared there: sessions live on if IAM authentication is switched off."""
+        def remove_from(reader: Database | Unreached) -> Removal:
+            if isinstance(reader, Unreached):
+                return Removal(unreached=(reader,))
+            return Server(engine, logins, reader, source or database, replica=True).remove(users, apply, locked)
+
+        readers = [reader for reader in self._replicas_now(database) if self._may_have_sessions(database, reader)]
+        with ThreadPoolExecutor(max_workers=_READERS_AT_ONCE) as pool:  # a reader that hangs delays no other
+            return sum(pool.map(remove_from, readers), result)
+
+    def _may_have_sessions(self, database: Database, replica: Database | Unreached) -> bool:
+        """Return whether managed users have logged in there: sessions live on if IAM authentication is switched off."""
+        if isinstance(replica, Unreached) or replica.iam_enabled or replica.resource_id == database.resource_id:
+            return True
         record = self._services.inventory.of(replica)
         return record is not None and record.is_of(replica) and record.applied is not None
 
@@ -83,6 +92,18 @@ class DatabaseRemoval:
                 return None
         return database
 
+    def _replicas_now(self, database: Database) -> Iterator[Database | Unreached]:
+        """Yield the replicas that a database had before its users were locked, and those that it has now.
+
+        In between, a reader may have joined, or taken over from the writer, with sessions that were opened before.
+        """
+        names = dict.fromkeys(database.replicas)
+        try:
+            names |= dict.fromkeys(self._services.databases.describe(self._arn).replicas)
+        except (ClientError, DatabaseNotFound, DatabaseNotReady, Unsupported) as error:
+            logger.info("replicas of %s are those of its first description: %s", self._arn, error)
+        return self._replicas(replace(database, replicas=tuple(names)))
+
     def _replicas(self, database: Database) -> Iterator[Database | Unreached]:
         """Yield the read replicas of a database, their read replicas, and readers of clusters."""
         for name in database.replicas:
@@ -95,7 +116,7 @@ class DatabaseRemoval:
                 yield Unreached(
                     arn, str(error), "revoke the user there too, with the rdsiam of that region", retry=False
                 )
-            except DatabaseNotReady as error:
+            except (ClientError, DatabaseNotReady) as error:
                 yield Unreached(arn, str(error), "check that it is available; rdsiam tries again")
             else:
                 yield replica

@@ -7,14 +7,16 @@ replica sessions end too; its users are locked when it replays that from its sou
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json, fit_checkpoint
-from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
+from rdsiam.engines.connection import NO_LOCKS, NO_SLOT, cut_off
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: On a replica, until it has replayed that a user is locked.
 _PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
+#: Seconds after which a session ends: a server that hangs must not take the time of the others.
+_LONGEST = 45
 #: PostgreSQL's code if a lock is held, though the sessions that may hold it have ended.
 _LOCK_NOT_AVAILABLE = "55P03"
 #: PostgreSQL's code if a right is missing.
@@ -77,6 +81,8 @@ class Server:
         self._database = database
         self._source = source
         self._replica = replica
+        self._limits = ExitStack()
+        self._late: list[Event] = []
 
     def remove(self, users: Collection[str], apply: bool, locked: bool = False) -> Removal:
         """Lock these users and end their sessions; on a replica only end their sessions.
@@ -92,8 +98,11 @@ class Server:
         except _FAILURES as error:
             unreached = [self._unreached(None, error)]
         finally:
+            self._limits.close()
             if sessions is not None:
                 sessions.close()
+        if any(late.is_set() for late in self._late):
+            unreached = [self._silent()]
         return Removal(tuple(changes.values()), tuple(unreached))
 
     def _open(self) -> Sessions:
@@ -112,7 +121,9 @@ class Server:
     def _connect(self, authority: Authority, name: str | None) -> Any:
         manager = authority == "manager"
         login = self._logins.manager(self._database) if manager else self._logins.master(self._source)
-        return self._engine.connect(self._database, login, name)
+        session = self._engine.connect(self._database, login, name)
+        self._late.append(self._limits.enter_context(cut_off(session, _LONGEST)))
+        return session
 
     def _remove(
         self, sessions: Sessions, users: Collection[str], apply: bool, locked: bool, changes: dict[str, Change]
@@ -169,6 +180,10 @@ class Server:
     def _change(self, statement: Statement) -> Change:
         target = f"{statement.target} on {self._database.identifier}" if self._replica else statement.target
         return replace(statement, target=target)
+
+    def _silent(self) -> Unreached:
+        reason = f"it did not answer until {_LONGEST} s had passed"
+        return Unreached(self._database.arn, reason, "check its health, or reboot it; rdsiam tries again")
 
     def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
