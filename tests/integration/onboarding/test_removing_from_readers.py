@@ -13,6 +13,8 @@ import pytest
 from tests.integration.account import Account, Connection, until
 from tests.integration.databases import CLASS, Databases
 
+pytestmark = pytest.mark.exhaustive_on("aurora-mysql")
+
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
 
@@ -109,11 +111,13 @@ def sessions(cluster: Cluster) -> Iterator[dict[str, Connection]]:
     """Return a session of `goes` on each member, by its identifier."""
     opened = {member: cluster.log_in(member, "goes") for member in cluster.members()}
     yield opened
+    until(lambda: cluster.describe()["Status"] == "available", 30)
     assert cluster.revoke(lift=["goes"])["status"] in {"onboarded", "unchanged"}
     for session in opened.values():
         session.close()
 
 
+@pytest.mark.exhaustive_on
 def test_sessions_on_all_readers_end_when_the_user_is_revoked(cluster, sessions):
     others = [cluster.log_in(member, "stays") for member in cluster.members()]
     answer = cluster.revoke(revoke=["goes"], reason="key leaked")
@@ -167,6 +171,7 @@ def test_a_reader_that_hangs_delays_neither_the_writer_nor_other_readers_and_is_
     cluster.assert_removed(sessions)
 
 
+@pytest.mark.exhaustive
 def test_a_reader_that_was_killed_is_named_until_it_is_back(cluster, sessions):
     writer, killed, other = cluster.members()
     cluster.server(killed).kill()
@@ -200,7 +205,6 @@ def test_a_failover_during_a_revocation_leaves_the_user_nothing(cluster, session
     answer = cluster.revoke(revoke=["goes"], reason="key leaked")
     assert answer["status"] == "revoked", answer
     cluster.assert_removed(sessions)
-    until(lambda: cluster.describe()["Status"] == "available", 30)
 
 
 def test_members_of_a_stopped_cluster_are_named_and_have_forgotten_the_user_once_it_starts(cluster, sessions):

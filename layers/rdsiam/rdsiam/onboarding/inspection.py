@@ -24,8 +24,8 @@ from rdsiam.state.record import Record
 
 logger = logging.getLogger(__name__)
 
-#: While RDS works on an instance it accepts connections, but no modification.
-_BUSY = ("backing-up", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
+#: While RDS works on a database it accepts connections, now or within a minute, but no modification.
+_BUSY = ("backing-up", "failing-over", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
 
 
 @dataclass(frozen=True)
