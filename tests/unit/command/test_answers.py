@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rdsiam.command import audit
 from rdsiam.command.answers import Answer
 from rdsiam.command.errors import ExitCode
 from rdsiam.command.output import Output
@@ -53,3 +54,26 @@ def test_each_remedy_has_a_line_of_its_own(capsys, fields, lines):
 )
 def test_an_answer_with_missing_parts_ends_with_7_unless_it_is_a_plan(status, incomplete, code):
     assert answer(status=status, incomplete=incomplete).exit_code({"retired", "undone"}) == code
+
+
+def test_remediated_findings_have_reasons_and_remedies_and_a_part_of_several_findings_is_printed_once(capsys):
+    outcome = {"kind": "missing-user", "database": "arn:orders", "changes": []}
+    partial = outcome | {
+        "status": "incomplete",
+        "code": "",
+        "reason": "not recorded",
+        "remedy": "",
+        "incomplete": [PART],
+    }
+    refused = outcome | {"status": "refused", "code": "role-not-managed", "reason": "no tag", "remedy": "tag it"}
+    remediated = [partial | {"finding": "a"}, partial | {"finding": "b"}, refused | {"finding": "c", "incomplete": []}]
+    code = audit._show_remediated({"plan": False, "remediated": remediated}, Output("table", quiet=True))
+    assert code == ExitCode.DIFFERENT
+    assert capsys.readouterr().err.splitlines() == [
+        "not done: arn:secret: not recorded",
+        "  → delete it",
+        "a is incomplete: not recorded",
+        "b is incomplete: not recorded",
+        "c is refused: no tag [role-not-managed]",
+        "  → tag it",
+    ]

@@ -6,6 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from rdsiam.command import rotate as command
+from rdsiam.command.errors import ExitCode
+from rdsiam.command.output import Output
 
 ORDERS = "arn:aws:rds:eu-central-1:123456789012:db:orders"
 OWN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:orders/etl-AbCdEf"
@@ -67,3 +69,11 @@ def test_rotate_all_ends_with_exit_code_7_if_a_recorded_secret_is_not_rotated(ru
     assert run(function, "all", "--reason", "a leak") == 7
     assert function.rotated == [OWN]
     assert run(Function(listed(OWN)), "all", "--reason", "a leak") == 0
+
+
+def test_the_status_of_a_refused_rotation_has_its_remedy_on_a_line_of_its_own(capsys):
+    problem = "it is recorded for another database of that name"
+    secret = listed(OWN, problem=problem, remedy="wait for the next reconcile")
+    assert command._show_status([secret], Output("table", quiet=False)) == ExitCode.DIFFERENT
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"orders/etl-AbCdEf is refused: {problem}", "  → wait for the next reconcile"]
