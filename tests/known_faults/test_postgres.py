@@ -24,42 +24,6 @@ def onboard(account: Account, arn: str, **changed: Any) -> dict[str, Any]:
     return account.onboard(arn)
 
 
-@pytest.mark.known_fault("case 01", "objects of a group that the master inherits from without ADMIN (issue 14 C)")
-def test_the_master_grants_on_objects_of_a_group_that_it_inherits_from(account, arn):
-    with as_rdsadmin(account, arn, "shop") as another:  # another administrator, such as Terraform's
-        another.run("CREATE ROLE gis_owner")
-        another.run("GRANT gis_owner TO boss WITH INHERIT TRUE, SET TRUE, ADMIN FALSE")
-        another.run("CREATE SCHEMA tiger AUTHORIZATION gis_owner")
-        another.run("CREATE TABLE tiger.featnames (id int)")
-        another.run("ALTER TABLE tiger.featnames OWNER TO gis_owner")
-    with account.as_master(arn) as master:  # it may, as it is
-        master.run("GRANT SELECT ON tiger.featnames TO PUBLIC")
-        master.run("REVOKE SELECT ON tiger.featnames FROM PUBLIC")
-    answer = onboard(account, arn)
-    assert answer["status"] in DONE, answer
-    with account.as_master(arn) as master:
-        assert master.run("SELECT has_table_privilege('reader', 'tiger.featnames', 'SELECT')") == [(True,)]
-
-
-@pytest.mark.known_fault("case 02", "a membership is lost to one that is granted for a moment (issue 14 A)")
-def test_a_membership_that_the_master_gave_itself_is_as_it_was_after_a_run(account, arn):
-    memberships = (
-        "SELECT grantor::regrole::text, admin_option, inherit_option, set_option FROM pg_auth_members "
-        "WHERE roleid = 'migrator'::regrole AND member = 'boss'::regrole ORDER BY 1"
-    )
-    with account.as_master(arn) as master:
-        master.run("SET createrole_self_grant = 'set'")
-        master.run("CREATE ROLE migrator LOGIN PASSWORD 'of-old-1'")
-        master.run("CREATE SCHEMA migrator AUTHORIZATION migrator")
-        master.run("SET ROLE migrator")
-        master.run("CREATE TABLE migrator.orders (id int)")
-        master.run("RESET ROLE")
-        before = master.run(memberships)
-    onboard(account, arn)
-    with account.as_master(arn) as master:
-        assert master.run(memberships) == before
-
-
 @pytest.mark.parametrize(
     ("name", "closing"),
     [

@@ -13,8 +13,10 @@ from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER, Logins, Password
 from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.migration import PostgresMigrator
+from rdsiam.engines.postgres.rotation import PostgresRotator
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, Statement
+from rdsiam.errors import Refused
 from tests.integration.kinds import BEFORE_16, POSTGRES, SINCE_16
 from tests.integration.place import DENIED, MASTER, MASTER_PASSWORD, Place, user
 
@@ -384,6 +386,48 @@ def test_from_16_on_the_manager_changes_nothing_that_it_did_not_make(place, desi
     ):
         with place.as_user(MANAGER, "postgres") as manager, pytest.raises(DENIED):
             manager.run(statement)
+
+
+# --- rotation ---
+
+
+@on_all
+def test_an_administrator_alternates_users_where_the_server_lets_it_and_is_told_what_is_missing(place, desired, owner):
+    rotator = PostgresRotator()
+    master: PostgresSession = place.connect("master", "postgres")
+    try:
+        if place.version >= 16 and place.administrator == "vanilla":
+            with pytest.raises(Refused) as refused:
+                rotator.inspect_other(master, owner)
+            statement = refused.value.remedy.partition(" run: ")[2]
+            assert statement == ADMINISTERS.format(o=f'"{owner}"').replace("boss", '"boss"')
+            with place.as_rdsadmin() as admin:
+                admin.run(statement)
+        assert rotator.inspect_other(master, owner) == f"ALTER ROLE \"{owner}\" PASSWORD '…'"
+        for name in (owner + "_clone", owner, owner + "_clone"):
+            rotator.set_other_password(master, owner, name, "new-Password-1")
+            place.login(Password(name, "new-Password-1")).__exit__()
+        with place.login(Password(owner + "_clone", "new-Password-1")) as clone:
+            assert clone.run("SELECT current_user") == [(owner,)]
+    finally:
+        master.close()
+        with place.as_rdsadmin() as admin:
+            admin.run(f"DROP ROLE IF EXISTS {owner}_clone")
+
+
+@on_all
+def test_an_administrator_that_may_change_no_role_is_told_so(place, desired, owner):
+    with place.as_rdsadmin() as admin:
+        admin.run(f"CREATE ROLE meek LOGIN PASSWORD 'meek-Password-1'; GRANT {owner} TO meek WITH ADMIN OPTION")
+    session = place.engine.connect(place.database, Password("meek", "meek-Password-1", "scram-sha-256,md5"), "postgres")
+    try:
+        with pytest.raises(Refused, match="meek may not change") as refused:
+            PostgresRotator().inspect_other(session, owner)
+        assert refused.value.code == "rights-missing"
+    finally:
+        session.close()
+        with place.as_rdsadmin() as admin:
+            admin.run("DROP ROLE meek")
 
 
 # --- the master's password ---

@@ -18,6 +18,10 @@ from rdsiam.engines.protocols import DesiredState, Sessions, Statement
 from rdsiam.errors import Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 
+MEMBERSHIPS = """
+SELECT g.rolname, m.rolname, b.rolname, admin_option, inherit_option, set_option FROM pg_auth_members a
+JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles b ON b.oid = a.grantor
+"""
 READER, WRITER, MAKER = (
     user("reader", ("shop", "readonly")),
     user("writer", ("shop", "readwrite")),
@@ -47,7 +51,14 @@ class Upgraded:
         return created & self.facts().unadministered - {MANAGER}
 
     def converge(self, *users: DeclaredUser) -> list[Statement]:
+        """Converge, and do as rdsadmin what only that may do: memberships of before the upgrade are its grants."""
         statements, self.desired = self.place.converge(replace(self.desired, users=users))
+        assert self.place.denied == [] or self.place.administrator == "vanilla"
+        with self.place.as_rdsadmin() as admin:
+            for part in self.place.denied:
+                admin.run(part.remedy.removeprefix("as rdsadmin run: "))
+        if self.place.denied:
+            self.place.converge(self.desired)
         assert self.place.denied == []
         return statements
 
@@ -84,6 +95,18 @@ def helpless(make_place) -> Upgraded:
 def test_the_audit_finds_that_the_manager_can_not_change_what_it_created(recovering):
     expected = {"reader", "writer", "maker", "app_iam", AUDITOR, "shop_readonly", "shop_readwrite", "shop_owner"}
     assert recovering.unadministered() == expected
+    # What the finding prints works as the master, which the next test leaves to onboarding.
+    manager = recovering.place.audit()[MANAGER]
+    with recovering.place.as_master("postgres") as master:
+        master.run("BEGIN")
+        for name in sorted(expected):
+            for statement in PostgresRemediationSql().administer(name, manager):
+                master.run(statement)
+        administered = {group for group, member, _, admin, *_ in master.run(MEMBERSHIPS) if admin and member == MANAGER}
+        owner = [row[4] for row in master.run(MEMBERSHIPS) if row[:2] == ("shop_owner", MANAGER)]
+        master.run("ROLLBACK")
+    assert administered >= expected
+    assert owner == [True], "the manager still acts for the group"
 
 
 def test_the_first_run_after_an_upgrade_restores_the_managers_rights_and_nothing_else(recovering):
@@ -102,12 +125,6 @@ def test_the_first_run_after_an_upgrade_restores_the_managers_rights_and_nothing
     assert not {name for name, account in place.audit().items() if account.iam} & {MASTER, "app"}
     assert recovering.converge(*recovering.desired.users) == []
     assert set(place.opened) == {"manager"}
-
-
-MEMBERSHIPS = """
-SELECT g.rolname, m.rolname, b.rolname, admin_option, inherit_option, set_option FROM pg_auth_members a
-JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles b ON b.oid = a.grantor
-"""
 
 
 def test_without_a_right_of_the_master_the_statement_is_named_and_nothing_is_changed(helpless):
@@ -160,7 +177,7 @@ def test_an_upgraded_database_is_changed_like_any_other(upgraded):
     upgraded.converge(READER, user("writer", ("shop", "readonly")), MAKER, SUCCESSOR, second)
     assert refused_to(place, "writer", "INSERT INTO of_master VALUES (1)")
     upgraded.converge(READER, user("writer", ("shop", "readonly")), user("maker", ("shop", "readonly")), SUCCESSOR)
-    assert refused_to(place, "maker", "CREATE TABLE another (id int)")
+    assert refused_to(place, "maker", "ALTER TABLE of_maker ADD COLUMN more int")
     for leaver in ("second", "reader"):
         if leaver == "reader":
             upgraded.converge(user("writer", ("shop", "readonly")), user("maker", ("shop", "readonly")), SUCCESSOR)
