@@ -1,5 +1,6 @@
 """Schemas on real PostgreSQL servers: levels open all but the excluded ones, `schemas` limits a user to some."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,7 +11,11 @@ from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import Refused
+from rdsiam.onboarding.database_users import Convergence
 from rdsiam.state.escalations import Examined
+from rdsiam.state.record import Record
+from tests.integration.engines.world import World
+from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, Client, Place
 
 #: Names as people and tools make them; the last has 63 bytes.
@@ -22,14 +27,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-#: Before 16, CREATEROLE suffices to act for others; from 17 on there is MAINTAIN.
-OTHERS = ("postgres-vanilla", "postgres13", "postgres15", "postgres16", "postgres17")
-
-
-@pytest.fixture(
-    scope="module",
-    params=["postgres", "postgres14", *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)],
-)
+@pytest.fixture(scope="module", params=POSTGRES)
 def place(request, make_place) -> Place:
     """Return a server whose database has a table, a sequence and functions of two owners in each schema."""
     place: Place = make_place(request.param)
@@ -347,3 +345,97 @@ def test_a_schema_in_which_everybody_may_create_is_found_and_closed_by_the_remed
         for schema in ("public", ODD[0]):
             with pytest.raises(DENIED):
                 ann.run(f"CREATE TABLE {quoted(schema)}.another (id int)")
+
+
+def world_of(place: Place) -> World:
+    """Return onboarding's own work on the database, with an inventory that knows what the tests before have made."""
+    converge(place)
+    world = World(place)
+    state = STATES[place.database.arn]
+    world.inventory.record = replace(world.inventory.record, accounts=dict(state.accounts), granted=dict(state.granted))
+    return world
+
+
+def on_schemas(name: str, *schemas: str, **more: object) -> dict[str, object]:
+    return {"name": name, "privileges": "readonly", "on": [{"database": "shop", "schemas": list(schemas)}], **more}
+
+
+def finish(place: Place, world: World) -> None:
+    """Let later tests know of the accounts and grants of a world."""
+    record = world.inventory.record
+    STATES[place.database.arn] = DesiredState((), record.accounts, granted=record.granted)
+
+
+def test_grants_are_recorded_before_they_are_made_and_until_they_are_revoked(place, monkeypatch):
+    world = world_of(place)
+    both = (Grant("shop", "readonly", ("app",)), Grant("shop", "readonly", ("crm",)))
+    world.declare(on_schemas("gail", "app"))
+    world.users().converge(apply=True)
+    assert world.inventory.record.granted["gail"] == both[:1]
+    world.declare(on_schemas("gail", "crm"))
+
+    def killed(*_: object) -> None:
+        assert set(world.inventory.record.granted["gail"]) == set(both)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place.engine), "apply", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.users().converge(apply=True)
+    assert readable(place, "gail") == {"app"}
+
+    world.users().converge(apply=True)
+
+    assert readable(place, "gail") == {"crm"}
+    assert world.inventory.record.granted["gail"] == both[1:]
+    finish(place, world)
+
+
+def test_a_user_that_is_no_longer_declared_keeps_its_record_until_it_returns(place):
+    world = world_of(place)
+    world.declare(on_schemas("gus", "app", "private"), on_schemas("stays", "crm"))
+    world.users().converge(apply=True)
+    world.declare(on_schemas("stays", "crm"))
+    world.users().converge(apply=True)
+    world.declare(on_schemas("gus", "app"), on_schemas("stays", "crm"))
+
+    world.users().converge(apply=True)
+
+    assert readable(place, "gus") == {"app"}
+    finish(place, world)
+
+
+def test_a_copy_begins_with_the_grants_that_are_recorded_for_its_source(place):
+    world = world_of(place)
+    world.declare(on_schemas("cora", "app", "private"))
+    world.users().converge(apply=True)
+    source = world.inventory.record
+    world.inventory.record = Record("db-COPY")
+    world.inventory.sources = {place.database.resource_id: source}
+    world.database = replace(world.database, resource_id="db-COPY")
+    world.declare(on_schemas("cora", "app"))
+
+    assert world.users().converge(apply=True).refusal is None
+
+    assert readable(place, "cora") == {"app"}
+    assert world.inventory.record.granted["cora"] == (Grant("shop", "readonly", ("app",)),)
+    # The tests that follow know the server as the source again.
+    world.database, world.inventory.record = place.database, source
+    world.users().converge(apply=True)
+    finish(place, world)
+
+
+def test_a_plan_lists_schemas_and_a_missing_one_is_named_by_plan_and_run(place):
+    world = world_of(place)
+    all_but_one = {"name": "ann", "privileges": "readonly", "on": ["shop"]}
+    world.declare(all_but_one, on_schemas("leo", "app", "nowhere"), exclude_schemas=["private"])
+
+    for apply in (False, True):
+        result = world.users().converge(apply=apply)
+        assert result.refusal is None
+        assert Convergence.from_json(json.loads(json.dumps(result.to_json()))).schemas == result.schemas
+        assert [(one.database, set(one.schemas)) for one in result.schemas] == [
+            ("shop", {*SCHEMAS, "public"} - {"private"})
+        ]
+        assert [part.what for part in result.denied] == ["schema nowhere in shop"]
+    finish(place, world)

@@ -25,9 +25,11 @@ class Inventory:
     """The inventory, in memory.
 
     :ivar before_recording: called when ownership of accounts is about to be recorded.
+    :ivar sources: resource id → the record of a database of which there are copies.
     """
 
     record: Record
+    sources: Mapping[str, Record] = field(default_factory=dict)
     before_recording: Callable[[], None] = field(default=lambda: None)
 
     def get(self, _: str) -> Record:
@@ -50,7 +52,7 @@ class Inventory:
         self.record = replace(self.record, granted={user: tuple(grants) for user, grants in granted.items()})
 
     def granted_in(self, resource_id: str) -> Mapping[str, tuple[Grant, ...]]:
-        return self.record.granted if self.record.resource_id == resource_id else {}
+        return self.sources[resource_id].granted if resource_id in self.sources else {}
 
     def set_examined(self, _: Database, examined: Examined) -> None:
         self.record = replace(self.record, examined=examined)
@@ -97,10 +99,12 @@ class World:
     def access(self) -> Any:
         return type("Access", (), {"current": lambda _: Versioned(self.file, "v1")})()
 
-    def declare(self, *users: Mapping[str, Any]) -> None:
-        """Publish an access.yaml with these users and no others."""
+    def declare(self, *users: Mapping[str, Any], **more: Any) -> None:
+        """Publish an access.yaml with these users and no others.
 
-        entry = {"match": {"identifier": self.database.identifier}, "users": list(users)}
+        :param more: other keys of the entry.
+        """
+        entry = {"match": {"identifier": self.database.identifier}, "users": list(users), **more}
         other = {"match": {"identifier": "no-such"}, "users": [{"name": "x", "privileges": "readonly", "on": ["shop"]}]}
         self.file = parse(json.dumps({"version": 1, "databases": [entry if users else other]}))
 

@@ -429,3 +429,22 @@ def test_an_incomplete_removal_is_not_an_undeclared_user_as_well():
     accounts = {**MANAGED, "formerly": "created"}
     kinds = [one.kind for one in evaluate(facts=facts, ownership=accounts, leaving={"formerly": "port"})]
     assert kinds == ["login-not-removed"]
+
+
+def test_a_user_that_is_limited_to_schemas_lacks_no_group_and_needs_none():
+    access = parse("""\
+version: 1
+databases:
+  - match: {identifier: "*"}
+    exclude_schemas: [private]
+    users:
+      - {name: app, privileges: readwrite, on: [shop]}
+      - {name: report, privileges: readonly, on: [{database: shop, schemas: [app]}]}
+""")
+    report = next(account for account in PG_CLEAN.accounts if account.name == "report")
+
+    assert kinds(evaluate(facts=with_accounts(PG_CLEAN, replace(report, member_of=())), access=access)) == []
+    (finding,) = evaluate(facts=PG_CLEAN, access=access)
+    assert (finding.kind, finding.evidence["surplus"]) == (
+        "privileges-differ", [{"on": "shop", "privileges": "readonly"}],
+    )  # fmt: skip

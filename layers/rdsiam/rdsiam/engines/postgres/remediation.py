@@ -6,7 +6,7 @@ from psycopg import sql
 
 from rdsiam.access.users import LEVELS, DeclaredUser
 from rdsiam.engines.facts import AccountFacts
-from rdsiam.engines.postgres.groups import group_name
+from rdsiam.engines.postgres.groups import group_name, is_direct
 from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.sql_text import compose
@@ -99,11 +99,12 @@ class PostgresRemediationSql:
     ) -> tuple[Privileges, Privileges]:
         """Return the levels that the account lacks, and its surplus levels, by database.
 
-        Listed privileges are left out, since the audit doesn't read them.
+        Grants to the user itself are left out, since the audit doesn't read them: lists, and levels on some schemas.
 
         :param managed: accounts and groups that rdsiam created.
         """
-        levels = [(g.on, g.privileges) for g in user.grants_on(databases) if isinstance(g.privileges, str)]
+        grants = [grant for grant in user.grants_on(databases) if not is_direct(grant)]
+        levels = [(g.on, g.privileges) for g in grants if isinstance(g.privileges, str)]
         declared = {(on, level) for on, level in levels if on in databases}
         actual = set(_groups(account, databases))
         surplus = {(on, level) for on, level in actual - declared if group_name(on, level) in managed}
