@@ -13,7 +13,7 @@ import pytest
 from tests.integration.account import Account, Connection, until
 from tests.integration.databases import CLASS, Databases
 
-pytestmark = pytest.mark.exhaustive_on("aurora-mysql")
+pytestmark = pytest.mark.exhaustive_on("mysql")
 
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 
