@@ -89,6 +89,7 @@ def test_a_token_is_good_only_at_servers_to_which_its_endpoint_leads(databases, 
             databases.connect(used_at, "app", token)
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_events_tell_of_the_cluster_and_of_each_member(databases, clusters, events, engine):
     databases.eventually(lambda: events.of(f"{engine}-2"))
@@ -121,6 +122,7 @@ def test_iam_authentication_is_the_cluster_s_to_switch_for_all_members(databases
         databases.by_token(place, "app", cluster["DbClusterResourceId"]).connection.close()
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_the_master_s_password_and_the_parameters_are_those_of_all_members(databases, clusters, engine):
     group, name = f"strict-{engine}", "rds.force_ssl" if "postgres" in engine else "require_secure_transport"
@@ -169,6 +171,7 @@ def test_a_cluster_stops_and_starts_with_its_members(databases, clusters, events
     assert {"0087", "0088"} <= set(events.of(f"{engine}-1"))
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_reader_is_rebooted_alone(databases, clusters, engine):
     cluster, reader = databases.cluster(engine), databases.instance(f"{engine}-2")
@@ -181,6 +184,7 @@ def test_a_reader_is_rebooted_alone(databases, clusters, engine):
     assert_replicates(databases, engine, reader, 5)
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_members_join_and_leave(databases, clusters, engine):
     cluster, third = databases.cluster(engine), f"{engine}-3"
@@ -279,6 +283,7 @@ def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events, en
     assert events.of(third) == ["0005", "0003"]
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ["postgres", "mysql"])
 def test_a_multi_az_cluster_brings_its_members_and_takes_them_along(databases, engine):
     name = f"maz-{engine}"
