@@ -49,6 +49,7 @@ _TEMPLATE_SETTINGS = (
 _SETTINGS = (
     *_TEMPLATE_SETTINGS,
     "innodb_fast_shutdown=1",
+    "innodb_use_native_aio=OFF",  # its threads delay the end by half a second, and a system has few of its contexts
     "innodb_log_buffer_size=1M",
     "innodb_purge_threads=1",
     "innodb_read_io_threads=1",
@@ -57,6 +58,7 @@ _SETTINGS = (
     "tmp_table_size=2M",
     "table_open_cache=400",
     "table_definition_cache=400",
+    "sync_binlog=0",
     "gtid_mode=ON",
     "enforce_gtid_consistency=ON",
 )
