@@ -74,7 +74,7 @@ def upgrade(place: Place, version: str) -> Upgraded:
     with place.as_user("maker") as maker:
         maker.run("CREATE TABLE of_maker (id int)")
     assert place.converge(desired)[0] == []
-    place.server.upgrade(version)  # type: ignore[union-attr]
+    place.server.upgrade(version)
     place.database = replace(place.database, engine_version=version)
     assert place.version == int(version.partition(".")[0])
     return Upgraded(place, desired)
