@@ -426,6 +426,28 @@ def test_a_plan_names_pending_gains_and_a_refused_rotation(world):
     assert reasons == ["needs confirmation: another tag", "rotation: legacy: there is no such user"]
 
 
+DENIED = Unreached("objects of gis in shop", "boss may not act for gis", "as a superuser run: …", retry=False)
+
+
+def test_parts_that_the_database_denies_are_named_and_all_else_is_done_and_recorded(world):
+    world.declare(*USERS, "newcomer")
+    world.converged = [Convergence((LOCKED,), denied=(DENIED,)), Convergence(denied=(DENIED,))]
+    answer = world.onboard()
+    assert (answer["status"], answer["incomplete"]) == ("incomplete", [DENIED.to_json()])
+    assert answer["changes"]
+    assert world.done == ["withdraw", "converge", "write"]
+    assert world.record.finished
+    assert "newcomer" in world.record.applied.users
+    again = world.onboard()
+    assert (again["status"], again["incomplete"]) == ("incomplete", [DENIED.to_json()])
+
+
+def test_a_plan_names_what_the_database_is_likely_to_deny(world):
+    world.converged = [Convergence((LOCKED,), denied=(DENIED,))]
+    answer = world.onboard(plan=True)
+    assert (answer["status"], answer["incomplete"]) == ("planned", [DENIED.to_json()])
+
+
 def test_a_revoked_user_is_locked_at_once_and_again_under_the_lease(world):
     world.removals = [Removal((LOCKED,))]
     answer = world.revoke("app")
