@@ -18,7 +18,7 @@ from rdsiam.audit import collect
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
-from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
+from rdsiam.engines.logins import AUDITOR, MANAGER, Token
 from rdsiam.engines.protocols import DesiredState, QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration import kinds
@@ -625,4 +625,4 @@ def test_a_password_of_the_auditor_is_never_offered(postgres):
         admin.run(f"GRANT rds_iam TO {AUDITOR}")
     assert isinstance(found, Unreadable)
     assert found.stage == "login"
-    place.engine.connect(place.database, Password(MASTER, "correct horse battery"), None).close()
+    place.connect("master", None).close()

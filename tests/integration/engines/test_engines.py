@@ -138,14 +138,14 @@ def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, o
         master.run(create)
     with pytest.raises(Refused, match="adopt: true"):
         place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly")),)))
-    place.engine.connect(place.database, Password("legacy", "old-Password-1"), "shop").close()
+    place.login(Password("legacy", "old-Password-1")).__exit__()
     _, desired = place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly"), adopt=True),)))
     assert desired.accounts["legacy"] == "adopted"
     assert desired.accounts["reader"] == "created"
     with place.as_user("legacy") as legacy:
         legacy.run("SELECT * FROM made_before")
     with pytest.raises(ConnectionFailed) as failed:
-        place.engine.connect(place.database, Password("legacy", "old-Password-1"), "shop")
+        place.login(Password("legacy", "old-Password-1"))
     assert failed.value.stage == "login"
     assert place.engine.refuses_passwords(place.database, "legacy", "shop")
     assert place.converge(desired)[0] == []
