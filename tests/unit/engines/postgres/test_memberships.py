@@ -13,6 +13,7 @@ from rdsiam.engines.postgres.memberships import acting_for, leave, remedy_to_act
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.state.record import Ownership
 
 OLD, NEW = 150000, 160000
 ORDINARY = Role(True, False, False, False, -1)
@@ -123,7 +124,7 @@ def test_each_membership_is_ended_by_who_may_end_it():
 
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_what_the_manager_created_it_administers_again_from_16_on(version):
-    created = dict.fromkeys((MANAGER, AUDITOR, "shop_owner", "app", "dropped"), "created")
+    created: dict[str, Ownership] = dict.fromkeys((MANAGER, AUDITOR, "shop_owner", "app", "dropped"), "created")
     member = edge("shop_owner", MANAGER, "rdsadmin")
     desired = DesiredState((), created | {"reader": "adopted"})
     statements = [s for s in difference(snapshot(version, *READY, member), desired) if s.authority == "master"]
