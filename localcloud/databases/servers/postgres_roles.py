@@ -19,6 +19,8 @@ _SUPERUSER_ROLES = {
     "pg_use_reserved_connections": 16,
     "pg_maintain": 17,
 }
+#: Other roles of RDS's own, with the first version that has them; read off the same dumps.
+_OTHER_ROLES = {"rds_ad": 10, "rdsrepladmin": 10, "rds_extension": 17, "rds_reserved": 17}
 _SCHEMA_OF_THE_OWNER_FROM = 15  # up to 14 `public` has an owner of its own
 #: From this version on a role grants another only with ADMIN OPTION, whatever CREATEROLE says.
 NEEDS_ADMIN_FROM = 16
@@ -37,9 +39,12 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
         sql.SQL("CREATE ROLE rds_superuser NOLOGIN"),
         sql.SQL("CREATE ROLE rds_password NOLOGIN"),
         sql.SQL("CREATE ROLE rds_replication NOLOGIN"),
-        sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(owner),
+        sql.SQL("CREATE ROLE rdstopmgr LOGIN"),  # without a password, as nobody logs in by it
+        *_missing_roles(connection),
+        sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE VALID UNTIL 'infinity'").format(owner),
         *_memberships(connection, master, with_admin=with_admin),
         sql.SQL("ALTER DATABASE postgres OWNER TO {}").format(owner),
+        sql.SQL("ALTER DATABASE template1 OWNER TO {}").format(owner),
     ]
     if has_own_database(database):
         assert database is not None
@@ -49,11 +54,21 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
 
 
 def complete(connection: psycopg.Connection, master: str, *, with_admin: bool) -> None:
-    """Grant `rds_superuser` the roles of a newer version, and the administrator what it needs there."""
-    for statement in _memberships(connection, master, with_admin=with_admin):
+    """Make RDS's roles of a newer version, and grant `rds_superuser` and the administrator what they have there."""
+    for statement in _missing_roles(connection) + _memberships(connection, master, with_admin=with_admin):
         connection.execute(statement)
     if with_admin and connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
         _let_grant_rds_iam(connection, master)
+
+
+def _missing_roles(connection: psycopg.Connection) -> list[sql.Composed]:
+    version = connection.info.server_version // 10_000
+    present = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+    return [
+        sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role))
+        for role, since in _OTHER_ROLES.items()
+        if since <= version and role not in present
+    ]
 
 
 def _memberships(connection: psycopg.Connection, master: str, *, with_admin: bool) -> list[sql.Composed]:

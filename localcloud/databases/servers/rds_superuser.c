@@ -64,9 +64,6 @@ is_mightier(Form_pg_authid role, Oid caller)
 {
 	if (role->rolsuper || role->rolreplication || role->rolbypassrls)
 		return true;
-	/* Every owner of a database is a member of this one there; it has no rights of its own. */
-	if (role->oid == ROLE_PG_DATABASE_OWNER)
-		return false;
 	return role->oid < FirstNormalObjectId && !has_privs_of_role(caller, role->oid);
 }
 

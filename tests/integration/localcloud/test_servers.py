@@ -121,7 +121,7 @@ def test_postgres_lets_the_master_in_by_password(postgres):
     with to_postgres(postgres, MASTER, PASSWORD, require_auth="scram-sha-256") as master:
         assert master.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,)
         owners = "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = current_user ORDER BY 1"
-        assert master.execute(owners).fetchall() == [("postgres",), ("shop",)]
+        assert master.execute(owners).fetchall() == [("postgres",), ("shop",), ("template1",)]
 
 
 def test_postgres_lets_an_iam_user_in_by_token(postgres):
