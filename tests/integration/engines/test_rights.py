@@ -252,6 +252,34 @@ def test_objects_of_a_role_that_the_master_inherits_from_need_no_other_right(pla
 
 
 @on_newer
+def test_without_the_masters_secret_owners_that_need_the_master_are_named_and_the_rest_is_done(place, desired, owner):
+    newcomer = user(f"new{next(NUMBERS)}_iam", ("shop", "readonly"))
+    wanted = replace(desired, users=(*THREE, newcomer))
+
+    def connect(authority: str, name: str | None) -> PostgresSession:
+        if authority == "master":
+            raise Refused("there is no master secret", "let RDS manage the password", "master-secret")
+        session: PostgresSession = place.connect(authority, name)
+        return session
+
+    sessions = Sessions(connect, "manager")
+    try:
+        snapshot = place.engine.inspect(sessions, place.database, wanted)
+        statements = place.engine.difference(snapshot, wanted)
+        denials = place.engine.apply(sessions, snapshot, statements, wanted)
+    finally:
+        sessions.close()
+    assert {denial.part.what for denial in denials} == {f"objects of {owner} in shop"}
+    assert {(denial.part.reason, denial.part.remedy) for denial in denials} == {
+        ("there is no master secret", "let RDS manage the password")
+    }
+    with place.as_user(newcomer.name) as session:
+        session.run("SELECT * FROM of_master")
+    place.known.add(newcomer.name)
+    place.converge(replace(desired, accounts=dict.fromkeys(place.known, "created")))
+
+
+@on_newer
 @pytest.mark.parametrize(
     "held",
     [

@@ -17,7 +17,7 @@ from rdsiam.onboarding.options import Options
 from rdsiam.state.escalations import Examined
 from rdsiam.state.leases import Lease
 from rdsiam.state.record import Ownership, Record
-from tests.integration.place import MASTER, MASTER_PASSWORD, Place
+from tests.integration.place import Place, master_login
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Logins:
         return Token(MANAGER, f"token-of-{MANAGER}")
 
     def master(self, _: Database) -> Password:
-        return Password(MASTER, MASTER_PASSWORD)
+        return master_login()
 
     def proof(self, _: Database, user: str) -> Token:
         return Token(user, f"token-of-{user}")

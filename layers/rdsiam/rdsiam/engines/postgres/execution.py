@@ -141,7 +141,7 @@ def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, state
         for statement in statements:
             if statement.statement.startswith(granting):
                 session = sessions.get(statement.authority, snapshot.entry_database)
-                session.execute(compose("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
+                effect.execute(session, compose("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
                 session.commit()
         raise Refused(
             f"{snapshot.master} could no longer log in, so the new memberships in {IAM_ROLE} were revoked: {error}",
