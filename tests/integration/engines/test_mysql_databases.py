@@ -15,6 +15,7 @@ from tests.integration.engines.mysql_databases import PASSWORD, SCHEMAS, dump
 from tests.integration.place import DENIED, Client, Place, user
 from tests.mysql import MYSQL, MYSQL_NO_PARTIAL
 
+pytestmark = pytest.mark.exhaustive_on("partial")
 #: User → schemas that it reads, and that it writes.
 READS = {
     "everywhere": set(SCHEMAS),
