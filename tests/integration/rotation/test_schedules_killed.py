@@ -198,7 +198,8 @@ def test_a_new_secret_survives_being_killed_anywhere(world, kind):
         again = world.apply()
         assert again is not None
         assert (again["status"], again["changes"]) == ("unchanged", [])
-        assert not [text for text in world.statements if secret.password in text]
+        if world.place.database.engine != "mysql":  # which gets the password itself, and writes it to no file
+            assert not [text for text in world.statements if secret.password in text]
         world.clear()
         point += 1
     assert point > 10
@@ -570,11 +571,12 @@ def test_a_recorded_secret_that_is_not_rotated_or_unreadable_is_listed_with_its_
     world.declare("cancelled", secret=arn)
     world.apply()
     settle(world, arn)
-    family = world.place.database.family
-    value = json.loads(world.value(arn).text()) | ({"engine": "mysql"} if family == "mysql" else {})
+    engine = world.place.database.engine
+    other = {"mariadb": "mysql", "mysql": "mariadb"}.get(engine, engine)
+    value = json.loads(world.value(arn).text()) | {"engine": other}
     world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
     # How often an emergency rotates it, the server says, not the value.
-    assert [(one.problem, one.former_stays) for one in operations(world).list()] == [("", False)]
+    assert [(one.problem, one.former_stays) for one in operations(world).list()] == [("", engine == "mysql")]
     world.client.cancel_rotate_secret(SecretId=arn)
     (listed,) = operations(world).list()
     assert "RotateFunction does not rotate it" in listed.problem
