@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import psycopg
 import pymysql
 from botocore.exceptions import ClientError
@@ -55,6 +56,17 @@ class Databases:
                 DBInstanceIdentifier=f"{identifier}-{number}", DBInstanceClass=CLASS, Engine=engine,
                 DBClusterIdentifier=identifier,
             )  # fmt: skip
+
+    def process(self, identifier: str) -> psutil.Process:
+        """Return the process of an instance's server."""
+        port = self.instance(identifier)["Endpoint"]["Port"]
+        sockets = tuple(f"/sockets/{port}/{name}" for name in (".s.PGSQL.5432", "server"))
+        owners = {
+            psutil.Process(found.pid)
+            for found in psutil.net_connections("unix")
+            if found.pid and str(found.laddr).endswith(sockets)
+        }
+        return min(owners, key=psutil.Process.create_time)  # sessions are younger
 
     def available(self, *identifiers: str, status: str = "available") -> None:
         self.eventually(lambda: all(self.instance(each)["DBInstanceStatus"] == status for each in identifiers))

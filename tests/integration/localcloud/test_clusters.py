@@ -124,7 +124,7 @@ def test_iam_authentication_is_the_cluster_s_to_switch_for_all_members(databases
 
 @pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_the_master_s_password_and_the_parameters_are_those_of_all_members(databases, clusters, engine):
+def test_parameters_are_those_of_all_members(databases, clusters, engine):
     group, name = f"strict-{engine}", "rds.force_ssl" if "postgres" in engine else "require_secure_transport"
     family = "aurora-postgresql17" if "postgres" in engine else "aurora-mysql8.0"
     databases.rds.create_db_cluster_parameter_group(
@@ -143,7 +143,7 @@ def test_the_master_s_password_and_the_parameters_are_those_of_all_members(datab
     password = databases.password(cluster)
     for number in (1, 2):
         member = databases.instance(f"{engine}-{number}")
-        databases.eventually(lambda member=member: plain_text_is_refused(databases, member, password) == (value == "1"))
+        databases.eventually(lambda member=member: refused(databases, member, password, tls=False) == (value == "1"))
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
@@ -250,6 +250,30 @@ def test_z_a_reader_takes_over_if_the_writer_leaves(databases, clusters, engine)
         assert_replicates(databases, engine, databases.instance(name), 11)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_reader_takes_over_from_a_writer_that_was_killed_and_another_reader_too(databases, engine):
+    name = f"killed-{engine}"
+    databases.make_cluster(name, engine, members=3)
+    first, second, third = (f"{name}-{number}" for number in (1, 2, 3))
+    databases.available(first, second, third)
+    cluster = databases.cluster(name)
+    with databases.as_master(cluster) as master:
+        make_table(master, engine)
+    assert_replicates(databases, name, databases.instance(second), 2)
+    for killed in (first, third):
+        databases.process(killed).kill()
+    databases.rds.failover_db_cluster(DBClusterIdentifier=name, TargetDBInstanceIdentifier=second)
+    databases.eventually(lambda: databases.cluster(name)["Status"] == "available")
+    assert writers(databases.cluster(name)) == [second]
+    with databases.as_master(cluster) as master:
+        assert master.run("SELECT x FROM shop.t ORDER BY x") == [(1,), (2,)]
+    for reader in (first, third):
+        assert_replicates(databases, name, databases.instance(reader), 3)
+    databases.drop(third, second, first)
+    databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+
+
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events, engine):
     name = f"lasting-{engine}"
@@ -267,13 +291,17 @@ def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events, en
     join(databases, name, second)
     with pytest.raises(ClientError, match="still contains DB instances"):
         databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+    password = f"changed{time.time_ns()}"
+    databases.rds.modify_db_cluster(DBClusterIdentifier=name, MasterUserPassword=password, ApplyImmediately=True)
+    reader = databases.instance(second)
+    databases.eventually(lambda: not refused(databases, reader, password))
     databases.drop(first)
     assert writers(databases.cluster(name)) == [second], "the reader has taken over"
     databases.drop(second)
     with pytest.raises(REFUSED):
-        databases.as_master(cluster)
+        databases.as_master(cluster, password)
     join(databases, name, third)
-    with databases.as_master(cluster) as master:
+    with databases.as_master(cluster, password) as master:
         assert master.run("SELECT x FROM shop.t ORDER BY x") == [(1,), (2,)]
     databases.rds.delete_db_instance(DBInstanceIdentifier=third, SkipFinalSnapshot=True)
     databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
@@ -388,9 +416,9 @@ def port_of(databases: Databases, place: dict[str, Any]) -> Any:
         return row[0]
 
 
-def plain_text_is_refused(databases: Databases, place: dict[str, Any], password: str) -> bool:
+def refused(databases: Databases, place: dict[str, Any], password: str, *, tls: bool = True) -> bool:
     try:
-        databases.connect(place, "boss", password, tls=False).connection.close()
+        databases.connect(place, "boss", password, tls=tls).connection.close()
     except REFUSED:
         return True
     return False

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import psycopg
 import pymysql
 import pytest
@@ -76,17 +75,6 @@ class Cluster:
         """Revoke users, or lift a revocation."""
         answer: dict[str, Any] = self.account.invoke("OnboardFunction", {"database": self.arn} | request)
         return answer
-
-    def server(self, member: str) -> psutil.Process:
-        """Return the process of a member's server."""
-        port = self.databases.instance(member)["Endpoint"]["Port"]
-        sockets = tuple(f"/sockets/{port}/{name}" for name in (".s.PGSQL.5432", "server"))
-        owners = {
-            psutil.Process(found.pid)
-            for found in psutil.net_connections("unix")
-            if found.pid and str(found.laddr).endswith(sockets)
-        }
-        return min(owners, key=psutil.Process.create_time)  # sessions are younger
 
     def assert_removed(self, sessions: Mapping[str, Connection], seconds: float = 60) -> None:
         """Check that `goes` has no session on any member, and can't log in again."""
@@ -159,7 +147,7 @@ def test_readers_are_visited_if_iam_authentication_was_switched_off(cluster, ses
 
 def test_a_reader_that_hangs_delays_neither_the_writer_nor_other_readers_and_is_tried_again(cluster, sessions):
     writer, hanging, other = cluster.members()
-    server = cluster.server(hanging)
+    server = cluster.databases.process(hanging)
     server.suspend()
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -178,7 +166,7 @@ def test_a_reader_that_hangs_delays_neither_the_writer_nor_other_readers_and_is_
 @pytest.mark.exhaustive
 def test_a_reader_that_was_killed_is_named_until_it_is_back(cluster, sessions):
     writer, killed, other = cluster.members()
-    cluster.server(killed).kill()
+    cluster.databases.process(killed).kill()
     answer = cluster.revoke(revoke=["goes"], reason="key leaked")
     assert answer["status"] == "incomplete", answer
     assert [each["what"] for each in answer["incomplete"]] == [cluster.arn_of(killed)]
