@@ -251,10 +251,14 @@ def test_z_a_reader_takes_over_if_the_writer_leaves(databases, clusters, engine)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_a_reader_takes_over_from_a_writer_that_was_killed_and_another_reader_too(databases, engine):
-    name = f"killed-{engine}"
-    databases.make_cluster(name, engine, members=3)
+@pytest.mark.parametrize(
+    ("engine", "version"),
+    [("aurora-postgresql", {}), ("aurora-postgresql", {"EngineVersion": "13.23"}), ("aurora-mysql", {})],
+    ids=["postgres", "postgres13", "mysql"],
+)
+def test_a_reader_takes_over_from_a_writer_that_was_killed_and_another_reader_too(databases, engine, version):
+    name = f"killed-{time.monotonic_ns()}"
+    databases.make_cluster(name, engine, members=3, **version)
     first, second, third = (f"{name}-{number}" for number in (1, 2, 3))
     databases.available(first, second, third)
     cluster = databases.cluster(name)
