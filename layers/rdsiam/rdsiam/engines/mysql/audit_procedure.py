@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.mysql.catalog import rows, server_version
+from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_version
 from rdsiam.engines.mysql.grants import Server, literal, server
 from rdsiam.engines.protocols import Statement, marked
 from rdsiam.errors import Refused
@@ -119,7 +119,7 @@ def _procedure(settings: str, source: str, roles: str, owned: str, properties: s
     SELECT User, Host, Db, {_bits(ON_SCHEMA)} FROM mysql.db;
     {roles};
     SELECT SCHEMA_NAME FROM information_schema.SCHEMATA;
-    SELECT USER, COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() GROUP BY USER;
+    SELECT {LOGIN_USER}, COUNT(*) FROM {SESSIONS} WHERE p.ID <> CONNECTION_ID() GROUP BY 1;
     {owned};
     {properties};
 END"""

@@ -13,7 +13,15 @@ _ANYWHERE = frozenset({"rds_superuser_role", "rdsrepladmin", "rdsproxyadmin"})
 #: Schemas of the server, and the one that holds the audit's procedure.
 SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "information_schema", "performance_schema", "innodb", "rdsiam"})
 
-
+#: Sessions as `p`, for a query. While a session runs a routine or view with a definer, the process list shows the
+#: definer as its user, on MySQL and MariaDB; `LOGIN_USER` is the user that logged in, or the definer of an event. If
+#: performance_schema is off, its tables are empty, and a session that runs something may be shown as another user's.
+#: MySQL calls the process list deprecated. performance_schema.processlist, its successor, is empty in that case too.
+SESSIONS = (
+    "information_schema.PROCESSLIST AS p LEFT JOIN performance_schema.threads AS t "
+    "ON t.PROCESSLIST_ID = p.ID AND t.NAME <> 'thread/sql/event_worker'"
+)
+LOGIN_USER = "COALESCE(t.PROCESSLIST_USER, p.USER)"
 #: The option that ends locking by failed logins, with which anybody could lock the account.
 NEVER_LOCKING = "FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0"
 

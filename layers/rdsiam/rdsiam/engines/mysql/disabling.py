@@ -1,12 +1,13 @@
 """MySQL and MariaDB: lock users, end their sessions, and stop their events."""
 
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pymysql
 
 from rdsiam.engines.connection import MysqlSession
-from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_answer
+from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
 from rdsiam.engines.protocols import QueryFailed, Statement, StatementFailed
 
@@ -14,14 +15,15 @@ _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
 _LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
 _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
-#: MySQL calls this table deprecated. performance_schema.processlist, its successor, is empty while performance_schema
-#: is off. A killed session is listed until its last transaction is rolled back; it runs no further statement.
-_BUSY = "SELECT DISTINCT USER FROM information_schema.PROCESSLIST WHERE COMMAND <> 'Killed'"
+#: A killed session is listed until its last transaction is rolled back; it runs no further statement.
+_BUSY = f"SELECT DISTINCT {LOGIN_USER} FROM {SESSIONS} WHERE p.COMMAND <> 'Killed'"  # noqa: S608 constants
 #: A replica runs no events: their status there is SLAVESIDE_DISABLED.
 _EVENTS = "SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"
 #: RDS grants no user the privilege to KILL sessions of other users; it has this procedure instead.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
+#: Seconds after which it is read again who runs a statement, if the server shows definers.
+_SECOND_LOOK = 0.1
 _SHORT_WAIT = "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2"
 
 
@@ -86,11 +88,15 @@ def disable(activity: AccountActivity, user: str, events: bool = True) -> list[S
 
 
 def _end(activity: AccountActivity, user: str) -> Statement:
-    """Return the statement whose rows are statements, so that sessions opened in between are included."""
-    kill = "'CALL mysql.rds_kill(', ID, ')'" if activity.rds_kill else "'KILL ', ID"
+    """Return the statement whose rows are statements, so that sessions opened in between are included.
+
+    The second column says whether it is certain that the session is the user's.
+    """
+    kill = "'CALL mysql.rds_kill(', p.ID, ')'" if activity.rds_kill else "'KILL ', p.ID"
+    certain = "t.PROCESSLIST_USER IS NOT NULL OR p.COMMAND = 'Sleep'"
     # Users' names are case-sensitive, which the comparison is of bytes only.
-    own = f"CAST(USER AS BINARY) = {literal(user)}"
-    select = f"SELECT CONCAT({kill}) FROM information_schema.PROCESSLIST WHERE {own}"  # noqa: S608
+    own = f"CAST({LOGIN_USER} AS BINARY) = {literal(user)}"
+    select = f"SELECT CONCAT({kill}), {certain} FROM {SESSIONS} WHERE {own}"  # noqa: S608
     return Statement("end-sessions", user, select, False)
 
 
@@ -138,9 +144,18 @@ def run(session: MysqlSession, statement: Statement) -> None:
         with session.cursor() as cursor:
             cursor.execute(statement.statement)
             if statement.kind == "end-sessions":
-                _run_each(session, [row[0] for row in cursor.fetchall()])
+                _end_sessions(session, statement, cursor.fetchall())
     except pymysql.MySQLError as error:
         raise StatementFailed("the server", statement, *server_answer(error)) from None
+
+
+def _end_sessions(session: MysqlSession, statement: Statement, found: Sequence[tuple[str, int]]) -> None:
+    """End sessions that are certainly the user's, and of the others those that are still shown as the user's."""
+    _run_each(session, [kill for kill, certain in found if certain])
+    uncertain = {kill for kill, certain in found if not certain}
+    if uncertain:
+        time.sleep(_SECOND_LOOK)
+        _run_each(session, [kill for kill, _ in rows(session, statement.statement) if kill in uncertain])
 
 
 def _run_each(session: MysqlSession, statements: Iterable[str]) -> None:

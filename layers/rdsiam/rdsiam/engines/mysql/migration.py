@@ -7,7 +7,7 @@ import pymysql
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
-from rdsiam.engines.mysql.catalog import rows, server_answer
+from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_answer
 from rdsiam.engines.mysql.disabling import disable
 from rdsiam.engines.mysql.grants import account
 from rdsiam.engines.mysql.snapshot import Snapshot
@@ -19,16 +19,12 @@ from rdsiam.state.record import Ownership
 _ADMINISTRATIVE = frozenset({"SUPER", "CREATE USER", "GRANT OPTION"})
 _REPLICATION = "REPLICATION SLAVE"
 #: A session's address ends with the port. Users' names are case-sensitive, which the comparison is of bytes only.
-_SESSIONS = """
-SELECT '', SUBSTRING_INDEX(HOST, ':', 1), NULL, COUNT(*) FROM information_schema.PROCESSLIST
-WHERE CAST(USER AS BINARY) = %s GROUP BY 2 ORDER BY 2
-"""
-_NAMED_SESSIONS = """
+_OBSERVED = f"""
 SELECT COALESCE(a.ATTR_VALUE, ''), SUBSTRING_INDEX(p.HOST, ':', 1), NULL, COUNT(*)
-FROM information_schema.PROCESSLIST p LEFT JOIN performance_schema.session_connect_attrs a
+FROM {SESSIONS} LEFT JOIN performance_schema.session_connect_attrs AS a
     ON a.PROCESSLIST_ID = p.ID AND a.ATTR_NAME = 'program_name'
-WHERE CAST(p.USER AS BINARY) = %s GROUP BY 1, 2 ORDER BY 1, 2
-"""
+WHERE CAST({LOGIN_USER} AS BINARY) = %s GROUP BY 1, 2 ORDER BY 1, 2
+"""  # noqa: S608 constants
 #: `performance_schema.accounts` counts failed logins too. Here a session that has ended counts, if only by its QUIT.
 _STATEMENTS = """SELECT CAST(COALESCE(SUM(VARIABLE_VALUE), 0) AS UNSIGNED) FROM performance_schema.status_by_account
 WHERE VARIABLE_NAME = 'Questions' AND CAST(USER AS BINARY) = %s"""
@@ -67,7 +63,7 @@ class MysqlMigrator:
         """Read the process list, and the counters of performance_schema if it is on."""
         try:
             counted = bool(rows(session, "SELECT @@performance_schema")[0][0])
-            clients = rows(session, _NAMED_SESSIONS if counted else _SESSIONS, [user])
+            clients = rows(session, _OBSERVED, [user])
             statements = int(rows(session, _STATEMENTS, [user])[0][0]) if counted else None
         except pymysql.MySQLError as error:
             raise QueryFailed(*server_answer(error)) from None
