@@ -191,20 +191,23 @@ def test_the_audit_reports_what_onboarding_saw_and_where_nobody_looked(account):
         master.run("CREATE ROLE legacy LOGIN PASSWORD 'legacy'")
         master.run("GRANT ALL ON customer TO legacy, shop_owner")
         master.run("CREATE DATABASE crm")
-    kinds = {"acts-as-administrator", "administrators-unexamined"}
+        master.run("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    kinds = {"acts-as-administrator", "administrators-unexamined", "public-may-create"}
 
     def findings():
         answer = account.invoke("OnboardFunction", {"database": arn})
         assert answer["status"] in {"onboarded", "unchanged"}, answer
         report = stored_report(account, audit(account, arn))
+        assert report["databases"][0]["schemas"][-1] == {"database": "shop", "schemas": ["public"], "count": 1}
         return [one for one in report["findings"] if one["kind"] in kinds]
 
-    held, unknown = findings()
+    held, opened, unknown = findings()
 
     assert (held["severity"], held["user"], held["evidence"]["objects"]) == ("high", "legacy", ["public.customer"])
     assert (unknown["severity"], unknown["evidence"]["databases"]) == ("low", ["crm"])
+    assert opened["evidence"] == {"in": "shop", "schema": "public", "owner": "pg_database_owner"}
     with account.as_master(arn) as master:
-        for step in held["remediation"]:
+        for step in [*held["remediation"], *opened["remediation"]]:
             if step["language"] == "sql":
                 master.run(step["text"])
     account.declare(name, app | {"on": ["crm", "shop"]})

@@ -7,6 +7,8 @@ from rdsiam.findings.remediation import onboard, suppression
 
 #: RDS's own superuser, which no user of RDS may act for.
 _RDSADMIN = "rdsadmin"
+#: The owner of `public` from PostgreSQL 15 on, of which every database's owner is a member.
+_DATABASE_OWNER = "pg_database_owner"
 
 
 def _close_schema(case: Case) -> list[Remediation]:
@@ -14,9 +16,9 @@ def _close_schema(case: Case) -> list[Remediation]:
     reason = "users that may connect to these databases may create objects"
     if owner == _RDSADMIN:
         return [suppression(case.on, "public-may-create", None, reason, case.accepted_until, 1)]
+    role = "the owner of the database" if owner == _DATABASE_OWNER else f"{owner}, or a member of it"
     note = (
-        f"As {owner}, or a member of it, in {database}. Grant CREATE to the roles that create objects there first; the "
-        "level owner has it."
+        f"As {role}, in {database}. First grant CREATE to the roles that create objects there; the level owner has it."
     )
     revoke = REMEDIATIONS[case.on.family].close_schema(schema)
     accept = suppression(case.on, "public-may-create", None, reason, case.accepted_until, 2)
