@@ -56,13 +56,14 @@ JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 JOIN pg_catalog.pg_roles b ON b.oid = d.datdba
 """
 _OWNER = "CASE o.rolname WHEN 'pg_database_owner' THEN b.rolname ELSE o.rolname END"
-#: Whether a role is entitled to a privilege on an object.
-_APPLIES = """w.type = x.class AND (x.schema IS NULL OR CASE
-    WHEN w.schema IS NULL THEN x.schema <> ALL (%(excluded)s::text[]) ELSE x.schema = w.schema END)"""
+#: The scopes of an object: its schema, and the whole database unless its schema is excluded.
+_IS_OPEN = "(x.schema IS NULL OR x.schema <> ALL (%(excluded)s::text[]))"
+_SCOPES = f"""CROSS JOIN LATERAL (
+    SELECT x.schema WHERE x.schema IS NOT NULL UNION ALL SELECT '' WHERE {_IS_OPEN}) AS s(scope)"""
 _MISSING = f"""
 WITH {_OBJECTS}
 SELECT {_OWNER}, w.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege)
-FROM objects x JOIN {_ENTITLED} ON {_APPLIES} {_OWNERS}
+FROM objects x {_SCOPES} JOIN {_ENTITLED} ON w.type = x.class AND w.schema = s.scope {_OWNERS}
 WHERE o.rolname <> w.grantee AND o.rolname <> 'rdsadmin'
   AND NOT ({_HAZARD.format(row="w", owner="o.rolname")}) AND NOT ({_RUNS_AS_ADMINISTRATOR})
   AND NOT EXISTS (
@@ -73,46 +74,62 @@ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """  # noqa: S608 a constant
 #: Only what the owner granted, as onboarding does. Hazardous privileges are looked for everywhere, by `holdings`.
 _SURPLUS = f"""
-WITH {_OBJECTS}
-SELECT {_OWNER}, r.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT r.privilege ORDER BY r.privilege)
-FROM objects x JOIN {_GRANTED} ON r.type = x.class AND (r.schema IS NULL OR r.schema = x.schema) {_OWNERS}
-WHERE o.rolname <> r.grantee AND o.rolname <> 'rdsadmin' AND NOT ({_HAZARD.format(row="r", owner="o.rolname")})
-  AND EXISTS (
-    SELECT FROM pg_catalog.aclexplode(x.acl) a JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
-    WHERE g.rolname = r.grantee AND a.privilege_type = r.privilege AND a.grantor = x.owner)
-  AND ({_RUNS_AS_ADMINISTRATOR} OR NOT EXISTS (
-    SELECT FROM {_ENTITLED} WHERE w.grantee = r.grantee AND w.privilege = r.privilege AND {_APPLIES}))
+WITH {_OBJECTS}, entitled AS (SELECT * FROM {_ENTITLED}), held AS (
+    SELECT x.*, g.rolname AS grantee, a.privilege_type AS privilege
+    FROM objects x CROSS JOIN LATERAL pg_catalog.aclexplode(x.acl) a
+    JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+    WHERE a.grantor = x.owner AND g.rolname = ANY (%(g_grantees)s::text[])
+)
+SELECT {_OWNER}, x.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT x.privilege ORDER BY x.privilege)
+FROM held x CROSS JOIN LATERAL (VALUES (x.schema), ('')) AS s(scope)
+JOIN {_GRANTED} ON r.grantee = x.grantee AND r.privilege = x.privilege AND r.type = x.class AND r.schema = s.scope
+{_OWNERS}
+WHERE o.rolname <> x.grantee AND o.rolname <> 'rdsadmin' AND NOT ({_HAZARD.format(row="r", owner="o.rolname")})
+  AND ({_RUNS_AS_ADMINISTRATOR} OR NOT (
+    EXISTS (SELECT FROM entitled w WHERE w.grantee = x.grantee AND w.privilege = x.privilege AND w.type = x.class
+                                     AND w.schema = x.schema)
+    OR ({_IS_OPEN} AND EXISTS (SELECT FROM entitled w WHERE w.grantee = x.grantee AND w.privilege = x.privilege
+                                                        AND w.type = x.class AND w.schema = ''))))
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """  # noqa: S608 a constant
+#: The type of the objects that default privileges are about.
+_DEFAULT_OF = """CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'function'
+                                     ELSE 'schema' END"""
 #: Of a role that can't create anything in a schema, nothing is created there.
 _FUTURE = f"""
-SELECT c.creator, w.grantee, w.type, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege), s.schema
-FROM pg_catalog.unnest(%(creators)s::text[]) AS c(creator)
-LEFT JOIN pg_catalog.pg_roles o ON o.rolname = c.creator
-CROSS JOIN {_ENTITLED}
-CROSS JOIN LATERAL (
-    SELECT NULL::text AS schema, 0::pg_catalog.oid AS oid
-    WHERE w.schema IS NULL AND pg_catalog.cardinality(%(excluded)s::text[]) = 0
+WITH creators AS (
+    SELECT c.name, o.oid, c.name = ANY (%(certain)s::text[]) AS certain
+    FROM pg_catalog.unnest(%(creators)s::text[]) AS c(name) LEFT JOIN pg_catalog.pg_roles o ON o.rolname = c.name
+), schemas AS (
+    SELECT n.nspname::text AS name, n.oid FROM pg_catalog.pg_namespace n WHERE NOT ({SYSTEM_SCHEMA})
+), places AS MATERIALIZED (
+    SELECT c.name AS creator, s.name AS schema, s.oid FROM creators c CROSS JOIN schemas s
+    WHERE CASE WHEN c.certain THEN true ELSE pg_catalog.has_schema_privilege(c.oid, s.oid, 'CREATE') END
   UNION ALL
-    SELECT n.nspname::text, n.oid FROM pg_catalog.pg_namespace n
-    WHERE w.type <> 'schema' AND NOT ({SYSTEM_SCHEMA}) AND CASE
-        WHEN w.schema IS NOT NULL THEN n.nspname::text = w.schema
-        ELSE pg_catalog.cardinality(%(excluded)s::text[]) > 0 AND n.nspname::text <> ALL (%(excluded)s::text[]) END
-      AND CASE WHEN c.creator = ANY (%(certain)s::text[]) THEN true
-        ELSE pg_catalog.has_schema_privilege(o.oid, n.oid, 'CREATE') END
-) AS s
-WHERE w.type <> 'database' AND c.creator <> w.grantee
-  AND NOT ({_HAZARD.format(row="w", owner="c.creator")})
-  AND NOT (w.type = 'function' AND c.creator = ANY (%(administrators)s::text[]))
+    SELECT c.name, NULL, 0 FROM creators c
+), entitled AS (
+    SELECT w.grantee, w.type, w.privilege, p.creator, p.schema, p.oid
+    FROM {_ENTITLED} JOIN places p ON p.schema = w.schema
+    WHERE w.type NOT IN ('database', 'schema')
+  UNION ALL
+    SELECT w.grantee, w.type, w.privilege, p.creator, p.schema, p.oid
+    FROM {_ENTITLED} CROSS JOIN places p
+    WHERE w.schema = '' AND w.type <> 'database' AND CASE WHEN pg_catalog.cardinality(%(excluded)s::text[]) = 0
+        THEN p.schema IS NULL ELSE w.type <> 'schema' AND p.schema <> ALL (%(excluded)s::text[]) END
+), held AS MATERIALIZED (
+    SELECT r.rolname::text AS creator, d.defaclnamespace AS oid, g.rolname::text AS grantee,
+           a.privilege_type AS privilege, {_DEFAULT_OF} AS type
+    FROM pg_catalog.pg_default_acl d JOIN pg_catalog.pg_roles r ON r.oid = d.defaclrole
+    CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
+    WHERE d.defaclobjtype IN ('r', 'S', 'f', 'n')
+)
+SELECT w.creator, w.grantee, w.type, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege), w.schema
+FROM entitled w
+WHERE w.creator <> w.grantee AND NOT ({_HAZARD.format(row="w", owner="w.creator")})
+  AND NOT (w.type = 'function' AND w.creator = ANY (%(administrators)s::text[]))
   AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_default_acl d
-    JOIN pg_catalog.pg_roles r ON r.oid = d.defaclrole
-    CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
-    JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
-    WHERE r.rolname = c.creator AND d.defaclnamespace = s.oid AND g.rolname = w.grantee
-      AND a.privilege_type = w.privilege
-      AND d.defaclobjtype = CASE w.type WHEN 'table' THEN 'r' WHEN 'sequence' THEN 'S' WHEN 'function' THEN 'f'
-                                        ELSE 'n' END)
+    SELECT FROM held h WHERE h.creator = w.creator AND h.oid = w.oid AND h.grantee = w.grantee
+                         AND h.privilege = w.privilege AND h.type = w.type)
 GROUP BY 1, 2, 3, 5 ORDER BY 1, 2, 3, 4, 5
 """  # noqa: S608 a constant
 _CREATORS = f"""
@@ -126,15 +143,14 @@ SELECT DISTINCT o.rolname FROM pg_catalog.pg_roles o WHERE o.oid IN (
 ORDER BY 1
 """  # noqa: S608 a constant
 #: Default privileges of the grantees, each with its creator and schema.
-_DEFAULTS = """
-SELECT o.rolname, g.rolname, CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
-           WHEN 'f' THEN 'function' ELSE 'schema' END, a.privilege_type, n.nspname::text
+_DEFAULTS = f"""
+SELECT o.rolname, g.rolname, {_DEFAULT_OF}, a.privilege_type, n.nspname::text
 FROM pg_catalog.pg_default_acl d JOIN pg_catalog.pg_roles o ON o.oid = d.defaclrole
 CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
 WHERE d.defaclobjtype IN ('r', 'S', 'f', 'n') AND g.rolname = ANY (%s) AND o.oid <> g.oid
 ORDER BY 1, 2, 3, 4, 5
-"""
+"""  # noqa: S608 a constant
 
 
 @dataclass(frozen=True)
@@ -215,8 +231,10 @@ def _stays(scope: Scope, entitled: frozenset[Row], creator: str, row: Row) -> bo
 
 
 def _arrays(prefix: str, rows: Sequence[Row]) -> dict[str, list[str | None]]:
-    names = ("grantees", "types", "privileges", "schemas")
-    return {prefix + name: [row[number] for row in rows] for number, name in enumerate(names)}
+    """Return the columns of rows; the empty name, which no schema has, stands for the whole database."""
+    names = ("grantees", "types", "privileges")
+    columns = {prefix + name: [row[number] for row in rows] for number, name in enumerate(names)}
+    return columns | {prefix + "schemas": [row[3] or "" for row in rows]}
 
 
 def _of_objects(scope: Scope, query: str, parameters: Mapping[str, object], revoke: bool) -> list[PrivilegeChange]:
