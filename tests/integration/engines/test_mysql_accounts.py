@@ -9,7 +9,7 @@ import pytest
 from rdsiam.engines.logins import Password
 from rdsiam.engines.migration import Observation
 from rdsiam.engines.mysql.migration import MysqlMigrator
-from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed
 from rdsiam.migration.observation import has_logged_in
 from rdsiam.state.migrations import QuietPeriod
@@ -123,6 +123,39 @@ def test_a_user_that_is_a_definer_before_it_exists_is_made_by_the_master(place, 
     again, _ = place.converge(desired)
     assert again == []
     assert place.opened == ["manager"]
+
+
+def test_a_successor_that_is_a_definer_at_one_host_is_made_there_by_the_master(place, name):
+    with place.as_master() as master:
+        for host in ("%", "10.%"):
+            master.run(f"CREATE USER {name}@'{host}' IDENTIFIED BY '{PASSWORD}'")
+            master.run(f"GRANT SELECT ON shop.* TO {name}@'{host}'")
+        master.run(f"CREATE DEFINER={name}_iam@'10.%' VIEW shop.{name}_view AS SELECT 1")
+    successor = replace(user(f"{name}_iam"), replaces=name)
+    statements, desired = place.converge(DesiredState((successor,), dict.fromkeys(place.known, "created")))
+    created = [(each.statement.split("'")[3], each.authority) for each in statements if each.kind == "create-user"]
+    assert created == [("%", "manager"), ("10.%", "master")]
+    assert place.converge(desired)[0] == []
+    assert place.opened == ["manager"]
+
+
+def test_a_copy_of_a_user_that_locks_itself_is_taken_over(place, name):
+    _, desired = place.converge(adopting(place, name))
+    with place.as_master() as master:
+        master.run(f"ALTER USER {name} FAILED_LOGIN_ATTEMPTS 5 PASSWORD_LOCK_TIME 1")
+    copy = DesiredState((user(name, ("shop", "readonly")),), {})
+    sessions = Sessions(place.connect, "manager")
+    try:
+        snapshot = place.engine.inspect(sessions, place.database, copy)
+        taken = place.engine.inherited_ownership(snapshot, copy)
+        assert name in taken
+        statements = place.engine.difference(
+            snapshot, replace(copy, accounts=taken | dict.fromkeys(place.known, "created"))
+        )
+    finally:
+        sessions.close()
+    assert ("adopt-user", name) in [(each.kind, each.target) for each in statements]
+    place.converge(desired)
 
 
 def test_a_definer_of_a_similar_name_needs_no_master(place, name):

@@ -124,7 +124,7 @@ def _accounts(
     result += [
         Statement("adopt-user", user, f"ALTER USER {account(user, host)} {change}", False, authority)
         for host in hosts
-        if not snapshot.accounts[user, host]
+        if not snapshot.accounts[user, host] or snapshot.options.hinder((user, host))
         for change in _conversion(snapshot, user, host)
     ]
     result += [

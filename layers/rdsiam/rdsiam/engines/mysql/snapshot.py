@@ -47,6 +47,10 @@ class LoginOptions:
     factors: Mapping[AccountName, int] = field(default_factory=dict)
     locking: frozenset[AccountName] = frozenset()
 
+    def hinder(self, account: AccountName) -> bool:
+        """Tell whether an account needs more than a token, or can be locked by anybody."""
+        return account in self.factors or account in self.locking
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -90,11 +94,7 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
     schemas = _schema_privileges(session, names)
     everywhere = _global_privileges(session)
     options = _login_options(session)
-    hindered = options.factors.keys() | options.locking
-    accounts = {
-        (a.name, a.host): a.iam and a.tls and not a.password and (a.name, a.host) not in hindered
-        for a in _login_accounts(session, options)
-    }
+    accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in _login_accounts(session, options)}
     return Snapshot(
         databases=tuple(
             row[0]
@@ -187,10 +187,17 @@ def _definers(session: MysqlSession, accounts: Collection[AccountName], desired:
 
     Reading them costs time, so it is done only before an account is created.
     """
-    names = {name for name, _ in accounts}
-    users = [MANAGER, AUDITOR, *(user.name for user in desired.users)]
+    successors = predecessors(desired)
     # A successor gets an account for each host pattern of its predecessor.
-    missing = [name for name in users if name not in names or name in predecessors(desired)]
+    hosts: dict[str, set[str]] = {}
+    for name, host in accounts:
+        hosts.setdefault(name, set()).add(host)
+    nowhere: set[str] = set()
+    missing = [
+        name
+        for name in (MANAGER, AUDITOR, *(user.name for user in desired.users))
+        if name not in hosts or (name in successors and hosts.get(successors[name], nowhere) - hosts[name])
+    ]
     if not missing or is_mariadb(session) or server(server_version(session)).version < (8, 0, 22):
         return frozenset()
     return frozenset(row[0] for row in rows(session, _DEFINERS, [missing]))
