@@ -138,14 +138,15 @@ def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, o
         master.run(create)
     with pytest.raises(Refused, match="adopt: true"):
         place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly")),)))
-    place.login(Password("legacy", "old-Password-1")).__exit__()
+    entry = "shop" if place.database.family == "postgres" else "information_schema"  # it may enter no schema yet
+    place.login(Password("legacy", "old-Password-1"), entry).__exit__()
     _, desired = place.converge(replace(onboarded[1], users=(user("legacy", ("shop", "readonly"), adopt=True),)))
     assert desired.accounts["legacy"] == "adopted"
     assert desired.accounts["reader"] == "created"
     with place.as_user("legacy") as legacy:
         legacy.run("SELECT * FROM made_before")
     with pytest.raises(ConnectionFailed) as failed:
-        place.login(Password("legacy", "old-Password-1"))
+        place.login(Password("legacy", "old-Password-1"), entry)
     assert failed.value.stage == "login"
     assert place.engine.refuses_passwords(place.database, "legacy", "shop")
     assert place.converge(desired)[0] == []
