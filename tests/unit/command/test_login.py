@@ -16,6 +16,8 @@ import pytest
 from rdsiam import command
 from rdsiam.command.errors import ExecutionFailed, Usage
 from rdsiam.command.login import LoginOptions, LoginToken, login_token
+from rdsiam.signer import Credentials
+from tests.unit.aws.test_rds import Rds, cluster, member
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 ORDERS = f"arn:aws:rds:{REGION}:{ACCOUNT}:db:orders"
@@ -65,6 +67,26 @@ def test_an_answer_about_another_user_or_database_is_refused(name, answer):
 def test_an_endpoint_of_another_region_is_refused():
     with pytest.raises(ExecutionFailed, match="asked for app on"):
         login("orders", host=HOST.replace(REGION, "us-east-1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("shop", "shop.cluster-x.eu-west-1.rds.amazonaws.com"),
+        ("shop.cluster-ro-x.eu-west-1.rds.amazonaws.com", "shop.cluster-ro-x.eu-west-1.rds.amazonaws.com"),
+        ("shop-1", "shop-1.x.eu-west-1.rds.amazonaws.com"),
+        ("shop-2", "shop-2.x.eu-west-1.rds.amazonaws.com"),
+        ("shop-2.x.eu-west-1.rds.amazonaws.com", "shop-2.x.eu-west-1.rds.amazonaws.com"),
+    ],
+    ids=["cluster", "the readers' endpoint", "writer", "reader", "the reader's endpoint"],
+)
+def test_a_token_that_is_signed_here_is_for_the_named_endpoint_of_a_cluster(name, host):
+    rds = Rds(cluster("shop", "shop-1", "shop-2"), *(member(f"shop-{number}", "shop") for number in (1, 2)))
+    credentials = (Credentials("AKIDEXAMPLE", "secret"), None)
+    installation: Any = SimpleNamespace(aws=SimpleNamespace(client=lambda _: rds, credentials=lambda: credentials))
+    token = login_token(installation, name, LoginOptions("app", True, None))
+    assert token.token.startswith(f"{host}:5432/?")
+    assert (token.host, token.port) == (host, 5432)
 
 
 @pytest.mark.parametrize("user", [None, "app"])

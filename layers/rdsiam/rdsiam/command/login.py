@@ -71,12 +71,16 @@ def login_token(installation: Installation, database: str, login: LoginOptions) 
     return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
 
-def describe(aws: Aws, name: str) -> Database:
-    """Return the database of that identifier or ARN, as RDS describes it to the caller."""
+def describe(aws: Aws, name: str, own_endpoint: bool = False) -> Database:
+    """Return the database of that identifier or ARN, as RDS describes it to the caller.
+
+    :param own_endpoint: a member of a cluster is returned by its own endpoint, not as its cluster.
+    """
     arn = database_arn(aws, name)
     try:
         with translate_errors(name):
-            return Databases(aws.client("rds"), arn).describe(arn)
+            databases = Databases(aws.client("rds"), arn)
+            return databases.replica(arn) if own_endpoint else databases.describe(arn)
     except DatabaseNotFound as error:
         raise NotFound(str(error)) from None
 
@@ -185,7 +189,7 @@ def only_user(database: Mapping[str, Any]) -> str:
 def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
-    database = describe(installation.aws, name)
+    database = describe(installation.aws, name, own_endpoint=True)
     endpoint, port = database.endpoint
     credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
