@@ -21,6 +21,8 @@ _SUPERUSER_ROLES = {
 }
 #: Other roles of RDS's own, with the first version that has them; read off the same dumps.
 _OTHER_ROLES = {"rds_ad": 10, "rdsrepladmin": 10, "rds_extension": 17, "rds_reserved": 17}
+# RDS's own database, in which nobody else has anything.
+_OWN_DATABASE = (sql.SQL("CREATE DATABASE rdsadmin"), sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"))
 _SCHEMA_OF_THE_OWNER_FROM = 15  # up to 14 `public` has an owner of its own
 #: From this version on a role grants another only with ADMIN OPTION, whatever CREATEROLE says.
 NEEDS_ADMIN_FROM = 16
@@ -34,8 +36,7 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
     """
     owner = sql.Identifier(master)
     statements: list[sql.SQL | sql.Composed] = [
-        sql.SQL("CREATE DATABASE rdsadmin"),
-        sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"),
+        *_OWN_DATABASE,
         sql.SQL("CREATE ROLE rds_superuser NOLOGIN"),
         sql.SQL("CREATE ROLE rds_password NOLOGIN"),
         sql.SQL("CREATE ROLE rds_replication NOLOGIN"),
@@ -44,7 +45,7 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
         sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE VALID UNTIL 'infinity'").format(owner),
         *_memberships(connection, master, with_admin=with_admin),
         sql.SQL("ALTER DATABASE postgres OWNER TO {}").format(owner),
-        sql.SQL("ALTER DATABASE template1 OWNER TO {}").format(owner),
+        _own_template(master),
     ]
     if has_own_database(database):
         assert database is not None
@@ -54,11 +55,22 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
 
 
 def complete(connection: psycopg.Connection, master: str, *, with_admin: bool) -> None:
-    """Make RDS's roles of a newer version, and grant `rds_superuser` and the administrator what they have there."""
-    for statement in _missing_roles(connection) + _memberships(connection, master, with_admin=with_admin):
+    """Make what RDS itself has in a newer version, for a server to which everything else was restored."""
+    memberships = _memberships(connection, master, with_admin=with_admin)
+    statements: list[sql.SQL | sql.Composed] = [
+        *_OWN_DATABASE,
+        _own_template(master),
+        *_missing_roles(connection),
+        *memberships,
+    ]
+    for statement in statements:
         connection.execute(statement)
     if with_admin and connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
         _let_grant_rds_iam(connection, master)
+
+
+def _own_template(master: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE template1 OWNER TO {}").format(sql.Identifier(master))
 
 
 def _missing_roles(connection: psycopg.Connection) -> list[sql.Composed]:

@@ -24,6 +24,12 @@ _END_OF_HEAD = b"SET row_security = off;\n"
 _LOCALE_PROVIDER_FROM, _TRANSACTION_TIMEOUT_FROM = 15, 17
 #: Made by initdb, and dropped before they are restored.
 _EXISTING = ("postgres", "template1")
+# Whether anybody has put something into a database.
+_IS_USED = """
+SELECT EXISTS (SELECT FROM pg_class WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_proc WHERE oid >= 16384)
+OR EXISTS (SELECT FROM pg_type WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384)
+OR (SELECT count(*) FROM pg_extension) > 1
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Dump:
-    """Everything that a server has: its roles, their comments, and a file for each database."""
+    """Everything that a server has: its roles, their comments, and a file for each database that anybody uses."""
 
     folder: Path
     comments: dict[str, str]
@@ -75,13 +81,22 @@ def dump(tools: Tools, connect: Connect, folder: Path, version: int) -> Dump:
     folder.mkdir()
     folder.chmod(0o700)
     processes.give_to_nobody(folder)
+    with connect("template1") as connection:
+        template_is_used = bool(connection.execute(_IS_USED).fetchone() == (True,))
     with connect("postgres") as connection:
         comments = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"
-        databases = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname = ANY(%s) DESC, 1"
+        databases = (
+            "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'rdsadmin' "
+            "ORDER BY datname = ANY(%s) DESC, 1"
+        )
         result = Dump(
             folder,
             {str(name): str(comment) for name, comment in connection.execute(comments) if comment is not None},
-            tuple(str(name) for (name,) in connection.execute(databases, [list(_EXISTING)])),
+            tuple(
+                str(name)
+                for (name,) in connection.execute(databases, [list(_EXISTING)])
+                if name != "template1" or template_is_used
+            ),
         )
     # Comments may have any lines, and so lines that look like those of `_without_rdsadmin`.
     tools.run("pg_dumpall", "--globals-only", "--no-comments", "-f", result.roles)

@@ -114,6 +114,7 @@ def test_a_major_upgrade_waits_without_apply_immediately_and_moves_everything(
     assert databases.instance("src14")["EngineVersion"] == "14.13"
 
     rds.reboot_db_instance(DBInstanceIdentifier="src14")
+    databases.eventually(lambda: "0267" in events.of("src14"))
     databases.eventually(lambda: databases.instance("src14")["EngineVersion"] == "18.1")
     databases.available("src14", "replica14")
 
@@ -168,6 +169,7 @@ def test_a_database_that_the_new_version_refuses_stays_as_it_is(databases: Datab
     databases.rds.modify_db_instance(
         DBInstanceIdentifier="refuses", EngineVersion="18.1", AllowMajorVersionUpgrade=True, ApplyImmediately=True
     )
+    databases.eventually(lambda: "0267" in events.of("refuses"))
     databases.eventually(lambda: "0270" in events.of("refuses"))
     databases.available("refuses")
 
@@ -192,6 +194,7 @@ def test_a_cluster_is_upgraded_with_its_readers(databases: Databases, events: Ev
         master.run("CREATE TABLE kept AS SELECT 1 AS id")
 
     modify(DBClusterIdentifier="aurora16", EngineVersion="17.9", AllowMajorVersionUpgrade=True, ApplyImmediately=True)
+    databases.eventually(lambda: "0417" in events.of("aurora16"))
     databases.eventually(lambda: databases.cluster("aurora16")["EngineVersion"] == "17.9")
     databases.available("aurora16-1", "aurora16-2")
 
