@@ -63,11 +63,12 @@ def run(session: PostgresSession, database: str, statements: Sequence[Statement]
     denials: list[Denial] = []
     for statement in statements:
         part = statement.denied
-        text = statement.statement
         try:
             if isinstance(part, Unreached):
-                session.execute("SAVEPOINT statement")
-            effect.execute(session, text)
+                effect.execute(session, f"SAVEPOINT statement; {statement.statement}")
+                session.execute("RELEASE SAVEPOINT statement")
+            else:
+                effect.execute(session, statement.statement)
         except psycopg.Error as error:
             if isinstance(part, Unreached) and effect.is_denial(error):
                 session.execute("ROLLBACK TO SAVEPOINT statement")
