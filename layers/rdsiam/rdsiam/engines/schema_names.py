@@ -1,7 +1,10 @@
 """The way a MySQL or MariaDB server reads the names of schemas: as names or as patterns, with or without case."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+_PARTS, _ESCAPED = re.compile(r"\\.|.", re.DOTALL), re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class SchemaNames:
         stored = self.stored(pattern)
         if self.literal or "\\" not in stored:
             return stored
-        return re.sub(r"\\(.)", r"\1", stored, flags=re.DOTALL)
+        return _ESCAPED.sub(r"\1", stored)
 
     def covers(self, pattern: str, schema: str) -> bool:
         r"""Tell whether a grant on `pattern` covers a schema: % stands for any characters, _ for one, unless escaped.
@@ -41,9 +44,31 @@ class SchemaNames:
         """
         if self.literal:
             return pattern.lower() == schema.lower()
-        parts = re.findall(r"\\.|%|_|.", pattern, re.DOTALL)
-        expression = "".join({"%": ".*", "_": "."}.get(part) or re.escape(part[-1]) for part in parts)
-        return re.fullmatch(expression, schema, re.IGNORECASE | re.DOTALL) is not None
+        if pattern[:1] not in {"%", "_", "\\"} and pattern[:1].lower() != schema[:1].lower():
+            return False  # most schemas
+        return _matches(_PARTS.findall(pattern.lower()), schema.lower())
+
+
+def _matches(parts: Sequence[str], text: str) -> bool:
+    """Tell whether the parts of a pattern match a text, in linear time but for the repetitions of %.
+
+    A regular expression would have to be compiled for each pattern.
+    """
+    part = position = 0
+    after_percent, tried = -1, 0
+    while position < len(text):
+        if part < len(parts) and parts[part] == "%":
+            part += 1
+            after_percent, tried = part, position
+        elif part < len(parts) and parts[part] in {"_", text[position], "\\" + text[position]}:
+            part += 1
+            position += 1
+        elif after_percent >= 0:
+            tried += 1
+            part, position = after_percent, tried
+        else:
+            return False
+    return all(rest == "%" for rest in parts[part:])
 
 
 #: Names are patterns and have case, as on most servers.
