@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from localcloud.client import RunningCloud
 
-Eventually = Callable[[Callable[[], object]], Any]
+Eventually = Callable[..., Any]
 CLASS = "db.t4g.medium"
 #: What a refused login raises, on either engine.
 REFUSED = (psycopg.OperationalError, pymysql.err.OperationalError)
@@ -69,7 +69,8 @@ class Databases:
         return min(owners, key=psutil.Process.create_time)  # sessions are younger
 
     def available(self, *identifiers: str, status: str = "available") -> None:
-        self.eventually(lambda: all(self.instance(each)["DBInstanceStatus"] == status for each in identifiers))
+        limit = 20.0 * len(identifiers)  # members of a cluster come one after the other
+        self.eventually(lambda: all(self.instance(each)["DBInstanceStatus"] == status for each in identifiers), limit)
 
     def gone(self, identifier: str) -> bool:
         try:
@@ -81,7 +82,7 @@ class Databases:
     def drop(self, *identifiers: str) -> None:
         for each in identifiers:
             self.rds.delete_db_instance(DBInstanceIdentifier=each, SkipFinalSnapshot=True)
-        self.eventually(lambda: all(self.gone(each) for each in identifiers))
+        self.eventually(lambda: all(self.gone(each) for each in identifiers), 20.0 * len(identifiers))
 
     def password(self, described: dict[str, Any]) -> str:
         arn = described["MasterUserSecret"]["SecretArn"]

@@ -162,7 +162,7 @@ def test_a_cluster_stops_and_starts_with_its_members(databases, clusters, events
     with pytest.raises(ClientError, match="InvalidDBClusterStateFault"):
         databases.rds.delete_db_instance(DBInstanceIdentifier=f"{engine}-2")
     databases.rds.start_db_cluster(DBClusterIdentifier=engine)
-    databases.eventually(lambda: databases.cluster(engine)["Status"] == "available")
+    settled(databases, engine)
     for place in places:
         connected(databases, cluster, place).connection.close()
     assert_replicates(databases, engine, reader, 4)
@@ -215,7 +215,7 @@ def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engi
             DBClusterIdentifier=engine, TargetDBInstanceIdentifier=f"{engine}-2"
         )["DBCluster"]
         assert answer["Status"] == "failing-over"
-        databases.eventually(lambda: databases.cluster(engine)["Status"] == "available")
+        settled(databases, engine)
         assert ended(on_writer)
         assert (7,) in elsewhere.run("SELECT x FROM shop.t"), "sessions on other readers stay"
     now = databases.cluster(engine)
@@ -230,7 +230,8 @@ def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engi
         session.run("INSERT INTO shop.t VALUES (8)")
     assert port_of(databases, cluster) == port_of(databases, databases.instance(f"{engine}-2"))
     databases.by_token(now, "app", cluster["DbClusterResourceId"]).connection.close()
-    assert [number for number in events.of(engine) if number in {"0069", "0071", "0073"}] == ["0073", "0071"]
+    failover = {"0069", "0071", "0073"}
+    databases.eventually(lambda: [each for each in events.of(engine) if each in failover] == ["0073", "0071"])
     databases.eventually(lambda: events.of(f"{engine}-1")[-2:] == ["0004", "0006"])
 
 
@@ -268,7 +269,7 @@ def test_a_reader_takes_over_from_a_writer_that_was_killed_and_another_reader_to
     for killed in (first, third):
         databases.process(killed).kill()
     databases.rds.failover_db_cluster(DBClusterIdentifier=name, TargetDBInstanceIdentifier=second)
-    databases.eventually(lambda: databases.cluster(name)["Status"] == "available")
+    settled(databases, name)
     assert writers(databases.cluster(name)) == [second]
     with databases.as_master(cluster) as master:
         assert master.run("SELECT x FROM shop.t ORDER BY x") == [(1,), (2,)]
@@ -337,14 +338,14 @@ def test_a_multi_az_cluster_brings_its_members_and_takes_them_along(databases, e
     assert_replicates(databases, name, reader, 2)
     databases.by_token(reader, "app", cluster["DbClusterResourceId"]).connection.close()
     databases.rds.failover_db_cluster(DBClusterIdentifier=name)
-    databases.eventually(lambda: databases.cluster(name)["Status"] == "available")
+    settled(databases, name)
     assert writers(databases.cluster(name)) == names[1:2]
     assert_replicates(databases, name, reader, 3)
     databases.rds.reboot_db_cluster(DBClusterIdentifier=name)
     databases.available(*names)
     assert_replicates(databases, name, reader, 4)
     databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
-    databases.eventually(lambda: all(databases.gone(each) for each in names))
+    databases.eventually(lambda: all(databases.gone(each) for each in names), 60)
 
 
 @pytest.mark.parametrize("engine", ["neptune", "docdb"])
@@ -360,7 +361,7 @@ def test_clusters_of_other_services_are_in_describe(databases, engine):
     assert databases.cluster(f"other-{engine}")["Engine"] == engine
     databases.rds.failover_db_cluster(DBClusterIdentifier=f"other-{engine}")
     databases.eventually(lambda: writers(databases.cluster(f"other-{engine}")) == names[1:])
-    databases.eventually(lambda: databases.cluster(f"other-{engine}")["Status"] == "available")
+    settled(databases, f"other-{engine}")
     databases.drop(*names)
     databases.rds.delete_db_cluster(DBClusterIdentifier=f"other-{engine}", SkipFinalSnapshot=True)
 
@@ -368,6 +369,11 @@ def test_clusters_of_other_services_are_in_describe(databases, engine):
 def connected(databases: Databases, cluster: dict[str, Any], place: dict[str, Any]) -> Session:
     """Log in as the cluster's master at one of its endpoints."""
     return databases.as_master(place, databases.password(cluster))
+
+
+def settled(databases: Databases, cluster: str) -> None:
+    """Wait until the cluster is available, for as long as servers of three members may take to start."""
+    databases.eventually(lambda: databases.cluster(cluster)["Status"] == "available", 60)
 
 
 def members(databases: Databases, cluster: str) -> list[str]:
