@@ -6,14 +6,15 @@ from dataclasses import replace
 import pymysql
 import pytest
 
-from rdsiam.engines.logins import Password
+from rdsiam.engines.logins import AUDITOR, MANAGER, Password
 from rdsiam.engines.migration import Observation
 from rdsiam.engines.mysql.migration import MysqlMigrator
 from rdsiam.engines.protocols import DesiredState, Sessions
-from rdsiam.errors import ConnectionFailed
+from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.migration.observation import has_logged_in
 from rdsiam.state.migrations import QuietPeriod
 from tests.integration.place import Place, user
+from tests.mysql import MYSQL_FAMILY
 
 NUMBERS = itertools.count()
 PASSWORD = "old-Password-1"
@@ -208,3 +209,29 @@ def test_a_session_that_is_open_is_observed(place, name):
         assert observe(place, name).clients == ()
     with place.login_by_password(name, PASSWORD):
         assert [client.sessions for client in observe(place, name).clients] == [1]
+
+
+# --- back to a password ---
+
+
+@pytest.mark.parametrize("kind", MYSQL_FAMILY)
+def test_the_statement_that_gives_a_password_back_does_so(make_place, kind, name):
+    place = make_place(kind)
+    place.converge(DesiredState((), {}))
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+    in_place = replace(user(name, adopt=True), replaces=name)
+    _, desired = place.converge(DesiredState((in_place,), {MANAGER: "created", AUDITOR: "created"}))
+    sessions = Sessions(place.connect, "manager")
+    try:
+        with pytest.raises(Refused) as refused:
+            MysqlMigrator().revert_in_place(place.engine.inspect(sessions, place.database, desired), name, {})
+    finally:
+        sessions.close()
+    statement = refused.value.remedy.partition(": ")[2]
+    assert statement.startswith("ALTER USER ")
+    with place.as_master() as master:
+        master.run(statement.replace("…", "'new-Password-1'"))
+    place.login_by_password(name, "new-Password-1").__exit__()
+    with pytest.raises(ConnectionFailed):
+        place.as_user(name)
