@@ -286,6 +286,49 @@ def test_execute_gives_no_function_that_runs_as_an_administrator(place):
             client.run(f"SELECT app.{name}()")
 
 
+#: Functions whose arguments are hard to write.
+KINDS_OF_FUNCTIONS = """
+CREATE SCHEMA "S {}%s";
+CREATE TYPE "S {}%s"."Ty,pe (" AS (a int);
+CREATE TYPE "S {}%s"."char" AS ENUM ('a');
+CREATE AGGREGATE "S {}%s".ordered(int ORDER BY int) (SFUNC = int4larger, STYPE = int, INITCOND = '0');
+CREATE AGGREGATE "S {}%s".star(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
+CREATE FUNCTION "S {}%s".f("char"[], "S {}%s"."char", "S {}%s"."Ty,pe ("[], VARIADIC text[]) RETURNS SETOF int
+    LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION "S {}%s".f() RETURNS TABLE (a int, b text) LANGUAGE sql AS $$ SELECT 1, 'x' $$;
+CREATE FUNCTION "S {}%s".g(OUT a int, INOUT b int, c numeric(10, 2) DEFAULT 1) LANGUAGE sql AS 'SELECT 1, 2';
+CREATE FUNCTION "S {}%s".h(bit varying, char, time with time zone, interval day to second) RETURNS int
+    LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION "S {}%s".t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE PROCEDURE "S {}%s".p() LANGUAGE plpgsql AS 'BEGIN END';
+CREATE PROCEDURE "S {}%s".p(int, VARIADIC int[]) LANGUAGE plpgsql AS 'BEGIN END';
+CREATE PROCEDURE "S {}%s".q(INOUT a int) LANGUAGE plpgsql AS 'BEGIN END';
+"""
+#: Only the modes of their arguments tell them apart; procedures have OUT since 14.
+AMBIGUOUS = """
+CREATE PROCEDURE "S {}%s".q(int, int) LANGUAGE plpgsql AS 'BEGIN END';
+CREATE PROCEDURE "S {}%s".q(text, OUT b int) LANGUAGE plpgsql AS 'BEGIN b := 1; END';
+CREATE PROCEDURE "S {}%s".q(text, int) LANGUAGE plpgsql AS 'BEGIN END';
+"""
+
+
+def test_functions_of_all_kinds_are_granted_and_revoked(place):
+    functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = '\"S {}%s\"'::regnamespace"
+    granted = (
+        "SELECT count(*) FROM pg_proc, aclexplode(proacl) WHERE pronamespace = '\"S {}%s\"'::regnamespace "
+        "AND grantee = 'exe'::regrole"
+    )
+    with place.as_master() as master:
+        master.run(KINDS_OF_FUNCTIONS + (AMBIGUOUS if place.version >= 14 else ""))
+        try:
+            converge(place, user("exe", Grant("shop", ("EXECUTE",))))
+            assert master.run(granted) == master.run(functions)
+            converge(place, user("exe", Grant("shop", ("SELECT",))))
+            assert master.run(granted) == [(0,)]
+        finally:
+            master.run('DROP SCHEMA "S {}%s" CASCADE')
+
+
 def test_maintain_is_a_listed_privilege_from_17_on(place):
     mia = user("mia", Grant("shop", ("MAINTAIN",), ("app",)))
     if place.version < 17:
