@@ -286,6 +286,26 @@ def test_execute_gives_no_function_that_runs_as_an_administrator(place):
             client.run(f"SELECT app.{name}()")
 
 
+def test_an_excluded_schema_that_the_owners_own_is_named_and_closed_to_the_others(place):
+    users = (user("maker", Grant("shop", "owner")), user("ann", Grant("shop", "readonly")))
+    converge(place, *users)
+    with place.as_user("maker") as maker:
+        maker.run("CREATE SCHEMA made; CREATE TABLE made.t (id int)")
+        try:
+            converge(place, *users)
+            after = converge(place, *(replace(each, excluded_schemas=("made",)) for each in users))
+            sessions = Sessions(place.connect, "manager")
+            try:
+                (part,) = place.engine.inspect(sessions, place.database, after).incomplete
+            finally:
+                sessions.close()
+            assert (part.what, part.retry) == ("excluded schema made in shop", False)
+            with place.as_user("ann") as ann, pytest.raises(DENIED):
+                ann.run("SELECT * FROM made.t")
+        finally:
+            maker.run("DROP SCHEMA made CASCADE")
+
+
 #: Functions whose arguments are hard to write.
 KINDS_OF_FUNCTIONS = """
 CREATE SCHEMA "S {}%s";

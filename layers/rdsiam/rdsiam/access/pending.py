@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from rdsiam.access.callers import CallerRule
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
-from rdsiam.access.users import DeclaredUser, Grant, gives, noun
+from rdsiam.access.users import DeclaredUser, Grant, gives, named, schemas_lacking
 from rdsiam.core.changes import Unconfirmed
 
 
@@ -103,7 +103,7 @@ def _gains(effective: DeclaredUser | None, user: DeclaredUser) -> Iterator[Gain]
         if not gives(effective.grants, grant, effective.excluded_schemas):
             yield Gain(user.name, str(grant))
         elif opened := _opened(effective, user, grant):
-            yield Gain(user.name, f"{grant}: {noun(opened)} {', '.join(opened)}, no longer excluded")
+            yield Gain(user.name, f"{grant}: {named(opened)}, no longer excluded")
     for role in user.roles:
         if role not in effective.roles:
             yield Gain(user.name, f"role {role}")
@@ -118,12 +118,8 @@ def _opened(effective: DeclaredUser, user: DeclaredUser, grant: Grant) -> list[s
     """Return the schemas that a grant no longer leaves out, and on which the user has not the same rights already."""
     if grant.schemas is not None:
         return []
-    excluded = effective.excluded_schemas
-    return sorted(
-        schema
-        for schema in {*excluded} - {*user.excluded_schemas}
-        if not gives(effective.grants, replace(grant, schemas=(schema,)), excluded)
-    )
+    opened = {*effective.excluded_schemas} - {*user.excluded_schemas}
+    return schemas_lacking(effective.grants, replace(grant, schemas=tuple(opened)), effective.excluded_schemas)
 
 
 def _caller(rule: CallerRule) -> str:

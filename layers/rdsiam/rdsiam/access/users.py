@@ -8,6 +8,8 @@ from typing import Any
 from rdsiam.access import fields
 from rdsiam.access.callers import CallerRule
 
+#: Maximum number of schemas that a text names.
+_NAMED = 10
 #: From weakest to strongest.
 LEVELS = ("readonly", "readwrite", "owner")
 
@@ -43,7 +45,7 @@ class Grant:
 
     def __str__(self) -> str:
         privileges = self.privileges if isinstance(self.privileges, str) else ", ".join(self.privileges)
-        limit = "" if self.schemas is None else f" ({noun(self.schemas)} {', '.join(self.schemas)})"
+        limit = "" if self.schemas is None else f" ({named(self.schemas)})"
         return f"{privileges} on {self.on}{limit}"
 
 
@@ -121,6 +123,7 @@ class _Rights:
             yield tuple(sorted(self.listed))
 
 
+_NOTHING = _Rights()
 #: A database or MySQL schema, and one schema of the database; None for all of them that are not excluded.
 _Scope = tuple[str, str | None]
 
@@ -135,14 +138,14 @@ def merge(grants: Iterable[Grant], excluded: Iterable[str] = ()) -> tuple[Grant,
     scopes: dict[_Scope, _Rights] = {}
     for grant in grants:
         for scope in _scopes(grant):
-            scopes[scope] = scopes.get(scope, _Rights()).with_all_of(_Rights.of(grant.privileges))
+            scopes[scope] = scopes.get(scope, _NOTHING).with_all_of(_Rights.of(grant.privileges))
     excluded = frozenset(excluded)
     limited: dict[tuple[str, str | tuple[str, ...]], set[str]] = {}
     result = []
     for (on, schema), rights in scopes.items():
         if schema is None:
             result += [Grant(on, privileges) for privileges in rights.grants()]
-        elif schema in excluded or not scopes.get((on, None), _Rights()).includes(rights):
+        elif schema in excluded or not scopes.get((on, None), _NOTHING).includes(rights):
             for privileges in rights.grants():
                 limited.setdefault((on, privileges), set()).add(schema)
     result += [Grant(on, privileges, tuple(sorted(schemas))) for (on, privileges), schemas in limited.items()]
@@ -154,9 +157,12 @@ def gives(grants: Iterable[Grant], grant: Grant, excluded: Iterable[str] = ()) -
 
     :param excluded: schemas that those of the grants without `schemas` leave out.
     """
-    held, excluded = tuple(grants), frozenset(excluded)
-    needed = _Rights.of(grant.privileges)
-    return all(_on(held, scope, excluded).includes(needed) for scope in _scopes(grant))
+    return not _lacking(grants, grant, excluded)
+
+
+def schemas_lacking(grants: Iterable[Grant], grant: Grant, excluded: Iterable[str]) -> list[str]:
+    """Return the schemas of a grant on which these grants together don't give all that it does; see `gives`."""
+    return sorted(schema for _, schema in _lacking(grants, grant, excluded) if schema is not None)
 
 
 def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tuple[DeclaredUser, ...]:
@@ -169,9 +175,16 @@ def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tup
     )
 
 
-def noun(schemas: Collection[str]) -> str:
-    """Return `schema`, or `schemas` if there are several."""
-    return "schema" if len(schemas) == 1 else "schemas"
+def named(schemas: Collection[str]) -> str:
+    """Return the first schemas as text: `schema app`, `schemas app, crm and 40 more`."""
+    names = sorted(schemas)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"schema{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMED])}{more}"
+
+
+def _lacking(grants: Iterable[Grant], grant: Grant, excluded: Iterable[str]) -> list[_Scope]:
+    held, needed = _Held(grants, excluded), _Rights.of(grant.privileges)
+    return [scope for scope in _scopes(grant) if not held.on(scope).includes(needed)]
 
 
 def _common(one: DeclaredUser, other: DeclaredUser) -> DeclaredUser:
@@ -195,9 +208,9 @@ def _common(one: DeclaredUser, other: DeclaredUser) -> DeclaredUser:
 
 def _common_grants(one: DeclaredUser, other: DeclaredUser) -> Iterator[Grant]:
     """Yield what both users may do; what either excludes is left out of it unless both name it."""
+    first, second = (_Held(user.grants, user.excluded_schemas) for user in (one, other))
     for on, schema in {scope for user in (one, other) for grant in user.grants for scope in _scopes(grant, True)}:
-        first, second = (_on(user.grants, (on, schema), user.excluded_schemas) for user in (one, other))
-        for privileges in first.in_common_with(second).grants():
+        for privileges in first.on((on, schema)).in_common_with(second.on((on, schema))).grants():
             yield Grant(on, privileges, None if schema is None else (schema,))
 
 
@@ -212,15 +225,24 @@ def _scopes(grant: Grant, whole: bool = False) -> Iterator[_Scope]:
         yield grant.on, schema
 
 
-def _on(grants: Iterable[Grant], scope: _Scope, excluded: Collection[str]) -> _Rights:
-    """Return the rights on a scope, those of `*` and on all schemas included."""
-    on, schema = scope
-    result = _Rights()
-    for grant in grants:
-        applies = schema not in excluded if grant.schemas is None else schema in grant.schemas
-        if grant.on in (on, "*") and applies:
-            result = result.with_all_of(_Rights.of(grant.privileges))
-    return result
+class _Held:
+    """Rights by scope: one look-up, however many schemas a file names."""
+
+    def __init__(self, grants: Iterable[Grant], excluded: Iterable[str]) -> None:
+        self._excluded = frozenset(excluded)
+        self._scopes: dict[_Scope, _Rights] = {}
+        for grant in grants:
+            for scope in _scopes(grant):
+                self._scopes[scope] = self._scopes.get(scope, _NOTHING).with_all_of(_Rights.of(grant.privileges))
+
+    def on(self, scope: _Scope) -> _Rights:
+        """Return the rights on a scope, those of `*` and on all schemas included."""
+        database, schema = scope
+        result = self._scopes.get(scope, _NOTHING)
+        if schema not in self._excluded:
+            for whole in ((database, None), ("*", None)):
+                result = result.with_all_of(self._scopes.get(whole, _NOTHING))
+        return result
 
 
 def _order(grant: Grant) -> tuple[object, ...]:

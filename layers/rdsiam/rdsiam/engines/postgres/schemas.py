@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rdsiam.access.users import DeclaredUser, Grant
+from rdsiam.access.users import DeclaredUser, Grant, named
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import privilege_queries, privileges
@@ -151,29 +151,30 @@ class Observed:
 
 
 def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping[str, str]) -> Iterator[Unreached]:
-    """Yield the schemas that access.yaml names and that don't exist."""
-    users: dict[str, set[str]] = {}
+    """Yield the schemas that access.yaml names and that don't exist, as one part."""
+    absent: dict[str, set[str]] = {}
     for entitlement in entitlements:
         for name in entitlement.schemas or ():
             if name not in schemas:
-                users.setdefault(name, set()).add(entitlement.grantee)
-    for name, grantees_there in sorted(users.items()):
+                absent.setdefault(name, set()).add(entitlement.grantee)
+    if absent:
+        users = sorted(set().union(*absent.values()))
         yield Unreached(
-            f"schema {name} in {database}",
-            f"it does not exist, so its privileges were not granted to {', '.join(sorted(grantees_there))}",
-            "create it and onboard the database again, or correct `schemas`",
+            f"{named(absent)} in {database}",
+            f"not there, so privileges were not granted: {', '.join(users)}",
+            "create what is missing and onboard the database again, or correct `schemas`",
             retry=False,
         )
 
 
 def _owned(database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -> Iterator[Unreached]:
-    """Yield the excluded schemas that belong to the group of the database's owners."""
+    """Yield the excluded schemas that belong to the group of the database's owners, as one part."""
     group = f"{database}_owner"
-    for name in sorted(excluded):
-        if schemas.get(name) == group:
-            yield Unreached(
-                f"schema {name} in {database}",
-                f"it is excluded, and it belongs to {group}, so users with the level owner can open it",
-                f"give it an owner that is no member of {group}, or do not exclude it",
-                retry=False,
-            )
+    owned = [name for name in excluded if schemas.get(name) == group]
+    if owned:
+        yield Unreached(
+            f"excluded {named(owned)} in {database}",
+            f"owned by {group}, so users with the level owner can open what is excluded",
+            f"set an owner that is no member of {group}, or do not exclude this",
+            retry=False,
+        )
