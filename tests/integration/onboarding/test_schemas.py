@@ -53,7 +53,7 @@ def test_schemas_are_opened_as_planned_and_closed_by_the_reconcile_of_a_new_file
 
     until(lambda: readable(account, arn, "analyst") == {"app", "private"}, 90)
     until(lambda: readable(account, arn, "importer") == {"private"}, 90)
-    assert account.onboard(arn)["status"] == "unchanged"
+    until(lambda: account.onboard(arn)["status"] == "unchanged", 90)
 
 
 def _finished(answer: dict[str, Any]) -> dict[str, Any] | None:
