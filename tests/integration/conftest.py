@@ -111,7 +111,8 @@ def make_place() -> Iterator[Callable[[str], Place]]:
 
 def _server(kind: str, root: Path, authority: Authority) -> tuple[str, str, PostgresServer | MysqlFamilyServer]:
     """Return engine, version and server of a kind: see `make_place`."""
-    common = (root / kind, processes.free_port(), MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    port = processes.free_port()  # in the folder's name, so that a module may have two servers of a kind
+    common = (root / f"{kind}-{port}", port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
     if not kind.startswith("postgres"):
         engine, version = ("mariadb", "10.11.11") if kind.startswith("mariadb") else ("mysql", "8.4.7")
         if engine == "mysql" and find_mysql() is None:
