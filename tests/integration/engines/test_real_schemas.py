@@ -298,7 +298,7 @@ def test_only_what_changes_list_differs(lived):
 def test_the_changes_run_by_hand_on_a_twin_give_the_same_dump(lived, make_place):
     """So the run has changed nothing else."""
     if lived.denied:
-        return
+        pytest.skip("nobody may act for one of the owners, so some of the statements are denied")
     twin: Place = make_place(lived.place.database.identifier)
     load(twin)
     roles_first = sorted(lived.statements, key=lambda one: one.database is not None)
