@@ -21,11 +21,11 @@ from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Token
 from rdsiam.engines.protocols import DesiredState, QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
-from tests.integration import kinds
+from tests import kinds
 from tests.integration.audit import strangers
 from tests.integration.audit.mysql_accounts import DIALECTS, IAM, MARIADB, MYSQL, Dialect
 from tests.integration.place import DENIED, MASTER, Place, user
-from tests.mysql import MYSQL_FAMILY, needs_mysql
+from tests.kinds import MYSQL_FAMILY, needs_mysql
 
 ONE = (user("declared", ("shop", "readwrite")),)
 SHORT = Limits(connect=1, statement=1)

@@ -9,9 +9,8 @@ from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.mysql.snapshot import read_schema_names
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.errors import ConnectionFailed
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, Place
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 HOSTILE = [
     "plain",

@@ -11,9 +11,8 @@ import pytest
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed, Refused
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import Client, Place, user
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 NUMBERS = itertools.count()
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)

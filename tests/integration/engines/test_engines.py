@@ -9,9 +9,8 @@ from rdsiam.engines import connection
 from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.protocols import DesiredState, Statement
 from rdsiam.errors import ConnectionFailed, Refused
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, MASTER, Place, user
-from tests.mysql import MYSQL_FAMILY, MYSQL_NO_PARTIAL
+from tests.kinds import MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES
 
 pytestmark = pytest.mark.exhaustive_on("partial")
 

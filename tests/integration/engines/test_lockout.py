@@ -5,8 +5,8 @@ import pytest
 from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import Place, user
+from tests.kinds import POSTGRES
 
 CASES = {
     # Whoever creates a role is a member of it from PostgreSQL 16 on.

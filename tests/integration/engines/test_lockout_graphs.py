@@ -15,8 +15,8 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.examples import at_most
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, user
+from tests.kinds import POSTGRES
 
 ROLES = ("r0", "r1", "r2", "r3", "r4")
 SECRET = "of-Roles-1"

@@ -14,7 +14,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.migration.observation import has_logged_in
 from rdsiam.state.migrations import QuietPeriod
 from tests.integration.place import Place, user
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY
 
 NUMBERS = itertools.count()
 PASSWORD = "old-Password-1"

@@ -13,7 +13,7 @@ from rdsiam.engines.protocols import DesiredState, Statement
 from tests.integration.engines import mysql_databases
 from tests.integration.engines.mysql_databases import PASSWORD, SCHEMAS, dump
 from tests.integration.place import DENIED, Client, Place, user
-from tests.mysql import MYSQL, MYSQL_NO_PARTIAL
+from tests.kinds import MYSQL, MYSQL_NO_PARTIAL
 
 pytestmark = pytest.mark.exhaustive_on("partial")
 #: User → schemas that it reads, and that it writes.

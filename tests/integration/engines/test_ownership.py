@@ -14,9 +14,8 @@ from rdsiam.engines.protocols import Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import Refused
 from tests.integration.engines.world import World
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import Place
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 NUMBERS = itertools.count()
 #: Where the statement stands that fails: beside the roles, or later in a database; the same on MySQL and MariaDB.

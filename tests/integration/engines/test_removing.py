@@ -18,9 +18,8 @@ from rdsiam.engines.mysql import disabling
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
-from tests.integration.kinds import POSTGRES, SINCE_16
 from tests.integration.place import Client, Place, user
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, POSTGRES, SINCE_16
 
 # `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
 pytestmark = pytest.mark.exhaustive_on("vanilla")

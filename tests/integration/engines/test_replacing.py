@@ -9,9 +9,8 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import Refused
-from tests.integration.kinds import POSTGRES, VANILLA
 from tests.integration.place import DENIED, Place, user
-from tests.mysql import MYSQL, MYSQL_FAMILY, MYSQL_NO_PARTIAL
+from tests.kinds import MYSQL, MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES, VANILLA
 
 NUMBERS = itertools.count()
 PASSWORD = "Password-1"

@@ -17,8 +17,8 @@ from rdsiam.engines.postgres.rotation import PostgresRotator
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, Statement
 from rdsiam.errors import Refused
-from tests.integration.kinds import BEFORE_16, POSTGRES, SINCE_16
 from tests.integration.place import DENIED, MASTER, MASTER_PASSWORD, Place, user
+from tests.kinds import BEFORE_16, POSTGRES, SINCE_16
 
 ADMINISTERS = "GRANT {o} TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
 NUMBERS = itertools.count()

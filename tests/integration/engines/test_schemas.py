@@ -15,8 +15,8 @@ from rdsiam.onboarding.database_users import Convergence
 from rdsiam.state.escalations import Examined
 from rdsiam.state.record import Record
 from tests.integration.engines.world import World
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import DENIED, Client, Place
+from tests.kinds import POSTGRES
 
 #: With an administrator like RDS's, and on versions without memberships' options, more differs.
 pytestmark = pytest.mark.exhaustive_on("vanilla")

@@ -10,7 +10,7 @@ from rdsiam.engines.logins import MANAGER, Password, Token
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, user
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY
 
 HOSTILE = (
     "createrole_self_grant = 'set, inherit'",

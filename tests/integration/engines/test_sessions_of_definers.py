@@ -9,7 +9,7 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.protocols import DesiredState
 from tests.integration.account import until
 from tests.integration.place import Client, Place
-from tests.mysql import needs_mysql
+from tests.kinds import needs_mysql
 
 pytestmark = needs_mysql
 PASSWORD = "Password-1"

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.integration.databases import REFUSED, Databases
-from tests.mysql import needs_mysql
+from tests.kinds import needs_mysql
 
 # Engine, family, version, parameter, what is shown when it is on and when it is off.
 CASES = {

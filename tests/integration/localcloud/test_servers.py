@@ -24,7 +24,7 @@ from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
-from tests.mysql import MYSQL, needs_mysql
+from tests.kinds import MYSQL, needs_mysql
 
 MASTER, PASSWORD = "postgres", "it's %s a \\ password"
 # As long as tokens with a session token are, and longer than many a buffer.

@@ -14,8 +14,7 @@ from rdsiam.migration.steps import Migrating
 from tests.integration.account import until
 from tests.integration.migration.app import PASSWORD, App, Pool, as_the_function
 from tests.integration.onboarding.test_killed import load
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

@@ -12,8 +12,7 @@ from rdsiam.migration.undo import Undoing
 from tests.integration.account import Account, until
 from tests.integration.migration.app import App, as_the_function
 from tests.integration.onboarding.test_killed import Handler, Kills, load
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 

@@ -23,8 +23,7 @@ from rdsiam.onboarding.inspection import Inspector
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
 from tests.integration.account import Account, processes_of, until
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.account import Account, Connection, until
 from tests.integration.audit.test_audit import audit, report
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

@@ -9,8 +9,7 @@ import pytest
 
 from rdsiam.signer import Credentials, TokenSigner
 from tests.integration.account import Account, until
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 DENIED = (psycopg.errors.InsufficientPrivilege, pymysql.err.OperationalError)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.account import Account, until
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

@@ -9,7 +9,7 @@ import pymysql
 import pytest
 
 from tests.integration.account import Connection, until
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.account import Connection, until
 from tests.integration.api_requests import get, post
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.account import Account
 from tests.integration.databases import Databases
-from tests.mysql import needs_mysql
+from tests.kinds import needs_mysql
 
 pytestmark = [needs_mysql, pytest.mark.exhaustive_on("patterns", "lower")]
 #: Kind of database → partial_revokes, lower_case_table_names; None for RDS's default.

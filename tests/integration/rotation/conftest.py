@@ -13,8 +13,7 @@ from rdsiam.events.rotate import Step
 from tests.integration.rotation.dying import CHILDREN, DieAt, run_until
 from tests.integration.rotation.passwords import Passwords
 from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, patch_moto, rotating_maker
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 
 @pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])

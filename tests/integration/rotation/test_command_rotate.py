@@ -8,7 +8,7 @@ import pytest
 from localcloud.moto_patches.rotations import ATTEMPTS
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import Scheduled
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("postgres")
 

@@ -5,10 +5,9 @@ import pytest
 from rdsiam.engines.logins import Password
 from rdsiam.engines.mysql.passwords import native_hash
 from rdsiam.events.rotate import STEPS
-from tests.integration.kinds import POSTGRES
 from tests.integration.place import MASTER
 from tests.integration.rotation.rotating import Fault, Rotating, create_user
-from tests.mysql import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 # `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
 pytestmark = pytest.mark.exhaustive_on("vanilla")

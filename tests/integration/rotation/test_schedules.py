@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.account import until
 from tests.integration.rotation.scheduled import MANAGED, Scheduled
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 

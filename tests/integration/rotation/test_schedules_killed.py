@@ -46,8 +46,7 @@ from tests.integration.rotation.rotating import (
     create_user,
     set_password,
 )
-from tests.kinds import OLDER_EXHAUSTIVE
-from tests.mysql import MYSQL_EXHAUSTIVE
+from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rotate"
 
