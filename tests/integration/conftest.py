@@ -59,6 +59,7 @@ def place(account) -> dict[str, Any]:
         arns[engine] = account.create(f"tokens-{engine}", engine)
     for arn in arns.values():
         account.wait_onboarded(arn, 90)
+    account.start_afresh("VendFunction")
     return {"vended": vended, "signing": signing, "stranger": stranger, "arns": arns}
 
 

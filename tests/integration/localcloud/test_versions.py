@@ -215,11 +215,11 @@ def test_a_cluster_is_upgraded_with_its_readers(databases: Databases, events: Ev
 )
 def test_an_unknown_version_is_refused_in_the_words_of_aws(databases: Databases, engine: str, version: str) -> None:
     error = refused(
-        databases.rds.create_db_instance, DBInstanceIdentifier="unknown", DBInstanceClass=CLASS, Engine=engine,
+        databases.rds.create_db_instance, DBInstanceIdentifier="no-such-version", DBInstanceClass=CLASS, Engine=engine,
         AllocatedStorage=20, MasterUsername="boss", ManageMasterUserPassword=True, EngineVersion=version,
     )  # fmt: skip
     assert error == ("InvalidParameterCombination", f"Cannot find version {version} for {engine}")
-    assert databases.gone("unknown")
+    assert databases.gone("no-such-version")
 
 
 def test_an_unknown_version_of_a_cluster_or_a_member_is_refused(databases: Databases) -> None:

@@ -22,6 +22,7 @@ def auditor(account, place) -> str:
     account.auditors.append({"role": role})
     account.publish_entries()
     account.start_afresh("ReportsFunction")
+    account.start_afresh("VendFunction")
     assert get(account, account.assume(role), "/decisions?caller=x").status_code == 200
     return role
 
