@@ -22,7 +22,7 @@ def as_rdsadmin(account: Account, arn: str, name: str = "postgres") -> Connectio
                 host=str(sockets), port=5432, user="rdsadmin", password=password, dbname=name, autocommit=True
             )
         )
-    socket = str(sockets / "mariadbd")
+    socket = str(sockets / "server")
     return Connection(
         pymysql.connect(unix_socket=socket, user="rdsadmin", password=password, autocommit=True, ssl_disabled=True)
     )
