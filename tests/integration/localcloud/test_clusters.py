@@ -406,7 +406,12 @@ def assert_replicates(databases: Databases, name: str, reader: dict[str, Any], n
     with connected(databases, cluster, cluster) as writer:
         writer.run(f"INSERT INTO shop.t VALUES ({number})")
     with connected(databases, cluster, reader) as session:
-        databases.eventually(lambda: (number,) in session.run("SELECT x FROM shop.t"))
+        databases.eventually(lambda: has_table(session) and (number,) in session.run("SELECT x FROM shop.t"))
+
+
+def has_table(session: Session) -> bool:
+    """Return whether a server has the table, which comes to a reader as rows do: a moment later."""
+    return bool(session.run("SELECT 1 FROM information_schema.tables WHERE table_schema = 'shop' AND table_name = 't'"))
 
 
 def token_for(databases: Databases, cluster: dict[str, Any], place: dict[str, Any]) -> str:
