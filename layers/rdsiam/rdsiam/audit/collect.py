@@ -19,11 +19,6 @@ logger = logging.getLogger(__name__)
 LIMITS = Limits(connect=3, statement=10)
 #: Maximum duration for one database, from the lookup of its host name.
 TOTAL_SECONDS = 20.0
-#: Prefixes of RDS's states in which there is nothing to connect to. In other states the connection is tried.
-_DOWN = (
-    "creating", "deleting", "failed", "inaccessible-", "incompatible-", "insufficient-capacity", "restore-error",
-    "starting", "stopped", "stopping",
-)  # fmt: skip
 _LONGEST_CAUSE = 300
 
 
@@ -44,7 +39,7 @@ def read(
     :return: facts, or how far reading came and why no further. Nothing that a database does or sends raises.
     :raises RuntimeError: there are no AWS credentials to sign with.
     """
-    if database.host is None or database.port is None or database.status.startswith(_DOWN):
+    if not database.reachable:
         return Unreadable("state", f"it is {_plain(database.status)}")
     if not database.iam_enabled:
         return Unreadable("iam", "IAM authentication is off, so rdsiam_auditor can't log in")

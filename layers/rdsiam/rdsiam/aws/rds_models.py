@@ -20,6 +20,14 @@ FAMILIES: Mapping[str, Family] = {
     "aurora": "mysql",
 }
 
+#: Prefixes of RDS's statuses in which nothing can connect to a database, or nothing that is done in it would stay. In
+#: every other status the connection is tried: a database works while it is backed up, modified or its storage is
+#: optimized, which takes a day and more, and RDS adds statuses. A server whose storage is full accepts no changes.
+_DOWN = (
+    "cloning-failed", "creating", "delete-precheck", "deleting", "failed", "inaccessible-", "incompatible-",
+    "insufficient-capacity", "migration-failed", "restore-error", "starting", "stopped", "stopping", "storage-full",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Database:
@@ -88,6 +96,11 @@ class Database:
         if self.host is None or self.port is None:
             raise DatabaseNotReady(f"{self.identifier} has no endpoint yet; it is {self.status}")
         return self.host, self.port
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it may accept connections: it has an endpoint, and its status doesn't rule it out."""
+        return self.host is not None and self.port is not None and not self.status.startswith(_DOWN)
 
     @property
     def has_users(self) -> bool:

@@ -24,9 +24,6 @@ from rdsiam.state.record import Record
 
 logger = logging.getLogger(__name__)
 
-#: While RDS works on a database it accepts connections, now or within a minute, but no modification.
-_BUSY = ("backing-up", "failing-over", "modifying", "upgrading", "rebooting", "renaming", "maintenance")
-
 
 @dataclass(frozen=True)
 class Ignored:
@@ -309,12 +306,11 @@ class Inspector:
 
 def unready(database: Database) -> str:
     """Return why nothing can connect to the database yet; empty if it is ready."""
+    if database.reachable:
+        return ""
     if database.kind == "cluster" and database.host is None and database.status == "available":
         return f"{database.arn} has no instance yet that is its writer; the event of that instance onboards it"
-    busy = database.status in _BUSY or database.status.startswith("configuring-")
-    if database.host is None or not (database.status == "available" or busy):
-        return f"{database.arn} is {database.status}; run this again when it is available"
-    return ""
+    return f"{database.arn} is {database.status}; run this again when it is available"
 
 
 def _classic_proxy(database: Database, record: Record | None) -> Ignored | Absent:

@@ -81,7 +81,7 @@ def status_of(secret: SecretFacts, database: Database | None, pending_since: dat
         engine=secret.engine,
         database=database.arn if database else None,
         identifier=database.identifier if database else None,
-        available=database is not None and database.status == "available",
+        available=database is not None and database.reachable,
         schedule=str(rules.get("ScheduleExpression") or f"rate({rules.get('AutomaticallyAfterDays')} days)"),
         window=str(rules.get("Duration") or ""),
         last_rotated=secret.last_rotated,
