@@ -166,6 +166,14 @@ def test_a_replica_gets_policies_and_no_sql(account, databases, source):
     assert account.onboard(described["DBInstanceArn"])["status"] == "unchanged"
 
 
+def test_a_promoted_replica_is_onboarded_at_once_by_its_event(account, databases, source):
+    arn = databases.instance(f"fleet-replica-{source['engine']}")["DBInstanceArn"]
+    databases.rds.promote_read_replica(DBInstanceIdentifier=f"fleet-replica-{source['engine']}")
+    until(lambda: {"rdsiam_manager", "app"} <= set(account.record(arn)["accounts"]["M"]), 60)
+    account.wait_onboarded(arn)
+    assert account.onboard(arn)["status"] == "unchanged"
+
+
 def test_a_copy_of_the_same_name_replaces_the_policies_of_the_former(account, databases, source):
     name, arn = source["name"], source["arn"]
     former = databases.instance(name)["DbiResourceId"]

@@ -364,7 +364,7 @@ def rule_writer(account) -> dict[str, Any]:
 def send(account, rule_writer) -> Iterator[Callable[[Any], None]]:
     """Send any payload to a target of rdsiam's rule, whose pattern and target the writer of rules has changed."""
     events = account.cloud.client("events", rule_writer)
-    rule = next(each for each in events.list_rules()["Rules"] if "DatabaseCreatedOrDeleted" in each["Name"])
+    rule = next(each for each in events.list_rules()["Rules"] if "DatabaseChanged" in each["Name"])
     target = events.list_targets_by_rule(Rule=rule["Name"])["Targets"][0]
     events.put_rule(Name=rule["Name"], EventPattern=json.dumps({"source": ["mallory"]}))
 

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from localcloud.aws.expand import read
 from rdsiam.errors import InvalidRequest
-from rdsiam.events.service_events import FOLLOWED, EventSources, event_request
+from rdsiam.events.service_events import (
+    ONBOARDED_AFTER,
+    RECONCILED_AFTER,
+    RESOURCE_TYPES,
+    EventSources,
+    event_request,
+)
 
 ROOT = Path(__file__).parents[3]
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders-1"
@@ -30,13 +36,31 @@ def detail(name, **changes):
 
 
 RDS_EVENTS = [path.stem for path in (ROOT / "events").glob("*.json") if "EventID" in path.read_text()]
+SWITCHOVERS = [name for name in RDS_EVENTS if name.endswith("-switched-over")]
 
 
-@pytest.mark.parametrize("name", RDS_EVENTS)
+@pytest.mark.parametrize("name", sorted(set(RDS_EVENTS) - set(SWITCHOVERS)))
 def test_an_event_of_rds_asks_for_the_onboarding_of_its_database(name):
     event = example(name)
     request = event_request(event, SOURCES)
     assert (request.function, request.payload) == ("onboard", {"database": event["detail"]["SourceArn"]})
+
+
+@pytest.mark.parametrize("number", ONBOARDED_AFTER)
+@pytest.mark.parametrize("kind", ["database-created", "cluster-created", "proxy-created"])
+def test_a_database_is_onboarded_after_every_event_that_may_make_it_another_one(number, kind):
+    event = detail(kind, EventID=number)
+    assert event_request(event, SOURCES).payload == {"database": event["detail"]["SourceArn"]}
+
+
+@pytest.mark.parametrize("name", SWITCHOVERS)
+def test_a_switchover_asks_for_a_reconcile_since_databases_have_exchanged_their_names(name):
+    request = event_request(example(name), SOURCES)
+    assert (request.function, request.payload) == ("onboard", {"reconcile": True})
+
+
+def test_both_switchovers_have_an_example():
+    assert {example(name)["detail"]["EventID"] for name in SWITCHOVERS} == set(RECONCILED_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +123,13 @@ REFUSED = {
         "detail.SourceArn",
     ),
     "an ARN with a line's end": (detail("database-created", SourceArn=ARN + "\n"), "detail.SourceArn"),
+    "a switchover of an instance": (detail("database-created", EventID="RDS-EVENT-0251"), "detail.EventID"),
+    "a deployment that is created": (detail("instance-switched-over", EventID="RDS-EVENT-0244"), "detail.EventID"),
+    "a deployment that is a database": (detail("instance-switched-over", SourceArn=ARN), "detail.SourceArn"),
+    "a deployment of another account": (
+        detail("instance-switched-over", SourceArn="arn:aws:rds:eu-west-1:999999999999:deployment:bgd-1"),
+        "detail.SourceArn",
+    ),
     "a deleted object": (example("access-changed", **{"detail-type": "Object Deleted"}), "detail-type"),
     "another bucket": (detail("access-changed", bucket={"name": "canary"}), "detail.bucket"),
     "another object": (detail("access-changed", object={"key": "canary"}), "detail.object"),
@@ -125,7 +156,7 @@ def test_any_other_json_is_refused(anything):
 
 
 def test_the_rule_of_the_template_sends_the_events_that_are_applied():
-    rule = read(ROOT / "template.yaml")["Resources"]["EventsFunction"]["Properties"]["Events"][
-        "DatabaseCreatedOrDeleted"
-    ]
-    assert rule["Properties"]["Pattern"]["detail"]["EventID"] == sorted(FOLLOWED)
+    rule = read(ROOT / "template.yaml")["Resources"]["EventsFunction"]["Properties"]["Events"]["DatabaseChanged"]
+    pattern = rule["Properties"]["Pattern"]
+    assert pattern["detail-type"] == list(RESOURCE_TYPES)
+    assert pattern["detail"]["EventID"] == sorted({**ONBOARDED_AFTER, **RECONCILED_AFTER})

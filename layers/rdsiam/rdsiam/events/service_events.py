@@ -12,25 +12,41 @@ from typing import Any, Literal
 from rdsiam.errors import InvalidRequest
 
 #: Events of RDS after which a database is onboarded. What there is to do is read from Describe, not from the event.
-FOLLOWED: Mapping[str, str] = {
+ONBOARDED_AFTER: Mapping[str, str] = {
     "RDS-EVENT-0003": "instance deleted",
     "RDS-EVENT-0005": "instance created",
     "RDS-EVENT-0019": "restored to a point in time",
     "RDS-EVENT-0043": "restored from a snapshot",
     "RDS-EVENT-0046": "read replica created",
+    "RDS-EVENT-0047": "instance patched",
+    "RDS-EVENT-0057": "read replica promoted",
+    "RDS-EVENT-0062": "replication stopped by hand",
     "RDS-EVENT-0088": "instance started",
     "RDS-EVENT-0151": "cluster started",
     "RDS-EVENT-0170": "cluster created",
     "RDS-EVENT-0171": "cluster deleted",
+    "RDS-EVENT-0172": "cluster renamed",
+    "RDS-EVENT-0173": "minor version of a cluster upgraded",
+    "RDS-EVENT-0176": "major version of a cluster upgraded",
     "RDS-EVENT-0203": "proxy created",
     "RDS-EVENT-0204": "proxy modified",
     "RDS-EVENT-0205": "proxy deleted",
+    "RDS-EVENT-0268": "instance upgraded",
+    "RDS-EVENT-0290": "cluster patched",
 }
+#: Events of blue/green deployments after which the fleet is reconciled: databases have exchanged their names, and the
+#: event names none of them.
+RECONCILED_AFTER: Mapping[str, str] = {
+    "RDS-EVENT-0251": "instances switched over",
+    "RDS-EVENT-0260": "cluster switched over",
+}
+_SWITCHOVER = "RDS Blue Green Deployment Event"
 #: The resource type in `SourceArn`, by `detail-type`.
-_RESOURCE_TYPES: Mapping[str, str] = {
+RESOURCE_TYPES: Mapping[str, str] = {
     "RDS DB Instance Event": "db",
     "RDS DB Cluster Event": "cluster",
     "RDS DB Proxy Event": "db-proxy",
+    _SWITCHOVER: "deployment",
 }
 _ENVELOPE = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -89,8 +105,7 @@ def event_request(event: Any, sources: EventSources) -> EventRequest:
         raise InvalidRequest("detail", "must be a JSON object")
     match event["source"]:
         case "aws.rds":
-            database = _database(event, f"arn:{partition}:rds:{region}:{account}")
-            return EventRequest(event["id"], "onboard", {"database": database})
+            return EventRequest(event["id"], "onboard", _after(event, f"arn:{partition}:rds:{region}:{account}"))
         case "aws.s3":
             _check_access_changed(event, sources.access_bucket)
             return EventRequest(event["id"], "onboard", {"reconcile": True})
@@ -106,18 +121,20 @@ def _place(rule: str) -> tuple[str, str, str]:
     return partition, region, account
 
 
-def _database(event: Mapping[str, Any], prefix: str) -> str:
+def _after(event: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """Return the request that an event of RDS asks for."""
     kind = event["detail-type"]
-    if not isinstance(kind, str) or kind not in _RESOURCE_TYPES:
-        raise InvalidRequest("detail-type", "must be that of an instance, a cluster or a proxy")
+    if not isinstance(kind, str) or kind not in RESOURCE_TYPES:
+        raise InvalidRequest("detail-type", "must be of an instance, a cluster, a proxy or a blue/green deployment")
     number = event["detail"].get("EventID")
-    if not isinstance(number, str) or number not in FOLLOWED:
-        raise InvalidRequest("detail.EventID", "must be an event after which a database is onboarded")
+    numbers = RECONCILED_AFTER if kind == _SWITCHOVER else ONBOARDED_AFTER
+    if not isinstance(number, str) or number not in numbers:
+        raise InvalidRequest("detail.EventID", "must be an event after which something is onboarded")
     arn = event["detail"].get("SourceArn")
-    expected = rf"{re.escape(prefix)}:{_RESOURCE_TYPES[kind]}:{_IDENTIFIER}"
+    expected = rf"{re.escape(prefix)}:{RESOURCE_TYPES[kind]}:{_IDENTIFIER}"
     if not isinstance(arn, str) or re.fullmatch(expected, arn) is None:
-        raise InvalidRequest("detail.SourceArn", "must be the ARN of a database of this account and region")
-    return arn
+        raise InvalidRequest("detail.SourceArn", "must be an ARN of the event's kind, in this account and region")
+    return {"reconcile": True} if kind == _SWITCHOVER else {"database": arn}
 
 
 def _check_access_changed(event: Mapping[str, Any], access_bucket: str) -> None:
