@@ -96,6 +96,29 @@ def test_sessions_that_a_killed_run_left_are_ended_by_the_next(place, managed):
     assert ends(session)
 
 
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # PostgreSQL compares names by their bytes
+@pytest.mark.parametrize("namesake", [str.upper, lambda name: name.replace("ea", "éa")], ids=["case", "accent"])
+def test_a_session_of_a_similar_name_hides_none_of_a_user_that_leaves(place, managed, namesake):
+    other = namesake(managed.leaves)
+    with place.as_master() as master:
+        master.run(f"CREATE USER '{other}' IDENTIFIED BY 'Password-1'")
+        others = [place.login_by_password(other, "Password-1") for _ in range(2)]
+        session = place.as_user(managed.leaves)
+        others += [place.login_by_password(other, "Password-1") for _ in range(2)]
+        master.run(f"ALTER USER {managed.leaves} ACCOUNT LOCK")
+        assert {name: place.audit()[f"{name}@%"].sessions for name in (other, managed.leaves)} == {
+            other: 4,
+            managed.leaves: 1,
+        }
+        statements, _ = place.converge(managed.without)
+        assert [(each.kind, each.target) for each in statements] == [("end-sessions", managed.leaves)]
+        assert ends(session)
+        for each in others:
+            each.run("SELECT 1")
+            each.__exit__()
+        master.run(f"DROP USER '{other}'")
+
+
 def test_users_of_somebody_else_stay_as_they_are(place, managed):
     with place.as_master() as master:
         master.run(

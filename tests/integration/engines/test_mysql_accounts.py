@@ -8,6 +8,7 @@ import pytest
 
 from rdsiam.engines.logins import AUDITOR, MANAGER, Password
 from rdsiam.engines.migration import Observation
+from rdsiam.engines.mysql import privileges
 from rdsiam.engines.mysql.migration import MysqlMigrator
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.errors import ConnectionFailed, Refused
@@ -92,6 +93,78 @@ def test_an_adopted_user_needs_no_further_factor(place, name, factors):
     assert [each.kind for each in statements] == ["adopt-user", "adopt-user", "grant"]
     place.as_user(name).__exit__()
     assert place.converge(desired)[0] == []
+
+
+# --- certificates ---
+
+
+@pytest.mark.parametrize("kind", MYSQL_FAMILY)
+def test_an_adopted_user_needs_no_client_certificate_and_keeps_its_cipher(make_place, kind, name):
+    place = make_place(kind)
+    _, desired = place.converge(DesiredState((), {}))
+    with place.as_master() as master:
+        cipher = f"CIPHER '{dict(master.run("SHOW STATUS LIKE 'Ssl_cipher'"))['Ssl_cipher']}'"
+        requirements = ("X509", "SUBJECT '/CN=app'", f"ISSUER '/CN=ca' AND {cipher}", cipher)
+        names = [f"{name}_{number}" for number in range(len(requirements))]
+        for each, requirement in zip(names, requirements, strict=True):
+            master.run(f"CREATE USER {each} IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE {requirement}")
+    users = tuple(user(each, ("shop", "readonly"), adopt=True) for each in names)
+    statements, desired = place.converge(replace(desired, users=users))
+    assert [each.target for each in statements if each.kind == "adopt-user"] == names[:3]
+    for each in names[:3]:
+        place.as_user(each).__exit__()
+    assert place.converge(desired)[0] == []
+    with place.as_rdsadmin() as admin:
+        assert cipher in str(admin.run(f"SHOW CREATE USER {names[3]}"))
+
+
+# --- restrictions and roles ---
+
+
+@pytest.mark.parametrize(
+    ("rights", "declared"),
+    [
+        (["GRANT SELECT ON *.* TO {u}", "REVOKE SELECT ON shop.* FROM {u}"], "readonly"),
+        (["GRANT SELECT, INSERT ON *.* TO {u}", "REVOKE SELECT, INSERT ON shop.* FROM {u}"], ("SELECT",)),
+        (["GRANT SELECT, UPDATE ON *.* TO {u}", "REVOKE UPDATE ON shop.* FROM {u}"], "readwrite"),
+    ],
+)
+def test_a_declared_privilege_that_an_adopted_user_is_denied_on_one_schema_is_granted_at_once(
+    place, name, rights, declared
+):
+    with place.as_master() as master:
+        master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+        for statement in rights:
+            master.run(statement.format(u=name))
+    _, desired = place.converge(
+        DesiredState((user(name, ("shop", declared), adopt=True),), dict.fromkeys(place.known, "created"))
+    )
+    assert place.converge(desired)[0] == []
+    with place.as_master() as master:
+        on_shop = [grant for [grant] in master.run(f"SHOW GRANTS FOR {name}") if "`shop`" in grant]
+    given = [grant.partition(" ON ")[0] for grant in on_shop if grant.startswith("GRANT")]
+    kept = [grant.partition(" ON ")[0] for grant in on_shop if grant.startswith("REVOKE")]
+    assert len(given) == 1
+    assert set(privileges.of(declared)) == set(given[0].removeprefix("GRANT ").split(", "))
+    assert kept == (["REVOKE INSERT"] if declared == ("SELECT",) else [])
+
+
+@pytest.mark.parametrize("through", ["", "_middle"], ids=["direct", "through another role"])
+def test_an_administrator_by_a_role_keeps_its_password(place, name, through):
+    with place.as_rdsadmin() as admin:
+        admin.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
+        if through:
+            admin.run(f"CREATE ROLE {name}{through}")
+            admin.run(f"GRANT rds_superuser_role TO {name}{through}")
+        admin.run(f"GRANT {name + through if through else 'rds_superuser_role'} TO {name}")
+    sessions = Sessions(place.connect, "manager")
+    try:
+        snapshot = place.engine.inspect(sessions, place.database, DesiredState((), {}))
+        assert MysqlMigrator().login_state(snapshot, name).keep_reason == f"{name} is an administrator"
+        assert MysqlMigrator().login_state(snapshot, AUDITOR).keep_reason
+        assert MysqlMigrator().login_state(snapshot, f"{name}x").keep_reason == ""
+    finally:
+        sessions.close()
 
 
 # --- definers ---

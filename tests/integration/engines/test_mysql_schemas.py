@@ -11,8 +11,10 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import AUDITOR, Token
 from rdsiam.engines.mysql.remediation import MysqlRemediationSql
-from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.mysql.snapshot import Snapshot
+from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.engines.remediation import Privileges
+from rdsiam.errors import Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 
 NUMBERS = itertools.count()
@@ -96,6 +98,69 @@ def test_a_grant_on_a_schema_covers_that_schema_alone_and_onboarding_and_audit_a
     assert place.opened == ["manager"]
 
 
+LONG = ["tenant_6f9619ff_8b86_d011_b42d_00c04fc964ff_production_eu_west_1", "a" * 61 + "_%_", "per%" * 16]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_name_that_is_too_long_for_a_pattern_is_named_and_the_rest_is_done(place, name):
+    make_schemas(place, name, "my_app")
+    declared = user(f"odd{next(NUMBERS)}", (name, "readonly"), ("my_app", "readonly"))
+    desired = declare(place, declared)
+    snapshot = inspect(place, desired)
+    _, desired = place.converge(desired)
+    missing = [part.what for part in place.engine.incomplete(snapshot)]
+    with place.as_user(declared.name, "information_schema") as client:
+        client.run("SELECT * FROM my_app.things")
+        if snapshot.schema_names.literal:
+            client.run(f"SELECT * FROM `{name}`.things")
+        else:
+            with pytest.raises(DENIED):
+                client.run(f"SELECT * FROM `{name}`.things")
+    assert missing == ([] if snapshot.schema_names.literal else [f"schema {name}"])
+    lacking, surplus = audit(place, declared)
+    assert ([on for on, _ in lacking], surplus) == ([] if snapshot.schema_names.literal else [name], [])
+    if lacking:
+        with pytest.raises(Refused, match="too long"):
+            MysqlRemediationSql().grant(account(facts(place), declared.name), *lacking[0])
+    assert place.converge(desired)[0] == []
+
+
+def inspect(place: Place, desired: DesiredState) -> Snapshot:
+    sessions = Sessions(place.connect, "manager")
+    try:
+        snapshot = place.engine.inspect(sessions, place.database, desired)
+        assert isinstance(snapshot, Snapshot)
+        return snapshot
+    finally:
+        sessions.close()
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        "GRANT SELECT ON shop.* TO {u} WITH GRANT OPTION",
+        "GRANT USAGE ON shop.* TO {u} WITH GRANT OPTION",
+        "GRANT USAGE ON `other-one`.* TO {u} WITH GRANT OPTION",
+        "GRANT EXECUTE, DROP ON `other-one`.* TO {u} WITH GRANT OPTION",
+    ],
+)
+def test_the_right_to_pass_on_privileges_is_revoked_and_then_gone(place, grant):
+    make_schemas(place, "other-one")
+    declared = user(f"odd{next(NUMBERS)}", ("shop", "readonly"))
+    _, desired = place.converge(declare(place, declared))
+    with place.as_master() as master:
+        before = sorted(master.run(f"SHOW GRANTS FOR {declared.name}"))
+        master.run(grant.format(u=declared.name))
+    [(on, privileges)] = audit(place, declared)[1]
+    assert "GRANT OPTION" in privileges
+    statements, desired = place.converge(desired)
+    assert [(each.kind, f"`{on}`.*" in each.statement) for each in statements] == [("revoke", True)]
+    assert audit(place, declared) == ([], [])
+    assert place.converge(desired)[0] == []
+    with place.as_master() as master:
+        assert sorted(master.run(f"SHOW GRANTS FOR {declared.name}")) == before
+
+
 def test_a_grant_of_the_other_spelling_is_revoked(place):
     r"""A server changes its mode, or an earlier version granted `my\_app` where that is a schema's name."""
     make_schemas(place, "my_app", "myXapp")
@@ -148,6 +213,17 @@ def test_a_schema_declared_with_capitals_stays_reachable_where_names_have_no_cas
         assert audit(lower, declared) == ([], [])
         statements, desired = lower.converge(desired)
         assert statements == []
+
+
+@pytest.mark.parametrize("name", ["ΟΔΟΣ", "İstanbul", "ÄÖÜ_Größe", "ЗАКАЗЫ"])
+def test_names_are_made_lower_case_as_the_server_does_it(lower, name):
+    make_schemas(lower, name)
+    declared = user(f"odd{next(NUMBERS)}", (name, "readonly"))
+    _, desired = lower.converge(declare(lower, declared))
+    with lower.as_user(declared.name, name) as client:
+        client.run("SELECT * FROM things")
+    assert audit(lower, declared) == ([], [])
+    assert lower.converge(desired)[0] == []
 
 
 def test_less_is_taken_away_where_names_have_no_case(lower):

@@ -182,6 +182,9 @@ def test_a_predecessor_that_only_another_administrator_may_pass_on_is_named_with
         ("GRANT SELECT ON shop.* TO {u} WITH GRANT OPTION", "GRANT OPTION on shop"),
         ("GRANT SELECT ON mysql.* TO {u}", "server's own schemas"),
         ("GRANT SELECT ON mysql.user TO {u}", "server's own schemas"),
+        ("GRANT SELECT (id) ON shop.granted TO {u} WITH GRANT OPTION", "GRANT OPTION on shop"),
+        ("GRANT USAGE ON shop.* TO {u} WITH GRANT OPTION", "GRANT OPTION on shop"),
+        ("GRANT passed TO {u} WITH ADMIN OPTION", "ADMIN OPTION on the role passed"),
     ],
 )
 def test_rights_that_access_yaml_gives_nobody_are_refused(place, grant, held):
@@ -197,11 +200,31 @@ def refusal_of_a_successor(place: Place, grant: str) -> str:
     """Return the refusal to replace a user who has a grant."""
     name = f"app{next(NUMBERS)}"
     with place.as_rdsadmin("mysql") as admin:
+        admin.run("CREATE TABLE IF NOT EXISTS shop.granted (id int)")
+        admin.run("CREATE ROLE IF NOT EXISTS passed")
         admin.run(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
         admin.run(grant.format(u=f"{name}@'%'"))
     with pytest.raises(Refused) as refused:
         place.converge(desired(place, successor(f"{name}_iam", name)))
     return str(refused.value)
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # whose information_schema ignores case and accents
+@pytest.mark.parametrize("namesake", [str.upper, lambda name: name.replace("a", "ä")], ids=["case", "accent"])
+def test_a_successor_gets_no_rights_of_a_user_with_a_similar_name(place, app, namesake):
+    other = namesake(app)
+    with place.as_master() as master:
+        master.run("CREATE DATABASE IF NOT EXISTS stock")
+        master.run(f"CREATE USER '{other}' IDENTIFIED BY '{PASSWORD}'")
+        master.run(f"GRANT DELETE ON shop.* TO '{other}'")
+        master.run(f"GRANT UPDATE ON stock.* TO '{other}'")
+        master.run(f"GRANT UPDATE (id) ON shop.of_{app} TO '{other}'")
+    _, after = place.converge(desired(place, successor(f"{app}_iam", app)))
+    with place.as_user(f"{app}_iam") as session:
+        for statement in (f"DELETE FROM of_{app}", f"UPDATE of_{app} SET id = 1", "UPDATE stock.things SET id = 1"):
+            with pytest.raises(DENIED, match="denied"):
+                session.run(statement)
+    assert place.converge(after)[0] == []
 
 
 @pytest.mark.parametrize("place", [MYSQL], indirect=True)

@@ -4,6 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Maximum number of characters of a schema's name, and of the text that names it in a grant.
+LONGEST = 64
+#: Characters that Python makes lower case in another way than the server: it knows a second sigma and an i with a dot.
+_LOWER = str.maketrans({"Σ": "σ", "İ": "i"})
 _PARTS, _ESCAPED = re.compile(r"\\.|.", re.DOTALL), re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -21,7 +25,7 @@ class SchemaNames:
 
     def stored(self, name: str) -> str:
         """Return the name, or the pattern, as the server compares it."""
-        return name.lower() if self.lower_case else name
+        return name.translate(_LOWER).lower() if self.lower_case else name
 
     def pattern(self, name: str) -> str:
         r"""Return the text that GRANT and REVOKE need for one schema: my_app as a pattern would cover myXapp too."""
@@ -29,6 +33,10 @@ class SchemaNames:
         if self.literal:
             return stored
         return stored.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+
+    def grantable(self, name: str) -> bool:
+        """Tell whether GRANT accepts the pattern for a schema: a long name with many escaped characters is too long."""
+        return len(self.pattern(name)) <= LONGEST
 
     def plain(self, pattern: str) -> str:
         r"""Return the schema that a grant names. A pattern my_app or my\_app covers the schema of that name."""

@@ -1,5 +1,7 @@
 """Rights of accounts of MySQL and MariaDB: the statements between any two of them."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,24 +12,41 @@ MYSQL = Server(False, (8, 4, 7))
 PRIVILEGES = st.frozensets(st.sampled_from(["SELECT", "INSERT", "UPDATE"]), min_size=1)
 OBJECTS = st.sampled_from([("SCHEMA", "shop"), ("SCHEMA", "a\\_b"), ("TABLE", "shop", "t`x"), ("PROCEDURE", "s", "p")])
 ROLES = st.frozensets(st.sampled_from([("r", ""), ("s", "")]))
-RIGHTS = st.builds(Rights, st.dictionaries(OBJECTS, PRIVILEGES), ROLES, st.just(frozenset()))
+
+
+@st.composite
+def rights(draw: st.DrawFn) -> Rights:
+    """Draw rights on objects, and roles of which some may be passed on and some are default."""
+    roles = draw(ROLES)
+    some = st.frozensets(st.sampled_from(sorted(roles))) if roles else st.just(frozenset())
+    return Rights(draw(st.dictionaries(OBJECTS, PRIVILEGES)), roles, draw(some), draw(some))
+
+
+RIGHTS = rights()
 
 
 @given(RIGHTS, RIGHTS)
 def test_the_difference_turns_any_rights_into_any_others(current, desired):
     has = {key: set(value) for key, value in current.on.items()}
-    roles = set(current.roles)
+    roles, default, administered = set(current.roles), set(current.default), set(current.administered)
     for step in difference(current, desired, MARIADB, "x"):
         verb, _, rest = step.text.partition(" ")
         if step.needs is None:
+            if verb == "SET":
+                default = {(name, "") for name in re.findall(r"`(.)`", rest)}
+                continue
             role = (rest[1 : rest.index("`", 1)], "")
             roles = roles - {role} if verb == "REVOKE" else roles | {role}
+            # A role that is revoked may stay a default role, or not: it depends on the server.
+            default -= {role} if verb == "REVOKE" else set()
+            administered -= {role} if verb == "REVOKE" else set()
+            administered |= {role} if rest.endswith(" WITH ADMIN OPTION") else set()
             continue
         key = next(each for each in {**current.on, **desired.on} if f" ON {quoted(each)} " in step.text)
         has.setdefault(key, set())
         has[key] = has[key] - step.needs if verb == "REVOKE" else has[key] | step.needs
     assert {key: value for key, value in has.items() if value} == {key: set(value) for key, value in desired.on.items()}
-    assert roles == desired.roles
+    assert (roles, default, administered) == (desired.roles, desired.default, desired.administered)
     assert list(difference(desired, desired, MARIADB, "x")) == []
 
 

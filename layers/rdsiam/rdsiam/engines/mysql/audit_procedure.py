@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_version
-from rdsiam.engines.mysql.grants import Server, literal, server
+from rdsiam.engines.mysql.grants import OF_ACCOUNT, Server, literal, server
 from rdsiam.engines.protocols import Statement, marked
 from rdsiam.errors import Refused
 
@@ -176,8 +176,8 @@ def read_installed(session: MysqlSession) -> InstalledProcedure:
     )
     readable = rows(
         session,
-        "SELECT TABLE_NAME, PRIVILEGE_TYPE FROM information_schema.TABLE_PRIVILEGES WHERE TABLE_SCHEMA = 'mysql' "
-        "AND GRANTEE = %s ORDER BY 1, 2",
+        f"SELECT TABLE_NAME, PRIVILEGE_TYPE FROM information_schema.TABLE_PRIVILEGES {OF_ACCOUNT} "
+        "AND TABLE_SCHEMA = 'mysql' ORDER BY 1, 2",
         [f"'{AUDITOR}'@'%'"],
     )
     schemas = rows(session, "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", [SCHEMA])

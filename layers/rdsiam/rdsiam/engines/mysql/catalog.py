@@ -21,7 +21,8 @@ SESSIONS = (
     "information_schema.PROCESSLIST AS p LEFT JOIN performance_schema.threads AS t "
     "ON t.PROCESSLIST_ID = p.ID AND t.NAME <> 'thread/sql/event_worker'"
 )
-LOGIN_USER = "COALESCE(t.PROCESSLIST_USER, p.USER)"
+#: Its collation keeps users apart whose names differ by case or accents only, also in GROUP BY and DISTINCT.
+LOGIN_USER = "CONVERT(COALESCE(t.PROCESSLIST_USER, p.USER) USING utf8mb4) COLLATE utf8mb4_bin"
 #: The option that ends locking by failed logins, with which anybody could lock the account.
 NEVER_LOCKING = "FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0"
 

@@ -161,12 +161,16 @@ def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: Desi
     declared = {
         names.pattern(schema): needed
         for schema, needed in privileges.by_schema(user.grants_on(snapshot.databases), names).items()
+        if names.grantable(schema)
     }
     for pattern in sorted(declared):
         if missing := declared[pattern] - actual.get(pattern, frozenset()):
             on = f"{identifier(pattern)}.*"
-            grant = f"GRANT {', '.join(sorted(missing))} ON {on} TO {account(user.name, host)}"
-            yield Statement("grant", user.name, grant)
+            # Where a global privilege is restricted, the first GRANT only lifts the restriction.
+            lifted = missing & snapshot.restricted.get((user.name, host, pattern), frozenset())
+            for given in filter(None, (lifted, missing)):
+                grant = f"GRANT {', '.join(sorted(given))} ON {on} TO {account(user.name, host)}"
+                yield Statement("grant", user.name, grant)
     if desired.accounts.get(user.name) == "created":
         for pattern in sorted(actual):
             if surplus := actual[pattern] - declared.get(pattern, frozenset()):

@@ -22,6 +22,7 @@ from rdsiam.engines.protocols import (
     Statement,
     end_sessions_first,
 )
+from rdsiam.engines.schema_names import LONGEST
 from rdsiam.errors import ConnectionFailed
 from rdsiam.state.record import Ownership
 
@@ -109,9 +110,18 @@ class Mysql:
         """Return none: what an account that rdsiam created holds on schemas is compared as a whole."""
         return {}
 
-    def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:  # noqa: ARG002
-        """Return none: a schema that is declared need not exist."""
-        return ()
+    def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:
+        """Return the declared schemas that no GRANT can name. A schema that is declared need not exist."""
+        return tuple(
+            Unreached(
+                f"schema {name}",
+                f"its name is longer than the {LONGEST} characters of a GRANT once its _ and % are escaped, so no "
+                "privileges were granted on it",
+                "set partial_revokes to ON, if the server is MySQL; otherwise rename the schema",
+                retry=False,
+            )
+            for name in sorted(snapshot.ungrantable)
+        )
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users of which every account logs in by token over TLS, and in no other way."""

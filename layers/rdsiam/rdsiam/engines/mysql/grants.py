@@ -18,6 +18,8 @@ _PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
 #: Kinds of rights in the order in which they change: a restriction is one of a global privilege that is there, and
 #: REVOKE GRANT OPTION ON *.* is about all global privileges.
 _FIRST, _LAST = ("USER", "DYNAMIC"), "RESTRICTION"
+#: information_schema compares text without case and accents, and names of users differ by both.
+OF_ACCOUNT = "WHERE CAST(GRANTEE AS BINARY) = %s"
 _RESTRICTIONS = """SELECT JSON_EXTRACT(User_attributes, '$.Restrictions') FROM mysql.user
 WHERE User = %s AND Host = %s AND JSON_EXTRACT(User_attributes, '$.Restrictions') IS NOT NULL"""
 
@@ -52,11 +54,13 @@ class Rights:
     :ivar on: (kind of object, its names…) → privileges. Each dynamic privilege of MySQL is of a kind of its own, since
         it has a GRANT OPTION of its own. `RESTRICTION` has global privileges that don't hold on a schema.
     :ivar default: the roles that its sessions begin with.
+    :ivar administered: the roles that it may grant to others, by ADMIN OPTION.
     """
 
     on: Mapping[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
     roles: frozenset[AccountName] = frozenset()
     default: frozenset[AccountName] = frozenset()
+    administered: frozenset[AccountName] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -97,21 +101,22 @@ def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
                 "revoke it, or keep the user as it is",
                 "rights-not-grantable",
             )
-        if privilege != "USAGE":
-            on.setdefault(key, set()).add(privilege)
-            if grantable == "YES":
-                on[key].add("GRANT OPTION")
+        # USAGE is no privilege, but there may be a GRANT OPTION beside it.
+        held = {privilege, "GRANT OPTION" if grantable == "YES" else ""} - {"USAGE", ""}
+        if held:
+            on.setdefault(key, set()).update(held)
 
     kinds = (("USER", ""), ("SCHEMA", ", TABLE_SCHEMA"), ("TABLE", ", TABLE_SCHEMA, TABLE_NAME"))
     for kind, columns in kinds:
         query = f"SELECT PRIVILEGE_TYPE, IS_GRANTABLE{columns} FROM information_schema.{kind}_PRIVILEGES"  # noqa: S608
-        for privilege, grantable, *names in read(f"{query} WHERE GRANTEE = %s", [grantee]):
+        for privilege, grantable, *names in read(f"{query} {OF_ACCOUNT}", [grantee]):
             dynamic = kind == "USER" and "_" in privilege
             add(("DYNAMIC", privilege) if dynamic else (kind, *names), privilege, grantable)
     columns_of = "SELECT PRIVILEGE_TYPE, IS_GRANTABLE, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME"
-    query = f"{columns_of} FROM information_schema.COLUMN_PRIVILEGES WHERE GRANTEE = %s"
-    for privilege, _, *names in read(query, [grantee]):
+    query = f"{columns_of} FROM information_schema.COLUMN_PRIVILEGES {OF_ACCOUNT}"
+    for privilege, grantable, *names in read(query, [grantee]):
         add(("COLUMN", *names), privilege, "NO")
+        add(("TABLE", *names[:2]), "USAGE", grantable)  # the option is the table's
     procedures = "SELECT Db, Routine_name, Routine_type, Proc_priv FROM mysql.procs_priv WHERE User = %s AND Host = %s"
     for schema, name, kind, privileges in read(procedures, [user, host]):
         for privilege in filter(None, _text(privileges).upper().split(",")):
@@ -123,22 +128,28 @@ def read_rights(read: Read, server: Server, user: str, host: str) -> Rights:
         for restriction in json.loads(restrictions):
             for privilege in restriction["Privileges"]:
                 add(("RESTRICTION", restriction["Database"]), privilege, "NO")
-    roles, default = _roles(read, server, user, host)
-    return Rights({key: frozenset(value) for key, value in on.items()}, roles, default)
+    return _with_roles(Rights({key: frozenset(value) for key, value in on.items()}), read, server, [user, host])
 
 
-def _roles(read: Read, server: Server, user: str, host: str) -> tuple[frozenset[AccountName], frozenset[AccountName]]:
-    """Return the roles of an account, and the roles that its sessions begin with."""
+def _with_roles(rights: Rights, read: Read, server: Server, account: Sequence[str]) -> Rights:
+    """Return the rights together with the roles of an account."""
     if server.mariadb:
-        granted = "SELECT Role, '' FROM mysql.roles_mapping WHERE User = %s AND Host = %s"
+        granted = "SELECT Role, '', Admin_option FROM mysql.roles_mapping WHERE User = %s AND Host = %s"
         default = "SELECT default_role, '' FROM mysql.user WHERE User = %s AND Host = %s AND default_role <> ''"
     elif server.version >= (8,):
-        granted = "SELECT FROM_USER, FROM_HOST FROM mysql.role_edges WHERE TO_USER = %s AND TO_HOST = %s"
+        granted = (
+            "SELECT FROM_USER, FROM_HOST, WITH_ADMIN_OPTION FROM mysql.role_edges WHERE TO_USER = %s AND TO_HOST = %s"
+        )
         default = "SELECT DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles WHERE USER = %s AND HOST = %s"
     else:
-        return frozenset(), frozenset()
-    roles, defaults = (frozenset((name, at) for name, at in read(query, [user, host])) for query in (granted, default))
-    return roles, defaults
+        return rights
+    roles = read(granted, account)
+    return Rights(
+        rights.on,
+        frozenset((name, at) for name, at, _ in roles),
+        frozenset((name, at) for name, at in read(default, account)),
+        frozenset((name, at) for name, at, option in roles if option == "Y"),
+    )
 
 
 def difference(current: Rights, desired: Rights, server: Server, name: str) -> Iterator[Step]:
@@ -151,11 +162,15 @@ def difference(current: Rights, desired: Rights, server: Server, name: str) -> I
             yield from _set_dynamic(key, has, needs, name)
         else:
             yield from _set(key, has, needs, name)
-    for role in sorted(current.roles - desired.roles):
+    # MySQL revokes no ADMIN OPTION by itself.
+    revoked = (current.roles - desired.roles) | (current.administered - desired.administered)
+    for role in sorted(revoked):
         yield Step(f"REVOKE {_role(role)} FROM {name}")
-    for role in sorted(desired.roles - current.roles):
-        yield Step(f"GRANT {_role(role)} TO {name}")
-    if current.default != desired.default:
+    kept = current.roles - revoked
+    for role in sorted(desired.roles - kept | desired.administered - current.administered):
+        option = " WITH ADMIN OPTION" if role in desired.administered else ""
+        yield Step(f"GRANT {_role(role)} TO {name}{option}")
+    if current.default != desired.default or current.default & revoked:
         listed = ", ".join(map(_role, sorted(desired.default))) or "NONE"
         yield Step(f"SET DEFAULT ROLE {listed} {'FOR' if server.mariadb else 'TO'} {name}")
 
@@ -210,7 +225,7 @@ def _object(key: tuple[str, ...]) -> str:
         return "*.*"
     if kind in {"SCHEMA", "RESTRICTION"}:
         return f"{identifier(names[0])}.*"  # a pattern, escaped as granted
-    routine = f"{kind} " if kind in {"FUNCTION", "PROCEDURE"} else ""
+    routine = "" if kind in {"TABLE", "COLUMN"} else f"{kind} "
     return f"{routine}{identifier(names[0])}.{identifier(names[1])}"
 
 

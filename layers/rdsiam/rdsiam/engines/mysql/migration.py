@@ -49,7 +49,7 @@ class MysqlMigrator:
     def login_state(self, snapshot: Snapshot, user: str) -> LoginState:
         """Return how the accounts of a user can log in."""
         hosts = snapshot.hosts_of(user)
-        held = {privilege for host in hosts for privilege in snapshot.everywhere.get((user, host), ())}
+        held = snapshot.held_everywhere(user)
         keep_reason = ""
         if user in {MANAGER, AUDITOR} or held & _ADMINISTRATIVE:
             keep_reason = f"{user} is an administrator"

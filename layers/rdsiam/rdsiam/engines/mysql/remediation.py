@@ -98,7 +98,14 @@ class MysqlRemediationSql:
         return [f"REVOKE REPLICATION SLAVE ON *.* FROM {_name(account)};"]
 
     def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return GRANT of privileges on a schema."""
+        """Return GRANT of privileges on a schema.
+
+        :raises Refused: the name is too long to be escaped in a GRANT.
+        """
+        if not account.schema_names.grantable(on):
+            raise Refused(
+                "a schema's name is too long for a GRANT once its _ and % are escaped", "rename it", "name-unsafe"
+            )
         return [f"GRANT {_list(privileges)} ON {_schema(account.schema_names.pattern(on))}.* TO {_name(account)};"]
 
     def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:

@@ -107,6 +107,8 @@ def _excess(account: AccountName, replaced: ReplacementRights) -> str:
         checked.add(holder)
         waiting += rights[holder].roles
         through = "" if holder == account else f" through the role {holder[0]}"
+        if rights[holder].administered:
+            return f"ADMIN OPTION on the role {min(rights[holder].administered)[0]}{through}"
         for (kind, *names), privileges in sorted(rights[holder].on.items()):
             if kind in {"USER", "DYNAMIC", "RESTRICTION"}:
                 return f"{', '.join(sorted(privileges))} on everything{through}"

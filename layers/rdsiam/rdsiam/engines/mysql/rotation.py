@@ -8,7 +8,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import MysqlSession, connect_mysql
 from rdsiam.engines.logins import Login
 from rdsiam.engines.mysql.authentication import read_authentication, refuse_without_password
-from rdsiam.engines.mysql.grants import AccountName, account
+from rdsiam.engines.mysql.grants import OF_ACCOUNT, AccountName, account
 from rdsiam.engines.mysql.passwords import PasswordSetter
 from rdsiam.engines.mysql.statements import NotAllowed, rows
 from rdsiam.engines.rotation import OpenSession
@@ -16,8 +16,8 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 _LOCK_SECONDS = 5
 #: Whether an account may keep a second password of its own. Roles are not looked into.
-_MAY_RETAIN = """SELECT CURRENT_ROLE() <> 'NONE' OR EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES
-WHERE GRANTEE = %s AND PRIVILEGE_TYPE IN ('APPLICATION_PASSWORD_ADMIN', 'CREATE USER'))"""
+_MAY_RETAIN = f"""SELECT CURRENT_ROLE() <> 'NONE' OR EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES
+{OF_ACCOUNT} AND PRIVILEGE_TYPE IN ('APPLICATION_PASSWORD_ADMIN', 'CREATE USER'))"""  # noqa: S608 constant
 
 
 class MysqlRotator:

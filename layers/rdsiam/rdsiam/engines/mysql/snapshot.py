@@ -1,5 +1,6 @@
 """Snapshot of a MySQL or MariaDB server, and the inspection that reads it."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,8 +28,15 @@ _DEFINERS = """SELECT DISTINCT DEFINER FROM (
     SELECT DEFINER FROM information_schema.ROUTINES UNION ALL SELECT DEFINER FROM information_schema.EVENTS
     UNION ALL SELECT DEFINER FROM information_schema.TRIGGERS UNION ALL SELECT DEFINER FROM information_schema.VIEWS
 ) AS defined WHERE SUBSTRING_INDEX(DEFINER, '@', 1) IN %s"""
+#: Restrictions are those of `partial_revokes`; X509 or a subject or issuer is a certificate that clients must have.
+_RESTRICTIONS = """SELECT User, Host, JSON_EXTRACT(User_attributes, '$.Restrictions')
+FROM mysql.user WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Restrictions')"""
+_CERTIFICATES = """SELECT User, Host FROM mysql.user
+WHERE ssl_type = 'X509' OR (ssl_type = 'SPECIFIED' AND (LENGTH(x509_subject) > 0 OR LENGTH(x509_issuer) > 0))"""
 _LIMITS = "SELECT User, Host, max_user_connections FROM mysql.user"
-_SCHEMA_PRIVILEGES = "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES"
+_SCHEMA_PRIVILEGES = (
+    "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.SCHEMA_PRIVILEGES"
+)
 #: A server that doesn't know a variable leaves it out.
 _NAMING = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('partial_revokes', 'lower_case_table_names')"
 _USER_PRIVILEGES = "SELECT GRANTEE, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.USER_PRIVILEGES"
@@ -41,15 +49,17 @@ class LoginOptions:
     :ivar other_methods: accounts with a second login method, or a second password.
     :ivar factors: accounts that need further factors to log in, so that a token isn't enough, and their number.
     :ivar locking: accounts that the server locks after some failed logins.
+    :ivar certified: accounts that need a client certificate, which RDS issues to nobody.
     """
 
     other_methods: frozenset[AccountName] = frozenset()
     factors: Mapping[AccountName, int] = field(default_factory=dict)
     locking: frozenset[AccountName] = frozenset()
+    certified: frozenset[AccountName] = frozenset()
 
     def hinder(self, account: AccountName) -> bool:
         """Tell whether an account needs more than a token, or can be locked by anybody."""
-        return account in self.factors or account in self.locking
+        return account in self.factors or account in self.locking or account in self.certified
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,9 @@ class Snapshot:
     :ivar schema_names: how the server reads names of schemas in grants.
     :ivar schemas: (user, host pattern, schema as granted) → privileges.
     :ivar everywhere: account → global privileges.
+    :ivar restricted: (user, host pattern, schema) → global privileges that don't hold there.
+    :ivar members: account → roles that it is a direct member of.
+    :ivar ungrantable: declared schemas on which the server can't grant anything, since their names are too long.
     :ivar auditor: the audit's procedure as it is installed.
     :ivar limits: account → maximum number of concurrent sessions; 0 for any number.
     :ivar room: number of sessions that one user may have so that other users still get connections.
@@ -74,6 +87,9 @@ class Snapshot:
     schema_names: SchemaNames
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[AccountName, frozenset[str]]
+    restricted: Mapping[tuple[str, str, str], frozenset[str]]
+    members: Mapping[AccountName, frozenset[AccountName]]
+    ungrantable: frozenset[str]
     auditor: audit_procedure.InstalledProcedure
     limits: Mapping[AccountName, int]
     room: int
@@ -86,6 +102,17 @@ class Snapshot:
         """Return the host patterns of a user's accounts, sorted."""
         return replacement.hosts_of(self.accounts, user)
 
+    def held_everywhere(self, user: str) -> frozenset[str]:
+        """Return the global privileges of all accounts of a user, also through roles."""
+        waiting: list[AccountName] = [(user, host) for host in self.hosts_of(user)]
+        holders: set[AccountName] = set()
+        while waiting:
+            holder = waiting.pop()
+            if holder not in holders:
+                holders.add(holder)
+                waiting += self.members.get(holder, ())
+        return frozenset(privilege for holder in holders for privilege in self.everywhere.get(holder, ()))
+
 
 def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot:
     """Read accounts and privileges."""
@@ -95,16 +122,22 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
     everywhere = _global_privileges(session)
     options = _login_options(session)
     accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in _login_accounts(session, options)}
+    databases = tuple(
+        row[0]
+        for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
+        if row[0].lower() not in SYSTEM_SCHEMAS
+    )
     return Snapshot(
-        databases=tuple(
-            row[0]
-            for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
-            if row[0].lower() not in SYSTEM_SCHEMAS
-        ),
+        databases=databases,
         accounts=accounts,
         schema_names=names,
         schemas=schemas,
         everywhere=everywhere,
+        restricted=_restrictions(session),
+        members=_members(session),
+        ungrantable=frozenset(
+            grant.on for user in desired.users for grant in user.grants_on(databases) if not names.grantable(grant.on)
+        ),
         auditor=audit_procedure.read_installed(session),
         limits={(user, host): int(limit) for user, host, limit in rows(session, _LIMITS)},
         room=_room(int(rows(session, "SELECT @@max_connections")[0][0])),
@@ -150,8 +183,10 @@ def read_schema_names(session: MysqlSession) -> SchemaNames:
 
 def _schema_privileges(session: MysqlSession, names: SchemaNames) -> dict[tuple[str, str, str], frozenset[str]]:
     return _grouped(
-        ((*_grantee(grantee), names.stored(schema)), privilege)
-        for grantee, schema, privilege in rows(session, _SCHEMA_PRIVILEGES)
+        ((*_grantee(grantee), names.stored(schema)), held)
+        for grantee, schema, privilege, grantable in rows(session, _SCHEMA_PRIVILEGES)
+        for held in (privilege, "GRANT OPTION" if grantable == "YES" else "USAGE")
+        if held != "USAGE"
     )
 
 
@@ -165,6 +200,30 @@ def _global_privileges(session: MysqlSession) -> dict[AccountName, frozenset[str
     return _grouped(pairs)
 
 
+def _members(session: MysqlSession) -> dict[AccountName, frozenset[AccountName]]:
+    properties = server(server_version(session))
+    if properties.mariadb:
+        query = "SELECT User, Host, Role, '' FROM mysql.roles_mapping"
+    elif properties.version >= (8,):
+        query = "SELECT TO_USER, TO_HOST, FROM_USER, FROM_HOST FROM mysql.role_edges"
+    else:
+        return {}
+    result: dict[AccountName, set[AccountName]] = {}
+    for user, host, role, role_host in rows(session, query):
+        result.setdefault((user, host), set()).add((role, role_host))
+    return {member: frozenset(roles) for member, roles in result.items()}
+
+
+def _restrictions(session: MysqlSession) -> dict[tuple[str, str, str], frozenset[str]]:
+    if not server(server_version(session)).restricts:
+        return {}
+    return {
+        (user, host, each["Database"]): frozenset(each["Privileges"])
+        for user, host, text in rows(session, _RESTRICTIONS)
+        for each in json.loads(text)
+    }
+
+
 def _grouped[Key](pairs: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[str]]:
     result: dict[Key, set[str]] = {}
     for key, privilege in pairs:
@@ -173,13 +232,15 @@ def _grouped[Key](pairs: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[str]]
 
 
 def _login_options(session: MysqlSession) -> LoginOptions:
+    certified = frozenset((user, host) for user, host in rows(session, _CERTIFICATES))
     if is_mariadb(session):
-        return LoginOptions(other_methods=frozenset((user, host) for user, host in rows(session, _OTHER_METHODS)))
+        other_methods = frozenset((user, host) for user, host in rows(session, _OTHER_METHODS))
+        return LoginOptions(other_methods, certified=certified)
     if not server(server_version(session)).dual:
-        return LoginOptions()  # these versions have no such options
+        return LoginOptions(certified=certified)  # these versions have no other such options
     found = rows(session, _ATTRIBUTES)
     second, locking = (frozenset((row[0], row[1]) for row in found if row[column]) for column in (2, 4))
-    return LoginOptions(second, {(row[0], row[1]): int(row[3]) for row in found if row[3]}, locking)
+    return LoginOptions(second, {(row[0], row[1]): int(row[3]) for row in found if row[3]}, locking, certified)
 
 
 def _definers(session: MysqlSession, accounts: Collection[AccountName], desired: DesiredState) -> frozenset[str]:
