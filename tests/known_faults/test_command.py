@@ -2,10 +2,7 @@
 
 import pytest
 
-from rdsiam.access.model import parse
 from rdsiam.doctor.known_errors import explain
-from rdsiam.events.onboard import OnboardRequest, onboard_request
-from rdsiam.tokens.endpoints import is_rds, region_of
 from tests.integration.account import until
 
 REGION = "eu-central-1"
@@ -37,20 +34,6 @@ def test_the_doctor_of_a_cluster_advises_what_works_on_clusters(account):
     assert "modify-db-instance" not in said, said
     assert "describe-db-instances" not in said, said
     assert "modify-db-cluster" in said, said
-
-
-@pytest.mark.known_fault("case 30", "the partition aws-eusc is unknown (issue 14 E)")
-def test_the_european_sovereign_cloud_is_known():
-    host = "orders.abc123.eusc-de-east-1.rds.amazonaws.eu"
-    assert is_rds(host)
-    assert region_of(host) == "eusc-de-east-1"
-    arn = "arn:aws-eusc:rds:eusc-de-east-1:123456789012:db:orders"
-    assert onboard_request({"database": arn}) == OnboardRequest(arn)
-    role = "arn:aws-eusc:iam::123456789012:role/app"
-    parse(
-        "version: 1\ndatabases:\n  - match: {identifier: x}\n    users:\n"
-        f"      - {{name: u, privileges: readonly, on: [d], roles: ['{role}']}}\n"
-    )
 
 
 @pytest.mark.parametrize(

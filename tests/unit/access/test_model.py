@@ -439,6 +439,15 @@ def test_roles_with_and_without_path_are_good(role: str) -> None:
     assert access(entry(user(roles=[arn]))).declared(ORDERS)[0].roles == (arn,)
 
 
+@pytest.mark.parametrize("partition", ["aws-eusc", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e"])
+def test_roles_of_every_partition_are_good_in_their_own(partition: str) -> None:
+    database = replace(ORDERS, arn=ORDERS.arn.replace("arn:aws:", f"arn:{partition}:"))
+    role = f"arn:{partition}:iam::{ACCOUNT}:role/app"
+
+    assert access(entry(user(roles=[role], callers=[{"role": role}]))).declared(database)[0].roles == (role,)
+    assert "is not a role of 123456789012" in problems_on(ORDERS, user(roles=[role]))[0]
+
+
 # --- matching and merging --------------------------------------------------------------------------------------------
 
 

@@ -269,6 +269,11 @@ def test_silence_is_told_from_a_missing_endpoint(monkeypatch):
         ("us-east-1", "s3", "https://s3.us-east-1.amazonaws.com"),
         ("us-gov-west-1", "dynamodb", "https://dynamodb.us-gov-west-1.amazonaws.com"),
         ("cn-north-1", "s3", "https://s3.cn-north-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "sts", "https://sts.eusc-de-east-1.amazonaws.eu"),
+        ("us-iso-east-1", "dynamodb", "https://dynamodb.us-iso-east-1.c2s.ic.gov"),
+        ("us-isob-east-1", "s3", "https://s3.us-isob-east-1.sc2s.sgov.gov"),
+        ("eu-isoe-west-1", "sts", "https://sts.eu-isoe-west-1.cloud.adc-e.uk"),
+        ("xx-nowhere-1", "sts", "https://sts.xx-nowhere-1.amazonaws.com"),
     ],
 )
 def test_addresses_are_those_of_boto3(monkeypatch, region, name, url):

@@ -27,6 +27,18 @@ def test_a_request_names_a_database():
     assert policy_request({"database": ARN, "plan": True}).plan
 
 
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws-eusc:rds:eusc-de-east-1:123456789012:db:orders",
+        "arn:aws-us-gov:rds:us-gov-west-1:123456789012:cluster:orders",
+        "arn:aws-iso-b:rds:us-isob-east-1:123456789012:db-proxy:prx-0123",
+    ],
+)
+def test_a_database_may_be_of_any_partition(arn):
+    assert onboard_request({"database": arn}) == OnboardRequest(arn)
+
+
 def test_confirm_is_handed_on():
     assert onboard_request({"database": ARN, "confirm": True}) == OnboardRequest(ARN, confirm=True)
     assert onboard_request({"database": ARN, "beyond_limit": True}) == OnboardRequest(ARN, beyond_limit=True)

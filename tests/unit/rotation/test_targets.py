@@ -110,6 +110,7 @@ def test_a_secret_is_of_the_database_that_describe_returns(keys, identifier):
         ({"instance": "other"}, "runs oracle-ee"),
         ({"instance": "missing"}, "no endpoint of an instance or cluster"),
         ({"host": "orders.evil.example"}, "no endpoint of an instance or cluster"),
+        ({"host": "orders.x.eu-west-1.rds.amazonaws.com.evil.example"}, "no endpoint of an instance or cluster"),
         ({"host": "orders.y.eu-west-1.rds.amazonaws.com"}, "not those of orders"),
         ({"instance": "orders", "port": 1, "host": "orders.x.eu-west-1.rds.amazonaws.com"}, "not those of orders"),
         ({"host": "fleet.cluster-ro-x.eu-west-1.rds.amazonaws.com"}, "a reader"),

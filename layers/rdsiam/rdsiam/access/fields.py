@@ -48,7 +48,7 @@ COVERED = {
 
 #: Full match of a role's ARN: groups partition, account and name. IAM compares case, and so do we.
 ROLE_PATTERN = (
-    r"arn:(?P<partition>aws|aws-cn|aws-us-gov):iam::(?P<account>[0-9]{12})"
+    r"arn:(?P<partition>aws(?:-[a-z]{1,10}){0,3}):iam::(?P<account>[0-9]{12})"
     r":role/([A-Za-z0-9+=,.@_-]{1,128}/){0,16}(?P<name>[A-Za-z0-9+=,.@_-]{1,64})"
 )
 _NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]*"

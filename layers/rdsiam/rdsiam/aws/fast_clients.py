@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from rdsiam.aws.sigv4 import encoded, signed
 from rdsiam.errors import EndpointUnreachable
 from rdsiam.signer import Credentials
+from rdsiam.tokens.partitions import dns_suffix
 
 #: An attempt has at most 2 s to connect and 3 s to receive the answer. Except in the worst case, three attempts fit
 #: into a function's 10 s. All four calls may be repeated: GetItem and GetObject only read, PutItem has a condition, and
@@ -158,11 +159,10 @@ class _Endpoint:
     """The endpoint of one AWS service: signs requests, sends them, repeats failed ones, and reuses open connections."""
 
     def __init__(self, service: str, credentials: Credentials, region: str) -> None:
-        suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         self._url = (
             os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}")
             or os.environ.get("AWS_ENDPOINT_URL")
-            or f"https://{service}.{region}.{suffix}"
+            or f"https://{service}.{region}.{dns_suffix(region)}"
         )
         self._service, self._credentials, self._region = service, credentials, region
         self._address = urlsplit(self._url)

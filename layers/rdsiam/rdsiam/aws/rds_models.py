@@ -74,7 +74,7 @@ class Database:
 
     @property
     def partition(self) -> str:
-        """`aws`, `aws-cn` or `aws-us-gov`."""
+        """The partition of AWS, such as `aws` or `aws-cn`."""
         return Arn.parse(self.arn).partition
 
     @property

@@ -19,6 +19,7 @@ from rdsiam.errors import Refused, Unsupported
 from rdsiam.rotation import commands
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Record, SecretRecord
+from rdsiam.tokens.endpoints import is_rds
 
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
 
@@ -224,9 +225,9 @@ def _named(host: str) -> tuple[str, str] | None:
 
     :raises Refused: passwords can't be changed at this endpoint.
     """
-    identifier, _, rest = host.lower().partition(".")
-    if ".rds.amazonaws.com" not in rest:
+    if not is_rds(host):
         return None
+    identifier, _, rest = host.lower().partition(".")
     label = rest.partition(".")[0]
     if label.startswith(("cluster-ro-", "cluster-custom-", "proxy-")):
         raise Refused(

@@ -3,25 +3,28 @@
 import re
 from collections.abc import Callable, Sequence
 
+from rdsiam.tokens import partitions
+
 __all__ = ["follow", "is_rds", "region_of"]
 
-_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
-#: China's have the region behind `rds`, all others before it.
+_REGION = r"[a-z]{2,8}(?:-[a-z]+)+-\d{1,2}"
+#: China's have the region behind `rds`, most others before it.
 _ENDPOINT = re.compile(
-    rf"[a-z0-9-]+(\.[a-z0-9-]+)+\.{_REGION}\.rds\.amazonaws\.com|"
-    rf"[a-z0-9-]+(\.[a-z0-9-]+)*\.rds\.{_REGION.replace('region', 'china')}\.amazonaws\.com\.cn"
+    rf"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:(?P<before>{_REGION})\.rds|rds\.(?P<behind>{_REGION}))\.(?P<suffix>[a-z0-9.-]+)"
 )
 
 
 def is_rds(host: str) -> bool:
     """Tell whether it is the name of an RDS endpoint: an instance's, a cluster's or a proxy's."""
-    return _ENDPOINT.fullmatch(host.lower().rstrip(".")) is not None
+    return region_of(host) is not None
 
 
 def region_of(host: str) -> str | None:
     """Return the region that an RDS endpoint's name tells; None for any other name."""
     match = _ENDPOINT.fullmatch(host.lower().rstrip("."))
-    return (match["region"] or match["china"]) if match else None
+    if match is None or not partitions.is_dns_suffix(match["suffix"]):
+        return None
+    return match["before"] or match["behind"]
 
 
 def _names_of(host: str) -> Sequence[str]:

@@ -17,6 +17,7 @@ from rdsiam.errors import AccessFileInvalid, InvalidRequest, NotAllowed, RdsiamE
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.state.inventory import Inventory
+from rdsiam.tokens.partitions import ca_bundle
 from rdsiam.vending.cache import SingleFlightCache
 
 #: RDS accepts a token for this long after it was signed.
@@ -56,7 +57,10 @@ class Stores:
 
 @dataclass(frozen=True)
 class CaUrls:
-    """Addresses of the certificate authorities of databases and of proxies."""
+    """Addresses of the certificate authorities of databases and of proxies.
+
+    :ivar databases: empty for the bundle that AWS publishes in the database's partition.
+    """
 
     databases: str
     proxies: str
@@ -176,7 +180,11 @@ class Vending:
             database=request.database,
             issued_at=times.text(request.at),
             expires_at=expires,
-            ca_url=self._ca_urls.proxies if database.kind == "proxy" else self._ca_urls.databases,
+            ca_url=(
+                self._ca_urls.proxies
+                if database.kind == "proxy"
+                else self._ca_urls.databases or ca_bundle(Arn.parse(database.arn).partition)
+            ),
         )
 
     def _record(
