@@ -10,6 +10,7 @@ from rdsiam.doctor.case import LoginCase
 from rdsiam.doctor.checks import diagnose
 from rdsiam.signer import Credentials
 from rdsiam.tokens import trust
+from tests.integration.account import until
 
 
 @pytest.fixture
@@ -98,3 +99,32 @@ def test_a_certificate_of_another_authority(examine, place, engine, monkeypatch,
 def test_no_row_shows_a_token(examine, place):
     for user in ("app", "nobody"):
         assert "X-Amz" not in repr(examine(place["arns"]["postgres"], user))
+
+
+def test_the_doctor_of_a_cluster_advises_what_works_on_clusters(account):
+    rds = account.cloud.client("rds")
+    rds.create_db_cluster(
+        DBClusterIdentifier="doctor-cluster", Engine="aurora-postgresql", MasterUsername="boss",
+        ManageMasterUserPassword=True, DatabaseName="shop",
+    )  # fmt: skip
+    try:
+        member = {"DBInstanceIdentifier": "doctor-cluster-1", "DBInstanceClass": "db.r6g.large"}
+        rds.create_db_instance(Engine="aurora-postgresql", DBClusterIdentifier="doctor-cluster", **member)
+        described = until(
+            lambda: [
+                one
+                for one in rds.describe_db_clusters(DBClusterIdentifier="doctor-cluster")["DBClusters"]
+                if one["Status"] == "available"
+            ],
+            60,
+        )[0]
+        said = account.rdsiam("doctor", described["DBClusterArn"], "reader").stdout
+        of_member = account.rdsiam("doctor", "doctor-cluster-1", "reader").stdout
+    finally:
+        rds.delete_db_instance(DBInstanceIdentifier="doctor-cluster-1", SkipFinalSnapshot=True)
+        rds.delete_db_cluster(DBClusterIdentifier="doctor-cluster", SkipFinalSnapshot=True)
+    assert "modify-db-instance" not in said, said
+    assert "describe-db-instances" not in said, said
+    assert "modify-db-cluster" in said, said
+    assert "modify-db-cluster --db-cluster-identifier doctor-cluster " in of_member, of_member
+    assert "rdsiam audit --database doctor-cluster\n" in of_member, of_member

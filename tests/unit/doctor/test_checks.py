@@ -1,10 +1,11 @@
-"""The doctor's checks without a database, explanations of errors, and the content of tokens."""
+"""The doctor's checks without a database, and the content of tokens."""
 
 import json
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from rdsiam.command.app import app
 from rdsiam.doctor.caller import covers
 from rdsiam.doctor.case import LoginCase
 from rdsiam.doctor.checks import CHECKS, diagnose
-from rdsiam.doctor.known_errors import KNOWN_ERRORS, explain
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens.parser import read_token
@@ -116,7 +116,91 @@ def test_an_iam_pattern_is_no_regular_expression():
 @pytest.mark.parametrize(("decision", "state"), [("allowed", "OK"), ("implicitDeny", "UNKNOWN")])
 def test_a_denial_of_the_simulator_is_never_a_failure(decision, state):
     answer = {"EvaluationResults": [{"EvalDecision": decision}]}
-    assert verdict("policy decision", simulate_principal_policy=answer) == state
+    role = {"Role": {"Arn": "arn:aws:iam::123456789012:role/app"}}
+    assert verdict("policy decision", simulate_principal_policy=answer, get_role=role) == state
+
+
+CLUSTER = replace(
+    DATABASE, arn="arn:aws:rds:eu-west-1:123456789012:cluster:shop", identifier="shop", engine="aurora-postgresql",
+    resource_id="cluster-ABC", kind="cluster", iam_enabled=False, host="no-such-host.invalid",
+)  # fmt: skip
+MEMBER = replace(
+    CLUSTER, arn="arn:aws:rds:eu-west-1:123456789012:db:shop-2", identifier="shop-2", kind="instance", replica_of="shop"
+)
+PROXY = replace(
+    DATABASE, arn="arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-1", identifier="front", resource_id="prx-1",
+    kind="proxy", iam_enabled=False,
+)  # fmt: skip
+REPLICA = replace(DATABASE, identifier="orders-copy", replica_of="orders", iam_enabled=False)
+
+
+def fixes(database: Database, **answers: Any) -> dict[str, str]:
+    """Return the advice of all checks, by check."""
+    return {row.check: row.fix for row in diagnose(LoginCase(database, "app", Aws(**answers), KEYS, None, "eu-west-1"))}
+
+
+@pytest.mark.parametrize(
+    ("database", "enable", "owner"),
+    [
+        (DATABASE, "modify-db-instance --db-instance-identifier orders ", "orders"),
+        (REPLICA, "modify-db-instance --db-instance-identifier orders-copy ", "orders-copy"),
+        (CLUSTER, "modify-db-cluster --db-cluster-identifier shop ", "shop"),
+        (replace(CLUSTER, engine="mysql"), "modify-db-cluster --db-cluster-identifier shop ", "shop"),
+        (MEMBER, "modify-db-cluster --db-cluster-identifier shop ", "shop"),
+        (PROXY, "modify-db-proxy --db-proxy-name front --default-auth-scheme IAM_AUTH", "front"),
+    ],
+    ids=["instance", "replica", "Aurora", "Multi-AZ cluster", "member of a cluster", "proxy"],
+)
+def test_advice_is_for_the_kind_of_the_database(database, enable, owner):
+    advice = fixes(replace(database, iam_enabled=False), **attached("arn:aws:rds-db:::dbuser:x/other"))
+    assert enable in advice["IAM authentication"]
+    assert f"rdsiam onboard {owner}:" in advice["resource id"]
+    assert advice["role or plugin"] == f"rdsiam audit --database {owner}"
+
+
+def test_the_advice_for_a_cluster_names_no_call_for_instances():
+    pending = replace(CLUSTER, pending=("IAMDatabaseAuthenticationEnabled",))
+    text = " ".join(fixes(pending, **attached("*")).values())
+    assert "db-instance" not in text
+    assert "describe-db-clusters --db-cluster-identifier shop" in text
+
+
+def test_advice_warns_of_pending_changes_that_it_would_apply():
+    advice = fixes(replace(CLUSTER, pending=("EngineVersion",)))["IAM authentication"]
+    assert "also applies the pending changes (EngineVersion)" in advice
+
+
+@pytest.mark.parametrize(("database", "name"), [(CLUSTER, "DBClusterIdentifier"), (MEMBER, "DBInstanceIdentifier")])
+def test_the_metrics_of_a_cluster_are_read_as_the_clusters(database, name):
+    requests: list[dict[str, Any]] = []
+
+    def statistics(**request: Any) -> dict[str, Any]:
+        requests.append(request)
+        return {"Datapoints": [{"Sum": 1.0}]}
+
+    cloudwatch = SimpleNamespace(get_metric_statistics=statistics)
+    case = LoginCase(database, "app", lambda _: cloudwatch, KEYS, None, "eu-west-1")
+    assert CHECKS["rate"](case).state == "FAIL"
+    assert requests[0]["Dimensions"] == [{"Name": name, "Value": database.identifier}]
+
+
+@pytest.mark.parametrize("target", [{"RdsResourceId": "shop-2"}, {"TrackedClusterId": "shop"}])
+def test_a_proxy_in_front_of_a_cluster_is_in_front_of_its_members(target):
+    proxies = {"DBProxies": [{"DBProxyName": "front"}]}
+    rows = diagnose(
+        LoginCase(
+            MEMBER, "app", Aws(describe_db_proxies=proxies, describe_db_proxy_targets={"Targets": [target]}), KEYS,
+            None, "eu-west-1",
+        )
+    )  # fmt: skip
+    assert "behind front" in {row.check: row.detail for row in rows}["proxy"]
+
+
+def test_a_database_without_an_endpoint_is_unknown():
+    states = {
+        row.check: row.state for row in diagnose(LoginCase(replace(CLUSTER, host=None), "app", Aws(), KEYS, None, "x"))
+    }
+    assert states["name"] == states["login"] == "UNKNOWN"
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(0, "OK"), (10, "FAIL"), (-10, "FAIL")])
@@ -148,78 +232,6 @@ def test_a_check_that_is_not_permitted_is_unknown_and_never_ok():
     assert {check for check, state in states.items() if state == "UNKNOWN"} >= {"resource id", "proxy", "rate"}
     assert states["port"] == "FAIL"
     assert len(states) == 15
-
-
-# --- errors ---
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ('FATAL: PAM authentication failed for user "app"', "token was refused"),
-        ('FATAL: password authentication failed for user "app"', "not in rds_iam"),
-        ("connection failed: out of memory", "not in rds_iam"),
-        ('FATAL: no pg_hba.conf entry for host "1.2.3.4", user "app", database "x", no encryption', "not encrypted"),
-        ("ERROR 1524 (HY000): Plugin 'AWSAuthenticationPlugin' is not loaded", "IAM authentication is off"),
-        ("ERROR 1524 (HY000): Plugin 'mysql_native_password' is not loaded", "lacks the plugin"),
-        ("ERROR 1045 (28000): Access denied for user 'app'@'10.0.0.1'", "no TLS"),
-        ("Access denied for user 'app'@'10.0.0.1' (using password: YES)", "no TLS"),
-        ("ERROR 3118 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is locked.", "the account is locked"),
-        ("ERROR 4151 (HY000): Access denied, this account is locked", "the account is locked"),
-        (
-            "ERROR 3955 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is blocked for 1 day(s) (1 day(s) "
-            "remaining) due to 3 consecutive failed logins.",
-            "after failed logins",
-        ),
-        ("ERROR 3892 (HY000): Current password needs to be specified in the REPLACE clause", "its current password"),
-        (
-            "ERROR 4006 (HY000): Operation CREATE USER failed for 'ghost'@'%' as it is referenced as a definer account",
-            "as their definer",
-        ),
-        ("ERROR 1317 (70100): Query execution was interrupted", "the server is going down"),
-        ("ERROR 1053 (08S01): Server shutdown in progress", "the server is going down"),
-        ("ERROR 1142 (42000): SELECT command denied to user 'app'@'10.0.0.1' for table 't'", "lacks the privilege"),
-        ("ERROR 1044 (42000): Access denied for user 'app'@'%' to database 'shop'", "lacks the privilege"),
-        ("Authentication plugin 'mysql_clear_password' cannot be loaded: plugin not enabled", "clear text"),
-        ("MYSQL_CLEAR_PASSWORD_NOT_ENABLED", "clear text"),
-        ("pam_authenticate failed: Permission denied", "may not rds-db:connect"),
-        ("SSL error: certificate verify failed", "trust store"),
-        ("The IAM authentication failed because of too many competing requests", "too many new connections"),
-        ("Task timed out after 3.00 seconds", "VPC"),
-        ("A value is missing in the request: X-Amz-Security-Token", "session token"),
-        ('could not translate host name "x" to address', "does not resolve"),
-        ("connect ETIMEDOUT 10.0.0.1:5432", "nothing answers"),
-    ],
-)
-def test_a_pasted_error_is_explained(text, word):
-    assert word in explain(text)[0].cause
-    done = CliRunner().invoke(app, ["doctor", "--error", text])
-    assert done.exit_code == 3
-    assert word in done.output
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "ERROR 3118 (HY000): Access denied for user 'app'@'10.0.0.1'. Account is locked.",
-        "Access denied for user 'app'@'10.0.0.1'. Account is blocked for 2 day(s) due to 3 consecutive failed logins.",
-        "ERROR 1044 (42000): Access denied for user 'app'@'%' to database 'shop'",
-        "Plugin 'mysql_native_password' is not loaded",
-    ],
-)
-def test_a_specific_error_of_mysql_gets_no_advice_about_tokens(text):
-    assert len(explain(text)) == 1
-
-
-def test_every_known_error_has_a_fix_and_no_fix_switches_verification_off():
-    for known in KNOWN_ERRORS:
-        assert known.fixes
-        text = " ".join(known.fixes).lower()
-        assert not any(word in text for word in ("rejectunauthorized", "sslmode=require", "skip-ssl", "verify_ca"))
-
-
-def test_an_unknown_error_ends_with_exit_code_7():
-    assert CliRunner().invoke(app, ["doctor", "--error", "the printer is on fire"]).exit_code == 7
 
 
 # --- tokens ---

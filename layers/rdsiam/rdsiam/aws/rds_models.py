@@ -103,6 +103,13 @@ class Database:
         return self.host is not None and self.port is not None and not self.status.startswith(_DOWN)
 
     @property
+    def cluster(self) -> str | None:
+        """Identifier of the cluster that it is or is a member of; None for all other databases."""
+        if self.kind == "cluster":
+            return self.identifier
+        return self.replica_of if self.resource_id.startswith("cluster-") else None
+
+    @property
     def has_users(self) -> bool:
         """Whether users are made in it: a replica's are its source's, and a proxy has none."""
         return self.kind != "proxy" and self.replica_of is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from botocore.exceptions import ClientError
 
+from rdsiam.access import reserved_roles
 from rdsiam.access.model import AccessFile, json_schema, parse
 from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database, Databases
@@ -40,16 +41,20 @@ Examples:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
 @options.output("text", "json")
 def validate(file: Path, output: Output) -> None:
-    """Check FILE without AWS. Exit codes: 0 valid, 3 invalid; each problem is a line with its number and key."""
+    """Check FILE without AWS. Exit codes: 0 valid, 3 invalid; each problem is a line with its number and key.
+
+    A valid file gets advice about entries that onboarding would refuse.
+    """
     problems: list[str] = []
+    advice: list[str] = []
     try:
-        parse(_read(file))
+        advice = list(reserved_roles.advice(parse(_read(file))))
     except AccessFileInvalid as error:
         problems = error.problems
     if output.form == "json":
-        click.echo(json.dumps({"valid": not problems, "problems": problems}, indent=2))
-    for problem in problems:
-        click.echo(f"{file}: {visible(problem)}", err=True)
+        click.echo(json.dumps({"valid": not problems, "problems": problems, "advice": advice}, indent=2))
+    for line in [*problems, *advice]:
+        click.echo(f"{file}: {visible(line)}", err=True)
     if not problems:
         progress(f"{file} is valid")
     sys.exit(ExitCode.DIFFERENT if problems else ExitCode.OK)

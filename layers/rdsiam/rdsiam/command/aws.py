@@ -121,7 +121,7 @@ def database_arn(aws: Aws, name: str) -> str:
     if not arns:
         raise NotFound(
             f"no instance and no cluster is named {name} in region {rds.meta.region_name}",
-            "see aws rds describe-db-instances, or name another --region",
+            "see aws rds describe-db-instances and describe-db-clusters, or name another --region",
         )
     return arns[0]
 

@@ -59,7 +59,8 @@ def _check(name: str, user: str, output: Output, installation: Installation) -> 
 
     aws = installation.aws
     rows: list[Row] = []
-    for row in diagnose(LoginCase(describe(aws, name), user, aws.client, *aws.credentials(), aws.region)):
+    database = describe(aws, name, own_endpoint=True)
+    for row in diagnose(LoginCase(database, user, aws.client, *aws.credentials(), aws.region)):
         rows.append(row)
         if output.form == "table":
             click.echo(f"{row.state:<8}{row.check:<20}{visible(row.detail)}")

@@ -10,6 +10,7 @@ from re import match
 from typing import Any
 from urllib.parse import unquote
 
+from rdsiam.access import reserved_roles
 from rdsiam.core import times
 from rdsiam.core.arn import Arn
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
@@ -36,7 +37,13 @@ def resource_id(case: LoginCase) -> Verdict:
     if any(covers(pattern, required) for pattern in allowed):
         return ok(f"a policy of {case.role} names {required}")
     others = [pattern for pattern in allowed if pattern.endswith((f"/{case.user}", "/*"))]
-    fix = f"rdsiam onboard {case.name}: it writes the policy for {required}"
+    # Roles of Identity Center are known by their names, so that reading policies is enough.
+    role = str(Arn(case.identity.partition, "iam", "", case.identity.account, f"role/{case.role}"))
+    fix = (
+        reserved_roles.remedy(role, [required])
+        if reserved_roles.is_reserved(role)
+        else f"rdsiam onboard {case.owner}: it writes the policy for {required}"
+    )
     if others:
         return fail(f"policies name another database: {', '.join(others[:3])}", fix)
     return fail(f"no policy of {case.role} names {required}", fix)
@@ -66,9 +73,10 @@ def policy_decision(case: LoginCase) -> Verdict:
     """Ask IAM's simulator. It is unreliable for rds-db:connect, so a denial never counts as FAIL."""
     if case.role is None:
         return unknown("only roles are simulated", "see login")
-    arn = str(Arn(case.identity.partition, "iam", "", case.identity.account, f"role/{case.role}"))
     answer = case.client("iam").simulate_principal_policy(
-        PolicySourceArn=arn, ActionNames=["rds-db:connect"], ResourceArns=[case.database.connect_arn(case.user)]
+        PolicySourceArn=case.role_arn,
+        ActionNames=["rds-db:connect"],
+        ResourceArns=[case.database.connect_arn(case.user)],
     )
     decision = answer["EvaluationResults"][0]["EvalDecision"]
     if decision == "allowed":

@@ -65,6 +65,11 @@ class LoginCase:
         return self.database.identifier
 
     @property
+    def owner(self) -> str:
+        """The identifier of what has users and policies: the database; of a cluster's member its cluster."""
+        return self.database.cluster or self.name
+
+    @property
     def engine(self) -> Engine:
         """The SQL of the database's family."""
         return ENGINES[self.database.family]
@@ -78,6 +83,11 @@ class LoginCase:
     def role(self) -> str | None:
         """The name of the caller's role; None if the caller is no role."""
         return self.identity.name.split("/")[0] if self.identity.kind == "assumed-role" else None
+
+    @cached_property
+    def role_arn(self) -> str:
+        """The ARN of the caller's role with its path, which the ARN of a session lacks."""
+        return str(self.client("iam").get_role(RoleName=self.role)["Role"]["Arn"])
 
     def open(self, user: str) -> Any:
         """Open a session as a user, with a token signed by the caller.

@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.doctor import caller, database, network, surroundings
 from rdsiam.doctor.case import LoginCase, State, Verdict, unknown
+from rdsiam.errors import RdsiamError
 
 CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
     "name": network.name,
@@ -53,5 +54,7 @@ def _verdict(check: Callable[[LoginCase], Verdict], case: LoginCase) -> Verdict:
     except ClientError as error:
         code, call = error.response["Error"]["Code"], error.operation_name
         return unknown(f"{call}: {code}", f"ask someone who may call {call}")
+    except RdsiamError as error:
+        return unknown(str(error), error.remedy or "try again")
     except (BotoCoreError, OSError) as error:
         return unknown(type(error).__name__, "try again")

@@ -5,13 +5,14 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.engines.protocols import QueryFailed
 from rdsiam.errors import ConnectionFailed
+from rdsiam.findings.remediation import modify
 
 _ASKS_FOR_PASSWORD = ("password authentication failed", "authentication method")
 
 
 def iam_authentication(case: LoginCase) -> Verdict:
     """Check that IAM authentication is on."""
-    return ok("it is on") if case.database.iam_enabled else fail("it is off", _enable(case.name))
+    return ok("it is on") if case.database.iam_enabled else fail("it is off", _enable(case))
 
 
 def pending_changes(case: LoginCase) -> Verdict:
@@ -20,7 +21,7 @@ def pending_changes(case: LoginCase) -> Verdict:
     if not pending:
         return ok(f"none; {case.name} is {case.database.status}")
     detail = f"waiting for the maintenance window: {', '.join(pending)}"
-    return fail(detail, _enable(case.name)) if "IAMDatabaseAuthenticationEnabled" in pending else ok(detail)
+    return fail(detail, _enable(case)) if "IAMDatabaseAuthenticationEnabled" in pending else ok(detail)
 
 
 def role_or_plugin(case: LoginCase) -> Verdict:
@@ -28,11 +29,11 @@ def role_or_plugin(case: LoginCase) -> Verdict:
     try:
         session = case.open(AUDITOR)
     except ConnectionFailed:
-        return unknown("you may not read the catalogs: see login", f"rdsiam audit --database {case.name}")
+        return unknown("you may not read the catalogs: see login", f"rdsiam audit --database {case.owner}")
     try:
         facts = case.engine.audit(session, case.database)
     except QueryFailed as error:
-        return unknown(str(error), f"rdsiam onboard {case.name}: it grants rdsiam_auditor its privileges again")
+        return unknown(str(error), f"rdsiam onboard {case.owner}: it grants rdsiam_auditor its privileges again")
     finally:
         session.close()
     return _account(case, facts)
@@ -41,12 +42,12 @@ def role_or_plugin(case: LoginCase) -> Verdict:
 def _account(case: LoginCase, facts: ServerFacts) -> Verdict:
     accounts = [account for account in facts.accounts if account.name == case.user and account.login]
     if not accounts:
-        fix = f"declare it in access.yaml, then rdsiam onboard {case.name}"
+        fix = f"declare it in access.yaml, then rdsiam onboard {case.owner}"
         return fail("there is no such user; names are case-sensitive", fix)
     with_password = [account.host or account.name for account in accounts if not account.iam]
     if with_password:
         problem = "is not in rds_iam" if case.database.family == "postgres" else "has another plugin"
-        return fail(f"{case.user} {problem} ({', '.join(with_password)})", f"rdsiam onboard {case.name} --plan")
+        return fail(f"{case.user} {problem} ({', '.join(with_password)})", f"rdsiam onboard {case.owner} --plan")
     return ok(f"{case.user} logs in by token")
 
 
@@ -59,13 +60,14 @@ def login(case: LoginCase) -> Verdict:
             return unknown(f"the connection failed at {error.stage}", "see the rows above")
         if any(text in str(error) for text in _ASKS_FOR_PASSWORD):
             detail = f"the server asks {case.user} for a password: not in rds_iam"
-            return fail(detail, f"rdsiam onboard {case.name} --plan")
+            return fail(detail, f"rdsiam onboard {case.owner} --plan")
         return fail("the server refuses a token that you signed just now", "see the rows below")
     return ok(f"a token that you sign logs in as {case.user}")
 
 
-def _enable(name: str) -> str:
-    return (
-        f"aws rds modify-db-instance --db-instance-identifier {name} --enable-iam-database-authentication "
-        "--apply-immediately"
-    )
+def _enable(case: LoginCase) -> str:
+    """Return the command that switches IAM authentication on: a cluster's members have the cluster's setting."""
+    if case.database.kind == "proxy":
+        return f"aws rds modify-db-proxy --db-proxy-name {case.name} --default-auth-scheme IAM_AUTH"
+    remediation = modify(case.database, "--enable-iam-database-authentication")
+    return f"{remediation.text} {f'({remediation.note})' if remediation.note else ''}".strip()

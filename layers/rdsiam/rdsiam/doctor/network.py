@@ -8,6 +8,11 @@ from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.tokens.trust import ca_for
 
 _SECONDS = 5
+_DESCRIBE = {
+    "instance": "aws rds describe-db-instances --db-instance-identifier {}",
+    "cluster": "aws rds describe-db-clusters --db-cluster-identifier {}",
+    "proxy": "aws rds describe-db-proxies --db-proxy-name {}",
+}
 
 
 class _NoTlsError(Exception):
@@ -20,8 +25,7 @@ def name(case: LoginCase) -> Verdict:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        fix = f"aws rds describe-db-instances --db-instance-identifier {case.name}"
-        return fail(f"{host} does not resolve: {error.strerror}", fix)
+        return fail(f"{host} does not resolve: {error.strerror}", _DESCRIBE[case.database.kind].format(case.name))
     return ok(f"{host} is {', '.join(sorted({str(address[4][0]) for address in addresses}))}")
 
 

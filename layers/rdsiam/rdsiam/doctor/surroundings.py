@@ -8,12 +8,13 @@ from rdsiam.doctor.case import LoginCase, Verdict, fail, ok
 def proxy(case: LoginCase) -> Verdict:
     """Look for proxies that log in by password."""
     rds = case.client("rds")
+    names = {case.name, case.owner}
     proxies = []
     for description in rds.describe_db_proxies()["DBProxies"]:
         if description.get("DefaultAuthScheme") == "IAM_AUTH":
             continue
         targets = rds.describe_db_proxy_targets(DBProxyName=description["DBProxyName"])["Targets"]
-        if any(case.name in (target.get("RdsResourceId"), target.get("TrackedClusterId")) for target in targets):
+        if any(names & {target.get("RdsResourceId"), target.get("TrackedClusterId")} for target in targets):
             proxies.append(str(description["DBProxyName"]))
     if proxies:
         return ok(f"behind {', '.join(proxies)}, which logs in by password: users of it can't be IAM users here")
@@ -26,7 +27,9 @@ def rate(case: LoginCase) -> Verdict:
     points = case.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/RDS",
         MetricName="IamDbAuthConnectionFailureThrottling",
-        Dimensions=[{"Name": "DBInstanceIdentifier", "Value": case.name}],
+        Dimensions=[
+            {"Name": f"DB{'Cluster' if case.database.kind == 'cluster' else 'Instance'}Identifier", "Value": case.name}
+        ],
         StartTime=now - timedelta(minutes=15),
         EndTime=now,
         Period=900,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rdsiam.access.reserved_roles import IDENTITY_CENTER_PATH
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
@@ -14,8 +15,6 @@ _POLICY = _RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"
 _CONDITIONS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html"
 _DENY_POLICY = "no-database-logins"
-#: Path of the roles of Identity Center, which only a permission set can change.
-_IDENTITY_CENTER = "/aws-reserved/sso.amazonaws.com/"
 
 EVIDENCE = {
     "holder_type": "`user`, `group` or `role`",
@@ -64,7 +63,7 @@ def _detach(holder: Holder, arn: str, way: int = 1, note: str = "") -> Remediati
 
 
 def _deny(holder: Holder, policy: HeldPolicy, document: Mapping[str, Any]) -> list[Remediation]:
-    if holder.path.startswith(_IDENTITY_CENTER):
+    if holder.path.startswith(IDENTITY_CENTER_PATH):
         text = f"Type: AWS::SSO::PermissionSet\nProperties:\n  InlinePolicy: {_text(document)}"
         note = "A role of Identity Center can't be changed itself: add this to the permission set that creates it."
         return [Remediation("cloudformation", text, note=note)]

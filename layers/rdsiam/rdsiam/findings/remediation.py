@@ -49,11 +49,11 @@ def onboard(database: Database, way: int = 1, note: str = "") -> Remediation:
 
 
 def modify(database: Database, *words: str, way: int = 1, note: str = "") -> Remediation:
-    """Return the command that modifies an instance or cluster immediately."""
-    noun = "cluster" if database.kind == "cluster" else "instance"
+    """Return the command that modifies an instance or cluster immediately; of a cluster's member, its cluster."""
+    noun = "cluster" if database.cluster else "instance"
     pending = ", ".join(name for name in database.pending if name != "IAMDatabaseAuthenticationEnabled")
     warning = f"This also applies the pending changes ({pending}), which may restart the database. " if pending else ""
-    start = ("aws", "rds", f"modify-db-{noun}", f"--db-{noun}-identifier", database.identifier)
+    start = ("aws", "rds", f"modify-db-{noun}", f"--db-{noun}-identifier", database.cluster or database.identifier)
     return command(*start, *words, "--apply-immediately", way=way, note=(warning + note).strip())
 
 

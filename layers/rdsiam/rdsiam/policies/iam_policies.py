@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
+from rdsiam.access import reserved_roles
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
@@ -101,15 +102,18 @@ class ConnectPolicies:
         self._iam = iam
         self._connect_role = connect_role
 
-    def check_roles(self, database: Database, roles: Iterable[str]) -> None:
+    def check_roles(
+        self, database: Database, roles: Iterable[str], logins: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         """Check that the owner of every role allows rdsiam to attach policies to it.
 
-        :raises Refused: a role is missing, untagged or of another account.
+        :param logins: role → `dbuser` ARNs, for the advice about roles that only AWS changes.
+        :raises Refused: a role is missing, untagged, of another account or of AWS.
         """
         for role in sorted(set(roles) - {self._connect_role}):
-            self._check_role(database, role)
+            self._check_role(database, role, (logins or {}).get(role, ()))
 
-    def _check_role(self, database: Database, role: str) -> None:
+    def _check_role(self, database: Database, role: str, logins: Collection[str]) -> None:
         match = _ROLE_ARN.fullmatch(role)
         if match is None or match[2] != database.account:
             raise Refused(
@@ -125,6 +129,9 @@ class ConnectPolicies:
                 raise
             remedy = "create it, or correct `roles` in access.yaml"
             raise Refused(f"{role} does not exist", remedy, "role-not-found") from None
+        if reserved_roles.is_reserved(existing["Arn"]):
+            remedy = reserved_roles.remedy(existing["Arn"], logins)
+            raise Refused(f"{role}: {reserved_roles.PROBLEM}", remedy, "role-not-managed")
         if existing["Arn"] != role:
             problem = f"{role} does not exist, {existing['Arn']} does"
             raise Refused(problem, "correct `roles` in access.yaml", "role-not-found")

@@ -197,7 +197,7 @@ class PolicyWriter:
         """
         logins = self._logins(scope, assumed)
         for database, by_role in logins.by_database:
-            self._policies.check_roles(database, by_role)
+            self._policies.check_roles(database, by_role, by_role)
         return logins
 
     def _converge(self, scope: _Scope, logins: _Logins, dry_run: bool) -> tuple[Change, ...]:
