@@ -337,12 +337,17 @@ def test_the_slow_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["", "1app", "-app", "app ", " app", "a b", "app*", "a?p", "a/b", "a:b", "a@b", "a,b", "a'b", 'a"b', "a`b", "a\\b",
+    ["", "1app", "-app", "app ", " app", "a b", "app*", "a?p", "a/b", "a:b", "@b", "a,b", "a'b", 'a"b', "a`b", "a\\b",
      "a%", "a$", "a+b", "a=b", "äpp", "а", "app\n", "app\x00", "\u202eapp", "x" * 81],
     ids=repr,
 )  # fmt: skip
 def test_odd_user_names_are_refused(name: str) -> None:
     assert ".users[0].name: " in problems(json.dumps({"version": 1, "databases": [entry(user(name))]}))[0]
+
+
+@pytest.mark.parametrize("name", ["svc@corp", "a@b@c", "a@"])
+def test_a_user_that_takes_tokens_may_have_an_at_sign(name: str) -> None:
+    assert [declared.name for declared in access(entry(user(name))).declared(ORDERS)] == [name]
 
 
 @pytest.mark.parametrize(

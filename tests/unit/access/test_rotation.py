@@ -1,11 +1,12 @@
 """`rotate` in access.yaml: what is read, and what is wrong with it, line by line."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from rdsiam.access.model import parse
-from rdsiam.access.rotation import RotatingUser
+from rdsiam.access.rotation import RotatingUser, line_to_add
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.errors import AccessFileInvalid
 
@@ -52,6 +53,50 @@ def test_all_entries_that_match_say_together_who_is_rotated():
     assert parse(text).rotating(maria) == (RotatingUser("other", "7d", "00:00/24h", "alternating"),)
 
 
+#: Names that people have given to users with passwords.
+NAMES = [
+    "svc@corp",
+    "batch user",
+    "o'brien",
+    '50% "off"',
+    "Jürgen",
+    "报表",
+    "a/b",
+    "a`b",
+    "a\\b",
+    "42",
+    "-",
+    "$x*?",
+    "e\u0301",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scheme", ["single", "alternating"])
+def test_a_user_with_a_password_has_any_name(name, scheme):
+    text = HEAD + f"    rotate: {json.dumps({'users': [name], 'every': '30d', 'scheme': scheme})}\n"
+    for database in (ORDERS, replace(ORDERS, engine="mysql"), replace(ORDERS, engine="mariadb")):
+        assert [user.name for user in parse(text).rotating(database)] == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_line_to_add_is_read_as_it_was_meant(name):
+    secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+    text = "version: 1\ndatabases:\n" + line_to_add("orders-1", name, secret, None)
+    [user] = parse(text).rotating(ORDERS)
+    assert (user.name, user.secret) == (name, secret)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\tb", "a\u200bb", "a\u202eb", "rds_x", "RDSADMIN", "rdsiam_manager", "pg_x", "public"]
+)
+def test_a_name_that_is_invisible_or_reserved_is_refused(name):
+    text = HEAD + f"    rotate: {json.dumps({'users': [name], 'every': '30d'})}\n"
+    with pytest.raises(AccessFileInvalid) as caught:
+        parse(text)
+    assert ".rotate.users[0]: " in caught.value.problems[0]
+
+
 @pytest.mark.parametrize("other", [{"replica_of": "orders-0"}, {"kind": "proxy"}], ids=["replica", "proxy"])
 def test_where_no_users_are_made_nobody_is_rotated(other):
     assert parse(HEAD + "    rotate: {users: [etl], every: 30d}\n").rotating(replace(ORDERS, **other)) == ()
@@ -67,7 +112,7 @@ def test_where_no_users_are_made_nobody_is_rotated(other):
         ("{users: etl, every: 30d}", "line 4: databases[0].rotate.users: must be a list"),
         ("{users: [rds_etl], every: 30d}", "line 4: databases[0].rotate.users[0]: is reserved for RDS"),
         ("{users: [rdsiam_manager], every: 30d}", "line 4: databases[0].rotate.users[0]: is reserved for RDS"),
-        ("{users: ['a b'], every: 30d}", "line 4: databases[0].rotate.users[0]: must begin with a letter"),
+        ('{users: ["a\\tb"], every: 30d}', "line 4: databases[0].rotate.users[0]: must be the name of a user"),
         ("{users: [etl], every: 30d, windows: x}", "line 4: databases[0].rotate.windows: unknown key; did you mean"),
         ("{users: [etl], every: 30d, scheme: dual}", "line 4: databases[0].rotate.scheme: "),
         *(
@@ -88,8 +133,9 @@ def test_what_is_wrong_anywhere_is_said_with_line_and_key(rotate, problem):
         ("{users: [app], every: 30d}", "", "users[0]: is declared under users"),
         ("{users: [boss], every: 30d}", "", "users[0]: is the master user of orders-1, which rdsiam never touches"),
         ("{users: [BOSS], every: 30d}", "", "users[0]: is the master user of orders-1"),
-        (f"{{users: [{'n' * 64}], every: 30d}}", "", "users[0]: is longer than the 63 characters"),
+        (f"{{users: [{'n' * 64}], every: 30d}}", "", "users[0]: is longer than the 63 bytes"),
         (f"{{users: [{'n' * 58}], every: 30d, scheme: alternating}}", "", "users[0]: is longer than the 63"),
+        (f"{{users: [{'ü' * 32}], every: 30d}}", "", "users[0]: is longer than the 63 bytes"),
         ("{users: [etl], every: 30d}", "{users: [etl], every: 7d}", "users[0]: is rotated in two ways"),
         ("{users: [etl, etl_clone], every: 7d, scheme: alternating}", "", "users[1]: is the name of the clone of etl"),
         ("{users: [app2], every: 7d, scheme: alternating}", "", "users[0]: needs the name of its clone, app2_clone"),

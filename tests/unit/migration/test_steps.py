@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from rdsiam.access.fields import takes_tokens
 from rdsiam.access.model import parse
+from rdsiam.access.selection import select
 from rdsiam.access.store import Versioned
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
@@ -291,3 +293,16 @@ def test_a_saved_migration_is_read_as_it_was_and_shown_as_json(world):
     world.migrations.forget(ORDERS.arn, saved)
     with pytest.raises(Superseded):
         world.migrations.forget(ORDERS.arn, saved)
+
+
+@pytest.mark.parametrize(
+    "user", ["app", "svc@corp", "batch user", "o'brien", '50% "off"', "Jürgen", "报表", "42", "-", "a\\b"]
+)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_the_lines_to_add_declare_a_successor_of_a_user_of_any_name(user, in_place):
+    problem, remedy = steps._lines_to_add("orders", user, in_place)
+    [declared] = parse(f"version: 1\ndatabases:\n{remedy.partition(':\n')[2]}").declared(select(ORDERS, None))
+    assert declared.replaces == user
+    possible = in_place and takes_tokens(user)
+    assert (declared.name == user) == possible
+    assert ("can't take tokens itself" in problem) == (in_place and not possible)

@@ -51,11 +51,12 @@ ROLE_PATTERN = (
     r"arn:(?P<partition>aws(?:-[a-z]{1,10}){0,3}):iam::(?P<account>[0-9]{12})"
     r":role/([A-Za-z0-9+=,.@_-]{1,128}/){0,16}(?P<name>[A-Za-z0-9+=,.@_-]{1,64})"
 )
-_NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]*"
+#: Of users that take tokens: characters that mean nothing else in an ARN or in a policy.
+_NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.@-]*"
 _RESERVED = ("rds", "pg_", "mysql.", "mariadb.", "aws_")
 #: `public` and `none` are words of PostgreSQL's GRANT.
 _RESERVED_NAMES = {"public", "none"}
-#: In bytes; names are ASCII. From "IAM database authentication" and the engines' manuals.
+#: On PostgreSQL in bytes, else in characters. From "IAM database authentication" and the engines' manuals.
 _LONGEST_NAME = {"mariadb": 80, "postgres": 63, "aurora-postgresql": 63}
 _LONGEST_MYSQL_NAME = 32
 #: Roles that carry the privileges of a level on PostgreSQL are named after the database.
@@ -101,8 +102,9 @@ def problems_on(
 def name_problems(database: Database, name: str) -> Iterable[str]:
     """Yield what is wrong with a user's name on this very database."""
     longest = _LONGEST_NAME.get(database.engine, _LONGEST_MYSQL_NAME)
-    if len(name) > longest:
-        yield f"is longer than the {longest} characters that {database.engine} allows"
+    length, unit = (len(name.encode()), "bytes") if database.family == "postgres" else (len(name), "characters")
+    if length > longest:
+        yield f"is longer than the {longest} {unit} that {database.engine} allows"
     if name.lower() == database.master_user.lower():
         yield f"is the master user of {database.identifier}, which rdsiam never touches"
 
@@ -115,8 +117,13 @@ def _problems_with_groups(name: str, on: Iterable[str]) -> Iterable[tuple[Path, 
             yield ("name",), "is the name of a group role that rdsiam makes for this database"
 
 
-def _replaced_name(name: str) -> str:
-    """Check the name of a user that others made, and may have named as they liked."""
+def takes_tokens(name: str) -> bool:
+    """Return whether a user of that name can be declared to log in by token."""
+    return re.fullmatch(_NAME_PATTERN, name) is not None
+
+
+def _existing_name(name: str) -> str:
+    """Check the name of a user with a password, which others made and may have named as they liked."""
     if not name or not name.isprintable() or len(name) > max(_LONGEST_NAME.values()):
         raise ValueError("must be the name of a user: printable, at most 80 characters")
     if name.lower().startswith(_RESERVED) or name.lower() in _RESERVED_NAMES:
@@ -125,8 +132,8 @@ def _replaced_name(name: str) -> str:
 
 
 def _user_name(name: str) -> str:
-    if not re.fullmatch(_NAME_PATTERN, name):
-        raise ValueError("must begin with a letter or _, then hold only letters, digits, _ . - (ASCII)")
+    if not takes_tokens(name):
+        raise ValueError("must begin with a letter or _, then hold only letters, digits, _ . - @ (ASCII)")
     if len(name) > max(_LONGEST_NAME.values()):
         raise ValueError("is longer than any engine allows")
     if name.lower().startswith(_RESERVED) or name.lower() in _RESERVED_NAMES:
@@ -234,7 +241,7 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVa
 Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
 RoleArn = Annotated[str, AfterValidator(_role), _pattern(ROLE_PATTERN)]
 UserName = Annotated[str, AfterValidator(_user_name), _pattern(_NAME_PATTERN)]
-ReplacedName = Annotated[str, AfterValidator(_replaced_name)]
+ExistingName = Annotated[str, AfterValidator(_existing_name)]
 IdentifierPattern = Annotated[str, AfterValidator(_identifier), _pattern("[A-Za-z0-9*?-]{1,255}")]
 FindingKind = Annotated[str, StringConstraints(pattern="^[a-z]+(-[a-z0-9]+)*$", max_length=64)]
 #: More than any engine allows to a whole server.

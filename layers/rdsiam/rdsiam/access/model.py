@@ -77,7 +77,7 @@ class User(_Model):
     name: fields.UserName
     privileges: fields.Privileges | None
     on: schemas.DatabaseNames | None
-    replaces: fields.ReplacedName | None = None
+    replaces: fields.ExistingName | None = None
     roles: list[fields.RoleArn] = []
     callers: list[CallerRule] = []
     adopt: bool = False

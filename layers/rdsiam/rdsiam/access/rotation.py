@@ -56,7 +56,7 @@ class Rotate(BaseModel):
 
     model_config = fields.STRICT
 
-    users: Annotated[list[fields.UserName], Field(min_length=1)]
+    users: Annotated[list[fields.ExistingName], Field(min_length=1)]
     every: Every
     window: Window = WHOLE_DAY
     scheme: Scheme = "single"
@@ -104,8 +104,9 @@ class RotatingUser:
 def line_to_add(identifier: str, user: str, secret: str, administrator: str | None) -> str:
     """Return the entry of access.yaml that declares the rotation of an existing secret, as one line of YAML."""
     turns = f", scheme: alternating, administrator: {json.dumps(administrator)}" if administrator else ""
+    users = json.dumps([user], ensure_ascii=False)
     return (
-        f"- {{match: {{identifier: {json.dumps(identifier)}}}, rotate: {{users: [{json.dumps(user)}], every: 30d, "
+        f"- {{match: {{identifier: {json.dumps(identifier)}}}, rotate: {{users: {users}, every: 30d, "
         f"secret: {json.dumps(secret)}{turns}}}}}"
     )
 

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from rdsiam.access.fields import takes_tokens
 from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
@@ -365,15 +367,25 @@ def _successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
 
 def _lines_to_add(identifier: str, user: str, in_place: bool) -> tuple[str, str]:
     """Return problem and remedy if no successor is declared: the remedy has lines to paste into access.yaml."""
-    name = json.dumps(user if in_place else f"{user}_iam", ensure_ascii=False)
+    problem = f"access.yaml declares no successor of {user}"
+    if in_place and not takes_tokens(user):
+        in_place = False
+        problem = f"{user} can't take tokens itself, since no policy of IAM can name it, and {problem}"
+    name = json.dumps(user if in_place else _name_of_successor(user))
     lines = (
         f"  - match: {{identifier: {json.dumps(identifier)}}}\n    users:\n"
         f"      - {{name: {name}, replaces: {json.dumps(user, ensure_ascii=False)}, roles: []}}"
     )
     return (
-        f"access.yaml declares no successor of {user}",
+        problem,
         f"add to `databases`, with the role of the application, publish, and run this again:\n{lines}",
     )
+
+
+def _name_of_successor(user: str) -> str:
+    """Return a name for the successor of a user; an administrator may choose another one."""
+    name = re.sub(r"[^A-Za-z0-9_.@-]", "_", user)
+    return f"{name if takes_tokens(name) else f'u{name}'}_iam"
 
 
 def _running(migration: Migration | None, execution: str) -> str:

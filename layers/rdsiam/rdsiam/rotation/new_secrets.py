@@ -5,8 +5,10 @@ can write, a later run recognizes the secret of a run that was killed. The passw
 database gets it, and the record says `initial` until the password has logged in.
 """
 
+import hashlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,13 +32,24 @@ logger = logging.getLogger(__name__)
 
 #: Number of passwords that are tried against a database's password policy.
 _TRIES = 3
+#: Names of users that are part of a secret's name as they are, and the characters of which they don't consist. A `=` is
+#: in none of them, so the name of no other secret has one.
+_PLAIN, _NOT_PLAIN = re.compile(r"[A-Za-z0-9_.@-]+"), re.compile(r"[^A-Za-z0-9_.@-]")
+#: Number of hexadecimal digits of the hash.
+_DIGITS = 16
 #: Replaces the user's record in the inventory; None removes it.
 ReplaceRecord = Callable[[SecretRecord | None], None]
 
 
 def name_of(database: Database, user: RotatingUser) -> str:
-    """Return the name of the secret that rdsiam creates for a user."""
-    return f"{PREFIX}{database.identifier}/{user.name}"
+    """Return the name of the secret that rdsiam creates for a user.
+
+    Characters that Secrets Manager doesn't allow there are replaced, and a hash of the user's name follows.
+    """
+    name = user.name
+    if _PLAIN.fullmatch(name) is None:
+        name = f"{_NOT_PLAIN.sub('_', name)}={hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
+    return f"{PREFIX}{database.identifier}/{name}"
 
 
 class NewSecrets:
