@@ -43,7 +43,6 @@ REFUSALS: Mapping[str, str] = {
     "password-not-kept": "The server has not kept the user's password.",
     "password-rejected": "The database's policy rejects the passwords that rdsiam makes.",
     "pending-modifications": "RDS would apply pending changes together with the one that rdsiam makes.",
-    "privilege-unknown": "access.yaml names a privilege that the server's version does not have.",
     "refused": "Only the owner can resolve what stands in the way; the message names it.",
     "rights-missing": "A right in the database is missing that the change needs.",
     "rights-not-grantable": "The user has rights that rdsiam gives to no other user.",

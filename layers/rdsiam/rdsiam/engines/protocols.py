@@ -59,12 +59,14 @@ class Statement(Change):
     :ivar denied: the result if the server denies the statement: a part that is named as not done, while the rest is
         done; or the refusal of the run. None if the run fails.
     :ivar doubtful: the server is likely to deny the statement, as far as its catalogs tell.
+    :ivar passed_on: the part that is named as not done if others have their rights from the one that loses its own.
     """
 
     authority: Authority = "manager"
     database: str | None = None
     denied: Unreached | Refusal | None = None
     doubtful: bool = False
+    passed_on: Unreached | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres import privileges, replacement
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
-from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of
+from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of, level_groups
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
 from rdsiam.engines.postgres.memberships import acting_for, administer, leave, remedy_to_act
 from rdsiam.engines.postgres.privileges import PrivilegeChange
@@ -229,12 +229,18 @@ def _limit(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> lis
 
 
 def _memberships(snapshot: Snapshot, user: DeclaredUser, managed_groups: Iterable[str]) -> list[Statement]:
+    """Return the statements that make a user a member of its groups alone, with all their rights."""
     result: list[Statement] = []
     declared = groups_of(user, snapshot.databases)
     for group in sorted(managed_groups):
-        is_member = bool(snapshot.direct(group, user.name))
-        if group in declared and not is_member:
-            result.append(Statement("grant", user.name, compose("GRANT {g} TO {u}", g=group, u=user.name)))
+        edges = snapshot.direct(group, user.name)
+        has_rights = any(edge.inherit for edge in edges) and any(edge.set for edge in edges)
+        if group in declared and not has_rights:
+            grant = compose("GRANT {g} TO {u}", g=group, u=user.name)
+            role = snapshot.roles.get(user.name)
+            if snapshot.has_membership_options and (edges or (role is not None and not role.inherits)):
+                grant += " WITH INHERIT TRUE, SET TRUE"  # others than the defaults of the role and of what there is
+            result.append(Statement("grant", user.name, grant))
         elif group not in declared:
             result += leave(snapshot, group, user.name)
     return result
@@ -263,9 +269,18 @@ def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[st
 
 
 def _managed_groups(snapshot: Snapshot, desired: DesiredState, groups: Iterable[str]) -> set[str]:
-    roles = snapshot.roles
-    names = {name for name in roles if name in desired.accounts and not roles[name].login} | set(groups)
-    return {name for name in names if not snapshot.direct(IAM_ROLE, name)}  # a role that has it is a disabled user
+    """Return the groups of rdsiam that exist, or are declared.
+
+    Another managed role without login that has rds_iam is a disabled user. A group of a level is none, also if somebody
+    gave it that, or a login.
+    """
+    levels = level_groups(snapshot.databases)
+    others = {
+        name
+        for name, role in snapshot.roles.items()
+        if name in desired.accounts and (name in levels or not (role.login or snapshot.direct(IAM_ROLE, name)))
+    }
+    return others | set(groups)
 
 
 def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[Statement]:
@@ -282,7 +297,18 @@ def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[State
     if owner == snapshot.master or owner not in snapshot.roles or snapshot.inherits(MANAGER, owner):
         # Its own objects, or those of a group that exists, or is about to be created.
         authority: Authority = "master" if owner == snapshot.master else "manager"
-        return [Statement(kind, target, each, authority=authority, database=database) for each in texts]
+        return [
+            Statement(
+                kind,
+                target,
+                each,
+                authority=authority,
+                database=database,
+                denied=_closed_schemas(change),
+                passed_on=_passed_on(change, each),
+            )
+            for each in texts
+        ]
     authority = snapshot.authority_over(owner)
     actor = snapshot.actor(authority)
     before, after = acting_for(snapshot, owner, actor)
@@ -293,6 +319,8 @@ def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[State
         retry=False,
     )
     doubtful = not snapshot.may_act_for(actor, owner)
+    if not doubtful:
+        denied = _closed_schemas(change) or denied
     return [
         Statement(
             kind,
@@ -302,6 +330,33 @@ def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[State
             database=database,
             denied=denied,
             doubtful=doubtful,
+            passed_on=_passed_on(change, each),
         )
         for each in texts
     ]
+
+
+def _closed_schemas(change: PrivilegeChange) -> Unreached | None:
+    """Return the part that is not done if the owner may not use the schemas of the objects; None if it may."""
+    if not change.closed:
+        return None
+    schemas = sql.SQL(", ").join(map(sql.Identifier, sorted({name[0] for name in change.objects})))
+    grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schemas, sql.Identifier(change.owner))
+    return Unreached(
+        f"objects of {change.owner} in {change.database}",
+        f"{change.owner} may not use their schemas",
+        f"as the owner of the schemas run: {text(grant)}; then onboard the database again",
+        retry=False,
+    )
+
+
+def _passed_on(change: PrivilegeChange, statement: str) -> Unreached | None:
+    """Return the part that is not done if the grantee has passed on what is revoked; None for other changes."""
+    if not (change.revoke and change.objects):
+        return None
+    return Unreached(
+        f"privileges of {change.grantee} in {change.database}",
+        f"{change.grantee} has passed on what is revoked",
+        f"to revoke it from the others too, as {change.owner} run: {statement} CASCADE",
+        retry=False,
+    )

@@ -10,8 +10,10 @@ _WITHOUT_EFFECT = frozenset({"01006", "01007"})
 #: The server's function that takes memberships away. Its warnings have no code of their own, and a translated text.
 _REVOKES_MEMBERSHIPS = "DelRoleMems"
 #: Codes of statements that the server refuses to this user, or in this state: a right is missing; a membership would
-#: make a role a member of itself; a member has passed on what is revoked from it.
-_DENIED = frozenset({"42501", "0LP01", "2B000"})
+#: make a role a member of itself.
+_DENIED = frozenset({"42501", "0LP01"})
+#: Code of a REVOKE without CASCADE from a role that has passed on what it loses.
+PASSED_ON = "2BP01"
 
 
 class NoEffect(psycopg.DatabaseError):

@@ -56,7 +56,7 @@ class Postgres:
         rows = session.execute(f"{ROLES} WHERE rolcanlogin ORDER BY 1").fetchall()
         return tuple(
             LoginAccount(name, "", name in iam, False if name in iam else None, name in iam, createrole or superuser)
-            for name, login, superuser, createrole, _, _ in rows
+            for name, login, superuser, createrole, *_ in rows
             if not is_system(name, login)
         )
 

@@ -64,22 +64,30 @@ def run(session: PostgresSession, database: str, statements: Sequence[Statement]
     for statement in statements:
         part = statement.denied
         try:
-            if isinstance(part, Unreached):
+            if isinstance(part, Unreached) or statement.passed_on is not None:
                 effect.execute(session, f"SAVEPOINT statement; {statement.statement}")
                 session.execute("RELEASE SAVEPOINT statement")
             else:
                 effect.execute(session, statement.statement)
         except psycopg.Error as error:
-            if isinstance(part, Unreached) and effect.is_denial(error):
+            missing = _missing(statement, error)
+            if missing is not None:
                 session.execute("ROLLBACK TO SAVEPOINT statement")
-                reason = f"{part.reason}: {effect.answer(error)}"
-                denials.append(Denial(statement, replace(part, reason=reason)))
+                reason = f"{missing.reason}: {effect.answer(error)}"
+                denials.append(Denial(statement, replace(missing, reason=reason)))
                 continue
             session.rollback()
             if isinstance(part, Refusal) and effect.is_denial(error):
                 raise Refused(f"{part.problem}: {effect.answer(error)}", part.remedy, part.code) from None
             raise StatementFailed(database, statement, error.sqlstate or "", effect.answer(error)) from None
     return denials
+
+
+def _missing(statement: Statement, error: psycopg.Error) -> Unreached | None:
+    """Return the part that the server denied; None if the statement failed otherwise, or the rest needs it."""
+    if error.sqlstate == effect.PASSED_ON:
+        return statement.passed_on
+    return statement.denied if isinstance(statement.denied, Unreached) and effect.is_denial(error) else None
 
 
 def _change_roles(

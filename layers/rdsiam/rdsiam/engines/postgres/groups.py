@@ -1,10 +1,14 @@
 """Group roles: for each database and level one role that can't log in and holds the level's privileges."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
+from rdsiam.core.changes import Unreached
 from rdsiam.engines.postgres import privileges
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.privileges import Entitlement
+from rdsiam.engines.postgres.snapshot import Role
+from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.errors import Refused
 
 #: PostgreSQL cuts longer names.
@@ -44,6 +48,33 @@ def groups_of(user: DeclaredUser, databases: Sequence[str]) -> set[str]:
 def is_direct(grant: Grant) -> bool:
     """Return whether a grant is made to the user itself: a list of privileges, or a level on some schemas."""
     return not isinstance(grant.privileges, str) or grant.schemas is not None
+
+
+def level_groups(databases: Iterable[str]) -> frozenset[str]:
+    """Return the names of the groups of all levels, whether they exist or not."""
+    return frozenset(f"{database}_{level}" for database in databases for level in privileges.LEVELS)
+
+
+def without_effect(
+    users: Iterable[DeclaredUser], databases: Sequence[str], roles: Mapping[str, Role], version: int
+) -> Iterator[Unreached]:
+    """Yield the adopted users that don't inherit the rights of their groups: before PostgreSQL 16 the role decides.
+
+    An owner sets the role of its group from the start of its sessions, and needs not inherit.
+    """
+    for user in users:
+        role = roles.get(user.name)
+        declared = declared_groups([user], databases)
+        if version >= MEMBERSHIP_OPTIONS or role is None or role.inherits:
+            continue
+        if inherited := [group for group, database in declared.items() if group != f"{database}_owner"]:
+            yield Unreached(
+                f"privileges of {user.name}",
+                f"the role is NOINHERIT, so it has the rights of {', '.join(sorted(inherited))} only after SET ROLE",
+                f"as an administrator run: {compose('ALTER ROLE {u} INHERIT', u=user.name)} (it then has the rights of "
+                "its other groups too)",
+                retry=False,
+            )
 
 
 def direct_grants(user: DeclaredUser, databases: Sequence[str]) -> tuple[Grant, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.postgres import schemas
+from rdsiam.engines.postgres import groups, schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, USERS_DATABASES, memberships
 from rdsiam.engines.postgres.escalations import Holding, administrators, holdings
 from rdsiam.engines.postgres.lockout import Membership
@@ -23,7 +23,10 @@ from rdsiam.state.schemas import ObservedSchemas
 #: no tenant of the server can close it or set what its sessions begin with; catalogs of roles are the whole server's.
 ENTRY_DATABASE = "postgres"
 
-ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit FROM pg_catalog.pg_roles"
+ROLES = (
+    "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit, rolinherit "
+    "FROM pg_catalog.pg_roles"
+)
 _DATABASES = f"SELECT datname FROM pg_catalog.pg_database WHERE {USERS_DATABASES} ORDER BY 1"  # noqa: S608 a constant
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
 #: Only a role with CREATEROLE that may administer the auditor changes its comment: the manager, and the master.
@@ -68,10 +71,11 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     edges = memberships(session)
     powerful = {name for name, role in roles.items() if role.superuser or role.createrole or role.replication}
     administrating = administrators({database.master_user, *powerful}, edges)
-    schemas.refuse_unknown(desired.users, session.info.server_version)
-    declared = schemas.declared(desired, databases)
+    known, unknown = schemas.known(desired, session.info.server_version)
+    declared = schemas.declared(known, databases)
     inspected = sorted({ENTRY_DATABASE, *declared.databases})
     found = _read_privileges(sessions, database, declared, edges, administrating)
+    incomplete = [*groups.without_effect(desired.users, databases, roles, session.info.server_version)]
     snapshot = Snapshot(
         entry_database=ENTRY_DATABASE,
         master=database.master_user,
@@ -90,7 +94,7 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         mark=marked_source(session),
         audit_closed=_is_closed(session, ENTRY_DATABASE, AUDITOR),
         schemas=ObservedSchemas.of(found.schemas.opened, found.schemas.public),
-        incomplete=tuple(found.schemas.incomplete),
+        incomplete=(*unknown, *incomplete, *found.schemas.incomplete),
     )
     # No transaction stays open while the other sessions work; the lock belongs to the session.
     for name in inspected:

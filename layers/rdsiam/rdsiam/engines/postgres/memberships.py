@@ -42,6 +42,10 @@ def remedy_to_act(snapshot: Snapshot, role: str, actor: str) -> str:
     if found is not None and found.superuser:
         reassign = compose("REASSIGN OWNED BY {r} TO {m}", r=role, m=snapshot.master)
         return f"{role} is a superuser; to give its objects another owner, run as a superuser: {reassign}"
+    if snapshot.is_member(role, actor):
+        leaving = compose("REVOKE {a} FROM {r}", a=actor, r=role)
+        end = f"run: {leaving}" if snapshot.direct(actor, role) else f"end that membership of {role}"
+        return f"{role} is a member of {actor}; {end}, then onboard the database again"
     if not snapshot.has_membership_options:
         # Only a full membership would let the actor act, and that locks it out if the role is an IAM user.
         return f"as {role} run the statements that the plan shows"
@@ -55,7 +59,7 @@ def leave(snapshot: Snapshot, group: str, member: str, database: str | None = No
     """
     plain = compose("REVOKE {g} FROM {m}", g=group, m=member)
     edges = snapshot.direct(group, member)
-    if not snapshot.has_membership_options:
+    if not snapshot.has_membership_options:  # then nothing depends on a membership
         authority = snapshot.authority_over(group)
         return [Statement("revoke", member, plain, authority=authority, database=database)] if edges else []
     result: list[Statement] = []
@@ -70,5 +74,22 @@ def leave(snapshot: Snapshot, group: str, member: str, database: str | None = No
             f"as {edge.grantor} run: {statement}",
             retry=False,
         )
-        result.append(Statement("revoke", member, statement, authority=authority, database=database, denied=denied))
+        grantor = snapshot.actor(authority) if edge.grantor == RDSADMIN else edge.grantor
+        passed_on = Unreached(
+            f"{member} in {group}",
+            f"{member} has made others members of {group}",
+            f"to end their memberships too, as {grantor} run: {statement} CASCADE",
+            retry=False,
+        )
+        result.append(
+            Statement(
+                "revoke",
+                member,
+                statement,
+                authority=authority,
+                database=database,
+                denied=denied,
+                passed_on=passed_on,
+            )
+        )
     return result

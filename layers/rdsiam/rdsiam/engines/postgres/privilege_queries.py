@@ -56,13 +56,17 @@ JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 JOIN pg_catalog.pg_roles b ON b.oid = d.datdba
 """
 _OWNER = "CASE o.rolname WHEN 'pg_database_owner' THEN b.rolname ELSE o.rolname END"
+#: The owner of an object may not use the schema in which it is.
+_IS_CLOSED = """x.class NOT IN ('database', 'schema')
+       AND NOT pg_catalog.has_schema_privilege(x.owner, x.schema, 'USAGE')"""
 #: The scopes of an object: its schema, and the whole database unless its schema is excluded.
 _IS_OPEN = "(x.schema IS NULL OR x.schema <> ALL (%(excluded)s::text[]))"
 _SCOPES = f"""CROSS JOIN LATERAL (
     SELECT x.schema WHERE x.schema IS NOT NULL UNION ALL SELECT '' WHERE {_IS_OPEN}) AS s(scope)"""
 _MISSING = f"""
 WITH {_OBJECTS}
-SELECT {_OWNER}, w.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege)
+SELECT {_OWNER}, w.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege),
+       {_IS_CLOSED}
 FROM objects x {_SCOPES} JOIN {_ENTITLED} ON w.type = x.class AND w.schema = s.scope {_OWNERS}
 WHERE o.rolname <> w.grantee AND o.rolname <> 'rdsadmin'
   AND NOT ({_HAZARD.format(row="w", owner="o.rolname")}) AND NOT ({_RUNS_AS_ADMINISTRATOR})
@@ -70,7 +74,7 @@ WHERE o.rolname <> w.grantee AND o.rolname <> 'rdsadmin'
     SELECT FROM pg_catalog.aclexplode(COALESCE(x.acl, pg_catalog.acldefault(x.kind::"char", x.owner))) a
     JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
     WHERE g.rolname = w.grantee AND a.privilege_type = w.privilege)
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 6 ORDER BY 1, 2, 3, 4
 """  # noqa: S608 a constant
 #: Only what the owner granted, as onboarding does. Hazardous privileges are looked for everywhere, by `holdings`.
 _SURPLUS = f"""
@@ -80,7 +84,8 @@ WITH {_OBJECTS}, entitled AS (SELECT * FROM {_ENTITLED}), held AS (
     JOIN pg_catalog.pg_roles g ON g.oid = a.grantee
     WHERE a.grantor = x.owner AND g.rolname = ANY (%(g_grantees)s::text[])
 )
-SELECT {_OWNER}, x.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT x.privilege ORDER BY x.privilege)
+SELECT {_OWNER}, x.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT x.privilege ORDER BY x.privilege),
+       {_IS_CLOSED}
 FROM held x CROSS JOIN LATERAL (VALUES (x.schema), ('')) AS s(scope)
 JOIN {_GRANTED} ON r.grantee = x.grantee AND r.privilege = x.privilege AND r.type = x.class AND r.schema = s.scope
 {_OWNERS}
@@ -90,7 +95,7 @@ WHERE o.rolname <> x.grantee AND o.rolname <> 'rdsadmin' AND NOT ({_HAZARD.forma
                                      AND w.schema = x.schema)
     OR ({_IS_OPEN} AND EXISTS (SELECT FROM entitled w WHERE w.grantee = x.grantee AND w.privilege = x.privilege
                                                         AND w.type = x.class AND w.schema = ''))))
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 6 ORDER BY 1, 2, 3, 4
 """  # noqa: S608 a constant
 #: The type of the objects that default privileges are about.
 _DEFAULT_OF = """CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'function'
@@ -239,12 +244,12 @@ def _arrays(prefix: str, rows: Sequence[Row]) -> dict[str, list[str | None]]:
 
 def _of_objects(scope: Scope, query: str, parameters: Mapping[str, object], revoke: bool) -> list[PrivilegeChange]:
     """Return the changes on existing objects, those that one statement can make together."""
-    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...]], list[tuple[str, ...]]] = {}
-    for owner, grantee, kind, name, privileges in scope.session.execute(query, parameters):
-        grouped.setdefault((owner, grantee, kind, tuple(privileges)), []).append(tuple(name))
+    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...], bool], list[tuple[str, ...]]] = {}
+    for owner, grantee, kind, name, privileges, closed in scope.session.execute(query, parameters):
+        grouped.setdefault((owner, grantee, kind, tuple(privileges), closed), []).append(tuple(name))
     return [
-        PrivilegeChange(scope.database, owner, grantee, kind, privileges, tuple(objects), revoke)
-        for (owner, grantee, kind, privileges), objects in grouped.items()
+        PrivilegeChange(scope.database, owner, grantee, kind, privileges, tuple(objects), revoke, closed=closed)
+        for (owner, grantee, kind, privileges, closed), objects in grouped.items()
     ]
 
 

@@ -1,21 +1,29 @@
 """The schemas of a PostgreSQL database that access.yaml opens, and the privileges on them that it no longer gives."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from rdsiam.access.users import DeclaredUser, Grant, named
+from rdsiam.access.users import Grant, named
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import privilege_queries, privileges
 from rdsiam.engines.postgres.groups import direct_grants, grantees
 from rdsiam.engines.postgres.privilege_queries import SYSTEM_SCHEMA, Scope
 from rdsiam.engines.postgres.privileges import Entitlement, PrivilegeChange, rows_of
+from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import DesiredState
-from rdsiam.errors import Refused
 from rdsiam.state.schemas import OpenedSchemas, PublicSchema
 
 #: The first version with the privilege MAINTAIN.
 _MAINTAIN = 170000
+#: Schemas that another role than their owner opened to a group, each with the role and the group.
+_OPENED_BY_OTHERS = """
+SELECT n.nspname::text, b.rolname, g.rolname
+FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
+JOIN pg_catalog.pg_roles g ON g.oid = a.grantee JOIN pg_catalog.pg_roles b ON b.oid = a.grantor
+WHERE a.grantor <> n.nspowner AND a.privilege_type = 'USAGE' AND n.nspname = ANY (%s) AND g.rolname = ANY (%s)
+ORDER BY 1, 2, 3
+"""
 _SCHEMAS = f"""
 SELECT n.nspname::text, o.rolname, EXISTS (
     SELECT FROM pg_catalog.aclexplode(COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
@@ -54,6 +62,12 @@ class Declared:
         """Return what groups and users are entitled to in a database."""
         return self.entitlements.get(database, ())
 
+    def groups(self, database: str) -> list[Entitlement]:
+        """Return what the groups of a database that exist, or are declared, have on all schemas."""
+        groups = [Entitlement(f"{database}_{level}", held) for level, held in privileges.LEVELS.items()]
+        known = self.accounts | {entitlement.grantee for entitlement in self.of(database)}
+        return [group for group in groups if group.grantee in known]
+
     def missing(self, scope: Scope, creators: Iterable[str]) -> list[PrivilegeChange]:
         """Read the privileges that are missing in a database."""
         entitled = rows_of(self.of(scope.database))
@@ -64,9 +78,7 @@ class Declared:
 
         Groups lose those on excluded schemas; also groups without a declared member, which may get one.
         """
-        groups = [Entitlement(f"{scope.database}_{level}", held) for level, held in privileges.LEVELS.items()]
-        known = self.accounts | {entitlement.grantee for entitlement in self.of(scope.database)}
-        managed = [group for group in groups if group.grantee in known] if scope.excluded else []
+        managed = self.groups(scope.database) if scope.excluded else []
         granted = rows_of([*self.granted.get(scope.database, ()), *managed])
         return privilege_queries.surplus(scope, granted, rows_of([*self.of(scope.database), *managed]))
 
@@ -105,23 +117,31 @@ def granted_after(desired: DesiredState, databases: Iterable[str], finished: boo
     return {name: grants for name, grants in result.items() if grants}
 
 
-def refuse_unknown(users: Iterable[DeclaredUser], version: int) -> None:
-    """Check that the server has all privileges that are declared.
-
-    :raises Refused: it is older than a privilege.
-    """
+def known(desired: DesiredState, version: int) -> tuple[DesiredState, tuple[Unreached, ...]]:
+    """Return the desired state without the privileges that the server is too old for, and those as parts not done."""
     if version >= _MAINTAIN:
-        return
-    names = sorted(
-        user.name for user in users for grant in user.grants
-        if not isinstance(grant.privileges, str) and "MAINTAIN" in grant.privileges
-    )  # fmt: skip
-    if names:
-        raise Refused(
-            f"user {names[0]}: the privilege MAINTAIN exists from PostgreSQL 17 on (the server has {version // 10000})",
+        return desired, ()
+    users = tuple(
+        replace(user, grants=tuple(replace(grant, privileges=_known(grant.privileges)) for grant in user.grants))
+        for user in desired.users
+    )
+    names = sorted(user.name for user, declared in zip(users, desired.users, strict=True) if user != declared)
+    unknown = [
+        Unreached(
+            f"MAINTAIN of {name}",
+            f"this privilege exists from PostgreSQL 17 on (the server has {version // 10000})",
             "upgrade the server, or take MAINTAIN out of `privileges`",
-            "privilege-unknown",
+            retry=False,
         )
+        for name in names
+    ]
+    return replace(desired, users=users), tuple(unknown)
+
+
+def _known(privileges: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(privileges, str):
+        return privileges
+    return tuple(privilege for privilege in privileges if privilege != "MAINTAIN")
 
 
 @dataclass
@@ -148,6 +168,10 @@ class Observed:
         owners = {name: owner for name, (owner, _) in schemas.items()}
         self.incomplete += _absent(database, entitlements, owners)
         self.incomplete += _owned(database, declared.excluded, owners)
+        if declared.excluded:
+            groups = [group.grantee for group in declared.groups(database)]
+            opened_by_others = session.execute(_OPENED_BY_OTHERS, [sorted(declared.excluded), groups])
+            self.incomplete += [_opened_by_other(database, *row) for row in opened_by_others]
 
 
 def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping[str, str]) -> Iterator[Unreached]:
@@ -178,3 +202,14 @@ def _owned(database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -
             f"set an owner that is no member of {group}, or do not exclude this",
             retry=False,
         )
+
+
+def _opened_by_other(database: str, schema: str, grantor: str, group: str) -> Unreached:
+    """Return an excluded schema that another role than its owner opened to a group: only that role can close it."""
+    close = compose("REVOKE ALL ON SCHEMA {s} FROM {g}", s=schema, g=group)
+    return Unreached(
+        f"excluded schema {schema} in {database}",
+        f"{grantor} opened it to {group}",
+        f"as {grantor} run: {close}",
+        retry=False,
+    )

@@ -25,6 +25,7 @@ class Role:
     """A role as pg_roles shows it.
 
     :ivar connections: maximum number of concurrent sessions; -1 for any number.
+    :ivar inherits: it has the rights of its groups without SET ROLE; from PostgreSQL 16 on the default of memberships.
     """
 
     login: bool
@@ -32,6 +33,7 @@ class Role:
     createrole: bool
     replication: bool
     connections: int
+    inherits: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class Snapshot:
                 result.setdefault(edge.member, []).append(edge.group)
         return result
 
+    @cached_property
+    def _groups(self) -> Mapping[str, list[str]]:
+        """Return the groups that each role is a direct member of."""
+        result: dict[str, list[str]] = {}
+        for edge in self.memberships:
+            result.setdefault(edge.member, []).append(edge.group)
+        return result
+
     def direct(self, group: str, member: str) -> list[Membership]:
         """Return the direct memberships of `member` in `group`."""
         return self._direct.get((group, member), [])
@@ -99,6 +109,10 @@ class Snapshot:
     def administers(self, member: str, group: str) -> bool:
         """Return whether `member` has ADMIN OPTION on `group`."""
         return any(edge.admin for edge in self.direct(group, member))
+
+    def is_member(self, member: str, group: str) -> bool:
+        """Return whether `member` is a member of `group`, directly or through other roles, whatever the options."""
+        return group in reachable(self._groups, member)
 
     def inherits(self, member: str, group: str) -> bool:
         """Return whether `member` has the rights of `group`, directly or through other roles."""
@@ -110,7 +124,7 @@ class Snapshot:
         Only the server knows: the right of rds_superuser is in no catalog.
         """
         found = self.roles.get(role)
-        if found is not None and found.superuser:
+        if (found is not None and found.superuser) or self.is_member(role, actor):
             return False
         if not self.has_membership_options or self.administers(actor, role) or self.inherits(actor, role):
             return True
