@@ -199,6 +199,17 @@ def test_a_user_that_is_a_definer_before_it_exists_is_made_by_the_master(place, 
     assert place.opened == ["manager"]
 
 
+def test_a_definer_whose_name_has_an_at_sign_is_made_by_the_master(place, name):
+    name = f"{name}@example.com"
+    with place.as_master() as master:
+        master.run(f"CREATE DEFINER='{name}'@'%' VIEW shop.`{name}` AS SELECT 1")
+    desired = DesiredState((user(name, ("shop", "readonly")),), dict.fromkeys(place.known, "created"))
+    statements, desired = place.converge(desired)
+    assert [each.authority for each in statements if each.kind == "create-user"] == ["master"]
+    place.as_user(name).__exit__()
+    assert place.converge(desired)[0] == []
+
+
 def test_a_successor_that_is_a_definer_at_one_host_is_made_there_by_the_master(place, name):
     with place.as_master() as master:
         for host in ("%", "10.%"):

@@ -209,6 +209,55 @@ def refusal_of_a_successor(place: Place, grant: str) -> str:
     return str(refused.value)
 
 
+DROPPED = {
+    "table": (["GRANT SELECT, INSERT ON shop.{t} TO {u}"], "DROP TABLE shop.{t}"),
+    "renamed table": (["GRANT SELECT ON shop.{t} TO {u}", "GRANT UPDATE (b) ON shop.{t} TO {u}"],
+                      "RENAME TABLE shop.{t} TO shop.{t}_now"),
+    "column": (["GRANT SELECT (a, B) ON shop.{t} TO {u}"], "ALTER TABLE shop.{t} DROP COLUMN b"),
+    "schema": (["GRANT SELECT ON gone_{t}.t TO {u}", "GRANT UPDATE (a) ON gone_{t}.t TO {u}",
+                "GRANT EXECUTE ON FUNCTION gone_{t}.f TO {u}"], "DROP DATABASE gone_{t}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # which keep privileges on what is dropped
+@pytest.mark.parametrize("case", DROPPED)
+def test_privileges_on_what_was_dropped_are_in_nobodys_way(place, app, case):
+    grants, drop = DROPPED[case]
+    table = f"t_{app}"
+    with place.as_master() as master:
+        master.run(f"CREATE TABLE shop.{table} (a int, b int)")
+        master.run(f"CREATE DATABASE gone_{table}")
+        master.run(f"CREATE TABLE gone_{table}.t (a int)")
+        master.run(f"CREATE FUNCTION gone_{table}.f() RETURNS int DETERMINISTIC RETURN 1")
+        for grant in (*grants, f"GRANT CREATE, INDEX ON shop.{table}_future TO {{u}}"):
+            master.run(grant.format(t=table, u=app))
+        master.run(drop.format(t=table))
+    _, after = place.converge(desired(place, successor(f"{app}_iam", app)))
+    assert place.converge(after)[0] == []
+    with place.as_user(f"{app}_iam") as session:
+        session.run(f"CREATE TABLE {table}_future (id int)")
+        session.run(f"CREATE INDEX id ON {table}_future (id)")
+        if case == "column":
+            session.run(f"SELECT a FROM {table}")
+    with place.as_master() as master:
+        master.run(f"CREATE TABLE IF NOT EXISTS shop.{table} (a int)")
+    later, after = place.converge(after)
+    assert {each.kind for each in later} == ({"grant"} if "table" in case else set())
+    assert place.converge(after)[0] == []
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)  # MySQL drops it
+def test_a_default_role_that_was_dropped_is_left_out(place, app):
+    with place.as_rdsadmin("mysql") as admin:
+        admin.run("CREATE ROLE dropped")
+        admin.run(f"GRANT dropped TO {app}")
+        admin.run(f"SET DEFAULT ROLE dropped FOR {app}")
+        admin.run("DROP ROLE dropped")
+    _, after = place.converge(desired(place, successor(f"{app}_iam", app)))
+    place.as_user(f"{app}_iam").__exit__()
+    assert place.converge(after)[0] == []
+
+
 @pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # whose information_schema ignores case and accents
 @pytest.mark.parametrize("namesake", [str.upper, lambda name: name.replace("a", "ä")], ids=["case", "accent"])
 def test_a_successor_gets_no_rights_of_a_user_with_a_similar_name(place, app, namesake):

@@ -89,6 +89,25 @@ def test_a_clone_has_the_rights_of_its_base_exactly(place, make_rotating, case):
                 session.run("SELECT * FROM secret_db.things")
 
 
+def test_a_clone_lacks_nothing_but_what_was_dropped(place, make_rotating):
+    rotating = make_rotating(place, True)
+    run(
+        place,
+        "CREATE TABLE other_db.gone (id int, b int)",
+        f"GRANT SELECT, INSERT ON other_db.gone TO {rotating.user}",
+        f"GRANT SELECT (id) ON other_db.things TO {rotating.user}",
+        "DROP TABLE other_db.gone",
+    )
+    clone = rotate_to_clone(rotating)
+    expected = [each for each in grants(place, rotating.user) if "gone" not in each]
+    assert grants(place, clone) == expected
+    assert len(expected) == len(grants(place, rotating.user)) - 1
+    run(place, "CREATE TABLE other_db.gone (id int, b int)")
+    for _ in range(2):
+        rotating.converge(attempts=1)
+    assert grants(place, clone) == grants(place, rotating.user)
+
+
 def test_a_clone_gets_no_rights_of_a_user_with_a_similar_name(place, make_rotating):
     rotating = make_rotating(place, True)
     namesake = rotating.user.upper()

@@ -55,12 +55,14 @@ class Rights:
         it has a GRANT OPTION of its own. `RESTRICTION` has global privileges that don't hold on a schema.
     :ivar default: the roles that its sessions begin with.
     :ivar administered: the roles that it may grant to others, by ADMIN OPTION.
+    :ivar absent: keys of `on` whose table, column or routine was dropped; the server keeps the privileges.
     """
 
     on: Mapping[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
     roles: frozenset[AccountName] = frozenset()
     default: frozenset[AccountName] = frozenset()
     administered: frozenset[AccountName] = frozenset()
+    absent: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -144,18 +146,43 @@ def _with_roles(rights: Rights, read: Read, server: Server, account: Sequence[st
     else:
         return rights
     roles = read(granted, account)
+    held = frozenset((name, at) for name, at, _ in roles)
     return Rights(
         rights.on,
-        frozenset((name, at) for name, at, _ in roles),
-        frozenset((name, at) for name, at in read(default, account)),
+        held,
+        # MariaDB keeps a default role that was dropped. On MySQL it may be a mandatory role.
+        frozenset((name, at) for name, at in read(default, account) if not server.mariadb or (name, at) in held),
         frozenset((name, at) for name, at, option in roles if option == "Y"),
     )
+
+
+def absent(read: Read, rights: Rights) -> frozenset[tuple[str, ...]]:
+    """Return the keys of rights on tables, columns and routines that don't exist; the session must see all objects."""
+    keys = {key for key in rights.on if key[0] not in {"USER", "DYNAMIC", "SCHEMA", "RESTRICTION"}}
+    existing: set[tuple[str, ...]] = set()
+    for schema in {key[1] for key in keys}:
+        tables = "SELECT 'TABLE', TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s"
+        existing.update(read(tables, [schema]))
+        routines = "SELECT ROUTINE_TYPE, ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES"
+        existing.update(_folded(row) for row in read(f"{routines} WHERE ROUTINE_SCHEMA = %s", [schema]))
+    for schema, table in {key[1:3] for key in keys if key[0] == "COLUMN" and ("TABLE", *key[1:3]) in existing}:
+        columns = "SELECT 'COLUMN', TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS"
+        found = read(f"{columns} WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", [schema, table])
+        existing.update(_folded(row) for row in found)
+    return frozenset(key for key in keys if _folded(key) not in existing)
+
+
+def _folded(key: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the key of a column or a routine with its name in lower case, since these have no case."""
+    return key if key[0] == "TABLE" else (*key[:-1], key[-1].lower())
 
 
 def difference(current: Rights, desired: Rights, server: Server, name: str) -> Iterator[Step]:
     """Yield the statements that give the account `name`, quoted, the desired rights and no others."""
     for key in sorted(current.on.keys() | desired.on.keys(), key=_order):
         has, needs = current.on.get(key, frozenset()), desired.on.get(key, frozenset())
+        if key in desired.absent and "CREATE" not in needs:
+            needs &= has  # GRANT would fail
         if key[0] == "RESTRICTION":
             yield from _restrict(key, current, desired, name)
         elif key[0] == "DYNAMIC":

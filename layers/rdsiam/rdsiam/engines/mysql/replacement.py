@@ -4,7 +4,7 @@ Rights are copied and can't be inherited, so they are compared whenever the data
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rdsiam.core.changes import Kind
 from rdsiam.engines.mysql import grants
@@ -37,7 +37,8 @@ def read_rights(
     while waiting:
         holder = waiting.pop()
         if holder not in rights:
-            rights[holder] = grants.read_rights(query, server, *holder)
+            held = grants.read_rights(query, server, *holder)
+            rights[holder] = replace(held, absent=grants.absent(query, held))
             waiting += rights[holder].roles
     return ReplacementRights(server, schema_names, rights)
 

@@ -27,7 +27,7 @@ FROM mysql.user WHERE User_attributes IS NOT NULL"""
 _DEFINERS = """SELECT DISTINCT DEFINER FROM (
     SELECT DEFINER FROM information_schema.ROUTINES UNION ALL SELECT DEFINER FROM information_schema.EVENTS
     UNION ALL SELECT DEFINER FROM information_schema.TRIGGERS UNION ALL SELECT DEFINER FROM information_schema.VIEWS
-) AS defined WHERE SUBSTRING_INDEX(DEFINER, '@', 1) IN %s"""
+) AS defined WHERE LEFT(DEFINER, CHAR_LENGTH(DEFINER) - LOCATE('@', REVERSE(DEFINER))) IN %s"""
 #: Restrictions are those of `partial_revokes`; X509 or a subject or issuer is a certificate that clients must have.
 _RESTRICTIONS = """SELECT User, Host, JSON_EXTRACT(User_attributes, '$.Restrictions')
 FROM mysql.user WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Restrictions')"""
