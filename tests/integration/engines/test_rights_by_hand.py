@@ -12,7 +12,9 @@ import pytest
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.core.changes import Unreached
+from rdsiam.engines.logins import AUDITOR, MANAGER, Token
 from rdsiam.engines.protocols import DesiredState, Sessions
+from tests.integration.engines.world import World
 from tests.integration.place import Client, Place
 from tests.kinds import POSTGRES, SINCE_16
 
@@ -121,6 +123,48 @@ def test_an_option_that_was_taken_from_a_membership_is_given_again(place, option
     assert not converge(place, bill)
     assert may(place, "bill", f"CREATE TABLE app.by_bill_{option} (id int)")
     assert owner_of(place, f"app.by_bill_{option}") == "shop_owner"
+
+
+# --- users of rdsiam itself ---
+
+
+LOST = {
+    "dropped": "DROP OWNED BY {u} CASCADE; DROP ROLE {u}",
+    "without login": "ALTER ROLE {u} NOLOGIN",
+    "without rds_iam": "REVOKE rds_iam FROM {u} GRANTED BY {g} CASCADE",
+    "without sessions": "ALTER ROLE {u} CONNECTION LIMIT 0",
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("account", [MANAGER, AUDITOR])
+def test_what_the_manager_and_the_auditor_need_is_restored_by_the_next_run(place, account, lost):
+    world, ann = World(place), {"name": "ann", "privileges": "owner", "on": ["shop"]}
+    world.inventory.record = replace(
+        world.inventory.record,
+        accounts={**STATES.setdefault(place.database.arn, DesiredState((), {})).accounts, "ann": "created"},
+    )
+    world.declare(ann)
+    world.users().converge(apply=True)
+    with place.as_rdsadmin("postgres") as admin:
+        ((grantor,),) = admin.run(
+            "SELECT grantor::regrole::text FROM pg_auth_members "
+            f"WHERE roleid = 'rds_iam'::regrole AND member = '{account}'::regrole"
+        )
+        if lost == "dropped":
+            for database in ("shop", "postgres"):
+                with place.as_rdsadmin(database) as client:
+                    client.run(f"DROP OWNED BY {account} CASCADE")
+        admin.run(LOST[lost].format(u=account, g=grantor))
+
+    result = world.users().converge(apply=True)
+    assert (result.refusal, result.denied) == (None, ())
+    assert result.changes
+    assert world.users().converge(apply=True).changes == ()
+    place.engine.connect(place.database, Token(account, f"token-of-{account}"), None).close()
+    assert may(place, "ann", "CREATE TABLE app.by_ann (id int); DROP TABLE app.by_ann")
+    assert place.audit()["ann"].iam
+    STATES[place.database.arn] = DesiredState((), world.inventory.record.accounts)
 
 
 # --- groups that somebody changed ---

@@ -112,8 +112,8 @@ def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
 
     if role is None:
         as_master("create-manager", "CREATE ROLE {m} LOGIN CREATEROLE")
-    elif not (role.login and role.createrole):
-        as_master("create-manager", "ALTER ROLE {m} LOGIN CREATEROLE")
+    elif not (role.login and role.createrole and role.connections == _UNLIMITED):
+        as_master("create-manager", "ALTER ROLE {m} LOGIN CREATEROLE CONNECTION LIMIT -1")
     if not any(edge.admin and edge.inherit for edge in snapshot.direct(IAM_ROLE, MANAGER)):
         as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
     if not any(edge.inherit for edge in snapshot.direct(SIGNAL_ROLE, MANAGER)):
@@ -169,6 +169,10 @@ def _groups(snapshot: Snapshot, groups: Mapping[str, str]) -> list[Statement]:
 def _auditor(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     """Return the statements that create the auditor, mark it, and let it connect."""
     result = _login(snapshot, AUDITOR, "create-auditor")
+    role = snapshot.roles.get(AUDITOR)
+    if role is not None and role.connections != _UNLIMITED:
+        unlimited = compose("ALTER ROLE {u} CONNECTION LIMIT -1", u=AUDITOR)
+        result.append(change_role("limit-connections", AUDITOR, unlimited, snapshot.authority_over(AUDITOR)))
     if desired.mark and marked(desired.mark) != snapshot.mark:
         comment = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(AUDITOR), sql.Literal(desired.mark))
         # Before version 16 CREATEROLE suffices; since then only the creator of the role may comment on it.
