@@ -10,13 +10,15 @@ from rdsiam.access.store import AccessStore
 from rdsiam.audit import flow
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.notify import Notifier
-from rdsiam.audit.remediate import remediate
+from rdsiam.audit.remediate import RemediationServices, remediate
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core.arn import Arn
+from rdsiam.core.durable import answered
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -30,8 +32,9 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.AUDIT, context.lambda_context, event)
     if request.remediate:
-        store, onboard = _services().store, os.environ["RDSIAM_ONBOARD_FUNCTION"]
-        return remediate(context, store, onboard, request.remediate, request.plan, request.confirm).to_json()
+        services = RemediationServices(_services().store, _services().results, os.environ["RDSIAM_ONBOARD_FUNCTION"])
+        remediated = remediate(context, services, request.remediate, request.plan, request.confirm)
+        return answered(context, services.results, remediated)
     answer = flow.audit(context, _services(), request.databases)
     logger.info("audit ended", audit=answer.id, databases=answer.databases, audited=answer.audited)
     return answer.to_json()
@@ -58,5 +61,6 @@ def _services() -> flow.AuditServices:
             stack_roles=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
             operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
         ),
+        results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Audit"),
         at_once=int(os.environ["RDSIAM_AUDIT_BATCHES"]),
     )

@@ -9,7 +9,9 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.core.durable import answered
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -21,6 +23,9 @@ from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.migrations import Migrations
 
+#: Bytes of JSON of the list of migrations: Lambda accepts 6 MB in all.
+_LONGEST_STATUS = 4_000_000
+
 
 @durable_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
@@ -29,10 +34,10 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.LIVE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):
-        return flow.status(_services(), request.database)
+        return answered(context, _services().results, flow.status(_services(), request.database), _LONGEST_STATUS)
     answer = flow.migrate(context, _services(), request)
     logger.info("migration ended", database=request.database, user=request.user, status=answer.status)
-    return answer.to_json()
+    return answered(context, _services().results, answer.to_json())
 
 
 @cache
@@ -48,5 +53,6 @@ def _services() -> flow.MigrationServices:
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),
         migrations=Migrations(dynamodb, table),
         secrets=MigratingSecrets(SecretsManager(secrets_manager), inventory),
+        results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Migrate"),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
     )

@@ -10,6 +10,8 @@ from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.result_store import ResultStore
+from rdsiam.core.durable import answered
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -40,7 +42,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if isinstance(request, ReconcileRequest):
         reconciled = reconcile(context, _services(), Options(request.plan, request.confirm))
         logger.info("reconcile ended", started=len(reconciled.started), unchanged=reconciled.unchanged)
-        return reconciled.to_json()
+        return answered(context, _services().results, reconciled.to_json())
     answer = _answer(context, request)
     logger.info(
         _ENDED[type(request)],
@@ -49,7 +51,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         code=answer.code,
         reason=answer.reason,
     )
-    return answer.to_json()
+    return answered(context, _services().results, answer.to_json())
 
 
 def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest) -> Answer:
@@ -69,6 +71,7 @@ def _services() -> OnboardingServices:
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         leases=Leases(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),
+        results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Onboard"),
         events=clients.client("events"),
         functions=clients.client("lambda"),
         policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],

@@ -7,6 +7,8 @@ from typing import Any
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.result_store import ResultStore
+from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.policy import policy_request
@@ -34,7 +36,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         code=written.code,
         reason=written.reason,
     )
-    return written.to_json()
+    return bounded(written.to_json(), _results())
+
+
+@cache
+def _results() -> ResultStore:
+    return ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Policy")
 
 
 @cache

@@ -7,10 +7,12 @@ from typing import Any
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
+from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -41,7 +43,7 @@ def _apply(request: SecretsRequest) -> dict[str, Any]:
     schedules = Schedules(_services()).apply(request.database, options)
     reason = str(schedules.refusal or "")
     logger.info("schedules applied", database=schedules.database, status=schedules.status, reason=reason)
-    return schedules.to_json()
+    return bounded(schedules.to_json(), _results())
 
 
 def _operate(operations: RotationOperations, request: SecretsRequest) -> dict[str, Any]:
@@ -57,6 +59,11 @@ def _operate(operations: RotationOperations, request: SecretsRequest) -> dict[st
             return operations.unstick(request.secret, request.plan).to_json()
         case _:
             return operations.sessions(request.secret).to_json()
+
+
+@cache
+def _results() -> ResultStore:
+    return ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Secrets")
 
 
 @cache

@@ -1,32 +1,15 @@
-"""MariaDB servers as people have them: many schemas, roles beside users, passwords that have expired."""
+"""MariaDB servers as people have them: roles beside users, passwords that have expired."""
 
 import pytest
 
 from tests.integration.rotation.passwords import Passwords
 from tests.known_faults.rdsadmin import as_rdsadmin
 
-#: Bytes that the result of a step may have: a limit of Lambda's durable functions.
-STEP = 256 * 1024
-
 
 @pytest.fixture
 def arn(make_instance) -> str:
     made: str = make_instance("mariadb")
     return made
-
-
-@pytest.mark.known_fault("case 10", "the result of a step grows with the number of schemas (issue 14 B)")
-def test_a_schema_for_each_tenant_fits_into_the_results_of_steps(account, arn):
-    with as_rdsadmin(account, arn) as another:
-        for number in range(1500):
-            another.run(f"CREATE DATABASE tenant_{number}")
-    levels = {"app": "readwrite", "bi": "readonly"}
-    users = [{"name": name, "privileges": level, "on": "*"} for name, level in levels.items()]
-    account.declare(arn.rpartition(":")[2], *users)
-    plan = account.onboard(arn, plan=True)
-    assert len(str(plan)) < STEP
-    account.onboard(arn)
-    assert account.onboard(arn)["status"] == "unchanged"
 
 
 @pytest.mark.known_fault("case 12", "a role is taken for an account (issue 14 C)")

@@ -13,6 +13,7 @@ RdsiamError                    base, never raised itself
 ├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
 ├── ConnectionFailed           a connection failed; says at which stage
 ├── LeaseTaken                 another run works on the server; it is tried again
+├── ResultUnavailable          a stored result is not where, or not what, it was
 └── LeaseLost                  the run took longer than its lease; it changes nothing further
 
 Messages say what happened, to what, and what to do. They never hold a token, a password or a secret key. Every class
@@ -216,3 +217,9 @@ class LeaseLost(RdsiamError):
     """The lease expired before its step ended. Another run may be at work, so this one changes nothing further."""
 
     code = "lease-lost"
+
+
+class ResultUnavailable(RdsiamError):
+    """A result that was stored for an answer or a checkpoint is elsewhere, or has been changed."""
+
+    code = "result-unavailable"

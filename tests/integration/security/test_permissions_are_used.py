@@ -31,6 +31,8 @@ NEVER = {
     "AlarmsOfThisAccount",
     "NoOtherAccountInvokesRotation",  # localcloud has one account, whose Secrets Manager names secrets only;
     "NothingButSecretsInvokesRotation",  # test_invokers judges both
+    "KeepLargeResults",  # only OnboardFunction has results that are so large; test_stores judges the others
+    "ReadLargeResults",
     "ReadNamedAdministratorsSecrets",  # the stack of the tests names none; test_rotation attaches it by hand
 }
 

@@ -134,8 +134,9 @@ def test_s3_rights_make_nobody_a_publisher(account, mallory):
     administration(s3, bucket)
 
 
-def test_s3_rights_write_and_delete_no_report(account, mallory):
-    s3, bucket = account.cloud.client("s3", mallory), {"Bucket": account.cloud.outputs["ReportBucket"]}
+@pytest.mark.parametrize("output", ["ReportBucket", "ResultBucket"])
+def test_s3_rights_write_and_delete_no_report_and_no_result(account, mallory, output):
+    s3, bucket = account.cloud.client("s3", mallory), {"Bucket": account.cloud.outputs[output]}
     for each in (s3, account.cloud.client("s3")):
         denied("s3:PutObject", each.put_object, Key=PLANTED, Body=b"{}", **bucket)
         denied("s3:DeleteObject", each.delete_object, Key=PLANTED, **bucket)
@@ -186,7 +187,7 @@ def test_administrators_administer_tables_buckets_and_the_key(account, key):
         policy = dynamodb.get_resource_policy(ResourceArn=arn)["Policy"]
         assert len(policy) < 20_000
         dynamodb.put_resource_policy(ResourceArn=arn, Policy=policy)
-    for output in ("AccessBucket", "ReportBucket"):
+    for output in ("AccessBucket", "ReportBucket", "ResultBucket"):
         s3, bucket = cloud.client("s3"), cloud.outputs[output]
         s3.put_bucket_policy(Bucket=bucket, Policy=s3.get_bucket_policy(Bucket=bucket)["Policy"])
     kms = cloud.client("kms")
@@ -203,7 +204,7 @@ def policies(account: Account, key: str) -> dict[str, Any]:
         arn = arn_of(account, output)
         text = cloud.client("dynamodb").get_resource_policy(ResourceArn=arn)["Policy"]
         found[output] = ("dynamodb:PutResourcePolicy", arn, text)
-    for output in ("AccessBucket", "ReportBucket"):
+    for output in ("AccessBucket", "ReportBucket", "ResultBucket"):
         text = cloud.client("s3").get_bucket_policy(Bucket=cloud.outputs[output])["Policy"]
         found[output] = ("s3:PutBucketPolicy", f"arn:aws:s3:::{cloud.outputs[output]}", text)
     text = cloud.client("kms").get_key_policy(KeyId=key, PolicyName="default")["Policy"]
@@ -218,7 +219,10 @@ def judge() -> Any:
     judge.close()
 
 
-@pytest.mark.parametrize("store", ["InventoryTable", "DecisionsTable", "AccessBucket", "ReportBucket", "Key"])
+STORES = ["InventoryTable", "DecisionsTable", "AccessBucket", "ReportBucket", "ResultBucket", "Key"]
+
+
+@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize(
     ("principal", "context", "allowed"),
     [
@@ -239,3 +243,37 @@ def test_who_may_change_the_policy(policies, judge, store, principal, context, a
     decision = judge.decide(request)
     assert decision.error is None
     assert decision.allowed is allowed
+
+
+READS: dict[str, set[str]] = {
+    "Audit": {"Audit", "Onboard"},
+    "Migrate": {"Migrate", "Onboard"},
+    "Onboard": {"Onboard", "Policy", "Secrets"},
+    "Policy": set(),
+    "Secrets": set(),
+}
+
+
+@pytest.mark.parametrize("function", sorted(READS))
+def test_a_function_stores_its_own_results_and_reads_those_of_functions_that_it_invokes(
+    account, policies, judge, function
+):
+    role = f"rdsiam-{function}FunctionRole-{account.cloud.region}"
+    document = account.cloud.client("iam").get_role_policy(RoleName=role, PolicyName="own")["PolicyDocument"]
+    _, bucket, bucket_policy = policies["ResultBucket"]
+    principal = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    keys = {"aws:PrincipalArn": principal, "aws:SecureTransport": "true", "aws:PrincipalAccount": ACCOUNT}
+
+    def allowed(action: str) -> set[str]:
+        own, of_bucket = Policy("own", document), Policy("ResultBucket", bucket_policy)
+        requests = {
+            folder: Request(
+                principal, action, f"{bucket}/{folder}/step-0.json", ACCOUNT, keys, [own], resource_policy=of_bucket
+            )
+            for folder in READS
+        }
+        return {folder for folder, request in requests.items() if judge.decide(request).allowed}
+
+    assert allowed("s3:PutObject") == {function}
+    assert allowed("s3:GetObject") == READS[function]
+    assert allowed("s3:DeleteObject") == set()

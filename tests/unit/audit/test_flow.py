@@ -20,6 +20,7 @@ from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from tests.unit.bucket import Bucket
 from tests.unit.databases import database
+from tests.unit.results import Results
 
 FUNCTION = "AuditBatchFunction"
 ACCESS = """
@@ -100,7 +101,7 @@ class World:
         access: Any = self.access
         deployment = Deployment("aws", "eu-west-1", "123456789012")
         return flow.AuditServices(
-            databases, access, self.store, notifier, None, secrets, FUNCTION, deployment, at_once=3
+            databases, access, self.store, notifier, None, secrets, FUNCTION, deployment, Results(), at_once=3
         )
 
 

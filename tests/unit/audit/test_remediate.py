@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from aws_durable_execution_sdk_python.exceptions import InvokeError
 
-from rdsiam.audit.remediate import RemediationAnswer, remediate
+from rdsiam.audit.remediate import RemediationServices
+from rdsiam.audit.remediate import remediate as remediate_with
 from rdsiam.audit.store import FinishedRun
+from tests.unit.results import Results
 
 ORDERS, CARTS = (f"arn:aws:rds:eu-west-1:123456789012:db:{name}" for name in ("orders", "carts"))
 
@@ -71,13 +73,19 @@ STORE: Any = Store(
 )  # fmt: skip
 
 
-def statuses(answer: RemediationAnswer) -> dict[str, str]:
-    return {outcome.finding: outcome.status for outcome in answer.remediated}
+def remediate(
+    context: Any, ids: list[str], plan: bool = False, confirm: bool = False, results: Results | None = None
+) -> Any:
+    return remediate_with(context, RemediationServices(STORE, results or Results(), "onboard"), ids, plan, confirm)
+
+
+def statuses(answer: dict[str, Any]) -> dict[str, str]:
+    return {outcome["finding"]: outcome["status"] for outcome in answer["remediated"]}
 
 
 def test_findings_of_one_database_are_remediated_by_one_onboarding():
     context: Any = Context()
-    answer = remediate(context, STORE, "onboard", ["b", "a", "d"], plan=True, confirm=False)
+    answer = remediate(context, ["b", "a", "d"], plan=True, confirm=False)
     assert statuses(answer) == {"a": "onboarded", "b": "onboarded", "d": "onboarded"}
     assert context.invoked == [
         {"database": CARTS, "plan": True, "beyond_limit": False},
@@ -88,14 +96,14 @@ def test_findings_of_one_database_are_remediated_by_one_onboarding():
 @pytest.mark.parametrize("id", ["c", "e", "f"])
 def test_findings_that_need_a_decision_are_ignored(id):
     context: Any = Context()
-    answer = remediate(context, STORE, "onboard", [id], plan=False, confirm=True)
+    answer = remediate(context, [id], plan=False, confirm=True)
     assert statuses(answer) == {id: "ignored"}
     assert context.invoked == []
 
 
 def test_a_finding_of_an_older_audit_is_unknown():
     context: Any = Context()
-    assert statuses(remediate(context, STORE, "onboard", ["old", "zzz"], False, False)) == {
+    assert statuses(remediate(context, ["old", "zzz"], False, False)) == {
         "old": "unknown",
         "zzz": "unknown",
     }
@@ -104,27 +112,44 @@ def test_a_finding_of_an_older_audit_is_unknown():
 
 def test_a_failed_onboarding_is_the_outcome_of_its_findings():
     context: Any = Context(fails=True)
-    answer = remediate(context, STORE, "onboard", ["a"], False, False)
+    answer = remediate(context, ["a"], False, False)
     assert statuses(answer) == {"a": "failed"}
-    assert "it broke" in answer.remediated[0].reason.problem
-    assert "run this again" in answer.remediated[0].reason.remedy
+    assert "it broke" in answer["remediated"][0]["reason"]
+    assert "run this again" in answer["remediated"][0]["remedy"]
 
 
 def test_an_outcome_has_code_remedy_and_missing_parts_of_the_onboarding():
     refused: Any = Context(status="refused", code="role-not-managed", reason="role x is not tagged", remedy="tag it")
-    (outcome,) = remediate(refused, STORE, "onboard", ["a"], False, False).to_json()["remediated"]
+    (outcome,) = remediate(refused, ["a"], False, False)["remediated"]
     assert (outcome["status"], outcome["code"]) == ("refused", "role-not-managed")
     assert (outcome["reason"], outcome["remedy"]) == ("role x is not tagged", "tag it")
     part = {"what": ORDERS, "reason": "role x is not tagged", "remedy": "tag it", "retry": False}
     change = {"kind": "grant", "target": "app", "statement": "GRANT x", "reversible": True}
     partial: Any = Context(status="incomplete", changes=[change], incomplete=[part])
-    (outcome,) = remediate(partial, STORE, "onboard", ["a"], False, False).to_json()["remediated"]
+    (outcome,) = remediate(partial, ["a"], False, False)["remediated"]
     assert (outcome["changes"], outcome["incomplete"]) == ([change], [part])
 
 
 @pytest.mark.parametrize("id", ["zzz", "e"], ids=["unknown", "ignored"])
 def test_a_finding_that_is_not_remediated_has_a_remedy(id):
     context: Any = Context()
-    (outcome,) = remediate(context, STORE, "onboard", [id], False, False).to_json()["remediated"]
+    (outcome,) = remediate(context, [id], False, False)["remediated"]
     assert outcome["reason"]
     assert outcome["remedy"]
+
+
+def test_outcomes_share_the_room_of_one_answer_and_say_where_all_changes_are():
+    changes = [{"kind": "grant", "target": "app", "statement": f"GRANT {n}", "reversible": True} for n in range(2_000)]
+    results = Results()
+    parts: dict[str, Any] = {
+        "changes": changes[:10],
+        "changes_total": 2_000,
+        "changes_at": results.put("changes", json.dumps(changes)),
+    }
+    answer = remediate(Context(**parts), ["a", "b"], results=results)
+    assert len(json.dumps(answer)) < 110_000
+    for outcome in answer["remediated"]:
+        assert outcome["changes"] == changes[: len(outcome["changes"])]
+        assert len(outcome["changes"]) > 10
+        assert outcome["changes_total"] == 2_000
+        assert json.loads(results.get(outcome["changes_at"])) == changes

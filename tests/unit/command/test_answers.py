@@ -1,14 +1,19 @@
 """An answer is printed with its reason and code on one line, and each remedy on a line of its own."""
 
-from typing import Any
+import hashlib
+import io
+import json
+from typing import Any, cast
 
 import pytest
 
-from rdsiam.command import audit
+from rdsiam.command import audit, long_lists
 from rdsiam.command.answers import Answer
-from rdsiam.command.errors import ExitCode
+from rdsiam.command.errors import ExecutionFailed, ExitCode
 from rdsiam.command.output import Output
 
+CUT = {"changes": [{"kind": "grant", "target": "app", "statement": "GRANT x"}], "changes_total": 21_004}
+CUT |= {"changes_at": "s3://results/Onboard/changes-0.json"}
 PART = {"what": "arn:secret", "reason": "not recorded", "remedy": "delete it", "retry": False}
 
 
@@ -77,3 +82,40 @@ def test_remediated_findings_have_reasons_and_remedies_and_a_part_of_several_fin
         "c is refused: no tag [role-not-managed]",
         "  → tag it",
     ]
+
+
+def test_an_answer_that_was_cut_says_how_many_changes_there_are_and_where(capsys):
+    answer(status="planned", **CUT).show(Output("table"), "orders")
+    printed = capsys.readouterr()
+    assert "GRANT x" in printed.out
+    expected = "1 of 21004 changes; all of them: s3://results/Onboard/changes-0.json (--all fetches them)"
+    assert printed.err.splitlines() == [expected, "planned: orders"]
+
+
+class S3:
+    """S3 with one object."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def client(self, service: str) -> "S3":
+        assert service == "s3"
+        return self
+
+    def get_object(self, **asked: str) -> dict[str, Any]:
+        assert (asked["Bucket"], asked["Key"].split("-")[0]) == ("results", "Onboard/changes")
+        return {"Body": io.BytesIO(self._body)}
+
+
+def test_all_lists_are_fetched_also_those_of_parts():
+    changes = [{"kind": "grant", "target": f"user{number}", "statement": "GRANT x"} for number in range(3)]
+    body = json.dumps(changes).encode()
+    at = f"s3://results/Onboard/changes-{hashlib.sha256(body).hexdigest()}.json"
+    cut = {"changes": changes[:1], "changes_total": 3, "changes_at": at}
+    aws: Any = S3(body)
+    assert long_lists.fetch(aws, {"status": "planned"} | cut) == {"status": "planned", "changes": changes}
+    assert long_lists.fetch(aws, {"remediated": [cut]}) == {"remediated": [{"changes": changes}]}
+    untouched: dict[str, Any] = {"until": None, "found_at": "2026-01-01", "changes": [], "looked_at": "s3://results/x"}
+    assert long_lists.fetch(aws, untouched) == untouched
+    with pytest.raises(ExecutionFailed, match="not what was stored"):
+        long_lists.fetch(cast("Any", S3(b"[]")), cut)

@@ -1,11 +1,10 @@
 """Changes, refusals and parts that were not done survive a checkpoint."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached
 from rdsiam.errors import AccessFileInvalid, InvalidRequest, RdsiamError, Refused
 
 GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app", authority="master")
@@ -24,15 +23,6 @@ GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO a
 )
 def test_a_result_is_rebuilt_from_its_json(result):
     assert type(result).from_json(json.loads(json.dumps(result.to_json()))) == result
-
-
-def test_a_checkpoint_holds_many_changes_without_the_statements_of_the_last_ones():
-    changes = [replace(GRANT, target=f"user{number}") for number in range(5000)]
-    fitting = fit_checkpoint(changes)
-    assert [change.target for change in fitting] == [change.target for change in changes]
-    assert fitting[0] == changes[0]
-    assert "see the log" in fitting[-1].statement
-    assert changes_from_json([change.to_json() for change in fitting]) == fitting
 
 
 @pytest.mark.parametrize(

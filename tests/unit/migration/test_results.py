@@ -13,6 +13,7 @@ from rdsiam.migration.flow import migrate
 from rdsiam.migration.results import Beginning, Removal, Retirement, StepResult, Watched
 from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
+from tests.unit.results import Results
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 CHANGES = (Change("disable-user", "app", "ALTER ROLE app NOLOGIN"),)
@@ -104,7 +105,7 @@ def test_the_parts_that_the_onboarding_did_not_do_are_in_the_answer(monkeypatch,
     monkeypatch.setattr(Migrating, "check", lambda _: StepResult())
     monkeypatch.setattr(Migrating, "plan", lambda _: own)
     context: Any = Context(onboarded)
-    services: Any = SimpleNamespace(onboard_function="onboard")
+    services: Any = SimpleNamespace(onboard_function="onboard", results=Results())
     answer = migrate(context, services, MigrateRequest(ARN, "app", plan=plan)).to_json()
     assert answer["status"] == ("planned" if plan else "incomplete")
     assert answer["code"] == ("" if plan else "rights-missing")

@@ -27,6 +27,7 @@ from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.record import Applied, Record, SecretRecord
 from tests.unit.databases import ORDERS
+from tests.unit.results import Results
 
 TABLE = "inventory"
 USERS = ("app", "report", "etl", "web", "jobs", "batch")
@@ -73,6 +74,7 @@ class World:
             inventory=self.inventory,
             leases=self.leases,
             logins=None,  # type: ignore[arg-type]
+            results=Results(),
             events=type("Events", (), {"put_events": lambda _, **__: {"FailedEntryCount": 0}})(),
             functions=None,
             policy_function="policies",

@@ -34,6 +34,7 @@ from rdsiam.aws.rds import Database, Databases
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core import times
 from rdsiam.core.durable import Steps
+from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
@@ -57,6 +58,7 @@ _NO_RESULT = "AuditBatchFunction failed twice before it had a result for this da
 class AuditServices:
     """The services that an audit uses.
 
+    :ivar results: results that neither a checkpoint nor an answer can hold.
     :ivar at_once: number of batches that are audited at a time.
     """
 
@@ -68,6 +70,7 @@ class AuditServices:
     secrets: Secrets
     batch_function: str
     deployment: Deployment
+    results: LargeResults
     at_once: int = 10
 
 
@@ -126,7 +129,7 @@ def audit(context: DurableContext, services: AuditServices, databases: Sequence[
 
     :raises RdsiamError: there is nothing to report on.
     """
-    steps = Steps(context, _ATTEMPTS)
+    steps = Steps(context, services.results, _ATTEMPTS)
     audit_steps = _AuditSteps(services, databases)
     begun = steps.run_typed("begin", Begun, audit_steps.begin)
     batches = steps.run("list the fleet", lambda: audit_steps.list_fleet(begun))

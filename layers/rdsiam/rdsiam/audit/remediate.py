@@ -17,6 +17,7 @@ from aws_durable_execution_sdk_python.exceptions import InvokeError
 from rdsiam.audit.store import AuditStore
 from rdsiam.core.changes import Change, MissingPart, Reason, changes_from_json, parts_from_json
 from rdsiam.core.durable import Steps
+from rdsiam.core.large_answers import LARGEST_LIST, LargeResults, cut, long_lists, store_long_lists, whole
 
 logger = logging.getLogger(__name__)
 
@@ -98,44 +99,60 @@ class _Onboarded:
     incomplete: tuple[MissingPart, ...] = ()
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "_Onboarded":
+    def from_json(cls, data: Mapping[str, Any], results: LargeResults) -> "_Onboarded":
         """Read the answer as OnboardFunction gives it."""
         reason = Reason(data["reason"], data["remedy"], data["code"])
-        return cls(data["status"], reason, changes_from_json(data["changes"]), parts_from_json(data["incomplete"]))
+        changes = changes_from_json(whole(data, "changes", results))
+        return cls(data["status"], reason, changes, parts_from_json(whole(data, "incomplete", results)))
 
 
 @dataclass(frozen=True)
-class RemediationAnswer:
-    """The answer of AuditFunction to a request for remediation; outcomes are sorted by finding."""
+class RemediationServices:
+    """The services that a remediation uses.
 
-    plan: bool
-    remediated: tuple[Outcome, ...]
+    :ivar results: results that neither a checkpoint nor an answer can hold.
+    :ivar onboard_function: name of OnboardFunction with its alias.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {"plan": self.plan, "remediated": [outcome.to_json() for outcome in self.remediated]}
+    store: AuditStore
+    results: LargeResults
+    onboard_function: str
 
 
 def remediate(
-    context: DurableContext, store: AuditStore, onboard_function: str, ids: Sequence[str], plan: bool, confirm: bool
-) -> RemediationAnswer:
-    """Remediate findings of the last audit by onboarding their databases.
+    context: DurableContext, services: RemediationServices, ids: Sequence[str], plan: bool, confirm: bool
+) -> dict[str, Any]:
+    """Remediate findings of the last audit by onboarding their databases; return AuditFunction's answer.
 
-    :param ids: of findings.
+    :param ids: of findings; the answer is sorted by them.
     :param plan: change nothing, and return the changes that would be made.
     :param confirm: go on if OnboardFunction's change limit needs confirmation. Gains that wait because attributes
         changed are not confirmed.
     """
-    known = Steps(context).run_typed("look up the findings", KnownFindings, lambda: look_up(store, ids)).by_id
+    steps, results = Steps(context, services.results), services.results
+    known = steps.run_typed("look up the findings", KnownFindings, lambda: look_up(services.store, ids)).by_id
     onboarded: dict[str, _Onboarded] = {}
     for arn in sorted({finding.database for finding in known.values() if finding.database and finding.by_onboarding}):
         payload = {"database": arn, "plan": plan, "beyond_limit": confirm}
         try:
-            onboarded[arn] = _Onboarded.from_json(context.invoke(onboard_function, payload, name=f"onboard {arn}"))
+            answer: dict[str, Any] = context.invoke(services.onboard_function, payload, name=f"onboard {arn}")
+            onboarded[arn] = _Onboarded.from_json(answer, results)
         except InvokeError as error:
             logger.warning("onboarding %s failed: %s", arn, error)
             onboarded[arn] = _Onboarded("failed", Reason(str(error)[:_LONGEST_REASON], _RETRY))
-    return RemediationAnswer(plan, tuple(_outcome(id, known.get(id), onboarded) for id in sorted(set(ids))))
+    outcomes = [_outcome(id, known.get(id), onboarded).to_json() for id in sorted(set(ids))]
+    return {"plan": plan, "remediated": _within_limits(outcomes, steps, results)}
+
+
+def _within_limits(outcomes: list[dict[str, Any]], steps: Steps, results: LargeResults) -> list[dict[str, Any]]:
+    """Return outcomes whose lists share the room that the answer has for one list."""
+    share = LARGEST_LIST // max(1, len(outcomes))
+    if not any(long_lists(outcome, share) for outcome in outcomes):
+        return outcomes
+    addresses: list[dict[str, str]] = steps.run(
+        "store the whole outcomes", lambda: [store_long_lists(outcome, results, share) for outcome in outcomes]
+    )
+    return [cut(outcome, stored, share) for outcome, stored in zip(outcomes, addresses, strict=True)]
 
 
 def look_up(store: AuditStore, ids: Sequence[str]) -> KnownFindings:

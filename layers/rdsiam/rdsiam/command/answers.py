@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from rdsiam.command.errors import ExitCode
+from rdsiam.command.long_lists import remarks
 from rdsiam.command.output import Output, progress
 from rdsiam.state.schemas import OpenedSchemas
 
@@ -79,6 +80,8 @@ class Answer:
         """
         rows = [(change.kind, change.target, change.statement) for change in self.changes]
         output.show(rows, ("change", "target", "statement"), self.document)
+        for line in remarks(self.document):
+            progress(line)
         for opened in self.schemas:
             progress(f"schemas that levels open in {opened}")
         for part in self.incomplete:

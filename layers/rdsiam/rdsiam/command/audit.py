@@ -13,6 +13,7 @@ from rdsiam.command.answers import show_reason
 from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode
 from rdsiam.command.installation import Installation
+from rdsiam.command.long_lists import remarks
 from rdsiam.command.output import Output
 from rdsiam.findings.finding import SEVERITIES
 
@@ -37,6 +38,7 @@ Examples:
 )
 @click.option("--remediate", "finding_ids", multiple=True, metavar="ID", help="Fix this finding; repeatable.")
 @options.mode("With --remediate: exceed the change limit.")
+@options.everything
 @options.output(quiet=True)
 @options.installation("audit_function")
 def audit(
@@ -44,6 +46,7 @@ def audit(
     fail_on: str,
     finding_ids: tuple[str, ...],
     mode: options.Mode,
+    everything: bool,
     output: Output,
     installation: Installation,
 ) -> None:
@@ -57,7 +60,8 @@ def audit(
         raise click.UsageError("--remediate and --database don't go together: a finding names its database")
     if finding_ids:
         request = {"remediate": sorted(set(finding_ids)), "plan": mode.plan, "confirm": mode.confirm}
-        sys.exit(_show_remediated(installation.run("audit_function", request, "remediate", output.progress), output))
+        remediated = installation.run("audit_function", request, "remediate", output.progress, everything=everything)
+        sys.exit(_show_remediated(remediated, output))
     arns = sorted({database_arn(installation.aws, name) for name in databases})
     answer = installation.run("audit_function", {"databases": arns} if arns else {}, "audit", output.progress)
     findings = _findings(installation, answer, output)
@@ -119,6 +123,9 @@ def _show_remediated(answer: Mapping[str, Any], output: Output) -> ExitCode:
         for change in result["changes"] or [{"kind": "", "target": "", "statement": result["reason"]}]
     ]
     output.show(rows, ("finding", "status", "change", "target", "statement"), answer)
+    for part in (answer, *results):
+        for line in remarks(part):
+            output.progress(line)
     # Findings of one database have the same parts.
     parts = {(part["what"], part["reason"], part["remedy"]) for result in results for part in result["incomplete"]}
     for what, reason, remedy in sorted(parts):

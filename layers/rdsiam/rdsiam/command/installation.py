@@ -8,6 +8,7 @@ from typing import Any
 from rdsiam.command.api import Api
 from rdsiam.command.aws import Aws
 from rdsiam.command.executions import run
+from rdsiam.command.long_lists import fetch
 from rdsiam.command.settings import Settings
 
 
@@ -44,10 +45,13 @@ class Installation:
         kind: str,
         progress: Callable[[str], None],
         until: str | None = None,
+        everything: bool = False,
     ) -> dict[str, Any]:
         """Run a durable function and return its answer, as `executions.run` does.
 
         :param function: the setting that names it, such as `onboard_function`.
+        :param everything: fetch the lists that the answer had no room for.
         """
         name = self.settings.get(function).value
-        return run(self.aws.client("lambda"), name, payload, kind, progress, until)
+        answer = run(self.aws.client("lambda"), name, payload, kind, progress, until)
+        return fetch(self.aws, answer) if everything else answer

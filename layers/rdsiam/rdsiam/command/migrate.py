@@ -43,6 +43,7 @@ Examples:
     help="Retire USER after this time without its logins: s, m, h or d; 90d at most.",
 )
 @options.mode("Exceed the change limit.")
+@options.everything
 @options.output(quiet=True)
 @options.installation("migrate_function")
 def start(
@@ -51,6 +52,7 @@ def start(
     in_place: bool,
     watch: str,
     mode: options.Mode,
+    everything: bool,
     output: Output,
     installation: Installation,
 ) -> None:
@@ -62,7 +64,9 @@ def start(
     arn = database_arn(installation.aws, database)
     payload = {"database": arn, "user": user, "watch": watch} | ({"in_place": True} if in_place else {})
     until = None if mode.plan else _WATCHING
-    document = installation.run("migrate_function", payload | mode.payload(), "migrate", output.progress, until)
+    document = installation.run(
+        "migrate_function", payload | mode.payload(), "migrate", output.progress, until, everything
+    )
     answer = Answer.from_json(document or _watching(installation, arn, user))
     answer.show(output, f"{user} on {arn}")
     sys.exit(answer.exit_code(_DONE))
@@ -98,16 +102,20 @@ Examples:
 @click.argument("database")
 @click.argument("user")
 @options.mode("Exceed the change limit, and end the sessions of a user that is dropped.")
+@options.everything
 @options.output(quiet=True)
 @options.installation("migrate_function")
-def undo(database: str, user: str, mode: options.Mode, output: Output, installation: Installation) -> None:
+def undo(
+    database: str, user: str, mode: options.Mode, everything: bool, output: Output, installation: Installation
+) -> None:
     """Undo the migration of USER on DATABASE (identifier or ARN), the last step first.
 
     Exit codes: 0 undone, 3 refused or (with --plan) something would change, 7 done in part.
     """
     arn = database_arn(installation.aws, database)
     payload = {"database": arn, "user": user, "undo": True} | mode.payload()
-    answer = Answer.from_json(installation.run("migrate_function", payload, "migrate", output.progress))
+    document = installation.run("migrate_function", payload, "migrate", output.progress, everything=everything)
+    answer = Answer.from_json(document)
     answer.show(output, f"{user} on {arn}")
     sys.exit(answer.exit_code(_DONE))
 
@@ -130,7 +138,7 @@ def _watching(installation: Installation, arn: str, user: str) -> dict[str, Any]
 
 def _migrations(installation: Installation, arn: str | None, user: str | None) -> list[dict[str, Any]]:
     request = {"status": True} | ({"database": arn} if arn else {})
-    answer = installation.run("migrate_function", request, "status", lambda _: None)
+    answer = installation.run("migrate_function", request, "status", lambda _: None, everything=True)
     return [migration for migration in answer["migrations"] if user in (None, migration["user"])]
 
 

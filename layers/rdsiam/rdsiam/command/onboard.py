@@ -20,9 +20,10 @@ Examples:
 )
 @click.argument("database")
 @options.mode("Exceed the change limit, and grant what waits for confirmation.")
+@options.everything
 @options.output(quiet=True)
 @options.installation("onboard_function")
-def onboard(database: str, mode: options.Mode, output: Output, installation: Installation) -> None:
+def onboard(database: str, mode: options.Mode, everything: bool, output: Output, installation: Installation) -> None:
     """Make DATABASE (identifier or ARN) passwordless, as access.yaml declares.
 
     With --plan after a database changed its tags or its name: also shows which users would gain what.
@@ -30,6 +31,7 @@ def onboard(database: str, mode: options.Mode, output: Output, installation: Ins
     Exit codes: 0 done or nothing to do, 3 refused, ignored, or (with --plan) something would change, 7 done in part.
     """
     payload = {"database": database_arn(installation.aws, database)} | mode.payload()
-    answer = Answer.from_json(installation.run("onboard_function", payload, "onboard", output.progress))
+    document = installation.run("onboard_function", payload, "onboard", output.progress, everything=everything)
+    answer = Answer.from_json(document)
     answer.show(output, database)
     sys.exit(answer.exit_code({"onboarded", "unchanged"}))

@@ -16,6 +16,9 @@ from rdsiam.command.output import Format, Output
 type Command = Callable[..., Any]
 type Decorator = Callable[[Command], Command]
 
+everything = click.option(
+    "--all", "everything", is_flag=True, help="Fetch from S3 the lists that the answer had no room for."
+)
 plan = click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change nothing; show what would be changed.")
 
 

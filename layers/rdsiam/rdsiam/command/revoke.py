@@ -24,6 +24,7 @@ Examples:
 @click.option("--reason", metavar="TEXT", help="Why; recorded with the revocation.")
 @click.option("--lift", is_flag=True, help="End the revocation: access.yaml decides again.")
 @options.plan
+@options.everything
 @options.output(quiet=True)
 @options.installation("onboard_function")
 def revoke(
@@ -32,6 +33,7 @@ def revoke(
     reason: str | None,
     lift: bool,
     plan: bool,
+    everything: bool,
     output: Output,
     installation: Installation,
 ) -> None:
@@ -44,6 +46,7 @@ def revoke(
         raise Usage("revoke: needs either a reason or --lift", 'give --reason "…", or --lift')
     request = {"lift": [user]} if lift else {"revoke": [user], "reason": reason}
     payload = {"database": database_arn(installation.aws, database)} | request | ({"plan": True} if plan else {})
-    answer = Answer.from_json(installation.run("onboard_function", payload, "revoke", output.progress))
+    document = installation.run("onboard_function", payload, "revoke", output.progress, everything=everything)
+    answer = Answer.from_json(document)
     answer.show(output, f"{user} on {database}")
     sys.exit(answer.exit_code({"revoked", "onboarded", "unchanged"}))

@@ -1,8 +1,7 @@
 """Changes, refusals and parts not done, as data: planned, carried out, logged and answered in one form."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from rdsiam.errors import RdsiamError
@@ -42,9 +41,6 @@ Kind = Literal[
     "cancel-rotation",
 ]
 
-
-#: A checkpoint holds 256 KiB. Beyond this many characters changes are listed without their statements.
-_MAX_CHANGES = 100_000
 #: The remedy of a refusal whose problem says what to do.
 FOLLOW_REASON = "do what the reason says, then run this again"
 
@@ -83,17 +79,6 @@ class Change:
 def changes_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[Change, ...]:
     """Return the changes of an answer or a checkpoint."""
     return tuple(Change.from_json(change) for change in data)
-
-
-def fit_checkpoint(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Return changes that a checkpoint can hold: beyond its size, statements are only in the log."""
-    result, size = [], 0
-    for change in changes:
-        size += len(json.dumps(change.to_json()))
-        too_large = size > _MAX_CHANGES
-        omitted = "see the log: there are too many changes for one answer"
-        result.append(replace(change, statement=omitted) if too_large else change)
-    return tuple(result)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitF
 
 from rdsiam.core.changes import Reason, changes_from_json, parts_from_json
 from rdsiam.core.durable import R, Steps
+from rdsiam.core.large_answers import LargeResults, whole
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.observation import pause
 from rdsiam.migration.results import (
@@ -40,8 +41,8 @@ __all__ = ["MigrationServices", "migrate", "status"]
 class MigrationSteps:
     """Durable steps. If another execution has taken over, that is a step's result, as repeating it would not help."""
 
-    def __init__(self, context: DurableContext) -> None:
-        self._steps = Steps(context)
+    def __init__(self, context: DurableContext, results: LargeResults) -> None:
+        self._steps = Steps(context, results)
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
         """Run a step whose result is plain JSON.
@@ -70,7 +71,7 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
 
     :raises RdsiamError: an operational failure that did not pass; run it again.
     """
-    steps = MigrationSteps(context)
+    steps = MigrationSteps(context, services.results)
     execution = steps.run("name the execution", lambda: secrets.token_hex(8))
     run = Undoing(services, request, execution) if request.undo else Migrating(services, request, execution)
     beginning = steps.run_typed("read what is declared", Beginning, run.begin)
@@ -82,7 +83,7 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
             return _undo(run, steps)
         if not request.plan and (beginning.running or beginning.retired):
             return _nothing_to_do(run, beginning)
-        return _forward(context, services.onboard_function, run, steps)
+        return _forward(context, services, run, steps)
     except Superseded as error:
         return run.answer("superseded", Reason.of(error))
 
@@ -93,7 +94,9 @@ def _nothing_to_do(run: Migrating, beginning: Beginning) -> MigrationAnswer:
     return run.answer("unchanged", Reason(f"{run.request.user} is retired"))
 
 
-def _forward(context: DurableContext, onboard_function: str, run: Migrating, steps: MigrationSteps) -> MigrationAnswer:
+def _forward(
+    context: DurableContext, services: MigrationServices, run: Migrating, steps: MigrationSteps
+) -> MigrationAnswer:
     """Go through all states that are not reached yet."""
     request = run.request
     checked = steps.run_typed("check the user", StepResult, run.check)
@@ -103,8 +106,9 @@ def _forward(context: DurableContext, onboard_function: str, run: Migrating, ste
     options: dict[str, Any] = {"database": run.arn}
     options |= {"plan": True} if request.plan else {}
     options |= {"beyond_limit": True} if request.confirm else {}  # a migration confirms no attributes
-    paired: dict[str, Any] = context.invoke(onboard_function, options, name="onboard the database")
-    changes, incomplete = changes_from_json(paired["changes"]), parts_from_json(paired["incomplete"])
+    paired: dict[str, Any] = context.invoke(services.onboard_function, options, name="onboard the database")
+    changes = changes_from_json(whole(paired, "changes", services.results))
+    incomplete = parts_from_json(whole(paired, "incomplete", services.results))
     if paired["status"] == "incomplete":
         return run.answer("incomplete", Reason(code=paired["code"]), changes, incomplete)
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:

@@ -13,6 +13,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.changes import Change, Reason, Refusal
+from rdsiam.core.large_answers import LargeResults
 from rdsiam.core.times import now_text, text
 from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
@@ -52,6 +53,7 @@ _MOST_FAILURES = 20
 class MigrationServices:
     """Access to RDS, Secrets Manager, access.yaml, the inventory and the databases.
 
+    :ivar results: results that neither a checkpoint nor an answer can hold.
     :ivar onboard_function: name of OnboardFunction with its alias.
     """
 
@@ -62,6 +64,7 @@ class MigrationServices:
     logins: Logins
     migrations: Migrations
     secrets: MigratingSecrets
+    results: LargeResults
     onboard_function: str
 
 

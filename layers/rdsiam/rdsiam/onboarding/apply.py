@@ -34,7 +34,7 @@ class Application:
         self, context: DurableContext, services: OnboardingServices, options: Options, situation: Situation
     ) -> None:
         self._context = context
-        self._steps = Steps(context)
+        self._steps = Steps(context, services.results)
         self._inventory = services.inventory
         self._arn = arn = situation.inspection.database
         self._inspection = situation.inspection

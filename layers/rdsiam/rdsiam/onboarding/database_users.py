@@ -12,7 +12,7 @@ from rdsiam.access.pending import pending, unconfirmed
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached, changes_from_json
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import (
     NO_GRANTS,
@@ -77,7 +77,7 @@ class Convergence:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a checkpoint."""
         return {
-            "changes": [change.to_json() for change in fit_checkpoint(self.changes)],
+            "changes": [change.to_json() for change in self.changes],
             "applied": {**vars(self.applied), "users": list(self.applied.users)} if self.applied else None,
             "pending": self.pending.to_json() if self.pending else None,
             "denied": [part.to_json() for part in self.denied],

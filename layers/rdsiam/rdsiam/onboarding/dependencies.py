@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Databases
+from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.logins import Logins
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
@@ -38,6 +39,7 @@ class UserServices(Protocol):
 class OnboardingServices:
     """Clients and stores for onboarding, revocation and reconciliation.
 
+    :ivar results: results that neither a checkpoint nor an answer can hold.
     :ivar events: client of EventBridge.
     :ivar functions: client of Lambda.
     :ivar policy_function: name of PolicyFunction, the only writer of IAM policies.
@@ -50,6 +52,7 @@ class OnboardingServices:
     inventory: Inventory
     leases: Leases
     logins: Logins
+    results: LargeResults
     events: Any
     functions: Any
     policy_function: str

@@ -33,10 +33,10 @@ def onboard(
     :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :raises RdsiamError: an operational failure that repetition did not resolve; run it again.
     """
-    inspector = Inspector(services, arn, options)
-    result = inspected(Steps(context).run("describe the database", lambda: inspector.inspect().to_json()))
+    inspector, steps = Inspector(services, arn, options), Steps(context, services.results)
+    result = inspected(steps.run("describe the database", lambda: inspector.inspect().to_json()))
     if isinstance(result, Ignored):
-        return _ignore(context, Recording(services, arn, options), arn, result, options)
+        return _ignore(context, services, arn, result, options)
     if isinstance(result, Absent):
         return _clean_up(context, services, arn, result, options)
     situation = _resolve(context, services, result, options)
@@ -55,14 +55,18 @@ def _resolve(
     departures = Departures(inspection.leaving, inspection.limit)
     if inspection.uncertain and not inspection.limit:
         inspector, users = Inspector(services, arn, options), Users(services, arn, options)
-        departures = Steps(context).run_typed("read which users leave", Departures, lambda: inspector.departures(users))
+        steps = Steps(context, services.results)
+        departures = steps.run_typed("read which users leave", Departures, lambda: inspector.departures(users))
     return Situation(inspection, departures, policies)
 
 
-def _ignore(context: DurableContext, recording: Recording, arn: str, result: Ignored, options: Options) -> Answer:
+def _ignore(
+    context: DurableContext, services: OnboardingServices, arn: str, result: Ignored, options: Options
+) -> Answer:
     """Leave a database alone; record the attributes of a new one."""
     if result.unrecorded and not options.plan:
-        Steps(context).run("record attributes", recording.first_seen)
+        first_seen = Recording(services, arn, options).first_seen
+        Steps(context, services.results).run("record attributes", first_seen)
     return Answer(arn, "ignored", result.reason, result.code)
 
 
@@ -77,5 +81,5 @@ def _clean_up(
     if result.rotates:
         cancelled = Rotations(context, services, arn).cancel(options.plan)
     if not options.plan:
-        Steps(context).run("remove the record", Recording(services, arn, options).forget)
+        Steps(context, services.results).run("remove the record", Recording(services, arn, options).forget)
     return Answer(arn, "ignored", result.reason, result.code, changes=(*removed.changes, *cancelled.changes))

@@ -7,6 +7,7 @@ from typing import Any
 from aws_durable_execution_sdk_python import DurableContext
 
 from rdsiam.core.changes import Change, Refusal, changes_from_json
+from rdsiam.core.large_answers import LargeResults, whole
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 
@@ -28,13 +29,14 @@ class Outcome:
     failure: str = ""
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Outcome":
+    def from_json(cls, data: Mapping[str, Any], results: LargeResults) -> "Outcome":
         """Return the outcome from a function's answer."""
         refusal = None
         if data["status"] == "refused":
             code = data["code"]
             refusal = Refusal(data["reason"], data["remedy"], code)
-        return cls(data["status"] == "unchanged", data["reason"], changes_from_json(data["changes"]), refusal)
+        changes = changes_from_json(whole(data, "changes", results))
+        return cls(data["status"] == "unchanged", data["reason"], changes, refusal)
 
 
 class Policies:
@@ -43,6 +45,7 @@ class Policies:
     def __init__(self, context: DurableContext, services: OnboardingServices, arn: str) -> None:
         self._context = context
         self._function = services.policy_function
+        self._results = services.results
         self._arn = arn
 
     def plan(self, options: Options, tolerant: bool = False) -> Outcome:
@@ -76,7 +79,8 @@ class Policies:
         return self._invoke("remove policies", plan=plan)
 
     def _invoke(self, name: str, **request: Any) -> Outcome:
-        return Outcome.from_json(self._context.invoke(self._function, {"database": self._arn, **request}, name=name))
+        answer: dict[str, Any] = self._context.invoke(self._function, {"database": self._arn, **request}, name=name)
+        return Outcome.from_json(answer, self._results)
 
 
 class Rotations:
@@ -85,6 +89,7 @@ class Rotations:
     def __init__(self, context: DurableContext, services: OnboardingServices, arn: str) -> None:
         self._context = context
         self._function = services.secrets_function
+        self._results = services.results
         self._arn = arn
 
     def schedule(self, plan: bool) -> Outcome:
@@ -104,4 +109,5 @@ class Rotations:
         return self._invoke("cancel rotations", plan=plan)
 
     def _invoke(self, name: str, **request: Any) -> Outcome:
-        return Outcome.from_json(self._context.invoke(self._function, {"database": self._arn, **request}, name=name))
+        answer: dict[str, Any] = self._context.invoke(self._function, {"database": self._arn, **request}, name=name)
+        return Outcome.from_json(answer, self._results)

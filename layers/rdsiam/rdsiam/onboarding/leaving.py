@@ -40,7 +40,7 @@ class Leaving:
 
     def __init__(self, context: DurableContext, services: OnboardingServices, arn: str, users: Sequence[str]) -> None:
         self._context = context
-        self._steps = Steps(context)
+        self._steps = Steps(context, services.results)
         self._inventory = services.inventory
         self._arn = arn
         self._users = users

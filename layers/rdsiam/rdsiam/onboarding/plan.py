@@ -23,7 +23,7 @@ class Planner:
 
     def __init__(self, context: DurableContext, services: OnboardingServices, options: Options) -> None:
         self._context = context
-        self._steps = Steps(context)
+        self._steps = Steps(context, services.results)
         self._services = services
         self._options = options
 

@@ -25,9 +25,6 @@ from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
 
-#: A checkpoint holds 256 KiB; beyond this many databases the answer doesn't list what was started, the log does.
-_MAX_NAMED = 1500
-
 
 class NothingListed(RdsiamError):
     """RDS lists no database, and the inventory records some."""
@@ -79,7 +76,7 @@ def reconcile(context: DurableContext, services: OnboardingServices, options: Op
         databases are gone if RDS lists none.
     :raises NothingListed: RDS lists no database and that is not confirmed: an empty list proves nothing.
     """
-    steps = Steps(context)
+    steps = Steps(context, services.results)
     name = steps.run("name the reconcile", lambda: secrets.token_hex(6))
     run = Reconcile(services, name, options)
     started = list(steps.run("compare records", run.gone))
@@ -92,7 +89,7 @@ def reconcile(context: DurableContext, services: OnboardingServices, options: Op
             break
         number, position = number + 1, page.position
     logger.info("reconciled: %d started, %d unchanged", len(started), unchanged)
-    return Reconciled(tuple(sorted(started)[:_MAX_NAMED]), unchanged)
+    return Reconciled(tuple(sorted(started)), unchanged)
 
 
 def _page(run: "Reconcile", position: str | None) -> Callable[[], Page]:

@@ -42,7 +42,7 @@ def revoke(
     :param reason: recorded with the revocation, and logged.
     :return: `revoked`, `incomplete`, `planned`, `refused` or `ignored`.
     """
-    steps = Steps(context)
+    steps = Steps(context, services.results)
     target = steps.run_typed("describe the database", Target, Revocation(services, arn, users).describe)
     if target.ignored:
         return Answer(arn, "ignored", target.ignored.problem, target.ignored.code)
@@ -63,7 +63,7 @@ def revoke(
 
 def lift(context: DurableContext, services: OnboardingServices, arn: str, users: Sequence[str], plan: bool) -> Answer:
     """Lift the revocation of these users and onboard the database, or plan that."""
-    steps = Steps(context)
+    steps = Steps(context, services.results)
     target = steps.run_typed("find the revocation", Target, Revocation(services, arn, users).describe)
     if target.ignored:
         return Answer(arn, "ignored", target.ignored.problem, target.ignored.code)
@@ -77,7 +77,8 @@ def lift(context: DurableContext, services: OnboardingServices, arn: str, users:
 
 def _plan(context: DurableContext, services: OnboardingServices, target: "Target", users: Sequence[str]) -> Answer:
     removal = DatabaseRemoval(services, target.database)
-    locked = Steps(context).run_typed("compare users", Removal, lambda: removal.remove(users, apply=False))
+    steps = Steps(context, services.results)
+    locked = steps.run_typed("compare users", Removal, lambda: removal.remove(users, apply=False))
     revoked = frozenset({*target.revoked, *users})
     policies = Policies(context, services, target.database).plan(Options(plan=True, assume_revoked=revoked))
     answer = Answer(target.database, "planned", policies.reason, changes=(*policies.changes, *locked.changes))

@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json, fit_checkpoint
+from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT, cut_off
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
@@ -53,7 +53,7 @@ class Removal:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a checkpoint."""
         return {
-            "changes": [change.to_json() for change in fit_checkpoint(self.changes)],
+            "changes": [change.to_json() for change in self.changes],
             "unreached": [unreached.to_json() for unreached in self.unreached],
         }
 

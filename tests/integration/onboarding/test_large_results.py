@@ -1,0 +1,109 @@
+"""Servers with more schemas and users than a checkpoint or an answer can hold changes."""
+
+import json
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any
+
+import pytest
+
+from tests.integration.account import Account, until
+
+#: Bytes that Lambda accepts as the result of a step, and of a list that answers hold.
+STEP, LIST = 256 * 1024, 100_000
+
+
+@pytest.fixture
+def make(account: Account) -> Iterator[Callable[..., str]]:
+    """Make an instance that is onboarded only if a test does it, and that is gone after the test."""
+    made: list[str] = []
+
+    def make(identifier: str, engine: str = "postgres") -> str:
+        arn = account.create(identifier, engine)
+        made.append(identifier)
+        account.wait(arn)
+        until(lambda: account.record(arn) is not None, 60)  # the run of its event has ended
+        return arn
+
+    account.follow_access_yaml(False)
+    yield make
+    for identifier in made:
+        del account.entries[identifier]
+        account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier=identifier, SkipFinalSnapshot=True)
+    account.publish_entries()
+    account.follow_access_yaml(True)
+
+
+def all_changes(account: Account, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the whole list of changes of an answer that has room for a part."""
+    assert len(json.dumps(answer)) < STEP
+    assert len(json.dumps(answer["changes"])) <= LIST
+    bucket, _, key = answer["changes_at"].removeprefix("s3://").partition("/")
+    body = account.cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    changes: list[dict[str, Any]] = json.loads(body)
+    assert len(changes) == answer["changes_total"] > len(answer["changes"])
+    assert changes[: len(answer["changes"])] == answer["changes"]
+    return changes
+
+
+def statements(changes: list[dict[str, Any]]) -> set[str]:
+    """Return the statements of changes, without the escapes of MySQL's patterns."""
+    return {change["statement"].replace("\\_", "_") for change in changes}
+
+
+def plan_and_onboard(account: Account, arn: str, grants: list[str]) -> None:
+    """Plan, onboard, and onboard again: plan and run say the same, each grant among it.
+
+    :param grants: parts of statements, one for each schema.
+    """
+    plan = account.onboard(arn, plan=True)
+    assert plan["status"] == "planned", plan
+    planned = statements(all_changes(account, plan))
+    assert [grant for grant in grants if not any(grant in statement for statement in planned)] == []
+    answer = account.onboard(arn)
+    assert answer["status"] == "onboarded", answer
+    assert statements(all_changes(account, answer)) >= planned
+    assert account.onboard(arn)["status"] == "unchanged"
+
+
+def users(*levels: tuple[str, str], on: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "privileges": level, "on": copy(on)} for name, level in levels]
+
+
+TWO = (("app", "readwrite"), ("bi", "readonly"))
+
+
+@pytest.mark.parametrize("number", [300, pytest.param(1500, marks=pytest.mark.exhaustive)])
+def test_a_schema_for_each_tenant_of_mariadb(account, make, number):
+    arn = make(f"tenants-{number}", "mariadb")
+    with account.as_master(arn) as master:
+        for tenant in range(number):
+            master.run(f"CREATE DATABASE tenant_{tenant}")
+    account.declare(f"tenants-{number}", *users(*TWO, on="*"))
+    plan_and_onboard(account, arn, [f"`tenant_{tenant}`.* TO 'bi'" for tenant in range(number)])
+
+
+@pytest.mark.exhaustive
+def test_a_schema_for_each_tenant_of_a_postgresql_database(account, make):
+    number = 1500
+    arn = make("many-schemas")
+    with account.as_master(arn) as master:
+        for tenant in range(number):
+            master.run(f"CREATE SCHEMA tenant_{tenant}")
+            master.run(f"CREATE TABLE tenant_{tenant}.t (id int)")
+    account.declare("many-schemas", *users(*TWO, on=["shop"]))
+    plan_and_onboard(account, arn, [f"tenant_{tenant}" for tenant in range(number)])
+
+
+@pytest.mark.exhaustive
+def test_many_users_are_made_and_revoked(account, make):
+    arn = make("many-users", "mariadb")
+    names = [f"user{number:03}" for number in range(300)]
+    account.declare("many-users", *users(*((name, "readonly") for name in names), on=["shop"]))
+    answer = account.onboard(arn)
+    assert answer["status"] == "onboarded", answer
+    made = {change["target"] for change in all_changes(account, answer) if change["kind"] == "create-user"}
+    assert made == set(names)
+    revoked = account.invoke("OnboardFunction", {"database": arn, "revoke": names, "reason": "tried"})
+    assert revoked["status"] == "revoked", revoked
+    assert {change["target"] for change in all_changes(account, revoked)} >= set(names)
