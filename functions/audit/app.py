@@ -45,13 +45,14 @@ def _services() -> flow.AuditServices:
     topic = os.environ["RDSIAM_AUDIT_TOPIC"]
     place = Arn.parse(topic)  # of the stack
     security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
+    access = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return flow.AuditServices(
         databases=Databases(clients.client("rds"), topic),
-        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        access=access,
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
         notifier=Notifier(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),
-        secrets=Secrets(SecretsManager(clients.client("secretsmanager"))),
+        secrets=Secrets(SecretsManager(clients.client("secretsmanager")), access.names_user),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
         deployment=Deployment(
             partition=place.partition,

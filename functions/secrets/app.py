@@ -70,13 +70,14 @@ def _results() -> ResultStore:
 def _services() -> RotationServices:
     secrets_manager = SecretsManager(clients.client("secretsmanager"))
     inventory = Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
+    access = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return RotationServices(
         databases=_databases(),
         targets=Targets(clients.client("rds"), inventory),
-        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        access=access,
         inventory=inventory,
         logins=Logins(None, None, ""),  # the manager signs its own tokens: neither the master's secret nor other roles
-        secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"]),
+        secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"], access.names_user),
         store=SecretStore(secrets_manager),
         rules=PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )

@@ -72,7 +72,7 @@ class World:
             access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
             inventory=inventory,
             logins=SimpleNamespace(manager=lambda _: Password(MASTER, MASTER_PASSWORD)),  # type: ignore[arg-type]
-            secrets=RotatingSecrets(secrets_manager, FUNCTION),
+            secrets=RotatingSecrets(secrets_manager, FUNCTION, lambda _: False),
             store=SecretStore(secrets_manager),
             rules=PasswordRules(),
             engines={family: FaultyRotator(ROTATORS[family], fault)},

@@ -58,3 +58,8 @@ def test_commands_name_database_and_user_quoted_for_a_shell():
     assert commands.set_up("orders", "etl", "--confirm") == "rdsiam rotate set-up orders etl --confirm"
     assert commands.unstick("orders", "my user") == "rdsiam rotate unstick orders 'my user'"
     assert commands.now("orders", "etl") == "rdsiam rotate now orders etl"
+
+
+def test_a_user_whose_name_begins_with_a_dash_is_no_option_of_the_command():
+    assert commands.set_up("orders", "-v", "--confirm") == "rdsiam rotate set-up --confirm orders -- -v"
+    assert commands.now("orders", "-v") == "rdsiam rotate now orders -- -v"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from rdsiam.access import fields, schemas
 from rdsiam.access.callers import CallerRule, Principal
 from rdsiam.access.document import Document, Path, fail, read, refuse
-from rdsiam.access.rotation import Rotate, RotatingUser, rotating_users
+from rdsiam.access.rotation import CLONE, Rotate, RotatingUser, rotating_users
 from rdsiam.access.rotation import problems_on as rotation_problems
 from rdsiam.access.schema import without_null
 from rdsiam.access.selection import SelectedDatabase
@@ -152,6 +152,13 @@ class AccessFile(_Model):
     databases: Annotated[list[Entry], Field(min_length=1)]
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None, {}))
+
+    @property
+    def users_with_passwords(self) -> frozenset[str]:
+        """Names of the users that keep a password, their clones', and names of users that are replaced."""
+        rotating = {name for entry in self.databases if entry.rotate for name in entry.rotate.users}
+        replaced = {user.replaces for entry in self.databases for user in entry.users if user.replaces is not None}
+        return frozenset({*rotating, *(name + CLONE for name in rotating), *replaced})
 
     def declared(self, database: SelectedDatabase) -> tuple[DeclaredUser, ...]:
         """Return the users that this database should have, merged over all matching entries, sorted by name.

@@ -1,5 +1,6 @@
 """The current access.yaml from S3, at most a minute old; on any doubt there is none."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,14 @@ class AccessStore:
         if isinstance(current, AccessFileInvalid):
             raise AccessFileInvalid(current.problems, current.version)  # a new one: a traceback belongs to one request
         return current
+
+    def names_user(self, name: str) -> bool:
+        """Return whether the file names a user with a password so, or a clone of one; False if it can't be read."""
+        try:
+            return name in self.current().file.users_with_passwords
+        except (AccessFileInvalid, AccessFileUnavailable) as error:
+            logger.warning("the names of users are unknown: %s", error)
+            return False
 
     def _refresh(self) -> None:
         asked_at = self._clock()  # before the answer, which may be as old as this

@@ -69,7 +69,7 @@ class MigratingSecrets:
         record = database_record.secrets.get(user) if database_record else None
         arn = record.arn if record is not None and record.resource_id == database.resource_id else None
         endpoint = (database.arn, database.identifier, database.host, database.port)
-        secrets = list(Secrets(self._secrets_manager).list(datetime.now(UTC), tag=MANAGED))
+        secrets = list(Secrets(self._secrets_manager, user.__eq__).list(datetime.now(UTC), tag=MANAGED))
         others = [
             secret.arn
             for secret in secrets

@@ -5,14 +5,21 @@ import shlex
 
 def set_up(database: str, user: str, *options: str) -> str:
     """Return the command that sets the schedule of a user's secret."""
-    return shlex.join(("rdsiam", "rotate", "set-up", database, user, *options))
+    return _command("set-up", database, user, *options)
 
 
 def unstick(database: str, user: str) -> str:
     """Return the command that gives up a rotation that never ends."""
-    return shlex.join(("rdsiam", "rotate", "unstick", database, user))
+    return _command("unstick", database, user)
 
 
 def now(database: str, user: str) -> str:
     """Return the command that rotates at once."""
-    return shlex.join(("rdsiam", "rotate", "now", database, user))
+    return _command("now", database, user)
+
+
+def _command(verb: str, database: str, user: str, *options: str) -> str:
+    words = ["rdsiam", "rotate", verb]
+    if user.startswith("-"):  # it would be taken for an option
+        return shlex.join((*words, *options, database, "--", user))
+    return shlex.join((*words, database, user, *options))

@@ -39,7 +39,7 @@ class Manager:
 
 
 def secrets_of(client):
-    return Secrets(SecretsManager(client))
+    return Secrets(SecretsManager(client), {"batch user"}.__contains__)
 
 
 def refused(code):
@@ -61,13 +61,19 @@ def test_user_and_database_of_a_secret_are_read_and_its_password_is_not():
     assert CANARY not in json.dumps(one.to_json())
 
 
+def test_a_name_with_spaces_is_read_if_it_is_known():
+    values = {name: login(username=name) for name in ("batch user", "tr0ub4dor and 3")}
+    found = secrets_of(Manager([listed(name) for name in values], values)).list(AT)
+    assert [one.username for one in found] == ["batch user", None]
+
+
 KEYS = st.sampled_from(["username", "password", "host", "x"])
 LEAVES = st.text() | st.none() | st.integers() | st.just(CANARY + " secret")
 
 
 @given(st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, max_size=4)))
 def test_only_known_keys_of_a_value_are_read(content):
-    names = _login(Value("arn", None, json.dumps(content)))
+    names = _login(Value("arn", None, json.dumps(content)), {"batch user"}.__contains__)
     assert set(names) <= {"username", "host"}
     assert CANARY not in json.dumps(names)
 

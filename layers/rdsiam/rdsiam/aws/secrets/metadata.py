@@ -3,8 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from rdsiam.aws.secrets.client import CURRENT, PENDING, PREVIOUS, Description, SecretsManager, Value
@@ -17,8 +18,10 @@ logger = logging.getLogger(__name__)
 #: The only keys of a secret's value that are read.
 _KEYS = frozenset({"username", "host", "port", "engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn"})
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
-#: A longer text, or one with spaces, may be a password that was put into the wrong key.
+#: A longer text, or one with spaces, may be a password that was put into the wrong key, unless it is a known name.
 _NAME = re.compile(r"\S{1,255}")
+#: Tells whether a text is the name of a database user.
+type IsUser = Callable[[str], bool]
 #: A secret with one of these errors is counted as skipped, and the others are read.
 _UNREADABLE = (SecretDenied, SecretInWrongState, SecretNotFound)
 #: A rotation takes seconds. If it has not ended so long after the last change of its secret, it has failed at least
@@ -29,11 +32,13 @@ _FAILING_AFTER, _STUCK_AFTER = timedelta(minutes=5), timedelta(hours=1)
 class Secrets:
     """The secrets of this account and region that hold database logins.
 
+    :param is_user: asked about a user name with spaces only, which is not read otherwise.
     :ivar skipped: number of secrets that could not be read in the last listing; nothing is known of them.
     """
 
-    def __init__(self, secrets_manager: SecretsManager) -> None:
+    def __init__(self, secrets_manager: SecretsManager, is_user: IsUser) -> None:
         self._secrets_manager = secrets_manager
+        self._is_user = is_user
         self.skipped = 0
 
     def list(self, at: datetime, tag: str | None = None) -> Iterator[SecretFacts]:
@@ -62,28 +67,32 @@ class Secrets:
 
     def _read(self, arn: str) -> Mapping[str, str] | None:
         try:
-            return _login(self._secrets_manager.value(arn))
+            return _login(self._secrets_manager.value(arn), self._is_user)
         except _UNREADABLE as error:
             logger.info("secret %s can't be read: %s", arn, error.aws_code)
             return None
 
 
-def _login(value: Value) -> Mapping[str, str]:
+def _login(value: Value, is_user: IsUser) -> Mapping[str, str]:
     """Return the keys of a value that are read; empty if it is no JSON object. Its errors never show its text."""
     try:
         # Other keys are dropped while the JSON is parsed, so that no password becomes a value.
-        login = json.loads(value.text, object_pairs_hook=_known_keys)
+        login = json.loads(value.text, object_pairs_hook=partial(_known_keys, is_user))
     except (ValueError, RecursionError):
         return {}
     return login if isinstance(login, dict) else {}
 
 
-def _known_keys(pairs: "list[tuple[str, Any]]") -> dict[str, str]:
+def _known_keys(is_user: IsUser, pairs: "list[tuple[str, Any]]") -> dict[str, str]:
     # A port is a number in some secrets and text in others.
     texts = (
         (key, str(value) if key == "port" and type(value) is int else value) for key, value in pairs if key in _KEYS
     )
-    return {key: value for key, value in texts if isinstance(value, str) and _NAME.fullmatch(value)}
+    return {
+        key: value
+        for key, value in texts
+        if isinstance(value, str) and (_NAME.fullmatch(value) or (key == "username" and is_user(value)))
+    }
 
 
 def _may_still_end(description: Description, at: datetime, age: timedelta) -> bool:

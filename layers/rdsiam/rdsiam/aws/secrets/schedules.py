@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from rdsiam.aws.secrets.client import PENDING, SecretsManager
 from rdsiam.aws.secrets.errors import SecretExists, SecretInWrongState, SecretNotFound
 from rdsiam.aws.secrets.facts import SecretFacts
-from rdsiam.aws.secrets.metadata import Secrets
+from rdsiam.aws.secrets.metadata import IsUser, Secrets
 from rdsiam.errors import Refused
 
 #: Tag by which the owner of a secret lets rdsiam set its schedule and delete it.
@@ -23,11 +23,12 @@ class RotatingSecrets:
     """The secrets of this account and region that hold database logins.
 
     :param function: ARN of RotateFunction.
+    :param is_user: as in `Secrets`.
     """
 
-    def __init__(self, secrets_manager: SecretsManager, function: str) -> None:
+    def __init__(self, secrets_manager: SecretsManager, function: str, is_user: IsUser) -> None:
         self._secrets_manager = secrets_manager
-        self._reader = Secrets(secrets_manager)
+        self._reader = Secrets(secrets_manager, is_user)
         self.function = function
 
     @property
