@@ -297,6 +297,22 @@ def test_objects_in_a_schema_that_their_owner_may_not_use_are_named_and_the_owne
                 admin.run("GRANT pg_read_all_data, pg_write_all_data TO rds_superuser WITH ADMIN OPTION")
 
 
+def test_later_tables_of_a_users_role_whose_name_looks_like_one_of_rds_are_open_at_once(place):
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE rds_reports LOGIN; GRANT USAGE, CREATE ON SCHEMA app TO rds_reports")
+        if place.version >= 16:
+            admin.run("GRANT rds_reports TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+        try:
+            with acting_as(place, "rds_reports") as owner:
+                owner.run("CREATE TABLE app.report (id int)")
+                assert not converge(place, user("rita", Grant("shop", "readonly")))
+                owner.run("CREATE TABLE app.later_report (id int)")
+            for table in ("report", "later_report"):
+                assert may(place, "rita", f"SELECT * FROM app.{table}")
+        finally:
+            admin.run("DROP OWNED BY rds_reports; DROP ROLE rds_reports")
+
+
 def test_an_excluded_schema_that_another_role_opened_is_named(place):
     with place.as_rdsadmin() as admin:
         admin.run("CREATE ROLE dba LOGIN")

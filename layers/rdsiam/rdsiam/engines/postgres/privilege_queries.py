@@ -144,7 +144,8 @@ SELECT DISTINCT o.rolname FROM pg_catalog.pg_roles o WHERE o.oid IN (
   UNION SELECT p.proowner FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE %(functions)s AND NOT ({SYSTEM_SCHEMA})
   UNION SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE NOT ({SYSTEM_SCHEMA}))
-  AND o.rolname <> 'rdsadmin' AND o.rolname NOT LIKE 'pg\\_%%' AND o.rolname NOT LIKE 'rds\\_%%'
+  AND o.rolname <> 'rdsadmin' AND o.rolname NOT LIKE 'pg\\_%%'
+  AND (o.rolname NOT LIKE 'rds\\_%%' OR o.rolcanlogin)
 ORDER BY 1
 """  # noqa: S608 a constant
 #: Default privileges of the grantees, each with its creator and schema.
