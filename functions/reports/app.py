@@ -13,7 +13,7 @@ from rdsiam.api import http
 from rdsiam.api.audits import Reports
 from rdsiam.api.databases import Allowed
 from rdsiam.api.decisions import DecisionsReader, Search
-from rdsiam.api.identity import Oidc, caller_from
+from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.core.observability import logger
@@ -41,6 +41,8 @@ def handler(event: dict[str, Any], context: Any) -> http.Response:
         code = http.code_of(error)
         if code == "unavailable":
             logger.error("nothing shown: %s", type(error).__name__)
+        if isinstance(error, NotAccepted):  # its text is one of rdsiam's own: nothing of the token
+            logger.info("token refused", code=code, reason=str(error))
         return http.problem(code, _DETAILS.get(code) or str(error), request_id)
     logger.info("shown", route=route, caller=caller.name)
     return http.answer(body)
@@ -96,7 +98,7 @@ def _openapi() -> str:
 
 @cache
 def _oidc() -> Oidc:
-    return Oidc(*(os.environ[f"RDSIAM_OIDC_{name}"] for name in ("ISSUER", "AUDIENCE", "SCOPE")))
+    return Oidc.of(os.environ)
 
 
 @cache

@@ -71,13 +71,14 @@ def _problem(error: Exception, request_id: str) -> http.Response:
         logger.error("no token: %s", type(error).__name__)
     response = http.problem(code, _DETAILS.get(code) or str(error), request_id)
     metrics.add_metric("TokensRefused" if response["statusCode"] < 500 else "TokensFailed", MetricUnit.Count, 1)
-    logger.info("token refused", status=response["statusCode"], code=code)
+    reason = str(error) if isinstance(error, NotAccepted) else ""  # one of rdsiam's own texts: nothing of the token
+    logger.info("token refused", status=response["statusCode"], code=code, reason=reason)
     return response
 
 
 @cache
 def _oidc() -> Oidc:
-    return Oidc(*(os.environ[f"RDSIAM_OIDC_{name}"] for name in ("ISSUER", "AUDIENCE", "SCOPE")))
+    return Oidc.of(os.environ)
 
 
 @cache

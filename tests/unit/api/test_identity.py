@@ -156,6 +156,129 @@ def test_a_jwts_claims_are_the_tokens_own_not_the_flattened_ones():
     assert "exp" not in caller.claims
 
 
+#: A claim that is no text, and its text in Go's form.
+OBJECTS = [
+    ({"roles": ["oncall", "dev"]}, "map[roles:[oncall dev]]"),
+    ({"my.client": {"roles": ["oncall"]}, "a": {"roles": []}}, "map[a:map[roles:[]] my.client:map[roles:[oncall]]]"),
+    (True, "true"),
+    (7, "7"),
+    ([1, "a", False], "[1 a false]"),
+]
+
+
+@pytest.mark.parametrize(("value", "go"), OBJECTS, ids=str)
+def test_a_claim_that_is_no_text_is_used_if_the_authorizer_verified_the_same(value, go):
+    texts = {name: flat(value) for name, value in CLAIMS.items()}
+    for told in (go, json.dumps(value), json.dumps(value, separators=(",", ":")), value):
+        caller = caller_from(with_jwt(CLAIMS | {"extra": value}, told=texts | {"extra": told}), OIDC)
+        assert caller.claims["extra"] == value
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"roles": ["oncall"]}, "map[roles:[dev]]"),
+        ({"roles": ["oncall"]}, json.dumps({"roles": ["oncall", "dev"]})),
+        ({"roles": ["oncall"]}, "[object Object]"),
+        ({"roles": "oncall"}, json.dumps({"roles": ["oncall"]})),
+        ({"admin": True}, json.dumps({"admin": 1})),
+        ({"admin": True}, json.dumps({"admin": "true"})),
+        (True, "false"),
+        (True, "1"),
+        (7, "8"),
+        (1795512600, "1.7955126E9"),
+        (1.5, "1.5"),
+        ({"half": 0.5}, json.dumps({"half": 0.5})),
+        ({"nothing": None}, json.dumps({"nothing": None})),
+        ({"a": "x"}, "{" * 5000),
+    ],
+    ids=str,
+)
+def test_a_claim_that_can_not_be_compared_is_not_used(value, told):
+    """Whoever may edit the API can have the authorizer verify another token than the one that is read."""
+    texts = {name: flat(value) for name, value in CLAIMS.items()} | {"extra": told}
+    caller = caller_from(with_jwt(CLAIMS | {"extra": value}, told=texts), OIDC)
+    assert "extra" not in caller.claims
+    assert caller.claims["groups"] == CLAIMS["groups"]
+
+
+def test_a_claim_of_many_levels_is_not_used():
+    deep: dict[str, object] = {"a": 1}
+    for _ in range(40):
+        deep = {"a": deep}
+    assert "extra" not in caller_from(with_jwt(CLAIMS | {"extra": deep}), OIDC).claims
+
+
+# --- tokens as issuers write them ------------------------------------------------------------------------------------
+
+KEYCLOAK = CLAIMS | {"typ": "Bearer", "nonce": "n-0S6", "session_state": "s", "acr": "1", "azp": "rdsiam-cli"}
+COGNITO = {name: value for name, value in CLAIMS.items() if name != "aud"} | {
+    "client_id": "7a1b2c", "token_use": "access", "cognito:groups": ["oncall"]
+}  # fmt: skip
+GITHUB = {name: value for name, value in CLAIMS.items() if name != "scope"} | {"repository": "o/r"}
+NO_SCOPE = Oidc(OIDC.issuer, OIDC.audience, "")
+WITH_CLIENTS = Oidc(OIDC.issuer, OIDC.audience, OIDC.scope, frozenset({"7a1b2c", "other"}))
+
+
+@pytest.mark.parametrize(
+    ("claims", "oidc"),
+    [
+        (KEYCLOAK, OIDC),
+        (KEYCLOAK | {"scope": ["openid", "rdsiam/tokens"]}, OIDC),
+        (COGNITO, WITH_CLIENTS),
+        (COGNITO | {"aud": "rdsiam"}, WITH_CLIENTS),
+        (CLAIMS, WITH_CLIENTS),
+        (GITHUB, NO_SCOPE),
+        (CLAIMS, NO_SCOPE),
+        (COGNITO | {"scope": "aws.cognito.signin.user.admin"}, Oidc(OIDC.issuer, "x", "", frozenset({"7a1b2c"}))),
+        (CLAIMS | {"scope": None, "scp": "User.Read rdsiam/tokens", "oid": "x", "ver": "2.0"}, OIDC),
+    ],
+    ids=["Keycloak", "Keycloak, scopes in a list", "Cognito", "Cognito with aud", "with aud", "GitHub Actions",
+         "with a scope", "Cognito without a scope of its own", "Entra"],
+)  # fmt: skip
+def test_access_tokens_as_issuers_write_them_are_accepted(claims, oidc):
+    claims = {name: value for name, value in claims.items() if value is not None}
+    assert caller_from(with_jwt(claims), oidc).session == "https://issuer.example#ann"
+
+
+@pytest.mark.parametrize(
+    ("claims", "oidc", "why"),
+    [
+        (KEYCLOAK | {"typ": "ID"}, OIDC, "type"),
+        (KEYCLOAK | {"typ": "Refresh"}, OIDC, "type"),
+        (KEYCLOAK | {"typ": "bearer"}, OIDC, "ID token"),
+        (KEYCLOAK | {"typ": ["Bearer"]}, OIDC, "ID token"),
+        (KEYCLOAK | {"at_hash": "h"}, OIDC, "ID token"),
+        (KEYCLOAK, NO_SCOPE, "ID token"),
+        (CLAIMS | {"typ": "ID"}, NO_SCOPE, "type"),
+        (COGNITO, OIDC, "audience"),
+        (COGNITO | {"client_id": "7a1b2d"}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"client_id": ["7a1b2c"]}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"client_id": "7a1b2c,other"}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"client_id": ""}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"client_id": "rdsiam"}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"token_use": "id"}, WITH_CLIENTS, "type"),
+        ({name: value for name, value in COGNITO.items() if name != "token_use"}, WITH_CLIENTS, "OidcClientIds"),
+        (COGNITO | {"aud": "7a1b2c"}, WITH_CLIENTS, "audience"),
+        (COGNITO | {"aud": []}, WITH_CLIENTS, "audience"),
+        (COGNITO | {"scope": "openid"}, WITH_CLIENTS, "scope"),
+        (GITHUB, OIDC, "scope"),
+        (GITHUB | {"aud": "sts.amazonaws.com"}, NO_SCOPE, "audience"),
+        (GITHUB | {"nonce": "n"}, NO_SCOPE, "ID token"),
+    ],
+    ids=range(21),
+)
+def test_a_parameter_admits_no_other_token(claims, oidc, why):
+    with pytest.raises(NotAccepted, match=why):
+        caller_from(with_jwt(claims), oidc)
+
+
+def test_the_rules_are_those_of_the_environment():
+    variables = {f"RDSIAM_OIDC_{name}": name.lower() for name in ("ISSUER", "AUDIENCE", "SCOPE")}
+    assert Oidc.of(variables | {"RDSIAM_OIDC_CLIENTS": ""}) == Oidc("issuer", "audience", "scope")
+    assert Oidc.of(variables | {"RDSIAM_OIDC_CLIENTS": "a,b"}).clients == {"a", "b"}
+
+
 @pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT", "JWT", None])
 def test_access_tokens_are_of_these_types(typ):
     header = {name: value for name, value in (HEADER | {"typ": typ}).items() if value}

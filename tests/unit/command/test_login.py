@@ -107,6 +107,66 @@ def test_a_token_for_another_endpoint_than_the_requested_is_refused(endpoint, us
         login(endpoint, user, host=named, **cluster)
 
 
+@pytest.mark.parametrize("name", ["Orders", ORDERS.replace("orders", "Orders")])
+@pytest.mark.parametrize("user", ["app", None])
+def test_capitals_in_an_identifier_are_read_as_rds_writes_them(name, user):
+    assert login(name, user).host == HOST
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        (f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com", "readers"),
+        (f"reports.cluster-custom-c0ffee.{REGION}.rds.amazonaws.com", "custom"),
+        ("orders.c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
+        ("orders.c0ffee.eusc-de-east-1.rds.amazonaws.eu", "eusc-de-east-1"),
+    ],
+    ids=["the readers'", "a custom one", "another region", "another partition"],
+)
+def test_the_api_is_not_asked_about_an_endpoint_that_it_does_not_serve(endpoint, why):
+    api: Any = SimpleNamespace(region=REGION)
+    installation: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
+    for user in (None, "app"):
+        with pytest.raises(Usage, match=why):
+            login_token(installation, endpoint, LoginOptions(user, False, None))
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"orders.otherhash.{REGION}.rds.amazonaws.com",
+        f"orders.proxy-c0ffee.{REGION}.rds.amazonaws.com",
+        f"orders.endpoint.proxy-c0ffee.{REGION}.rds.amazonaws.com",
+        f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com",
+    ],
+    ids=["another account's", "a proxy", "a proxy's further endpoint", "a cluster of that name"],
+)
+def test_an_endpoint_that_only_begins_alike_is_refused(endpoint):
+    with pytest.raises(Usage, match="gives tokens for"):
+        login(endpoint)
+    with pytest.raises(Usage, match="gives tokens for"):
+        login(endpoint, host="localhost")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "shop.x.eu-west-1.rds.amazonaws.com",
+        "shop.cluster-y.eu-west-1.rds.amazonaws.com",
+        "shop.cluster-x.us-east-1.rds.amazonaws.com",
+        "shop.proxy-x.eu-west-1.rds.amazonaws.com",
+        "shop-2.cluster-ro-x.eu-west-1.rds.amazonaws.com",
+        "shop.cluster-custom-x.eu-west-1.rds.amazonaws.com",
+    ],
+)
+def test_a_token_is_signed_here_for_the_databases_own_endpoints_only(endpoint):
+    rds = Rds(cluster("shop", "shop-1", "shop-2"), *(member(f"shop-{number}", "shop") for number in (1, 2)))
+    credentials = (Credentials("AKIDEXAMPLE", "secret"), None)
+    installation: Any = SimpleNamespace(aws=SimpleNamespace(client=lambda _: rds, credentials=lambda: credentials))
+    with pytest.raises(Usage):
+        login_token(installation, endpoint, LoginOptions("app", True, None))
+
+
 @pytest.fixture
 def evil() -> Iterator[SimpleNamespace]:
     """Serve an API that names another database, and record the requests."""

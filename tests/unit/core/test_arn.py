@@ -2,7 +2,7 @@
 
 import pytest
 
-from rdsiam.core.arn import Arn, is_arn
+from rdsiam.core.arn import Arn, is_arn, lower_identifier
 
 DATABASE = "arn:aws-cn:rds:cn-north-1:123456789012:db:orders"
 
@@ -34,3 +34,17 @@ def test_other_texts_are_no_arns(text):
 def test_an_identifier_is_told_from_an_arn():
     assert is_arn(DATABASE)
     assert not is_arn("orders")
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"),
+    [
+        ("Orders", "orders"),
+        ("arn:aws:rds:eu-west-1:123456789012:db:Orders", "arn:aws:rds:eu-west-1:123456789012:db:orders"),
+        ("arn:aws-cn:rds:cn-north-1:123456789012:cluster:SHOP", "arn:aws-cn:rds:cn-north-1:123456789012:cluster:shop"),
+        ("arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-0A", "arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-0A"),
+        ("arn:aws:rds:X", "arn:aws:rds:X"),
+    ],
+)
+def test_identifiers_are_written_as_rds_does(name, lower):
+    assert lower_identifier(name) == lower

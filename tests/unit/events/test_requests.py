@@ -39,6 +39,15 @@ def test_a_database_may_be_of_any_partition(arn):
     assert onboard_request({"database": arn}) == OnboardRequest(arn)
 
 
+@pytest.mark.parametrize("kind", ["db", "cluster"])
+def test_identifiers_are_read_as_rds_writes_them(kind):
+    typed = f"arn:aws:rds:eu-west-1:123456789012:{kind}:Orders-1"
+    assert onboard_request({"database": typed}) == OnboardRequest(typed.lower())
+    revoked = onboard_request({"database": typed, "revoke": ["App"], "reason": "x"})
+    assert revoked == RevokeRequest(typed.lower(), ("App",), "x")
+    assert audit_request({"databases": [typed]}).databases == (typed.lower(),)
+
+
 def test_confirm_is_handed_on():
     assert onboard_request({"database": ARN, "confirm": True}) == OnboardRequest(ARN, confirm=True)
     assert onboard_request({"database": ARN, "beyond_limit": True}) == OnboardRequest(ARN, beyond_limit=True)

@@ -4,7 +4,7 @@ A caller signs its request with an IAM role's credentials, or sends a JWT of an 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ class Caller:
         None for a caller with a JWT, and for an IAM identity that isn't a role.
     :ivar account: account of the role; empty without a role.
     :ivar session: name of the role session; for a JWT its issuer and subject, `<iss>#<sub>`.
-    :ivar claims: claims of the verified JWT, as text or lists of text; empty for a role.
+    :ivar claims: claims of the verified JWT, with objects within objects; empty for a role.
     """
 
     role: str | None
@@ -85,9 +85,30 @@ def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | N
 
 
 def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
-    """Tell whether a claim is the text `value`, or a list that contains it.
+    """Tell whether the claim of this name is `value`, or a list that contains it.
 
-    Text only equals text: the number 1 and the boolean true in a JWT don't match the texts `1` and `true`.
+    A claim of exactly that name counts alone. If there is none, the name is a path: `realm_access.roles` is `roles` in
+    `realm_access`. Names of clients contain dots too: a path that leads to several places leads nowhere.
     """
-    claim = claims.get(name)
-    return value in claim if isinstance(claim, list | tuple) else isinstance(claim, str) and claim == value
+    found = [claims[name]] if name in claims else list(_along(claims, name))
+    if len(found) != 1:
+        return False
+    entries = found[0] if isinstance(found[0], list | tuple) else found
+    return any(_is(entry, value) for entry in entries)
+
+
+def _along(claims: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """Yield the claims at all places to which a path leads."""
+    if path in claims:
+        yield claims[path]
+    for position in (index for index, character in enumerate(path) if character == "."):
+        within = claims.get(path[:position])
+        if isinstance(within, Mapping):
+            yield from _along(within, path[position + 1 :])
+
+
+def _is(entry: Any, value: str) -> bool:
+    """Tell whether an entry of a claim is `value`: text, or a boolean or whole number as JSON writes it."""
+    if isinstance(entry, bool):
+        return value == ("true" if entry else "false")
+    return isinstance(entry, str | int) and value == str(entry)

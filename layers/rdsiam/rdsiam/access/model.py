@@ -113,7 +113,8 @@ class Match(_Model):
 
     def may_cover(self, identifier: str | None) -> bool:
         """Tell whether the entry can be about a database of that identifier, or of one that is not known."""
-        return identifier is None or self.identifier is None or fnmatchcase(identifier, self.identifier)
+        # RDS writes identifiers in lower case, however they were typed.
+        return identifier is None or self.identifier is None or fnmatchcase(identifier.lower(), self.identifier.lower())
 
     def covers(self, database: Database) -> bool:
         """Tell whether the entry is about this database; never for an engine without IAM authentication."""

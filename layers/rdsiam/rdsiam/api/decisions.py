@@ -7,6 +7,7 @@ from typing import Any
 
 from rdsiam.access.callers import Caller
 from rdsiam.access.store import AccessStore
+from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import NotAllowed
 from rdsiam.state.decisions import DecisionRecord, id_at, source_identity
 
@@ -76,7 +77,8 @@ class DecisionsReader:
 
     def _filters(self, caller: Caller, search: Search) -> Mapping[str, str]:
         """Return attributes and the values that decisions must have: those of the search and of the caller's rights."""
-        given = {"caller": search.caller, "database": search.database}
+        database = None if search.database is None else lower_identifier(search.database)
+        given = {"caller": search.caller, "database": database}
         filters = {name: value for name, value in given.items() if value is not None}
         if any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
             return filters

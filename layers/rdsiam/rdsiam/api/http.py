@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, TypedDict, get_type_hints
 
+from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import InvalidRequest, RdsiamError
 
 MAX_BODY = 4096
@@ -219,7 +220,7 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
     known = _shapes(TokenRequest)
     _refuse_unknown(data, known, "body", "unknown field")
     given = {name: shape.read(name, data.get(name, "")) for name, shape in known.items()}
-    return TokenRequest(given["database"], given["user"], given["reason"].strip())
+    return TokenRequest(lower_identifier(given["database"]), given["user"], given["reason"].strip())
 
 
 def query[Q: (AuditsQuery, DecisionsQuery, NoQuery)](event: Mapping[str, Any], kind: type[Q]) -> Q:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdsiam.access.callers import Caller
+from rdsiam.api import claim_texts
 from rdsiam.errors import NotAllowed
 
 _ASSUMED_ROLE = re.compile(
@@ -25,7 +26,12 @@ _BETWEEN = re.compile(r'[\s,"\[\]]+')
 #: Types of access tokens: those of RFC 9068, and `JWT` or none, as many issuers write.
 _TYPES = {"at+jwt", "application/at+jwt", "jwt", ""}
 #: Claims of OpenID Connect that ID tokens alone have.
-_OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
+_OF_ID_TOKENS = ("at_hash", "c_hash")
+#: The claim `typ` of Keycloak's access tokens; its other tokens have `ID`, `Refresh`, `Offline`, `Logout`.
+_KEYCLOAK_ACCESS = "Bearer"
+_KEYCLOAK_OTHERS = {"id", "refresh", "offline", "logout"}
+#: Times, about which the authorizer decides.
+_TIMES = {"exp", "iat", "nbf"}
 NOBODY = Caller(role=None, account="", session=None, claims={})
 
 
@@ -35,12 +41,22 @@ class Oidc:
 
     :ivar issuer: exact value of `iss`; empty if no JWT is accepted.
     :ivar audience: value or entry that `aud` must have.
-    :ivar scope: entry that `scope` or `scp` must have.
+    :ivar scope: entry that `scope` or `scp` must have; empty if no scope is required.
+    :ivar clients: `client_id` of access tokens of Amazon Cognito that need no `aud`.
     """
 
     issuer: str
     audience: str
     scope: str
+    clients: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Oidc":
+        """Return the rules that a function's environment sets."""
+        issuer, audience, scope, clients = (
+            environment[f"RDSIAM_OIDC_{name}"] for name in ("ISSUER", "AUDIENCE", "SCOPE", "CLIENTS")
+        )
+        return cls(issuer, audience, scope, frozenset(filter(None, clients.split(","))))
 
 
 class NotAccepted(NotAllowed):
@@ -94,15 +110,19 @@ def _authorizer(event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc) -> Caller:
     token = str(headers.get("authorization") or "")
     header, claims = _read(token[7:].strip() if token[:7].lower() == "bearer " else token.strip())
-    if not oidc.issuer or not _same(verified.get("claims"), claims):
+    told: Any = verified.get("claims")
+    if not oidc.issuer:
+        raise NotAccepted(NOBODY, "no issuer is declared (parameter OidcIssuer)")
+    if not _same(told, claims):
         raise NotAccepted(NOBODY, "the token is not the one that was verified")
-    if claims["iss"] != oidc.issuer or not claims["sub"].isprintable() or not 0 < len(claims["sub"]) <= 255:
-        raise NotAccepted(NOBODY, "the token names no subject, or another issuer")
-    # Only text and lists of text can be declared, so other claims are left out.
+    if claims["iss"] != oidc.issuer:
+        raise NotAccepted(NOBODY, "the token is of another issuer")
+    if not claims["sub"].isprintable() or not 0 < len(claims["sub"]) <= 255:
+        raise NotAccepted(NOBODY, "the token names no subject")
     usable = {
         name: value
         for name, value in claims.items()
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value))
+        if name not in _TIMES and (_is_text(value) or claim_texts.is_same(told.get(name), value))
     }
     caller = Caller(role=None, account="", session=f"{claims['iss']}#{claims['sub']}", claims=usable)
     if problem := _problem(header, claims, oidc):
@@ -125,13 +145,21 @@ def _same(verified: Any, claims: Mapping[str, Any]) -> bool:
 
 
 def _says(verified: Any, claim: Any) -> bool:
-    """Tell whether the authorizer verified this claim; numbers and objects decide nothing and are not compared."""
+    """Tell whether the authorizer verified this claim, if it is text or a list of text.
+
+    How the authorizer writes all others isn't documented: of those, only the ones that can be compared are used.
+    """
     if isinstance(claim, str):
         return bool(verified == claim)
-    if not isinstance(claim, list) or not all(isinstance(entry, str) for entry in claim):
+    if not _is_text(claim):
         return True
     # There a list is one text, in which an entry with a space looks like two entries.
     return isinstance(verified, str) and sorted(_words(" ".join(claim))) == sorted(_words(verified))
+
+
+def _is_text(claim: Any) -> bool:
+    """Tell whether a claim is text or a list of text."""
+    return isinstance(claim, str) or (isinstance(claim, list) and all(isinstance(entry, str) for entry in claim))
 
 
 def _words(text: str) -> list[str]:
@@ -142,15 +170,23 @@ def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -
     """Return why a token is no access token for this API; empty if it is one."""
     if str(header.get("typ") or "").lower() not in _TYPES or claims.get("token_use", "access") != "access":
         return "the token is of another type than an access token"
-    if any(name in claims for name in _OF_ID_TOKENS):
+    if str(claims.get("typ")).lower() in _KEYCLOAK_OTHERS:
+        return "the token is of another type than an access token"
+    # Keycloak before 25 writes the nonce into access tokens too.
+    is_keycloak_access = bool(oidc.scope) and claims.get("typ") == _KEYCLOAK_ACCESS
+    if any(name in claims for name in _OF_ID_TOKENS) or ("nonce" in claims and not is_keycloak_access):
         return "the token is an ID token"
-    audience = claims.get("aud")
-    if oidc.audience not in (audience if isinstance(audience, list) else [audience]):
-        return "the token is for another audience"
+    if "aud" not in claims and oidc.clients:
+        client = claims.get("client_id")
+        if claims.get("token_use") != "access" or not isinstance(client, str) or client not in oidc.clients:
+            return "the token has no audience, and its client is none of OidcClientIds"
+    else:
+        audience = claims.get("aud")
+        if oidc.audience not in (audience if isinstance(audience, list) else [audience]):
+            return "the token is for another audience"
     scopes = claims.get("scope", claims.get("scp"))
-    if oidc.scope not in (scopes.split(" ") if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []):
-        return "the token lacks the scope"
-    return ""
+    listed = scopes.split(" ") if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []
+    return "" if not oidc.scope or oidc.scope in listed else "the token lacks the scope"
 
 
 def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain
-from rdsiam.core.arn import is_arn
+from rdsiam.core.arn import is_arn, lower_identifier
 from rdsiam.signer import Credentials
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
@@ -105,6 +105,7 @@ def database_arn(aws: Aws, name: str) -> str:
 
     :raises NotFound: no instance and no cluster has that identifier.
     """
+    name = lower_identifier(name)
     if is_arn(name):
         return name
     rds = aws.client("rds")

@@ -15,12 +15,15 @@ from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, U
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import progress, visible
 from rdsiam.core import times
-from rdsiam.core.arn import Arn, is_arn
+from rdsiam.core.arn import Arn, is_arn, lower_identifier
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
 _SOON = timedelta(minutes=5)
+_BY_IDENTIFIER = "name the database by its identifier or ARN; for another endpoint of a cluster, sign with --local"
+#: Beginnings of the second part of endpoints that are not a database's own.
+_OTHER_ENDPOINTS = {"cluster-ro-": "the readers' endpoint", "cluster-custom-": "a custom endpoint"}
 
 
 @dataclass(frozen=True)
@@ -88,20 +91,22 @@ def describe(aws: Aws, name: str, own_endpoint: bool = False) -> Database:
 def _identifier(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
     if is_arn(name) or "." not in name:
-        return name, None
+        return lower_identifier(name), None
     try:
         host = follow(name)
     except OSError as error:
         raise NotFound(f"{name} does not resolve: {error}") from None
     if not is_rds(host):
         raise NotFound(f"{name} is no RDS endpoint, and no CNAME of one", "name the database by its identifier")
-    if host != name.lower():
+    if host != name.lower().rstrip("."):
         progress(f"{name} leads to {host}")
     return host.partition(".")[0], host
 
 
 def _from_api(installation: Installation, name: str, endpoint: str | None, login: LoginOptions) -> LoginToken:
     api = installation.api
+    if endpoint is not None:
+        _check_served(endpoint, api.region)
     user, database = login.user, name
     if user is None:
         listed = choose(api.databases(), name)
@@ -114,11 +119,8 @@ def _from_api(installation: Installation, name: str, endpoint: str | None, login
             f"{visible(answer['database'])} at {visible(answer['host'])}",
             "see with rdsiam config where the API's address comes from",
         )
-    if endpoint is not None and is_rds(answer["host"]) and answer["host"].lower() != endpoint:
-        raise Usage(
-            f"the API gives tokens for {visible(answer['host'])}, not for {endpoint}",
-            "name the database by its identifier, or sign with --local",
-        )
+    if endpoint is not None and answer["host"].lower() != endpoint:
+        raise Usage(f"the API gives tokens for {visible(answer['host'])}, not for {endpoint}", _BY_IDENTIFIER)
     if answer["engine"] not in FAMILIES:
         raise ExecutionFailed(f"the API names an engine that this version does not know: {visible(answer['engine'])}")
     return LoginToken(
@@ -130,6 +132,26 @@ def _from_api(installation: Installation, name: str, endpoint: str | None, login
         database=answer["database"],
         expires=str(answer.get("expires_at") or ""),
     )
+
+
+def _check_served(endpoint: str, region: str) -> None:
+    """Check that the API can have tokens for an endpoint, before it is asked and records a decision.
+
+    :raises Usage: it has none; the token for another endpoint of the database would lead elsewhere.
+    """
+    if (its := region_of(endpoint)) != region:
+        raise Usage(
+            f"{endpoint} is in region {its}, the API's is {region}",
+            "name the API of that region with --api-url, or the database in this region by its identifier",
+        )
+    if (kind := _kind(endpoint)) is not None:
+        raise Usage(f"{endpoint} is {kind}, and the API gives tokens for a cluster's writer", _BY_IDENTIFIER)
+
+
+def _kind(endpoint: str) -> str | None:
+    """Return the kind of an endpoint that is not a database's own; None if it may be one."""
+    label = endpoint.split(".")[1]
+    return next((kind for prefix, kind in _OTHER_ENDPOINTS.items() if label.startswith(prefix)), None)
 
 
 def _is_requested(answer: Mapping[str, Any], name: str, region: str, account: str | None) -> bool:
@@ -152,7 +174,12 @@ def _is_requested(answer: Mapping[str, Any], name: str, region: str, account: st
         return False
     # The ARN of a proxy doesn't contain its name; its endpoint does.
     identifier: str = host.partition(".")[0] if arn.kind == "db-proxy" and is_rds(host) else arn.name
-    return identifier == name
+    return identifier.lower() == name.lower()
+
+
+def _readers(endpoint: str) -> str:
+    """Return the readers' endpoint of the cluster that has this endpoint; of an instance its own endpoint."""
+    return endpoint.replace(".cluster-", ".cluster-ro-", 1)
 
 
 def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -161,7 +188,11 @@ def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, An
     :raises NotFound: no database has that name; similar names are suggested.
     :raises Usage: several databases have that name.
     """
-    matching = [database for database in databases if name in (database.get("identifier"), database.get("arn"))]
+    matching = [
+        database
+        for database in databases
+        if name == database.get("arn") or name.lower() == str(database.get("identifier")).lower()
+    ]
     if len(matching) > 1:
         arns = ", ".join(sorted(str(database["arn"]) for database in matching))
         raise Usage(f"{name} is ambiguous", f"name the database by its ARN: {arns}")
@@ -189,8 +220,12 @@ def only_user(database: Mapping[str, Any]) -> str:
 def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
+    if host is not None and (_kind(host) or "").startswith("a custom"):
+        raise Usage(f"the name of {host} doesn't tell its cluster", "rdsiam token --host signs for any endpoint")
     database = describe(installation.aws, name, own_endpoint=True)
     endpoint, port = database.endpoint
+    if host is not None and host not in (endpoint, _readers(endpoint)):
+        raise Usage(f"{host} is no endpoint of {database.arn}, whose is {endpoint}", _BY_IDENTIFIER)
     credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
     expires = at + timedelta(seconds=LIFETIME)

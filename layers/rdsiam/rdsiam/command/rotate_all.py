@@ -104,7 +104,7 @@ def report_skipped(answer: Mapping[str, Any], progress: Callable[[str], None]) -
 
 
 def _matches(secret: Mapping[str, Any], patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(secret["identifier"] or "", pattern) for pattern in patterns)
+    return not patterns or any(fnmatchcase(secret["identifier"] or "", pattern.lower()) for pattern in patterns)
 
 
 def _rotation(secret: Mapping[str, Any]) -> Rotation:

@@ -1,7 +1,7 @@
 """ARNs in their parts: `arn:<partition>:<service>:<region>:<account>:<resource>`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _SEPARATOR = re.compile("[:/]")
 
@@ -49,6 +49,17 @@ class Arn:
 
     def __str__(self) -> str:
         return ":".join(("arn", self.partition, self.service, self.region, self.account, self.resource))
+
+
+def lower_identifier(name: str) -> str:
+    """Return a database's identifier or ARN as RDS writes it: identifiers of instances and clusters in lower case."""
+    if not is_arn(name):
+        return name.lower()
+    try:
+        arn = Arn.parse(name)
+    except ValueError:
+        return name
+    return str(replace(arn, resource=arn.resource.lower())) if arn.kind in ("db", "cluster") else name
 
 
 def is_arn(text: str) -> bool:

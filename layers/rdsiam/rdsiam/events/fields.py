@@ -109,4 +109,6 @@ def line(event: Mapping[str, Any], field: str, longest: int) -> str | None:
 def _arn(field: str, value: Any) -> str:
     if not isinstance(value, str) or _ARN.fullmatch(value) is None:
         raise InvalidRequest(field, "must be the ARN of a database, arn:aws:rds:REGION:ACCOUNT:db:IDENTIFIER")
-    return value
+    # RDS writes the identifiers of instances and clusters in lower case, and records are found by them.
+    place, kind, identifier = value.rsplit(":", 2)
+    return f"{place}:{kind}:{identifier.lower()}" if kind in ("db", "cluster") else value
