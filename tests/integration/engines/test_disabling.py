@@ -96,6 +96,61 @@ def test_sessions_that_a_killed_run_left_are_ended_by_the_next(place, managed):
     assert ends(session)
 
 
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # MySQL's events
+@pytest.mark.parametrize(
+    ("charset", "name", "text"),
+    [
+        ("latin1", "nightly", "café"),
+        ("cp1251", "заказы", "привет"),
+        ("utf8mb4", "söder", "🙂 café"),
+        ("sjis", "表`x", "ソ"),
+    ],
+)
+@pytest.mark.parametrize("removal", [False, True], ids=["onboarding", "removal"])
+def test_an_event_in_another_character_set_keeps_its_text(place, managed, charset, name, text, removal):
+    leaves, event = managed.leaves, name.replace("`", "``")
+    with place.as_rdsadmin() as admin:
+        admin._session.set_character_set(charset)
+        admin.run(f"CREATE TABLE IF NOT EXISTS texts_{charset} (t varchar(40) CHARACTER SET utf8mb4)")
+        admin.run("SET sql_mode = 'ANSI_QUOTES'")
+        admin.run(
+            f"CREATE DEFINER={leaves}@'%' EVENT `{event}` ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' "
+            f"ON COMPLETION PRESERVE COMMENT '{text}' DO INSERT INTO \"texts_{charset}\" VALUES ('{text}')"
+        )
+    with place.as_rdsadmin() as admin:
+        [before] = admin.run(f"SHOW CREATE EVENT `{event}`")
+    if removal:
+        assert "disable-event" in {each.kind for each in place.remove(leaves).changes}
+    else:
+        assert "disable-event" in {each.kind for each in place.converge(managed.without)[0]}
+    with place.as_rdsadmin() as admin:
+        [after] = admin.run(f"SHOW CREATE EVENT `{event}`")
+        expected = str(before).replace(f"`{leaves}`@", f"`{MANAGER}`@").replace(" ENABLE ", " DISABLE ")
+        assert str(after) == expected
+        assert text in expected
+        admin.run(f"DROP EVENT `{event}`")
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # MySQL's events
+@pytest.mark.parametrize("charset", ["ascii", "koi8r", "dec8"])  # Python has no dec8
+def test_an_event_that_its_character_set_can_not_name_is_disabled_too(place, managed, charset):
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE DATABASE IF NOT EXISTS `söder`")
+        admin.run("USE `söder`")
+        admin.run(f"SET character_set_client = {charset}")
+        admin.run(
+            f"CREATE DEFINER={managed.leaves}@'%' EVENT {managed.leaves} ON SCHEDULE EVERY 1 DAY "
+            "STARTS '2037-01-01 00:00:00' DO SELECT 'text'"
+        )
+    assert [each.kind for each in place.remove(managed.leaves).changes].count("disable-event") == 1
+    _, after = place.converge(managed.without)
+    assert place.converge(after)[0] == []
+    with place.as_rdsadmin() as admin:
+        query = "SELECT STATUS, EVENT_DEFINITION FROM information_schema.EVENTS WHERE EVENT_NAME ="
+        assert admin.run(f"{query} '{managed.leaves}'") == [("DISABLED", "SELECT 'text'")]
+        admin.run("DROP DATABASE `söder`")
+
+
 @pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)  # PostgreSQL compares names by their bytes
 @pytest.mark.parametrize("namesake", [str.upper, lambda name: name.replace("ea", "éa")], ids=["case", "accent"])
 def test_a_session_of_a_similar_name_hides_none_of_a_user_that_leaves(place, managed, namesake):

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pymysql
+from pymysql.charset import charset_by_name
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer
@@ -18,13 +19,41 @@ _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
 #: A killed session is listed until its last transaction is rolled back; it runs no further statement.
 _BUSY = f"SELECT DISTINCT {LOGIN_USER} FROM {SESSIONS} WHERE p.COMMAND <> 'Killed'"  # noqa: S608 constants
 #: A replica runs no events: their status there is SLAVESIDE_DISABLED.
-_EVENTS = "SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"
+_EVENTS = """SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME, CHARACTER_SET_CLIENT, COLLATION_CONNECTION
+FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"""
 #: RDS grants no user the privilege to KILL sessions of other users; it has this procedure instead.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
 #: Seconds after which it is read again who runs a statement, if the server shows definers.
 _SECOND_LOOK = 0.1
+_CHARSET = "SET SESSION character_set_client = %s, collation_connection = %s"
 _SHORT_WAIT = "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2"
+
+
+@dataclass(frozen=True)
+class Event:
+    """An enabled event.
+
+    :ivar charset: the character set in which its text is stored.
+    :ivar collation: the collation of texts in it.
+    """
+
+    schema: str
+    name: str
+    charset: str
+    collation: str
+
+
+@dataclass(frozen=True)
+class DisableEvent(Statement):
+    """ALTER EVENT … DISABLE.
+
+    The server replaces character set and collation of the event by those of the session, and leaves its text as it is
+    stored. So the session must have those of the event, or the text could no longer be read.
+    """
+
+    charset: str = ""
+    collation: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,14 +63,14 @@ class AccountActivity:
     :ivar accounts: all accounts.
     :ivar locked: accounts that can't log in.
     :ivar busy: users that have sessions.
-    :ivar events: definer, as `user@host pattern` → its enabled events, as schema and name.
+    :ivar events: definer, as `user@host pattern` → its enabled events.
     :ivar rds_kill: whether RDS's procedure for ending sessions exists.
     """
 
     accounts: frozenset[AccountName]
     locked: frozenset[AccountName]
     busy: frozenset[str]
-    events: Mapping[str, tuple[tuple[str, str], ...]]
+    events: Mapping[str, tuple[Event, ...]]
     rds_kill: bool
 
 
@@ -50,16 +79,16 @@ def read_activity(session: MysqlSession, events: bool = True) -> AccountActivity
 
     :param events: also read events. A user that may create events can make that slow: MariaDB copies the text of each.
     """
-    by_definer: dict[str, list[tuple[str, str]]] = {}
-    for definer, schema, name in sorted(rows(session, _EVENTS)) if events else ():
-        by_definer.setdefault(definer, []).append((schema, name))
+    by_definer: dict[str, list[Event]] = {}
+    for definer, *event in sorted(rows(session, _EVENTS)) if events else ():
+        by_definer.setdefault(definer, []).append(Event(*event))
     return AccountActivity(
         accounts=frozenset((user, host) for user, host in rows(session, _ACCOUNTS)),
         locked=frozenset(
             (user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)
         ),
         busy=frozenset(row[0] for row in rows(session, _BUSY)),
-        events={definer: tuple(names) for definer, names in by_definer.items()},
+        events={definer: tuple(found) for definer, found in by_definer.items()},
         rds_kill=bool(rows(session, _RDS_KILL)),
     )
 
@@ -76,10 +105,17 @@ def disable(activity: AccountActivity, user: str, events: bool = True) -> list[S
         for host in hosts
         if (user, host) not in activity.locked
     ]
-    stops = [
-        Statement("disable-event", user, f"ALTER EVENT {identifier(schema)}.{identifier(name)} DISABLE", False)
+    stops: list[Statement] = [
+        DisableEvent(
+            "disable-event",
+            user,
+            f"ALTER EVENT {identifier(event.schema)}.{identifier(event.name)} DISABLE",
+            False,
+            charset=event.charset,
+            collation=event.collation,
+        )
         for host in hosts
-        for schema, name in activity.events.get(f"{user}@{host}", ())
+        for event in activity.events.get(f"{user}@{host}", ())
         if events
     ]
     if result or stops or user in activity.busy:
@@ -141,12 +177,45 @@ def run(session: MysqlSession, statement: Statement) -> None:
     :raises StatementFailed: the database's answer.
     """
     try:
+        if isinstance(statement, DisableEvent):
+            _disable_event(session, statement)
+            return
         with session.cursor() as cursor:
             cursor.execute(statement.statement)
             if statement.kind == "end-sessions":
                 _end_sessions(session, statement, cursor.fetchall())
     except pymysql.MySQLError as error:
         raise StatementFailed("the server", statement, *server_answer(error)) from None
+
+
+def _disable_event(session: MysqlSession, statement: DisableEvent) -> None:
+    """Disable an event in a session that has the character set and collation of the event for this statement only."""
+    with session.cursor() as cursor:
+        encoded = _encoded(statement)
+        if encoded is None:
+            cursor.execute(statement.statement)
+            return
+        cursor.execute("SELECT @@character_set_client, @@collation_connection")
+        own = cursor.fetchone()
+        try:
+            cursor.execute(_CHARSET, [statement.charset, statement.collation])
+            session.query(encoded)
+        finally:
+            if session.open:
+                cursor.execute(_CHARSET, own)
+
+
+def _encoded(statement: DisableEvent) -> bytes | None:
+    """Return the statement in the event's character set; None if that lacks letters of the names in the statement.
+
+    All character sets of clients begin with ASCII. An event that can't be named in its own one must be disabled too.
+    """
+    if statement.statement.isascii():
+        return statement.statement.encode()
+    try:
+        return statement.statement.encode(charset_by_name(statement.charset).encoding or "")
+    except (LookupError, UnicodeEncodeError):
+        return None
 
 
 def _end_sessions(session: MysqlSession, statement: Statement, found: Sequence[tuple[str, int]]) -> None:
