@@ -16,7 +16,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Token
 from rdsiam.engines.protocols import DesiredState, Sessions
 from tests.integration.engines.world import World
 from tests.integration.place import Client, Place
-from tests.kinds import POSTGRES, SINCE_16
+from tests.kinds import BEFORE_16, POSTGRES, SINCE_16
 
 pytestmark = pytest.mark.exhaustive_on("vanilla")
 READ, WRITE = "SELECT * FROM app.t", "INSERT INTO app.t VALUES (1)"
@@ -295,6 +295,30 @@ def test_objects_in_a_schema_that_their_owner_may_not_use_are_named_and_the_owne
             admin.run("DROP SCHEMA locked CASCADE; DROP TABLE app.lone; DROP OWNED BY etl, other; DROP ROLE etl, other")
             if place.version >= 14:
                 admin.run("GRANT pg_read_all_data, pg_write_all_data TO rds_superuser WITH ADMIN OPTION")
+
+
+@pytest.mark.parametrize("place", BEFORE_16, indirect=True)  # from 16 on the master acts, which may use all schemas
+def test_functions_whose_types_are_in_a_schema_that_their_owner_may_not_use_are_named_alone(place):
+    with place.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE maker; CREATE ROLE other; CREATE SCHEMA types AUTHORIZATION other")
+        admin.run("GRANT USAGE ON SCHEMA app TO maker; CREATE TYPE types.pair AS (a int, b int)")
+        for arguments in ("types.pair[]", "int"):
+            admin.run(f"CREATE FUNCTION app.f({arguments}) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+            admin.run(f"ALTER FUNCTION app.f({arguments}) OWNER TO maker")
+            admin.run(f"REVOKE ALL ON FUNCTION app.f({arguments}) FROM PUBLIC")
+        try:
+            exe = user("exe", Grant("shop", ("EXECUTE",), ("app",)))
+            (part,) = converge(place, exe)
+            assert "maker may not use the schema types: " in part.reason
+            assert may(place, "exe", "SELECT app.f(1)")
+            follow(place, part)
+            assert not converge(place, exe)
+            assert admin.run(
+                "SELECT bool_and(has_function_privilege('exe', oid, 'EXECUTE')) FROM pg_proc "
+                "WHERE pronamespace = 'app'::regnamespace"
+            ) == [(True,)]
+        finally:
+            admin.run("DROP SCHEMA types CASCADE; DROP OWNED BY maker, other; DROP ROLE maker, other")
 
 
 def test_later_tables_of_a_users_role_whose_name_looks_like_one_of_rds_are_open_at_once(place):

@@ -344,11 +344,11 @@ def _closed_schemas(change: PrivilegeChange) -> Unreached | None:
     """Return the part that is not done if the owner may not use the schemas of the objects; None if it may."""
     if not change.closed:
         return None
-    schemas = sql.SQL(", ").join(map(sql.Identifier, sorted({name[0] for name in change.objects})))
+    schemas = sql.SQL(", ").join(map(sql.Identifier, change.closed))
     grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schemas, sql.Identifier(change.owner))
     return Unreached(
         f"objects of {change.owner} in {change.database}",
-        f"{change.owner} may not use their schemas",
+        f"{change.owner} may not use the schema{'s' if len(change.closed) > 1 else ''} {', '.join(change.closed)}",
         f"as the owner of the schemas run: {text(grant)}; then onboard the database again",
         retry=False,
     )

@@ -27,14 +27,15 @@ _RUNS_AS_ADMINISTRATOR = "x.definer AND o.rolname = ANY (%(administrators)s::tex
 #: Extensions grant and withhold their functions themselves.
 _OBJECTS = f"""objects AS (
     SELECT 'database' AS type, 'database' AS class, ARRAY[d.datname::text] AS name, NULL::text AS schema,
-           d.datdba AS owner, d.datacl AS acl, 'd' AS kind, false AS definer
+           d.datdba AS owner, d.datacl AS acl, 'd' AS kind, false AS definer, ARRAY[]::text[] AS used
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
   UNION ALL
-    SELECT 'schema', 'schema', ARRAY[n.nspname::text], n.nspname::text, n.nspowner, n.nspacl, 'n', false
+    SELECT 'schema', 'schema', ARRAY[n.nspname::text], n.nspname::text, n.nspowner, n.nspacl, 'n', false,
+           ARRAY[]::text[]
     FROM pg_catalog.pg_namespace n WHERE NOT ({SYSTEM_SCHEMA})
   UNION ALL
     SELECT t.type, t.type, ARRAY[n.nspname::text, c.relname::text], n.nspname::text, c.relowner, c.relacl,
-           CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END, false
+           CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END, false, ARRAY[n.nspname::text]
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (VALUES (CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END)) AS t(type)
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT ({SYSTEM_SCHEMA})
@@ -44,7 +45,9 @@ _OBJECTS = f"""objects AS (
                SELECT pg_catalog.string_agg(CASE p.prokind WHEN 'p' THEN 'IN ' ELSE '' END
                                             || pg_catalog.format_type(t.type, NULL), ', ' ORDER BY t.position)
                FROM pg_catalog.unnest(p.proargtypes::pg_catalog.oid[]) WITH ORDINALITY AS t(type, position)), '')],
-           n.nspname::text, p.proowner, p.proacl, 'f', p.prosecdef
+           n.nspname::text, p.proowner, p.proacl, 'f', p.prosecdef, n.nspname::text || ARRAY(
+               SELECT m.nspname::text FROM pg_catalog.unnest(p.proargtypes::pg_catalog.oid[]) AS t(type)
+               JOIN pg_catalog.pg_type y ON y.oid = t.type JOIN pg_catalog.pg_namespace m ON m.oid = y.typnamespace)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE %(functions)s AND NOT ({SYSTEM_SCHEMA}) AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend e
@@ -56,9 +59,9 @@ JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 JOIN pg_catalog.pg_roles b ON b.oid = d.datdba
 """
 _OWNER = "CASE o.rolname WHEN 'pg_database_owner' THEN b.rolname ELSE o.rolname END"
-#: The owner of an object may not use the schema in which it is.
-_IS_CLOSED = """x.class NOT IN ('database', 'schema')
-       AND NOT pg_catalog.has_schema_privilege(x.owner, x.schema, 'USAGE')"""
+#: The schemas that the name of an object needs and that its owner may not use: its own, and those of argument types.
+_CLOSED = """ARRAY(SELECT DISTINCT u.name FROM pg_catalog.unnest(x.used) AS u(name)
+             WHERE NOT pg_catalog.has_schema_privilege(x.owner, u.name, 'USAGE') ORDER BY 1)"""
 #: The scopes of an object: its schema, and the whole database unless its schema is excluded.
 _IS_OPEN = "(x.schema IS NULL OR x.schema <> ALL (%(excluded)s::text[]))"
 _SCOPES = f"""CROSS JOIN LATERAL (
@@ -66,7 +69,7 @@ _SCOPES = f"""CROSS JOIN LATERAL (
 _MISSING = f"""
 WITH {_OBJECTS}
 SELECT {_OWNER}, w.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT w.privilege ORDER BY w.privilege),
-       {_IS_CLOSED}
+       {_CLOSED}
 FROM objects x {_SCOPES} JOIN {_ENTITLED} ON w.type = x.class AND w.schema = s.scope {_OWNERS}
 WHERE o.rolname <> w.grantee AND o.rolname <> 'rdsadmin'
   AND NOT ({_HAZARD.format(row="w", owner="o.rolname")}) AND NOT ({_RUNS_AS_ADMINISTRATOR})
@@ -85,7 +88,7 @@ WITH {_OBJECTS}, entitled AS (SELECT * FROM {_ENTITLED}), held AS (
     WHERE a.grantor = x.owner AND g.rolname = ANY (%(g_grantees)s::text[])
 )
 SELECT {_OWNER}, x.grantee, x.type, x.name, pg_catalog.array_agg(DISTINCT x.privilege ORDER BY x.privilege),
-       {_IS_CLOSED}
+       {_CLOSED}
 FROM held x CROSS JOIN LATERAL (VALUES (x.schema), ('')) AS s(scope)
 JOIN {_GRANTED} ON r.grantee = x.grantee AND r.privilege = x.privilege AND r.type = x.class AND r.schema = s.scope
 {_OWNERS}
@@ -245,9 +248,9 @@ def _arrays(prefix: str, rows: Sequence[Row]) -> dict[str, list[str | None]]:
 
 def _of_objects(scope: Scope, query: str, parameters: Mapping[str, object], revoke: bool) -> list[PrivilegeChange]:
     """Return the changes on existing objects, those that one statement can make together."""
-    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...], bool], list[tuple[str, ...]]] = {}
+    grouped: dict[tuple[str, str, ObjectType, tuple[str, ...], tuple[str, ...]], list[tuple[str, ...]]] = {}
     for owner, grantee, kind, name, privileges, closed in scope.session.execute(query, parameters):
-        grouped.setdefault((owner, grantee, kind, tuple(privileges), closed), []).append(tuple(name))
+        grouped.setdefault((owner, grantee, kind, tuple(privileges), tuple(closed)), []).append(tuple(name))
     return [
         PrivilegeChange(scope.database, owner, grantee, kind, privileges, tuple(objects), revoke, closed=closed)
         for (owner, grantee, kind, privileges, closed), objects in grouped.items()

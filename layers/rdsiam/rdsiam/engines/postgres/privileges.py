@@ -93,7 +93,8 @@ class PrivilegeChange:
         future objects of the owner.
     :ivar revoke: the grantee has these privileges and must not have them.
     :ivar schemas: of future objects: the schemas to which the change is limited; empty for all.
-    :ivar closed: the owner may not use the schemas of the objects, so the server may deny the change.
+    :ivar closed: schemas of the objects, and of their arguments' types, that the owner may not use: the server may deny
+        the change.
     """
 
     database: str
@@ -104,7 +105,7 @@ class PrivilegeChange:
     objects: tuple[tuple[str, ...], ...]
     revoke: bool = False
     schemas: tuple[str, ...] = ()
-    closed: bool = False
+    closed: tuple[str, ...] = ()
 
 
 def statements(change: PrivilegeChange) -> Iterator[str]:
