@@ -199,7 +199,7 @@ def _disable_event(session: MysqlSession, statement: DisableEvent) -> None:
         own = cursor.fetchone()
         try:
             cursor.execute(_CHARSET, [statement.charset, statement.collation])
-            cursor.execute(encoded)  # type: ignore[arg-type]  # the driver takes bytes too
+            cursor.execute(encoded)  # type: ignore[call-overload]  # the driver takes bytes too
         finally:
             if session.open:
                 cursor.execute(_CHARSET, own)
