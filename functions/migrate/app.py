@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Migrate the user that the event names, undo that, or return the state of migrations."""
     request = migrate_request(event)
     if not context.is_replaying():
-        check_alias(aliases.LIVE, context.lambda_context, event)
+        check_alias(aliases.MIGRATE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):
         return answered(context, _services().results, flow.status(_services(), request.database), _LONGEST_STATUS)
     answer = flow.migrate(context, _services(), request)
@@ -54,5 +54,8 @@ def _services() -> flow.MigrationServices:
         migrations=Migrations(dynamodb, table),
         secrets=MigratingSecrets(SecretsManager(secrets_manager), inventory),
         results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Migrate"),
+        functions=clients.client("lambda"),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
+        # Its own alias for this, which the template can't name in the function's own environment.
+        migrate_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:continue",
     )

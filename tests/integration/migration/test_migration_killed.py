@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 
+from rdsiam.migration import flow
 from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
 from tests.integration.account import Account, until
@@ -47,6 +48,7 @@ def handlers(account) -> Iterator[dict[str, Handler]]:
     with as_the_function(account), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RDSIAM_ONBOARD_FUNCTION", "onboard")  # the runner knows functions by their names
         patch.setenv("AWS_SAM_LOCAL", "true")  # and no aliases
+        patch.setenv("AWS_LAMBDA_FUNCTION_NAME", account.cloud.functions["MigrateFunction"].partition(":")[0])
         credentials = account.credentials_of("MigrateFunction")
 
         def onboard(event: Any, _: Any) -> Any:
@@ -118,6 +120,20 @@ def test_a_migration_that_is_killed_after_the_effect_of_any_step_ends_as_it_shou
     assert app.kept() is None
     assert app.dump() == before
     assert "DeletedDate" not in app.secret_state()
+
+
+def test_a_migration_continues_in_another_execution_that_the_function_starts(account: Account, handlers, app):
+    app.declare()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "MOST_OPERATIONS", 1)  # in this process; the next execution runs in the function
+        steps = tuple(step for step in FORWARD if step != "observe")
+        died = each_step_dies_once(patch, Migrating, steps)
+        assert run(handlers, app, watch="3s")["status"] == "running"
+        assert "retire" not in died
+    until(lambda: retired(app), 60)
+    app.declare(replaced=False)
+    account.onboard(app.arn)
+    assert run(handlers, app, undo=True)["status"] == "undone"
 
 
 def killed_at(account: Account, handlers: dict[str, Handler], arn: str, at: int) -> bool:

@@ -240,6 +240,7 @@ INVOKERS = {
     ("SecretsFunction", "onboard"): "OnboardFunction",
     ("SecretsFunction", "$LATEST"): None,
     ("MigrateFunction", "live"): None,
+    ("MigrateFunction", "continue"): "MigrateFunction",
     ("MigrateFunction", "$LATEST"): None,
 }
 INVOKING = ("AuditFunction", "EventsFunction", "MigrateFunction", "OnboardFunction", "PolicyFunction", "VendFunction")
@@ -302,6 +303,7 @@ MORE += [
     ("EventsFunction", "OnboardFunction", "events", {"confirm": True}),
     ("EventsFunction", "AuditFunction", "events", {"remediate": ["0" * 20], "confirm": True}),
     ("OnboardFunction", "SecretsFunction", "onboard", {"list": True}),
+    ("MigrateFunction", "MigrateFunction", "continue", {"user": "app", "undo": True}),
 ]
 
 

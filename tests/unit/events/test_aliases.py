@@ -19,14 +19,16 @@ ONBOARD, PLAN = {"database": "arn"}, {"database": "arn", "plan": True}
 CONFIRM, BEYOND = {"database": "arn", "confirm": True}, {"database": "arn", "beyond_limit": True}
 RECONCILE = {"reconcile": True}
 REVOKE, LIFT = {"database": "arn", "revoke": ["app"], "reason": "x"}, {"database": "arn", "lift": ["app"]}
+MIGRATE = {"database": "arn", "user": "app", "watch": "7d", "confirm": True}
+CONTINUE = MIGRATE | {"continues": "0" * 16}
 REQUESTS: dict[str, list[Any]] = {
     "OnboardFunction": [ONBOARD, PLAN, CONFIRM, BEYOND, RECONCILE, RECONCILE | {"confirm": True}, REVOKE, LIFT],
     "AuditFunction": [{}, {"databases": ["arn"]}, {"remediate": ["id"], "confirm": True}],
     "SecretsFunction": [ONBOARD, PLAN, CONFIRM, {"list": True}, {"rotate": "arn"}, {"unstick": "arn"}],
-    "MigrateFunction": [{"database": "arn", "user": "app"}, {"status": True}],
+    "MigrateFunction": [MIGRATE, MIGRATE | {"undo": True}, {"status": True}, CONTINUE],
     "VendFunction": [{"version": "2.0"}],
 }
-#: What each alias but `live`, which accepts everything, accepts.
+#: What each alias but `live` accepts.
 NEEDED = {
     ("OnboardFunction", "events"): [ONBOARD, RECONCILE],
     ("OnboardFunction", "reconcile"): [ONBOARD, CONFIRM],
@@ -34,6 +36,7 @@ NEEDED = {
     ("OnboardFunction", "audit"): [ONBOARD, PLAN, BEYOND],
     ("AuditFunction", "events"): [{}],
     ("SecretsFunction", "onboard"): [ONBOARD, PLAN],
+    ("MigrateFunction", "continue"): [MIGRATE, CONTINUE],
 }
 
 
@@ -48,7 +51,9 @@ def accepts(function, qualifier, request):
 
 @pytest.mark.parametrize("function", ACCEPTED)
 def test_operators_may_ask_for_everything(function):
-    assert all(accepts(function, "live", request) for request in REQUESTS[function])
+    requests = [request for request in REQUESTS[function] if request != CONTINUE]  # an execution's own
+    assert all(accepts(function, "live", request) for request in requests)
+    assert not accepts("MigrateFunction", "live", CONTINUE)
 
 
 @pytest.mark.parametrize(("function", "alias"), NEEDED)

@@ -26,6 +26,11 @@ ONBOARD: Accepted = {
     "audit": (_ONBOARDING,),
 }
 AUDIT: Accepted = {"live": None, "events": (frozenset(),)}
+#: An execution of MigrateFunction starts the next one by `continue`; nobody else continues one.
+MIGRATE: Accepted = {
+    "live": (frozenset({"database", "user", "plan", "confirm", "in_place", "undo", "watch", "status"}),),
+    "continue": (frozenset({"database", "user", "watch", "continues", "confirm"}),),
+}
 SECRETS: Accepted = {"live": None, "onboard": (frozenset({"database", "plan"}), frozenset({"database", "withdraw"}))}
 #: Functions that have one kind of caller.
 LIVE: Accepted = {"live": None}
@@ -33,7 +38,7 @@ ACCEPTED: Mapping[str, Accepted] = {
     "OnboardFunction": ONBOARD,
     "AuditFunction": AUDIT,
     "SecretsFunction": SECRETS,
-    "MigrateFunction": LIVE,
+    "MigrateFunction": MIGRATE,
     "VendFunction": LIVE,
 }
 

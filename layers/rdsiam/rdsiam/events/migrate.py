@@ -19,6 +19,7 @@ class MigrateRequest:
 
     :ivar database: ARN.
     :ivar watch: seconds without a login of the old user before its password is retired.
+    :ivar continues: name of the execution whose watching is continued; empty for a request of an operator.
     """
 
     database: str
@@ -28,6 +29,7 @@ class MigrateRequest:
     in_place: bool = False
     undo: bool = False
     watch: int = 7 * 86400
+    continues: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def migrate_request(event: Any) -> MigrateRequest | MigrationStatusRequest:
         fields.check(event, {"status", "database"})
         fields.must_be_true(event, "status")
         return MigrationStatusRequest(fields.database(event) if "database" in event else None)
-    fields.check(event, {"database", "user", "plan", "confirm", "in_place", "undo", "watch"})
+    fields.check(event, {"database", "user", "plan", "confirm", "in_place", "undo", "watch", "continues"})
     return MigrateRequest(
         database=fields.database(event),
         user=_user(event),
@@ -61,7 +63,15 @@ def migrate_request(event: Any) -> MigrateRequest | MigrationStatusRequest:
         in_place=fields.flag(event, "in_place"),
         undo=fields.flag(event, "undo"),
         watch=_watch(event),
+        continues=_continues(event),
     )
+
+
+def _continues(event: Mapping[str, Any]) -> str:
+    name = event.get("continues", "")
+    if not isinstance(name, str) or not re.fullmatch("([0-9a-f]{16})?", name):
+        raise InvalidRequest("continues", "must be the name of an execution")
+    return name
 
 
 def _user(event: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ lease writes it: of two executions at the same time one continues, and an undo t
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
@@ -19,6 +20,7 @@ from rdsiam.core.changes import Reason, changes_from_json, parts_from_json
 from rdsiam.core.durable import R, Steps
 from rdsiam.core.large_answers import LargeResults, whole
 from rdsiam.events.migrate import MigrateRequest
+from rdsiam.migration.continuation import MOST_OPERATIONS, OPERATIONS_OF_AN_ATTEMPT, Continuing, start_next
 from rdsiam.migration.observation import pause
 from rdsiam.migration.results import (
     Beginning,
@@ -73,7 +75,7 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
     """
     steps = MigrationSteps(context, services.results)
     execution = steps.run("name the execution", lambda: secrets.token_hex(8))
-    run = Undoing(services, request, execution) if request.undo else Migrating(services, request, execution)
+    run = _run(services, request, execution)
     beginning = steps.run_typed("read what is declared", Beginning, run.begin)
     if beginning.refusal:
         return run.answer("refused", beginning.refusal)
@@ -83,9 +85,17 @@ def migrate(context: DurableContext, services: MigrationServices, request: Migra
             return _undo(run, steps)
         if not request.plan and (beginning.running or beginning.retired):
             return _nothing_to_do(run, beginning)
-        return _forward(context, services, run, steps)
+        if isinstance(run, Continuing):
+            return _watch(context, run, steps, execution, ())
+        return _forward(context, services, run, steps, execution)
     except Superseded as error:
         return run.answer("superseded", Reason.of(error))
+
+
+def _run(services: MigrationServices, request: MigrateRequest, execution: str) -> Migrating:
+    if request.undo:
+        return Undoing(services, request, execution)
+    return (Continuing if request.continues else Migrating)(services, request, execution)
 
 
 def _nothing_to_do(run: Migrating, beginning: Beginning) -> MigrationAnswer:
@@ -95,7 +105,7 @@ def _nothing_to_do(run: Migrating, beginning: Beginning) -> MigrationAnswer:
 
 
 def _forward(
-    context: DurableContext, services: MigrationServices, run: Migrating, steps: MigrationSteps
+    context: DurableContext, services: MigrationServices, run: Migrating, steps: MigrationSteps, execution: str
 ) -> MigrationAnswer:
     """Go through all states that are not reached yet."""
     request = run.request
@@ -120,7 +130,10 @@ def _forward(
     pairing = steps.run_typed("record the pairing", StepResult, lambda: run.record_pairing(changes))
     if pairing.refusal:
         return run.answer("running", pairing.refusal, changes)
-    return _retire(context, run, steps, changes)
+    steps.run("prove the login", run.prove)
+    if not run.in_place:
+        steps.run("begin watching", run.begin_watching)
+    return _watch(context, run, steps, execution, changes)
 
 
 def _planned(
@@ -136,12 +149,14 @@ def _planned(
     return run.answer(status, reason, (*changes, *planned.changes), (*incomplete, *planned.incomplete))
 
 
-def _retire(context: DurableContext, run: Migrating, steps: MigrationSteps, changes: Changes) -> MigrationAnswer:
-    """Prove the successor's login, watch the user, and retire it and its secret."""
-    steps.run("prove the login", run.prove)
-    if not run.in_place:
-        steps.run("begin watching", run.begin_watching)
+def _watch(
+    context: DurableContext, run: Migrating, steps: MigrationSteps, execution: str, changes: Changes
+) -> MigrationAnswer:
+    """Watch the user, and retire it and its secret; or let a new execution continue with the watching."""
     retirement = _watch_and_retire(context, run, steps)
+    if retirement is None:
+        steps.run("continue in a new execution", lambda: start_next(run, execution))
+        return run.answer("running", Reason("a new execution continues with the watching"), changes)
     changes = (*changes, *retirement.changes)
     secret = StepResult()
     if retirement.status == "retired":
@@ -167,31 +182,44 @@ def status(services: MigrationServices, arn: str | None) -> dict[str, Any]:
     return {"states": counts(migration["state"] for migration in listed), "migrations": listed}
 
 
-def _watch_and_retire(context: DurableContext, run: Migrating, steps: MigrationSteps) -> Retirement:
-    """Watch until nobody has logged in for long enough, and retire the user; in place there is nobody to watch."""
-    number = 0
+def _watch_and_retire(context: DurableContext, run: Migrating, steps: MigrationSteps) -> Retirement | None:
+    """Watch until nobody has logged in for long enough, and retire the user; in place there is nobody to watch.
+
+    Return None if the execution has made nearly as many operations as Lambda permits.
+    """
+    number = operations = 0
     while True:
         number += 1
         if not run.in_place:
-            context.wait_for_condition(
-                lambda watched, _: run.observe(Watched.from_json(watched).failures).to_json(),
-                _paced(run),
+            result: dict[str, Any] = context.wait_for_condition(
+                lambda watched, _: _observe(run, Watched.from_json(watched)).to_json(),
+                _paced(run, operations),
                 name=f"watch {number}",
             )
+            watched = Watched.from_json(result)
+            if not watched.over:
+                return None
+            operations = watched.operations
         retirement = steps.run_typed(f"retire {number}", Retirement, run.retire)
         if not retirement.watch_again:
             return retirement
+        operations += OPERATIONS_OF_AN_ATTEMPT
 
 
-def _paced(run: Migrating) -> WaitForConditionConfig[dict[str, Any]]:
+def _observe(run: Migrating, watched: Watched) -> Watched:
+    return replace(run.observe(watched.failures), operations=watched.operations + 1)
+
+
+def _paced(run: Migrating, operations: int) -> WaitForConditionConfig[dict[str, Any]]:
     between = Duration.from_seconds(pause(run.request.watch))
 
-    def wait(watched: dict[str, Any], _: int) -> WaitForConditionDecision:
-        if Watched.from_json(watched).over:
+    def wait(result: dict[str, Any], _: int) -> WaitForConditionDecision:
+        watched = Watched.from_json(result)
+        if watched.over or watched.operations >= MOST_OPERATIONS:
             return WaitForConditionDecision.stop_polling()
         return WaitForConditionDecision.continue_waiting(between)
 
-    return WaitForConditionConfig(wait_strategy=wait, initial_state=Watched().to_json())
+    return WaitForConditionConfig(wait_strategy=wait, initial_state=Watched(operations=operations).to_json())
 
 
 def _undo(run: Undoing, steps: MigrationSteps) -> MigrationAnswer:

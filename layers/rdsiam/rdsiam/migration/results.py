@@ -114,10 +114,12 @@ class Watched(_Json):
 
     :ivar over: the user can be retired, or another execution has taken over.
     :ivar failures: number of observations in a row that have failed.
+    :ivar operations: number of operations of this execution that count towards its limit.
     """
 
     over: bool = False
     failures: int = 0
+    operations: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rdsiam.access.fields import takes_tokens
 from rdsiam.access.store import AccessStore
@@ -54,7 +55,9 @@ class MigrationServices:
     """Access to RDS, Secrets Manager, access.yaml, the inventory and the databases.
 
     :ivar results: results that neither a checkpoint nor an answer can hold.
+    :ivar functions: client of Lambda.
     :ivar onboard_function: name of OnboardFunction with its alias.
+    :ivar migrate_function: name of MigrateFunction with the alias by which an execution starts the next one.
     """
 
     databases: Databases
@@ -65,7 +68,9 @@ class MigrationServices:
     migrations: Migrations
     secrets: MigratingSecrets
     results: LargeResults
+    functions: Any
     onboard_function: str
+    migrate_function: str
 
 
 class Migrating:
@@ -85,6 +90,18 @@ class Migrating:
         """Use the result of `begin`, also in a replay, in which that step does not run again."""
         self.arn = beginning.database
         self._successor = beginning.successor
+
+    @property
+    def services(self) -> MigrationServices:
+        """The services of this migration."""
+        return self._services
+
+    def check_ownership(self) -> None:
+        """Check that this execution still has the migration.
+
+        :raises Superseded: another execution has taken over.
+        """
+        self._own()
 
     @property
     def in_place(self) -> bool:
