@@ -186,7 +186,7 @@ DEPLOYMENT = Deployment(
     "aws",
     "eu-central-1",
     ACCOUNT,
-    connect_role=CONNECT_ROLE,
+    connect_roles=frozenset({CONNECT_ROLE}),
     stack_roles=frozenset({f"{IAM}role/rdsiam-OnboardFunctionRole"}),
     operators=(OPERATOR, f"{IAM}role/teams/*"),
 )

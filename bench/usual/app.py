@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rdsiam.access.store import AccessStore
 from rdsiam.api.identity import Oidc, caller_from
 from rdsiam.aws import clients
+from rdsiam.core.connect_roles import connect_roles
 from rdsiam.errors import NotAllowed
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
@@ -32,7 +33,7 @@ vending = Vending(
         Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
     ),
     clients.client("sts"),
-    os.environ["RDSIAM_CONNECT_ROLE"],
+    connect_roles(),
     CaUrls(os.environ["RDSIAM_CA_URL"], os.environ["RDSIAM_PROXY_CA_URL"]),
 )
 

@@ -18,6 +18,7 @@ from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core.arn import Arn
+from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.durable import answered
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
@@ -58,7 +59,7 @@ def _services() -> flow.AuditServices:
             partition=place.partition,
             region=place.region,
             account=place.account,
-            connect_role=os.environ["RDSIAM_CONNECT_ROLE"],
+            connect_roles=frozenset(connect_roles()),
             stack_roles=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
             operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
         ),

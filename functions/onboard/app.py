@@ -76,6 +76,7 @@ def _services() -> OnboardingServices:
         functions=clients.client("lambda"),
         policy_function=os.environ["RDSIAM_POLICY_FUNCTION"],
         secrets_function=os.environ["RDSIAM_SECRETS_FUNCTION"],
+        connect_role_shards=int(os.environ["RDSIAM_CONNECT_ROLE_SHARDS"]),
         # Its own alias for this, which the template can't name in the function's own environment.
         onboard_function=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}:reconcile",
     )

@@ -8,13 +8,17 @@ from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
+from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.policy import policy_request
-from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.iam_policies import ConnectPolicies, Stack
+from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import Assumptions, PolicyWriter
 from rdsiam.state.inventory import Inventory
+from rdsiam.state.leases import Leases
+from rdsiam.state.role_leases import RoleLeases
 
 
 @logger.inject_lambda_context
@@ -35,6 +39,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         status=written.status,
         code=written.code,
         reason=written.reason,
+        incomplete=[part.reason for part in written.incomplete],
     )
     return bounded(written.to_json(), _results())
 
@@ -46,11 +51,14 @@ def _results() -> ResultStore:
 
 @cache
 def _writer() -> PolicyWriter:
-    connect_role = os.environ["RDSIAM_CONNECT_ROLE"]
+    roles = ConnectRoles(connect_roles())
+    stack = Stack(os.environ["AWS_REGION"], os.environ["POWERTOOLS_SERVICE_NAME"])
+    dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
     return PolicyWriter(
-        Databases(clients.client("rds"), connect_role),
+        Databases(clients.client("rds"), roles.arns[0]),
         AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
-        ConnectPolicies(clients.client("iam"), connect_role),
-        connect_role,
+        Inventory(dynamodb, table),
+        ConnectPolicies(clients.client("iam"), stack, roles.arns, int(os.environ["RDSIAM_POLICIES_PER_ROLE"])),
+        roles,
+        RoleLeases(Leases(dynamodb, table)),
     )

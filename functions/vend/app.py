@@ -12,6 +12,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.aws import fast_clients
+from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.observability import logger, metrics
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
@@ -91,7 +92,7 @@ def _vending() -> Vending:
             Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
         ),
         fast_clients.client("sts"),
-        os.environ["RDSIAM_CONNECT_ROLE"],
+        connect_roles(),
         CaUrls(os.environ["RDSIAM_CA_URL"], os.environ["RDSIAM_PROXY_CA_URL"]),
     )
 

@@ -50,7 +50,6 @@ REFUSALS: Mapping[str, str] = {
     "role-not-found": "A role that access.yaml names does not exist.",
     "role-not-managed": "The owner of a role has not tagged it as one that rdsiam may attach policies to.",
     "role-of-another-account": "A role that access.yaml names belongs to another account than the database.",
-    "role-policies-full": "The database logins of a role need more policies than a role may have.",
     "rotation-not-declared": "access.yaml does not declare the rotation, or no longer as it is recorded.",
     "rotation-unfinished": "A rotation, or the creation of a secret, has begun and not ended.",
     "secret-exists": "A secret of that name exists that rdsiam did not create; it is not taken over.",

@@ -28,7 +28,7 @@ def test_a_result_is_rebuilt_from_its_json(result):
 @pytest.mark.parametrize(
     ("error", "refusal"),
     [
-        (Refused("role x is full", "use another role", "role-policies-full"), ("role x is full", "use another role")),
+        (Refused("role x is full", "use another role", "role-not-found"), ("role x is full", "use another role")),
         (AccessFileInvalid(["line 3: users"]), ("access.yaml: line 3: users", "")),
         (
             InvalidRequest("arn:secret AWSCURRENT: host", "must be text"),

@@ -63,10 +63,11 @@ class World:
         self.readable = True
         self.declare(*USERS)
         self.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
-        self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"])
+        self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"], {})
         self.inventory.onboarded(ORDERS, Applied("v0", "before", 2, USERS), "before", "2026-01-01T00:00:00Z")
         self.rotated: dict[str, Any] = {"status": "unchanged", "reason": "", "changes": []}
         self.services = OnboardingServices(
+            connect_role_shards=1,
             databases=type(
                 "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
             )(),
@@ -252,9 +253,9 @@ def test_a_database_that_is_gone_keeps_its_record_if_its_policies_are_not_remove
 
     databases = type("Databases", (), {"describe": describe, "of_resource": lambda _, __: None})()
     world.services = replace(world.services, databases=databases)
-    world.removed = REFUSED | {"reason": "role x is full", "code": "role-policies-full"}
+    world.removed = REFUSED | {"reason": "role x does not exist", "code": "role-not-found"}
     answer = world.onboard()
-    assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "role-policies-full", [])
+    assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "role-not-found", [])
     assert world.record.accounts
 
 

@@ -11,14 +11,36 @@ from moto import mock_aws
 
 from rdsiam.access.callers import CallerRule
 from rdsiam.access.users import DeclaredUser, Grant
+from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
-from rdsiam.policies.iam_policies import PATH, ConnectPolicies, place, wanted_by_role
+from rdsiam.policies.iam_policies import PATH, ConnectPolicies, Stack
+from rdsiam.policies.placement import place
+from rdsiam.policies.run import logins_of
 from tests.unit.databases import ORDERS
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/apps/orders"
 CONNECT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/connect"
 DATABASE = ORDERS
+STACK = Stack("eu-west-1", "rdsiam")
+
+
+class Writer(ConnectPolicies):
+    """The policies of one stack, planned and written in one call."""
+
+    def __init__(self, iam: Any, stack: Stack = STACK, per_role: int = 10) -> None:
+        super().__init__(iam, stack, {CONNECT_ROLE}, per_role)
+
+    def converge(self, role: str, stale: Any, wanted: frozenset[str], dry_run: bool) -> list[Change]:
+        policies = self.read(role)
+        plan = policies.converge(stale, wanted)
+        assert not plan.unplaced
+        return list((plan if dry_run else policies.apply(plan)).changes)
+
+    def withdraw(self, role: str, gone: Any, dry_run: bool) -> list[Change]:
+        policies = self.read(role)
+        plan = policies.withdraw(gone)
+        return list((plan if dry_run else policies.apply(plan)).changes)
 
 
 def arn(user: str, resource_id: str = "db-ONE") -> str:
@@ -38,7 +60,7 @@ def iam():
 
 @pytest.fixture
 def policies(iam):
-    return ConnectPolicies(iam, CONNECT_ROLE)
+    return Writer(iam)
 
 
 def allowed(iam, role="orders"):
@@ -58,14 +80,14 @@ def of_one(connect_arn: str) -> bool:
     return "db-ONE/" in connect_arn
 
 
-def test_a_role_gets_users_that_name_it_and_connect_role_gets_users_with_callers():
+def test_roles_get_the_users_that_name_them_and_users_with_callers_are_vended():
     grant = (Grant("shop", "readonly"),)
     users = (
         DeclaredUser("a", grant, (ROLE,), (), False),
         DeclaredUser("b", grant, (), (CallerRule(role=ROLE),), False),
     )
-    wanted = wanted_by_role(DATABASE, users, CONNECT_ROLE)
-    assert wanted == {ROLE: frozenset({arn("a")}), CONNECT_ROLE: frozenset({arn("b")})}
+    logins = logins_of(DATABASE, users)
+    assert (logins.by_role, logins.vended) == ({ROLE: frozenset({arn("a")})}, frozenset({"b"}))
 
 
 def test_a_current_policy_is_not_written_again(iam, policies):
@@ -147,7 +169,7 @@ def killed_at_every_call(iam, begin, change, check):
             begin()
             dying = Dying(iam, calls, after)
             try:
-                change(ConnectPolicies(dying, CONNECT_ROLE))
+                change(Writer(dying))
             except Killed:
                 check(calls, after)
             else:
@@ -177,7 +199,9 @@ def test_a_run_after_a_kill_at_any_call_knows_every_attached_policy(iam, policie
         assert set(allowed(iam)) <= had | want, where
         policies.converge(ROLE, of_one, want, dry_run=False)
         assert sorted(allowed(iam)) == sorted(want), where
-        assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == len(place([], want)), where
+        assert len(iam.list_policies(Scope="Local", PathPrefix=PATH)["Policies"]) == len(
+            place([], want, 10).documents
+        ), where
 
     killed_at_every_call(
         iam,
@@ -222,7 +246,7 @@ def test_a_role_that_was_recreated_gets_its_declared_logins(iam, policies):
     policies.converge(ROLE, never, many, dry_run=False)
     for policy in iam.list_attached_role_policies(RoleName="orders")["AttachedPolicies"]:
         iam.detach_role_policy(RoleName="orders", PolicyArn=policy["PolicyArn"])
-    iam.delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy{PATH}rdsiam-orders-1")
+    iam.delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy{STACK.path}rdsiam.eu-west-1.orders.1")
     policies.converge(ROLE, of_one, many, dry_run=False)
     assert sorted(allowed(iam)) == sorted(many)
 
@@ -235,7 +259,7 @@ def test_every_moment_of_a_change_has_a_kept_login_in_some_policy(iam, policies)
         had = set(allowed(iam))
         for calls in range(20):
             try:
-                ConnectPolicies(Dying(iam, calls), CONNECT_ROLE).converge(ROLE, of_one, shrunk, dry_run=False)
+                Writer(Dying(iam, calls)).converge(ROLE, of_one, shrunk, dry_run=False)
             except Killed:
                 assert set(allowed(iam)) >= had & shrunk
             else:
@@ -269,7 +293,9 @@ def test_connect_role_and_tagged_roles_are_accepted(policies):
 def test_policies_keep_their_logins_are_as_few_as_possible_and_within_the_quota(have, users):
     held = [{arn(user) for user in each} for each in have]
     wanted = {arn(user) for user in users} | {one for each in held for one in sorted(each)[::2]}
-    documents = place(held, wanted)
+    placement = place(held, wanted, 1000)
+    documents = placement.documents
+    assert not placement.unplaced
     assert all(len(document) <= 6144 for document in documents)
     packed = [json.loads(document)["Statement"][0]["Resource"] for document in documents]
     assert sorted(one for each in packed for one in each) == sorted(wanted)

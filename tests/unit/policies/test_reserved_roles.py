@@ -13,7 +13,7 @@ from rdsiam.command.app import app
 from rdsiam.doctor.caller import policy_decision, resource_id
 from rdsiam.doctor.case import LoginCase
 from rdsiam.errors import Refused
-from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.iam_policies import ConnectPolicies, Stack
 from rdsiam.signer import Credentials
 from tests.unit.databases import ORDERS
 
@@ -48,7 +48,7 @@ class Iam:
 
 def refusal(existing: str, declared: str) -> Refused:
     """Return the refusal of a declared role, if IAM has one of that name with another ARN."""
-    policies = ConnectPolicies(Iam(existing), "arn:aws:iam::123456789012:role/connect")
+    policies = ConnectPolicies(Iam(existing), Stack("eu-west-1", "rdsiam"))
     logins = {declared: {ORDERS.connect_arn("app")}}
     with pytest.raises(Refused) as refused:
         policies.check_roles(ORDERS, logins, logins)

@@ -1,6 +1,7 @@
 """Policies of databases that are renamed, replaced by copies, or proxied."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
-from rdsiam.policies.iam_policies import PATH, ConnectPolicies
+from rdsiam.policies.iam_policies import PATH, ConnectPolicies, RolePolicies, Stack
+from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import PolicyWriter, Written
 from rdsiam.state.record import Record
 from tests.unit.aws.test_rds import PREFIX, ROLE, Rds, cluster, instance, member, proxy
@@ -27,6 +29,16 @@ databases:
   - match: {{identifier: "*"}}
     users: [{{name: app, privileges: readonly, on: [shop], roles: ["{APP}"]}}]
 """)
+
+
+STACK = Stack("eu-west-1", "rdsiam")
+
+
+class NoLeases:
+    """Leases of roles, if no other run is there."""
+
+    def hold(self, *_: Any, **__: Any) -> Any:
+        return nullcontext()
 
 
 class Records:
@@ -43,9 +55,9 @@ class Records:
         record = self.found.get(database.arn, Record(resource_id=None))
         return replace(record, resource_id=database.resource_id, recorded=Attributes.of(database))
 
-    def set_roles(self, arn: str, resource_id: str, roles: Any) -> None:
+    def set_roles(self, arn: str, resource_id: str, roles: Any, shards: Any) -> None:
         record = self.found.get(arn, Record(resource_id=None))
-        self.found[arn] = replace(record, policy_resource_id=resource_id, roles=tuple(sorted(roles)))
+        self.found[arn] = replace(record, policy_resource_id=resource_id, roles=tuple(sorted(roles)), shards=shards)
 
 
 class World:
@@ -63,8 +75,9 @@ class World:
         return Versioned(self.file, "v1")
 
     def writer(self, *fleet: dict[str, Any]) -> PolicyWriter:
-        databases, policies = Databases(Rds(*fleet), ROLE), ConnectPolicies(self.iam, CONNECT)
-        return PolicyWriter(databases, self, self.records, policies, CONNECT)  # type: ignore[arg-type]
+        databases, policies = Databases(Rds(*fleet), ROLE), ConnectPolicies(self.iam, STACK, {CONNECT})
+        roles = ConnectRoles((CONNECT,))
+        return PolicyWriter(databases, self, self.records, policies, roles, NoLeases())  # type: ignore[arg-type]
 
     def write(self, arn: str, *fleet: dict[str, Any]) -> str:
         return self.writer(*fleet).write(f"{PREFIX}:{arn}").status
@@ -204,14 +217,14 @@ databases:
 """)
     world.write("db:orders", instance("orders"))
     world.file = declaring()
-    withdraw = ConnectPolicies.withdraw
+    apply = RolePolicies.apply
 
-    def denied(self: Any, role: str, *arguments: Any, **named: Any) -> Any:
-        if role == second:
+    def denied(self: Any, plan: Any) -> Any:
+        if self.role == second:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "by a service control policy"}}, "Detach")
-        return withdraw(self, role, *arguments, **named)
+        return apply(self, plan)
 
-    monkeypatch.setattr(ConnectPolicies, "withdraw", denied)
+    monkeypatch.setattr(RolePolicies, "apply", denied)
     with pytest.raises(ClientError, match="service control policy"):
         world.withdraw("db:orders", instance("orders"))
     assert world.allowed() == set()

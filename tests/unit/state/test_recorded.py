@@ -66,7 +66,7 @@ def called(name: str, resource_id: str, **more: Any) -> SelectedDatabase:
 def onboard(inventory: Inventory, database: SelectedDatabase, role: str) -> None:
     inventory.select(database, Attributes.of(database))
     inventory.record_ownership(database, {"app": "created"})
-    inventory.set_roles(database.arn, database.resource_id, [role])
+    inventory.set_roles(database.arn, database.resource_id, [role], {"app": 2})
     inventory.onboarded(database, Applied("v1", "d", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
 
 

@@ -101,7 +101,7 @@ def place():
         vending = Vending(
             Stores(store, inventory, Decisions(dynamodb, "decisions")),
             sts,
-            f"arn:aws:iam::{ACCOUNT}:role/connect",
+            [f"arn:aws:iam::{ACCOUNT}:role/connect", f"arn:aws:iam::{ACCOUNT}:role/connect2"],
             CaUrls("https://ca", "https://ca-of-proxies"),
             now=lambda: clock.now,
         )
@@ -146,6 +146,33 @@ def test_the_session_is_narrowed_to_one_user_and_says_for_whom(place):
         }
     ]
     assert asked["SourceIdentity"].startswith("ci-")
+
+
+def shards(place, **users):
+    place.inventory.set_roles(ARN, DATABASE.resource_id, (), users)
+
+
+@pytest.mark.parametrize(("recorded", "role"), [({}, "connect"), ({"app": 1}, "connect"), ({"app": 2}, "connect2")])
+def test_the_user_s_shard_of_connect_role_is_assumed_as_the_inventory_records_it(place, recorded, role):
+    shards(place, other=2, **recorded)
+    vend(place)
+    assert [asked["RoleArn"] for asked in place.sts.asked] == [f"arn:aws:iam::{ACCOUNT}:role/{role}"]
+
+
+@pytest.mark.parametrize("shard", [0, 3, 99])
+def test_a_shard_that_the_stack_no_longer_has_gives_no_token_and_says_so(place, shard):
+    shards(place, app=shard)
+    with pytest.raises(NotSigned, match=f"shard {shard} of ConnectRole, which the stack no longer has"):
+        vend(place)
+    assert (place.sts.asked, [record["outcome"] for record in records(place)]) == ([], ["failed"])
+
+
+def test_credentials_of_another_shard_are_not_used_again(place, monkeypatch):
+    vend(place)
+    shards(place, app=2)
+    monkeypatch.setattr("rdsiam.vending.flow._RECORD_SECONDS", 0)
+    vend(place)
+    assert [asked["RoleArn"][-8:] for asked in place.sts.asked] == ["/connect", "connect2"]
 
 
 def test_a_warm_request_calls_neither_sts_nor_the_inventory(place, monkeypatch):

@@ -73,7 +73,7 @@ class Account:
             status="available", host=f"{name}.example.eu-west-1.rds.amazonaws.com", port=5432, iam_enabled=True,
             master_user="boss",
         )  # fmt: skip
-        return SimpleNamespace(database=database, revoked={}) if name in DATABASES else None
+        return SimpleNamespace(database=database, shards={}, revoked={}) if name in DATABASES else None
 
     def put(self, decision):
         self.decisions.append(decision)
@@ -103,7 +103,7 @@ def test_tokens_of_a_simulated_hour_are_all_declared_and_recorded(seed):
     vending = Vending(
         Stores(account, account, account),
         account,
-        role,
+        [role],
         CaUrls("https://ca", "https://ca-of-proxies"),
         now=lambda: account.now,
     )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+SHARDS = {"POWERTOOLS_SERVICE_NAME": "rdsiam", "RDSIAM_CONNECT_ROLE_SHARDS": "4"}
 HEAVY = {"boto3", "botocore.session", "botocore.client", "botocore.loaders", "urllib3", "psycopg", "pymysql"}
 
 
@@ -17,7 +18,7 @@ def start(print_this: str, **variables: str) -> str:
     ours = {f"RDSIAM_{name}": "arn:aws:iam::123456789012:role/x" for name in names}
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; import app; print({print_this})"],
-        env={"PYTHONPATH": path, "POWERTOOLS_METRICS_NAMESPACE": "test", **keys, **ours, **variables},
+        env={"PYTHONPATH": path, "POWERTOOLS_METRICS_NAMESPACE": "test", **SHARDS, **keys, **ours, **variables},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     return done.stdout.strip()

@@ -80,12 +80,12 @@ class DeclaredLogins:
     def gives(self, holder: Holder, resource_id: str, user: str) -> bool:
         """Tell whether access.yaml lets the holder log in as a user with the holder's own credentials.
 
-        That is a role under `roles`, or ConnectRole for a user that has callers, whose tokens ConnectRole signs.
+        That is a role under `roles`, or a shard of ConnectRole for a user that has callers, whose tokens it signs.
         """
         declared = self.users(resource_id).get(user)
         if declared is None or holder.type != "role":
             return False
-        return holder.arn in declared.roles or (holder.arn == self._deployment.connect_role and bool(declared.callers))
+        return holder.arn in declared.roles or (holder.arn in self._deployment.connect_roles and bool(declared.callers))
 
     def arns_of(self, holder: Holder) -> list[str]:
         """Return the ARNs of all database users that access.yaml gives to a holder, sorted."""

@@ -51,6 +51,7 @@ class Application:
         self._converged = Convergence()
         self._changes: list[Change] = []
         self._missing: list[MissingPart] = []
+        self._without_room: tuple[MissingPart, ...] = ()
 
     def apply(self) -> Answer:
         """Apply all of it, or as much as is possible."""
@@ -123,9 +124,11 @@ class Application:
 
     def _write_policies(self) -> Answer | None:
         if self._planned.unchanged and not self._inspection.renamed:
+            self._without_room = self._planned.missing
             return None
         written = self._policies.write()
         self._changes += written.changes
+        self._without_room = written.missing
         return self._refused(written.refusal)
 
     def _finish(self, confirmed: str) -> Answer:
@@ -140,8 +143,8 @@ class Application:
         proofs = Proofs()
         if not unchanged and self._inspection.connects:
             proofs = self._steps.run_typed("prove logins", Proofs, lambda: Proofs(self._users.prove()))
-        if not (unchanged and self._inspection.current):
-            self._record(resolved=rotations.refusal is None)
+        if self._without_room or not (unchanged and self._inspection.current):
+            self._record(resolved=rotations.refusal is None and not self._without_room)
         if not unchanged:
             self._steps.run("publish the onboarding", self._publication.onboarded)
         if rotations.refusal:
@@ -178,7 +181,7 @@ class Application:
         """
         self._leaving.end(self._attempts)
         changes = (*self._leaving.changes, *self._changes)
-        missing = [*self._leaving.incomplete, *self._missing]
+        missing = [*self._leaving.incomplete, *self._missing, *self._without_room]
         if answer.status == "refused" and (changes or missing):
             missing.append(MissingPart(self._arn, answer.reason, answer.remedy or FOLLOW_REASON, retry=False))
         return replace(answer, changes=changes).without(missing)

@@ -44,6 +44,7 @@ class OnboardingServices:
     :ivar functions: client of Lambda.
     :ivar policy_function: name of PolicyFunction, the only writer of IAM policies.
     :ivar secrets_function: name of SecretsFunction, the only function that schedules rotations.
+    :ivar connect_role_shards: number of roles that sign vended tokens.
     :ivar onboard_function: name of OnboardFunction with the alias by which a reconcile invokes it for each database.
     """
 
@@ -57,4 +58,5 @@ class OnboardingServices:
     functions: Any
     policy_function: str
     secrets_function: str
+    connect_role_shards: int
     onboard_function: str

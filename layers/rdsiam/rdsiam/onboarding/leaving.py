@@ -105,7 +105,8 @@ class Leaving:
             reason = f"policies could not be withdrawn: {error}"
             self._policies_left = (Unreached(f"policies for {self._arn}", reason, _RETRIED),)
         else:
-            self._policies_left = ()
+            busy = f"policies are not withdrawn yet: {withdrawn.busy}"
+            self._policies_left = (Unreached(f"policies for {self._arn}", busy, _RETRIED),) if withdrawn.busy else ()
             self.changes += withdrawn.changes
 
     def _lock(self, name: str, remove: Callable[[], Removal]) -> None:

@@ -42,7 +42,10 @@ class Planner:
         if inspection.rotates:
             rotations = Rotations(self._context, self._services, arn).schedule(plan=True)
         changes = (*_in_order(situation, removal, users.changes), *rotations.changes)
-        return _answer(arn, situation.departures.limit or users.refusal, users, rotations, changes)
+        answer = _answer(arn, situation.departures.limit or users.refusal, users, rotations, changes)
+        return (
+            answer if answer.status == "refused" else answer.without((*answer.incomplete, *situation.policies.missing))
+        )
 
     def _compare_users(self, inspection: Inspection) -> Convergence:
         users = Users(self._services, inspection.database, self._options)

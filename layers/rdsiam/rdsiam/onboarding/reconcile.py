@@ -133,7 +133,7 @@ class Reconcile:
             undeclared = current is None and (record is None or record.only_seen)
             if undeclared and not self._gains_pending(database, record):
                 self._record_first_seen(database, record)
-            elif record is not None and _is_current(database, record, current):
+            elif record is not None and self._is_current(database, record, current):
                 unchanged += 1
             else:
                 self._start(database.arn, database.resource_id, current or "none")
@@ -170,6 +170,18 @@ class Reconcile:
         users = effective_users(declared, record.revoked if record else ())
         return fingerprint.of_database(database, fingerprint.of_declared(users, rotating))
 
+    def _is_current(self, database: Database, record: Record, current: str | None) -> bool:
+        """Return whether a database is as recorded.
+
+        :param current: fingerprint of the database and its declaration; None if nothing is declared.
+        """
+        if not record.finished or record.leaving:
+            return False
+        if max(record.shards.values(), default=0) > self._services.connect_role_shards:
+            return False  # the stack no longer has the role that signs for some of its users
+        undeclared = fingerprint.of_database(database, fingerprint.of_declared(()))
+        return record.fingerprint == (current or undeclared)
+
     def _start(self, arn: str, resource_id: str, cause: str) -> None:
         if self._options.plan:
             return
@@ -182,14 +194,3 @@ class Reconcile:
             Payload=json.dumps(payload).encode(),
         )
         logger.info("started the onboarding of %s", arn)
-
-
-def _is_current(database: Database, record: Record, current: str | None) -> bool:
-    """Return whether a database is as recorded.
-
-    :param current: fingerprint of the database and its declaration; None if nothing is declared.
-    """
-    if not record.finished or record.leaving:
-        return False
-    undeclared = fingerprint.of_database(database, fingerprint.of_declared(()))
-    return record.fingerprint == (current or undeclared)

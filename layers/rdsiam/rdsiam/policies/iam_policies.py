@@ -1,106 +1,120 @@
-"""IAM policies that let roles log in: exact `dbuser` ARNs, packed into as few managed policies as possible.
+"""IAM policies that let roles log in: each stack has its own policies of a role, with the users of all its databases.
 
-Every role has its own policies, `/rdsiam/connect/rdsiam-<role>-<n>`, with the users of all its databases.
+A policy's path and name have the region and the stack, `/rdsiam/connect/<region>/<stack>/<stack>.<region>.<role>.<n>`:
+names are unique in an account, whatever their path, and stacks in two regions share the account's roles.
 """
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
 from rdsiam.access import reserved_roles
-from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
+from rdsiam.policies.placement import document, place
 
+#: Path of the policies of all stacks.
 PATH = "/rdsiam/connect/"
 #: With this tag the owner of a role allows rdsiam to attach policies to it.
 MANAGED_TAG = ("rdsiam:managed", "true")
-#: Quotas of IAM: characters of a managed policy (without white space), versions of a policy, policies of a role.
-_MAX_POLICY = 6144
+#: Quota of IAM: policies that are attached to a role, unless AWS has raised it for the account; 20 at most.
+POLICIES_PER_ROLE = 10
+#: Quota of IAM: versions of a policy.
 _MAX_VERSIONS = 5
-_MAX_ATTACHED = 10
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}")
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]{1,64})")
-
-
-def wanted_by_role(database: Database, users: Iterable[DeclaredUser], connect_role: str) -> dict[str, frozenset[str]]:
-    """Return role ARN → `dbuser` ARNs: roles that sign tokens themselves, and ConnectRole for vended users."""
-    result: dict[str, set[str]] = {connect_role: set()}
-    for user in users:
-        for role in user.roles:
-            result.setdefault(role, set()).add(database.connect_arn(user.name))
-        if user.callers:
-            result[connect_role].add(database.connect_arn(user.name))
-    return {role: frozenset(arns) for role, arns in result.items()}
-
-
-def place(held: Sequence[Iterable[str]], wanted: Collection[str], limit: int = _MAX_POLICY) -> list[str]:
-    """Return policy documents that allow `rds-db:connect` on `wanted`, in the order of `held`.
-
-    An ARN stays in the policy that has it, so that every moment of a change has it in some policy; a new ARN goes to a
-    policy with room. The last policy is dissolved if the others have room for its ARNs: they are written first.
-
-    :param held: the ARNs that each policy allows now.
-    """
-    bins: list[set[str]] = []
-    unplaced = set(wanted)
-    for arns in held:
-        bins.append(unplaced.intersection(arns))
-        unplaced -= bins[-1]
-    for arn in sorted(unplaced):
-        if not _put([arn], bins, limit):
-            bins.append({arn})
-    while bins and _put(bins[-1], bins[:-1], limit):
-        bins.pop()
-    return [_document(sorted(arns)) for arns in bins]
-
-
-def _put(arns: Iterable[str], bins: Sequence[set[str]], limit: int) -> bool:
-    """Put all these ARNs into the first bins with room for them; return False, and put none, if there is too little."""
-    room = [limit - len(_document([])) + 1 - sum(_length(arn) for arn in each) for each in bins]
-    places: list[tuple[set[str], str]] = []
-    for arn in sorted(arns):
-        number = next((number for number, free in enumerate(room) if free >= _length(arn)), None)
-        if number is None:
-            return False
-        room[number] -= _length(arn)
-        places.append((bins[number], arn))
-    for each, arn in places:
-        each.add(arn)
-    return True
-
-
-def _length(arn: str) -> int:
-    """Return the number of characters of an ARN in a document, with its comma."""
-    return len(json.dumps(arn)) + 1
-
-
-def _document(arns: Sequence[str]) -> str:
-    statement = {"Sid": "LogIn", "Effect": "Allow", "Action": "rds-db:connect", "Resource": list(arns)}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+#: In ARNs of policies: the region of the stack that wrote it.
+_REGION_OF_POLICY = re.compile(rf":policy{PATH}([a-z0-9-]+)/")
 
 
 @dataclass(frozen=True)
-class _Policy:
-    """A managed policy that rdsiam wrote, as IAM has it now."""
+class Stack:
+    """The stack that policies belong to. Neither part of it has a dot, so that no two stacks share a policy's name."""
+
+    region: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The path of its policies."""
+        return f"{PATH}{self.region}/{self.name}/"
+
+    def prefix(self, role: str) -> str:
+        """Return the ARN of its policies of a role, up to the number."""
+        account, _, name = role.partition(":role/")
+        return f"{account}:policy{self.path}{self.name}.{self.region}.{name.rpartition('/')[2]}."
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A managed policy that this stack wrote, as IAM has it now."""
 
     arn: str
     document: str
     attached: bool
 
+    @cached_property
+    def arns(self) -> frozenset[str]:
+        """The ARNs that it allows: none if it is detached, so that no run restores what another removed."""
+        if not self.attached:
+            return frozenset()
+        return frozenset(arn for statement in json.loads(self.document)["Statement"] for arn in statement["Resource"])
+
+
+@dataclass(frozen=True)
+class _Action:
+    """A change, and the calls that make it.
+
+    :ivar policy: ARN of the policy.
+    :ivar grows: the logins that need this change, if it makes or attaches a policy, which quotas of IAM limit.
+    """
+
+    change: Change
+    policy: str
+    perform: Callable[[], Any] = field(repr=False)
+    grows: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class RolePlan:
+    """The changes that the policies of one role need, or those that were made.
+
+    :ivar unplaced: ARNs for which the role has no room.
+    :ivar quota: the quota that IAM named when it refused a change; empty if it refused none.
+    """
+
+    actions: tuple[_Action, ...] = ()
+    unplaced: frozenset[str] = frozenset()
+    quota: str = ""
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes, in their order."""
+        return tuple(action.change for action in self.actions)
+
 
 class ConnectPolicies:
-    """The policies under `/rdsiam/connect/` of this account."""
+    """The policies of one stack in this account.
 
-    def __init__(self, iam: Any, connect_role: str) -> None:
+    :param own_roles: ARNs of ConnectRole and its further shards, whose tag needs no check.
+    :param per_role: number of policies that the account's quota allows a role.
+    """
+
+    def __init__(
+        self, iam: Any, stack: Stack, own_roles: Collection[str] = (), per_role: int = POLICIES_PER_ROLE
+    ) -> None:
         self._iam = iam
-        self._connect_role = connect_role
+        self._stack = stack
+        self._own_roles = frozenset(own_roles)
+        self.per_role = per_role
 
     def check_roles(
         self, database: Database, roles: Iterable[str], logins: Mapping[str, Collection[str]] | None = None
@@ -110,7 +124,7 @@ class ConnectPolicies:
         :param logins: role → `dbuser` ARNs, for the advice about roles that only AWS changes.
         :raises Refused: a role is missing, untagged, of another account or of AWS.
         """
-        for role in sorted(set(roles) - {self._connect_role}):
+        for role in sorted(set(roles) - self._own_roles):
             self._check_role(database, role, (logins or {}).get(role, ()))
 
     def _check_role(self, database: Database, role: str, logins: Collection[str]) -> None:
@@ -143,155 +157,209 @@ class ConnectPolicies:
                 "role-not-managed",
             )
 
-    def converge(self, role: str, stale: Callable[[str], bool], wanted: frozenset[str], dry_run: bool) -> list[Change]:
-        """Make the policies of `role` allow `wanted`, and the ARNs that they allow already and that are not `stale`.
+    def attached(self, role: str) -> frozenset[str]:
+        """Return the ARNs of all policies that are attached to a role; none if the role doesn't exist."""
+        try:
+            pages = self._iam.get_paginator("list_attached_role_policies").paginate(RoleName=_name(role))
+            return frozenset(policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            return frozenset()
 
-        :return: the changes, made or planned; none if the policies are so already.
-        :raises Refused: the ARNs do not fit into the policies that a role can have.
-        """
-        name = role.rpartition("/")[2]
-        existing = self._policies(role, name)
-        held = [_resources(existing[number]) for number in sorted(existing)]
-        current = {arn for arns in held for arn in arns if not stale(arn)}
-        documents = place(held, current | wanted)
-        if len(documents) > _MAX_ATTACHED:
-            raise Refused(
-                f"{role} has more database logins than fit into {_MAX_ATTACHED} policies",
-                "use a second role for some of them",
-                "role-policies-full",
-            )
-        numbers = sorted(existing)
-        numbers += [number for number in range(1, _MAX_ATTACHED + 1) if number not in existing]
-        prefix = f"{_policy_prefix(role)}{PATH}rdsiam-{name}-"
-        changes: list[Change] = []
-        for number, document in zip(numbers, documents, strict=False):
-            changes += self._write(role, f"{prefix}{number}", document, existing.get(number), dry_run)
-        # The last policy first: `_policies` finds the remains of a killed run.
-        for number in sorted(set(existing) - set(numbers[: len(documents)]), reverse=True):
-            changes += self._remove(role, existing[number], dry_run)
-        return changes
+    def read(self, role: str) -> "RolePolicies":
+        """Return the policies of a role, as they are now."""
+        prefix = self._stack.prefix(role)
+        attached = self.attached(role)
+        mine = {arn for arn in attached if arn.startswith(prefix) and _NUMBER.fullmatch(arn.removeprefix(prefix))}
+        numbers = {int(arn.removeprefix(prefix)) for arn in mine}
+        policies = dict(self._existing(prefix, numbers, attached))
+        return RolePolicies(self._iam, self._stack, role, policies, attached - mine, self.per_role)
 
-    def withdraw(self, role: str, gone: Callable[[str], bool], dry_run: bool) -> list[Change]:
-        """Take the ARNs that are `gone` out of the policies of `role`, and add none.
-
-        This needs neither the role's tag nor room in its policies, so nothing prevents the removal of a login.
-
-        :return: the changes, made or planned.
-        """
-        existing = self._policies(role, role.rpartition("/")[2])
-        changes: list[Change] = []
-        for number in sorted(existing, reverse=True):
-            policy = existing[number]
-            remaining = sorted(arn for arn in _resources(policy) if not gone(arn))
-            if remaining:
-                changes += self._write(role, policy.arn, _document(remaining), policy, dry_run)
-            else:
-                changes += self._remove(role, policy, dry_run)
-        return changes
-
-    def _policies(self, role: str, name: str) -> dict[int, _Policy]:
-        """Return rdsiam's policies of the role by number.
+    def _existing(
+        self, prefix: str, numbers: Collection[int], attached: Collection[str]
+    ) -> Iterator[tuple[int, Policy]]:
+        """Yield this stack's policies of a role by number.
 
         All attached policies are among them, whatever numbers are missing. A policy that a killed run left unattached
         has the first number above theirs, or a number between them.
         """
-        prefix = f"{_policy_prefix(role)}{PATH}rdsiam-{name}-"
-        attached = set()
-        try:
-            pages = self._iam.get_paginator("list_attached_role_policies").paginate(RoleName=name, PathPrefix=PATH)
-            attached = {policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]}
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-        numbers = {int(arn.removeprefix(prefix)) for arn in attached if _NUMBER.fullmatch(arn.removeprefix(prefix))}
-        policies: dict[int, _Policy] = {}
-        for number in range(1, max([_MAX_ATTACHED, *numbers]) + 1):
+        last = max(numbers, default=0)
+        for number in range(1, max(self.per_role, last) + 1):
             arn = f"{prefix}{number}"
             try:
                 version = self._iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
             except ClientError as error:
                 if error.response["Error"]["Code"] != "NoSuchEntity":
                     raise
-                if number > max(numbers, default=0):
-                    break
+                if number > last:
+                    return
                 continue
-            document = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-            policies[number] = _Policy(arn, _text(document), arn in attached)
-        return policies
+            content = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+            yield number, Policy(arn, _text(content), arn in attached)
 
-    def _write(self, role: str, arn: str, document: str, existing: _Policy | None, dry_run: bool) -> list[Change]:
-        changes: list[Change] = []
+
+class RolePolicies:
+    """This stack's policies of one role, as they were read, and the changes that they need.
+
+    :ivar role: ARN of the role.
+    :ivar others: ARNs of the role's other policies, which take of its room.
+    """
+
+    def __init__(
+        self,
+        iam: Any,
+        stack: Stack,
+        role: str,
+        policies: Mapping[int, Policy],
+        others: Collection[str],
+        per_role: int,
+    ) -> None:
+        self._iam = iam
+        self._stack = stack
+        self.role = role
+        self._policies = policies
+        self._per_role = per_role
+        self.others = frozenset(others)
+
+    @property
+    def room(self) -> int:
+        """The number of policies that this stack may have for the role."""
+        return max(0, self._per_role - len(self.others))
+
+    def converge(self, stale: Callable[[str], bool], wanted: Collection[str]) -> RolePlan:
+        """Plan that the role is allowed `wanted`, and the ARNs that it is allowed already and that are not `stale`.
+
+        ARNs for which there is no room stay unplaced; those that are in a policy stay in it.
+        """
+        # Detached policies last: they allow nothing, and are the first to be dissolved.
+        numbers = sorted(self._policies, key=lambda number: (not self._policies[number].attached, number))
+        held = [self._policies[number].arns for number in numbers]
+        current = {arn for arns in held for arn in arns if not stale(arn)}
+        placement = place(held, current | set(wanted), self.room)
+        new = (number for number in range(1, len(numbers) + len(placement.documents) + 1) if number not in numbers)
+        numbers += [next(new) for _ in placement.documents[len(numbers) :]]
+        actions: list[_Action] = []
+        for number, content in zip(numbers, placement.documents, strict=False):
+            actions += self._write(f"{self._stack.prefix(self.role)}{number}", content, self._policies.get(number))
+        # The last policy first: `ConnectPolicies.read` finds the remains of a killed run.
+        for number in sorted(set(self._policies) - set(numbers[: len(placement.documents)]), reverse=True):
+            actions += self._remove(self._policies[number])
+        return RolePlan(tuple(actions), placement.unplaced)
+
+    def withdraw(self, gone: Callable[[str], bool]) -> RolePlan:
+        """Plan that the ARNs that are `gone` leave the policies of the role; add none.
+
+        This needs neither the role's tag nor room in its policies, so nothing prevents the removal of a login.
+        """
+        actions: list[_Action] = []
+        for number in sorted(self._policies, reverse=True):
+            policy = self._policies[number]
+            remaining = [arn for arn in policy.arns if not gone(arn)]
+            if remaining:
+                actions += self._write(policy.arn, document(remaining), policy)
+            else:
+                actions += self._remove(policy)
+        return RolePlan(tuple(actions))
+
+    def apply(self, plan: RolePlan) -> RolePlan:
+        """Make the changes of a plan.
+
+        :return: what was made. More ARNs are unplaced if the role has less room than its policies say: a stack of
+            another region has taken it meanwhile, or a quota of the account is smaller than the stack's parameter says.
+        """
+        made: list[_Action] = []
+        quotas: dict[str, str] = {}
+        unplaced = set(plan.unplaced)
+        for action in plan.actions:
+            if action.policy in quotas:
+                continue
+            try:
+                action.perform()
+            except ClientError as error:
+                if not action.grows or error.response["Error"]["Code"] != "LimitExceeded":
+                    raise
+                quotas[action.policy] = error.response["Error"]["Message"]
+                unplaced |= action.grows
+            else:
+                made.append(action)
+        for action in [action for action in made if action.policy in quotas]:
+            self._delete(action.policy)  # it was made, and can't be attached
+            made.remove(action)
+        return RolePlan(tuple(made), frozenset(unplaced), "; ".join(dict.fromkeys(quotas.values())))
+
+    def describe_room(self) -> str:
+        """Return how many policies the role may have, and who has them."""
+        of_stacks = [match[1] for arn in self.others if (match := _REGION_OF_POLICY.search(arn))]
+        taken = [f"{count} in {region}" for region, count in sorted(Counter(of_stacks).items())]
+        if rest := len(self.others) - len(of_stacks):
+            taken.append(f"{rest} that its owner attached")
+        text = f"a role may have {self._per_role} policies"
+        return f"{text}, and this one has {', '.join(taken)}" if taken else text
+
+    def _write(self, arn: str, content: str, existing: Policy | None) -> Iterator[_Action]:
         name = arn.rpartition("/")[2]
+        arns = Policy(arn, content, attached=True).arns
         if existing is None:
-            command = f"aws iam create-policy --path {PATH} --policy-name {name} --policy-document '{document}'"
-            changes.append(Change("create-policy", arn, command))
-            if not dry_run:
-                self._create(arn, document)
-        elif existing.document != document:
             command = (
-                f"aws iam create-policy-version --policy-arn {arn} --set-as-default --policy-document '{document}'"
+                f"aws iam create-policy --path {self._stack.path} --policy-name {name} --policy-document '{content}'"
             )
-            changes.append(Change("update-policy", arn, command))
-            if not dry_run:
-                self._update(arn, document)
+            yield _Action(Change("create-policy", arn, command), arn, partial(self._create, arn, content), arns)
+        elif existing.document != content:
+            command = f"aws iam create-policy-version --policy-arn {arn} --set-as-default --policy-document '{content}'"
+            yield _Action(Change("update-policy", arn, command), arn, partial(self._update, arn, content))
         if existing is None or not existing.attached:
-            role_name = role.rpartition("/")[2]
+            role_name = _name(self.role)
             command = f"aws iam attach-role-policy --role-name {role_name} --policy-arn {arn}"
-            changes.append(Change("attach-policy", role, command))
-            if not dry_run:
-                self._iam.attach_role_policy(RoleName=role_name, PolicyArn=arn)
-        return changes
+            yield _Action(Change("attach-policy", self.role, command), arn, partial(self._attach, arn), arns)
 
-    def _create(self, arn: str, document: str) -> None:
+    def _create(self, arn: str, content: str) -> None:
         try:
             self._iam.create_policy(
-                Path=PATH,
+                Path=self._stack.path,
                 PolicyName=arn.rpartition("/")[2],
-                PolicyDocument=document,
+                PolicyDocument=content,
                 Description="Database logins declared in access.yaml; written by rdsiam, do not edit.",
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
-            self._update(arn, document)  # left by a role of that name that was deleted
+            self._update(arn, content)  # left by a role of that name that was deleted
 
-    def _update(self, arn: str, document: str) -> None:
+    def _update(self, arn: str, content: str) -> None:
         versions = self._iam.list_policy_versions(PolicyArn=arn)["Versions"]
         old = sorted((v for v in versions if not v["IsDefaultVersion"]), key=lambda v: v["CreateDate"])
         for version in old[: max(0, len(versions) - _MAX_VERSIONS + 1)]:
             self._iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
-        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=True)
+        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=content, SetAsDefault=True)
 
-    def _remove(self, role: str, policy: _Policy, dry_run: bool) -> list[Change]:
-        role_name = role.rpartition("/")[2]
-        changes: list[Change] = []
+    def _attach(self, arn: str) -> None:
+        self._iam.attach_role_policy(RoleName=_name(self.role), PolicyArn=arn)
+
+    def _detach(self, arn: str) -> None:
+        self._iam.detach_role_policy(RoleName=_name(self.role), PolicyArn=arn)
+
+    def _remove(self, policy: Policy) -> Iterator[_Action]:
+        role_name = _name(self.role)
         if policy.attached:
             command = f"aws iam detach-role-policy --role-name {role_name} --policy-arn {policy.arn}"
-            changes.append(Change("detach-policy", role, command))
-            if not dry_run:
-                self._iam.detach_role_policy(RoleName=role_name, PolicyArn=policy.arn)
-        changes.append(Change("delete-policy", policy.arn, f"aws iam delete-policy --policy-arn {policy.arn}"))
-        if not dry_run:
-            for version in self._iam.list_policy_versions(PolicyArn=policy.arn)["Versions"]:
-                if not version["IsDefaultVersion"]:
-                    self._iam.delete_policy_version(PolicyArn=policy.arn, VersionId=version["VersionId"])
-            self._iam.delete_policy(PolicyArn=policy.arn)
-        return changes
+            detach = partial(self._detach, policy.arn)
+            yield _Action(Change("detach-policy", self.role, command), policy.arn, detach)
+        command = f"aws iam delete-policy --policy-arn {policy.arn}"
+        yield _Action(Change("delete-policy", policy.arn, command), policy.arn, partial(self._delete, policy.arn))
+
+    def _delete(self, arn: str) -> None:
+        for version in self._iam.list_policy_versions(PolicyArn=arn)["Versions"]:
+            if not version["IsDefaultVersion"]:
+                self._iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+        self._iam.delete_policy(PolicyArn=arn)
 
 
-def _policy_prefix(role: str) -> str:
-    """Return `arn:<partition>:iam::<account>:policy` for the account of `role`."""
-    return role.rpartition(":role/")[0] + ":policy"
+def _name(role: str) -> str:
+    return role.rpartition("/")[2]
 
 
-def _text(document: Mapping[str, Any] | str) -> str:
+def _text(content: Mapping[str, Any] | str) -> str:
     """Return the document as rdsiam writes it: boto3 returns it parsed, a plain client URL-encoded."""
-    parsed = json.loads(unquote(document)) if isinstance(document, str) else document
+    parsed = json.loads(unquote(content)) if isinstance(content, str) else content
     return json.dumps(parsed, separators=(",", ":"))
-
-
-def _resources(policy: _Policy) -> frozenset[str]:
-    """Return the ARNs that a policy allows: none if it is detached, so that no run restores what another removed."""
-    if not policy.attached:
-        return frozenset()
-    return frozenset(arn for statement in json.loads(policy.document)["Statement"] for arn in statement["Resource"])

@@ -1,7 +1,7 @@
 """All IAM policies of one database, from access.yaml, Describe and the inventory alone: the work of PolicyFunction."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -14,25 +14,38 @@ from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.arn import Arn
-from rdsiam.core.changes import Change, Refusal
-from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Refused, Unsupported
-from rdsiam.policies.iam_policies import ConnectPolicies, wanted_by_role
+from rdsiam.core.changes import Change, MissingPart, Refusal
+from rdsiam.errors import (
+    AccessFileInvalid,
+    AccessFileUnavailable,
+    DatabaseNotFound,
+    LeaseTaken,
+    Refused,
+    Unsupported,
+)
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.run import Logins, Run, Scope, Wanted, logins_of
+from rdsiam.policies.shards import ConnectRoles
 from rdsiam.state.inventory import Inventory
-from rdsiam.state.record import Record, selected
+from rdsiam.state.record import selected
+from rdsiam.state.role_leases import RoleLeases
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["written", "planned", "unchanged", "refused"]
+
+Status = Literal["written", "planned", "unchanged", "refused", "busy"]
 
 
 @dataclass(frozen=True)
 class Written:
     """The answer of PolicyFunction.
 
+    :ivar status: `busy`: another run changes policies of the same role, so nothing, or not all, was done: try again.
     :ivar reason: why it was refused, or a remark; empty otherwise.
     :ivar code: stable identifier of a refusal; empty otherwise.
     :ivar remedy: what to do about a refusal; empty otherwise.
     :ivar changes: made, or planned.
+    :ivar incomplete: logins for which a role has no room.
     """
 
     database: str
@@ -41,11 +54,17 @@ class Written:
     code: str = ""
     remedy: str = ""
     changes: tuple[Change, ...] = ()
+    incomplete: tuple[MissingPart, ...] = ()
 
     @classmethod
     def refused(cls, database: str, refusal: Refusal) -> "Written":
         """Return the answer if nothing was changed."""
         return cls(database, "refused", refusal.problem, refusal.code, refusal.remedy)
+
+    @classmethod
+    def busy(cls, database: str, taken: LeaseTaken, changes: Sequence[Change] = ()) -> "Written":
+        """Return the answer if another run has the lease of a role."""
+        return cls(database, "busy", str(taken), taken.code, changes=tuple(changes))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON that PolicyFunction answers with."""
@@ -56,6 +75,7 @@ class Written:
             "reason": self.reason,
             "remedy": self.remedy,
             "changes": [change.to_json() for change in self.changes],
+            "incomplete": [part.to_json() for part in self.incomplete],
         }
 
 
@@ -71,43 +91,6 @@ class Assumptions:
     confirmed: bool = False
 
 
-@dataclass(frozen=True)
-class _Scope:
-    """The databases whose policies are written together.
-
-    The resource id that policies named until now may be that of a database with another name: it was renamed, or
-    switched over from blue to green. Then its policies are written too, so that withdrawing the old name spares them.
-
-    :ivar record: of the database that was asked for.
-    :ivar stale: whether a `dbuser` ARN names one of these databases, or the former one.
-    """
-
-    record: Record | None
-    databases: tuple[Database, ...]
-    stale: Callable[[str], bool]
-
-
-@dataclass(frozen=True)
-class _Logins:
-    """The logins that access.yaml declares: role → `dbuser` ARNs, for each database of a scope."""
-
-    by_database: tuple[tuple[Database, Mapping[str, frozenset[str]]], ...]
-
-    @property
-    def roles(self) -> frozenset[str]:
-        """The roles with a login."""
-        return frozenset[str]().union(*(roles_with_login(by_role) for _, by_role in self.by_database))
-
-    def of(self, role: str) -> frozenset[str]:
-        """Return the `dbuser` ARNs of a role in all these databases."""
-        return frozenset[str]().union(*(by_role.get(role, frozenset()) for _, by_role in self.by_database))
-
-
-def roles_with_login(by_role: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the roles that have at least one login."""
-    return frozenset(role for role, arns in by_role.items() if arns)
-
-
 class PolicyWriter:
     """Makes IAM match access.yaml for one database at a time."""
 
@@ -117,13 +100,15 @@ class PolicyWriter:
         access: AccessStore,
         inventory: Inventory,
         policies: ConnectPolicies,
-        connect_role: str,
+        connect_roles: ConnectRoles,
+        leases: RoleLeases,
     ) -> None:
         self._databases = databases
         self._access = access
         self._inventory = inventory
         self._policies = policies
-        self._connect_role = connect_role
+        self._connect_roles = connect_roles
+        self._leases = leases
 
     def plan(self, arn: str, assumed: Assumptions) -> Written:
         """Return the changes that `write` would make.
@@ -133,88 +118,117 @@ class PolicyWriter:
         scope = self._scope(arn)
         try:
             logins = self._checked_logins(scope, assumed)
-            changes = self._converge(scope, logins, dry_run=True)
         except (Refused, AccessFileInvalid) as error:
             return Written.refused(arn, Refusal.of(error))
-        return Written(arn, "planned" if changes else "unchanged", changes=changes)
+        run = Run(self._policies, self._connect_roles, scope, logins)
+        plans = run.plans(run.assign())
+        changes = tuple(change for plan in plans.values() for change in plan.changes)
+        for role, plan in plans.items():
+            run.note(role, plan)
+        return Written(arn, "planned" if changes else "unchanged", changes=changes, incomplete=run.missing)
 
     def write(self, arn: str) -> Written:
         """Write the policies of the roles with logins for the database, and take its logins out of all others.
 
-        A role whose logins don't fit leaves the policies of the others as they are.
+        Logins for which a role has no room are left out, and named.
 
         :raises AccessFileUnavailable: access.yaml can't be read; nothing is changed.
         """
         scope = self._scope(arn)
         try:
             logins = self._checked_logins(scope, None)
-            self._record_roles(scope, logins)
-            changes = self._converge(scope, logins, dry_run=True)
         except (Refused, AccessFileInvalid) as error:
             return Written.refused(arn, Refusal.of(error))
-        if not changes:
-            return Written(arn, "unchanged")
-        self._converge(scope, logins, dry_run=False)
-        for database, by_role in logins.by_database:
-            self._inventory.set_roles(database.arn, database.resource_id, roles_with_login(by_role))
-        return Written(arn, "written", changes=changes)
+        try:
+            with self._leases.hold(self._leased(scope, logins), f"policies of {arn}"):
+                return self._write(arn, scope, logins)
+        except LeaseTaken as taken:
+            return Written.busy(arn, taken)
+
+    def _write(self, arn: str, scope: Scope, logins: Sequence[Logins]) -> Written:
+        """Write policies, under the leases of their roles."""
+        run = Run(self._policies, self._connect_roles, scope, logins)
+        wanted = run.assign()
+        plans = run.plans(wanted)
+        if any(plan.actions for plan in plans.values()):
+            self._record_roles(logins, frozenset(plans), wanted)
+        changes: list[Change] = []
+        for role, plan in plans.items():
+            changes += run.apply(role, plan).changes
+        for each in logins:
+            self._record(each, wanted.roles_of(each, self._connect_roles), wanted)
+        return Written(arn, "written" if changes else "unchanged", changes=tuple(changes), incomplete=run.missing)
 
     def withdraw(self, arn: str) -> Written:
         """Take revoked logins, and logins that are no longer declared, out of policies; add none.
 
         Nothing refuses this: neither a role without a tag nor a role that is full. If access.yaml is invalid, or can't
-        be read, only revoked users lose their logins: which other logins are no longer declared is unknown.
+        be read, only revoked users lose their logins: which other logins are no longer declared is unknown. It goes
+        before all runs that write the same role.
         """
         scope = self._scope(arn)
-        if scope.record is None or not scope.record.roles:
+        if not scope.roles:
             return Written(arn, "unchanged")
         remark, gone = self._withdrawn(scope)
         changes: list[Change] = []
         failures: list[ClientError] = []
-        for role in scope.record.roles:
+        busy: LeaseTaken | None = None
+        for role in sorted(scope.roles):
             try:
-                changes += self._policies.withdraw(role, partial(gone, role), dry_run=False)
+                with self._leases.hold({self._lease(role)}, f"withdrawal from policies of {arn}", withdraws=True):
+                    policies = self._policies.read(role)
+                    changes += policies.apply(policies.withdraw(partial(gone, role))).changes
+            except LeaseTaken as taken:
+                busy = taken
             except ClientError as error:
                 logger.warning("logins of %s could not be withdrawn: %s", role, error)
                 failures.append(error)
         if failures:
             raise failures[0]  # after the logins of all other roles are withdrawn
+        if busy:
+            return Written.busy(arn, busy, changes)
         return Written(arn, "written" if changes else "unchanged", remark, changes=tuple(changes))
 
-    def _withdrawn(self, scope: _Scope) -> tuple[str, Callable[[str, str], bool]]:
+    def _withdrawn(self, scope: Scope) -> tuple[str, Callable[[str, str], bool]]:
         """Return a remark, and a function that says whether a role loses a `dbuser` ARN."""
         try:
             logins = self._logins(scope, None)
         except (AccessFileInvalid, AccessFileUnavailable) as error:
             revoked = {database.connect_arn(user) for database in scope.databases for user in self._revoked(database)}
             return f"only revoked users lost their logins: {error}", lambda _, connect_arn: connect_arn in revoked
-        return "", lambda role, connect_arn: scope.stale(connect_arn) and connect_arn not in logins.of(role)
+        vended = frozenset[str]().union(*(each.arns(each.vended) for each in logins))
 
-    def _checked_logins(self, scope: _Scope, assumed: Assumptions | None) -> _Logins:
+        def gone(role: str, connect_arn: str) -> bool:
+            if not scope.stale(connect_arn):
+                return False
+            if role in self._connect_roles.arns:
+                return connect_arn not in vended
+            return not any(connect_arn in each.by_role.get(role, ()) for each in logins)
+
+        return "", gone
+
+    def _checked_logins(self, scope: Scope, assumed: Assumptions | None) -> tuple[Logins, ...]:
         """Return the declared logins.
 
         :raises Refused: the owner of a role doesn't allow rdsiam to attach policies to it.
         """
         logins = self._logins(scope, assumed)
-        for database, by_role in logins.by_database:
-            self._policies.check_roles(database, by_role, by_role)
+        for each in logins:
+            self._policies.check_roles(each.database, each.by_role, each.by_role)
         return logins
 
-    def _converge(self, scope: _Scope, logins: _Logins, dry_run: bool) -> tuple[Change, ...]:
-        """Make, or plan, the policies of all roles that have logins, or had some.
+    def _logins(self, scope: Scope, assumed: Assumptions | None) -> tuple[Logins, ...]:
+        return tuple(logins_of(database, self._users(database, assumed)) for database in scope.databases)
 
-        :raises Refused: the logins of a role don't fit.
-        """
-        changes: list[Change] = []
-        for role in sorted(_roles(scope, logins)):
-            changes += self._policies.converge(role, scope.stale, logins.of(role), dry_run)
-        return tuple(changes)
+    def _leased(self, scope: Scope, logins: Sequence[Logins]) -> set[str]:
+        """Return the subjects of the leases of all roles that have logins, or had some, or may get some."""
+        roles = scope.roles.union(*(each.by_role for each in logins))
+        leased = {self._lease(role) for role in roles}
+        return leased | ({self._lease(self._connect_roles.arns[0])} if any(each.vended for each in logins) else set())
 
-    def _logins(self, scope: _Scope, assumed: Assumptions | None) -> _Logins:
-        return _Logins(tuple((database, self._by_role(database, assumed)) for database in scope.databases))
-
-    def _by_role(self, database: Database, assumed: Assumptions | None) -> Mapping[str, frozenset[str]]:
-        return wanted_by_role(database, self._users(database, assumed), self._connect_role)
+    def _lease(self, role: str) -> str:
+        """Return the subject of a role's lease. All shards have one, so that a user's shard is chosen under it."""
+        return self._connect_roles.arns[0] if role in self._connect_roles.arns else role
 
     def _users(self, database: Database, assumed: Assumptions | None) -> tuple[DeclaredUser, ...]:
         """Return the effective users of a database.
@@ -231,9 +245,10 @@ class PolicyWriter:
             revoked = assumed.revoked
         return effective_users(self._access.current().file.declared(selection), revoked)
 
-    def _scope(self, arn: str) -> _Scope:
+    def _scope(self, arn: str) -> Scope:
         database = self._describe(arn)
         record = self._inventory.get(arn) if database is None else self._inventory.of(database)
+        roles = frozenset(record.roles) if record else frozenset[str]()
         former = record.policy_resource_id if record else None
         databases = [] if database is None else [database]
         if former and (database is None or database.resource_id != former):
@@ -244,7 +259,12 @@ class PolicyWriter:
         def stale(connect_arn: str) -> bool:
             return any(f":rds-db:{place.region}:{place.account}:dbuser:{id}/" in connect_arn for id in resource_ids)
 
-        return _Scope(record, tuple(databases), stale)
+        shards = {
+            each.arn: own.shards
+            for each in databases
+            if (own := self._inventory.of(each)) is not None and own.is_of(each)
+        }
+        return Scope(roles, tuple(databases), shards, stale)
 
     def _revoked(self, database: Database) -> Collection[str]:
         record = self._inventory.of(database)
@@ -266,20 +286,22 @@ class PolicyWriter:
             return []
         return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
 
-    def _record_roles(self, scope: _Scope, logins: _Logins) -> None:
-        """Record the roles before the first policy is written, so that a killed run leaves no unknown policy.
+    def _record_roles(self, logins: Sequence[Logins], roles: frozenset[str], wanted: Wanted) -> None:
+        """Record roles and shards before the first policy is written, so that a killed run leaves no unknown policy.
 
         The former resource id stays recorded until its ARNs are out of every policy.
         """
-        roles = _roles(scope, logins)
-        for database in scope.databases:
-            record = self._inventory.get(database.arn)
+        for each in logins:
+            record = self._inventory.get(each.database.arn)
             recorded = frozenset(record.roles) if record else frozenset[str]()
-            if roles - recorded:
-                former = record.policy_resource_id if record else None
-                self._inventory.set_roles(database.arn, former or database.resource_id, roles | recorded)
+            former = record.policy_resource_id if record else None
+            self._record(each, roles | recorded, wanted, former)
 
-
-def _roles(scope: _Scope, logins: _Logins) -> frozenset[str]:
-    """Return the roles that have logins, or had some."""
-    return logins.roles | (frozenset(scope.record.roles) if scope.record else frozenset[str]())
+    def _record(self, logins: Logins, roles: frozenset[str], wanted: Wanted, former: str | None = None) -> None:
+        database = logins.database
+        shards = wanted.shards[database.arn].shards
+        resource_id = former or database.resource_id
+        record = self._inventory.get(database.arn)
+        recorded = (frozenset(record.roles), record.shards, record.policy_resource_id) if record else None
+        if recorded != (roles, shards, resource_id) and (recorded or roles):
+            self._inventory.set_roles(database.arn, resource_id, roles, shards)

@@ -170,9 +170,9 @@ class Inventory:
             **({} if database.differs else {"copied": False}),
         )
 
-    def set_roles(self, arn: str, resource_id: str, roles: Iterable[str]) -> None:
-        """Write down which IAM roles hold a policy for the database."""
-        self._set(arn, policy_resource_id=resource_id, roles=sorted(roles))
+    def set_roles(self, arn: str, resource_id: str, roles: Iterable[str], shards: Mapping[str, int]) -> None:
+        """Record the IAM roles that hold a policy for the database, and each vended user's shard of ConnectRole."""
+        self._set(arn, policy_resource_id=resource_id, roles=sorted(roles), shards=dict(shards))
 
     def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
         """Write down that these users are revoked, each with why, and that those are so no longer."""

@@ -1,4 +1,4 @@
-"""Leases: one run at a time changes users and privileges of a database server.
+"""Leases: one run at a time changes users and privileges of a database server, or the policies of a role.
 
 A lease is an item of InventoryTable, which only rdsiam's functions write: no user of the server can take or keep it.
 A step takes the lease before it reads what it is about to change, and gives it back at its end. It is valid for longer
@@ -30,15 +30,15 @@ PREFIX = "lease:"
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to change a server, for a time.
+    """The right to change a server, or the policies of a role, for a time.
 
-    :ivar server: resource id of the database.
+    :ivar subject: resource id of the database, or ARN of the role.
     :ivar holder: execution that has it.
     :ivar token: of this step's attempt alone.
     :ivar expires: in seconds since 1970.
     """
 
-    server: str
+    subject: str
     holder: str
     token: str
     expires: int
@@ -50,11 +50,11 @@ class Lease:
         :raises LeaseLost: it is not.
         """
         if self._now() >= self.expires:
-            raise LeaseLost(f"{self.holder} has lost its lease of {self.server}, which has expired; run it again")
+            raise LeaseLost(f"{self.holder} has lost its lease of {self.subject}, which has expired; run it again")
 
 
 class Leases:
-    """The items of InventoryTable whose keys begin with `lease:`; one for each server."""
+    """The items of InventoryTable whose keys begin with `lease:`; one for each server, or role."""
 
     def __init__(self, dynamodb: Any, table: str, now: Callable[[], float] = time.time) -> None:
         self._dynamodb = dynamodb
@@ -79,47 +79,72 @@ class Leases:
 
         :raises LeaseTaken: another execution has it.
         """
+        return self.take_named(database.resource_id, holder, SECONDS)
+
+    def take_named(self, subject: str, holder: str, seconds: int, precedence: int = 0) -> Lease:
+        """Take the lease of a subject.
+
+        :param seconds: for which it is valid.
+        :param precedence: if another run has the lease: seconds for which only runs with precedence may take it next.
+        :raises LeaseTaken: another run has it, or goes before this one.
+        """
         now = int(self._now())
-        lease = Lease(database.resource_id, holder, secrets.token_hex(8), now + SECONDS, self._now)
+        lease = Lease(subject, holder, secrets.token_hex(8), now + seconds, self._now)
         values = {
             ":holder": {"S": holder},
             ":token": {"S": lease.token},
             ":expires": {"N": str(lease.expires)},
             ":now": {"N": str(now)},
         }
+        condition = "(attribute_not_exists(#expires) OR #expires <= :now OR #holder = :holder)"
+        if not precedence:
+            condition += " AND (attribute_not_exists(#precedence) OR #precedence <= :now)"
         try:
             self._update(
-                database.resource_id,
-                "SET #holder = :holder, #token = :token, #expires = :expires",
-                "attribute_not_exists(#expires) OR #expires <= :now OR #holder = :holder",
+                subject,
+                "SET #holder = :holder, #token = :token, #expires = :expires REMOVE #precedence",
+                condition,
                 values,
-                ("holder", "token", "expires"),
+                ("holder", "token", "expires", "precedence"),
             )
         except _NotTaken as error:
-            other = error.item
-            until = times.text_of_epoch(int(other["expires"]["N"]))
-            raise LeaseTaken(database.resource_id, other["holder"]["S"], until, SECONDS) from None
+            if precedence:
+                self._request(subject, now + precedence)
+            other = {name: next(iter(value.values())) for name, value in error.item.items()}
+            ends = max(int(other.get("expires", 0)), int(other.get("precedence", 0)))
+            until = times.text_of_epoch(ends)
+            raise LeaseTaken(subject, other.get("holder", "a withdrawal"), until, seconds) from None
         return lease
+
+    def _request(self, subject: str, until: int) -> None:
+        """Keep runs without precedence from taking the lease for some time."""
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key=_key(subject),
+            UpdateExpression="SET #precedence = :until",
+            ExpressionAttributeNames={"#precedence": "precedence"},
+            ExpressionAttributeValues={":until": {"N": str(until)}},
+        )
 
     def release(self, lease: Lease) -> None:
         """Give the lease back; one that somebody else has taken over stays theirs."""
         values = {":none": {"N": "0"}, ":token": {"S": lease.token}}
         try:
-            self._update(lease.server, "SET #expires = :none", "#token = :token", values, ("token", "expires"))
+            self._update(lease.subject, "SET #expires = :none", "#token = :token", values, ("token", "expires"))
         except _NotTaken as error:
-            logger.warning("%s had lost its lease of %s to %s", lease.holder, lease.server, error.item)
+            logger.warning("%s had lost its lease of %s to %s", lease.holder, lease.subject, error.item)
 
     def forget(self, resource_id: str) -> None:
         """Remove the item of a server that is gone."""
         self._dynamodb.delete_item(TableName=self._table, Key=_key(resource_id))
 
     def _update(
-        self, resource_id: str, expression: str, condition: str, values: dict[str, Any], names: tuple[str, ...]
+        self, subject: str, expression: str, condition: str, values: dict[str, Any], names: tuple[str, ...]
     ) -> None:
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(resource_id),
+                Key=_key(subject),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={f"#{name}": name for name in names},
@@ -141,5 +166,5 @@ class _NotTaken(Exception):
         self.item = item
 
 
-def _key(resource_id: str) -> dict[str, Any]:
-    return {"database": {"S": f"{PREFIX}{resource_id}"}}
+def _key(subject: str) -> dict[str, Any]:
+    return {"database": {"S": f"{PREFIX}{subject}"}}

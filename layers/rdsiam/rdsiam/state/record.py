@@ -79,6 +79,7 @@ class Record:
     :ivar accounts: users and group roles that rdsiam made or adopted, from before they are made.
     :ivar finished: whether the last onboarding finished; the record before it stays valid for tokens.
     :ivar roles: ARNs of IAM roles that hold a policy for it, under `policy_resource_id`.
+    :ivar shards: vended user → number of the shard of ConnectRole that VendFunction assumes for it.
     :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
@@ -98,6 +99,7 @@ class Record:
     database: SelectedDatabase | None = None
     accounts: Mapping[str, Ownership] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
+    shards: Mapping[str, int] = field(default_factory=dict)
     policy_resource_id: str | None = None
     access_version: str | None = None
     onboarded_at: str | None = None
@@ -167,6 +169,7 @@ def record_of(arn: str, item: Mapping[str, Any]) -> Record:
         database=database if database and database.resource_id == resource_id else None,
         accounts=dict(found.get("accounts", {})),
         roles=tuple(sorted(found.get("roles", ()))),
+        shards=dict(found.get("shards", {})),
         policy_resource_id=found.get("policy_resource_id"),
         access_version=found.get("access_version"),
         onboarded_at=found.get("onboarded_at"),

@@ -1,7 +1,7 @@
 """Vending: access.yaml decides, a record is written, and one user of one database gets a token."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,20 +69,20 @@ class CaUrls:
 class Vending:
     """Vends tokens. One thread-safe instance serves all requests of a function's environment.
 
-    :param connect_role: ARN of ConnectRole, which is assumed for one user of one database.
+    :param connect_roles: ARNs of the shards of ConnectRole; that of the user is assumed for one user of one database.
     """
 
     def __init__(
         self,
         stores: Stores,
         sts: Any,
-        connect_role: str,
+        connect_roles: Sequence[str],
         ca_urls: CaUrls,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stores = stores
         self._sts = sts
-        self._connect_role = connect_role
+        self._connect_roles = tuple(connect_roles)
         self._ca_urls = ca_urls
         self._now = now
         self._records = SingleFlightCache[str, _Record](
@@ -100,7 +100,7 @@ class Vending:
         :raises NotAllowed: access.yaml doesn't allow it, or the database doesn't exist. The denial is recorded.
         :raises AccessFileInvalid: access.yaml breaks its rules, so nobody is allowed anything.
         :raises AccessFileUnavailable: access.yaml can't be read.
-        :raises NotSigned: ConnectRole could not be assumed.
+        :raises NotSigned: ConnectRole could not be assumed, or the stack no longer has the user's shard of it.
         """
         arn = database if is_arn(database) else self._arn(database)
         request = _Request(caller, arn, user, reason, self._now(), request_id)
@@ -134,15 +134,20 @@ class Vending:
         if not decision.allowed:
             self._record(request, "denied", decision.rule, access.version)
             raise NotAllowed
-        return _Permission(record.database, decision.rule, decision.until, access.version)
+        return _Permission(record.database, record.shard_of(user), decision.rule, decision.until, access.version)
 
     def _credentials(self, request: "_Request", permission: "_Permission") -> ScopedCredentials:
         identity, database = source_identity(request.caller), permission.database
+        if not 0 < permission.shard <= len(self._connect_roles):
+            self._record(request, "failed", permission.rule, permission.version)
+            problem = f"{request.user} on {request.database} is in shard {permission.shard} of ConnectRole"
+            raise NotSigned(f"{problem}, which the stack no longer has; start a reconcile, which moves it")
+        connect_role = self._connect_roles[permission.shard - 1]
 
         def assume() -> ScopedCredentials:
             return assume_for_one_user(
                 self._sts,
-                self._connect_role,
+                connect_role,
                 database,
                 request.user,
                 identity,
@@ -150,7 +155,8 @@ class Vending:
                 source_identity=identity,
             )
 
-        key = (identity, database.arn, database.resource_id, request.user, permission.version, permission.rule)
+        version, rule = permission.version, permission.rule
+        key = (connect_role, identity, database.arn, database.resource_id, request.user, version, rule)
         try:
             return self._scoped.get(key, assume)
         except Exception as error:
@@ -211,7 +217,7 @@ class Vending:
 
     def _arn(self, identifier: str) -> str:
         """Return the ARN of an instance in ConnectRole's partition and account."""
-        role = Arn.parse(self._connect_role)
+        role = Arn.parse(self._connect_roles[0])
         return str(replace(role, service="rds", region=self._sts.meta.region_name, resource=f"db:{identifier}"))
 
     def _lookup(self, arn: str) -> "_Record | None":
@@ -227,7 +233,7 @@ class Vending:
         record = self._stores.inventory.get(arn)
         if record is None or record.database is None:
             return None
-        return _Record(record.database, frozenset(record.revoked), read_at)
+        return _Record(record.database, frozenset(record.revoked), record.shards, read_at)
 
 
 class NotSigned(RdsiamError):
@@ -242,18 +248,25 @@ class _Record:
 
     database: SelectedDatabase
     revoked: frozenset[str]
+    shards: Mapping[str, int]
     read_at: float
+
+    def shard_of(self, user: str) -> int:
+        """Return the shard of ConnectRole that has the user; the first one has none of a user without a shard."""
+        return self.shards.get(user, 1)
 
 
 @dataclass(frozen=True)
 class _Permission:
     """Permission of access.yaml to log in to a database.
 
+    :ivar shard: number of the shard of ConnectRole that may log in as the user.
     :ivar rule: the entry that gives it.
     :ivar version: of access.yaml.
     """
 
     database: SelectedDatabase
+    shard: int
     rule: str
     until: datetime | None
     version: str

@@ -1,0 +1,352 @@
+"""Policies of fleets: shards of ConnectRole, roles that are full, stacks of two regions, and runs that are killed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
+from rdsiam.policies.writer import Assumptions
+from rdsiam.state.leases import Leases
+from rdsiam.state.role_leases import RoleLeases
+from tests.unit.policies.fake_iam import FakeIam
+from tests.unit.policies.fleet import ROLE, Region, connect_roles, declared
+
+EAST, WEST = "us-east-1", "eu-west-1"
+#: Two of these users take half a policy.
+LONG = tuple(f"{letter * 60}" for letter in "abcdefghijklmnopqrstuvwxyz")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def vended(region: Region, arn: str) -> set[str]:
+    """Return the users of a database for whom the recorded shard allows a login."""
+    found = set()
+    for user, number in region.shards_of(arn).items():
+        role = region.connect_roles.role(number)
+        if role and region.connect_arn(arn, user) in region.iam.allowed(role.rpartition("/")[2]):
+            found.add(user)
+    return found
+
+
+def left_over(region: Region) -> set[str]:
+    """Return the ARNs of this region that some shard allows without being the recorded one."""
+    recorded = {
+        (region.connect_roles.role(number), region.connect_arn(arn, user))
+        for arn in region.databases
+        for user, number in region.shards_of(arn).items()
+    }
+    roles = [role for role in region.iam.roles if region.region in role]
+    return {arn for role in roles for arn in region.iam.allowed(role) if (f"{ROLE}{role}", arn) not in recorded}
+
+
+# --- Shards of ConnectRole -------------------------------------------------------------------------------------------
+
+
+def fleet(shards: int, file: Any, per_role: int = 10, at_most: int = 10) -> Region:
+    iam = FakeIam(*connect_roles(WEST, at_most), per_role=per_role)
+    return Region(iam, file, shards=shards, per_role=per_role)
+
+
+@pytest.mark.parametrize(
+    ("databases", "shards", "per_role"),
+    [(50, 4, 2), pytest.param(1000, 4, 10, marks=pytest.mark.exhaustive)],
+)
+def test_two_vended_users_of_each_database_of_a_fleet_fit(databases, shards, per_role):
+    region = fleet(shards, declared("app_service", "reporting"), per_role)
+    arns = [region.add(f"db-{number}") for number in range(databases)]
+    for arn in arns:
+        assert region.write(arn).incomplete == ()
+    assert {number for arn in arns[: databases // 5] for number in region.shards_of(arn).values()} == {1}
+    assert all(vended(region, arn) == {"app_service", "reporting"} for arn in arns)
+    assert left_over(region) == set()
+    assert all(len(set(region.shards_of(arn).values())) == 1 for arn in arns)
+
+
+def test_more_shards_move_nobody():
+    region = fleet(1, declared("app"), per_role=1)
+    arns = [region.add(f"db-{number}") for number in range(100)]
+    named = [arn for arn in arns if region.write(arn).incomplete]
+    assert 20 < len(named) < 60
+    before = {arn: region.shards_of(arn) for arn in arns}
+    region.connect_roles = ConnectRoles(tuple(f"{ROLE}{role}" for role in connect_roles(WEST, 3)))
+    assert all(region.write(arn).incomplete == () for arn in arns)
+    assert all(region.shards_of(arn) == before[arn] == {"app": 1} for arn in arns if arn not in named)
+    assert all(vended(region, arn) == {"app"} for arn in arns)
+
+
+def test_a_user_of_a_database_whose_shard_is_full_gets_another_shard_and_the_others_stay():
+    region = fleet(2, declared("app"), per_role=1)
+    arns = [region.add(f"db-{number}") for number in range(90)]
+    for arn in arns:
+        region.write(arn)
+    region.file = declared("app", LONG[0])
+    full = next(arn for arn in arns if region.shards_of(arn) == {"app": 1})
+    assert region.write(full).incomplete == ()
+    assert region.shards_of(full) == {"app": 1, LONG[0]: 2}
+    assert vended(region, full) == {"app", LONG[0]}
+
+
+def test_a_shard_that_is_gone_loses_its_users_to_the_others():
+    region = fleet(3, declared("app"), per_role=1)
+    arns = [region.add(f"db-{number}") for number in range(100)]
+    for arn in arns:
+        region.write(arn)
+    assert {number for arn in arns for number in region.shards_of(arn).values()} == {1, 2, 3}
+    region.connect_roles = ConnectRoles(region.connect_roles.arns[:2])
+    region.per_role = region.iam.per_role = 2
+    for arn in arns:
+        assert region.write(arn).incomplete == ()
+    assert all(vended(region, arn) == {"app"} for arn in arns)
+    assert left_over(region) == set()
+    assert region.iam.roles[connect_roles(WEST, 3)[2]] == []
+
+
+def test_logins_without_room_are_named_and_all_others_are_written():
+    region = fleet(1, declared(*LONG), per_role=1)
+    region.iam.roles["app"] = []
+    first, second = region.add("one"), region.add("two")
+    region.write(first)
+    written = region.write(second)
+    (part,) = written.incomplete
+    assert (written.status, part.retry) == ("written", True)
+    assert "ConnectRole has no room for db-" in part.reason
+    assert "ConnectRoleShards" in part.remedy
+    placed = vended(region, second)
+    assert 0 < len(placed) < len(LONG)
+    assert all(f"/{user}" not in part.reason for user in placed)
+    assert region.write(second).status == "unchanged"
+    assert region.write(second).incomplete == (part,)
+    assert vended(region, first) == set(LONG)
+
+
+def test_a_plan_names_the_logins_without_room_too():
+    region = fleet(1, declared(*LONG), per_role=1)
+    region.write(region.add("one"))
+    arn = region.add("two")
+    planned = region.writer().plan(arn, Assumptions())
+    assert (planned.status, len(planned.incomplete)) == ("planned", 1)
+    assert region.shards_of(arn) == {}
+    assert planned.incomplete == region.write(arn).incomplete
+
+
+@pytest.mark.parametrize(
+    ("attached", "order"),
+    [
+        ({1: 0, 2: 0}, [1, 2]),
+        ({1: 7, 2: 0}, [1, 2]),
+        ({1: 8, 2: 0}, [2, 1]),
+        ({1: 10, 2: 9, 3: 8}, [3, 2, 1]),
+    ],
+)
+def test_a_new_database_leaves_room_for_the_databases_of_a_shard(attached, order):
+    assert for_new_database(attached, 10) == order
+
+
+def test_a_user_without_room_in_its_recorded_shard_is_assigned_anew():
+    """A killed run has recorded the shard, and others have taken its room before the user was in a policy."""
+    roles = ConnectRoles(("one", "two"))
+    full = {1: frozenset({"a", "b"}), 2: frozenset({"c"})}
+    found = assign(
+        frozenset({"a", "c", "d"}), {"a": 1, "c": 1}, roles, lambda number, users: users & full[number], lambda: [1, 2]
+    )
+    assert (found.shards, found.unplaced) == ({"a": 2, "c": 1, "d": 1}, frozenset())
+
+
+# --- Roles of other teams --------------------------------------------------------------------------------------------
+
+
+def two_regions(file: Any, per_role: int = 10, **more: Any) -> tuple[Region, Region]:
+    iam = FakeIam("app", *connect_roles(WEST, 2), *connect_roles(EAST, 2), per_role=per_role)
+    return Region(iam, file, WEST, per_role=per_role, **more), Region(iam, file, EAST, per_role=per_role, **more)
+
+
+def test_a_full_role_stops_no_other_role_and_says_who_has_its_policies():
+    west, east = two_regions(declared(*LONG, roles="app"), per_role=2)
+    west.iam.roles["app"].append("arn:aws:iam::aws:policy/ReadOnlyAccess")
+    west.iam.roles["other"] = []
+    assert west.write(west.add("one")).incomplete == ()
+    east.file = declared("app", roles="app")
+    written = east.write(east.add("one"))
+    (part,) = written.incomplete
+    assert (written.status, part.what) == ("unchanged", f"{ROLE}app")
+    assert "a role may have 2 policies, and this one has 1 in eu-west-1, 1 that its owner attached" in part.reason
+    assert "second role" in part.remedy
+
+
+@pytest.mark.parametrize("quota", ["per_role", "per_account"])
+def test_a_quota_of_the_account_that_is_smaller_than_the_parameter_is_named_and_leaves_nothing(quota):
+    west, _ = two_regions(declared(*LONG, roles="app"))
+    setattr(west.iam, quota, 1)
+    first, second, third = (west.add(name) for name in ("one", "two", "three"))
+    assert west.write(first).incomplete == ()
+    (part,) = west.write(second).incomplete
+    assert "Cannot exceed quota for Policies" in part.reason
+    assert "PoliciesPerRole" in part.remedy
+    assert len(west.iam.policies) == 1
+    had = {west.connect_arn(first, user) for user in LONG}
+    assert had <= west.iam.allowed("app")
+    setattr(west.iam, quota, 10)
+    assert west.write(second).incomplete == west.write(third).incomplete == ()
+    everything = {west.connect_arn(arn, user) for arn in (first, second, third) for user in LONG}
+    assert west.iam.allowed("app") == everything
+
+
+# --- Two stacks, two runs, killed runs -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("dynamodb", WEST, aws_access_key_id="a", aws_secret_access_key="b")
+        client.create_table(
+            TableName="inventory",
+            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+
+
+class Interruption:
+    """Does something else once, before the call of that number, or ends the run there."""
+
+    def __init__(self, number: int, action: Any) -> None:
+        self.left, self.action = number, action
+        self.happened = False
+
+    def __call__(self, _: str) -> None:
+        self.left -= 1
+        if self.left < 0 and not self.happened:
+            self.happened = True
+            self.action()
+
+
+def interrupted(region: Region, number: int, action: Any, run: Any) -> bool:
+    """Run with an interruption at the call of that number; return whether there was one."""
+    interruption = Interruption(number, action)
+    region.iam.before = region.inventory.before = interruption
+    try:
+        run()
+    except Killed:
+        pass
+    finally:
+        region.iam.before = region.inventory.before = lambda _: None
+    return interruption.happened
+
+
+def both(west: Region, east: Region) -> set[str]:
+    return {region.connect_arn(arn, user) for region in (west, east) for arn in region.databases for user in ("app",)}
+
+
+@pytest.mark.parametrize("databases", [1, 70])
+def test_stacks_of_two_regions_lose_nothing_of_each_other_wherever_they_meet(databases):
+    number, met = 0, True
+    while met:
+        west, east = two_regions(declared("app", roles="app"))
+        for count in range(databases):
+            west.write(west.add(f"old-{count}"))
+        first, second = west.add("a-first"), east.add("first")
+        met = interrupted(west, number, lambda: east.write(second), lambda: west.write(first))  # noqa: B023
+        if not met:
+            east.write(second)
+        assert west.iam.allowed("app") == both(west, east), number
+        number += 1
+    assert number > 5
+
+
+@pytest.mark.parametrize("users", [("app",), LONG[:20]], ids=["few", "another policy"])
+def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users):
+    number, met = 0, True
+    while met:
+        west, _ = two_regions(declared(*users, roles="app"))
+        west.leases = RoleLeases(Leases(dynamodb, "inventory"), patience=0)
+        for name in ("old", "older"):
+            west.write(west.add(name))
+        first, second = west.add("a-first"), west.add("z-second")
+        seen = []
+        met = interrupted(west, number, lambda: seen.append(west.write(second)), lambda: west.write(first))  # noqa: B023
+        if not met or seen[0].status == "busy":
+            seen.append(west.write(second))
+        assert seen[-1].status in ("written", "unchanged")
+        assert west.iam.allowed("app") == {west.connect_arn(arn, user) for arn in west.databases for user in users}
+        number += 1
+    assert number > 5
+
+
+CHANGES = {"new": (0, 40), "more": (30, 45), "fewer": (45, 1), "none": (45, 0)}
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("kind", ["role", "vended"])
+def test_a_kill_at_any_call_loses_no_login_and_leaves_none_over(before, after, kind):
+    users = [f"u{number:03}{'x' * 50}" for number in range(46)]
+    roles = "app" if kind == "role" else ""
+    other, number, killed = declared("app", roles=roles), 0, True
+    while killed:
+        west, _ = two_regions(other, per_role=2, shards=2)
+        neighbours = [west.add(f"n-{count}") for count in range(12)]
+        arn = west.add("orders")
+        for each in neighbours:
+            west.write(each)
+        west.file = declared("base", *users[:before], roles=roles)
+        west.write(arn)
+        kept = {"base", *users[: min(before, after)]}
+        west.file = declared("base", *users[:after], roles=roles)
+        killed = interrupted(west, number, kill, lambda: west.write(arn))  # noqa: B023
+
+        def logins(region: Region = west) -> set[str]:
+            return {each for role in region.iam.roles for each in region.iam.allowed(role)}
+
+        neighbours_of = {west.connect_arn(each, "app") for each in neighbours}
+        assert logins() >= neighbours_of | {west.connect_arn(arn, user) for user in kept}, number
+        assert west.write(arn).incomplete == ()
+        wanted = {west.connect_arn(arn, user) for user in ("base", *users[:after])}
+        assert logins() == neighbours_of | wanted, number
+        if kind == "vended":
+            assert vended(west, arn) == {"base", *users[:after]}
+            assert left_over(west) == set()
+        number += 1
+
+
+def kill() -> None:
+    raise Killed
+
+
+def test_a_withdrawal_goes_before_the_runs_that_write_the_same_role(dynamodb):
+    leases = RoleLeases(Leases(dynamodb, "inventory"), patience=0)
+    with leases.hold({"role"}, "one"), pytest.raises(Exception, match="one"), leases.hold({"role"}, "w", True):
+        pass
+    with pytest.raises(Exception, match="another run"), leases.hold({"role"}, "two"):
+        pass
+    with leases.hold({"role"}, "w", withdraws=True):
+        pass
+    with leases.hold({"role", "other"}, "two"):
+        pass
+
+
+def test_a_run_that_finds_one_of_its_roles_taken_holds_none(dynamodb):
+    leases = RoleLeases(Leases(dynamodb, "inventory"), patience=0)
+    with leases.hold({"b"}, "one"):
+        with pytest.raises(Exception, match="another run"), leases.hold({"a", "b"}, "two"):
+            pass
+        with leases.hold({"a"}, "three"):
+            pass
+
+
+def test_a_run_waits_for_a_moment_until_the_role_is_free(dynamodb):
+    paused: list[float] = []
+    held = Leases(dynamodb, "inventory")
+    lease = held.take_named("c", "one", 75)
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+        if len(paused) == 2:
+            held.release(lease)
+
+    with RoleLeases(held, pause=pause).hold({"c"}, "two"):
+        assert len(paused) == 2
