@@ -287,6 +287,7 @@ def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
         access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
         functions=SimpleNamespace(invoke=lambda **_: None),
         onboard_function="onboard",
+        connect_role_shards=4,
     )
     return list(Reconcile(services, "a-reconcile", Options()).page(None).started)
 

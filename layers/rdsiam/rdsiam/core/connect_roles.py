@@ -1,4 +1,4 @@
-"""ConnectRole and its further shards, the roles that sign vended tokens: their ARNs, from the functions' environment."""
+"""ConnectRole and its further shards, which sign vended tokens: their ARNs, from the functions' environment."""
 
 import os
 from collections.abc import Mapping
