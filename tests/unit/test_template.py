@@ -13,7 +13,8 @@ import pytest
 
 from localcloud.aws.expand import expand, read
 from localcloud.aws.statements import statements
-from rdsiam.state import leases
+from rdsiam.core.connect_roles import connect_roles
+from rdsiam.state import leases, role_leases
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
@@ -479,6 +480,41 @@ def test_no_partition_is_written_down():
 @pytest.mark.parametrize("name", ["OnboardFunction", "MigrateFunction"])
 def test_a_lease_is_valid_for_longer_than_who_holds_it_can_run(name):
     assert FUNCTIONS[name]["Properties"]["Timeout"] + 60 <= leases.SECONDS
+
+
+def test_a_lease_of_a_role_is_valid_for_longer_than_policy_function_can_run():
+    assert FUNCTIONS["PolicyFunction"]["Properties"]["Timeout"] + 15 <= role_leases.SECONDS
+
+
+@pytest.mark.parametrize("number", range(2, 11))
+def test_shards_of_connect_role_have_its_trust_and_its_policies_and_a_name_that_functions_know(number):
+    shard, first = (dict(RESOURCES[f"ConnectRole{each}"]) for each in (number, ""))
+    assert shard.pop("Condition") == f"HasConnectRole{number}"
+    name = shard["Properties"].pop("RoleName")["Fn::Sub"]
+    assert shard == first
+    stack = {"AWS::StackName": "payments", "AWS::Region": "eu-west-1"}
+    known = connect_roles({
+        "RDSIAM_CONNECT_ROLE": "arn:aws:iam::123456789012:role/first",
+        "RDSIAM_CONNECT_ROLE_SHARDS": "10", "POWERTOOLS_SERVICE_NAME": "payments", "AWS_REGION": "eu-west-1",
+    })  # fmt: skip
+    assert known[number - 1].rpartition("/")[2] == re.sub(r"\$\{(.*?)\}", lambda found: stack[found[1]], name)
+    assumed = RESOURCES[f"VendFunctionAssumesConnectRole{number}"]
+    assert assumed["Condition"] == f"HasConnectRole{number}"
+    (statement,) = assumed["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == {"Fn::GetAtt": [f"ConnectRole{number}", "Arn"]}
+
+
+def test_no_function_reserves_concurrency_unless_a_parameter_says_so():
+    """New accounts have 10 to 50 concurrent executions, and AWS refuses every reservation there."""
+    for name, function in FUNCTIONS.items():
+        reserved = function["Properties"].get("ReservedConcurrentExecutions")
+        if reserved is None:
+            assert name == "EventsFunction"
+            continue
+        condition, parameter, otherwise = reserved["Fn::If"]
+        assert SAM["Parameters"][parameter["Ref"]]["Default"] == "none", name
+        assert SAM["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [parameter, "none"]}]}
+        assert otherwise == {"Ref": "AWS::NoValue"}
 
 
 def test_without_a_vpc_nothing_is_made_in_one():

@@ -82,8 +82,11 @@ def test_only_policy_function_writes_policies(account, stolen, function):
 def test_policy_function_writes_what_it_likes_under_its_path_but_can_not_give_it_to_itself(account, stolen, roles):
     """This succeeds, for IAM can't judge a policy's content; see docs/threat-model.md for what limits it."""
     iam = account.cloud.client("iam", stolen["PolicyFunction"])
-    new = {"Path": "/rdsiam/connect/", "PolicyName": "mine", "PolicyDocument": EVERYTHING}
-    arn = iam.create_policy(**new)["Policy"]["Arn"]
+    new = {"PolicyName": "mine", "PolicyDocument": EVERYTHING}
+    region = account.cloud.region
+    for path in ("", "us-gov-west-1/rdsiam/", f"{region}/", f"{region}/rdsiam-2/", f"{region}/other/"):
+        denied("iam:CreatePolicy", iam.create_policy, Path=f"/rdsiam/connect/{path}", **new)
+    arn = iam.create_policy(Path=f"/rdsiam/connect/{region}/rdsiam/", **new)["Policy"]["Arn"]
     for role in ("untagged", "PolicyFunctionRole", "OnboardFunctionRole", "VendFunctionRole", "ProofRole"):
         denied("iam:AttachRolePolicy", iam.attach_role_policy, RoleName=roles[role], PolicyArn=arn)
     iam.attach_role_policy(RoleName=roles["managed"], PolicyArn=arn)
@@ -168,6 +171,7 @@ def test_an_administrator_who_is_no_publisher_writes_it_only_after_changing_the_
     [
         ("OnboardFunction", "ConnectRole"),
         ("PolicyFunction", "ConnectRole"),
+        ("OnboardFunction", "ConnectRole2"),
         ("PolicyFunction", "ProofRole"),
         ("VendFunction", "ProofRole"),
         ("VendFunction", "managed"),
@@ -180,12 +184,12 @@ def test_nobody_assumes_a_role_that_is_not_for_it(account, stolen, roles, functi
     denied("sts:AssumeRole", sts.assume_role, RoleArn=arn, RoleSessionName="attack")
 
 
-@pytest.mark.parametrize("role", ["ConnectRole", "ProofRole"])
+@pytest.mark.parametrize("role", ["ConnectRole", "ConnectRole4", "ProofRole"])
 @pytest.mark.parametrize("user", ["rdsiam_manager", "rdsiam_auditor"])
 def test_no_session_of_connect_role_or_proof_role_logs_in_as_an_administrator(
     account, stolen, roles, place, role, user
 ):
-    function = "VendFunction" if role == "ConnectRole" else "OnboardFunction"
+    function = "VendFunction" if role.startswith("ConnectRole") else "OnboardFunction"
     arn = f"arn:aws:iam::{account.cloud.account}:role/{roles[role]}"
     session = account.cloud.client("sts", stolen[function]).assume_role(RoleArn=arn, RoleSessionName="attack")
     database = place["arns"]["postgres"]
