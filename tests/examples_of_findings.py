@@ -186,7 +186,7 @@ DEPLOYMENT = Deployment(
     "aws",
     "eu-central-1",
     ACCOUNT,
-    connect_roles=frozenset({CONNECT_ROLE}),
+    connect_roles=(CONNECT_ROLE, f"{CONNECT_ROLE}2"),
     stack_roles=frozenset({f"{IAM}role/rdsiam-OnboardFunctionRole"}),
     operators=(OPERATOR, f"{IAM}role/teams/*"),
 )

@@ -59,7 +59,7 @@ def _services() -> flow.AuditServices:
             partition=place.partition,
             region=place.region,
             account=place.account,
-            connect_roles=frozenset(connect_roles()),
+            connect_roles=connect_roles(),
             stack_roles=frozenset(os.environ["RDSIAM_OWN_ROLES"].split(",")),
             operators=tuple(os.environ["RDSIAM_OPERATORS"].split(",")),
         ),

@@ -169,10 +169,21 @@ def test_users_and_groups_are_never_declared():
         assert kinds(evaluate_holders(holder)) == OTHER
 
 
-def test_connect_role_may_log_in_only_as_users_of_vended_tokens():
-    policy = managed(allow(dbuser("app"), dbuser("report")), name="rdsiam-ConnectRole-1")
-    (found,) = evaluate_role(policy, arn=CONNECT_ROLE)
+@pytest.mark.parametrize("role", [CONNECT_ROLE, f"{CONNECT_ROLE}2"])
+def test_connect_role_and_its_shards_may_log_in_only_as_users_of_vended_tokens(role):
+    policy = managed(allow(dbuser("app"), dbuser("report")), name="rdsiam.eu-central-1.ConnectRole.1")
+    (found,) = evaluate_role(policy, arn=role)
     assert (found.kind, found.evidence["resources"]) == ("undeclared-connect-grant", [dbuser("app")])
+
+
+def test_a_shard_that_the_stack_no_longer_has_may_log_in_as_nobody():
+    policy = managed(allow(dbuser("report")), name="rdsiam.eu-central-1.ConnectRole3.1")
+    assert kinds(evaluate_role(policy, arn=f"{CONNECT_ROLE}3")) == OTHER
+
+
+def test_a_role_may_have_logins_of_another_region_which_that_region_audits():
+    elsewhere = dbuser("app").replace("eu-central-1", "us-east-1")
+    assert evaluate_role(managed(allow(elsewhere), name="rdsiam.us-east-1.app.1")) == ()
 
 
 def test_the_stacks_roles_have_no_findings_as_the_template_makes_them():

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Deployment:
     """Account and region whose databases are audited, and the roles that may log in to them without an entry.
 
-    :ivar connect_roles: ARNs of the shards of ConnectRole, which log in as the users that tokens are vended for.
+    :ivar connect_roles: ARNs of the shards of ConnectRole, in their order, which log in as the users that tokens are
+        vended for; the inventory records the shard of each of these users.
     :ivar stack_roles: ARNs of the stack's other roles.
     :ivar operators: the stack's parameter Operators: ARNs of roles and users that may log in as any user; `*` allowed.
     """
@@ -15,7 +16,7 @@ class Deployment:
     partition: str
     region: str
     account: str
-    connect_roles: frozenset[str] = frozenset()
+    connect_roles: tuple[str, ...] = ()
     stack_roles: frozenset[str] = frozenset()
     operators: tuple[str, ...] = ()
 
