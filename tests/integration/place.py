@@ -17,8 +17,9 @@ from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits, postgres_options
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
-from rdsiam.engines.protocols import DesiredState, Engine, LoginAccount, Sessions, Statement
+from rdsiam.engines.protocols import DatabaseResult, DesiredState, Engine, LoginAccount, Sessions, Statement
 from rdsiam.onboarding.server_removal import Removal, Server
+from rdsiam.state.escalations import Examined
 
 MASTER, MASTER_PASSWORD = "boss", "correct horse battery"
 
@@ -55,6 +56,10 @@ class Place:
     known: set[str] = field(default_factory=set)
     #: The parts that the server denied in the last run.
     denied: list[Unreached] = field(default_factory=list)
+    #: The parts that no statement could bring about in the last run, on the server.
+    incomplete: tuple[Unreached, ...] = ()
+    #: The databases of the last run.
+    results: list[DatabaseResult] = field(default_factory=list)
 
     @property
     def version(self) -> int:
@@ -127,15 +132,38 @@ class Place:
         try:
             snapshot = self.engine.inspect(sessions, self.database, desired)
             statements = self.engine.difference(snapshot, desired)
+            self.incomplete = self.engine.incomplete(snapshot)
             if apply:
                 denials = self.engine.apply(sessions, snapshot, statements, desired)
                 self.denied = [denial.part for denial in denials]
                 accounts = self.engine.ownership(snapshot, statements, desired)
-                granted = self.engine.granted(snapshot, desired, finished=True)
-                desired = replace(desired, accounts=accounts, granted=granted)
+                desired = replace(desired, accounts=accounts)
+            names = self.engine.databases(snapshot, desired)
+            if apply and names:
+                sessions.close()
+                sessions = Sessions(self.connect, "manager")
+                snapshot = self.engine.inspect(sessions, self.database, desired)
+            change = (lambda: None) if apply else None
+            self.results = list(self.engine.converge_databases(sessions, snapshot, desired, names, change))
+            statements += [statement for result in self.results for statement in result.statements]
+            if apply:
+                finished = [result.name for result in self.results if result.finished]
+                desired = replace(desired, granted=self.engine.granted(snapshot, desired, finished))
+                self.denied += [part for result in self.results for part in result.missing]
         finally:
             sessions.close()
         return statements, desired
+
+    @property
+    def missing(self) -> list[Unreached]:
+        """The parts that can't be done, on the server and in the databases, as the last run saw it."""
+        return [*self.incomplete, *(part for result in self.results for part in result.missing)]
+
+    @property
+    def examined(self) -> Examined:
+        """What was found in the databases in the last run."""
+        found = [result.examined for result in self.results if result.examined]
+        return Examined.merged(None, found, [])
 
 
 class _Logins(Logins):

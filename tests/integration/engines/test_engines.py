@@ -33,8 +33,8 @@ THREE = (user("reader", ("shop", "readonly")), user("writer", ("shop", "readwrit
 def onboarded(place) -> tuple[list[Statement], DesiredState]:
     result: tuple[list[Statement], DesiredState] = place.converge(DesiredState(THREE, {}))
     # The promise: one as master. On PostgreSQL one for each database more, and one that proves that it still gets in.
-    databases = 2 if place.database.family == "postgres" else 1
-    assert sorted(place.opened) == ["manager"] * databases + ["master"] * (2 * databases - 1)
+    postgres = place.database.family == "postgres"
+    assert sorted(place.opened) == ["manager"] * (3 if postgres else 1) + ["master"] * (3 if postgres else 1)
     return result
 
 

@@ -25,7 +25,7 @@ PLACES = {"in the server": None, "in a database": "shop"}
 @pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(make_place, request) -> Place:
     made: Place = make_place(request.param)
-    World(made).users().converge(apply=True)
+    World(made).onboard()
     return made
 
 
@@ -34,7 +34,7 @@ def world(place) -> World:
     """Return a database of rdsiam's with one user."""
     made = World(place, place.known)
     made.declare({"name": "first", "privileges": "readonly", "on": ["shop"]})
-    made.users().converge(apply=True)
+    made.onboard()
     place.known |= set(made.inventory.record.accounts)
     return made
 
@@ -80,14 +80,14 @@ def test_a_grant_that_fails_after_a_user_was_made_leaves_it_managed(place, world
     world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
     fails_once(monkeypatch, place, where, len)
     with pytest.raises(StatementFailed, match="nobody_of_that_name"):
-        world.users().converge(apply=True)
+        world.onboard()
     assert (name in world.inventory.record.accounts) == exists(place, name)
 
-    again = world.users().converge(apply=True)
+    again = world.onboard()
     assert again.refusal is None, "what rdsiam has made is not somebody else's"
     assert can_log_in(place, name)
     world.declare(first)
-    world.users().converge(apply=True)
+    world.onboard()
     assert not can_log_in(place, name), "and it is disabled when it is declared no longer"
     place.known |= set(world.inventory.record.accounts)
 
@@ -99,9 +99,9 @@ def test_taken_out_before_it_is_repeated_the_user_is_disabled(place, world, monk
     world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
     fails_once(monkeypatch, place, where, len)
     with pytest.raises(StatementFailed):
-        world.users().converge(apply=True)
+        world.onboard()
     world.declare(first)
-    world.users().converge(apply=True)
+    world.onboard()
     assert not can_log_in(place, name)
     place.known |= set(world.inventory.record.accounts)
 
@@ -112,9 +112,9 @@ def test_a_group_whose_grants_fail_stays_managed(place, world, monkeypatch):
     fails_once(monkeypatch, place, "shop", len)
     monkeypatch.setattr("tests.integration.engines.test_ownership.newcomer", lambda _: "shop_readwrite")
     with pytest.raises(StatementFailed):
-        world.users().converge(apply=True)
+        world.onboard()
     assert "shop_readwrite" in world.inventory.record.accounts
-    assert world.users().converge(apply=True).refusal is None
+    assert world.onboard().refusal is None
     place.known |= set(world.inventory.record.accounts)
 
 
@@ -136,10 +136,10 @@ def test_killed_between_the_user_and_its_grants_it_stays_managed(place, world, m
     with monkeypatch.context() as patch:
         patch.setattr(type(engine), "apply", part_of_it)
         with pytest.raises(Killed):
-            world.users().converge(apply=True)
+            world.onboard()
     assert exists(place, name)
     world.declare(first)
-    world.users().converge(apply=True)
+    world.onboard()
     assert not can_log_in(place, name)
     place.known |= set(world.inventory.record.accounts)
 
@@ -159,11 +159,11 @@ def test_a_refusal_after_a_part_was_made_names_that_part(place, world, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(type(engine), "apply", part_of_it)
-        result = world.users().converge(apply=True)
+        result = world.onboard()
     assert str(result.refusal) == "a user would be locked out; revoke its membership"
     assert ("create-user", name) in {(change.kind, change.target) for change in result.changes}
-    assert result.applied is None
-    again = world.users().converge(apply=True)
+    assert result.users.applied is None
+    again = world.onboard()
     assert again.refusal is None
     assert not {change.statement for change in again.changes} & {change.statement for change in result.changes}
     assert can_log_in(place, name)
@@ -186,11 +186,11 @@ def test_a_user_whose_creation_was_not_answered_stays_managed(place, world, monk
     with monkeypatch.context() as patch:
         patch.setattr(disabling, "run", unanswered)
         with pytest.raises(StatementFailed):
-            world.users().converge(apply=True)
+            world.onboard()
     with place.as_master() as master:  # the server comes to it now
         master.run(f"CREATE USER {name} IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL")
     world.declare(first)
-    world.users().converge(apply=True)
+    world.onboard()
     assert not can_log_in(place, name)
     place.known |= set(world.inventory.record.accounts)
 
@@ -200,10 +200,10 @@ def test_a_revoked_user_of_a_copy_or_of_a_promoted_replica_is_taken_over_and_loc
     name = f"newcomer{next(NUMBERS)}"
     users = [{"name": each, "privileges": "readonly", "on": ["shop"]} for each in ("first", name)]
     world.declare(*users)
-    world.users().converge(apply=True)
+    world.onboard()
     place.known |= set(world.inventory.record.accounts)
     world.inventory.record = replace(world.inventory.record, accounts={}, revoked={name: "key leaked"})
-    assert world.users().converge(apply=True).refusal is None
+    assert world.onboard().refusal is None
     assert not can_log_in(place, name)
     assert can_log_in(place, "first")
     assert world.inventory.record.accounts[name] == "created"
@@ -225,7 +225,7 @@ def test_a_user_that_somebody_else_makes_first_is_theirs(place, world):
     )
     world.inventory.before_recording = make
     with pytest.raises(StatementFailed, match=name):
-        world.users().converge(apply=True)
+        world.onboard()
     assert name not in world.inventory.record.accounts
     assert MANAGER in world.inventory.record.accounts
-    assert "adopt: true" in str(world.users().converge(apply=True).refusal)
+    assert "adopt: true" in str(world.onboard().refusal)

@@ -44,17 +44,9 @@ def converge(place: Place, *users: DeclaredUser) -> tuple[Unreached, ...]:
     state = STATES.setdefault(place.database.arn, DesiredState((), {}))
     _, after = place.converge(replace(state, users=users))
     STATES[place.database.arn] = after
-    parts = (*dict.fromkeys(place.denied), *observed(place, after))
+    parts = (*dict.fromkeys(place.denied), *place.incomplete)
     assert parts or [one.statement for one in place.converge(after)[0]] == []
     return parts
-
-
-def observed(place: Place, desired: DesiredState) -> tuple[Unreached, ...]:
-    sessions = Sessions(place.connect, "manager")
-    try:
-        return place.engine.incomplete(place.engine.inspect(sessions, place.database, desired))
-    finally:
-        sessions.close()
 
 
 def may(place: Place, name: str, statement: str) -> bool:

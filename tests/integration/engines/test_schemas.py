@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from rdsiam.access.users import DeclaredUser, Grant
-from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.engines.registry import REMEDIATIONS
-from rdsiam.onboarding.database_users import Convergence
+from rdsiam.onboarding.privileges import Batch
 from rdsiam.state.escalations import Examined
 from rdsiam.state.record import Record
 from tests.integration.engines.world import World
@@ -92,13 +92,8 @@ def readable(place: Place, name: str, action: str = "SELECT") -> set[str]:
 
 
 def examined(place: Place, desired: DesiredState) -> Examined:
-    sessions = Sessions(place.connect, "manager")
-    try:
-        result = place.engine.examined(place.engine.inspect(sessions, place.database, desired))
-    finally:
-        sessions.close()
-    assert result is not None
-    return result
+    place.converge(desired, apply=False)
+    return place.examined
 
 
 @pytest.mark.parametrize("level", ["readonly", "readwrite", "owner"])
@@ -295,11 +290,8 @@ def test_an_excluded_schema_that_the_owners_own_is_named_and_closed_to_the_other
         try:
             converge(place, *users)
             after = converge(place, *(replace(each, excluded_schemas=("made",)) for each in users))
-            sessions = Sessions(place.connect, "manager")
-            try:
-                (part,) = place.engine.inspect(sessions, place.database, after).incomplete
-            finally:
-                sessions.close()
+            place.converge(after, apply=False)
+            (part,) = place.missing
             assert (part.what, part.retry) == ("excluded schema made in shop", False)
             with place.as_user("ann") as ann, pytest.raises(DENIED):
                 ann.run("SELECT * FROM made.t")
@@ -356,17 +348,14 @@ def test_maintain_is_a_listed_privilege_from_17_on_and_an_older_server_names_it_
     assert readable(place, "bob") == {"app"}
     with place.as_user("mia") as client:
         client.run("SELECT * FROM crm.t")
-    sessions = Sessions(place.connect, "manager")
-    try:
-        parts = place.engine.inspect(sessions, place.database, after).incomplete
-    finally:
-        sessions.close()
+    place.converge(after, apply=False)
+    parts = place.missing
     if place.version < 17:
         (part,) = parts
         assert (part.what, part.retry) == ("MAINTAIN of mia", False)
         assert f"from PostgreSQL 17 on (the server has {place.version})" in part.reason
         return
-    assert parts == ()
+    assert parts == []
     converge(place, user("mia", Grant("shop", ("MAINTAIN",), ("app",))))
     with place.as_user("mia") as mia:
         mia.run("VACUUM app.t")
@@ -392,11 +381,8 @@ def test_a_schema_that_does_not_exist_is_named_and_the_rest_is_done(place):
     after = converge(place, declared)
 
     assert readable(place, "bob") == {"app"}
-    sessions = Sessions(place.connect, "manager")
-    try:
-        (part,) = place.engine.inspect(sessions, place.database, after).incomplete
-    finally:
-        sessions.close()
+    place.converge(after, apply=False)
+    (part,) = place.missing
     assert (part.what, part.retry) == ("schema nowhere in shop", False)
     assert "bob" in part.reason
 
@@ -445,7 +431,7 @@ def test_grants_are_recorded_before_they_are_made_and_until_they_are_revoked(pla
     world = world_of(place)
     both = (Grant("shop", "readonly", ("app",)), Grant("shop", "readonly", ("crm",)))
     world.declare(on_schemas("gail", "app"))
-    world.users().converge(apply=True)
+    world.onboard()
     assert world.inventory.record.granted["gail"] == both[:1]
     world.declare(on_schemas("gail", "crm"))
 
@@ -454,12 +440,12 @@ def test_grants_are_recorded_before_they_are_made_and_until_they_are_revoked(pla
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(place.engine), "apply", killed)
+        patch.setattr(type(place.engine), "converge_databases", killed)
         with pytest.raises(KeyboardInterrupt):
-            world.users().converge(apply=True)
+            world.onboard()
     assert readable(place, "gail") == {"app"}
 
-    world.users().converge(apply=True)
+    world.onboard()
 
     assert readable(place, "gail") == {"crm"}
     assert world.inventory.record.granted["gail"] == both[1:]
@@ -469,12 +455,12 @@ def test_grants_are_recorded_before_they_are_made_and_until_they_are_revoked(pla
 def test_a_user_that_is_no_longer_declared_keeps_its_record_until_it_returns(place):
     world = world_of(place)
     world.declare(on_schemas("gus", "app", "private"), on_schemas("stays", "crm"))
-    world.users().converge(apply=True)
+    world.onboard()
     world.declare(on_schemas("stays", "crm"))
-    world.users().converge(apply=True)
+    world.onboard()
     world.declare(on_schemas("gus", "app"), on_schemas("stays", "crm"))
 
-    world.users().converge(apply=True)
+    world.onboard()
 
     assert readable(place, "gus") == {"app"}
     finish(place, world)
@@ -483,20 +469,20 @@ def test_a_user_that_is_no_longer_declared_keeps_its_record_until_it_returns(pla
 def test_a_copy_begins_with_the_grants_that_are_recorded_for_its_source(place):
     world = world_of(place)
     world.declare(on_schemas("cora", "app", "private"))
-    world.users().converge(apply=True)
+    world.onboard()
     source = world.inventory.record
     world.inventory.record = Record("db-COPY")
     world.inventory.sources = {place.database.resource_id: source}
     world.database = replace(world.database, resource_id="db-COPY")
     world.declare(on_schemas("cora", "app"))
 
-    assert world.users().converge(apply=True).refusal is None
+    assert world.onboard().refusal is None
 
     assert readable(place, "cora") == {"app"}
     assert world.inventory.record.granted["cora"] == (Grant("shop", "readonly", ("app",)),)
     # The tests that follow know the server as the source again.
     world.database, world.inventory.record = place.database, source
-    world.users().converge(apply=True)
+    world.onboard()
     finish(place, world)
 
 
@@ -506,11 +492,11 @@ def test_a_plan_lists_schemas_and_a_missing_one_is_named_by_plan_and_run(place):
     world.declare(all_but_one, on_schemas("leo", "app", "nowhere"), exclude_schemas=["private"])
 
     for apply in (False, True):
-        result = world.users().converge(apply=apply)
+        result = world.onboard(apply)
         assert result.refusal is None
-        assert Convergence.from_json(json.loads(json.dumps(result.to_json()))).schemas == result.schemas
-        assert [(one.database, set(one.schemas)) for one in result.schemas] == [
+        assert Batch.from_json(json.loads(json.dumps(result.batch.to_json()))).schemas == result.batch.schemas
+        assert [(one.database, set(one.schemas)) for one in result.batch.schemas] == [
             ("shop", {*SCHEMAS, "public"} - {"private"})
         ]
-        assert [part.what for part in result.denied] == ["schema nowhere in shop"]
+        assert [part.what for part in result.missing] == ["schema nowhere in shop"]
     finish(place, world)

@@ -11,9 +11,12 @@ from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
+from rdsiam.core.changes import Change, Refusal, Unreached
 from rdsiam.engines.logins import MANAGER, Password, Token
+from rdsiam.onboarding.convergence import Convergence
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.privileges import Batch, Privileges
 from rdsiam.state.escalations import Examined
 from rdsiam.state.leases import Lease
 from rdsiam.state.record import Ownership, Record
@@ -110,3 +113,32 @@ class World:
 
     def users(self, confirmed: bool = True) -> Users:
         return Users(self, self.database.arn, Options(confirmed=confirmed))  # type: ignore[arg-type]
+
+    def onboard(self, apply: bool = True, confirmed: bool = True) -> "Onboarded":
+        """Make users and groups, then the privileges of the first batch of databases."""
+        users = self.users(confirmed).converge(apply)
+        if users.refusal or not users.databases:
+            return Onboarded(users)
+        assert users.applied is not None
+        privileges = Privileges(self, self.database.arn, Options(confirmed=confirmed), "a run")  # type: ignore[arg-type]
+        return Onboarded(users, privileges.converge(users.applied.declared, apply))
+
+
+@dataclass(frozen=True)
+class Onboarded:
+    """The result of both steps."""
+
+    users: Convergence
+    batch: Batch = field(default_factory=Batch)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self.users.refusal
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (*self.users.changes, *self.batch.changes)
+
+    @property
+    def missing(self) -> tuple[Unreached, ...]:
+        return (*self.users.denied, *self.batch.missing)

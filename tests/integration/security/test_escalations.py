@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from rdsiam.engines.logins import Password
-from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.state.escalations import Escalation, Examined
 from tests.integration.audit.test_audit import audit
@@ -55,14 +55,8 @@ def superusers(place: Place) -> set[str]:
 
 
 def examined(place: Place, desired: DesiredState) -> Examined:
-    sessions = Sessions(place.connect, "manager")
-    try:
-        found = place.engine.inspect(sessions, place.database, desired)
-        result = place.engine.examined(found)
-    finally:
-        sessions.close()
-    assert result is not None
-    return result
+    place.converge(desired, apply=False)
+    return place.examined
 
 
 @pytest.mark.parametrize("name", ["maker", "lister"])

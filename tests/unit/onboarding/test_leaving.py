@@ -18,7 +18,8 @@ from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached
 from rdsiam.errors import AccessFileUnavailable, ConnectionFailed, DatabaseNotFound
 from rdsiam.onboarding import flow, revocation
 from rdsiam.onboarding.answer import Answer
-from rdsiam.onboarding.database_users import Convergence, Users
+from rdsiam.onboarding.convergence import Convergence
+from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.removal import DatabaseRemoval

@@ -111,8 +111,8 @@ def name_problems(database: Database, name: str) -> Iterable[str]:
 
 def _problems_with_groups(name: str, on: Iterable[str]) -> Iterable[tuple[Path, str]]:
     for index, entry in enumerate(on):
-        if len(entry.encode()) > 63 - len("_readwrite"):
-            yield ("on", index), "is too long: PostgreSQL would cut the name of its group <database>_readwrite"
+        if len(entry.encode()) > _LONGEST_SCHEMA:
+            yield ("on", index), f"is longer than the {_LONGEST_SCHEMA} bytes that PostgreSQL allows"
         if name in {entry + suffix for suffix in _GROUP_SUFFIXES}:
             yield ("name",), "is the name of a group role that rdsiam makes for this database"
 

@@ -4,6 +4,7 @@ Protocols of engines are generic in the driver's session and in the engine's sna
 leave both out.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,9 +21,11 @@ from rdsiam.state.escalations import Examined
 from rdsiam.state.record import Ownership
 
 __all__ = [
+    "AUTHORITIES",
     "MARK",
     "NO_FAILURES",
     "Authority",
+    "DatabaseResult",
     "Denial",
     "DesiredState",
     "Engine",
@@ -36,6 +39,8 @@ __all__ = [
     "marked",
 ]
 
+#: In the order in which their statements run.
+AUTHORITIES: tuple[Authority, ...] = ("master", "manager")
 #: Prefix of the resource id in the comment of the auditor's role or procedure.
 MARK = "rdsiam: "
 
@@ -45,6 +50,8 @@ def marked(comment: object) -> str | None:
     return comment.removeprefix(MARK) if isinstance(comment, str) and comment.startswith(MARK) else None
 
 
+#: Maximum number of sessions that a run has at once on one server.
+MOST_SESSIONS = max(3, int(os.environ.get("RDSIAM_DATABASE_SESSIONS", "4")))
 #: No grant was made to a user itself.
 NO_GRANTS: Mapping[str, tuple[Grant, ...]] = MappingProxyType({})
 #: No statement has failed before.
@@ -129,20 +136,32 @@ class Session(Protocol):
 
 
 class Sessions[SessionT: Session = Any]:
-    """Connections to one server, opened when first needed and closed together."""
+    """Connections to one server, opened when needed and closed together.
 
-    def __init__(self, connect: Callable[[Authority, str | None], SessionT], reader: Authority) -> None:
+    Beyond the maximum the session that was used least recently is closed, and opened again when it is needed.
+
+    :param most: maximum number of sessions that are open at once.
+    """
+
+    def __init__(
+        self, connect: Callable[[Authority, str | None], SessionT], reader: Authority, most: int = MOST_SESSIONS
+    ) -> None:
         self._connect = connect
+        self._most = most
         self._open: dict[tuple[Authority, str | None], SessionT] = {}
         #: The authority that reads the catalogs: the manager, or the master if there is no manager yet.
         self.reader = reader
+        #: Whether a session as master was opened.
+        self.used_master = False
 
     def get(self, authority: Authority, name: str | None) -> SessionT:
         """Return the session of `authority` in the database `name`."""
         key = (authority, name)
-        if key not in self._open:
-            self._open[key] = self._connect(*key)
-        return self._open[key]
+        session = self._open.pop(key, None)
+        if session is None:
+            session = self._connected(authority, name)
+        self._open[key] = session  # as the one used most recently
+        return session
 
     def read(self, name: str | None) -> SessionT:
         """Return a session for reading catalogs."""
@@ -150,18 +169,41 @@ class Sessions[SessionT: Session = Any]:
 
     def another(self, authority: Authority, name: str | None) -> SessionT:
         """Open another session; the caller closes it."""
-        return self._connect(authority, name)
+        return self._connected(authority, name)
 
-    @property
-    def used_master(self) -> bool:
-        """Whether a session as master was opened."""
-        return any(authority == "master" for authority, _ in self._open)
+    def leave(self, name: str | None) -> None:
+        """Close the sessions in a database, which nobody can drop or rename while there are any."""
+        for key in [key for key in self._open if key[1] == name]:
+            self._open.pop(key).close()
 
     def close(self) -> None:
         """Close all sessions."""
         for session in self._open.values():
             session.close()
         self._open.clear()
+
+    def _connected(self, authority: Authority, name: str | None) -> SessionT:
+        while len(self._open) >= self._most:
+            self._open.pop(next(iter(self._open))).close()
+        self.used_master |= authority == "master"
+        return self._connect(authority, name)
+
+
+@dataclass(frozen=True)
+class DatabaseResult:
+    """The privileges in one PostgreSQL database, compared with the declaration, and changed if that was asked for.
+
+    :ivar statements: made, or planned.
+    :ivar missing: the parts that were not done.
+    :ivar examined: what was found in the database; None if it was not read.
+    :ivar finished: no privilege is left that is no longer declared.
+    """
+
+    name: str
+    statements: tuple[Statement, ...] = ()
+    missing: tuple[Unreached, ...] = ()
+    examined: Examined | None = None
+    finished: bool = False
 
 
 class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
@@ -236,10 +278,31 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
     ) -> dict[str, Ownership]:
         """Return all managed accounts after the statements have run; accounts that no longer exist are left out."""
 
-    def granted(self, snapshot: SnapshotT, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:
+    def databases(self, snapshot: SnapshotT, desired: DesiredState) -> tuple[str, ...]:
+        """Return the databases whose privileges are compared one by one, sorted; none if `difference` has them all."""
+
+    def converge_databases(
+        self,
+        sessions: Sessions[SessionT],
+        snapshot: SnapshotT,
+        desired: DesiredState,
+        names: Iterable[str],
+        before_change: Callable[[], None] | None,
+    ) -> Iterator[DatabaseResult]:
+        """Compare the privileges in each of these databases, and make the changes or plan them.
+
+        A database that can't be done is named, and delays no other. `difference` must have been applied before.
+
+        :param before_change: called before the changes in each database, to prevent them by raising; None for a plan.
+        :raises ConnectionFailed: the server can't be reached.
+        """
+
+    def granted(
+        self, snapshot: SnapshotT, desired: DesiredState, finished: Collection[str] = ()
+    ) -> dict[str, tuple[Grant, ...]]:
         """Return user → grants that rdsiam has made to the user itself, as far as it needs a record to revoke them.
 
-        :param finished: the statements have run. Before, there are also those that they revoke.
+        :param finished: databases in which all that is no longer declared has been revoked.
         """
 
     def incomplete(self, snapshot: SnapshotT) -> tuple[Unreached, ...]:
@@ -255,12 +318,6 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         """Return the resource id that the server is marked with; None if it has no mark.
 
         A copy has its source's until onboarding marks it with its own.
-        """
-
-    def examined(self, snapshot: SnapshotT, denials: Sequence[Denial] = ()) -> Examined | None:
-        """Return which users can act as administrators once the difference is applied; None if that is unknown.
-
-        :param denials: the statements of the difference that the server denied.
         """
 
     def enabled_users(self, snapshot: SnapshotT, desired: DesiredState) -> frozenset[str]:
@@ -279,6 +336,9 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
         :raises Refused: a user would be locked out, or nothing can be done without a statement that the server denied;
             the transaction is rolled back.
         """
+
+    def prove_login(self, database: Database, login: Login, name: str | None) -> None:
+        """Log in by token. Raises ConnectionFailed if the server doesn't accept the token."""
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password as `user` and return whether it was refused as RDS refuses IAM users' passwords."""

@@ -1,7 +1,7 @@
 """An onboarding that changes things: removals first, then the database, its policies, its rotations, its record.
 
-    record attributes → remove logins → switch IAM authentication on → make users → write policies → schedule rotations
-                      → prove logins → record → publish
+    record attributes → remove logins → switch IAM authentication on → make users → make privileges → write policies
+                      → schedule rotations → prove logins → record → publish
 
 Whatever stops a run, the users that leave have lost their logins before.
 """
@@ -14,12 +14,14 @@ from rdsiam.core.changes import FOLLOW_REASON, Change, MissingPart, Refusal, Unr
 from rdsiam.core.durable import Steps
 from rdsiam.errors import DatabaseNotReady
 from rdsiam.onboarding.answer import Answer, Proofs
-from rdsiam.onboarding.database_users import Convergence, Users
+from rdsiam.onboarding.convergence import Convergence
+from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.iam_authentication import UNTIL_ENABLED, IamAuthentication, Switched
 from rdsiam.onboarding.invocations import Outcome, Policies, Rotations
 from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
 from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.privileges import Batches, Privileges
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
 from rdsiam.onboarding.situation import Situation
@@ -40,7 +42,9 @@ class Application:
         self._inspection = situation.inspection
         self._departures = situation.departures
         self._planned = situation.policies
-        self._users = Users(services, arn, options, context.execution_context.durable_execution_arn)
+        holder = context.execution_context.durable_execution_arn
+        self._users = Users(services, arn, options, holder)
+        self._batches = Batches(context, Privileges(services, arn, options, holder))
         self._iam = IamAuthentication(services.databases, arn)
         self._policies = Policies(context, services, arn)
         self._rotations = Rotations(context, services, arn)
@@ -61,7 +65,14 @@ class Application:
         if self._inspection.unrecorded:
             confirmed = self._steps.run("record attributes", self._recording.attributes)
         self._remove()
-        for stage in (self._check, self._switch_iam_authentication_on, self._make_users, self._write_policies):
+        stages = (
+            self._check,
+            self._switch_iam_authentication_on,
+            self._make_users,
+            self._make_privileges,
+            self._write_policies,
+        )
+        for stage in stages:
             if stopped := stage():
                 return self._end(stopped)
         return self._end(self._finish(confirmed))
@@ -103,7 +114,7 @@ class Application:
         return None
 
     def _make_users(self) -> Answer | None:
-        """Make users, groups and privileges; only read the declaration if the database has no users of its own."""
+        """Make users and groups; only read the declaration if the database has no users of its own."""
         just_switched = self._inspection.switch is not None
         try:
             if self._inspection.connects:
@@ -113,14 +124,31 @@ class Application:
             else:
                 self._converged = self._steps.run_typed("read the declaration", Convergence, self._users.declared)
         except Exception as error:
-            if not self._departures.users:
-                raise
-            # The answer has to name the logins that were removed, and the parts that were not reached.
-            self._attempts = 1
-            return self._missed(f"users are not as declared: {error}")
+            return self._failed("users are not as declared", error)
         self._changes += self._converged.changes
         self._missing += self._converged.denied
         return self._refused(self._converged.refusal)
+
+    def _make_privileges(self) -> Answer | None:
+        """Make the privileges in each database of a PostgreSQL server."""
+        try:
+            self._batches.run(self._converged)
+        except Exception as error:
+            return self._failed("privileges are not as declared", error)
+        finally:
+            self._changes += self._batches.changes
+        self._missing += self._batches.missing
+        return None
+
+    def _failed(self, problem: str, error: Exception) -> Answer:
+        """Raise the error of a stage, or, if users leave, return the answer of a run that stops there.
+
+        That answer has to name the logins that were removed, and the parts that were not reached.
+        """
+        if not self._departures.users:
+            raise error
+        self._attempts = 1
+        return self._missed(f"{problem}: {error}")
 
     def _write_policies(self) -> Answer | None:
         if self._planned.unchanged and not self._inspection.renamed:
@@ -143,8 +171,9 @@ class Application:
         proofs = Proofs()
         if not unchanged and self._inspection.connects:
             proofs = self._steps.run_typed("prove logins", Proofs, lambda: Proofs(self._users.prove()))
-        if self._without_room or not (unchanged and self._inspection.current):
-            self._record(resolved=rotations.refusal is None and not self._without_room)
+        waits = bool(self._without_room) or any(part.retry for part in self._batches.missing)
+        if waits or not (unchanged and self._inspection.current):
+            self._record(resolved=rotations.refusal is None and not waits)
         if not unchanged:
             self._steps.run("publish the onboarding", self._publication.onboarded)
         if rotations.refusal:

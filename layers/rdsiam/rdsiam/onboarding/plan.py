@@ -1,18 +1,21 @@
 """The plan of an onboarding: the changes that a run would make, in its order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aws_durable_execution_sdk_python import DurableContext
 
-from rdsiam.core.changes import Change, Refusal
+from rdsiam.core.changes import Change, MissingPart, Refusal
 from rdsiam.core.durable import Steps
 from rdsiam.errors import DatabaseNotReady
 from rdsiam.onboarding.answer import Answer, Status
-from rdsiam.onboarding.database_users import Convergence, Users
+from rdsiam.onboarding.convergence import Convergence
+from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.inspection import Inspection
 from rdsiam.onboarding.invocations import Outcome, Rotations
 from rdsiam.onboarding.options import Options
+from rdsiam.onboarding.privileges import Batches, Privileges
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
 from rdsiam.onboarding.situation import Situation
@@ -37,12 +40,16 @@ class Planner:
         users = self._compare_users(inspection)
         if users.refusal and not users.beyond_limit:
             return Answer.refused(arn, users.refusal)
+        batches = Batches(self._context, Privileges(self._services, arn, self._options, "a plan"), plan=True)
+        batches.run(users)
         removal = self._compare_logins(arn, situation.departures.users)
         rotations = Outcome()
         if inspection.rotates:
             rotations = Rotations(self._context, self._services, arn).schedule(plan=True)
-        changes = (*_in_order(situation, removal, users.changes), *rotations.changes)
-        answer = _answer(arn, situation.departures.limit or users.refusal, users, rotations, changes)
+        changes = (*_in_order(situation, removal, [*users.changes, *batches.changes]), *rotations.changes)
+        missing = [*([users.pending] if users.pending else []), *users.denied, *batches.missing]
+        refusal = situation.departures.limit or users.refusal
+        answer = replace(_answer(arn, refusal, missing, rotations, changes), schemas=tuple(batches.schemas))
         return (
             answer if answer.status == "refused" else answer.without((*answer.incomplete, *situation.policies.missing))
         )
@@ -79,14 +86,17 @@ def _without_removed(users: Sequence[Change], removal: Sequence[Change]) -> list
 
 
 def _answer(
-    arn: str, limit: Refusal | None, users: Convergence, rotations: Outcome, changes: tuple[Change, ...]
+    arn: str,
+    limit: Refusal | None,
+    missing: list[MissingPart],
+    rotations: Outcome,
+    changes: tuple[Change, ...],
 ) -> Answer:
     """Return the answer. A refused rotation is one of the parts not done if there are others."""
-    missing = [*([users.pending] if users.pending else []), *users.denied]
     refusal = limit or (None if missing else rotations.refusal)
     if refusal:
         return Answer.refused(arn, refusal, changes)
     if rotations.refusal:
         missing.append(rotations.refusal.missing(arn))
     status: Status = "planned" if changes else "unchanged"
-    return Answer(arn, status, changes=changes, schemas=users.schemas).without(missing)
+    return Answer(arn, status, changes=changes).without(missing)

@@ -1,6 +1,6 @@
 """Ways in which a user of a PostgreSQL server can act as one of its administrators, as onboarding found them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -8,6 +8,9 @@ from rdsiam.state.schemas import NO_SCHEMAS, ObservedSchemas
 
 #: What is held: privileges on tables, privileges on tables that the owner creates later, the function of a trigger.
 Held = Literal["tables", "future tables", "trigger"]
+
+#: Maximum number of escalations that are recorded for a server.
+_RECORDED = 200
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,31 @@ class Examined:
     databases: tuple[str, ...]
     escalations: tuple[Escalation, ...]
     schemas: ObservedSchemas = NO_SCHEMAS
+
+    @classmethod
+    def merged(cls, known: "Examined | None", found: Iterable["Examined"], present: Collection[str]) -> "Examined":
+        """Return what is known of a server after some of its databases were looked at.
+
+        :param known: from earlier; None if nothing is.
+        :param found: of the databases that were looked at now.
+        :param present: the databases that count; nothing is known of others any longer.
+        """
+        found = list(found)
+        anew = {name for examined in found for name in examined.databases}
+        stays = frozenset(present) - anew
+        before = [known] if known else []
+        databases = {name for each in before for name in each.databases if name in stays} | anew
+        escalations = [one for each in before for one in each.escalations if one.database in stays]
+        escalations += [one for each in found for one in each.escalations]
+        opened = [one for each in before for one in each.schemas.opened if one.database in stays]
+        opened += [one for each in found for one in each.schemas.opened]
+        public = [one for each in before for one in each.schemas.public if one.database in stays]
+        public += [one for each in found for one in each.schemas.public]
+        return cls(
+            tuple(sorted(databases)),
+            tuple(sorted(escalations, key=lambda one: (one.database, one.owner, one.grantee, one.held))[:_RECORDED]),
+            ObservedSchemas.of(opened, public),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `Examined.from_json` gives it back."""

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Maximum number of schemas named for one database, and of databases and public schemas for one server.
-_NAMED, _DATABASES = 20, 50
+#: Maximum number of databases, and of public schemas, that are named for one server.
+NAMED_DATABASES = 50
+#: Maximum number of schemas that are named for one database.
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class ObservedSchemas:
     def of(cls, opened: Iterable[OpenedSchemas], public: Iterable[PublicSchema]) -> "ObservedSchemas":
         """Return as many as are recorded."""
         return cls(
-            tuple(sorted(opened, key=lambda each: each.database)[:_DATABASES]),
-            tuple(sorted(public, key=lambda each: (each.database, each.schema))[:_DATABASES]),
+            tuple(sorted(opened, key=lambda each: each.database)[:NAMED_DATABASES]),
+            tuple(sorted(public, key=lambda each: (each.database, each.schema))[:NAMED_DATABASES]),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.postgres.databases import ServerDatabase
 from rdsiam.engines.postgres.difference import change_privileges, difference
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership
 from rdsiam.engines.postgres.memberships import acting_for, leave, remedy_to_act
@@ -27,6 +28,7 @@ ROLES = {
     "shop_readonly": replace(ORDINARY, login=False),
     "shop_owner": replace(ORDINARY, login=False),
 }
+SHOP = ServerDatabase("shop", "boss", accepts=True, template=False, limit=-1, manager=True, auditor=True)
 #: The manager and the auditor as onboarding leaves them.
 READY = (
     Membership(IAM_ROLE, MANAGER, True, True, True, "rdsadmin"),
@@ -43,9 +45,8 @@ def edge(
 
 def snapshot(version: int, *edges: Membership, **changed: Any) -> Snapshot:
     empty: dict[str, Any] = {
-        "databases": ("shop",), "settings": {}, "privilege_changes": (), "revocations": (), "holdings": (),
-        "examined": ("postgres",), "administrators": frozenset(), "closed": frozenset(), "busy": frozenset(),
-        "mark": None, "audit_closed": False,
+        "identifier": "orders", "has_master_secret": True, "on_server": {"shop": SHOP}, "obstacles": {},
+        "settings": {}, "administrators": frozenset(), "busy": frozenset(), "mark": None,
     }  # fmt: skip
     return Snapshot(
         entry_database="postgres", master="boss", version=version, roles=ROLES, memberships=edges, **empty | changed

@@ -1,7 +1,7 @@
 """MySQL and MariaDB: accounts and privileges, within the rights of RDS's own administrator."""
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
@@ -15,6 +15,7 @@ from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors
 from rdsiam.engines.protocols import (
     NO_FAILURES,
+    DatabaseResult,
     Denial,
     DesiredState,
     LoginAccount,
@@ -106,7 +107,27 @@ class Mysql:
             ownership.setdefault(user.name, "adopted")
         return ownership
 
-    def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:  # noqa: ARG002
+    def databases(self, snapshot: Snapshot, desired: DesiredState) -> tuple[str, ...]:  # noqa: ARG002
+        """Return none: privileges on schemas are in the catalogs of the server, and `difference` has them all."""
+        return ()
+
+    def converge_databases(
+        self,
+        sessions: Sessions[MysqlSession],  # noqa: ARG002
+        snapshot: Snapshot,  # noqa: ARG002
+        desired: DesiredState,  # noqa: ARG002
+        names: Iterable[str],  # noqa: ARG002
+        before_change: Callable[[], None] | None,  # noqa: ARG002
+    ) -> Iterator[DatabaseResult]:
+        """Return none: see `databases`."""
+        return iter(())
+
+    def granted(
+        self,
+        snapshot: Snapshot,  # noqa: ARG002
+        desired: DesiredState,  # noqa: ARG002
+        finished: Collection[str] = (),  # noqa: ARG002
+    ) -> dict[str, tuple[Grant, ...]]:
         """Return none: what an account that rdsiam created holds on schemas is compared as a whole."""
         return {}
 
@@ -138,9 +159,6 @@ class Mysql:
         installed = audit_procedure.read_installed(session)
         return installed.mark if installed.procedure and installed.procedure[0] == f"{MANAGER}@%" else None
 
-    def examined(self, snapshot: Snapshot, denials: Sequence[Denial] = ()) -> None:
-        """Return None: triggers run as their definer, and no privilege that rdsiam grants changes another's trigger."""
-
     def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in."""
         unlocked = {user for user, host in snapshot.accounts if (user, host) not in snapshot.activity.locked}
@@ -161,6 +179,10 @@ class Mysql:
             else:
                 disabling.run(session, statement)
         return ()
+
+    def prove_login(self, database: Database, login: Login, name: str | None) -> None:
+        """Log in, and out again."""
+        self.connect(database, login, name).close()
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password and expect a refusal. The catalogs show that there is no second login method."""

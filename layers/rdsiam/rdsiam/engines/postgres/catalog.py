@@ -13,8 +13,8 @@ MEMBERSHIP_OPTIONS = 160000
 _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 #: Prefixes of all names of the system; other names may begin with them too.
 SYSTEM_PREFIXES = ("pg_", "rds")
-#: Selects the rows of pg_database that are not the system's.
-USERS_DATABASES = "datallowconn AND NOT datistemplate AND datname <> 'rdsadmin'"
+#: Selects the rows of pg_database that are not the system's, and that are neither templates nor invalid.
+USERS_DATABASES = "datallowconn AND NOT datistemplate AND datconnlimit <> -2 AND datname <> 'rdsadmin'"
 _MEMBERSHIPS = """
 SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
 FROM pg_catalog.pg_auth_members a

@@ -1,6 +1,6 @@
 """Statements that bring a PostgreSQL server from its snapshot to the desired state. Reads and changes nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from psycopg import sql
 
@@ -8,8 +8,9 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres import privileges, replacement
+from rdsiam.engines.postgres.closed import let_manager_connect
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
-from rdsiam.engines.postgres.groups import declared_groups, grantees, groups_of, level_groups
+from rdsiam.engines.postgres.groups import declared_groups, grantees, group_name, groups_of, level_groups
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
 from rdsiam.engines.postgres.memberships import acting_for, administer, leave, remedy_to_act
 from rdsiam.engines.postgres.privileges import PrivilegeChange
@@ -25,11 +26,11 @@ _UNLIMITED = -1
 
 def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     """Return the statements that are missing: the manager, groups, users, memberships, privileges."""
-    groups = declared_groups(desired.users, snapshot.databases)
+    groups = _declared_groups(snapshot, desired)
     _refuse_namesakes(snapshot, desired, groups)
     replacement.refuse(snapshot, desired)
     databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
-    result = _manager(snapshot, databases) + _recover(snapshot, desired)
+    result = _manager(snapshot) + let_manager_connect(snapshot, databases) + _recover(snapshot, desired)
     result += _groups(snapshot, groups) + _auditor(snapshot, desired)
     for user in desired.users:
         result += _user(snapshot, user, desired, groups)
@@ -37,8 +38,6 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     for name in managed_users(snapshot, desired):
         if name not in names:
             result += disable(snapshot, name)
-    for change in snapshot.privilege_changes:
-        result += change_privileges(snapshot, change)
     planned = [Membership(IAM_ROLE, name, False, True, True) for name in (MANAGER, AUDITOR, *names)]
     planned += replacement.planned(desired.users)
     check_lockout(snapshot, [*snapshot.memberships, *planned], desired, snapshot.roles)
@@ -74,6 +73,19 @@ def managed_users(snapshot: Snapshot, desired: DesiredState) -> list[str]:
     )
 
 
+def _declared_groups(snapshot: Snapshot, desired: DesiredState) -> dict[str, str]:
+    """Return the groups that the users need, and the database of each.
+
+    For a database in which nobody can work no group is created; one that exists keeps its members.
+    """
+    groups = declared_groups(desired.users, snapshot.databases)
+    return {
+        group: database
+        for group, database in groups.items()
+        if database not in snapshot.obstacles or group in desired.accounts
+    }
+
+
 def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, str]) -> None:
     """Check that no role is in the way of a user, a group or the service's own users."""
     for user in desired.users:
@@ -101,7 +113,7 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping
             )
 
 
-def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
+def _manager(snapshot: Snapshot) -> list[Statement]:
     """Return the statements of the master that create the manager and give it its rights."""
     role = snapshot.roles.get(MANAGER)
     result: list[Statement] = []
@@ -118,9 +130,6 @@ def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
         as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
     if not any(edge.inherit for edge in snapshot.direct(SIGNAL_ROLE, MANAGER)):
         as_master("grant", "GRANT {signal} TO {m}", signal=SIGNAL_ROLE)
-    for name in databases:
-        if name in snapshot.closed:
-            as_master("grant", "GRANT CONNECT ON DATABASE {d} TO {m}", d=name)
     return result
 
 
@@ -159,7 +168,7 @@ def _groups(snapshot: Snapshot, groups: Mapping[str, str]) -> list[Statement]:
         if group not in snapshot.roles:
             result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
         acts = any(edge.inherit and edge.set for edge in snapshot.direct(group, MANAGER))
-        if group == f"{database}_owner" and not acts:
+        if group == group_name(database, "owner") and not acts:
             options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
             grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
             result.append(Statement("grant", MANAGER, grant))
@@ -260,15 +269,17 @@ def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[st
     authority = snapshot.authority_over(user.name) if user.name in snapshot.roles else "manager"
     for name in snapshot.databases:
         acts_as = snapshot.settings.get(user.name, {}).get((name, "role"))
-        group = f"{name}_owner"
+        group = group_name(name, "owner")
         names = {"u": user.name, "d": name}
         statement = ""
-        if name in owned and acts_as != group:
+        if name in owned and acts_as != group and name not in snapshot.obstacles:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names, g=group)
         elif name not in owned and acts_as == group and group in managed_groups:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", **names)
         if statement:
-            result.append(change_role("act-as-owner", user.name, statement, authority, name))
+            # In the entry database, where statements about roles run after the roles have been created.
+            entry = snapshot.entry_database
+            result.append(change_role("act-as-owner", user.name, statement, authority, entry))
     return result
 
 

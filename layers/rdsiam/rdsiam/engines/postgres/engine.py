@@ -1,7 +1,7 @@
 """PostgreSQL: users, group roles and privileges, within the rights of RDS's own administrator."""
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
@@ -9,18 +9,39 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import WORK, Limits, PostgresSession, connect_postgres
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
-from rdsiam.engines.postgres import audit, disabling, execution, inspection, privileges, schemas
+from rdsiam.engines.postgres import (
+    audit,
+    database_privileges,
+    disabling,
+    execution,
+    inspection,
+    schemas,
+)
 from rdsiam.engines.postgres.catalog import is_system, memberships
-from rdsiam.engines.postgres.difference import change_privileges, difference, managed_users
-from rdsiam.engines.postgres.escalations import escalations
+from rdsiam.engines.postgres.difference import difference, managed_users
+from rdsiam.engines.postgres.groups import level_groups
 from rdsiam.engines.postgres.inspection import ENTRY_DATABASE, ROLES
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Snapshot
-from rdsiam.engines.protocols import NO_FAILURES, Denial, DesiredState, LoginAccount, Sessions, Statement
+from rdsiam.engines.protocols import (
+    NO_FAILURES,
+    DatabaseResult,
+    Denial,
+    DesiredState,
+    LoginAccount,
+    Sessions,
+    Statement,
+)
 from rdsiam.errors import ConnectionFailed, Refused
-from rdsiam.state.escalations import Examined
 from rdsiam.state.record import Ownership
 
+#: The server's answers about a database to which a user that has logged in can't connect.
+_AFTER_LOGIN = (
+    "permission denied for database",
+    "too many connections for database",
+    "cannot connect to invalid database",
+    "is not currently accepting connections",
+)
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
 
 
@@ -69,11 +90,11 @@ class Postgres:
         return frozenset(row[0] for row in session.execute(ROLES))
 
     def inspect(self, sessions: Sessions[PostgresSession], database: Database, desired: DesiredState) -> Snapshot:
-        """Read roles, memberships and the privileges that the declared grantees lack in each database."""
+        """Read roles, memberships and databases."""
         return inspection.inspect(sessions, database, desired)
 
     def difference(self, snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
-        """Return the statements that are missing: the manager, groups, users, memberships, privileges."""
+        """Return the statements that are missing: the manager, groups, users, memberships."""
         return difference(snapshot, desired)
 
     def lock_statements(
@@ -108,17 +129,34 @@ class Postgres:
             ownership.setdefault(user.name, "adopted")
         return ownership
 
-    def granted(self, snapshot: Snapshot, desired: DesiredState, finished: bool) -> dict[str, tuple[Grant, ...]]:
+    def databases(self, snapshot: Snapshot, desired: DesiredState) -> tuple[str, ...]:
+        """Return the databases whose privileges are compared."""
+        return database_privileges.databases(snapshot, desired)
+
+    def converge_databases(
+        self,
+        sessions: Sessions[PostgresSession],
+        snapshot: Snapshot,
+        desired: DesiredState,
+        names: Iterable[str],
+        before_change: Callable[[], None] | None,
+    ) -> Iterator[DatabaseResult]:
+        """Compare the privileges in each database, and make the changes or plan them."""
+        return database_privileges.converge(sessions, snapshot, desired, names, before_change)
+
+    def granted(
+        self, snapshot: Snapshot, desired: DesiredState, finished: Collection[str] = ()
+    ) -> dict[str, tuple[Grant, ...]]:
         """Return the lists of privileges, and the levels on some schemas, that users have themselves."""
         return schemas.granted_after(desired, snapshot.databases, finished)
 
     def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:
-        """Return the declared schemas that can't be opened or closed."""
+        """Return declared privileges that the server, or a role's attributes, keep from their users."""
         return snapshot.incomplete
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users that have rds_iam and groups that can't log in, unless they have more rights."""
-        groups = {f"{name}_{level}" for name in snapshot.databases for level in privileges.LEVELS}
+        groups = level_groups(snapshot.databases)
         users = {AUDITOR, *(user.name for user in desired.users), *desired.revoked}
         ownership: dict[str, Ownership] = {MANAGER: "created"}
         for name, role in snapshot.roles.items():
@@ -131,19 +169,6 @@ class Postgres:
     def marked_source(self, session: PostgresSession) -> str | None:
         """Return the resource id in the comment of the auditor."""
         return inspection.marked_source(session)
-
-    def examined(self, snapshot: Snapshot, denials: Sequence[Denial] = ()) -> Examined:
-        """Return which users can act as administrators in the databases that were inspected."""
-        denied = {denial.statement for denial in denials}
-        kept = [
-            holding
-            for change, holding in snapshot.revocations
-            if denied.intersection(change_privileges(snapshot, change))
-        ]
-        logins = {name: role.login and not is_system(name, role.login) for name, role in snapshot.roles.items()}
-        held = [*snapshot.holdings, *kept]
-        found = escalations(held, logins, snapshot.memberships, snapshot.administrators)
-        return Examined(snapshot.examined, found, snapshot.schemas)
 
     def enabled_users(self, snapshot: Snapshot, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in."""
@@ -158,6 +183,16 @@ class Postgres:
     ) -> tuple[Denial, ...]:
         """Run the statements: roles first, then each database; each part is one transaction."""
         return execution.apply(sessions, snapshot, statements, desired)
+
+    def prove_login(self, database: Database, login: Login, name: str | None) -> None:
+        """Log in, and out again. The server checks the token first: its answers about the database prove the login."""
+        try:
+            self.connect(database, login, name).close()
+        except Refused:  # there is no such database
+            return
+        except ConnectionFailed as error:
+            if not any(answer in str(error) for answer in _AFTER_LOGIN):
+                raise
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password in the token's place: RDS checks an IAM user's with PAM, which refuses it."""

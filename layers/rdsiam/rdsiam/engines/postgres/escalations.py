@@ -21,8 +21,8 @@ _POWERFUL = frozenset(
 )
 #: Stands for all administrators. No role has this name.
 _ADMINISTRATORS = ""
-#: Maximum number of objects and of users named for an escalation, and of escalations recorded for a server.
-_NAMED, _RECORDED = 20, 200
+#: Maximum number of objects and of users named for an escalation.
+_NAMED = 20
 _HELD = """
 WITH owned AS (
     SELECT c.oid, c.relacl, c.relowner, o.rolname AS owner, n.nspname::text AS schema, c.relname::text AS name
@@ -117,4 +117,4 @@ def escalations(
                     holding.objects[:_NAMED], len(holding.objects), tuple(users[:_NAMED]),
                 )
             )  # fmt: skip
-    return tuple(sorted(result, key=lambda each: (each.database, each.owner, each.grantee, each.held))[:_RECORDED])
+    return tuple(sorted(result, key=lambda each: (each.database, each.owner, each.grantee, each.held)))

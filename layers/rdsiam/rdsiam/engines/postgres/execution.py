@@ -18,10 +18,8 @@ from rdsiam.engines.postgres.inspection import read_roles
 from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import Authority, Denial, DesiredState, Sessions, Statement, StatementFailed
+from rdsiam.engines.protocols import AUTHORITIES, Authority, Denial, DesiredState, Sessions, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, Refused
-
-_AUTHORITIES: tuple[Authority, ...] = ("master", "manager")
 
 
 def apply(
@@ -37,7 +35,7 @@ def apply(
     :return: the statements that the server denied, and that the rest can do without.
     """
     denials: list[Denial] = []
-    for authority in _AUTHORITIES:
+    for authority in AUTHORITIES:
         denials += _change_roles(sessions, snapshot, statements, desired, authority)
     if sessions.used_master:
         _prove_master(sessions, snapshot, statements)
@@ -47,9 +45,9 @@ def apply(
             run(session, snapshot.entry_database, [statement])
             session.commit()
     for name in sorted({statement.database for statement in statements if statement.database is not None}):
-        for authority in _AUTHORITIES:
+        for authority in AUTHORITIES:
             in_database = [each for each in statements if each.authority == authority and each.database == name]
-            denials += _change_database(sessions, name, authority, in_database)
+            denials += change_database(sessions, name, authority, in_database)
     return tuple(denials)
 
 
@@ -103,7 +101,10 @@ def _change_roles(
     if not about_roles:
         return []
     entry = snapshot.entry_database
-    session = sessions.get(authority, entry)
+    try:
+        session = sessions.get(authority, entry)
+    except Refused as error:  # of the master's secret, which RDS does not keep
+        return _without_session(about_roles, error)
     locked = {each.target for each in about_roles if each.kind == "disable-user"}
     if locked:
         session.execute(SHORT_WAIT)
@@ -120,7 +121,7 @@ def _change_roles(
     return denials
 
 
-def _change_database(
+def change_database(
     sessions: Sessions[PostgresSession], name: str, authority: Authority, statements: Sequence[Statement]
 ) -> list[Denial]:
     """Run the statements of one authority in one database, in one transaction."""
@@ -129,13 +130,21 @@ def _change_database(
     try:
         session = sessions.get(authority, name)
     except Refused as error:  # of the master's secret, which RDS does not keep
-        parts = [(each, each.denied) for each in statements if isinstance(each.denied, Unreached)]
-        if len(parts) < len(statements):
-            raise
-        return [Denial(each, replace(part, reason=error.problem, remedy=error.remedy)) for each, part in parts]
+        return _without_session(statements, error)
     denials = run(session, name, statements)
     session.commit()
     return denials
+
+
+def _without_session(statements: Sequence[Statement], error: Refused) -> list[Denial]:
+    """Return the statements as denied, since no session could be opened for them.
+
+    :raises Refused: the rest can't do without one of them.
+    """
+    parts = [(each, each.denied) for each in statements if isinstance(each.denied, Unreached)]
+    if len(parts) < len(statements):
+        raise error
+    return [Denial(each, replace(part, reason=error.problem, remedy=error.remedy)) for each, part in parts]
 
 
 def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, statements: Sequence[Statement]) -> None:

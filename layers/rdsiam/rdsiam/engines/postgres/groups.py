@@ -1,5 +1,6 @@
 """Group roles: for each database and level one role that can't log in and holds the level's privileges."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser, Grant
@@ -9,25 +10,24 @@ from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.privileges import Entitlement
 from rdsiam.engines.postgres.snapshot import Role
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.errors import Refused
 
 #: PostgreSQL cuts longer names.
 _NAME_BYTES = 63
+#: Number of hexadecimal digits in a shortened name: nobody finds two databases that have them in common.
+_DIGITS = 20
 
 
 def group_name(database: str, level: str) -> str:
     """Return the name of the group role of `level` on `database`.
 
-    :raises Refused: PostgreSQL would cut the name.
+    A name that PostgreSQL would cut is shortened, and ends with digits of a hash of the database's name. All other
+    names end with the level, so no other database has a group of that name.
     """
     name = f"{database}_{level}"
-    if len(name.encode()) > _NAME_BYTES:
-        raise Refused(
-            f"database {database}: its group role {name} would have more than the {_NAME_BYTES} bytes of a name",
-            "declare a list of SQL privileges instead of the level, or rename the database",
-            "name-too-long",
-        )
-    return name
+    if len(name.encode()) <= _NAME_BYTES:
+        return name
+    end = f"_{level}_{hashlib.sha256(database.encode()).hexdigest()[:_DIGITS]}"
+    return database.encode()[: _NAME_BYTES - len(end)].decode(errors="ignore") + end
 
 
 def declared_groups(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, str]:
@@ -52,7 +52,7 @@ def is_direct(grant: Grant) -> bool:
 
 def level_groups(databases: Iterable[str]) -> frozenset[str]:
     """Return the names of the groups of all levels, whether they exist or not."""
-    return frozenset(f"{database}_{level}" for database in databases for level in privileges.LEVELS)
+    return frozenset(group_name(database, level) for database in databases for level in privileges.LEVELS)
 
 
 def without_effect(
@@ -67,7 +67,7 @@ def without_effect(
         declared = declared_groups([user], databases)
         if version >= MEMBERSHIP_OPTIONS or role is None or role.inherits:
             continue
-        if inherited := [group for group, database in declared.items() if group != f"{database}_owner"]:
+        if inherited := [group for group, database in declared.items() if group != group_name(database, "owner")]:
             yield Unreached(
                 f"privileges of {user.name}",
                 f"the role is NOINHERIT, so it has the rights of {', '.join(sorted(inherited))} only after SET ROLE",

@@ -21,7 +21,7 @@ def _groups(account: AccountFacts, databases: Sequence[str]) -> Iterator[tuple[s
     """Yield database and level of every group of rdsiam that the account is a direct member of."""
     for database in databases:
         for level in LEVELS:
-            if f"{database}_{level}" in account.member_of:
+            if group_name(database, level) in account.member_of:
                 yield database, level
 
 

@@ -1,13 +1,13 @@
 """The schemas of a PostgreSQL database that access.yaml opens, and the privileges on them that it no longer gives."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from rdsiam.access.users import Grant, named
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import privilege_queries, privileges
-from rdsiam.engines.postgres.groups import direct_grants, grantees
+from rdsiam.engines.postgres.groups import direct_grants, grantees, group_name
 from rdsiam.engines.postgres.privilege_queries import SYSTEM_SCHEMA, Scope
 from rdsiam.engines.postgres.privileges import Entitlement, PrivilegeChange, rows_of
 from rdsiam.engines.postgres.sql_text import compose
@@ -64,7 +64,7 @@ class Declared:
 
     def groups(self, database: str) -> list[Entitlement]:
         """Return what the groups of a database that exist, or are declared, have on all schemas."""
-        groups = [Entitlement(f"{database}_{level}", held) for level, held in privileges.LEVELS.items()]
+        groups = [Entitlement(group_name(database, level), held) for level, held in privileges.LEVELS.items()]
         known = self.accounts | {entitlement.grantee for entitlement in self.of(database)}
         return [group for group in groups if group.grantee in known]
 
@@ -90,7 +90,7 @@ def declared(desired: DesiredState, databases: Iterable[str]) -> Declared:
     """
     databases = tuple(databases)
     granted: dict[str, list[Entitlement]] = {}
-    recorded = granted_after(desired, databases, finished=False)
+    recorded = granted_after(desired, databases)
     for user in desired.users:
         for grant in recorded.get(user.name, ()):
             entitlement = Entitlement(user.name, privileges.of(grant.privileges), grant.schemas)
@@ -104,15 +104,20 @@ def declared(desired: DesiredState, databases: Iterable[str]) -> Declared:
     )
 
 
-def granted_after(desired: DesiredState, databases: Iterable[str], finished: bool) -> dict[str, tuple[Grant, ...]]:
-    """Return user → grants that rdsiam has made to the user itself.
+def granted_after(
+    desired: DesiredState, databases: Iterable[str], finished: Collection[str] = ()
+) -> dict[str, tuple[Grant, ...]]:
+    """Return user → grants that rdsiam has made to the user itself, or is about to make.
 
-    :param finished: the desired state is reached. Before, there are also those that are not revoked yet.
+    :param databases: all databases of the server.
+    :param finished: databases in which the desired state is reached. In others there are also those that are not
+        revoked yet.
     """
     databases = tuple(databases)
+    remaining = frozenset(databases) - frozenset(finished)
     result = dict(desired.granted)
     for user in desired.users:
-        former = () if finished else desired.granted.get(user.name, ())
+        former = [grant for grant in desired.granted.get(user.name, ()) if grant.on in remaining]
         result[user.name] = tuple(dict.fromkeys((*former, *direct_grants(user, databases))))
     return {name: grants for name, grants in result.items() if grants}
 
@@ -193,7 +198,7 @@ def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping
 
 def _owned(database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -> Iterator[Unreached]:
     """Yield the excluded schemas that belong to the group of the database's owners, as one part."""
-    group = f"{database}_owner"
+    group = group_name(database, "owner")
     owned = [name for name in excluded if schemas.get(name) == group]
     if owned:
         yield Unreached(

@@ -7,12 +7,10 @@ from functools import cached_property
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
-from rdsiam.engines.postgres.escalations import Holding
+from rdsiam.engines.postgres.databases import ServerDatabase
 from rdsiam.engines.postgres.lockout import Membership, reachable
-from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.settings import Settings
 from rdsiam.engines.protocols import Authority
-from rdsiam.state.schemas import NO_SCHEMAS, ObservedSchemas
 
 #: RDS's own superuser. What the master grants from PostgreSQL 16 on is recorded as granted by it.
 RDSADMIN = "rdsadmin"
@@ -40,38 +38,46 @@ class Role:
 class Snapshot:
     """The state of a server when it was inspected.
 
+    :ivar identifier: of the server.
+    :ivar has_master_secret: RDS manages the master's password, so that rdsiam can log in as the master.
+    :ivar on_server: the databases, without the system's, by name.
+    :ivar obstacles: databases in which nobody can work, and those that access.yaml names and that don't exist.
     :ivar settings: role → the settings that its sessions begin with; `role` among them is the role it acts as.
-    :ivar privilege_changes: privileges that grantees lack, and privileges that must be revoked from them.
-    :ivar revocations: those of the privilege changes that end a hazardous holding, each with the holding.
-    :ivar holdings: hazardous privileges that stay.
-    :ivar examined: databases that were looked at for these.
-    :ivar administrators: roles on whose tables such privileges are hazardous.
-    :ivar closed: databases that the manager may not connect to.
+    :ivar administrators: roles on whose tables some privileges are hazardous.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
-    :ivar schemas: the schemas of the databases that were inspected.
-    :ivar incomplete: declared schemas that can't be opened or closed.
-    :ivar audit_closed: the auditor may not connect to the database that it reads from.
+    :ivar incomplete: declared privileges that the server's version, or a role's attributes, keep from their users.
     """
 
     entry_database: str
     master: str
+    identifier: str
+    has_master_secret: bool
     version: int
-    databases: tuple[str, ...]
+    on_server: Mapping[str, ServerDatabase]
+    obstacles: Mapping[str, Unreached]
     roles: Mapping[str, Role]
     memberships: tuple[Membership, ...]
     settings: Mapping[str, Settings]
-    privilege_changes: tuple[PrivilegeChange, ...]
-    revocations: tuple[tuple[PrivilegeChange, Holding], ...]
-    holdings: tuple[Holding, ...]
-    examined: tuple[str, ...]
     administrators: frozenset[str]
-    closed: frozenset[str]
     busy: frozenset[str]
     mark: str | None
-    audit_closed: bool
-    schemas: ObservedSchemas = NO_SCHEMAS
     incomplete: tuple[Unreached, ...] = ()
+
+    @cached_property
+    def databases(self) -> tuple[str, ...]:
+        """The names of all databases but the system's, sorted."""
+        return tuple(sorted(self.on_server))
+
+    @property
+    def audit_closed(self) -> bool:
+        """Whether the auditor may not connect to the database that it reads from."""
+        entry = self.on_server.get(self.entry_database)
+        return entry is not None and not entry.auditor
+
+    def is_closed(self, database: str) -> bool:
+        """Return whether a database exists that the manager may not connect to."""
+        return database in self.on_server and not self.on_server[database].manager
 
     @property
     def has_membership_options(self) -> bool:

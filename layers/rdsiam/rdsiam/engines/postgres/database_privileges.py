@@ -1,0 +1,239 @@
+"""The privileges in each database of a PostgreSQL server, compared with the declaration and changed.
+
+Databases are worked on one after another, each in sessions of its own that end with it. A database that can't be done
+is named, and delays no other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from rdsiam.core.changes import Unreached
+from rdsiam.engines.connection import NO_SLOT, PostgresSession
+from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.postgres import schemas
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
+from rdsiam.engines.postgres.closed import closed_part
+from rdsiam.engines.postgres.databases import obstacle, obstacles, read_databases
+from rdsiam.engines.postgres.difference import change_privileges
+from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
+from rdsiam.engines.postgres.execution import change_database
+from rdsiam.engines.postgres.groups import group_name
+from rdsiam.engines.postgres.privilege_queries import Scope
+from rdsiam.engines.postgres.privileges import PrivilegeChange
+from rdsiam.engines.postgres.schemas import Declared, Observed
+from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
+from rdsiam.engines.protocols import (
+    AUTHORITIES,
+    DatabaseResult,
+    Denial,
+    DesiredState,
+    Sessions,
+    Statement,
+    StatementFailed,
+)
+from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.state.escalations import Examined
+from rdsiam.state.schemas import ObservedSchemas
+
+#: Kinds of statements that may revoke privileges.
+_REVOKING = frozenset({"revoke", "default-privileges"})
+#: Classes of errors that another attempt may not meet: a lost connection, a conflict with another transaction, a lock,
+#: a limit of resources, an intervention of an administrator, a concurrent change of the catalogs.
+_PASSING = ("08", "40", "53", "55", "57", "XX")
+_RETRIED = "see what the reason says; rdsiam tries again"
+_NOT_RETRIED = "do what the reason says, then onboard the database again"
+_NO_CONNECT = "permission denied for database"
+
+
+def databases(snapshot: Snapshot, desired: DesiredState) -> tuple[str, ...]:
+    """Return the databases in which privileges are declared, or may have to be revoked, and the entry database."""
+    return tuple(sorted({snapshot.entry_database, *_declared(snapshot, desired).databases}))
+
+
+def converge(
+    sessions: Sessions[PostgresSession],
+    snapshot: Snapshot,
+    desired: DesiredState,
+    names: Iterable[str],
+    before_change: Callable[[], None] | None,
+) -> Iterator[DatabaseResult]:
+    """Compare the privileges in each database, and make the changes or plan them; see `Engine.converge_databases`."""
+    declared = _declared(snapshot, desired)
+    named = frozenset(grant.on for user in desired.users for grant in user.grants)
+    for name in names:
+        yield _Database(sessions, snapshot, declared, name, name in named).converge(before_change)
+
+
+def _declared(snapshot: Snapshot, desired: DesiredState) -> Declared:
+    known, _ = schemas.known(desired, snapshot.version)
+    return schemas.declared(known, snapshot.databases)
+
+
+@dataclass
+class _Privileges:
+    """The privileges of one database.
+
+    :ivar changes: privileges that are missing, or have to be revoked.
+    :ivar revocations: those of the changes that end a hazardous holding, each with the holding.
+    :ivar holdings: hazardous privileges that stay.
+    """
+
+    changes: list[PrivilegeChange]
+    schemas: Observed
+    revocations: list[tuple[PrivilegeChange, Holding]] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Database:
+    """One database.
+
+    :ivar named: access.yaml names it, so that it is missing if it does not exist.
+    """
+
+    sessions: Sessions[PostgresSession]
+    snapshot: Snapshot
+    declared: Declared
+    name: str
+    named: bool
+
+    def converge(self, before_change: Callable[[], None] | None) -> DatabaseResult:
+        """Compare the privileges, and make the changes or plan them."""
+        if part := self._known_obstacle(plan=before_change is None):
+            return DatabaseResult(self.name, missing=(part,))
+        made: list[Statement] = []
+        try:
+            return self._converge(before_change, made)
+        except (ConnectionFailed, Refused, StatementFailed, psycopg.Error) as error:
+            if isinstance(error, ConnectionFailed) and error.stage != "login":
+                raise
+            return DatabaseResult(self.name, tuple(made), tuple(self._failed(error)))
+        finally:
+            if self.name != self.snapshot.entry_database:
+                self.sessions.leave(self.name)
+
+    def _known_obstacle(self, plan: bool) -> Unreached | None:
+        """Return the obstacle that the catalogs show; None if the database can be connected to."""
+        part = self.snapshot.obstacles.get(self.name)
+        if part is None and self.sessions.reader == "manager" and self.snapshot.is_closed(self.name):
+            part = closed_part(self.snapshot, self.name)
+            if plan:
+                reason = f"its privileges can be compared once {MANAGER} may connect to it"
+                part = replace(part, reason=f"{part.reason}; {reason}")
+        return part
+
+    def _converge(self, before_change: Callable[[], None] | None, made: list[Statement]) -> DatabaseResult:
+        """Compare the privileges, and make the changes or plan them.
+
+        :param made: receives the statements that took effect, also if a later one fails.
+        """
+        found = self._read()
+        statements = [each for change in found.changes for each in change_privileges(self.snapshot, change)]
+        if before_change is None:
+            missing = [each.denied for each in statements if each.doubtful and isinstance(each.denied, Unreached)]
+            parts = (*found.schemas.incomplete, *missing)
+            return DatabaseResult(self.name, tuple(statements), parts, self._examined(found, []))
+        denials: list[Denial] = []
+        if statements:
+            before_change()
+        for authority in AUTHORITIES:
+            part = [each for each in statements if each.authority == authority]
+            denied = change_database(self.sessions, self.name, authority, part)
+            refused = {denial.statement for denial in denied}
+            made += [each for each in part if each not in refused]
+            denials += denied
+        finished = not any(denial.statement.kind in _REVOKING for denial in denials)
+        parts = (*found.schemas.incomplete, *(denial.part for denial in denials))
+        return DatabaseResult(self.name, tuple(made), parts, self._examined(found, denials), finished)
+
+    def _read(self) -> _Privileges:
+        """Read privileges and schemas; no transaction stays open."""
+        snapshot, name = self.snapshot, self.name
+        session = self.sessions.read(name)
+        scope = Scope(session, name, self.declared.excluded, snapshot.administrators)
+        entitled = {each.grantee for each in self.declared.of(name)}
+        managed = self.declared.accounts | entitled
+        creators = {snapshot.master} | {group_name(name, "owner")} & entitled
+        changes = self.declared.surplus(scope) + self.declared.missing(scope, creators)
+        observed = Observed()
+        observed.read(session, name, self.declared)
+        result = _Privileges(changes, observed)
+        for holding in holdings(session, name, snapshot.administrators):
+            if holding.grantee in managed and _may_revoke(snapshot, holding):
+                revocations = list(_revocations(name, holding))
+                result.changes += revocations
+                result.revocations += [(revocation, holding) for revocation in revocations]
+            else:
+                result.holdings.append(holding)
+        session.commit()
+        return result
+
+    def _examined(self, found: _Privileges, denials: Sequence[Denial]) -> Examined:
+        """Return which users can act as administrators in the database once the changes are made."""
+        snapshot = self.snapshot
+        denied = {denial.statement for denial in denials}
+        remaining = [
+            holding for change, holding in found.revocations if denied.intersection(change_privileges(snapshot, change))
+        ]
+        logins = {name: role.login and not is_system(name, role.login) for name, role in snapshot.roles.items()}
+        held = escalations([*found.holdings, *remaining], logins, snapshot.memberships, snapshot.administrators)
+        return Examined((self.name,), held, ObservedSchemas.of(found.schemas.opened, found.schemas.public))
+
+    def _failed(self, error: ConnectionFailed | Refused | StatementFailed | psycopg.Error) -> Iterator[Unreached]:
+        """Yield the database as a part that was not done; nothing if it is gone and access.yaml does not name it."""
+        entry = self.snapshot.entry_database
+        self.sessions.leave(entry)  # the server may have ended all sessions
+        session = self.sessions.read(entry)
+        present = read_databases(session)
+        session.commit()
+        known = obstacles(present, [self.name] if self.named else [], self.snapshot.identifier)
+        if self.name in known:
+            yield known[self.name]
+        elif self.name in present:
+            yield self._part(error)
+
+    def _part(self, error: ConnectionFailed | Refused | StatementFailed | psycopg.Error) -> Unreached:
+        if isinstance(error, Refused):
+            return obstacle(self.name, error.problem, error.remedy or _NOT_RETRIED)
+        if isinstance(error, ConnectionFailed):
+            if _NO_CONNECT in str(error):
+                return closed_part(self.snapshot, self.name, self.snapshot.actor(self.sessions.reader))
+            if error.server_code in NO_SLOT:
+                remedy = "end sessions, or increase its connection limit or max_connections; rdsiam tries again"
+                return obstacle(self.name, f"all connections are taken: {error}", remedy, retry=True)
+            return obstacle(self.name, str(error), _RETRIED, retry=True)
+        code = error.server_code if isinstance(error, StatementFailed) else error.sqlstate
+        passes = not code or code.startswith(_PASSING)
+        reason = " ".join(str(error).split())
+        return obstacle(self.name, reason, _RETRIED if passes else _NOT_RETRIED, retry=passes)
+
+
+def _revocations(database: str, holding: Holding) -> Iterator[PrivilegeChange]:
+    """Yield the changes that revoke a holding: default privileges of all schemas, and of some, are changed apart."""
+    change = PrivilegeChange(database, holding.owner, holding.grantee, "table", holding.privileges, (), revoke=True)
+    if holding.held == "tables":
+        yield replace(change, objects=holding.objects)
+        return
+    if () in holding.objects:
+        yield change
+    if limits := tuple(name for names in holding.objects for name in names):
+        yield replace(change, schemas=limits)
+
+
+def _may_revoke(snapshot: Snapshot, holding: Holding) -> bool:
+    """Return whether onboarding can revoke what a managed role holds, acting for the administrator who granted it.
+
+    What a copy without the master's secret brings along stays, and is reported.
+    """
+    if not holding.revocable:
+        return False
+    actors = {MANAGER, snapshot.master} if snapshot.has_master_secret else {MANAGER}
+    if holding.owner in actors or (snapshot.version < MEMBERSHIP_OPTIONS and holding.owner != snapshot.master):
+        return True
+    edges = [edge for edge in snapshot.memberships if edge.member in actors]
+    # On RDS a member of rds_superuser may act for any role, which no catalog shows: it is tried.
+    tried = any(edge.group == SUPERUSERS and edge.inherit and edge.member != MANAGER for edge in edges)
+    direct = [edge for edge in edges if edge.group == holding.owner]
+    return tried or any(edge.admin or (edge.inherit and edge.member == MANAGER) for edge in direct)
