@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.integration.rdsadmin import as_rdsadmin
 from tests.integration.rotation.passwords import Passwords
-from tests.known_faults.rdsadmin import as_rdsadmin
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """PostgreSQL servers as people have them: what owners made is left as it is, and keeps rdsiam from nothing else."""
 
-import json
 from typing import Any
 
 import pytest
 
-from tests.integration.account import Account, until
-from tests.known_faults.rdsadmin import as_rdsadmin
+from tests.integration.account import Account
+from tests.integration.rdsadmin import as_rdsadmin
 
 READER = {"name": "reader", "privileges": "readonly", "on": ["shop"]}
 DONE = {"onboarded", "unchanged"}
@@ -22,49 +21,6 @@ def onboard(account: Account, arn: str, **changed: Any) -> dict[str, Any]:
     """Declare the reader of the instance, and onboard it."""
     account.declare(arn.rpartition(":")[2], READER | changed)
     return account.onboard(arn)
-
-
-@pytest.mark.parametrize(
-    ("name", "closing"),
-    [
-        pytest.param(
-            "closed",
-            "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'closed'",
-            id="its DROP was interrupted",
-            marks=pytest.mark.known_fault("case 04", "an invalid database stops all others (issue 14 B)"),
-        ),
-        pytest.param(
-            "closed",
-            "ALTER DATABASE closed CONNECTION LIMIT 0",
-            id="it is closed for a while",
-            marks=pytest.mark.known_fault("case 06", "a closed database stops all others (issue 14 B)"),
-        ),
-        pytest.param(
-            "closed",
-            "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
-            id="its owner lets nobody in",
-            marks=pytest.mark.known_fault("F10", "the owner of one database stops all others (issue 14 B)"),
-        ),
-        pytest.param(
-            "x" * 60,
-            "SELECT 1",
-            id="its name is too long for groups",
-            marks=pytest.mark.known_fault("F10", "a database with a long name stops all others (issue 14 B)"),
-        ),
-    ],
-)
-def test_of_all_databases_the_one_that_can_not_be_done_is_named_and_the_others_are_done(account, arn, name, closing):
-    with as_rdsadmin(account, arn) as another:
-        another.run("CREATE ROLE tenant")
-        another.run(f"CREATE DATABASE {name} OWNER tenant")
-        another.run(closing)
-    with account.as_master(arn) as master:
-        master.run("CREATE TABLE orders (id int)")
-    answer = onboard(account, arn, on="*")
-    with account.as_master(arn) as master:
-        assert master.run("SELECT 1 FROM pg_roles WHERE rolname = 'reader'"), answer
-        assert master.run("SELECT has_table_privilege('reader', 'orders', 'SELECT')") == [(True,)], answer
-    assert name in str(answer)
 
 
 @pytest.mark.known_fault("case 05", "an event trigger that fails on rdsiam's statements is not named (issue 14 A)")
@@ -96,29 +52,6 @@ def test_groups_that_have_the_names_of_rdsiams_are_adopted_where_that_is_declare
         del account.entries["faults"]
         account.publish_entries()
     assert answer.get("status") == "onboarded", answer
-
-
-@pytest.mark.known_fault("case 09", "a session in each of many databases at once (issue 14 B)")
-def test_a_database_for_each_tenant_does_not_take_a_session_each(account, arn):
-    most = 0
-
-    def over() -> bool:
-        nonlocal most
-        sessions = another.run("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rdsiam'")
-        most = max(most, sessions[0][0])
-        return most > 4 or bool((account.record(arn) or {}).get("finished", {}).get("BOOL"))
-
-    account.declare(arn.rpartition(":")[2], READER | {"on": "*"})
-    with as_rdsadmin(account, arn) as another:
-        for number in range(130):
-            another.run(f"CREATE DATABASE tenant_{number} OWNER boss STRATEGY file_copy")
-        account.cloud.client("lambda").invoke(
-            FunctionName=account.cloud.functions["OnboardFunction"],
-            InvocationType="Event",
-            Payload=json.dumps({"database": arn}),
-        )
-        until(over, 120)
-    assert most <= 4
 
 
 @pytest.mark.known_fault("case 31", "NOLOGIN stops jobs of pg_cron (issue 14 E)")

@@ -14,8 +14,7 @@ from rdsiam.engines.connection import NO_SLOT, PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres import schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
-from rdsiam.engines.postgres.closed import closed_part
-from rdsiam.engines.postgres.databases import obstacle, obstacles, read_databases
+from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
 from rdsiam.engines.postgres.difference import change_privileges
 from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
 from rdsiam.engines.postgres.execution import change_database
@@ -44,7 +43,7 @@ _REVOKING = frozenset({"revoke", "default-privileges"})
 _PASSING = ("08", "40", "53", "55", "57", "XX")
 _RETRIED = "see what the reason says; rdsiam tries again"
 _NOT_RETRIED = "do what the reason says, then onboard the database again"
-_NO_CONNECT = "permission denied for database"
+_NOT_COMPARED = f"its privileges can be compared once {MANAGER} may connect to it"
 
 
 def databases(snapshot: Snapshot, desired: DesiredState) -> tuple[str, ...]:
@@ -61,9 +60,8 @@ def converge(
 ) -> Iterator[DatabaseResult]:
     """Compare the privileges in each database, and make the changes or plan them; see `Engine.converge_databases`."""
     declared = _declared(snapshot, desired)
-    named = frozenset(grant.on for user in desired.users for grant in user.grants)
     for name in names:
-        yield _Database(sessions, snapshot, declared, name, name in named).converge(before_change)
+        yield _Database(sessions, snapshot, declared, name).converge(before_change)
 
 
 def _declared(snapshot: Snapshot, desired: DesiredState) -> Declared:
@@ -88,16 +86,12 @@ class _Privileges:
 
 @dataclass(frozen=True)
 class _Database:
-    """One database.
-
-    :ivar named: access.yaml names it, so that it is missing if it does not exist.
-    """
+    """One database."""
 
     sessions: Sessions[PostgresSession]
     snapshot: Snapshot
     declared: Declared
     name: str
-    named: bool
 
     def converge(self, before_change: Callable[[], None] | None) -> DatabaseResult:
         """Compare the privileges, and make the changes or plan them."""
@@ -118,10 +112,11 @@ class _Database:
         """Return the obstacle that the catalogs show; None if the database can be connected to."""
         part = self.snapshot.obstacles.get(self.name)
         if part is None and self.sessions.reader == "manager" and self.snapshot.is_closed(self.name):
-            part = closed_part(self.snapshot, self.name)
+            part = closed(self.snapshot.on_server[self.name], self.snapshot.master)
             if plan:
-                reason = f"its privileges can be compared once {MANAGER} may connect to it"
-                part = replace(part, reason=f"{part.reason}; {reason}")
+                part = obstacle(
+                    self.name, _NOT_COMPARED, "onboard the database; that lets it connect first", retry=True
+                )
         return part
 
     def _converge(self, before_change: Callable[[], None] | None, made: list[Statement]) -> DatabaseResult:
@@ -188,18 +183,18 @@ class _Database:
         session = self.sessions.read(entry)
         present = read_databases(session)
         session.commit()
-        known = obstacles(present, [self.name] if self.named else [], self.snapshot.identifier)
-        if self.name in known:
-            yield known[self.name]
-        elif self.name in present:
-            yield self._part(error)
+        database = present.get(self.name)
+        if database is not None:
+            yield self.snapshot.obstacle(database) or self._part(error)
+        elif self.name in self.snapshot.named:
+            yield absent(self.name, self.snapshot.identifier)
 
     def _part(self, error: ConnectionFailed | Refused | StatementFailed | psycopg.Error) -> Unreached:
         if isinstance(error, Refused):
             return obstacle(self.name, error.problem, error.remedy or _NOT_RETRIED)
         if isinstance(error, ConnectionFailed):
-            if _NO_CONNECT in str(error):
-                return closed_part(self.snapshot, self.name, self.snapshot.actor(self.sessions.reader))
+            if "permission denied for database" in str(error):  # to the master
+                return closed(self.snapshot.on_server[self.name], self.snapshot.master)
             if error.server_code in NO_SLOT:
                 remedy = "end sessions, or increase its connection limit or max_connections; rdsiam tries again"
                 return obstacle(self.name, f"all connections are taken: {error}", remedy, retry=True)

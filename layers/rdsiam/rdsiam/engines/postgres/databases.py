@@ -1,6 +1,5 @@
 """The databases of a PostgreSQL server, and the reasons why nobody can work in some, as the catalogs show them."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rdsiam.core.changes import Unreached
@@ -71,14 +70,16 @@ def read_databases(session: PostgresSession) -> dict[str, ServerDatabase]:
     return {row[0]: ServerDatabase(*row) for row in rows if row[0] not in _SYSTEM}
 
 
-def obstacles(databases: Mapping[str, ServerDatabase], named: Iterable[str], server: str) -> dict[str, Unreached]:
-    """Return each database in which nobody can work, with the reason.
+def absent(name: str, server: str) -> Unreached:
+    """Return a database that access.yaml names, and that does not exist, as a part that was not done."""
+    return obstacle(name, f"there is none of this name on {server}", "create it, or correct `on`")
 
-    :param named: databases that access.yaml names.
-    :param server: identifier of the server.
-    """
-    result = {name: problem for name, each in databases.items() if (problem := each.obstacle)}
-    for name in named:
-        if name not in databases:
-            result[name] = obstacle(name, f"there is none of this name on {server}", "create it, or correct `on`")
-    return result
+
+def closed(database: ServerDatabase, master: str) -> Unreached:
+    """Return a database to which its owner lets neither the manager nor everybody connect."""
+    grant = compose("GRANT CONNECT ON DATABASE {d} TO {m}, {b}", d=database.name, m=MANAGER, b=master)
+    return obstacle(
+        database.name,
+        f"{MANAGER} may not connect to it, since its owner {database.owner} has revoked CONNECT from PUBLIC",
+        f"as {database.owner} run: {grant}; {_AGAIN}",
+    )

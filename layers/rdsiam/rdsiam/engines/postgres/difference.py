@@ -1,6 +1,6 @@
 """Statements that bring a PostgreSQL server from its snapshot to the desired state. Reads and changes nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg import sql
 
@@ -8,7 +8,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres import privileges, replacement
-from rdsiam.engines.postgres.closed import let_manager_connect
+from rdsiam.engines.postgres.databases import closed
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
 from rdsiam.engines.postgres.groups import declared_groups, grantees, group_name, groups_of, level_groups
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, refuse_lockout
@@ -30,7 +30,7 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     _refuse_namesakes(snapshot, desired, groups)
     replacement.refuse(snapshot, desired)
     databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
-    result = _manager(snapshot) + let_manager_connect(snapshot, databases) + _recover(snapshot, desired)
+    result = _manager(snapshot, databases) + _recover(snapshot, desired)
     result += _groups(snapshot, groups) + _auditor(snapshot, desired)
     for user in desired.users:
         result += _user(snapshot, user, desired, groups)
@@ -113,7 +113,7 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping
             )
 
 
-def _manager(snapshot: Snapshot) -> list[Statement]:
+def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
     """Return the statements of the master that create the manager and give it its rights."""
     role = snapshot.roles.get(MANAGER)
     result: list[Statement] = []
@@ -130,6 +130,11 @@ def _manager(snapshot: Snapshot) -> list[Statement]:
         as_master("grant", "GRANT {iam} TO {m} WITH ADMIN OPTION", iam=IAM_ROLE)
     if not any(edge.inherit for edge in snapshot.direct(SIGNAL_ROLE, MANAGER)):
         as_master("grant", "GRANT {signal} TO {m}", signal=SIGNAL_ROLE)
+    for name in databases:
+        if snapshot.is_closed(name) and name not in snapshot.obstacles:
+            grant = compose("GRANT CONNECT ON DATABASE {d} TO {m}", d=name, m=MANAGER)
+            denied = closed(snapshot.on_server[name], snapshot.master)
+            result.append(Statement("grant", MANAGER, grant, authority="master", denied=denied))
     return result
 
 

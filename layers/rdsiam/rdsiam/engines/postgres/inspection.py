@@ -5,7 +5,7 @@ from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.engines.postgres import groups, schemas
 from rdsiam.engines.postgres.catalog import memberships
-from rdsiam.engines.postgres.databases import obstacles, read_databases
+from rdsiam.engines.postgres.databases import read_databases
 from rdsiam.engines.postgres.escalations import administrators
 from rdsiam.engines.postgres.settings import all_settings
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
@@ -30,7 +30,6 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     """Read what is the same in every database of the server."""
     session = sessions.read(ENTRY_DATABASE)
     databases = read_databases(session)
-    named = {grant.on for user in desired.users for grant in user.grants} - {"*"}
     roles = read_roles(session)
     edges = memberships(session)
     powerful = {name for name, role in roles.items() if role.superuser or role.createrole or role.replication}
@@ -43,7 +42,7 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         has_master_secret=database.master_secret_arn is not None,
         version=version,
         on_server=databases,
-        obstacles=obstacles(databases, named, database.identifier),
+        named=frozenset(grant.on for user in desired.users for grant in user.grants) - {"*"},
         roles=roles,
         memberships=edges,
         settings=all_settings(session),

@@ -7,7 +7,7 @@ from functools import cached_property
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
-from rdsiam.engines.postgres.databases import ServerDatabase
+from rdsiam.engines.postgres.databases import ServerDatabase, absent, closed
 from rdsiam.engines.postgres.lockout import Membership, reachable
 from rdsiam.engines.postgres.settings import Settings
 from rdsiam.engines.protocols import Authority
@@ -41,7 +41,7 @@ class Snapshot:
     :ivar identifier: of the server.
     :ivar has_master_secret: RDS manages the master's password, so that rdsiam can log in as the master.
     :ivar on_server: the databases, without the system's, by name.
-    :ivar obstacles: databases in which nobody can work, and those that access.yaml names and that don't exist.
+    :ivar named: the databases that access.yaml names.
     :ivar settings: role → the settings that its sessions begin with; `role` among them is the role it acts as.
     :ivar administrators: roles on whose tables some privileges are hazardous.
     :ivar busy: roles that have sessions.
@@ -55,7 +55,7 @@ class Snapshot:
     has_master_secret: bool
     version: int
     on_server: Mapping[str, ServerDatabase]
-    obstacles: Mapping[str, Unreached]
+    named: frozenset[str]
     roles: Mapping[str, Role]
     memberships: tuple[Membership, ...]
     settings: Mapping[str, Settings]
@@ -74,6 +74,19 @@ class Snapshot:
         """Whether the auditor may not connect to the database that it reads from."""
         entry = self.on_server.get(self.entry_database)
         return entry is not None and not entry.auditor
+
+    @cached_property
+    def obstacles(self) -> Mapping[str, Unreached]:
+        """Databases in which rdsiam can't work, and those that access.yaml names and that don't exist."""
+        result = {name: part for name in self.databases if (part := self.obstacle(self.on_server[name]))}
+        missing = self.named - self.on_server.keys()
+        return result | {name: absent(name, self.identifier) for name in missing}
+
+    def obstacle(self, database: ServerDatabase) -> Unreached | None:
+        """Return the reason why rdsiam can't work in a database; None if there is none."""
+        if not database.manager and not self.inherits(self.master, database.owner):
+            return database.obstacle or closed(database, self.master)
+        return database.obstacle
 
     def is_closed(self, database: str) -> bool:
         """Return whether a database exists that the manager may not connect to."""
