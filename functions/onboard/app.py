@@ -6,13 +6,14 @@ from functools import cache
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
+from aws_lambda_powertools.metrics import MetricUnit
 
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.core.durable import answered
-from rdsiam.core.observability import logger
+from rdsiam.core.observability import logger, metrics
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -51,7 +52,11 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         code=answer.code,
         reason=answer.reason,
     )
-    return answered(context, _services().results, answer.to_json())
+    given = answered(context, _services().results, answer.to_json())
+    if answer.status == "incomplete":
+        metrics.add_metric("IncompleteOnboardings", MetricUnit.Count, 1)
+        metrics.flush_metrics()
+    return given
 
 
 def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest) -> Answer:

@@ -161,7 +161,7 @@ class Place:
 
     @property
     def examined(self) -> Examined:
-        """What was found in the databases in the last run."""
+        """The administrators and schemas that the last run found in the databases."""
         found = [result.examined for result in self.results if result.examined]
         return Examined.merged(None, found, [])
 

@@ -13,7 +13,7 @@ import pytest
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER, Token
-from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.protocols import DesiredState
 from tests.integration.engines.world import World
 from tests.integration.place import Client, Place
 from tests.kinds import BEFORE_16, POSTGRES, SINCE_16

@@ -44,7 +44,7 @@ class Application:
         self._planned = situation.policies
         holder = context.execution_context.durable_execution_arn
         self._users = Users(services, arn, options, holder)
-        self._batches = Batches(context, Privileges(services, arn, options, holder))
+        self._batches = Batches(context, services.results, Privileges(services, arn, options, holder))
         self._iam = IamAuthentication(services.databases, arn)
         self._policies = Policies(context, services, arn)
         self._rotations = Rotations(context, services, arn)

@@ -40,7 +40,8 @@ class Planner:
         users = self._compare_users(inspection)
         if users.refusal and not users.beyond_limit:
             return Answer.refused(arn, users.refusal)
-        batches = Batches(self._context, Privileges(self._services, arn, self._options, "a plan"), plan=True)
+        privileges = Privileges(self._services, arn, self._options, "a plan")
+        batches = Batches(self._context, self._services.results, privileges, plan=True)
         batches.run(users)
         removal = self._compare_logins(arn, situation.departures.users)
         rotations = Outcome()

@@ -16,6 +16,7 @@ from aws_durable_execution_sdk_python.config import Duration
 
 from rdsiam.core.changes import Change, Unreached, changes_from_json
 from rdsiam.core.durable import Steps
+from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.protocols import DatabaseResult
 from rdsiam.errors import AccessFileInvalid, Refused
 from rdsiam.onboarding.comparison import Comparer, Comparison
@@ -34,8 +35,6 @@ _DATABASES, _SECONDS = 50, 30.0
 _SECONDS_OF_INVOCATION = 45.0
 #: Seconds before each further attempt on databases that may be reached then.
 _PAUSES = (5, 20)
-#: Maximum number of databases that are named as not done; the answer has their number.
-_NAMED = 200
 _CHANGED = "access.yaml has changed meanwhile"
 
 
@@ -194,32 +193,27 @@ class Batches:
     """All batches of a run, as steps of a durable execution.
 
     :ivar changes: made, or planned.
-    :ivar missing: the parts that were not done.
     :ivar schemas: the schemas that levels open, of the first databases.
     """
 
-    def __init__(self, context: DurableContext, privileges: Privileges, plan: bool = False) -> None:
+    def __init__(
+        self, context: DurableContext, results: LargeResults, privileges: Privileges, plan: bool = False
+    ) -> None:
         self._context = context
-        self._steps = Steps(context)
+        self._steps = Steps(context, results)
         self._privileges = privileges
         self._plan = plan
         self._seconds = 0.0
         self._number = 0
         self._retry: list[str] = []
-        self._missing: list[Unreached] = []
+        self._parts: list[Unreached] = []
         self.changes: list[Change] = []
         self.schemas: list[OpenedSchemas] = []
 
     @property
     def missing(self) -> tuple[Unreached, ...]:
-        """The parts that were not done; the first of them if they are many."""
-        named = named_once(self._missing)
-        more = len(named) - _NAMED
-        if more <= 0:
-            return named
-        reason = f"{more} more databases were not done, for reasons that the log has"
-        rest = Unreached("other databases", reason, "do what the log says", any(part.retry for part in named[_NAMED:]))
-        return (*named[:_NAMED], rest)
+        """The parts that were not done."""
+        return named_once(self._parts)
 
     def run(self, users: Convergence) -> None:
         """Run all batches, and try what may be reached then again.
@@ -237,7 +231,7 @@ class Batches:
             self._seconds = 0
             again, self._retry = self._retry, []
             whats = {f"database {name}" for name in again}
-            self._missing = [part for part in self._missing if part.what not in whats]
+            self._parts = [part for part in self._parts if part.what not in whats]
             self._all(declared, again)
 
     def _all(self, declared: str, only: Collection[str] | None) -> None:
@@ -259,7 +253,7 @@ class Batches:
         )
         self._seconds += batch.seconds
         self._retry += batch.retry
-        self._missing += batch.missing
+        self._parts += batch.missing
         self.changes += batch.changes
         self.schemas = [*self.schemas, *batch.schemas][:NAMED_DATABASES]
         return batch
