@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,17 +17,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from localcloud.core import processes
 from localcloud.core.web import Request, Response
 from localcloud.lambda_.emulators import Function, Outcome
+from localcloud.lambda_.quotas import Quotas, check_payloads
 
 logger = logging.getLogger(__name__)
 
 #: Lambda answers a synchronous invocation after 15 minutes at the latest.
 LONGEST_WAIT = 900.0
 _START_LIMIT = 30.0
+_CHECKPOINT = re.compile(r"/2025-12-01/durable-executions/(?P<execution>.+)/checkpoint/?")
 _ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"}
 
 
@@ -64,6 +67,7 @@ class Runner:
         self._port = processes.free_port()
         self._process: processes.Process | None = None
         self._lock = threading.Lock()
+        self._quotas = Quotas()
         self._names: dict[tuple[str, str, str], tuple[str, Execution]] = {}
 
     def start(self, functions: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
@@ -137,6 +141,7 @@ class Runner:
             if answer.status != http.client.CREATED:
                 raise RunnerFailed(f"the durable runner answered {answer.status} when {function.name} was started")
             execution = Execution(json.loads(answer.body)["ExecutionArn"])
+            self._quotas.begin(execution.arn, payload)
             self._names[key] = (digest, execution)
             return execution
 
@@ -169,14 +174,34 @@ class Runner:
         return f"arn:aws:lambda:{self._region}:{self._account}:function:{function}:1/durable-execution/{execution}"
 
     def forward(self, request: Request) -> Response:
-        """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks."""
+        """Answer a call of the Lambda API about executions: checkpoints, state, history, callbacks.
+
+        :raises CheckpointRefused: a checkpoint has a payload that is too large.
+        """
         target = request.path + (f"?{request.query}" if request.query else "")
         try:
+            if found := _CHECKPOINT.fullmatch(unquote(request.path)):
+                return self._checkpoint(found["execution"], target, json.loads(request.body))
             return self._send(request.method, target, request.body)
         except (ConnectionError, http.client.HTTPException) as error:
             # The runner is stopped while a function still reports: the function's client may try again.
             logger.warning("the durable runner did not answer %s: %s", request.method, error)
             return Response(http.client.SERVICE_UNAVAILABLE)
+
+    def _checkpoint(self, execution: str, target: str, body: dict[str, Any]) -> Response:
+        """Answer a checkpoint; one that exceeds a quota ends the execution."""
+        check_payloads(body["Updates"])
+        exceeded = self._quotas.exceeded(execution, body["Updates"])
+        if not exceeded:
+            return self._call("POST", target, body)
+        logger.warning("%s failed: %s", execution, exceeded)
+        error = {"ErrorType": "QuotaExceeded", "ErrorMessage": exceeded}
+        failure = {"Id": f"quota-{uuid.uuid4()}", "Type": "EXECUTION", "Action": "FAIL", "Error": error}
+        answer = self._call("POST", target, body | {"Updates": [failure]})
+        if answer.status != http.client.OK:
+            return answer
+        without_token = {key: value for key, value in json.loads(answer.body).items() if key != "CheckpointToken"}
+        return Response(answer.status, answer.headers, json.dumps(without_token).encode())
 
     def _call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Response:
         return self._send(method, target, b"" if body is None else json.dumps(body).encode())

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 from localcloud.core.web import Request, Response
 from localcloud.lambda_.durable import Execution, ExecutionAlreadyStarted, Runner, RunnerFailed
 from localcloud.lambda_.emulators import Credentials, Function, Outcome, Pool, TooManyRequests
+from localcloud.lambda_.quotas import CheckpointRefused
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class Functions:
                 return self._runner.forward(request)
         except LambdaError as error:
             return error_response(error.code, error.status, str(error))
+        except CheckpointRefused as error:
+            return error_response(error.code, 400, str(error))
         return None
 
     def check(self, name: str) -> None:

@@ -43,7 +43,7 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: durable
-      Timeout: 20
+      Timeout: 60
       AutoPublishAlias: live
       DurableConfig: {ExecutionTimeout: 60, RetentionPeriodInDays: 1}
       Environment: {Variables: {PLAIN: !Ref Plain}}
@@ -73,6 +73,10 @@ from aws_durable_execution_sdk_python.config import Duration
 
 @durable_execution
 def handler(event, context):
+    for number in range(event.get("steps", 0)):
+        context.step(lambda _: "x" * event["size"], name=f"step {number}")
+    if event.get("branches"):
+        context.map(range(event["branches"]), lambda each, *_: each.step(lambda _: 1, name="step"))
     first = context.step(lambda _: os.getpid(), name="first")
     if event.get("die") and not os.path.exists(event["die"]):
         open(event["die"], "w").close()
@@ -200,6 +204,27 @@ def test_a_durable_function_waits_and_invokes_others(cloud: RunningCloud) -> Non
 def test_a_durable_function_that_fails_says_so(cloud: RunningCloud) -> None:
     answer = _invoke(cloud, "Durable", {"fail": True})
     assert (answer["FunctionError"], answer["Content"]["errorMessage"]) == ("Unhandled", "as asked")
+
+
+def test_a_result_that_has_no_room_in_a_checkpoint_fails_the_execution(cloud: RunningCloud) -> None:
+    answer = _invoke(cloud, "Durable", {"steps": 1, "size": 262_143})  # and two quotation marks
+    assert answer["FunctionError"] == "Unhandled"
+    message = answer["Content"]["errorMessage"]
+    assert "STEP output payload size must be less than or equal to 262144 bytes." in message
+    assert "FunctionError" not in _invoke(cloud, "Durable", {"steps": 1, "size": 262_142})
+
+
+@pytest.mark.exhaustive
+def test_an_execution_that_has_used_up_its_data_fails(cloud: RunningCloud) -> None:
+    answer = _invoke(cloud, "Durable", {"steps": 500, "size": 262_000})
+    assert answer["FunctionError"] == "Unhandled"
+    assert "has written more than 104857600 bytes" in answer["Content"]["errorMessage"]
+
+
+def test_an_execution_that_has_used_up_its_operations_fails(cloud: RunningCloud) -> None:
+    answer = _invoke(cloud, "Durable", {"branches": 1_500})
+    assert answer["FunctionError"] == "Unhandled"
+    assert "has more than 3000 operations" in answer["Content"]["errorMessage"]
 
 
 def test_a_durable_function_is_invoked_by_alias_only(cloud: RunningCloud) -> None:
