@@ -313,6 +313,25 @@ def test_functions_whose_types_are_in_a_schema_that_their_owner_may_not_use_are_
             admin.run("DROP SCHEMA types CASCADE; DROP OWNED BY maker, other; DROP ROLE maker, other")
 
 
+@pytest.mark.parametrize("level", ["readonly", "owner"])
+def test_databases_whose_names_are_reserved_for_roles_have_groups_too(place, level):
+    with place.as_master() as master:
+        for name in ("pg_stats", "rds_reports"):
+            master.run(f"CREATE DATABASE {name}")
+            with place.as_master(name) as client:
+                client.run("CREATE TABLE of_master (id int)")
+        try:
+            nina = user(f"nina_{level}", *(Grant(name, level) for name in ("pg_stats", "rds_reports", "shop")))
+            assert not converge(place, nina)
+            for name in ("pg_stats", "rds_reports"):
+                with place.as_user(nina.name, name) as client:
+                    client.run("SELECT * FROM public.of_master")
+            assert may(place, nina.name, READ)
+        finally:
+            for name in ("pg_stats", "rds_reports"):
+                master.run(f"DROP DATABASE {name}")
+
+
 def test_later_tables_of_a_users_role_whose_name_looks_like_one_of_rds_are_open_at_once(place):
     with place.as_rdsadmin() as admin:
         admin.run("CREATE ROLE rds_reports LOGIN; GRANT USAGE, CREATE ON SCHEMA app TO rds_reports")

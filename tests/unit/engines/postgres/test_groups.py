@@ -40,3 +40,19 @@ def test_a_shortened_name_is_no_other_databases_name():
 def test_no_two_databases_have_the_same_group(databases):
     assert len(level_groups(databases)) == len(databases) * len(LEVELS)
     assert all(len(name.encode()) <= 63 for name in level_groups(databases))
+
+
+@pytest.mark.parametrize("database", ["pg_stats", "rds_reports", "pg_", "pg_" + "ü" * 30, "rds_" + "x" * 59])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_group_of_a_database_whose_name_is_reserved_for_roles_has_another_name(database, level):
+    name = group_name(database, level)
+    assert name.startswith("rdsiam_")
+    assert len(name.encode()) <= 63
+    assert group_name(name, level) != name
+    assert group_name(f"rdsiam_{database}"[:50], level) != name
+
+
+def test_a_name_that_only_looks_reserved_is_as_usual():
+    assert [group_name(name, "owner") for name in ("pgboss", "PG_a", "rdsa")] == [
+        "pgboss_owner", "PG_a_owner", "rdsa_owner",
+    ]  # fmt: skip

@@ -13,6 +13,8 @@ from rdsiam.engines.postgres.sql_text import compose
 
 #: PostgreSQL cuts longer names.
 _NAME_BYTES = 63
+#: Names of roles that begin so are PostgreSQL's or RDS's own; names of databases may.
+_RESERVED = ("pg_", "rds_")
 #: Number of hexadecimal digits in a shortened name: nobody finds two databases that have them in common.
 _DIGITS = 20
 
@@ -20,14 +22,16 @@ _DIGITS = 20
 def group_name(database: str, level: str) -> str:
     """Return the name of the group role of `level` on `database`.
 
-    A name that PostgreSQL would cut is shortened, and ends with digits of a hash of the database's name. All other
-    names end with the level, so no other database has a group of that name.
+    A name that PostgreSQL would cut is shortened, and one that is reserved begins with `rdsiam_`; both end with digits
+    of a hash of the database's name. All other names end with the level, so no other database has a group of that name.
     """
     name = f"{database}_{level}"
-    if len(name.encode()) <= _NAME_BYTES:
+    reserved = name.startswith(_RESERVED)
+    if len(name.encode()) <= _NAME_BYTES and not reserved:
         return name
     end = f"_{level}_{hashlib.sha256(database.encode()).hexdigest()[:_DIGITS]}"
-    return database.encode()[: _NAME_BYTES - len(end)].decode(errors="ignore") + end
+    start = f"rdsiam_{database}" if reserved else database
+    return start.encode()[: _NAME_BYTES - len(end)].decode(errors="ignore") + end
 
 
 def declared_groups(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, str]:
