@@ -60,6 +60,9 @@ class World:
         self.removed: dict[str, Any] = {}
         self.withdraws = True
         self.withdrawals: list[Exception | None] = []
+        #: Answers of PolicyFunction that come before its usual ones.
+        self.busy: list[str] = []
+        self.without_room: list[dict[str, Any]] = []
         self.enabled: frozenset[str] | None = frozenset(USERS)
         self.readable = True
         self.declare(*USERS)
@@ -108,7 +111,12 @@ class World:
             raise error
         if name == "withdraw" and not self.withdraws:
             return {"status": "unchanged", "reason": "", "changes": []}
-        return {"status": "written", "reason": "", "changes": [Change("update-policy", name, name).to_json()]}
+        if name in self.busy:
+            self.busy.remove(name)
+            return {"status": "busy", "reason": "another run works on role/app", "changes": []}
+        changes = [Change("update-policy", name, name).to_json()]
+        without_room = self.without_room if name == "write" else []
+        return {"status": "written", "reason": "", "changes": changes, "incomplete": without_room}
 
     def rotations(self, event: Any, _: Any) -> dict[str, Any]:
         self.done.append("end rotations" if event.get("withdraw") else "follow rotations")
@@ -517,3 +525,52 @@ def test_recording_a_removal_keeps_a_newer_record_of_users(world):
         patch.setattr(Inventory, "get", overtaken)
         world.inventory.set_left(ORDERS.arn, ["app"])
     assert world.record.applied == newer
+
+
+# --- Roles that other runs work on, and roles that are full ----------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr("rdsiam.onboarding.invocations._pause", lambda *_: 1)
+
+
+def test_policies_wait_for_their_turn(world, quick):
+    world.busy = ["write"] * 3
+    world.declare(*USERS, "newcomer")
+    assert (world.onboard()["status"], world.done[-4:]) == ("onboarded", ["write"] * 4)
+
+
+def test_policies_that_get_no_turn_are_named_and_tried_again(world, quick, monkeypatch):
+    monkeypatch.setattr("rdsiam.onboarding.invocations._TURNS", 2)
+    world.busy = ["write"] * 3
+    world.declare(*USERS, "newcomer")
+    answer = world.onboard()
+    assert answer["status"] == "incomplete"
+    assert [(part["reason"], part["retry"]) for part in answer["incomplete"]] == [
+        ("another run works on role/app", True)
+    ]
+    assert world.record.fingerprint == "before"
+
+
+def test_a_login_is_locked_before_its_policy_has_its_turn(world):
+    world.busy = ["withdraw"]
+    world.removals = [Removal((LOCKED,))]
+    answer = world.revoke("app")
+    assert world.done == ["withdraw", "remove app", "withdraw"]
+    assert (answer["status"], answer["incomplete"]) == ("revoked", [])
+
+
+def test_logins_without_room_are_named_and_the_next_reconcile_looks_again(world):
+    part = Unreached("role/app", "role/app has no room for db-ONE/newcomer", "declare a second role")
+    world.without_room = [part.to_json()]
+    world.declare(*USERS, "newcomer")
+    answer = world.onboard()
+    assert (answer["status"], answer["incomplete"]) == ("incomplete", [part.to_json()])
+    assert (world.record.finished, world.record.fingerprint) == (True, "unresolved")
+    world.planned = {"status": "unchanged", "reason": "", "changes": [], "incomplete": [part.to_json()]}
+    assert world.onboard()["incomplete"] == [part.to_json()]
+    assert world.onboard(plan=True)["incomplete"] == [part.to_json()]
+    world.planned = {"status": "unchanged", "reason": "", "changes": []}
+    assert world.onboard()["incomplete"] == []
+    assert world.record.fingerprint not in ("before", "unresolved")

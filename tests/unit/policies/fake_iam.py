@@ -128,6 +128,32 @@ class FakeIam:
         assert resources(document), "IAM refuses an empty list of resources"
 
 
+class MotoIam:
+    """moto's IAM, with the additions of FakeIam that tests need."""
+
+    def __init__(self, client: Any, *roles: str) -> None:
+        self._client = client
+        self.before: Any = lambda _: None
+        self.roles = roles
+        for role in roles:
+            tags: Any = [{"Key": "rdsiam:managed", "Value": "true"}]
+            client.create_role(RoleName=role, AssumeRolePolicyDocument="{}", Tags=tags)
+
+    def allowed(self, role: str) -> set[str]:
+        """Return the resources that a role's policies allow."""
+        found: set[str] = set()
+        for policy in self._client.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+            arn = policy["PolicyArn"]
+            version = self._client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            content = self._client.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+            found |= set(resources(json.dumps(content)))
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        self.before(name)
+        return getattr(self._client, name)
+
+
 def resources(document: str) -> list[str]:
     """Return the resources of a policy's only statement."""
     (statement,) = json.loads(document)["Statement"]

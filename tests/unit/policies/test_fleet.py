@@ -11,7 +11,7 @@ from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
 from rdsiam.policies.writer import Assumptions
 from rdsiam.state.leases import Leases
 from rdsiam.state.role_leases import RoleLeases
-from tests.unit.policies.fake_iam import FakeIam
+from tests.unit.policies.fake_iam import FakeIam, MotoIam
 from tests.unit.policies.fleet import ROLE, Region, connect_roles, declared
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -160,8 +160,9 @@ def test_a_user_without_room_in_its_recorded_shard_is_assigned_anew():
 # --- Roles of other teams --------------------------------------------------------------------------------------------
 
 
-def two_regions(file: Any, per_role: int = 10, **more: Any) -> tuple[Region, Region]:
-    iam = FakeIam("app", *connect_roles(WEST, 2), *connect_roles(EAST, 2), per_role=per_role)
+def two_regions(file: Any, per_role: int = 10, client: Any = None, **more: Any) -> tuple[Region, Region]:
+    roles = ("app", *connect_roles(WEST, 2), *connect_roles(EAST, 2))
+    iam: Any = FakeIam(*roles, per_role=per_role) if client is None else MotoIam(client, *roles)
     return Region(iam, file, WEST, per_role=per_role, **more), Region(iam, file, EAST, per_role=per_role, **more)
 
 
@@ -243,7 +244,38 @@ def both(west: Region, east: Region) -> set[str]:
     return {region.connect_arn(arn, user) for region in (west, east) for arn in region.databases for user in ("app",)}
 
 
-@pytest.mark.parametrize("databases", [1, 70])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["role", "vended"])
+def test_motos_iam_shows_the_same_for_two_regions_and_for_killed_runs(kind):
+    roles = "app" if kind == "role" else ""
+    users = [f"u{number:03}{'x' * 50}" for number in range(45)]
+    number, met = 0, True
+    while met:
+        with mock_aws():
+            client = boto3.client("iam", region_name=EAST, aws_access_key_id="a", aws_secret_access_key="b")
+            west, east = two_regions(declared("app", *users[:40], roles=roles), client=client, shards=2)
+            first, second = west.add("first"), east.add("second")
+            west.write(first)
+            west.file = declared("app", *users[5:], roles=roles)
+
+            def meet(east: Region = east, arn: str = second) -> None:
+                east.write(arn)
+                raise Killed
+
+            met = interrupted(west, number, meet, lambda: west.write(first))  # noqa: B023
+            kept = {west.connect_arn(first, user) for user in ("app", *users[5:40])}
+            everything = {arn for role in west.iam.roles for arn in west.iam.allowed(role)}
+            assert everything >= kept, number
+            west.write(first)
+            east.write(second)
+            wanted = {west.connect_arn(first, user) for user in ("app", *users[5:])}
+            wanted |= {east.connect_arn(second, user) for user in ("app", *users[:40])}
+            assert {arn for role in west.iam.roles for arn in west.iam.allowed(role)} == wanted, number
+        number += 1
+    assert number > 8
+
+
+@pytest.mark.parametrize("databases", [1, pytest.param(70, marks=pytest.mark.exhaustive)])
 def test_stacks_of_two_regions_lose_nothing_of_each_other_wherever_they_meet(databases):
     number, met = 0, True
     while met:
@@ -259,7 +291,9 @@ def test_stacks_of_two_regions_lose_nothing_of_each_other_wherever_they_meet(dat
     assert number > 5
 
 
-@pytest.mark.parametrize("users", [("app",), LONG[:20]], ids=["few", "another policy"])
+@pytest.mark.parametrize(
+    "users", [pytest.param(("app",), marks=pytest.mark.exhaustive), LONG[:20]], ids=["few", "another policy"]
+)
 def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users):
     number, met = 0, True
     while met:
@@ -278,12 +312,18 @@ def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users)
     assert number > 5
 
 
-CHANGES = {"new": (0, 40), "more": (30, 45), "fewer": (45, 1), "none": (45, 0)}
+CHANGES = [
+    pytest.param("vended", 0, 40),
+    pytest.param("role", 30, 45),
+    pytest.param("vended", 45, 1),
+    pytest.param("role", 45, 0),
+    *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in (("role", 0, 40), ("role", 45, 1))),
+    *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in (("vended", 30, 45), ("vended", 45, 0))),
+]
 
 
-@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("kind", ["role", "vended"])
-def test_a_kill_at_any_call_loses_no_login_and_leaves_none_over(before, after, kind):
+@pytest.mark.parametrize(("kind", "before", "after"), CHANGES)
+def test_a_kill_at_any_call_loses_no_login_and_leaves_none_over(kind, before, after):
     users = [f"u{number:03}{'x' * 50}" for number in range(46)]
     roles = "app" if kind == "role" else ""
     other, number, killed = declared("app", roles=roles), 0, True
@@ -311,6 +351,23 @@ def test_a_kill_at_any_call_loses_no_login_and_leaves_none_over(before, after, k
             assert vended(west, arn) == {"base", *users[:after]}
             assert left_over(west) == set()
         number += 1
+
+
+@pytest.mark.parametrize("kind", ["role", "vended"])
+def test_a_kill_at_any_call_hides_no_login_from_a_withdrawal(kind):
+    roles = "app" if kind == "role" else ""
+    number, killed = 0, True
+    while killed:
+        west, _ = two_regions(declared("app", *LONG, roles=roles), per_role=2, shards=2)
+        other, arn = west.add("other"), west.add("orders")
+        west.write(other)
+        killed = interrupted(west, number, kill, lambda: west.write(arn))  # noqa: B023
+        west.file = declared("app", match="other", roles=roles)
+        west.writer().withdraw(arn)
+        left = {each for role in west.iam.roles for each in west.iam.allowed(role)}
+        assert left == {west.connect_arn(other, user) for user in ("app", *LONG)}, number
+        number += 1
+    assert number > 5
 
 
 def kill() -> None:

@@ -18,7 +18,7 @@ from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.reconcile import Reconcile
 from rdsiam.onboarding.recording import Recording
-from rdsiam.state import recorded
+from rdsiam.state import fingerprint, recorded
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Applied, SecretRecord, selected
 from tests.unit.databases import ORDERS
@@ -318,3 +318,17 @@ def test_pending_gains_are_published_once_and_again_if_they_change_or_come_back(
     assert [one["DetailType"] for one in published] == ["rdsiam.database.gains-pending"] * 3
     assert ["dev" in one["Detail"] for one in published] == [False, True, False]
     assert all(one["Resources"] == [orders.arn] for one in published)
+
+
+@pytest.mark.parametrize(("shard", "started"), [(1, False), (4, False), (5, True), (10, True)])
+def test_a_reconcile_starts_databases_whose_shard_of_connect_role_the_stack_no_longer_has(inventory, shard, started):
+    database = called("orders", "db-ONE")
+    current = fingerprint.of_database(database, fingerprint.of_declared(()))
+    inventory.select(database, Attributes.of(database))
+    inventory.record_ownership(database, {"app": "created"})
+    inventory.set_roles(database.arn, database.resource_id, ["role"], {"app": shard, "other": 1})
+    inventory.onboarded(database, Applied("v1", "d", 1, ("app",)), current, "2026-11-24T11:00:00Z")
+    record = inventory.get(database.arn)
+    assert record is not None
+    assert record.shards == {"app": shard, "other": 1}
+    assert reconcile(inventory, database) == ([database.arn] if started else [])

@@ -18,7 +18,7 @@ from rdsiam.onboarding.convergence import Convergence
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.iam_authentication import UNTIL_ENABLED, IamAuthentication, Switched
-from rdsiam.onboarding.invocations import Outcome, Policies, Rotations
+from rdsiam.onboarding.invocations import Outcome, Policies, PoliciesBusy, Rotations
 from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.privileges import Batches, Privileges
@@ -154,7 +154,10 @@ class Application:
         if self._planned.unchanged and not self._inspection.renamed:
             self._without_room = self._planned.missing
             return None
-        written = self._policies.write()
+        try:
+            written = self._policies.write()
+        except PoliciesBusy as error:
+            return self._missed(str(error))
         self._changes += written.changes
         self._without_room = written.missing
         return self._refused(written.refusal)
