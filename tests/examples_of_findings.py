@@ -13,6 +13,7 @@ from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.selection import Attributes, SelectedDatabase, select
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.deployment import Deployment
+from rdsiam.audit.drift import Login
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.iam_rules import Fleet
@@ -165,16 +166,18 @@ def evaluate(
     proxies: Sequence[Proxy] = (),
     secrets: Sequence[SecretFacts] = (),
     recorded_secrets: Mapping[str, SecretRecord] | None = None,
+    without_iam: Mapping[str, str | None] | None = None,
     **recorded: Any,
 ) -> tuple[Finding, ...]:
     """Evaluate a database that is in order except for the given changes.
 
     :param secrets: all secrets of the account.
     :param recorded_secrets: user → the secret that the inventory records.
+    :param without_iam: as in `AccountContext`.
     :param recorded: other fields of `RecordedState`.
     """
     clean = PG_CLEAN if database.family == "postgres" else MY_CLEAN
-    account = AccountContext(tuple(proxies), tuple(secrets))
+    account = AccountContext(tuple(proxies), tuple(secrets), without_iam or {})
     state = RecordedState(**{"ownership": MANAGED, "secrets": recorded_secrets or {}, **recorded})
     return evaluate_database(database, clean if facts is None else facts, access, account, state, AT)
 
@@ -233,11 +236,17 @@ def evaluate_role(*policies: HeldPolicy, access: AccessFile = ACCESS, **more: An
 
 
 def evaluate_holders(
-    *holders: Holder, access: AccessFile = ACCESS, users: Mapping[str, Collection[str]] | None = None
+    *holders: Holder,
+    access: AccessFile = ACCESS,
+    users: Mapping[str, Collection[str]] | None = None,
+    logins: Mapping[str, Collection[Login]] | None = None,
 ) -> tuple[Finding, ...]:
-    """Evaluate holders against the two databases and the cluster that are in order."""
+    """Evaluate holders against the two databases and the cluster that are in order.
+
+    :param logins: resource id → logins that onboarding gave.
+    """
     databases = {one.resource_id: one for one in (POSTGRES, MYSQL, CLUSTER)}
-    return evaluate_iam(holders, access, Fleet(IDS, databases, users or {}), DEPLOYMENT, AT)
+    return evaluate_iam(holders, access, Fleet(IDS, databases, users or {}, logins or {}), DEPLOYMENT, AT)
 
 
 def secret(username: str, database: SelectedDatabase = MYSQL, **more: Any) -> SecretFacts:
@@ -279,6 +288,28 @@ EXAMPLES: Mapping[str, Example] = {
     "iam-authentication-off": Example(
         "IAM authentication of `orders` is off.",
         lambda: evaluate(replace(POSTGRES, iam_enabled=False), Unreadable("iam", "IAM authentication is off")),
+    ),
+    "iam-authentication-unavailable": Example(
+        "`carts` runs MariaDB 10.6.",
+        lambda: evaluate(
+            replace(MARIADB, engine_version="10.6.24", iam_enabled=False),
+            Unreadable("iam", "IAM authentication is off"),
+            without_iam={MARIADB.arn: "10.11.4"},
+        ),
+    ),
+    "master-password-reset": Example(
+        "`aws rds modify-db-instance --db-instance-identifier orders --master-user-password …`",
+        lambda: evaluate(notices={"RDS-EVENT-0016": "2026-06-30T09:30:00Z"}),
+    ),
+    "secret-not-found": Example(
+        "The secret of the master of `orders` was deleted.",
+        lambda: evaluate(notices={"RDS-EVENT-0327": "2026-06-30T09:30:00Z"}),
+    ),
+    "memory-critically-low": Example(
+        "A report that sorts too much ran on `orders`, a `db.t4g.medium`.",
+        lambda: evaluate(
+            replace(POSTGRES, instance_class="db.t4g.medium"), notices={"RDS-EVENT-0404": "2026-06-30T09:30:00Z"}
+        ),
     ),
     "iam-authentication-pending": Example(
         "IAM authentication was switched on without `--apply-immediately`.",
@@ -521,6 +552,10 @@ EXAMPLES: Mapping[str, Example] = {
     "undeclared-connect-grant": Example(
         "A policy lets the role `app` log in as `report` too.",
         lambda: evaluate_role(inline(allow(dbuser("app"), dbuser("report")))),
+    ),
+    "connect-grant-missing": Example(
+        "`aws iam detach-role-policy --role-name app --policy-arn …/rdsiam/connect/rdsiam-app-1`",
+        lambda: evaluate_holders(logins={"db-ORDERS": [Login(ROLE, "app")]}),
     ),
     "user-name-case": Example("The policy names `App`.", lambda: evaluate_role(inline(allow(dbuser("App"))))),
 }

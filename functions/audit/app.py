@@ -36,7 +36,8 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         services = RemediationServices(_services().store, _services().results, os.environ["RDSIAM_ONBOARD_FUNCTION"])
         remediated = remediate(context, services, request.remediate, request.plan, request.confirm)
         return answered(context, services.results, remediated)
-    answer = flow.audit(context, _services(), request.databases)
+    daily = aliases.is_invoked_by("events", context.lambda_context)
+    answer = flow.audit(context, _services(), request.databases, daily)
     logger.info("audit ended", audit=answer.id, databases=answer.databases, audited=answer.audited)
     return answer.to_json()
 
@@ -50,6 +51,8 @@ def _services() -> flow.AuditServices:
     return flow.AuditServices(
         databases=Databases(clients.client("rds"), topic),
         access=access,
+        functions=clients.client("lambda"),
+        onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
         notifier=Notifier(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),

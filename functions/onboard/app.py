@@ -17,11 +17,19 @@ from rdsiam.core.observability import logger, metrics
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
-from rdsiam.events.onboard import LiftRequest, OnboardRequest, ReconcileRequest, RevokeRequest, onboard_request
+from rdsiam.events.onboard import (
+    LiftRequest,
+    NoticeRequest,
+    OnboardRequest,
+    ReconcileRequest,
+    RevokeRequest,
+    onboard_request,
+)
 from rdsiam.onboarding import revocation
 from rdsiam.onboarding.answer import Answer
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.flow import onboard
+from rdsiam.onboarding.notices import notice
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.reconcile import reconcile
 from rdsiam.state.inventory import Inventory
@@ -31,6 +39,7 @@ _ENDED: Mapping[type, str] = {
     OnboardRequest: "onboarding ended",
     RevokeRequest: "revocation ended",
     LiftRequest: "revocation lifted",
+    NoticeRequest: "notice published",
 }
 
 
@@ -59,13 +68,16 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     return given
 
 
-def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest) -> Answer:
+def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest | NoticeRequest) -> Answer:
     services, arn = _services(), request.database
     if isinstance(request, RevokeRequest):
         return revocation.revoke(context, services, arn, request.users, request.reason, request.plan)
     if isinstance(request, LiftRequest):
         return revocation.lift(context, services, arn, request.users, request.plan)
-    return onboard(context, services, arn, Options(request.plan, request.confirm, request.beyond_limit))
+    if isinstance(request, NoticeRequest):
+        return notice(context, services, arn, request.notice)
+    options = Options(request.plan, request.confirm, request.beyond_limit, drift=request.drift)
+    return onboard(context, services, arn, options)
 
 
 @cache

@@ -29,6 +29,7 @@ Stage = Literal["name", "port", "tls", "login"]
 REFUSALS: Mapping[str, str] = {
     "alternating-unsupported": "Two users can't take turns here: use scheme: single.",
     "database-missing": "A database that access.yaml names does not exist on the server.",
+    "iam-unavailable": "RDS has no IAM authentication for the database's engine version in this region.",
     "iam-user": "The user logs in by token, so nothing needs its password.",
     "keeps-password": "The user has to keep its password: it is an administrator, replicates, or has a clone.",
     "lock-out": "A user, or the administrator, would lose its password login.",

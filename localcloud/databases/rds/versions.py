@@ -20,7 +20,7 @@ DEFAULTS = {
     "neptune": "1.4.6.0",
 }
 #: Engines whose databases can have IAM authentication, with the first series that has it.
-_IAM_FROM = {"postgres": "13", "aurora-postgresql": "13", "mysql": "5.7", "aurora-mysql": "5.7", "mariadb": "10.6"}
+_IAM_FROM = {"postgres": "13", "aurora-postgresql": "13", "mysql": "5.7", "aurora-mysql": "5.7", "mariadb": "10.11"}
 
 
 class UnknownVersion(Exception):

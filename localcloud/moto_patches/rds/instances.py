@@ -15,7 +15,7 @@ from localcloud.databases.rds.fleet import Fleet
 from localcloud.databases.rds.lives import DEFERRED
 from localcloud.moto_patches.patch import Patch, replaces
 from localcloud.moto_patches.rds import refusals
-from localcloud.moto_patches.rds.versions import check_upgrade, check_version
+from localcloud.moto_patches.rds.versions import check_iam, check_upgrade, check_version
 
 #: Tag of an instance that is one more endpoint of another instance's server; its value is the other's identifier. If
 #: there is no such instance, the endpoint accepts connections and stays silent. For measuring large fleets.
@@ -109,6 +109,9 @@ class InstanceCalls(Patch):
         password = request.get("master_user_password")
         refusals.check_password(password, managed=request.get("manage_master_user_password"))
         request["engine_version"] = check_version(request.get("engine", ""), request.get("engine_version"))
+        check_iam(
+            request.get("engine", ""), request["engine_version"], request.get("enable_iam_database_authentication")
+        )
         instance = unfinished(original(backend, request))
         if instance.manage_master_user_password:
             password = secret_password(instance)
@@ -151,6 +154,8 @@ class InstanceCalls(Patch):
             group = request.get("db_parameter_group_name") or instance.db_parameter_group_name or ""
             family = versions.family(instance.engine, request["engine_version"])
             refusals.check_group_fits(backend.db_parameter_groups.get(group), family)
+        version = request.get("engine_version") or instance.engine_version
+        check_iam(instance.engine, version, request.get("enable_iam_database_authentication"))
         deferred = {name: request.pop(key, None) for name, key in DEFERRED.items()}
         deferred["DBInstanceIdentifier"] = _new_name(backend, instance, request)
         was_managed = instance.manage_master_user_password

@@ -52,6 +52,18 @@ def check_upgrade(resource: Any, requested: str, *, allow_major: bool) -> str:
     return target
 
 
+def check_iam(engine: str, version: str | None, iam: object) -> None:
+    """Check that IAM authentication is not switched on for a version without it.
+
+    :raises RDSClientError: RDS refuses it.
+    """
+    series = next((each for each in versions.series_of(engine) if version in each.versions), None)
+    # AWS: refuses the call. moto: switches it on for every version.
+    if iam and series is not None and not versions.has_iam(series):
+        message = "IAM Database Authentication is not supported for this configuration."
+        raise RDSClientError("InvalidParameterCombination", message)
+
+
 class VersionResponses(Patch):
     """Answers about engine versions."""
 

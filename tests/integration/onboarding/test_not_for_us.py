@@ -1,5 +1,8 @@
 """Requests that OnboardFunction has nothing to do for: ignored with a reason, or refused with the field."""
 
+import json
+import shlex
+
 import pytest
 
 
@@ -34,6 +37,42 @@ def test_a_request_that_comes_before_its_database_is_finished_is_ignored_until_i
     assert answer["status"] == "ignored"
     assert "creating" in answer["reason"]
     account.wait_onboarded(arn)
+
+
+def test_a_version_without_iam_authentication_is_left_alone_until_it_is_upgraded(account):
+    """Nothing is retried, and no reconcile starts it again; the finding's advice works."""
+    name = "iam-unavailable"
+    account.declare(name, {"name": "app", "privileges": "readonly", "on": ["shop"]})
+    arn = account.create(name, "mariadb", EngineVersion="10.6.24")
+    account.wait(arn)
+    answer = account.onboard(arn)
+    assert (answer["status"], answer["code"]) == ("ignored", "iam-unavailable")
+    assert answer["reason"].endswith("mariadb 10.6.24 has no IAM authentication here")
+    assert answer["remedy"].startswith("upgrade it to 10.11.")
+    assert arn not in account.reconcile()["started"]
+    assert account.onboard(arn)["status"] == "ignored"
+    rds = account.cloud.client("rds")
+    with pytest.raises(rds.exceptions.ClientError, match="not supported for this configuration"):
+        rds.modify_db_instance(DBInstanceIdentifier=name, EnableIAMDatabaseAuthentication=True, ApplyImmediately=True)
+    found = findings(account, arn)
+    assert [one["kind"] for one in found] == ["iam-authentication-unavailable"]
+    advice = shlex.split(found[0]["remediation"][0]["text"])
+    assert advice[:3] == ["aws", "rds", "modify-db-instance"]
+    version = advice[advice.index("--engine-version") + 1]
+    assert {"--allow-major-version-upgrade", "--apply-immediately"} <= set(advice)
+    rds.modify_db_instance(
+        DBInstanceIdentifier=name, EngineVersion=version, AllowMajorVersionUpgrade=True, ApplyImmediately=True
+    )
+    account.wait_onboarded(arn, 120)  # by the event of the upgrade
+    assert account.describe(arn)["IAMDatabaseAuthenticationEnabled"]
+
+
+def findings(account, arn):
+    """Audit the database, and return the findings."""
+    bucket = account.cloud.outputs["ReportBucket"]
+    uri = account.invoke("AuditFunction", {"databases": [arn]})["reports"]["json"]
+    body = account.cloud.client("s3").get_object(Bucket=bucket, Key=uri.partition(f"{bucket}/")[2])["Body"].read()
+    return json.loads(body)["findings"]
 
 
 @pytest.mark.parametrize(

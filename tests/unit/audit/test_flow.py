@@ -1,6 +1,7 @@
 """The flow of an audit as a durable execution, without real databases."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,13 +17,17 @@ from rdsiam.access.store import Versioned
 from rdsiam.audit import batch, flow
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.store import AuditStore
+from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
+from rdsiam.state import fingerprint
+from rdsiam.state.layout import Layout
+from rdsiam.state.record import Applied, Record
 from tests.unit.bucket import Bucket
 from tests.unit.databases import database
 from tests.unit.results import Results
 
-FUNCTION = "AuditBatchFunction"
+FUNCTION, ONBOARD = "AuditBatchFunction", "OnboardFunction:audit"
 ACCESS = """
 version: 1
 databases: [{match: {identifier: none}, users: [{name: app, privileges: readonly, on: [shop]}]}]
@@ -44,22 +49,24 @@ class World:
         self.attempts: dict[int, int] = {}
         self.seconds = 20.0
         self.policies: Callable[[Any], Any] = lambda _: ()
+        self.records: dict[str, Record] = {}
+        self.started: list[dict[str, Any]] = []
         patch.setattr(batch, "read", self._read)
         patch.setattr(flow, "holders", lambda iam: self.policies(iam))
 
-    def audit(self, *arns: str) -> dict[str, Any]:
+    def audit(self, *arns: str, daily: bool = False) -> dict[str, Any]:
         """Run an audit to its end and return the answer."""
-        result = self.execute(list(arns) or None)
+        result = self.execute(list(arns) or None, daily)
         assert result.result is not None, result.error
         answer: dict[str, Any] = json.loads(result.result)
         return answer
 
-    def execute(self, arns: list[str] | None) -> Any:
+    def execute(self, arns: list[str] | None, daily: bool = False) -> Any:
         """Run an audit to its end, whatever that is."""
 
         @durable_execution
         def handler(_: Any, context: DurableContext) -> dict[str, Any]:
-            return flow.audit(context, self._services(), arns).to_json()
+            return flow.audit(context, self._services(), arns, daily).to_json()
 
         with DurableFunctionTestRunner(handler, poll_interval=0.01) as runner:
             runner.register_function(FUNCTION, self._batch)
@@ -78,7 +85,7 @@ class World:
         services: Any = SimpleNamespace(
             store=self.store,
             access=self.access,
-            inventory=SimpleNamespace(get=lambda _: None),
+            inventory=SimpleNamespace(get=self.records.get),
             migrations=SimpleNamespace(of=lambda _: {}),
             logins=None,
         )
@@ -100,8 +107,20 @@ class World:
         notifier: Any = SimpleNamespace(notify=lambda report, _, new, news: self.notified.append((report, new, news)))
         access: Any = self.access
         deployment = Deployment("aws", "eu-west-1", "123456789012")
+        functions = SimpleNamespace(invoke=lambda **request: self.started.append(request))
         return flow.AuditServices(
-            databases, access, self.store, notifier, None, secrets, FUNCTION, deployment, Results(), at_once=3
+            databases,
+            access,
+            self.store,
+            notifier,
+            None,
+            secrets,
+            FUNCTION,
+            deployment,
+            Results(),
+            functions,
+            ONBOARD,
+            at_once=3,
         )
 
 
@@ -290,3 +309,116 @@ def test_the_master_and_rdsiams_own_users_are_not_counted(monkeypatch):
     found = world.report(world.audit())
     assert found["databases"][0]["accounts"] == {"total": 4, "iam": 1, "password": 2, "unusable": 1}
     assert found["summary"]["share"] == 0.5
+
+
+# --- Onboardings that an audit starts ---
+
+DECLARED = """
+version: 1
+databases:
+  - match: {identifier: "db-*"}
+    users: [{name: app, privileges: readonly, on: "*", roles: ["arn:aws:iam::123456789012:role/app"]}]
+"""
+
+
+def onboarded(world: World, *numbers: int, **more: Any) -> None:
+    """Declare users of all databases, and record those of the given numbers as onboarded."""
+    world.access = SimpleNamespace(current=lambda: Versioned(parse(DECLARED), "v1"))
+    users = parse(DECLARED).declared(world.databases[0])  # type: ignore[arg-type]
+    applied = Applied("v1", fingerprint.of_declared(users), 1, ("app",))
+    for number in numbers:
+        one = world.databases[number]
+        known: dict[str, Any] = {"finished": True, "applied": applied, "layout": Layout("before", "owners")}
+        world.records[one.arn] = Record(one.resource_id, **(known | more))
+
+
+def reading(layout: Layout, *names: str) -> Callable[[Database], ServerFacts]:
+    """Return facts with this layout and users that log in by token as declared."""
+    users = tuple(AccountFacts(name, iam=True, password=False, tls=True) for name in names)
+    return lambda _: ServerFacts("18.1", True, (), users, layout=layout)
+
+
+def policies(*numbers: int) -> Callable[[Any], list[Holder]]:
+    """Return a role with a policy for the logins of these databases."""
+    arns = [f"arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-{number:03}/app" for number in numbers]
+    document = {"Statement": [{"Effect": "Allow", "Action": "rds-db:connect", "Resource": arns}]}
+    holder = Holder(
+        "arn:aws:iam::123456789012:role/app", "role", "app", "/", (HeldPolicy("rdsiam-app-1", None, document),)
+    )
+    return lambda _: [holder]
+
+
+def started(world: World) -> list[str]:
+    return sorted(json.loads(request["Payload"])["database"].rpartition(":")[2] for request in world.started)
+
+
+def test_an_audit_has_databases_onboarded_that_have_more_schemas_than_the_last_run_saw(world):
+    onboarded(world, 3, 21)
+    world.policies = policies(3, 21)
+    world.reading = reading(Layout("after", "owners"), "app")
+    answer = world.audit()
+    assert started(world) == ["db-003", "db-021"]
+    request = world.started[0]
+    assert (request["FunctionName"], request["InvocationType"]) == (ONBOARD, "Event")
+    assert set(json.loads(request["Payload"])) == {"database", "drift"}
+    names = {request["DurableExecutionName"] for request in world.started}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and answer["id"][-8:] in name for name in names)
+
+
+@pytest.mark.parametrize(
+    "facts_after", [reading(Layout("before", "others"), "app"), reading(Layout("before", "owners"))]
+)
+def test_only_the_daily_audit_has_databases_onboarded_whose_users_or_owners_differ(world, facts_after):
+    onboarded(world, 3)
+    world.policies = policies(3)
+    world.reading = facts_after
+    world.audit()
+    assert world.started == []
+    world.audit(daily=True)
+    assert started(world) == ["db-003"]
+
+
+def test_the_daily_audit_has_a_database_onboarded_whose_role_lost_its_logins(world):
+    onboarded(world, 3, 4)
+    world.policies = policies(3)
+    world.reading = reading(Layout("before", "owners"), "app")
+    answer = world.audit(daily=True)
+    assert started(world) == ["db-004"]
+    lost = [one for one in world.report(answer)["findings"] if one["kind"] == "connect-grant-missing"]
+    assert [(one["database"], one["user"]) for one in lost] == [
+        (world.databases[4].arn, "arn:aws:iam::123456789012:role/app")
+    ]
+
+
+def test_no_onboarding_is_started_again_for_a_drift_that_a_run_could_not_end(world):
+    onboarded(world, 3)
+    world.policies = policies(3)
+    world.reading = reading(Layout("after", "owners"), "app")
+    world.audit(daily=True)
+    digest = json.loads(world.started[0]["Payload"])["drift"]
+    onboarded(world, 3, handled=digest)
+    world.audit(daily=True)
+    assert len(world.started) == 1
+    world.reading = reading(Layout("after", "others"), "app")
+    world.audit(daily=True)
+    assert len(world.started) == 2
+
+
+def test_an_audit_of_some_databases_starts_no_onboarding(world):
+    onboarded(world, 3)
+    world.reading = reading(Layout("after", "others"))
+    world.audit(world.databases[3].arn, daily=True)
+    assert world.started == []
+
+
+def test_an_audit_that_can_start_no_onboarding_still_reports(world):
+    onboarded(world, 3)
+    world.reading = reading(Layout("after", "owners"), "app")
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("throttled")
+
+    world.started = SimpleNamespace(append=lambda request: refuse(**request))
+    assert world.audit()["audited"] == 45
+    assert world.notified

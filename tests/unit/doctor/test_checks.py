@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rdsiam.aws.rds import Database
 from rdsiam.command.app import app
 from rdsiam.doctor.caller import covers
-from rdsiam.doctor.case import LoginCase
+from rdsiam.doctor.case import LoginCase, Verdict
 from rdsiam.doctor.checks import CHECKS, diagnose
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials, TokenSigner
@@ -40,7 +40,7 @@ class Aws:
         return self
 
     def __getattr__(self, operation: str) -> Any:
-        def call(**_: Any) -> Any:
+        def call(*_: Any, **__: Any) -> Any:
             if operation not in self._answers:
                 raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
             return self._answers[operation]
@@ -65,6 +65,29 @@ def test_name_and_port_of_the_endpoint_are_checked():
     with socket.create_server(("localhost", 0)) as listener:
         assert verdict("port", replace(DATABASE, port=listener.getsockname()[1])) == "OK"
     assert verdict("port", replace(DATABASE, port=1)) == "FAIL"
+
+
+class Offers:
+    """RDS, which offers this engine version without IAM authentication."""
+
+    def __call__(self, _: str) -> "Offers":
+        return self
+
+    def get_paginator(self, _: str) -> Any:
+        def paginate(**query: str) -> list[Any]:
+            iam = query["EngineVersion"] != "10.6.24"
+            return [{"OrderableDBInstanceOptions": [{"SupportsIAMDatabaseAuthentication": iam}]}]
+
+        return type("Paginator", (), {"paginate": staticmethod(paginate)})
+
+    def describe_db_engine_versions(self, **_: Any) -> Any:
+        return {"DBEngineVersions": [{"ValidUpgradeTarget": [{"EngineVersion": "10.11.4"}]}]}
+
+
+def test_a_version_without_iam_authentication_is_to_be_upgraded_not_switched():
+    old = replace(DATABASE, engine="mariadb", engine_version="10.6.24", iam_enabled=False)
+    found = CHECKS["IAM authentication"](LoginCase(old, "app", Offers(), KEYS, None, "eu-west-1"))
+    assert found == Verdict("FAIL", "mariadb 10.6.24 has none here", "upgrade it to 10.11.4 or later")
 
 
 def test_iam_authentication_must_be_on_and_not_pending():

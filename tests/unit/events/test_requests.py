@@ -23,7 +23,7 @@ JSON = st.recursive(
 
 def test_a_request_names_a_database():
     assert onboard_request({"database": ARN}) == OnboardRequest(ARN)
-    assert onboard_request({"database": ARN, "plan": True}).plan
+    assert onboard_request({"database": ARN, "plan": True}) == OnboardRequest(ARN, plan=True)
     assert policy_request({"database": ARN, "plan": True}).plan
 
 
@@ -61,6 +61,10 @@ def test_an_event_is_no_request(path):
             read(json.loads(path.read_text()))
 
 
+def test_the_audit_names_the_drift_for_which_it_starts_an_onboarding():
+    assert onboard_request({"database": ARN, "drift": "0f" * 32}) == OnboardRequest(ARN, drift="0f" * 32)
+
+
 def test_a_revocation_has_users_and_a_reason():
     request = onboard_request({"database": ARN, "revoke": ["b", "a", "b"], "reason": " key leaked ", "plan": True})
     assert request == RevokeRequest(ARN, ("a", "b"), "key leaked", plan=True)
@@ -88,6 +92,13 @@ def test_a_plan_of_policies_may_suppose_who_is_revoked():
         ({"reconcile": True, "beyond_limit": True}, "beyond_limit"),
         ({"database": ARN, "reconcil": True}, "reconcil"),
         ({"database": ARN, "can ary": True}, "event"),
+        ({"database": ARN, "drift": "canary"}, "drift"),
+        ({"database": ARN, "drift": "A" * 64}, "drift"),
+        ({"database": ARN, "drift": None}, "drift"),
+        ({"database": ARN, "notice": "RDS-EVENT-0005"}, "notice"),
+        ({"database": ARN, "notice": ["canary"]}, "notice"),
+        ({"database": ARN, "notice": "RDS-EVENT-0016", "confirm": True}, "confirm"),
+        ({"notice": "RDS-EVENT-0016"}, "database"),
         ({"reconcile": False}, "reconcile"),
         ({"reconcile": "canary"}, "reconcile"),
         ({"reconcile": True, "confirm": "canary"}, "confirm"),

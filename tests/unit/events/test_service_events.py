@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from localcloud.aws.expand import read
 from rdsiam.errors import InvalidRequest
+from rdsiam.events.onboard import NoticeRequest, onboard_request
 from rdsiam.events.service_events import (
+    NOTICES,
     ONBOARDED_AFTER,
     RECONCILED_AFTER,
     RESOURCE_TYPES,
@@ -39,7 +41,7 @@ RDS_EVENTS = [path.stem for path in (ROOT / "events").glob("*.json") if "EventID
 SWITCHOVERS = [name for name in RDS_EVENTS if name.endswith("-switched-over")]
 
 
-@pytest.mark.parametrize("name", sorted(set(RDS_EVENTS) - set(SWITCHOVERS)))
+@pytest.mark.parametrize("name", sorted(set(RDS_EVENTS) - set(SWITCHOVERS) - {"password-reset", "memory-low"}))
 def test_an_event_of_rds_asks_for_the_onboarding_of_its_database(name):
     event = example(name)
     request = event_request(event, SOURCES)
@@ -51,6 +53,15 @@ def test_an_event_of_rds_asks_for_the_onboarding_of_its_database(name):
 def test_a_database_is_onboarded_after_every_event_that_may_make_it_another_one(number, kind):
     event = detail(kind, EventID=number)
     assert event_request(event, SOURCES).payload == {"database": event["detail"]["SourceArn"]}
+
+
+@pytest.mark.parametrize("number", NOTICES)
+@pytest.mark.parametrize("kind", ["database-created", "cluster-created"])
+def test_what_no_onboarding_resolves_is_recorded_and_published(number, kind):
+    event = detail(kind, EventID=number)
+    payload = event_request(event, SOURCES).payload
+    assert payload == {"database": event["detail"]["SourceArn"], "notice": number}
+    assert onboard_request(payload) == NoticeRequest(payload["database"], number)
 
 
 @pytest.mark.parametrize("name", SWITCHOVERS)
@@ -159,4 +170,4 @@ def test_the_rule_of_the_template_sends_the_events_that_are_applied():
     rule = read(ROOT / "template.yaml")["Resources"]["EventsFunction"]["Properties"]["Events"]["DatabaseChanged"]
     pattern = rule["Properties"]["Pattern"]
     assert pattern["detail-type"] == list(RESOURCE_TYPES)
-    assert pattern["detail"]["EventID"] == sorted({**ONBOARDED_AFTER, **RECONCILED_AFTER})
+    assert pattern["detail"]["EventID"] == sorted({**ONBOARDED_AFTER, **RECONCILED_AFTER, **NOTICES})

@@ -241,6 +241,26 @@ def test_withdrawing_needs_no_tag_and_adds_no_login(iam, policies):
     assert policies.withdraw(ROLE, lambda _: True, dry_run=False) == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "kept"),
+    [
+        pytest.param({"Action": "rds-db:connect", "Resource": arn("x", "db-TWO")}, True, id="one resource, no list"),
+        pytest.param({"Action": "rds-db:*", "Resource": "*"}, False, id="everything"),
+        pytest.param({"Action": "rds-db:connect", "Resource": arn("*", "db-TWO")}, False, id="any user"),
+        pytest.param({"Effect": "Deny", "Action": "rds-db:*", "Resource": [arn("x", "db-TWO")]}, False, id="a denial"),
+        pytest.param({"NotAction": "iam:*", "Resource": "*"}, False, id="all but IAM"),
+        pytest.param({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}, False, id="another service"),
+    ],
+)
+def test_a_policy_that_somebody_edited_gives_the_declared_logins_again_and_no_others(iam, policies, statement, kept):
+    policies.converge(ROLE, of_one, frozenset({arn("app")}), dry_run=False)
+    (attached,) = iam.list_attached_role_policies(RoleName="orders", PathPrefix=PATH)["AttachedPolicies"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", **statement}})
+    iam.create_policy_version(PolicyArn=attached["PolicyArn"], PolicyDocument=document, SetAsDefault=True)
+    assert policies.converge(ROLE, of_one, frozenset({arn("app")}), dry_run=False)
+    assert sorted(allowed(iam)) == sorted([arn("app"), *([arn("x", "db-TWO")] if kept else [])])
+
+
 def test_a_role_that_was_recreated_gets_its_declared_logins(iam, policies):
     many = frozenset(arn(f"user{number:04}") for number in range(200))
     policies.converge(ROLE, never, many, dry_run=False)

@@ -1,7 +1,7 @@
-"""The proxies and secrets of the AWS account, as far as an audit of its databases needs them. Without passwords."""
+"""The proxies, secrets and offers of the AWS account, as far as an audit needs them. Without passwords."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rdsiam.aws.rds import Database, Proxy
@@ -10,10 +10,15 @@ from rdsiam.aws.secrets.facts import SecretFacts
 
 @dataclass(frozen=True)
 class AccountContext:
-    """Proxies and secrets of the account and region."""
+    """Proxies and secrets of the account and region, and what RDS doesn't offer there.
+
+    :ivar without_iam: ARN of a database that can't have IAM authentication → the nearest version with it that the
+        database can be upgraded to; None if RDS offers none.
+    """
 
     proxies: tuple[Proxy, ...] = ()
     secrets: tuple[SecretFacts, ...] = ()
+    without_iam: Mapping[str, str | None] = field(default_factory=dict)
 
     def proxy_users(self, database: Database) -> frozenset[str]:
         """Return the users as which classic proxies log in to a database; these users need their passwords."""
@@ -46,6 +51,7 @@ class AccountContext:
         return {
             "proxies": [asdict(proxy) for proxy in self.proxies],
             "secrets": [secret.to_json() for secret in self.secrets],
+            "without_iam": dict(self.without_iam),
         }
 
     @classmethod
@@ -55,4 +61,4 @@ class AccountContext:
             Proxy(**{**proxy, **{name: tuple(proxy[name]) for name in ("secret_arns", "users", "targets")}})
             for proxy in data["proxies"]
         )
-        return cls(tuple(proxies), tuple(SecretFacts(**secret) for secret in data["secrets"]))
+        return cls(tuple(proxies), tuple(SecretFacts(**secret) for secret in data["secrets"]), data["without_iam"])

@@ -18,6 +18,7 @@ from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.collect import read
+from rdsiam.audit.drift import drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
 from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
 from rdsiam.audit.store import AuditStore
@@ -151,7 +152,7 @@ def _read_and_evaluate(
     recorded = _recorded_state(database, record)
     if not has_users(database):
         reading = Reading(Unreadable("state", "it has no users of its own"))
-        return part_of(selection, reading, access, account, recorded)
+        return _with_drift(part_of(selection, reading, access, account, recorded), selection, reading, record, access)
     facts = read(database, services.logins)
     if isinstance(facts, ServerFacts) and record and record.is_of(database):
         facts = replace(facts, examined=record.examined)
@@ -160,7 +161,15 @@ def _read_and_evaluate(
         for migration in services.migrations.of(database.arn).values()
         if migration.resource_id == database.resource_id
     )
-    return part_of(selection, Reading(facts, time.monotonic() - began, migrations), access, account, recorded)
+    reading = Reading(facts, time.monotonic() - began, migrations)
+    return _with_drift(part_of(selection, reading, access, account, recorded), selection, reading, record, access)
+
+
+def _with_drift(
+    part: DatabasePart, database: SelectedDatabase, reading: Reading, record: Record | None, access: AccessFile
+) -> DatabasePart:
+    drift = drift_of(database, reading.facts, record, access, part.findings)
+    return replace(part, drift=drift, logins=logins_of(database, record, access))
 
 
 def _recorded_state(database: Database, record: Record | None) -> RecordedState:
@@ -169,7 +178,7 @@ def _recorded_state(database: Database, record: Record | None) -> RecordedState:
     secrets = {user: secret for user, secret in record.secrets.items() if secret.resource_id == database.resource_id}
     if not record.is_of(database):
         return RecordedState(secrets=secrets)
-    return RecordedState(record.accounts, record.leaving, record.revoked, secrets)
+    return RecordedState(record.accounts, record.leaving, record.revoked, secrets, record.notices)
 
 
 def _entry(database: Database, reading: Reading, account: AccountContext) -> DatabaseEntry:

@@ -11,7 +11,7 @@ from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.account import AccountContext
-from rdsiam.audit.evaluate_rds import evaluate_pending, evaluate_rds, evaluate_removals, unreachable
+from rdsiam.audit.evaluate_rds import evaluate_notices, evaluate_pending, evaluate_rds, evaluate_removals, unreachable
 from rdsiam.audit.evaluate_secrets import changed_secrets, evaluate_secrets, unset_rotations
 from rdsiam.audit.evaluate_server import evaluate_server
 from rdsiam.audit.server import Server
@@ -33,12 +33,14 @@ class RecordedState:
     :ivar leaving: users whose logins are not removed completely → reason.
     :ivar revoked: users that an operator has revoked → reason.
     :ivar secrets: user → its secret.
+    :ivar notices: event that RDS reported → when.
     """
 
     ownership: Mapping[str, Ownership] = field(default_factory=dict)
     leaving: Mapping[str, str] = field(default_factory=dict)
     revoked: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretRecord] = field(default_factory=dict)
+    notices: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate_database(
@@ -57,7 +59,8 @@ def evaluate_database(
     removals = list(evaluate_removals(database, facts, recorded.ownership, recorded.leaving, recorded.revoked))
     leaving = {finding.user for finding in removals}
     findings = [
-        *evaluate_rds(database, account.proxies),
+        *evaluate_rds(database, account),
+        *evaluate_notices(database, recorded.notices, at),
         *evaluate_pending(database, access),
         # The remediation of a removal remedies an undeclared user as well.
         *(

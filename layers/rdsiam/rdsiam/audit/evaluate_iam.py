@@ -16,6 +16,7 @@ from rdsiam.access.selection import select
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.iam_corrections import WORKING_KEYS, corrected_statement, deny_all_but
 from rdsiam.audit.iam_rules import WILDCARD, DeclaredLogins, Fleet, Grant, Resource, Verdict, evaluate, has_wildcard
+from rdsiam.audit.lost_logins import LostLogins
 from rdsiam.audit.suppressions import suppress
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.iam_statements import allows, denies, glob, is_explicit, keys, statements, texts
@@ -39,9 +40,12 @@ def evaluate_iam(
     :param at: time of the audit, with a time zone.
     """
     declared = DeclaredLogins(access, fleet, deployment)
-    findings = [
-        finding for holder in holders for finding in _Evaluation(holder, fleet, deployment, declared).findings()
-    ]
+    lost = LostLogins(fleet, deployment)
+    findings: list[Finding] = []
+    for holder in holders:
+        findings += _Evaluation(holder, fleet, deployment, declared).findings()
+        lost.look_at(holder)
+    findings += lost.findings()
     databases = {database.arn: select(database, None) for database in fleet.databases.values()}
     return suppress(sorted(findings, key=worst_first), databases, access, at)
 

@@ -1,32 +1,71 @@
 """Evaluates a database by RDS's description, the inventory and access.yaml, without a session; no I/O."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 
 from rdsiam.access.model import AccessFile
 from rdsiam.access.pending import pending
 from rdsiam.access.selection import NOTHING, SelectedDatabase
-from rdsiam.aws.rds import Database, Proxy
+from rdsiam.audit.account import AccountContext
+from rdsiam.aws.rds import Database
+from rdsiam.core import times
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding, Severity
 from rdsiam.findings.kind import Case
+from rdsiam.findings.notices import KIND_OF_EVENT
 from rdsiam.state.record import Ownership
 
+#: The time for which RDS itself keeps its events.
+_REPORTED_FOR = timedelta(days=14)
 _IAM_FLAG = "IAMDatabaseAuthenticationEnabled"
 
 
-def evaluate_rds(database: Database, proxies: Iterable[Proxy]) -> Iterator[Finding]:
+def evaluate_rds(database: Database, account: AccountContext) -> Iterator[Finding]:
     """Yield the findings that RDS's description of a database and its proxies gives; none about a proxy itself."""
     if database.kind == "proxy":
         return
-    yield from _iam_flag(database)
+    if database.arn in account.without_iam:
+        yield _iam_unavailable(database, account.without_iam[database.arn])
+    else:
+        yield from _iam_flag(database)
     if database.instance_class and database.instance_class.endswith(".micro") and database.iam_enabled:
         yield _finding("instance-too-small", database, {"class": database.instance_class})
-    for proxy in proxies:
+    for proxy in account.proxies:
         if database.identifier in proxy.targets and not proxy.tls_required:
             evidence = {"proxy": proxy.name, "classic": proxy.classic}
             yield _finding("proxy-without-tls", database, evidence, proxy.resource_id)
+
+
+def evaluate_notices(database: Database, notices: Mapping[str, str], at: datetime) -> Iterator[Finding]:
+    """Yield what RDS reported of a database within two weeks; of two events of one kind the later one.
+
+    :param notices: event → when rdsiam got it.
+    """
+    latest = {KIND_OF_EVENT[event]: (event, time) for event, time in _by_time(notices) if event in KIND_OF_EVENT}
+    for kind, (event, time) in sorted(latest.items()):
+        received = times.moment(time)
+        if at - received > _REPORTED_FOR:
+            continue
+        about: dict[str, object] = {"class": database.instance_class}
+        if kind != "memory-critically-low":
+            about = {"managed": database.master_secret_arn is not None}
+        routine = kind == "master-password-reset" and database.master_secret_arn is not None
+        case = Case(
+            database,
+            None,
+            (database.resource_id,),
+            {"event": event, "at": time, **about},
+            severity="low" if routine else None,
+            accepted_until=times.text(received + _REPORTED_FOR),
+        )
+        yield KINDS[kind].finding(case)
+
+
+def _by_time(notices: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the notices, the latest one last."""
+    return sorted(notices.items(), key=lambda notice: (notice[1], notice[0]))
 
 
 def evaluate_pending(database: SelectedDatabase, access: AccessFile) -> Iterator[Finding]:
@@ -84,6 +123,19 @@ def unreachable(database: SelectedDatabase, unreadable: Unreadable, access: Acce
     severity: Severity | None = "low" if unreadable.stage == "state" else None
     case = Case(database, None, (database.resource_id,), evidence, severity=severity)
     return KINDS["database-unreachable"].finding(case)
+
+
+def _iam_unavailable(database: Database, upgrade: str | None) -> Finding:
+    exposure = ("public",) if database.public else ()
+    evidence = {
+        "engine": database.engine,
+        "version": database.engine_version,
+        "upgrade": upgrade,
+        "exposure": list(exposure),
+    }
+    return KINDS["iam-authentication-unavailable"].finding(
+        Case(database, None, (database.resource_id,), evidence, exposure=exposure)
+    )
 
 
 def _iam_flag(database: Database) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from rdsiam.audit.account import AccountContext
 from rdsiam.audit.assemble import AuditRun, assemble
 from rdsiam.audit.batch import Reading, part_of
 from rdsiam.audit.deployment import Deployment
+from rdsiam.audit.drift import MISSING_GRANT, NO_DRIFT, Login
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.history import History
 from rdsiam.audit.iam_rules import Fleet
@@ -38,6 +39,7 @@ from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.finding import Finding
 from rdsiam.report.csv import csv_report
 from rdsiam.report.document import Report, Severities, json_report
 from rdsiam.report.ocsf import ocsf_lines
@@ -71,15 +73,21 @@ class AuditServices:
     batch_function: str
     deployment: Deployment
     results: LargeResults
+    functions: Any
+    onboard_function: str
     at_once: int = 10
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A run that has begun."""
+    """A run that has begun.
+
+    :ivar daily: the schedule started it.
+    """
 
     id: str
     started: str
+    daily: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -124,13 +132,16 @@ class FleetVanished(RdsiamError):
     remedy = "check that the stack's region is right and that AuditFunction may call rds:Describe*, then audit again"
 
 
-def audit(context: DurableContext, services: AuditServices, databases: Sequence[str] | None) -> AuditAnswer:
+def audit(
+    context: DurableContext, services: AuditServices, databases: Sequence[str] | None, daily: bool = False
+) -> AuditAnswer:
     """Audit the fleet, or the databases of these ARNs.
 
+    :param daily: the schedule started it.
     :raises RdsiamError: there is nothing to report on.
     """
     steps = Steps(context, services.results, _ATTEMPTS)
-    audit_steps = _AuditSteps(services, databases)
+    audit_steps = _AuditSteps(services, databases, daily)
     begun = steps.run_typed("begin", Begun, audit_steps.begin)
     batches = steps.run("list the fleet", lambda: audit_steps.list_fleet(begun))
 
@@ -144,6 +155,12 @@ def audit(context: DurableContext, services: AuditServices, databases: Sequence[
     except StepError as error:
         policies_unreadable = f"{error.error_type}: {error.message}"[:_LONGEST_CAUSE]
     answer = steps.run_typed("report", AuditAnswer, lambda: audit_steps.report(begun, batches, policies_unreadable))
+    if databases is None:
+        try:
+            steps.run("start onboardings", lambda: audit_steps.start_onboardings(begun, batches))
+        except StepError as error:
+            # The report is of more use than its end; the next audit finds the same drift.
+            logger.error("onboardings were not started: %s: %s", error.error_type, error.message)
     steps.run("notify", lambda: audit_steps.notify(begun))
     return answer
 
@@ -172,15 +189,16 @@ def _map_config(at_once: int) -> MapConfig[int]:
 class _AuditSteps:
     """The steps of one run. Each reads all that it needs, so that another process can repeat it."""
 
-    def __init__(self, services: AuditServices, databases: Sequence[str] | None) -> None:
+    def __init__(self, services: AuditServices, databases: Sequence[str] | None, daily: bool) -> None:
         self._services = services
         self._named = databases
+        self._daily = daily
 
     def begin(self) -> Begun:
         """Give the run its id, if access.yaml can be read: nothing can be evaluated without it."""
         self._services.access.current()
         at = datetime.now(UTC)
-        return Begun(new_id(at), times.text(at))
+        return Begun(new_id(at), times.text(at), self._daily)
 
     def list_fleet(self, begun: Begun) -> int:
         """Store the databases in batches, and their account's proxies and secrets; return the number of batches."""
@@ -188,7 +206,11 @@ class _AuditSteps:
         databases = sorted(self._fleet(), key=part_order)
         if not databases and self._before(begun.id).open:
             raise FleetVanished("RDS lists no database, although the last audit had findings")
-        account = AccountContext(tuple(services.databases.proxies()), tuple(services.secrets.list(datetime.now(UTC))))
+        account = AccountContext(
+            tuple(services.databases.proxies()),
+            tuple(services.secrets.list(datetime.now(UTC))),
+            self._without_iam(databases),
+        )
         services.store.put_context(begun.id, account)
         batches = list(batched(databases, BATCH, strict=False))
         for number, batch in enumerate(batches):
@@ -201,11 +223,14 @@ class _AuditSteps:
         services = self._services
         databases: dict[str, Database] = {}
         users: dict[str, Sequence[str]] = {}
+        logins: dict[str, Sequence[Login]] = {}
         for database, part in self._parts(begun, batches):
             databases[database.resource_id] = database
             if part and part.users is not None:
                 users[database.resource_id] = part.users
-        fleet = Fleet(services.databases.identities(), databases, users)
+            if part and part.logins:
+                logins[database.resource_id] = part.logins
+        fleet = Fleet(services.databases.identities(), databases, users, logins)
         access = services.access.current().file
         findings = evaluate_iam(holders(services.iam), access, fleet, services.deployment, datetime.now(UTC))
         wanted = [finding for finding in findings if self._named is None or finding.database in self._named]
@@ -265,6 +290,31 @@ class _AuditSteps:
             reports={kind: uris[kind] for kind in ("json", "csv", "html")},
         )
 
+    def start_onboardings(self, begun: Begun, batches: int) -> int:
+        """Start the onboarding of databases with a new drift; return their number.
+
+        Only the daily audit does so for any drift. An audit that an operator starts leaves users as it finds them, for
+        the operator to decide, and sees to databases and schemas that `"*"` does not cover yet.
+        """
+        services, started = self._services, 0
+        lost: dict[str | None, list[Finding]] = {}
+        for finding in services.store.iam(begun.id):
+            if finding.kind == MISSING_GRANT and finding.suppressed is None:
+                lost.setdefault(finding.database, []).append(finding)
+        for database, part in self._parts(begun, batches):
+            drift = (part.drift if part else NO_DRIFT).with_policies(lost.get(database.arn, ()))
+            if drift.is_new and (begun.daily or "databases" in drift.differences):
+                services.functions.invoke(
+                    FunctionName=services.onboard_function,
+                    InvocationType="Event",
+                    # Started twice, by a repeated step, it is one execution; 64 characters at most.
+                    DurableExecutionName=f"{database.resource_id[:38]}-{begun.id.replace('T', '').replace('Z', '')}",
+                    Payload=json.dumps({"database": database.arn, "drift": drift.digest}).encode(),
+                )
+                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(sorted(drift.differences)))
+                started += 1
+        return started
+
     def notify(self, begun: Begun) -> None:
         """Notify others of the result. A run that a later one has overtaken has no news."""
         store = self._services.store
@@ -282,6 +332,12 @@ class _AuditSteps:
         if self._named is None:
             return list(databases.list())
         return [databases.describe(arn) for arn in self._named]
+
+    def _without_iam(self, databases: Sequence[Database]) -> Mapping[str, str | None]:
+        """Return databases that can't have IAM authentication; looked up for those only in which it is off."""
+        off = [database for database in databases if database.has_users and not database.iam_enabled]
+        supports = [(database.arn, self._services.databases.iam_support(database)) for database in off]
+        return {arn: support.upgrade for arn, support in supports if not support.available}
 
     def _parts(self, begun: Begun, batches: int) -> Iterator[tuple[Database, DatabasePart | None]]:
         """Yield all databases of the run, each with its part; None if it has no result."""

@@ -15,6 +15,7 @@ from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import select
 from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.deployment import Deployment
+from rdsiam.audit.drift import Login
 from rdsiam.aws.iam import Holder
 from rdsiam.aws.iam_statements import covers_connect, glob, is_explicit, is_mistaken, texts
 from rdsiam.aws.rds import Database, ResourceIds
@@ -45,11 +46,13 @@ class Fleet:
     :ivar resource_ids: the ids of all databases that RDS lists, and of members of clusters.
     :ivar databases: resource id → database; audited databases only.
     :ivar users: resource id → names of the users in the database's catalogs; readable databases only.
+    :ivar logins: resource id → logins that onboarding gave to roles.
     """
 
     resource_ids: ResourceIds
     databases: Mapping[str, Database]
     users: Mapping[str, Collection[str]] = field(default_factory=dict)
+    logins: Mapping[str, Collection[Login]] = field(default_factory=dict)
 
     @cached_property
     def by_identifier(self) -> Mapping[str, str]:

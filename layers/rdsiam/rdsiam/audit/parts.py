@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rdsiam.audit.drift import NO_DRIFT, Drift, Login
 from rdsiam.engines.facts import Stage
 from rdsiam.findings.finding import Finding
 from rdsiam.report.document import DatabaseLine, Severities
@@ -104,11 +105,15 @@ class DatabasePart:
     """The result of auditing one database.
 
     :ivar users: names of all users in the database's catalogs, sorted; None if the database could not be read.
+    :ivar drift: differences after which the database is onboarded again.
+    :ivar logins: the logins that onboarding gave to roles.
     """
 
     entry: DatabaseEntry
     findings: tuple[Finding, ...]
     users: tuple[str, ...] | None
+    drift: Drift = NO_DRIFT
+    logins: tuple[Login, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -116,6 +121,8 @@ class DatabasePart:
             "database": self.entry.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
             "users": None if self.users is None else list(self.users),
+            "drift": self.drift.to_json(),
+            "logins": [asdict(login) for login in self.logins],
         }
 
     @classmethod
@@ -123,4 +130,5 @@ class DatabasePart:
         """Return the part from which `to_json` made this JSON."""
         findings = tuple(Finding.from_json(finding) for finding in data["findings"])
         users = None if data["users"] is None else tuple(data["users"])
-        return cls(DatabaseEntry.from_json(data["database"]), findings, users)
+        logins = tuple(Login(**login) for login in data["logins"])
+        return cls(DatabaseEntry.from_json(data["database"]), findings, users, Drift.from_json(data["drift"]), logins)

@@ -1,10 +1,12 @@
 """The databases of this account and region, as RDS describes them: one by one, or all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from rdsiam.aws.iam_support import IamSupport, IamSupports
 from rdsiam.aws.rds_models import (
     FAMILIES,
     Database,
@@ -20,7 +22,7 @@ from rdsiam.aws.rds_models import (
     resource_id_of_proxy,
 )
 from rdsiam.core.arn import Arn
-from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Unsupported
+from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
 
 __all__ = ["FAMILIES", "Database", "Databases", "Family", "Proxy", "ResourceIds"]
 
@@ -33,10 +35,11 @@ _NOT_FOUND = {
     "DBProxyNotFoundFault",
 }
 _BUSY = {"InvalidDBInstanceState", "InvalidDBInstanceStateFault", "InvalidDBClusterStateFault"}
+_IMPOSSIBLE = "InvalidParameterCombination"
 
 
 class Databases:
-    """The databases of this account and region. Nothing is kept: each call asks RDS.
+    """The databases of this account and region. Nothing is kept but what RDS offers: each call asks RDS.
 
     :param own: ARN of anything of this account, which says what account this is.
     """
@@ -44,6 +47,7 @@ class Databases:
     def __init__(self, rds: Any, own: str) -> None:
         self._rds = rds
         self._account = Arn.parse(own).account
+        self._supports = IamSupports(rds)
 
     def describe(self, arn: str) -> Database:
         """Return the database of that ARN as it is now; for a member's ARN its cluster.
@@ -120,6 +124,7 @@ class Databases:
         """Switch IAM authentication on. RDS takes a moment; describe until `iam_enabled`.
 
         :raises DatabaseNotReady: it is being changed by somebody else just now.
+        :raises Refused: RDS has no IAM authentication for it.
         """
         switch = {"EnableIAMDatabaseAuthentication": True, "ApplyImmediately": True}
         try:
@@ -130,7 +135,15 @@ class Databases:
         except ClientError as error:
             if error.response["Error"]["Code"] in _BUSY:
                 raise DatabaseNotReady(f"{database.identifier} is being modified; retry when it is available") from None
+            if error.response["Error"]["Code"] == _IMPOSSIBLE:
+                support = replace(self.iam_support(database), available=False)
+                answer = f"{support.problem(database)}: {error.response['Error'].get('Message', '')}"
+                raise Refused(answer, support.remedy, "iam-unavailable") from None
             raise
+
+    def iam_support(self, database: Database) -> IamSupport:
+        """Return whether RDS has IAM authentication for the database's engine version here."""
+        return self._supports.of(database)
 
     def page(self, position: str | None) -> tuple[Sequence[Database], str | None]:
         """Return a page of what `list` yields, and the position of the next one; None at the end.

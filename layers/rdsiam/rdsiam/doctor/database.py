@@ -1,5 +1,8 @@
 """Checks of the database: its settings, the user's account, and the login itself."""
 
+from botocore.exceptions import ClientError
+
+from rdsiam.aws.iam_support import IamSupports
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR
@@ -11,8 +14,16 @@ _ASKS_FOR_PASSWORD = ("password authentication failed", "authentication method")
 
 
 def iam_authentication(case: LoginCase) -> Verdict:
-    """Check that IAM authentication is on."""
-    return ok("it is on") if case.database.iam_enabled else fail("it is off", _enable(case))
+    """Check that IAM authentication is on, or could be."""
+    if case.database.iam_enabled:
+        return ok("it is on")
+    try:
+        support = IamSupports(case.client("rds")).of(case.database)
+    except ClientError:
+        return fail("it is off", _enable(case))  # the caller may not ask what RDS offers
+    if support.available:
+        return fail("it is off", _enable(case))
+    return fail(f"{case.database.engine} {case.database.engine_version} has none here", support.remedy)
 
 
 def pending_changes(case: LoginCase) -> Verdict:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from rdsiam.engines.schema_names import PATTERNS, SchemaNames
 from rdsiam.state.escalations import Examined
+from rdsiam.state.layout import Layout
 
 #: The stage at which reading a database failed. `state`: RDS reports nothing to connect to (stopped, creating).
 #: `iam`: IAM authentication is off, so that the auditor can't log in. `name`, `port`, `tls`, `login`: of a connection.
@@ -115,6 +116,7 @@ class ServerFacts:
         tables of one database only. None if no onboarding has looked.
     :ivar unadministered: roles that `rdsiam_manager` may not change: from PostgreSQL 16 on all of which it has no ADMIN
         OPTION.
+    :ivar layout: databases, schemas and owners, as fingerprints; None if it was not read.
     """
 
     version: str
@@ -123,6 +125,7 @@ class ServerFacts:
     accounts: tuple[AccountFacts, ...]
     examined: Examined | None = None
     unadministered: frozenset[str] = frozenset()
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
 from rdsiam.errors import RdsiamError
 from rdsiam.state.escalations import Examined
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
 
 __all__ = [
@@ -226,6 +227,9 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
 
         :raises QueryFailed: the server's answer.
         """
+
+    def layout(self, session: SessionT) -> Layout:
+        """Read which databases and schemas the server has, and which roles own objects there, as fingerprints."""
 
     def existing_names(self, session: SessionT) -> frozenset[str]:
         """Return the names of all accounts and roles that exist."""

@@ -20,10 +20,10 @@ _ONBOARDING = frozenset({"database", "plan", "beyond_limit"})
 #: `live` is for operators, the others for the function or the event that they are named after.
 ONBOARD: Accepted = {
     "live": None,
-    "events": (frozenset({"database"}), frozenset({"reconcile"})),
+    "events": (frozenset({"database", "notice"}), frozenset({"reconcile"})),
     "reconcile": (frozenset({"database", "confirm"}),),
     "migrate": (_ONBOARDING,),
-    "audit": (_ONBOARDING,),
+    "audit": (_ONBOARDING, frozenset({"database", "drift"})),
 }
 AUDIT: Accepted = {"live": None, "events": (frozenset(),)}
 #: An execution of MigrateFunction starts the next one by `continue`; nobody else continues one.
@@ -71,6 +71,11 @@ def check_no_version(context: Context | None) -> None:
     """
     if context is None or _qualifier(context) not in {"", "$LATEST"}:
         raise InvalidRequest("event", "invoke the function without a version")
+
+
+def is_invoked_by(alias: str, context: Context | None) -> bool:
+    """Tell whether the function was invoked by that alias. Replays of a durable execution may have another."""
+    return _alias(context) == alias
 
 
 def _alias(context: Context | None) -> str:

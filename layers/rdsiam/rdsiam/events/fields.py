@@ -11,6 +11,7 @@ MOST_DATABASES, MOST_USERS = 1000, 100
 _FLAGS = ("plan", "confirm", "beyond_limit", "in_place", "undo")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,79}")
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SECRET = re.compile(r"arn:aws[a-z-]{0,12}:secretsmanager:[a-z0-9-]{1,32}:\d{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}")
 
 
@@ -93,6 +94,17 @@ def secret(event: Mapping[str, Any], field: str) -> str:
     if not isinstance(arn, str) or _SECRET.fullmatch(arn) is None:
         raise InvalidRequest(field, "must be the ARN of a secret")
     return arn
+
+
+def digest(event: Mapping[str, Any], field: str) -> str:
+    """Return a SHA-256 digest in hexadecimal; empty if the field is missing.
+
+    :raises InvalidRequest: naming the field.
+    """
+    text = event.get(field, "")
+    if field in event and not (isinstance(text, str) and _DIGEST.fullmatch(text)):
+        raise InvalidRequest(field, "must be a SHA-256 digest")
+    return str(text)
 
 
 def line(event: Mapping[str, Any], field: str, longest: int) -> str | None:

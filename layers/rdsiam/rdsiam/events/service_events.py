@@ -1,7 +1,7 @@
 """Events of RDS, S3 and the schedules, each of which becomes exactly one request to another function.
 
-Whoever can write EventBridge rules can send any payload, so only the exact shapes are accepted, and no field of an
-event beyond the ARN of a database reaches a request. Fields of `detail` that AWS may add are ignored.
+Whoever can write EventBridge rules can send any payload, so only the exact shapes are accepted. Of an event only the
+ARN of a database and the event's number reach a request. Fields of `detail` that AWS may add are ignored.
 """
 
 import re
@@ -39,6 +39,13 @@ ONBOARDED_AFTER: Mapping[str, str] = {
 RECONCILED_AFTER: Mapping[str, str] = {
     "RDS-EVENT-0251": "instances switched over",
     "RDS-EVENT-0260": "cluster switched over",
+}
+#: Events of RDS that no onboarding resolves: they are published and reported.
+NOTICES: Mapping[str, str] = {
+    "RDS-EVENT-0016": "master password reset",
+    "RDS-EVENT-0327": "secret not found",
+    "RDS-EVENT-0403": "memory critically low, buffer pool cut",
+    "RDS-EVENT-0404": "memory critically low, shared buffers cut",
 }
 _SWITCHOVER = "RDS Blue Green Deployment Event"
 #: The resource type in `SourceArn`, by `detail-type`.
@@ -127,14 +134,16 @@ def _after(event: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     if not isinstance(kind, str) or kind not in RESOURCE_TYPES:
         raise InvalidRequest("detail-type", "must be of an instance, a cluster, a proxy or a blue/green deployment")
     number = event["detail"].get("EventID")
-    numbers = RECONCILED_AFTER if kind == _SWITCHOVER else ONBOARDED_AFTER
+    numbers = RECONCILED_AFTER if kind == _SWITCHOVER else {**ONBOARDED_AFTER, **NOTICES}
     if not isinstance(number, str) or number not in numbers:
-        raise InvalidRequest("detail.EventID", "must be an event after which something is onboarded")
+        raise InvalidRequest("detail.EventID", "must be an event that rdsiam applies")
     arn = event["detail"].get("SourceArn")
     expected = rf"{re.escape(prefix)}:{RESOURCE_TYPES[kind]}:{_IDENTIFIER}"
     if not isinstance(arn, str) or re.fullmatch(expected, arn) is None:
         raise InvalidRequest("detail.SourceArn", "must be an ARN of the event's kind, in this account and region")
-    return {"reconcile": True} if kind == _SWITCHOVER else {"database": arn}
+    if kind == _SWITCHOVER:
+        return {"reconcile": True}
+    return {"database": arn, "notice": number} if number in NOTICES else {"database": arn}
 
 
 def _check_access_changed(event: Mapping[str, Any], access_bucket: str) -> None:

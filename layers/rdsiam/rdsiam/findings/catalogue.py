@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from rdsiam.findings.accounts import ACCOUNT_KINDS
 from rdsiam.findings.databases import DATABASE_KINDS
 from rdsiam.findings.kind import Kind
+from rdsiam.findings.notices import NOTICE_KINDS
 from rdsiam.findings.policies import POLICY_KINDS
 from rdsiam.findings.schemas import SCHEMA_KINDS
 
-_ALL = (*DATABASE_KINDS, *ACCOUNT_KINDS, *SCHEMA_KINDS, *POLICY_KINDS)
+_ALL = (*DATABASE_KINDS, *NOTICE_KINDS, *ACCOUNT_KINDS, *SCHEMA_KINDS, *POLICY_KINDS)
 #: Id → kind.
 KINDS: Mapping[str, Kind] = {kind.id: kind for kind in _ALL}

@@ -28,6 +28,25 @@ def _enable(case: Case) -> list[Remediation]:
     ]
 
 
+def _upgrade(case: Case) -> list[Remediation]:
+    target = case.evidence["upgrade"]
+    if target is None:
+        offers = "OrderableDBInstanceOptions[?SupportsIAMDatabaseAuthentication].EngineVersion"
+        words = ("aws", "rds", "describe-orderable-db-instance-options", "--engine", case.on.engine, "--query", offers)
+        note = (
+            "RDS offers no upgrade to a version with IAM authentication. These versions have it: move the data to one."
+        )
+        return [command(*words, "--output", "text", note=note)]
+    note = (
+        "The database is unavailable during the upgrade, and RDS can't take it back: take a snapshot, and try it on a "
+        "restored copy first. Then declare users in access.yaml: onboarding switches IAM authentication on."
+    )
+    return [
+        modify(case.on, "--engine-version", target, "--allow-major-version-upgrade", note=note),
+        cloudformation(case.on, f'EngineVersion: "{target}"\n  AllowMajorVersionUpgrade: true', way=2),
+    ]
+
+
 def _reach(case: Case) -> list[Remediation]:
     database, stage = case.on, case.evidence["stage"]
     if stage == "state":
@@ -206,6 +225,24 @@ DATABASE_KINDS = (
         evidence={"status": "as RDS reports it", "exposure": "what makes the finding more severe"},
         remedy=_enable,
         references=(_IAM_AUTH, _ENABLING),
+        source="rds",
+    ),
+    Kind(
+        id="iam-authentication-unavailable",
+        title="{database} can't accept tokens: its version has no IAM authentication here",
+        severity="high",
+        severity_rule="Critical with a public endpoint.",
+        risk="All users log in by password, and the audit can't read the database: its users are unknown.",
+        why="RDS offers IAM authentication by engine, version and region, for example not for MariaDB before 10.11. "
+        "Switching it on is refused, so onboarding leaves the database alone until it is upgraded.",
+        evidence={
+            "engine": "the engine",
+            "version": "the engine's version",
+            "upgrade": "the nearest version with IAM authentication that RDS can upgrade it to; null if there is none",
+            "exposure": "what makes the finding more severe",
+        },
+        remedy=_upgrade,
+        references=(_IAM_AUTH, _RDS + "Concepts.RDS_Fea_Regions_DB-eng.Feature.IamDatabaseAuthentication.html"),
         source="rds",
     ),
     Kind(

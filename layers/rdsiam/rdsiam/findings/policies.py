@@ -8,7 +8,7 @@ from rdsiam.access.reserved_roles import IDENTITY_CENTER_PATH
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
-from rdsiam.findings.remediation import command
+from rdsiam.findings.remediation import command, onboard
 
 _RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
 _POLICY = _RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
@@ -165,6 +165,23 @@ POLICY_KINDS = (
         "no users and groups of IAM.",
         evidence=EVIDENCE | _WHY,
         remedy=_correct_or_deny,
+        references=(_POLICY,),
+        source="iam",
+    ),
+    Kind(
+        id="connect-grant-missing",
+        title="{user} lost its logins to {database}",
+        severity="medium",
+        severity_rule=FIXED,
+        risk="These logins of the role are refused, although access.yaml gives them. If it is a shard of ConnectRole, "
+        "the tokens of all their callers are refused.",
+        why="Somebody detached, edited or deleted a policy under `/rdsiam/connect/` after onboarding had written it, "
+        "or the role has no room. The daily audit starts an onboarding, which writes it again or names the cause.",
+        evidence={
+            "users": "the database users as which the role can no longer log in",
+            "resources": "their ARNs, which no policy of the role allows without a condition",
+        },
+        remedy=lambda case: [onboard(case.on)],
         references=(_POLICY,),
         source="iam",
     ),

@@ -67,6 +67,11 @@ class Answer:
     incomplete: tuple[MissingPart, ...] = ()
     schemas: tuple[OpenedSchemas, ...] = ()
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has finished: another run can do what this one did not only if something changes."""
+        return self.status in {"onboarded", "unchanged", "refused", "incomplete"}
+
     @classmethod
     def refused(cls, database: str, refusal: Refusal, changes: Sequence[Change] = ()) -> "Answer":
         """Return the answer of a run that changed nothing.

@@ -20,6 +20,7 @@ from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import Applied, Ownership, accounts_of, granted_of
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Comparison:
     """A database compared with its declaration.
 
     :ivar snapshot: the engine's own snapshot of the catalogs.
+    :ivar layout: databases, schemas and owners, as they were just before.
     """
 
     engine: Engine
@@ -49,6 +51,7 @@ class Comparison:
     applied: Applied
     desired: DesiredState
     snapshot: Any
+    layout: Layout
     statements: list[Statement]
     pending: Unconfirmed | None
 
@@ -159,12 +162,13 @@ class Comparer:
         waiting = self.pending(database)
         if opened.inherited_ownership:
             desired = replace(desired, granted=self._granted_in_source(engine, opened))
+        layout = engine.layout(opened.sessions.read(engine.entry_database()))
         snapshot = engine.inspect(opened.sessions, database, desired)
         if opened.inherited_ownership or self._is_copy(database):
             desired = replace(desired, accounts=engine.inherited_ownership(snapshot, desired) | dict(desired.accounts))
             logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(desired.accounts)))
         statements = engine.difference(snapshot, desired)
-        return Comparison(engine, opened, database, applied, desired, snapshot, statements, waiting)
+        return Comparison(engine, opened, database, applied, desired, snapshot, layout, statements, waiting)
 
     def _as_copy(self, database: SelectedDatabase, source: str | None) -> SelectedDatabase:
         """Return a copy with the attributes recorded for its source."""

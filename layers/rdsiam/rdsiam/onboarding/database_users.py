@@ -18,6 +18,7 @@ from rdsiam.onboarding.comparison import Comparer, Comparison
 from rdsiam.onboarding.convergence import Convergence, named_once
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.onboarding.options import DEFAULT_OPTIONS, Options
+from rdsiam.state.layout import Layout
 from rdsiam.state.leases import Lease
 from rdsiam.state.record import Ownership
 
@@ -138,6 +139,7 @@ class Users:
         changes = [statement for statement in statements if statement not in denied]
         for change in changes:
             logger.info("%s on %s as %s: %s", change.kind, self._arn, change.authority, change.statement)
+        self._record_layout(database, comparison.layout)
         return _convergence(comparison, changes, [denial.part for denial in denials])
 
     def _keep_ownership(
@@ -173,6 +175,12 @@ class Users:
         copied = comparison.opened.inherited_ownership and bool(granted)
         if copied or granted != dict(before):
             self._services.inventory.set_granted(comparison.database, granted)
+
+    def _record_layout(self, database: Database, layout: Layout) -> None:
+        """Record the databases, schemas and owners that were compared: the audit starts a run if it sees others."""
+        record = self._services.inventory.get(self._arn)
+        if record is None or record.layout != layout:
+            self._services.inventory.set_layout(database, layout)
 
 
 def _convergence(comparison: Comparison, changes: Sequence[Statement], denied: Sequence[Unreached]) -> Convergence:

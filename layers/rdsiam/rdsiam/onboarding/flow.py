@@ -33,6 +33,15 @@ def onboard(
     :param arn: of an instance, a cluster or a proxy; for a cluster's writer the cluster is onboarded.
     :raises RdsiamError: an operational failure that repetition did not resolve; run it again.
     """
+    answer = _onboard(context, services, arn, options)
+    if options.drift and answer.is_final:
+        handled = "" if answer.status == "onboarded" else options.drift
+        steps = Steps(context, services.results)
+        steps.run("record the drift", lambda: Recording(services, arn, options).handled(handled))
+    return answer
+
+
+def _onboard(context: DurableContext, services: OnboardingServices, arn: str, options: Options) -> Answer:
     inspector, steps = Inspector(services, arn, options), Steps(context, services.results)
     result = inspected(steps.run("describe the database", lambda: inspector.inspect().to_json()))
     if isinstance(result, Ignored):
@@ -65,9 +74,10 @@ def _ignore(
 ) -> Answer:
     """Leave a database alone; record the attributes of a new one."""
     if result.unrecorded and not options.plan:
-        first_seen = Recording(services, arn, options).first_seen
-        Steps(context, services.results).run("record attributes", first_seen)
-    return Answer(arn, "ignored", result.reason, result.code)
+        recording = Recording(services, arn, options)
+        steps = Steps(context, services.results)
+        steps.run("record attributes", lambda: recording.first_seen(result.settled))
+    return Answer(arn, "ignored", result.reason, result.code, result.remedy)
 
 
 def _clean_up(

@@ -10,6 +10,7 @@ from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitF
 
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.changes import Change, Refusal
+from rdsiam.errors import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,10 @@ class IamAuthentication:
                     "pending-modifications",
                 )
             )
-        self._databases.enable_iam(database)
+        try:
+            self._databases.enable_iam(database)
+        except Refused as error:
+            return Switched(Refusal.of(error))
         logger.info("switched IAM authentication on for %s", self._arn)
         return Switched()
 

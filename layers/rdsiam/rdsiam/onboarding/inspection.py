@@ -31,20 +31,25 @@ class Ignored:
 
     :ivar code: stable identifier of the reason.
     :ivar unrecorded: rdsiam sees the database for the first time, so its attributes are recorded.
+    :ivar remedy: what to do; empty if there is nothing to do.
+    :ivar settled: fingerprint of the database and its declaration, for which the next reconcile starts no run; empty if
+        it does.
     """
 
     reason: str
     code: str
     unrecorded: bool = False
+    remedy: str = ""
+    settled: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a checkpoint."""
-        return {"result": "ignored", "reason": self.reason, "code": self.code, "unrecorded": self.unrecorded}
+        return {"result": "ignored", **vars(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Ignored":
         """Return the result from which `to_json` made this JSON."""
-        return cls(data["reason"], data["code"], data["unrecorded"])
+        return cls(data["reason"], data["code"], data["unrecorded"], data["remedy"], data["settled"])
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,8 @@ class Inspector:
         if not declared and (record is None or record.only_seen):
             reason = f"no entry of access.yaml declares a user for {database.arn}"
             return Ignored(reason, "not-declared", unrecorded=record is None)
+        if unavailable := self._without_iam(database, record, declaration):
+            return unavailable
         logger.info("described %s: %s, IAM authentication %s", database.arn, database.status, database.iam_enabled)
         return self._inspection(database, record, declaration)
 
@@ -255,6 +262,20 @@ class Inspector:
             return None
         own_record = self._services.inventory.of(database)
         return database if own_record is not None and own_record.arn == record.arn else None
+
+    def _without_iam(self, database: Database, record: Record | None, declaration: _Declaration) -> Ignored | None:
+        """Return the result for a database that can't have IAM authentication, and has nothing to remove.
+
+        A replica follows its source; a run that has recorded something is refused when it switches.
+        """
+        nothing_recorded = record is None or record.only_seen
+        if database.iam_enabled or not declaration.users or not database.has_users or not nothing_recorded:
+            return None
+        support = self._services.databases.iam_support(database)
+        if support.available:
+            return None
+        settled = fingerprint.of_database(database, declaration.fingerprint(record))
+        return Ignored(support.problem(database), "iam-unavailable", True, support.remedy, settled)
 
     def _selection(self, database: Database) -> SelectedDatabase:
         return recorded.selection(self._services.databases, self._services.inventory, database, self._options.confirmed)

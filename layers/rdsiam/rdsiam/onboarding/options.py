@@ -13,6 +13,7 @@ class Options:
     :ivar plan: change nothing; answer with the changes that a run would make.
     :ivar confirmed: exceed the change limit, and give what waits for confirmation.
     :ivar beyond_limit: exceed the change limit; confirm nothing else.
+    :ivar drift: digest of the drift for which the audit starts the run; empty if it doesn't.
     :ivar assume_revoked: for a plan, the users to treat as revoked; None for those that the inventory records.
     """
 
@@ -20,6 +21,7 @@ class Options:
     confirmed: bool = False
     beyond_limit: bool = False
     assume_revoked: frozenset[str] | None = None
+    drift: str = ""
 
     @property
     def unlimited(self) -> bool:

@@ -45,6 +45,11 @@ class Publication:
             logger.warning("%s: %s", self._arn, waiting.reason)
         self._services.inventory.set_pending(self._arn, current)
 
+    def notice(self, event: str) -> None:
+        """Publish `rdsiam.database.notice`: RDS reported something that no onboarding resolves."""
+        self._publish("rdsiam.database.notice", {"database": self._arn, "event": event})
+        logger.warning("%s: RDS reported %s", self._arn, event)
+
     def _publish(self, kind: str, detail: Mapping[str, Any]) -> None:
         answer = self._services.events.put_events(
             Entries=[

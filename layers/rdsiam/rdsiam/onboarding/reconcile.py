@@ -133,7 +133,7 @@ class Reconcile:
             undeclared = current is None and (record is None or record.only_seen)
             if undeclared and not self._gains_pending(database, record):
                 self._record_first_seen(database, record)
-            elif record is not None and self._is_current(database, record, current):
+            elif record is not None and (self._is_current(database, record, current) or record.settled == current):
                 unchanged += 1
             else:
                 self._start(database.arn, database.resource_id, current or "none")

@@ -26,9 +26,15 @@ class Recording:
         self._arn = arn
         self._options = options
 
-    def first_seen(self) -> None:
-        """Record the attributes of a database that no entry matches."""
-        self._services.inventory.see(self._services.databases.describe(self._arn))
+    def first_seen(self, settled: str = "") -> None:
+        """Record the attributes of a database that the run leaves alone.
+
+        :param settled: fingerprint for which the next reconcile starts no run; empty if it does.
+        """
+        database = self._services.databases.describe(self._arn)
+        self._services.inventory.see(database)
+        if settled:
+            self._services.inventory.set_settled(database.arn, settled)
 
     def attributes(self) -> str:
         """Move the record of a renamed database to its ARN, and record attributes that need no session.
@@ -75,6 +81,12 @@ class Recording:
         )
         current = fingerprint.of_database(database, applied.declared) if resolved else _UNRESOLVED
         services.inventory.onboarded(database, applied, current, times.now_text())
+
+    def handled(self, drift: str) -> None:
+        """Record the drift that this run could not end; none if it ended it."""
+        record = self._services.inventory.get(self._arn)
+        if record is not None and record.handled != drift:
+            self._services.inventory.set_handled(self._arn, drift)
 
     def forget(self) -> None:
         """Remove the record of a database that is gone."""

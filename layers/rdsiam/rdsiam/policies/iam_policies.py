@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from botocore.exceptions import ClientError
 
 from rdsiam.access import reserved_roles
+from rdsiam.aws.iam_statements import allows, statements, texts
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
@@ -30,6 +31,7 @@ POLICIES_PER_ROLE = 10
 #: Quota of IAM: versions of a policy.
 _MAX_VERSIONS = 5
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+_CONNECT_ARN = re.compile(r"arn:aws[a-z-]*:rds-db:[a-z0-9-]+:\d{12}:dbuser:[A-Za-z0-9-]+/[^*?$]+")
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]{1,64})")
 #: In ARNs of policies: the region of the stack that wrote it.
 _REGION_OF_POLICY = re.compile(rf":policy{PATH}([a-z0-9-]+)/")
@@ -66,7 +68,10 @@ class Policy:
         """The ARNs that it allows: none if it is detached, so that no run restores what another removed."""
         if not self.attached:
             return frozenset()
-        return frozenset(arn for statement in json.loads(self.document)["Statement"] for arn in statement["Resource"])
+        # Somebody may have edited it: only what rdsiam may have written is kept.
+        allowed = [statement for statement in statements(json.loads(self.document)) if allows(statement)]
+        arns = (arn for statement in allowed for arn in texts(statement, "Resource"))
+        return frozenset(arn for arn in arns if _CONNECT_ARN.fullmatch(arn))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
@@ -105,6 +106,9 @@ class Inventory:
             "finished": False,
             "copied": False,
             "pending": "",
+            "handled": "",
+            "settled": "",
+            "notices": {},
             "first_seen": seen,
         }
 
@@ -232,6 +236,22 @@ class Inventory:
     def set_examined(self, database: Database, examined: Examined) -> None:
         """Write down which users can act as administrators, and where that was looked at."""
         self._set(database.arn, examined=examined.to_json() | {"resource_id": database.resource_id})
+
+    def set_layout(self, database: Database, layout: Layout) -> None:
+        """Record the databases, schemas and owners that an onboarding saw."""
+        self._set(database.arn, layout=layout.to_json() | {"resource_id": database.resource_id})
+
+    def set_notice(self, arn: str, event: str, at: str) -> None:
+        """Record that RDS reported this event about the database, and when; the last one of its kind."""
+        self._set_users(arn, "notices", {event: at})
+
+    def set_settled(self, arn: str, fingerprint: str) -> None:
+        """Record the fingerprint of a database that is left alone until it, or its declaration, is another one."""
+        self._set(arn, settled=fingerprint)
+
+    def set_handled(self, arn: str, digest: str) -> None:
+        """Record the drift that an onboarding could not end; an empty digest removes it."""
+        self._set(arn, handled=digest)
 
     def set_granted(self, database: Database, granted: Mapping[str, Iterable[Grant]]) -> None:
         """Record the grants that rdsiam makes to users themselves, and those that it has not revoked yet."""

@@ -8,6 +8,7 @@ from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, selec
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.state.escalations import Examined
+from rdsiam.state.layout import Layout
 
 if TYPE_CHECKING:
     from rdsiam.access.rotation import RotatingUser, Scheme
@@ -92,6 +93,12 @@ class Record:
     :ivar pending: fingerprint of what waits for confirmation because other attributes were recorded; empty if nothing.
     :ivar granted: user → grants that rdsiam has made to the user itself in PostgreSQL databases, from before they are
         made until they are revoked.
+    :ivar layout: databases, schemas and owners that the last onboarding saw; None if none has looked.
+    :ivar notices: event that RDS reported about it → when rdsiam last got one.
+    :ivar settled: fingerprint of a database that can't be onboarded until RDS or access.yaml says something else of it;
+        empty if it can.
+    :ivar handled: digest of the drift that an onboarding could not end, so that the audit starts none again for it;
+        empty if there is none.
     :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
     """
 
@@ -116,6 +123,10 @@ class Record:
     pending: str = ""
     examined: Examined | None = None
     granted: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
+    layout: Layout | None = None
+    handled: str = ""
+    settled: str = ""
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rotates(self) -> bool:
@@ -155,6 +166,7 @@ def record_of(arn: str, item: Mapping[str, Any]) -> Record:
     database = applied = None
     resource_id = found.get("resource_id")
     seen = found.get("examined", {"resource_id": ""})
+    layout = found.get("layout", {"resource_id": ""})
     recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
     if "described" in found:
         described = found["described"] | {"port": int(found["described"]["port"])}
@@ -187,6 +199,10 @@ def record_of(arn: str, item: Mapping[str, Any]) -> Record:
         # That of another resource id is about another database of the same name.
         examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
         granted={user: tuple(map(Grant.from_json, grants)) for user, grants in found.get("granted", {}).items()},
+        layout=Layout.from_json(layout) if layout.get("resource_id") == resource_id else None,
+        handled=found.get("handled", ""),
+        settled=found.get("settled", ""),
+        notices=dict(found.get("notices", {})),
     )
 
 

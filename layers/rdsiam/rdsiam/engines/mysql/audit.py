@@ -15,6 +15,7 @@ from rdsiam.engines.mysql.audit_procedure import GLOBAL, GLOBAL_OF_MARIADB, ON_S
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system, server_version
 from rdsiam.engines.protocols import QueryFailed
 from rdsiam.engines.schema_names import PATTERNS, SchemaNames
+from rdsiam.state.layout import Layout
 
 Key = tuple[str, str]
 #: Number of results that the procedure returns; an empty result ends them.
@@ -101,11 +102,13 @@ def audit(session: MysqlSession) -> ServerFacts:
     server, methods, granted, roles, schemas, sessions, owned, properties = results[:_RESULTS]
     secure, now, lower_case, literal, mandatory = server[0]
     names = SchemaNames(bool(int(literal)), bool(lower_case))
+    databases = tuple(sorted(row[0] for row in schemas if row[0].lower() not in SYSTEM_SCHEMAS))
     return ServerFacts(
         # MariaDB greets with a prefix, so that old clients of MySQL accept it.
         version=server_version(session).removeprefix("5.5.5-"),
         tls_enforced=bool(secure),
-        databases=tuple(sorted(row[0] for row in schemas if row[0].lower() not in SYSTEM_SCHEMAS)),
+        databases=databases,
+        layout=Layout.of_schemas(databases),
         accounts=accounts(
             methods,
             granted,

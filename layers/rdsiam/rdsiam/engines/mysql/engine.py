@@ -12,7 +12,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
 from rdsiam.engines.mysql import audit, audit_procedure, disabling
 from rdsiam.engines.mysql.catalog import rows
 from rdsiam.engines.mysql.difference import difference
-from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors
+from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas
 from rdsiam.engines.protocols import (
     NO_FAILURES,
     DatabaseResult,
@@ -25,6 +25,7 @@ from rdsiam.engines.protocols import (
 )
 from rdsiam.engines.schema_names import LONGEST
 from rdsiam.errors import ConnectionFailed
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
 
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user"})
@@ -60,6 +61,10 @@ class Mysql:
     def audit(self, session: MysqlSession, database: Database) -> ServerFacts:  # noqa: ARG002
         """Read how every account can log in."""
         return audit.audit(session)
+
+    def layout(self, session: MysqlSession) -> Layout:
+        """Read the server's schemas, as a fingerprint."""
+        return Layout.of_schemas(schemas(session))
 
     def existing_names(self, session: MysqlSession) -> frozenset[str]:
         """Return the names of all accounts."""

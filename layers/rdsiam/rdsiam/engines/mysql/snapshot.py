@@ -118,20 +118,16 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
     """Read accounts and privileges."""
     session = sessions.read(None)
     names = read_schema_names(session)
-    schemas = _schema_privileges(session, names)
+    granted = _schema_privileges(session, names)
     everywhere = _global_privileges(session)
     options = _login_options(session)
     accounts = {(a.name, a.host): a.iam and a.tls and not a.password for a in _login_accounts(session, options)}
-    databases = tuple(
-        row[0]
-        for row in rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
-        if row[0].lower() not in SYSTEM_SCHEMAS
-    )
+    databases = schemas(session)
     return Snapshot(
         databases=databases,
         accounts=accounts,
         schema_names=names,
-        schemas=schemas,
+        schemas=granted,
         everywhere=everywhere,
         restricted=_restrictions(session),
         members=_members(session),
@@ -148,6 +144,12 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
             partial(rows, session), server(server_version(session)), names, accounts, predecessors(desired)
         ),
     )
+
+
+def schemas(session: MysqlSession) -> tuple[str, ...]:
+    """Return the schemas of the server without the system's, sorted."""
+    found = rows(session, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
+    return tuple(row[0] for row in found if row[0].lower() not in SYSTEM_SCHEMAS)
 
 
 def login_accounts(session: MysqlSession) -> tuple[LoginAccount, ...]:

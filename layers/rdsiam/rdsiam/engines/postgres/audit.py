@@ -16,6 +16,7 @@ from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import (
+    LAYOUT,
     MEMBERSHIP_OPTIONS,
     SYSTEM_PREFIXES,
     USERS_DATABASES,
@@ -25,6 +26,7 @@ from rdsiam.engines.postgres.catalog import (
 )
 from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
 from rdsiam.engines.protocols import QueryFailed
+from rdsiam.state.layout import Layout
 
 #: A row of `_ROLES`: name, login, superuser, createrole, replication, no connections, expired, owned, sessions.
 RoleRow = tuple[Any, ...]
@@ -33,10 +35,10 @@ _SUPERUSERS, _REPLICATION = "rds_superuser", "rds_replication"
 _NAME = itemgetter(0)
 #: Stands for all roles that may change roles. No role has this name.
 _POWERFUL = ""
-#: Databases, each with the server's own settings and time.
+#: Databases, each with the server's own settings, time and layout.
 _SERVER = f"""
 SELECT d.datname, pg_catalog.current_setting('rds.force_ssl', true),
-    pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), {LAYOUT}
 FROM (VALUES (1)) AS server LEFT JOIN pg_catalog.pg_database d ON {USERS_DATABASES}
 """  # noqa: S608 a constant
 #: Roles. A connection limit of 0 blocks all logins except superusers', also by token; VALID UNTIL ends passwords only.
@@ -72,13 +74,14 @@ def audit(session: PostgresSession, database: Database) -> ServerFacts:
         edges = membership_rows(session)
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
-    _, force_ssl, now = server[0]
+    _, force_ssl, now, *layout = server[0]
     return ServerFacts(
         version=session.info.parameter_status("server_version") or "",
         tls_enforced=None if force_ssl is None else force_ssl in {"1", "on"},
         databases=tuple(sorted(row[0] for row in server if row[0] is not None)),
         accounts=accounts(roles, edges, database.master_user, now),
         unadministered=_unadministered(roles, edges, session.info.server_version),
+        layout=Layout.of_texts(*layout),
     )
 
 

@@ -7,6 +7,7 @@ from psycopg.types.string import TextLoader
 
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership, MembershipRow
+from rdsiam.state.layout import Layout
 
 #: Since this version, roles are administered and inherited by options of each membership.
 MEMBERSHIP_OPTIONS = 160000
@@ -15,6 +16,22 @@ _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 SYSTEM_PREFIXES = ("pg_", "rds")
 #: Selects the rows of pg_database that are not the system's, and that are neither templates nor invalid.
 USERS_DATABASES = "datallowconn AND NOT datistemplate AND datconnlimit <> -2 AND datname <> 'rdsadmin'"
+_FINGERPRINT = """(SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+    COALESCE(pg_catalog.string_agg(x.line, ' ' ORDER BY x.line), ''), 'UTF8')), 'hex') FROM ({lines}) AS x)"""
+#: Catalogs that the whole server shares, so that one session sees the schemas and owners of all databases: what belongs
+#: to the server itself is not in pg_shdepend.
+_OWNED = "FROM pg_catalog.pg_shdepend s WHERE s.deptype = 'o' AND s.classid = ANY (ARRAY[{catalogs}])"
+_SCHEMAS = _OWNED.format(catalogs="'pg_catalog.pg_namespace'::pg_catalog.regclass")
+_OBJECTS = _OWNED.format(
+    catalogs=", ".join(f"'pg_catalog.{name}'::pg_catalog.regclass" for name in ("pg_class", "pg_proc", "pg_namespace"))
+)
+#: Two fingerprints: databases and schemas, each with its owner; owners of objects, by database.
+LAYOUT = ", ".join((
+    _FINGERPRINT.format(lines=f"""
+        SELECT pg_catalog.concat_ws(':', d.oid, d.datdba) AS line FROM pg_catalog.pg_database d WHERE {USERS_DATABASES}
+        UNION ALL SELECT pg_catalog.concat_ws(':', s.dbid, s.objid, s.refobjid) {_SCHEMAS}"""),  # noqa: S608 constants
+    _FINGERPRINT.format(lines=f"SELECT DISTINCT pg_catalog.concat_ws(':', s.dbid, s.refobjid) AS line {_OBJECTS}"),
+))  # fmt: skip
 _MEMBERSHIPS = """
 SELECT g.rolname, m.rolname, a.admin_option, {inherit}, {set}
 FROM pg_catalog.pg_auth_members a
@@ -60,6 +77,11 @@ def first_row(session: PostgresSession, query: str, parameters: list[str] | None
     row = session.execute(query, parameters).fetchone()
     assert row is not None, "the query returns a row on every server"
     return row
+
+
+def layout(session: PostgresSession) -> Layout:
+    """Read databases, schemas and owners of objects, as fingerprints."""
+    return Layout.of_texts(*first_row(session, f"SELECT {LAYOUT}"))
 
 
 def memberships(session: PostgresSession) -> tuple[Membership, ...]:

@@ -17,7 +17,7 @@ from rdsiam.engines.postgres import (
     inspection,
     schemas,
 )
-from rdsiam.engines.postgres.catalog import is_system, memberships
+from rdsiam.engines.postgres.catalog import is_system, layout, memberships
 from rdsiam.engines.postgres.difference import difference, managed_users
 from rdsiam.engines.postgres.groups import level_groups
 from rdsiam.engines.postgres.inspection import ENTRY_DATABASE, ROLES
@@ -33,6 +33,7 @@ from rdsiam.engines.protocols import (
     Statement,
 )
 from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
 
 #: The server's answers about a database to which a user that has logged in can't connect.
@@ -84,6 +85,10 @@ class Postgres:
     def audit(self, session: PostgresSession, database: Database) -> ServerFacts:
         """Read how every role can log in."""
         return audit.audit(session, database)
+
+    def layout(self, session: PostgresSession) -> Layout:
+        """Read databases, schemas and owners of objects of the whole server, as fingerprints."""
+        return layout(session)
 
     def existing_names(self, session: PostgresSession) -> frozenset[str]:
         """Return the names of all roles."""

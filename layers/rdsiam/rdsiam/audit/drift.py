@@ -1,0 +1,148 @@
+"""Drift: differences of an onboarded database from its declaration, or from what its last onboarding saw; no I/O.
+
+The audit starts an onboarding for a drift, once: the run records the digest of a drift that it can't end, and no other
+is started until something else differs.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rdsiam.access.effective import effective_users
+from rdsiam.access.model import AccessFile
+from rdsiam.access.selection import SelectedDatabase
+from rdsiam.engines.facts import ServerFacts, Unreadable
+from rdsiam.errors import AccessFileInvalid
+from rdsiam.findings.finding import Finding
+from rdsiam.state import fingerprint
+from rdsiam.state.layout import Layout
+from rdsiam.state.record import Record
+
+#: `databases`: databases and schemas were created or dropped. `owners`: other roles own objects. `users`: users, or
+#: their privileges, are not as declared. `policies`: roles lost logins.
+Part = Literal["databases", "owners", "policies", "users"]
+#: Kinds of findings that onboarding resolves, since access.yaml decides about them.
+_OF_USERS = frozenset({"missing-user", "privileges-differ"})
+MISSING_GRANT = "connect-grant-missing"
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login that onboarding gave to a role.
+
+    :ivar role: ARN of the role that signs tokens; None for a shard of ConnectRole, which signs those that are vended.
+    :ivar user: the database user.
+    :ivar shard: number of the shard; 0 for another role.
+    """
+
+    role: str | None
+    user: str
+    shard: int = 0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The drift of one database.
+
+    :ivar differences: part → digest of what differs.
+    :ivar handled: digest of the drift that an earlier run could not end; empty if there is none.
+    """
+
+    differences: Mapping[Part, str]
+    handled: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Identifies the drift: another drift has another digest."""
+        return _digest(dict(self.differences))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is a drift that no run has handled."""
+        return bool(self.differences) and self.digest != self.handled
+
+    def with_policies(self, findings: Iterable[Finding]) -> "Drift":
+        """Return the drift with the logins that roles lost, as the findings say."""
+        lost = sorted(finding.id for finding in findings)
+        return Drift({**self.differences, "policies": _digest(lost)}, self.handled) if lost else self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {"differences": dict(self.differences), "handled": self.handled}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Drift":
+        """Return the drift from which `to_json` made this JSON."""
+        return cls(data["differences"], data["handled"])
+
+
+#: No drift.
+NO_DRIFT = Drift({})
+
+
+def drift_of(
+    database: SelectedDatabase,
+    facts: ServerFacts | Unreadable,
+    record: Record | None,
+    access: AccessFile,
+    findings: Iterable[Finding],
+) -> Drift:
+    """Return the drift of a database; none if it is not onboarded, or if a reconcile onboards it anyway."""
+    if record is None or not is_current(database, record, access):
+        return NO_DRIFT
+    if not isinstance(facts, ServerFacts):
+        return Drift({}, record.handled)
+    differences: dict[Part, str] = dict(_of_layout(database, record.layout, facts, access))
+    users = [
+        {"id": finding.id, "evidence": finding.evidence}
+        for finding in findings
+        if finding.kind in _OF_USERS and finding.suppressed is None and finding.user not in record.revoked
+    ]
+    if users:
+        differences["users"] = _digest(users)
+    return Drift(differences, record.handled)
+
+
+def is_current(database: SelectedDatabase, record: Record, access: AccessFile) -> bool:
+    """Tell whether the last onboarding finished, and applied what access.yaml declares now."""
+    if not record.is_of(database) or not record.finished or record.applied is None:
+        return False
+    try:
+        users = effective_users(access.declared(database), record.revoked)
+        return fingerprint.of_declared(users, access.rotating(database)) == record.applied.declared
+    except AccessFileInvalid:
+        return False
+
+
+def logins_of(database: SelectedDatabase, record: Record | None, access: AccessFile) -> tuple[Login, ...]:
+    """Return the logins that the last onboarding gave; empty if a reconcile onboards the database anyway."""
+    if record is None or not is_current(database, record, access):
+        return ()
+    users = effective_users(access.declared(database), record.revoked)
+    roles = [Login(role, user.name) for user in users for role in user.roles]
+    vended = [user.name for user in users if user.callers and user.name in record.shards]
+    return (*roles, *(Login(None, name, record.shards[name]) for name in vended))
+
+
+def _of_layout(
+    database: SelectedDatabase, recorded: Layout | None, facts: ServerFacts, access: AccessFile
+) -> Iterable[tuple[Part, str]]:
+    """Yield the parts in which the layout differs from the recorded one, if access.yaml depends on them.
+
+    On MySQL and MariaDB only `"*"` does; on PostgreSQL a level covers all schemas of a database.
+    """
+    if recorded is None or facts.layout is None:
+        return
+    grants = [grant for user in access.declared(database) for grant in user.grants]
+    if not grants or (database.family == "mysql" and all(grant.on != "*" for grant in grants)):
+        return
+    if facts.layout.databases != recorded.databases:
+        yield "databases", facts.layout.databases
+    if facts.layout.owners != recorded.owners:
+        yield "owners", facts.layout.owners
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
