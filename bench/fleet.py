@@ -6,12 +6,13 @@ with its own resource id and tokens; the functions run under AWS's runtime inter
 
 import contextlib
 import json
+import math
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any
 import psutil
 import psycopg
 
+from bench.auditing import bare_postgres
 from bench.result import Result
 from localcloud.client import RunningCloud, start
 from localcloud.lambda_.emulators import RUNTIME
+from rdsiam.signer import Credentials, TokenSigner
 
 SMALL, LARGE = 50, 1000
 SERVERS = 10
@@ -54,6 +57,7 @@ class _Fleet:
         small = statistics.median(self._audit()["seconds"] for _ in range(3))
         self._make("l", LARGE - SMALL)
         large = self._audit()
+        used, bare = self._cpu_per_database()
         script = self._obvious_script(SMALL)
         self._make("h", LARGE // 9, silent=True)
         hanging = self._audit()
@@ -98,8 +102,50 @@ class _Fleet:
                 1000 * script / SMALL,
                 per_database / (1000 * script / SMALL),
             ),
+            Result(
+                "audit: CPU of a database", used, "ms", "the bare queries, by token", bare, used / bare, at_most=1.5
+            ),
             *memory,
         ]
+
+    def _cpu_per_database(self) -> tuple[float, float]:
+        """Return the CPU that AuditBatchFunction takes for a database, and that of a loop with its queries; in ms.
+
+        Environments that start count for nothing.
+        """
+        before = self._cpu()
+        self._audit()
+        used = 1e3 * sum(now - before[pid] for pid, now in self._cpu().items() if pid in before) / LARGE
+        return used, 1e3 * self._bare_queries(SMALL) / SMALL
+
+    def _cpu(self) -> dict[int, float]:
+        """Return the seconds of CPU that each environment of AuditBatchFunction has taken."""
+        name = self._cloud.functions["AuditBatchFunction"].partition(":")[0]
+        return {process.pid: sum(process.cpu_times()[:2]) for process in _environments({name: name})}
+
+    def _bare_queries(self, count: int) -> float:
+        """Connect with verified TLS and a token, and ask what an audit asks; return the seconds of CPU."""
+        session: Any = self._cloud.session()
+        signer = TokenSigner(Credentials(*session.get_credentials().get_frozen_credentials()[:3]), self._cloud.region)
+        instances = self._rds.describe_db_instances(MaxRecords=count)["DBInstances"][:count]
+        best = math.inf
+        for _ in range(3):
+            began = time.process_time()
+            for instance in instances:
+                host, port = instance["Endpoint"]["Address"], instance["Endpoint"]["Port"]
+                with psycopg.connect(
+                    host=host,
+                    port=port,
+                    user="rdsiam_auditor",
+                    password=signer.token(host, port, "rdsiam_auditor"),
+                    dbname="postgres",
+                    sslmode="verify-full",
+                    sslrootcert=str(self._cloud.ca),
+                    autocommit=True,
+                ) as session:
+                    bare_postgres(session)
+            best = min(best, time.process_time() - began)
+        return best
 
     def _make_servers(self) -> None:
         """Make the servers, onboard them, and stop onboarding what comes after."""
@@ -220,12 +266,10 @@ def _peak_memory(cloud: RunningCloud) -> Iterator[dict[str, float]]:
 
     def watch() -> None:
         while not stop.wait(0.1):
-            for process in psutil.process_iter(["name", "cmdline"]):
+            for process in _environments(names):
                 with contextlib.suppress(psutil.Error):
-                    if str(RUNTIME) in (process.info["cmdline"] or ()):
-                        name = names.get(process.environ().get("AWS_LAMBDA_FUNCTION_NAME", ""))
-                        if name:
-                            peak[name] = max(peak[name], process.memory_info().rss / 2**20)
+                    name = names[process.environ()["AWS_LAMBDA_FUNCTION_NAME"]]
+                    peak[name] = max(peak[name], process.memory_info().rss / 2**20)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -234,6 +278,15 @@ def _peak_memory(cloud: RunningCloud) -> Iterator[dict[str, float]]:
     finally:
         stop.set()
         watcher.join()
+
+
+def _environments(names: Mapping[str, str]) -> Iterator[psutil.Process]:
+    """Yield the runtimes of functions of these names."""
+    for process in psutil.process_iter(["name", "cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            runs = process.info["name"].startswith("python") and str(RUNTIME) in (process.info["cmdline"] or ())
+            if runs and process.environ().get("AWS_LAMBDA_FUNCTION_NAME", "") in names:
+                yield process
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ from typing import Any
 from rdsiam.access.store import AccessStore
 from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
-from rdsiam.aws import clients
+from rdsiam.aws import clients, fast_clients
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.audit_batch import batch_request
 from rdsiam.state.inventory import Inventory
-from rdsiam.state.migrations import Migrations
 
 #: Seconds that are reserved for storing the results of databases that hang.
 _RESERVE = 10
@@ -34,12 +33,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 @cache
 def _services() -> batch.BatchServices:
-    s3, dynamodb = clients.client("s3"), clients.client("dynamodb")
-    table = os.environ["RDSIAM_INVENTORY_TABLE"]
+    s3 = clients.client("s3")
     return batch.BatchServices(
-        store=AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"]),
+        store=AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"], objects=fast_clients.client("s3")),
         access=AccessStore(s3, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        inventory=Inventory(dynamodb, table),
-        migrations=Migrations(dynamodb, table),
+        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(None, None, ""),  # the function signs the auditor's tokens itself; no secrets and no other roles
     )

@@ -51,8 +51,8 @@ def test_every_permission_is_needed_and_every_wildcard_has_its_reason():
         ("Action: [dynamodb:PutItem]", 'Action: ["*"]', "RecordDecisions: * is a wildcard"),
         (
             "Action: [dynamodb:PutItem]",
-            "Action: [dynamodb:BatchGetItem]",
-            "RecordDecisions: no call needs dynamodb:BatchGetItem",
+            "Action: [dynamodb:BatchWriteItem]",
+            "RecordDecisions: no call needs dynamodb:BatchWriteItem",
         ),
         ("Resource: !GetAtt DecisionsTable.Arn}", 'Resource: "*"}', "RecordDecisions: a wildcard, and no comment"),
         ("- {Sid: RecordDecisions, Effect", "- {Effect", "VendFunctionRole own: a statement has no Sid"),

@@ -210,7 +210,8 @@ def test_the_audit_can_change_nothing():
             continue
         if one.role in {"AuditFunctionRole", "AuditBatchFunctionRole", "ReportsFunctionRole"}:
             assert all(
-                re.search(r":(Describe|List|Get|Query|Scan)", action) or action in changing for action in one.actions
+                re.search(r":(Describe|List|Get|BatchGet|Query|Scan)", action) or action in changing
+                for action in one.actions
             )
             assert (
                 one.effect == "Deny"

@@ -52,6 +52,7 @@ class World:
         self.records: dict[str, Record] = {}
         self.started: list[dict[str, Any]] = []
         patch.setattr(batch, "read", self._read)
+        patch.setattr(batch, "record_of", lambda _, item: item["it"])
         patch.setattr(flow, "holders", lambda iam: self.policies(iam))
 
     def audit(self, *arns: str, daily: bool = False) -> dict[str, Any]:
@@ -85,8 +86,9 @@ class World:
         services: Any = SimpleNamespace(
             store=self.store,
             access=self.access,
-            inventory=SimpleNamespace(get=self.records.get),
-            migrations=SimpleNamespace(of=lambda _: {}),
+            inventory=SimpleNamespace(
+                items=lambda arns: {arn: {"it": self.records[arn]} for arn in arns if arn in self.records}
+            ),
             logins=None,
         )
         return batch.audit_batch(services, event["audit"], number, self.seconds).to_json()

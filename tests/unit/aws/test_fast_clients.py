@@ -36,6 +36,10 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "dynamodb",
         {"TableName": "t", "Item": {"id": {"S": "1"}}, "ConditionExpression": "attribute_not_exists(id)"},
     ),
+    "put_object": (
+        "s3",
+        {"Bucket": "b", "Key": "audits/ü 1.json", "Body": b'{"x": 1}', "ContentType": "application/json"},
+    ),
     "get_object": ("s3", {"Bucket": "bucket.with-dots", "Key": "access.yaml", "IfNoneMatch": '"etag"'}),
     "assume_role": (
         "sts",
@@ -50,6 +54,8 @@ ANSWERS = [
     ("put_item", 200, {}, "{}"),
     ("get_object", 200, {"ETag": '"e"', "x-amz-version-id": "v1"}, "version: 1\n"),
     ("get_object", 200, {"ETag": '"e"'}, ""),
+    ("put_object", 200, {"ETag": '"e"', "x-amz-version-id": "v1"}, ""),
+    ("put_object", 403, {}, S3_ERROR.replace("NoSuchKey", "AccessDenied")),
     ("assume_role", 200, {}, ASSUMED),
     ("get_object", 304, {"ETag": '"e"'}, ""),
     ("get_object", 404, {}, S3_ERROR),
@@ -95,7 +101,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
         self.close_connection = bool(hangs_up)
 
-    do_GET = do_POST  # noqa: N815
+    do_GET = do_PUT = do_POST  # noqa: N815
 
     def log_message(self, *_):
         pass

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rdsiam.command import connect, login, programs, shells
 from rdsiam.command.app import app
 from rdsiam.command.errors import Denied, NotFound, Usage
+from rdsiam.tokens.trust import ca_for
 from tests.examples import at_most
 
 TOKEN = "the-token?Action=connect&X-Amz-Signature=1'%"
@@ -33,7 +34,7 @@ def _clean(monkeypatch):
 
 def test_postgres_programs_verify_everything():
     got = programs.variables(PG, "shop", None)
-    assert got.pop("PGSSLROOTCERT").endswith("global-bundle.pem")
+    assert got.pop("PGSSLROOTCERT") == ca_for(PG.host)
     assert got == {
         "PGHOST": PG.host,
         "PGPORT": "5432",

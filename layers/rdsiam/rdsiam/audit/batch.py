@@ -9,9 +9,10 @@ import queue
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase, select
@@ -26,8 +27,8 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.state.inventory import Inventory
-from rdsiam.state.migrations import Migration, Migrations
-from rdsiam.state.record import Record, selected
+from rdsiam.state.migrations import Migration, migrations_of
+from rdsiam.state.record import Record, record_of, selected
 from rdsiam.state.schemas import OpenedSchemas
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ class BatchServices:
     store: AuditStore
     access: AccessStore
     inventory: Inventory
-    migrations: Migrations
     logins: Logins
 
 
@@ -89,8 +89,11 @@ def audit_batch(services: BatchServices, audit: str, number: int, seconds: float
     # Only this thread writes: a thread that returns after its database was given up changes nothing.
     results: queue.SimpleQueue[tuple[Database, DatabasePart]] = queue.SimpleQueue()
 
+    arns = [database.arn for database in waiting.values()]
+    batch = _Batch(services.logins, access, account, services.inventory.items(arns))
+
     def work(database: Database) -> None:
-        results.put((database, _audit(services, database, access, account)))
+        results.put((database, _audit(batch, database)))
 
     for database in waiting.values():
         threading.Thread(target=work, args=(database,), daemon=True, name=database.resource_id).start()
@@ -129,37 +132,47 @@ def part_of(
     return DatabasePart(_entry(database, reading, account), findings, users)
 
 
-def _audit(services: BatchServices, database: Database, access: AccessFile, account: AccountContext) -> DatabasePart:
+@dataclass(frozen=True)
+class _Batch:
+    """The information that the databases of a batch are audited with.
+
+    :ivar items: the inventory's items, by ARN.
+    """
+
+    logins: Logins
+    access: AccessFile
+    account: AccountContext
+    items: Mapping[str, Mapping[str, Any]]
+
+
+def _audit(batch: _Batch, database: Database) -> DatabasePart:
     """Read and evaluate one database. Any failure is the result of this database and affects no other."""
     began = time.monotonic()
     try:
-        part = _read_and_evaluate(services, database, access, account)
+        part = _read_and_evaluate(batch, database)
     except Exception as error:
         logger.exception("the audit of %s failed", database.arn)
         cause = f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction"
         reading = Reading(Unreadable("query", cause), time.monotonic() - began)
-        return DatabasePart(_entry(database, reading, account), (), None)
+        return DatabasePart(_entry(database, reading, batch.account), (), None)
     logger.info("audited %s: %s, stage %s", database.arn, part.entry.read, part.entry.stage)
     return part
 
 
-def _read_and_evaluate(
-    services: BatchServices, database: Database, access: AccessFile, account: AccountContext
-) -> DatabasePart:
-    began = time.monotonic()
-    record = services.inventory.get(database.arn)
+def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart:
+    began, access, account = time.monotonic(), batch.access, batch.account
+    item = batch.items.get(database.arn)
+    record = record_of(database.arn, item) if item else None
     selection = selected(database, record)
     recorded = _recorded_state(database, record)
     if not has_users(database):
         reading = Reading(Unreadable("state", "it has no users of its own"))
         return _with_drift(part_of(selection, reading, access, account, recorded), selection, reading, record, access)
-    facts = read(database, services.logins)
+    facts = read(database, batch.logins)
     if isinstance(facts, ServerFacts) and record and record.is_of(database):
         facts = replace(facts, examined=record.examined)
     migrations = tuple(
-        migration
-        for migration in services.migrations.of(database.arn).values()
-        if migration.resource_id == database.resource_id
+        migration for migration in migrations_of(item or {}).values() if migration.resource_id == database.resource_id
     )
     reading = Reading(facts, time.monotonic() - began, migrations)
     return _with_drift(part_of(selection, reading, access, account, recorded), selection, reading, record, access)

@@ -84,10 +84,16 @@ def is_id(text: object) -> bool:
 
 
 class AuditStore:
-    """The objects under `audits/` of the report bucket. All are JSON, except some reports."""
+    """The objects under `audits/` of the report bucket. All are JSON, except some reports.
 
-    def __init__(self, s3: Any, bucket: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    :param objects: client that gets and puts objects; `s3` if there is none, which lists them in any case.
+    """
+
+    def __init__(
+        self, s3: Any, bucket: str, now: Callable[[], datetime] = lambda: datetime.now(UTC), objects: Any | None = None
+    ) -> None:
         self._s3 = s3
+        self._objects = objects or s3
         self._bucket = bucket
         self._now = now
 
@@ -204,13 +210,13 @@ class AuditStore:
 
     def _put(self, key: str, data: object) -> None:
         body = json.dumps(data, separators=(",", ":")).encode()
-        self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        self._objects.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
     def _get(self, key: str) -> Any:
         return json.loads(self._read(key))
 
     def _read(self, key: str) -> str:
-        body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        body: bytes = self._objects.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return body.decode()
 
 

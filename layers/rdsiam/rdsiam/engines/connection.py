@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from pymysql.cursors import Cursor
 
 from rdsiam.engines.logins import Login
 from rdsiam.errors import ConnectionFailed, Stage
-from rdsiam.tokens.trust import ca_file
+from rdsiam.tokens.trust import ca_file, ca_for
 
 __all__ = [
     "ASKS_FOR_TOKEN",
@@ -131,7 +132,7 @@ def connect_postgres(
                 user=login.user,
                 password=login.secret,
                 sslmode="verify-full",
-                sslrootcert=ca_file(),
+                sslrootcert=ca_for(host),
                 # Never send the secret to a server that asks for it by another method than the login's own.
                 require_auth=login.method,
                 connect_timeout=max(1, round(end - time.monotonic())),
@@ -168,16 +169,12 @@ def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK) -> 
     :raises ConnectionFailed: with the stage at which it failed.
     """
     end = time.monotonic() + limits.connect
-    context = ssl.create_default_context(cafile=ca_file())
-    # Chain and host name stay verified. The strict flag, new in Python 3.13, also refuses certificates for formal
-    # defects that libpq and MySQL's own clients accept.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     session = pymysql.connect(
         host=host,
         port=port,
         user=login.user,
         password=login.secret,
-        ssl=context,
+        ssl=_tls(ca_for(host)),
         charset="utf8mb4",
         init_command=_MYSQL_SETTINGS,
         autocommit=True,
@@ -201,6 +198,16 @@ def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK) -> 
                 failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
             raise failed from None
     return session
+
+
+@cache
+def _tls(ca: str) -> ssl.SSLContext:
+    """Return the context that verifies chain and host name; threads share it, as reading the authorities is slow."""
+    context = ssl.create_default_context(cafile=ca)
+    # The strict flag, new in Python 3.13, also refuses certificates for formal defects that libpq and MySQL's own
+    # clients accept.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 class _AskedForToken(Exception):

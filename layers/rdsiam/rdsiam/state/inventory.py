@@ -10,6 +10,7 @@ from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
+from rdsiam.state.items import items_of
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
 
@@ -37,6 +38,13 @@ class Inventory:
         if "Item" not in item:
             return None
         return record_of(arn, item["Item"])
+
+    def items(self, arns: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """Return the items of those databases that have one, by ARN, in one call for each hundred.
+
+        `record_of` and `migrations_of` read them: an item that can't be read is a problem of its database alone.
+        """
+        return dict(items_of(self._dynamodb, self._table, arns))
 
     def of(self, database: Database) -> Record | None:
         """Return the record of a database, which is under another ARN if the database was renamed since.

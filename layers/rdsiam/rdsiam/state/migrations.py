@@ -139,13 +139,13 @@ class Migrations:
     def of(self, arn: str) -> dict[str, Migration]:
         """Return the migrations of a database, by user."""
         item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
-        return _migrations(item.get("Item", {}))
+        return migrations_of(item.get("Item", {}))
 
     def all(self) -> Iterator[tuple[str, dict[str, Migration]]]:
         """Yield the ARN and the migrations of every database that has some, page by page."""
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
             for item in page["Items"]:
-                if found := _migrations(item):
+                if found := migrations_of(item):
                     yield item["database"]["S"], found
 
     def save(self, arn: str, migration: Migration) -> Migration:
@@ -192,7 +192,8 @@ class Migrations:
         )
 
 
-def _migrations(item: Mapping[str, Any]) -> dict[str, Migration]:
+def migrations_of(item: Mapping[str, Any]) -> dict[str, Migration]:
+    """Return the migrations that an item of the table holds, by user."""
     if "migrations" not in item:
         return {}
     found = _whole(TypeDeserializer().deserialize(item["migrations"]))
