@@ -69,6 +69,17 @@ def fails_once(monkeypatch, place: Place, where: str | None, at: Callable[[list[
     monkeypatch.setattr(type(engine), "difference", with_a_grant_that_fails)
 
 
+def expect_failure(world: World, place: Place, where: str | None) -> None:
+    """Onboard: a privilege that can't be granted is named, and fails a run on PostgreSQL only beside the roles."""
+    if where is None and place.database.family == "postgres":
+        with pytest.raises(StatementFailed, match="nobody_of_that_name"):
+            world.onboard()
+        return
+    [part] = world.onboard().missing
+    assert "nobody_of_that_name" in part.reason
+    assert not part.retry
+
+
 def newcomer(desired: Any) -> str:
     return next(user.name for user in desired.users if user.name != "first")
 
@@ -79,8 +90,7 @@ def test_a_grant_that_fails_after_a_user_was_made_leaves_it_managed(place, world
     first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
     world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
     fails_once(monkeypatch, place, where, len)
-    with pytest.raises(StatementFailed, match="nobody_of_that_name"):
-        world.onboard()
+    expect_failure(world, place, where)
     assert (name in world.inventory.record.accounts) == exists(place, name)
 
     again = world.onboard()
@@ -98,8 +108,7 @@ def test_taken_out_before_it_is_repeated_the_user_is_disabled(place, world, monk
     first = {"name": "first", "privileges": "readonly", "on": ["shop"]}
     world.declare(first, {"name": name, "privileges": "readonly", "on": ["shop"]})
     fails_once(monkeypatch, place, where, len)
-    with pytest.raises(StatementFailed):
-        world.onboard()
+    expect_failure(world, place, where)
     world.declare(first)
     world.onboard()
     assert not can_log_in(place, name)
@@ -111,8 +120,7 @@ def test_a_group_whose_grants_fail_stays_managed(place, world, monkeypatch):
     world.declare({"name": "first", "privileges": "readwrite", "on": ["shop"]})
     fails_once(monkeypatch, place, "shop", len)
     monkeypatch.setattr("tests.integration.engines.test_ownership.newcomer", lambda _: "shop_readwrite")
-    with pytest.raises(StatementFailed):
-        world.onboard()
+    expect_failure(world, place, "shop")
     assert "shop_readwrite" in world.inventory.record.accounts
     assert world.onboard().refusal is None
     place.known |= set(world.inventory.record.accounts)

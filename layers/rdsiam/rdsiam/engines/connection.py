@@ -94,7 +94,9 @@ _POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
 _MYSQL_SETTINGS = (
     # NO_BACKSLASH_ESCAPES changes the meaning of escaped values, ANSI_QUOTES that of quoted names.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_select_limit = 18446744073709551615, sql_quote_show_create = 1, "
-    "wait_timeout = 900"
+    "wait_timeout = 900, "
+    # An answer, before rdsiam ends the connection and doesn't learn what the server does once it has the lock.
+    "lock_wait_timeout = 10, innodb_lock_wait_timeout = 10"
 )
 
 

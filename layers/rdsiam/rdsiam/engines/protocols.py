@@ -5,10 +5,11 @@ leave both out.
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
@@ -30,6 +31,7 @@ __all__ = [
     "Denial",
     "DesiredState",
     "Engine",
+    "FailureKind",
     "LoginAccount",
     "QueryFailed",
     "Session",
@@ -38,6 +40,7 @@ __all__ = [
     "StatementFailed",
     "end_sessions_first",
     "marked",
+    "repeat_on_conflict",
 ]
 
 #: In the order in which their statements run.
@@ -53,6 +56,10 @@ def marked(comment: object) -> str | None:
 
 #: Maximum number of sessions that a run has at once on one server.
 MOST_SESSIONS = max(3, int(os.environ.get("RDSIAM_DATABASE_SESSIONS", "4")))
+#: Maximum length of a statement in a reason: one statement may name a hundred objects.
+_LONGEST_STATEMENT = 300
+#: Seconds before each further attempt of a transaction that failed because another session was faster.
+_CONFLICT_PAUSES = (0.1, 0.5, 2.0)
 #: No grant was made to a user itself.
 NO_GRANTS: Mapping[str, tuple[Grant, ...]] = MappingProxyType({})
 #: No statement has failed before.
@@ -364,15 +371,57 @@ def end_sessions_first(statements: Iterable[Statement]) -> Iterator[Statement]:
         yield statement
 
 
+#: How a statement failed: the connection is lost; another session was faster; another session holds a lock; something
+#: else that may pass by itself; or something that stays until somebody resolves it.
+FailureKind = Literal["lost", "conflict", "locked", "passing", "lasting"]
+
+
 class StatementFailed(RdsiamError):
-    """A statement failed in the database. The message has the statement and the server's answer; neither is secret."""
+    """A statement failed in the database. The message has the statement and the server's answer; neither is secret.
+
+    :ivar context: the functions in which it failed, in the server's words; empty if it failed itself.
+    """
 
     code = "statement-failed"
 
-    def __init__(self, database: str, statement: Statement, server_code: str, answer: str) -> None:
+    def __init__(
+        self,
+        database: str,
+        statement: Statement,
+        server_code: str,
+        answer: str,
+        kind: FailureKind = "lasting",
+        context: str = "",
+    ) -> None:
         super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {server_code} {answer}")
+        self.database = database
         self.statement = statement
         self.server_code = server_code
+        self.kind = kind
+        self.context = context
+        self._answer = answer
+
+    @property
+    def reason(self) -> str:
+        """The statement, shortened, and the server's answer."""
+        text = self.statement.statement
+        shown = text if len(text) <= _LONGEST_STATEMENT else f"{text[:_LONGEST_STATEMENT]} …"
+        return " ".join(f"{shown} failed: {self.server_code} {self._answer}".split())
+
+
+def repeat_on_conflict[T](work: Callable[[], T]) -> T:
+    """Run a transaction; again if it failed because another session was faster.
+
+    :raises StatementFailed: it failed otherwise, or too often.
+    """
+    for pause in _CONFLICT_PAUSES:
+        try:
+            return work()
+        except StatementFailed as failed:
+            if failed.kind != "conflict":
+                raise
+            time.sleep(pause)
+    return work()
 
 
 class QueryFailed(RdsiamError):

@@ -9,6 +9,7 @@ Whatever stops a run, the users that leave have lost their logins before.
 from dataclasses import replace
 
 from aws_durable_execution_sdk_python import DurableContext
+from aws_durable_execution_sdk_python.config import Duration
 
 from rdsiam.core.changes import FOLLOW_REASON, Change, MissingPart, Refusal, Unreached
 from rdsiam.core.durable import Steps
@@ -27,6 +28,8 @@ from rdsiam.onboarding.recording import Recording
 from rdsiam.onboarding.situation import Situation
 
 _RETRIED = "see what the reason says; rdsiam tries again"
+#: Seconds before each further attempt on what another session kept from being changed.
+_PAUSES = (10, 30, 60)
 
 
 class Application:
@@ -115,19 +118,31 @@ class Application:
 
     def _make_users(self) -> Answer | None:
         """Make users and groups; only read the declaration if the database has no users of its own."""
-        just_switched = self._inspection.switch is not None
         try:
             if self._inspection.connects:
-                self._converged = self._steps.run_typed(
-                    "make users", Convergence, lambda: self._users.converge(apply=True, just_switched=just_switched)
-                )
+                self._converge("make users")
+                self._converge_again()
             else:
                 self._converged = self._steps.run_typed("read the declaration", Convergence, self._users.declared)
         except Exception as error:
             return self._failed("users are not as declared", error)
-        self._changes += self._converged.changes
         self._missing += self._converged.denied
         return self._refused(self._converged.refusal)
+
+    def _converge(self, name: str) -> None:
+        just_switched = self._inspection.switch is not None
+        self._converged = self._steps.run_typed(
+            name, Convergence, lambda: self._users.converge(apply=True, just_switched=just_switched)
+        )
+        self._changes += self._converged.changes
+
+    def _converge_again(self) -> None:
+        """Try again what failed for a reason that may pass, such as a lock that a backup held."""
+        for number, pause in enumerate(_PAUSES, 1):
+            if not self._converged.retry:
+                break
+            self._context.wait(Duration.from_seconds(pause), name=f"wait before attempt {number + 1}")
+            self._converge(f"make users again {number}")
 
     def _make_privileges(self) -> Answer | None:
         """Make the privileges in each database of a PostgreSQL server."""
@@ -174,7 +189,8 @@ class Application:
         proofs = Proofs()
         if not unchanged and self._inspection.connects:
             proofs = self._steps.run_typed("prove logins", Proofs, lambda: Proofs(self._users.prove()))
-        waits = bool(self._without_room) or any(part.retry for part in self._batches.missing)
+        waits = bool(self._without_room) or self._converged.retry
+        waits = waits or any(part.retry for part in self._batches.missing)
         if waits or not (unchanged and self._inspection.current):
             self._record(resolved=rotations.refusal is None and not waits)
         if not unchanged:

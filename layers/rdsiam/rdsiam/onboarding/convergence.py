@@ -29,6 +29,11 @@ class Convergence:
     databases: int = 0
 
     @property
+    def retry(self) -> bool:
+        """Whether a part was not done that another attempt may do."""
+        return self.refusal is None and any(part.retry for part in self.denied)
+
+    @property
     def beyond_limit(self) -> bool:
         """Whether the change limit refused it."""
         return self.refusal is not None and self.refusal.code == NeedsConfirmation.code

@@ -128,7 +128,7 @@ class Users:
             self._services.inventory.record_ownership(database, ownership)
             try:
                 denials = engine.apply(opened.sessions, snapshot, statements, desired)
-            except RdsiamError as error:
+            except Exception as error:
                 owned = self._keep_ownership(comparison, ownership, error)
                 if not isinstance(error, Refused):
                     raise
@@ -143,14 +143,19 @@ class Users:
         return _convergence(comparison, changes, [denial.part for denial in denials])
 
     def _keep_ownership(
-        self, comparison: Comparison, ownership: Mapping[str, Ownership], error: RdsiamError
+        self, comparison: Comparison, ownership: Mapping[str, Ownership], error: Exception
     ) -> Mapping[str, Ownership]:
         """Record the accounts that rdsiam owns after a failure.
 
         An account that was not created is not managed: somebody else may create it before the next run. An account that
-        was created is managed, whatever failed later: otherwise no run would ever disable it.
+        was created is managed, whatever failed later: otherwise no run would ever disable it. So all remain recorded if
+        the server can't be asked.
         """
-        existing = comparison.engine.existing_names(comparison.opened.sessions.read(comparison.engine.entry_database()))
+        try:
+            existing = _existing_names(comparison)
+        except Exception as unreadable:
+            logger.warning("the accounts of %s can't be read after a failure: %s", self._arn, unreadable)
+            return ownership
         foreign, uncertain = _not_created(error, comparison.statements), _may_be_created(error)
         owned = {
             name: kind
@@ -192,7 +197,17 @@ def _convergence(comparison: Comparison, changes: Sequence[Statement], denied: S
     return Convergence(tuple(changes), comparison.applied, comparison.pending, named, databases=len(databases))
 
 
-def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | None:
+def _existing_names(comparison: Comparison) -> frozenset[str]:
+    """Read the names of all accounts and roles in a new session, since a failure may have cost the open ones."""
+    engine, sessions = comparison.engine, comparison.opened.sessions
+    session = sessions.another(sessions.reader, engine.entry_database())
+    try:
+        return engine.existing_names(session)
+    finally:
+        session.close()
+
+
+def _not_created(error: Exception, statements: Sequence[Statement]) -> str | None:
     """Return the account whose creation failed, since somebody else created it; None if something else failed."""
     if not isinstance(error, StatementFailed) or error.statement.kind not in CREATIONS or _may_be_created(error):
         return None
@@ -203,7 +218,7 @@ def _not_created(error: RdsiamError, statements: Sequence[Statement]) -> str | N
     return None if created else failed.target
 
 
-def _may_be_created(error: RdsiamError) -> str | None:
+def _may_be_created(error: Exception) -> str | None:
     """Return the account that MySQL may have created, or may still create: the connection was lost before its answer.
 
     PostgreSQL rolls back in that case.

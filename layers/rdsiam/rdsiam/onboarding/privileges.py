@@ -34,7 +34,7 @@ _DATABASES, _SECONDS = 50, 30.0
 #: Seconds of batches after which a run pauses: it goes on in a new invocation, with all the time of one.
 _SECONDS_OF_INVOCATION = 45.0
 #: Seconds before each further attempt on databases that may be reached then.
-_PAUSES = (5, 20)
+_PAUSES = (5, 20, 60)
 _CHANGED = "access.yaml has changed meanwhile"
 
 
@@ -230,8 +230,7 @@ class Batches:
             self._context.wait(Duration.from_seconds(pause), name=f"wait for databases {self._number}")
             self._seconds = 0
             again, self._retry = self._retry, []
-            whats = {f"database {name}" for name in again}
-            self._parts = [part for part in self._parts if part.what not in whats]
+            self._parts = [part for part in self._parts if not part.retry]
             self._all(declared, again)
 
     def _all(self, declared: str, only: Collection[str] | None) -> None:

@@ -9,8 +9,9 @@ from pymysql.charset import charset_by_name
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer
+from rdsiam.engines.mysql.failures import failed
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
-from rdsiam.engines.protocols import QueryFailed, Statement, StatementFailed
+from rdsiam.engines.protocols import QueryFailed, Statement
 
 _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
@@ -167,7 +168,7 @@ def execute(session: MysqlSession, statement: Statement) -> None:
         with session.cursor() as cursor:
             cursor.execute(_SHORT_WAIT)
     except pymysql.MySQLError as error:
-        raise StatementFailed("the server", statement, *server_answer(error)) from None
+        raise failed(statement, error) from None
     run(session, statement)
 
 
@@ -185,7 +186,7 @@ def run(session: MysqlSession, statement: Statement) -> None:
             if statement.kind == "end-sessions":
                 _end_sessions(session, statement, cursor.fetchall())
     except pymysql.MySQLError as error:
-        raise StatementFailed("the server", statement, *server_answer(error)) from None
+        raise failed(statement, error) from None
 
 
 def _disable_event(session: MysqlSession, statement: DisableEvent) -> None:

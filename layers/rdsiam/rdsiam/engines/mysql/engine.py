@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
@@ -9,8 +10,8 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import WORK, Limits, MysqlSession, connect_mysql
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
-from rdsiam.engines.mysql import audit, audit_procedure, disabling
-from rdsiam.engines.mysql.catalog import rows
+from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
+from rdsiam.engines.mysql.catalog import is_mariadb, rows
 from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas
 from rdsiam.engines.protocols import (
@@ -21,7 +22,9 @@ from rdsiam.engines.protocols import (
     LoginAccount,
     Sessions,
     Statement,
+    StatementFailed,
     end_sessions_first,
+    repeat_on_conflict,
 )
 from rdsiam.engines.schema_names import LONGEST
 from rdsiam.errors import ConnectionFailed
@@ -32,6 +35,10 @@ _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user"})
 #: Codes of a refused login: access denied, and the account was locked by failed logins before.
 _REFUSALS = frozenset({"1045", "3955"})
 _LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})
+#: Kinds of statements of which each can do without the others.
+_INDEPENDENT = frozenset({"grant", "revoke", "limit-connections"})
+#: Seconds after which MariaDB ends a statement. Its GRANT waits for locks whatever `lock_wait_timeout` is.
+_LONGEST_STATEMENT = 15
 
 
 class Mysql:
@@ -176,14 +183,24 @@ class Mysql:
         statements: Sequence[Statement],
         desired: DesiredState,  # noqa: ARG002
     ) -> tuple[Denial, ...]:
-        """Run the statements in order. Each commits by itself and can be repeated."""
+        """Run the statements in order. Each commits by itself and can be repeated.
+
+        Privileges that can't be changed are named, and the rest is done.
+        """
+        denials: list[Denial] = []
         for statement in end_sessions_first(statements):
             session = sessions.get(statement.authority, None)
-            if statement.kind in _LOCKING:
-                disabling.execute(session, statement)
-            else:
-                disabling.run(session, statement)
-        return ()
+            if is_mariadb(session):
+                rows(session, f"SET SESSION max_statement_time = {_LONGEST_STATEMENT}")
+            run = disabling.execute if statement.kind in _LOCKING else disabling.run
+            try:
+                repeat_on_conflict(partial(run, session, statement))
+            except StatementFailed as failed:
+                own = statement.target in {MANAGER, AUDITOR}
+                if failed.kind == "lost" or own or statement.kind not in _INDEPENDENT:
+                    raise
+                denials.append(Denial(statement, failures.unreached(failed)))
+        return tuple(denials)
 
     def prove_login(self, database: Database, login: Login, name: str | None) -> None:
         """Log in, and out again."""

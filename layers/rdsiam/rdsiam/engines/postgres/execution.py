@@ -1,16 +1,20 @@
 """Execution of statements on a PostgreSQL server, guarded against lock-out: roles first, then each database.
 
-A statement that the server may deny runs in a savepoint, so that the rest of its transaction goes on without it.
+A statement that the server may deny runs in a savepoint, so that the rest of its transaction goes on without it. If
+another one fails in a database, its transaction is rolled back; then privileges are changed statement by statement, and
+those that fail are named.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 
 from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.connection import PostgresSession
-from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres import effect, failures
 from rdsiam.engines.postgres.catalog import memberships
 from rdsiam.engines.postgres.difference import check_lockout
 from rdsiam.engines.postgres.disabling import SHORT_WAIT
@@ -18,8 +22,26 @@ from rdsiam.engines.postgres.inspection import read_roles
 from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import AUTHORITIES, Authority, Denial, DesiredState, Sessions, Statement, StatementFailed
+from rdsiam.engines.protocols import (
+    AUTHORITIES,
+    Authority,
+    Denial,
+    DesiredState,
+    Sessions,
+    Statement,
+    StatementFailed,
+    repeat_on_conflict,
+)
 from rdsiam.errors import ConnectionFailed, Refused
+
+#: Kinds of statements of which each can do without the others.
+_INDEPENDENT = frozenset({"grant", "revoke", "default-privileges", "act-as-owner"})
+#: Waits for locks on objects end before the server looks for deadlocks (`deadlock_timeout`, one second), so that no
+#: transaction of an owner is ended for rdsiam's.
+_BRIEF_WAIT = "SET LOCAL lock_timeout = '800ms'"
+#: Number of waits in vain in one database, after which statements hardly wait.
+_WAITS = 20
+_HARDLY_WAIT = "SET LOCAL lock_timeout = '50ms'"
 
 
 def apply(
@@ -74,10 +96,10 @@ def run(session: PostgresSession, database: str, statements: Sequence[Statement]
                 reason = f"{missing.reason}: {effect.answer(error)}"
                 denials.append(Denial(statement, replace(missing, reason=reason)))
                 continue
-            session.rollback()
+            _roll_back(session)
             if isinstance(part, Refusal) and effect.is_denial(error):
                 raise Refused(f"{part.problem}: {effect.answer(error)}", part.remedy, part.code) from None
-            raise StatementFailed(database, statement, error.sqlstate or "", effect.answer(error)) from None
+            raise failures.failed(session, database, statement, error) from None
     return denials
 
 
@@ -86,6 +108,19 @@ def _missing(statement: Statement, error: psycopg.Error) -> Unreached | None:
     if error.sqlstate == effect.PASSED_ON:
         return statement.passed_on
     return statement.denied if isinstance(statement.denied, Unreached) and effect.is_denial(error) else None
+
+
+def _roll_back(session: PostgresSession) -> None:
+    with suppress(psycopg.OperationalError):  # the connection is lost, so the server has rolled back
+        session.rollback()
+
+
+def _commit(session: PostgresSession, database: str, statements: Sequence[Statement]) -> None:
+    try:
+        session.commit()
+    except psycopg.Error as error:
+        _roll_back(session)
+        raise failures.failed(session, database, statements[-1], error) from None
 
 
 def _change_roles(
@@ -106,33 +141,73 @@ def _change_roles(
     except Refused as error:  # of the master's secret, which RDS does not keep
         return _without_session(about_roles, error)
     locked = {each.target for each in about_roles if each.kind == "disable-user"}
-    if locked:
-        session.execute(SHORT_WAIT)
     # Sessions of a user may hold what locking it waits for, so they end before, and once more afterwards.
-    run(session, entry, [each for each in statements if each.kind == "end-sessions" and each.target in locked])
-    denials = run(session, entry, about_roles)
-    roles = read_roles(session)
-    try:
-        check_lockout(snapshot, memberships(session), desired, roles)
-    except Refused:
-        session.rollback()
-        raise
-    session.commit()
-    return denials
+    ending = [each for each in statements if each.kind == "end-sessions" and each.target in locked]
+
+    def change() -> list[Denial]:
+        if locked:
+            session.execute(SHORT_WAIT)
+        run(session, entry, ending)
+        denials = run(session, entry, about_roles)
+        roles = read_roles(session)
+        try:
+            check_lockout(snapshot, memberships(session), desired, roles)
+        except Refused:
+            session.rollback()
+            raise
+        _commit(session, entry, about_roles)
+        return denials
+
+    return repeat_on_conflict(change)
 
 
 def change_database(
     sessions: Sessions[PostgresSession], name: str, authority: Authority, statements: Sequence[Statement]
 ) -> list[Denial]:
-    """Run the statements of one authority in one database, in one transaction."""
+    """Run the statements of one authority in one database, in one transaction; if one fails, one by one."""
     if not statements:
         return []
     try:
         session = sessions.get(authority, name)
     except Refused as error:  # of the master's secret, which RDS does not keep
         return _without_session(statements, error)
-    denials = run(session, name, statements)
-    session.commit()
+
+    def change() -> list[Denial]:
+        session.execute(_BRIEF_WAIT)
+        denials = run(session, name, statements)
+        _commit(session, name, statements)
+        return denials
+
+    try:
+        return repeat_on_conflict(change)
+    except StatementFailed as failed:
+        if failed.kind == "lost" or not _INDEPENDENT.issuperset(each.kind for each in statements):
+            raise
+        return _change_one_by_one(session, name, statements)
+
+
+def _change_one_by_one(session: PostgresSession, name: str, statements: Sequence[Statement]) -> list[Denial]:
+    """Run each statement in a transaction of its own, and name those that fail.
+
+    :raises StatementFailed: the connection is lost.
+    """
+    denials: list[Denial] = []
+    waits = 0
+
+    def change(statement: Statement) -> list[Denial]:
+        session.execute(_BRIEF_WAIT if waits < _WAITS else _HARDLY_WAIT)
+        denied = run(session, name, [statement])
+        _commit(session, name, [statement])
+        return denied
+
+    for statement in statements:
+        try:
+            denials += repeat_on_conflict(partial(change, statement))
+        except StatementFailed as failed:
+            if failed.kind == "lost":
+                raise
+            waits += failed.kind == "locked"
+            denials.append(Denial(statement, failures.unreached(session, failed)))
     return denials
 
 
