@@ -77,11 +77,11 @@ def test_what_may_pass_is_tried_again_alone(attempts):
 
 def test_what_does_not_pass_is_named_once():
     busy = Unreached("database b", "all connections are taken", "rdsiam tries again")
-    privileges = Privileges(*[Batch(missing=(busy,), retry=("b",))] * 3)
+    privileges = Privileges(*[Batch(missing=(busy,), retry=("b",))] * 4)
     context, batches = run(privileges)
     assert batches.missing == (busy,)
     assert [name for name in context.done if name.startswith("wait")] == [
-        "wait for databases 1: 5 s", "wait for databases 2: 20 s"
+        "wait for databases 1: 5 s", "wait for databases 2: 20 s", "wait for databases 3: 60 s"
     ]  # fmt: skip
 
 

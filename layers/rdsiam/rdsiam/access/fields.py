@@ -53,6 +53,7 @@ ROLE_PATTERN = (
 )
 #: Of users that take tokens: characters that mean nothing else in an ARN or in a policy.
 _NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.@-]*"
+_PREFIX_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]{0,19}"
 _RESERVED = ("rds", "pg_", "mysql.", "mariadb.", "aws_")
 #: `public` and `none` are words of PostgreSQL's GRANT.
 _RESERVED_NAMES = {"public", "none"}
@@ -78,10 +79,12 @@ def problems_on(
     on: Iterable[str] | None,
     roles: Iterable[tuple[Path, str]],
     replaces: str | None = None,
+    prefix: str = "",
 ) -> Iterable[tuple[Path, str]]:
     """Yield what is wrong with a user's declaration on this very database: where in the declaration, and what.
 
     :param on: its databases or schemas.
+    :param prefix: begins the names of groups.
     """
     if replaces is not None and replaces.lower() == database.master_user.lower():
         yield ("replaces",), f"is the master user of {database.identifier}, whose rights nobody else gets"
@@ -96,7 +99,7 @@ def problems_on(
         if (partition, account) != (database.partition, database.account):
             yield role_path, f"is not a role of {database.account}, the account of {database.identifier}"
     if database.family == "postgres":
-        yield from _problems_with_groups(name, on or [])
+        yield from _problems_with_groups(name, on or [], prefix)
 
 
 def name_problems(database: Database, name: str) -> Iterable[str]:
@@ -109,11 +112,11 @@ def name_problems(database: Database, name: str) -> Iterable[str]:
         yield f"is the master user of {database.identifier}, which rdsiam never touches"
 
 
-def _problems_with_groups(name: str, on: Iterable[str]) -> Iterable[tuple[Path, str]]:
+def _problems_with_groups(name: str, on: Iterable[str], prefix: str) -> Iterable[tuple[Path, str]]:
     for index, entry in enumerate(on):
         if len(entry.encode()) > _LONGEST_SCHEMA:
             yield ("on", index), f"is longer than the {_LONGEST_SCHEMA} bytes that PostgreSQL allows"
-        if name in {entry + suffix for suffix in _GROUP_SUFFIXES}:
+        if name in {prefix + entry + suffix for suffix in _GROUP_SUFFIXES}:
             yield ("name",), "is the name of a group role that rdsiam makes for this database"
 
 
@@ -139,6 +142,14 @@ def _user_name(name: str) -> str:
     if name.lower().startswith(_RESERVED) or name.lower() in _RESERVED_NAMES:
         raise ValueError("is reserved for RDS, the engine or rdsiam itself")
     return name
+
+
+def _group_prefix(prefix: str) -> str:
+    if not re.fullmatch(_PREFIX_PATTERN, prefix):
+        raise ValueError("must begin with a letter or _, then hold only letters, digits, _ . - (ASCII), 20 at most")
+    if prefix.lower().startswith(_RESERVED):
+        raise ValueError("is reserved for RDS, the engine or rdsiam itself")
+    return prefix
 
 
 def _database_name(name: str) -> str:
@@ -242,6 +253,7 @@ Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "stri
 RoleArn = Annotated[str, AfterValidator(_role), _pattern(ROLE_PATTERN)]
 UserName = Annotated[str, AfterValidator(_user_name), _pattern(_NAME_PATTERN)]
 ExistingName = Annotated[str, AfterValidator(_existing_name)]
+GroupPrefix = Annotated[str, AfterValidator(_group_prefix), _pattern(_PREFIX_PATTERN)]
 IdentifierPattern = Annotated[str, AfterValidator(_identifier), _pattern("[A-Za-z0-9*?-]{1,255}")]
 FindingKind = Annotated[str, StringConstraints(pattern="^[a-z]+(-[a-z0-9]+)*$", max_length=64)]
 #: More than any engine allows to a whole server.

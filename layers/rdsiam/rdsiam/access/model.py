@@ -1,21 +1,22 @@
 """The model of access.yaml: entries, users and callers, and what they declare for a database."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from rdsiam.access import fields, schemas
+from rdsiam.access import fields, groups, schemas
 from rdsiam.access.callers import CallerRule, Principal
 from rdsiam.access.document import Document, Path, fail, read, refuse
+from rdsiam.access.groups import Groups
 from rdsiam.access.rotation import CLONE, Rotate, RotatingUser, rotating_users
 from rdsiam.access.rotation import problems_on as rotation_problems
 from rdsiam.access.schema import without_null
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser, in_common, merge
-from rdsiam.aws.rds_models import FAMILIES, Database
+from rdsiam.aws.rds_models import FAMILIES, Database, Family
 
 
 def parse(text: str) -> "AccessFile":
@@ -141,6 +142,8 @@ class Entry(_Model):
     match: Match
     users: list[User] = []
     exclude_schemas: fields.SchemaNames = []
+    adopt_groups: bool = False
+    group_prefix: fields.GroupPrefix | None = None
     rotate: Rotate | None = None
     suppress: list[Suppression] = []
 
@@ -179,8 +182,13 @@ class AccessFile(_Model):
         for _, user in found:
             merged.setdefault(user.name, []).append(user)
         fail(self._replacing_problems(found))
-        excluded = self._excluded_schemas(database)
-        return tuple(_merged(name, merged[name], excluded) for name in sorted(merged))
+        excluded, groups_there = self._excluded_schemas(database), self._groups(database)
+        return tuple(_merged(name, merged[name], excluded, groups_there) for name in sorted(merged))
+
+    def _groups(self, database: Database) -> Groups:
+        """Return what all matching entries together say about groups."""
+        entries = [entry for entry in self.databases if entry.match.covers(database)]
+        return Groups.merged((entry.group_prefix, entry.adopt_groups) for entry in entries)
 
     def _excluded_schemas(self, database: Database) -> tuple[str, ...]:
         """Return the schemas that all matching entries together exclude, sorted."""
@@ -232,17 +240,20 @@ class AccessFile(_Model):
             if entry.match.covers(database)
             for index, user in enumerate(entry.users)
         ]
+        prefix = self._groups(database).prefix
         fail(
             self._document.problem((*place.parts, *more), text)
             for place, user in found
-            for more, text in _problems_on(database, user)
+            for more, text in _problems_on(database, user, prefix)
         )
+        matching = [(number, entry) for number, entry in enumerate(self.databases) if entry.match.covers(database)]
         fail(
             self._document.problem(("databases", number, *more), text)
-            for number, entry in enumerate(self.databases)
-            if entry.match.covers(database)
-            for more, text in schemas.problems_with_exclusion([database.family], entry.exclude_schemas)
+            for number, entry in matching
+            for more, text in _problems_with_family([database.family], entry)
         )
+        prefixes = [(("databases", number, "group_prefix"), entry.group_prefix) for number, entry in matching]
+        fail(self._document.problem(path, text) for path, text in groups.differing_prefixes(prefixes))
         rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
         fail(self._document.problem(path, text) for path, text in rotated)
         return found
@@ -264,11 +275,11 @@ class AccessFile(_Model):
                 yield self._document.problem(path, f"{successors[user.replaces]} replaces {user.replaces} already")
 
     def _useless_exclusions(self) -> Iterable[tuple[int, str]]:
-        """Yield `exclude_schemas` of entries that are about MySQL or MariaDB alone; of others a database tells."""
+        """Yield keys for PostgreSQL in entries that are about MySQL or MariaDB alone; of others a database tells."""
         for number, entry in enumerate(self.databases):
             families = {FAMILIES[engine] for engine in entry.match.engine or ()}
             if len(families) == 1:
-                for more, text in schemas.problems_with_exclusion(families, entry.exclude_schemas):
+                for more, text in _problems_with_family(families, entry):
                     yield self._document.problem(("databases", number, *more), text)
 
     def _case_collisions(self) -> Iterable[tuple[int, str]]:
@@ -283,10 +294,20 @@ class AccessFile(_Model):
                     )
 
 
-def _problems_on(database: Database, user: User) -> Iterable[tuple[Path, str]]:
-    """Yield what is wrong with a declaration on this very database."""
+def _problems_with_family(families: Collection[Family], entry: Entry) -> Iterable[tuple[Path, str]]:
+    """Yield the keys of an entry that the families of engines don't have."""
+    yield from schemas.problems_with_exclusion(families, entry.exclude_schemas)
+    yield from groups.problems_of(families, entry.group_prefix, entry.adopt_groups)
+
+
+def _problems_on(database: Database, user: User, prefix: str) -> Iterable[tuple[Path, str]]:
+    """Yield what is wrong with a declaration on this very database.
+
+    :param prefix: begins the names of groups.
+    """
     on = user.on or []
-    yield from fields.problems_on(database, user.name, user.privileges, schemas.names(on), _roles(user), user.replaces)
+    names, roles = schemas.names(on), _roles(user)
+    yield from fields.problems_on(database, user.name, user.privileges, names, roles, user.replaces, prefix)
     yield from schemas.problems_on(database.family, on)
 
 
@@ -299,10 +320,11 @@ def _roles(user: User) -> Iterable[tuple[Path, str]]:
             yield ("callers", index, "role"), rule.role
 
 
-def _merged(name: str, declarations: list[User], excluded: tuple[str, ...]) -> DeclaredUser:
+def _merged(name: str, declarations: list[User], excluded: tuple[str, ...], groups_there: Groups) -> DeclaredUser:
     """Merge the declarations of a user on one database.
 
     :param excluded: schemas that grants leave out unless they name them.
+    :param groups_there: what is declared about the groups of the server.
     """
     grants = merge(
         (
@@ -323,6 +345,7 @@ def _merged(name: str, declarations: list[User], excluded: tuple[str, ...]) -> D
         declarations[0].replaces,
         max((user.connections for user in declarations if user.connections is not None), default=None),
         excluded if any(grant.schemas is None for grant in grants) else (),
+        groups_there,
     )
 
 

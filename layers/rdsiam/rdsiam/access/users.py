@@ -7,6 +7,7 @@ from typing import Any
 
 from rdsiam.access import fields
 from rdsiam.access.callers import CallerRule
+from rdsiam.access.groups import NO_GROUPS, Groups
 
 #: Maximum number of schemas that a text names.
 _NAMED = 10
@@ -60,6 +61,7 @@ class DeclaredUser:
         in; None for a user with grants.
     :ivar connections: how many sessions it may have at once; None if access.yaml doesn't say.
     :ivar excluded_schemas: schemas of PostgreSQL databases that its grants leave out unless they name them; sorted.
+    :ivar groups: what is declared about the groups of a PostgreSQL server; the same for all of its users.
     """
 
     name: str
@@ -70,6 +72,7 @@ class DeclaredUser:
     replaces: str | None = None
     connections: int | None = None
     excluded_schemas: tuple[str, ...] = ()
+    groups: Groups = NO_GROUPS
 
     @property
     def predecessor(self) -> str | None:
@@ -203,6 +206,7 @@ def _common(one: DeclaredUser, other: DeclaredUser) -> DeclaredUser:
         one.replaces,
         min((user.connections for user in (one, other) if user.connections is not None), default=None),
         tuple(excluded),
+        one.groups.in_common_with(other.groups),
     )
 
 

@@ -53,9 +53,11 @@ def _privileges(server: Server, account: AccountFacts, user: DeclaredUser) -> It
     if user.predecessor:
         lacking, surplus = _compared_with_predecessor(server, account, user.predecessor)
     else:
-        created = [name for name, ownership in server.ownership.items() if ownership == "created"]
+        # A group that was taken over is managed like one that rdsiam created. Other grants of what was are its own.
+        groups = server.database.family == "postgres" and not user.replaces
+        managed = [name for name, ownership in server.ownership.items() if ownership == "created" or groups]
         sql = REMEDIATIONS[server.database.family]
-        lacking, surplus = sql.differences(account, user, server.facts.databases, created)
+        lacking, surplus = sql.differences(account, user, server.facts.databases, managed)
     if not lacking and not surplus:
         return
     exposure = ("public",) if server.database.public and surplus else ()

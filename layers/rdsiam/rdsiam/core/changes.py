@@ -22,6 +22,7 @@ Kind = Literal[
     "disable-event",
     "end-sessions",
     "create-group",
+    "adopt-group",
     "grant",
     "revoke",
     "default-privileges",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Change, Refusal, Unreached
@@ -129,6 +130,11 @@ class DesiredState:
     revoked: frozenset[str] = frozenset()
     resource_id: str = ""
     granted: Mapping[str, tuple[Grant, ...]] = NO_GRANTS
+
+    @property
+    def groups(self) -> Groups:
+        """What is declared about the groups of a PostgreSQL server, in which all users agree."""
+        return self.users[0].groups if self.users else NO_GROUPS
 
     @property
     def mark(self) -> str:

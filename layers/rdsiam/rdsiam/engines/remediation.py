@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.state.escalations import Escalation
@@ -50,10 +51,17 @@ class RemediationSql(Protocol):
     def stop_replicating(self, account: AccountFacts) -> Sequence[str]:
         """Return the statements that take the right to replicate from the account."""
 
-    def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
-        """Return the statements that grant a level, or a list of privileges, on a database or schema."""
+    def grant(
+        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
+    ) -> Sequence[str]:
+        """Return the statements that grant a level, or a list of privileges, on a database or schema.
 
-    def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
+        :param groups: what is declared about the groups of a PostgreSQL server.
+        """
+
+    def revoke(
+        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
+    ) -> Sequence[str]:
         """Return the statements that revoke them."""
 
     def user_of(self, label: str) -> str:
@@ -67,7 +75,7 @@ class RemediationSql(Protocol):
     ) -> tuple[Privileges, Privileges]:
         """Return the privileges that the account lacks, and those that rdsiam granted and that are not declared.
 
-        :param managed: accounts and groups that rdsiam created.
+        :param managed: accounts that rdsiam created, and groups that it manages.
         """
 
     def absent(self, user: DeclaredUser, databases: Sequence[str]) -> Sequence[str]:

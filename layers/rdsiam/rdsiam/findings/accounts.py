@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 
+from rdsiam.access.groups import NO_GROUPS
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.engines.remediation import RemediationSql
 from rdsiam.findings.finding import Remediation
@@ -126,12 +127,13 @@ def _missing(case: Case) -> list[Remediation]:
 
 def _privileges(case: Case) -> list[Remediation]:
     account = case.accounts[0]
+    groups = case.declared.groups if case.declared else NO_GROUPS
     way = 2 if case.managed else 1
     statements = sql(
         case.on,
         lambda engine: [
-            *(text for on, privileges in case.lacking for text in engine.grant(account, on, privileges)),
-            *(text for on, privileges in case.surplus for text in engine.revoke(account, on, privileges)),
+            *(text for on, privileges in case.lacking for text in engine.grant(account, on, privileges, groups)),
+            *(text for on, privileges in case.surplus for text in engine.revoke(account, on, privileges, groups)),
         ],
         way=way,
         note=f"On PostgreSQL as rdsiam_manager, which created the groups. {AS_GRANTOR}",

@@ -156,6 +156,10 @@ class Users:
         except Exception as unreadable:
             logger.warning("the accounts of %s can't be read after a failure: %s", self._arn, unreadable)
             return ownership
+        # A refused adoption has changed nothing; one that was made is repeated by the next run.
+        refused = {each.target for each in comparison.statements if each.kind == "adopt-group"}
+        if isinstance(error, Refused):
+            existing -= refused
         foreign, uncertain = _not_created(error, comparison.statements), _may_be_created(error)
         owned = {
             name: kind

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rdsiam.access.groups import NO_GROUPS
 from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
@@ -32,6 +33,7 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
             **({"replaces": user.replaces} if user.replaces else {}),
             **({"connections": user.connections} if user.connections is not None else {}),
             **({"excluded_schemas": user.excluded_schemas} if user.excluded_schemas else {}),
+            **({"groups": asdict(user.groups)} if user.groups != NO_GROUPS else {}),
         }
         for user in users
     ]

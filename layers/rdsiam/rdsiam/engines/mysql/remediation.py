@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 import pymysql
 
+from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.mysql import privileges
@@ -97,7 +98,13 @@ class MysqlRemediationSql:
         """Return REVOKE of the right to replicate."""
         return [f"REVOKE REPLICATION SLAVE ON *.* FROM {_name(account)};"]
 
-    def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
+    def grant(
+        self,
+        account: AccountFacts,
+        on: str,
+        privileges: str | Sequence[str],
+        groups: Groups = NO_GROUPS,  # noqa: ARG002
+    ) -> Sequence[str]:
         """Return GRANT of privileges on a schema.
 
         :raises Refused: the name is too long to be escaped in a GRANT.
@@ -108,7 +115,13 @@ class MysqlRemediationSql:
             )
         return [f"GRANT {_list(privileges)} ON {_schema(account.schema_names.pattern(on))}.* TO {_name(account)};"]
 
-    def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
+    def revoke(
+        self,
+        account: AccountFacts,
+        on: str,
+        privileges: str | Sequence[str],
+        groups: Groups = NO_GROUPS,  # noqa: ARG002
+    ) -> Sequence[str]:
         """Return REVOKE of privileges on a schema, or of global privileges (`*`).
 
         :raises Refused: the name has a `_` or `%`, which may have been granted as a wildcard or escaped, and a REVOKE

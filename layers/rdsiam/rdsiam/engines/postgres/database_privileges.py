@@ -150,7 +150,7 @@ class _Database:
         scope = Scope(session, name, self.declared.excluded, snapshot.administrators)
         entitled = {each.grantee for each in self.declared.of(name)}
         managed = self.declared.accounts | entitled
-        creators = {snapshot.master} | {group_name(name, "owner")} & entitled
+        creators = {snapshot.master} | {group_name(name, "owner", self.declared.prefix)} & entitled
         changes = self.declared.surplus(scope) + self.declared.missing(scope, creators)
         observed = Observed()
         observed.read(session, name, self.declared)

@@ -1,13 +1,13 @@
 """Statements that bring a PostgreSQL server from its snapshot to the desired state. Reads and changes nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from psycopg import sql
 
 from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.postgres import privileges, replacement
+from rdsiam.engines.postgres import adoption, privileges, replacement
 from rdsiam.engines.postgres.databases import closed
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
 from rdsiam.engines.postgres.groups import declared_groups, grantees, group_name, groups_of, level_groups
@@ -30,8 +30,8 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     _refuse_namesakes(snapshot, desired, groups)
     replacement.refuse(snapshot, desired)
     databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
-    result = _manager(snapshot, databases) + _recover(snapshot, desired)
-    result += _groups(snapshot, groups) + _auditor(snapshot, desired)
+    result = _manager(snapshot, databases) + _recover(snapshot, desired, groups)
+    result += _groups(snapshot, desired, groups) + _auditor(snapshot, desired)
     for user in desired.users:
         result += _user(snapshot, user, desired, groups)
     names = [user.name for user in desired.users]
@@ -73,32 +73,34 @@ def managed_users(snapshot: Snapshot, desired: DesiredState) -> list[str]:
     )
 
 
-def _declared_groups(snapshot: Snapshot, desired: DesiredState) -> dict[str, str]:
-    """Return the groups that the users need, and the database of each.
+def _declared_groups(snapshot: Snapshot, desired: DesiredState) -> dict[str, tuple[str, str]]:
+    """Return the groups that the users need, each with its database and its level.
 
     For a database in which nobody can work no group is created; one that exists keeps its members.
     """
     groups = declared_groups(desired.users, snapshot.databases)
     return {
-        group: database
-        for group, database in groups.items()
+        group: (database, level)
+        for group, (database, level) in groups.items()
         if database not in snapshot.obstacles or group in desired.accounts
     }
 
 
-def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, str]) -> None:
+def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, tuple[str, str]]) -> None:
     """Check that no role is in the way of a user, a group or the service's own users."""
     for user in desired.users:
         name = user.name
         if name in groups:
             raise Refused(
-                f"user {name}: its name is that of the group role for database {groups[name]}",
+                f"user {name}: its name is that of the group role for database {groups[name][0]}",
                 "rename the user",
                 "name-taken",
             )
         if name in snapshot.roles and name not in desired.accounts and not user.adopt:
             raise Refused(
-                f"a role {name} exists that rdsiam did not make", "to take it over write `adopt: true`", "name-taken"
+                f"a role {name} exists that rdsiam did not make: {adoption.kind_of(snapshot, name)}",
+                "to take it over write `adopt: true`",
+                "name-taken",
             )
         if name in snapshot.roles and snapshot.roles[name].superuser:
             raise Refused(
@@ -106,11 +108,16 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping
                 "declare another user",
                 "user-is-administrator",
             )
-    for name in (MANAGER, AUDITOR, *groups):
+    for name in (MANAGER, AUDITOR):
         if name in snapshot.roles and name not in desired.accounts:
             raise Refused(
-                f"a role {name} exists that rdsiam did not make", "rename or drop it, then run this again", "name-taken"
+                f"a role {name} exists that rdsiam did not make: {adoption.kind_of(snapshot, name)}",
+                "rename or drop it, then run this again",
+                "name-taken",
             )
+    for name, (database, level) in groups.items():
+        if name in snapshot.roles and name not in desired.accounts:
+            adoption.refuse(snapshot, name, level, database, desired.groups.adopt)
 
 
 def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
@@ -138,8 +145,8 @@ def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
     return result
 
 
-def _recover(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
-    """Return the statements of the master that let the manager administer again what rdsiam created.
+def _recover(snapshot: Snapshot, desired: DesiredState, groups: Container[str]) -> list[Statement]:
+    """Return the statements of the master that let the manager administer again what rdsiam created, and its groups.
 
     A major upgrade from before PostgreSQL 16 leaves no role the right to change the roles that it created.
     """
@@ -147,7 +154,8 @@ def _recover(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
         return []
     result: list[Statement] = []
     for name, ownership in sorted(desired.accounts.items()):
-        if ownership != "created" or name == MANAGER or name not in snapshot.roles:
+        administered = ownership == "created" or name in groups
+        if not administered or name == MANAGER or name not in snapshot.roles:
             continue
         if not snapshot.administers(MANAGER, name):
             # In a group that it is a member of, the manager keeps the other options.
@@ -155,7 +163,7 @@ def _recover(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
             if not snapshot.direct(name, MANAGER):
                 grant = administer(name, MANAGER)
             denied = Refusal(
-                f"{MANAGER} may not change {name}, which rdsiam created, and {snapshot.master} may not let it",
+                f"{MANAGER} may not change {name}, which rdsiam manages, and {snapshot.master} may not let it",
                 f"as a role that administers {name} run: {grant}",
                 "rights-missing",
             )
@@ -163,17 +171,19 @@ def _recover(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     return result
 
 
-def _groups(snapshot: Snapshot, groups: Mapping[str, str]) -> list[Statement]:
-    """Return the statements that create the groups. The manager acts for owner groups only.
+def _groups(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, tuple[str, str]]) -> list[Statement]:
+    """Return the statements that create or adopt the groups. The manager acts for owner groups only.
 
     It sets the default privileges of what their members create.
     """
     result: list[Statement] = []
-    for group, database in sorted(groups.items()):
+    for group, (database, level) in sorted(groups.items()):
         if group not in snapshot.roles:
             result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
+        elif group not in desired.accounts:
+            result.append(adoption.adopt(snapshot, group, level, database))
         acts = any(edge.inherit and edge.set for edge in snapshot.direct(group, MANAGER))
-        if group == group_name(database, "owner") and not acts:
+        if level == "owner" and not acts:
             options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
             grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
             result.append(Statement("grant", MANAGER, grant))
@@ -200,11 +210,16 @@ def _auditor(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     return result
 
 
-def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState, groups: Mapping[str, str]) -> list[Statement]:
+def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState, groups: Collection[str]) -> list[Statement]:
     """Return the statements for one declared user."""
     result = _login(snapshot, user.name, "create-user", known=user.name in desired.accounts)
     result += _limit(snapshot, user, desired)
     managed_groups = _managed_groups(snapshot, desired, groups)
+    if user.replaces:
+        # It changes only how it logs in: memberships in groups that others created are its own.
+        managed_groups = {
+            name for name in managed_groups if name not in snapshot.roles or desired.accounts.get(name) == "created"
+        }
     result += _memberships(snapshot, user, managed_groups)
     if not user.predecessor:
         result += _act_as_owner(snapshot, user, managed_groups)
@@ -274,12 +289,12 @@ def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[st
     authority = snapshot.authority_over(user.name) if user.name in snapshot.roles else "manager"
     for name in snapshot.databases:
         acts_as = snapshot.settings.get(user.name, {}).get((name, "role"))
-        group = group_name(name, "owner")
+        group = group_name(name, "owner", user.groups.prefix)
         names = {"u": user.name, "d": name}
         statement = ""
         if name in owned and acts_as != group and name not in snapshot.obstacles:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names, g=group)
-        elif name not in owned and acts_as == group and group in managed_groups:
+        elif name not in owned and acts_as in managed_groups:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", **names)
         if statement:
             # In the entry database, where statements about roles run after the roles have been created.
@@ -294,7 +309,7 @@ def _managed_groups(snapshot: Snapshot, desired: DesiredState, groups: Iterable[
     Another managed role without login that has rds_iam is a disabled user. A group of a level is none, also if somebody
     gave it that, or a login.
     """
-    levels = level_groups(snapshot.databases)
+    levels = level_groups(snapshot.databases, desired.groups.prefix)
     others = {
         name
         for name, role in snapshot.roles.items()

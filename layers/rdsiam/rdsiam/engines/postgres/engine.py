@@ -128,7 +128,7 @@ class Postgres:
         for statement in statements:
             if statement.kind in _CREATIONS:
                 ownership.setdefault(statement.target, "created")
-            elif statement.kind == "adopt-user":
+            elif statement.kind in {"adopt-user", "adopt-group"}:
                 ownership.setdefault(statement.target, "adopted")
         for user in desired.users:
             ownership.setdefault(user.name, "adopted")
@@ -161,14 +161,14 @@ class Postgres:
 
     def inherited_ownership(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Ownership]:
         """Return users that have rds_iam and groups that can't log in, unless they have more rights."""
-        groups = level_groups(snapshot.databases)
+        groups = level_groups(snapshot.databases, desired.groups.prefix)
         users = {AUDITOR, *(user.name for user in desired.users), *desired.revoked}
         ownership: dict[str, Ownership] = {MANAGER: "created"}
         for name, role in snapshot.roles.items():
             iam = bool(snapshot.direct(IAM_ROLE, name))
             as_created = (name in users and iam) or (name in groups and not iam and not role.login)
             if as_created and not role.superuser and not role.createrole:
-                ownership[name] = "created"
+                ownership[name] = "adopted" if name in groups and desired.groups.adopt else "created"
         return ownership
 
     def marked_source(self, session: PostgresSession) -> str | None:

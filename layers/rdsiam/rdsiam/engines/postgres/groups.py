@@ -19,25 +19,27 @@ _RESERVED = ("pg_", "rds_")
 _DIGITS = 20
 
 
-def group_name(database: str, level: str) -> str:
+def group_name(database: str, level: str, prefix: str = "") -> str:
     """Return the name of the group role of `level` on `database`.
+
+    :param prefix: as access.yaml declares it.
 
     A name that PostgreSQL would cut is shortened, and one that is reserved begins with `rdsiam_`; both end with digits
     of a hash of the database's name. All other names end with the level, so no other database has a group of that name.
     """
-    name = f"{database}_{level}"
+    name = f"{prefix}{database}_{level}"
     reserved = name.startswith(_RESERVED)
     if len(name.encode()) <= _NAME_BYTES and not reserved:
         return name
     end = f"_{level}_{hashlib.sha256(database.encode()).hexdigest()[:_DIGITS]}"
-    start = f"rdsiam_{database}" if reserved else database
+    start = f"rdsiam_{database}" if reserved else prefix + database
     return start.encode()[: _NAME_BYTES - len(end)].decode(errors="ignore") + end
 
 
-def declared_groups(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, str]:
-    """Return the groups that the users need, and the database of each."""
+def declared_groups(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the groups that the users need, each with its database and its level."""
     return {
-        group_name(grant.on, grant.privileges): grant.on
+        group_name(grant.on, grant.privileges, user.groups.prefix): (grant.on, grant.privileges)
         for user in users
         for grant in user.grants_on(databases)
         if isinstance(grant.privileges, str) and not is_direct(grant)
@@ -54,9 +56,9 @@ def is_direct(grant: Grant) -> bool:
     return not isinstance(grant.privileges, str) or grant.schemas is not None
 
 
-def level_groups(databases: Iterable[str]) -> frozenset[str]:
+def level_groups(databases: Iterable[str], prefix: str = "") -> frozenset[str]:
     """Return the names of the groups of all levels, whether they exist or not."""
-    return frozenset(group_name(database, level) for database in databases for level in privileges.LEVELS)
+    return frozenset(group_name(database, level, prefix) for database in databases for level in privileges.LEVELS)
 
 
 def without_effect(
@@ -71,7 +73,7 @@ def without_effect(
         declared = declared_groups([user], databases)
         if version >= MEMBERSHIP_OPTIONS or role is None or role.inherits:
             continue
-        if inherited := [group for group, database in declared.items() if group != group_name(database, "owner")]:
+        if inherited := [group for group, (_, level) in declared.items() if level != "owner"]:
             yield Unreached(
                 f"privileges of {user.name}",
                 f"the role is NOINHERIT, so it has the rights of {', '.join(sorted(inherited))} only after SET ROLE",
@@ -93,7 +95,7 @@ def grantees(users: Iterable[DeclaredUser], databases: Sequence[str]) -> dict[st
         for grant in user.grants_on(databases):
             name = user.name
             if isinstance(grant.privileges, str) and not is_direct(grant):
-                name = group_name(grant.on, grant.privileges)
+                name = group_name(grant.on, grant.privileges, user.groups.prefix)
             entitlement = Entitlement(name, privileges.of(grant.privileges), grant.schemas)
             in_database = result.setdefault(grant.on, [])
             if entitlement not in in_database:

@@ -1,5 +1,7 @@
 """Inspection of a PostgreSQL server: roles, memberships, settings of roles, and the databases that there are."""
 
+from collections.abc import Iterable
+
 from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR
@@ -16,10 +18,16 @@ from rdsiam.engines.protocols import DesiredState, Sessions, marked
 ENTRY_DATABASE = "postgres"
 
 ROLES = (
-    "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit, rolinherit "
+    "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit, rolinherit, "
+    "rolbypassrls "
     "FROM pg_catalog.pg_roles"
 )
 _BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
+#: pg_shdepend is one table for the whole server.
+_OWNERS = """
+SELECT DISTINCT r.rolname FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.deptype = 'o' AND r.rolname = ANY (%s)
+"""
 #: Only a role with CREATEROLE that may administer the auditor changes its comment: the manager, and the master.
 _MARK = """
 SELECT pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles WHERE rolname = %s
@@ -49,11 +57,20 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         administrators=administrators({database.master_user, *powerful}, edges),
         busy=frozenset(row[0] for row in session.execute(_BUSY)),
         mark=marked_source(session),
+        owners=_owners(session, desired, databases),
         incomplete=(*unknown, *groups.without_effect(desired.users, sorted(databases), roles, version)),
     )
     # No transaction stays open while other sessions work.
     session.commit()
     return snapshot
+
+
+def _owners(session: PostgresSession, desired: DesiredState, databases: Iterable[str]) -> frozenset[str]:
+    """Return the groups that own objects, of those that may have to be taken over."""
+    if not desired.groups.adopt:
+        return frozenset()
+    names = groups.level_groups(databases, desired.groups.prefix) - desired.accounts.keys()
+    return frozenset(row[0] for row in session.execute(_OWNERS, [sorted(names)]))
 
 
 def read_roles(session: PostgresSession) -> dict[str, Role]:

@@ -86,7 +86,11 @@ class PostgresMigrator:
 
     def revert_in_place(self, snapshot: Snapshot, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
         """Return the statements that remove the role from rds_iam and managed groups; it still has its verifier."""
-        groups = {name for name in accounts if name in snapshot.roles and not snapshot.roles[name].login}
+        groups = {
+            name
+            for name, ownership in accounts.items()
+            if ownership == "created" and name in snapshot.roles and not snapshot.roles[name].login
+        }
         result = [each for group in sorted(groups | {IAM_ROLE}) for each in leave(snapshot, group, user)]
         for (database, name), value in snapshot.settings.get(user, {}).items():
             if database is not None and name == "role" and value in groups:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from psycopg import sql
 
+from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import LEVELS, DeclaredUser
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.postgres.groups import group_name, is_direct
@@ -17,11 +18,11 @@ from rdsiam.state.escalations import Escalation
 _REPLICATION_ROLE = "rds_replication"
 
 
-def _groups(account: AccountFacts, databases: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _groups(account: AccountFacts, databases: Sequence[str], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield database and level of every group of rdsiam that the account is a direct member of."""
     for database in databases:
         for level in LEVELS:
-            if group_name(database, level) in account.member_of:
+            if group_name(database, level, prefix) in account.member_of:
                 yield database, level
 
 
@@ -74,15 +75,19 @@ class PostgresRemediationSql:
             return self.remove_membership(_REPLICATION_ROLE, account)
         return [compose("ALTER ROLE {u} NOREPLICATION;", u=account.name)]
 
-    def grant(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
+    def grant(
+        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
+    ) -> Sequence[str]:
         """Return the membership in the group of a level on a database."""
         assert isinstance(privileges, str)
-        return [compose("GRANT {g} TO {u};", g=group_name(on, privileges), u=account.name)]
+        return [compose("GRANT {g} TO {u};", g=group_name(on, privileges, groups.prefix), u=account.name)]
 
-    def revoke(self, account: AccountFacts, on: str, privileges: str | Sequence[str]) -> Sequence[str]:
+    def revoke(
+        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
+    ) -> Sequence[str]:
         """Return the removal from the group of a level on a database."""
         assert isinstance(privileges, str)
-        return self.remove_membership(group_name(on, privileges), account)
+        return self.remove_membership(group_name(on, privileges, groups.prefix), account)
 
     def user_of(self, label: str) -> str:
         """Return the label, since roles have no host pattern."""
@@ -101,13 +106,14 @@ class PostgresRemediationSql:
 
         Grants to the user itself are left out, since the audit doesn't read them: lists, and levels on some schemas.
 
-        :param managed: accounts and groups that rdsiam created.
+        :param managed: accounts that rdsiam created, and groups that it manages.
         """
         grants = [grant for grant in user.grants_on(databases) if not is_direct(grant)]
         levels = [(g.on, g.privileges) for g in grants if isinstance(g.privileges, str)]
         declared = {(on, level) for on, level in levels if on in databases}
-        actual = set(_groups(account, databases))
-        surplus = {(on, level) for on, level in actual - declared if group_name(on, level) in managed}
+        prefix = user.groups.prefix
+        actual = set(_groups(account, databases, prefix))
+        surplus = {(on, level) for on, level in actual - declared if group_name(on, level, prefix) in managed}
         return sorted(declared - actual), sorted(surplus)
 
     def absent(self, user: DeclaredUser, databases: Sequence[str]) -> Sequence[str]:

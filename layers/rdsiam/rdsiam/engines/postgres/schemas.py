@@ -41,12 +41,14 @@ class Declared:
     :ivar granted: database → what rdsiam has granted to users themselves, now or at an earlier run.
     :ivar excluded: schemas that entitlements without schemas leave out.
     :ivar accounts: the managed accounts.
+    :ivar prefix: begins the names of groups.
     """
 
     entitlements: Mapping[str, tuple[Entitlement, ...]]
     granted: Mapping[str, tuple[Entitlement, ...]]
     excluded: frozenset[str]
     accounts: frozenset[str]
+    prefix: str = ""
 
     @property
     def databases(self) -> frozenset[str]:
@@ -64,7 +66,9 @@ class Declared:
 
     def groups(self, database: str) -> list[Entitlement]:
         """Return what the groups of a database that exist, or are declared, have on all schemas."""
-        groups = [Entitlement(group_name(database, level), held) for level, held in privileges.LEVELS.items()]
+        groups = [
+            Entitlement(group_name(database, level, self.prefix), held) for level, held in privileges.LEVELS.items()
+        ]
         known = self.accounts | {entitlement.grantee for entitlement in self.of(database)}
         return [group for group in groups if group.grantee in known]
 
@@ -101,6 +105,7 @@ def declared(desired: DesiredState, databases: Iterable[str]) -> Declared:
         {database: tuple(entitlements) for database, entitlements in granted.items()},
         frozenset(schema for user in desired.users for schema in user.excluded_schemas),
         frozenset(desired.accounts),
+        desired.groups.prefix,
     )
 
 
@@ -172,7 +177,7 @@ class Observed:
             self.opened.append(OpenedSchemas.of(database, opened))
         owners = {name: owner for name, (owner, _) in schemas.items()}
         self.incomplete += _absent(database, entitlements, owners)
-        self.incomplete += _owned(database, declared.excluded, owners)
+        self.incomplete += _owned(group_name(database, "owner", declared.prefix), database, declared.excluded, owners)
         if declared.excluded:
             groups = [group.grantee for group in declared.groups(database)]
             opened_by_others = session.execute(_OPENED_BY_OTHERS, [sorted(declared.excluded), groups])
@@ -196,9 +201,8 @@ def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping
         )
 
 
-def _owned(database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -> Iterator[Unreached]:
+def _owned(group: str, database: str, excluded: Iterable[str], schemas: Mapping[str, str]) -> Iterator[Unreached]:
     """Yield the excluded schemas that belong to the group of the database's owners, as one part."""
-    group = group_name(database, "owner")
     owned = [name for name in excluded if schemas.get(name) == group]
     if owned:
         yield Unreached(

@@ -24,6 +24,7 @@ class Role:
 
     :ivar connections: maximum number of concurrent sessions; -1 for any number.
     :ivar inherits: it has the rights of its groups without SET ROLE; from PostgreSQL 16 on the default of memberships.
+    :ivar bypasses_row_security: row security policies don't apply to it.
     """
 
     login: bool
@@ -32,6 +33,7 @@ class Role:
     replication: bool
     connections: int
     inherits: bool = True
+    bypasses_row_security: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Snapshot:
     :ivar administrators: roles on whose tables some privileges are hazardous.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
+    :ivar owners: groups of rdsiam's names that own objects, if access.yaml lets others' groups be taken over.
     :ivar incomplete: declared privileges that the server's version, or a role's attributes, keep from their users.
     """
 
@@ -63,6 +66,7 @@ class Snapshot:
     busy: frozenset[str]
     mark: str | None
     incomplete: tuple[Unreached, ...] = ()
+    owners: frozenset[str] = frozenset()
 
     @cached_property
     def databases(self) -> tuple[str, ...]:
