@@ -11,7 +11,7 @@ _POSTGRES_ONLY = "is for PostgreSQL only, where privileges hang on groups; limit
 
 @dataclass(frozen=True)
 class Groups:
-    """What all entries together say about the groups of one server.
+    """The declaration of all entries together about the groups of one server.
 
     :ivar prefix: begins the names of the groups.
     :ivar adopt: manage groups of these names that somebody else created.

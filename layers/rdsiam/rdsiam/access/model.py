@@ -186,7 +186,7 @@ class AccessFile(_Model):
         return tuple(_merged(name, merged[name], excluded, groups_there) for name in sorted(merged))
 
     def _groups(self, database: Database) -> Groups:
-        """Return what all matching entries together say about groups."""
+        """Return the declaration of all matching entries about groups."""
         entries = [entry for entry in self.databases if entry.match.covers(database)]
         return Groups.merged((entry.group_prefix, entry.adopt_groups) for entry in entries)
 

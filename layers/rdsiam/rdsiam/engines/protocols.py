@@ -133,7 +133,7 @@ class DesiredState:
 
     @property
     def groups(self) -> Groups:
-        """What is declared about the groups of a PostgreSQL server, in which all users agree."""
+        """The declaration about the groups of a PostgreSQL server, in which all users agree."""
         return self.users[0].groups if self.users else NO_GROUPS
 
     @property
