@@ -10,7 +10,7 @@ from tests.integration.rotation.rotating import Fault, Rotating, create_user
 from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 # `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
-pytestmark = pytest.mark.exhaustive_on("vanilla")
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
 
 LOGS_ON = {
     "postgres": ["ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_error_statement = 'error'",
