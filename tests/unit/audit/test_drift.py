@@ -9,7 +9,7 @@ import pytest
 from rdsiam.access.effective import effective_users
 from rdsiam.access.model import AccessFile, parse
 from rdsiam.audit.account import AccountContext
-from rdsiam.audit.drift import NO_DRIFT, Drift, Login, drift_of, logins_of
+from rdsiam.audit.drift import NO_DRIFT, Drift, Login, applied_users, drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.state import fingerprint
@@ -44,7 +44,8 @@ def record(database: Any = POSTGRES, access: AccessFile = ACCESS, **more: Any) -
     """Return the record of a database whose last onboarding finished."""
     users = effective_users(access.declared(database), more.get("revoked", {}))
     applied = Applied("v1", fingerprint.of_declared(users), len(access.databases), tuple(user.name for user in users))
-    known: dict[str, Any] = {"accounts": MANAGED, "finished": True, "applied": applied, "layout": SEEN}
+    managed = {**MANAGED, "former": "created"}
+    known: dict[str, Any] = {"accounts": managed, "finished": True, "applied": applied, "layout": SEEN}
     return Record(database.resource_id, **(known | more))
 
 
@@ -55,15 +56,23 @@ def drift(
     known = of or record(database, access)
     state = RecordedState(known.accounts, known.leaving, known.revoked)
     findings = evaluate_database(database, facts, access, AccountContext(), state, AT)
-    return drift_of(database, facts, known, access, findings)
+    users = applied_users(database, known, access)
+    return NO_DRIFT if users is None else drift_of(users, facts, known, findings)
 
 
-PG, MY = replace(PG_CLEAN, layout=SEEN), replace(MY_CLEAN, layout=SEEN)
+def logins(known: Record) -> tuple[Login, ...]:
+    users = applied_users(POSTGRES, known, ACCESS)
+    assert users is not None
+    return logins_of(users, known)
+
+
+SCHEMAS = Layout("databases")
+PG, MY = replace(PG_CLEAN, layout=SEEN), replace(MY_CLEAN, layout=SCHEMAS)
 
 
 def test_a_database_that_is_as_declared_has_none():
     assert drift(PG).differences == {}
-    assert drift(MY, database=MYSQL).differences == {}
+    assert drift(MY, record(MYSQL, layout=SCHEMAS), database=MYSQL).differences == {}
     assert not drift(PG).is_new
 
 
@@ -80,7 +89,8 @@ def test_a_database_that_is_as_declared_has_none():
             [],
             id="a group that rdsiam does not manage",
         ),
-        pytest.param(with_accounts(PG, pg("legacy", iam=False)), [], id="a user that nobody declares"),
+        pytest.param(with_accounts(PG, pg("legacy")), [], id="a user that nobody declares"),
+        pytest.param(with_accounts(PG, pg("former")), ["users"], id="a user that rdsiam manages and nobody declares"),
     ],
 )
 def test_differences_from_the_declaration_and_from_the_last_run_are_drift(facts, parts):
@@ -131,11 +141,11 @@ def test_a_drift_that_a_run_could_not_end_is_new_only_when_something_else_differ
 def test_what_a_reconcile_onboards_anyway_is_no_drift(changed):
     known = replace(record(), **changed)
     assert drift(without_accounts(PG, "report"), known) == NO_DRIFT
-    assert logins_of(POSTGRES, known, ACCESS) == ()
+    assert applied_users(POSTGRES, known, ACCESS) is None
 
 
 def test_a_database_without_a_record_or_without_a_layout_has_none():
-    assert drift_of(POSTGRES, PG, None, ACCESS, ()) == NO_DRIFT
+    assert applied_users(POSTGRES, None, ACCESS) is None
     assert drift(PG, record(layout=None)).differences == {}
 
 
@@ -163,11 +173,17 @@ databases:
 
 def test_the_logins_that_onboarding_gave_are_those_of_roles_and_those_that_are_vended():
     shards = {"report": 2}
-    assert logins_of(POSTGRES, record(shards=shards), ACCESS) == (Login(ROLE, "app"), Login(None, "report", 2))
-    assert logins_of(POSTGRES, record(shards=shards, revoked={"app": "left"}), ACCESS) == (Login(None, "report", 2),)
-    assert logins_of(POSTGRES, record(), ACCESS) == (Login(ROLE, "app"),), "no shard had room for it"
+    assert logins(record(shards=shards)) == (Login(ROLE, "app"), Login(None, "report", 2))
+    assert logins(record(shards=shards, revoked={"app": "left"})) == (Login(None, "report", 2),)
+    assert logins(record()) == (Login(ROLE, "app"),), "no shard had room for it"
 
 
 def test_on_mysql_privileges_of_another_account_are_drift():
     facts = with_accounts(MY, my("app", privileges={"shop": ("SELECT",)}))
-    assert sorted(drift(facts, database=MYSQL).differences) == ["users"]
+    assert sorted(drift(facts, record(MYSQL, layout=SCHEMAS), database=MYSQL).differences) == ["users"]
+
+
+def test_on_mysql_privileges_of_a_revoked_user_are_no_drift():
+    facts = with_accounts(MY, my("app", privileges={"shop": ("SELECT",)}, unusable=True, locked=True))
+    known = record(MYSQL, layout=SCHEMAS, revoked={"app": "left"})
+    assert drift(facts, known, database=MYSQL).differences == {}

@@ -19,7 +19,7 @@ from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.collect import read
-from rdsiam.audit.drift import drift_of, logins_of
+from rdsiam.audit.drift import applied_users, drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
 from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
 from rdsiam.audit.store import AuditStore
@@ -181,8 +181,10 @@ def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart:
 def _with_drift(
     part: DatabasePart, database: SelectedDatabase, reading: Reading, record: Record | None, access: AccessFile
 ) -> DatabasePart:
-    drift = drift_of(database, reading.facts, record, access, part.findings)
-    return replace(part, drift=drift, logins=logins_of(database, record, access))
+    users = applied_users(database, record, access)
+    if users is None or record is None:
+        return part
+    return replace(part, drift=drift_of(users, reading.facts, record, part.findings), logins=logins_of(users, record))
 
 
 def _recorded_state(database: Database, record: Record | None) -> RecordedState:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rdsiam.access.effective import effective_users
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.finding import Finding
@@ -23,8 +24,6 @@ from rdsiam.state.record import Record
 #: `databases`: databases and schemas were created or dropped. `owners`: other roles own objects. `users`: users, or
 #: their privileges, are not as declared. `policies`: roles lost logins.
 Part = Literal["databases", "owners", "policies", "users"]
-#: Kinds of findings that onboarding resolves, since access.yaml decides about them.
-_OF_USERS = frozenset({"missing-user", "privileges-differ"})
 MISSING_GRANT = "connect-grant-missing"
 
 
@@ -82,61 +81,76 @@ class Drift:
 NO_DRIFT = Drift({})
 
 
+def applied_users(
+    database: SelectedDatabase, record: Record | None, access: AccessFile
+) -> tuple[DeclaredUser, ...] | None:
+    """Return the effective users if the last onboarding finished and applied what access.yaml declares of them now.
+
+    :return: None if the database is not onboarded, or if a reconcile onboards it anyway.
+    """
+    if record is None or not record.is_of(database) or not record.finished or record.applied is None:
+        return None
+    try:
+        users = effective_users(access.declared(database), record.revoked)
+        current = fingerprint.of_declared(users, access.rotating(database)) == record.applied.declared
+    except AccessFileInvalid:
+        return None
+    return users if current else None
+
+
 def drift_of(
-    database: SelectedDatabase,
-    facts: ServerFacts | Unreadable,
-    record: Record | None,
-    access: AccessFile,
-    findings: Iterable[Finding],
+    users: Iterable[DeclaredUser], facts: ServerFacts | Unreadable, record: Record, findings: Iterable[Finding]
 ) -> Drift:
-    """Return the drift of a database; none if it is not onboarded, or if a reconcile onboards it anyway."""
-    if record is None or not is_current(database, record, access):
-        return NO_DRIFT
+    """Return the drift of a database.
+
+    :param users: from `applied_users`.
+    """
     if not isinstance(facts, ServerFacts):
         return Drift({}, record.handled)
-    differences: dict[Part, str] = dict(_of_layout(database, record.layout, facts, access))
-    users = [
+    differences: dict[Part, str] = dict(_of_layout(users, record.layout, facts))
+    of_users = [
         {"id": finding.id, "evidence": finding.evidence}
         for finding in findings
-        if finding.kind in _OF_USERS and finding.suppressed is None and finding.user not in record.revoked
+        if finding.suppressed is None and _is_of_onboarding(finding, record)
     ]
-    if users:
-        differences["users"] = _digest(users)
+    if of_users:
+        differences["users"] = _digest(of_users)
     return Drift(differences, record.handled)
 
 
-def is_current(database: SelectedDatabase, record: Record, access: AccessFile) -> bool:
-    """Tell whether the last onboarding finished, and applied what access.yaml declares now."""
-    if not record.is_of(database) or not record.finished or record.applied is None:
-        return False
-    try:
-        users = effective_users(access.declared(database), record.revoked)
-        return fingerprint.of_declared(users, access.rotating(database)) == record.applied.declared
-    except AccessFileInvalid:
-        return False
+def logins_of(users: Iterable[DeclaredUser], record: Record) -> tuple[Login, ...]:
+    """Return the logins that the last onboarding gave.
 
-
-def logins_of(database: SelectedDatabase, record: Record | None, access: AccessFile) -> tuple[Login, ...]:
-    """Return the logins that the last onboarding gave; empty if a reconcile onboards the database anyway."""
-    if record is None or not is_current(database, record, access):
-        return ()
-    users = effective_users(access.declared(database), record.revoked)
+    :param users: from `applied_users`.
+    """
+    users = tuple(users)
     roles = [Login(role, user.name) for user in users for role in user.roles]
     vended = [user.name for user in users if user.callers and user.name in record.shards]
     return (*roles, *(Login(None, name, record.shards[name]) for name in vended))
 
 
+def _is_of_onboarding(finding: Finding, record: Record) -> bool:
+    """Tell whether onboarding resolves a finding: access.yaml decides about the user, or rdsiam manages it."""
+    label = finding.user or ""
+    names = {label, label.rpartition("@")[0]}  # with the host pattern of MySQL and MariaDB, or a name with an @
+    if finding.kind in {"undeclared-user", "login-not-removed"}:
+        return not names.isdisjoint(record.accounts)
+    return finding.kind in {"missing-user", "privileges-differ"} and names.isdisjoint(record.revoked)
+
+
 def _of_layout(
-    database: SelectedDatabase, recorded: Layout | None, facts: ServerFacts, access: AccessFile
+    users: Iterable[DeclaredUser], recorded: Layout | None, facts: ServerFacts
 ) -> Iterable[tuple[Part, str]]:
     """Yield the parts in which the layout differs from the recorded one, if access.yaml depends on them.
 
-    On MySQL and MariaDB only `"*"` does; on PostgreSQL a level covers all schemas of a database.
+    On MySQL and MariaDB, whose objects have no owners, only `"*"` does; on PostgreSQL a level covers all schemas of a
+    database.
     """
     if recorded is None or facts.layout is None:
         return
-    grants = [grant for user in access.declared(database) for grant in user.grants]
-    if not grants or (database.family == "mysql" and all(grant.on != "*" for grant in grants)):
+    grants = [grant for user in users for grant in user.grants]
+    has_owners = bool(facts.layout.owners)
+    if not grants or (not has_owners and all(grant.on != "*" for grant in grants)):
         return
     if facts.layout.databases != recorded.databases:
         yield "databases", facts.layout.databases
