@@ -20,6 +20,7 @@ from rdsiam.engines import connection
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.iam_authentication import IamAuthentication
 from rdsiam.onboarding.inspection import Inspector
+from rdsiam.onboarding.privileges import Privileges
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
 from tests.integration.account import Account, processes_of, until
@@ -34,6 +35,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "describe": (Inspector, "inspect"),
     "switch IAM authentication on": (IamAuthentication, "enable"),
     "make users": (Users, "converge"),
+    "make privileges": (Privileges, "converge"),
     "prove": (Users, "prove"),
     "record": (Recording, "onboarded"),
     "publish": (Publication, "onboarded"),
