@@ -8,6 +8,7 @@ import pytest
 
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.protocols import DatabaseResult, DesiredState, Sessions
+from rdsiam.state.record import Ownership
 from tests.integration.engines.world import World
 from tests.integration.place import Place, user
 from tests.kinds import POSTGRES
@@ -41,11 +42,11 @@ def drop(place: Place, *names: str) -> None:
     with place.as_rdsadmin() as admin:
         for name in names:
             admin.run(f"UPDATE pg_database SET datistemplate = false WHERE datname = '{name}'")
-            admin.run(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)" if place.version > 12 else "SELECT 1")
+            admin.run(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
 def converge(place: Place, desired: DesiredState = DesiredState((EVERY,), {})) -> DesiredState:  # noqa: B008 frozen
-    known = {**desired.accounts, **dict.fromkeys(place.known, "created")}
+    known: dict[str, Ownership] = {**desired.accounts, **dict.fromkeys(place.known, "created")}
     _, after = place.converge(replace(desired, accounts=known))
     place.known |= set(after.accounts)
     return after

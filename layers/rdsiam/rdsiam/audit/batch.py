@@ -28,7 +28,7 @@ from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migration, migrations_of
-from rdsiam.state.record import Record, record_of, selected
+from rdsiam.state.record import Record, selected
 from rdsiam.state.schemas import OpenedSchemas
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def audit_batch(services: BatchServices, audit: str, number: int, seconds: float
     results: queue.SimpleQueue[tuple[Database, DatabasePart]] = queue.SimpleQueue()
 
     arns = [database.arn for database in waiting.values()]
-    batch = _Batch(services.logins, access, account, services.inventory.items(arns))
+    batch = _Batch(services.logins, access, account, services.inventory, services.inventory.items(arns))
 
     def work(database: Database) -> None:
         results.put((database, _audit(batch, database)))
@@ -142,6 +142,7 @@ class _Batch:
     logins: Logins
     access: AccessFile
     account: AccountContext
+    inventory: Inventory
     items: Mapping[str, Mapping[str, Any]]
 
 
@@ -162,7 +163,7 @@ def _audit(batch: _Batch, database: Database) -> DatabasePart:
 def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart:
     began, access, account = time.monotonic(), batch.access, batch.account
     item = batch.items.get(database.arn)
-    record = record_of(database.arn, item) if item else None
+    record = batch.inventory.record(database.arn, item) if item else None
     selection = selected(database, record)
     recorded = _recorded_state(database, record)
     if not has_users(database):

@@ -30,9 +30,9 @@ from rdsiam.state.schemas import NAMED_DATABASES, OpenedSchemas
 logger = logging.getLogger(__name__)
 
 #: A batch ends after this many databases, or after this many seconds.
-_DATABASES, _SECONDS = 50, 30.0
+_DATABASES, _SECONDS = 50, 20.0
 #: Seconds of batches after which a run pauses: it goes on in a new invocation, with all the time of one.
-_SECONDS_OF_INVOCATION = 45.0
+_SECONDS_OF_INVOCATION = 30.0
 #: Seconds before each further attempt on databases that may be reached then.
 _PAUSES = (5, 20, 60)
 _CHANGED = "access.yaml has changed meanwhile"

@@ -12,12 +12,17 @@ from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.items import items_of
 from rdsiam.state.layout import Layout
+from rdsiam.state.large_values import LargeValues, Torn
 from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
 _RESOURCE = "resource:"
 #: Before a resource id, the key of a record whose ARN belongs to another database by now.
 _ASIDE = "aside:"
+#: Attributes that grow with the number of a server's databases; see `rdsiam.state.large_values`.
+_LARGE = ("accounts", "granted", "examined")
+#: Attempts to read a record that is being changed.
+_ATTEMPTS = 3
 
 
 class Inventory:
@@ -31,18 +36,36 @@ class Inventory:
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._large = LargeValues(dynamodb, table)
 
     def get(self, arn: str) -> Record | None:
         """Return what is known of the database, or None."""
-        item = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": arn}}, ConsistentRead=True)
-        if "Item" not in item:
-            return None
-        return record_of(arn, item["Item"])
+        for attempt in range(_ATTEMPTS):
+            item = self._item(arn)
+            if item is None:
+                return None
+            try:
+                return record_of(arn, item, self._large_of(item))
+            except Torn:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def record(self, arn: str, item: Mapping[str, Any]) -> Record:
+        """Return the record that one of `items` holds, with the attributes that are in items of their own.
+
+        :raises Torn: another run has changed the record since the item was read.
+        """
+        return record_of(arn, item, self._large_of(item, batched=True))
+
+    def _large_of(self, item: Mapping[str, Any], batched: bool = False) -> dict[str, Any]:
+        pointers = {name: plain(item[f"{name}_at"]) for name in _LARGE if f"{name}_at" in item}
+        return {name: self._large.read(name, at, batched) for name, at in pointers.items() if at is not None}
 
     def items(self, arns: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         """Return the items of those databases that have one, by ARN, in one call for each hundred.
 
-        `record_of` and `migrations_of` read them: an item that can't be read is a problem of its database alone.
+        `record` and `migrations_of` read them: an item that can't be read is a problem of its database alone.
         """
         return dict(items_of(self._dynamodb, self._table, arns))
 
@@ -72,7 +95,10 @@ class Inventory:
         return Attributes.from_json(plain(pointer["recorded"])) if pointer and "recorded" in pointer else None
 
     def all(self) -> Iterator[tuple[str, Record]]:
-        """Yield the ARN and the record of every database, page by page."""
+        """Yield the ARN and the record of every database, page by page.
+
+        Accounts, grants and what was examined are left out if they have items of their own.
+        """
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
             for item in page["Items"]:
                 arn = item["database"]["S"]
@@ -110,6 +136,7 @@ class Inventory:
         return {
             "accounts": {},
             "granted": {},
+            **{f"{name}_at": None for name in _LARGE},
             "leaving": {},
             "finished": False,
             "copied": False,
@@ -156,11 +183,11 @@ class Inventory:
 
     def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         """Record ownership of these accounts before they are made: the run after a killed one finds them."""
-        self._set(database.arn, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+        self._set_large(database, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 
     def release_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         """Release ownership of all accounts but these; nothing else changes."""
-        self._set(database.arn, accounts=dict(accounts))
+        self._set_large(database, accounts=dict(accounts))
 
     def onboarded(self, database: SelectedDatabase, applied: Applied, fingerprint: str, at: str) -> None:
         """Write down the database as it is now, its onboarding done."""
@@ -243,7 +270,7 @@ class Inventory:
 
     def set_examined(self, database: Database, examined: Examined) -> None:
         """Write down which users can act as administrators, and where that was looked at."""
-        self._set(database.arn, examined=examined.to_json() | {"resource_id": database.resource_id})
+        self._set_large(database, examined=examined.to_json() | {"resource_id": database.resource_id})
 
     def set_layout(self, database: Database, layout: Layout) -> None:
         """Record the databases, schemas and owners that an onboarding saw."""
@@ -264,7 +291,7 @@ class Inventory:
     def set_granted(self, database: Database, granted: Mapping[str, Iterable[Grant]]) -> None:
         """Record the grants that rdsiam makes to users themselves, and those that it has not revoked yet."""
         grants = {user: [grant.to_json() for grant in each] for user, each in granted.items()}
-        self._set(database.arn, granted=grants)
+        self._set_large(database, granted=grants)
 
     def granted_in(self, resource_id: str) -> Mapping[str, tuple[Grant, ...]]:
         """Return the grants recorded for a resource id; empty for an unknown one."""
@@ -279,6 +306,23 @@ class Inventory:
             if found is not None and found.arn == arn:
                 self._set(_RESOURCE + record.resource_id, recorded=record.recorded.to_json())
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
+        if record is not None and record.resource_id:
+            self._large.forget(record.resource_id, _LARGE)
+
+    def _set_large(self, database: Database, **attributes: Any) -> None:
+        """Set attributes of a record; those that have no room in its item are written to items of their own."""
+        item = self._item(database.arn) or {}
+        written: dict[str, Any] = {}
+        for name, value in attributes.items():
+            if name not in _LARGE:
+                written[name] = value
+                continue
+            current = plain(item[f"{name}_at"]) if f"{name}_at" in item else None
+            pointer = self._large.write(database.resource_id, name, value, current)
+            written |= (
+                {name: value, f"{name}_at": None} if pointer is None else {name: {}, f"{name}_at": pointer.to_json()}
+            )
+        self._set(database.arn, **written)
 
     def _item(self, key: str) -> dict[str, Any] | None:
         answer = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": key}}, ConsistentRead=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase, select
@@ -160,12 +161,15 @@ def selected(database: Database, record: Record | None) -> SelectedDatabase:
     return select(database, record.recorded or record.first_seen if known and record is not None else None)
 
 
-def record_of(arn: str, item: Mapping[str, Any]) -> Record:
-    """Return the record that an item of the table holds."""
-    found = {name: plain(value) for name, value in item.items()}
+def record_of(arn: str, item: Mapping[str, Any], large: Mapping[str, Any] = MappingProxyType({})) -> Record:
+    """Return the record that an item of the table holds.
+
+    :param large: attributes that are in items of their own.
+    """
+    found = {name: plain(value) for name, value in item.items()} | dict(large)
     database = applied = None
     resource_id = found.get("resource_id")
-    seen = found.get("examined", {"resource_id": ""})
+    seen = found.get("examined") or {"resource_id": ""}
     layout = found.get("layout", {"resource_id": ""})
     recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
     if "described" in found:
