@@ -17,7 +17,7 @@ READER = {"name": "reader", "privileges": "readonly", "on": "*"}
 
 @dataclass
 class Measured:
-    """What a run took: seconds, the most sessions at once, and the most megabytes of OnboardFunction."""
+    """Figures of one run: seconds, the most sessions at once, and the most megabytes of OnboardFunction."""
 
     databases: int
     seconds: float = 0
