@@ -11,8 +11,8 @@ from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.items import items_of
-from rdsiam.state.layout import Layout
 from rdsiam.state.large_values import LargeValues, Torn
+from rdsiam.state.layout import Layout
 from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
