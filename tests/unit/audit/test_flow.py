@@ -52,7 +52,6 @@ class World:
         self.records: dict[str, Record] = {}
         self.started: list[dict[str, Any]] = []
         patch.setattr(batch, "read", self._read)
-        patch.setattr(batch, "record_of", lambda _, item: item["it"])
         patch.setattr(flow, "holders", lambda iam: self.policies(iam))
 
     def audit(self, *arns: str, daily: bool = False) -> dict[str, Any]:
@@ -87,7 +86,8 @@ class World:
             store=self.store,
             access=self.access,
             inventory=SimpleNamespace(
-                items=lambda arns: {arn: {"it": self.records[arn]} for arn in arns if arn in self.records}
+                items=lambda arns: {arn: {"it": self.records[arn]} for arn in arns if arn in self.records},
+                record=lambda _, item: item["it"],
             ),
             logins=None,
         )
