@@ -34,7 +34,7 @@ class CheckpointRefused(Exception):
 
 
 class Quotas:
-    """What each execution has used."""
+    """Usage of each execution."""
 
     def __init__(self) -> None:
         self._operations: Counter[str] = Counter()
