@@ -61,6 +61,29 @@ def test_a_schema_in_another_database_changes_it(place):
 
 
 @on_postgres
+@pytest.mark.parametrize(
+    ("closed", "opened"),
+    [
+        ("CONNECTION LIMIT 0", "CONNECTION LIMIT -1"),
+        ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true"),
+        ("SET default_transaction_read_only = on", "SET default_transaction_read_only = off"),
+        ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    ],
+)
+def test_a_database_that_is_closed_and_opened_again_changes_it(place, closed, opened):
+    with place.as_master() as master:
+        master.run("CREATE DATABASE gate")
+        before = layout(place)
+        master.run(f"ALTER DATABASE gate {closed}")
+        changed = layout(place)
+        master.run(f"ALTER DATABASE gate {opened}")
+        again = layout(place)
+        master.run("DROP DATABASE gate")
+    assert changed.databases != before.databases
+    assert again == before
+
+
+@on_postgres
 def test_an_owner_of_its_first_object_changes_the_owners_and_a_second_object_does_not(place):
     with place.as_master() as master:
         master.run("CREATE ROLE migrator; GRANT migrator TO CURRENT_USER; GRANT CREATE ON SCHEMA public TO migrator")

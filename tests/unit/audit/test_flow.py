@@ -424,3 +424,25 @@ def test_an_audit_that_can_start_no_onboarding_still_reports(world):
     world.started = SimpleNamespace(append=lambda request: refuse(**request))
     assert world.audit()["audited"] == 45
     assert world.notified
+
+
+def test_a_whole_fleet_that_drifted_is_started_in_several_steps_each_database_once(world, monkeypatch):
+    monkeypatch.setattr(flow, "_BATCHES_AT_ONCE", 2)
+    onboarded(world, *range(45))
+    world.policies = policies(*range(45))
+    world.reading = reading(Layout("after", "owners"), "app")
+    result = world.execute(None, daily=True)
+    assert started(world) == [f"db-{number:03}" for number in range(45)]
+    steps = [one.name for one in result.operations if str(one.name).startswith("start onboardings")]
+    assert steps == ["start onboardings from batch 0", "start onboardings from batch 2"]
+
+
+def test_new_schemas_are_covered_though_policies_can_not_be_read(world):
+    def refuse(_: Any) -> Any:
+        raise RuntimeError("AccessDenied")
+
+    onboarded(world, 3)
+    world.policies = refuse
+    world.reading = reading(Layout("after", "owners"), "app")
+    world.audit(daily=True)
+    assert started(world) == ["db-003"]

@@ -7,7 +7,7 @@ without a list of them, or without a readable access.yaml, there is nothing to r
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import batched
@@ -23,11 +23,12 @@ from rdsiam.audit.account import AccountContext
 from rdsiam.audit.assemble import AuditRun, assemble
 from rdsiam.audit.batch import Reading, part_of
 from rdsiam.audit.deployment import Deployment
-from rdsiam.audit.drift import MISSING_GRANT, NO_DRIFT, Login
+from rdsiam.audit.drift import Login
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.history import History
 from rdsiam.audit.iam_rules import Fleet
 from rdsiam.audit.notify import Notifier
+from rdsiam.audit.onboardings import Onboardings
 from rdsiam.audit.parts import DatabasePart
 from rdsiam.audit.store import REPORTS, AuditStore, new_id, part_order
 from rdsiam.aws.iam import holders
@@ -39,7 +40,6 @@ from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
-from rdsiam.findings.finding import Finding
 from rdsiam.report.csv import csv_report
 from rdsiam.report.document import Report, Severities, json_report
 from rdsiam.report.ocsf import ocsf_lines
@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 #: Databases in a batch: each has a thread of its own in the function that audits the batch.
 BATCH = 50
+#: Batches whose drifted databases are onboarded by one step.
+_BATCHES_AT_ONCE = 20
 _ATTEMPTS = 4
 _LONGEST_CAUSE = 500
 _KIND_TEXTS = {kind.id: KindText(kind.id, kind.risk) for kind in KINDS.values()}
@@ -156,13 +158,31 @@ def audit(
         policies_unreadable = f"{error.error_type}: {error.message}"[:_LONGEST_CAUSE]
     answer = steps.run_typed("report", AuditAnswer, lambda: audit_steps.report(begun, batches, policies_unreadable))
     if databases is None:
-        try:
-            steps.run("start onboardings", lambda: audit_steps.start_onboardings(begun, batches))
-        except StepError as error:
-            # The report is of more use than its end; the next audit finds the same drift.
-            logger.error("onboardings were not started: %s: %s", error.error_type, error.message)
+        _start_onboardings(steps, audit_steps, begun, batches, policies_unreadable is None)
     steps.run("notify", lambda: audit_steps.notify(begun))
     return answer
+
+
+def _start_onboardings(
+    steps: Steps, audit_steps: "_AuditSteps", begun: Begun, batches: int, policies_readable: bool
+) -> None:
+    """Start onboardings in steps that take a minute at most, however many databases have a drift.
+
+    The report and its notifications don't depend on them: the next audit finds a drift that is left.
+    """
+    for part in batched(range(batches), _BATCHES_AT_ONCE, strict=False):
+        numbers = range(part[0], part[-1] + 1)
+        try:
+            steps.run(
+                f"start onboardings from batch {numbers.start}",
+                _starting(audit_steps, begun, numbers, policies_readable),
+            )
+        except StepError as error:
+            logger.error("onboardings were not started: %s: %s", error.error_type, error.message)
+
+
+def _starting(audit_steps: "_AuditSteps", begun: Begun, batches: range, policies_readable: bool) -> Callable[[], int]:
+    return lambda: audit_steps.start_onboardings(begun, batches, policies_readable)
 
 
 def _audit_batch(context: DurableContext, function: str, audit_id: str, number: int) -> bool:
@@ -224,7 +244,7 @@ class _AuditSteps:
         databases: dict[str, Database] = {}
         users: dict[str, Sequence[str]] = {}
         logins: dict[str, Sequence[Login]] = {}
-        for database, part in self._parts(begun, batches):
+        for database, part in self._parts(begun, range(batches)):
             databases[database.resource_id] = database
             if part and part.users is not None:
                 users[database.resource_id] = part.users
@@ -244,7 +264,7 @@ class _AuditSteps:
         no_result = Reading(Unreadable("time", _NO_RESULT))
         parts = [
             part or part_of(select(database, None), no_result, access.file, account)
-            for database, part in self._parts(begun, batches)
+            for database, part in self._parts(begun, range(batches))
         ]
         run = AuditRun(
             id=begun.id,
@@ -290,30 +310,12 @@ class _AuditSteps:
             reports={kind: uris[kind] for kind in ("json", "csv", "html")},
         )
 
-    def start_onboardings(self, begun: Begun, batches: int) -> int:
-        """Start the onboarding of databases with a new drift; return their number.
-
-        Only the daily audit does so for any drift. An audit that an operator starts leaves users as it finds them, for
-        the operator to decide, and sees to databases and schemas that `"*"` does not cover yet.
-        """
-        services, started = self._services, 0
-        lost: dict[str | None, list[Finding]] = {}
-        for finding in services.store.iam(begun.id):
-            if finding.kind == MISSING_GRANT and finding.suppressed is None:
-                lost.setdefault(finding.database, []).append(finding)
-        for database, part in self._parts(begun, batches):
-            drift = (part.drift if part else NO_DRIFT).with_policies(lost.get(database.arn, ()))
-            if drift.is_new and (begun.daily or "databases" in drift.differences):
-                services.functions.invoke(
-                    FunctionName=services.onboard_function,
-                    InvocationType="Event",
-                    # Started twice, by a repeated step, it is one execution; 64 characters at most.
-                    DurableExecutionName=f"{database.resource_id[:38]}-{begun.id.replace('T', '').replace('Z', '')}",
-                    Payload=json.dumps({"database": database.arn, "drift": drift.digest}).encode(),
-                )
-                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(sorted(drift.differences)))
-                started += 1
-        return started
+    def start_onboardings(self, begun: Begun, batches: range, policies_readable: bool) -> int:
+        """Start the onboarding of databases of these batches that have a new drift; return their number."""
+        services = self._services
+        onboardings = Onboardings(services.functions, services.onboard_function, begun.id, begun.daily)
+        policies = services.store.iam(begun.id) if policies_readable else []
+        return onboardings.start(self._parts(begun, batches), policies)
 
     def notify(self, begun: Begun) -> None:
         """Notify others of the result. A run that a later one has overtaken has no news."""
@@ -339,10 +341,10 @@ class _AuditSteps:
         supports = [(database.arn, self._services.databases.iam_support(database)) for database in off]
         return {arn: support.upgrade for arn, support in supports if not support.available}
 
-    def _parts(self, begun: Begun, batches: int) -> Iterator[tuple[Database, DatabasePart | None]]:
-        """Yield all databases of the run, each with its part; None if it has no result."""
+    def _parts(self, begun: Begun, batches: Iterable[int]) -> Iterator[tuple[Database, DatabasePart | None]]:
+        """Yield all databases of these batches, each with its part; None if it has no result."""
         store = self._services.store
-        for number in range(batches):
+        for number in batches:
             yield from store.parts(begun.id, store.batch(begun.id, number))
 
     def _before(self, audit_id: str) -> History:

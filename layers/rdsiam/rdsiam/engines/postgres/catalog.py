@@ -25,10 +25,16 @@ _SCHEMAS = _OWNED.format(catalogs="'pg_catalog.pg_namespace'::pg_catalog.regclas
 _OBJECTS = _OWNED.format(
     catalogs=", ".join(f"'pg_catalog.{name}'::pg_catalog.regclass" for name in ("pg_class", "pg_proc", "pg_namespace"))
 )
+#: A database that accepts no sessions, or nothing but reading: onboarding leaves it out until its owner changes that.
+_CLOSED = """d.datconnlimit = 0 OR EXISTS (
+    SELECT FROM pg_catalog.pg_db_role_setting r CROSS JOIN LATERAL pg_catalog.unnest(r.setconfig) AS c(setting)
+    WHERE r.setdatabase = d.oid AND r.setrole = 0 AND c.setting LIKE 'default\\_transaction\\_read\\_only=%'
+        AND c.setting <> 'default_transaction_read_only=off')"""
 #: Two fingerprints: databases and schemas, each with its owner; owners of objects, by database.
 LAYOUT = ", ".join((
     _FINGERPRINT.format(lines=f"""
-        SELECT pg_catalog.concat_ws(':', d.oid, d.datdba) AS line FROM pg_catalog.pg_database d WHERE {USERS_DATABASES}
+        SELECT pg_catalog.concat_ws(':', d.oid, d.datdba, {_CLOSED}) AS line
+        FROM pg_catalog.pg_database d WHERE {USERS_DATABASES}
         UNION ALL SELECT pg_catalog.concat_ws(':', s.dbid, s.objid, s.refobjid) {_SCHEMAS}"""),  # noqa: S608 constants
     _FINGERPRINT.format(lines=f"SELECT DISTINCT pg_catalog.concat_ws(':', s.dbid, s.refobjid) AS line {_OBJECTS}"),
 ))  # fmt: skip
