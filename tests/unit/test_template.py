@@ -266,6 +266,13 @@ def test_network_interfaces_are_made_for_functions_in_the_vpc_and_never_by_their
 # --- Alarms ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_documentation_counts_what_the_template_has():
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    numbers = re.search(r"^\| (\d+) alarms and (\d+) dashboards \|", text, re.MULTILINE)
+    assert numbers
+    assert [int(number) for number in numbers.groups()] == [len(ALARMS), len(of_type("AWS::CloudWatch::Dashboard"))]
+
+
 @pytest.mark.parametrize("name", ALARMS)
 def test_every_alarm_tells_somebody_and_names_its_runbook(name):
     properties = ALARMS[name]["Properties"]

@@ -271,3 +271,14 @@ def test_a_database_that_reboots_in_the_middle_of_set_secret_stops_no_rotation_f
         assert "setSecret of" in cause or (passwords.engine == "mysql" and "testSecret of" in cause)
         assert "connecti" in cause
     pair.converges()
+
+
+@pytest.mark.exhaustive
+def test_an_expired_password_is_what_a_rotation_replaces(passwords):
+    if passwords.engine == "postgres":
+        pytest.skip("PostgreSQL's VALID UNTIL is in test_expired_passwords.py")
+    secret = passwords.make("expired")
+    with passwords.account.as_master(passwords.arn) as master:
+        master.run("ALTER USER 'expired'@'%' PASSWORD EXPIRE")
+    passwords.wait(secret, passwords.rotate(secret))
+    passwords.logs_in(passwords.value(secret))

@@ -16,6 +16,7 @@ import psycopg
 import pymysql
 from psycopg.adapt import Buffer, Loader
 from pymysql.connections import Connection as MysqlConnection
+from pymysql.constants import CLIENT
 from pymysql.cursors import Cursor
 
 from rdsiam.engines.logins import Login
@@ -165,21 +166,24 @@ class _Name(Loader):
         return bytes(data).decode("utf-8", "backslashreplace")
 
 
-def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK) -> MysqlSession:
+def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK, expired: bool = False) -> MysqlSession:
     """Open a MySQL or MariaDB session in autocommit mode, without a default schema.
 
+    :param expired: open a session even if the password has expired. It may do nothing but set a new one, and needs
+        `use_own_settings` afterwards.
     :raises ConnectionFailed: with the stage at which it failed.
     """
     end = time.monotonic() + limits.connect
-    session = pymysql.connect(
+    session = (_SettingsLater if expired else pymysql.connect)(
         host=host,
         port=port,
         user=login.user,
         password=login.secret,
         ssl=_tls(ca_for(host)),
         charset="utf8mb4",
-        init_command=_MYSQL_SETTINGS,
-        autocommit=True,
+        init_command=None if expired else _MYSQL_SETTINGS,
+        client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS if expired else 0,
+        autocommit=None if expired else True,
         read_timeout=limits.statement,
         write_timeout=limits.statement,
         program_name="rdsiam",
@@ -210,6 +214,20 @@ def _tls(ca: str) -> ssl.SSLContext:
     # clients accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def use_own_settings(session: MysqlSession) -> None:
+    """Set what every session of rdsiam begins with, in one that was opened although its password might have expired."""
+    with session.cursor() as cursor:
+        cursor.execute("SET NAMES utf8mb4")
+        cursor.execute(f"{_MYSQL_SETTINGS}, autocommit = 1")
+
+
+class _SettingsLater(MysqlConnection):
+    """A session that sends no statement when it is opened: after an expired password MySQL refuses every one."""
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        """Leave it as the handshake set it."""
 
 
 class _AskedForToken(Exception):

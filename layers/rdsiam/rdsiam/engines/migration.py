@@ -1,9 +1,10 @@
 """The protocol between a migration from a password to tokens and a database; onboarding creates the successor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rdsiam.core.changes import MissingPart
 from rdsiam.engines.protocols import Session, Statement
 from rdsiam.state.record import Ownership
 
@@ -53,6 +54,18 @@ class Observation:
     statements: int | None
 
 
+@dataclass(frozen=True)
+class BackgroundWork:
+    """Work that runs in a user's name without a client, and stops when the user can't log in.
+
+    :ivar part: the work, and how its owner moves it to the successor.
+    :ivar certain: whether it exists; False if that can't be read.
+    """
+
+    part: MissingPart
+    certain: bool
+
+
 class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
     """The SQL of migrations of one family of engines. Instances hold no state.
 
@@ -73,6 +86,14 @@ class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
         :param session: the manager's.
         :param successor: the user that replaces `user` and may see its sessions.
         :raises QueryFailed: the server's answer.
+        """
+
+    def background_work(
+        self, connect: Callable[[str | None], SessionT], snapshot: SnapshotT, user: str, successor: str
+    ) -> tuple[BackgroundWork, ...]:
+        """Return the work that would stop if `user` could not log in.
+
+        :param connect: opens a session of the manager, which is closed here.
         """
 
     def retire(self, snapshot: SnapshotT, user: str) -> list[Statement]:

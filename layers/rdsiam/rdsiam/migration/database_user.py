@@ -8,8 +8,8 @@ from typing import Any
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Change, Refusal, Unreached
-from rdsiam.engines.migration import LoginState, Migrator, Observation
+from rdsiam.core.changes import Change, MissingPart, Refusal, Unreached
+from rdsiam.engines.migration import BackgroundWork, LoginState, Migrator, Observation
 from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement
 from rdsiam.engines.registry import ENGINES, MIGRATORS
 from rdsiam.errors import Refused
@@ -18,6 +18,9 @@ from rdsiam.state.leases import Lease
 from rdsiam.state.record import accounts_of
 
 logger = logging.getLogger(__name__)
+
+#: Maximum number of jobs that a refusal lists; a plan lists all.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,28 @@ class MigratingUser:
             statements = opened.migrator.retire(opened.snapshot, self._user)
             if before_change is None:
                 return list(statements)
+            if stopping := [work.part for work in self._background_work(opened) if work.certain]:
+                parts = "; ".join(f"{part.what}: {part.remedy}" for part in stopping[:_NAMED])
+                raise Refused(
+                    f"{len(stopping)} jobs or subscriptions run as {self._user} and would stop",
+                    f"move them to {self._successor}, then run the migration again: {parts}",
+                    "user-in-use",
+                )
             before_change(login_state)
             return opened.apply(statements)
+
+    def background_work(self) -> tuple[MissingPart, ...]:
+        """Return the work that the retirement would stop, and how it moves to the successor."""
+        with self._open(apply=False) as opened:
+            return tuple(work.part for work in self._background_work(opened))
+
+    def _background_work(self, opened: _Opened) -> tuple[BackgroundWork, ...]:
+        database = opened.database
+
+        def connect(name: str | None) -> Any:
+            return opened.engine.connect(database, self._services.logins.manager(database), name)
+
+        return opened.migrator.background_work(connect, opened.snapshot, self._user, self._successor)
 
     def restore(self, locked: Sequence[str], apply: bool) -> list[Change]:
         """Let the user log in by its password again; in place, take its tokens away.

@@ -158,6 +158,7 @@ class Migrating:
         """Return the changes that the retirement would make."""
         try:
             changes = [] if self.in_place else self._user.retire(None)
+            stopping = () if self.in_place else self._user.background_work()
         except Refused as error:
             return StepResult.refused(error)
         except ConnectionFailed as error:
@@ -169,7 +170,7 @@ class Migrating:
         remark = secrets.without_recorded(self.request.user)
         irreversible = self._user.irreversible() if self.in_place else ""
         reason = replace(remark, problem="; ".join(filter(None, [remark.problem, irreversible])))
-        return StepResult(tuple(changes), reason=reason, incomplete=secrets.left_alone(self.request.user))
+        return StepResult(tuple(changes), reason=reason, incomplete=(*stopping, *secrets.left_alone(self.request.user)))
 
     def record_pairing(self, changes: Changes) -> StepResult:
         """Take the lease, and record that the successor exists; refused if another execution works on it."""

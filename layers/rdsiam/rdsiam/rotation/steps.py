@@ -285,8 +285,10 @@ class Rotation:
                 return session, candidate.password
         raise Refused(
             f"{current.user} logs in to {database.identifier} with none of AWSCURRENT, AWSPENDING, AWSPREVIOUS and "
-            "older versions: the password was changed elsewhere, or the user is gone",
-            "put the password that is in use into AWSCURRENT",
+            "older versions: the password was changed elsewhere, the user is gone, or on PostgreSQL its VALID UNTIL "
+            "has passed, which the server doesn't tell",
+            "put the password that is in use into AWSCURRENT; or as an administrator run: ALTER ROLE … VALID UNTIL "
+            "'infinity'",
             "login-failed",
         )
 

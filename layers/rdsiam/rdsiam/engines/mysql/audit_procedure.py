@@ -204,7 +204,7 @@ def statements(installed: InstalledProcedure, mark: str) -> list[Statement]:
     result = []
     if installed.procedure is not None and installed.procedure[0] != f"{MANAGER}@%":
         raise Refused(
-            f"a procedure {SCHEMA}.{PROCEDURE} exists that rdsiam did not make",
+            f"a procedure {SCHEMA}.{PROCEDURE} of {installed.procedure[0]} exists that rdsiam did not make",
             "rename or drop it, then run this again",
             "name-taken",
         )

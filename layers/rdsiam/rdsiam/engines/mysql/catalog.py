@@ -1,6 +1,6 @@
 """Parts of MySQL's and MariaDB's catalogs that onboarding and the audit both need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pymysql
@@ -48,6 +48,16 @@ def server_version(session: MysqlSession) -> str:
 def is_mariadb(session: MysqlSession) -> bool:
     """Return whether the server is MariaDB, according to its greeting."""
     return "mariadb" in server_version(session).lower()
+
+
+def without_roles[Row: tuple[Any, ...]](session: MysqlSession, found: Iterable[Row]) -> list[Row]:
+    """Return the rows, which begin with user and host, that are of accounts.
+
+    MariaDB keeps roles among the accounts, without a host, and a user may have a role's name. On MySQL a role is an
+    account that can't log in.
+    """
+    mariadb = is_mariadb(session)
+    return [row for row in found if row[1] != "" or not mariadb]
 
 
 def rows(session: MysqlSession, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

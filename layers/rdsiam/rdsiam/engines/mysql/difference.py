@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind
 from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.messages import listed
 from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
 from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
 from rdsiam.engines.mysql.grants import account, identifier
@@ -61,12 +62,26 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState) -> None:
     declared = {user.name for user in desired.users}
     managed = {MANAGER, AUDITOR, *declared, *_leaving(snapshot, desired)}
     for name, host in sorted(snapshot.accounts):
-        if name not in managed or name in adopted or _is_managed(snapshot, desired, name, host):
+        is_role = (name, host) in snapshot.roles
+        if name not in managed or (name in adopted and not is_role) or _is_managed(snapshot, desired, name, host):
             continue
         remedy = "rename or drop it, then run this again"
         if name in declared:
             remedy = "to take it over write `adopt: true`"
-        raise Refused(f"an account {account(name, host)} exists that rdsiam did not make", remedy, "name-taken")
+        if is_role:
+            remedy = "a role doesn't log in and can't be adopted: rename the user, or rename or drop the role"
+        raise Refused(f"{_existing(snapshot, name, host)} that rdsiam did not make", remedy, "name-taken")
+
+
+def _existing(snapshot: Snapshot, name: str, host: str) -> str:
+    """Say which account or role exists."""
+    if (name, host) in snapshot.roles:
+        holders = sorted(account(*member) for member, roles in snapshot.members.items() if (name, host) in roles)
+        granted = f", granted to {listed(holders)}," if holders else ""
+        return f"a role {account(name, host)}{granted} exists"
+    others = [other for other in snapshot.hosts_of(name) if other != host]
+    also = f" (and {listed([account(name, other) for other in others])})" if others else ""
+    return f"an account {account(name, host)}{also} exists"
 
 
 def _is_managed(snapshot: Snapshot, desired: DesiredState, name: str, host: str) -> bool:

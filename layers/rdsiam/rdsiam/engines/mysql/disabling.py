@@ -8,7 +8,7 @@ import pymysql
 from pymysql.charset import charset_by_name
 
 from rdsiam.engines.connection import MysqlSession
-from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer
+from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer, without_roles
 from rdsiam.engines.mysql.failures import failed
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
 from rdsiam.engines.protocols import QueryFailed, Statement
@@ -84,7 +84,7 @@ def read_activity(session: MysqlSession, events: bool = True) -> AccountActivity
     for definer, *event in sorted(rows(session, _EVENTS)) if events else ():
         by_definer.setdefault(definer, []).append(Event(*event))
     return AccountActivity(
-        accounts=frozenset((user, host) for user, host in rows(session, _ACCOUNTS)),
+        accounts=frozenset((user, host) for user, host in without_roles(session, rows(session, _ACCOUNTS))),
         locked=frozenset(
             (user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)
         ),

@@ -11,7 +11,7 @@ from rdsiam.engines.connection import WORK, Limits, MysqlSession, connect_mysql
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
 from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
-from rdsiam.engines.mysql.catalog import is_mariadb, rows
+from rdsiam.engines.mysql.catalog import is_mariadb, rows, without_roles
 from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas
 from rdsiam.engines.protocols import (
@@ -75,7 +75,7 @@ class Mysql:
 
     def existing_names(self, session: MysqlSession) -> frozenset[str]:
         """Return the names of all accounts."""
-        return frozenset(row[0] for row in rows(session, ACCOUNTS))
+        return frozenset(row[0] for row in without_roles(session, rows(session, ACCOUNTS)))
 
     def inspect(self, sessions: Sessions[MysqlSession], database: Database, desired: DesiredState) -> Snapshot:  # noqa: ARG002
         """Read accounts and privileges."""

@@ -1,12 +1,12 @@
 """Migrations on MySQL and MariaDB: a locked account keeps its password, its grants and its routines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pymysql
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.migration import LoginState, Observation, ObservedClient
+from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_answer
 from rdsiam.engines.mysql.disabling import disable
 from rdsiam.engines.mysql.grants import account
@@ -68,6 +68,16 @@ class MysqlMigrator:
         except pymysql.MySQLError as error:
             raise QueryFailed(*server_answer(error)) from None
         return Observation(tuple(ObservedClient(*row) for row in clients), statements)
+
+    def background_work(
+        self,
+        connect: Callable[[str | None], MysqlSession],  # noqa: ARG002
+        snapshot: Snapshot,  # noqa: ARG002
+        user: str,  # noqa: ARG002
+        successor: str,  # noqa: ARG002
+    ) -> tuple[BackgroundWork, ...]:
+        """Return none: events run as their definer whether the account is locked or not."""
+        return ()
 
     def retire(self, snapshot: Snapshot, user: str) -> list[Statement]:
         """Return ACCOUNT LOCK for each host pattern, and the end of sessions; events and views continue to work."""

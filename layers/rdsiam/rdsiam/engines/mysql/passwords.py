@@ -11,9 +11,10 @@ from functools import partial
 
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.authentication import NATIVE, Authentication, read_authentication, refuse_without_password
+from rdsiam.engines.mysql.catalog import is_mariadb
 from rdsiam.engines.mysql.grants import Rights, account, difference, literal, read_rights, server
-from rdsiam.engines.mysql.statements import NotAllowed, rows, run
-from rdsiam.engines.rotation import ChangeFailed
+from rdsiam.engines.mysql.statements import NotAllowed, begin, rows, run
+from rdsiam.engines.rotation import ChangeFailed, PasswordRejected
 from rdsiam.errors import Refused
 
 _ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy must see the password
@@ -21,6 +22,41 @@ _ONLY_CLEAR = 1290  # MariaDB's strict_password_validation: its policy must see 
 _CURRENT_NEEDED = "3892"
 #: There is no such schema, column, table or routine.
 _DROPPED = frozenset({"1049", "1054", "1146", "1305"})
+
+
+def end_expiry(session: MysqlSession, current: str, password: str) -> str:
+    """Make a session whose password has expired an ordinary one, and return the password that the account has then.
+
+    The account gets the same password again, so that it logs in with the former one until all its accounts have the new
+    one. If the server's policy forbids that, it gets the new one at once.
+
+    :param current: the password by which the session logged in.
+    :param password: the new one.
+    """
+    try:
+        _renew(session, current, current)
+    except PasswordRejected:
+        _renew(session, current, password)
+        current = password
+    begin(session)
+    return current
+
+
+def _renew(session: MysqlSession, current: str, password: str) -> None:
+    """Set the session's own password, knowing nothing of the account: such a session may read nothing."""
+    clear = literal(password)
+    if not is_mariadb(session):
+        try:
+            run(session, f"ALTER USER CURRENT_USER() IDENTIFIED BY {clear}")
+        except ChangeFailed as error:
+            if error.server_code != _CURRENT_NEEDED:
+                raise
+            run(session, f"ALTER USER CURRENT_USER() IDENTIFIED BY {clear} REPLACE {literal(current)}")
+        return
+    try:
+        run(session, f"SET PASSWORD = {literal(native_hash(password))}")
+    except ChangeFailed:  # the account has another plugin, or the policy must see the password
+        run(session, f"SET PASSWORD = PASSWORD({clear})")
 
 
 class PasswordSetter:
@@ -88,7 +124,9 @@ class PasswordSetter:
             refuse_without_password(read_authentication(self._session, name, clone), clone, host)
             if current.on and not current.on.keys() & desired.on.keys():
                 raise Refused(
-                    f"an account {clone} exists that is not {base}'s clone", "rename or drop it", "name-taken"
+                    f"an account {name}, with none of its rights, exists that is not {base}'s clone",
+                    "rename or drop it, or rotate the user as a single user (scheme: single)",
+                    "name-taken",
                 )
         else:
             self._create(name, authentication)

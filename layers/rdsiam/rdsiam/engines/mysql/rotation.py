@@ -8,9 +8,10 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import MysqlSession, connect_mysql
 from rdsiam.engines.logins import Login
 from rdsiam.engines.mysql.authentication import read_authentication, refuse_without_password
+from rdsiam.engines.mysql.catalog import without_roles
 from rdsiam.engines.mysql.grants import OF_ACCOUNT, AccountName, account
-from rdsiam.engines.mysql.passwords import PasswordSetter
-from rdsiam.engines.mysql.statements import NotAllowed, rows
+from rdsiam.engines.mysql.passwords import PasswordSetter, end_expiry
+from rdsiam.engines.mysql.statements import ExpiredPassword, NotAllowed, begin, rows
 from rdsiam.engines.rotation import OpenSession
 from rdsiam.errors import ConnectionFailed, Refused
 
@@ -26,9 +27,9 @@ class MysqlRotator:
     blind_spots = "login time and program of a session; sessions of other users, without PROCESS"
 
     def connect(self, database: Database, login: Login, name: str | None) -> MysqlSession:  # noqa: ARG002
-        """Open a session, which reaches all schemas."""
+        """Open a session, which reaches all schemas. If the password has expired, a rotation gives the user another."""
         host, port = database.endpoint
-        return connect_mysql(host, port, login)
+        return connect_mysql(host, port, login, expired=True)
 
     def wrong_password(self, error: ConnectionFailed) -> bool:
         """Compare the server's code. A missing account has the same code."""
@@ -36,7 +37,7 @@ class MysqlRotator:
 
     def prove(self, session: MysqlSession) -> None:
         """Run a query that every user may run."""
-        rows(session, "SELECT 1")
+        begin(session)
 
     def set_own_password(
         self, session: MysqlSession, current: str, password: str, pending_works: Callable[[], bool]
@@ -45,16 +46,21 @@ class MysqlRotator:
 
         A login by that account then proves that all accounts have the password.
         """
+        try:
+            begin(session)
+        except ExpiredPassword:
+            current = end_expiry(session, current, password)
         setter = PasswordSetter(session, password, current)
         user, host = _session_account(session)
         retain = setter.server.dual and _may_retain(session, user, host)
-        if retain:
+        if retain and current != password:
             _lock(session, user)
             if pending_works():
                 return  # setting it again would retain the new password as the old one
         for other in [each for each in _visible_hosts(session, user) if each != host]:
             setter.set(user, other, retain=retain)
-        setter.set(user, host, own=True, retain=retain)
+        if current != password:
+            setter.set(user, host, own=True, retain=retain)
 
     def clone_name(self, user: str) -> str:
         """Return the name of the other of two alternating users; its length is checked on the server."""
@@ -62,6 +68,7 @@ class MysqlRotator:
 
     def inspect_other(self, session: MysqlSession, user: str) -> str | None:
         """Return the statement for the first account of the user; a rotation sets all of them."""
+        begin(session)
         hosts = _hosts(session, user)
         for host in hosts:
             refuse_without_password(read_authentication(session, account(user, host), user), user, host)
@@ -70,12 +77,14 @@ class MysqlRotator:
     def sessions(self, session: MysqlSession, users: Sequence[str]) -> list[OpenSession]:
         """Return the sessions of these users; the server's list has no login time."""
         # Users without rights on performance_schema read only this list, which shows the definer of a running routine.
+        begin(session)
         query = "SELECT USER, HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() ORDER BY ID"
         found = [(str(user), str(host)) for user, host in rows(session, query)]
         return [OpenSession(user, None, host.rpartition(":")[0] or host, None) for user, host in found if user in users]
 
     def set_other_password(self, session: MysqlSession, base: str, user: str, password: str) -> None:
         """Set the password on all accounts of the user; before that, create a clone and give it its base's rights."""
+        begin(session)
         setter = PasswordSetter(session, password)
         longest = setter.server.longest_name
         if len(user) > longest:
@@ -140,4 +149,5 @@ def _may_retain(session: MysqlSession, user: str, host: str) -> bool:
 
 
 def _hosts(session: MysqlSession, user: str) -> list[str]:
-    return [row[0] for row in rows(session, "SELECT Host FROM mysql.user WHERE User = %s ORDER BY 1", [user])]
+    found = rows(session, "SELECT User, Host FROM mysql.user WHERE User = %s ORDER BY 2", [user])
+    return [host for _, host in without_roles(session, found)]

@@ -8,7 +8,15 @@ from functools import partial
 from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, replacement
-from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_mariadb, is_system, rows, server_version
+from rdsiam.engines.mysql.catalog import (
+    PLUGIN,
+    SYSTEM_SCHEMAS,
+    is_mariadb,
+    is_system,
+    rows,
+    server_version,
+    without_roles,
+)
 from rdsiam.engines.mysql.grants import AccountName, server
 from rdsiam.engines.protocols import DesiredState, LoginAccount, Sessions
 from rdsiam.engines.schema_names import SchemaNames
@@ -33,6 +41,9 @@ _RESTRICTIONS = """SELECT User, Host, JSON_EXTRACT(User_attributes, '$.Restricti
 FROM mysql.user WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.Restrictions')"""
 _CERTIFICATES = """SELECT User, Host FROM mysql.user
 WHERE ssl_type = 'X509' OR (ssl_type = 'SPECIFIED' AND (LENGTH(x509_subject) > 0 OR LENGTH(x509_issuer) > 0))"""
+#: Accounts as CREATE ROLE makes them. One that was given a password or was unlocked is a user too.
+_ROLES = """SELECT User, Host FROM mysql.user
+WHERE account_locked = 'Y' AND password_expired = 'Y' AND authentication_string = ''"""
 _LIMITS = "SELECT User, Host, max_user_connections FROM mysql.user"
 _SCHEMA_PRIVILEGES = (
     "SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.SCHEMA_PRIVILEGES"
@@ -67,6 +78,7 @@ class Snapshot:
     """The state of a server when it was inspected.
 
     :ivar accounts: account → whether it logs in by token over TLS, and in no other way.
+    :ivar roles: accounts of MySQL that are roles: they can't log in, and are granted to others.
     :ivar schema_names: how the server reads names of schemas in grants.
     :ivar schemas: (user, host pattern, schema as granted) → privileges.
     :ivar everywhere: account → global privileges.
@@ -84,6 +96,7 @@ class Snapshot:
 
     databases: tuple[str, ...]
     accounts: Mapping[AccountName, bool]
+    roles: frozenset[AccountName]
     schema_names: SchemaNames
     schemas: Mapping[tuple[str, str, str], frozenset[str]]
     everywhere: Mapping[AccountName, frozenset[str]]
@@ -126,6 +139,7 @@ def inspect(sessions: Sessions[MysqlSession], desired: DesiredState) -> Snapshot
     return Snapshot(
         databases=databases,
         accounts=accounts,
+        roles=_roles(session),
         schema_names=names,
         schemas=granted,
         everywhere=everywhere,
@@ -167,9 +181,19 @@ def _login_accounts(session: MysqlSession, options: LoginOptions) -> tuple[Login
             tls=ssl_type != "",
             administrator="Y" in {superuser, creates_users},
         )
-        for user, host, plugin, ssl_type, superuser, creates_users in sorted(rows(session, ACCOUNTS))
+        for user, host, plugin, ssl_type, superuser, creates_users in sorted(
+            without_roles(session, rows(session, ACCOUNTS))
+        )
         if not is_system(user, host)
     )
+
+
+def _roles(session: MysqlSession) -> frozenset[AccountName]:
+    """Return the accounts that are roles; none on MariaDB, whose roles are no accounts, and before MySQL 8."""
+    properties = server(server_version(session))
+    if properties.mariadb or properties.version < (8,):
+        return frozenset()
+    return frozenset((user, host) for user, host in rows(session, _ROLES))
 
 
 def predecessors(desired: DesiredState) -> dict[str, str]:

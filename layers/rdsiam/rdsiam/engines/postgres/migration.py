@@ -1,12 +1,14 @@
 """Migrations on PostgreSQL: NOLOGIN keeps the password's verifier, so that an undo restores the login completely."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 import psycopg
 
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.migration import LoginState, Observation, ObservedClient
+from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
+from rdsiam.engines.postgres import background
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
@@ -19,6 +21,8 @@ from rdsiam.errors import Refused
 from rdsiam.state.record import Ownership
 
 _REPLICATION = "rds_replication"
+#: Databases besides the first in which pg_cron is looked for, one after the other.
+_MOST_DATABASES = 20
 _SESSIONS = """
 SELECT COALESCE(a.application_name, ''), COALESCE(pg_catalog.host(a.client_addr), ''),
     pg_catalog.to_char(pg_catalog.max(a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -72,6 +76,22 @@ class PostgresMigrator:
             if not session.closed:
                 session.rollback()
         return Observation(tuple(ObservedClient(*row) for row in rows), None)
+
+    def background_work(
+        self, connect: Callable[[str | None], PostgresSession], snapshot: Snapshot, user: str, successor: str
+    ) -> tuple[BackgroundWork, ...]:
+        """Return subscriptions, jobs of pg_cron, which is in one database (by default `postgres`), and pg_partman."""
+        found: list[BackgroundWork] = []
+        others = [name for name in snapshot.databases if name not in {snapshot.entry_database, *snapshot.closed}]
+        for name in (snapshot.entry_database, *others[:_MOST_DATABASES]):
+            with closing(connect(name)) as session:
+                try:
+                    if name == snapshot.entry_database:
+                        found += background.of_server(session, user, successor)
+                    found += background.jobs(session, user, successor)
+                except psycopg.Error as error:
+                    raise QueryFailed(error.sqlstate, str(error)) from None
+        return tuple(found)
 
     def retire(self, snapshot: Snapshot, user: str) -> list[Statement]:
         """Return NOLOGIN, and the statement that ends the sessions."""

@@ -36,6 +36,7 @@ SELECT r.rolsuper, r.rolcreaterole, r.rolreplication, r.rolconnlimit,
                  WHERE i.rolname = 'rds_iam'), false)
 FROM pg_catalog.pg_roles r WHERE r.rolname = %s
 """
+_ENDED = "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s AND rolvaliduntil <= pg_catalog.now()"
 _IS_MEMBER = """
 SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
@@ -132,9 +133,13 @@ class PostgresRotator:
             _wait_for_others(session, base)
             _refuse_role(session, base)
             if user == base:
-                _run(session, [_password("ALTER ROLE {} PASSWORD {}", user, password)])
+                statements = [_password("ALTER ROLE {} PASSWORD {}", user, password)]
             else:
-                _run(session, self._clone(session, base, user, password))
+                statements = self._clone(session, base, user, password)
+            # A new password under a VALID UNTIL that has passed would log in nowhere.
+            if session.execute(_ENDED, [user]).fetchone() is not None:
+                statements.append(sql.SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(sql.Identifier(user)))
+            _run(session, statements)
 
     def _clone(self, session: PostgresSession, base: str, clone: str, password: str) -> list[sql.Composed]:
         """Return the statements that create or update the clone.
@@ -147,7 +152,11 @@ class PostgresRotator:
         exists = session.execute(_ROLE, [clone]).fetchone() is not None
         is_member = first_row(session, _IS_MEMBER, [base, clone])[0]
         if exists and not is_member:
-            raise Refused(f"a role {clone} exists that is not {base}'s clone", "rename or drop it", "name-taken")
+            raise Refused(
+                f"a role {clone}, no member of {base}, exists that is not {base}'s clone",
+                "rename or drop it, or rotate the user as a single user (scheme: single)",
+                "name-taken",
+            )
         if exists:
             _refuse_role(session, clone)
         verb = "ALTER" if exists else "CREATE"
