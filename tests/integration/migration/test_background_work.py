@@ -1,4 +1,4 @@
-"""A plan names what the retirement of a user would stop, and a migration doesn't retire it before that is moved."""
+"""The plan of a migration names what the retirement of its user would stop."""
 
 from collections.abc import Iterator
 
@@ -41,14 +41,3 @@ def test_a_plan_to_retire_a_user_names_its_scheduled_jobs(account, arn):
     assert plan["status"] == "planned", plan
     (part,) = [part for part in plan["incomplete"] if "cron" in part["what"]]
     assert "UPDATE cron.job SET username = 'app_iam' WHERE jobid = 1" in part["remedy"]
-
-
-@pytest.mark.exhaustive
-def test_a_user_with_jobs_keeps_its_login_until_they_are_moved(account, arn):
-    answer = account.invoke("MigrateFunction", {"database": arn, "user": "app", "watch": 1})
-    assert (answer["status"], answer["code"]) == ("refused", "user-in-use"), answer
-    assert "WHERE jobid = 1" in answer["remedy"]
-    with as_rdsadmin(account, arn) as another:
-        assert another.run("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app'") == [(True,)]
-        another.run("UPDATE cron.job SET username = 'app_iam' WHERE jobid = 1")
-    assert account.invoke("MigrateFunction", {"database": arn, "user": "app", "watch": 1})["status"] == "retired"
