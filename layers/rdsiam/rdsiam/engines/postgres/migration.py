@@ -82,7 +82,13 @@ class PostgresMigrator:
     ) -> tuple[BackgroundWork, ...]:
         """Return subscriptions, jobs of pg_cron, which is in one database (by default `postgres`), and pg_partman."""
         found: list[BackgroundWork] = []
-        others = [name for name in snapshot.databases if name not in {snapshot.entry_database, *snapshot.closed}]
+        others = [
+            name
+            for name in snapshot.databases
+            if name != snapshot.entry_database
+            and not snapshot.is_closed(name)
+            and not snapshot.obstacle(snapshot.on_server[name])
+        ]
         for name in (snapshot.entry_database, *others[:_MOST_DATABASES]):
             with closing(connect(name)) as session:
                 try:
