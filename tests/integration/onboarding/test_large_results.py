@@ -1,10 +1,14 @@
 """Servers with more schemas and users than a checkpoint or an answer can hold changes."""
 
 import json
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.integration.account import Account, until
@@ -71,6 +75,72 @@ def users(*levels: tuple[str, str], on: Any) -> list[dict[str, Any]]:
 
 
 TWO = (("app", "readwrite"), ("bi", "readonly"))
+
+
+class Watch:
+    """The largest environment of a function, and the most sessions of rdsiam, while something runs."""
+
+    def __init__(self, account: Account, arn: str) -> None:
+        self.memory = self.sessions = 0
+        self.seconds = 0.0
+        self._master = account.as_master(arn)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "Watch":
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
+        self._over.set()
+        self._thread.join()
+        self._master.close()
+
+    def _watch(self) -> None:
+        own = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE USER LIKE 'rdsiam%'"
+        while not self._over.wait(0.5):
+            self.sessions = max(self.sessions, int(self._master.run(own)[0][0]))
+            for process in psutil.process_iter(["cmdline", "memory_info"]):
+                if "app.handler" in (process.info["cmdline"] or ()):
+                    self.memory = max(self.memory, process.info["memory_info"].rss)
+
+
+def measured(account: Account, arn: str, function: str, payload: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Return the answer of a function and the seconds that it took; check sessions, memory and the answer's size."""
+    client = account.cloud.client("lambda", read_timeout=900)
+    with Watch(account, arn) as watch:
+        name = account.cloud.functions[function]
+        answer: dict[str, Any] = json.load(client.invoke(FunctionName=name, Payload=json.dumps(payload))["Payload"])
+    sys.stderr.write(f"{payload}: {watch.seconds:.1f} s, {watch.memory >> 20} MB, {watch.sessions} sessions\n")
+    assert watch.sessions <= 4
+    assert watch.memory < 512 << 20
+    assert len(json.dumps(answer)) < STEP
+    return answer, watch.seconds
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("engine", ["mariadb", "mysql"])
+def test_the_time_for_thousands_of_schemas_grows_with_their_number_and_memory_and_sessions_do_not(
+    account, make, engine
+):
+    per_schema = []
+    for number in (1_000, 5_000):
+        arn = make(f"{engine}-{number}", engine)
+        with account.as_master(arn) as master:
+            for tenant in range(number):
+                master.run(f"CREATE DATABASE tenant_{tenant}")
+        account.declare(f"{engine}-{number}", *users(*TWO, on="*"))
+        plan, _ = measured(account, arn, "OnboardFunction", {"database": arn, "plan": True})
+        assert plan["changes_total"] > 2 * number
+        onboarded, seconds = measured(account, arn, "OnboardFunction", {"database": arn})
+        assert onboarded["status"] == "onboarded", onboarded
+        assert onboarded["changes_total"] == plan["changes_total"]
+        per_schema.append(seconds / number)
+        assert measured(account, arn, "OnboardFunction", {"database": arn})[0]["status"] == "unchanged"
+        assert measured(account, arn, "AuditFunction", {"databases": [arn]})[0]["audited"] == 1
+    assert per_schema[1] < 2 * per_schema[0]
 
 
 @pytest.mark.parametrize("number", [300, pytest.param(1500, marks=pytest.mark.exhaustive)])

@@ -574,3 +574,22 @@ def test_logins_without_room_are_named_and_the_next_reconcile_looks_again(world)
     world.planned = {"status": "unchanged", "reason": "", "changes": []}
     assert world.onboard()["incomplete"] == []
     assert world.record.fingerprint not in ("before", "unresolved")
+
+
+def test_users_are_made_in_as_many_steps_as_they_need(world):
+    more = [Change("grant", "app", f"GRANT {number}") for number in range(3)]
+    world.converged = [Convergence((more[0],), unfinished=True), Convergence((more[1],), unfinished=True)]
+    world.converged += [Convergence((more[2],), applied=Applied("v1", "declared", 2, USERS))]
+    answer = world.onboard()
+    assert answer["status"] == "onboarded"
+    assert [change["statement"] for change in answer["changes"] if change["kind"] == "grant"] == [
+        change.statement for change in more
+    ]
+
+
+def test_a_step_of_users_that_is_refused_names_what_was_made_before(world):
+    made = Change("grant", "app", "GRANT 1")
+    world.converged = [Convergence((made,), unfinished=True), Convergence(refusal=SPOILED)]
+    answer = world.onboard()
+    assert answer["status"] == "incomplete"
+    assert "GRANT 1" in [change["statement"] for change in answer["changes"]]

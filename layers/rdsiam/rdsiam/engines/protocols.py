@@ -340,6 +340,9 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
     def enabled_users(self, snapshot: SnapshotT, desired: DesiredState) -> frozenset[str]:
         """Return the managed users that can log in, without the service's own."""
 
+    def portion(self, statements: Sequence[Statement]) -> list[Statement]:
+        """Return the statements that one step of a run makes, in their order; the next step makes the rest."""
+
     def apply(
         self,
         sessions: Sessions[SessionT],

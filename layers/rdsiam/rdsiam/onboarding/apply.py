@@ -6,6 +6,7 @@
 Whatever stops a run, the users that leave have lost their logins before.
 """
 
+import itertools
 from dataclasses import replace
 
 from aws_durable_execution_sdk_python import DurableContext
@@ -130,11 +131,18 @@ class Application:
         return self._refused(self._converged.refusal)
 
     def _converge(self, name: str) -> None:
+        """Make users and groups, in as many steps as they need, each in an invocation of its own."""
         just_switched = self._inspection.switch is not None
-        self._converged = self._steps.run_typed(
-            name, Convergence, lambda: self._users.converge(apply=True, just_switched=just_switched)
-        )
-        self._changes += self._converged.changes
+        for number in itertools.count(1):
+            self._converged = self._steps.run_typed(
+                name if number == 1 else f"{name}, part {number}",
+                Convergence,
+                lambda: self._users.converge(apply=True, just_switched=just_switched),
+            )
+            self._changes += self._converged.changes
+            if not self._converged.unfinished:
+                return
+            self._context.wait(Duration.from_seconds(1), name=f"pause after part {number}")
 
     def _converge_again(self) -> None:
         """Try again what failed for a reason that may pass, such as a lock that a backup held."""

@@ -19,6 +19,7 @@ class Convergence:
     :ivar denied: parts that the server denied, or is likely to deny; the rest was done, or is planned.
     :ivar refusal: why the rest, or all of it, was not done; None if nothing was refused.
     :ivar databases: number of PostgreSQL databases whose privileges are still to be compared, one by one.
+    :ivar unfinished: statements are left for another step.
     """
 
     changes: tuple[Change, ...] = ()
@@ -27,6 +28,7 @@ class Convergence:
     denied: tuple[Unreached, ...] = ()
     refusal: Refusal | None = None
     databases: int = 0
+    unfinished: bool = False
 
     @property
     def retry(self) -> bool:
@@ -47,6 +49,7 @@ class Convergence:
             "denied": [part.to_json() for part in self.denied],
             "refusal": self.refusal.to_json() if self.refusal else None,
             "databases": self.databases,
+            "unfinished": self.unfinished,
         }
 
     @classmethod
@@ -60,6 +63,7 @@ class Convergence:
             tuple(Unreached.from_json(part) for part in data["denied"]),
             Refusal.from_json(data["refusal"]) if data["refusal"] else None,
             data["databases"],
+            data["unfinished"],
         )
 
 

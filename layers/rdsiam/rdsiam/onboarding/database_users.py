@@ -119,7 +119,8 @@ class Users:
     def _apply(self, comparison: Comparison) -> Convergence:
         """Record ownership and make the changes; if they are refused, return those that were made before."""
         engine, opened, database = comparison.engine, comparison.opened, comparison.database
-        snapshot, desired, statements = comparison.snapshot, comparison.desired, comparison.statements
+        snapshot, desired = comparison.snapshot, comparison.desired
+        statements = engine.portion(comparison.statements)
         self._record_attributes(database, opened.inherited_ownership)
         ownership = engine.ownership(snapshot, statements, desired)
         self._record_granted(comparison)
@@ -140,7 +141,9 @@ class Users:
         for change in changes:
             logger.info("%s on %s as %s: %s", change.kind, self._arn, change.authority, change.statement)
         self._record_layout(database, comparison.layout)
-        return _convergence(comparison, changes, [denial.part for denial in denials])
+        # Statements that fail are in the next portion too: if most of them do, further portions bring nothing.
+        unfinished = len(statements) < len(comparison.statements) and len(denied) < len(statements) // 2
+        return replace(_convergence(comparison, changes, [denial.part for denial in denials]), unfinished=unfinished)
 
     def _keep_ownership(
         self, comparison: Comparison, ownership: Mapping[str, Ownership], error: Exception

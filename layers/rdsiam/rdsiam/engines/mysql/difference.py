@@ -8,7 +8,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.messages import listed
 from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
 from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
-from rdsiam.engines.mysql.grants import account, identifier
+from rdsiam.engines.mysql.grants import AccountName, account, identifier
 from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
 from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
 from rdsiam.engines.protocols import Authority, DesiredState, Statement
@@ -26,8 +26,9 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     result = _manager(snapshot, desired)
     result += _accounts(snapshot, AUDITOR, desired)
     result += audit_procedure.statements(snapshot.auditor, desired.mark)
+    held = _by_account(snapshot)
     for user in desired.users:
-        result += _user(snapshot, user, desired)
+        result += _user(snapshot, user, desired, held)
     for name in sorted(_leaving(snapshot, desired)):
         result += disabling.disable(snapshot.activity, name)
     return result
@@ -42,7 +43,20 @@ def _manager(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     return result
 
 
-def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
+def _by_account(snapshot: Snapshot) -> Mapping[AccountName, Mapping[str, frozenset[str]]]:
+    """Return account → schema as granted → privileges."""
+    held: dict[AccountName, dict[str, frozenset[str]]] = {}
+    for (user, host, schema), privileges_there in snapshot.schemas.items():
+        held.setdefault((user, host), {})[schema] = privileges_there
+    return held
+
+
+def _user(
+    snapshot: Snapshot,
+    user: DeclaredUser,
+    desired: DesiredState,
+    held: Mapping[AccountName, Mapping[str, frozenset[str]]],
+) -> list[Statement]:
     """Return the statements for one declared user: its accounts, and its own or its predecessor's privileges."""
     if user.predecessor:
         hosts = snapshot.hosts_of(user.predecessor)
@@ -52,7 +66,7 @@ def _user(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list
         )
     result = _accounts(snapshot, user.name, desired, connections=user.connections)
     for host in snapshot.hosts_of(user.name) or ["%"]:
-        result += _privileges(snapshot, user, host, desired)
+        result += _privileges(snapshot, user, host, desired, held.get((user.name, host), {}))
     return result
 
 
@@ -167,11 +181,13 @@ def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
     return [*([drop_factors(factors)] if factors else []), f"{_TOKENS_ONLY}{unlocked}"]
 
 
-def _privileges(snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState) -> Iterator[Statement]:
-    """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus if rdsiam created it."""
-    actual = {
-        schema: held for (name, where, schema), held in snapshot.schemas.items() if (name, where) == (user.name, host)
-    }
+def _privileges(
+    snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState, actual: Mapping[str, frozenset[str]]
+) -> Iterator[Statement]:
+    """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus if rdsiam created it.
+
+    :param actual: schema as granted → privileges that it has.
+    """
     names = snapshot.schema_names
     declared = {
         names.pattern(schema): needed

@@ -34,6 +34,9 @@ from rdsiam.state.record import Ownership
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user"})
 #: Codes of a refused login: access denied, and the account was locked by failed logins before.
 _REFUSALS = frozenset({"1045", "3955"})
+#: Kinds of statements of which there is one for each schema and user, and how many one step makes. A server takes
+#: milliseconds for each, and an invocation has two minutes.
+_PRIVILEGES, _MOST_PRIVILEGES = frozenset({"grant", "revoke"}), 2_000
 _LOCKING = frozenset({"disable-user", "disable-event", "end-sessions"})
 #: Kinds of statements of which each can do without the others.
 _INDEPENDENT = frozenset({"grant", "revoke", "limit-connections"})
@@ -176,6 +179,12 @@ class Mysql:
         unlocked = {user for user, host in snapshot.accounts if (user, host) not in snapshot.activity.locked}
         return frozenset(unlocked & set(desired.accounts) - {MANAGER, AUDITOR})
 
+    def portion(self, statements: Sequence[Statement]) -> list[Statement]:
+        """Return all but the privileges beyond a number that one invocation has the time for."""
+        privileges = [statement for statement in statements if statement.kind in _PRIVILEGES]
+        later = set(map(id, privileges[_MOST_PRIVILEGES:]))
+        return [statement for statement in statements if id(statement) not in later]
+
     def apply(
         self,
         sessions: Sessions[MysqlSession],
@@ -188,10 +197,12 @@ class Mysql:
         Privileges that can't be changed are named, and the rest is done.
         """
         denials: list[Denial] = []
+        limited: list[MysqlSession] = []
         for statement in end_sessions_first(statements):
             session = sessions.get(statement.authority, None)
-            if is_mariadb(session):
+            if session not in limited and is_mariadb(session):
                 rows(session, f"SET SESSION max_statement_time = {_LONGEST_STATEMENT}")
+                limited.append(session)
             run = disabling.execute if statement.kind in _LOCKING else disabling.run
             try:
                 repeat_on_conflict(partial(run, session, statement))

@@ -179,6 +179,10 @@ class Postgres:
         """Return the managed users that can log in."""
         return frozenset(name for name in managed_users(snapshot, desired) if snapshot.roles[name].login)
 
+    def portion(self, statements: Sequence[Statement]) -> list[Statement]:
+        """Return all: they are one transaction."""
+        return list(statements)
+
     def apply(
         self,
         sessions: Sessions[PostgresSession],
