@@ -1,5 +1,7 @@
 """No user loses its password by the onboarding of another one: PostgreSQL's rule of membership, on a real server."""
 
+from dataclasses import replace
+
 import pytest
 
 from rdsiam.engines.logins import Password
@@ -51,6 +53,33 @@ def test_a_user_whose_members_would_be_locked_out_is_refused_and_nothing_is_chan
             second.run("DROP ROLE victim")
             if len(memberships) > 1:
                 second.run("DROP ROLE team")
+
+
+def test_a_master_that_can_not_log_in_afterwards_gets_its_login_back(postgres):
+    """RDS counts a membership that no guard of rdsiam counts: the proof of the master's login is the last resort."""
+    if postgres.version < 16 or postgres.administrator != "rds":
+        pytest.skip("localcloud counts ADMIN OPTION as membership with an administrator like RDS's only")
+    with postgres.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE prized LOGIN PASSWORD 'prized-Password-1'")
+        admin.run("GRANT prized TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    before = iam_memberships(postgres)
+    desired = DesiredState(
+        (user("prized", ("shop", "readonly"), adopt=True), user("another", ("shop", "readonly"))), {}
+    )
+    with pytest.raises(Refused) as refused:
+        postgres.converge(desired)
+    assert refused.value.code == "lock-out"
+    assert "boss could no longer log in, so the new memberships in rds_iam were revoked" in refused.value.problem
+    assert 'REVOKE "prized" FROM "boss"' in refused.value.remedy
+    assert iam_memberships(postgres) == before
+    postgres.login(Password("prized", "prized-Password-1")).__exit__()
+
+    with postgres.as_rdsadmin() as admin:
+        admin.run('REVOKE "prized" FROM "boss"')
+    managed = ("rdsiam_manager", "rdsiam_auditor", "another", "shop_readonly")
+    postgres.converge(replace(desired, accounts=dict.fromkeys(managed, "created")), reader="master")
+    postgres.as_master().__exit__()
+    assert postgres.engine.refuses_passwords(postgres.database, "prized", "shop")
 
 
 def iam_memberships(postgres: Place) -> object:

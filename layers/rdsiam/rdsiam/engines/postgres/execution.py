@@ -231,13 +231,32 @@ def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, state
         sessions.another("master", snapshot.entry_database).close()
     except ConnectionFailed as error:
         granting = compose("GRANT {iam} TO", iam=IAM_ROLE)
-        for statement in statements:
-            if statement.statement.startswith(granting):
-                session = sessions.get(statement.authority, snapshot.entry_database)
-                effect.execute(session, compose("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=statement.target))
-                session.commit()
+        granted = [statement for statement in statements if statement.statement.startswith(granting)]
+        # The last ones first: the manager can't lose what it has granted to others.
+        left = [problem for each in reversed(granted) if (problem := _take_back(sessions, snapshot, each))]
+        result = f"were revoked, but for: {'; '.join(left)}" if left else "were revoked"
+        revoke = [
+            compose("REVOKE {u} FROM {m}", u=each.target, m=snapshot.master)
+            for each in granted
+            if snapshot.direct(each.target, snapshot.master)
+        ]
+        ways = (
+            f"end its memberships in users that take tokens: {'; '.join(revoke)}" if revoke else "let it log in again"
+        )
         raise Refused(
-            f"{snapshot.master} could no longer log in, so the new memberships in {IAM_ROLE} were revoked: {error}",
-            "see that the master logs in by its password, then run this again",
+            f"{snapshot.master} could no longer log in, so the new memberships in {IAM_ROLE} {result}: {error}",
+            f"{ways}; then run this again",
             "lock-out",
         ) from None
+
+
+def _take_back(sessions: Sessions[PostgresSession], snapshot: Snapshot, granted: Statement) -> str:
+    """Revoke a new membership in rds_iam, and return why that failed; empty if it did not."""
+    session = sessions.get(granted.authority, snapshot.entry_database)
+    try:
+        effect.execute(session, compose("REVOKE {iam} FROM {u}", iam=IAM_ROLE, u=granted.target))
+        session.commit()
+    except psycopg.Error as error:
+        _roll_back(session)
+        return f"{granted.target}: {effect.answer(error)}"
+    return ""
