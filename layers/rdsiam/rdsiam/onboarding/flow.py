@@ -34,7 +34,7 @@ def onboard(
     :raises RdsiamError: an operational failure that repetition did not resolve; run it again.
     """
     answer = _onboard(context, services, arn, options)
-    if options.drift and answer.is_final:
+    if options.drift and answer.is_final and not options.plan:
         handled = "" if answer.status == "onboarded" else options.drift
         steps = Steps(context, services.results)
         steps.run("record the drift", lambda: Recording(services, arn, options).handled(handled))
