@@ -80,7 +80,7 @@ class FakeIam:
         self.policies[f"arn:aws:iam::123456789012:policy{Path}{PolicyName}"] = {
             "default": "v1", "versions": versions, "count": 1}  # fmt: skip
 
-    def create_policy_version(self, PolicyArn: str, PolicyDocument: str, SetAsDefault: bool) -> None:  # noqa: N803
+    def create_policy_version(self, PolicyArn: str, PolicyDocument: str, SetAsDefault: bool) -> Any:  # noqa: N803
         policy = self._policy(PolicyArn)
         assert SetAsDefault
         self._check(PolicyDocument)
@@ -89,6 +89,7 @@ class FakeIam:
         policy["count"] += 1
         policy["default"] = f"v{policy['count']}"
         policy["versions"][policy["default"]] = (PolicyDocument, START + timedelta(seconds=policy["count"]))
+        return {"PolicyVersion": {"VersionId": policy["default"]}}
 
     def delete_policy_version(self, PolicyArn: str, VersionId: str) -> None:  # noqa: N803
         policy = self._policy(PolicyArn)

@@ -13,6 +13,7 @@ from rdsiam.errors import DatabaseNotFound
 from rdsiam.policies.iam_policies import ConnectPolicies, Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import PolicyWriter, Written
+from rdsiam.state import role_leases
 from rdsiam.state.record import Record
 from tests.unit.databases import ORDERS
 
@@ -57,7 +58,7 @@ class NoLeases:
     """Leases of roles, if no other run is there."""
 
     def hold(self, *_: Any, **__: Any) -> Any:
-        return nullcontext()
+        return nullcontext(role_leases.Written())
 
 
 class Region:

@@ -1,5 +1,6 @@
 """Policies of fleets: shards of ConnectRole, roles that are full, stacks of two regions, and runs that are killed."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -298,7 +299,9 @@ def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users)
     number, met = 0, True
     while met:
         west, _ = two_regions(declared(*users, roles="app"))
-        west.leases = RoleLeases(Leases(dynamodb, "inventory"), patience=0)
+        leases = Leases(dynamodb, "inventory")
+        leases.forget(f"{ROLE}app")
+        west.leases = RoleLeases(leases, patience=0)
         for name in ("old", "older"):
             west.write(west.add(name))
         first, second = west.add("a-first"), west.add("z-second")
@@ -372,6 +375,67 @@ def test_a_kill_at_any_call_hides_no_login_from_a_withdrawal(kind):
 
 def kill() -> None:
     raise Killed
+
+
+class Lagging:
+    """IAM whose reads show the state of a former moment until it settles, as those of AWS may for some seconds."""
+
+    def __init__(self, iam: FakeIam) -> None:
+        self._iam = iam
+        self._shown = iam
+
+    def stay(self) -> None:
+        """Show this moment's state from now on."""
+        self._shown = FakeIam(*self._iam.roles)
+        self._shown.roles, self._shown.policies = copy.deepcopy((self._iam.roles, self._iam.policies))
+
+    def settle(self) -> None:
+        self._shown = self._iam
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown if name.startswith(("get_", "list_")) else self._iam, name)
+
+
+@pytest.mark.parametrize(("before", "policies"), [(1, 1), (75, 2)], ids=["an update", "a new policy"])
+@pytest.mark.parametrize("withdraws", [False, True], ids=["a write", "a withdrawal"])
+def test_a_run_changes_nothing_while_iam_does_not_show_what_the_run_before_has_written(
+    dynamodb, before, policies, withdraws
+):
+    west, _ = two_regions(declared("app", roles="app"))
+    leases = Leases(dynamodb, "inventory")
+    leases.forget(f"{ROLE}app")
+    arns = [west.add(f"db-{number}") for number in range(before + 2)]
+    for arn in arns[:-2]:
+        west.write(arn)
+    west.leases = RoleLeases(leases, patience=0)
+    lagging = Lagging(west.iam)
+    lagging.stay()
+    assert west.write(arns[-2], lagging).status == "written"
+    assert len(west.iam.policies) == policies
+
+    def second() -> str:
+        return (west.writer(lagging).withdraw(arns[0]) if withdraws else west.write(arns[-1], lagging)).status
+
+    assert second() == "busy"
+    assert west.connect_arn(arns[-2], "app") in west.iam.allowed("app")
+    lagging.settle()
+    assert second() == ("unchanged" if withdraws else "written")
+    wanted = arns[:-1] if withdraws else arns
+    assert west.iam.allowed("app") == {west.connect_arn(arn, "app") for arn in wanted}
+
+
+def test_what_somebody_else_has_changed_is_taken_as_it_is_after_some_seconds(dynamodb, monkeypatch):
+    west, _ = two_regions(declared("app", roles="app"))
+    leases = Leases(dynamodb, "inventory")
+    leases.forget(f"{ROLE}app")
+    west.leases = RoleLeases(leases, patience=0)
+    arn = west.add("orders")
+    west.write(arn)
+    west.iam.roles["app"].clear()
+    assert west.write(arn).status == "busy"
+    monkeypatch.setattr("rdsiam.state.role_leases._SETTLED", 0)
+    assert west.write(arn).status == "written"
+    assert west.iam.allowed("app") == {west.connect_arn(arn, "app")}
 
 
 def test_a_withdrawal_goes_before_the_runs_that_write_the_same_role(dynamodb):

@@ -18,6 +18,7 @@ from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 from rdsiam.policies.iam_policies import PATH, ConnectPolicies, RolePolicies, Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import PolicyWriter, Written
+from rdsiam.state import role_leases
 from rdsiam.state.record import Record
 from tests.unit.aws.test_rds import PREFIX, ROLE, Rds, cluster, instance, member, proxy
 
@@ -38,7 +39,7 @@ class NoLeases:
     """Leases of roles, if no other run is there."""
 
     def hold(self, *_: Any, **__: Any) -> Any:
-        return nullcontext()
+        return nullcontext(role_leases.Written())
 
 
 class Records:
@@ -219,10 +220,10 @@ databases:
     world.file = declaring()
     apply = RolePolicies.apply
 
-    def denied(self: Any, plan: Any) -> Any:
+    def denied(self: Any, plan: Any, wrote: Any) -> Any:
         if self.role == second:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "by a service control policy"}}, "Detach")
-        return apply(self, plan)
+        return apply(self, plan, wrote)
 
     monkeypatch.setattr(RolePolicies, "apply", denied)
     with pytest.raises(ClientError, match="service control policy"):

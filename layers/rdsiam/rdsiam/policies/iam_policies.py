@@ -57,11 +57,15 @@ class Stack:
 
 @dataclass(frozen=True)
 class Policy:
-    """A managed policy that this stack wrote, as IAM has it now."""
+    """A managed policy that this stack wrote, as IAM shows it now.
+
+    :ivar version: number of the version that counts; versions are never used again.
+    """
 
     arn: str
     document: str
     attached: bool
+    version: int = 0
 
     @cached_property
     def arns(self) -> frozenset[str]:
@@ -76,7 +80,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class _Action:
-    """A change, and the calls that make it.
+    """A change, and the calls that make it, which return the policy's new version, if it has one.
 
     :ivar policy: ARN of the policy.
     :ivar grows: the logins that need this change, if it makes or attaches a policy, which quotas of IAM limit.
@@ -84,7 +88,7 @@ class _Action:
 
     change: Change
     policy: str
-    perform: Callable[[], Any] = field(repr=False)
+    perform: Callable[[], int | None] = field(repr=False)
     grows: frozenset[str] = frozenset()
 
 
@@ -201,7 +205,7 @@ class ConnectPolicies:
                     return
                 continue
             content = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-            yield number, Policy(arn, _text(content), arn in attached)
+            yield number, Policy(arn, _text(content), arn in attached, _number(version))
 
 
 class RolePolicies:
@@ -228,6 +232,16 @@ class RolePolicies:
         self.others = frozenset(others)
 
     @property
+    def prefix(self) -> str:
+        """The ARNs of these policies, up to the number."""
+        return self._stack.prefix(self.role)
+
+    @property
+    def shown(self) -> Mapping[str, int]:
+        """ARN → number of the version that IAM shows; -1 if the policy is detached."""
+        return {policy.arn: policy.version if policy.attached else -1 for policy in self._policies.values()}
+
+    @property
     def room(self) -> int:
         """The number of policies that this stack may have for the role."""
         return max(0, self._per_role - len(self.others))
@@ -246,7 +260,7 @@ class RolePolicies:
         numbers += [next(new) for _ in placement.documents[len(numbers) :]]
         actions: list[_Action] = []
         for number, content in zip(numbers, placement.documents, strict=False):
-            actions += self._write(f"{self._stack.prefix(self.role)}{number}", content, self._policies.get(number))
+            actions += self._write(f"{self.prefix}{number}", content, self._policies.get(number))
         # The last policy first: `ConnectPolicies.read` finds the remains of a killed run.
         for number in sorted(set(self._policies) - set(numbers[: len(placement.documents)]), reverse=True):
             actions += self._remove(self._policies[number])
@@ -267,9 +281,10 @@ class RolePolicies:
                 actions += self._remove(policy)
         return RolePlan(tuple(actions))
 
-    def apply(self, plan: RolePlan) -> RolePlan:
+    def apply(self, plan: RolePlan, wrote: Callable[[str, int], None] = lambda _, __: None) -> RolePlan:
         """Make the changes of a plan.
 
+        :param wrote: called after each change with the policy's ARN and version, 0 if it was deleted.
         :return: what was made. More ARNs are unplaced if the role has less room than its policies say: a stack of
             another region has taken it meanwhile, or a quota of the account is smaller than the stack's parameter says.
         """
@@ -280,7 +295,7 @@ class RolePolicies:
             if action.policy in quotas:
                 continue
             try:
-                action.perform()
+                version = action.perform()
             except ClientError as error:
                 if not action.grows or error.response["Error"]["Code"] != "LimitExceeded":
                     raise
@@ -288,8 +303,10 @@ class RolePolicies:
                 unplaced |= action.grows
             else:
                 made.append(action)
+                if version is not None:
+                    wrote(action.policy, version)
         for action in [action for action in made if action.policy in quotas]:
-            self._delete(action.policy)  # it was made, and can't be attached
+            wrote(action.policy, self._delete(action.policy))  # it was made, and can't be attached
             made.remove(action)
         return RolePlan(tuple(made), frozenset(unplaced), "; ".join(dict.fromkeys(quotas.values())))
 
@@ -318,7 +335,7 @@ class RolePolicies:
             command = f"aws iam attach-role-policy --role-name {role_name} --policy-arn {arn}"
             yield _Action(Change("attach-policy", self.role, command), arn, partial(self._attach, arn), arns)
 
-    def _create(self, arn: str, content: str) -> None:
+    def _create(self, arn: str, content: str) -> int:
         try:
             self._iam.create_policy(
                 Path=self._stack.path,
@@ -329,14 +346,16 @@ class RolePolicies:
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
-            self._update(arn, content)  # left by a role of that name that was deleted
+            return self._update(arn, content)  # left by a role of that name that was deleted
+        return 1
 
-    def _update(self, arn: str, content: str) -> None:
+    def _update(self, arn: str, content: str) -> int:
         versions = self._iam.list_policy_versions(PolicyArn=arn)["Versions"]
         old = sorted((v for v in versions if not v["IsDefaultVersion"]), key=lambda v: v["CreateDate"])
         for version in old[: max(0, len(versions) - _MAX_VERSIONS + 1)]:
             self._iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
-        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=content, SetAsDefault=True)
+        new = self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=content, SetAsDefault=True)
+        return _number(new["PolicyVersion"]["VersionId"])
 
     def _attach(self, arn: str) -> None:
         self._iam.attach_role_policy(RoleName=_name(self.role), PolicyArn=arn)
@@ -353,11 +372,17 @@ class RolePolicies:
         command = f"aws iam delete-policy --policy-arn {policy.arn}"
         yield _Action(Change("delete-policy", policy.arn, command), policy.arn, partial(self._delete, policy.arn))
 
-    def _delete(self, arn: str) -> None:
+    def _delete(self, arn: str) -> int:
         for version in self._iam.list_policy_versions(PolicyArn=arn)["Versions"]:
             if not version["IsDefaultVersion"]:
                 self._iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
         self._iam.delete_policy(PolicyArn=arn)
+        return 0
+
+
+def _number(version: str) -> int:
+    """Return the number of a version, such as `v7`."""
+    return int(version.removeprefix("v"))
 
 
 def _name(role: str) -> str:

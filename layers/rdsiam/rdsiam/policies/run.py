@@ -7,8 +7,9 @@ from functools import cache, partial
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import MissingPart
-from rdsiam.policies.iam_policies import ConnectPolicies, RolePlan
+from rdsiam.policies.iam_policies import ConnectPolicies, RolePlan, RolePolicies
 from rdsiam.policies.shards import Assignment, ConnectRoles, assign, for_new_database
+from rdsiam.state.role_leases import Written
 
 #: Maximum number of logins that a reason names.
 _NAMED = 10
@@ -71,17 +72,31 @@ class Wanted:
 
 
 class Run:
-    """One run over the roles of a scope: each role is read once."""
+    """One run over the roles of a scope: each role is read once.
+
+    :param written: what the runs before have just written, under the leases of the roles; None for a plan.
+    """
 
     def __init__(
-        self, policies: ConnectPolicies, connect_roles: ConnectRoles, scope: Scope, logins: Sequence[Logins]
+        self,
+        policies: ConnectPolicies,
+        connect_roles: ConnectRoles,
+        scope: Scope,
+        logins: Sequence[Logins],
+        written: Written | None = None,
     ) -> None:
         self._policies = policies
         self._connect_roles = connect_roles
         self._scope = scope
         self._logins = logins
-        self._read = cache(policies.read)
+        self._written = Written() if written is None else written
+        self._read = cache(self._read_role)
         self._missing: list[MissingPart] = []
+
+    def _read_role(self, role: str) -> RolePolicies:
+        read = self._policies.read(role)
+        self._written.check(role, read.prefix, read.shown)
+        return read
 
     def assign(self) -> Wanted:
         """Return the logins of each role, each vended user in its shard."""
@@ -132,7 +147,7 @@ class Run:
 
     def apply(self, role: str, plan: RolePlan) -> RolePlan:
         """Make the changes of a plan, and note what was not done."""
-        made = self._read(role).apply(plan)
+        made = self._read(role).apply(plan, self._written.add)
         self.note(role, made)
         return made
 

@@ -26,9 +26,10 @@ from rdsiam.errors import (
 from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.run import Logins, Run, Scope, Wanted, logins_of
 from rdsiam.policies.shards import ConnectRoles
+from rdsiam.state import role_leases
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import selected
-from rdsiam.state.role_leases import RoleLeases
+from rdsiam.state.role_leases import NotSettled, RoleLeases
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,9 @@ class Written:
         return cls(database, "refused", refusal.problem, refusal.code, refusal.remedy)
 
     @classmethod
-    def busy(cls, database: str, taken: LeaseTaken, changes: Sequence[Change] = ()) -> "Written":
-        """Return the answer if another run has the lease of a role."""
-        return cls(database, "busy", str(taken), taken.code, changes=tuple(changes))
+    def busy(cls, database: str, error: LeaseTaken | NotSettled, changes: Sequence[Change] = ()) -> "Written":
+        """Return the answer if another run has the lease of a role, or had it a moment ago."""
+        return cls(database, "busy", str(error), error.code, changes=tuple(changes))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON that PolicyFunction answers with."""
@@ -140,14 +141,14 @@ class PolicyWriter:
         except (Refused, AccessFileInvalid) as error:
             return Written.refused(arn, Refusal.of(error))
         try:
-            with self._leases.hold(self._leased(scope, logins), f"policies of {arn}"):
-                return self._write(arn, scope, logins)
-        except LeaseTaken as taken:
-            return Written.busy(arn, taken)
+            with self._leases.hold(self._leased(scope, logins), f"policies of {arn}") as written:
+                return self._write(arn, scope, logins, written)
+        except (LeaseTaken, NotSettled) as error:
+            return Written.busy(arn, error)
 
-    def _write(self, arn: str, scope: Scope, logins: Sequence[Logins]) -> Written:
+    def _write(self, arn: str, scope: Scope, logins: Sequence[Logins], written: role_leases.Written) -> Written:
         """Write policies, under the leases of their roles."""
-        run = Run(self._policies, self._connect_roles, scope, logins)
+        run = Run(self._policies, self._connect_roles, scope, logins, written)
         wanted = run.assign()
         plans = run.plans(wanted)
         if any(plan.actions for plan in plans.values()):
@@ -172,14 +173,16 @@ class PolicyWriter:
         remark, gone = self._withdrawn(scope)
         changes: list[Change] = []
         failures: list[ClientError] = []
-        busy: LeaseTaken | None = None
+        busy: LeaseTaken | NotSettled | None = None
         for role in sorted(scope.roles):
             try:
-                with self._leases.hold({self._lease(role)}, f"withdrawal from policies of {arn}", withdraws=True):
+                holder = f"withdrawal from policies of {arn}"
+                with self._leases.hold({self._lease(role)}, holder, withdraws=True) as written:
                     policies = self._policies.read(role)
-                    changes += policies.apply(policies.withdraw(partial(gone, role))).changes
-            except LeaseTaken as taken:
-                busy = taken
+                    written.check(role, policies.prefix, policies.shown)
+                    changes += policies.apply(policies.withdraw(partial(gone, role)), written.add).changes
+            except (LeaseTaken, NotSettled) as error:
+                busy = error
             except ClientError as error:
                 logger.warning("logins of %s could not be withdrawn: %s", role, error)
                 failures.append(error)

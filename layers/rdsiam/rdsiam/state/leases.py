@@ -9,9 +9,9 @@ expired, or takes it over at once if it is the same execution, of which Lambda r
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -36,6 +36,7 @@ class Lease:
     :ivar holder: execution that has it.
     :ivar token: of this step's attempt alone.
     :ivar expires: in seconds since 1970.
+    :ivar note: text that the last holder left.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class Lease:
     token: str
     expires: int
     _now: Callable[[], float] = field(repr=False, compare=False)
+    note: str = field(default="", repr=False, compare=False)
 
     def check(self) -> None:
         """See that the lease is still valid.
@@ -100,7 +102,7 @@ class Leases:
         if not precedence:
             condition += " AND (attribute_not_exists(#precedence) OR #precedence <= :now)"
         try:
-            self._update(
+            item = self._update(
                 subject,
                 "SET #holder = :holder, #token = :token, #expires = :expires REMOVE #precedence",
                 condition,
@@ -114,7 +116,7 @@ class Leases:
             ends = max(int(other.get("expires", 0)), int(other.get("precedence", 0)))
             until = times.text_of_epoch(ends)
             raise LeaseTaken(subject, other.get("holder", "a withdrawal"), until, seconds) from None
-        return lease
+        return replace(lease, note=item.get("note", {}).get("S", ""))
 
     def _request(self, subject: str, until: int) -> None:
         """Keep runs without precedence from taking the lease for some time."""
@@ -126,11 +128,18 @@ class Leases:
             ExpressionAttributeValues={":until": {"N": str(until)}},
         )
 
-    def release(self, lease: Lease) -> None:
-        """Give the lease back; one that somebody else has taken over stays theirs."""
+    def release(self, lease: Lease, note: str = "") -> None:
+        """Give the lease back; one that somebody else has taken over stays theirs.
+
+        :param note: for the next holder; empty to leave none.
+        """
         values = {":none": {"N": "0"}, ":token": {"S": lease.token}}
+        expression, names = "SET #expires = :none", ["token", "expires"]
+        if note or lease.note:
+            values |= {":note": {"S": note}}
+            expression, names = "SET #expires = :none, #note = :note", [*names, "note"]
         try:
-            self._update(lease.subject, "SET #expires = :none", "#token = :token", values, ("token", "expires"))
+            self._update(lease.subject, expression, "#token = :token", values, names)
         except _NotTaken as error:
             logger.warning("%s had lost its lease of %s to %s", lease.holder, lease.subject, error.item)
 
@@ -139,23 +148,27 @@ class Leases:
         self._dynamodb.delete_item(TableName=self._table, Key=_key(resource_id))
 
     def _update(
-        self, subject: str, expression: str, condition: str, values: dict[str, Any], names: tuple[str, ...]
-    ) -> None:
+        self, subject: str, expression: str, condition: str, values: dict[str, Any], names: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Update an item under a condition, and return it."""
         try:
-            self._dynamodb.update_item(
+            answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(subject),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={f"#{name}": name for name in names},
                 ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            answer: Mapping[str, Any] = error.response
-            raise _NotTaken(answer.get("Item", {})) from None
+            refused: Mapping[str, Any] = error.response
+            raise _NotTaken(refused.get("Item", {})) from None
+        item: Mapping[str, Any] = answer["Attributes"]
+        return item
 
 
 class _NotTaken(Exception):
