@@ -73,6 +73,7 @@ class Region:
         self.databases: dict[str, Database] = {}
         self.connect_roles = ConnectRoles(tuple(f"{ROLE}{name}" for name in connect_roles(region, shards)))
         self.per_role = per_role
+        self.stack = "rdsiam"
         self.leases: Any = NoLeases()
 
     def add(self, name: str) -> str:
@@ -92,7 +93,7 @@ class Region:
 
     def writer(self, iam: Any = None) -> PolicyWriter:
         policies = ConnectPolicies(
-            iam or self.iam, Stack(self.region, "rdsiam"), self.connect_roles.arns, self.per_role
+            iam or self.iam, Stack(self.region, self.stack), self.connect_roles.arns, self.per_role
         )
         stores: Any = self
         return PolicyWriter(stores, stores, self.records, policies, self.connect_roles, self.leases)

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from rdsiam.policies.iam_policies import Stack
 from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
 from rdsiam.policies.writer import Assumptions
 from rdsiam.state.leases import Leases
@@ -276,11 +277,21 @@ def test_motos_iam_shows_the_same_for_two_regions_and_for_killed_runs(kind):
     assert number > 8
 
 
-@pytest.mark.parametrize("databases", [1, pytest.param(70, marks=pytest.mark.exhaustive)])
-def test_stacks_of_two_regions_lose_nothing_of_each_other_wherever_they_meet(databases):
+OTHERS = [
+    pytest.param(EAST, "rdsiam", 1, id="another region"),
+    pytest.param(WEST, "payments", 1, id="another stack"),
+    pytest.param(WEST, "rdsiam-2", 1, id="a stack of a similar name", marks=pytest.mark.exhaustive),
+    pytest.param(EAST, "rdsiam", 70, id="another policy", marks=pytest.mark.exhaustive),
+]
+
+
+@pytest.mark.parametrize(("region", "stack", "databases"), OTHERS)
+def test_stacks_of_one_account_lose_nothing_of_each_other_wherever_they_meet(region, stack, databases):
     number, met = 0, True
     while met:
-        west, east = two_regions(declared("app", roles="app"))
+        west, _ = two_regions(declared("app", roles="app"))
+        east = Region(west.iam, west.file, region)
+        east.stack = stack
         for count in range(databases):
             west.write(west.add(f"old-{count}"))
         first, second = west.add("a-first"), east.add("first")
@@ -471,3 +482,13 @@ def test_a_run_waits_for_a_moment_until_the_role_is_free(dynamodb):
 
     with RoleLeases(held, pause=pause).hold({"c"}, "two"):
         assert len(paused) == 2
+
+
+@pytest.mark.parametrize("name", ["app", "x" * 64, "app.1", "a+b=c,d.e@f-g_h", "payments.eu-west-1.app"])
+def test_no_two_stacks_or_roles_share_a_policys_name(name):
+    stacks = [Stack(WEST, "rdsiam"), Stack(EAST, "rdsiam"), Stack(WEST, "payments"), Stack(WEST, "x" * 26)]
+    prefixes = {stack.prefix(f"{ROLE}path/{role}") for stack in stacks for role in (name, f"{name[:-1]}2", "other")}
+    assert len(prefixes) == len(stacks) * 3
+    names = [prefix.rpartition("/")[2] for prefix in prefixes]
+    assert max(map(len, names)) + len("20") <= 128
+    assert len({each.lower() for each in names}) == len(names)
