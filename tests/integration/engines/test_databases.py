@@ -122,6 +122,43 @@ def test_names_of_any_kind_have_a_group_and_take_it_away_again(place, name):
         drop(place, name)
 
 
+@pytest.mark.parametrize("kind", ["a group", "a user", "a declared user", "an administrator"])
+def test_a_role_with_the_name_of_a_group_keeps_its_rights_and_the_others_are_done(place, kind):
+    """A tenant names its database so that its group is another role."""
+    name, level = f"of {kind}", "owner"
+    role = f"{name}_{level}"
+    attributes = {"a group": "NOLOGIN", "a user": "LOGIN", "a declared user": "LOGIN", "an administrator": "CREATEROLE"}
+    users = [user("maker", ("*", level))]
+    if kind == "a declared user":
+        users.append(user(role, ("shop", "readonly"), adopt=True))
+    with place.as_rdsadmin() as admin:
+        admin.run(f'CREATE ROLE "{role}" {attributes[kind]}')
+        admin.run(
+            f'GRANT "{role}" TO boss WITH ADMIN OPTION' + (", INHERIT FALSE, SET FALSE" if place.version > 15 else "")
+        )
+    create(place, name)
+    try:
+        after = converge(place, DesiredState(tuple(users), {}))
+        part = parts(place)[f"database {name}"]
+        assert role in part.reason
+        assert not part.retry
+        with place.as_rdsadmin(name) as admin:
+            assert admin.run(f"SELECT pg_has_role('maker', '{role}', 'MEMBER')") == [(False,)]
+            assert admin.run(f"SELECT datacl::text LIKE '%of %' FROM pg_database WHERE datname = '{name}'") in (
+                [(None,)], [(False,)],
+            )  # fmt: skip
+            assert admin.run("SELECT pg_has_role('maker', 'shop_owner', 'MEMBER')") == [(True,)]
+            settings = admin.run("SELECT setconfig::text FROM pg_db_role_setting")
+            assert not any(role in row[0] for row in settings)
+        assert place.converge(after)[0] == []
+    finally:
+        drop(place, name)
+        place.known.discard(role)
+        with place.as_rdsadmin() as admin:
+            admin.run(f'REVOKE rds_iam FROM "{role}"')
+            admin.run(f'ALTER ROLE "{role}" RENAME TO "{kind} was"; ALTER ROLE "{kind} was" NOLOGIN')
+
+
 def test_a_group_of_a_closed_database_keeps_its_members(place):
     create(place, "odd one")
     try:

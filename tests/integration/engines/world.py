@@ -18,6 +18,7 @@ from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.privileges import Batch, Privileges
 from rdsiam.state.escalations import Examined
+from rdsiam.state.layout import Layout
 from rdsiam.state.leases import Lease
 from rdsiam.state.record import Ownership, Record
 from tests.integration.place import Place, master_login
@@ -59,6 +60,9 @@ class Inventory:
 
     def set_examined(self, _: Database, examined: Examined) -> None:
         self.record = replace(self.record, examined=examined)
+
+    def set_layout(self, _: Database, layout: Layout) -> None:
+        self.record = replace(self.record, layout=layout)
 
     def release_ownership(self, _: Database, accounts: Mapping[str, Ownership]) -> None:
         self.record = replace(self.record, accounts=dict(accounts))

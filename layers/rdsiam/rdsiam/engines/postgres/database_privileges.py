@@ -12,7 +12,7 @@ import psycopg
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import NO_SLOT, PostgresSession
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.postgres import schemas
+from rdsiam.engines.postgres import namesakes, schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
 from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
 from rdsiam.engines.postgres.difference import change_privileges
@@ -60,8 +60,12 @@ def converge(
 ) -> Iterator[DatabaseResult]:
     """Compare the privileges in each database, and make the changes or plan them; see `Engine.converge_databases`."""
     declared = _declared(snapshot, desired)
+    taken = namesakes.taken(snapshot, desired)
     for name in names:
-        yield _Database(sessions, snapshot, declared, name).converge(before_change)
+        if name in taken:
+            yield DatabaseResult(name, missing=(taken[name],))
+        else:
+            yield _Database(sessions, snapshot, declared, name).converge(before_change)
 
 
 def _declared(snapshot: Snapshot, desired: DesiredState) -> Declared:

@@ -7,7 +7,7 @@ from psycopg import sql
 from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.postgres import adoption, privileges, replacement
+from rdsiam.engines.postgres import adoption, namesakes, privileges, replacement
 from rdsiam.engines.postgres.databases import closed
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
 from rdsiam.engines.postgres.groups import declared_groups, grantees, group_name, groups_of, level_groups
@@ -79,10 +79,11 @@ def _declared_groups(snapshot: Snapshot, desired: DesiredState) -> dict[str, tup
     For a database in which nobody can work no group is created; one that exists keeps its members.
     """
     groups = declared_groups(desired.users, snapshot.databases)
+    taken = namesakes.taken(snapshot, desired)
     return {
         group: (database, level)
         for group, (database, level) in groups.items()
-        if database not in snapshot.obstacles or group in desired.accounts
+        if database not in taken and (database not in snapshot.obstacles or group in desired.accounts)
     }
 
 
@@ -292,7 +293,7 @@ def _act_as_owner(snapshot: Snapshot, user: DeclaredUser, managed_groups: set[st
         group = group_name(name, "owner", user.groups.prefix)
         names = {"u": user.name, "d": name}
         statement = ""
-        if name in owned and acts_as != group and name not in snapshot.obstacles:
+        if name in owned and acts_as != group and group in managed_groups and name not in snapshot.obstacles:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} SET role TO {g}", **names, g=group)
         elif name not in owned and acts_as in managed_groups:
             statement = compose("ALTER ROLE {u} IN DATABASE {d} RESET role", **names)
@@ -315,7 +316,7 @@ def _managed_groups(snapshot: Snapshot, desired: DesiredState, groups: Iterable[
         for name, role in snapshot.roles.items()
         if name in desired.accounts and (name in levels or not (role.login or snapshot.direct(IAM_ROLE, name)))
     }
-    return others | set(groups)
+    return (others - {user.name for user in desired.users}) | set(groups)
 
 
 def change_privileges(snapshot: Snapshot, change: PrivilegeChange) -> list[Statement]:
