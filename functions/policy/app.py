@@ -13,7 +13,8 @@ from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.policy import policy_request
-from rdsiam.policies.iam_policies import ConnectPolicies, Stack
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import Assumptions, PolicyWriter
 from rdsiam.state.inventory import Inventory

@@ -10,7 +10,8 @@ from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import DatabaseNotFound
-from rdsiam.policies.iam_policies import ConnectPolicies, Stack
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import PolicyWriter, Written
 from rdsiam.state import role_leases

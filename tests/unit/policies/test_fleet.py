@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from rdsiam.policies.iam_policies import Stack
+from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
 from rdsiam.policies.writer import Assumptions
 from rdsiam.state.leases import Leases
@@ -56,7 +56,7 @@ def fleet(shards: int, file: Any, per_role: int = 10, at_most: int = 10) -> Regi
 
 @pytest.mark.parametrize(
     ("databases", "shards", "per_role"),
-    [(50, 4, 2), pytest.param(1000, 4, 10, marks=pytest.mark.exhaustive)],
+    [(50, 4, 2), pytest.param(1000, 4, 10, marks=pytest.mark.stress)],
 )
 def test_two_vended_users_of_each_database_of_a_fleet_fit(databases, shards, per_role):
     region = fleet(shards, declared("app_service", "reporting"), per_role)

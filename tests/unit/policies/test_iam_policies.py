@@ -13,8 +13,9 @@ from rdsiam.access.callers import CallerRule
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.core.changes import Change
 from rdsiam.errors import Refused
-from rdsiam.policies.iam_policies import PATH, ConnectPolicies, Stack
+from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.placement import place
+from rdsiam.policies.role_policies import PATH, Stack
 from rdsiam.policies.run import logins_of
 from tests.unit.databases import ORDERS
 

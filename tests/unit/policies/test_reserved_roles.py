@@ -13,7 +13,8 @@ from rdsiam.command.app import app
 from rdsiam.doctor.caller import policy_decision, resource_id
 from rdsiam.doctor.case import LoginCase
 from rdsiam.errors import Refused
-from rdsiam.policies.iam_policies import ConnectPolicies, Stack
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.role_policies import Stack
 from rdsiam.signer import Credentials
 from tests.unit.databases import ORDERS
 

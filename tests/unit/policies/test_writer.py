@@ -15,7 +15,8 @@ from rdsiam.access.selection import Attributes
 from rdsiam.access.store import Versioned
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
-from rdsiam.policies.iam_policies import PATH, ConnectPolicies, RolePolicies, Stack
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.role_policies import PATH, RolePolicies, Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import PolicyWriter, Written
 from rdsiam.state import role_leases

@@ -7,7 +7,8 @@ from functools import cache, partial
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import MissingPart
-from rdsiam.policies.iam_policies import ConnectPolicies, RolePlan, RolePolicies
+from rdsiam.policies.iam_policies import ConnectPolicies
+from rdsiam.policies.role_policies import RolePlan, RolePolicies
 from rdsiam.policies.shards import Assignment, ConnectRoles, assign, for_new_database
 from rdsiam.state.role_leases import Written
 
