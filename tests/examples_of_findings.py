@@ -513,6 +513,10 @@ EXAMPLES: Mapping[str, Example] = {
             facts=with_accounts(PG_CLEAN, pg("boss", administrator=True, iam_through=("app",), member_of=("app",)))
         ),
     ),
+    "master-by-token": Example(
+        "`MasterUserAuthenticationType: iam-db-auth`, so that RDS has granted rds_iam to boss, the master.",
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("boss", administrator=True, member_of=("rds_iam",)))),
+    ),
     "replication-user-with-iam": Example(
         "`GRANT rds_iam TO debezium`, a member of rds_replication.",
         lambda: evaluate(

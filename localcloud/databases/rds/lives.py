@@ -121,6 +121,15 @@ class Life:
             self._done(resource, "DBInstanceIdentifier")
             self._restart(resource)
 
+    def set_master_iam(self, enabled: bool) -> None:
+        """Make the master an IAM user, or a user with a password."""
+        self.resource.status = "resetting-master-credentials"
+        for server in self.servers:
+            if isinstance(server, PostgresServer):
+                server.set_master_iam(enabled)
+        self.resource.status = "available"
+        logger.info("master logs in by %s: %s", "token" if enabled else "password", self.resource.resource_id)
+
     def read_parameters(self) -> None:
         """Take over the values of the parameter group that need no reboot."""
         for server in self.servers:
@@ -147,6 +156,8 @@ class Life:
             server.set_parameters(parameters.of(resource))
             server.start()
             server.set_iam(bool(resource.enable_iam_database_authentication))
+            if resource.local_master_iam and isinstance(server, PostgresServer):
+                server.set_master_iam(enabled=True)
         except BaseException:
             server.stop()
             raise

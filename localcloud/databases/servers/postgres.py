@@ -83,6 +83,7 @@ class PostgresServer:
         self._source = source
         self._parameters = postgres_settings.default_parameters(self.version)
         self._iam = False
+        self._master_iam = False
         self._process: processes.Process | None = None
         self._front: PostgresFront | None = None
 
@@ -136,7 +137,7 @@ class PostgresServer:
             self._sockets / f".s.PGSQL.{_SOCKET_PORT}",
             certificate,
             self._verify,
-            lambda: self._parameters["rds.force_ssl"] != "0",
+            lambda: self._parameters,
         )
         self._front.start()
 
@@ -174,13 +175,22 @@ class PostgresServer:
         self._write_rules()
         self._reload()
 
+    def set_master_iam(self, enabled: bool) -> None:
+        """Make the administrator an IAM user by `rds_iam`, which has to exist, or a user with a password again."""
+        if self._source is None:
+            with self._connect() as connection:
+                postgres_roles.set_master_iam(connection, self._master, enabled, with_admin=self._needs_admin)
+        self._master_iam = enabled
+        self._write_rules()
+        self._reload()
+
     def set_master_password(self, password: str) -> None:
         """Give the administrator another password, while it runs."""
         with self._connect() as connection:
             postgres_roles.set_password(connection, self._master, password)
 
     def set_parameters(self, values: Mapping[str, str]) -> None:
-        """Set `rds.force_ssl` and `password_encryption` for later starts, and at once if the server runs."""
+        """Set the parameters of RDS that reach the server for later starts, and at once if it runs."""
         self._parameters |= postgres_settings.accepted(values)
         if self._process is not None:
             self._write_configuration()
@@ -343,7 +353,8 @@ class PostgresServer:
         )
 
     def _write_rules(self) -> None:
-        rules = postgres_settings.login_rules(self._master, iam=self._iam, master_first=self._needs_admin)
+        by_password = self._needs_admin and not self._master_iam
+        rules = postgres_settings.login_rules(self._master, iam=self._iam, master_first=by_password)
         self._write(self._directory / "data" / "pg_hba.conf", rules)
 
     def _write_configuration(self) -> None:

@@ -8,7 +8,7 @@ import logging
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ class _Startup:
     user: str
     where: str  # as in the server's messages
     encrypted: bool
+    no_replication: str | None  # the answer to a client that may not replicate, if this one asks for it
 
 
 class PostgresFront:
@@ -53,7 +54,7 @@ class PostgresFront:
 
     :param upstream: the server's socket. Its rules have to let in exactly the IAM users without a password.
     :param verify: judges the tokens; called in worker threads.
-    :param tls_required: whether `rds.force_ssl` is on. If it is off, passwords may come unencrypted, tokens may not.
+    :param parameters: the server's. If `rds.force_ssl` is off, passwords may come unencrypted, tokens may not.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class PostgresFront:
         upstream: Path,
         certificate: ServerCertificate,
         verify: Verify,
-        tls_required: Callable[[], bool] = lambda: True,
+        parameters: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._port = port
         self._upstream = upstream
         self._verify = verify
-        self._tls_required = tls_required
+        self._parameters = parameters
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificate.certificate, certificate.key)
@@ -187,14 +188,17 @@ class PostgresFront:
             raise _Refused("28000", "no PostgreSQL user name specified in startup packet")
         peer = writer.get_extra_info("peername")
         where = f'host "{peer[0]}", user "{user}", database "{database}"'
-        if not encrypted and self._tls_required():
+        if not encrypted and self._parameters().get("rds.force_ssl") != "0":
             raise _Refused("28000", f"no pg_hba.conf entry for {where}, no encryption")
-        if parameters.get("replication", "off").lower() not in {"off", "false", "no", "0", ""}:
-            raise _Refused("28000", f'no pg_hba.conf entry for replication connection from host "{peer[0]}", '
-                                    f'user "{user}", SSL encryption')  # fmt: skip
+        kind = parameters.get("replication", "off").lower()
+        refusal = f'no pg_hba.conf entry for replication connection from host "{peer[0]}", user "{user}"'
+        refusal += ", SSL encryption" if encrypted else ", no encryption"
+        logical = kind == "database" and self._parameters().get("rds.logical_replication") == "1"
+        if kind not in {"off", "false", "no", "0", ""} and not logical:
+            raise _Refused("28000", refusal)
         if user == "rdsadmin" or len(user.encode()) > _MAX_NAME:
             raise _Refused("28000", f"pg_hba.conf rejects connection for {where}, SSL encryption")
-        return _Startup(packet, user, where, encrypted)
+        return _Startup(packet, user, where, encrypted, refusal if logical else None)
 
     async def _log_in(self, client: Streams, upstream: Streams, startup: _Startup, verify: Verify) -> bool:
         """Relay the login; return whether the client is logged in."""
@@ -220,6 +224,8 @@ class PostgresFront:
     async def _ask_for_token(self, client: Streams, startup: _Startup, verify: Verify) -> None:
         if not startup.encrypted:
             raise _Refused("28000", f"pg_hba.conf rejects connection for {startup.where}, no encryption")
+        if startup.no_replication and self._parameters().get("rds.iam_auth_for_replication") != "1":
+            raise _Refused("28000", startup.no_replication)
         client[1].write(_ASK_CLEARTEXT)
         await client[1].drain()
         message = await _read_message(client[0], expected=b"p")

@@ -126,6 +126,21 @@ def make_rds_iam(connection: psycopg.Connection, master: str, *, with_admin: boo
         _let_grant_rds_iam(connection, master)
 
 
+def set_master_iam(connection: psycopg.Connection, master: str, enabled: bool, *, with_admin: bool) -> None:
+    """Make the administrator a member of `rds_iam`, or no member.
+
+    :param with_admin: as a user with a password it keeps the membership of `make_rds_iam`.
+    """
+    owner = sql.Identifier(master)
+    if enabled:
+        admin = sql.SQL(" WITH ADMIN TRUE, INHERIT TRUE, SET TRUE") if with_admin else sql.SQL("")
+        connection.execute(sql.SQL("GRANT rds_iam TO {}{}").format(owner, admin))
+    elif with_admin:
+        _let_grant_rds_iam(connection, master)
+    else:
+        connection.execute(sql.SQL("REVOKE rds_iam FROM {}").format(owner))
+
+
 def set_password(connection: psycopg.Connection, user: str, password: str) -> None:
     """Set a password, hashed as the server's `password_encryption` says."""
     # Hashed here, so that the server never sees the password, not even in a statement that fails.

@@ -37,6 +37,8 @@ def default_parameters(version: int) -> dict[str, str]:
     """Return the parameters of RDS's parameter groups that reach the server, with a version's defaults."""
     return {
         "rds.force_ssl": "1" if version >= _FORCES_SSL_FROM else "0",
+        "rds.logical_replication": "0",
+        "rds.iam_auth_for_replication": "0",
         "password_encryption": "scram-sha-256" if version >= _SCRAM_FROM else "md5",
     }
 
@@ -52,6 +54,8 @@ def accepted(values: Mapping[str, str]) -> dict[str, str]:
 def configuration(version: int, more: Mapping[str, object]) -> str:
     """Return the text of postgresql.auto.conf: the settings that every server has, and more."""
     settings = {name: value for name, value in _SETTINGS.items() if _SINCE.get(name, 0) <= version} | dict(more)
+    if settings.get("rds.logical_replication") == "1":
+        settings["wal_level"] = "logical"
     return "".join(f"{name} = {_quoted(str(value))}\n" for name, value in settings.items())
 
 

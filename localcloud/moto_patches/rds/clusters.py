@@ -13,7 +13,7 @@ from localcloud.databases.rds import versions
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.moto_patches.patch import Patch, adds, replaces
 from localcloud.moto_patches.rds import refusals
-from localcloud.moto_patches.rds.instances import pending_changes, secret_password
+from localcloud.moto_patches.rds.instances import master_change, master_of, pending_changes, secret_password
 from localcloud.moto_patches.rds.versions import check_upgrade, check_version
 
 _MULTI_AZ = ("postgres", "mysql")
@@ -48,6 +48,9 @@ class Clusters(Patch):
     }
     new_values: ClassVar = {
         "local_pending": {},
+        "local_master_iam": False,  # AWS: not in Describe
+        "internet_access_gateway_enabled": False,
+        "vpc_networking_enabled": True,
         "local_address": None,
         "local_reader_address": None,
         "local_filling": False,
@@ -73,23 +76,28 @@ class ClusterCalls(Patch):
         request = dict(kwargs.items())
         if request["db_cluster_identifier"] in backend.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
-        engine, password = request["engine"], request.get("master_user_password")
-        if engine not in _NO_PASSWORD:
-            refusals.check_password(password, managed=request.get("manage_master_user_password"))
+        engine, express = request["engine"], _take_express(request)
+        by_token, password = master_of(request) if engine not in _NO_PASSWORD else (False, None)
         if engine in _MULTI_AZ and not request.get("db_cluster_instance_class"):
             raise refusals.invalid_combination(f"DBClusterInstanceClass is required for engine {engine}.")
         request["engine_version"] = check_version(engine, request.get("engine_version"))
         # AWS: IAM authentication on Multi-AZ clusters too. moto: refuses it.
         iam = bool(request.pop("enable_iam_database_authentication", False))
+        if by_token:
+            request["master_user_password"] = password  # moto: no cluster without one
         cluster = original(backend, request)
-        cluster.iam_auth = iam
+        cluster.iam_auth, cluster.local_master_iam = iam, by_token
         cluster.local_pending = {}
+        cluster.internet_access_gateway_enabled = express
+        cluster.vpc_networking_enabled = not express
         if cluster.manage_master_user_password:
             password = secret_password(cluster)
         life = self._fleet.begin_cluster(cluster, password)
         life.later(life.create)
         if engine in _MULTI_AZ:
             _fill(backend, cluster)
+        if express:
+            _add_writer(backend, cluster)
         return cluster
 
     @replaces
@@ -100,16 +108,16 @@ class ClusterCalls(Patch):
         refusals.check_cluster_available(cluster)
         if request.get("new_db_cluster_identifier"):
             raise RDSClientError("InvalidParameterValue", "Clusters can't be renamed in localcloud.")
-        iam = request.pop("enable_iam_database_authentication", None)
+        iam = request.get("enable_iam_database_authentication")
         allow_major = bool(request.pop("allow_major_version_upgrade", False))
         version = request.pop("engine_version", None)
         if version is not None:
             refusals.check_has_members(cluster)
             version = check_upgrade(cluster, version, allow_major=allow_major)
+        by_token = master_change(cluster, request)
         password = request.pop("master_user_password", None)
-        if password is not None:
-            refusals.check_password(password, managed=False)
         was_managed = cluster.manage_master_user_password
+        request.pop("enable_iam_database_authentication", None)
         original(backend, request | {"db_cluster_identifier": cluster.db_cluster_identifier})
         if cluster.manage_master_user_password and not was_managed:
             password = secret_password(cluster)
@@ -121,9 +129,11 @@ class ClusterCalls(Patch):
         cluster.local_pending = pending
         answer = copy.copy(cluster)
         now.pop("MasterUserPassword", None)
+        life = self._fleet.cluster(cluster)
         if now or password is not None:
-            life = self._fleet.cluster(cluster)
             life.later(life.apply, cluster, now, password)
+        if by_token is not None:
+            life.later(life.set_master_iam, by_token)
         return answer
 
     @replaces
@@ -223,6 +233,35 @@ def _successor(cluster: Any, name: str | None) -> Any:
     if not readers:
         raise refusals.invalid_cluster_state(f"DbCluster {cluster.resource_id} has no reader to fail over to.")
     return min(readers, key=lambda member: int(member.promotion_tier))
+
+
+def _take_express(request: dict[str, Any]) -> bool:
+    """Take the parameters of Aurora's express configuration; return whether the cluster has a gateway to the internet.
+
+    AWS: a cluster with a writer, no VPC, IAM authentication, and a master that is an IAM user. moto: knows none of it.
+    """
+    express = bool(request.pop("with_express_configuration", False))
+    gateway, network = request.pop("enable_internet_access_gateway", None), request.pop("enable_vpc_networking", None)
+    if not express:
+        if gateway or network is False:
+            raise refusals.invalid_combination("An internet access gateway needs WithExpressConfiguration.")
+        return False
+    if request["engine"] != "aurora-postgresql":
+        raise refusals.invalid_combination("WithExpressConfiguration is valid for aurora-postgresql only.")
+    if network or gateway is False:
+        raise refusals.invalid_combination("localcloud has express clusters without a VPC only.")
+    request |= {"enable_iam_database_authentication": True, "master_user_authentication_type": "iam-db-auth"}
+    request.setdefault("master_username", "postgres")
+    return True
+
+
+def _add_writer(backend: Any, cluster: Any) -> None:
+    """Make the writer that an express cluster is created with."""
+    backend.create_db_instance({
+        "db_instance_identifier": f"{cluster.db_cluster_identifier}-instance-1",
+        "db_instance_class": "db.serverless", "engine": cluster.engine,
+        "db_cluster_identifier": cluster.db_cluster_identifier, "publicly_accessible": False,
+    })  # fmt: skip
 
 
 def _fill(backend: Any, cluster: Any) -> None:

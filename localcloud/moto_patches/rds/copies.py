@@ -147,6 +147,7 @@ def _restored(backend: Any, original: Any, identifier: str, request: dict[str, A
         given.pop(name, None)
     given |= {"db_instance_identifier": identifier, "master_user_password": None, "port": None}
     instance = unfinished(DBInstance(backend, **given))
+    instance.local_master_iam = original.local_master_iam and not instance.manage_master_user_password
     backend.databases[identifier] = instance
     return instance, secret_password(instance) if instance.manage_master_user_password else None
 

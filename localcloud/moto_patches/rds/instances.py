@@ -66,6 +66,7 @@ class Instances(Patch):
     new_values: ClassVar = {
         "local_endpoint": None,
         "local_pending": {},
+        "local_master_iam": False,  # AWS: not in Describe
         # AWS: changes that were requested and are not applied yet. moto: nothing.
         "pending_modified_values": property(lambda self: self.local_pending or None),
     }
@@ -106,13 +107,13 @@ class InstanceCalls(Patch):
         request = dict(kwargs.items())
         if request.get("db_cluster_identifier") is not None:
             return self._create_member(original, backend, request)
-        password = request.get("master_user_password")
-        refusals.check_password(password, managed=request.get("manage_master_user_password"))
+        by_token, password = master_of(request)
         request["engine_version"] = check_version(request.get("engine", ""), request.get("engine_version"))
         check_iam(
             request.get("engine", ""), request["engine_version"], request.get("enable_iam_database_authentication")
         )
         instance = unfinished(original(backend, request))
+        instance.local_master_iam = by_token
         if instance.manage_master_user_password:
             password = secret_password(instance)
         life = self._fleet.begin(instance)
@@ -143,9 +144,9 @@ class InstanceCalls(Patch):
         request = dict(kwargs.items())
         if instance.db_cluster_identifier is not None:
             refusals.check_member(request)
+        by_token = master_change(instance, request)
         password = request.pop("master_user_password", None)
         if password is not None:
-            refusals.check_password(password, managed=False)
             refusals.check_no_replica(instance, "MasterUserPassword")
         allow_major = bool(request.pop("allow_major_version_upgrade", False))
         if request.get("engine_version") is not None:
@@ -171,9 +172,11 @@ class InstanceCalls(Patch):
         answer = copy.copy(instance)
         waiting = {name: value for name, value in pending.items() if name != "MasterUserPassword"}
         now = waiting if request.get("apply_immediately") else {}
+        life = self._fleet.of(instance)
         if now or password is not None:
-            life = self._fleet.of(instance)
             life.later(life.apply, instance, now, password)
+        if by_token is not None:
+            life.later(life.set_master_iam, by_token)
         return answer
 
     @replaces
@@ -236,6 +239,45 @@ class InstanceCalls(Patch):
         answer = copy.copy(instance)
         self._fleet.of(instance).later(job, *arguments)
         return answer
+
+
+def master_of(request: dict[str, Any]) -> tuple[bool, str | None]:
+    """Check how the master of a new resource logs in; return whether by token, and the password if one was given.
+
+    An IAM user has a password that nobody knows.
+    """
+    password, managed = request.get("master_user_password"), request.get("manage_master_user_password")
+    by_token = refusals.check_master_type(
+        request.get("engine", ""),
+        request.pop("master_user_authentication_type", None),
+        iam=bool(request.get("enable_iam_database_authentication")),
+        password=password,
+        managed=managed,
+    )
+    if by_token:
+        return True, _new_password()
+    refusals.check_password(password, managed=managed)
+    return False, password
+
+
+def master_change(resource: Any, request: dict[str, Any]) -> bool | None:
+    """Check a change of how the master logs in; return whether by token from now on, None if that stays."""
+    kind = request.pop("master_user_authentication_type", None)
+    password, managed = request.get("master_user_password"), request.get("manage_master_user_password")
+    given = request.get("enable_iam_database_authentication")
+    iam = bool(resource.enable_iam_database_authentication) if given is None else bool(given)
+    by_token = refusals.check_master_type(resource.engine, kind, iam=iam, password=password, managed=managed)
+    if by_token and resource.manage_master_user_password and managed is not False:
+        # AWS: a master has one kind of login; RDS deletes the secret that it kept.
+        request["manage_master_user_password"] = False
+    if kind is None:
+        refusals.check_master_stays(resource, iam=given, managed=managed)
+    if password is not None or (kind == "password" and resource.local_master_iam):
+        refusals.check_password(password, managed=managed)
+    if kind is None or by_token == resource.local_master_iam:
+        return None
+    resource.local_master_iam = by_token
+    return by_token
 
 
 def _resource_id() -> str:

@@ -123,6 +123,35 @@ def check_startable(instance: Any) -> None:
         raise invalid_state(f"Instance {instance.db_instance_identifier} is not stopped: it is {instance.status}.")
 
 
+def check_master_type(engine: str, kind: str | None, *, iam: bool, password: str | None, managed: bool | None) -> bool:
+    """Check MasterUserAuthenticationType; return whether it makes the master an IAM user."""
+    # AWS: PostgreSQL's master may be an IAM user. moto: does not know the parameter.
+    if kind is None:
+        return False
+    if kind not in {"password", "iam-db-auth"}:
+        raise _error("InvalidParameterValue", f"Invalid value for MasterUserAuthenticationType: {kind}.")
+    if engine not in {"postgres", "aurora-postgresql"}:
+        raise invalid_combination(f"MasterUserAuthenticationType is not supported for engine {engine}.")
+    if kind == "password":
+        return False
+    if password or managed:
+        given = "MasterUserPassword" if password else "ManageMasterUserPassword"
+        raise invalid_combination(f"You can't specify {given} with MasterUserAuthenticationType iam-db-auth.")
+    if not iam:
+        raise invalid_combination("MasterUserAuthenticationType iam-db-auth requires IAM database authentication.")
+    return True
+
+
+def check_master_stays(resource: Any, *, iam: bool | None, managed: bool | None) -> None:
+    """Check a change of a resource whose master is an IAM user."""
+    if resource.local_master_iam and iam is False:
+        raise invalid_combination("IAM database authentication can't be disabled while the master user depends on it.")
+    if resource.local_master_iam and managed:
+        raise invalid_combination(
+            "You can't specify ManageMasterUserPassword with MasterUserAuthenticationType iam-db-auth."
+        )
+
+
 def check_password(password: str | None, *, managed: bool | None) -> None:
     # AWS: exactly one password, of 8 or more characters without / " @ and space. moto: takes anything.
     if managed and password:

@@ -47,6 +47,8 @@ def of_my(*accounts, **more):
 
 APP = MY_CLEAN.accounts[0]
 BOSS_LOST = pg("boss", administrator=True)
+#: As the audit reads a master that RDS made an IAM user: it holds rds_iam itself.
+IAM_BOSS = pg("boss", administrator=True, member_of=("rds_iam", "rds_superuser"))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,35 @@ BOSS_LOST = pg("boss", administrator=True)
                      id="a namesake of the manager"),
         pytest.param(lambda: of_my(my("boss", administrator=True)), ["administrator-locked-out"], id="MySQL's master"),
         pytest.param(lambda: of_pg(BOSS_LOST), ["administrator-locked-out"], id="rds_iam for the master"),
+        pytest.param(lambda: evaluate(replace(POSTGRES, master_secret_arn="arn:s"), with_accounts(PG_CLEAN, IAM_BOSS)),
+                     ["administrator-locked-out"], id="rds_iam for a master with a secret"),
+        pytest.param(lambda: of_pg(replace(IAM_BOSS, iam_through=("app",))), ["administrator-locked-out"],
+                     id="rds_iam for a master through another role"),
+        pytest.param(lambda: of_pg(IAM_BOSS), ["master-by-token"], id="a master that is an IAM user"),
+        pytest.param(lambda: of_pg(replace(IAM_BOSS, member_of=("app", "rds_iam", "rds_superuser"))),
+                     ["master-by-token"], id="an IAM master with more groups"),
+        pytest.param(lambda: evaluate(replace(POSTGRES, express=True), with_accounts(PG_CLEAN, IAM_BOSS)), [],
+                     id="an express cluster"),
+        pytest.param(lambda: of_my(my("boss", administrator=True, member_of=("rds_iam",))),
+                     ["administrator-locked-out"], id="MySQL's master in a role of that name"),
         pytest.param(lambda: of_pg(pg("dba", administrator=True, iam_through=("app",), member_of=("app",))),
                      ["administrator-locked-out"], id="another administrator, once"),
         pytest.param(lambda: of_pg(pg("dba", administrator=True)), ["undeclared-user"], id="on purpose"),
+        pytest.param(lambda: of_pg(pg("cdc", replication=True)), ["replication-user-with-iam"],
+                     id="replication by token, switched off"),
+        pytest.param(
+            lambda: of_pg(pg("report", replication=True, member_of=("shop_readonly",)), replication_by_token=True),
+            [], id="replication by token, switched on: a user as any other",
+        ),
+        pytest.param(lambda: of_pg(pg("cdc", replication=True), replication_by_token=True), ["undeclared-user"],
+                     id="replication by token, undeclared"),
+        pytest.param(lambda: of_pg(pg("cdc", iam=False, replication=True), replication_by_token=True),
+                     ["user-without-iam"], id="replication by password where tokens would do"),
+        pytest.param(
+            lambda: of_pg(pg("dba", administrator=True, replication=True, iam_through=("app",), member_of=("app",)),
+                          replication_by_token=True),
+            ["administrator-locked-out"], id="an administrator that replicates, by inheritance",
+        ),
         pytest.param(
             lambda: of_pg(
                 pg("staff", login=False),
@@ -328,7 +356,7 @@ def test_any_facts_give_each_finding_once_in_any_order_and_none_about_exempt_use
     gone = {one.evidence.get("master") for one in about_logins if one.user in unusable}
     assert gone <= {True}
     exempt = [one for one in found if one.user in {"boss", "rdsiam_manager", "boss@%", "rdsiam_manager@%"}]
-    assert {one.kind for one in exempt} <= {"administrator-locked-out", "user-partly-converted"}
+    assert {one.kind for one in exempt} <= {"administrator-locked-out", "master-by-token", "user-partly-converted"}
 
 
 @given(name=TEXT, host=TEXT)

@@ -58,7 +58,7 @@ def _most_specific_kind(server: Server, account: AccountFacts) -> str | None:
     """Return the most specific problem with how an account logs in; None if there is none."""
     if not account.iam:
         return "user-with-empty-password" if account.empty_password else "user-without-iam"
-    if account.replication:
+    if account.replication and not server.facts.replication_by_token:
         return "replication-user-with-iam"
     if account.iam_through:
         return None if account.administrator else "user-inherits-rds-iam"

@@ -5,7 +5,7 @@ all of that. Accounts that nobody can log in as have none. Neither have the mast
 rdsiam's own users, and users by whose password a classic proxy logs in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rdsiam.audit.evaluate_declared import evaluate_declared
 from rdsiam.audit.evaluate_logins import evaluate_logins
@@ -19,6 +19,8 @@ from rdsiam.findings.finding import Finding
 from rdsiam.findings.kind import Case
 from rdsiam.state.escalations import Escalation, Examined
 
+#: Role of RDS for PostgreSQL whose members log in by token.
+_IAM_ROLE = "rds_iam"
 #: Maximum number of roles that a finding names.
 _NAMED = 50
 
@@ -63,12 +65,16 @@ def _tls(server: Server) -> Iterator[Finding]:
 
 
 def _locked_out_administrators(server: Server) -> Iterator[Finding]:
-    """Find administrators who lost their passwords: the master in any case, others by inheritance."""
+    """Find administrators who lost their passwords: the master, unless it may be an IAM user; others by inheritance."""
     for account in server.facts.accounts:
         if _is_master(server, account) and account.iam:
-            yield _locked_out(server, account, master=True)
+            if not _is_iam_master(server, account):
+                yield _locked_out(server, account, master=True)
+            elif not server.database.express:
+                yield _administrator(server, "master-by-token", account, {"secret": False})
     for account in server.usable:
-        inherits = account.administrator and account.iam_through and not account.replication
+        replicates = account.replication and not server.facts.replication_by_token
+        inherits = account.administrator and account.iam_through and not replicates
         if inherits and account.name not in server.proxy_users:
             yield _locked_out(server, account, master=False)
 
@@ -77,15 +83,31 @@ def _is_master(server: Server, account: AccountFacts) -> bool:
     return account.name == server.database.master_user and account.host in {"", "%"}
 
 
+def _is_iam_master(server: Server, master: AccountFacts) -> bool:
+    """Return whether a master that takes tokens may have been made an IAM user by RDS, which gives it rds_iam itself.
+
+    RDS then keeps no secret for it. Describe doesn't say which masters are IAM users; only PostgreSQL's can be.
+    """
+    database = server.database
+    itself = _IAM_ROLE in master.member_of and not master.iam_through
+    return itself and database.family == "postgres" and database.master_may_take_tokens
+
+
 def _locked_out(server: Server, account: AccountFacts, master: bool) -> Finding:
+    evidence = {"master": master, "through": list(account.iam_through)}
+    return _administrator(server, "administrator-locked-out", account, evidence)
+
+
+def _administrator(server: Server, kind: str, account: AccountFacts, evidence: Mapping[str, object]) -> Finding:
     case = Case(
         server.database,
         account.label,
         (server.database.resource_id, account.name, account.host),
-        {"master": master, "through": list(account.iam_through)},
+        evidence,
         accounts=(account,),
+        accepted_until=server.accepted_until,
     )
-    return KINDS["administrator-locked-out"].finding(case)
+    return KINDS[kind].finding(case)
 
 
 def _groups(server: Server) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ class Database:
     :ivar replica_of: what it is a read replica of, whose users it has: the identifier of an instance, or an ARN.
     :ivar replicas: its read replicas, and readers of a cluster: identifiers of instances, or ARNs.
     :ivar public: its endpoint can be reached from the internet.
+    :ivar express: reached through the internet access gateway of Aurora's express configuration, which has IAM logins
+        only: its master is an IAM user.
     :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
     """
 
@@ -66,6 +68,12 @@ class Database:
     public: bool = False
     instance_class: str | None = None
     replicas: tuple[str, ...] = ()
+    express: bool = False
+
+    @property
+    def master_may_take_tokens(self) -> bool:
+        """Whether the master may be an IAM user: Describe doesn't say it, but RDS keeps no secret for such a master."""
+        return bool(self.iam_enabled and self.master_user and self.master_secret_arn is None)
 
     @property
     def family(self) -> Family:
@@ -222,6 +230,7 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
     members = described.get("DBClusterMembers") or []
     readers = [one["DBInstanceIdentifier"] for one in members if not one.get("IsClusterWriter")]
     source = _cluster_arn(arn, described.get("ReplicationSourceIdentifier"))
+    gateway = bool(described.get("InternetAccessGatewayEnabled"))
     host = described.get("Endpoint")
     if members and not any(member.get("IsClusterWriter") for member in members):
         world = described.get("GlobalClusterIdentifier")
@@ -245,8 +254,10 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
         pending=_pending(described),
         kind="cluster",
         replica_of=source or None,
-        public=bool(described.get("PubliclyAccessible")) or public_members,
+        # The gateway of the express configuration is open to the internet.
+        public=bool(described.get("PubliclyAccessible")) or gateway or public_members,
         replicas=(*sorted(readers), *_clusters(arn, described.get("ReadReplicaIdentifiers"))),
+        express=gateway,
     )
 
 

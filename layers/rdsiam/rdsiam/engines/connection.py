@@ -24,6 +24,7 @@ from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.tokens.trust import ca_file, ca_for
 
 __all__ = [
+    "ASKS_FOR_PASSWORD",
     "ASKS_FOR_TOKEN",
     "NO_LOCKS",
     "NO_SLOT",
@@ -45,11 +46,16 @@ type MysqlSession = MysqlConnection[Cursor]
 #: Code of a login that was abandoned because the server asks this user for a token instead of a password.
 ASKS_FOR_TOKEN = "token"  # noqa: S105  a code, no password
 
+#: Code of a login by token that was abandoned because PostgreSQL asks this user for a password instead.
+ASKS_FOR_PASSWORD = "password"  # noqa: S105  a code, no password
+
 #: Codes of a login that failed because all connections are taken: PostgreSQL's and MySQL's.
 NO_SLOT = frozenset({"53300", "1040"})
 #: Code of a login that failed because PostgreSQL's table of locks is full: each login needs some, also the master's.
 NO_LOCKS = "53200"
-#: libpq passes on no code of a failed connect. The last text is of RDS up to 15: "… and rds_superuser connections".
+#: libpq passes on no code of a failed connect. Neither text is about a login by password, which takes both methods.
+_OTHER_METHODS = ("server requested SASL authentication", "server requested a hashed password")
+#: The last text is of RDS up to 15: "… and rds_superuser connections".
 _SLOTS_TAKEN = ("too many clients already", "too many connections for", "remaining connection slots are reserved")
 
 
@@ -146,6 +152,7 @@ def connect_postgres(
         except psycopg.OperationalError as error:
             problem = " ".join(str(error).split())
             code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
+            code = ASKS_FOR_PASSWORD if any(text in problem for text in _OTHER_METHODS) else code
             code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
             code = NO_LOCKS if "out of shared memory" in problem else code
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)

@@ -32,7 +32,7 @@ class AccountFacts:
     :ivar administrator: may create or change other accounts, or is a superuser.
     :ivar tls: can't log in without TLS.
     :ivar owns: number of objects that the account owns (tables, schemas, databases, functions…).
-    :ivar replication: used for replication; RDS has no IAM login for such accounts.
+    :ivar replication: used for replication, where tokens are accepted only if `ServerFacts.replication_by_token`.
     :ivar sessions: sessions that are open now; None if that is unknown.
     :ivar last_seen: when the account was last seen logged in, RFC 3339; None if that is unknown.
     :ivar member_of: roles that the account is a direct member of, sorted.
@@ -114,6 +114,7 @@ class ServerFacts:
     :ivar accounts: every account except the system's, sorted by name and host, with the master and rdsiam's own.
     :ivar examined: users that can act as an administrator, as the last onboarding saw: a session of the audit sees the
         tables of one database only. None if no onboarding has looked.
+    :ivar replication_by_token: users that replicate may log in by token (`rds.iam_auth_for_replication`).
     :ivar unadministered: roles that `rdsiam_manager` may not change: from PostgreSQL 16 on all of which it has no ADMIN
         OPTION.
     :ivar layout: databases, schemas and owners, as fingerprints; None if it was not read.
@@ -126,6 +127,7 @@ class ServerFacts:
     examined: Examined | None = None
     unadministered: frozenset[str] = frozenset()
     layout: Layout | None = None
+    replication_by_token: bool = False
 
 
 @dataclass(frozen=True)

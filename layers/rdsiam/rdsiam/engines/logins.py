@@ -1,4 +1,4 @@
-"""Logins of the service: by token as manager or auditor, once as the master by password, as a user for its proof."""
+"""Logins of the service: by token as manager or auditor, once as the master, by token as a user for its proof."""
 
 import json
 from dataclasses import dataclass, field
@@ -56,20 +56,24 @@ class Logins:
         """Return a login as `rdsiam_auditor`, signed with the function's own credentials."""
         return _own(database, AUDITOR)
 
-    def master(self, database: Database) -> Password:
-        """Return the master's login from the secret that RDS keeps for it.
+    def master(self, database: Database) -> Login:
+        """Return the master's login from the secret that RDS keeps for it; a token if RDS keeps none.
 
-        :raises Refused: RDS does not manage the master's password, or the secret is not in the form that RDS writes.
+        Without a secret the master may be an IAM user (`MasterUserAuthenticationType`), which Describe doesn't say. The
+        credentials that sign its token permit nothing else.
+
+        :raises Refused: RDS does not manage the master's password, and IAM authentication is off; or the secret is not
+            in the form that RDS writes.
         """
         if database.master_secret_arn is None:
-            kind = "cluster" if database.kind == "cluster" else "instance"
-            raise Refused(
-                f"{database.identifier}: {MANAGER} can't log in, or may not do this, and there is no master secret in "
-                "Secrets Manager",
-                f"run: aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} "
-                "--manage-master-user-password --apply-immediately",
-                "master-secret",
-            )
+            if not database.master_may_take_tokens:
+                raise Refused(
+                    f"{database.identifier}: {MANAGER} can't log in, or may not do this, and there is no master secret "
+                    "in Secrets Manager",
+                    f"run: {manage_master_password(database)}",
+                    "master-secret",
+                )
+            return self.proof(database, database.master_user)
         answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
         try:
             secret = json.loads(answer["SecretString"])
@@ -89,6 +93,15 @@ class Logins:
         scoped = assume_for_one_user(self._sts, self._proof_role, database, user, session_name="rdsiam-proof")
         signer = TokenSigner(scoped.credentials, database.region)
         return Token(user, signer.token(*database.endpoint, user))
+
+
+def manage_master_password(database: Database) -> str:
+    """Return the command by which RDS manages a master's password. It would make an IAM user a password user."""
+    kind = "cluster" if database.kind == "cluster" else "instance"
+    return (
+        f"aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} --manage-master-user-password "
+        "--apply-immediately"
+    )
 
 
 def _own(database: Database, user: str) -> Token:

@@ -77,8 +77,11 @@ class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
     #: Why a user that was changed in place can't have its password back; empty if it can.
     irreversible: str
 
-    def login_state(self, snapshot: SnapshotT, user: str) -> LoginState:
-        """Return how a user can log in."""
+    def login_state(self, snapshot: SnapshotT, user: str, successor: str = "") -> LoginState:
+        """Return how a user can log in, and whether it must keep its password.
+
+        :param successor: the user that takes tokens in its place: the user itself if it is changed in place.
+        """
 
     def observe(self, session: SessionT, user: str, successor: str) -> Observation:
         """Observe the sessions of `user`.

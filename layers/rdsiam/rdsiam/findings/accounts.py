@@ -17,6 +17,7 @@ from rdsiam.findings.remediation import (
     modify,
     onboard,
     retire_or_declare,
+    set_parameter,
     sql,
     suppression,
 )
@@ -96,6 +97,12 @@ def _take_iam_of_administrator(case: Case) -> list[Remediation]:
     return steps or [modify(case.on, f"--{managed}-master-user-password")]
 
 
+def _accept_iam_master(case: Case) -> list[Remediation]:
+    """Accept a master that is an IAM user; no statement, since without rds_iam such a master has no login at all."""
+    label, reason = case.accounts[0].label, "MasterUserAuthenticationType is iam-db-auth"
+    return [suppression(case.on, "master-by-token", label, reason, case.accepted_until, 1)]
+
+
 def _inherits(case: Case) -> list[Remediation]:
     if case.evidence["declared"] is not False:
         note = "Afterwards the user holds rds_iam itself, and keeps its login when the group loses rds_iam."
@@ -145,13 +152,25 @@ def _replication(case: Case) -> list[Remediation]:
     account = case.accounts[0]
     if case.evidence["declared"] is not False:
         note = "Let another user, with a password, replicate."
-        return sql(case.on, lambda engine: engine.stop_replicating(account), note=note)
+        steps = sql(case.on, lambda engine: engine.stop_replicating(account), note=note)
+        return [*steps, *_allow_tokens_for_replication(case, 1 + bool(steps))]
     locked = sql(case.on, lambda engine: engine.lock(account))
     note = f"Afterwards the user replicates by its password again. {AS_GRANTOR}"
     back = sql(case.on, lambda engine: engine.remove_iam(account), way=2, note=note)
-    reason = "replicates, which RDS allows by password only"
+    reason = "replicates by password"
     accept = suppression(case.on, "user-without-iam", account.label, reason, case.accepted_until, 2)
-    return [*locked, *back, *([accept] if back else [])]
+    return [*locked, *back, *([accept] if back else []), *_allow_tokens_for_replication(case, 2 + bool(back))]
+
+
+def _allow_tokens_for_replication(case: Case, way: int) -> list[Remediation]:
+    """Return the parameter with which users replicate by token; only PostgreSQL has one."""
+    if case.on.family != "postgres":
+        return []
+    note = (
+        "Needs no reboot. rds.logical_replication must be 1 too. From then on every user with rds_iam needs a token to "
+        "replicate, on every database with this parameter group: its clients must be able to sign tokens."
+    )
+    return [set_parameter(case.on, "rds.iam_auth_for_replication", "1", note, way)]
 
 
 def _proxy_user(case: Case) -> list[Remediation]:
@@ -410,7 +429,7 @@ ACCOUNT_KINDS = (
         severity_rule=FIXED,
         risk="When tokens fail, because of IAM, the network or a policy, nobody can log in to repair that: the "
         "emergency access is closed.",
-        why="The master's password is the emergency access, so the master must never accept tokens. Other "
+        why="The master's password is the emergency access, so a master that has one must never accept tokens. Other "
         "administrators lose their passwords by becoming a member of a user with rds_iam: `GRANT app TO admin` is "
         "enough, and so is CREATE ROLE from PostgreSQL 16 on, which makes the creator a member.",
         evidence={
@@ -422,12 +441,29 @@ ACCOUNT_KINDS = (
         source="session",
     ),
     Kind(
+        id="master-by-token",
+        title="The master {user} logs in by token only",
+        severity="low",
+        severity_rule=FIXED,
+        risk="There is no emergency access by password: when tokens fail, because of IAM, the network or a policy, "
+        "nobody can log in to repair that.",
+        why="The master has rds_iam, and RDS keeps no secret for it. Either it was made an IAM user "
+        "(`MasterUserAuthenticationType: iam-db-auth`), which RDS doesn't report, or somebody granted rds_iam to a "
+        "master with a password of its own. rdsiam logs in as this master by token, if it has to. In the second case, "
+        "have another administrator revoke rds_iam from it.",
+        evidence={"secret": "RDS keeps a secret for the master: false"},
+        remedy=_accept_iam_master,
+        references=(_IAM_AUTH,),
+        source="session",
+    ),
+    Kind(
         id="replication-user-with-iam",
-        title="{user} replicates, which doesn't work with tokens",
+        title="{user} replicates, which this database allows by password only",
         severity="medium",
         severity_rule=FIXED,
         risk="Replication, or the tool that reads the changes, fails at its next connection.",
-        why="RDS accepts no IAM logins for replication connections, and a user with IAM can't use its password.",
+        why="RDS accepts tokens for replication only on PostgreSQL with `rds.iam_auth_for_replication = 1`, "
+        "which the audit reads from the server. A user with IAM can't use its password.",
         evidence=EVIDENCE,
         remedy=_replication,
         references=(_IAM_AUTH,),

@@ -1,7 +1,6 @@
 """Kinds of findings about a database as a whole: RDS's description, the server, proxies, secrets."""
 
 import json
-import shlex
 from dataclasses import replace
 
 from rdsiam.access.selection import Attributes
@@ -9,7 +8,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
-from rdsiam.findings.remediation import cloudformation, command, modify, onboard
+from rdsiam.findings.remediation import cloudformation, command, modify, onboard, set_parameter
 
 _RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
 _IAM_AUTH = _RDS + "UsingWithRDS.IAMDBAuth.html"
@@ -100,28 +99,15 @@ def _restore_identifier(database: Database, recorded: Attributes) -> list[Remedi
 
 def _enforce_tls(case: Case) -> list[Remediation]:
     database, engine = case.on, REMEDIATIONS[case.on.family]
-    cluster = database.kind == "cluster"
-    what, members = ("cluster", "DBClusters[0].DBClusterParameterGroup") if cluster else (
-        "instance", "DBInstances[0].DBParameterGroups[0].DBParameterGroupName")  # fmt: skip
-    find = shlex.join(
-        ["aws", "rds", f"describe-db-{what}s", f"--db-{what}-identifier", database.identifier, "--query", members,
-         "--output", "text"]
-    )  # fmt: skip
-    change, option = (
-        ("modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name")
-        if cluster
-        else ("modify-db-parameter-group", "--db-parameter-group-name")
-    )
     value = engine.tls_value(database.engine)
-    setting = f"ParameterName={engine.tls_parameter},ParameterValue={value},ApplyMethod=immediate"
     note = (
         "Afterwards clients that connect without TLS are refused, on every database with this parameter group. Default "
         "parameter groups can't be changed: attach another parameter group first."
     )
-    kind = "AWS::RDS::DBClusterParameterGroup" if cluster else "AWS::RDS::DBParameterGroup"
+    kind = "AWS::RDS::DBClusterParameterGroup" if database.kind == "cluster" else "AWS::RDS::DBParameterGroup"
     text = f'Type: {kind}\nProperties:\n  Parameters:\n    {engine.tls_parameter}: "{value}"'
     return [
-        Remediation("cli", f'aws rds {change} {option} "$({find})" --parameters {setting}', note=note),
+        set_parameter(database, engine.tls_parameter, value, note),
         Remediation("cloudformation", text, way=2),
     ]
 

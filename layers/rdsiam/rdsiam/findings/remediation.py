@@ -57,6 +57,23 @@ def modify(database: Database, *words: str, way: int = 1, note: str = "") -> Rem
     return command(*start, *words, "--apply-immediately", way=way, note=(warning + note).strip())
 
 
+def set_parameter(database: Database, parameter: str, value: str, note: str, way: int = 1) -> Remediation:
+    """Return the command that sets a dynamic parameter in the parameter group of a database."""
+    what, members = ("cluster", "DBClusters[0].DBClusterParameterGroup") if database.kind == "cluster" else (
+        "instance", "DBInstances[0].DBParameterGroups[0].DBParameterGroupName")  # fmt: skip
+    find = shlex.join(
+        ["aws", "rds", f"describe-db-{what}s", f"--db-{what}-identifier", database.identifier, "--query", members,
+         "--output", "text"]
+    )  # fmt: skip
+    change, option = (
+        ("modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name")
+        if database.kind == "cluster"
+        else ("modify-db-parameter-group", "--db-parameter-group-name")
+    )
+    setting = f"ParameterName={parameter},ParameterValue={value},ApplyMethod=immediate"
+    return Remediation("cli", f'aws rds {change} {option} "$({find})" --parameters {setting}', way=way, note=note)
+
+
 def cloudformation(database: Database, properties: str, way: int) -> Remediation:
     """Return properties of the instance or cluster in a template."""
     kind = "AWS::RDS::DBCluster" if database.kind == "cluster" else "AWS::RDS::DBInstance"

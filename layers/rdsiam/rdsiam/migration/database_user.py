@@ -9,6 +9,7 @@ from typing import Any
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, MissingPart, Refusal, Unreached
+from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.migration import BackgroundWork, LoginState, Migrator, Observation
 from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement
 from rdsiam.engines.registry import ENGINES, MIGRATORS
@@ -194,7 +195,7 @@ class MigratingUser:
 
     def _login_state(self, opened: _Opened) -> LoginState:
         """Return how the user logs in; of alternating users neither can leave its password alone."""
-        login_state = opened.migrator.login_state(opened.snapshot, self._user)
+        login_state = opened.migrator.login_state(opened.snapshot, self._user, self._successor)
         clone = self._user + CLONE
         of_clone = opened.migrator.login_state(opened.snapshot, clone)
         if login_state.keep_reason or self._user not in opened.rotated or not of_clone.login or of_clone.iam:
@@ -219,9 +220,7 @@ class MigratingUser:
         engine, logins = ENGINES[database.family], self._services.logins
 
         def connect(authority: Authority, name: str | None) -> Any:
-            return engine.connect(
-                database, logins.manager(database) if authority == "manager" else logins.master(database), name
-            )
+            return connect_as(authority, engine, logins, database, name)
 
         sessions = Sessions(connect, reader="manager")
         try:

@@ -12,6 +12,7 @@ from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Refusal, Unconfirmed
+from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import NO_GRANTS, Authority, DesiredState, Engine, Sessions, Statement
 from rdsiam.engines.registry import ENGINES
@@ -131,8 +132,7 @@ class Comparer:
         logins = self._services.logins
 
         def connect(authority: Authority, name: str | None) -> Any:
-            login = logins.manager(database) if authority == "manager" else logins.master(database)
-            return engine.connect(database, login, name)
+            return connect_as(authority, engine, logins, database, name)
 
         known = MANAGER in desired.accounts
         sessions = Sessions(connect, reader="manager")

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json
+from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT, cut_off
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
@@ -119,9 +120,7 @@ class Server:
         return sessions
 
     def _connect(self, authority: Authority, name: str | None) -> Any:
-        manager = authority == "manager"
-        login = self._logins.manager(self._database) if manager else self._logins.master(self._source)
-        session = self._engine.connect(self._database, login, name)
+        session = connect_as(authority, self._engine, self._logins, self._database, name, self._source)
         self._late.append(self._limits.enter_context(cut_off(session, _LONGEST)))
         return session
 

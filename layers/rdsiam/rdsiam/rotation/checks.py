@@ -27,7 +27,8 @@ def administrator_of(database: Database, user: RotatingUser) -> str | None:
     if administrator is None:
         raise Refused(
             f"scheme: alternating needs an administrator's secret, and RDS keeps none for {database.identifier}",
-            "switch --manage-master-user-password on, name a secret by `administrator: ARN`, or set scheme: single",
+            # A master without a secret may be an IAM user, which a password that RDS manages would end.
+            "name a secret by `administrator: ARN`, or set scheme: single",
             "secret-missing",
         )
     return administrator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Ownership = Literal["created", "adopted"]
 
 #: What says nothing of how to log in, and may change at any time.
-_NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas"}
+_NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas", "express"}
 #: What is kept of a database: what vending needs, and what makes an onboarding look again.
 KEPT = tuple(name for name in (field.name for field in fields(Database)) if name not in _NOT_KEPT)
 

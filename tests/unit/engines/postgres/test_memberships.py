@@ -45,7 +45,7 @@ def edge(
 
 def snapshot(version: int, *edges: Membership, **changed: Any) -> Snapshot:
     empty: dict[str, Any] = {
-        "identifier": "orders", "has_master_secret": True, "on_server": {"shop": SHOP}, "named": frozenset(),
+        "identifier": "orders", "has_master_login": True, "on_server": {"shop": SHOP}, "named": frozenset(),
         "settings": {}, "administrators": frozenset(), "busy": frozenset(), "mark": None,
     }  # fmt: skip
     return Snapshot(

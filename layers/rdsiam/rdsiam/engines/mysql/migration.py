@@ -46,7 +46,7 @@ class MysqlMigrator:
     )
     irreversible = "there is no way back from in place: the server keeps no password beside the plugin"
 
-    def login_state(self, snapshot: Snapshot, user: str) -> LoginState:
+    def login_state(self, snapshot: Snapshot, user: str, successor: str = "") -> LoginState:  # noqa: ARG002
         """Return how the accounts of a user can log in."""
         hosts = snapshot.hosts_of(user)
         held = snapshot.held_everywhere(user)

@@ -18,6 +18,7 @@ from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import (
     LAYOUT,
     MEMBERSHIP_OPTIONS,
+    SWITCHED_ON,
     SYSTEM_PREFIXES,
     USERS_DATABASES,
     is_system,
@@ -38,6 +39,7 @@ _POWERFUL = ""
 #: Databases, each with the server's own settings, time and layout.
 _SERVER = f"""
 SELECT d.datname, pg_catalog.current_setting('rds.force_ssl', true),
+    pg_catalog.current_setting('rds.iam_auth_for_replication', true),
     pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), {LAYOUT}
 FROM (VALUES (1)) AS server LEFT JOIN pg_catalog.pg_database d ON {USERS_DATABASES}
 """  # noqa: S608 a constant
@@ -74,12 +76,13 @@ def audit(session: PostgresSession, database: Database) -> ServerFacts:
         edges = membership_rows(session)
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
-    _, force_ssl, now, *layout = server[0]
+    _, force_ssl, replication, now, *layout = server[0]
     return ServerFacts(
         version=session.info.parameter_status("server_version") or "",
-        tls_enforced=None if force_ssl is None else force_ssl in {"1", "on"},
+        tls_enforced=None if force_ssl is None else force_ssl in SWITCHED_ON,
         databases=tuple(sorted(row[0] for row in server if row[0] is not None)),
         accounts=accounts(roles, edges, database.master_user, now),
+        replication_by_token=replication in SWITCHED_ON,
         unadministered=_unadministered(roles, edges, session.info.server_version),
         layout=Layout.of_texts(*layout),
     )

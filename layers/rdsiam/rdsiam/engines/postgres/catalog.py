@@ -12,6 +12,8 @@ from rdsiam.state.layout import Layout
 #: Since this version, roles are administered and inherited by options of each membership.
 MEMBERSHIP_OPTIONS = 160000
 _SYSTEM = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
+#: Values of a parameter of RDS that is switched on, as the server shows them.
+SWITCHED_ON = frozenset({"1", "on"})
 #: Prefixes of all names of the system; other names may begin with them too.
 SYSTEM_PREFIXES = ("pg_", "rds")
 #: Selects the rows of pg_database that are not the system's, and that are neither templates nor invalid.

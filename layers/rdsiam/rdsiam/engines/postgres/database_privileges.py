@@ -224,11 +224,11 @@ def _revocations(database: str, holding: Holding) -> Iterator[PrivilegeChange]:
 def _may_revoke(snapshot: Snapshot, holding: Holding) -> bool:
     """Return whether onboarding can revoke what a managed role holds, acting for the administrator who granted it.
 
-    What a copy without the master's secret brings along stays, and is reported.
+    What a copy brings along stays if rdsiam has no login of the master, and is reported.
     """
     if not holding.revocable:
         return False
-    actors = {MANAGER, snapshot.master} if snapshot.has_master_secret else {MANAGER}
+    actors = {MANAGER, snapshot.master} if snapshot.has_master_login else {MANAGER}
     if holding.owner in actors or (snapshot.version < MEMBERSHIP_OPTIONS and holding.owner != snapshot.master):
         return True
     edges = [edge for edge in snapshot.memberships if edge.member in actors]

@@ -7,7 +7,7 @@ from psycopg import sql
 from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Kind, Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.postgres import adoption, namesakes, privileges, replacement
+from rdsiam.engines.postgres import adoption, namesakes, privileges, replacement, replication
 from rdsiam.engines.postgres.databases import closed
 from rdsiam.engines.postgres.disabling import SIGNAL_ROLE, disable
 from rdsiam.engines.postgres.groups import declared_groups, grantees, group_name, groups_of, level_groups
@@ -29,6 +29,7 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     groups = _declared_groups(snapshot, desired)
     _refuse_namesakes(snapshot, desired, groups)
     replacement.refuse(snapshot, desired)
+    replication.refuse(snapshot, desired)
     databases = sorted({snapshot.entry_database, *grantees(desired.users, snapshot.databases)})
     result = _manager(snapshot, databases) + _recover(snapshot, desired, groups)
     result += _groups(snapshot, desired, groups) + _auditor(snapshot, desired)

@@ -229,7 +229,7 @@ def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, state
     """
     try:
         sessions.another("master", snapshot.entry_database).close()
-    except ConnectionFailed as error:
+    except (ConnectionFailed, Refused) as error:
         granting = compose("GRANT {iam} TO", iam=IAM_ROLE)
         granted = [statement for statement in statements if statement.statement.startswith(granting)]
         # The last ones first: the manager can't lose what it has granted to others.

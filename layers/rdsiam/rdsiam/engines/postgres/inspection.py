@@ -6,9 +6,10 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.engines.postgres import groups, schemas
-from rdsiam.engines.postgres.catalog import memberships
+from rdsiam.engines.postgres.catalog import SWITCHED_ON, memberships
 from rdsiam.engines.postgres.databases import read_databases
 from rdsiam.engines.postgres.escalations import administrators
+from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership
 from rdsiam.engines.postgres.settings import all_settings
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, marked
@@ -22,7 +23,11 @@ ROLES = (
     "rolbypassrls "
     "FROM pg_catalog.pg_roles"
 )
-_BUSY = "SELECT DISTINCT usename FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL"
+#: Roles that have sessions, of which the session itself is one, each with a setting of the server.
+_BUSY = """
+SELECT DISTINCT usename, pg_catalog.current_setting('rds.iam_auth_for_replication', true)
+FROM pg_catalog.pg_stat_activity WHERE usename IS NOT NULL
+"""
 #: pg_shdepend is one table for the whole server.
 _OWNERS = """
 SELECT DISTINCT r.rolname FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
@@ -43,11 +48,12 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     powerful = {name for name, role in roles.items() if role.superuser or role.createrole or role.replication}
     version = session.info.server_version
     _, unknown = schemas.known(desired, version)
+    busy = session.execute(_BUSY).fetchall()
     snapshot = Snapshot(
         entry_database=ENTRY_DATABASE,
         master=database.master_user,
         identifier=database.identifier,
-        has_master_secret=database.master_secret_arn is not None,
+        has_master_login=database.master_secret_arn is not None or _takes_tokens(database, edges),
         version=version,
         on_server=databases,
         named=frozenset(grant.on for user in desired.users for grant in user.grants) - {"*"},
@@ -55,7 +61,8 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         memberships=edges,
         settings=all_settings(session),
         administrators=administrators({database.master_user, *powerful}, edges),
-        busy=frozenset(row[0] for row in session.execute(_BUSY)),
+        busy=frozenset(name for name, _ in busy),
+        replication_by_token=any(setting in SWITCHED_ON for _, setting in busy),
         mark=marked_source(session),
         owners=_owners(session, desired, databases),
         incomplete=(*unknown, *groups.without_effect(desired.users, sorted(databases), roles, version)),
@@ -63,6 +70,13 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
     # No transaction stays open while other sessions work.
     session.commit()
     return snapshot
+
+
+def _takes_tokens(database: Database, edges: Iterable[Membership]) -> bool:
+    """Return whether the master is an IAM user, as which rdsiam logs in by token."""
+    return database.master_may_take_tokens and any(
+        edge.group == IAM_ROLE and edge.member == database.master_user and (edge.inherit or edge.set) for edge in edges
+    )
 
 
 def _owners(session: PostgresSession, desired: DesiredState, databases: Iterable[str]) -> frozenset[str]:

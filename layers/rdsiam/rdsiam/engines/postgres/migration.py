@@ -8,7 +8,7 @@ import psycopg
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
-from rdsiam.engines.postgres import background
+from rdsiam.engines.postgres import background, replication
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
@@ -20,7 +20,6 @@ from rdsiam.engines.protocols import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.record import Ownership
 
-_REPLICATION = "rds_replication"
 #: Databases besides the first in which pg_cron is looked for, one after the other.
 _MOST_DATABASES = 20
 _SESSIONS = """
@@ -48,18 +47,16 @@ class PostgresMigrator:
     )
     irreversible = ""
 
-    def login_state(self, snapshot: Snapshot, user: str) -> LoginState:
+    def login_state(self, snapshot: Snapshot, user: str, successor: str = "") -> LoginState:
         """Return how a role can log in."""
         role = snapshot.roles.get(user)
         if role is None:
             return LoginState(False, False, False)
         edges = snapshot.memberships
         iam = user in members(edges, IAM_ROLE, frozenset({snapshot.master, MANAGER}))
-        keep_reason = ""
+        keep_reason = replication.keep_reason(snapshot, user, successor)
         if user == snapshot.master or role.superuser or role.createrole or user in members(edges, SUPERUSERS):
             keep_reason = f"{user} is an administrator"
-        elif role.replication or user in members(edges, _REPLICATION):
-            keep_reason = f"{user} replicates, and RDS has no IAM logins for that"
         return LoginState(True, role.login, iam, keep_reason)
 
     def observe(self, session: PostgresSession, user: str, successor: str) -> Observation:

@@ -10,12 +10,10 @@ from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.postgres.groups import group_name, is_direct
 from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.memberships import administer
+from rdsiam.engines.postgres.replication import REPLICATION_ROLE
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.remediation import Privileges
 from rdsiam.state.escalations import Escalation
-
-#: Role of RDS whose members may replicate.
-_REPLICATION_ROLE = "rds_replication"
 
 
 def _groups(account: AccountFacts, databases: Sequence[str], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -71,8 +69,8 @@ class PostgresRemediationSql:
 
     def stop_replicating(self, account: AccountFacts) -> Sequence[str]:
         """Return the removal from the role that may replicate, or NOREPLICATION."""
-        if _REPLICATION_ROLE in account.member_of:
-            return self.remove_membership(_REPLICATION_ROLE, account)
+        if REPLICATION_ROLE in account.member_of:
+            return self.remove_membership(REPLICATION_ROLE, account)
         return [compose("ALTER ROLE {u} NOREPLICATION;", u=account.name)]
 
     def grant(

@@ -19,7 +19,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import PostgresSession, connect_postgres
 from rdsiam.engines.logins import Login
 from rdsiam.engines.postgres import effect
-from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, first_row
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, SWITCHED_ON, first_row
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.settings import acting_as, changes, settings
 from rdsiam.engines.postgres.sql_text import compose
@@ -33,7 +33,8 @@ _NAME_BYTES = 63
 _ROLE = """
 SELECT r.rolsuper, r.rolcreaterole, r.rolreplication, r.rolconnlimit,
        COALESCE((SELECT pg_catalog.pg_has_role(r.oid, i.oid, 'MEMBER') FROM pg_catalog.pg_roles i
-                 WHERE i.rolname = 'rds_iam'), false)
+                 WHERE i.rolname = 'rds_iam'), false),
+       pg_catalog.current_setting('rds.iam_auth_for_replication', true)
 FROM pg_catalog.pg_roles r WHERE r.rolname = %s
 """
 _ENDED = "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s AND rolvaliduntil <= pg_catalog.now()"
@@ -219,7 +220,7 @@ def _refuse_role(session: PostgresSession, name: str) -> None:
     row = session.execute(_ROLE, [name]).fetchone()
     if row is None:
         raise Refused(f"there is no role {name}", "create it, or correct `username`", "user-missing")
-    superuser, creates_roles, replicates, _, iam = row
+    superuser, creates_roles, replicates, _, iam, replication = row
     if iam:
         raise Refused(
             f"{name} is a member of rds_iam and logs in by token, so its secret is no longer used",
@@ -229,7 +230,8 @@ def _refuse_role(session: PostgresSession, name: str) -> None:
     if superuser or creates_roles or replicates:
         raise Refused(
             f"{name} is an administrator or a replication user, which rdsiam doesn't clone",
-            "rotate it as a single user (scheme: single)",
+            "rotate it as a single user (scheme: single)"
+            + (", or let it replicate by tokens" if replicates and replication in SWITCHED_ON else ""),
             "alternating-unsupported",
         )
 

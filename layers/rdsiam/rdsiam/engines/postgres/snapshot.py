@@ -41,7 +41,7 @@ class Snapshot:
     """The state of a server when it was inspected.
 
     :ivar identifier: of the server.
-    :ivar has_master_secret: RDS manages the master's password, so that rdsiam can log in as the master.
+    :ivar has_master_login: RDS manages the master's password, or the master is an IAM user: rdsiam can log in as it.
     :ivar on_server: the databases, without the system's, by name.
     :ivar named: the databases that access.yaml names.
     :ivar settings: role → the settings that its sessions begin with; `role` among them is the role it acts as.
@@ -50,12 +50,13 @@ class Snapshot:
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
     :ivar owners: groups of rdsiam's names that own objects, if access.yaml lets others' groups be taken over.
     :ivar incomplete: declared privileges that the server's version, or a role's attributes, keep from their users.
+    :ivar replication_by_token: users that replicate may log in by token (`rds.iam_auth_for_replication`).
     """
 
     entry_database: str
     master: str
     identifier: str
-    has_master_secret: bool
+    has_master_login: bool
     version: int
     on_server: Mapping[str, ServerDatabase]
     named: frozenset[str]
@@ -67,6 +68,7 @@ class Snapshot:
     mark: str | None
     incomplete: tuple[Unreached, ...] = ()
     owners: frozenset[str] = frozenset()
+    replication_by_token: bool = False
 
     @cached_property
     def databases(self) -> tuple[str, ...]:
