@@ -66,6 +66,9 @@ def test_two_vended_users_of_each_database_of_a_fleet_fit(databases, shards, per
     assert {number for arn in arns[: databases // 5] for number in region.shards_of(arn).values()} == {1}
     assert all(vended(region, arn) == {"app_service", "reporting"} for arn in arns)
     assert left_over(region) == set()
+    calls = region.iam.calls
+    region.write(region.add("one-more"))
+    assert region.iam.calls - calls <= 2 * per_role + shards + 10, "one shard is read"
     assert all(len(set(region.shards_of(arn).values())) == 1 for arn in arns)
 
 

@@ -70,6 +70,8 @@ def assign(
     if remaining:
         # Users of one database are together where they can be.
         for number in dict.fromkeys([*sorted(set(shards.values())), *order()]):
+            if not remaining:
+                break  # no shard is read that isn't needed
             mine = frozenset(user for user, shard in shards.items() if shard == number)
             placed = remaining - unplaced(number, mine | remaining)
             shards |= dict.fromkeys(placed, number)
