@@ -44,7 +44,7 @@ def as_markdown() -> str:
 
 
 def _general(kind: Kind) -> str:
-    return kind.title.format(user="…", database="…")
+    return kind.title.format_map(dict.fromkeys([*kind.evidence, "user", "database"], "…"))
 
 
 def _section(kind: Kind) -> str:

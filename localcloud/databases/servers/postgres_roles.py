@@ -24,6 +24,16 @@ _OTHER_ROLES = {"rds_ad": 10, "rdsrepladmin": 10, "rds_extension": 17, "rds_rese
 # RDS's own database, in which nobody else has anything.
 _OWN_DATABASE = (sql.SQL("CREATE DATABASE rdsadmin"), sql.SQL("REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC"))
 _SCHEMA_OF_THE_OWNER_FROM = 15  # up to 14 `public` has an owner of its own
+# The roles on which rdsadmin, the only superuser, gave the master ADMIN OPTION; also those that the master created.
+_ADMINISTERED = """
+SELECT m.roleid::regrole::text FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.grantor
+WHERE m.member = quote_ident(%(master)s)::regrole AND m.admin_option AND g.rolsuper ORDER BY 1
+"""
+_OTHER_MEMBERS = """
+SELECT m.member::regrole::text, bool_or(m.admin_option), bool_or(m.inherit_option), bool_or(m.set_option)
+FROM pg_auth_members m
+WHERE m.roleid = %(role)s::regrole AND m.member <> quote_ident(%(master)s)::regrole GROUP BY 1 ORDER BY 1
+"""
 #: From this version on a role grants another only with ADMIN OPTION, whatever CREATEROLE says.
 NEEDS_ADMIN_FROM = 16
 
@@ -56,6 +66,8 @@ def make(connection: psycopg.Connection, master: str, database: str | None, *, w
 
 def complete(connection: psycopg.Connection, master: str, *, with_admin: bool) -> None:
     """Make what RDS itself has in a newer version, for a server to which everything else was restored."""
+    if not with_admin:
+        _take_admin_back(connection, master)
     memberships = _memberships(connection, master, with_admin=with_admin)
     statements: list[sql.SQL | sql.Composed] = [
         *_OWN_DATABASE,
@@ -67,6 +79,22 @@ def complete(connection: psycopg.Connection, master: str, *, with_admin: bool) -
         connection.execute(statement)
     if with_admin and connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'rds_iam'").fetchone():
         _let_grant_rds_iam(connection, master)
+
+
+def _take_admin_back(connection: psycopg.Connection, master: str) -> None:
+    """Take from the master the ADMIN OPTION that it had on the former version, and keep what it granted by that.
+
+    pg_hba.conf counts indirect members too: a master that created a token user would have to log in by token itself.
+    """
+    if connection.info.server_version < NEEDS_ADMIN_FROM * 10_000:
+        return
+    for (role,) in connection.execute(_ADMINISTERED, {"master": master}).fetchall():
+        others = connection.execute(_OTHER_MEMBERS, {"role": role, "master": master}).fetchall()
+        name = sql.SQL(role)  # quoted by regrole
+        connection.execute(sql.SQL("REVOKE {} FROM {} CASCADE").format(name, sql.Identifier(master)))
+        for member, *options in others:
+            granted = sql.SQL("GRANT {} TO {} WITH ADMIN {}, INHERIT {}, SET {}")
+            connection.execute(granted.format(name, sql.SQL(member), *map(sql.Literal, options)))
 
 
 def _own_template(master: str) -> sql.Composed:

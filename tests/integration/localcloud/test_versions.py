@@ -19,6 +19,12 @@ def _older_servers() -> None:
             pytest.skip(f"PostgreSQL {version} could not be fetched")
 
 
+MEMBERS = """
+SELECT m.roleid::regrole::text, m.member::regrole::text, m.admin_option, m.inherit_option, m.set_option
+FROM pg_auth_members m WHERE m.roleid::regrole::text IN ('rds_iam', 'rds_superuser', 'app', 'team')
+"""
+
+
 def refused(call: Any, **arguments: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as refusal:
         call(**arguments)
@@ -180,6 +186,33 @@ def test_a_database_that_the_new_version_refuses_stays_as_it_is(databases: Datab
         assert master.run("SELECT extname FROM pg_extension WHERE extname = 'pgcrypto'") == [("pgcrypto",)]
         assert master.run("SELECT current_setting('server_version_num')::int / 10000") == [(13,)]
     databases.drop("refuses")
+
+
+def test_the_master_of_an_upgrade_to_the_rule_of_rds_logs_in_by_password(databases: Databases) -> None:
+    """On 17 the master has ADMIN OPTION on `rds_iam` and on users that it creates; by RDS's rule it needs neither."""
+    databases.make("admin17", "postgres", EngineVersion="17.4", EnableIAMDatabaseAuthentication=True)
+    databases.available("admin17")
+    with databases.as_master(databases.instance("admin17")) as master:
+        databases.make_iam_user(master)
+        master.run('CREATE ROLE "se cond"')
+        master.run('GRANT rds_superuser TO "se cond" WITH INHERIT FALSE')
+        master.run("CREATE ROLE team")
+        master.run('GRANT team TO "se cond"')
+        before = master.run(MEMBERS)
+        assert {("rds_iam", "boss", True, False, False), ("app", "boss", True, False, False)} <= {*before}
+
+    databases.rds.modify_db_instance(
+        DBInstanceIdentifier="admin17", EngineVersion="18.1", AllowMajorVersionUpgrade=True, ApplyImmediately=True
+    )
+    databases.eventually(lambda: databases.instance("admin17")["EngineVersion"] == "18.1")
+    databases.available("admin17")
+    described = databases.instance("admin17")
+    with databases.as_master(described) as master:
+        expected = {row for row in before if row[1] != "boss"} | {("rds_superuser", "boss", False, True, True)}
+        assert set(master.run(MEMBERS)) == expected
+    with databases.by_token(described, "app", described["DbiResourceId"]) as app:
+        assert app.run("SELECT current_user") == [("app",)]
+    databases.drop("admin17")
 
 
 def test_a_cluster_is_upgraded_with_its_readers(databases: Databases, events: Events) -> None:

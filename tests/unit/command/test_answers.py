@@ -38,9 +38,13 @@ def answer(**fields: Any) -> Answer:
             {"status": "retired", "reason": "not recorded", "incomplete": [PART]},
             ["not done: arn:secret: not recorded", "  → delete it", "retired: not recorded"],
         ),
+        (
+            {"status": "incomplete", "reason": "not recorded", "incomplete": [PART]},
+            ["not done: arn:secret: not recorded", "  → delete it", "incomplete: app on orders"],
+        ),
         ({"reason": "evil \x1b[2J", "remedy": "\u202eno"}, ["refused: evil \\x1b[2J", "  → \\u202eno"]),
     ],
-    ids=["no reason", "code and remedy", "lines to copy", "missing parts", "control characters"],
+    ids=["no reason", "code and remedy", "lines to copy", "missing parts", "incomplete", "control characters"],
 )
 def test_each_remedy_has_a_line_of_its_own(capsys, fields, lines):
     answer(**fields).show(Output("table", quiet=False), "app on orders")

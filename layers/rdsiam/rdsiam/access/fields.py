@@ -148,7 +148,7 @@ def _group_prefix(prefix: str) -> str:
     if not re.fullmatch(_PREFIX_PATTERN, prefix):
         raise ValueError("must begin with a letter or _, then hold only letters, digits, _ . - (ASCII), 20 at most")
     if prefix.lower().startswith(_RESERVED):
-        raise ValueError("is reserved for RDS, the engine or rdsiam itself")
+        raise ValueError(f"is reserved for RDS, the engine or rdsiam itself: not {', '.join(_RESERVED)}")
     return prefix
 
 
@@ -160,7 +160,7 @@ def _database_name(name: str) -> str:
     if len(name) > 64 or "*" in name or "?" in name:
         raise ValueError('must be the full name of a database or schema, at most 64 characters, or "*" alone')
     if name.lower() in SYSTEM_DATABASES:
-        raise ValueError("belongs to the server itself")
+        raise ValueError("belongs to the server itself: leave it out")
     return name
 
 
@@ -176,7 +176,7 @@ def _schema_name(name: str) -> str:
     if len(name.encode()) > _LONGEST_SCHEMA or "*" in name or "?" in name:
         raise ValueError(f"must be the full name of a schema, at most {_LONGEST_SCHEMA} bytes, without * and ?")
     if name.startswith("pg_") or name == "information_schema":
-        raise ValueError("belongs to the server itself")
+        raise ValueError("belongs to the server itself, which no entry opens or closes: leave it out")
     return name
 
 

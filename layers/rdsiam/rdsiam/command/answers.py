@@ -86,7 +86,9 @@ class Answer:
             progress(f"schemas that levels open in {opened}")
         for part in self.incomplete:
             show_reason(f"not done: {part.what}: {part.reason}", "", part.remedy)
-        show_reason(f"{self.status}: {self.reason or subject}", self.code, self.remedy)
+        # The reason of an incomplete answer repeats those of the parts, without their subjects.
+        reason = "" if self.status == "incomplete" and self.incomplete else self.reason
+        show_reason(f"{self.status}: {reason or subject}", self.code, self.remedy)
 
     def exit_code(self, done: Set[str]) -> ExitCode:
         """Return the exit code.

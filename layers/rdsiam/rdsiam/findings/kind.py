@@ -87,7 +87,7 @@ class Kind:
     """A kind of finding.
 
     :ivar id: named by `suppress` in access.yaml.
-    :ivar title: one line; `{user}` and `{database}` are replaced.
+    :ivar title: one line; `{user}`, `{database}` and fields of the evidence are replaced.
     :ivar severity: without exposure.
     :ivar severity_rule: how severity differs from case to case, in words.
     :ivar risk: what can happen.
@@ -112,13 +112,14 @@ class Kind:
     def finding(self, case: Case) -> Finding:
         """Return the finding of a case."""
         database = case.database
+        names = {"user": case.user, "database": database.identifier if database else ""}
         return Finding(
             id=stable_id(self.id, *case.subject),
             kind=self.id,
             severity=more_severe(case.severity or self.severity, case.exposure),
             database=database.arn if database else None,
             user=case.user,
-            title=self.title.format(user=case.user, database=database.identifier if database else ""),
+            title=self.title.format_map({**case.evidence, **names}),
             evidence=case.evidence,
             remediation=tuple(self.remedy(case)),
         )

@@ -32,7 +32,7 @@ def _close_schema(case: Case) -> list[Remediation]:
 SCHEMA_KINDS = (
     Kind(
         id="public-may-create",
-        title="Every user of {database} may create objects in a schema",
+        title="Every user of {database} may create objects in the schema {schema} of {in}",
         severity="medium",
         severity_rule=FIXED,
         risk="Users with the level readonly, and rdsiam_auditor, create tables and functions there and own them. A "

@@ -195,7 +195,7 @@ def _absent(database: str, entitlements: Iterable[Entitlement], schemas: Mapping
         users = sorted(set().union(*absent.values()))
         yield Unreached(
             f"{named(absent)} in {database}",
-            f"not there, so privileges were not granted: {', '.join(users)}",
+            f"missing, so {', '.join(users)} got no privileges there",
             "create what is missing and onboard the database again, or correct `schemas`",
             retry=False,
         )
