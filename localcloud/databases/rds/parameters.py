@@ -30,7 +30,8 @@ def _defaults(resource: Any) -> dict[str, str]:
     if resource.engine not in _POSTGRES:
         return dict(MysqlServer.parameters)
     major = re.match(r"\d+", str(resource.engine_version))
-    return postgres_settings.default_parameters(NEWEST if major is None else int(major[0]))
+    version = NEWEST if major is None else int(major[0])
+    return postgres_settings.default_parameters(version) | postgres_settings.REPLICATION
 
 
 def _group(resource: Any) -> Any | None:

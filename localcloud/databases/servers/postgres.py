@@ -81,7 +81,7 @@ class PostgresServer:
         self._authority = authority
         self._verify = verify
         self._source = source
-        self._parameters = postgres_settings.default_parameters(self.version)
+        self._parameters = postgres_settings.default_parameters(self.version) | postgres_settings.REPLICATION
         self._iam = False
         self._master_iam = False
         self._process: processes.Process | None = None

@@ -28,6 +28,8 @@ _SETTINGS: Mapping[str, object] = {
 }
 #: Settings that older versions don't know, with the first version that does.
 _SINCE = {"reserved_connections": 16, "io_method": 18}
+#: Parameters of replication connections, which are off in RDS's parameter groups of every version.
+REPLICATION = {"rds.logical_replication": "0", "rds.iam_auth_for_replication": "0"}
 _HASHES = ("md5", "scram-sha-256")
 #: The first version whose default parameter group forces TLS, and the first whose passwords are SCRAM's by default.
 _FORCES_SSL_FROM, _SCRAM_FROM = 15, 14
@@ -37,15 +39,13 @@ def default_parameters(version: int) -> dict[str, str]:
     """Return the parameters of RDS's parameter groups that reach the server, with a version's defaults."""
     return {
         "rds.force_ssl": "1" if version >= _FORCES_SSL_FROM else "0",
-        "rds.logical_replication": "0",
-        "rds.iam_auth_for_replication": "0",
         "password_encryption": "scram-sha-256" if version >= _SCRAM_FROM else "md5",
     }
 
 
 def accepted(values: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that reach the server, without values that RDS refuses."""
-    known = {name: value for name, value in values.items() if name in default_parameters(0)}
+    known = {name: value for name, value in values.items() if name in default_parameters(0) | REPLICATION}
     if known.get("password_encryption", _HASHES[0]) not in _HASHES:
         del known["password_encryption"]
     return known

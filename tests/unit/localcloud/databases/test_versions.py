@@ -72,6 +72,6 @@ def test_a_major_upgrade_needs_the_flag():
 def test_iam_authentication_is_said_of_engines_and_series_that_have_it():
     said = {series.family: versions.has_iam(series) for series in versions.SERIES}
 
-    assert all(said.values())
+    assert [family for family, has_iam in said.items() if not has_iam] == ["mariadb10.6"]
     assert not versions.has_iam(versions.Series("mariadb", "10.5", ()))
     assert not versions.has_iam(versions.Series("oracle-ee", "19", ()))
