@@ -179,7 +179,7 @@ class PostgresServer:
         """Make the administrator an IAM user by `rds_iam`, which has to exist, or a user with a password again."""
         if self._source is None:
             with self._connect() as connection:
-                postgres_roles.set_master_iam(connection, self._master, enabled, with_admin=self._needs_admin)
+                postgres_roles.set_master_iam(connection, self._master, enabled=enabled, with_admin=self._needs_admin)
         self._master_iam = enabled
         self._write_rules()
         self._reload()
@@ -234,6 +234,8 @@ class PostgresServer:
             postgres_upgrade.restore(self._tools(), self._connect, dumped)
             with self._connect() as connection:
                 postgres_roles.complete(connection, self._master, with_admin=self._needs_admin)
+                if self._master_iam:
+                    postgres_roles.set_master_iam(connection, self._master, enabled=True, with_admin=self._needs_admin)
         except (ServerFailed, psycopg.Error) as error:
             self.stop()
             if (work / "data").exists():

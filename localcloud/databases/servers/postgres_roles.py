@@ -154,7 +154,7 @@ def make_rds_iam(connection: psycopg.Connection, master: str, *, with_admin: boo
         _let_grant_rds_iam(connection, master)
 
 
-def set_master_iam(connection: psycopg.Connection, master: str, enabled: bool, *, with_admin: bool) -> None:
+def set_master_iam(connection: psycopg.Connection, master: str, *, enabled: bool, with_admin: bool) -> None:
     """Make the administrator a member of `rds_iam`, or no member.
 
     :param with_admin: as a user with a password it keeps the membership of `make_rds_iam`.

@@ -193,3 +193,21 @@ def test_rds_refuses_to_take_iam_from_an_iam_master(account):
         DBInstanceIdentifier=name, MasterUserAuthenticationType="password", ManageMasterUserPassword=True
     )
     until(lambda: not account.refused(arn, "boss", account.master_password(arn), name="postgres"), 30)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("version", ["16.9", "17.5"])
+def test_a_major_upgrade_keeps_an_iam_master(account, by_token, version):
+    name = f"upgraded-master-{version.partition('.')[0]}"
+    account.declare(name, app("shop"))
+    arn = account.create(name, **IAM, EngineVersion=version)
+    account.wait_onboarded(arn)
+    account.cloud.client("rds").modify_db_instance(
+        DBInstanceIdentifier=name, EngineVersion="18.1", AllowMajorVersionUpgrade=True, ApplyImmediately=True
+    )
+    until(lambda: account.describe(arn)["EngineVersion"] == "18.1", 60)
+    account.wait(arn)
+    with by_token(arn, "boss") as master:
+        assert master.run("SELECT current_setting('server_version_num')::int / 10000") == [(18,)]
+    assert account.refused(arn, "boss", "no-token", name="postgres")
+    by_token(arn, "app", "shop").close()
