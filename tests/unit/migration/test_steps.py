@@ -306,3 +306,13 @@ def test_the_lines_to_add_declare_a_successor_of_a_user_of_any_name(user, in_pla
     possible = in_place and takes_tokens(user)
     assert (declared.name == user) == possible
     assert ("can't take tokens itself" in problem) == (in_place and not possible)
+
+
+@pytest.mark.parametrize(("user", "code"), [("boss", "user-is-administrator"), ("app", "successor-not-declared")])
+def test_the_master_gets_no_advice_to_declare_a_successor(world, user, code):
+    world.file = NOT_DECLARED
+    run = world.run("a")
+    run.request = replace(run.request, user=user)
+    refusal = run.begin().refusal
+    assert refusal.code == code
+    assert ("replaces" in refusal.remedy) is (code == "successor-not-declared")

@@ -132,6 +132,9 @@ class Migrating:
         """
         user = self.request.user
         successor = _successor_of(self._declared(database), user)
+        if successor is None and user == database.master_user:
+            remedy = "declare a user of its own for each application, with the level that it needs, in access.yaml"
+            raise Refused(f"{user} is the master of {database.identifier}", remedy, "user-is-administrator")
         if successor is None:
             raise Refused(*_lines_to_add(database.identifier, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:
