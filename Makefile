@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr $(CORES) + 2)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
-.PHONY: help setup demo test test-all stress check known-faults lint bench sam-test local login lock
+.PHONY: help setup demo test test-all stress check lint bench sam-test local login lock
 .PHONY: clean-cache permissions findings errors openapi picture
 
 help: ## list what can be made
@@ -36,17 +36,14 @@ test: setup ## run the unit and integration tests, every behaviour once; WORKERS
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)
 
 test-all: setup ## run them with every combination, every point at which something can be killed, all examples
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not known_fault and not stress' $(PYTEST)
+	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not stress' $(PYTEST)
 
 stress: setup ## run the heavy proofs, and the tests that make up their examples with twenty times as many; takes hours
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m '(hypothesis or stress) and not known_fault' --examples stress $(PYTEST)
+	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'hypothesis or stress' --examples stress $(PYTEST)
 
 check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy & types=$$!; $(PYTHON_BIN) -m pytest -n $(CORES) $(PYTEST) tests/unit; tests=$$?; wait $$types && exit $$tests
-
-known-faults: setup ## run the tests of what is known to be wrong; each has to fail until its fault is fixed
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST) -m known_fault tests/known_faults
 
 lint: ## check style, types and the template, as it is written and as it is expanded
 	@scripts/setup --with-lint

@@ -39,19 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses tests by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files last that come last, mark exhaustive tests, and let the tests of known faults fail.
-
-    A known fault's test has to fail, and by what it asserts: when it passes, it moves to where it belongs.
-    """
+    """Put the files last that come last, and mark exhaustive tests."""
     items.sort(key=lambda item: place_in_order(item.nodeid.partition("::")[0]))
     for item in items:
         marker = item.get_closest_marker("exhaustive_on")  # a test's own replaces its module's
         if marker and set(marker.args) & _parameters(item):
             item.add_marker(pytest.mark.exhaustive)
-    asserted = (AssertionError, pytest.fail.Exception)
-    for item in items:
-        for fault in item.iter_markers("known_fault"):
-            item.add_marker(pytest.mark.xfail(raises=asserted, strict=True, reason=": ".join(fault.args)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
