@@ -171,6 +171,7 @@ def as_the_function(account: Account) -> Iterator[None]:
     found = account.cloud.client("lambda").get_function_configuration(FunctionName=bare)
     credentials = account.credentials_of("MigrateFunction")
     environment = found["Environment"]["Variables"] | {
+        "AWS_LAMBDA_FUNCTION_NAME": bare,
         "AWS_ENDPOINT_URL": account.cloud.endpoint,
         "AWS_DEFAULT_REGION": account.cloud.region,
         "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],

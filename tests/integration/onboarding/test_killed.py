@@ -124,7 +124,7 @@ class Fleet:
 
     def __init__(self, account: Account, engine: str) -> None:
         self._account = account
-        self._engine = engine
+        self.engine = engine
         self._roles = [account.make_role(f"killed-{engine}-{user}") for user in ("app", "owner")]
         self._made = 0
         self.arns: list[str] = []
@@ -132,9 +132,9 @@ class Fleet:
     def make(self, count: int) -> None:
         """Make some, all at once: that is a good deal faster than one by one."""
         account, log = self._account, self._account.cloud.logs / "OnboardFunction.log"
-        names = [f"killed-{self._engine}-{number}" for number in range(self._made, self._made + count)]
+        names = [f"killed-{self.engine}-{number}" for number in range(self._made, self._made + count)]
         self._made += count
-        self.arns += (arns := [account.create(name, self._engine) for name in names])
+        self.arns += (arns := [account.create(name, self.engine) for name in names])
         for arn in arns:
             account.wait(arn, seconds=120)
         until(lambda: set(arns) <= ended_ignored(log), 120)
@@ -208,6 +208,8 @@ def expected(account, functions, fleet) -> dict[str, Any]:
 @pytest.mark.exhaustive_on("mariadb", "describe", "prove", "record", "tell")
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_after_the_effect_of_a_step_it_ends_in_the_same_state(account, functions, fleet, expected, step):
+    if step == "make privileges" and "postgres" not in fleet.engine:
+        pytest.skip("MySQL and MariaDB have no databases within a server: users and privileges are one step")
     arn = fleet.take()
     owner, name = STEPS[step]
     work: Callable[..., Any] = getattr(owner, name)
