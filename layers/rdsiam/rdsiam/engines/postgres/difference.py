@@ -184,12 +184,32 @@ def _groups(snapshot: Snapshot, desired: DesiredState, groups: Mapping[str, tupl
             result.append(Statement("create-group", group, compose("CREATE ROLE {g} NOLOGIN", g=group)))
         elif group not in desired.accounts:
             result.append(adoption.adopt(snapshot, group, level, database))
+        else:
+            result += _without_attributes(snapshot, group)
         acts = any(edge.inherit and edge.set for edge in snapshot.direct(group, MANAGER))
         if level == "owner" and not acts:
             options = " WITH INHERIT TRUE, SET TRUE" if snapshot.has_membership_options else ""
             grant = compose("GRANT {g} TO {m}", g=group, m=MANAGER) + options
             result.append(Statement("grant", MANAGER, grant))
     return result
+
+
+def _without_attributes(snapshot: Snapshot, group: str) -> list[Statement]:
+    """Return the statements that take from a group what no level gives: its members could use it by SET ROLE."""
+    role = snapshot.roles[group]
+    attributes = {
+        "LOGIN": role.login,
+        "SUPERUSER": role.superuser,
+        "CREATEROLE": role.createrole,
+        "REPLICATION": role.replication,
+        "BYPASSRLS": role.bypasses_row_security,
+    }
+    authority = snapshot.authority_over(group)
+    return [
+        change_role("revoke", group, compose(f"ALTER ROLE {{g}} NO{attribute}", g=group), authority)
+        for attribute, has in attributes.items()
+        if has
+    ]
 
 
 def _auditor(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
