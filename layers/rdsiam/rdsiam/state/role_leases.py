@@ -32,7 +32,7 @@ class NotSettled(RdsiamError):
 class Written:
     """The policies that the last runs have written: what IAM shows may be older, and is no basis for a change.
 
-    :ivar versions: ARN of a policy → its version, 0 if it was deleted, and when it was written.
+    :ivar versions: ARN of a policy → its version, 0 if it was deleted, and when it was written, in milliseconds.
     """
 
     versions: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -40,18 +40,25 @@ class Written:
 
     @classmethod
     def of(cls, leases: Collection[Lease]) -> "Written":
-        """Return what the last holders of these leases have written, if IAM may not show it yet."""
+        """Return what the last holders of these leases have written, if IAM may not show it yet.
+
+        Whoever holds the leases of several roles notes all that it knows in each: the latest note of a policy counts.
+        """
         written = cls()
         for lease in leases:
             for line in lease.note.splitlines():
                 arn, version, at = line.split()
-                if written.now() - int(at) < _SETTLED:
+                latest = int(at) >= written.versions.get(arn, (0, 0))[1]
+                if latest and written._milliseconds() - int(at) < 1000 * _SETTLED:
                     written.versions[arn] = int(version), int(at)
         return written
 
     def add(self, arn: str, version: int) -> None:
         """Add a policy that this run has written."""
-        self.versions[arn] = version, int(self.now())
+        self.versions[arn] = version, self._milliseconds()
+
+    def _milliseconds(self) -> int:
+        return int(1000 * self.now())
 
     def check(self, role: str, prefix: str, shown: Mapping[str, int]) -> None:
         """See that IAM shows what was written.
