@@ -183,6 +183,7 @@ def spoil(fleet: Fleet) -> Expected:
     return {problem for way in ways for problem in way(fleet)}
 
 
+@pytest.mark.exhaustive  # each kind of finding has a test of its own; this takes a minute of CPU
 def test_a_fleet_in_order_gives_nothing_then_all_that_is_spoiled_is_found_and_mended(fleet):
     rds = fleet.account.cloud.client("rds")
     # What rdsiam leaves alone.

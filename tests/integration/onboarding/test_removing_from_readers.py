@@ -105,7 +105,6 @@ def sessions(cluster: Cluster) -> Iterator[dict[str, Connection]]:
         session.close()
 
 
-@pytest.mark.exhaustive_on
 def test_sessions_on_all_readers_end_when_the_user_is_revoked(cluster, sessions):
     others = [cluster.log_in(member, "stays") for member in cluster.members()]
     answer = cluster.revoke(revoke=["goes"], reason="key leaked")

@@ -20,7 +20,7 @@ from tests.integration.rotation.rotating import Fault, Rotating, create_user
 from tests.kinds import MYSQL_FAMILY, POSTGRES
 
 # `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
-pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14", "mysql")
 
 KINDS = ("die-before", "die-after", "denied", "throttled", "lost", "cut-before", "cut-after")
 steps = st.sampled_from(STEPS)
