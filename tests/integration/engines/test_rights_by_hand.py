@@ -130,7 +130,10 @@ LOST = {
 
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("account", [MANAGER, AUDITOR])
-def test_what_the_manager_and_the_auditor_need_is_restored_by_the_next_run(place, account, lost):
+def test_what_the_manager_and_the_auditor_need_is_restored_by_the_next_run(request, place, account, lost):
+    alone = request.node.callspec.params["place"] in {"postgres-vanilla", "postgres16", "postgres17"}
+    if alone and (account, lost) == (MANAGER, "dropped"):
+        pytest.skip("nobody else administers the users that the manager has made: test_rights.py has the refusal")
     world, ann = World(place), {"name": "ann", "privileges": "owner", "on": ["shop"]}
     world.inventory.record = replace(
         world.inventory.record,
