@@ -18,7 +18,7 @@ from localcloud.databases.token_verifier import LoginRefused, Reason, TokenVerif
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 USER_KEY = Credential("AKIDEXAMPLE", "secret", f"arn:aws:iam::{ACCOUNT}:user/alice", ACCOUNT)
 SESSION = replace(
-    USER_KEY, access_key="ASIAEXAMPLE", session_token="FwoG/+=Zz", expires=datetime.now(UTC) + timedelta(hours=1)
+    USER_KEY, access_key="ASIAEXAMPLE", session_token="FwoG/+=Zz", expires=datetime.now(UTC) + timedelta(days=1)
 )
 KEYS = {known.access_key: known for known in (USER_KEY, SESSION)}
 LOGIN: dict[str, Any] = {
