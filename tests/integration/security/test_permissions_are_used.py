@@ -67,7 +67,12 @@ def test_everything_that_a_role_may_do_was_done(used):
 
 def test_everything_that_is_denied_was_tried(used):
     tried = {(role, sid) for role, sid, _ in used}
-    denied = {(s.role, s.sid) for s in statements(TEMPLATE) if s.effect == "Deny" and s.sid not in NEVER}
+    # The shards of ConnectRole are its copies, as a unit test shows.
+    denied = {
+        (re.sub(r"^ConnectRole\d+$", "ConnectRole", s.role), s.sid)
+        for s in statements(TEMPLATE)
+        if s.effect == "Deny" and s.sid not in NEVER
+    }
     assert denied <= tried
 
 

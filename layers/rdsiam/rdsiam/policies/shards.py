@@ -14,7 +14,7 @@ _FOR_NEW_DATABASES = 0.8
 
 @dataclass(frozen=True)
 class ConnectRoles:
-    """ConnectRole and its further shards, as the stack's parameter ConnectRoleShards makes them.
+    """ConnectRole and its further shards, as many as the stack's parameter ConnectRoleShards says.
 
     :ivar arns: their ARNs; a shard's number is its position, from 1, so that it outlives a role that is made anew.
     """
