@@ -56,6 +56,15 @@ FUNCTION_OF = {
     "proxy-modified.json": "EventsFunction",
     "proxy-deleted.json": "EventsFunction",
     "database-deleted.json": "EventsFunction",
+    "cluster-renamed.json": "EventsFunction",
+    "cluster-switched-over.json": "EventsFunction",
+    "cluster-upgraded.json": "EventsFunction",
+    "database-upgraded.json": "EventsFunction",
+    "instance-switched-over.json": "EventsFunction",
+    "memory-low.json": "EventsFunction",
+    "password-reset.json": "EventsFunction",
+    "replica-detached.json": "EventsFunction",
+    "replica-promoted.json": "EventsFunction",
     "rotate-create.json": "RotateFunction",
     "rotate-set.json": "RotateFunction",
     "rotate-test.json": "RotateFunction",
@@ -201,7 +210,7 @@ def test_an_audit_reads_the_database_from_inside_a_container(local, role, event)
 
 
 def test_a_batch_of_an_audit_that_nobody_began_is_an_error(local, role):
-    assert "NoSuchKey" in invoke_warm(local, "audit-batch.json")["errorType"]
+    assert "NoSuchKey" in invoke_warm(local, "audit-batch.json")["errorMessage"]
 
 
 def test_past_audits_are_listed_and_one_that_never_was_is_not_found(local, role):
