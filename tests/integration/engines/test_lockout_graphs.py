@@ -43,9 +43,6 @@ graphs = st.tuples(
 )
 
 
-pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
-
-
 @pytest.fixture(scope="module", params=POSTGRES)
 def place(make_place, request) -> Place:
     place: Place = make_place(request.param)
