@@ -152,8 +152,8 @@ def test_buckets_keep_versions_and_answer_304(cloud: RunningCloud) -> None:
 
 def test_the_template_s_policies_arrive(cloud: RunningCloud) -> None:
     iam = cloud.client("iam")
-    roles = {role["RoleName"].split("-")[1]: role["RoleName"] for role in iam.list_roles()["Roles"]
-             if role["RoleName"].startswith("rdsiam-")}  # fmt: skip
+    names = [role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]]
+    roles = {name.split("-")[1]: name for name in names if name.startswith("rdsiam-")}
     assert "assume-connect-role" in iam.list_role_policies(RoleName=roles["VendFunctionRole"])["PolicyNames"]
     inline = iam.get_role_policy(RoleName=roles["VendFunctionRole"], PolicyName="assume-connect-role")
     assert inline["PolicyDocument"]["Statement"][0]["Resource"].endswith(roles["ConnectRole"])

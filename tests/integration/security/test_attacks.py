@@ -28,7 +28,8 @@ def stolen(account, place) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def roles(account, place) -> dict[str, str]:
     """Role names: rdsiam's own by their logical id, one that rdsiam manages, one that it doesn't."""
-    own = [role["RoleName"] for role in account.cloud.client("iam").list_roles()["Roles"]]
+    pages = account.cloud.client("iam").get_paginator("list_roles").paginate()
+    own = [role["RoleName"] for page in pages for role in page["Roles"]]
     found = {name.split("-")[1]: name for name in own if name.startswith("rdsiam-")}
     account.make_role("untagged", managed=False)
     return found | {"managed": "tokens-signing", "untagged": "untagged"}
