@@ -1,19 +1,14 @@
-"""Kinds of findings about a database as a whole: RDS's description, the server, proxies, secrets."""
+"""Kinds of findings about a database as a whole: RDS's description, access.yaml, the server, proxies."""
 
 import json
-from dataclasses import replace
 
 from rdsiam.access.selection import Attributes
 from rdsiam.aws.rds import Database
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
+from rdsiam.findings.references import ACCOUNTS, ENABLING, IAM, IAM_AUTHENTICATION, POSTGRES, RDS
 from rdsiam.findings.remediation import cloudformation, command, modify, onboard, set_parameter
-
-_RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
-_IAM_AUTH = _RDS + "UsingWithRDS.IAMDBAuth.html"
-_ENABLING = _RDS + "UsingWithRDS.IAMDBAuth.Enabling.html"
-_SECRETS = "https://docs.aws.amazon.com/secretsmanager/latest/userguide/"
 
 
 def _noun(database: Database) -> str:
@@ -123,7 +118,7 @@ def _proxy_tls(case: Case) -> list[Remediation]:
 
 
 def _bigger(case: Case) -> list[Remediation]:
-    bigger = case.evidence["class"].removesuffix(".micro") + ".small"
+    bigger = next_size(case.evidence["class"])
     note = "The database is unavailable for some minutes."
     return [
         modify(case.on, "--db-instance-class", bigger, note=note),
@@ -136,70 +131,6 @@ def _correct_access(case: Case) -> list[Remediation]:
     return [Remediation("access", lines, note="Correct these lines, then publish the file.")]
 
 
-def _delete_secret(case: Case) -> list[Remediation]:
-    arn = case.evidence["secret"]
-    words = ("aws", "secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30")
-    return [command(*words, note="Check first that nothing reads the secret. It can be restored for 30 days.")]
-
-
-def _unstick(case: Case) -> list[Remediation]:
-    arn, pending, current = (case.evidence[name] for name in ("secret", "pending_version", "current_version"))
-    label = ("aws", "secretsmanager", "update-secret-version-stage", "--secret-id", arn, "--version-stage")
-    rotated = case.evidence["rotation_lambda"] is not None
-    rotate = [command("aws", "secretsmanager", "rotate-secret", "--secret-id", arn)] if rotated else []
-    if pending is None:
-        return rotate
-    first = "If the database accepts the current password. Try it by logging in."
-    other = "If the database accepts the pending password only: the pending version becomes current."
-    result = [command(*label, "AWSPENDING", "--remove-from-version-id", pending, note=first), *rotate]
-    if current is not None:
-        move = (*label, "AWSCURRENT", "--move-to-version-id", pending, "--remove-from-version-id", current)
-        result.append(command(*move, way=2, note=other))
-    return result
-
-
-def _rotate(case: Case, action: str, note: str) -> Remediation:
-    return command("rdsiam", "rotate", action, case.on.arn, case.user or "", note=note)
-
-
-def _status(case: Case) -> Remediation:
-    return _rotate(
-        case,
-        "status",
-        "This shows the pending version and since when it is pending. The log of RotateFunction has the cause.",
-    )
-
-
-def _now(case: Case) -> Remediation:
-    return _rotate(case, "now", "After the cause is resolved: this continues with the pending version.")
-
-
-def _set_up(case: Case) -> Remediation:
-    return _rotate(case, "set-up", "This names what prevents the rotation. Onboarding does the same at each reconcile.")
-
-
-def _put_back(case: Case) -> list[Remediation]:
-    arn, current, previous = (case.evidence[name] for name in ("secret", "current_version", "previous_version"))
-    note = "This names the difference. If the change is intended, declare secret and administrator in access.yaml."
-    intended = _rotate(case, "set-up", note)
-    if current is None or previous is None:
-        return [intended]
-    label = (
-        "aws",
-        "secretsmanager",
-        "update-secret-version-stage",
-        "--secret-id",
-        arn,
-        "--version-stage",
-        "AWSCURRENT",
-    )
-    move = (*label, "--move-to-version-id", previous, "--remove-from-version-id", current)
-    back = "If the previous value was right. Find out first who changed it: CloudTrail, PutSecretValue."
-    return [command(*move, note=back), replace(intended, way=2)]
-
-
-_SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
-
 DATABASE_KINDS = (
     Kind(
         id="iam-authentication-off",
@@ -210,7 +141,7 @@ DATABASE_KINDS = (
         why="IAM authentication was never switched on, or a tool that doesn't know it switched it off.",
         evidence={"status": "as RDS reports it", "exposure": "what makes the finding more severe"},
         remedy=_enable,
-        references=(_IAM_AUTH, _ENABLING),
+        references=(IAM_AUTHENTICATION, ENABLING),
         source="rds",
     ),
     Kind(
@@ -228,7 +159,7 @@ DATABASE_KINDS = (
             "exposure": "what makes the finding more severe",
         },
         remedy=_upgrade,
-        references=(_IAM_AUTH, _RDS + "Concepts.RDS_Fea_Regions_DB-eng.Feature.IamDatabaseAuthentication.html"),
+        references=(IAM_AUTHENTICATION, RDS + "Concepts.RDS_Fea_Regions_DB-eng.Feature.IamDatabaseAuthentication.html"),
         source="rds",
     ),
     Kind(
@@ -240,7 +171,7 @@ DATABASE_KINDS = (
         why="The setting was modified without `--apply-immediately`, so it is one of the pending changes.",
         evidence={"enabled": "IAM authentication is on now", "pending": "all pending changes"},
         remedy=_enable,
-        references=(_ENABLING, _RDS + "USER_ModifyInstance.ApplyImmediately.html"),
+        references=(ENABLING, RDS + "USER_ModifyInstance.ApplyImmediately.html"),
         source="rds",
     ),
     Kind(
@@ -256,7 +187,7 @@ DATABASE_KINDS = (
             "declared": "access.yaml declares users of the database; null if access.yaml is invalid for it",
         },
         remedy=_reach,
-        references=(_RDS + "CHAP_Troubleshooting.html", _RDS + "UsingWithRDS.IAMDBAuth.Connecting.html"),
+        references=(RDS + "CHAP_Troubleshooting.html", RDS + "UsingWithRDS.IAMDBAuth.Connecting.html"),
         source="rds",
     ),
     Kind(
@@ -270,7 +201,7 @@ DATABASE_KINDS = (
         "of another account, a privilege that the engine doesn't have.",
         evidence={"problems": "each with line and key"},
         remedy=_correct_access,
-        references=(_RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html",),
+        references=(ACCOUNTS,),
         source="rds",
     ),
     Kind(
@@ -290,8 +221,8 @@ DATABASE_KINDS = (
         },
         remedy=_confirm_or_restore,
         references=(
-            "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Tagging.html",
-            "https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html",
+            RDS + "USER_Tagging.html",
+            IAM + "access_tags.html",
         ),
         source="rds",
     ),
@@ -311,7 +242,7 @@ DATABASE_KINDS = (
             ),
             onboard(case.on),
         ],
-        references=("https://www.postgresql.org/docs/current/sql-createdatabase.html",),
+        references=(POSTGRES + "sql-createdatabase.html",),
         source="session",
     ),
     Kind(
@@ -323,7 +254,7 @@ DATABASE_KINDS = (
         why="`rds.force_ssl` is off by default before PostgreSQL 15, `require_secure_transport` on MySQL and MariaDB.",
         evidence={"parameter": "the parameter that is off", "exposure": "what makes the finding more severe"},
         remedy=_enforce_tls,
-        references=(_RDS + "PostgreSQL.Concepts.General.SSL.html", _RDS + "mysql-ssl-connections.html"),
+        references=(RDS + "PostgreSQL.Concepts.General.SSL.html", RDS + "mysql-ssl-connections.html"),
         source="session",
     ),
     Kind(
@@ -335,7 +266,7 @@ DATABASE_KINDS = (
         why="IAM authentication takes 300 to 1,000 MiB of the instance's memory.",
         evidence={"class": "the instance's class"},
         remedy=_bigger,
-        references=(_IAM_AUTH,),
+        references=(IAM_AUTHENTICATION,),
         source="rds",
     ),
     Kind(
@@ -347,98 +278,7 @@ DATABASE_KINDS = (
         why="The proxy was created without `RequireTLS`.",
         evidence={"proxy": "name of the proxy", "classic": "the proxy accepts passwords"},
         remedy=_proxy_tls,
-        references=(_RDS + "rds-proxy-connecting.html", _RDS + "rds-proxy-setup.html"),
+        references=(RDS + "rds-proxy-connecting.html", RDS + "rds-proxy-setup.html"),
         source="rds",
-    ),
-    Kind(
-        id="secret-of-iam-user",
-        title="A secret holds a password of {user}, who accepts tokens only",
-        severity="low",
-        severity_rule="Medium if the secret rotates: on MySQL the rotation makes the user accept a password again.",
-        risk="Applications that read the secret can't log in; a rotation converts the user back unnoticed.",
-        why="The user was converted and its secret was kept.",
-        evidence=_SECRET | {"rotation_enabled": "the secret rotates"},
-        remedy=_delete_secret,
-        references=(_SECRETS + "manage_delete-secret.html",),
-        source="secrets",
-    ),
-    Kind(
-        id="rotation-stuck",
-        title="The rotation of {user}'s password is stuck",
-        severity="medium",
-        severity_rule=FIXED,
-        risk="The password never changes again: further rotations fail with `A previous rotation isn't complete`.",
-        why="A step failed, in most cases because of the network, and left a version labelled AWSPENDING.",
-        evidence=_SECRET
-        | {
-            "pending_version": "the version that blocks further rotations",
-            "current_version": "the version that is in use",
-            "last_rotated": "time of the last rotation",
-        },
-        remedy=_unstick,
-        references=(_SECRETS + "troubleshoot_rotation.html",),
-        source="secrets",
-    ),
-    Kind(
-        id="rotation-failing",
-        title="The rotation of {user}'s password fails",
-        severity="medium",
-        severity_rule=FIXED,
-        risk="Secrets Manager tries again for some hours; then the rotation is stuck, and the password never changes.",
-        why="A step failed, in most cases because of the network: a rotation takes seconds, and this one has not "
-        "ended.",
-        evidence=_SECRET
-        | {"pending_version": "the version that becomes current next", "last_rotated": "time of the last rotation"},
-        remedy=lambda case: [_status(case), _now(case)],
-        references=(_SECRETS + "troubleshoot_rotation.html",),
-        source="secrets",
-    ),
-    Kind(
-        id="rotation-not-set",
-        title="The rotation of {user}'s password is declared, and is not set",
-        severity="medium",
-        severity_rule=FIXED,
-        risk="A password that should be valid for days stays valid, contrary to access.yaml.",
-        why="The user or its secret is missing, access.yaml names no secret of the user, the secret's owner has not "
-        "tagged it, another function rotates it, or its schedule was changed by hand. Onboarding names the cause.",
-        evidence={"secret": "ARN of the recorded secret; null if there is none", "every": "the declared interval"},
-        remedy=lambda case: [_set_up(case)],
-        references=(_SECRETS + "rotating-secrets.html",),
-        source="secrets",
-    ),
-    Kind(
-        id="secret-not-as-recorded",
-        title="The secret of {user} holds another login than the recorded one",
-        severity="high",
-        severity_rule=FIXED,
-        risk="Somebody who may write the secret may try to make rdsiam set the password of another user. "
-        "RotateFunction refuses that, so the user's own password no longer rotates, and applications that read the "
-        "secret can't log in.",
-        why="The secret was chosen for this user in access.yaml or by an operator, and its value now names another "
-        "user, database or administrator.",
-        evidence={
-            "secret": "ARN of the secret",
-            "username": "the user that its value names",
-            "place": "the database or host that its value names",
-            "administrator": "the administrator's secret that its value names (`masterarn`)",
-            "recorded_administrator": "the administrator's secret that is recorded",
-            "current_version": "the version that is in use",
-            "previous_version": "the version before; null if there is none",
-        },
-        remedy=_put_back,
-        references=(_SECRETS + "rotating-secrets.html",),
-        source="secrets",
-    ),
-    Kind(
-        id="rotation-overdue",
-        title="The rotation of {user}'s password is overdue",
-        severity="medium",
-        severity_rule=FIXED,
-        risk="A password that should be valid for days stays valid; rotation may have failed unnoticed for a year.",
-        why="The rotation was due more than a day ago, and did not happen.",
-        evidence=_SECRET | {"last_rotated": "time of the last rotation", "next_rotation": "when the rotation was due"},
-        remedy=lambda case: [command("aws", "secretsmanager", "rotate-secret", "--secret-id", case.evidence["secret"])],
-        references=(_SECRETS + "rotating-secrets.html", _SECRETS + "troubleshoot_rotation.html"),
-        source="secrets",
     ),
 )

@@ -2,14 +2,13 @@
 
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
-from rdsiam.findings.remediation import cloudformation, command, modify, suppression
+from rdsiam.findings.references import IAM_AUTHENTICATION, RDS
+from rdsiam.findings.remediation import accept, cloudformation, command, modify, next_size
 
-_RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
-_EVENTS = _RDS + "USER_Events.Messages.html"
-_SECRETS = _RDS + "rds-secrets-manager.html"
-_SIZES = ("micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")
-_EVIDENCE = {"event": "the event of RDS", "at": "when rdsiam got it"}
-_MANAGED = {"managed": "RDS manages the master's password in a secret"}
+_EVENTS = RDS + "USER_Events.Messages.html"
+_SECRETS = RDS + "rds-secrets-manager.html"
+_EVENT = {"event": "the event of RDS", "at": "when rdsiam got it"}
+_MASTERS_SECRET = _EVENT | {"managed": "RDS manages the master's password in a secret"}
 
 #: Event of RDS → the kind of finding that it becomes.
 KIND_OF_EVENT = {
@@ -20,18 +19,14 @@ KIND_OF_EVENT = {
 }
 
 
-def _accept(case: Case, kind: str, reason: str, way: int) -> Remediation:
-    return suppression(case.on, kind, None, reason, case.accepted_until, way)
-
-
 def _reset(case: Case) -> list[Remediation]:
     """Accept it, or set a password that nobody knows."""
     note = "If nobody meant it. CloudTrail has who it was: ModifyDBInstance, ModifyDBCluster, RotateSecret."
     option = "--rotate-master-user-password" if case.evidence["managed"] else "--manage-master-user-password"
     return [
-        _accept(case, "master-password-reset", "the password was reset on purpose", 1),
+        accept(case, "master-password-reset", "the password was reset on purpose"),
         modify(case.on, option, way=2, note=note),
-        _accept(case, "master-password-reset", "RDS has set another password since", 2),
+        accept(case, "master-password-reset", "RDS has set another password since", 2),
     ]
 
 
@@ -45,29 +40,21 @@ def _secret(case: Case) -> list[Remediation]:
     )
     return [
         command(*words, "--duration", "20160", note=note),
-        _accept(case, "secret-not-found", "RDS has the secret again", 1),
+        accept(case, "secret-not-found", "RDS has the secret again"),
     ]
 
 
 def _memory(case: Case) -> list[Remediation]:
-    accept = _accept(case, "memory-critically-low", "the database has more memory, or less work", 1)
-    bigger = _bigger(case.evidence["class"] or "")
+    accepted = accept(case, "memory-critically-low", "the database has more memory, or less work")
+    bigger = next_size(case.evidence["class"] or "")
     if bigger is None:
-        return [accept]
+        return [accepted]
     note = "The database is unavailable for some minutes. Or give it less work at once: fewer connections and queries."
     return [
         modify(case.on, "--db-instance-class", bigger, note=note),
-        accept,
+        accepted,
         cloudformation(case.on, f"DBInstanceClass: {bigger}", way=2),
     ]
-
-
-def _bigger(instance_class: str) -> str | None:
-    """Return the class with the next size; None if there is none."""
-    family, _, size = instance_class.rpartition(".")
-    if size not in _SIZES[:-1]:
-        return None
-    return f"{family}.{_SIZES[_SIZES.index(size) + 1]}"
 
 
 NOTICE_KINDS = (
@@ -79,7 +66,7 @@ NOTICE_KINDS = (
         risk="Whoever may modify the database can log in as its master, who may do everything in it, and no record of "
         "rdsiam shows that.",
         why="ModifyDBInstance or ModifyDBCluster has set a password, or the secret that RDS manages was rotated.",
-        evidence=_EVIDENCE | _MANAGED,
+        evidence=_MASTERS_SECRET,
         remedy=_reset,
         references=(_EVENTS, _SECRETS),
         source="rds",
@@ -92,7 +79,7 @@ NOTICE_KINDS = (
         risk="RDS no longer changes the master's password, and rdsiam can't use it where only the master may act: a "
         "first onboarding, objects of the master.",
         why="The secret was deleted, or RDS may no longer use it or its key.",
-        evidence=_EVIDENCE | _MANAGED,
+        evidence=_MASTERS_SECRET,
         remedy=_secret,
         references=(_EVENTS, _SECRETS),
         source="rds",
@@ -104,9 +91,9 @@ NOTICE_KINDS = (
         severity_rule=FIXED,
         risk="Logins fail now and then, queries become slow, and the server may restart.",
         why="The work needs more memory than the instance has. IAM authentication takes 300 to 1,000 MiB of it.",
-        evidence=_EVIDENCE | {"class": "the instance's class; null for a cluster"},
+        evidence=_EVENT | {"class": "the instance's class; null for a cluster"},
         remedy=_memory,
-        references=(_EVENTS, _RDS + "UsingWithRDS.IAMDBAuth.html"),
+        references=(_EVENTS, IAM_AUTHENTICATION),
         source="rds",
     ),
 )

@@ -6,14 +6,14 @@ from typing import Any
 
 from rdsiam.access.reserved_roles import IDENTITY_CENTER_PATH
 from rdsiam.aws.iam import HeldPolicy, Holder
-from rdsiam.findings.finding import Remediation
+from rdsiam.findings.finding import Remediation, Severity
 from rdsiam.findings.kind import FIXED, Case, Kind
+from rdsiam.findings.references import ACCOUNTS, IAM, IAM_AUTHENTICATION, RDS
 from rdsiam.findings.remediation import command, onboard
 
-_RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
-_POLICY = _RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
+_POLICY = RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"
-_CONDITIONS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html"
+_CONDITIONS = IAM + "reference_policies_condition-keys.html"
 _DENY_POLICY = "no-database-logins"
 
 EVIDENCE = {
@@ -23,7 +23,6 @@ EVIDENCE = {
     "boundary": "ARN of the holder's permissions boundary, which may forbid what the policy allows; it isn't evaluated",
     "resources": "the resources with this problem",
 }
-_WHY = {"why": "what is wrong with these resources"}
 
 
 def _correct_or_deny(case: Case) -> list[Remediation]:
@@ -80,6 +79,24 @@ def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
+def _wrong_resource(
+    kind: str, title: str, severity: Severity, *, risk: str, why: str, references: tuple[str, ...] = ()
+) -> Kind:
+    """Return a kind of findings about resources that are wrong in a policy, whatever its condition."""
+    return Kind(
+        id=kind,
+        title=title,
+        severity=severity,
+        severity_rule=FIXED,
+        risk=risk,
+        why=why,
+        evidence=EVIDENCE | {"why": "what is wrong with these resources"},
+        remedy=_correct_or_deny,
+        references=(_POLICY, *references),
+        source="iam",
+    )
+
+
 POLICY_KINDS = (
     Kind(
         id="wildcard-connect-policy",
@@ -112,61 +129,42 @@ POLICY_KINDS = (
         "conditions in access.yaml, where rdsiam evaluates them.",
         evidence=EVIDENCE | {"keys": "keys of the condition", "verdict": "`never-matches` or `unproven`"},
         remedy=_correct_or_deny,
-        references=(_RDS + "UsingWithRDS.IAMDBAuth.html", _CONDITIONS),
+        references=(IAM_AUTHENTICATION, _CONDITIONS),
         source="iam",
     ),
-    Kind(
-        id="stale-resource-id",
-        title="{user} may log in to a database that no longer exists",
-        severity="low",
-        severity_rule=FIXED,
+    _wrong_resource(
+        "stale-resource-id",
+        "{user} may log in to a database that no longer exists",
+        "low",
         risk="Logins to the database that replaced it are refused.",
         why="A database that is restored, copied or created again has its own resource id; the policy names the former "
         "one.",
-        evidence=EVIDENCE | _WHY,
-        remedy=_correct_or_deny,
-        references=(_POLICY,),
-        source="iam",
     ),
-    Kind(
-        id="member-resource-id",
-        title="{user} is allowed a cluster's member instead of the cluster",
-        severity="medium",
-        severity_rule=FIXED,
+    _wrong_resource(
+        "member-resource-id",
+        "{user} is allowed a cluster's member instead of the cluster",
+        "medium",
         risk="Every login is refused, although the policy looks right.",
         why="Logins to Aurora and Multi-AZ clusters are checked by the cluster's id, `cluster-…`; the policy names the "
         "id of a member, `db-…`.",
-        evidence=EVIDENCE | _WHY,
-        remedy=_correct_or_deny,
-        references=(_POLICY,),
-        source="iam",
     ),
-    Kind(
-        id="wrong-connect-arn",
-        title="{user} has a policy for logins that never matches",
-        severity="medium",
-        severity_rule=FIXED,
+    _wrong_resource(
+        "wrong-connect-arn",
+        "{user} has a policy for logins that never matches",
+        "medium",
         risk="Every login is refused, and somebody widens the policy until it works.",
         why="ARNs of databases (`rds:…:db:`) and of their users (`rds-db:…:dbuser:`) look alike; so do identifiers and "
         "resource ids. Databases of another account need a role of that account.",
-        evidence=EVIDENCE | _WHY,
-        remedy=_correct_or_deny,
-        references=(_POLICY, _REFERENCE),
-        source="iam",
+        references=(_REFERENCE,),
     ),
-    Kind(
-        id="undeclared-connect-grant",
-        title="{user} may log in, and access.yaml doesn't declare it",
-        severity="high",
-        severity_rule=FIXED,
+    _wrong_resource(
+        "undeclared-connect-grant",
+        "{user} may log in, and access.yaml doesn't declare it",
+        "high",
         risk="The holder logs in without access.yaml and without any record of rdsiam: AWS records neither the "
         "signing of a token nor the login.",
         why="Somebody wrote the policy by hand, or its user was removed from access.yaml. Only roles can be declared, "
         "no users and groups of IAM.",
-        evidence=EVIDENCE | _WHY,
-        remedy=_correct_or_deny,
-        references=(_POLICY,),
-        source="iam",
     ),
     Kind(
         id="connect-grant-missing",
@@ -185,16 +183,12 @@ POLICY_KINDS = (
         references=(_POLICY,),
         source="iam",
     ),
-    Kind(
-        id="user-name-case",
-        title="{user} is allowed a user whose name differs in case",
-        severity="medium",
-        severity_rule=FIXED,
+    _wrong_resource(
+        "user-name-case",
+        "{user} is allowed a user whose name differs in case",
+        "medium",
         risk="Every login is refused, although policy and user look alike.",
         why="The user in the policy must equal the database's user in every letter: names are case-sensitive.",
-        evidence=EVIDENCE | _WHY,
-        remedy=_correct_or_deny,
-        references=(_POLICY, _RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html"),
-        source="iam",
+        references=(ACCOUNTS,),
     ),
 )

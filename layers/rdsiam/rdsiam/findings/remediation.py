@@ -14,6 +14,7 @@ from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.engines.remediation import RemediationSql
 from rdsiam.errors import Refused
 from rdsiam.findings.finding import Remediation
+from rdsiam.findings.kind import Case
 
 BREAKS_CLIENTS = "Move all clients to tokens first: afterwards, logins by password are refused."
 PROVE_ADMINISTRATOR = (
@@ -25,6 +26,8 @@ AS_GRANTOR = (
     "From PostgreSQL 16 on, the role that granted a membership has to revoke it; what rdsadmin granted, the master "
     "revokes."
 )
+#: Sizes of instance classes, smallest first.
+_SIZES = ("micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")
 
 
 def sql(
@@ -59,17 +62,14 @@ def modify(database: Database, *words: str, way: int = 1, note: str = "") -> Rem
 
 def set_parameter(database: Database, parameter: str, value: str, note: str, way: int = 1) -> Remediation:
     """Return the command that sets a dynamic parameter in the parameter group of a database."""
-    what, members = ("cluster", "DBClusters[0].DBClusterParameterGroup") if database.kind == "cluster" else (
-        "instance", "DBInstances[0].DBParameterGroups[0].DBParameterGroupName")  # fmt: skip
-    find = shlex.join(
-        ["aws", "rds", f"describe-db-{what}s", f"--db-{what}-identifier", database.identifier, "--query", members,
-         "--output", "text"]
-    )  # fmt: skip
-    change, option = (
-        ("modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name")
-        if database.kind == "cluster"
-        else ("modify-db-parameter-group", "--db-parameter-group-name")
-    )
+    if database.kind == "cluster":
+        noun, group = "cluster", "DBClusters[0].DBClusterParameterGroup"
+        change, option = "modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name"
+    else:
+        noun, group = "instance", "DBInstances[0].DBParameterGroups[0].DBParameterGroupName"
+        change, option = "modify-db-parameter-group", "--db-parameter-group-name"
+    describe = ("aws", "rds", f"describe-db-{noun}s", f"--db-{noun}-identifier", database.identifier)
+    find = shlex.join([*describe, "--query", group, "--output", "text"])
     setting = f"ParameterName={parameter},ParameterValue={value},ApplyMethod=immediate"
     return Remediation("cli", f'aws rds {change} {option} "$({find})" --parameters {setting}', way=way, note=note)
 
@@ -94,11 +94,19 @@ def entry(database: Database, user: str, privileges: str, on: Sequence[str], way
     return [Remediation("access", "\n".join(lines), way=way, note=note)]
 
 
-def suppression(database: Database, finding: str, user: str | None, reason: str, until: str, way: int) -> Remediation:
+def next_size(instance_class: str) -> str | None:
+    """Return the instance class of the same family with the next size; None if there is none."""
+    family, _, size = instance_class.rpartition(".")
+    if size not in _SIZES[:-1]:
+        return None
+    return f"{family}.{_SIZES[_SIZES.index(size) + 1]}"
+
+
+def accept(case: Case, kind: str, reason: str, way: int = 1, user: str | None = None) -> Remediation:
     """Return an item of `databases` in access.yaml that accepts a finding, only of one user if a user is given."""
     narrowed = "" if user is None else f"user: {json.dumps(user)}, "
-    fields = f"finding: {finding}, {narrowed}reason: {json.dumps(reason)}, until: {until}"
-    lines = (_match(database), "    suppress:", f"      - {{{fields}}}")
+    fields = f"finding: {kind}, {narrowed}reason: {json.dumps(reason)}, until: {case.accepted_until}"
+    lines = (_match(case.on), "    suppress:", f"      - {{{fields}}}")
     return Remediation("access", "\n".join(lines), way=way)
 
 

@@ -3,7 +3,8 @@
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
-from rdsiam.findings.remediation import onboard, suppression
+from rdsiam.findings.references import POSTGRES
+from rdsiam.findings.remediation import accept, onboard
 
 #: RDS's own superuser, which no user of RDS may act for.
 _RDSADMIN = "rdsadmin"
@@ -15,17 +16,16 @@ def _close_schema(case: Case) -> list[Remediation]:
     database, schema, owner = (case.evidence[field] for field in ("in", "schema", "owner"))
     reason = "users that may connect to these databases may create objects"
     if owner == _RDSADMIN:
-        return [suppression(case.on, "public-may-create", None, reason, case.accepted_until, 1)]
+        return [accept(case, "public-may-create", reason)]
     role = "the owner of the database" if owner == _DATABASE_OWNER else f"{owner}, or a member of it"
     note = (
         f"As {role}, in {database}. First grant CREATE to the roles that create objects there; the level owner has it."
     )
     revoke = REMEDIATIONS[case.on.family].close_schema(schema)
-    accept = suppression(case.on, "public-may-create", None, reason, case.accepted_until, 2)
     return [
         Remediation("sql", revoke, database=database, note=note),
         onboard(case.on, note="This examines the database again."),
-        accept,
+        accept(case, "public-may-create", reason, 2),
     ]
 
 
@@ -44,7 +44,7 @@ SCHEMA_KINDS = (
         evidence={"in": "the database", "schema": "the schema", "owner": "the role that owns it"},
         remedy=_close_schema,
         references=(
-            "https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS",
+            POSTGRES + "ddl-schemas.html#DDL-SCHEMAS-PATTERNS",
             "https://www.postgresql.org/support/security/CVE-2018-1058/",
         ),
         source="session",

@@ -1,0 +1,11 @@
+"""Addresses of documentation that several kinds of findings refer to."""
+
+RDS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/"
+IAM_AUTHENTICATION = RDS + "UsingWithRDS.IAMDBAuth.html"
+ACCOUNTS = RDS + "UsingWithRDS.IAMDBAuth.DBAccounts.html"
+ENABLING = RDS + "UsingWithRDS.IAMDBAuth.Enabling.html"
+SECRETS_MANAGER = "https://docs.aws.amazon.com/secretsmanager/latest/userguide/"
+IAM = "https://docs.aws.amazon.com/IAM/latest/UserGuide/"
+POSTGRES = "https://www.postgresql.org/docs/current/"
+MEMBERSHIP = POSTGRES + "role-membership.html"
+MYSQL = "https://dev.mysql.com/doc/refman/8.4/en/"
