@@ -16,7 +16,7 @@ from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.drift import Login
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database
 from rdsiam.audit.evaluate_iam import evaluate_iam
-from rdsiam.audit.iam_rules import Fleet
+from rdsiam.audit.iam_logins import Fleet
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Proxy, ResourceIds
 from rdsiam.aws.secrets.facts import SecretFacts

@@ -15,7 +15,9 @@ from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import select
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.iam_corrections import WORKING_KEYS, corrected_statement, deny_all_but
-from rdsiam.audit.iam_rules import WILDCARD, DeclaredLogins, Fleet, Grant, Resource, Verdict, evaluate, has_wildcard
+from rdsiam.audit.iam_grants import Grant, Resource, Verdict, has_wildcard
+from rdsiam.audit.iam_logins import DeclaredLogins, Fleet
+from rdsiam.audit.iam_rules import WILDCARD, evaluate
 from rdsiam.audit.lost_logins import LostLogins
 from rdsiam.audit.suppressions import suppress
 from rdsiam.aws.iam import HeldPolicy, Holder

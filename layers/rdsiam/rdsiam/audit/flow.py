@@ -26,7 +26,7 @@ from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.drift import Login
 from rdsiam.audit.evaluate_iam import evaluate_iam
 from rdsiam.audit.history import History
-from rdsiam.audit.iam_rules import Fleet
+from rdsiam.audit.iam_logins import Fleet
 from rdsiam.audit.notify import Notifier
 from rdsiam.audit.onboardings import Onboardings
 from rdsiam.audit.parts import DatabasePart

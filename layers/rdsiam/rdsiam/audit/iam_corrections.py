@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rdsiam.audit.iam_rules import Verdict
+from rdsiam.audit.iam_grants import Verdict
 from rdsiam.aws.iam_statements import is_connect, is_mistaken, keys, texts
 
 #: Keys of conditions that are reported to work for `rds-db:connect`; lower case.

@@ -6,21 +6,13 @@ gives the verdict: a resource has at most one problem, the most basic one.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.access.model import AccessFile
-from rdsiam.access.selection import select
-from rdsiam.access.users import DeclaredUser
-from rdsiam.audit.deployment import Deployment
-from rdsiam.audit.drift import Login
-from rdsiam.aws.iam import Holder
+from rdsiam.audit.iam_grants import Grant, Resource, Verdict, has_wildcard
 from rdsiam.aws.iam_statements import covers_connect, glob, is_explicit, is_mistaken, texts
-from rdsiam.aws.rds import Database, ResourceIds
-from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.errors import AccessFileInvalid
+from rdsiam.engines.logins import MANAGER
 
 # Kinds of findings.
 WILDCARD = "wildcard-connect-policy"
@@ -32,182 +24,8 @@ UNDECLARED = "undeclared-connect-grant"
 
 _RESOURCE_ID = re.compile("(db|cluster|prx)-[A-Za-z0-9]+")
 _WILDCARDS = re.compile("[*?]")
-_VARIABLE = re.compile(r"\$\{[^}]*\}")
 #: A resource id that no database has: a pattern that covers it is taken to cover every database.
 _ANY_DATABASE = "db-PROBE"
-#: The database users as which rdsiam itself logs in.
-_OWN_USERS = frozenset({MANAGER, AUDITOR})
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The databases of the account and region.
-
-    :ivar resource_ids: the ids of all databases that RDS lists, and of members of clusters.
-    :ivar databases: resource id → database; audited databases only.
-    :ivar users: resource id → names of the users in the database's catalogs; readable databases only.
-    :ivar logins: resource id → logins that onboarding gave to roles.
-    """
-
-    resource_ids: ResourceIds
-    databases: Mapping[str, Database]
-    users: Mapping[str, Collection[str]] = field(default_factory=dict)
-    logins: Mapping[str, Collection[Login]] = field(default_factory=dict)
-
-    @cached_property
-    def by_identifier(self) -> Mapping[str, str]:
-        """Identifier → resource id."""
-        return {arn.rpartition(":")[2]: resource_id for resource_id, arn in self.resource_ids.known.items()}
-
-
-class DeclaredLogins:
-    """The logins that access.yaml gives to IAM roles, looked up once per database."""
-
-    def __init__(self, access: AccessFile, fleet: Fleet, deployment: Deployment) -> None:
-        self._access = access
-        self._fleet = fleet
-        self._deployment = deployment
-        self._users: dict[str, Mapping[str, DeclaredUser]] = {}
-
-    def users(self, resource_id: str) -> Mapping[str, DeclaredUser]:
-        """Return the declared users of a database by name; empty if access.yaml is invalid for this database."""
-        if resource_id not in self._users:
-            database = self._fleet.databases.get(resource_id)
-            try:
-                users = self._access.declared(select(database, None)) if database else ()
-            except AccessFileInvalid:
-                users = ()  # an invalid file gives no logins; the database has another finding for it
-            self._users[resource_id] = {user.name: user for user in users}
-        return self._users[resource_id]
-
-    def gives(self, holder: Holder, resource_id: str, user: str) -> bool:
-        """Tell whether access.yaml lets the holder log in as a user with the holder's own credentials.
-
-        That is a role under `roles`, or a shard of ConnectRole for a user that has callers, whose tokens it signs.
-        """
-        declared = self.users(resource_id).get(user)
-        if declared is None or holder.type != "role":
-            return False
-        return holder.arn in declared.roles or (holder.arn in self._deployment.connect_roles and bool(declared.callers))
-
-    def arns_of(self, holder: Holder) -> list[str]:
-        """Return the ARNs of all database users that access.yaml gives to a holder, sorted."""
-        return sorted(
-            self._deployment.user_arn(resource_id, user)
-            for resource_id in self._fleet.databases
-            for user in self.users(resource_id)
-            if self.gives(holder, resource_id, user)
-        )
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A resource of a statement, in its parts.
-
-    All parts are empty if the resource isn't an ARN, or has a wildcard as its partition or service.
-    In `arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-ABC/app` the family is `dbuser` and the rest `db-ABC/app`.
-
-    :ivar text: the resource as the policy has it.
-    :ivar pattern: the resource with `*` in place of policy variables such as `${aws:username}`.
-    :ivar family: the sixth part of the ARN; `dbuser` if the resource is right.
-    :ivar rest: the part after the family.
-    """
-
-    text: str
-    pattern: str
-    partition: str
-    service: str
-    region: str
-    account: str
-    family: str
-    rest: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Resource":
-        """Return a resource in its parts."""
-        pattern = _VARIABLE.sub("*", text)
-        parts = pattern.split(":", 5)
-        if len(parts) != 6 or any(has_wildcard(part) for part in parts[:3]):
-            parts = [""] * 6
-        _, partition, service, region, account, path = parts
-        family, _, rest = path.partition(":")
-        return cls(text, pattern, partition, service, region, account, family, rest)
-
-    @property
-    def is_arn(self) -> bool:
-        """Whether it is an ARN whose partition and service are spelled out."""
-        return bool(self.service)
-
-    @property
-    def resource_id(self) -> str:
-        """The part of the rest before the slash, such as `db-ABC`."""
-        return self.rest.partition("/")[0]
-
-    @property
-    def user(self) -> str:
-        """The part of the rest after the slash, such as `app`."""
-        return self.rest.partition("/")[2]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The evaluation of one resource of a statement.
-
-    :ivar resource: the resource as the policy has it.
-    :ivar kind: kind of finding; None if the resource is right.
-    :ivar why: the problem, in words.
-    :ivar resource_id: resource id of the one audited database whose users the resource names; None if there are several
-        databases, or none that is audited.
-    :ivar corrected: ARN to write instead; None if the resource must be removed.
-    :ivar any_user: whether a wildcard gives logins as any user, administrators such as rdsiam_manager included.
-    """
-
-    resource: str
-    kind: str | None = None
-    why: str = ""
-    resource_id: str | None = None
-    corrected: str | None = None
-    any_user: bool = False
-
-
-@dataclass(frozen=True)
-class Grant:
-    """One resource on which a statement allows a holder to log in, and the data that the rules compare it with."""
-
-    resource: Resource
-    holder: Holder
-    statement: Mapping[str, Any]
-    fleet: Fleet
-    deployment: Deployment
-    declared: DeclaredLogins
-
-    @property
-    def is_of_stack(self) -> bool:
-        """Whether the holder is a role of rdsiam's stack, other than ConnectRole."""
-        return self.holder.arn in self.deployment.stack_roles
-
-    @property
-    def names_own_user(self) -> bool:
-        """Whether a role of the stack may log in as rdsiam_manager or rdsiam_auditor, as the template allows."""
-        return self.is_of_stack and self.resource.user in _OWN_USERS
-
-    @property
-    def is_given(self) -> bool:
-        """Whether access.yaml gives the holder this login."""
-        return self.declared.gives(self.holder, self.resource.resource_id, self.resource.user)
-
-    @cached_property
-    def other_spelling(self) -> str | None:
-        """The database's user whose name differs in case only; None if the resource's user is right or unknown."""
-        resource_id, user = self.resource.resource_id, self.resource.user
-        names = {*self.fleet.users.get(resource_id, ()), *self.declared.users(resource_id)}
-        spellings = sorted(name for name in names if name.lower() == user.lower())
-        return None if user in names or not spellings else spellings[0]
-
-    def covers_manager(self, *resource_ids: str) -> bool:
-        """Tell whether the resource covers rdsiam_manager on at least one of the databases."""
-        text = self.resource.text
-        return any(glob(text, self.deployment.user_arn(resource_id, MANAGER)) for resource_id in resource_ids)
 
 
 @dataclass(frozen=True)
@@ -221,11 +39,6 @@ class Rule:
 def evaluate(grant: Grant) -> Verdict:
     """Return the verdict of the first rule that applies."""
     return next(rule.verdict(grant) for rule in RULES if rule.applies(grant))
-
-
-def has_wildcard(text: str) -> bool:
-    """Tell whether a text has one of IAM's wildcards."""
-    return "*" in text or "?" in text
 
 
 # --- Conditions -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.drift import MISSING_GRANT, Login
-from rdsiam.audit.iam_rules import Fleet
+from rdsiam.audit.iam_logins import Fleet
 from rdsiam.aws.iam import Holder
 from rdsiam.aws.iam_statements import covers_connect, glob, statements, texts
 from rdsiam.findings.catalogue import KINDS

@@ -118,7 +118,7 @@ def _proxy_tls(case: Case) -> list[Remediation]:
 
 
 def _bigger(case: Case) -> list[Remediation]:
-    bigger = next_size(case.evidence["class"])
+    bigger = case.evidence["class"].removesuffix(".micro") + ".small"
     note = "The database is unavailable for some minutes."
     return [
         modify(case.on, "--db-instance-class", bigger, note=note),
