@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsiam.access.callers import Principal
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.errors import NotAllowed
 
@@ -198,7 +199,7 @@ def test_a_claim_that_can_not_be_compared_is_not_used(value, told):
     """Whoever may edit the API can have the authorizer verify another token than the one that is read."""
     texts = {name: flat(value) for name, value in CLAIMS.items()} | {"extra": told}
     caller = caller_from(with_jwt(CLAIMS | {"extra": value}, told=texts), OIDC)
-    assert "extra" not in caller.claims
+    assert caller.claims["extra"] is None
     assert caller.claims["groups"] == CLAIMS["groups"]
 
 
@@ -206,7 +207,24 @@ def test_a_claim_of_many_levels_is_not_used():
     deep: dict[str, object] = {"a": 1}
     for _ in range(40):
         deep = {"a": deep}
-    assert "extra" not in caller_from(with_jwt(CLAIMS | {"extra": deep}), OIDC).claims
+    assert caller_from(with_jwt(CLAIMS | {"extra": deep}), OIDC).claims["extra"] is None
+
+
+@pytest.mark.parametrize("value", [None, 1.5, ["admin", None], {"x": 0.5}, {"roles": [None]}], ids=str)
+@pytest.mark.parametrize("name", ["https://corp.example/roles", "realm.client.roles"])
+def test_a_path_does_not_lead_past_a_claim_that_can_not_be_used(name, value):
+    """A nested object that its holder can influence must not replace the claim that access.yaml names."""
+    first, _, rest = name.partition(".")
+    rule = Principal(claim={name: "admin"})
+    nested = CLAIMS | {first: {rest: ["admin"]}}
+    assert rule.admits(caller_from(with_jwt(nested), OIDC))
+    assert not rule.admits(caller_from(with_jwt(nested | {name: value}), OIDC))
+    start = name.rpartition(".")[0]
+    if start != first:
+        assert not rule.admits(caller_from(with_jwt(nested | {start: value}), OIDC)), "two places"
+    told = {claim: flat(told) for claim, told in nested.items()}
+    if value is None:  # which the authorizer may leave out
+        assert not rule.admits(caller_from(with_jwt(nested | {name: value}, told=told), OIDC))
 
 
 # --- tokens as issuers write them ------------------------------------------------------------------------------------

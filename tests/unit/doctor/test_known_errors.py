@@ -74,6 +74,105 @@ OF_CLIENTS = {
     "lib/pq: no TLS": ("pq: SSL is not enabled on the server", "offers no TLS"),
     "sqlx: authority": ("error communicating with database: invalid peer certificate: UnknownIssuer",
                         "certificate authorities"),
+    "Python: name before authority": (
+        "ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, "
+        "certificate is not valid for 'db.corp'. (_ssl.c:1006)",
+        "for the endpoint",
+    ),
+    "Python: address before authority": (
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: IP address mismatch, certificate is not valid for "
+        "'127.0.0.1'. (_ssl.c:1006)",
+        "for the endpoint",
+    ),
+    "MySqlConnector: name": (
+        "MySqlConnector.MySqlException: SSL Authentication Error\n ---> System.Security.Authentication."
+        "AuthenticationException: The remote certificate is invalid according to the validation procedure: "
+        "RemoteCertificateNameMismatch",
+        "for the endpoint",
+    ),
+    "Java: name": ("java.security.cert.CertificateException: No name matching db.corp found", "for the endpoint"),
+    "Go: address": (
+        "x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs", "for the endpoint"
+    ),
+    "Python: expired": (
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1006)",
+        "not valid at this time",
+    ),
+    "Go: expired": (
+        "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time "
+        "2026-01-01T00:00:00Z is after 2024-08-22T17:08:50Z",
+        "not valid at this time",
+    ),
+    "Java: expired": (
+        "PKIX path validation failed: java.security.cert.CertPathValidatorException: validity check failed\nCaused by: "
+        "java.security.cert.CertificateExpiredException: NotAfter: Thu Aug 22 17:08:50 UTC 2024",
+        "not valid at this time",
+    ),
+    ".NET: expired": (
+        "The remote certificate is invalid because of errors in the certificate chain: NotTimeValid",
+        "not valid at this time",
+    ),
+    "MariaDB: authority": (
+        "ERROR 2026 (HY000): TLS/SSL error: Certificate verification failure: The certificate is NOT trusted.",
+        "certificate authorities",
+    ),
+    "mysql: bundle": (
+        "ERROR 2026 (HY000): SSL connection error: SSL_CTX_set_default_verify_paths failed", "certificate authorities"
+    ),
+    "libpq: version of TLS": ("SSL error: tlsv1 alert protocol version", "no version of TLS"),
+    "Java: version of TLS": (
+        "javax.net.ssl.SSLHandshakeException: No appropriate protocol (protocol is disabled or cipher suites are "
+        "inappropriate)",
+        "no version of TLS",
+    ),
+    "Hikari: pool": (
+        "java.sql.SQLTransientConnectionException: HikariPool-1 - Connection is not available, request timed out after "
+        "30000ms.",
+        "own pool",
+    ),
+    "Hikari: pool and reason": (
+        "HikariPool-1 - Connection is not available, request timed out after 30001ms.\nCaused by: org.postgresql.util."
+        'PSQLException: FATAL: PAM authentication failed for user "app"',
+        "token was refused",
+    ),
+    "SQLAlchemy: pool": (
+        "sqlalchemy.exc.TimeoutError: QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30",
+        "own pool",
+    ),
+    "Npgsql: pool": (
+        "The connection pool has been exhausted, either raise 'Max Pool Size' (currently 100) or 'Timeout'", "own pool"
+    ),
+    "node-postgres: pool": ("Error: timeout exceeded when trying to connect", "own pool"),
+    "Prisma: pool": ("Timed out fetching a new connection from the connection pool. (code: P2024)", "own pool"),
+    "Prisma: refused": (
+        "Error: P1000: Authentication failed against database server, the provided database credentials for `app` are "
+        "not valid.",
+        "hides the server's error",
+    ),
+    "Prisma: network": ("Error: P1001: Can't reach database server at `db:5432`", "nothing answers"),
+    "Connector/Python: number behind the class": (
+        "mysql.connector.errors.ProgrammingError: 1045 (28000): Access denied", "no TLS"
+    ),
+    "Connector/Python: locked": ("mysql.connector.errors.DatabaseError: 3118 (HY000): Access denied", "is locked"),
+    "mysql: no password": (
+        "ERROR 1045 (28000): Access denied for user 'app'@'10.0.0.5' (using password: NO)", "sent no password"
+    ),
+    "mysql: a quote in the name": (
+        "Access denied for user 'o'reilly'@'10.0.0.5' (using password: YES)", "no TLS"
+    ),
+    "psql: quotes in the name": ('FATAL:  role "a "b" c" does not exist', "no such user"),
+    "psql: a role": ('ERROR:  permission denied to set role "shop_owner"', "may not change roles"),
+    "mysql: a privilege": (
+        "ERROR 1227 (42000): Access denied; you need (at least one of) the CREATE USER privilege(s) for this operation",
+        "administrative privilege",
+    ),
+    "Debezium: WAL": ("FATAL: must be superuser or replication role to start walsender", "may not replicate"),
+    "PgBouncer: setting": ("ERROR:  unsupported startup parameter: extra_float_digits", "a pooler or proxy"),
+    "PgBouncer: password": ("WARNING server login failed: wrong password type", "not in rds_iam"),
+    "libpq: another server": ("received invalid response to SSL negotiation: H", "something else"),
+    "AWS SDK for Java": (
+        "SdkClientException: Unable to load credentials from any of the providers in the chain", "no AWS credentials"
+    ),
     "asyncpg: disabled": (
         'asyncpg.exceptions.InvalidAuthorizationSpecificationError: role "app" is not permitted to log in', "disabled"
     ),

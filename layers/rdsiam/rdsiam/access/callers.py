@@ -21,7 +21,8 @@ class Caller:
         None for a caller with a JWT, and for an IAM identity that isn't a role.
     :ivar account: account of the role; empty without a role.
     :ivar session: name of the role session; for a JWT its issuer and subject, `<iss>#<sub>`.
-    :ivar claims: claims of the verified JWT, with objects within objects; empty for a role.
+    :ivar claims: claims of the verified JWT, with objects within objects; empty for a role. None stands for a claim
+        that can't be used: it matches nothing, and no path leads past it.
     """
 
     role: str | None
@@ -102,9 +103,11 @@ def _along(claims: Mapping[str, Any], path: str) -> Iterator[Any]:
     if path in claims:
         yield claims[path]
     for position in (index for index, character in enumerate(path) if character == "."):
-        within = claims.get(path[:position])
-        if isinstance(within, Mapping):
-            yield from _along(within, path[position + 1 :])
+        start = path[:position]
+        if isinstance(claims.get(start), Mapping):
+            yield from _along(claims[start], path[position + 1 :])
+        elif start in claims and claims[start] is None:
+            yield None
 
 
 def _is(entry: Any, value: str) -> bool:

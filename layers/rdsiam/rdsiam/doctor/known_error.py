@@ -37,4 +37,4 @@ class KnownError:
 
 def number(*codes: int) -> str:
     """Return a pattern for MySQL's error numbers as clients write them; a port or a process id isn't one."""
-    return rf"(?:\berror|\berrno|\bcode|\(|\[|\A)\W{{0,4}}(?:{'|'.join(map(str, codes))})\b"
+    return rf"(?:error|\berrno|\bcode|\(|\[|\A)\W{{0,4}}(?:{'|'.join(map(str, codes))})\b"

@@ -60,8 +60,8 @@ ERRORS: tuple[KnownError, ...] = (
         ("aws sso login",),
     ),
     KnownError(
-        r"Unable to locate credentials|could not load credentials|NoCredentials|no EC2 IMDS role found|"
-        r"Could not load default credentials",
+        r"Unable to (locate|load|find) (AWS )?credentials|could not load (default )?credentials|NoCredentials|"
+        r"no EC2 IMDS role found|failed to refresh cached credentials",
         "the client found no AWS credentials to sign with",
         ("set AWS_PROFILE, or run aws sso login", "aws sts get-caller-identity"),
     ),

@@ -56,6 +56,11 @@ ERRORS: tuple[KnownError, ...] = (
         ("rdsiam onboard DATABASE --plan", "SHOW GRANTS"),
     ),
     KnownError(
+        rf"{number(1227)}|you need \(at least one of\) the",
+        "the login worked; the statement needs an administrative privilege, which rdsiam gives to no user",
+        ("as the master: the same statement", "SHOW GRANTS"),
+    ),
+    KnownError(
         rf"{number(1203, 1226)}|max_user_connections",
         "the account has as many connections as its limit allows (MAX_USER_CONNECTIONS)",
         ("a pool with fewer connections", "`connections` of the user in access.yaml, then rdsiam onboard DATABASE"),
@@ -91,7 +96,7 @@ ERRORS: tuple[KnownError, ...] = (
         ("rdsiam mysql DATABASE", "--ssl-mode=VERIFY_IDENTITY --ssl-ca=global-bundle.pem"),
     ),
     KnownError(
-        rf"{number(1045, 1698)}|Access denied for user '[^']*'@'[^']*'(?!\.| to database)|ER_ACCESS_DENIED_ERROR",
+        rf"{number(1045, 1698)}|Access denied for user '.*'@'[^']*'(?!\.| to database)|ER_ACCESS_DENIED_ERROR",
         "no TLS, a token that has expired, another host, user or region, a policy that does not match, or another "
         "account with the same name and a narrower host pattern",
         ("rdsiam doctor DATABASE USER", "rdsiam mysql DATABASE"),

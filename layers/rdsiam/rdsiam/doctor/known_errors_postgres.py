@@ -31,12 +31,12 @@ ERRORS: tuple[KnownError, ...] = (
         ("rdsiam onboard DATABASE --plan", "ALTER ROLE the user VALID UNTIL 'infinity'"),
     ),
     KnownError(
-        r"\brole \"(?!rds_iam\")[^\"]*\" does not exist",
+        r"\brole \"(?!rds_iam\")[^\n]*\" does not exist|no such user:",
         "the server has no such user; names are case-sensitive",
         ("declare the user in access.yaml, then rdsiam onboard DATABASE",),
     ),
     KnownError(
-        r"database \"[^\"]*\" does not exist",
+        r"database \"[^\n]*\" does not exist|no such database:",
         "the server has no such database; clients that name none open the one that is named as the user",
         ("rdsiam psql DATABASE -d NAME", "PGDATABASE or dbname=NAME"),
     ),
@@ -67,6 +67,17 @@ ERRORS: tuple[KnownError, ...] = (
         ("rdsiam onboard DATABASE --plan", "`privileges` of the user in access.yaml"),
     ),
     KnownError(
+        r"permission denied to (create|alter|drop|grant|set) role|must have admin option on role",
+        "the login worked; the user may not change roles, or may not SET ROLE: only administrators, and owners of a "
+        "database as its group, may",
+        ("rdsiam onboard DATABASE --plan", "declare users and their groups in access.yaml"),
+    ),
+    KnownError(
+        r"permission denied to start WAL sender|to start walsender|must be superuser or replication role",
+        "the login worked; the user may not replicate",
+        ("as the master: GRANT rds_replication TO the user",),
+    ),
+    KnownError(
         r"pam_authenticate failed: Permission denied|rdsauthproxy.*403",
         "the signer may not rds-db:connect as this user here: policy, boundary, session policy or SCP",
         ("rdsiam doctor DATABASE USER", "rdsiam onboard DATABASE --plan"),
@@ -94,7 +105,7 @@ ERRORS: tuple[KnownError, ...] = (
         Certainty.SYMPTOM,
     ),
     KnownError(
-        r"password authentication failed|SCRAM|out of memory|\b28P01\b|"
+        r"password authentication failed|SCRAM|out of memory|\b28P01\b|wrong password type|"
         r"authentication (type|method) (10|5|\"?SASL\"?)\b.*not supported",
         "the server took the token for a password: the user is not in rds_iam, or IAM authentication is off",
         ("rdsiam onboard DATABASE --plan", "GRANT rds_iam TO the user"),
