@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached
+from rdsiam.core.changes import Change, Reason, Refusal, Unconfirmed, Unreached, summarize
 from rdsiam.errors import AccessFileInvalid, InvalidRequest, RdsiamError, Refused
 
 GRANT = Change("grant", "app", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app", authority="master")
@@ -46,3 +46,34 @@ def test_a_refused_part_always_has_a_remedy():
     part = Refusal("role x is full", "", "refused").missing("orders")
     assert (part.reason, part.retry) == ("role x is full", False)
     assert "do what the reason says" in part.remedy
+
+
+def closed(*names: str, reason: str = "its connection limit is 0") -> list[Unreached]:
+    return [Unreached(name, reason, "raise it", retry=False) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        (closed(), ""),
+        (closed("archive"), "archive: its connection limit is 0"),
+        (
+            [*closed("archive", "old"), *closed("half", reason="its DROP DATABASE was interrupted")],
+            "archive, old: its connection limit is 0; half: its DROP DATABASE was interrupted",
+        ),
+        (closed("archive", "archive"), "archive: its connection limit is 0"),
+        (
+            closed(*(f"tenant_{n}" for n in range(5000))),
+            "tenant_0, tenant_1, tenant_2, 4997 more: its connection limit is 0",
+        ),
+    ],
+    ids=["none", "one", "two reasons", "a part that is named twice", "5,000 databases"],
+)
+def test_the_line_about_missing_parts_names_their_subjects(parts, line):
+    assert summarize(parts) == line
+
+
+def test_the_line_about_missing_parts_stays_short_however_many_reasons_there_are():
+    line = summarize([*closed("a"), *(part for n in range(5000) for part in closed("b", reason=f"reason {n}"))])
+    assert line.startswith("a: its connection limit is 0; b: reason 0; ")
+    assert line.endswith("b: reason 8; 4991 further reasons")

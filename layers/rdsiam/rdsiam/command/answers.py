@@ -86,7 +86,7 @@ class Answer:
             progress(f"schemas that levels open in {opened}")
         for part in self.incomplete:
             show_reason(f"not done: {part.what}: {part.reason}", "", part.remedy)
-        # The reason of an incomplete answer repeats those of the parts, without their subjects.
+        # The reason of an incomplete answer repeats those of the parts.
         reason = "" if self.status == "incomplete" and self.incomplete else self.reason
         show_reason(f"{self.status}: {reason or subject}", self.code, self.remedy)
 

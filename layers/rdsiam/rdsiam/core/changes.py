@@ -9,6 +9,9 @@ from rdsiam.errors import RdsiamError
 #: The user that carries a statement out: `master` only if the manager may not, or gets no connection.
 Authority = Literal["manager", "master"]
 
+#: In one line about missing parts: reasons, and subjects of each.
+_MOST_REASONS, _MOST_SUBJECTS = 10, 3
+
 #: All kinds of changes.
 Kind = Literal[
     "enable-iam-authentication",
@@ -110,6 +113,24 @@ class MissingPart:
 def parts_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[MissingPart, ...]:
     """Return the missing parts of an answer or a checkpoint."""
     return tuple(MissingPart.from_json(part) for part in data)
+
+
+def summarize(parts: Sequence[MissingPart]) -> str:
+    """Return the reasons of missing parts with their subjects, as one line: `archive: its connection limit is 0`.
+
+    `incomplete` names all parts; a line names the first ones of each of the first reasons.
+    """
+    subjects: dict[str, list[str]] = {}
+    for part in parts:
+        subjects.setdefault(part.reason, []).append(part.what)
+    lines = [f"{_named(list(dict.fromkeys(names)))}: {reason}" for reason, names in subjects.items()]
+    further = [f"{len(lines) - _MOST_REASONS} further reasons"] if len(lines) > _MOST_REASONS else []
+    return "; ".join([*lines[:_MOST_REASONS], *further])
+
+
+def _named(names: Sequence[str]) -> str:
+    further = [f"{len(names) - _MOST_SUBJECTS} more"] if len(names) > _MOST_SUBJECTS else []
+    return ", ".join([*names[:_MOST_SUBJECTS], *further])
 
 
 class Unreached(MissingPart):

@@ -13,7 +13,7 @@ from rdsiam.access.fields import takes_tokens
 from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
-from rdsiam.core.changes import Change, Reason, Refusal
+from rdsiam.core.changes import Change, Reason, Refusal, summarize
 from rdsiam.core.large_answers import LargeResults
 from rdsiam.core.times import now_text, text
 from rdsiam.engines.logins import Logins
@@ -302,8 +302,7 @@ class Migrating:
         if status == "refused" and changes and not self.request.plan:
             status, incomplete = "incomplete", (*incomplete, reason.missing(self.request.user))
             reason = Reason(code=reason.code)  # the part has problem and remedy
-        problems = dict.fromkeys(filter(None, [reason.problem, *(part.reason for part in incomplete)]))
-        reason = replace(reason, problem="; ".join(problems))
+        reason = replace(reason, problem="; ".join(filter(None, [reason.problem, summarize(incomplete)])))
         return MigrationAnswer(self.arn, self.request.user, self._successor, status, reason, changes, incomplete)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rdsiam.core.changes import Change, MissingPart, Refusal
+from rdsiam.core.changes import Change, MissingPart, Refusal, summarize
 from rdsiam.state.schemas import OpenedSchemas
 
 Status = Literal["onboarded", "unchanged", "planned", "ignored", "refused", "incomplete", "revoked"]
@@ -89,7 +89,7 @@ class Answer:
         return replace(
             self,
             status="incomplete",
-            reason="; ".join(dict.fromkeys(part.reason for part in parts)),
+            reason=summarize(parts),
             remedy="",  # each part has its own
             incomplete=tuple(parts),
         )

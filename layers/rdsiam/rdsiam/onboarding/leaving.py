@@ -14,7 +14,7 @@ from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
 
 from rdsiam.core.arn import Arn, is_arn
-from rdsiam.core.changes import Change, Unreached
+from rdsiam.core.changes import Change, Unreached, summarize
 from rdsiam.core.durable import Steps
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.invocations import Policies
@@ -93,7 +93,7 @@ class Leaving:
         if not left:
             self._steps.run("record users that left", lambda: self._inventory.set_left(self._arn, self._users))
             return
-        reason = "; ".join(dict.fromkeys(part.reason for part in left))[:_LONGEST_REASON]
+        reason = summarize(left)[:_LONGEST_REASON]
         logger.warning("%s on %s can still log in: %s", ", ".join(self._users), self._arn, reason)
         reasons = dict.fromkeys(self._users, reason)
         self._steps.run("record users that remain", lambda: self._inventory.set_leaving(self._arn, reasons))
