@@ -10,6 +10,8 @@ from rdsiam.state.escalations import Escalation
 
 #: Databases or schemas, each with a level or a list of SQL privileges; sorted.
 Privileges = Sequence[tuple[str, str | tuple[str, ...]]]
+#: A level or a list of SQL privileges.
+Granted = str | Sequence[str]
 
 
 class RemediationSql(Protocol):
@@ -51,17 +53,13 @@ class RemediationSql(Protocol):
     def stop_replicating(self, account: AccountFacts) -> Sequence[str]:
         """Return the statements that take the right to replicate from the account."""
 
-    def grant(
-        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
-    ) -> Sequence[str]:
+    def grant(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:
         """Return the statements that grant a level, or a list of privileges, on a database or schema.
 
         :param groups: what is declared about the groups of a PostgreSQL server.
         """
 
-    def revoke(
-        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
-    ) -> Sequence[str]:
+    def revoke(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:
         """Return the statements that revoke them."""
 
     def user_of(self, label: str) -> str:

@@ -12,7 +12,7 @@ from rdsiam.engines.mysql import privileges
 from rdsiam.engines.mysql.catalog import NEVER_LOCKING, drop_factors
 from rdsiam.engines.mysql.grants import identifier
 from rdsiam.engines.mysql.privileges import LEVELS, by_schema
-from rdsiam.engines.remediation import Privileges
+from rdsiam.engines.remediation import Granted, Privileges
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Escalation
 
@@ -98,13 +98,7 @@ class MysqlRemediationSql:
         """Return REVOKE of the right to replicate."""
         return [f"REVOKE REPLICATION SLAVE ON *.* FROM {_name(account)};"]
 
-    def grant(
-        self,
-        account: AccountFacts,
-        on: str,
-        privileges: str | Sequence[str],
-        groups: Groups = NO_GROUPS,  # noqa: ARG002
-    ) -> Sequence[str]:
+    def grant(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:  # noqa: ARG002
         """Return GRANT of privileges on a schema.
 
         :raises Refused: the name is too long to be escaped in a GRANT.
@@ -115,13 +109,7 @@ class MysqlRemediationSql:
             )
         return [f"GRANT {_list(privileges)} ON {_schema(account.schema_names.pattern(on))}.* TO {_name(account)};"]
 
-    def revoke(
-        self,
-        account: AccountFacts,
-        on: str,
-        privileges: str | Sequence[str],
-        groups: Groups = NO_GROUPS,  # noqa: ARG002
-    ) -> Sequence[str]:
+    def revoke(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:  # noqa: ARG002
         """Return REVOKE of privileges on a schema, or of global privileges (`*`).
 
         :raises Refused: the name has a `_` or `%`, which may have been granted as a wildcard or escaped, and a REVOKE
@@ -204,5 +192,5 @@ def _without_locking(account: AccountFacts) -> str:
     return f" {NEVER_LOCKING}" if account.locking else ""
 
 
-def _list(level_or_names: str | Sequence[str]) -> str:
-    return ", ".join(sorted(privileges.of(level_or_names)))
+def _list(granted: Granted) -> str:
+    return ", ".join(sorted(privileges.of(granted)))

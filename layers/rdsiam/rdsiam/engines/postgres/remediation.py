@@ -12,7 +12,7 @@ from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.replication import REPLICATION_ROLE
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.remediation import Privileges
+from rdsiam.engines.remediation import Granted, Privileges
 from rdsiam.state.escalations import Escalation
 
 
@@ -73,16 +73,12 @@ class PostgresRemediationSql:
             return self.remove_membership(REPLICATION_ROLE, account)
         return [compose("ALTER ROLE {u} NOREPLICATION;", u=account.name)]
 
-    def grant(
-        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
-    ) -> Sequence[str]:
+    def grant(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:
         """Return the membership in the group of a level on a database."""
         assert isinstance(privileges, str)
         return [compose("GRANT {g} TO {u};", g=group_name(on, privileges, groups.prefix), u=account.name)]
 
-    def revoke(
-        self, account: AccountFacts, on: str, privileges: str | Sequence[str], groups: Groups = NO_GROUPS
-    ) -> Sequence[str]:
+    def revoke(self, account: AccountFacts, on: str, privileges: Granted, groups: Groups = NO_GROUPS) -> Sequence[str]:
         """Return the removal from the group of a level on a database."""
         assert isinstance(privileges, str)
         return self.remove_membership(group_name(on, privileges, groups.prefix), account)
