@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
 
 @cache
 def _services() -> flow.MigrationServices:
-    dynamodb, secrets_manager = clients.client("dynamodb"), clients.client("secretsmanager")
+    dynamodb, secrets_manager = clients.client("dynamodb"), SecretsManager(clients.client("secretsmanager"))
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
     inventory = Inventory(dynamodb, table)
     return flow.MigrationServices(
@@ -52,7 +52,7 @@ def _services() -> flow.MigrationServices:
         leases=Leases(dynamodb, table),
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),
         migrations=Migrations(dynamodb, table),
-        secrets=MigratingSecrets(SecretsManager(secrets_manager), inventory),
+        secrets=MigratingSecrets(secrets_manager, inventory),
         results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Migrate"),
         functions=clients.client("lambda"),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],

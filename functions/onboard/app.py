@@ -12,6 +12,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.core.durable import answered
 from rdsiam.core.observability import logger, metrics
 from rdsiam.engines.logins import Logins
@@ -87,7 +88,9 @@ def _services() -> OnboardingServices:
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         leases=Leases(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
-        logins=Logins(clients.client("secretsmanager"), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]),
+        logins=Logins(
+            SecretsManager(clients.client("secretsmanager")), clients.client("sts"), os.environ["RDSIAM_PROOF_ROLE"]
+        ),
         results=ResultStore(clients.client("s3"), os.environ["RDSIAM_RESULT_BUCKET"], "Onboard"),
         events=clients.client("events"),
         functions=clients.client("lambda"),

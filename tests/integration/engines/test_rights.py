@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from rdsiam.access.users import DeclaredUser
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER, Logins, Password
 from rdsiam.engines.postgres import effect
@@ -476,7 +477,9 @@ def test_the_master_logs_in_however_its_password_is_stored(place, desired, encry
     content = json.dumps({"username": MASTER, "password": MASTER_PASSWORD})
     secrets_manager = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": content})
     try:
-        place.engine.connect(database, Logins(secrets_manager, None, "").master(database), "shop").close()
+        place.engine.connect(
+            database, Logins(SecretsManager(secrets_manager), None, "").master(database), "shop"
+        ).close()
     finally:
         with place.as_rdsadmin() as admin:
             admin.run(f"SET password_encryption = 'scram-sha-256'; {change}")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import ASKS_FOR_PASSWORD
 from rdsiam.engines.logins import Logins, Token
@@ -22,7 +23,7 @@ DATABASE = replace(ORDERS, master_secret_arn="arn:aws:secretsmanager:eu-west-1:1
 
 def logins(content: object) -> Logins:
     secrets_manager = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": content})
-    return Logins(secrets_manager, sts=None, proof_role="")
+    return Logins(SecretsManager(secrets_manager), sts=None, proof_role="")
 
 
 def test_the_masters_login_has_what_rds_wrote_and_hides_its_password():
@@ -34,7 +35,18 @@ def test_the_masters_login_has_what_rds_wrote_and_hides_its_password():
 
 @pytest.mark.parametrize(
     "content",
-    ["canary", '"canary"', "[]", "{}", '{"password": "canary"}', '{"username": "canary"}', "null", None],
+    [
+        "canary",
+        '"canary"',
+        "[]",
+        "{}",
+        '{"password": "canary"}',
+        '{"username": "canary"}',
+        '{"username": "boss", "password": ["canary"]}',
+        '{"username": "boss", "username": "other", "password": "canary"}',
+        "null",
+        None,
+    ],
     ids=str,
 )
 def test_a_secret_of_another_shape_is_refused_and_not_shown(content):

@@ -1,13 +1,14 @@
 """Logins of the service: by token as manager or auditor, once as the master, by token as a user for its proof."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Database
 from rdsiam.aws.scoped_credentials import assume_for_one_user
-from rdsiam.errors import Refused
+from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.aws.secrets.value import read_master
+from rdsiam.errors import InvalidRequest, Refused
 from rdsiam.signer import TokenSigner
 
 MANAGER = "rdsiam_manager"
@@ -41,9 +42,13 @@ Login = Password | Token
 
 
 class Logins:
-    """Factory of logins. Its results are never stored, logged or passed between steps."""
+    """Factory of logins. Its results are never stored, logged or passed between steps.
 
-    def __init__(self, secrets_manager: Any, sts: Any, proof_role: str) -> None:
+    :param secrets_manager: reads the master's secret; None if the function never logs in as master.
+    :param sts: client of STS; None if the function signs with its own credentials only.
+    """
+
+    def __init__(self, secrets_manager: SecretsManager | None, sts: Any, proof_role: str) -> None:
         self._secrets_manager = secrets_manager
         self._sts = sts
         self._proof_role = proof_role
@@ -64,6 +69,7 @@ class Logins:
 
         :raises Refused: RDS does not manage the master's password, and IAM authentication is off; or the secret is not
             in the form that RDS writes.
+        :raises SecretsManagerFailed: the secret can't be read.
         """
         if database.master_secret_arn is None:
             if not database.master_may_take_tokens:
@@ -74,19 +80,17 @@ class Logins:
                     "master-secret",
                 )
             return self.proof(database, database.master_user)
-        answer = self._secrets_manager.get_secret_value(SecretId=database.master_secret_arn)
+        assert self._secrets_manager is not None
         try:
-            secret = json.loads(answer["SecretString"])
-            # Up to PostgreSQL 13 RDS stores MD5 hashes by default, and upgrades keep them.
-            login = Password(str(secret["username"]), str(secret["password"]), "scram-sha-256,md5")
-        except (ValueError, KeyError, TypeError):
-            # Without its cause: a JSON error carries the whole text that could not be parsed.
+            secret = read_master(self._secrets_manager.value(database.master_secret_arn).text)
+        except InvalidRequest:
             raise Refused(
                 f"{database.identifier}: its master secret is not JSON with username and password, as RDS writes it",
                 "let RDS rotate the secret, or enable it again with --manage-master-user-password",
                 "master-secret",
             ) from None
-        return login
+        # Up to PostgreSQL 13 RDS stores MD5 hashes by default, and upgrades keep them.
+        return Password(secret.user, secret.password, "scram-sha-256,md5")
 
     def proof(self, database: Database, user: str) -> Token:
         """Return a login as `user`, signed with credentials that permit nothing else."""

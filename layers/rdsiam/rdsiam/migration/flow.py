@@ -119,11 +119,9 @@ def _forward(
     paired: dict[str, Any] = context.invoke(services.onboard_function, options, name="onboard the database")
     changes = changes_from_json(whole(paired, "changes", services.results))
     incomplete = parts_from_json(whole(paired, "incomplete", services.results))
-    if paired["status"] == "incomplete":
-        return run.answer("incomplete", Reason(code=paired["code"]), changes, incomplete)
     if paired["status"] not in {"onboarded", "unchanged", "planned"}:
         reason = Reason(paired["reason"], paired["remedy"], paired["code"])
-        return run.answer("refused", reason, changes, incomplete)
+        return run.answer("incomplete" if paired["status"] == "incomplete" else "refused", reason, changes, incomplete)
     if request.plan:
         planned = steps.run_typed("plan the retirement", StepResult, run.plan)
         return _planned(run, planned, changes, incomplete)
