@@ -44,8 +44,7 @@ _NEEDED_BY = (
         "s3:ListBucket": "`list_objects_v2`, `audit/store.py`",
         "sqs:SendMessage": "Lambda in the function's name, for events that the function failed to handle",
         "sts:SetSourceIdentity": "`SourceIdentity` of `assume_role`, `aws/scoped_credentials.py`",
-        "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `engines/logins.py`, "
-        "`aws/secrets/versions.py`",
+        "kms:Decrypt": "`get_secret_value` of a secret that has a key of the customer's, `aws/secrets/client.py`",
     }
     | dict.fromkeys(
         (
