@@ -19,6 +19,7 @@ from rdsiam.events.aliases import check_alias
 from rdsiam.events.migrate import MigrationStatusRequest, migrate_request
 from rdsiam.migration import flow
 from rdsiam.migration.secret_retirement import MigratingSecrets
+from rdsiam.migration.services import MigrationServices
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.migrations import Migrations
@@ -41,11 +42,11 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
 
 
 @cache
-def _services() -> flow.MigrationServices:
+def _services() -> MigrationServices:
     dynamodb, secrets_manager = clients.client("dynamodb"), SecretsManager(clients.client("secretsmanager"))
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
     inventory = Inventory(dynamodb, table)
-    return flow.MigrationServices(
+    return MigrationServices(
         databases=Databases(clients.client("rds"), proof_role),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=inventory,

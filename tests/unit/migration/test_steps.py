@@ -27,6 +27,7 @@ from rdsiam.migration.flow import status
 from rdsiam.migration.results import Beginning, Watched
 from rdsiam.migration.secret_retirement import UsersSecrets
 from rdsiam.migration.steps import Migrating
+from rdsiam.migration.successor import lines_to_add
 from rdsiam.migration.undo import Undoing
 from rdsiam.state.migrations import Migration, Migrations, QuietPeriod, RetainedSecret, Superseded
 from tests.examples import at_most
@@ -300,7 +301,7 @@ def test_a_saved_migration_is_read_as_it_was_and_shown_as_json(world):
 )
 @pytest.mark.parametrize("in_place", [False, True])
 def test_the_lines_to_add_declare_a_successor_of_a_user_of_any_name(user, in_place):
-    problem, remedy = steps._lines_to_add("orders", user, in_place)
+    problem, remedy = lines_to_add("orders", user, in_place)
     [declared] = parse(f"version: 1\ndatabases:\n{remedy.partition(':\n')[2]}").declared(select(ORDERS, None))
     assert declared.replaces == user
     possible = in_place and takes_tokens(user)

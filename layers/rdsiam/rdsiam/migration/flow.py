@@ -33,11 +33,10 @@ from rdsiam.migration.results import (
     StepResult,
     Watched,
 )
-from rdsiam.migration.steps import Migrating, MigrationServices
+from rdsiam.migration.services import MigrationServices
+from rdsiam.migration.steps import Migrating
 from rdsiam.migration.undo import Undoing
 from rdsiam.state.migrations import Superseded, counts
-
-__all__ = ["MigrationServices", "migrate", "status"]
 
 
 class MigrationSteps:

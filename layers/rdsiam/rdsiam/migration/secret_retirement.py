@@ -13,7 +13,7 @@ from rdsiam.aws.secrets.errors import SecretNotFound, SecretsManagerFailed
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.aws.secrets.schedules import MANAGED
-from rdsiam.core.changes import MissingPart, Reason
+from rdsiam.core.changes import Change, MissingPart, Reason
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import RetainedSecret
 
@@ -112,3 +112,15 @@ class MigratingSecrets:
                 ).missing(secret.arn)
         logger.info("restored %s", secret.arn)
         return None
+
+
+def secret_changes(secret: RetainedSecret) -> list[Change]:
+    """Return the changes to the secret of a retired user."""
+    stop = [Change("secret", secret.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {secret.arn}")]
+    delete = f"aws secretsmanager delete-secret --secret-id {secret.arn} --recovery-window-in-days {RECOVERY_DAYS}"
+    return [*(stop if secret.rotated else []), Change("secret", secret.arn, delete)]
+
+
+def restored(secret: RetainedSecret) -> Change:
+    """Return the change that cancels the deletion of a secret."""
+    return Change("secret", secret.arn, f"aws secretsmanager restore-secret --secret-id {secret.arn}")

@@ -1,22 +1,15 @@
 """Steps of a migration, for one user. Each reads the state it needs, so that another process can repeat it."""
 
-import json
 import logging
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from rdsiam.access.fields import takes_tokens
-from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
-from rdsiam.aws.rds import Database, Databases
+from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Reason, Refusal, summarize
-from rdsiam.core.large_answers import LargeResults
 from rdsiam.core.times import now_text, text
-from rdsiam.engines.logins import Logins
 from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.events.migrate import MigrateRequest
@@ -33,12 +26,12 @@ from rdsiam.migration.results import (
     StepResult,
     Watched,
 )
-from rdsiam.migration.secret_retirement import RECOVERY_DAYS, MigratingSecrets, UsersSecrets
+from rdsiam.migration.secret_retirement import UsersSecrets, secret_changes
+from rdsiam.migration.services import MigrationServices
+from rdsiam.migration.successor import lines_to_add, successor_of
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
-from rdsiam.state.inventory import Inventory
-from rdsiam.state.leases import Leases
-from rdsiam.state.migrations import Migration, Migrations, RetainedSecret, Superseded
+from rdsiam.state.migrations import Migration, RetainedSecret, Superseded
 from rdsiam.state.record import selected
 
 logger = logging.getLogger(__name__)
@@ -48,29 +41,6 @@ _LEASE = 900
 _DAY = timedelta(days=1)
 #: Number of observations in a row that may fail before the failure is raised.
 _MOST_FAILURES = 20
-
-
-@dataclass(frozen=True)
-class MigrationServices:
-    """Access to RDS, Secrets Manager, access.yaml, the inventory and the databases.
-
-    :ivar results: results that neither a checkpoint nor an answer can hold.
-    :ivar functions: client of Lambda.
-    :ivar onboard_function: name of OnboardFunction with its alias.
-    :ivar migrate_function: name of MigrateFunction with the alias by which an execution starts the next one.
-    """
-
-    databases: Databases
-    access: AccessStore
-    inventory: Inventory
-    leases: Leases
-    logins: Logins
-    migrations: Migrations
-    secrets: MigratingSecrets
-    results: LargeResults
-    functions: Any
-    onboard_function: str
-    migrate_function: str
 
 
 class Migrating:
@@ -131,12 +101,12 @@ class Migrating:
         :raises Refused: there is none, or the request says another way.
         """
         user = self.request.user
-        successor = _successor_of(self._declared(database), user)
+        successor = successor_of(self._declared(database), user)
         if successor is None and user == database.master_user:
             remedy = "declare a user of its own for each application, with the level that it needs, in access.yaml"
             raise Refused(f"{user} is the master of {database.identifier}", remedy, "user-is-administrator")
         if successor is None:
-            raise Refused(*_lines_to_add(database.identifier, user, self.request.in_place), "successor-not-declared")
+            raise Refused(*lines_to_add(database.identifier, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:
             way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
             flag = "say --in-place (`in_place`)" if successor == user else "leave --in-place out"
@@ -240,7 +210,7 @@ class Migrating:
             if migration.reached("retired"):
                 return Retirement("retired")
             database = self._services.databases.describe(self.arn)
-            if _successor_of(self._declared(database), self.request.user) != self._successor:
+            if successor_of(self._declared(database), self.request.user) != self._successor:
                 raise Refused(
                     f"access.yaml no longer declares {self._successor} as the successor of {self.request.user}, which "
                     "stays as it is",
@@ -380,37 +350,6 @@ class Migrating:
         return self._services.access.current().file.declared(selected(database, record))
 
 
-def _successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
-    """Return the user that replaces `user` by access.yaml: `user` itself if it is adopted; None if there is none."""
-    for candidate in declared:
-        if candidate.replaces == user or (candidate.name == user and candidate.adopt):
-            return candidate.name
-    return None
-
-
-def _lines_to_add(identifier: str, user: str, in_place: bool) -> tuple[str, str]:
-    """Return problem and remedy if no successor is declared: the remedy has lines to paste into access.yaml."""
-    problem = f"access.yaml declares no successor of {user}"
-    if in_place and not takes_tokens(user):
-        in_place = False
-        problem = f"{user} can't take tokens itself, since no policy of IAM can name it, and {problem}"
-    name = json.dumps(user if in_place else _name_of_successor(user))
-    lines = (
-        f"  - match: {{identifier: {json.dumps(identifier)}}}\n    users:\n"
-        f"      - {{name: {name}, replaces: {json.dumps(user, ensure_ascii=False)}, roles: []}}"
-    )
-    return (
-        problem,
-        f"add to `databases`, with the role of the application, publish, and run this again:\n{lines}",
-    )
-
-
-def _name_of_successor(user: str) -> str:
-    """Return a name for the successor of a user; an administrator may choose another one."""
-    name = re.sub(r"[^A-Za-z0-9_.@-]", "_", user)
-    return f"{name if takes_tokens(name) else f'u{name}'}_iam"
-
-
 def _running(migration: Migration | None, execution: str) -> str:
     """Return that another execution works on a migration; empty if none does."""
     if migration is None or migration.execution in {"", execution} or migration.lease < time.time():
@@ -423,10 +362,3 @@ def _with_notes(migration: Migration, notes: Sequence[str]) -> Migration:
     """Return the migration with notes added to its last state."""
     last = migration.history[-1]
     return replace(migration, history=(*migration.history[:-1], {**last, "done": [*last["done"], *notes]}))
-
-
-def secret_changes(secret: RetainedSecret) -> list[Change]:
-    """Return the changes to the secret of a retired user."""
-    stop = [Change("secret", secret.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {secret.arn}")]
-    delete = f"aws secretsmanager delete-secret --secret-id {secret.arn} --recovery-window-in-days {RECOVERY_DAYS}"
-    return [*(stop if secret.rotated else []), Change("secret", secret.arn, delete)]

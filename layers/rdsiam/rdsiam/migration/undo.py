@@ -6,8 +6,9 @@ from rdsiam.core.changes import Change, Reason
 from rdsiam.core.times import now_text
 from rdsiam.errors import Refused
 from rdsiam.migration.results import NO_REASON, Removal, StepResult
+from rdsiam.migration.secret_retirement import restored
 from rdsiam.migration.steps import Migrating
-from rdsiam.state.migrations import MigrationState, RetainedSecret
+from rdsiam.state.migrations import MigrationState
 
 
 class Undoing(Migrating):
@@ -24,7 +25,7 @@ class Undoing(Migrating):
                 changes += self._user.remove(apply=False, confirmed=self.request.confirm)
         except Refused as error:
             return StepResult.refused(error)
-        changes += [_restored(migration.secret)] if migration.secret else []
+        changes += [restored(migration.secret)] if migration.secret else []
         return StepResult(tuple(changes))
 
     def take_over(self) -> bool:
@@ -54,7 +55,7 @@ class Undoing(Migrating):
             return StepResult()
         missing = self._services.secrets.restore(migration.secret)
         self._save(replace(migration, secret=None))
-        return StepResult((_restored(migration.secret),), incomplete=(missing,) if missing else ())
+        return StepResult((restored(migration.secret),), incomplete=(missing,) if missing else ())
 
     def remove(self) -> Removal:
         """Remove the successor, unless access.yaml declares it; then the migration is removed from the inventory."""
@@ -83,7 +84,3 @@ class Undoing(Migrating):
                 return Removal(True, Reason(code=error.code), incomplete=(part,))
         self._services.migrations.forget(self.arn, migration)
         return Removal(False, reason, tuple(changes))
-
-
-def _restored(secret: RetainedSecret) -> Change:
-    return Change("secret", secret.arn, f"aws secretsmanager restore-secret --secret-id {secret.arn}")
