@@ -26,7 +26,7 @@ from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
-from rdsiam.state.record import Applied, Record, SecretRecord
+from rdsiam.state.record import RETURNED, Applied, Record, SecretRecord
 from tests.unit.databases import ORDERS
 from tests.unit.results import Results
 
@@ -64,7 +64,10 @@ class World:
         self.busy: list[str] = []
         self.without_room: list[dict[str, Any]] = []
         self.enabled: frozenset[str] | None = frozenset(USERS)
+        #: Actions of others while a login is removed.
+        self.meanwhile: list[Callable[[], Any]] = []
         self.readable = True
+        self.version = 1
         self.declare(*USERS)
         self.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"], {})
@@ -98,7 +101,7 @@ class World:
     def current(self) -> Versioned:
         if not self.readable:
             raise AccessFileUnavailable("access.yaml can't be read")
-        return Versioned(self.file, "v1")
+        return Versioned(self.file, f"v{self.version}")
 
     def policies(self, event: Any, _: Any) -> dict[str, Any]:
         if event.get("plan"):
@@ -171,6 +174,8 @@ def world(dynamodb, monkeypatch) -> Iterator[World]:
 
     def remove(_: DatabaseRemoval, names: Any, apply: bool) -> Removal:
         assert set(names) <= set(made.record.leaving) or not apply, "users that leave are recorded before"
+        if made.meanwhile:
+            made.meanwhile.pop(0)()
         made.done.append(f"remove {','.join(sorted(names))}")
         return made.removals.pop(0) if made.removals else Removal()
 
@@ -180,7 +185,8 @@ def world(dynamodb, monkeypatch) -> Iterator[World]:
         if isinstance(result, Exception):
             raise result
         users = tuple(user.name for user in made.file.declared(ORDERS))
-        return replace(result, applied=Applied("v1", "now", 2, users))
+        applied = None if result.refusal else Applied(f"v{made.version}", "now", 2, users)
+        return replace(result, applied=applied)
 
     monkeypatch.setattr(DatabaseRemoval, "remove", remove)
     monkeypatch.setattr(Users, "converge", converge)
@@ -523,8 +529,94 @@ def test_recording_a_removal_keeps_a_newer_record_of_users(world):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Inventory, "get", overtaken)
-        world.inventory.set_left(ORDERS.arn, ["app"])
+        world.inventory.set_left(ORDERS.arn, ["app"], "v0")
     assert world.record.applied == newer
+
+
+# --- Runs beside each other, of one access.yaml and the next ---------------------------------------------------------
+
+
+def publish(world: World, *users: str) -> None:
+    world.version += 1
+    world.declare(*users)
+
+
+def test_a_run_that_ends_late_takes_no_user_from_the_record_of_a_newer_one(world):
+    """Otherwise the change limit would count one user less of those that the next access.yaml removes."""
+
+    def declared_again() -> None:
+        publish(world, *USERS)
+        assert world.onboard()["status"] == "onboarded"
+
+    publish(world, *USERS[1:])
+    world.meanwhile = [declared_again]
+    world.onboard()
+    assert set(world.record.applied.users) == set(USERS)
+    assert world.record.leaving == {}
+    publish(world, *USERS[2:])
+    world.done.clear()
+    answer = world.onboard()
+    assert (answer["status"], answer["code"], world.done) == ("refused", "needs-confirmation", [])
+
+
+def test_a_user_that_is_declared_again_is_not_locked_by_an_older_run(world):
+    """Its removal failed at first, and is tried again after a newer run has enabled the user."""
+
+    def declared_again() -> None:
+        publish(world, *USERS)
+        world.onboard()
+
+    publish(world, *USERS[1:])
+    world.meanwhile = [declared_again]
+    world.removals = [Removal(unreached=(DOWN,))]
+    world.onboard()
+    assert [done for done in world.done if done.startswith("remove")] == ["remove app"]
+    assert world.record.leaving == {}
+
+
+@pytest.mark.parametrize("stop", ["refused", "not ready"])
+def test_a_user_that_is_declared_again_is_enabled_by_the_next_run_if_this_one_stops(world, stop):
+    """The declaration is that of the last onboarding again, so nothing else would start a run."""
+    world.inventory.set_leaving(ORDERS.arn, {"app": "its removal has begun"})
+    if stop == "refused":
+        world.planned = REFUSED
+    else:
+        world.database = replace(ORDERS, status="stopped")
+    world.onboard()
+    assert "converge" not in world.done
+    assert world.record.leaving == {"app": RETURNED}, "the next reconcile starts a run"
+    assert world.record.departing == frozenset()
+    world.planned, world.database = {"status": "planned", "reason": "", "changes": []}, ORDERS
+    world.onboard()
+    assert world.record.leaving == {}
+
+
+def test_a_user_that_returned_and_was_not_enabled_yet_counts_for_the_change_limit(world):
+    world.inventory.set_leaving(ORDERS.arn, {"app": RETURNED})
+    publish(world, *USERS[2:])
+    answer = world.onboard()
+    assert (answer["status"], world.done) == ("refused", [])
+
+
+def test_a_record_of_an_older_run_does_not_replace_that_of_a_newer_one(world):
+    """The older run made users first and records that last."""
+    older, newer = Applied("v1", "older", 2, USERS[1:], turn=1), Applied("v2", "newer", 2, USERS, turn=2)
+    for applied in (newer, older):
+        world.inventory.onboarded(ORDERS, applied, applied.declared, "2026-01-02T00:00:00Z")
+    assert (world.record.applied, world.record.fingerprint) == (newer, "newer")
+    world.inventory.record_ownership(ORDERS, world.record.accounts, turn=4)
+    third = replace(older, turn=3)
+    world.inventory.onboarded(ORDERS, third, "third", "2026-01-02T00:00:00Z")
+    assert not world.record.finished, "the run that made users since records them, or the next one looks"
+    world.inventory.onboarded(ORDERS, replace(newer, turn=4), "fourth", "2026-01-02T00:00:00Z")
+    assert (world.record.finished, world.record.fingerprint) == (True, "fourth")
+
+
+def test_leases_of_a_server_are_numbered(world):
+    first = world.leases.take(ORDERS, "one")
+    world.leases.release(first)
+    with world.leases.hold(ORDERS, "two") as second:
+        assert (first.turn, second.turn) == (1, 2)
 
 
 # --- Roles that other runs work on, and roles that are full ----------------------------------------------------------

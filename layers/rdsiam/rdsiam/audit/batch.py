@@ -194,7 +194,8 @@ def _recorded_state(database: Database, record: Record | None) -> RecordedState:
     secrets = {user: secret for user, secret in record.secrets.items() if secret.resource_id == database.resource_id}
     if not record.is_of(database):
         return RecordedState(secrets=secrets)
-    return RecordedState(record.accounts, record.leaving, record.revoked, secrets, record.notices)
+    leaving = {user: reason for user, reason in record.leaving.items() if user in record.departing}
+    return RecordedState(record.accounts, leaving, record.revoked, secrets, record.notices)
 
 
 def _entry(database: Database, reading: Reading, account: AccountContext) -> DatabaseEntry:

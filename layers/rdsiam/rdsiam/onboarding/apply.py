@@ -21,7 +21,7 @@ from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.iam_authentication import UNTIL_ENABLED, IamAuthentication, Switched
 from rdsiam.onboarding.invocations import Outcome, Policies, PoliciesBusy, Rotations
-from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
+from rdsiam.onboarding.leaving import ATTEMPTS, Leavers, Leaving
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.privileges import Batches, Privileges
 from rdsiam.onboarding.publication import Publication
@@ -54,7 +54,8 @@ class Application:
         self._rotations = Rotations(context, services, arn)
         self._recording = Recording(services, arn, options)
         self._publication = Publication(services, arn)
-        self._leaving = Leaving(context, services, arn, self._departures.users)
+        leavers = Leavers(self._departures.users, self._inspection.returned, self._inspection.version)
+        self._leaving = Leaving(context, services, arn, leavers)
         self._attempts = ATTEMPTS
         self._converged = Convergence()
         self._changes: list[Change] = []
@@ -89,9 +90,6 @@ class Application:
                 self._changes += self._rotations.end().changes
             except Exception as error:
                 self._missed(f"rotations could not be ended: {error}")
-        returned = self._inspection.returned
-        if returned:
-            self._steps.run("record users that return", lambda: self._inventory.set_returned(self._arn, returned))
 
     def _check(self) -> Answer | None:
         """Stop if nothing can connect to the database, or its policies can't be written."""
@@ -235,7 +233,8 @@ class Application:
 
         `refused` means that nothing was changed; after a change, the refused part is one that was not done.
         """
-        self._leaving.end(self._attempts)
+        applied = self._converged.applied
+        self._leaving.end(self._attempts, applied.users if applied else ())
         changes = (*self._leaving.changes, *self._changes)
         missing = [*self._leaving.incomplete, *self._missing, *self._without_room]
         if answer.status == "refused" and (changes or missing):

@@ -110,7 +110,7 @@ class Users:
                 return Convergence(refusal=limit)
             if lease:
                 lease.check()
-                return self._apply(comparison)
+                return self._apply(replace(comparison, applied=replace(comparison.applied, turn=lease.turn)))
         doubtful = [
             each.denied for each in comparison.statements if each.doubtful and isinstance(each.denied, Unreached)
         ]
@@ -126,7 +126,7 @@ class Users:
         self._record_granted(comparison)
         denials: tuple[Denial, ...] = ()
         if statements or opened.inherited_ownership:
-            self._services.inventory.record_ownership(database, ownership)
+            self._services.inventory.record_ownership(database, ownership, comparison.applied.turn)
             try:
                 denials = engine.apply(opened.sessions, snapshot, statements, desired)
             except Exception as error:

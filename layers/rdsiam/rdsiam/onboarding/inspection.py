@@ -13,7 +13,13 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Refusal
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.errors import AccessFileInvalid, DatabaseNotFound, DatabaseNotReady, Unsupported
+from rdsiam.errors import (
+    AccessFileInvalid,
+    AccessFileUnavailable,
+    DatabaseNotFound,
+    DatabaseNotReady,
+    Unsupported,
+)
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.iam_authentication import switch
@@ -87,6 +93,7 @@ class Inspection:
     :ivar has_roles: IAM roles hold policies for it.
     :ivar leaving: users whose logins are removed.
     :ivar returned: users that were leaving and are declared again.
+    :ivar version: of the access.yaml that the last finished onboarding applied; None if none finished.
     :ivar uncertain: users of an unfinished run may be leaving too: the database knows.
     :ivar finished: the last onboarding finished.
     :ivar current: the recorded fingerprint is that of the database and its declaration now.
@@ -105,6 +112,7 @@ class Inspection:
     has_roles: bool
     leaving: tuple[str, ...]
     returned: tuple[str, ...]
+    version: str | None
     uncertain: bool
     finished: bool
     current: bool
@@ -237,10 +245,23 @@ class Inspector:
         undeclared = enabled - effective
         try:
             if not self._options.unlimited:
-                limit_users(undeclared - set(revoked) - set(record.leaving), len(enabled), len(declared))
+                limit_users(undeclared - set(revoked) - record.departing, len(enabled), len(declared))
         except NeedsConfirmation as error:
             return Departures(limit=Refusal.of(error))
         return Departures(tuple(sorted(leaving | undeclared)))
+
+    def effective(self) -> frozenset[str]:
+        """Return the users that are declared now and not revoked; none if that can't be read.
+
+        A run asks before it takes a login away: another one, of a newer access.yaml, may have given it back.
+        """
+        try:
+            database = self._services.databases.describe(self._arn)
+            declaration = self._declaration(database, None)
+        except (AccessFileUnavailable, DatabaseNotFound, Unsupported) as error:
+            logger.warning("the users declared for %s can't be read: %s", self._arn, error)
+            return frozenset()
+        return declaration.effective(self._options.revoked(self._services.inventory.of(database))) or frozenset()
 
     def _find(self) -> Database | Absent | Ignored:
         """Return the database, under its present name if it was renamed."""
@@ -313,6 +334,7 @@ class Inspector:
             has_roles=record is not None and bool(record.roles),
             leaving=tuple(sorted(_leaving(own, effective, revoked))),
             returned=tuple(sorted(set(record.leaving) & effective)) if record and effective else (),
+            version=own.access_version if own is not None else None,
             uncertain=database.has_users and own is not None and _uncertain(own, effective),
             finished=own is not None and own.finished,
             current=own is not None and own.fingerprint == _fingerprint(database, own, declaration),
@@ -376,7 +398,7 @@ def _limit(record: Record, declaration: _Declaration, entries: int) -> Refusal |
     if applied is None:
         return None
     # Users that are leaving already were within the limit, or confirmed.
-    leaving = set(applied.users) - {user.name for user in declared} - set(record.revoked) - set(record.leaving)
+    leaving = set(applied.users) - {user.name for user in declared} - set(record.revoked) - record.departing
     try:
         if declaration.fingerprint(record) != applied.declared:
             limit_file(applied.entries, entries)

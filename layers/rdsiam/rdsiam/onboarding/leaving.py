@@ -3,12 +3,14 @@
     recorded → policies withdrawn → locked, sessions ended → again, until nothing is left
 
 None of this waits for another run, for a database that fails, or for whatever refuses the rest of an onboarding. Users
-stay recorded as leaving until nothing of their logins is left, so that the next reconcile continues.
+stay recorded as leaving until nothing of their logins is left, so that the next reconcile continues. Each step asks
+access.yaml once more: a user that is declared again meanwhile keeps its login, which another run may have given back.
 See docs/decisions/0027-removing-first.md.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from aws_durable_execution_sdk_python import DurableContext
 from aws_durable_execution_sdk_python.config import Duration
@@ -17,9 +19,12 @@ from rdsiam.core.arn import Arn, is_arn
 from rdsiam.core.changes import Change, Unreached, summarize
 from rdsiam.core.durable import Steps
 from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.inspection import Inspector
 from rdsiam.onboarding.invocations import Policies
+from rdsiam.onboarding.options import DEFAULT_OPTIONS
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
+from rdsiam.state.record import RETURNED
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +36,35 @@ _LONGEST_REASON = 500
 _RETRIED = "see what the reason says; rdsiam tries again"
 
 
-class Leaving:
-    """The removal of these users' logins from one database, as steps of a durable execution.
+@dataclass(frozen=True)
+class Leavers:
+    """The users that a run takes logins from.
 
-    :param users: users that leave; there may be none, if only policies change.
+    :ivar users: users that leave; there may be none, if only policies change.
+    :ivar returned: users that were leaving, and are declared again.
+    :ivar version: of the access.yaml that was recorded when the run began; None if none was.
+    """
+
+    users: Sequence[str]
+    returned: Sequence[str] = ()
+    version: str | None = None
+
+
+class Leaving:
+    """The removal of logins from one database, as steps of a durable execution.
+
     :ivar changes: the changes so far, in order.
     """
 
-    def __init__(self, context: DurableContext, services: OnboardingServices, arn: str, users: Sequence[str]) -> None:
+    def __init__(self, context: DurableContext, services: OnboardingServices, arn: str, leavers: Leavers) -> None:
         self._context = context
         self._steps = Steps(context, services.results)
         self._inventory = services.inventory
         self._arn = arn
-        self._users = users
+        self._users = leavers.users
+        self._returned = leavers.returned
+        self._version = leavers.version
+        self._inspector = Inspector(services, arn, DEFAULT_OPTIONS)
         self._policies = Policies(context, services, arn)
         self._removal = DatabaseRemoval(services, arn, context.execution_context.durable_execution_arn)
         self._policies_left: tuple[Unreached, ...] = ()
@@ -58,8 +79,10 @@ class Leaving:
     def begin(self, policies: bool) -> None:
         """Withdraw policies, if they may have logins to withdraw, and lock the users."""
         if self._users:
-            reasons = dict.fromkeys(self._users, "its removal has begun")
-            self._steps.run("record users that leave", lambda: self._inventory.set_leaving(self._arn, reasons))
+            self._steps.run("record users that leave", self._record_begin)
+        if self._returned:
+            reasons = dict.fromkeys(self._returned, RETURNED)
+            self._steps.run("record users that return", lambda: self._inventory.set_leaving(self._arn, reasons))
         if policies:
             self._withdraw("withdraw policies")
         if self._users:
@@ -70,10 +93,11 @@ class Leaving:
         if self._users:
             self._lock("lock users under the lease", self._remove_under_lease)
 
-    def end(self, attempts: int = ATTEMPTS) -> None:
+    def end(self, attempts: int = ATTEMPTS, enabled: Collection[str] = ()) -> None:
         """Try what was not reached again, and record the result.
 
         :param attempts: number of attempts; 0 if the database can't be reached in any case.
+        :param enabled: users that the run has enabled since.
         """
         for number, pause in enumerate(_PAUSES[:attempts], 1):
             if not any(part.retry for part in self.incomplete):
@@ -84,19 +108,38 @@ class Leaving:
                 self._withdraw(f"withdraw policies again {number}")
             if self._logins_left:
                 self._lock(f"lock users again {number}", self._remove)
-        if self._users:
-            self._record()
+        if self._users or self._returned:
+            self._steps.run("record users that left", lambda: self._record(enabled))
 
-    def _record(self) -> None:
+    def _record_begin(self) -> None:
+        users = self._still_leaving()
+        self._inventory.set_leaving(self._arn, dict.fromkeys(users, "its removal has begun"))
+
+    def _record(self, enabled: Collection[str]) -> None:
+        """Record the users that left, those that can still log in, and those that are declared again."""
+        users = self._still_leaving()
         # The rdsiam of another region removes logins there; no run in this region would ever reach them.
         left = [part for part in self.incomplete if _region(part.what) in {"", _region(self._arn)}]
-        if not left:
-            self._steps.run("record users that left", lambda: self._inventory.set_left(self._arn, self._users))
-            return
-        reason = summarize(left)[:_LONGEST_REASON]
-        logger.warning("%s on %s can still log in: %s", ", ".join(self._users), self._arn, reason)
-        reasons = dict.fromkeys(self._users, reason)
-        self._steps.run("record users that remain", lambda: self._inventory.set_leaving(self._arn, reasons))
+        if left and users:
+            reason = summarize(left)[:_LONGEST_REASON]
+            logger.warning("%s on %s can still log in: %s", ", ".join(users), self._arn, reason)
+            self._inventory.set_leaving(self._arn, dict.fromkeys(users, reason))
+        elif users:
+            self._inventory.set_left(self._arn, users, self._version)
+        returned = {*self._users, *self._returned} - set(users)
+        self._inventory.set_returned(self._arn, sorted(returned.intersection(enabled)))
+        if locked := sorted(returned.difference(enabled)):
+            # This run may have locked them: the next reconcile starts the run that enables them.
+            self._inventory.set_leaving(self._arn, dict.fromkeys(locked, RETURNED))
+
+    def _still_leaving(self) -> list[str]:
+        """Return the users that leave and are not declared again."""
+        if not self._users:
+            return []
+        effective = self._inspector.effective()
+        if returned := sorted(effective.intersection(self._users)):
+            logger.info("declared again on %s: %s", self._arn, ", ".join(returned))
+        return [user for user in self._users if user not in effective]
 
     def _withdraw(self, name: str) -> None:
         try:
@@ -119,10 +162,11 @@ class Leaving:
             self.changes += removal.changes
 
     def _remove(self) -> Removal:
-        return self._removal.remove(self._users, apply=True)
+        users = self._still_leaving()
+        return self._removal.remove(users, apply=True) if users else Removal()
 
     def _remove_under_lease(self) -> Removal:
-        return self._removal.remove_under_lease(self._users)
+        return self._removal.remove_under_lease(self._still_leaving)
 
 
 def _region(what: str) -> str:

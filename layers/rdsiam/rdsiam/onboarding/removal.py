@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -129,14 +129,16 @@ class DatabaseRemoval:
         except (AccessFileInvalid, AccessFileUnavailable):
             return set()
 
-    def remove_under_lease(self, names: Sequence[str]) -> Removal:
+    def remove_under_lease(self, names: Callable[[], Sequence[str]]) -> Removal:
         """Do what `remove` does while no other run changes the server.
 
+        :param names: returns the users; called under the lease.
         :raises LeaseTaken: another run does.
         """
         database = self._services.databases.describe(self._arn)
         with self._services.leases.hold(database, self._holder):
-            return self.remove(names, apply=True)
+            users = names()
+            return self.remove(users, apply=True) if users else Removal()
 
     def _managed(self, database: Database) -> set[str]:
         return set(accounts_of(database, self._services.inventory.of(database)))

@@ -24,7 +24,7 @@ from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.flow import onboard
 from rdsiam.onboarding.inspection import unready
 from rdsiam.onboarding.invocations import Policies
-from rdsiam.onboarding.leaving import ATTEMPTS, Leaving
+from rdsiam.onboarding.leaving import ATTEMPTS, Leavers, Leaving
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.removal import DatabaseRemoval
 from rdsiam.onboarding.server_removal import Removal
@@ -52,7 +52,7 @@ def revoke(
     if plan:
         return _plan(context, services, target, users)
     steps.run("record the revocation", lambda: Revocation(services, arn, users).record(reason))
-    leaving = Leaving(context, services, arn, users)
+    leaving = Leaving(context, services, arn, Leavers(users, version=target.version))
     leaving.begin(policies=True)
     if not leaving.incomplete:
         leaving.again()
@@ -94,6 +94,7 @@ class Target:
 
     :ivar database: ARN; for a cluster's writer that of the cluster.
     :ivar revoked: users that are revoked already.
+    :ivar version: of the access.yaml that the last finished onboarding applied; None if none finished.
     :ivar unready: why nothing can connect to it; empty if it is ready.
     :ivar remark: a remark for the operator; empty if there is none.
     :ivar ignored: why the database is left alone; None if it isn't.
@@ -102,6 +103,7 @@ class Target:
 
     database: str
     revoked: tuple[str, ...] = ()
+    version: str | None = None
     unready: str = ""
     remark: str = ""
     ignored: Refusal | None = None
@@ -122,6 +124,7 @@ class Target:
         return cls(
             data["database"],
             tuple(data["revoked"]),
+            data["version"],
             data["unready"],
             data["remark"],
             Refusal.from_json(data["ignored"]) if data["ignored"] else None,
@@ -155,7 +158,8 @@ class Revocation:
                 "user-not-managed",
             )
             return Target(database.arn, revoked, refusal=refusal)
-        return Target(database.arn, revoked, unready(database), self._remark(database, declared))
+        version = record.access_version if record is not None and record.is_of(database) else None
+        return Target(database.arn, revoked, version, unready(database), self._remark(database, declared))
 
     def _declared(self, database: Database, record: Record | None) -> Mapping[str, DeclaredUser]:
         """Return the declared users; none if access.yaml can't be read: managed users are revoked all the same."""

@@ -1,5 +1,6 @@
 """The inventory: a table of the databases that are onboarded, and of the users that rdsiam made in them."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from rdsiam.state.items import items_of
 from rdsiam.state.large_values import LargeValues, Torn
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import KEPT, Applied, Ownership, Record, SecretRecord, plain, record_of
+
+logger = logging.getLogger(__name__)
 
 #: Before a resource id, the key of the item that says under which ARN the database's record is.
 _RESOURCE = "resource:"
@@ -138,6 +141,7 @@ class Inventory:
             "granted": {},
             **{f"{name}_at": None for name in _LARGE},
             "leaving": {},
+            "turn": 0,
             "finished": False,
             "copied": False,
             "pending": "",
@@ -181,33 +185,43 @@ class Inventory:
         """Write down what waits for confirmation, by its fingerprint: it is notified once."""
         self._set(arn, pending=pending)
 
-    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
-        """Record ownership of these accounts before they are made: the run after a killed one finds them."""
-        self._set_large(database, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
+    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership], turn: int = 0) -> None:
+        """Record ownership of these accounts before they are made: the run after a killed one finds them.
+
+        :param turn: of the lease under which users are made; 0 if only privileges are.
+        """
+        turns = {"turn": turn} if turn else {}
+        self._set_large(database, resource_id=database.resource_id, accounts=dict(accounts), finished=False, **turns)
 
     def release_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
         """Release ownership of all accounts but these; nothing else changes."""
         self._set_large(database, accounts=dict(accounts))
 
     def onboarded(self, database: SelectedDatabase, applied: Applied, fingerprint: str, at: str) -> None:
-        """Write down the database as it is now, its onboarding done."""
+        """Write down the database as it is now, its onboarding done.
+
+        Nothing is written if a later run has made users: its record follows, or the next run looks into the database.
+        """
         described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
         if fresh := self._fresh(database):  # nothing is declared for it, and its ARN was another database's
             self._set(database.arn, resource_id=database.resource_id, **fresh)
             self._set(_RESOURCE + database.resource_id, record=database.arn)
-        self._set(
-            database.arn,
-            resource_id=database.resource_id,
-            described=described,
-            access_version=applied.version,
-            declared=applied.declared,
-            access_entries=applied.entries,
-            users=list(applied.users),
-            fingerprint=fingerprint,
-            onboarded_at=at,
-            finished=True,
+        attributes = {
+            "resource_id": database.resource_id,
+            "described": described,
+            "access_version": applied.version,
+            "declared": applied.declared,
+            "access_entries": applied.entries,
+            "users": list(applied.users),
+            "fingerprint": fingerprint,
+            "onboarded_at": at,
+            "finished": True,
             **({} if database.differs else {"copied": False}),
-        )
+            **({"turn": applied.turn} if applied.turn else {}),
+        }
+        latest = "attribute_not_exists(#turn) OR #turn <= :turn" if applied.turn else ""
+        if not self._set_if(database.arn, latest, **attributes):
+            logger.info("%s: a later run has made its users, and records that", database.arn)
 
     def set_roles(self, arn: str, resource_id: str, roles: Iterable[str], shards: Mapping[str, int]) -> None:
         """Record the IAM roles that hold a policy for the database, and each vended user's shard of ConnectRole."""
@@ -222,30 +236,36 @@ class Inventory:
         """Record that the logins of these users are being taken away, and what stands in the way of each."""
         self._set_users(arn, "leaving", reasons)
 
-    def set_left(self, arn: str, users: Iterable[str]) -> None:
-        """Record that nothing of these users' logins is left: they are no longer among those that are declared."""
+    def set_left(self, arn: str, users: Iterable[str], version: str | None) -> None:
+        """Record that nothing of these users' logins is left: they are no longer among those that are declared.
+
+        :param version: of the access.yaml that was recorded when the run found that they leave. A run that has recorded
+            another one since knows which users are declared.
+        """
         left = set(users)
         self._remove_users(arn, "leaving", left)
         record = self.get(arn)
-        if record is None or record.applied is None or not left.intersection(record.applied.users):
+        applied = record.applied if record is not None else None
+        if applied is None or applied.version != version or not left.intersection(applied.users):
             return
-        # Unless another run has just recorded what a newer access.yaml declares.
-        version = record.applied.version
-        remaining = [user for user in record.applied.users if user not in left]
         try:
             self._update(
                 arn,
                 "SET #users = :users",
                 {"#users": "users", "#version": "access_version"},
-                {":users": remaining, ":version": version},
-                ConditionExpression="#version = :version",
+                {
+                    ":users": [user for user in applied.users if user not in left],
+                    ":before": list(applied.users),
+                    ":version": version,
+                },
+                ConditionExpression="#version = :version AND #users = :before",
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
 
     def set_returned(self, arn: str, users: Iterable[str]) -> None:
-        """Record that these users, which were leaving, are declared again."""
+        """Record that these users, which were leaving, are declared again and enabled."""
         self._remove_users(arn, "leaving", users)
 
     def set_secret(self, arn: str, user: str, record: SecretRecord | None, expected: SecretRecord | None) -> None:
@@ -355,12 +375,23 @@ class Inventory:
             self._update(arn, "REMOVE #map.#user", {"#map": attribute, "#user": user}, {})
 
     def _set(self, arn: str, **attributes: Any) -> None:
-        self._update(
-            arn,
-            "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-            {f"#{name}": name for name in attributes},
-            {f":{name}": value for name, value in attributes.items()},
-        )
+        self._set_if(arn, "", **attributes)
+
+    def _set_if(self, arn: str, condition: str, **attributes: Any) -> bool:
+        """Set attributes of an item under a condition, and return whether it held."""
+        try:
+            self._update(
+                arn,
+                "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+                {f"#{name}": name for name in attributes},
+                {f":{name}": value for name, value in attributes.items()},
+                **({"ConditionExpression": condition} if condition else {}),
+            )
+        except ClientError as error:
+            if not condition or error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            return False
+        return True
 
     def _update(
         self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any], **more: str

@@ -37,6 +37,7 @@ class Lease:
     :ivar token: of this step's attempt alone.
     :ivar expires: in seconds since 1970.
     :ivar note: text that the last holder left.
+    :ivar turn: number of this lease among all leases of the subject, from 1.
     """
 
     subject: str
@@ -45,6 +46,7 @@ class Lease:
     expires: int
     _now: Callable[[], float] = field(repr=False, compare=False)
     note: str = field(default="", repr=False, compare=False)
+    turn: int = field(default=0, compare=False)
 
     def check(self) -> None:
         """See that the lease is still valid.
@@ -97,6 +99,7 @@ class Leases:
             ":token": {"S": lease.token},
             ":expires": {"N": str(lease.expires)},
             ":now": {"N": str(now)},
+            ":one": {"N": "1"},
         }
         condition = "(attribute_not_exists(#expires) OR #expires <= :now OR #holder = :holder)"
         if not precedence:
@@ -104,10 +107,10 @@ class Leases:
         try:
             item = self._update(
                 subject,
-                "SET #holder = :holder, #token = :token, #expires = :expires REMOVE #precedence",
+                "SET #holder = :holder, #token = :token, #expires = :expires REMOVE #precedence ADD #turn :one",
                 condition,
                 values,
-                ("holder", "token", "expires", "precedence"),
+                ("holder", "token", "expires", "precedence", "turn"),
             )
         except _NotTaken as error:
             if precedence:
@@ -116,7 +119,7 @@ class Leases:
             ends = max(int(other.get("expires", 0)), int(other.get("precedence", 0)))
             until = times.text_of_epoch(ends)
             raise LeaseTaken(subject, other.get("holder", "a withdrawal"), until, seconds) from None
-        return replace(lease, note=item.get("note", {}).get("S", ""))
+        return replace(lease, note=item.get("note", {}).get("S", ""), turn=int(item["turn"]["N"]))
 
     def _request(self, subject: str, until: int) -> None:
         """Keep runs without precedence from taking the lease for some time."""

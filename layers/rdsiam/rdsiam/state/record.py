@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Ownership = Literal["created", "adopted"]
 
+#: The reason in `Record.leaving` of a user that is declared again before a run has enabled it.
+RETURNED = "it is declared again, and no run has enabled it yet"
+
 #: What says nothing of how to log in, and may change at any time.
 _NOT_KEPT = {"arn", "status", "pending", "public", "instance_class", "replicas", "express"}
 #: What is kept of a database: what vending needs, and what makes an onboarding look again.
@@ -29,12 +32,14 @@ class Applied:
     :ivar declared: fingerprint of what it declares for the database.
     :ivar entries: how many entries the whole file has.
     :ivar users: whom it declares there.
+    :ivar turn: of the lease under which users were made so; 0 if the database has no users of its own.
     """
 
     version: str
     declared: str
     entries: int
     users: tuple[str, ...]
+    turn: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class Record:
     :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
     :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
-    :ivar leaving: users whose login is being taken away → what stands in the way; until all of it is gone.
+    :ivar leaving: users whose login is being taken away → what stands in the way, until all of it is gone; or
+        `RETURNED`.
     :ivar secrets: user → the secret that is rotated, from before anything acts on it.
     :ivar recorded: attributes by which entries of access.yaml select it; None before they are recorded.
     :ivar first_seen: attributes that it had when rdsiam first saw it and no entry was about it. They count like
@@ -128,6 +134,11 @@ class Record:
     handled: str = ""
     settled: str = ""
     notices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def departing(self) -> frozenset[str]:
+        """The users that are leaving, without those that are declared again."""
+        return frozenset(user for user, reason in self.leaving.items() if reason != RETURNED)
 
     @property
     def rotates(self) -> bool:
