@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from rdsiam.access.model import parse
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.errors import DatabaseNotReady, Refused
 from rdsiam.rotation.targets import Target, Targets
@@ -120,6 +121,23 @@ def test_a_secret_is_of_the_database_that_describe_returns(keys, identifier):
 def test_no_password_is_sent_to_replicas_or_to_hosts_that_describe_does_not_return(keys, why):
     with pytest.raises(Refused, match=why):
         found(TARGETS, **keys)
+
+
+@pytest.mark.parametrize("user", ["etl", "ann@corp", "svc_clone"])
+def test_the_advice_about_an_undeclared_rotation_is_a_line_that_access_yaml_accepts(user):
+    with pytest.raises(Refused) as refused:
+        found(targets(ORDERS, arn=f"{ARN}x"), instance="orders", user=user, master_arn=ARN.replace("app", "boss"))
+    line = refused.value.remedy.partition("`databases`: ")[2]
+    file = parse(f"version: 1\ndatabases:\n{line}\n")
+    assert file.databases[0].rotate is not None
+    assert file.databases[0].rotate.users == [user.removesuffix("_clone")]
+
+
+@pytest.mark.parametrize("user", ["rdsiam_manager", "rdsiam_auditor", "rdsadmin", "rdsadmin_clone", "a\nb"])
+def test_for_a_user_whose_rotation_access_yaml_refuses_there_is_no_line_to_add(user):
+    with pytest.raises(Refused, match="access.yaml can declare no rotation of this user") as refused:
+        found(targets(ORDERS, arn=f"{ARN}x"), instance="orders", user=user)
+    assert "`databases`" not in str(refused.value)
 
 
 def test_a_host_name_outside_rds_is_compared_with_all_endpoints():

@@ -125,6 +125,14 @@ def takes_tokens(name: str) -> bool:
     return re.fullmatch(_NAME_PATTERN, name) is not None
 
 
+def keeps_password(name: str) -> bool:
+    """Return whether access.yaml can declare that the password of a user of that name rotates."""
+    try:
+        return bool(_existing_name(name))
+    except ValueError:
+        return False
+
+
 def _existing_name(name: str) -> str:
     """Check the name of a user with a password, which others made and may have named as they liked."""
     if not name or not name.isprintable() or len(name) > max(_LONGEST_NAME.values()):

@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from rdsiam.access.fields import keeps_password
 from rdsiam.access.rotation import line_to_add
 from rdsiam.aws.rds_models import FAMILIES, Database, from_cluster, from_instance
 from rdsiam.aws.secrets.value import Secret
@@ -21,6 +22,8 @@ from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Record, SecretRecord
 from rdsiam.tokens.endpoints import is_rds
 
+#: The remedy for users whose rotation access.yaml can't declare.
+_CANCEL = "run aws secretsmanager cancel-rotate-secret: access.yaml can declare no rotation of this user"
 _GONE = {"DBInstanceNotFound", "DBInstanceNotFoundFault", "DBClusterNotFoundFault", "DBClusterNotFound"}
 
 
@@ -210,10 +213,12 @@ def _recorded(record: Record | None, database_arn: str, arn: str, secret: Secret
     user, found = next(matching, (None, None))
     if user is None or found is None:
         identifier = Arn.parse(database_arn).name
-        line = line_to_add(identifier, base_name(secret.user), arn, secret.master_arn)
+        base = base_name(secret.user)
+        line = line_to_add(identifier, base, arn, secret.master_arn)
+        remedy = f"if it is meant, add to `databases`: {line}" if keeps_password(base) else _CANCEL
         raise Refused(
             f"{arn} is not recorded for {secret.user} on {identifier}, as access.yaml does not declare that rotation",
-            f"if it is meant, add to `databases`: {line}",
+            remedy,
             "secret-not-recorded",
         )
     refuse_other_login(secret, user, found)
