@@ -12,6 +12,7 @@ from rdsiam.state.escalations import Escalation, Examined
 from tests.integration.audit.test_audit import audit
 from tests.integration.audit.test_audit import report as stored_report
 from tests.integration.place import Place, user
+from tests.kinds import BEFORE_16, OLDER_EXHAUSTIVE
 
 DECLARED = (
     user("maker", ("shop", "owner")),
@@ -22,16 +23,19 @@ DECLARED = (
 BECOME = "$$ BEGIN EXECUTE 'GRANT rds_superuser TO {}'; RETURN {}; END $$"
 
 
-@pytest.fixture(scope="module")
-def place(make_place) -> Place:
+KINDS = ["postgres", pytest.param("postgres-vanilla", marks=pytest.mark.exhaustive), OLDER_EXHAUSTIVE]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def place(make_place, request) -> Place:
     """Return a server with tables of the master, of an administrator and of an ordinary role."""
-    place: Place = make_place("postgres")
+    place: Place = make_place(request.param)
     with place.as_master() as master:
         master.run("CREATE TABLE customer (id int PRIMARY KEY)")
         master.run("INSERT INTO customer VALUES (1)")
         master.run("CREATE ROLE colleague LOGIN CREATEROLE PASSWORD 'colleague'; CREATE ROLE plain LOGIN")
         master.run("GRANT CREATE ON SCHEMA public TO colleague, plain")
-        master.run("GRANT colleague, plain TO boss WITH SET TRUE")
+        master.run(f"GRANT colleague, plain TO boss{'' if request.param in BEFORE_16 else ' WITH SET TRUE'}")
         for owner in ("colleague", "plain"):
             master.run(f"SET ROLE {owner}; CREATE TABLE of_{owner} (id int PRIMARY KEY); RESET ROLE")
         master.run("REVOKE colleague, plain FROM boss")
