@@ -135,7 +135,7 @@ def test_the_advice_about_an_undeclared_rotation_is_a_line_that_access_yaml_acce
 
 @pytest.mark.parametrize("user", ["rdsiam_manager", "rdsiam_auditor", "rdsadmin", "rdsadmin_clone", "a\nb"])
 def test_for_a_user_whose_rotation_access_yaml_refuses_there_is_no_line_to_add(user):
-    with pytest.raises(Refused, match="access.yaml can declare no rotation of this user") as refused:
+    with pytest.raises(Refused, match="can declare no rotation of this user") as refused:
         found(targets(ORDERS, arn=f"{ARN}x"), instance="orders", user=user)
     assert "`databases`" not in str(refused.value)
 
