@@ -38,7 +38,7 @@ def world(place) -> Iterator[World]:
     place.known |= {name for name in made.inventory.record.accounts if not name.startswith(("shop_", "own_shop_"))}
     with place.as_rdsadmin() as admin:
         for [name] in admin.run(
-            "SELECT rolname FROM pg_roles WHERE rolname ~ '^(own_)?shop_(readonly|readwrite|owner)$' OR "
+            "SELECT rolname FROM pg_roles WHERE rolname ~ '^((own_)?shop|postgres)_(readonly|readwrite|owner)$' OR "
             "rolname IN ('ann', 'b''o' || chr(10) || 'b', 'parent')"
         ):
             quoted = '"' + name.replace('"', '""') + '"'
@@ -138,6 +138,7 @@ def test_another_prefix_moves_users_to_other_groups(place, world):
     [
         ("ALTER ROLE shop_readonly LOGIN", "it can log in"),
         ("ALTER ROLE shop_readonly CREATEROLE", "it creates roles"),
+        ("ALTER ROLE shop_readonly CREATEDB", "it creates databases"),
         ("ALTER ROLE shop_readonly BYPASSRLS", "it bypasses row security"),
         ("ALTER ROLE shop_readonly REPLICATION", "it replicates"),
         ("ALTER ROLE shop_readonly SUPERUSER", "it is a superuser"),
@@ -152,6 +153,12 @@ def test_another_prefix_moves_users_to_other_groups(place, world):
             "it is a member of pg_monitor",
         ),
         ("ALTER TABLE public.orders OWNER TO shop_readonly", "it owns objects"),
+        (
+            "CREATE ROLE parent; ALTER TABLE public.orders OWNER TO parent; GRANT parent TO shop_readonly",
+            "it is a member of parent, which owns objects",
+        ),
+        ("CREATE ROLE shop_readwrite; GRANT shop_readwrite TO shop_readonly", "the group of another database or of a"),
+        ("CREATE ROLE postgres_readonly; GRANT postgres_readonly TO shop_readonly", "of another database or of a"),
     ],
 )
 def test_a_group_with_more_rights_than_privileges_is_not_taken_over(place, world, excess, reason):
@@ -168,6 +175,24 @@ def test_a_group_with_more_rights_than_privileges_is_not_taken_over(place, world
     assert dump(place) == before
     with place.as_rdsadmin() as admin:
         admin.run("ALTER TABLE public.orders OWNER TO boss; ALTER ROLE shop_readonly NOSUPERUSER")
+
+
+def test_a_group_with_a_weaker_one_above_it_is_taken_over_and_whoever_lets_others_in_is_named(place, world):
+    with place.as_master() as master:
+        master.run("CREATE ROLE shop_readwrite; GRANT shop_readonly TO shop_readwrite")
+        master.run("GRANT shop_readwrite TO ann WITH ADMIN OPTION")
+    writer = {"name": "writer", "privileges": "readwrite", "on": ["shop"]}
+    world.declare(writer)
+    assert "a group, with the members ann (ann may add others)" in str(world.onboard().refusal)
+    world.declare(READER, writer, adopt_groups=True)
+    planned = {
+        change.target: change.statement for change in world.onboard(apply=False).changes if change.kind == "adopt-group"
+    }
+    assert "with the members ann (ann may add others): members get readwrite on shop" in planned["shop_readwrite"]
+    assert "may add others" not in planned["shop_readonly"]
+    done = world.onboard()
+    assert (done.refusal, done.missing) == (None, ())
+    assert world.onboard().changes == ()
 
 
 def test_a_user_that_changes_only_how_it_logs_in_stays_a_member(place, world):

@@ -182,21 +182,23 @@ def test_a_member_leaves_a_group_that_somebody_made_an_iam_user_or_gave_a_login(
             admin.run("REVOKE rds_iam FROM shop_readwrite; ALTER ROLE shop_readwrite NOLOGIN")
 
 
-@pytest.mark.parametrize("attribute", ["LOGIN", "CREATEROLE", "BYPASSRLS"])
+@pytest.mark.parametrize("attribute", ["LOGIN", "CREATEROLE", "CREATEDB", "BYPASSRLS"])
 def test_a_group_loses_an_attribute_that_its_members_could_use_or_it_is_named(place, attribute):
     declared = user("gil", Grant("shop", "readonly"))
     converge(place, declared)
     with place.as_rdsadmin() as admin:
         admin.run(f"ALTER ROLE shop_readonly {attribute}")
         parts = converge(place, declared)
-        if attribute == "BYPASSRLS":  # which only roles that have it can take
-            (part,) = parts
-            assert part.remedy.endswith('run: ALTER ROLE "shop_readonly" NOBYPASSRLS')
-            admin.run("ALTER ROLE shop_readonly NOBYPASSRLS")
+        if attribute == "BYPASSRLS" or (attribute == "CREATEDB" and place.version > 15):
+            (part,) = parts  # only roles that have it can take it
+            assert part.remedy.endswith(f'run: ALTER ROLE "shop_readonly" NO{attribute}')
+            admin.run(f"ALTER ROLE shop_readonly NO{attribute}")
             parts = converge(place, declared)
         assert not parts
-        query = "SELECT rolcanlogin, rolcreaterole, rolbypassrls FROM pg_roles WHERE rolname = 'shop_readonly'"
-        assert admin.run(query) == [(False, False, False)]
+        query = (
+            "SELECT rolcanlogin, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = 'shop_readonly'"
+        )
+        assert admin.run(query) == [(False, False, False, False)]
         assert may(place, "gil", READ)
 
 

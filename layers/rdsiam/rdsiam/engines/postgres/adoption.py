@@ -8,12 +8,15 @@ import json
 import re
 from collections.abc import Iterator
 
+from rdsiam.access.groups import Groups
+from rdsiam.access.users import LEVELS
 from rdsiam.core.changes import Refusal
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import is_system
+from rdsiam.engines.postgres.groups import group_name
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members, reachable
 from rdsiam.engines.postgres.memberships import administer
-from rdsiam.engines.postgres.snapshot import Snapshot
+from rdsiam.engines.postgres.snapshot import RDSADMIN, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import Statement
 from rdsiam.errors import Refused
@@ -31,17 +34,18 @@ def kind_of(snapshot: Snapshot, name: str) -> str:
     if role.login:
         return "a user, which can log in"
     listed = [edge.member for edge in snapshot.memberships if edge.group == name and (edge.inherit or edge.set)]
-    return f"a group, {_members(listed)}"
+    return f"a group, {_members(listed)}{_administrators(snapshot, name)}"
 
 
-def refuse(snapshot: Snapshot, group: str, level: str, database: str, adopt: bool) -> None:
+def refuse(snapshot: Snapshot, group: str, level: str, database: str, groups: Groups) -> None:
     """Check that a group that others created may be taken over.
 
+    :param groups: the declaration of access.yaml about the groups of the server.
     :raises Refused: access.yaml doesn't say so, or the group has more rights than privileges.
     """
     exists = f"a role {group} exists that rdsiam did not make: {kind_of(snapshot, group)}"
-    excess = list(_excess(snapshot, group, level))
-    if not adopt:
+    excess = list(_excess(snapshot, group, level, database, groups.prefix))
+    if not groups.adopt:
         ways = f"{_OTHER_NAMES}, or rename or drop it"
         if not excess:
             ways = (
@@ -64,7 +68,10 @@ def adopt(snapshot: Snapshot, group: str, level: str, database: str) -> Statemen
         for name in members(snapshot.memberships, group, frozenset({snapshot.master, MANAGER}))
         if name in snapshot.roles and snapshot.roles[name].login
     )
-    gain = f"{_members(logins)}: members get {level} on {database}, declared users get all that {_text(group)} has"
+    gain = (
+        f"{_members(logins)}{_administrators(snapshot, group)}: members get {level} on {database}, declared users get "
+        f"all that {_text(group)} has"
+    )
     if not snapshot.has_membership_options or snapshot.administers(MANAGER, group):
         return Statement("adopt-group", group, f"-- {_text(group)} is taken over, {gain}", authority="manager")
     grant = administer(group, MANAGER)
@@ -78,11 +85,12 @@ def adopt(snapshot: Snapshot, group: str, level: str, database: str) -> Statemen
     return Statement("adopt-group", group, f"{grant} -- {gain}", authority="master", denied=denied)
 
 
-def _excess(snapshot: Snapshot, group: str, level: str) -> Iterator[str]:
+def _excess(snapshot: Snapshot, group: str, level: str, database: str, prefix: str) -> Iterator[str]:
     """Yield the rights of a group that members of a level must not have."""
     yield from _attributes(snapshot, group, "it")
     if level != "owner" and group in snapshot.owners:
         yield "it owns objects, which its members may drop"
+    weaker = {group_name(database, other, prefix) for other in LEVELS[: LEVELS.index(level)]}
     above: dict[str, list[str]] = {}
     for edge in snapshot.memberships:
         above.setdefault(edge.member, []).append(edge.group)
@@ -94,6 +102,10 @@ def _excess(snapshot: Snapshot, group: str, level: str) -> Iterator[str]:
             yield f"it is a member of {name}"
         else:
             yield from _attributes(snapshot, name, f"it is a member of {name}, which")
+            if name in snapshot.level_groups - weaker:
+                yield f"it is a member of {name}, the group of another database or of a higher level"
+            elif level != "owner" and name in snapshot.owners:
+                yield f"it is a member of {name}, which owns objects"
 
 
 def _attributes(snapshot: Snapshot, name: str, subject: str) -> Iterator[str]:
@@ -104,10 +116,20 @@ def _attributes(snapshot: Snapshot, name: str, subject: str) -> Iterator[str]:
         yield f"{subject} is a superuser"
     if role.createrole:
         yield f"{subject} creates roles"
+    if role.createdb:
+        yield f"{subject} creates databases"
     if role.replication:
         yield f"{subject} replicates"
     if role.bypasses_row_security:
         yield f"{subject} bypasses row security"
+
+
+def _administrators(snapshot: Snapshot, group: str) -> str:
+    """Return a text about the roles that may make others members of a group, besides those that may anyway."""
+    trusted = {snapshot.master, MANAGER, RDSADMIN}
+    names = sorted({edge.member for edge in snapshot.memberships if edge.group == group and edge.admin} - trusted)
+    named = ", ".join(_text(name) for name in names if not snapshot.roles[name].superuser)
+    return f" ({named} may add others)" if named else ""
 
 
 def _members(names: list[str]) -> str:

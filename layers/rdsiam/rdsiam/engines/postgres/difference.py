@@ -119,7 +119,7 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState, groups: Mapping
             )
     for name, (database, level) in groups.items():
         if name in snapshot.roles and name not in desired.accounts:
-            adoption.refuse(snapshot, name, level, database, desired.groups.adopt)
+            adoption.refuse(snapshot, name, level, database, desired.groups)
 
 
 def _manager(snapshot: Snapshot, databases: Sequence[str]) -> list[Statement]:
@@ -201,6 +201,7 @@ def _without_attributes(snapshot: Snapshot, group: str) -> list[Statement]:
         "LOGIN": role.login,
         "SUPERUSER": role.superuser,
         "CREATEROLE": role.createrole,
+        "CREATEDB": role.createdb,
         "REPLICATION": role.replication,
         "BYPASSRLS": role.bypasses_row_security,
     }

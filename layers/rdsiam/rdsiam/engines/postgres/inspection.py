@@ -9,7 +9,7 @@ from rdsiam.engines.postgres import groups, schemas
 from rdsiam.engines.postgres.catalog import SWITCHED_ON, memberships
 from rdsiam.engines.postgres.databases import read_databases
 from rdsiam.engines.postgres.escalations import administrators
-from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership
+from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, reachable
 from rdsiam.engines.postgres.settings import all_settings
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, marked
@@ -20,7 +20,7 @@ ENTRY_DATABASE = "postgres"
 
 ROLES = (
     "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit, rolinherit, "
-    "rolbypassrls "
+    "rolbypassrls, rolcreatedb "
     "FROM pg_catalog.pg_roles"
 )
 #: Roles that have sessions, of which the session itself is one, each with a setting of the server.
@@ -64,7 +64,8 @@ def inspect(sessions: Sessions[PostgresSession], database: Database, desired: De
         busy=frozenset(name for name, _ in busy),
         replication_by_token=any(setting in SWITCHED_ON for _, setting in busy),
         mark=marked_source(session),
-        owners=_owners(session, desired, databases),
+        level_groups=(level_groups := groups.level_groups(databases, desired.groups.prefix)),
+        owners=_owners(session, desired, level_groups, edges),
         incomplete=(*unknown, *groups.without_effect(desired.users, sorted(databases), roles, version)),
     )
     # No transaction stays open while other sessions work.
@@ -79,11 +80,17 @@ def _takes_tokens(database: Database, edges: Iterable[Membership]) -> bool:
     )
 
 
-def _owners(session: PostgresSession, desired: DesiredState, databases: Iterable[str]) -> frozenset[str]:
-    """Return the groups that own objects, of those that may have to be taken over."""
+def _owners(
+    session: PostgresSession, desired: DesiredState, level_groups: frozenset[str], edges: Iterable[Membership]
+) -> frozenset[str]:
+    """Return the owners of objects among the groups that may have to be taken over and the roles above them."""
     if not desired.groups.adopt:
         return frozenset()
-    names = groups.level_groups(databases, desired.groups.prefix) - desired.accounts.keys()
+    above: dict[str, list[str]] = {}
+    for edge in edges:
+        above.setdefault(edge.member, []).append(edge.group)
+    taken = level_groups - desired.accounts.keys()
+    names = taken.union(*(reachable(above, name) for name in taken if name in above))
     return frozenset(row[0] for row in session.execute(_OWNERS, [sorted(names)]))
 
 

@@ -24,7 +24,7 @@ def taken(snapshot: Snapshot, desired: DesiredState) -> dict[str, Unreached]:
             result[database] = obstacle(database, problem, "rename the user, or the database")
         elif group in snapshot.roles and group not in desired.accounts:
             try:
-                adoption.refuse(snapshot, group, level, database, desired.groups.adopt)
+                adoption.refuse(snapshot, group, level, database, desired.groups)
             except Refused as error:
                 result[database] = obstacle(database, error.problem, error.remedy)
     return result

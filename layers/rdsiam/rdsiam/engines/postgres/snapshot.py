@@ -25,6 +25,7 @@ class Role:
     :ivar connections: maximum number of concurrent sessions; -1 for any number.
     :ivar inherits: it has the rights of its groups without SET ROLE; from PostgreSQL 16 on the default of memberships.
     :ivar bypasses_row_security: row security policies don't apply to it.
+    :ivar createdb: it may create databases.
     """
 
     login: bool
@@ -34,6 +35,7 @@ class Role:
     connections: int
     inherits: bool = True
     bypasses_row_security: bool = False
+    createdb: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Snapshot:
     :ivar administrators: roles on whose tables some privileges are hazardous.
     :ivar busy: roles that have sessions.
     :ivar mark: the resource id that the auditor is marked with; None if it has none.
-    :ivar owners: groups of rdsiam's names that own objects, if access.yaml lets others' groups be taken over.
+    :ivar level_groups: the names of the groups of all levels of all databases, whether the groups exist or not.
+    :ivar owners: of the groups of these names, and of the roles that they are members of, those that own objects, if
+        access.yaml lets others' groups be taken over.
     :ivar incomplete: declared privileges that the server's version, or a role's attributes, keep from their users.
     :ivar replication_by_token: users that replicate may log in by token (`rds.iam_auth_for_replication`).
     """
@@ -67,6 +71,7 @@ class Snapshot:
     busy: frozenset[str]
     mark: str | None
     incomplete: tuple[Unreached, ...] = ()
+    level_groups: frozenset[str] = frozenset()
     owners: frozenset[str] = frozenset()
     replication_by_token: bool = False
 
