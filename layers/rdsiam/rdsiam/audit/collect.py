@@ -9,6 +9,7 @@ from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.engines.logins import Token
+from rdsiam.engines.messages import one_line
 from rdsiam.engines.protocols import Engine, QueryFailed
 from rdsiam.engines.registry import ENGINES
 from rdsiam.errors import ConnectionFailed, Refused
@@ -93,5 +94,5 @@ def _plain(text: str, login: Token | None = None) -> str:
     """Return a foreign text as one short line of printable characters, without the login's token."""
     if login is not None:
         text = text.replace(login.secret, "***")
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    line = one_line(text)
     return line if len(line) <= _LONGEST_CAUSE else line[: _LONGEST_CAUSE - 1] + "…"

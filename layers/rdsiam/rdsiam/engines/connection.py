@@ -20,6 +20,7 @@ from pymysql.constants import CLIENT
 from pymysql.cursors import Cursor
 
 from rdsiam.engines.logins import Login
+from rdsiam.engines.messages import one_line
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.tokens.trust import ca_file, ca_for
 
@@ -146,11 +147,13 @@ def connect_postgres(
                 require_auth=login.method,
                 connect_timeout=max(1, round(end - time.monotonic())),
                 gssencmode="disable",  # otherwise a Kerberos ticket would replace TLS
+                # Otherwise the database decides: by its encoding, which may be none (SQL_ASCII), or by a setting.
+                client_encoding="utf-8",
                 application_name="rdsiam",
                 options=postgres_options(limits, version),
             )
         except psycopg.OperationalError as error:
-            problem = " ".join(str(error).split())
+            problem = one_line(str(error))
             code = ASKS_FOR_TOKEN if "server requested a cleartext password" in problem else None
             code = ASKS_FOR_PASSWORD if any(text in problem for text in _OTHER_METHODS) else code
             code = "53300" if any(text in problem for text in _SLOTS_TAKEN) else code
@@ -158,18 +161,19 @@ def connect_postgres(
             failed = ConnectionFailed(host, port, _postgres_stage(problem), problem, code)
             error.with_traceback(None)  # its frames would keep the socket open
         else:
-            session.adapters.register_loader("name", _Name)
+            for kind in ("name", "text"):
+                session.adapters.register_loader(kind, _Text)
             return session
         if failed.stage != "port" or time.monotonic() >= end:
             break
     raise failed or ConnectionFailed(host, port, "name", "the name has no address")
 
 
-class _Name(Loader):
-    """Loader of the type `name`: databases of several encodings share their roles, so a name may not be UTF-8."""
+class _Text(Loader):
+    """Loader of texts: databases of several encodings share roles and their settings, which may not be UTF-8."""
 
     def load(self, data: Buffer) -> str:
-        """Decode a name; bytes that are not UTF-8 are escaped."""
+        """Decode a text; bytes that are not UTF-8 are escaped."""
         return bytes(data).decode("utf-8", "backslashreplace")
 
 
@@ -335,7 +339,7 @@ def _mysql_failure(host: str, port: int, error: Exception) -> ConnectionFailed:
         stage = "tls"
     elif isinstance(cause, OSError) or code in {2003, 2013}:
         stage = "port"
-    text = " ".join(str(error.args[-1]).split()) if error.args else type(error).__name__
+    text = one_line(str(error.args[-1])) if error.args else type(error).__name__
     return ConnectionFailed(host, port, stage, text, str(code) if isinstance(error, pymysql.MySQLError) else None)
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "StatementFailed",
     "end_sessions_first",
     "marked",
+    "not_tried",
     "repeat_on_conflict",
 ]
 
@@ -140,6 +141,15 @@ class DesiredState:
     def mark(self) -> str:
         """The comment of the auditor's objects, which tells on a copy of the server what it was copied from."""
         return f"{MARK}{self.resource_id}" if self.resource_id else ""
+
+
+def not_tried(statement: Statement, part: str) -> Denial:
+    """Return a statement as one that was not tried, since those before it took all the time that there is.
+
+    :param part: the part that it would have changed.
+    """
+    reason = "not tried, since the server was slow with the statements before"
+    return Denial(statement, Unreached(part, reason, "end what slows the server down; rdsiam tries again"))
 
 
 class Session(Protocol):

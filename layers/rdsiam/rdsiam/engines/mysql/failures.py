@@ -31,13 +31,18 @@ def _kind(code: str) -> FailureKind:
     return "passing" if code in _PASSING else "lasting"
 
 
+def part(statement: Statement) -> str:
+    """Return the name of the part that a statement would change."""
+    return f"user {statement.target}"
+
+
 def unreached(failure: StatementFailed) -> Unreached:
     """Return the part that a failed statement leaves undone, with the server's answer."""
-    part = f"user {failure.statement.target}"
+    what = part(failure.statement)
     if failure.kind == "locked":
         remedy = "end the session that holds the lock (a backup's, say), or wait for it; rdsiam tries again"
-        return Unreached(part, failure.reason, remedy)
+        return Unreached(what, failure.reason, remedy)
     if failure.kind != "lasting":
-        return Unreached(part, failure.reason, "rdsiam tries again")
+        return Unreached(what, failure.reason, "rdsiam tries again")
     remedy = "resolve what the server says, then onboard the database again"
-    return Unreached(part, failure.reason, remedy, retry=False)
+    return Unreached(what, failure.reason, remedy, retry=False)

@@ -12,17 +12,19 @@ import psycopg
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import NO_SLOT, PostgresSession
 from rdsiam.engines.logins import MANAGER
+from rdsiam.engines.messages import one_line
 from rdsiam.engines.postgres import namesakes, schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
 from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
 from rdsiam.engines.postgres.difference import change_privileges
 from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
-from rdsiam.engines.postgres.execution import change_database
+from rdsiam.engines.postgres.execution import TimeLimit, change_database
 from rdsiam.engines.postgres.groups import group_name
 from rdsiam.engines.postgres.privilege_queries import Scope
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.schemas import Declared, Observed
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
+from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.protocols import (
     AUTHORITIES,
     DatabaseResult,
@@ -36,13 +38,21 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.schemas import ObservedSchemas
 
+type _Failure = ConnectionFailed | Refused | StatementFailed | psycopg.Error
+
 #: Kinds of statements that may revoke privileges.
 _REVOKING = frozenset({"revoke", "default-privileges"})
 #: Classes of errors that another attempt may not meet: a lost connection, a conflict with another transaction, a lock,
 #: a limit of resources, an intervention of an administrator, a concurrent change of the catalogs.
 _PASSING = ("08", "40", "53", "55", "57", "XX")
+#: Codes of names that are not UTF-8, or that the encoding of the database doesn't have.
+_UNTRANSLATABLE = frozenset({"22021", "22P05"})
 _RETRIED = "see what the reason says; rdsiam tries again"
 _NOT_RETRIED = "do what the reason says, then onboard the database again"
+_AGAIN = "then onboard the database again"
+#: libpq's word for the functions in which a login failed: those of an event trigger for logins, from PostgreSQL 17 on.
+_IN_FUNCTION = " CONTEXT: "
+_LOGIN_TRIGGER = f"let its function accept the logins of {{m}} and {{b}}, {_AGAIN}"
 _NOT_COMPARED = f"its privileges can be compared once {MANAGER} may connect to it"
 
 
@@ -105,8 +115,7 @@ class _Database:
         try:
             return self._converge(before_change, made)
         except (ConnectionFailed, Refused, StatementFailed, psycopg.Error) as error:
-            if isinstance(error, ConnectionFailed) and error.stage != "login":
-                raise
+            # Of a server that can't be reached, the session that `_failed` opens tells.
             return DatabaseResult(self.name, tuple(made), tuple(self._failed(error)))
         finally:
             if self.name != self.snapshot.entry_database:
@@ -137,9 +146,10 @@ class _Database:
         denials: list[Denial] = []
         if statements:
             before_change()
+        time_limit = TimeLimit()
         for authority in AUTHORITIES:
             part = [each for each in statements if each.authority == authority]
-            denied = change_database(self.sessions, self.name, authority, part)
+            denied = change_database(self.sessions, self.name, authority, part, time_limit)
             refused = {denial.statement for denial in denied}
             made += [each for each in part if each not in refused]
             denials += denied
@@ -180,7 +190,7 @@ class _Database:
         held = escalations([*found.holdings, *remaining], logins, snapshot.memberships, snapshot.administrators)
         return Examined((self.name,), held, ObservedSchemas.of(found.schemas.opened, found.schemas.public))
 
-    def _failed(self, error: ConnectionFailed | Refused | StatementFailed | psycopg.Error) -> Iterator[Unreached]:
+    def _failed(self, error: _Failure) -> Iterator[Unreached]:
         """Yield the database as a part that was not done; nothing if it is gone and access.yaml does not name it."""
         entry = self.snapshot.entry_database
         self.sessions.leave(entry)  # the server may have ended all sessions
@@ -193,7 +203,7 @@ class _Database:
         elif self.name in self.snapshot.named:
             yield absent(self.name, self.snapshot.identifier)
 
-    def _part(self, error: ConnectionFailed | Refused | StatementFailed | psycopg.Error) -> Unreached:
+    def _part(self, error: _Failure) -> Unreached:
         if isinstance(error, Refused):
             return obstacle(self.name, error.problem, error.remedy or _NOT_RETRIED)
         if isinstance(error, ConnectionFailed):
@@ -202,10 +212,15 @@ class _Database:
             if error.server_code in NO_SLOT:
                 remedy = "end sessions, or increase its connection limit or max_connections; rdsiam tries again"
                 return obstacle(self.name, f"all connections are taken: {error}", remedy, retry=True)
+            if _IN_FUNCTION in str(error):
+                reason = f"its event trigger for logins fails: {error}"
+                return obstacle(self.name, reason, compose(_LOGIN_TRIGGER, m=MANAGER, b=self.snapshot.master))
             return obstacle(self.name, str(error), _RETRIED, retry=True)
         code = error.server_code if isinstance(error, StatementFailed) else error.sqlstate
         passes = not code or code.startswith(_PASSING)
-        reason = " ".join(str(error).split())
+        reason = one_line(str(error))
+        if code in _UNTRANSLATABLE:
+            return obstacle(self.name, reason, f"rename what has these bytes in its name, {_AGAIN}")
         return obstacle(self.name, reason, _RETRIED if passes else _NOT_RETRIED, retry=passes)
 
 

@@ -4,6 +4,7 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.messages import one_line
 
 #: Codes of the warnings that privileges were not revoked, or not granted.
 _WITHOUT_EFFECT = frozenset({"01006", "01007"})
@@ -29,6 +30,8 @@ def execute(session: PostgresSession, statement: str | sql.Composed) -> None:
     warnings: list[tuple[str | None, str]] = []
 
     def notice(message: psycopg.errors.Diagnostic) -> None:
+        if message.context:
+            return  # a function of an event trigger warns
         if message.sqlstate in _WITHOUT_EFFECT or (
             message.severity_nonlocalized == "WARNING" and message.source_function == _REVOKES_MEMBERSHIPS
         ):
@@ -56,4 +59,4 @@ def is_denial(error: psycopg.Error) -> bool:
 
 def answer(error: psycopg.Error) -> str:
     """Return the server's answer in one line."""
-    return " ".join(str(error).split())
+    return one_line(str(error))

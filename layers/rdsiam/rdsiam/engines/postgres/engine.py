@@ -42,6 +42,8 @@ _AFTER_LOGIN = (
     "too many connections for database",
     "cannot connect to invalid database",
     "is not currently accepting connections",
+    "too many connections for role",
+    "remaining connection slots are reserved",
 )
 _CREATIONS = frozenset({"create-manager", "create-auditor", "create-user", "create-group"})
 
@@ -200,13 +202,18 @@ class Postgres:
         except Refused:  # there is no such database
             return
         except ConnectionFailed as error:
-            if not any(answer in str(error) for answer in _AFTER_LOGIN):
+            if any(answer in str(error) for answer in _AFTER_LOGIN):
+                return
+            if name in (None, ENTRY_DATABASE):
                 raise
+            # An event trigger of the database may refuse logins, or hold them up.
+            self.prove_login(database, login, ENTRY_DATABASE)
 
-    def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
+    def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:  # noqa: ARG002
         """Offer a random password in the token's place: RDS checks an IAM user's with PAM, which refuses it."""
         try:
-            self.connect(database, Token(user, secrets.token_urlsafe(24)), name).close()
+            # In this database no event trigger of an owner runs.
+            self.connect(database, Token(user, secrets.token_urlsafe(24)), ENTRY_DATABASE).close()
         except ConnectionFailed as error:
             return error.stage == "login" and "PAM authentication failed" in str(error)
         return False

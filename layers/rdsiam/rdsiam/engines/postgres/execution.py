@@ -5,6 +5,8 @@ another one fails in a database, its transaction is rolled back; then privileges
 those that fail are named.
 """
 
+import math
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +32,7 @@ from rdsiam.engines.protocols import (
     Sessions,
     Statement,
     StatementFailed,
+    not_tried,
     repeat_on_conflict,
 )
 from rdsiam.errors import ConnectionFailed, Refused
@@ -39,9 +42,33 @@ _INDEPENDENT = frozenset({"grant", "revoke", "default-privileges", "act-as-owner
 #: Waits for locks on objects end before the server looks for deadlocks (`deadlock_timeout`, one second), so that no
 #: transaction of an owner is ended for rdsiam's.
 _BRIEF_WAIT = "SET LOCAL lock_timeout = '800ms'"
+#: A change of privileges takes milliseconds, unless a function of the owner runs with it.
+_BRIEF_RUN = "SET LOCAL statement_timeout = '10s'"
 #: Number of waits in vain in one database, after which statements hardly wait.
 _WAITS = 20
 _HARDLY_WAIT = "SET LOCAL lock_timeout = '50ms'"
+#: Seconds that the statements in one database may take: half of them in one transaction.
+_SECONDS_OF_DATABASE = 40.0
+
+
+class TimeLimit:
+    """The time limit of all statements in one database: a database whose statements are slow delays no other for long.
+
+    An invocation, which works on other databases before, has 120 seconds.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def half(self) -> float:
+        """The moment at which the first half of the time is over."""
+        return self._start + _SECONDS_OF_DATABASE / 2
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self._start + _SECONDS_OF_DATABASE
 
 
 def apply(
@@ -67,15 +94,19 @@ def apply(
             run(session, snapshot.entry_database, [statement])
             session.commit()
     for name in sorted({statement.database for statement in statements if statement.database is not None}):
+        time_limit = TimeLimit()
         for authority in AUTHORITIES:
             in_database = [each for each in statements if each.authority == authority and each.database == name]
-            denials += change_database(sessions, name, authority, in_database)
+            denials += change_database(sessions, name, authority, in_database, time_limit)
     return tuple(denials)
 
 
-def run(session: PostgresSession, database: str, statements: Sequence[Statement]) -> list[Denial]:
+def run(
+    session: PostgresSession, database: str, statements: Sequence[Statement], end: float = math.inf
+) -> list[Denial]:
     """Run statements in the session's transaction; the caller commits.
 
+    :param end: moment of `time.monotonic` from which on no further statement is run.
     :return: the statements that the server denied, and that the rest can do without.
     :raises Refused: the server denied a statement that the rest can't do without; the transaction is rolled back.
     :raises StatementFailed: a statement failed; the transaction is rolled back.
@@ -83,6 +114,9 @@ def run(session: PostgresSession, database: str, statements: Sequence[Statement]
     denials: list[Denial] = []
     for statement in statements:
         part = statement.denied
+        if time.monotonic() > end:
+            _roll_back(session)
+            raise StatementFailed(database, statement, "", "the statements before it took too long", "passing")
         try:
             if isinstance(part, Unreached) or statement.passed_on is not None:
                 effect.execute(session, f"SAVEPOINT statement; {statement.statement}")
@@ -162,9 +196,16 @@ def _change_roles(
 
 
 def change_database(
-    sessions: Sessions[PostgresSession], name: str, authority: Authority, statements: Sequence[Statement]
+    sessions: Sessions[PostgresSession],
+    name: str,
+    authority: Authority,
+    statements: Sequence[Statement],
+    time_limit: TimeLimit,
 ) -> list[Denial]:
-    """Run the statements of one authority in one database, in one transaction; if one fails, one by one."""
+    """Run the statements of one authority in one database, in one transaction; if one fails, one by one.
+
+    :param time_limit: the database's.
+    """
     if not statements:
         return []
     try:
@@ -173,8 +214,8 @@ def change_database(
         return _without_session(statements, error)
 
     def change() -> list[Denial]:
-        session.execute(_BRIEF_WAIT)
-        denials = run(session, name, statements)
+        session.execute(f"{_BRIEF_WAIT}; {_BRIEF_RUN}")
+        denials = run(session, name, statements, time_limit.half)
         _commit(session, name, statements)
         return denials
 
@@ -183,11 +224,13 @@ def change_database(
     except StatementFailed as failed:
         if failed.kind == "lost" or not _INDEPENDENT.issuperset(each.kind for each in statements):
             raise
-        return _change_one_by_one(session, name, statements)
+        return _change_one_by_one(session, name, statements, time_limit)
 
 
-def _change_one_by_one(session: PostgresSession, name: str, statements: Sequence[Statement]) -> list[Denial]:
-    """Run each statement in a transaction of its own, and name those that fail.
+def _change_one_by_one(
+    session: PostgresSession, name: str, statements: Sequence[Statement], time_limit: TimeLimit
+) -> list[Denial]:
+    """Run each statement in a transaction of its own, and name those that fail, and those that there is no time for.
 
     :raises StatementFailed: the connection is lost.
     """
@@ -195,12 +238,15 @@ def _change_one_by_one(session: PostgresSession, name: str, statements: Sequence
     waits = 0
 
     def change(statement: Statement) -> list[Denial]:
-        session.execute(_BRIEF_WAIT if waits < _WAITS else _HARDLY_WAIT)
+        session.execute(f"{_BRIEF_WAIT if waits < _WAITS else _HARDLY_WAIT}; {_BRIEF_RUN}")
         denied = run(session, name, [statement])
         _commit(session, name, [statement])
         return denied
 
     for statement in statements:
+        if time_limit.over:
+            denials.append(not_tried(statement, failures.part(statement, name)))
+            continue
         try:
             denials += repeat_on_conflict(partial(change, statement))
         except StatementFailed as failed:

@@ -47,17 +47,23 @@ def _kind(code: str, answer: str) -> FailureKind:
     return "passing" if code in _PASSING or code.startswith(_RESOURCES) else "lasting"
 
 
+def part(statement: Statement, database: str) -> str:
+    """Return the name of the part that a statement would change; its target may name the database."""
+    place = f" in {database}"
+    return statement.target.removesuffix(place) + place
+
+
 def unreached(session: PostgresSession, failure: StatementFailed) -> Unreached:
     """Return the part that a failed statement leaves undone, with the server's answer.
 
     :param session: in the database, without an open transaction.
     """
-    part = f"{failure.statement.target} in {failure.database}"
+    what = part(failure.statement, failure.database)
     if failure.kind == "locked":
         remedy = "end the session that holds the lock, or wait for it; rdsiam tries again"
-        return Unreached(part, failure.reason, remedy)
+        return Unreached(what, failure.reason, remedy)
     if failure.kind != "lasting":
-        return Unreached(part, failure.reason, "rdsiam tries again")
+        return Unreached(what, failure.reason, "rdsiam tries again")
     for trigger, schema, name, function in _event_triggers(session, failure):
         return Unreached(
             f"privileges in {failure.database}",
@@ -66,7 +72,7 @@ def unreached(session: PostgresSession, failure: StatementFailed) -> Unreached:
             retry=False,
         )
     remedy = "resolve what the server says, then onboard the database again"
-    return Unreached(part, failure.reason, remedy, retry=False)
+    return Unreached(what, failure.reason, remedy, retry=False)
 
 
 def _event_triggers(session: PostgresSession, failure: StatementFailed) -> list[tuple[str, str, str, str]]:

@@ -13,14 +13,14 @@ Settings = Mapping[tuple[str | None, str], str]
 #: Settings whose values are lists of names, which are quoted one by one.
 _LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
 _QUOTED_OR_PLAIN = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(?:,|$)')
+#: Of a database with another encoding, a value may have bytes at which the server's own functions on texts fail.
 _SETTINGS = """
-SELECT r.rolname, d.datname, pg_catalog.split_part(s.setting, '=', 1),
-       pg_catalog.substr(s.setting, pg_catalog.strpos(s.setting, '=') + 1)
+SELECT r.rolname, d.datname, s.setting
 FROM pg_catalog.pg_db_role_setting x
 JOIN pg_catalog.pg_roles r ON r.oid = x.setrole
 LEFT JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase
-CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) AS s(setting)
-WHERE r.rolname = %(role)s OR %(role)s::text IS NULL ORDER BY 1, 2 NULLS FIRST, 3
+CROSS JOIN LATERAL pg_catalog.unnest(x.setconfig) WITH ORDINALITY AS s(setting, position)
+WHERE r.rolname = %(role)s OR %(role)s::text IS NULL ORDER BY 1, 2 NULLS FIRST, s.position
 """
 
 
@@ -36,7 +36,8 @@ def all_settings(session: PostgresSession) -> dict[str, dict[tuple[str | None, s
 
 def _read(session: PostgresSession, role: str | None) -> dict[str, dict[tuple[str | None, str], str]]:
     by_role: dict[str, dict[tuple[str | None, str], str]] = {}
-    for name, database, setting, value in session.execute(_SETTINGS, {"role": role}):
+    for name, database, line in session.execute(_SETTINGS, {"role": role}):
+        setting, _, value = line.partition("=")
         by_role.setdefault(name, {})[database, setting] = value
     return by_role
 
