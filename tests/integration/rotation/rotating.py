@@ -27,7 +27,8 @@ from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.errors import ConnectionFailed, RotationFailed
 from rdsiam.events.rotate import STEPS, RotationRequest, Step
-from rdsiam.rotation.steps import Rotation, StepOutcome
+from rdsiam.rotation.pending_password import StepOutcome
+from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets, refuse_misplaced
 from rdsiam.state.record import Record, SecretRecord
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place

@@ -8,30 +8,29 @@ has just logged in.
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rdsiam.aws.rds import Database, Family
-from rdsiam.aws.secrets.client import CURRENT, PENDING, PREVIOUS, Description
+from rdsiam.aws.rds import Family
+from rdsiam.aws.secrets.client import CURRENT, PENDING, Description
 from rdsiam.aws.secrets.errors import SecretsManagerFailed
 from rdsiam.aws.secrets.value import MasterSecret, PasswordRules, Secret
 from rdsiam.aws.secrets.versions import SecretStore
-from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
-from rdsiam.engines.rotation import ADMINISTRATORS_DATABASE, PasswordRejected, Rotator, base_name
-from rdsiam.errors import ConnectionFailed, RdsiamError, Refused, RotationFailed
+from rdsiam.engines.rotation import PasswordRejected, Rotator
+from rdsiam.errors import RdsiamError, Refused, RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.rotation import commands
-from rdsiam.rotation.login import log_in, logs_in
+from rdsiam.rotation.login import log_in
 from rdsiam.rotation.passwords import LONGEST, new_password
+from rdsiam.rotation.pending_password import PendingPassword, StepOutcome
 from rdsiam.rotation.targets import Target
 from rdsiam.state.record import SecretRecord
 
-StepOutcome = Literal["created", "kept", "set", "logs in already", "tested", "finished", "current already"]
 #: Seconds for which the next step in the same process relies on the step before: testSecret right after setSecret
 #: doesn't look the database up again, finishSecret right after testSecret doesn't log in again.
 PROOF_SECONDS = 120
@@ -142,25 +141,24 @@ class Rotation:
         except Refused as error:
             remedy = "; ".join(filter(None, [error.remedy, _REMOVE_PENDING]))
             raise Refused(f"AWSPENDING: {error.problem}", remedy, error.code) from None
+        password = PendingPassword(request, pending, target.database, self._engines[pending.family], self._store)
         if target.record.state == "ending":
-            refusal = _no_longer_declared(target.user)
-            return self._accept_only(request, self._engines[pending.family], target.database, pending, refusal)
+            return password.accept_only(_no_longer_declared(target.user))
         current, master = self._current_and_master(request, target.record)
         if current.version == request.token:
             return "current already"
-        engine, database = self._engines[current.family], target.database
-        expected = current.user if master is None else engine.clone_name(current.user)
+        expected = current.user if master is None else password.engine.clone_name(current.user)
         if pending.place != current.place or pending.user not in {expected, current.user}:
             raise Refused(
                 "AWSPENDING is for another user or database than AWSCURRENT", _REMOVE_PENDING, "secret-mismatch"
             )
         try:
             if master is None:
-                outcome = self._set_own(request, engine, database, current, pending)
+                outcome = password.of_user_itself(current)
             elif pending.user != expected:
-                outcome = self._set_out_of_turn(request, engine, database, pending)
+                outcome = password.out_of_turn()
             else:
-                outcome = self._set_other(request, engine, database, pending, master)
+                outcome = password.of_other_user(master, self._databases.classic_proxies(request.secret))
         except PasswordRejected as error:
             # A version's value can't be changed: only another version can have another password.
             self._store.discard_pending(request.secret, request.token)
@@ -250,127 +248,6 @@ class Rotation:
             length = min(length, LONGEST[secret.family])
         return PasswordRules(length, self._rules.excluded + (secret.excluded or ""))
 
-    # --- a single user ---
-
-    def _set_own(
-        self, request: RotationRequest, engine: Rotator, database: Database, current: Secret, pending: Secret
-    ) -> StepOutcome:
-        # AWSCURRENT first: it logs in unless the step is repeated, and a failed login may count against a user.
-        session, used = log_in(engine, database, current), current.password
-        if session is None:
-            if logs_in(engine, database, pending):
-                return "logs in already"
-            session, used = self._rescue(request, engine, database, current)
-        with _closing(session):
-            engine.set_own_password(session, used, pending.password, lambda: logs_in(engine, database, pending))
-        return "set"
-
-    def _rescue(
-        self, request: RotationRequest, engine: Rotator, database: Database, current: Secret
-    ) -> tuple[Any, str]:
-        """Log in with the previous version, or with a version of a rotation that was given up halfway.
-
-        :return: the session, and the password that logged in.
-        :raises Refused: no version logs in.
-        """
-        previous = self._store.labelled(request.secret, PREVIOUS)
-        tried = {current.password}
-        for candidate in [previous] if previous else []:
-            session = self._candidate(engine, database, current, candidate, tried)
-            if session is not None:
-                return session, candidate.password
-        for candidate in self._store.unlabelled(request.secret):
-            session = self._candidate(engine, database, current, candidate, tried)
-            if session is not None:
-                return session, candidate.password
-        raise Refused(
-            f"{current.user} logs in to {database.identifier} with none of AWSCURRENT, AWSPENDING, AWSPREVIOUS and "
-            "older versions: the password was changed elsewhere, the user is gone, or on PostgreSQL its VALID UNTIL "
-            "has passed, which the server doesn't tell",
-            "put the password that is in use into AWSCURRENT; or as an administrator run: ALTER ROLE … VALID UNTIL "
-            "'infinity'",
-            "login-failed",
-        )
-
-    def _candidate(
-        self, engine: Rotator, database: Database, current: Secret, candidate: Secret, tried: set[str]
-    ) -> Any | None:
-        if candidate.place != current.place or candidate.user != current.user or candidate.password in tried:
-            return None
-        tried.add(candidate.password)
-        return log_in(engine, database, candidate)
-
-    # --- alternating users ---
-
-    def _set_other(
-        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, master: MasterSecret
-    ) -> StepOutcome:
-        base = base_name(pending.user)
-        if proxies := self._databases.classic_proxies(request.secret):
-            raise Refused(
-                f"the proxy {', '.join(proxies)} logs in with this secret, and knows one user only",
-                "set scheme: single in access.yaml, and take masterarn out of the secret",
-                "alternating-unsupported",
-            )
-        if base == database.master_user:
-            raise Refused(
-                f"{base} is the administrator of {database.identifier}, and rdsiam makes no clone of an administrator",
-                "set scheme: single in access.yaml",
-                "alternating-unsupported",
-            )
-        self._refuse_foreign_master(database, str(pending.master_arn), master)
-        if master.user in {base, pending.user}:
-            raise Refused(
-                "masterarn names the secret of the user itself", "name an administrator's secret", "secret-mismatch"
-            )
-        login = Password(master.user, master.password, "scram-sha-256,md5", never_clear=True)
-        try:
-            session = engine.connect(database, login, ADMINISTRATORS_DATABASE)
-        except ConnectionFailed as error:
-            raise Refused(
-                f"the administrator of masterarn, {master.user}, can't log in: {error}",
-                "correct the administrator's secret",
-                "login-failed",
-            ) from None
-        with _closing(session):
-            engine.set_other_password(session, base, pending.user, pending.password)
-        return "set"
-
-    def _set_out_of_turn(
-        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret
-    ) -> StepOutcome:
-        """Resolve a version of the user that is in use: AWSCURRENT was put back after the version was made.
-
-        Setting its password would invalidate AWSCURRENT. If the database has the password already, AWSCURRENT is the
-        version that does not log in, and the rotation continues. If not, nothing is lost with the version.
-        """
-        refusal = Refused(
-            f"AWSCURRENT has become {pending.user}, whose turn this was; AWSPENDING was given up",
-            "rotate again: the next turn is the other user's",
-            "secret-mismatch",
-        )
-        return self._accept_only(request, engine, database, pending, refusal)
-
-    def _accept_only(
-        self, request: RotationRequest, engine: Rotator, database: Database, pending: Secret, refusal: Refused
-    ) -> StepOutcome:
-        """Set no password: continue with a version whose password the database has already, else give it up."""
-        if logs_in(engine, database, pending):
-            return "logs in already"
-        self._store.discard_pending(request.secret, request.token)
-        raise refusal
-
-    @staticmethod
-    def _refuse_foreign_master(database: Database, arn: str, master: MasterSecret) -> None:
-        """Refuse an administrator's secret of another database: its password is sent to this one."""
-        own = database.master_secret_arn == arn if master.host is None else master.host.lower() == database.host
-        if not own:
-            raise Refused(
-                f"masterarn is not the secret of an administrator of {database.identifier}: its host differs",
-                f"name the secret of an administrator of {database.identifier}",
-                "secret-mismatch",
-            )
-
     # --- logins ---
 
     def _prove(self, request: RotationRequest, pending: Secret) -> None:
@@ -386,7 +263,7 @@ class Rotation:
                 "run setSecret first",
                 "login-failed",
             )
-        with _closing(session):
+        with closing(session):
             engine.prove(session)
         self._proved[request.secret, request.token] = self._clock() + PROOF_SECONDS
 
@@ -409,11 +286,3 @@ def _no_longer_declared(user: str) -> Refused:
 
 def _no_value(request: RotationRequest) -> Refused:
     return Refused(f"version {request.token} has no value yet", "run createSecret first", "secret-missing")
-
-
-@contextmanager
-def _closing(session: Any) -> Iterator[Any]:
-    try:
-        yield session
-    finally:
-        session.close()
