@@ -95,7 +95,7 @@ def without_iam(world: World, **record: Any) -> None:
     world.services = replace(world.services, databases=databases)
 
 
-def test_a_version_without_iam_authentication_is_ignored_with_an_upgrade_and_recorded_as_settled(world):
+def test_a_version_without_iam_authentication_is_ignored_with_an_upgrade_and_recorded_as_ignored(world):
     without_iam(world)
     answer = world.onboard()
     assert (answer["status"], answer["code"], answer["remedy"]) == (
@@ -104,11 +104,11 @@ def test_a_version_without_iam_authentication_is_ignored_with_an_upgrade_and_rec
         "upgrade it to 10.11.4 or later",
     )
     assert world.done == [], "nothing is tried"
-    settled = world.record.settled
-    assert settled
+    ignored = world.record.ignored_fingerprint
+    assert ignored
     world.database = replace(world.database, engine_version="10.6.25")
     world.onboard()
-    assert world.record.settled != settled, "another version is looked at again"
+    assert world.record.ignored_fingerprint != ignored, "another version is looked at again"
 
 
 def test_a_plan_for_such_a_version_records_nothing(world):

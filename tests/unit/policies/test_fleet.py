@@ -12,7 +12,7 @@ from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
 from rdsiam.policies.writer import Assumptions
 from rdsiam.state.leases import Leases
-from rdsiam.state.role_leases import NotSettled, RoleLeases
+from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases
 from tests.unit.policies.fake_iam import FakeIam, MotoIam
 from tests.unit.policies.fleet import ROLE, Region, connect_roles, declared
 
@@ -447,7 +447,7 @@ def test_what_somebody_else_has_changed_is_taken_as_it_is_after_some_seconds(dyn
     west.write(arn)
     west.iam.roles["app"].clear()
     assert west.write(arn).status == "busy"
-    monkeypatch.setattr("rdsiam.state.role_leases._SETTLED", 0)
+    monkeypatch.setattr("rdsiam.state.role_leases._VISIBLE", 0)
     assert west.write(arn).status == "written"
     assert west.iam.allowed("app") == {west.connect_arn(arn, "app")}
 
@@ -460,7 +460,7 @@ def test_the_latest_note_about_a_policy_counts_whichever_role_of_a_run_has_it(dy
         written.add("a.1", 0)
     with leases.hold({"a", "b"}, "three") as written:
         written.check("a", "a.", {})
-        with pytest.raises(NotSettled):
+        with pytest.raises(ChangesNotVisible):
             written.check("a", "a.", {"a.1": 3})
 
 

@@ -17,7 +17,8 @@ from rdsiam.onboarding.answer import Answer
 from rdsiam.onboarding.apply import Application
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
-from rdsiam.onboarding.inspection import Absent, Departures, Ignored, Inspection, Inspector, inspected
+from rdsiam.onboarding.inspection import Inspector
+from rdsiam.onboarding.inspection_results import Absent, Departures, Ignored, Inspection, inspected
 from rdsiam.onboarding.invocations import Outcome, Policies, Rotations
 from rdsiam.onboarding.options import DEFAULT_OPTIONS, Options
 from rdsiam.onboarding.plan import Planner
@@ -76,7 +77,7 @@ def _ignore(
     if result.unrecorded and not options.plan:
         recording = Recording(services, arn, options)
         steps = Steps(context, services.results)
-        steps.run("record attributes", lambda: recording.first_seen(result.settled))
+        steps.run("record attributes", lambda: recording.first_seen(result.fingerprint))
     return Answer(arn, "ignored", result.reason, result.code, result.remedy)
 
 

@@ -12,7 +12,7 @@ from rdsiam.onboarding.answer import Answer, Status
 from rdsiam.onboarding.convergence import Convergence
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
-from rdsiam.onboarding.inspection import Inspection
+from rdsiam.onboarding.inspection_results import Inspection
 from rdsiam.onboarding.invocations import Outcome, Rotations
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.privileges import Batches, Privileges

@@ -133,7 +133,7 @@ class Reconcile:
             undeclared = current is None and (record is None or record.only_seen)
             if undeclared and not self._gains_pending(database, record):
                 self._record_first_seen(database, record)
-            elif record is not None and (self._is_current(database, record, current) or record.settled == current):
+            elif record is not None and self._is_current(database, record, current):
                 unchanged += 1
             else:
                 self._start(database.arn, database.resource_id, current or "none")
@@ -171,10 +171,12 @@ class Reconcile:
         return fingerprint.of_database(database, fingerprint.of_declared(users, rotating))
 
     def _is_current(self, database: Database, record: Record, current: str | None) -> bool:
-        """Return whether a database is as recorded.
+        """Return whether a database is as recorded, also if it was ignored.
 
         :param current: fingerprint of the database and its declaration; None if nothing is declared.
         """
+        if record.ignored_fingerprint == current:
+            return True
         if not record.finished or record.leaving:
             return False
         if max(record.shards.values(), default=0) > self._services.connect_role_shards:

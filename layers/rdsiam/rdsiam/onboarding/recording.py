@@ -26,15 +26,16 @@ class Recording:
         self._arn = arn
         self._options = options
 
-    def first_seen(self, settled: str = "") -> None:
+    def first_seen(self, fingerprint: str = "") -> None:
         """Record the attributes of a database that the run leaves alone.
 
-        :param settled: fingerprint for which the next reconcile starts no run; empty if it does.
+        :param fingerprint: of the database and its declaration, for which the next reconcile starts no run; empty if
+            it does.
         """
         database = self._services.databases.describe(self._arn)
         self._services.inventory.see(database)
-        if settled:
-            self._services.inventory.set_settled(database.arn, settled)
+        if fingerprint:
+            self._services.inventory.set_ignored_fingerprint(database.arn, fingerprint)
 
     def attributes(self) -> str:
         """Move the record of a renamed database to its ARN, and record attributes that need no session.

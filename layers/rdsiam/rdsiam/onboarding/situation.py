@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rdsiam.onboarding.inspection import Departures, Inspection
+from rdsiam.onboarding.inspection_results import Departures, Inspection
 from rdsiam.onboarding.invocations import Outcome
 
 

@@ -29,7 +29,7 @@ from rdsiam.policies.shards import ConnectRoles
 from rdsiam.state import role_leases
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import selected
-from rdsiam.state.role_leases import NotSettled, RoleLeases
+from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Written:
         return cls(database, "refused", refusal.problem, refusal.code, refusal.remedy)
 
     @classmethod
-    def busy(cls, database: str, error: LeaseTaken | NotSettled, changes: Sequence[Change] = ()) -> "Written":
+    def busy(cls, database: str, error: LeaseTaken | ChangesNotVisible, changes: Sequence[Change] = ()) -> "Written":
         """Return the answer if another run has the lease of a role, or had it a moment ago."""
         return cls(database, "busy", str(error), error.code, changes=tuple(changes))
 
@@ -143,7 +143,7 @@ class PolicyWriter:
         try:
             with self._leases.hold(self._leased(scope, logins), f"policies of {arn}") as written:
                 return self._write(arn, scope, logins, written)
-        except (LeaseTaken, NotSettled) as error:
+        except (LeaseTaken, ChangesNotVisible) as error:
             return Written.busy(arn, error)
 
     def _write(self, arn: str, scope: Scope, logins: Sequence[Logins], written: role_leases.Written) -> Written:
@@ -173,7 +173,7 @@ class PolicyWriter:
         remark, gone = self._withdrawn(scope)
         changes: list[Change] = []
         failures: list[ClientError] = []
-        busy: LeaseTaken | NotSettled | None = None
+        busy: LeaseTaken | ChangesNotVisible | None = None
         for role in sorted(scope.roles):
             try:
                 holder = f"withdrawal from policies of {arn}"
@@ -181,7 +181,7 @@ class PolicyWriter:
                     policies = self._policies.read(role)
                     written.check(role, policies.prefix, policies.shown)
                     changes += policies.apply(policies.withdraw(partial(gone, role)), written.add).changes
-            except (LeaseTaken, NotSettled) as error:
+            except (LeaseTaken, ChangesNotVisible) as error:
                 busy = error
             except ClientError as error:
                 logger.warning("logins of %s could not be withdrawn: %s", role, error)

@@ -146,7 +146,7 @@ class Inventory:
             "copied": False,
             "pending": "",
             "handled": "",
-            "settled": "",
+            "ignored_fingerprint": "",
             "notices": {},
             "first_seen": seen,
         }
@@ -300,9 +300,9 @@ class Inventory:
         """Record that RDS reported this event about the database, and when; the last one of its kind."""
         self._set_users(arn, "notices", {event: at})
 
-    def set_settled(self, arn: str, fingerprint: str) -> None:
+    def set_ignored_fingerprint(self, arn: str, fingerprint: str) -> None:
         """Record the fingerprint of a database that is left alone until it, or its declaration, is another one."""
-        self._set(arn, settled=fingerprint)
+        self._set(arn, ignored_fingerprint=fingerprint)
 
     def set_handled(self, arn: str, digest: str) -> None:
         """Record the drift that an onboarding could not end; an empty digest removes it."""

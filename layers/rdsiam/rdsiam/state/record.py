@@ -102,8 +102,8 @@ class Record:
         made until they are revoked.
     :ivar layout: databases, schemas and owners that the last onboarding saw; None if none has looked.
     :ivar notices: event that RDS reported about it → when rdsiam last got one.
-    :ivar settled: fingerprint of a database that can't be onboarded until RDS or access.yaml says something else of it;
-        empty if it can.
+    :ivar ignored_fingerprint: fingerprint of a database that can't be onboarded until RDS or access.yaml says something
+        else of it; empty if it can.
     :ivar handled: digest of the drift that an onboarding could not end, so that the audit starts none again for it;
         empty if there is none.
     :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
@@ -132,7 +132,7 @@ class Record:
     granted: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
     layout: Layout | None = None
     handled: str = ""
-    settled: str = ""
+    ignored_fingerprint: str = ""
     notices: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -216,7 +216,7 @@ def record_of(arn: str, item: Mapping[str, Any], large: Mapping[str, Any] = Mapp
         granted={user: tuple(map(Grant.from_json, grants)) for user, grants in found.get("granted", {}).items()},
         layout=Layout.from_json(layout) if layout.get("resource_id") == resource_id else None,
         handled=found.get("handled", ""),
-        settled=found.get("settled", ""),
+        ignored_fingerprint=found.get("ignored_fingerprint", ""),
         notices=dict(found.get("notices", {})),
     )
 

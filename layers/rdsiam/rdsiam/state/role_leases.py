@@ -19,13 +19,13 @@ SECONDS = 75
 _PRECEDENCE = 60
 _PAUSE = 0.25
 #: IAM shows a change everywhere within seconds. After this long, what it shows is what is there, by whomever.
-_SETTLED = 20
+_VISIBLE = 20
 
 
-class NotSettled(RdsiamError):
+class ChangesNotVisible(RdsiamError):
     """IAM doesn't show yet what the last run has written into a role's policies; it is tried again."""
 
-    code = "not-settled"
+    code = "changes-not-visible"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Written:
             for line in lease.note.splitlines():
                 arn, version, at = line.split()
                 latest = int(at) >= written.versions.get(arn, (0, 0))[1]
-                if latest and written._milliseconds() - int(at) < 1000 * _SETTLED:
+                if latest and written._milliseconds() - int(at) < 1000 * _VISIBLE:
                     written.versions[arn] = int(version), int(at)
         return written
 
@@ -65,11 +65,13 @@ class Written:
 
         :param prefix: of the ARNs of the role's policies.
         :param shown: ARN of an attached policy → its version.
-        :raises NotSettled: it shows an older state.
+        :raises ChangesNotVisible: it shows an older state.
         """
         for arn, (version, _) in self.versions.items():
             if arn.startswith(prefix) and (shown.get(arn, 0) < version or (version == 0 and arn in shown)):
-                raise NotSettled(f"IAM does not show the last change of {role} yet; this run tries again by itself")
+                raise ChangesNotVisible(
+                    f"IAM does not show the last change of {role} yet; this run tries again by itself"
+                )
 
     def note(self) -> str:
         """Return this for the next holder."""
