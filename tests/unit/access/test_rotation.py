@@ -88,13 +88,24 @@ def test_the_line_to_add_is_read_as_it_was_meant(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a\tb", "a\u200bb", "a\u202eb", "rds_x", "RDSADMIN", "rdsiam_manager", "pg_x", "public"]
-)
+    "name",
+    ["", "a\tb", "a\u200bb", "a\u202eb", "rds_x", "RDSADMIN", "rdsRepladmin", "rdsproxyadmin", "rdsiam_manager", "pg_x",
+     "public", "AWS_LAMBDA_ACCESS", "mysql.sys", "mariadb.sys"],
+)  # fmt: skip
 def test_a_name_that_is_invisible_or_reserved_is_refused(name):
     text = HEAD + f"    rotate: {json.dumps({'users': [name], 'every': '30d'})}\n"
     with pytest.raises(AccessFileInvalid) as caught:
         parse(text)
     assert ".rotate.users[0]: " in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("name", ["rdsapp", "RDS", "rds-reader", "aws_etl", "awsbackup", "mysqldump", "pgbouncer"])
+def test_a_name_that_only_looks_like_one_of_rds_is_rotated_and_replaced(name):
+    """Users with a password were named by others; whoever creates a user for tokens can choose another name."""
+    text = HEAD + f"    rotate: {json.dumps({'users': [name], 'every': '30d'})}\n"
+    assert [user.name for user in parse(text).rotating(ORDERS)] == [name]
+    replaced = HEAD + f"    users: {json.dumps([{'name': 'successor', 'replaces': name}])}\n"
+    assert [user.replaces for user in parse(replaced).declared(ORDERS)] == [name]
 
 
 @pytest.mark.parametrize("other", [{"replica_of": "orders-0"}, {"kind": "proxy"}], ids=["replica", "proxy"])

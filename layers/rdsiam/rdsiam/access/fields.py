@@ -55,6 +55,9 @@ ROLE_PATTERN = (
 _NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.@-]*"
 _PREFIX_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]{0,19}"
 _RESERVED = ("rds", "pg_", "mysql.", "mariadb.", "aws_")
+#: Of users with a password, whom others named: the accounts of RDS, the engines and rdsiam, and no more.
+_RESERVED_EXISTING = ("rds_", "rdsiam", "pg_", "mysql.", "mariadb.")
+_SYSTEM_ACCOUNTS = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 #: `public` and `none` are words of PostgreSQL's GRANT.
 _RESERVED_NAMES = {"public", "none"}
 #: On PostgreSQL in bytes, else in characters. From "IAM database authentication" and the engines' manuals.
@@ -137,7 +140,8 @@ def _existing_name(name: str) -> str:
     """Check the name of a user with a password, which others made and may have named as they liked."""
     if not name or not name.isprintable() or len(name) > max(_LONGEST_NAME.values()):
         raise ValueError("must be the name of a user: printable, at most 80 characters")
-    if name.lower().startswith(_RESERVED) or name.lower() in _RESERVED_NAMES:
+    lower = name.lower()
+    if lower.startswith(_RESERVED_EXISTING) or lower in _RESERVED_NAMES | _SYSTEM_ACCOUNTS or name.startswith("AWS_"):
         raise ValueError("is reserved for RDS, the engine or rdsiam itself")
     return name
 
