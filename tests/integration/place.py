@@ -17,7 +17,8 @@ from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits, postgres_options
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
-from rdsiam.engines.protocols import DatabaseResult, DesiredState, Engine, LoginAccount, Sessions, Statement
+from rdsiam.engines.protocols import DatabaseResult, DesiredState, Engine, LoginAccount, Sessions
+from rdsiam.engines.statements import Statement
 from rdsiam.onboarding.server_removal import Removal, Server
 from rdsiam.state.escalations import Examined
 

@@ -19,7 +19,8 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Token
-from rdsiam.engines.protocols import DesiredState, QueryFailed
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
 from tests import kinds
 from tests.integration.audit import strangers

@@ -7,7 +7,8 @@ import pytest
 from localcloud.core import processes
 from rdsiam.engines import connection
 from rdsiam.engines.logins import Password, Token
-from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 from tests.kinds import MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES

@@ -17,7 +17,8 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines import connection
 from rdsiam.engines.mysql import engine
 from rdsiam.engines.postgres import execution, failures
-from rdsiam.engines.protocols import Sessions, StatementFailed
+from rdsiam.engines.protocols import Sessions
+from rdsiam.engines.statements import StatementFailed
 from tests.integration.engines.test_real_schemas import dump
 from tests.integration.engines.world import Onboarded, World
 from tests.integration.place import Client, Place

@@ -9,7 +9,8 @@ from rdsiam.audit import collect
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
 from rdsiam.engines.mysql.remediation import MysqlRemediationSql
-from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from tests.integration.engines import mysql_databases
 from tests.integration.engines.mysql_databases import PASSWORD, SCHEMAS, dump
 from tests.integration.place import DENIED, Client, Place, user

@@ -10,8 +10,8 @@ import pytest
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.mysql import disabling
 from rdsiam.engines.mysql.catalog import PLUGIN
-from rdsiam.engines.protocols import Statement, StatementFailed
 from rdsiam.engines.registry import ENGINES
+from rdsiam.engines.statements import Statement, StatementFailed
 from rdsiam.errors import Refused
 from tests.integration.engines.world import World
 from tests.integration.place import Place

@@ -20,7 +20,8 @@ from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from tests.integration.place import Client, Place
 
 SCRIPTS = Path(__file__).parent / "real_schemas"

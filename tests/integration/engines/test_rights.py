@@ -16,7 +16,8 @@ from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.migration import PostgresMigrator
 from rdsiam.engines.postgres.rotation import PostgresRotator
 from rdsiam.engines.postgres.snapshot import Snapshot
-from rdsiam.engines.protocols import DesiredState, Sessions, Statement
+from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 from tests.integration.place import DENIED, MASTER, MASTER_PASSWORD, Place, user
 from tests.kinds import BEFORE_16, POSTGRES, SINCE_16

@@ -14,7 +14,8 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
 from rdsiam.engines.postgres.migration import PostgresMigrator
 from rdsiam.engines.postgres.remediation import PostgresRemediationSql
 from rdsiam.engines.postgres.snapshot import Snapshot
-from rdsiam.engines.protocols import DesiredState, Sessions, Statement
+from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 

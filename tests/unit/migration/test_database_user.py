@@ -9,7 +9,7 @@ import pytest
 
 from rdsiam.core.changes import MissingPart
 from rdsiam.engines.migration import BackgroundWork, LoginState
-from rdsiam.engines.protocols import Statement
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 from rdsiam.migration.database_user import MigratingUser
 from tests.unit.databases import ORDERS

@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.protocols import NO_FAILURES, QueryFailed, Statement, StatementFailed
+from rdsiam.engines.protocols import NO_FAILURES
+from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
 from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.removal import DatabaseRemoval

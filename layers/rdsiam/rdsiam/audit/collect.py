@@ -10,8 +10,9 @@ from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.engines.logins import Token
 from rdsiam.engines.messages import one_line
-from rdsiam.engines.protocols import Engine, QueryFailed
+from rdsiam.engines.protocols import Engine
 from rdsiam.engines.registry import ENGINES
+from rdsiam.engines.statements import QueryFailed
 from rdsiam.errors import ConnectionFailed, Refused
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from rdsiam.aws.iam_support import IamSupports
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR
-from rdsiam.engines.protocols import QueryFailed
+from rdsiam.engines.statements import QueryFailed
 from rdsiam.errors import ConnectionFailed
 from rdsiam.findings.remediation import modify
 

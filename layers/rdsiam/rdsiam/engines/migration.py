@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rdsiam.core.changes import MissingPart
-from rdsiam.engines.protocols import Session, Statement
+from rdsiam.engines.protocols import Session
+from rdsiam.engines.statements import Statement
 from rdsiam.state.record import Ownership
 
 

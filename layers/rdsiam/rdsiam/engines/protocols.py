@@ -5,48 +5,23 @@ leave both out.
 """
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Change, Refusal, Unreached
+from rdsiam.core.changes import Authority, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
-from rdsiam.errors import RdsiamError
+from rdsiam.engines.statements import Denial, Statement
 from rdsiam.state.escalations import Examined
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
 
-__all__ = [
-    "AUTHORITIES",
-    "MARK",
-    "NO_FAILURES",
-    "Authority",
-    "DatabaseResult",
-    "Denial",
-    "DesiredState",
-    "Engine",
-    "FailureKind",
-    "LoginAccount",
-    "QueryFailed",
-    "Session",
-    "Sessions",
-    "Statement",
-    "StatementFailed",
-    "end_sessions_first",
-    "marked",
-    "not_tried",
-    "repeat_on_conflict",
-]
-
-#: In the order in which their statements run.
-AUTHORITIES: tuple[Authority, ...] = ("master", "manager")
 #: Prefix of the resource id in the comment of the auditor's role or procedure.
 MARK = "rdsiam: "
 
@@ -58,43 +33,10 @@ def marked(comment: object) -> str | None:
 
 #: Maximum number of sessions that a run has at once on one server.
 MOST_SESSIONS = max(3, int(os.environ.get("RDSIAM_DATABASE_SESSIONS", "4")))
-#: Maximum length of a statement in a reason: one statement may name a hundred objects.
-_LONGEST_STATEMENT = 300
-#: Seconds before each further attempt of a transaction that failed because another session was faster.
-_CONFLICT_PAUSES = (0.1, 0.5, 2.0)
 #: No grant was made to a user itself.
 NO_GRANTS: Mapping[str, tuple[Grant, ...]] = MappingProxyType({})
 #: No statement has failed before.
 NO_FAILURES: Mapping[str, Exception] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Statement(Change):
-    """A change made by SQL.
-
-    :ivar database: the database in which the statement runs; None if any session of the server will do.
-    :ivar denied: the result if the server denies the statement: a part that is named as not done, while the rest is
-        done; or the refusal of the run. None if the run fails.
-    :ivar doubtful: the server is likely to deny the statement, as far as its catalogs tell.
-    :ivar passed_on: the part that is named as not done if others have their rights from the one that loses its own.
-    """
-
-    authority: Authority = "manager"
-    database: str | None = None
-    denied: Unreached | Refusal | None = None
-    doubtful: bool = False
-    passed_on: Unreached | None = None
-
-
-@dataclass(frozen=True)
-class Denial:
-    """A statement that the server denied.
-
-    :ivar part: the part that was not done, with the server's answer.
-    """
-
-    statement: Statement
-    part: Unreached
 
 
 @dataclass(frozen=True)
@@ -141,15 +83,6 @@ class DesiredState:
     def mark(self) -> str:
         """The comment of the auditor's objects, which tells on a copy of the server what it was copied from."""
         return f"{MARK}{self.resource_id}" if self.resource_id else ""
-
-
-def not_tried(statement: Statement, part: str) -> Denial:
-    """Return a statement as one that was not tried, since those before it took all the time that there is.
-
-    :param part: the part that it would have changed.
-    """
-    reason = "not tried, since the server was slow with the statements before"
-    return Denial(statement, Unreached(part, reason, "end what slows the server down; rdsiam tries again"))
 
 
 class Session(Protocol):
@@ -372,82 +305,3 @@ class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
 
     def refuses_passwords(self, database: Database, user: str, name: str | None) -> bool:
         """Offer a random password as `user` and return whether it was refused as RDS refuses IAM users' passwords."""
-
-
-def end_sessions_first(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """Yield the statements; before a user is locked, end its sessions, which may hold what locking waits for.
-
-    They end again afterwards, since new sessions may have been opened in between.
-    """
-    listed = list(statements)
-    ending = {statement.target: statement for statement in listed if statement.kind == "end-sessions"}
-    ended: set[str] = set()
-    for statement in listed:
-        user = statement.target
-        if statement.kind == "disable-user" and user in ending and user not in ended:
-            ended.add(user)
-            yield ending[user]
-        yield statement
-
-
-#: How a statement failed: the connection is lost; another session was faster; another session holds a lock; something
-#: else that may pass by itself; or something that stays until somebody resolves it.
-FailureKind = Literal["lost", "conflict", "locked", "passing", "lasting"]
-
-
-class StatementFailed(RdsiamError):
-    """A statement failed in the database. The message has the statement and the server's answer; neither is secret.
-
-    :ivar context: the functions in which it failed, in the server's words; empty if it failed itself.
-    """
-
-    code = "statement-failed"
-
-    def __init__(
-        self,
-        database: str,
-        statement: Statement,
-        server_code: str,
-        answer: str,
-        kind: FailureKind = "lasting",
-        context: str = "",
-    ) -> None:
-        super().__init__(f"{database}: {statement.statement!r} as {statement.authority} failed: {server_code} {answer}")
-        self.database = database
-        self.statement = statement
-        self.server_code = server_code
-        self.kind = kind
-        self.context = context
-        self._answer = answer
-
-    @property
-    def reason(self) -> str:
-        """The statement, shortened, and the server's answer."""
-        text = self.statement.statement
-        shown = text if len(text) <= _LONGEST_STATEMENT else f"{text[:_LONGEST_STATEMENT]} …"
-        return " ".join(f"{shown} failed: {self.server_code} {self._answer}".split())
-
-
-def repeat_on_conflict[T](work: Callable[[], T]) -> T:
-    """Run a transaction; again if it failed because another session was faster.
-
-    :raises StatementFailed: it failed otherwise, or too often.
-    """
-    for pause in _CONFLICT_PAUSES:
-        try:
-            return work()
-        except StatementFailed as failed:
-            if failed.kind != "conflict":
-                raise
-            time.sleep(pause)
-    return work()
-
-
-class QueryFailed(RdsiamError):
-    """The catalogs could not be read. The message is the server's answer, in one line."""
-
-    code = "query-failed"
-
-    def __init__(self, server_code: str | None, answer: str) -> None:
-        super().__init__(" ".join(f"{server_code or ''} {answer}".split()))
-        self.server_code = server_code

@@ -8,11 +8,12 @@ from typing import Any
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Change, MissingPart, Refusal, Unreached
+from rdsiam.core.changes import Authority, Change, MissingPart, Refusal, Unreached
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.migration import BackgroundWork, LoginState, Migrator, Observation
-from rdsiam.engines.protocols import Authority, DesiredState, Engine, Sessions, Statement
+from rdsiam.engines.protocols import DesiredState, Engine, Sessions
 from rdsiam.engines.registry import ENGINES, MIGRATORS
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.state.leases import Lease

@@ -11,11 +11,12 @@ from rdsiam.access.pending import pending, unconfirmed
 from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Refusal, Unconfirmed
+from rdsiam.core.changes import Authority, Refusal, Unconfirmed
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.logins import MANAGER
-from rdsiam.engines.protocols import NO_GRANTS, Authority, DesiredState, Engine, Sessions, Statement
+from rdsiam.engines.protocols import NO_GRANTS, DesiredState, Engine, Sessions
 from rdsiam.engines.registry import ENGINES
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady
 from rdsiam.onboarding.dependencies import UserServices
 from rdsiam.onboarding.limits import NeedsConfirmation, limit_users

@@ -10,8 +10,9 @@ from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Refusal, Unreached
-from rdsiam.engines.protocols import Denial, DesiredState, Statement, StatementFailed
+from rdsiam.engines.protocols import DesiredState
 from rdsiam.engines.registry import ENGINES
+from rdsiam.engines.statements import Denial, Statement, StatementFailed
 from rdsiam.errors import AccessFileInvalid, RdsiamError, Refused
 from rdsiam.onboarding.answer import Proof
 from rdsiam.onboarding.comparison import Comparer, Comparison

@@ -19,7 +19,8 @@ from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, cha
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT, cut_off
 from rdsiam.engines.logins import MANAGER, Logins
-from rdsiam.engines.protocols import Engine, QueryFailed, Sessions, Statement, StatementFailed, end_sessions_first
+from rdsiam.engines.protocols import Engine, Sessions
+from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed, end_sessions_first
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import pytest
 
 from rdsiam.engines.mysql import engine
 from rdsiam.engines.mysql.engine import Mysql
-from rdsiam.engines.protocols import Statement
+from rdsiam.engines.statements import Statement
 
 CREATED = [Statement("create-user", user, f"CREATE USER {user}") for user in ("app", "bi")]
 GRANTS = [Statement("grant", user, f"GRANT SELECT ON `s{n}`.* TO {user}") for user in ("app", "bi") for n in range(7)]

@@ -8,12 +8,14 @@ import pytest
 from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.postgres.databases import ServerDatabase
-from rdsiam.engines.postgres.difference import change_privileges, difference
+from rdsiam.engines.postgres.difference import difference
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership
 from rdsiam.engines.postgres.memberships import acting_for, leave, remedy_to_act
+from rdsiam.engines.postgres.privilege_changes import change_privileges
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
-from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from rdsiam.state.record import Ownership
 
 OLD, NEW = 150000, 160000

@@ -13,8 +13,8 @@ from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.mysql.audit_procedure import GLOBAL, GLOBAL_OF_MARIADB, ON_SCHEMA, PROCEDURE, SCHEMA
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system, server_version
-from rdsiam.engines.protocols import QueryFailed
 from rdsiam.engines.schema_names import PATTERNS, SchemaNames
+from rdsiam.engines.statements import QueryFailed
 from rdsiam.state.layout import Layout
 
 Key = tuple[str, str]

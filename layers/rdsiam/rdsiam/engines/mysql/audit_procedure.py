@@ -12,7 +12,8 @@ from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_version
 from rdsiam.engines.mysql.grants import OF_ACCOUNT, Server, literal, server
-from rdsiam.engines.protocols import Statement, marked
+from rdsiam.engines.protocols import marked
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
 SCHEMA, PROCEDURE = "rdsiam", "audit"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from rdsiam.access.users import DeclaredUser
-from rdsiam.core.changes import Kind
+from rdsiam.core.changes import Authority, Kind
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.messages import listed
 from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
@@ -11,7 +11,8 @@ from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
 from rdsiam.engines.mysql.grants import AccountName, account, identifier
 from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
 from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
-from rdsiam.engines.protocols import Authority, DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
 #: Kinds of the changes that create the service's own users.

@@ -11,7 +11,7 @@ from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer, without_roles
 from rdsiam.engines.mysql.failures import failed
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
-from rdsiam.engines.protocols import QueryFailed, Statement
+from rdsiam.engines.statements import QueryFailed, Statement
 
 _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.

@@ -15,20 +15,16 @@ from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
 from rdsiam.engines.mysql.catalog import is_mariadb, rows, without_roles
 from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas
-from rdsiam.engines.protocols import (
-    NO_FAILURES,
-    DatabaseResult,
+from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, LoginAccount, Sessions
+from rdsiam.engines.schema_names import LONGEST
+from rdsiam.engines.statements import (
     Denial,
-    DesiredState,
-    LoginAccount,
-    Sessions,
     Statement,
     StatementFailed,
     end_sessions_first,
     not_tried,
     repeat_on_conflict,
 )
-from rdsiam.engines.schema_names import LONGEST
 from rdsiam.errors import ConnectionFailed
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership

@@ -4,7 +4,7 @@ import pymysql
 
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.mysql.catalog import server_answer
-from rdsiam.engines.protocols import FailureKind, Statement, StatementFailed
+from rdsiam.engines.statements import FailureKind, Statement, StatementFailed
 
 #: The connection is lost or was killed, the server shuts down, or it is a reader since a failover.
 _LOST = frozenset({"0", "2006", "2013", "2055", "1053", "1927", "1290", "1836"})

@@ -11,7 +11,7 @@ from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_answ
 from rdsiam.engines.mysql.disabling import disable
 from rdsiam.engines.mysql.grants import account
 from rdsiam.engines.mysql.snapshot import Snapshot
-from rdsiam.engines.protocols import QueryFailed, Statement
+from rdsiam.engines.statements import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.record import Ownership
 

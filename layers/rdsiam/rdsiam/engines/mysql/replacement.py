@@ -6,12 +6,12 @@ Rights are copied and can't be inherited, so they are compared whenever the data
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from rdsiam.core.changes import Kind
+from rdsiam.core.changes import Authority, Kind
 from rdsiam.engines.mysql import grants
 from rdsiam.engines.mysql.catalog import SYSTEM_SCHEMAS
 from rdsiam.engines.mysql.grants import AccountName, Read, Rights, Server, account, difference
-from rdsiam.engines.protocols import Authority, Statement
 from rdsiam.engines.schema_names import SchemaNames
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
 #: User that replaces another → its predecessor.

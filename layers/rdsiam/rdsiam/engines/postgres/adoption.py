@@ -18,7 +18,7 @@ from rdsiam.engines.postgres.lockout import IAM_ROLE, members, reachable
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.snapshot import RDSADMIN, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import Statement
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
 #: Maximum number of members that a text names.

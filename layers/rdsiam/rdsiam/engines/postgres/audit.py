@@ -26,7 +26,7 @@ from rdsiam.engines.postgres.catalog import (
     rows,
 )
 from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
-from rdsiam.engines.protocols import QueryFailed
+from rdsiam.engines.statements import QueryFailed
 from rdsiam.state.layout import Layout
 
 #: A row of `_ROLES`: name, login, superuser, createrole, replication, no connections, expired, owned, sessions.

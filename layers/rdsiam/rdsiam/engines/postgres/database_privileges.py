@@ -16,24 +16,17 @@ from rdsiam.engines.messages import one_line
 from rdsiam.engines.postgres import namesakes, schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
 from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
-from rdsiam.engines.postgres.difference import change_privileges
 from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
 from rdsiam.engines.postgres.execution import TimeLimit, change_database
 from rdsiam.engines.postgres.groups import group_name
+from rdsiam.engines.postgres.privilege_changes import change_privileges
 from rdsiam.engines.postgres.privilege_queries import Scope
 from rdsiam.engines.postgres.privileges import PrivilegeChange
 from rdsiam.engines.postgres.schemas import Declared, Observed
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import (
-    AUTHORITIES,
-    DatabaseResult,
-    Denial,
-    DesiredState,
-    Sessions,
-    Statement,
-    StatementFailed,
-)
+from rdsiam.engines.protocols import DatabaseResult, DesiredState, Sessions
+from rdsiam.engines.statements import AUTHORITIES, Denial, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.schemas import ObservedSchemas

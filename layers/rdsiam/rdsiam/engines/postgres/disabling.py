@@ -5,13 +5,14 @@ from collections.abc import Collection, Mapping
 import psycopg
 from psycopg import sql
 
+from rdsiam.core.changes import Authority
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
-from rdsiam.engines.protocols import Authority, QueryFailed, Statement, StatementFailed
+from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed
 
 #: Lets the manager end sessions of all users except superusers, also on a replica, where no membership can be granted.
 SIGNAL_ROLE = "pg_signal_backend"

@@ -23,15 +23,8 @@ from rdsiam.engines.postgres.groups import level_groups
 from rdsiam.engines.postgres.inspection import ENTRY_DATABASE, ROLES
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Snapshot
-from rdsiam.engines.protocols import (
-    NO_FAILURES,
-    DatabaseResult,
-    Denial,
-    DesiredState,
-    LoginAccount,
-    Sessions,
-    Statement,
-)
+from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, LoginAccount, Sessions
+from rdsiam.engines.statements import Denial, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership

@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from rdsiam.core.changes import Refusal, Unreached
+from rdsiam.core.changes import Authority, Refusal, Unreached
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import effect, failures
 from rdsiam.engines.postgres.catalog import memberships
@@ -24,17 +24,8 @@ from rdsiam.engines.postgres.inspection import read_roles
 from rdsiam.engines.postgres.lockout import IAM_ROLE
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import (
-    AUTHORITIES,
-    Authority,
-    Denial,
-    DesiredState,
-    Sessions,
-    Statement,
-    StatementFailed,
-    not_tried,
-    repeat_on_conflict,
-)
+from rdsiam.engines.protocols import DesiredState, Sessions
+from rdsiam.engines.statements import AUTHORITIES, Denial, Statement, StatementFailed, not_tried, repeat_on_conflict
 from rdsiam.errors import ConnectionFailed, Refused
 
 #: Kinds of statements of which each can do without the others.

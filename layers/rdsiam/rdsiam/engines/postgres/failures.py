@@ -6,7 +6,7 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import FailureKind, Statement, StatementFailed
+from rdsiam.engines.statements import FailureKind, Statement, StatementFailed
 
 #: The server shuts down, crashed, starts, or ends idle sessions; or it is a reader since a failover.
 _LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25006"})

@@ -4,7 +4,7 @@ from rdsiam.core.changes import Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.snapshot import RDSADMIN, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import Statement
+from rdsiam.engines.statements import Statement
 
 
 def acting_for(snapshot: Snapshot, role: str, actor: str) -> tuple[str, str]:

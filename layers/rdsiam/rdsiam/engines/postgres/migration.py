@@ -16,7 +16,7 @@ from rdsiam.engines.postgres.memberships import acting_for, leave
 from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose
-from rdsiam.engines.protocols import QueryFailed, Statement
+from rdsiam.engines.statements import QueryFailed, Statement
 from rdsiam.errors import Refused
 from rdsiam.state.record import Ownership
 

@@ -18,7 +18,8 @@ from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.settings import acting_as, changes
 from rdsiam.engines.postgres.snapshot import SUPERUSERS, Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
-from rdsiam.engines.protocols import DesiredState, Statement
+from rdsiam.engines.protocols import DesiredState
+from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
 _CORRECT = "correct `replaces`"

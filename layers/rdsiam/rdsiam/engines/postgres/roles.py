@@ -1,7 +1,7 @@
 """Changes of existing roles, which from PostgreSQL 16 on only their administrators make."""
 
-from rdsiam.core.changes import Kind, Unreached
-from rdsiam.engines.protocols import Authority, Statement
+from rdsiam.core.changes import Authority, Kind, Unreached
+from rdsiam.engines.statements import Statement
 
 
 def change_role(kind: Kind, name: str, statement: str, authority: Authority, database: str | None = None) -> Statement:

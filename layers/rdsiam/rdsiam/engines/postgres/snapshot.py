@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Authority, Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
 from rdsiam.engines.postgres.databases import ServerDatabase, absent, closed
 from rdsiam.engines.postgres.lockout import Membership, reachable
 from rdsiam.engines.postgres.settings import Settings
-from rdsiam.engines.protocols import Authority
 
 #: RDS's own superuser. What the master grants from PostgreSQL 16 on is recorded as granted by it.
 RDSADMIN = "rdsadmin"
