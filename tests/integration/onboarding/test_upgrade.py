@@ -64,7 +64,8 @@ def test_after_an_upgrade_the_next_reconcile_restores_the_managers_rights_and_al
             " ('reader', 'writer', 'leaver', 'rdsiam_auditor', 'shop_readonly', 'shop_readwrite')"
         )
     assert administered == [(6,)]
-    assert account.onboard(arn)["status"] == "unchanged"
+    again = account.onboard(arn)
+    assert again.get("status") == "unchanged", again
 
     users = [declared("writer", "readonly", role), declared("reader", "readonly", role)]
     account.declare(IDENTIFIER, *users, declared("newcomer", "readwrite", role))

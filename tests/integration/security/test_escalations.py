@@ -100,6 +100,23 @@ def test_an_owner_becomes_no_administrator_by_a_foreign_key_whose_column_is_cast
     assert superusers(place) == {"boss"}
 
 
+def test_with_references_alone_such_a_cast_runs_as_the_owner_of_the_referenced_table(place):
+    """The reason why nobody gets REFERENCES on tables of administrators."""
+    with place.as_rdsadmin() as session:
+        session.run("CREATE TABLE customers_of (id int PRIMARY KEY); INSERT INTO customers_of VALUES (1)")
+        session.run("ALTER TABLE customers_of OWNER TO boss; CREATE TABLE ran_as (name name)")
+        session.run("GRANT INSERT ON ran_as TO PUBLIC; CREATE ROLE caster; GRANT REFERENCES ON customers_of TO caster")
+        session.run("GRANT CREATE ON SCHEMA public TO caster; SET SESSION AUTHORIZATION caster")
+        session.run("CREATE TYPE packed AS (id int)")
+        body = "$$ BEGIN INSERT INTO ran_as VALUES (current_user); RETURN $1.id; END $$"
+        session.run(f"CREATE FUNCTION unpack(packed) RETURNS int LANGUAGE plpgsql AS {body}")
+        session.run("CREATE CAST (packed AS int) WITH FUNCTION unpack(packed) AS IMPLICIT")
+        session.run("CREATE TABLE referring (id packed REFERENCES customers_of (id))")
+        session.run("INSERT INTO referring VALUES (ROW(1)::packed); RESET SESSION AUTHORIZATION")
+        assert ("boss",) in session.run("SELECT name FROM ran_as")
+        session.run("DROP OWNED BY caster CASCADE; DROP ROLE caster; DROP TABLE customers_of, ran_as")
+
+
 def test_what_managed_users_hold_already_is_revoked(place, desired):
     """Also what only one column, and what future tables have."""
     with place.as_master() as master:
