@@ -103,6 +103,7 @@ class Region:
         return self.writer(iam).write(arn)
 
     def current(self) -> Versioned:
+        self.inventory.before("get_object")
         return Versioned(self.file, "v1")
 
     def describe(self, arn: str) -> Database:

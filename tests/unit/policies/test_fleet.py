@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles, assign, for_new_database
-from rdsiam.policies.writer import Assumptions
+from rdsiam.policies.writer import Assumptions, Written
 from rdsiam.state.leases import Leases
 from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases
 from tests.unit.policies.fake_iam import FakeIam, MotoIam
@@ -218,6 +218,13 @@ def dynamodb() -> Iterator[Any]:
         yield client
 
 
+def leases_of(dynamodb: Any) -> Leases:
+    """Return leases that nobody has held."""
+    for item in dynamodb.scan(TableName="inventory")["Items"]:
+        dynamodb.delete_item(TableName="inventory", Key={"database": item["database"]})
+    return Leases(dynamodb, "inventory")
+
+
 class Interruption:
     """Does something else once, before the call of that number, or ends the run there."""
 
@@ -313,9 +320,7 @@ def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users)
     number, met = 0, True
     while met:
         west, _ = two_regions(declared(*users, roles="app"))
-        leases = Leases(dynamodb, "inventory")
-        leases.forget(f"{ROLE}app")
-        west.leases = RoleLeases(leases, patience=0)
+        west.leases = RoleLeases(leases_of(dynamodb), patience=0)
         for name in ("old", "older"):
             west.write(west.add(name))
         first, second = west.add("a-first"), west.add("z-second")
@@ -327,6 +332,54 @@ def test_two_runs_of_one_region_lose_nothing_wherever_they_meet(dynamodb, users)
         assert west.iam.allowed("app") == {west.connect_arn(arn, user) for arn in west.databases for user in users}
         number += 1
     assert number > 5
+
+
+#: What the older run does → its access.yaml, and that of the newer run.
+OVERTAKEN = [
+    pytest.param("write", declared("app", roles="app"), declared("app", roles="other"), id="another role"),
+    pytest.param("withdraw", declared("app", roles="app"), declared("app", "more", roles="app"), id="a withdrawal"),
+    *(
+        pytest.param(*each, marks=pytest.mark.exhaustive)
+        for each in (
+            ("write", declared("app", roles="app"), declared("app", "more")),
+            ("write", declared("app"), declared("app", "more")),
+            ("withdraw", declared("app"), declared("app", "more")),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("recorded", [True, pytest.param(False, marks=pytest.mark.exhaustive)], ids=["recorded", "new"])
+@pytest.mark.parametrize(("action", "older", "newer"), OVERTAKEN)
+def test_a_run_of_an_older_access_yaml_leaves_what_a_newer_one_wrote(dynamodb, action, older, newer, recorded):
+    """Two runs over one database whose policies may have no role in common; the newer one comes before any call."""
+    number, met = 0, True
+    while met:
+        west, _ = two_regions(older, shards=2)
+        west.iam.roles["other"] = []
+        arn = west.add("orders")
+        west.leases = RoleLeases(leases_of(dynamodb), patience=0)
+        if recorded:
+            west.write(arn)
+        answers: list[Written] = []
+
+        def publish(west: Region = west, arn: str = arn, answers: list[Written] = answers) -> None:
+            west.file = newer
+            answers.append(west.write(arn))
+
+        run = getattr(west.writer(), action)
+        met = interrupted(west, number, publish, lambda: answers.append(run(arn)))  # noqa: B023
+        if not met or answers[0].status == "busy":
+            west.file = newer
+            west.write(arn)
+        wanted = Region(FakeIam("app", "other", *connect_roles(WEST, 2)), newer, shards=2)
+        wanted.write(wanted.add("orders"))
+        for role in wanted.iam.roles:
+            assert west.iam.allowed(role) == wanted.iam.allowed(role), (number, role)
+        assert west.inventory.records[arn].roles == wanted.inventory.records[arn].roles, number
+        assert west.shards_of(arn) == wanted.shards_of(arn), number
+        number += 1
+    assert number > 5 or not recorded
 
 
 CHANGES = [
@@ -416,8 +469,7 @@ def test_a_run_changes_nothing_while_iam_does_not_show_what_the_run_before_has_w
     dynamodb, before, policies, withdraws
 ):
     west, _ = two_regions(declared("app", roles="app"))
-    leases = Leases(dynamodb, "inventory")
-    leases.forget(f"{ROLE}app")
+    leases = leases_of(dynamodb)
     arns = [west.add(f"db-{number}") for number in range(before + 2)]
     for arn in arns[:-2]:
         west.write(arn)
@@ -440,8 +492,7 @@ def test_a_run_changes_nothing_while_iam_does_not_show_what_the_run_before_has_w
 
 def test_what_somebody_else_has_changed_is_taken_as_it_is_after_some_seconds(dynamodb, monkeypatch):
     west, _ = two_regions(declared("app", roles="app"))
-    leases = Leases(dynamodb, "inventory")
-    leases.forget(f"{ROLE}app")
+    leases = leases_of(dynamodb)
     west.leases = RoleLeases(leases, patience=0)
     arn = west.add("orders")
     west.write(arn)

@@ -11,6 +11,7 @@ from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.record import Applied, selected
+from rdsiam.state.role_leases import policies_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,4 +95,5 @@ class Recording:
         record = self._services.inventory.get(self._arn)
         if record is not None and record.resource_id is not None:
             self._services.leases.forget(record.resource_id)
+            self._services.leases.forget(policies_of(record.resource_id))
         self._services.inventory.forget(self._arn)

@@ -28,12 +28,14 @@ class Scope:
     switched over from blue to green. Then its policies are written too, so that withdrawing the old name spares them.
 
     :ivar roles: ARNs of roles that hold policies for the database that was asked for, as the inventory has them.
+    :ivar resource_ids: of these databases, and the one that policies named until now.
     :ivar shards: ARN of a database → the recorded shards of its vended users.
     :ivar stale: whether a `dbuser` ARN names one of these databases, or the former one.
     """
 
     roles: frozenset[str]
     databases: tuple[Database, ...]
+    resource_ids: frozenset[str]
     shards: Mapping[str, Mapping[str, int]]
     stale: Callable[[str], bool]
 

@@ -29,7 +29,7 @@ from rdsiam.policies.shards import ConnectRoles
 from rdsiam.state import role_leases
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import selected
-from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases
+from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases, policies_of
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +135,19 @@ class PolicyWriter:
 
         :raises AccessFileUnavailable: access.yaml can't be read; nothing is changed.
         """
-        scope = self._scope(arn)
         try:
-            logins = self._checked_logins(scope, None)
+            scope = self._scope(arn)
+            leased = self._leased(scope, self._logins(scope, None))
+            while True:
+                with self._leases.hold(leased, f"policies of {arn}") as written:
+                    # Under the leases, since another run may have applied a newer access.yaml before.
+                    scope = self._scope(arn)
+                    logins = self._checked_logins(scope, None)
+                    if self._leased(scope, logins) <= leased:
+                        return self._write(arn, scope, logins, written)
+                leased |= self._leased(scope, logins)
         except (Refused, AccessFileInvalid) as error:
             return Written.refused(arn, Refusal.of(error))
-        try:
-            with self._leases.hold(self._leased(scope, logins), f"policies of {arn}") as written:
-                return self._write(arn, scope, logins, written)
         except (LeaseTaken, ChangesNotVisible) as error:
             return Written.busy(arn, error)
 
@@ -170,7 +175,7 @@ class PolicyWriter:
         scope = self._scope(arn)
         if not scope.roles:
             return Written(arn, "unchanged")
-        remark, gone = self._withdrawn(scope)
+        remark = ""
         changes: list[Change] = []
         failures: list[ClientError] = []
         busy: LeaseTaken | ChangesNotVisible | None = None
@@ -178,6 +183,8 @@ class PolicyWriter:
             try:
                 holder = f"withdrawal from policies of {arn}"
                 with self._leases.hold({self._lease(role)}, holder, withdraws=True) as written:
+                    # Under the lease, since a run before may have given logins that a newer access.yaml declares.
+                    remark, gone = self._withdrawn(scope)
                     policies = self._policies.read(role)
                     written.check(role, policies.prefix, policies.shown)
                     changes += policies.apply(policies.withdraw(partial(gone, role)), written.add).changes
@@ -224,9 +231,12 @@ class PolicyWriter:
         return tuple(logins_of(database, self._users(database, assumed)) for database in scope.databases)
 
     def _leased(self, scope: Scope, logins: Sequence[Logins]) -> set[str]:
-        """Return the subjects of the leases of all roles that have logins, or had some, or may get some."""
+        """Return the subjects of the leases of all roles that have logins, or had some, or may get some.
+
+        The databases have such leases too: two runs over one database may have no role in common.
+        """
         roles = scope.roles.union(*(each.by_role for each in logins))
-        leased = {self._lease(role) for role in roles}
+        leased = {self._lease(role) for role in roles} | {policies_of(each) for each in scope.resource_ids}
         return leased | ({self._lease(self._connect_roles.arns[0])} if any(each.vended for each in logins) else set())
 
     def _lease(self, role: str) -> str:
@@ -256,7 +266,7 @@ class PolicyWriter:
         databases = [] if database is None else [database]
         if former and (database is None or database.resource_id != former):
             databases += self._moved(former)
-        resource_ids = {database.resource_id for database in databases} | ({former} if former else set())
+        resource_ids = frozenset(database.resource_id for database in databases) | ({former} if former else set())
         place = Arn.parse(arn)
 
         def stale(connect_arn: str) -> bool:
@@ -267,7 +277,7 @@ class PolicyWriter:
             for each in databases
             if (own := self._inventory.of(each)) is not None and own.is_of(each)
         }
-        return Scope(roles, tuple(databases), shards, stale)
+        return Scope(roles, tuple(databases), resource_ids, shards, stale)
 
     def _revoked(self, database: Database) -> Collection[str]:
         record = self._inventory.of(database)

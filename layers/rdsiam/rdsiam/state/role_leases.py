@@ -22,6 +22,11 @@ _PAUSE = 0.25
 _VISIBLE = 20
 
 
+def policies_of(resource_id: str) -> str:
+    """Return the subject of the lease of a database's policies, whatever roles have them."""
+    return f"policies:{resource_id}"
+
+
 class ChangesNotVisible(RdsiamError):
     """IAM doesn't show yet what the last run has written into a role's policies; it is tried again."""
 
