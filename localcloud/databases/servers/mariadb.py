@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from localcloud.core import processes
-from localcloud.databases.servers.mysql_family import (
-    MASTER_PRIVILEGES,
-    PLUGIN,
-    REPLICATOR,
-    Cursor,
-    MysqlFamilyServer,
-    compile_plugin,
-)
+from localcloud.databases.servers.mysql_family import MASTER_PRIVILEGES, REPLICATOR, Cursor, MysqlFamilyServer
+from localcloud.databases.servers.plugin_compiler import PLUGIN, compile_plugin
 from localcloud.databases.servers.server import ServerFailed, open_to_nobody, run_as_nobody
 
 logger = logging.getLogger(__name__)

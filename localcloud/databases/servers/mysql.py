@@ -15,16 +15,9 @@ from typing import ClassVar
 
 from localcloud.core import processes
 from localcloud.core.cache import folder
-from localcloud.databases.servers.mysql_family import (
-    MASTER_PRIVILEGES,
-    PLUGIN,
-    PLUGIN_SOURCE,
-    REPLICATOR,
-    Cursor,
-    MysqlFamilyServer,
-    compile_plugin,
-)
+from localcloud.databases.servers.mysql_family import MASTER_PRIVILEGES, REPLICATOR, Cursor, MysqlFamilyServer
 from localcloud.databases.servers.mysql_programs import MysqlPrograms, require_mysql
+from localcloud.databases.servers.plugin_compiler import PLUGIN, PLUGIN_SOURCE, compile_plugin
 from localcloud.databases.servers.server import (
     copy_template,
     open_to_nobody,

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import shutil
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -33,14 +32,12 @@ logger = logging.getLogger(__name__)
 RDSADMIN = "rdsadmin"
 #: The user of replicas on their source; created with the first replica, as on RDS.
 REPLICATOR = "rdsrepladmin"
-PLUGIN = "AWSAuthenticationPlugin"
 #: RDS grants its administrator these privileges on everything.
 MASTER_PRIVILEGES = (
     "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, "
     "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
     "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
 )
-PLUGIN_SOURCE = Path(__file__).with_name("aws_authentication_plugin.c")
 _SETTINGS = (
     "innodb_buffer_pool_size=16M",
     "innodb_flush_log_at_trx_commit=0",
@@ -398,34 +395,6 @@ class MysqlFamilyServer(ABC):
             *self._settings(),
         ]
         return "\n".join(["[mysqld]", *settings]) + "\n"
-
-
-def compile_plugin(folder: Path, log: Path, *options: str) -> None:
-    """Compile the plugin of IAM authentication into `folder`.
-
-    :raises ServerFailed: there is no compiler, or the source does not compile.
-    """
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise ServerFailed("a C compiler is missing: apt-get install gcc libc6-dev")
-    plugin = folder / f"{PLUGIN}.so"
-    folder.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        command = [
-            compiler,
-            "-O1",
-            "-Wall",
-            "-Werror",
-            "-shared",
-            "-fPIC",
-            *options,
-            "-o",
-            str(plugin),
-            str(PLUGIN_SOURCE),
-        ]
-        if subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL).returncode != 0:
-            raise ServerFailed(f"the authentication plugin does not compile; see {log}")
-    plugin.chmod(0o755)
 
 
 def write_secret(path: Path, text: str) -> None:

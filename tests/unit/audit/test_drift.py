@@ -15,7 +15,7 @@ from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.state import fingerprint
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Applied, Record
-from tests.examples_of_findings import (
+from tests.audited_fleet import (
     ACCESS,
     AT,
     MANAGED,

@@ -15,7 +15,7 @@ from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.mysql.remediation import MysqlRemediationSql
 from rdsiam.errors import Refused
 from rdsiam.findings.kind import more_severe
-from tests.examples_of_findings import (
+from tests.audited_fleet import (
     CLUSTER,
     MANAGED,
     MARIADB,

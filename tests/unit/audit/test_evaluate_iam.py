@@ -14,7 +14,7 @@ from moto import mock_aws
 from rdsiam.access.model import parse
 from rdsiam.aws.iam import HeldPolicy, Holder, PolicyUnreadable, holders
 from rdsiam.aws.iam_statements import covers_connect
-from tests.examples_of_findings import (
+from tests.audited_fleet import (
     ADMINISTRATOR,
     CONNECT_ROLE,
     IAM,

@@ -9,7 +9,7 @@ import pytest
 from rdsiam.events.service_events import NOTICES
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.notices import KIND_OF_EVENT
-from tests.examples_of_findings import AT, CLUSTER, POSTGRES, evaluate
+from tests.audited_fleet import AT, CLUSTER, POSTGRES, evaluate
 
 RECENT, OLD = "2026-06-30T09:30:00Z", "2026-06-01T09:30:00Z"
 OWN = replace(POSTGRES, instance_class="db.t4g.medium")

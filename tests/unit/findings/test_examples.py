@@ -9,7 +9,8 @@ import yaml
 from rdsiam.access.model import parse
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
-from tests.examples_of_findings import EXAMPLES, MARIADB, MYSQL, evaluate, evaluate_role
+from tests.audited_fleet import MARIADB, MYSQL, evaluate, evaluate_role
+from tests.examples_of_findings import EXAMPLES
 from tests.findings_page import as_markdown
 
 ROOT = Path(__file__).parents[3]

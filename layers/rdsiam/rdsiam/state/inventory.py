@@ -32,8 +32,7 @@ class Inventory:
     """The DynamoDB table InventoryTable; its key is the database's ARN.
 
     An item `resource:<resource id>` beside it says under which ARN the record of a database is, and has the attributes
-    of one that is gone. Leases are
-    in the table too: `rdsiam.state.leases`.
+    of one that is gone. Leases are in the table too: `rdsiam.state.leases`.
     """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
@@ -227,9 +226,9 @@ class Inventory:
         """Record the IAM roles that hold a policy for the database, and each vended user's shard of ConnectRole."""
         self._set(arn, policy_resource_id=resource_id, roles=sorted(roles), shards=dict(shards))
 
-    def revoke(self, arn: str, because: Mapping[str, str], lifted: Iterable[str]) -> None:
-        """Write down that these users are revoked, each with why, and that those are so no longer."""
-        self._set_users(arn, "revoked", because)
+    def revoke(self, arn: str, reasons: Mapping[str, str], lifted: Iterable[str]) -> None:
+        """Record users as revoked, each with its reason, and others as no longer revoked."""
+        self._set_users(arn, "revoked", reasons)
         self._remove_users(arn, "revoked", lifted)
 
     def set_leaving(self, arn: str, reasons: Mapping[str, str]) -> None:
