@@ -5,7 +5,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import yaml
 
 from localcloud.client import RunningCloud
 from localcloud.lambda_.emulators import RUNTIME
+from tests.integration import commands
 from tests.kinds import created_as
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +32,17 @@ TRUST = {
 
 @dataclass
 class Account:
-    """Actions of the tests in the account. Entries of access.yaml add up, so that tests don't undo each other's."""
+    """Actions of the tests in the account. Entries of access.yaml add up, so that tests don't undo each other's.
+
+    :ivar shared: names of entries and databases that several files use; the others go with the file that made them.
+    :ivar passwords: masters' passwords of databases that are gone, by what they are.
+    """
 
     cloud: RunningCloud
     entries: dict[str, Any] = field(default_factory=dict)
     auditors: list[dict[str, str]] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
+    passwords: dict[str, str] = field(default_factory=dict)
 
     # --- IAM ---
 
@@ -284,8 +290,7 @@ class Account:
             "RDSIAM_API_URL": self.cloud.api_url,
             **{f"RDSIAM_{name.upper()}_FUNCTION": self.cloud.functions[f"{name}Function"] for name in functions},
         }
-        command = [sys.executable, "-c", "from rdsiam.command import main; main()", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+        return commands.run(arguments, environment, limit)
 
     def refused(self, arn: str, user: str, secret: str, **options: Any) -> bool:
         """Return whether the login is refused by the server, and not for some other reason."""

@@ -26,7 +26,22 @@ from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres.engine import Postgres
 from tests.integration.api_requests import GROUP
 from tests.integration.databases import Databases, Events, Eventually
+from tests.integration.leftovers import Inventory, remove
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove the databases and the entries of access.yaml that a file with a cloud made."""
+    tests = (item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function))
+    if not any("cloud" in item.fixturenames for item in tests):
+        yield
+        return
+    account = request.getfixturevalue("account")
+    before = Inventory.of(account)
+    yield
+    account.follow_access_yaml(False)
+    remove(account, before)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +52,7 @@ def place(account) -> dict[str, Any]:
         account.let_call_the_api(role)
     arns = {}
     for engine in ("postgres", "mariadb"):
+        account.shared.add(f"tokens-{engine}")
         account.declare(
             f"tokens-{engine}",
             {"name": "app", "privileges": "readonly", "on": ["shop"], "callers": [{"role": vended}]},

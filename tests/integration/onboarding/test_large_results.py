@@ -29,13 +29,11 @@ def make(account: Account) -> Iterator[Callable[..., str]]:
         until(lambda: account.record(arn) is not None, 60)  # the run of its event has ended
         return arn
 
-    account.follow_access_yaml(False)
     yield make
     for identifier in made:
         del account.entries[identifier]
         account.cloud.client("rds").delete_db_instance(DBInstanceIdentifier=identifier, SkipFinalSnapshot=True)
     account.publish_entries()
-    account.follow_access_yaml(True)
 
 
 def all_changes(account: Account, answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from rdsiam.events.rotate import Step
-from tests.integration.rotation.dying import CHILDREN, DieAt, run_until
+from tests.integration.children import CHILDREN
+from tests.integration.rotation.dying import DieAt, run_until
 from tests.integration.rotation.passwords import Passwords
 from tests.integration.rotation.rotating import REGION, MakeRotating, Rotating, patch_moto, rotating_maker
 from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE

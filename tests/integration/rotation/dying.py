@@ -1,7 +1,6 @@
 """Steps of rotations in processes of their own, which end at a point without another word."""
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable
 
@@ -11,11 +10,10 @@ from rdsiam.aws.rds import Database
 from rdsiam.errors import RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
 from rdsiam.state.record import SecretRecord
+from tests.integration.children import preload
 from tests.integration.rotation.rotating import REGION, Fault, OneDatabase, Rotating, faulty_rotation
 
-#: Children of a process that has one thread only, and has loaded all that they need.
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload([__name__])
+preload(__name__)
 _SESSION = boto3.Session("testing", "testing", region_name=REGION)
 _SESSION.client("secretsmanager")  # reads botocore's model of it, which would take each child longer than its step
 

@@ -54,6 +54,7 @@ def secrets(account, place) -> dict[str, str]:
     account.refused(arn, "rdsiam_auditor", own)
     account.refused(arn, "canary", "canary-password-as-a-login")
     found["a password that was tried"] = "canary-password-as-a-login"
+    found |= account.passwords
     for instance in account.cloud.client("rds").describe_db_instances()["DBInstances"]:
         if instance.get("MasterUserSecret"):
             found[f"the master's password of {instance['DBInstanceIdentifier']}"] = account.master_password(

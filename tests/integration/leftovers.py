@@ -1,0 +1,93 @@
+"""Databases and entries of access.yaml that a file of tests made: they go with it.
+
+A database that stays is compared by each later reconcile, read by each later audit, and onboarded anew when its entry
+has changed: files that come later would pay for it.
+"""
+
+import json
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from tests.integration.account import Account, until
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Names of the entries and identifiers of the databases that exist at one time."""
+
+    entries: frozenset[str]
+    instances: frozenset[str]
+    clusters: frozenset[str]
+
+    @classmethod
+    def of(cls, account: Account) -> "Inventory":
+        """List what exists now."""
+        return cls(
+            frozenset(account.entries),
+            frozenset(each["DBInstanceIdentifier"] for each in instances(account)),
+            frozenset(each["DBClusterIdentifier"] for each in clusters(account)),
+        )
+
+
+def instances(account: Account) -> list[dict[str, Any]]:
+    """Return the instances of the account, as RDS describes them."""
+    pages = account.cloud.client("rds").get_paginator("describe_db_instances").paginate()
+    return [each for page in pages for each in page["DBInstances"]]
+
+
+def clusters(account: Account) -> list[dict[str, Any]]:
+    """Return the clusters of the account."""
+    pages = account.cloud.client("rds").get_paginator("describe_db_clusters").paginate()
+    return [each for page in pages for each in page["DBClusters"]]
+
+
+def remove(account: Account, before: Inventory) -> None:
+    """Remove what did not exist before, except what files share; the event of a deletion ends the database's record."""
+    after = Inventory.of(account)
+    entries = after.entries - before.entries - account.shared
+    for name in entries:
+        del account.entries[name]
+    if entries:
+        account.publish_entries()
+    arns = _delete_instances(account, after.instances - before.instances - account.shared)
+    arns += _delete_clusters(account, after.clusters - before.clusters - account.shared)
+    for arn in arns:
+        until(lambda arn=arn: account.record(arn) is None, 60)
+
+
+def _delete_instances(account: Account, names: Set[str]) -> list[str]:
+    """Delete instances, replicas first, and return their ARNs."""
+    made = [each for each in instances(account) if each["DBInstanceIdentifier"] in names]
+    for each in sorted(made, key=lambda each: "ReadReplicaSourceDBInstanceIdentifier" not in each):
+        remember_password(account, each["DBInstanceIdentifier"], each)
+        if each["DBInstanceStatus"] != "deleting":
+            account.cloud.client("rds").delete_db_instance(
+                DBInstanceIdentifier=each["DBInstanceIdentifier"], SkipFinalSnapshot=True
+            )
+    if made:
+        until(lambda: not Inventory.of(account).instances & names, 60)
+    return [each["DBInstanceArn"] for each in made]
+
+
+def _delete_clusters(account: Account, names: Set[str]) -> list[str]:
+    """Delete clusters, whose members are gone, and return their ARNs."""
+    made = [each for each in clusters(account) if each["DBClusterIdentifier"] in names]
+    for each in made:
+        remember_password(account, each["DBClusterIdentifier"], each)
+        if each["Status"] != "deleting":
+            account.cloud.client("rds").delete_db_cluster(
+                DBClusterIdentifier=each["DBClusterIdentifier"], SkipFinalSnapshot=True
+            )
+    if made:
+        until(lambda: not Inventory.of(account).clusters & names, 60)
+    return [each["DBClusterArn"] for each in made]
+
+
+def remember_password(account: Account, identifier: str, described: dict[str, Any]) -> None:
+    """Keep the master's password of a database for the test that looks for secrets at the end."""
+    if described.get("MasterUserSecret"):
+        value = account.cloud.client("secretsmanager").get_secret_value(
+            SecretId=described["MasterUserSecret"]["SecretArn"]
+        )["SecretString"]
+        account.passwords[f"the master's password of {identifier}"] = json.loads(value)["password"]
