@@ -16,6 +16,7 @@ from tests.examples import FACTORS
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
 from tests.spreading import Durations, Spreading, Together, place_in_order
+from tests.waiting import growing_pauses
 
 #: The engines in the ids of parameters.
 _ENGINE = re.compile(
@@ -102,12 +103,13 @@ def eventually() -> Callable[[Callable[[], object]], object]:
 
     def wait(condition: Callable[[], object], limit: float = 20.0) -> object:
         deadline = time.monotonic() + limit
+        pauses = growing_pauses()
         while True:
             result = condition()
             if result:
                 return result
             assert time.monotonic() < deadline, f"it did not come true within {limit:.0f} s"
-            time.sleep(0.05)
+            time.sleep(next(pauses))
 
     return wait
 

@@ -22,6 +22,8 @@ POSTGRES = ["postgres14", "postgres", "postgres-vanilla", *_OLDER, *_NEWER]
 SINCE_16 = ["postgres", "postgres-vanilla", *_NEWER]
 #: Kinds of these on which nobody else administers it, not even the master.
 VANILLA = ["postgres-vanilla", *_NEWER]
+#: The others of PostgreSQL.
+NOT_VANILLA = [kind for kind in POSTGRES if kind not in VANILLA]
 #: Kinds on which a role that creates roles administers all of them.
 BEFORE_16 = ["postgres14", *_OLDER]
 #: An older PostgreSQL in long suites, which `make test` runs on 18.

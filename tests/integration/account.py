@@ -1,6 +1,7 @@
 """An AWS account as its owner sees it: roles, access.yaml, databases made by RDS's API, logins with boto3's tokens."""
 
 import contextlib
+import itertools
 import json
 import os
 import ssl
@@ -20,6 +21,7 @@ from localcloud.client import RunningCloud
 from localcloud.lambda_.emulators import RUNTIME
 from tests.integration import commands
 from tests.kinds import created_as
+from tests.waiting import growing_pauses
 
 ROOT = Path(__file__).parents[2]
 TRUST = {
@@ -349,13 +351,15 @@ def _runs(process: psutil.Process) -> bool:
     return False
 
 
-def until(condition: Any, seconds: float) -> Any:
+def until(condition: Any, seconds: float, every: float | None = None) -> Any:
     """Wait until the condition is true, and return what it returned.
 
     :param seconds: what is enough on a quiet machine; a busy one gets three times that.
+    :param every: the pause between two looks, for a moment that is over soon; else pauses grow.
     """
     limit = time.monotonic() + 3 * seconds
+    pauses = itertools.repeat(every) if every else growing_pauses()
     while not (result := condition()):
         assert time.monotonic() < limit, f"not within {3 * seconds} s"
-        time.sleep(0.1)
+        time.sleep(next(pauses))
     return result

@@ -44,12 +44,14 @@ def create(account: Account, arn: str, *statements: str, name: str = "shop") -> 
     assert not is_in_order(account, arn)
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_a_database_that_is_created_later_is_covered_after_the_next_audit(account, arn):
     create(account, arn, "CREATE DATABASE tenant")
     assert account.invoke("AuditFunction", {})["audited"] >= 1
     until(lambda: is_in_order(account, arn), 60)
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_a_database_that_is_created_later_is_covered_at_once_by_onboard(account, arn):
     create(account, arn, "CREATE DATABASE customer")
     assert account.onboard(arn)["status"] == "onboarded"
@@ -111,7 +113,7 @@ def lost(account: Account, arn: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("take", [detach, edit, delete])
-@pytest.mark.exhaustive_on("mariadb", "mysql")
+@pytest.mark.exhaustive_on("mariadb", "mysql", "delete")
 def test_a_role_that_lost_its_policy_is_found_and_has_its_logins_again(account, arn, take):
     iam, role = account.cloud.client("iam"), arn.rpartition(":")[2]
     attached = iam.list_attached_role_policies(RoleName=role, PathPrefix=PATH)["AttachedPolicies"]

@@ -146,6 +146,7 @@ def test_parameters_are_those_of_all_members(databases, clusters, engine):
         databases.eventually(lambda member=member: refused(databases, member, password, tls=False) == (value == "1"))
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_cluster_stops_and_starts_with_its_members(databases, clusters, events, engine):
     cluster, reader = databases.cluster(engine), databases.instance(f"{engine}-2")
@@ -279,6 +280,7 @@ def test_a_reader_takes_over_from_a_writer_that_was_killed_and_another_reader_to
     databases.rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_cluster_outlives_its_members_and_keeps_its_data(databases, events, engine):
     name = f"lasting-{engine}"
@@ -348,6 +350,7 @@ def test_a_multi_az_cluster_brings_its_members_and_takes_them_along(databases, e
     databases.eventually(lambda: all(databases.gone(each) for each in names), 60)
 
 
+@pytest.mark.exhaustive_on("docdb")
 @pytest.mark.parametrize("engine", ["neptune", "docdb"])
 def test_clusters_of_other_services_are_in_describe(databases, engine):
     secret = {} if engine == "neptune" else {"MasterUsername": "boss", "MasterUserPassword": f"p{time.time_ns()}"}

@@ -17,6 +17,7 @@ CASES = {
 }
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", CASES)
 def test_tls_is_enforced_as_the_parameter_group_says(databases, engine):
     family, version, parameter, on, off = CASES[engine]

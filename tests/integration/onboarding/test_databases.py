@@ -117,6 +117,6 @@ def test_130_databases_take_four_sessions_at_most(account, arn):
             Payload=json.dumps({"database": arn}),
         )
         until(lambda: not account.record(arn)["finished"]["BOOL"], 60)
-        until(over, 240)
+        until(over, 240, every=0.1)
     assert 1 <= most <= 4
     assert account.onboard(arn)["changes"] == []

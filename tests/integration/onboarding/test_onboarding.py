@@ -119,6 +119,7 @@ def test_a_second_run_changes_nothing_and_opens_as_many_sessions_as_promised(acc
     assert account.onboard(arn, plan=True)["status"] == "unchanged"
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_the_first_answer_tells_changes_with_their_sql_and_proofs(account, engine, roles):
     identifier = f"told-{engine}"
     arn = account.create(identifier, engine)
@@ -138,6 +139,7 @@ def test_the_first_answer_tells_changes_with_their_sql_and_proofs(account, engin
     assert "teller" in json.dumps(done["changes"])
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_a_role_that_is_no_longer_declared_loses_its_policy(account, arn, engine, roles):
     role = account.make_role(f"leaving-{engine}")
     users = account.entries[f"main-{engine}"]["users"]
@@ -154,6 +156,7 @@ def test_a_role_that_is_no_longer_declared_loses_its_policy(account, arn, engine
     assert account.onboard(arn)["status"] == "unchanged"
 
 
+@pytest.mark.exhaustive_on("mariadb")
 @pytest.mark.parametrize("managed", [False, None], ids=["untagged", "missing"])
 def test_roles_whose_owner_did_not_agree_are_refused_before_anything_is_changed(account, engine, managed):
     identifier = f"{'untagged' if managed is False else 'missing'}-{engine}"
@@ -204,6 +207,7 @@ def test_what_is_wrong_in_access_yaml_is_refused_with_line_and_key(account, arn,
         account.declare(f"main-{engine}", *account.entries[f"main-{engine}"]["users"])
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_a_deleted_database_is_forgotten_and_its_policies_are_removed(account, engine):
     role = account.make_role(f"deleted-{engine}")
     identifier = f"deleted-{engine}"

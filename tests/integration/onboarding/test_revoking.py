@@ -98,9 +98,10 @@ def forget(account) -> None:
         account.start_afresh(function)
 
 
-@pytest.mark.exhaustive_on
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
-@pytest.mark.parametrize("waits", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["new", "waits"])
+@pytest.mark.parametrize(
+    ("place", "waits"), [("mariadb", False), ("postgres", False), ("postgres", True)], indirect=["place"],
+    ids=["mariadb", "postgres", "postgres-waits"],
+)  # fmt: skip
 def test_within_a_minute_no_token_is_vended_and_no_user_listed(account, place, waits):
     forget(account)
     assert ask(account, place, "leaker") == 200

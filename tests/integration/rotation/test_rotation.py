@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.account import until
 from tests.integration.rotation.passwords import DAYS, Pair
+from tests.kinds import MYSQL_FAMILY
 
 pytestmark = pytest.mark.exhaustive_on("mariadb")
 
@@ -274,9 +275,8 @@ def test_a_database_that_reboots_in_the_middle_of_set_secret_stops_no_rotation_f
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("passwords", MYSQL_FAMILY, indirect=True)  # PostgreSQL's are in test_expired_passwords.py
 def test_an_expired_password_is_what_a_rotation_replaces(passwords):
-    if passwords.engine == "postgres":
-        pytest.skip("PostgreSQL's VALID UNTIL is in test_expired_passwords.py")
     secret = passwords.make("expired")
     with passwords.account.as_master(passwords.arn) as master:
         master.run("ALTER USER 'expired'@'%' PASSWORD EXPIRE")

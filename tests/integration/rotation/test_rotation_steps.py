@@ -98,7 +98,7 @@ def test_a_rotation_needs_no_more_calls_and_connections_than_promised(rotating, 
     assert in_all == calls[rotating.alternating]
 
 
-@pytest.mark.exhaustive_on("mariadb", "mysql", "single")
+@pytest.mark.exhaustive_on("vanilla", "postgres14", "mariadb", "mysql", "single")
 def test_a_process_that_is_killed_at_any_point_stops_no_rotation(rotating, die_at):
     killed = 0
     for step in STEPS:
