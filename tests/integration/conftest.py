@@ -33,8 +33,11 @@ from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Remove the databases and the entries of access.yaml that a file with a cloud made."""
-    tests = (item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function))
-    if not any("cloud" in item.fixturenames for item in tests):
+    tests = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    shares = (
+        not {"account", "cloud"} & vars(request.module).keys()
+    )  # others have one of their own, which ends with them
+    if not shares or not any({"account", "databases"} & set(item.fixturenames) for item in tests):
         yield
         return
     account = request.getfixturevalue("account")
