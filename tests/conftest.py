@@ -115,9 +115,16 @@ def eventually() -> Callable[[Callable[[], object]], object]:
 
 
 @pytest.fixture(scope="session")
-def account(cloud) -> Iterator[Account]:
+def owner(cloud) -> Account:
+    """Return the account as the cloud starts with it."""
+    return Account(cloud)
+
+
+@pytest.fixture(scope="session")
+def account(owner) -> Iterator[Account]:
     """One account for all integration tests."""
-    account = Account(cloud)
+    account = owner
+    account.shared.add("nothing-of-that-name")
     account.follow_access_yaml(False)
     account.declare("nothing-of-that-name", {"name": "nobody", "privileges": "readonly", "on": ["shop"]})
     yield account

@@ -30,21 +30,31 @@ from tests.integration.leftovers import Inventory, remove
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
 
 
+@pytest.fixture(scope="session")
+def files_with_databases(request: pytest.FixtureRequest) -> set[Path]:
+    """Return the files whose tests make databases in the shared cloud."""
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    # Others have an account or a cloud of their own, which ends with them.
+    with_own = {item.path for item in tests if {"account", "cloud"} & vars(item.module).keys()}
+    return {item.path for item in tests if {"account", "databases"} & _fixtures(item)} - with_own
+
+
+def _fixtures(item: pytest.Function) -> set[str]:
+    """Return the names of the fixtures of a test; a parameter can have the name of one."""
+    return set(item.fixturenames) - (item.callspec.params.keys() if hasattr(item, "callspec") else set())
+
+
 @pytest.fixture(scope="module", autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Remove the databases and the entries of access.yaml that a file with a cloud made."""
-    tests = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
-    shares = (
-        not {"account", "cloud"} & vars(request.module).keys()
-    )  # others have one of their own, which ends with them
-    if not shares or not any({"account", "databases"} & set(item.fixturenames) for item in tests):
+def nothing_is_left(request: pytest.FixtureRequest, files_with_databases: set[Path]) -> Iterator[None]:
+    """Remove the databases and the entries of access.yaml that a file made."""
+    if request.path not in files_with_databases:
         yield
         return
-    account = request.getfixturevalue("account")
-    before = Inventory.of(account)
+    owner = request.getfixturevalue("owner")
+    before = Inventory.of(owner)
     yield
-    account.follow_access_yaml(False)
-    remove(account, before)
+    owner.follow_access_yaml(False)
+    remove(owner, before)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from bench.browser import launch
 from tests.integration.audit.browser import Opened
@@ -32,10 +32,17 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def shared_page(chromium: Browser) -> Iterator[Page]:
+    """One page for the tests of a file that ask nothing of its context."""
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def opened(chromium: Browser, tmp_path: Path) -> Iterator["Opened"]:
+def opened(chromium: Browser, shared_page: Page, tmp_path: Path) -> Iterator[Opened]:
     """Open reports as pages, and record their messages and requests."""
-    opened = Opened(chromium, tmp_path)
+    opened = Opened(chromium, shared_page, tmp_path)
     yield opened
-    for context in opened.contexts:
-        context.close()
+    opened.close()

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -42,6 +43,36 @@ def arn(account, engine) -> Iterator[str]:
 def app(account, arn) -> Iterator[App]:
     app = App(account, arn)
     yield app
+    app.leave()
+
+
+@pytest.fixture(scope="module")
+def never_migrated(account, arn) -> Iterator[App]:
+    app = App(account, arn)
+    yield app
+    app.leave()
+
+
+@pytest.fixture
+def untouched(never_migrated) -> Iterator[App]:
+    """Return a user whose migration is planned or refused only, and that has no successor before and after a test."""
+    yield never_migrated
+    never_migrated.declare(replaced=False)
+
+
+@pytest.fixture(scope="module")
+def retired(account, arn) -> Iterator[tuple[App, dict[str, Any], str]]:
+    """Return a user that was migrated, the answer, and the secret of somebody else that claims to be the user's."""
+    app = App(account, arn)
+    secrets_manager = account.cloud.client("secretsmanager")
+    planted = secrets_manager.create_secret(
+        Name=f"planted/{app.name}-{app.engine}",
+        SecretString=secrets_manager.get_secret_value(SecretId=app.secret)["SecretString"],
+        Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
+    )["ARN"]
+    app.declare()
+    yield app, app.migrate(watch="1s"), planted
+    secrets_manager.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
     app.leave()
 
 
@@ -85,7 +116,8 @@ def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(a
     assert app.account.onboard(app.arn)["status"] == "unchanged"
 
 
-def test_without_a_declared_successor_the_refusal_has_the_lines_to_add(app):
+def test_without_a_declared_successor_the_refusal_has_the_lines_to_add(untouched):
+    app = untouched
     refused = app.migrate()
     assert (refused["status"], refused["changes"]) == ("refused", [])
     assert refused["reason"] == f"access.yaml declares no successor of {app.name}"
@@ -99,7 +131,8 @@ def test_without_a_declared_successor_the_refusal_has_the_lines_to_add(app):
     assert app.migrate(in_place=True)["remedy"].count(f'name: "{app.name}"') == 1
 
 
-def test_a_plan_shows_all_statements_and_changes_nothing(app):
+def test_a_plan_shows_all_statements_and_changes_nothing(untouched):
+    app = untouched
     before = app.dump()
     app.declare()
     planned = app.migrate(plan=True)
@@ -216,22 +249,14 @@ def test_a_secret_that_rotates_stops_and_rotates_again_after_the_undo(app):
     assert app.secret_state()["RotationRules"] == {"AutomaticallyAfterDays": 30}
 
 
-def test_a_secret_that_only_claims_to_be_the_users_is_left_alone_and_named(app):
-    secrets_manager = app.account.cloud.client("secretsmanager")
-    planted = secrets_manager.create_secret(
-        Name=f"planted/{app.name}-{app.engine}",
-        SecretString=secrets_manager.get_secret_value(SecretId=app.secret)["SecretString"],
-        Tags=[{"Key": "rdsiam:managed", "Value": "true"}],
-    )["ARN"]
-    app.declare()
-    answer = app.migrate(watch="1s")
+def test_a_secret_that_only_claims_to_be_the_users_is_left_alone_and_named(retired):
+    app, answer, planted = retired
     assert answer["status"] == "retired"
     assert [(part["what"], part["retry"]) for part in answer["incomplete"]] == [(planted, False)]
     assert "delete it yourself" in answer["incomplete"][0]["remedy"]
     assert app.secret_state().get("DeletedDate")
-    assert "DeletedDate" not in secrets_manager.describe_secret(SecretId=planted)
+    assert "DeletedDate" not in app.account.cloud.client("secretsmanager").describe_secret(SecretId=planted)
     assert any(planted in line for line in app.kept()["history"][-1]["done"])
-    secrets_manager.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
 
 
 def test_a_secret_without_the_tag_stays_and_is_reported(app):
@@ -242,7 +267,8 @@ def test_a_secret_without_the_tag_stays_and_is_reported(app):
     assert "rdsiam:managed=true" in app.kept()["history"][-1]["done"][-1]
 
 
-def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(app):
+def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(untouched):
+    app = untouched
     clone = f"{app.name}_clone"
     named = clone if app.postgres else f"{clone}@'%'"
     password = f"LOGIN PASSWORD '{PASSWORD}'" if app.postgres else f"IDENTIFIED BY '{PASSWORD}'"
@@ -257,9 +283,9 @@ def test_an_alternating_user_is_not_migrated_while_its_clone_logs_in(app):
     assert app.migrate(plan=True)["status"] == "planned"
 
 
-def test_the_audit_shows_the_migration_and_has_no_finding_about_both_users(app):
-    app.declare()
-    assert app.migrate(watch="1s")["status"] == "retired"
+def test_the_audit_shows_the_migration_and_has_no_finding_about_both_users(retired):
+    app, migrated, _ = retired
+    assert migrated["status"] == "retired"
     answer = app.account.invoke("AuditFunction", {"databases": [app.arn]})
     place = answer["reports"]["json"].removeprefix("s3://").partition("/")
     body = app.account.cloud.client("s3").get_object(Bucket=place[0], Key=place[2])["Body"].read()
