@@ -67,8 +67,8 @@ def others(place: Place) -> dict[object, tuple[object, ...]]:
     query = "SELECT concat(user, '@', host), plugin, authentication_string FROM mysql.user"
     if is_postgres(place):
         query = (
-            "SELECT rolname, rolcanlogin, rolcreaterole, rolsuper, rolpassword, (SELECT string_agg(m.rolname, ',' ORDER BY"
-            " m.rolname) FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member WHERE a.roleid = r.oid AND"
+            "SELECT rolname, rolcanlogin, rolcreaterole, rolsuper, rolpassword, (SELECT string_agg(m.rolname, ','"
+            " ORDER BY m.rolname) FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member WHERE a.roleid = r.oid AND"
             " m.rolname !~ '^(rdsiam_|reader$|lister$|leaver$)') FROM pg_authid r"
         )
     with place.as_rdsadmin() as admin:
