@@ -166,6 +166,7 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
         "region": REGION,
         "databases": sorted(fleet, key=lambda each: each["arn"]),
         "findings": [each.to_json() for each in _sorted([*found, *suppressed])],
+        "onboardings": [],
         "resolved": [
             {key: value for key, value in each.to_json().items() if key in _OF_RESOLVED} | {"resolved": _time(FINISHED)}
             for each in _sorted(resolved)

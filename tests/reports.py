@@ -88,6 +88,7 @@ def report_with(text: str, evidence: Any = None) -> dict[str, Any]:
             "findings": dict.fromkeys(SEVERITIES, 0) | {"critical": 1, "low": 1}, "suppressed": 1, "new": 1,
             "migrations": {"paired": 0, "proven": 0, "watching": 1, "retired": 0},
         },
+        "onboardings": [{"database": databases[0]["arn"], "differences": ["databases", "users"]}],
         "trend": [
             {"id": "before", "finished": BEFORE, "share": 0.5, "accounts": 4,
              "findings": dict.fromkeys(SEVERITIES, 1), "unreachable": 0}

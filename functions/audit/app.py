@@ -39,7 +39,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     daily = aliases.is_invoked_by("events", context.lambda_context)
     answer = flow.audit(context, _services(), request.databases, daily)
     logger.info("audit ended", audit=answer.id, databases=answer.databases, audited=answer.audited)
-    return answer.to_json()
+    return answered(context, _services().results, answer.to_json())
 
 
 @cache

@@ -360,6 +360,10 @@ def test_an_audit_has_databases_onboarded_that_have_more_schemas_than_the_last_r
     world.reading = reading(Layout("after", "owners"), "app")
     answer = world.audit()
     assert started(world) == ["db-003", "db-021"]
+    listed = [{"database": world.databases[number].arn, "differences": ["databases"]} for number in (3, 21)]
+    assert answer["onboardings"] == world.report(answer)["onboardings"] == listed
+    assert f"audits/{answer['id']}/report.html" in answer["reports"]["html"]
+    assert "Onboardings that this audit started" in world.store.report(answer["id"], "html")
     request = world.started[0]
     assert (request["FunctionName"], request["InvocationType"]) == (ONBOARD, "Event")
     assert set(json.loads(request["Payload"])) == {"database", "drift"}
@@ -422,7 +426,9 @@ def test_an_audit_that_can_start_no_onboarding_still_reports(world):
         raise RuntimeError("throttled")
 
     world.started = SimpleNamespace(append=lambda request: refuse(**request))
-    assert world.audit()["audited"] == 45
+    answer = world.audit()
+    assert (answer["audited"], answer["onboardings"]) == (45, [])
+    assert world.report(answer)["onboardings"] == []
     assert world.notified
 
 
@@ -435,6 +441,7 @@ def test_a_whole_fleet_that_drifted_is_started_in_several_steps_each_database_on
     assert started(world) == [f"db-{number:03}" for number in range(45)]
     steps = [one.name for one in result.operations if str(one.name).startswith("start onboardings")]
     assert steps == ["start onboardings from batch 0", "start onboardings from batch 2"]
+    assert len(json.loads(result.result)["onboardings"]) == 45
 
 
 def test_new_schemas_are_covered_though_policies_can_not_be_read(world):

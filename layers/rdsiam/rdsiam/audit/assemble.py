@@ -9,7 +9,16 @@ from rdsiam.audit.history import Comparison, Coverage, History, compare, extend
 from rdsiam.audit.parts import DatabaseEntry
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import SEVERITIES, Finding
-from rdsiam.report.document import DatabaseLine, FindingLine, Report, ResolvedLine, Severities, States, Summary
+from rdsiam.report.document import (
+    DatabaseLine,
+    FindingLine,
+    OnboardingLine,
+    Report,
+    ResolvedLine,
+    Severities,
+    States,
+    Summary,
+)
 from rdsiam.state.migrations import counts
 
 
@@ -18,6 +27,7 @@ class AuditRun:
     """The run that a report is of.
 
     :ivar whole: of the whole fleet, not of databases that were named.
+    :ivar onboardings: that it has started.
     :ivar policies_unreadable: why the account's policies could not be read; None if they were.
     """
 
@@ -28,6 +38,7 @@ class AuditRun:
     region: str
     whole: bool
     access_version: str
+    onboardings: Sequence[OnboardingLine] = ()
     policies_unreadable: str | None = None
 
 
@@ -78,6 +89,7 @@ def assemble(
         "databases": _database_lines(entries, comparison.findings),
         "findings": [_finding_line(finding) for finding in sorted(comparison.findings, key=_order)],
         "resolved": _resolved_lines(comparison, run.finished),
+        "onboardings": list(run.onboardings),
         "trend": list(trend),
     }
     return AssembledReport(report, History(comparison.open, trend, comparison.new))

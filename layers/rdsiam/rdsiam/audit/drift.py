@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from rdsiam.access.effective import effective_users
 from rdsiam.access.model import AccessFile
@@ -16,14 +16,12 @@ from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.findings.differences import DriftPart
 from rdsiam.findings.finding import Finding
 from rdsiam.state import fingerprint
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Record
 
-#: `databases`: databases and schemas were created or dropped. `owners`: other roles own objects. `users`: users, or
-#: their privileges, are not as declared. `policies`: roles lost logins.
-Part = Literal["databases", "owners", "policies", "users"]
 MISSING_GRANT = "connect-grant-missing"
 
 
@@ -49,7 +47,7 @@ class Drift:
     :ivar handled: digest of the drift that an earlier run could not end; empty if there is none.
     """
 
-    differences: Mapping[Part, str]
+    differences: Mapping[DriftPart, str]
     handled: str = ""
 
     @property
@@ -107,7 +105,7 @@ def drift_of(
     """
     if not isinstance(facts, ServerFacts):
         return Drift({}, record.handled)
-    differences: dict[Part, str] = dict(_of_layout(users, record.layout, facts))
+    differences: dict[DriftPart, str] = dict(_of_layout(users, record.layout, facts))
     of_users = [
         {"id": finding.id, "evidence": finding.evidence}
         for finding in findings
@@ -140,7 +138,7 @@ def _is_of_onboarding(finding: Finding, record: Record) -> bool:
 
 def _of_layout(
     users: Iterable[DeclaredUser], recorded: Layout | None, facts: ServerFacts
-) -> Iterable[tuple[Part, str]]:
+) -> Iterable[tuple[DriftPart, str]]:
     """Yield the parts in which the layout differs from the recorded one, if access.yaml depends on them.
 
     On MySQL and MariaDB, whose objects have no owners, only `"*"` does; on PostgreSQL a level covers all schemas of a

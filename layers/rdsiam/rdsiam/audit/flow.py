@@ -8,7 +8,7 @@ without a list of them, or without a readable access.yaml, there is nothing to r
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any, cast
@@ -41,7 +41,7 @@ from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.report.csv import csv_report
-from rdsiam.report.document import Report, Severities, json_report
+from rdsiam.report.document import OnboardingLine, Report, Severities, json_report
 from rdsiam.report.ocsf import ocsf_lines
 from rdsiam.report.page import KindText, html_report
 from rdsiam.report.security_hub import asff
@@ -108,6 +108,7 @@ class AuditAnswer:
     """The answer of AuditFunction to a request for an audit; see docs/audit.md.
 
     :ivar reports: kind of report → its URI.
+    :ivar onboardings: that it has started.
     """
 
     id: str
@@ -116,6 +117,7 @@ class AuditAnswer:
     unreachable: int
     findings: Severities
     reports: Mapping[str, str]
+    onboardings: Sequence[OnboardingLine] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -156,32 +158,39 @@ def audit(
         steps.run("evaluate policies", lambda: audit_steps.evaluate_policies(begun, batches))
     except StepError as error:
         policies_unreadable = f"{error.error_type}: {error.message}"[:_LONGEST_CAUSE]
-    answer = steps.run_typed("report", AuditAnswer, lambda: audit_steps.report(begun, batches, policies_unreadable))
+    started: list[OnboardingLine] = []
     if databases is None:
-        _start_onboardings(steps, audit_steps, begun, batches, policies_unreadable is None)
+        started = _start_onboardings(steps, audit_steps, begun, batches, policies_unreadable is None)
+    answer = steps.run_typed(
+        "report", AuditAnswer, lambda: audit_steps.report(begun, batches, policies_unreadable, started)
+    )
     steps.run("notify", lambda: audit_steps.notify(begun))
-    return answer
+    return replace(answer, onboardings=started)
 
 
 def _start_onboardings(
     steps: Steps, audit_steps: "_AuditSteps", begun: Begun, batches: int, policies_readable: bool
-) -> None:
-    """Start onboardings in steps that take a minute at most, however many databases have a drift.
+) -> list[OnboardingLine]:
+    """Start onboardings in steps that take a minute at most, however many databases have a drift; return them.
 
-    The report and its notifications don't depend on them: the next audit finds a drift that is left.
+    The report, which lists them, doesn't depend on them: the next audit finds a drift that is left.
     """
+    started: list[OnboardingLine] = []
     for part in batched(range(batches), _BATCHES_AT_ONCE, strict=False):
         numbers = range(part[0], part[-1] + 1)
         try:
-            steps.run(
+            started += steps.run(
                 f"start onboardings from batch {numbers.start}",
                 _starting(audit_steps, begun, numbers, policies_readable),
             )
         except StepError as error:
             logger.error("onboardings were not started: %s: %s", error.error_type, error.message)
+    return started
 
 
-def _starting(audit_steps: "_AuditSteps", begun: Begun, batches: range, policies_readable: bool) -> Callable[[], int]:
+def _starting(
+    audit_steps: "_AuditSteps", begun: Begun, batches: range, policies_readable: bool
+) -> Callable[[], list[OnboardingLine]]:
     return lambda: audit_steps.start_onboardings(begun, batches, policies_readable)
 
 
@@ -256,7 +265,9 @@ class _AuditSteps:
         wanted = [finding for finding in findings if self._named is None or finding.database in self._named]
         services.store.put_iam(begun.id, wanted)
 
-    def report(self, begun: Begun, batches: int, policies_unreadable: str | None) -> AuditAnswer:
+    def report(
+        self, begun: Begun, batches: int, policies_unreadable: str | None, onboardings: Sequence[OnboardingLine]
+    ) -> AuditAnswer:
         """Assemble the results, compare them with the run before, write the reports, and finish the run."""
         services = self._services
         access = services.access.current()
@@ -274,6 +285,7 @@ class _AuditSteps:
             region=services.deployment.region,
             whole=self._named is None,
             access_version=access.version,
+            onboardings=onboardings,
             policies_unreadable=policies_unreadable,
         )
         assembled = assemble(
@@ -310,12 +322,12 @@ class _AuditSteps:
             reports={kind: uris[kind] for kind in ("json", "csv", "html")},
         )
 
-    def start_onboardings(self, begun: Begun, batches: range, policies_readable: bool) -> int:
-        """Start the onboarding of databases of these batches that have a new drift; return their number."""
+    def start_onboardings(self, begun: Begun, batches: range, policies_readable: bool) -> list[OnboardingLine]:
+        """Start the onboarding of databases of these batches that have a new drift, and return them."""
         services = self._services
         onboardings = Onboardings(services.functions, services.onboard_function, begun.id, begun.daily)
         policies = services.store.iam(begun.id) if policies_readable else []
-        return onboardings.start(self._parts(begun, batches), policies)
+        return list(onboardings.start(self._parts(begun, batches), policies))
 
     def notify(self, begun: Begun) -> None:
         """Notify others of the result. A run that a later one has overtaken has no news."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from rdsiam.audit.drift import MISSING_GRANT, NO_DRIFT
 from rdsiam.audit.parts import DatabasePart
 from rdsiam.aws.rds import Database
 from rdsiam.findings.finding import Finding
+from rdsiam.report.document import OnboardingLine
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,10 @@ class Onboardings:
     audit: str
     daily: bool
 
-    def start(self, parts: Iterable[tuple[Database, DatabasePart | None]], policies: Iterable[Finding]) -> int:
-        """Start the onboarding of databases with a new drift, and return their number.
+    def start(
+        self, parts: Iterable[tuple[Database, DatabasePart | None]], policies: Iterable[Finding]
+    ) -> Iterator[OnboardingLine]:
+        """Start the onboarding of databases with a new drift, and yield each with its differences.
 
         :param parts: databases with their results.
         :param policies: findings in the account's policies.
@@ -40,14 +43,13 @@ class Onboardings:
         for finding in policies:
             if finding.kind == MISSING_GRANT and finding.suppressed is None:
                 lost.setdefault(finding.database, []).append(finding)
-        started = 0
         for database, part in parts:
             drift = (part.drift if part else NO_DRIFT).with_policies(lost.get(database.arn, ()))
             if drift.is_new and (self.daily or "databases" in drift.differences):
                 self._start(database, drift.digest)
-                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(sorted(drift.differences)))
-                started += 1
-        return started
+                differences = sorted(drift.differences)
+                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(differences))
+                yield {"database": database.arn, "differences": differences}
 
     def _start(self, database: Database, drift: str) -> None:
         self.functions.invoke(

@@ -15,8 +15,11 @@ from rdsiam.command.errors import CommandError, ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.long_lists import remarks
 from rdsiam.command.output import Output
+from rdsiam.findings.differences import TEXTS
 from rdsiam.findings.finding import SEVERITIES
 
+#: Number of onboardings that are shown.
+_SHOWN = 10
 _NOT_FIXED = {"refused", "ignored", "unknown", "failed", "incomplete"}
 
 
@@ -63,7 +66,8 @@ def audit(
         remediated = installation.run("audit_function", request, "remediate", output.progress, everything=everything)
         sys.exit(_show_remediated(remediated, output))
     arns = sorted({database_arn(installation.aws, name) for name in databases})
-    answer = installation.run("audit_function", {"databases": arns} if arns else {}, "audit", output.progress)
+    request = {"databases": arns} if arns else {}
+    answer = installation.run("audit_function", request, "audit", output.progress, everything=everything)
     findings = _findings(installation, answer, output)
     _show(answer, findings, output)
     sys.exit(_exit_code(answer, fail_on))
@@ -103,7 +107,22 @@ def _show(answer: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] | Non
     output.progress(f"audit {answer['id']}: {answer['audited']} of {answer['databases']} databases were read; {counts}")
     if answer["unreachable"]:
         output.progress(f"{answer['unreachable']} databases are unknown: the report says why")
+    for line in _onboardings(answer):
+        output.progress(line)
     output.progress(f"report: {answer['reports']['html']}")
+
+
+def _onboardings(answer: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of the first onboardings that the audit started, and how many more there are."""
+    started = answer["onboardings"]
+    total = answer.get("onboardings_total", len(started))
+    lines = []
+    for onboarding in started[:_SHOWN]:
+        differences = ", ".join(TEXTS[part] for part in onboarding["differences"])
+        lines.append(f"onboarding started: {onboarding['database'].rpartition(':')[2]}: not as it was: {differences}")
+    if total > _SHOWN:
+        lines.append(f"{total - _SHOWN} more onboardings were started: the report lists them")
+    return lines
 
 
 def _exit_code(answer: Mapping[str, Any], fail_on: str) -> ExitCode:

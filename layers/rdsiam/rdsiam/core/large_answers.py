@@ -12,7 +12,7 @@ from typing import Any, Protocol
 LARGEST_LIST = 100_000
 #: Characters of a text of an answer that joins the reasons of many parts.
 _LONGEST_TEXT = 4_000
-_LISTS = ("changes", "incomplete", "migrations", "proofs", "remediated", "schemas", "secrets", "started")
+_LISTS = ("changes", "incomplete", "migrations", "onboardings", "proofs", "remediated", "schemas", "secrets", "started")
 _TEXTS = ("reason", "remedy")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from rdsiam.engines.facts import Stage
+from rdsiam.findings.differences import DriftPart
 from rdsiam.findings.finding import Severity
 from rdsiam.report.figures import order
 from rdsiam.state.migrations import MigrationState
@@ -157,6 +158,20 @@ class ResolvedLine(TypedDict):
 
 
 @with_config(_STRICT)
+class OnboardingLine(TypedDict):
+    """An onboarding that the audit started."""
+
+    database: Annotated[str, Field(description="ARN.")]
+    differences: Annotated[
+        list[DriftPart],
+        Field(
+            description="What differs: `databases` and schemas, `owners` of objects, `users` and their privileges, "
+            "`policies` of roles."
+        ),
+    ]
+
+
+@with_config(_STRICT)
 class Summary(TypedDict):
     """The figures of a run."""
 
@@ -207,6 +222,7 @@ class Report(TypedDict):
     databases: list[DatabaseLine]
     findings: list[FindingLine]
     resolved: list[ResolvedLine]
+    onboardings: Annotated[list[OnboardingLine], Field(description="Those that the audit started.")]
     summary: Summary
     trend: list[TrendLine]
     access_version: Annotated[
@@ -232,6 +248,7 @@ def json_report(report: Mapping[str, Any]) -> str:
         "databases": sorted(report["databases"], key=lambda each: str(each["arn"])),
         "findings": [_finding(each) for each in sorted(report["findings"], key=order)],
         "resolved": sorted(report["resolved"], key=order),
+        "onboardings": sorted(report["onboardings"], key=lambda each: str(each["database"])),
         "trend": sorted(report["trend"], key=lambda each: (each["finished"], each["id"])),
     }
     return json.dumps(ordered, ensure_ascii=True, separators=(",", ":")) + "\n"

@@ -9,6 +9,7 @@ from rdsiam.report import charts, figures
 from rdsiam.report.formatting import clock, counted, day, number, percent
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
+from rdsiam.report.onboardings import onboardings
 from rdsiam.report.schemas import schemas
 
 #: Number of groups that are shown before "more".
@@ -40,6 +41,7 @@ def summary(report: Mapping[str, Any], environment: Mapping[str, str]) -> Markup
         _groups(report, environment),
         migrations(report),
         schemas(report),
+        onboardings(report),
     )
 
 
