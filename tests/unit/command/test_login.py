@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rdsiam import command
-from rdsiam.command.errors import ExecutionFailed, Usage
+from rdsiam.command.errors import ExecutionFailed, NotFound, Usage
 from rdsiam.command.login import LoginOptions, LoginToken, login_token
 from rdsiam.signer import Credentials
 from tests.unit.aws.test_rds import Rds, cluster, member
@@ -118,10 +118,11 @@ def test_capitals_in_an_identifier_are_read_as_rds_writes_them(name, user):
     [
         (f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com", "readers"),
         (f"reports.cluster-custom-c0ffee.{REGION}.rds.amazonaws.com", "custom"),
+        (f"orders.endpoint.proxy-c0ffee.{REGION}.rds.amazonaws.com", "a further endpoint of a proxy, and"),
         ("orders.c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
         ("orders.c0ffee.eusc-de-east-1.rds.amazonaws.eu", "eusc-de-east-1"),
     ],
-    ids=["the readers'", "a custom one", "another region", "another partition"],
+    ids=["the readers'", "a custom one", "a proxy's", "another region", "another partition"],
 )
 def test_the_api_is_not_asked_about_an_endpoint_that_it_does_not_serve(endpoint, why):
     api: Any = SimpleNamespace(region=REGION)
@@ -157,6 +158,7 @@ def test_an_endpoint_that_only_begins_alike_is_refused(endpoint):
         "shop.proxy-x.eu-west-1.rds.amazonaws.com",
         "shop-2.cluster-ro-x.eu-west-1.rds.amazonaws.com",
         "shop.cluster-custom-x.eu-west-1.rds.amazonaws.com",
+        "shop.endpoint.proxy-x.eu-west-1.rds.amazonaws.com",
     ],
 )
 def test_a_token_is_signed_here_for_the_databases_own_endpoints_only(endpoint):
@@ -165,6 +167,36 @@ def test_a_token_is_signed_here_for_the_databases_own_endpoints_only(endpoint):
     installation: Any = SimpleNamespace(aws=SimpleNamespace(client=lambda _: rds, credentials=lambda: credentials))
     with pytest.raises(Usage):
         login_token(installation, endpoint, LoginOptions("app", True, None))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{HOST}:5432",
+        f"postgres://app:s3cret@{HOST}:5432/shop?sslmode=verify-full",
+        f"jdbc:postgresql://{HOST}/shop",
+        f"mysql+pymysql://app:s3cret@{HOST}",
+        f"app@{HOST}",
+    ],
+)
+def test_a_connection_string_is_answered_with_its_host_alone(name):
+    with pytest.raises(Usage) as caught:
+        login(name)
+    assert caught.value.remedy == f"name it {HOST}"
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["postgres://app:s3cret@db.corp/shop", "mysql://app:s3cret@localhost"])
+def test_a_password_in_a_name_is_not_repeated(name):
+    with pytest.raises(Usage) as caught:
+        login(name)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a..b", f"{'x' * 64}.example"])
+def test_what_can_not_be_the_name_of_a_host_does_not_resolve(name):
+    with pytest.raises(NotFound, match="does not resolve"):
+        login(name)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """From the name of a database to a login: the user, and a token from the API or signed here."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,8 +23,16 @@ from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
 _SOON = timedelta(minutes=5)
 _BY_IDENTIFIER = "name the database by its identifier or ARN; for another endpoint of a cluster, sign with --local"
-#: Beginnings of the second part of endpoints that are not a database's own.
-_OTHER_ENDPOINTS = {"cluster-ro-": "the readers' endpoint", "cluster-custom-": "a custom endpoint"}
+#: Endpoints that are not a database's own, by the second part of their names.
+_OTHER_ENDPOINTS = {
+    re.compile(r"cluster-ro-.*"): "the readers' endpoint",
+    re.compile(r"cluster-custom-.*"): "a custom endpoint",
+    re.compile(r"endpoint"): "a further endpoint of a proxy",
+}
+#: Endpoints whose names don't contain what they belong to.
+_NAMELESS = {"a custom endpoint", "a further endpoint of a proxy"}
+#: Scheme and user before a host, and the port, database and options behind it, as connection strings have them.
+_CONNECTION_STRING = re.compile(r"(?:[A-Za-z0-9+:.-]+://)?(?:[^@/]*@)?(?P<host>[A-Za-z0-9][^/:@?#]*)(?::[0-9]+)?(?:[/?#].*)?")
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,12 @@ def describe(aws: Aws, name: str, own_endpoint: bool = False) -> Database:
 
 def _identifier(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
-    if is_arn(name) or "." not in name:
+    if is_arn(name):
+        return lower_identifier(name), None
+    within = _CONNECTION_STRING.fullmatch(name)
+    if within is not None and within["host"] != name:  # which is not repeated: it may contain a password
+        raise Usage("the database is named with a scheme, a user, a port or a path", f"name it {within['host']}")
+    if "." not in name:
         return lower_identifier(name), None
     try:
         host = follow(name)
@@ -145,13 +159,14 @@ def _check_served(endpoint: str, region: str) -> None:
             "name the API of that region with --api-url, or the database in this region by its identifier",
         )
     if (kind := _kind(endpoint)) is not None:
-        raise Usage(f"{endpoint} is {kind}, and the API gives tokens for a cluster's writer", _BY_IDENTIFIER)
+        served = "a proxy's own" if "proxy" in kind else "a cluster's writer"
+        raise Usage(f"{endpoint} is {kind}, and the API gives tokens for {served}", _BY_IDENTIFIER)
 
 
 def _kind(endpoint: str) -> str | None:
     """Return the kind of an endpoint that is not a database's own; None if it may be one."""
     label = endpoint.split(".")[1]
-    return next((kind for prefix, kind in _OTHER_ENDPOINTS.items() if label.startswith(prefix)), None)
+    return next((kind for pattern, kind in _OTHER_ENDPOINTS.items() if pattern.fullmatch(label)), None)
 
 
 def _is_requested(answer: Mapping[str, Any], name: str, region: str, account: str | None) -> bool:
@@ -220,8 +235,10 @@ def only_user(database: Mapping[str, Any]) -> str:
 def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
-    if host is not None and (_kind(host) or "").startswith("a custom"):
-        raise Usage(f"the name of {host} doesn't tell its cluster", "rdsiam token --host signs for any endpoint")
+    if host is not None and _kind(host) in _NAMELESS:
+        raise Usage(
+            f"the name of {host} doesn't tell its cluster or proxy", "rdsiam token --host signs for any endpoint"
+        )
     database = describe(installation.aws, name, own_endpoint=True)
     endpoint, port = database.endpoint
     if host is not None and host not in (endpoint, _readers(endpoint)):

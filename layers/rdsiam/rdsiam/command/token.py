@@ -1,6 +1,5 @@
 """`rdsiam token`: a login token on stdout, from the API or signed here."""
 
-import socket
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -68,7 +67,7 @@ def _endpoint(host: str) -> str:
         return host
     try:
         endpoint = follow(host)
-    except socket.gaierror:
+    except OSError:
         raise NotFound(
             f"{host} is no RDS endpoint and does not resolve", "give the endpoint that RDS reports"
         ) from None

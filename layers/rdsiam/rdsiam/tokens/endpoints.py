@@ -31,7 +31,10 @@ def _names_of(host: str) -> Sequence[str]:
     """Return all names on the way from `host` to its address, as the system's resolver reports them."""
     import socket  # most names need no look-up, and a token signed offline must not wait for one
 
-    name, aliases, _ = socket.gethostbyname_ex(host)
+    try:
+        name, aliases, _ = socket.gethostbyname_ex(host)
+    except UnicodeError:  # an empty or too long part, which the resolver isn't asked for
+        raise socket.gaierror(socket.EAI_NONAME, "it can't be the name of a host") from None
     return [*aliases, name]
 
 
