@@ -27,9 +27,13 @@ _BETWEEN = re.compile(r'[\s,"\[\]]+')
 _TYPES = {"at+jwt", "application/at+jwt", "jwt", ""}
 #: Claims of OpenID Connect that ID tokens alone have.
 _OF_ID_TOKENS = ("at_hash", "c_hash")
-#: The claim `typ` of Keycloak's access tokens; its other tokens have `ID`, `Refresh`, `Offline`, `Logout`.
+#: The claim `typ` of Keycloak's access tokens, and of its other tokens.
 _KEYCLOAK_ACCESS = "Bearer"
-_KEYCLOAK_OTHERS = {"id", "refresh", "offline", "logout"}
+_KEYCLOAK_OTHERS = {
+    "id", "refresh", "offline", "logout", "serialized-id", "initialaccesstoken", "registrationaccesstoken",
+}  # fmt: skip
+#: The claim of security events (RFC 8417), of which logout tokens are one kind.
+_EVENTS = "events"
 #: Times, about which the authorizer decides.
 _TIMES = {"exp", "iat", "nbf"}
 NOBODY = Caller(role=None, account="", session=None, claims={})
@@ -113,6 +117,8 @@ def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc)
     told: Any = verified.get("claims")
     if not oidc.issuer:
         raise NotAccepted(NOBODY, "no issuer is declared (parameter OidcIssuer)")
+    if claims and "sub" not in claims:  # Keycloak writes it only with the client scope `basic`
+        raise NotAccepted(NOBODY, "the token names no subject that could be verified (claim sub)")
     if not _same(told, claims):
         raise NotAccepted(NOBODY, "the token is not the one that was verified")
     if claims["iss"] != oidc.issuer:
@@ -171,7 +177,7 @@ def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], oidc: Oidc) -
     """Return why a token is no access token for this API; empty if it is one."""
     if str(header.get("typ") or "").lower() not in _TYPES or claims.get("token_use", "access") != "access":
         return "the token is of another type than an access token"
-    if str(claims.get("typ")).lower() in _KEYCLOAK_OTHERS:
+    if str(claims.get("typ")).lower() in _KEYCLOAK_OTHERS or _EVENTS in claims:
         return "the token is of another type than an access token"
     # Keycloak before 25 writes the nonce into access tokens too.
     is_keycloak_access = bool(oidc.scope) and claims.get("typ") == _KEYCLOAK_ACCESS
