@@ -195,6 +195,32 @@ def test_a_group_with_a_weaker_one_above_it_is_taken_over_and_whoever_lets_other
     assert world.onboard().changes == ()
 
 
+def test_the_name_of_a_tenants_database_ends_no_comment(place, world):
+    """Whoever may create databases chooses their names, and a comment of SQL ends with its line."""
+    name = 'own_shop\nALTER ROLE ann CREATEROLE; --"'
+    quoted = '"' + name.replace('"', '""') + '"'
+    group = quoted[:-1] + '_readonly"'
+    with place.as_master() as master:
+        master.run(f"CREATE DATABASE {quoted}")
+        master.run(f"CREATE ROLE {group}")
+    world.declare({"name": "reader", "privileges": "readonly", "on": ["*"]}, adopt_groups=True)
+    try:
+        done = world.onboard()
+        assert done.refusal is None
+        statements = [change.statement for change in done.changes if change.kind == "adopt-group"]
+        assert len(statements) == 2
+        assert all("\n" not in statement.partition("-- ")[2] for statement in statements)
+        assert '"own_shop\\nALTER ROLE ann CREATEROLE' in "".join(statements)
+        with place.as_rdsadmin() as admin:
+            assert admin.run("SELECT rolcreaterole FROM pg_roles WHERE rolname = 'ann'") == [(False,)]
+    finally:
+        with place.as_rdsadmin() as admin:
+            admin.run(f"DROP DATABASE {quoted} WITH (FORCE)")
+            admin.run(f"DROP ROLE {group}")
+        with place.as_rdsadmin("postgres") as admin:
+            admin.run("DROP OWNED BY postgres_readonly")
+
+
 def test_a_user_that_changes_only_how_it_logs_in_stays_a_member(place, world):
     world.declare(READER, {"name": "ann", "replaces": "ann"}, adopt_groups=True)
     with place.as_rdsadmin() as admin:

@@ -48,7 +48,7 @@ class Inventory:
     def select(self, database: Database, recorded: Attributes, copied: bool = False) -> None:
         self.record = replace(self.record, resource_id=database.resource_id, recorded=recorded, copied=copied)
 
-    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership]) -> None:
+    def record_ownership(self, database: Database, accounts: Mapping[str, Ownership], _: int = 0) -> None:
         self.before_recording()
         self.record = replace(self.record, resource_id=database.resource_id, accounts=dict(accounts), finished=False)
 

@@ -32,7 +32,9 @@ _OTHER_ENDPOINTS = {
 #: Endpoints whose names don't contain what they belong to.
 _NAMELESS = {"a custom endpoint", "a further endpoint of a proxy"}
 #: Scheme and user before a host, and the port, database and options behind it, as connection strings have them.
-_CONNECTION_STRING = re.compile(r"(?:[A-Za-z0-9+:.-]+://)?(?:[^@/]*@)?(?P<host>[A-Za-z0-9][^/:@?#]*)(?::[0-9]+)?(?:[/?#].*)?")
+_CONNECTION_STRING = re.compile(
+    r"(?:[A-Za-z0-9+:.-]+://)?(?:[^@/]*@)?(?P<host>[A-Za-z0-9][^/:@?#]*)(?::[0-9]+)?(?:[/?#].*)?"
+)
 
 
 @dataclass(frozen=True)

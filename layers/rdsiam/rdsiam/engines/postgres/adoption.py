@@ -17,7 +17,7 @@ from rdsiam.engines.postgres.groups import group_name
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members, reachable
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.snapshot import RDSADMIN, Snapshot
-from rdsiam.engines.postgres.sql_text import compose
+from rdsiam.engines.postgres.sql_text import comment, compose
 from rdsiam.engines.statements import Statement
 from rdsiam.errors import Refused
 
@@ -43,14 +43,14 @@ def refuse(snapshot: Snapshot, group: str, level: str, database: str, groups: Gr
     :param groups: the declaration of access.yaml about the groups of the server.
     :raises Refused: access.yaml doesn't say so, or the group has more rights than privileges.
     """
-    exists = f"a role {group} exists that rdsiam did not make: {kind_of(snapshot, group)}"
+    exists = f"a role {_text(group)} exists that rdsiam did not make: {kind_of(snapshot, group)}"
     excess = list(_excess(snapshot, group, level, database, groups.prefix))
     if not groups.adopt:
         ways = f"{_OTHER_NAMES}, or rename or drop it"
         if not excess:
             ways = (
-                f"write `adopt_groups: true` in the entry to take it over (its members get {level} on {database}), "
-                f"or {ways}"
+                "write `adopt_groups: true` in the entry to take it over (its members get "
+                f"{level} on {_text(database)}), or {ways}"
             )
         raise Refused(exists, ways, "name-taken")
     if excess:
@@ -69,11 +69,11 @@ def adopt(snapshot: Snapshot, group: str, level: str, database: str) -> Statemen
         if name in snapshot.roles and snapshot.roles[name].login
     )
     gain = (
-        f"{_members(logins)}{_administrators(snapshot, group)}: members get {level} on {database}, declared users get "
-        f"all that {_text(group)} has"
+        f"{_members(logins)}{_administrators(snapshot, group)}: members get {level} on {_text(database)}, declared "
+        f"users get all that {_text(group)} has"
     )
     if not snapshot.has_membership_options or snapshot.administers(MANAGER, group):
-        return Statement("adopt-group", group, f"-- {_text(group)} is taken over, {gain}", authority="manager")
+        return Statement("adopt-group", group, comment(f"{_text(group)} is taken over, {gain}"), authority="manager")
     grant = administer(group, MANAGER)
     if snapshot.direct(group, MANAGER):  # it keeps the other options
         grant = compose("GRANT {r} TO {m} WITH ADMIN TRUE", r=group, m=MANAGER)
@@ -82,7 +82,7 @@ def adopt(snapshot: Snapshot, group: str, level: str, database: str) -> Statemen
         f"as a role that administers {group} run: {grant}; then onboard the database again",
         "rights-missing",
     )
-    return Statement("adopt-group", group, f"{grant} -- {gain}", authority="master", denied=denied)
+    return Statement("adopt-group", group, f"{grant} {comment(gain)}", authority="master", denied=denied)
 
 
 def _excess(snapshot: Snapshot, group: str, level: str, database: str, prefix: str) -> Iterator[str]:
