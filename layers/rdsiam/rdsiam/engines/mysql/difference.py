@@ -6,7 +6,7 @@ from rdsiam.access.users import DeclaredUser
 from rdsiam.core.changes import Authority, Kind
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.messages import listed
-from rdsiam.engines.mysql import audit_procedure, disabling, privileges, replacement
+from rdsiam.engines.mysql import audit_procedure, disabling, granted, replacement
 from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
 from rdsiam.engines.mysql.grants import AccountName, account, identifier
 from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
@@ -27,7 +27,7 @@ def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     result = _manager(snapshot, desired)
     result += _accounts(snapshot, AUDITOR, desired)
     result += audit_procedure.statements(snapshot.auditor, desired.mark)
-    held = _by_account(snapshot)
+    held = granted.by_account(snapshot)
     for user in desired.users:
         result += _user(snapshot, user, desired, held)
     for name in sorted(_leaving(snapshot, desired)):
@@ -44,19 +44,11 @@ def _manager(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
     return result
 
 
-def _by_account(snapshot: Snapshot) -> Mapping[AccountName, Mapping[str, frozenset[str]]]:
-    """Return account → schema as granted → privileges."""
-    held: dict[AccountName, dict[str, frozenset[str]]] = {}
-    for (user, host, schema), privileges_there in snapshot.schemas.items():
-        held.setdefault((user, host), {})[schema] = privileges_there
-    return held
-
-
 def _user(
     snapshot: Snapshot,
     user: DeclaredUser,
     desired: DesiredState,
-    held: Mapping[AccountName, Mapping[str, frozenset[str]]],
+    held: Mapping[AccountName, granted.ByPattern],
 ) -> list[Statement]:
     """Return the statements for one declared user: its accounts, and its own or its predecessor's privileges."""
     if user.predecessor:
@@ -183,18 +175,15 @@ def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
 
 
 def _privileges(
-    snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState, actual: Mapping[str, frozenset[str]]
+    snapshot: Snapshot, user: DeclaredUser, host: str, desired: DesiredState, actual: granted.ByPattern
 ) -> Iterator[Statement]:
-    """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus if rdsiam created it.
+    """Yield the GRANTs that an account lacks, and the REVOKEs of its surplus.
 
-    :param actual: schema as granted → privileges that it has.
+    Of an adopted account that is what rdsiam has granted to it.
+
+    :param actual: privileges that it has.
     """
-    names = snapshot.schema_names
-    declared = {
-        names.pattern(schema): needed
-        for schema, needed in privileges.by_schema(user.grants_on(snapshot.databases), names).items()
-        if names.grantable(schema)
-    }
+    declared = granted.declared(snapshot, user)
     for pattern in sorted(declared):
         if missing := declared[pattern] - actual.get(pattern, frozenset()):
             on = f"{identifier(pattern)}.*"
@@ -203,9 +192,12 @@ def _privileges(
             for given in filter(None, (lifted, missing)):
                 grant = f"GRANT {', '.join(sorted(given))} ON {on} TO {account(user.name, host)}"
                 yield Statement("grant", user.name, grant)
-    if desired.accounts.get(user.name) == "created":
-        for pattern in sorted(actual):
-            if surplus := actual[pattern] - declared.get(pattern, frozenset()):
-                on = f"{identifier(pattern)}.*"
-                revoke = f"REVOKE {', '.join(sorted(surplus))} ON {on} FROM {account(user.name, host)}"
-                yield Statement("revoke", user.name, revoke)
+    created = desired.accounts.get(user.name) == "created"
+    if user.replaces:  # it changes only how it logs in
+        return
+    revocable = actual if created else granted.recorded(snapshot, desired, (user.name, host))
+    for pattern in sorted(actual.keys() & revocable.keys()):
+        if surplus := (actual[pattern] & revocable[pattern]) - declared.get(pattern, frozenset()):
+            on = f"{identifier(pattern)}.*"
+            revoke = f"REVOKE {', '.join(sorted(surplus))} ON {on} FROM {account(user.name, host)}"
+            yield Statement("revoke", user.name, revoke)

@@ -14,6 +14,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
 from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
 from rdsiam.engines.mysql.catalog import is_mariadb, rows, without_roles
 from rdsiam.engines.mysql.difference import difference
+from rdsiam.engines.mysql.granted import granted_after
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas
 from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, LoginAccount, Sessions
 from rdsiam.engines.schema_names import LONGEST
@@ -141,12 +142,12 @@ class Mysql:
 
     def granted(
         self,
-        snapshot: Snapshot,  # noqa: ARG002
-        desired: DesiredState,  # noqa: ARG002
+        snapshot: Snapshot,
+        desired: DesiredState,
         finished: Collection[str] = (),  # noqa: ARG002
     ) -> dict[str, tuple[Grant, ...]]:
-        """Return none: what an account that rdsiam created holds on schemas is compared as a whole."""
-        return {}
+        """Return what rdsiam grants to adopted accounts. What a created one holds on schemas is compared as a whole."""
+        return granted_after(snapshot, desired)
 
     def incomplete(self, snapshot: Snapshot) -> tuple[Unreached, ...]:
         """Return the declared schemas that no GRANT can name. A schema that is declared need not exist."""
