@@ -177,6 +177,39 @@ def test_a_deadlock_ends_no_transaction_of_an_owner(postgres, world):
     assert reads(postgres, "items")
 
 
+@pytest.mark.parametrize(
+    ("another", "held", "declared", "kind"),
+    [
+        ("ann", "ALTER ROLE held PASSWORD 'New-Password-1'", {"connections": 5}, "limit-connections"),
+        ("ben", "ALTER ROLE held VALID UNTIL 'infinity'", {"connections": 7}, "limit-connections"),
+        ("cleo", "REVOKE shop_readonly FROM held GRANTED BY rdsiam_manager", {"on": ["postgres"]}, "revoke"),
+    ],
+    ids=["its password", "its validity", "its membership"],
+)
+def test_a_user_whose_row_somebody_holds_is_named_and_the_other_users_are_made(
+    postgres, world, another, held, declared, kind
+):
+    if postgres.version < 16:
+        held = held.removesuffix(" GRANTED BY rdsiam_manager")
+    user = {"name": "held", "privileges": "readonly", "on": ["shop"]}
+    world.declare(READER, user)
+    converge(world)
+    with postgres.as_rdsadmin() as holder:
+        holder.run(f"BEGIN; {held}")
+        world.declare(READER, user | declared, READER | {"name": another, "privileges": "readwrite"})
+        first = converge(world)
+        holder.run("ROLLBACK")
+    [part] = first.missing
+    assert (part.what, part.retry) == ("role held", True)
+    assert "55P03" in part.reason
+    assert "end the session that holds the lock" in part.remedy
+    assert {("create-user", another), ("grant", another)} <= {(each.kind, each.target) for each in first.changes}
+    again = converge(world)
+    assert again.missing == ()
+    assert [(change.kind, change.target) for change in again.changes] == [(kind, "held")]
+    assert [proof.user for proof in world.users().prove()] == sorted([another, "held", "reader"])
+
+
 def test_a_lost_connection_is_named_and_the_next_attempt_does_the_rest(postgres, world):
     with postgres.as_master() as migration:
         migration.run("BEGIN; ALTER TABLE orders ADD COLUMN note text")

@@ -30,6 +30,8 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 #: Kinds of statements of which each can do without the others.
 _INDEPENDENT = frozenset({"grant", "revoke", "default-privileges", "act-as-owner"})
+#: Kinds of statements about roles that users log in without, and how many of them may fail in one run.
+_DISPENSABLE, _FAILURES = frozenset({"limit-connections", "revoke"}), 5
 #: Waits for locks on objects end before the server looks for deadlocks (`deadlock_timeout`, one second), so that no
 #: transaction of an owner is ended for rdsiam's.
 _BRIEF_WAIT = "SET LOCAL lock_timeout = '800ms'"
@@ -155,7 +157,11 @@ def _change_roles(
     desired: DesiredState,
     authority: Authority,
 ) -> list[Denial]:
-    """Run the statements of one authority about roles in one transaction, unless they lock a user out."""
+    """Run the statements of one authority about roles in one transaction, unless they lock a user out.
+
+    A statement that fails, and that users log in without, is named, and the transaction repeated without it: a session
+    of a user may hold the user's row.
+    """
     about_roles = [each for each in statements if each.authority == authority and each.database is None]
     about_roles = [each for each in about_roles if each.kind != "end-sessions"]
     if not about_roles:
@@ -168,9 +174,10 @@ def _change_roles(
     locked = {each.target for each in about_roles if each.kind == "disable-user"}
     # Sessions of a user may hold what locking it waits for, so they end before, and once more afterwards.
     ending = [each for each in statements if each.kind == "end-sessions" and each.target in locked]
+    failed: list[Denial] = []
 
     def change() -> list[Denial]:
-        if locked:
+        if locked or failed:
             session.execute(SHORT_WAIT)
         run(session, entry, ending)
         denials = run(session, entry, about_roles)
@@ -183,7 +190,18 @@ def _change_roles(
         _commit(session, entry, about_roles)
         return denials
 
-    return repeat_on_conflict(change)
+    while about_roles:
+        try:
+            return failed + repeat_on_conflict(change)
+        except StatementFailed as failure:
+            statement = failure.statement
+            dispensable = statement.kind in _DISPENSABLE and statement in about_roles
+            if failure.kind == "lost" or not dispensable or len(failed) == _FAILURES:
+                raise
+            part = replace(failures.unreached(session, failure), what=f"role {statement.target}")
+            failed.append(Denial(statement, part))
+            about_roles.remove(statement)
+    return failed
 
 
 def change_database(
