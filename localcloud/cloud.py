@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import re
@@ -156,6 +157,7 @@ class Cloud:
         self._deploy(template)
         runner.wait_until_ready()
         self._databases = first_databases.make(self._client, settings.databases, self._authority.path)
+        gc.freeze()  # moto's services stay, so that the collector need not look through them time and again
         logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
 
     def _deploy(self, template: Template) -> None:

@@ -1,5 +1,6 @@
 """Options of pytest, and the cloud that all tests of a worker share."""
 
+import gc
 import re
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from localcloud import client
 from localcloud.client import RunningCloud
 from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from tests.examples import FACTORS
+from tests.ground import keep_data_in_memory
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
 from tests.spreading import Durations, Spreading, Together, place_in_order
@@ -31,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how much hypothesis tries, and measure the files, in the process that hears of all tests."""
+    """Choose how much hypothesis tries and where data are; measure the files if this process hears of all tests."""
+    keep_data_in_memory()
     quick = "not exhaustive" in config.getoption("markexpr")
     settings.load_profile(config.getoption("examples") or ("quick" if quick else "all"))
     if config.getoption("store_durations") and not hasattr(config, "workerinput"):
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("exhaustive_on")  # a test's own replaces its module's
         if marker and set(marker.args) & _parameters(item):
             item.add_marker(pytest.mark.exhaustive)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests out of what the garbage collector looks through."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.engines import connection
 from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres.engine import Postgres
+from tests.ground import folder_for_servers
 from tests.integration.api_requests import GROUP
 from tests.integration.databases import Databases, Events, Eventually
 from tests.integration.leftovers import Inventory, remove
@@ -92,8 +92,17 @@ def place(account) -> dict[str, Any]:
     return {"vended": vended, "signing": signing, "stranger": stranger, "arns": arns}
 
 
+@pytest.fixture(scope="session")
+def server_root() -> Iterator[Path]:
+    """Return the folder of all servers without a cloud, which share what new ones begin with: it is made once."""
+    root = folder_for_servers()
+    processes.remove_when_we_end(root)
+    yield root
+    shutil.rmtree(root)
+
+
 @pytest.fixture(scope="module")
-def make_place() -> Iterator[Callable[[str], Place]]:
+def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
     """Make database servers of their own; all share one certificate authority.
 
     `postgres` is 18 with an administrator like RDS's, `postgres-vanilla` 18 as it is built, `postgres13` to
@@ -101,17 +110,17 @@ def make_place() -> Iterator[Callable[[str], Place]]:
     test that asks for a server is skipped if this machine can't have it.
     `mysql-lower` and `mariadb-lower` keep names of schemas in lower case.
     """
-    root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
-    processes.remove_when_we_end(root)
-    authority = Authority(root / "ca")
+    authority = Authority(server_root / "ca")
     os.environ["RDSIAM_CA"] = authority.pem
     connection.ca_file.cache_clear()
-    servers: list[PostgresServer | MysqlFamilyServer] = []
+    servers: dict[Path, PostgresServer | MysqlFamilyServer] = {}
 
     def make(kind: str) -> Place:
-        engine, version, server = _server(kind, root, authority)
+        port = processes.free_port()
+        directory = server_root / f"{kind}-{port}"  # with the port, as a module may have two servers of a kind
+        engine, version, server = _server(kind, directory, port, authority)
+        servers[directory] = server
         server.start()
-        servers.append(server)
         if isinstance(server, PostgresServer) and server.version != int(version.partition(".")[0]):
             pytest.skip(f"PostgreSQL {version} could not be fetched")
         server.set_iam(True)
@@ -132,17 +141,19 @@ def make_place() -> Iterator[Callable[[str], Place]]:
         return Place(Postgres() if engine == "postgres" else Mysql(), database, server)
 
     yield make
-    for server in servers:
+    for directory, server in servers.items():
         server.stop()
-    shutil.rmtree(root)
+        if directory.exists():
+            shutil.rmtree(directory)
     del os.environ["RDSIAM_CA"]
     connection.ca_file.cache_clear()
 
 
-def _server(kind: str, root: Path, authority: Authority) -> tuple[str, str, PostgresServer | MysqlFamilyServer]:
+def _server(
+    kind: str, directory: Path, port: int, authority: Authority
+) -> tuple[str, str, PostgresServer | MysqlFamilyServer]:
     """Return engine, version and server of a kind: see `make_place`."""
-    port = processes.free_port()  # in the folder's name, so that a module may have two servers of a kind
-    common = (root / f"{kind}-{port}", port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    common = (directory, port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
     if not kind.startswith("postgres"):
         engine, version = ("mariadb", "10.11.11") if kind.startswith("mariadb") else ("mysql", "8.4.7")
         if engine == "mysql" and find_mysql() is None:

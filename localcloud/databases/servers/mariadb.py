@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _HEADERS = Path("/usr/include/mariadb/server")
 _ENGINE_SETTINGS = (
     "innodb_log_file_size=8M",
+    "innodb_autoextend_increment=1",
     "innodb_data_file_path=ibdata1:4M:autoextend",
     "innodb_temp_data_file_path=ibtmp1:4M:autoextend",
     "aria_log_file_size=8M",

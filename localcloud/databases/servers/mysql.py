@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # Shape of the files that are made once and kept, so the template's name depends on them.
 _TEMPLATE_SETTINGS = (
     "innodb_data_file_path=ibdata1:5M:autoextend",
-    "innodb_redo_log_capacity=16M",
+    "innodb_redo_log_capacity=8M",
     "innodb_autoextend_increment=1",
     "innodb_buffer_pool_size=16M",
     "innodb_doublewrite=OFF",

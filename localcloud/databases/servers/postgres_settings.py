@@ -16,10 +16,12 @@ _SETTINGS: Mapping[str, object] = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "replica",
-    "wal_keep_size": "64MB",  # limit of a stopped replica's lag
+    "wal_keep_size": "32MB",  # limit of a stopped replica's lag
     "wal_retrieve_retry_interval": "200ms",  # until a replica follows another source
-    "max_wal_size": "64MB",
-    "min_wal_size": "32MB",
+    "max_wal_size": "32MB",
+    "min_wal_size": "4MB",
+    "wal_init_zero": "off",  # a new file of the log takes up no space before it is written
+    "wal_recycle": "off",
     "log_statement": "none",
     "log_min_error_statement": "panic",  # a failing statement may hold a password
     "max_worker_processes": 4,

@@ -14,6 +14,7 @@ from localcloud.databases.servers.postgres_settings import RDSADMIN
 from localcloud.databases.servers.server import open_to_nobody, run_as_nobody
 
 _NO_INSTRUCTIONS_FROM = 14
+_WAL_SEGMENT = 1  # MB; a server has at least one, and the default is 16
 _preparing = threading.Lock()
 
 
@@ -37,6 +38,7 @@ def prepare(root: Path, version: int = NEWEST) -> Path:
         run_as_nobody(
             [programs(root, version) / "initdb", "-D", unfinished / "data", "-U", RDSADMIN, "--pwfile", password,
              "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+             f"--wal-segsize={_WAL_SEGMENT}",
              *(["--no-instructions"] if version >= _NO_INSTRUCTIONS_FROM else [])],
             log=root / "initdb.log",
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},

@@ -109,10 +109,13 @@ def wait_until(ready: Callable[[], bool], process: processes.Process, log: Path)
 
 
 def copy_template(template: Path, directory: Path) -> None:
-    """Copy a template of data to a new instance's directory, keeping owners and modes; shares blocks where it can."""
+    """Copy a template of data to a new instance's directory, keeping owners and modes.
+
+    Blocks are shared if the file system can do that; blocks of zeros, which servers reserve, take up no space.
+    """
     cp = shutil.which("cp") or "/bin/cp"
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run([cp, "-a", "--reflink=auto", f"{template}/.", str(directory)], check=True)
+    subprocess.run([cp, "-a", "--reflink=auto", "--sparse=always", f"{template}/.", str(directory)], check=True)
 
 
 def open_to_nobody(root: Path) -> None:

@@ -127,12 +127,10 @@ def get(account: Account, role: str | None, path: str) -> requests.Response:
 def server_of(account: Account, arn: str) -> list[psutil.Process]:
     """Return the processes that listen at a database's port."""
     port = account.describe(arn)["Endpoint"]["Port"]
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(one.laddr.port == port and one.status == "LISTEN" for one in process.net_connections("tcp")):
-                found.append(process)
-    return found
+    listening = {
+        one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == psutil.CONN_LISTEN
+    }
+    return [psutil.Process(pid) for pid in listening if pid]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import LoginRefused, Reason
+from tests.ground import folder_for_servers
 from tests.kinds import MYSQL, needs_mysql
 
 MASTER, PASSWORD = "postgres", "it's %s a \\ password"
@@ -40,7 +40,7 @@ class Cloud:
     """A directory that `nobody` can enter, and a certificate authority."""
 
     def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
+        self.root = folder_for_servers()
         processes.remove_when_we_end(self.root)
         self.authority = Authority(self.root / "ca")
 

@@ -3,12 +3,10 @@
 import asyncio
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +31,7 @@ from rdsiam.engines.logins import Password
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials
 from rdsiam.tokens import trust
+from tests.ground import folder_for_servers
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key")
@@ -65,7 +64,7 @@ def clock(monkeypatch, servers):
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict]:
     """Return a PostgreSQL and a MariaDB server that judge tokens as RDS does, at the time that `clock` tells."""
-    root = Path(tempfile.mkdtemp(prefix="rdsiam-test-"))
+    root = folder_for_servers()
     processes.remove_when_we_end(root)
     authority, clock, started = Authority(root / "ca"), Clock(), []
     os.environ["RDSIAM_CA"] = str(authority.path)

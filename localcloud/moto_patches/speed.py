@@ -1,0 +1,27 @@
+"""Patches that make moto compute once what it computes for every request."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from localcloud.moto_patches.patch import Patch
+
+
+def _once(method: Callable[..., Any]) -> staticmethod[..., Any]:
+    return staticmethod(functools.cache(method))
+
+
+class ErrorShapes(Patch):
+    """The shapes of a service's errors, which moto collects anew for each error that it answers with."""
+
+    target = "moto.core.errors.ErrorLookupFactory"
+    changed_values: ClassVar = {"_create_error_lut": _once}
+
+
+class Backends(Patch):
+    """The backend that serves a host, for which moto lists its own folder and tries the patterns of all services."""
+
+    target = "moto.moto_server.werkzeug_app.DomainDispatcherApplication"
+    changed_values: ClassVar = {"get_backend_for_host": functools.cache}

@@ -1,0 +1,54 @@
+"""moto answers the same as before, and computes once what it computed for every request."""
+
+import pytest
+from moto.core.errors import ErrorLookupFactory
+from moto.core.utils import get_service_model
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+from localcloud.moto_patches.patch import apply_patches
+from localcloud.moto_patches.speed import Backends, ErrorShapes
+
+
+@pytest.fixture
+def _patched(monkeypatch):
+    """Apply the patches, which are undone by setting the attributes to what they were."""
+    monkeypatch.setattr(
+        ErrorLookupFactory, "_create_error_lut", staticmethod(vars(ErrorLookupFactory)["_create_error_lut"].__func__)
+    )
+    monkeypatch.setattr(
+        DomainDispatcherApplication, "get_backend_for_host", DomainDispatcherApplication.get_backend_for_host
+    )
+    apply_patches([ErrorShapes(), Backends()])
+
+
+@pytest.mark.usefixtures("_patched")
+@pytest.mark.parametrize(
+    ("service", "code", "shape"),
+    [
+        ("rds", "DBInstanceNotFound", "DBInstanceNotFoundFault"),
+        ("iam", "NoSuchEntity", "NoSuchEntityException"),
+        ("secretsmanager", "ResourceNotFoundException", "ResourceNotFoundException"),
+    ],
+)
+def test_errors_of_each_service_are_found_and_collected_once(service, code, shape):
+    first = ErrorLookupFactory().for_service(get_service_model(service))
+    second = ErrorLookupFactory().for_service(get_service_model(service))
+
+    assert first.from_code(code).name == shape
+    assert first is second
+
+
+@pytest.mark.usefixtures("_patched")
+@pytest.mark.parametrize(
+    ("host", "backend"),
+    [
+        ("rds.eu-central-1.amazonaws.com", "rds"),
+        ("iam.eu-central-1.amazonaws.com", "iam"),
+        ("dynamodb", "dynamodb"),
+        (None, None),
+    ],
+)
+def test_each_host_has_its_backend_twice_in_a_row(host, backend):
+    application = DomainDispatcherApplication(lambda _: pytest.fail("no application is asked for"))
+
+    assert [application.get_backend_for_host(host) for _ in range(2)] == [backend, backend]
