@@ -25,3 +25,10 @@ class Backends(Patch):
 
     target = "moto.moto_server.werkzeug_app.DomainDispatcherApplication"
     changed_values: ClassVar = {"get_backend_for_host": functools.cache}
+
+
+class Actions(Patch):
+    """The actions of a service, for which moto looks through all members of its class."""
+
+    target = "moto.core.responses"
+    changed_values: ClassVar = {"method_names_from_class": functools.cache}

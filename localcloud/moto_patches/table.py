@@ -50,6 +50,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         s3.BucketPolicies(),
         speed.ErrorShapes(),
         speed.Backends(),
+        speed.Actions(),
         securityhub.Paths(),
         securityhub.FindingCalls(),
         securityhub.FindingUpdates(),

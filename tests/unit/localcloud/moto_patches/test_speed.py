@@ -1,12 +1,15 @@
 """moto answers the same as before, and computes once what it computed for every request."""
 
 import pytest
+from moto.core import responses
 from moto.core.errors import ErrorLookupFactory
 from moto.core.utils import get_service_model
+from moto.iam.responses import IamResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+from moto.rds.responses import RDSResponse
 
 from localcloud.moto_patches.patch import apply_patches
-from localcloud.moto_patches.speed import Backends, ErrorShapes
+from localcloud.moto_patches.speed import Actions, Backends, ErrorShapes
 
 
 @pytest.fixture
@@ -18,7 +21,8 @@ def _patched(monkeypatch):
     monkeypatch.setattr(
         DomainDispatcherApplication, "get_backend_for_host", DomainDispatcherApplication.get_backend_for_host
     )
-    apply_patches([ErrorShapes(), Backends()])
+    monkeypatch.setattr(responses, "method_names_from_class", responses.method_names_from_class)
+    apply_patches([ErrorShapes(), Backends(), Actions()])
 
 
 @pytest.mark.usefixtures("_patched")
@@ -52,3 +56,12 @@ def test_each_host_has_its_backend_twice_in_a_row(host, backend):
     application = DomainDispatcherApplication(lambda _: pytest.fail("no application is asked for"))
 
     assert [application.get_backend_for_host(host) for _ in range(2)] == [backend, backend]
+
+
+@pytest.mark.usefixtures("_patched")
+def test_each_service_has_its_own_actions():
+    of_rds, of_iam = (responses.method_names_from_class(each) for each in (RDSResponse, IamResponse))
+
+    assert "describe_db_instances" in of_rds
+    assert "describe_db_instances" not in of_iam
+    assert "create_role" in of_iam
