@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,6 +12,16 @@ from localcloud.moto_patches.patch import Patch
 
 def _once(method: Callable[..., Any]) -> staticmethod[..., Any]:
     return staticmethod(functools.cache(method))
+
+
+def _json_first(parse: Callable[[str], Any]) -> staticmethod[..., Any]:
+    def parse_json_first(template: str) -> Any:
+        try:
+            return json.loads(template)
+        except ValueError:
+            return parse(template)
+
+    return staticmethod(parse_json_first)
 
 
 class ErrorShapes(Patch):
@@ -32,3 +43,10 @@ class Actions(Patch):
 
     target = "moto.core.responses"
     changed_values: ClassVar = {"method_names_from_class": functools.cache}
+
+
+class Templates(Patch):
+    """Templates, which moto reads as YAML even if they are JSON."""
+
+    target = "moto.cloudformation.models.Stack"
+    changed_values: ClassVar = {"parse_template": _json_first}

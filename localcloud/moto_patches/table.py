@@ -51,6 +51,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         speed.ErrorShapes(),
         speed.Backends(),
         speed.Actions(),
+        speed.Templates(),
         securityhub.Paths(),
         securityhub.FindingCalls(),
         securityhub.FindingUpdates(),

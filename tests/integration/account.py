@@ -108,7 +108,7 @@ class Account:
     def publish_entries(self) -> None:
         """Put access.yaml with all entries."""
         content = {"version": 1, "auditors": self.auditors, "databases": list(self.entries.values())}
-        self.publish(yaml.safe_dump(content))
+        self.publish(yaml.dump(content, Dumper=yaml.CSafeDumper))
 
     def publish(self, text: str) -> None:
         """Put access.yaml."""

@@ -12,6 +12,7 @@ _SETTINGS: Mapping[str, object] = {
     "superuser_reserved_connections": 3,
     "reserved_connections": 2,
     "shared_buffers": "16MB",
+    "dynamic_shared_memory_type": "mmap",  # files among the data: a killed server leaves nothing in /dev/shm
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",

@@ -1,6 +1,7 @@
 """moto answers the same as before, and computes once what it computed for every request."""
 
 import pytest
+from moto.cloudformation.models import Stack
 from moto.core import responses
 from moto.core.errors import ErrorLookupFactory
 from moto.core.utils import get_service_model
@@ -9,7 +10,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.rds.responses import RDSResponse
 
 from localcloud.moto_patches.patch import apply_patches
-from localcloud.moto_patches.speed import Actions, Backends, ErrorShapes
+from localcloud.moto_patches.speed import Actions, Backends, ErrorShapes, Templates
 
 
 @pytest.fixture
@@ -21,8 +22,9 @@ def _patched(monkeypatch):
     monkeypatch.setattr(
         DomainDispatcherApplication, "get_backend_for_host", DomainDispatcherApplication.get_backend_for_host
     )
+    monkeypatch.setattr(Stack, "parse_template", staticmethod(Stack.parse_template))
     monkeypatch.setattr(responses, "method_names_from_class", responses.method_names_from_class)
-    apply_patches([ErrorShapes(), Backends(), Actions()])
+    apply_patches([ErrorShapes(), Backends(), Actions(), Templates()])
 
 
 @pytest.mark.usefixtures("_patched")
@@ -65,3 +67,15 @@ def test_each_service_has_its_own_actions():
     assert "describe_db_instances" in of_rds
     assert "describe_db_instances" not in of_iam
     assert "create_role" in of_iam
+
+
+@pytest.mark.usefixtures("_patched")
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param('{"Resources": {"A": {"Value": {"Ref": "B"}, "Date": "2026-01-01"}}}', id="JSON"),
+        pytest.param("Resources: {A: {Value: !Ref B, Date: '2026-01-01'}}", id="YAML"),
+    ],
+)
+def test_templates_are_read_in_both_forms(template):
+    assert Stack.parse_template(template) == {"Resources": {"A": {"Value": {"Ref": "B"}, "Date": "2026-01-01"}}}
