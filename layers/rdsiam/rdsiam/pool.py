@@ -58,13 +58,13 @@ class Login:
         region: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
     ) -> None:
-        found = region or region_of(host)
-        if found is None:
+        known_region = region or region_of(host)
+        if known_region is None:
             raise InvalidRequest("region", f"must be given, as the name {host} tells none")
         self.host = host
         self.port = port
         self.user = user
-        self._region = found
+        self._region = known_region
         self._credentials = credentials or _Chain()
         self._signer: tuple[Credentials, TokenSigner] | None = None
 

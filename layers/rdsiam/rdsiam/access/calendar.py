@@ -62,10 +62,10 @@ def hours_of(window: str) -> range | None:
 
     :param window: start and length, such as `02:00/4h`.
     """
-    found = _WINDOW.fullmatch(window)
-    if found is None or int(found[1]) + int(found[2]) > 24:
+    matched = _WINDOW.fullmatch(window)
+    if matched is None or int(matched[1]) + int(matched[2]) > 24:
         return None
-    return range(int(found[1]), int(found[1]) + int(found[2]))
+    return range(int(matched[1]), int(matched[1]) + int(matched[2]))
 
 
 def rules(resource_id: str, users: Sequence[tuple[str, str, str]]) -> dict[str, Rules]:

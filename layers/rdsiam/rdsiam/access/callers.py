@@ -79,10 +79,10 @@ class CallerRule(Principal):
 
 def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | None:
     """Return partition, account and name of a role; None if the ARN isn't a role's, or not of the account `account`."""
-    found = re.fullmatch(fields.ROLE_PATTERN, arn)
-    if not found or (account is not None and account != found["account"]):
+    matched = re.fullmatch(fields.ROLE_PATTERN, arn)
+    if not matched or (account is not None and account != matched["account"]):
         return None
-    return found["partition"], found["account"], found["name"]
+    return matched["partition"], matched["account"], matched["name"]
 
 
 def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
@@ -91,10 +91,10 @@ def _has(claims: Mapping[str, Any], name: str, value: str) -> bool:
     A claim of exactly that name counts alone. If there is none, the name is a path: `realm_access.roles` is `roles` in
     `realm_access`. Names of clients contain dots too: a path that leads to several places leads nowhere.
     """
-    found = [claims[name]] if name in claims else list(_along(claims, name))
-    if len(found) != 1:
+    values = [claims[name]] if name in claims else list(_along(claims, name))
+    if len(values) != 1:
         return False
-    entries = found[0] if isinstance(found[0], list | tuple) else found
+    entries = values[0] if isinstance(values[0], list | tuple) else values
     return any(_is(entry, value) for entry in entries)
 
 

@@ -74,11 +74,11 @@ def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at:
     names: set[str] | None = None
     for selected in database.current_and_recorded:
         try:
-            found = access.declarations(selected)
+            declared = access.declarations(selected)
         except AccessFileInvalid:
             return ()
         declarations: dict[str, list[tuple[Place, User]]] = {}
-        for place, user in found:
+        for place, user in declared:
             declarations.setdefault(user.name, []).append((place, user))
         allowed = {name for name, places in declarations.items() if _decide(places, caller, True, at).allowed}
         names = allowed if names is None else names & allowed

@@ -28,13 +28,13 @@ def parse(text: str) -> "AccessFile":
     try:
         access = AccessFile.model_validate(document.data)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
+        errors = error.errors(include_input=False, include_url=False, include_context=False)
     else:
         access._document = document
         fail([*access._case_collisions(), *access._useless_exclusions()])
         return access
     # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
-    refuse(document, found, _KEYS)
+    refuse(document, errors, _KEYS)
     raise AssertionError("pydantic refused the file and named no problem")
 
 
@@ -178,10 +178,10 @@ class AccessFile(_Model):
 
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
         merged: dict[str, list[User]] = {}
-        found = self.declarations(database)
-        for _, user in found:
+        declarations = self.declarations(database)
+        for _, user in declarations:
             merged.setdefault(user.name, []).append(user)
-        fail(self._replacing_problems(found))
+        fail(self._replacing_problems(declarations))
         excluded, groups_there = self._excluded_schemas(database), self._groups(database)
         return tuple(_merged(name, merged[name], excluded, groups_there) for name in sorted(merged))
 
@@ -234,7 +234,7 @@ class AccessFile(_Model):
 
         :raises AccessFileInvalid: as `declared` does.
         """
-        found = [
+        declarations = [
             (Place(number, index), user)
             for number, entry in enumerate(self.databases)
             if entry.match.covers(database)
@@ -243,7 +243,7 @@ class AccessFile(_Model):
         prefix = self._groups(database).prefix
         fail(
             self._document.problem((*place.parts, *more), text)
-            for place, user in found
+            for place, user in declarations
             for more, text in _problems_on(database, user, prefix)
         )
         matching = [(number, entry) for number, entry in enumerate(self.databases) if entry.match.covers(database)]
@@ -254,15 +254,15 @@ class AccessFile(_Model):
         )
         prefixes = [(("databases", number, "group_prefix"), entry.group_prefix) for number, entry in matching]
         fail(self._document.problem(path, text) for path, text in groups.differing_prefixes(prefixes))
-        rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in found})
+        rotated = rotation_problems(database, self._rotations(database), {user.name for _, user in declarations})
         fail(self._document.problem(path, text) for path, text in rotated)
-        return found
+        return declarations
 
-    def _replacing_problems(self, found: Iterable[tuple[Place, User]]) -> Iterable[tuple[int, str]]:
+    def _replacing_problems(self, declarations: Iterable[tuple[Place, User]]) -> Iterable[tuple[int, str]]:
         """Yield each user that is replaced by two others, or replaced and declared as well."""
-        declared = {user.name: user for _, user in found}
+        declared = {user.name: user for _, user in declarations}
         successors: dict[str, str] = {}
-        for place, user in found:
+        for place, user in declarations:
             path = (*place.parts, "replaces")
             if declared[user.name].replaces != user.replaces:
                 text = "another entry gives this user other rights: either privileges or replaces"

@@ -111,24 +111,24 @@ def line_to_add(identifier: str, user: str, secret: str, administrator: str | No
     )
 
 
-def rotating_users(found: Iterable[tuple[Path, Rotate]]) -> tuple[RotatingUser, ...]:
+def rotating_users(entries: Iterable[tuple[Path, Rotate]]) -> tuple[RotatingUser, ...]:
     """Return the users of all entries that match one database, sorted by name; `problems_on` has found nothing."""
-    users = {RotatingUser.of(name, rotate) for _, rotate in found for name in rotate.users}
+    users = {RotatingUser.of(name, rotate) for _, rotate in entries for name in rotate.users}
     return tuple(sorted(users, key=lambda user: user.name))
 
 
 def problems_on(
-    database: Database, found: Sequence[tuple[Path, Rotate]], declared: Collection[str]
+    database: Database, entries: Sequence[tuple[Path, Rotate]], declared: Collection[str]
 ) -> Iterable[tuple[Path, str]]:
     """Yield what is wrong with the rotations of this very database: where in the file, and what.
 
     :param found: of all entries that match it.
     :param declared: users who log in there by token.
     """
-    seen: dict[str, RotatingUser] = {}
+    users: dict[str, RotatingUser] = {}
     secrets: dict[str, str] = {}
-    alternating = {name for _, rotate in found if rotate.scheme == "alternating" for name in rotate.users}
-    for path, rotate in found:
+    alternating = {name for _, rotate in entries if rotate.scheme == "alternating" for name in rotate.users}
+    for path, rotate in entries:
         if rotate.secret is not None and secrets.setdefault(rotate.secret, rotate.users[0]) != rotate.users[0]:
             yield (
                 (*path, "secret"),
@@ -137,7 +137,7 @@ def problems_on(
         for index, name in enumerate(rotate.users):
             where = (*path, "users", index)
             user = RotatingUser.of(name, rotate)
-            if seen.setdefault(name, user) != user:
+            if users.setdefault(name, user) != user:
                 yield where, "is rotated in two ways on one database: say it once"
             if name in declared:
                 yield where, "is declared under users, so it logs in by token and has no password to rotate"
@@ -146,5 +146,5 @@ def problems_on(
             if name in alternating and name + CLONE in declared:
                 yield where, f"needs the name of its clone, {name}{CLONE}, which is declared under users"
             clone = [name + CLONE] if name in alternating else []
-            for problem in {problem for one in (name, *clone) for problem in fields.name_problems(database, one)}:
+            for problem in {problem for login in (name, *clone) for problem in fields.name_problems(database, login)}:
                 yield where, problem

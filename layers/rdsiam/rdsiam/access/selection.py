@@ -75,5 +75,5 @@ def select(database: Database, recorded: Attributes | None) -> SelectedDatabase:
 
     :param recorded: None if its own decide: nothing was recorded yet, or they are confirmed.
     """
-    described = {one.name: getattr(database, one.name) for one in fields(Database)}
+    described = {each.name: getattr(database, each.name) for each in fields(Database)}
     return SelectedDatabase(**described, recorded=recorded)

@@ -168,12 +168,12 @@ def schemas_lacking(grants: Iterable[Grant], grant: Grant, excluded: Iterable[st
     return sorted(schema for _, schema in _lacking(grants, grant, excluded) if schema is not None)
 
 
-def in_common(one: Iterable[DeclaredUser], other: Iterable[DeclaredUser]) -> tuple[DeclaredUser, ...]:
+def in_common(first: Iterable[DeclaredUser], second: Iterable[DeclaredUser]) -> tuple[DeclaredUser, ...]:
     """Return the users that both declare, with what both give them: no grant, role or caller of one alone."""
-    others = {user.name: user for user in other}
+    others = {user.name: user for user in second}
     return tuple(
         user if user == others[user.name] else _common(user, others[user.name])
-        for user in one
+        for user in first
         if user.name in others and user.replaces == others[user.name].replaces
     )
 
@@ -190,31 +190,31 @@ def _lacking(grants: Iterable[Grant], grant: Grant, excluded: Iterable[str]) -> 
     return [scope for scope in _scopes(grant) if not held.on(scope).includes(needed)]
 
 
-def _common(one: DeclaredUser, other: DeclaredUser) -> DeclaredUser:
+def _common(first: DeclaredUser, second: DeclaredUser) -> DeclaredUser:
     callers = {
         rule.model_dump_json(): rule
-        for first, second in product(one.callers, other.callers)
-        if (rule := first.narrowed(second)) is not None
+        for caller, other in product(first.callers, second.callers)
+        if (rule := caller.narrowed(other)) is not None
     }
-    excluded = sorted({*one.excluded_schemas, *other.excluded_schemas})
+    excluded = sorted({*first.excluded_schemas, *second.excluded_schemas})
     return DeclaredUser(
-        one.name,
-        merge(_common_grants(one, other), excluded),
-        tuple(sorted(set(one.roles) & set(other.roles))),
+        first.name,
+        merge(_common_grants(first, second), excluded),
+        tuple(sorted(set(first.roles) & set(second.roles))),
         tuple(callers[text] for text in sorted(callers)),
-        one.adopt and other.adopt,
-        one.replaces,
-        min((user.connections for user in (one, other) if user.connections is not None), default=None),
+        first.adopt and second.adopt,
+        first.replaces,
+        min((user.connections for user in (first, second) if user.connections is not None), default=None),
         tuple(excluded),
-        one.groups.in_common_with(other.groups),
+        first.groups.in_common_with(second.groups),
     )
 
 
-def _common_grants(one: DeclaredUser, other: DeclaredUser) -> Iterator[Grant]:
+def _common_grants(first: DeclaredUser, second: DeclaredUser) -> Iterator[Grant]:
     """Yield what both users may do; what either excludes is left out of it unless both name it."""
-    first, second = (_Held(user.grants, user.excluded_schemas) for user in (one, other))
-    for on, schema in {scope for user in (one, other) for grant in user.grants for scope in _scopes(grant, True)}:
-        for privileges in first.on((on, schema)).in_common_with(second.on((on, schema))).grants():
+    held, also_held = (_Held(user.grants, user.excluded_schemas) for user in (first, second))
+    for on, schema in {scope for user in (first, second) for grant in user.grants for scope in _scopes(grant, True)}:
+        for privileges in held.on((on, schema)).in_common_with(also_held.on((on, schema))).grants():
             yield Grant(on, privileges, None if schema is None else (schema,))
 
 

@@ -51,17 +51,17 @@ class Allowed:
         :raises AccessFileUnavailable: access.yaml can't be read, so nobody is allowed anything.
         """
         file, at = self._access.current().file, self._now()
-        found = []
+        allowed = []
         for arn, record in self._records():
             if record.database is not None:
                 users = [user for user in users_of(file, record.database, caller, at) if user not in record.revoked]
                 if users:
-                    found.append(AllowedDatabase(record.database.identifier, arn, record.database.engine, users))
-        return AllowedDatabases(sorted(found, key=lambda one: (one.identifier, one.arn)))
+                    allowed.append(AllowedDatabase(record.database.identifier, arn, record.database.engine, users))
+        return AllowedDatabases(sorted(allowed, key=lambda database: (database.identifier, database.arn)))
 
     def _records(self) -> list[tuple[str, Record]]:
         with self._lock:
             if self._listed is None or time.monotonic() - self._listed[0] >= _SECONDS:
-                asked = time.monotonic()  # before the answer, which may be as old as this
-                self._listed = asked, list(self._inventory.all())
+                started = time.monotonic()  # before the answer, which may be as old as this
+                self._listed = started, list(self._inventory.all())
             return self._listed[1]

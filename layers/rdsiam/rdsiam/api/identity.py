@@ -114,12 +114,12 @@ def _authorizer(event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc) -> Caller:
     token = str(headers.get("authorization") or "")
     header, claims = _read(token[7:].strip() if token[:7].lower() == "bearer " else token.strip())
-    told: Any = verified.get("claims")
+    verified_claims: Any = verified.get("claims")
     if not oidc.issuer:
         raise NotAccepted(NOBODY, "no issuer is declared (parameter OidcIssuer)")
     if claims and "sub" not in claims:  # Keycloak writes it only with the client scope `basic`
         raise NotAccepted(NOBODY, "the token names no subject that could be verified (claim sub)")
-    if not _same(told, claims):
+    if not _same(verified_claims, claims):
         raise NotAccepted(NOBODY, "the token is not the one that was verified")
     if claims["iss"] != oidc.issuer:
         raise NotAccepted(NOBODY, "the token is of another issuer")
@@ -127,7 +127,7 @@ def _of_jwt(verified: Mapping[str, Any], headers: Mapping[str, Any], oidc: Oidc)
         raise NotAccepted(NOBODY, "the token names no subject")
     # A claim that can't be compared counts as there: a path must not lead past its name.
     usable = {
-        name: value if _is_text(value) or claim_texts.is_same(told.get(name), value) else None
+        name: value if _is_text(value) or claim_texts.is_same(verified_claims.get(name), value) else None
         for name, value in claims.items()
         if name not in _TIMES
     }

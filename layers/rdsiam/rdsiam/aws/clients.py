@@ -27,12 +27,12 @@ def client(service: str) -> Any:
     """
     # Links to objects: without it botocore may sign them in the old way, which encrypted objects refuse.
     config = _CONFIG.merge(Config(signature_version="s3v4")) if service == "s3" else _CONFIG
-    made = _session().client(service, config=config)  # type: ignore[call-overload]
-    model = made.meta.service_model
+    client = _session().client(service, config=config)  # type: ignore[call-overload]
+    model = client.meta.service_model
     # VPC endpoints go by the prefix of the address: "events", where boto3 says eventbridge in its own events.
     name_the_endpoint = partial(_name_the_endpoint, model.endpoint_prefix)
-    made.meta.events.register(f"after-call-error.{model.service_id.hyphenize()}", name_the_endpoint)
-    return made
+    client.meta.events.register(f"after-call-error.{model.service_id.hyphenize()}", name_the_endpoint)
+    return client
 
 
 def own_credentials() -> Credentials:
@@ -40,10 +40,10 @@ def own_credentials() -> Credentials:
 
     :raises RuntimeError: the environment has none.
     """
-    found = _session().get_credentials()
-    if found is None:
+    credentials = _session().get_credentials()
+    if credentials is None:
         raise RuntimeError("no AWS credentials in the environment")
-    now = found.get_frozen_credentials()
+    now = credentials.get_frozen_credentials()
     return Credentials(now.access_key or "", now.secret_key or "", now.token)
 
 

@@ -64,20 +64,20 @@ def holders(iam: Any) -> Iterator[Holder]:
     """
     managed = {policy.arn: policy for policy in _managed(iam)}
     for page in _pages(iam, ["User", "Group", "Role"]):
-        for one in page.get("UserDetailList", []):
-            yield from _holder("user", one, one.get("UserPolicyList", []), managed)
-        for one in page.get("GroupDetailList", []):
-            yield from _holder("group", one, one.get("GroupPolicyList", []), managed)
-        for one in page.get("RoleDetailList", []):
-            if not one.get("Path", "/").startswith(_SERVICE_LINKED):
-                yield from _holder("role", one, one.get("RolePolicyList", []), managed)
+        for holder in page.get("UserDetailList", []):
+            yield from _holder("user", holder, holder.get("UserPolicyList", []), managed)
+        for holder in page.get("GroupDetailList", []):
+            yield from _holder("group", holder, holder.get("GroupPolicyList", []), managed)
+        for holder in page.get("RoleDetailList", []):
+            if not holder.get("Path", "/").startswith(_SERVICE_LINKED):
+                yield from _holder("role", holder, holder.get("RolePolicyList", []), managed)
 
 
 def _managed(iam: Any) -> Iterator[HeldPolicy]:
     for page in _pages(iam, ["LocalManagedPolicy", "AWSManagedPolicy"]):
         for policy in page.get("Policies", []):
             versions = policy.get("PolicyVersionList", [])
-            default = next((one for one in versions if one.get("IsDefaultVersion")), None)
+            default = next((version for version in versions if version.get("IsDefaultVersion")), None)
             if default is None:
                 continue
             name = policy["Arn"].rpartition("/")[2]
@@ -89,9 +89,9 @@ def _managed(iam: Any) -> Iterator[HeldPolicy]:
 def _oldest(versions: Sequence[Mapping[str, Any]]) -> str | None:
     if len(versions) < _MAX_VERSIONS:
         return None
-    old = [one for one in versions if not one.get("IsDefaultVersion")]
+    old = [version for version in versions if not version.get("IsDefaultVersion")]
     # Version ids count up: v1, v2, …
-    return str(min(old, key=lambda one: int(one["VersionId"].lstrip("v")))["VersionId"])
+    return str(min(old, key=lambda version: int(version["VersionId"].lstrip("v")))["VersionId"])
 
 
 def _holder(
@@ -101,21 +101,21 @@ def _holder(
     managed: Mapping[str | None, HeldPolicy],
 ) -> Iterator[Holder]:
     own = [HeldPolicy(p["PolicyName"], None, _document(p["PolicyName"], p["PolicyDocument"])) for p in inline]
-    attached = (managed.get(one["PolicyArn"]) for one in described.get("AttachedManagedPolicies", []))
-    policies = [one for one in (*own, *attached) if one is not None and _speaks(one.document)]
+    attached = (managed.get(policy["PolicyArn"]) for policy in described.get("AttachedManagedPolicies", []))
+    policies = [policy for policy in (*own, *attached) if policy is not None and _speaks(policy.document)]
     if any(allows(statement) for policy in policies for statement in statements(policy.document)):
         yield Holder(
             arn=described["Arn"],
             type=kind,
             name=described[f"{kind.capitalize()}Name"],
             path=described.get("Path", "/"),
-            policies=tuple(sorted(policies, key=lambda one: (one.arn or "", one.name))),
+            policies=tuple(sorted(policies, key=lambda policy: (policy.arn or "", policy.name))),
             boundary=(described.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn"),
         )
 
 
 def _speaks(document: Mapping[str, Any]) -> bool:
-    return any(allows(one) or denies(one) for one in statements(document))
+    return any(allows(statement) or denies(statement) for statement in statements(document))
 
 
 def _document(name: str, document: Mapping[str, Any] | str) -> Mapping[str, Any]:
@@ -132,5 +132,5 @@ def _document(name: str, document: Mapping[str, Any] | str) -> Mapping[str, Any]
     return parsed
 
 
-def _pages(iam: Any, what: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    yield from iam.get_paginator("get_account_authorization_details").paginate(Filter=list(what))
+def _pages(iam: Any, types: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    yield from iam.get_paginator("get_account_authorization_details").paginate(Filter=list(types))

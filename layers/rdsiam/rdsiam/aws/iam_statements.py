@@ -16,14 +16,14 @@ def glob(pattern: str, text: str) -> bool:
 
 def statements(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return a policy's statements. A policy may have a single statement in place of a list."""
-    found = document.get("Statement", [])
-    return [found] if isinstance(found, Mapping) else list(found)
+    values = document.get("Statement", [])
+    return [values] if isinstance(values, Mapping) else list(values)
 
 
 def texts(statement: Mapping[str, Any], key: str) -> list[str]:
     """Return `Action`, `NotAction`, `Resource` or `NotResource` as a list; empty if it is missing."""
-    found = statement.get(key, [])
-    return [found] if isinstance(found, str) else [str(one) for one in found]
+    values = statement.get(key, [])
+    return [values] if isinstance(values, str) else [str(value) for value in values]
 
 
 def is_connect(action: str) -> bool:

@@ -50,7 +50,7 @@ class IamSupports:
         versions = self._rds.describe_db_engine_versions(
             Engine=database.engine, EngineVersion=database.engine_version, IncludeAll=True
         )["DBEngineVersions"]
-        targets = [target["EngineVersion"] for one in versions for target in one.get("ValidUpgradeTarget", [])]
+        targets = [target["EngineVersion"] for version in versions for target in version.get("ValidUpgradeTarget", [])]
         return next((target for target in targets if self._is_available(database, target)), None)
 
     def _is_available(self, database: Database, version: str) -> bool:
@@ -68,9 +68,11 @@ class IamSupports:
 
     def _options(self, **query: str) -> list[bool]:
         """Return for each offered combination whether it has IAM authentication; only the first if one has."""
-        found: list[bool] = []
+        support: list[bool] = []
         for page in self._rds.get_paginator("describe_orderable_db_instance_options").paginate(**query):
-            found += [bool(one.get("SupportsIAMDatabaseAuthentication")) for one in page["OrderableDBInstanceOptions"]]
-            if any(found):
+            support += [
+                bool(option.get("SupportsIAMDatabaseAuthentication")) for option in page["OrderableDBInstanceOptions"]
+            ]
+            if any(support):
                 break
-        return found
+        return support

@@ -87,20 +87,20 @@ class Databases:
         if resource_id.startswith("cluster-"):
             by_id = [{"Name": "db-cluster-resource-id", "Values": [resource_id]}]
             clusters = self._rds.describe_db_clusters(Filters=by_id)["DBClusters"]
-            found = next((one for one in clusters if one["DbClusterResourceId"] == resource_id), None)
-            return None if found is None else self._as_cluster(found)
+            cluster = next((each for each in clusters if each["DbClusterResourceId"] == resource_id), None)
+            return None if cluster is None else self._as_cluster(cluster)
         if resource_id.startswith("prx-"):
-            proxy = next((one for one in self._all_proxies() if one["DBProxyArn"].endswith(f":{resource_id}")), None)
+            proxy = next((each for each in self._all_proxies() if each["DBProxyArn"].endswith(f":{resource_id}")), None)
             return None if proxy is None else self._as_proxy(proxy)
         by_id = [{"Name": "dbi-resource-id", "Values": [resource_id]}]
         instances = self._rds.describe_db_instances(Filters=by_id)["DBInstances"]
-        instance = next((one for one in instances if one["DbiResourceId"] == resource_id), None)
+        instance = next((each for each in instances if each["DbiResourceId"] == resource_id), None)
         return None if instance is None else from_instance(instance)
 
     def proxies(self) -> list[Proxy]:
         """Return all proxies, classic ones too, sorted by ARN."""
-        found = [proxy_from(one, self._targets(one["DBProxyName"])) for one in self._all_proxies()]
-        return sorted(found, key=lambda proxy: proxy.arn)
+        proxies = [proxy_from(each, self._targets(each["DBProxyName"])) for each in self._all_proxies()]
+        return sorted(proxies, key=lambda proxy: proxy.arn)
 
     def identities(self) -> ResourceIds:
         """Return every resource id of this account and region, also of databases that rdsiam leaves alone."""
@@ -159,8 +159,8 @@ class Databases:
             "db-proxy": (self._rds.describe_db_proxies, "DBProxies", self._as_iam_proxy, None),
         }[kind]
         answer = call(**({"Marker": marker} if marker else {}))
-        found = [database for described in answer[key] if (database := _supported(as_database, described))]
-        return found, f"{kind}:{answer['Marker']}" if answer.get("Marker") else following
+        page = [database for described in answer[key] if (database := _supported(as_database, described))]
+        return page, f"{kind}:{answer['Marker']}" if answer.get("Marker") else following
 
     def list(self) -> Iterator[Database]:
         """Yield instances, clusters and IAM proxies, page by page; other engines and members are left out."""
@@ -191,11 +191,12 @@ class Databases:
         cluster = described.get("DBClusterIdentifier")
         if not cluster or described["Engine"] not in FAMILIES:
             return from_instance(described)
-        found = _only(arn, "DBClusters", lambda: self._rds.describe_db_clusters(DBClusterIdentifier=cluster))
-        writers = [one["DBInstanceIdentifier"] for one in found.get("DBClusterMembers", []) if one["IsClusterWriter"]]
+        of_cluster = _only(arn, "DBClusters", lambda: self._rds.describe_db_clusters(DBClusterIdentifier=cluster))
+        members = of_cluster.get("DBClusterMembers", [])
+        writers = [member["DBInstanceIdentifier"] for member in members if member["IsClusterWriter"]]
         if writers and described["DBInstanceIdentifier"] not in writers:
             raise Unsupported(f"{arn} is a reader of cluster {cluster}, which is onboarded by its writer {writers[0]}")
-        return self._as_cluster(found)
+        return self._as_cluster(of_cluster)
 
     def _cluster(self, arn: str) -> Database:
         return self._as_cluster(
@@ -208,14 +209,14 @@ class Databases:
         own = [{"Name": "db-cluster-id", "Values": [described["DBClusterIdentifier"]]}]
         pages = self._rds.get_paginator("describe_db_instances").paginate(Filters=own)
         return from_cluster(
-            described, any(one.get("PubliclyAccessible") for page in pages for one in page["DBInstances"])
+            described, any(instance.get("PubliclyAccessible") for page in pages for instance in page["DBInstances"])
         )
 
     def _proxy(self, arn: str) -> Database:
-        """Find it among all: DescribeDBProxies asks for a name, and has no filter for an ARN."""
-        found = next((one for one in self._all_proxies() if one["DBProxyArn"] == arn), None)
-        if found is not None:
-            return self._as_proxy(found)
+        """Find the proxy among all: DescribeDBProxies asks for a name, and has no filter for an ARN."""
+        proxy = next((each for each in self._all_proxies() if each["DBProxyArn"] == arn), None)
+        if proxy is not None:
+            return self._as_proxy(proxy)
         self._tags(arn)
         raise DatabaseNotReady(f"RDS has tags for {arn}, yet does not list it; retry")
 
@@ -267,12 +268,12 @@ def _supported(as_database: Callable[..., Database], *described: Any) -> Databas
 def _only(arn: str, key: str, call: Callable[[], Any]) -> Any:
     """Return the one that was asked for by its ARN or identifier."""
     try:
-        found = call()[key]
+        described = call()[key]
     except ClientError as error:
         raise _named(arn, error) from None
-    if not found:
+    if not described:
         raise DatabaseNotReady(f"RDS answers neither with {arn} nor that it does not exist; retry")
-    return found[0]
+    return described[0]
 
 
 def _named(arn: str, error: ClientError) -> Exception:

@@ -228,7 +228,7 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
     if described.get("EngineMode") == "serverless":
         raise Unsupported(f"{arn} is Aurora Serverless v1, which has no IAM database authentication")
     members = described.get("DBClusterMembers") or []
-    readers = [one["DBInstanceIdentifier"] for one in members if not one.get("IsClusterWriter")]
+    readers = [member["DBInstanceIdentifier"] for member in members if not member.get("IsClusterWriter")]
     source = _cluster_arn(arn, described.get("ReplicationSourceIdentifier"))
     gateway = bool(described.get("InternetAccessGatewayEnabled"))
     host = described.get("Endpoint")
@@ -316,8 +316,8 @@ def proxy_from(described: Mapping[str, Any], targets: Iterable[Mapping[str, Any]
         resource_id=resource_id_of_proxy(described["DBProxyArn"]),
         engine_family=described["EngineFamily"],
         classic=is_classic(described),
-        secret_arns=tuple(sorted({one["SecretArn"] for one in auth if one.get("SecretArn")})),
-        users=tuple(sorted({one["UserName"] for one in auth if one.get("UserName")})),
+        secret_arns=tuple(sorted({each["SecretArn"] for each in auth if each.get("SecretArn")})),
+        users=tuple(sorted({each["UserName"] for each in auth if each.get("UserName")})),
         targets=tuple(sorted(name for name in behind if name)),
         tls_required=bool(described.get("RequireTLS")),
     )
@@ -335,7 +335,7 @@ def resource_id_of_proxy(arn: str) -> str:
 
 def _clusters(arn: str, names: Iterable[str] | None) -> list[str]:
     """Return ARNs of clusters that Describe names beside the database of that ARN, some of them by identifier."""
-    return sorted(found for name in names or () if (found := _cluster_arn(arn, name)))
+    return sorted(cluster for name in names or () if (cluster := _cluster_arn(arn, name)))
 
 
 def _cluster_arn(beside: str, name: str | None) -> str | None:

@@ -130,26 +130,26 @@ def database_arn(aws: Aws, name: str) -> str:
 @contextmanager
 def translate_errors(subject: str = "") -> Iterator[None]:
     """Turn errors of botocore into errors of the command that say what to do."""
-    about = f"{subject}: " if subject else ""
+    prefix = f"{subject}: " if subject else ""
     try:
         yield
     except NoCredentialsError:
-        raise Denied(f"{about}no AWS credentials", "set AWS_PROFILE, or run aws sso login") from None
+        raise Denied(f"{prefix}no AWS credentials", "set AWS_PROFILE, or run aws sso login") from None
     except NoRegionError:
-        raise NotFound(f"{about}no region is set", "give --region, or set AWS_REGION") from None
+        raise NotFound(f"{prefix}no region is set", "give --region, or set AWS_REGION") from None
     except ProfileNotFound as error:
-        raise NotFound(f"{about}{error}", "see aws configure list-profiles") from None
+        raise NotFound(f"{prefix}{error}", "see aws configure list-profiles") from None
     except ClientError as error:
-        raise _refusal(error, about) from None
+        raise _refusal(error, prefix) from None
     except (CredentialRetrievalError, TokenRetrievalError, SSOError) as error:
-        raise Denied(f"{about}{error}", RENEW) from None
+        raise Denied(f"{prefix}{error}", RENEW) from None
     except BotoCoreError as error:
-        raise TryAgain(f"{about}{error}") from None
+        raise TryAgain(f"{prefix}{error}") from None
 
 
-def _refusal(error: ClientError, about: str) -> CommandError:
+def _refusal(error: ClientError, prefix: str) -> CommandError:
     code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-    problem = f"{about}{error.operation_name}: {code} {text}".strip()
+    problem = f"{prefix}{error.operation_name}: {code} {text}".strip()
     if code in _EXPIRED:
         return Denied(f"{problem}; your credentials have expired", RENEW)
     kinds = ((_DENIED, Denied), (_MISSING, NotFound), (_BUSY, TryAgain))

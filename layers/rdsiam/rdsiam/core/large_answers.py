@@ -48,9 +48,9 @@ def cut(answer: Mapping[str, Any], addresses: Mapping[str, str], limit: int = LA
     return result
 
 
-def bounded(answer: Mapping[str, Any], results: LargeResults, limit: int = LARGEST_LIST) -> dict[str, Any]:
+def bounded(answer: Mapping[str, Any], results: LargeResults) -> dict[str, Any]:
     """Return an answer within the limits, for a function that keeps no checkpoints."""
-    return cut(answer, store_long_lists(answer, results, limit), limit)
+    return cut(answer, store_long_lists(answer, results))
 
 
 def whole(answer: Mapping[str, Any], name: str, results: LargeResults) -> list[Any]:

@@ -18,6 +18,6 @@ def explain(text: str) -> tuple[KnownError, ...]:
 
     If the text names its cause, nothing else is explained.
     """
-    found = sorted((known for known in KNOWN_ERRORS if known.matches(text)), key=lambda known: known.certainty)
-    certain = tuple(known for known in found if known.certainty == Certainty.CAUSE)
-    return certain or tuple(found)
+    matching = sorted((known for known in KNOWN_ERRORS if known.matches(text)), key=lambda known: known.certainty)
+    certain = tuple(known for known in matching if known.certainty == Certainty.CAUSE)
+    return certain or tuple(matching)

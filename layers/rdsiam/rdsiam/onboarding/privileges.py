@@ -180,11 +180,11 @@ class Privileges:
         granted = comparison.engine.granted(comparison.snapshot, desired, finished)
         if granted != dict(desired.granted):
             self._services.inventory.set_granted(database, granted)
-        found = [result.examined for result in results if result.examined]
+        examinations = [result.examined for result in results if result.examined]
         record = self._services.inventory.get(self._arn)
         known = record.examined if record else None
         present = comparison.engine.databases(comparison.snapshot, desired)
-        examined = Examined.merged(known, found, present)
+        examined = Examined.merged(known, examinations, present)
         if examined != known:
             self._services.inventory.set_examined(database, examined)
 

@@ -21,7 +21,7 @@ class Placement:
     unplaced: frozenset[str] = frozenset()
 
 
-def place(held: Sequence[Iterable[str]], wanted: Collection[str], room: int, limit: int = MAX_POLICY) -> Placement:
+def place(held: Sequence[Iterable[str]], wanted: Collection[str], room: int) -> Placement:
     """Place `wanted` in policies that allow `rds-db:connect`.
 
     An ARN stays in the policy that has it, so that every moment of a change has it in some policy; a new ARN goes to a
@@ -33,7 +33,7 @@ def place(held: Sequence[Iterable[str]], wanted: Collection[str], room: int, lim
     bins: list[_Bin] = []
     new = set(wanted)
     for arns in held:
-        bins.append(_Bin(limit))
+        bins.append(_Bin())
         for arn in new.intersection(arns):
             bins[-1].add(arn)
         new -= bins[-1].arns
@@ -42,7 +42,7 @@ def place(held: Sequence[Iterable[str]], wanted: Collection[str], room: int, lim
         if _put([arn], bins):
             continue
         if len(bins) < room:
-            bins.append(_Bin(limit))
+            bins.append(_Bin())
             bins[-1].add(arn)
         else:
             unplaced.add(arn)
@@ -63,9 +63,9 @@ class _Bin:
     :ivar free: characters that are left.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         self.arns: set[str] = set()
-        self.free = limit - len(document([])) + 1
+        self.free = MAX_POLICY - len(document([])) + 1
 
     def add(self, arn: str) -> None:
         """Add an ARN, whether there is room for it or not."""

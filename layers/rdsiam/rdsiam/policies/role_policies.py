@@ -181,7 +181,7 @@ class RolePolicies:
         :return: what was made. More ARNs are unplaced if the role has less room than its policies say: a stack of
             another region has taken it meanwhile, or a quota of the account is smaller than the stack's parameter says.
         """
-        made: list[_Action] = []
+        done: list[_Action] = []
         quotas: dict[str, str] = {}
         unplaced = set(plan.unplaced)
         for action in plan.actions:
@@ -195,13 +195,13 @@ class RolePolicies:
                 quotas[action.policy] = error.response["Error"]["Message"]
                 unplaced |= action.grows
             else:
-                made.append(action)
+                done.append(action)
                 if version is not None:
                     wrote(action.policy, version)
-        for action in [action for action in made if action.policy in quotas]:
+        for action in [action for action in done if action.policy in quotas]:
             wrote(action.policy, self._delete(action.policy))  # it was made, and can't be attached
-            made.remove(action)
-        return RolePlan(tuple(made), frozenset(unplaced), "; ".join(dict.fromkeys(quotas.values())))
+            done.remove(action)
+        return RolePlan(tuple(done), frozenset(unplaced), "; ".join(dict.fromkeys(quotas.values())))
 
     def describe_room(self) -> str:
         """Return how many policies the role may have, and who has them."""

@@ -150,9 +150,9 @@ class Run:
 
     def apply(self, role: str, plan: RolePlan) -> RolePlan:
         """Make the changes of a plan, and note what was not done."""
-        made = self._read(role).apply(plan, self._written.add)
-        self.note(role, made)
-        return made
+        done = self._read(role).apply(plan, self._written.add)
+        self.note(role, done)
+        return done
 
     def note(self, role: str, plan: RolePlan) -> None:
         """Note the logins for which a role has no room."""

@@ -294,10 +294,10 @@ class PolicyWriter:
     def _moved(self, resource_id: str) -> list[Database]:
         """Return what has this resource id now, under another name."""
         try:
-            found = self._databases.of_resource(resource_id)
+            database = self._databases.of_resource(resource_id)
         except Unsupported:
             return []
-        return [] if found is None or (found.kind == "proxy" and not found.iam_enabled) else [found]
+        return [] if database is None or (database.kind == "proxy" and not database.iam_enabled) else [database]
 
     def _record_roles(self, logins: Sequence[Logins], roles: frozenset[str], wanted: Wanted) -> None:
         """Record roles and shards before the first policy is written, so that a killed run leaves no unknown policy.

@@ -12,8 +12,6 @@ from rdsiam.findings.finding import Severity
 from rdsiam.report.figures import order
 from rdsiam.state.migrations import MigrationState
 
-SCHEMA_VERSION = 1
-
 _STRICT = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -187,17 +187,19 @@ def _resources(
     """Return the resources of a finding: the database, the IAM principal or policy, or else the account."""
     account, region, partition = place
     arn, user = finding["database"], finding["user"] or ""
-    about = {"Partition": partition, "Region": region}
+    located = {"Partition": partition, "Region": region}
     evidence = [(key, finding["evidence"][key]) for key in sorted(finding["evidence"])[:_MOST_FIELDS]]
     other = {_line(key, 128): _line(_value(value), _DETAIL) for key, value in evidence}
     resources = []
     if arn:
-        resources.append({"Type": _rds_type(arn), "Id": _line(arn, _DETAIL), **about, **_tags(database)})
+        resources.append({"Type": _rds_type(arn), "Id": _line(arn, _DETAIL), **located, **_tags(database)})
     if user.startswith("arn:"):
-        what = user.split(":")[5].split("/")[0] if user.count(":") >= 5 else ""
-        resources.append({"Type": _IAM_TYPES.get(what, "Other"), "Id": _line(user, _DETAIL), "Partition": partition})
+        holder_type = user.split(":")[5].split("/")[0] if user.count(":") >= 5 else ""
+        resources.append(
+            {"Type": _IAM_TYPES.get(holder_type, "Other"), "Id": _line(user, _DETAIL), "Partition": partition}
+        )
     if not resources:
-        resources.append({"Type": "AwsAccount", "Id": f"AWS::::Account:{account}", **about})
+        resources.append({"Type": "AwsAccount", "Id": f"AWS::::Account:{account}", **located})
     details: dict[str, Any] = {"Other": other} if other else {}
     if arn and database and resources[0]["Type"] == "AwsRdsDbInstance":
         details["AwsRdsDbInstance"] = _instance(database)

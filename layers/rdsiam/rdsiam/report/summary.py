@@ -85,7 +85,7 @@ def _figure(share: float | None) -> Markup:
 
 def _besides(reads: Mapping[str, int]) -> str:
     others = [(reads["replica"], "replica"), (reads["proxy"], "proxy")]
-    words = [counted(count, one, "proxies" if one == "proxy" else None) for count, one in others if count]
+    words = [counted(count, noun, "proxies" if noun == "proxy" else None) for count, noun in others if count]
     return f"; {' and '.join(words)} have no users of their own" if words else ""
 
 

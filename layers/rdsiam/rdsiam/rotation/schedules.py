@@ -85,8 +85,8 @@ class _DatabaseRun:
                 self._withdraw_outdated(database, user)
             return []
         rules = calendar.rules(database.resource_id, [(user.name, user.every, user.window) for user in users])
-        asked = [user for user in users if self._options.user in (None, user.name)]
-        return [self._apply_user(database, user, rules[user.name]) for user in asked]
+        selected = [user for user in users if self._options.user in (None, user.name)]
+        return [self._apply_user(database, user, rules[user.name]) for user in selected]
 
     def leave(self, database: Database | None, user: str) -> UserSchedule:
         """Cancel the schedule of a user that is no longer declared, if rdsiam set it; the password stays.

@@ -134,25 +134,25 @@ class Targets:
 
     def _instance(self, identifier: str) -> Database | None:
         try:
-            found = self._rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
+            described = self._rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
         except ClientError as error:
             if error.response["Error"]["Code"] in _GONE:
                 return None
             raise
         try:
-            return from_instance(found[0]) if found else None
+            return from_instance(described[0]) if described else None
         except Unsupported as error:
             raise Refused(str(error), "name the cluster of which the instance is a member", "secret-mismatch") from None
 
     def _cluster(self, identifier: str) -> Database | None:
         try:
-            found = self._rds.describe_db_clusters(DBClusterIdentifier=identifier)["DBClusters"]
+            described = self._rds.describe_db_clusters(DBClusterIdentifier=identifier)["DBClusters"]
         except ClientError as error:
             if error.response["Error"]["Code"] in _GONE:
                 return None
             raise
         try:
-            return from_cluster(found[0]) if found else None
+            return from_cluster(described[0]) if described else None
         except Unsupported as error:
             raise Refused(
                 f"{error}, so rdsiam does not rotate its passwords", "cancel the rotation", "secret-mismatch"
@@ -210,8 +210,8 @@ def refuse_other_login(secret: Secret, user: str, record: SecretRecord) -> None:
 def _recorded(record: Record | None, database_arn: str, arn: str, secret: Secret) -> tuple[str, SecretRecord]:
     secrets = record.secrets if record is not None else {}
     matching = ((user, each) for user, each in secrets.items() if each.arn == arn and each.state != "ended")
-    user, found = next(matching, (None, None))
-    if user is None or found is None:
+    user, secret_record = next(matching, (None, None))
+    if user is None or secret_record is None:
         identifier = Arn.parse(database_arn).name
         base = base_name(secret.user)
         line = line_to_add(identifier, base, arn, secret.master_arn)
@@ -221,8 +221,8 @@ def _recorded(record: Record | None, database_arn: str, arn: str, secret: Secret
             remedy,
             "secret-not-recorded",
         )
-    refuse_other_login(secret, user, found)
-    return user, found
+    refuse_other_login(secret, user, secret_record)
+    return user, secret_record
 
 
 def _named(host: str) -> tuple[str, str] | None:

@@ -55,36 +55,40 @@ class Examined:
     schemas: ObservedSchemas = NO_SCHEMAS
 
     @classmethod
-    def merged(cls, known: "Examined | None", found: Iterable["Examined"], present: Collection[str]) -> "Examined":
+    def merged(
+        cls, known: "Examined | None", examinations: Iterable["Examined"], present: Collection[str]
+    ) -> "Examined":
         """Return what is known of a server after some of its databases were looked at.
 
         :param known: from earlier; None if nothing is.
         :param found: of the databases that were looked at now.
         :param present: the databases that count; nothing is known of others any longer.
         """
-        found = list(found)
-        anew = {name for examined in found for name in examined.databases}
+        examinations = list(examinations)
+        anew = {name for examined in examinations for name in examined.databases}
         stays = frozenset(present) - anew
         before = [known] if known else []
-        databases = {name for each in before for name in each.databases if name in stays} | anew
-        escalations = [one for each in before for one in each.escalations if one.database in stays]
-        escalations += [one for each in found for one in each.escalations]
-        opened = [one for each in before for one in each.schemas.opened if one.database in stays]
-        opened += [one for each in found for one in each.schemas.opened]
-        public = [one for each in before for one in each.schemas.public if one.database in stays]
-        public += [one for each in found for one in each.schemas.public]
+        databases = {name for examined in before for name in examined.databases if name in stays} | anew
+        escalations = [each for examined in before for each in examined.escalations if each.database in stays]
+        escalations += [each for examined in examinations for each in examined.escalations]
+        opened = [each for examined in before for each in examined.schemas.opened if each.database in stays]
+        opened += [each for examined in examinations for each in examined.schemas.opened]
+        public = [each for examined in before for each in examined.schemas.public if each.database in stays]
+        public += [each for examined in examinations for each in examined.schemas.public]
         return cls(
             tuple(sorted(databases)),
-            tuple(sorted(escalations, key=lambda one: (one.database, one.owner, one.grantee, one.held))[:_RECORDED]),
+            tuple(
+                sorted(escalations, key=lambda each: (each.database, each.owner, each.grantee, each.held))[:_RECORDED]
+            ),
             ObservedSchemas.of(opened, public),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON; `Examined.from_json` gives it back."""
         escalations = [
-            asdict(one) | {"privileges": list(one.privileges), "users": list(one.users)}
-            | {"objects": [list(name) for name in one.objects]}
-            for one in self.escalations
+            asdict(each) | {"privileges": list(each.privileges), "users": list(each.users)}
+            | {"objects": [list(name) for name in each.objects]}
+            for each in self.escalations
         ]  # fmt: skip
         return {"databases": list(self.databases), "escalations": escalations, "schemas": self.schemas.to_json()}
 

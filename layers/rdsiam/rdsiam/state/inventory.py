@@ -134,7 +134,7 @@ class Inventory:
         item = self._item(database.arn)
         if item is not None and item.get("resource_id") == {"S": database.resource_id}:
             return {}
-        seen = Attributes.of(database).to_json() | {"resource_id": database.resource_id}
+        attributes = Attributes.of(database).to_json() | {"resource_id": database.resource_id}
         return {
             "accounts": {},
             "granted": {},
@@ -147,7 +147,7 @@ class Inventory:
             "handled": "",
             "ignored_fingerprint": "",
             "notices": {},
-            "first_seen": seen,
+            "first_seen": attributes,
         }
 
     def put_aside(self, record: Record) -> None:
@@ -321,8 +321,8 @@ class Inventory:
         """Remove the record of a database that is gone; its attributes stay, as its snapshots can be restored."""
         record = self.get(arn)
         if record is not None and record.resource_id and record.recorded:
-            found = self.of_resource(record.resource_id)
-            if found is not None and found.arn == arn:
+            other = self.of_resource(record.resource_id)
+            if other is not None and other.arn == arn:
                 self._set(_RESOURCE + record.resource_id, recorded=record.recorded.to_json())
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": arn}})
         if record is not None and record.resource_id:

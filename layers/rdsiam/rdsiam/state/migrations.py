@@ -145,8 +145,8 @@ class Migrations:
         """Yield the ARN and the migrations of every database that has some, page by page."""
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
             for item in page["Items"]:
-                if found := migrations_of(item):
-                    yield item["database"]["S"], found
+                if migrations := migrations_of(item):
+                    yield item["database"]["S"], migrations
 
     def save(self, arn: str, migration: Migration) -> Migration:
         """Write a migration, unless another execution has written it since it was read; return it as it was written.
@@ -196,8 +196,8 @@ def migrations_of(item: Mapping[str, Any]) -> dict[str, Migration]:
     """Return the migrations that an item of the table holds, by user."""
     if "migrations" not in item:
         return {}
-    found = _whole(TypeDeserializer().deserialize(item["migrations"]))
-    return {user: _migration(user, fields) for user, fields in sorted(found.items())}
+    whole = _whole(TypeDeserializer().deserialize(item["migrations"]))
+    return {user: _migration(user, fields) for user, fields in sorted(whole.items())}
 
 
 def _migration(user: str, fields: Mapping[str, Any]) -> Migration:

@@ -143,7 +143,7 @@ class Record:
     @property
     def rotates(self) -> bool:
         """Whether SecretsFunction has something to end if nothing is declared any longer."""
-        return any(one.state != "ended" for one in self.secrets.values())
+        return any(secret.state != "ended" for secret in self.secrets.values())
 
     @property
     def only_seen(self) -> bool:
@@ -177,56 +177,56 @@ def record_of(arn: str, item: Mapping[str, Any], large: Mapping[str, Any] = Mapp
 
     :param large: attributes that are in items of their own.
     """
-    found = {name: plain(value) for name, value in item.items()} | dict(large)
+    values = {name: plain(value) for name, value in item.items()} | dict(large)
     database = applied = None
-    resource_id = found.get("resource_id")
-    seen = found.get("examined") or {"resource_id": ""}
-    layout = found.get("layout", {"resource_id": ""})
-    recorded, first_seen = _attributes(found, "recorded"), _attributes(found, "first_seen")
-    if "described" in found:
-        described = found["described"] | {"port": int(found["described"]["port"])}
+    resource_id = values.get("resource_id")
+    examined = values.get("examined") or {"resource_id": ""}
+    layout = values.get("layout", {"resource_id": ""})
+    recorded, first_seen = _attributes(values, "recorded"), _attributes(values, "first_seen")
+    if "described" in values:
+        described = values["described"] | {"port": int(values["described"]["port"])}
         database = SelectedDatabase(arn=arn, status="onboarded", recorded=recorded or NOTHING, **described)
-    if "declared" in found:
+    if "declared" in values:
         applied = Applied(
-            found["access_version"], found["declared"], int(found["access_entries"]), tuple(found["users"])
+            values["access_version"], values["declared"], int(values["access_entries"]), tuple(values["users"])
         )
     return Record(
         resource_id=resource_id,
         # What was described under another resource id was another database of the same name.
         database=database if database and database.resource_id == resource_id else None,
-        accounts=dict(found.get("accounts", {})),
-        roles=tuple(sorted(found.get("roles", ()))),
-        shards=dict(found.get("shards", {})),
-        policy_resource_id=found.get("policy_resource_id"),
-        access_version=found.get("access_version"),
-        onboarded_at=found.get("onboarded_at"),
-        finished=bool(found.get("finished")),
+        accounts=dict(values.get("accounts", {})),
+        roles=tuple(sorted(values.get("roles", ()))),
+        shards=dict(values.get("shards", {})),
+        policy_resource_id=values.get("policy_resource_id"),
+        access_version=values.get("access_version"),
+        onboarded_at=values.get("onboarded_at"),
+        finished=bool(values.get("finished")),
         applied=applied,
-        fingerprint=found.get("fingerprint"),
-        revoked=dict(found.get("revoked", {})),
-        leaving=dict(found.get("leaving", {})),
-        secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in found.get("secrets", {}).items()},
+        fingerprint=values.get("fingerprint"),
+        revoked=dict(values.get("revoked", {})),
+        leaving=dict(values.get("leaving", {})),
+        secrets={user: SecretRecord(**({"arn": None} | secret)) for user, secret in values.get("secrets", {}).items()},
         arn=arn,
         recorded=recorded,
         first_seen=first_seen,
-        copied=bool(found.get("copied")),
-        pending=found.get("pending", ""),
+        copied=bool(values.get("copied")),
+        pending=values.get("pending", ""),
         # That of another resource id is about another database of the same name.
-        examined=Examined.from_json(seen) if seen.get("resource_id") == resource_id else None,
-        granted={user: tuple(map(Grant.from_json, grants)) for user, grants in found.get("granted", {}).items()},
+        examined=Examined.from_json(examined) if examined.get("resource_id") == resource_id else None,
+        granted={user: tuple(map(Grant.from_json, grants)) for user, grants in values.get("granted", {}).items()},
         layout=Layout.from_json(layout) if layout.get("resource_id") == resource_id else None,
-        handled=found.get("handled", ""),
-        ignored_fingerprint=found.get("ignored_fingerprint", ""),
-        notices=dict(found.get("notices", {})),
+        handled=values.get("handled", ""),
+        ignored_fingerprint=values.get("ignored_fingerprint", ""),
+        notices=dict(values.get("notices", {})),
     )
 
 
-def _attributes(found: Mapping[str, Any], name: str) -> Attributes | None:
+def _attributes(values: Mapping[str, Any], name: str) -> Attributes | None:
     """Return recorded attributes; None if they were recorded for another database that had the same ARN."""
-    attributes = found.get(name)
-    return (
-        Attributes.from_json(attributes) if attributes and attributes["resource_id"] == found["resource_id"] else None
-    )
+    attributes = values.get(name)
+    if not attributes or attributes["resource_id"] != values["resource_id"]:
+        return None
+    return Attributes.from_json(attributes)
 
 
 def plain(value: Mapping[str, Any]) -> Any:
@@ -240,7 +240,7 @@ def plain(value: Mapping[str, Any]) -> Any:
         case "N":
             return int(content)
         case "L":
-            return [plain(one) for one in content]
+            return [plain(each) for each in content]
         case "M":
-            return {name: plain(one) for name, one in content.items()}
+            return {name: plain(each) for name, each in content.items()}
     raise ValueError(f"the inventory holds a value of kind {kind}, which rdsiam never writes")

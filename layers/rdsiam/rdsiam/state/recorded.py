@@ -63,8 +63,8 @@ def make_room(databases: Databases, inventory: Inventory, database: Database) ->
     occupant = inventory.get(database.arn)
     if occupant is None or occupant.is_of(database) or present(databases, occupant) is None:
         return
-    found = inventory.of_resource(occupant.resource_id or "")
-    if found is not None and found.arn == database.arn:
+    record = inventory.of_resource(occupant.resource_id or "")
+    if record is not None and record.arn == database.arn:
         inventory.put_aside(occupant)
 
 

@@ -72,14 +72,14 @@ class ObservedSchemas:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; `ObservedSchemas.from_json` gives it back."""
-        return {"opened": [one.to_json() for one in self.opened], "public": [vars(one) for one in self.public]}
+        return {"opened": [each.to_json() for each in self.opened], "public": [vars(each) for each in self.public]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ObservedSchemas":
         """Return what `to_json` was made from."""
         return cls(
             tuple(map(OpenedSchemas.from_json, data["opened"])),
-            tuple(PublicSchema(**one) for one in data["public"]),
+            tuple(PublicSchema(**each) for each in data["public"]),
         )
 
 

@@ -48,5 +48,5 @@ def follow(host: str, names_of: Callable[[str], Sequence[str]] = _names_of) -> s
     """
     if is_rds(host):
         return host.lower().rstrip(".")
-    found = {name.lower().rstrip(".") for name in names_of(host) if is_rds(name)}
-    return found.pop() if len(found) == 1 else host
+    names = {name.lower().rstrip(".") for name in names_of(host) if is_rds(name)}
+    return names.pop() if len(names) == 1 else host

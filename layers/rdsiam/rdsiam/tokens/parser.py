@@ -40,7 +40,7 @@ class TokenFacts:
     @property
     def cut_by(self) -> tuple[str, ...]:
         """The programs that are known to cut a password of this length."""
-        return tuple(f"{who} ({limit})" for limit, who in TRUNCATION if self.length > limit)
+        return tuple(f"{server} ({limit})" for limit, server in TRUNCATION if self.length > limit)
 
 
 def read_token(text: str) -> TokenFacts:
@@ -51,8 +51,8 @@ def read_token(text: str) -> TokenFacts:
     text = text.strip()
     if "%25" in text or "%3D" in text.partition("/?")[2][:40]:
         raise InvalidRequest("token", "is percent-encoded twice: encode it only inside a URL, and once")
-    endpoint, found, query = text.removeprefix("https://").partition("/?")
-    if not found:
+    endpoint, separator, query = text.removeprefix("https://").partition("/?")
+    if not separator:
         raise InvalidRequest("token", "is no login token: it has no /?Action=connect")
     given = dict(parse_qsl(query, keep_blank_values=True))
     if given.get("Action") != "connect":

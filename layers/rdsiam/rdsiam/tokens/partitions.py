@@ -47,7 +47,7 @@ def _partitions() -> Mapping[str, str]:
     if spec is None or spec.origin is None:
         return {}
     data = json.loads((Path(spec.origin).parent / "data" / "partitions.json").read_text(encoding="utf-8"))
-    partitions = [(str(one["outputs"]["dnsSuffix"]), str(one["regionRegex"])) for one in data["partitions"]]
+    partitions = [(str(each["outputs"]["dnsSuffix"]), str(each["regionRegex"])) for each in data["partitions"]]
     return {
         suffix: "|".join(f"(?:{regions})" for other, regions in partitions if other == suffix)
         for suffix, _ in partitions

@@ -33,9 +33,9 @@ class SingleFlightCache[Key: Hashable, Value]:
         """
         with self._loading[hash(key) % _LOCKS]:
             with self._lock:
-                kept = self._values.get(key)
-            if kept is not None and self._is_valid(kept):
-                return kept
+                value = self._values.get(key)
+            if value is not None and self._is_valid(value):
+                return value
             value = load()
             with self._lock:
                 self._values.pop(key, None)

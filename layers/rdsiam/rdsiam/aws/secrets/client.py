@@ -118,9 +118,9 @@ class SecretsManager:
 
     def value(self, secret: str, stage: str | None = None, version: str | None = None) -> Value:
         """Return the value of the version with that label and that id; of the current one if neither is given."""
-        asked = ({"VersionStage": stage} if stage else {}) | ({"VersionId": version} if version else {})
+        options = ({"VersionStage": stage} if stage else {}) | ({"VersionId": version} if version else {})
         with translate_errors(secret):
-            return _value(self._client.get_secret_value(SecretId=secret, **asked))
+            return _value(self._client.get_secret_value(SecretId=secret, **options))
 
     def values(self, secrets: Sequence[str]) -> dict[str, Value]:
         """Return the current values of several secrets in one request, by ARN; those that have none are left out."""
@@ -137,9 +137,9 @@ class SecretsManager:
 
         :param deprecated: include versions without labels.
         """
-        asked = {"IncludeDeprecated": True} if deprecated else {}
+        options = {"IncludeDeprecated": True} if deprecated else {}
         with translate_errors(secret):
-            answer = self._client.list_secret_version_ids(SecretId=secret, MaxResults=_PAGE, **asked)
+            answer = self._client.list_secret_version_ids(SecretId=secret, MaxResults=_PAGE, **options)
         return [
             Version(listed["VersionId"], listed["CreatedDate"], tuple(listed.get("VersionStages") or ()))
             for listed in answer["Versions"]
@@ -167,16 +167,16 @@ class SecretsManager:
 
         :param rotation_token: Secrets Manager's proof that the caller rotates the secret.
         """
-        asked: dict[str, Any] = {"VersionStages": [stage]} if stage else {}
-        asked |= {"RotationToken": rotation_token} if rotation_token else {}
+        options: dict[str, Any] = {"VersionStages": [stage]} if stage else {}
+        options |= {"RotationToken": rotation_token} if rotation_token else {}
         with translate_errors(secret):
-            self._client.put_secret_value(SecretId=secret, SecretString=text, ClientRequestToken=version, **asked)
+            self._client.put_secret_value(SecretId=secret, SecretString=text, ClientRequestToken=version, **options)
 
     def move_label(self, secret: str, stage: str, to: str | None = None, away_from: str | None = None) -> None:
         """Move a label from one version to another; without `to` take it off, without `away_from` put it on."""
-        asked = ({"MoveToVersionId": to} if to else {}) | ({"RemoveFromVersionId": away_from} if away_from else {})
+        options = ({"MoveToVersionId": to} if to else {}) | ({"RemoveFromVersionId": away_from} if away_from else {})
         with translate_errors(secret):
-            self._client.update_secret_version_stage(SecretId=secret, VersionStage=stage, **asked)
+            self._client.update_secret_version_stage(SecretId=secret, VersionStage=stage, **options)
 
     def untag(self, secret: str, tag: str) -> None:
         """Remove a tag."""
