@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import cast
 
 from rdsiam.audit.history import Comparison, Coverage, History, compare, extend
 from rdsiam.audit.parts import DatabaseEntry
+from rdsiam.core import times
 from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.databases import is_transient
 from rdsiam.findings.finding import SEVERITIES, Finding
 from rdsiam.report.document import (
     DatabaseLine,
@@ -20,6 +23,10 @@ from rdsiam.report.document import (
     Summary,
 )
 from rdsiam.state.migrations import counts
+
+UNREACHABLE = "database-unreachable"
+#: After this long, a database that RDS is changing is no less unknown than any other.
+_LONGEST_TRANSITION = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def assemble(
     :param of_databases: findings about databases.
     :param of_policies: findings in IAM policies.
     """
-    comparison = compare(before, of_databases, of_policies, _coverage(run, entries), run.started)
+    settled = [_of_long_transition(finding, before, run.started) for finding in of_databases]
+    comparison = compare(before, settled, of_policies, _coverage(run, entries), run.started)
     summary = _summary(entries, comparison)
     trend = before.trend
     if run.whole:
@@ -104,6 +112,15 @@ def severities(findings: Iterable[Finding]) -> Severities:
         "medium": numbers["medium"],
         "low": numbers["low"],
     }
+
+
+def _of_long_transition(finding: Finding, before: History, now: str) -> Finding:
+    """Return the finding about an unreachable database; high again if RDS changes it for longer than it should."""
+    earlier = before.open.get(finding.id)
+    if finding.kind != UNREACHABLE or earlier is None or not is_transient(finding.evidence):
+        return finding
+    long = times.moment(now) - times.moment(earlier.first_seen) > _LONGEST_TRANSITION
+    return replace(finding, severity=KINDS[UNREACHABLE].severity) if long else finding
 
 
 def _coverage(run: AuditRun, entries: Sequence[DatabaseEntry]) -> Coverage:

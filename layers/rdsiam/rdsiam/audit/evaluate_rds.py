@@ -12,6 +12,7 @@ from rdsiam.core import times
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.catalogue import KINDS
+from rdsiam.findings.databases import is_transient
 from rdsiam.findings.finding import Finding, Severity
 from rdsiam.findings.kind import Case
 from rdsiam.findings.notices import KIND_OF_EVENT
@@ -118,9 +119,10 @@ def unreachable(database: SelectedDatabase, unreadable: Unreadable, access: Acce
     evidence = {
         "stage": unreadable.stage,
         "cause": unreadable.cause,
+        "status": database.status,
         "declared": _declares_users(database, access),
     }
-    severity: Severity | None = "low" if unreadable.stage == "state" else None
+    severity: Severity | None = "low" if unreadable.stage == "state" or is_transient(evidence) else None
     case = Case(database, None, (database.resource_id,), evidence, severity=severity)
     return KINDS["database-unreachable"].finding(case)
 

@@ -29,6 +29,18 @@ _DOWN = (
 )  # fmt: skip
 
 
+#: Prefixes of RDS's statuses that pass within minutes or hours, in which a database may refuse connections.
+_IN_TRANSITION = (
+    "configuring-", "converting-to-vpc", "creating", "maintenance", "modifying", "moving-to-vpc", "promoting",
+    "rebooting", "renaming", "resetting-master-credentials", "starting", "upgrading",
+)  # fmt: skip
+
+
+def in_transition(status: str) -> bool:
+    """Return whether a status passes by itself, and the database may refuse connections until then."""
+    return status.startswith(_IN_TRANSITION)
+
+
 @dataclass(frozen=True)
 class Database:
     """One database as RDS describes it.

@@ -1,14 +1,25 @@
 """Kinds of findings about a database as a whole: RDS's description, access.yaml, the server, proxies."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from rdsiam.access.selection import Attributes
 from rdsiam.aws.rds import Database
+from rdsiam.aws.rds_models import in_transition
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import ACCOUNTS, ENABLING, IAM, IAM_AUTHENTICATION, POSTGRES, RDS
 from rdsiam.findings.remediation import cloudformation, command, modify, onboard, set_parameter
+
+
+def is_transient(unreachable: Mapping[str, Any]) -> bool:
+    """Return whether RDS is changing a database that could not be read, so that this may pass by itself.
+
+    :param unreachable: evidence of `database-unreachable`.
+    """
+    return in_transition(unreachable["status"]) and unreachable["stage"] != "iam"
 
 
 def _noun(database: Database) -> str:
@@ -42,10 +53,15 @@ def _upgrade(case: Case) -> list[Remediation]:
 
 
 def _reach(case: Case) -> list[Remediation]:
-    database, stage = case.on, case.evidence["stage"]
+    database, stage, status = case.on, case.evidence["stage"], case.evidence["status"]
+    if is_transient(case.evidence):
+        return [command("rdsiam", "audit", "--database", database.arn, note=f"When RDS has finished: it is {status}.")]
     if stage == "state":
         noun = _noun(database)
-        return [command("aws", "rds", f"start-db-{noun}", f"--db-{noun}-identifier", database.identifier)]
+        if status.startswith("stop"):
+            return [command("aws", "rds", f"start-db-{noun}", f"--db-{noun}-identifier", database.identifier)]
+        source = ("--source-identifier", database.identifier, "--source-type", f"db-{noun}", "--duration", "20160")
+        return [command("aws", "rds", "describe-events", *source, note=f"These say why it is {status}.")]
     if stage in {"login", "query", "iam"}:
         steps = [onboard(database, note="This creates rdsiam_auditor and its privileges again.")]
         if case.evidence["declared"] is False:
@@ -178,12 +194,14 @@ DATABASE_KINDS = (
         id="database-unreachable",
         title="{database} is unknown: the audit could not read it",
         severity="high",
-        severity_rule="Low while the database is stopped or being created: then nobody can log in.",
+        severity_rule="Low while the database is stopped: then nobody can log in. Low for a day while RDS creates, "
+        "modifies, reboots or upgrades it.",
         risk="The users of the database are unknown. Unknown is not compliant.",
         why="No connection, no login, or no answer in time. `stage` tells how far the audit came.",
         evidence={
             "stage": "`state`, `iam`, `name`, `port`, `tls`, `login`, `query` or `time`",
             "cause": "the message of the server, the driver or the system",
+            "status": "the status that RDS reports",
             "declared": "access.yaml declares users of the database; null if access.yaml is invalid for it",
         },
         remedy=_reach,
