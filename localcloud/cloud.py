@@ -119,6 +119,7 @@ class Cloud:
             _as_environment(self._runner_credential),
             self._directory / "durable",
             self._logs / "durable-runner.log",
+            settings.environments,
         )
         self._function_policies = FunctionPolicies(self._place, lambda arn: self._functions.check(arn))
         self._permissions = Permissions(

@@ -53,10 +53,18 @@ class Runner:
 
     :param endpoint: address that it invokes functions at.
     :param credentials: credentials that it signs with, as environment variables.
+    :param environments: largest number of environments of a function at a time.
     """
 
     def __init__(
-        self, endpoint: str, region: str, account: str, credentials: Mapping[str, str], directory: Path, log: Path
+        self,
+        endpoint: str,
+        region: str,
+        account: str,
+        credentials: Mapping[str, str],
+        directory: Path,
+        log: Path,
+        environments: int,
     ) -> None:
         self._endpoint = endpoint
         self._region = region
@@ -64,6 +72,7 @@ class Runner:
         self._credentials = credentials
         self._directory = directory
         self._log = log
+        self._environments = environments
         self._port = processes.free_port()
         self._process: processes.Process | None = None
         self._lock = threading.Lock()
@@ -91,7 +100,14 @@ class Runner:
                 "--function-configs", f"file://{configs}",
             ],
             log=self._log,
-            env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(self._directory), **self._credentials},
+            env={
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "HOME": str(self._directory),
+                # It has a thread for each processor, and four more: functions that wait need none.
+                "PYTHON_CPU_COUNT": str(self._environments),
+                **self._credentials,
+            },
             cwd=self._directory,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Collecting the facts of one database: connections that are tried again, and the text of failures."""
+"""Collecting the facts of one database: failed connections, and the text of failures."""
 
 import socket
 from typing import Any
@@ -57,29 +57,17 @@ def read(monkeypatch):
     return of
 
 
-def test_a_connection_without_an_answer_is_tried_a_second_time(read):
-    server = Server("port")
-    assert isinstance(read(server), Facts)
-    assert server.attempts == 2
-
-
-def test_a_database_that_never_answers_is_unknown_after_two_attempts(read):
-    server = Server("port", "port", "port")
+@pytest.mark.parametrize("stage", ["name", "port", "tls", "login"])
+def test_a_failed_connection_is_unknown_with_its_stage_and_not_tried_again(read, stage):
+    server = Server(stage)
     result = read(server)
     assert isinstance(result, Unreadable)
-    assert (result.stage, server.attempts) == ("port", 2)
+    assert (result.stage, server.attempts) == (stage, 1)
 
 
-@pytest.mark.parametrize("stage", ["name", "tls", "login"])
-def test_a_refused_connection_is_not_tried_again(read, stage):
-    server = Server(stage)
-    assert isinstance(read(server), Unreadable)
-    assert server.attempts == 1
-
-
-def test_a_second_attempt_is_made_only_if_time_is_left_for_it(read):
-    server = Server("port")
-    assert isinstance(read(server, total=4.0), Unreadable)
+def test_a_database_that_answers_is_read_by_one_connection(read):
+    server = Server()
+    assert isinstance(read(server), Facts)
     assert server.attempts == 1
 
 

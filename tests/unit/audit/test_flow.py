@@ -19,7 +19,9 @@ from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, ResourceIds
+from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
+from rdsiam.events.audit_batch import batch_request
 from rdsiam.state import fingerprint
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Applied, Record
@@ -44,9 +46,11 @@ class World:
         self.access = SimpleNamespace(current=lambda: Versioned(parse(ACCESS), "v1"))
         self.notified: list[tuple[dict[str, Any], frozenset[str], bool]] = []
         self.read: list[str] = []
+        self.limits: list[Limits] = []
         self.reading: Callable[[Database], ServerFacts | Unreadable] = lambda _: facts("legacy")
         self.dying: Callable[[int, int], bool] = lambda *_: False
         self.attempts: dict[int, int] = {}
+        self.slow: list[int] = []
         self.seconds = 20.0
         self.policies: Callable[[Any], Any] = lambda _: ()
         self.records: dict[str, Record] = {}
@@ -78,8 +82,11 @@ class World:
         return found
 
     def _batch(self, event: Any, _: Any) -> Any:
-        number = event["batch"]
+        request = batch_request(event)
+        number = request.number
         self.attempts[number] = attempt = self.attempts.get(number, 0) + 1
+        if request.slow:
+            self.slow.append(number)
         if self.dying(number, attempt):
             raise RuntimeError("Task timed out")
         services: Any = SimpleNamespace(
@@ -91,10 +98,11 @@ class World:
             ),
             logins=None,
         )
-        return batch.audit_batch(services, event["audit"], number, self.seconds).to_json()
+        return batch.audit_batch(services, request, self.seconds).to_json()
 
-    def _read(self, one: Database, _: Any) -> ServerFacts | Unreadable:
+    def _read(self, one: Database, _: Any, limits: Limits) -> ServerFacts | Unreadable:
         self.read.append(one.identifier)
+        self.limits.append(limits)
         return self.reading(one)
 
     def _services(self) -> flow.AuditServices:
@@ -195,6 +203,84 @@ def test_a_database_that_hangs_delays_no_other_and_its_late_result_is_ignored(wo
     assert world.bucket.objects[key] == before
 
 
+def slow_at_first(world: World, *identifiers: str, at_last: ServerFacts | Unreadable, patch: Any) -> None:
+    """Let databases take longer than the first attempt allows, and answer like this at the second."""
+    patch.setattr(batch, "FIRST", Limits(connect=0.05, statement=0.05))
+
+    def read(one: Database) -> ServerFacts | Unreadable:
+        if one.identifier not in identifiers:
+            return facts("legacy")
+        if world.read.count(one.identifier) > 1:
+            return at_last
+        time.sleep(0.1)
+        return Unreadable("port", "timeout expired")
+
+    world.reading = read
+
+
+def test_slow_databases_are_tried_again_after_all_others_in_batches_of_their_own(world, monkeypatch):
+    slow = [f"db-{number:03}" for number in range(0, 45, 2)]
+    slow_at_first(world, *slow, at_last=facts("legacy"), patch=monkeypatch)
+    answer = world.audit()
+    assert (answer["databases"], answer["audited"], answer["unreachable"]) == (45, 45, 0)
+    assert sorted(world.read) == sorted([*(f"db-{number:03}" for number in range(45)), *slow])
+    assert sorted(world.read[-len(slow) :]) == slow
+    assert sorted(world.slow) == [3, 4], "23 databases in batches of 20"
+    assert set(world.limits[-len(slow) :]) == {batch.SECOND}
+
+
+def test_a_database_that_hangs_twice_is_unknown_with_the_last_cause(world, monkeypatch):
+    slow_at_first(world, "db-007", "db-031", at_last=Unreadable("tls", "no answer"), patch=monkeypatch)
+    answer = world.audit()
+    assert (answer["audited"], answer["unreachable"]) == (43, 2)
+    unknown = [one for one in world.report(answer)["databases"] if one["read"] == "unknown"]
+    assert {(one["identifier"], one["stage"], one["cause"]) for one in unknown} == {
+        ("db-007", "tls", "no answer"),
+        ("db-031", "tls", "no answer"),
+    }
+
+
+def test_a_database_that_refuses_at_once_is_not_tried_again(world):
+    world.reading = lambda one: Unreadable("login", "no such role") if one.identifier == "db-007" else facts("legacy")
+    assert world.audit()["unreachable"] == 1
+    assert len(world.read) == 45
+    assert world.slow == []
+
+
+def test_slow_databases_whose_batch_fails_twice_are_unknown_and_the_rest_is_reported(world, monkeypatch):
+    slow_at_first(world, "db-007", at_last=facts("legacy"), patch=monkeypatch)
+    world.dying = lambda number, _: number == 3
+    answer = world.audit()
+    assert (answer["audited"], answer["unreachable"]) == (44, 1)
+    assert world.slow == [3, 3]
+
+
+def test_a_batch_of_slow_databases_that_is_repeated_reads_none_with_a_result(world, monkeypatch):
+    slow = ("db-000", "db-022", "db-044")
+    slow_at_first(world, *slow, at_last=facts("legacy"), patch=monkeypatch)
+    answer = world.audit()
+    world.read.clear()
+    event = {"audit": answer["id"], "batch": 3, "slow": True}
+    assert world._batch(event, None) == {"audited": 0, "unknown": 0, "slow": 0}
+    assert world.read == []
+
+
+def test_databases_that_wait_for_a_thread_until_the_time_of_their_batch_is_over_are_read_later(world, monkeypatch):
+    monkeypatch.setattr(batch, "THREADS", 1)
+    released = threading.Event()
+
+    def read(one: Database) -> ServerFacts | Unreadable:
+        if one.identifier == "db-000" and world.read.count("db-000") == 1:
+            released.wait(10)
+        return facts("legacy")
+
+    world.reading, world.seconds = read, 1.0
+    answer = world.audit()
+    released.set()
+    assert (answer["audited"], answer["unreachable"]) == (45, 0)
+    assert len(world.read) == 46
+
+
 def test_a_database_on_which_rdsiam_fails_is_unknown_with_the_error_as_cause(world):
     def read(one: Database) -> ServerFacts:
         if one.identifier == "db-007":
@@ -212,7 +298,7 @@ def test_a_database_on_which_rdsiam_fails_is_unknown_with_the_error_as_cause(wor
 def test_a_repeated_batch_reads_no_database_with_a_result(world):
     answer = world.audit()
     world.read.clear()
-    assert world._batch({"audit": answer["id"], "batch": 0}, None) == {"audited": 0, "unknown": 0}
+    assert world._batch({"audit": answer["id"], "batch": 0}, None) == {"audited": 0, "unknown": 0, "slow": 0}
     assert world.read == []
 
 

@@ -174,6 +174,8 @@ def test_another_request_for_an_audit_is_refused(event, field):
 def test_a_batch_is_named_by_run_and_number():
     event = {"audit": "20261124T040000Z-0a1b2c3d", "batch": 7}
     assert batch_request(event) == BatchRequest("20261124T040000Z-0a1b2c3d", 7)
+    assert batch_request(event | {"slow": True}) == BatchRequest("20261124T040000Z-0a1b2c3d", 7, slow=True)
+    assert batch_request(batch_request(event | {"slow": True}).to_json()).slow
 
 
 @pytest.mark.parametrize("audit", ["", "../x", "20261124T040000Z-0a1b2c3d/", "٢٠261124T040000Z-0a1b2c3d", None, 7])

@@ -1,7 +1,7 @@
-"""One batch of an audit: each database in a thread of its own, each result stored as soon as it is there.
+"""One batch of an audit: databases are read by a few threads, each result is stored as soon as it is there.
 
-A database that hangs costs its own thread and delays no other. A database without a result when time runs out is
-unknown, and its result says so.
+A database that hangs delays no other: at the first attempt it has little time, and is left for a batch of slow
+databases, which comes after all others. There each has a thread of its own and more time, and each gets a result.
 """
 
 import logging
@@ -9,7 +9,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
-from rdsiam.audit.collect import read
+from rdsiam.audit.collect import FIRST, SECOND, read
 from rdsiam.audit.drift import applied_users, drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
 from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
@@ -26,12 +27,16 @@ from rdsiam.audit.store import AuditStore
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
+from rdsiam.events.audit_batch import BatchRequest
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.migrations import Migration, migrations_of
 from rdsiam.state.record import Record, selected
 from rdsiam.state.schemas import OpenedSchemas
 
 logger = logging.getLogger(__name__)
+
+#: Databases of a batch that are read at once. More threads take more CPU for each, and wait for each other.
+THREADS = 12
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,14 @@ class BatchServices:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Numbers of results that one call has stored."""
+    """Numbers of results that one call has stored.
+
+    :ivar slow: databases without a result, left for a second attempt.
+    """
 
     audited: int = 0
     unknown: int = 0
+    slow: int = 0
 
     def with_one(self, read: Read) -> "BatchResult":
         """Return the numbers with one result more."""
@@ -75,42 +84,40 @@ class Reading:
     migrations: tuple[Migration, ...] = ()
 
 
-def audit_batch(services: BatchServices, audit: str, number: int, seconds: float) -> BatchResult:
+def audit_batch(services: BatchServices, request: BatchRequest, seconds: float) -> BatchResult:
     """Audit the databases of a batch that have no result yet.
 
-    :param seconds: maximum duration. By then every database has a result; for one that hangs, the result is that.
+    :param seconds: maximum duration. By then every slow database has a result; for one that hangs, the result is that.
     """
     deadline = time.monotonic() + seconds
-    account = services.store.context(audit)
-    databases = services.store.batch(audit, number)
+    account = services.store.context(request.audit)
+    databases = services.store.batch(request.audit, request.number)
     access = services.access.current().file
-    done = services.store.done(audit, databases)
+    done = services.store.done(request.audit, databases)
     waiting = {database.resource_id: database for database in databases if database.resource_id not in done}
-    # Only this thread writes: a thread that returns after its database was given up changes nothing.
-    results: queue.SimpleQueue[tuple[Database, DatabasePart]] = queue.SimpleQueue()
-
-    arns = [database.arn for database in waiting.values()]
-    batch = _Batch(services.logins, access, account, services.inventory, services.inventory.items(arns))
-
-    def work(database: Database) -> None:
-        results.put((database, _audit(batch, database)))
-
-    for database in waiting.values():
-        threading.Thread(target=work, args=(database,), daemon=True, name=database.resource_id).start()
+    items = services.inventory.items([database.arn for database in waiting.values()])
+    batch = _Batch(services.logins, access, account, services.inventory, items, request.slow)
+    results = _start(batch, list(waiting.values()), deadline)
     stored = BatchResult()
+    # Only this thread writes: a thread that returns after its database was given up changes nothing.
     while waiting:
         try:
             database, part = results.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
         del waiting[database.resource_id]
-        services.store.put_part(audit, database, part)
+        if part is None:
+            stored = replace(stored, slow=stored.slow + 1)
+            continue
+        services.store.put_part(request.audit, database, part)
         stored = stored.with_one(part.entry.read)
+    if not request.slow:
+        return replace(stored, slow=stored.slow + len(waiting))
     for database in waiting.values():
         logger.warning("no result of %s within %.0f s", database.arn, seconds)
         reading = Reading(Unreadable("time", "the time of its batch was over before it had a result"), seconds)
         part = part_of(select(database, None), reading, access, account)
-        services.store.put_part(audit, database, part)
+        services.store.put_part(request.audit, database, part)
         stored = stored.with_one("unknown")
     return stored
 
@@ -137,6 +144,7 @@ class _Batch:
     """The information that the databases of a batch are audited with.
 
     :ivar items: the inventory's items, by ARN.
+    :ivar slow: its databases were slow at the first attempt.
     """
 
     logins: Logins
@@ -144,10 +152,34 @@ class _Batch:
     account: AccountContext
     inventory: Inventory
     items: Mapping[str, Mapping[str, Any]]
+    slow: bool
 
 
-def _audit(batch: _Batch, database: Database) -> DatabasePart:
-    """Read and evaluate one database. Any failure is the result of this database and affects no other."""
+def _start(
+    batch: _Batch, databases: Sequence[Database], deadline: float
+) -> "queue.SimpleQueue[tuple[Database, DatabasePart | None]]":
+    """Start the threads that audit these databases, and return the queue of their results; None for a slow database."""
+    results: queue.SimpleQueue[tuple[Database, DatabasePart | None]] = queue.SimpleQueue()
+    left: queue.SimpleQueue[Database] = queue.SimpleQueue()
+    for database in databases:
+        left.put(database)
+
+    def work() -> None:
+        with suppress(queue.Empty):
+            while time.monotonic() < deadline:
+                database = left.get_nowait()
+                results.put((database, _audit(batch, database)))
+
+    for _ in range(len(databases) if batch.slow else THREADS):
+        threading.Thread(target=work, daemon=True).start()
+    return results
+
+
+def _audit(batch: _Batch, database: Database) -> DatabasePart | None:
+    """Read and evaluate one database. Any failure is the result of this database and affects no other.
+
+    :return: None if it is slow, and this is the first attempt.
+    """
     began = time.monotonic()
     try:
         part = _read_and_evaluate(batch, database)
@@ -156,11 +188,14 @@ def _audit(batch: _Batch, database: Database) -> DatabasePart:
         cause = f"rdsiam failed with {type(error).__name__}; see the log of AuditBatchFunction"
         reading = Reading(Unreadable("query", cause), time.monotonic() - began)
         return DatabasePart(_entry(database, reading, batch.account), (), None)
-    logger.info("audited %s: %s, stage %s", database.arn, part.entry.read, part.entry.stage)
+    if part is None:
+        logger.info("%s is slow and is tried again later", database.arn)
+    else:
+        logger.info("audited %s: %s, stage %s", database.arn, part.entry.read, part.entry.stage)
     return part
 
 
-def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart:
+def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart | None:
     began, access, account = time.monotonic(), batch.access, batch.account
     item = batch.items.get(database.arn)
     record = batch.inventory.record(database.arn, item) if item else None
@@ -169,7 +204,10 @@ def _read_and_evaluate(batch: _Batch, database: Database) -> DatabasePart:
     if not has_users(database):
         reading = Reading(Unreadable("state", "it has no users of its own"))
         return _with_drift(part_of(selection, reading, access, account, recorded), selection, reading, record, access)
-    facts = read(database, batch.logins)
+    limits = SECOND if batch.slow else FIRST
+    facts = read(database, batch.logins, limits)
+    if isinstance(facts, Unreadable) and not batch.slow and time.monotonic() - began >= limits.connect:
+        return None
     if isinstance(facts, ServerFacts) and record and record.is_of(database):
         facts = replace(facts, examined=record.examined)
     migrations = tuple(

@@ -17,10 +17,12 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 logger = logging.getLogger(__name__)
 
-#: A database that does not answer is asked twice, so it delays its batch by six seconds.
-LIMITS = Limits(connect=3, statement=10)
-#: Maximum duration for one database, from the lookup of its host name.
-TOTAL_SECONDS = 20.0
+#: Limits of the first attempt: databases of a batch wait for each other, so a slow one is left for the second.
+FIRST = Limits(connect=2, statement=4)
+#: Limits of the second attempt, after all databases that answer have been read.
+SECOND = Limits(connect=3, statement=10)
+#: Maximum duration for one database, from the lookup of its host name, in multiples of its limit for a statement.
+_STATEMENTS = 2
 _LONGEST_CAUSE = 300
 
 
@@ -32,12 +34,12 @@ class AuditorLogins(Protocol):
 
 
 def read(
-    database: Database, logins: AuditorLogins, limits: Limits = LIMITS, total: float = TOTAL_SECONDS
+    database: Database, logins: AuditorLogins, limits: Limits = SECOND, total: float | None = None
 ) -> ServerFacts | Unreadable:
     """Read how every account of a database can log in.
 
     :param database: an instance or a cluster; for a replica read its source, for a proxy its targets.
-    :param total: maximum duration in seconds.
+    :param total: maximum duration in seconds; by default that of two statements.
     :return: facts, or how far reading came and why no further. Nothing that a database does or sends raises.
     :raises RuntimeError: there are no AWS credentials to sign with.
     """
@@ -47,7 +49,7 @@ def read(
         return Unreadable("iam", "IAM authentication is off, so rdsiam_auditor can't log in")
     login = logins.auditor(database)
     try:
-        return _read(database, login, limits, time.monotonic() + total, total)
+        return _read(database, login, limits, _STATEMENTS * limits.statement if total is None else total)
     except ConnectionFailed as error:
         return Unreadable(error.stage, _plain(str(error), login))
     except Refused as error:
@@ -61,9 +63,10 @@ def read(
         return Unreadable("query", f"the driver could not understand the server: {type(error).__name__}")
 
 
-def _read(database: Database, login: Token, limits: Limits, end: float, total: float) -> ServerFacts | Unreadable:
-    engine = ENGINES[database.family]
-    session = _connect(engine, database, login, limits, end)
+def _read(database: Database, login: Token, limits: Limits, total: float) -> ServerFacts | Unreadable:
+    engine: Engine = ENGINES[database.family]
+    end = time.monotonic() + total
+    session: Any = engine.connect(database, login, None, limits)
     try:
         with connection.cut_off(session, end - time.monotonic()) as late:
             try:
@@ -75,20 +78,6 @@ def _read(database: Database, login: Token, limits: Limits, end: float, total: f
         return facts
     finally:
         session.close()
-
-
-def _connect(engine: Engine, database: Database, login: Token, limits: Limits, end: float) -> Any:
-    """Connect, and try a second time if the first attempt got no answer.
-
-    A batch opens all of its connections at once, so a handshake can exceed its limit although the database is fine. A
-    database that hangs costs its own thread one limit more.
-    """
-    try:
-        return engine.connect(database, login, None, limits)
-    except ConnectionFailed as error:
-        if error.stage != "port" or time.monotonic() + limits.connect > end:
-            raise
-        return engine.connect(database, login, None, limits)
 
 
 def _plain(text: str, login: Token | None = None) -> str:

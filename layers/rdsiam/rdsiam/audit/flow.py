@@ -1,4 +1,4 @@
-"""The flow of an audit: list the fleet → batches, several at a time → policies → report → notify.
+"""The flow of an audit: list the fleet → batches, several at a time → slow databases → policies → report → notify.
 
 Each step of `audit` is a checkpoint, and all large data is in S3: a step returns a few numbers. A killed run continues
 from its last checkpoint with the results that are stored. It ends with a report whatever happens to the databases;
@@ -39,6 +39,7 @@ from rdsiam.core.durable import Steps
 from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
+from rdsiam.events.audit_batch import BatchRequest
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.report.csv import csv_report
 from rdsiam.report.document import OnboardingLine, Report, Severities, json_report
@@ -48,7 +49,7 @@ from rdsiam.report.security_hub import asff
 
 logger = logging.getLogger(__name__)
 
-#: Databases in a batch: each has a thread of its own in the function that audits the batch.
+#: Databases in a batch.
 BATCH = 50
 #: Batches whose drifted databases are onboarded by one step.
 _BATCHES_AT_ONCE = 20
@@ -149,10 +150,11 @@ def audit(
     begun = steps.run_typed("begin", Begun, audit_steps.begin)
     batches = steps.run("list the fleet", lambda: audit_steps.list_fleet(begun))
 
-    def one_batch(child: DurableContext, number: int, *_: Any) -> bool:
-        return _audit_batch(child, services.batch_function, begun.id, number)
-
-    context.map(range(batches), one_batch, name="audit batches", config=_map_config(services.at_once))
+    slow = _audit_batches(context, services, begun, range(batches))
+    if any(slow):
+        # After all others, since each of these may take its batch's place for a while.
+        more = steps.run("list slow databases", lambda: audit_steps.list_slow(begun, slow))
+        _audit_batches(context, services, begun, range(batches, batches + more), slow=True)
     policies_unreadable = None
     try:
         steps.run("evaluate policies", lambda: audit_steps.evaluate_policies(begun, batches))
@@ -194,16 +196,33 @@ def _starting(
     return lambda: audit_steps.start_onboardings(begun, batches, policies_readable)
 
 
-def _audit_batch(context: DurableContext, function: str, audit_id: str, number: int) -> bool:
-    """Invoke the audit of a batch, twice if it fails; the second call leaves databases with a result alone."""
+def _audit_batches(
+    context: DurableContext, services: AuditServices, begun: Begun, numbers: Sequence[int], slow: bool = False
+) -> list[int]:
+    """Audit batches, several at a time; return how many slow databases each has left."""
+
+    def one_batch(child: DurableContext, number: int, *_: Any) -> int:
+        return _audit_batch(child, services.batch_function, BatchRequest(begun.id, number, slow))
+
+    name = "audit slow databases" if slow else "audit batches"
+    results = context.map(numbers, one_batch, name=name, config=_map_config(services.at_once))
+    slow_databases = {item.index: item.result or 0 for item in results.all}
+    return [slow_databases.get(index, 0) for index in range(len(numbers))]
+
+
+def _audit_batch(context: DurableContext, function: str, request: BatchRequest) -> int:
+    """Invoke the audit of a batch, twice if it fails; the second call leaves databases with a result alone.
+
+    :return: the number of slow databases that it left; 0 if it failed, since it may fail because of one of them.
+    """
     for attempt in ("", " again"):
         try:
-            context.invoke(function, {"audit": audit_id, "batch": number}, name=f"audit batch {number}{attempt}")
+            result = context.invoke(function, request.to_json(), name=f"audit batch {request.number}{attempt}")
         except InvokeError as error:
-            logger.warning("batch %d of %s failed%s: %s", number, audit_id, attempt, error)
+            logger.warning("batch %d of %s failed%s: %s", request.number, request.audit, attempt, error)
         else:
-            return True
-    return False
+            return int(result["slow"])
+    return 0
 
 
 def _map_config(at_once: int) -> MapConfig[int]:
@@ -245,6 +264,23 @@ class _AuditSteps:
         for number, batch in enumerate(batches):
             services.store.put_batch(begun.id, number, batch)
         logger.info("audit %s is of %d databases", begun.id, len(databases))
+        return len(batches)
+
+    def list_slow(self, begun: Begun, slow: Sequence[int]) -> int:
+        """Store the databases that batches have left in batches of their own; return the number of these.
+
+        :param slow: the number of databases that each batch has left.
+        """
+        store = self._services.store
+        databases: list[Database] = []
+        for number in (number for number, left in enumerate(slow) if left):
+            batch = store.batch(begun.id, number)
+            done = store.done(begun.id, batch)
+            databases += [database for database in batch if database.resource_id not in done]
+        batches = list(batched(databases, BATCH, strict=False))
+        for number, batch in enumerate(batches, len(slow)):
+            store.put_batch(begun.id, number, batch)
+        logger.info("audit %s has %d slow databases", begun.id, len(databases))
         return len(batches)
 
     def evaluate_policies(self, begun: Begun, batches: int) -> None:

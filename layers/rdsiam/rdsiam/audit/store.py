@@ -123,17 +123,26 @@ class AuditStore:
     def done(self, audit: str, databases: Sequence[Database]) -> set[str]:
         """Return the resource ids of those databases whose part is stored.
 
-        :param databases: of one batch: neighbours in the order of `part_order`, so that one listing covers them all.
+        :param databases: of one batch, sorted by `part_order`: the nearer they are, the fewer listings it takes.
         """
         keys = {_part_key(audit, database): database.resource_id for database in databases}
         if not keys:
             return set()
         # StartAfter leaves its key out, so the listing starts at the text before the first key.
-        start = min(keys).removesuffix(".json")
-        page = self._s3.list_objects_v2(
-            Bucket=self._bucket, Prefix=f"{_prefix(audit)}databases/", StartAfter=start, MaxKeys=len(keys)
+        start, last = min(keys).removesuffix(".json"), max(keys)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket,
+            Prefix=f"{_prefix(audit)}databases/",
+            StartAfter=start,
+            PaginationConfig={"PageSize": len(keys)},
         )
-        return {keys[entry["Key"]] for entry in page.get("Contents", []) if entry["Key"] in keys}
+        stored: set[str] = set()
+        for page in pages:
+            listed = [entry["Key"] for entry in page.get("Contents", [])]
+            stored.update(listed)
+            if listed and listed[-1] >= last:
+                break
+        return {resource_id for key, resource_id in keys.items() if key in stored}
 
     def parts(self, audit: str, databases: Sequence[Database]) -> Iterator[tuple[Database, DatabasePart | None]]:
         """Yield the databases of a batch, each with its part; None if there is none."""

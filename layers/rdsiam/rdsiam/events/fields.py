@@ -8,7 +8,7 @@ from rdsiam.errors import InvalidRequest
 
 #: The maximum number of databases and of users in a request.
 MOST_DATABASES, MOST_USERS = 1000, 100
-_FLAGS = ("plan", "confirm", "beyond_limit", "in_place", "undo")
+_FLAGS = ("plan", "confirm", "beyond_limit", "in_place", "undo", "slow")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,79}")
 _ARN = re.compile(r"arn:aws[a-z-]{0,12}:rds:[a-z0-9-]{1,32}:\d{12}:[a-z-]{1,20}:[A-Za-z0-9:._-]{1,255}")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -4,7 +4,7 @@ The auditor needs no grant for it. In particular it is no member of pg_read_all_
 statements of other users, and with them their data; open sessions are visible without.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -22,8 +22,8 @@ from rdsiam.engines.postgres.catalog import (
     SYSTEM_PREFIXES,
     USERS_DATABASES,
     is_system,
-    membership_rows,
-    rows,
+    membership_query,
+    row_sets,
 )
 from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
 from rdsiam.engines.statements import QueryFailed
@@ -60,8 +60,6 @@ LEFT JOIN (
 ) AS open USING (oid)
 ORDER BY 1
 """
-#: Facts of a role that has `rds_iam`, directly or inherited.
-_BY_TOKEN = {"iam": True, "password": False, "tls": True}
 #: Maximum number of roles in a reported path of memberships.
 _LONGEST_PATH = 20
 
@@ -70,10 +68,8 @@ def audit(session: PostgresSession, database: Database) -> ServerFacts:
     """Read how every role can log in; see `Engine.audit`."""
     try:
         session.autocommit = True
-        server = rows(session, _SERVER)
-        roles = rows(session, _ROLES)
-        # After the roles, so that a role created meanwhile is not seen without its memberships.
-        edges = membership_rows(session)
+        # Memberships after roles, so that a role created meanwhile is not seen without its memberships.
+        server, roles, edges = row_sets(session, _SERVER, _ROLES, membership_query(session))
     except psycopg.Error as error:
         raise QueryFailed(error.sqlstate, str(error)) from None
     _, force_ssl, replication, now, *layout = server[0]
@@ -103,14 +99,12 @@ class _Memberships:
     :ivar administrators: roles that may change roles, and their members.
     :ivar replicating: members of rds_replication.
     :ivar groups: role → the roles that it is a direct member of, sorted.
-    :ivar special: administrators, replicating roles, and roles that inherit `rds_iam`.
     """
 
     iam: Mapping[str, str]
     administrators: Mapping[str, str]
     replicating: Mapping[str, str]
     groups: Mapping[str, tuple[str, ...]]
-    special: Set[str]
 
 
 def accounts(
@@ -121,23 +115,37 @@ def accounts(
     :param edges: all memberships.
     :param now: when the rows were read.
     """
-    joined = _joined(roles, edges, master)
-    result: list[dict[str, Any]] = []
+    return AccountFacts.of(_fields(roles, _joined(roles, edges, master), now))
+
+
+def _fields(roles: Iterable[RoleRow], joined: _Memberships, now: str) -> Iterator[dict[str, Any]]:
+    """Yield the fields of `accounts`, sorted by name."""
+    iam, groups = joined.iam, joined.groups
+    by_token = {via: _by_token(iam, via) for via in {*iam.values()}}
+    special = joined.administrators.keys() | joined.replicating.keys()
     # The loop calls nothing for the great majority of 10,000 users; calls would double its time.
     for row in sorted(roles, key=_NAME):
         name, login, _, _, replication, closed, expired, owned, sessions = row
-        iam = name in joined.iam
-        if not (login or iam) or (name.startswith(SYSTEM_PREFIXES) and is_system(name, login)):
+        via = iam.get(name)
+        if not (login or via) or (name.startswith(SYSTEM_PREFIXES) and is_system(name, login)):
             continue
         fields = {"name": name, "login": login, "owns": owned, "sessions": sessions}
-        if name in joined.groups:
-            fields["member_of"] = joined.groups[name]
-        if iam:
-            fields |= _BY_TOKEN
-        if sessions or closed or expired or replication or name in joined.special:
+        if name in groups:
+            fields["member_of"] = groups[name]
+        if via:
+            fields |= by_token[via]
+        if sessions or closed or expired or replication or name in special:
             _add_special(fields, row, joined, now)
-        result.append(fields)
-    return AccountFacts.of(result)
+        yield fields
+
+
+def _by_token(iam: Mapping[str, str], via: str) -> Mapping[str, Any]:
+    """Return the facts that all roles have in common which have `rds_iam` through the same role, or directly."""
+    path: list[str] = []
+    while via != IAM_ROLE and len(path) < _LONGEST_PATH:
+        path.append(via)
+        via = iam.get(via, IAM_ROLE)
+    return {"iam": True, "iam_through": tuple(path), "password": False, "tls": True}
 
 
 def _joined(roles: Iterable[RoleRow], edges: Sequence[MembershipRow], master: str) -> _Memberships:
@@ -154,33 +162,18 @@ def _joined(roles: Iterable[RoleRow], edges: Sequence[MembershipRow], master: st
     # The role that may grant rds_iam, or created a role, is an admin-only member of it; RDS lets its administrator
     # log in nevertheless.
     iam = reachable(direct_members(edges, frozenset({master, MANAGER})), IAM_ROLE)
-    administrators, replicating = reachable(direct, _POWERFUL), reachable(direct, _REPLICATION)
-    inheriting = {name for name, via in iam.items() if via != IAM_ROLE}
-    return _Memberships(
-        iam, administrators, replicating, groups, inheriting | administrators.keys() | replicating.keys()
-    )
+    return _Memberships(iam, reachable(direct, _POWERFUL), reachable(direct, _REPLICATION), groups)
 
 
 def _add_special(fields: dict[str, Any], row: RoleRow, joined: _Memberships, now: str) -> None:
     """Add the facts of one role that most roles leave at their default."""
     name, login, _, _, replication, closed, expired, _, sessions = row
-    iam = name in joined.iam
-    if iam:
-        fields["iam_through"] = _path(joined.iam, name)
     if sessions:
         fields["last_seen"] = now
     if closed or expired:
-        unusable = login and (closed or not iam)
+        unusable = login and (closed or name not in joined.iam)
         fields |= {"locked": closed, "expired": expired, "unusable": unusable}
     if name in joined.administrators:
         fields["administrator"] = True
     if replication or name in joined.replicating:
         fields["replication"] = True
-
-
-def _path(iam: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Return the roles between `name` and rds_iam, nearest first."""
-    path: list[str] = []
-    while (name := iam.get(name, IAM_ROLE)) != IAM_ROLE and len(path) < _LONGEST_PATH:
-        path.append(name)
-    return tuple(path)

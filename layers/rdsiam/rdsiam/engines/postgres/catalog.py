@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import psycopg
 from psycopg.adapt import Transformer
 from psycopg.types.string import TextLoader
 
 from rdsiam.engines.connection import PostgresSession
-from rdsiam.engines.postgres.lockout import Membership, MembershipRow
+from rdsiam.engines.postgres.lockout import Membership
 from rdsiam.state.layout import Layout
 
 #: Since this version, roles are administered and inherited by options of each membership.
@@ -69,9 +70,21 @@ def rows(session: PostgresSession, query: str) -> list[tuple[Any, ...]]:
 
     If a name is not UTF-8, which a database of another encoding allows, the rows are decoded as the session does.
     """
+    return row_sets(session, query)[0]
+
+
+def row_sets(session: PostgresSession, *queries: str) -> list[list[tuple[Any, ...]]]:
+    """Run queries one after the other in one round trip, and return the rows of each; see `rows`."""
     cursor = session.cursor()
     cursor.adapters.register_loader("name", TextLoader)
-    cursor.execute(query)
+    cursor.execute(";".join(queries))
+    sets = [_fetch_all(session, cursor)]
+    while cursor.nextset():
+        sets.append(_fetch_all(session, cursor))
+    return sets
+
+
+def _fetch_all(session: PostgresSession, cursor: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     try:
         return cursor.fetchall()
     except UnicodeDecodeError:
@@ -97,9 +110,9 @@ def memberships(session: PostgresSession) -> tuple[Membership, ...]:
     return tuple(map(Membership._make, rows(session, _GRANTED.format(**_options(session)))))
 
 
-def membership_rows(session: PostgresSession) -> list[MembershipRow]:
-    """Read all memberships of roles, sorted, as plain rows without grantors."""
-    return rows(session, _MEMBERSHIPS.format(**_options(session)))
+def membership_query(session: PostgresSession) -> str:
+    """Return the query for all memberships of roles, sorted, each a `MembershipRow`."""
+    return _MEMBERSHIPS.format(**_options(session))
 
 
 def _options(session: PostgresSession) -> dict[str, str]:
