@@ -25,7 +25,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     request = batch_request(event)
     seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE
     result = batch.audit_batch(_services(), request, seconds)
-    logger.info("batch ended", audit=request.audit, batch=request.number, **result.to_json())
+    logger.info("batch ended", audit=request.audit, batch=request.number, result=result.to_json())
     return result.to_json()
 
 

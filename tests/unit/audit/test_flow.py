@@ -15,6 +15,7 @@ from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
 from rdsiam.audit import batch, flow
+from rdsiam.audit.collect import SECOND
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.iam import HeldPolicy, Holder
@@ -226,7 +227,7 @@ def test_slow_databases_are_tried_again_after_all_others_in_batches_of_their_own
     assert sorted(world.read) == sorted([*(f"db-{number:03}" for number in range(45)), *slow])
     assert sorted(world.read[-len(slow) :]) == slow
     assert sorted(world.slow) == [3, 4], "23 databases in batches of 20"
-    assert set(world.limits[-len(slow) :]) == {batch.SECOND}
+    assert set(world.limits[-len(slow) :]) == {SECOND}
 
 
 def test_a_database_that_hangs_twice_is_unknown_with_the_last_cause(world, monkeypatch):

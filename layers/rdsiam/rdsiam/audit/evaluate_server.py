@@ -5,6 +5,7 @@ all of that. Accounts that nobody can log in as have none. Neither have the mast
 rdsiam's own users, and users by whose password a classic proxy logs in.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from rdsiam.audit.evaluate_declared import evaluate_declared
@@ -112,10 +113,14 @@ def _administrator(server: Server, kind: str, account: AccountFacts, evidence: M
 
 def _groups(server: Server) -> Iterator[Finding]:
     """Find roles with rds_iam that hand it on, or would."""
+    members_of: dict[str, list[AccountFacts]] = defaultdict(list)
+    for account in server.accounts:
+        for name in account.member_of if account.login else ():
+            members_of[name].append(account)
     for group in server.accounts:
         if not group.iam or group.iam_through or group.host:
             continue
-        members = [account for account in server.accounts if account.login and group.name in account.member_of]
+        members = members_of.get(group.name, [])
         if not _is_risk(server, group, members):
             continue
         case = Case(

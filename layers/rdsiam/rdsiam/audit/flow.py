@@ -14,6 +14,7 @@ from itertools import batched
 from typing import Any, cast
 
 from aws_durable_execution_sdk_python import DurableContext
+from aws_durable_execution_sdk_python.concurrency.models import BatchResult
 from aws_durable_execution_sdk_python.config import CompletionConfig, MapConfig, NestingType
 from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 
@@ -205,7 +206,7 @@ def _audit_batches(
         return _audit_batch(child, services.batch_function, BatchRequest(begun.id, number, slow))
 
     name = "audit slow databases" if slow else "audit batches"
-    results = context.map(numbers, one_batch, name=name, config=_map_config(services.at_once))
+    results: BatchResult[int] = context.map(numbers, one_batch, name=name, config=_map_config(services.at_once))
     slow_databases = {item.index: item.result or 0 for item in results.all}
     return [slow_databases.get(index, 0) for index in range(len(numbers))]
 
@@ -217,7 +218,9 @@ def _audit_batch(context: DurableContext, function: str, request: BatchRequest) 
     """
     for attempt in ("", " again"):
         try:
-            result = context.invoke(function, request.to_json(), name=f"audit batch {request.number}{attempt}")
+            result: dict[str, Any] = context.invoke(
+                function, request.to_json(), name=f"audit batch {request.number}{attempt}"
+            )
         except InvokeError as error:
             logger.warning("batch %d of %s failed%s: %s", request.number, request.audit, attempt, error)
         else:
