@@ -27,7 +27,7 @@ from rdsiam.engines.postgres.engine import Postgres
 from rdsiam.engines.protocols import DesiredState, Engine, Session, Sessions
 
 USERS = 10_000
-ROUNDS = 9
+ROUNDS = 25
 _MASTER, _PASSWORD = "boss", "correct horse battery"
 #: A third of the users log in by token, half of these through a group; the others have passwords.
 _ON_POSTGRES = (

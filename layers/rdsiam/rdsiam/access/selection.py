@@ -67,7 +67,7 @@ class SelectedDatabase(Database):
     @property
     def confirmed(self) -> "SelectedDatabase":
         """The database as it would be if its current attributes were confirmed."""
-        return replace(self, recorded=None)
+        return self if self.recorded is None else replace(self, recorded=None)
 
 
 def select(database: Database, recorded: Attributes | None) -> SelectedDatabase:
