@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from rdsiam.command import main
 from tests.integration.children import CHILDREN, preload
 
 preload(__name__)
@@ -18,32 +19,42 @@ for _module in ("app", "fast_token", "programs"):
     import_module(f"rdsiam.command.{_module}")
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str], limit: float) -> subprocess.CompletedProcess[str]:
-    """Run the command with these arguments and this environment, and no other, and return what it wrote."""
+def run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    limit: float,
+    given: str = "",
+    directory: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command with these arguments and this environment, and no other, and return what it wrote.
+
+    :param given: its standard input.
+    """
     with tempfile.TemporaryDirectory(prefix="rdsiam-command-") as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        child = CHILDREN.Process(target=_become, args=(tuple(arguments), dict(environment), out, err))
+        streams = Path(folder, "in"), Path(folder, "out"), Path(folder, "err")
+        for stream in streams:
+            stream.write_text(given if stream.name == "in" else "")
+        child = CHILDREN.Process(target=_become, args=(tuple(arguments), dict(environment), streams, directory))
         child.start()
         child.join(limit)
         if child.exitcode is None:
             child.kill()
             child.join()
-            raise subprocess.TimeoutExpired(list(arguments), limit, out.read_text(), err.read_text())
-        return subprocess.CompletedProcess(arguments, child.exitcode, out.read_text(), err.read_text())
+            raise subprocess.TimeoutExpired(list(arguments), limit, *(each.read_text() for each in streams[1:]))
+        return subprocess.CompletedProcess(arguments, child.exitcode, *(each.read_text() for each in streams[1:]))
 
 
-def _become(arguments: tuple[str, ...], environment: dict[str, str], out: Path, err: Path) -> None:
-    from rdsiam.command import main
-
+def _become(
+    arguments: tuple[str, ...], environment: dict[str, str], streams: tuple[Path, ...], directory: Path | None
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    for descriptor, file, flags in (
-        (0, Path(os.devnull), os.O_RDONLY),
-        (1, out, os.O_WRONLY | os.O_CREAT),
-        (2, err, os.O_WRONLY | os.O_CREAT),
-    ):
-        opened = os.open(file, flags, 0o600)
+    if directory:
+        os.chdir(directory)
+    for descriptor, file in enumerate(streams):
+        opened = os.open(file, os.O_RDWR)
         os.dup2(opened, descriptor)
         os.close(opened)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put the null device there
     sys.argv = ["rdsiam", *arguments]
     main()

@@ -50,38 +50,38 @@ def remove(account: Account, before: Inventory) -> None:
         del account.entries[name]
     if entries:
         account.publish_entries()
-    arns = _delete_instances(account, after.instances - before.instances - account.shared)
-    arns += _delete_clusters(account, after.clusters - before.clusters - account.shared)
-    for arn in arns:
-        until(lambda arn=arn: account.record(arn) is None, 60)
+    _delete_instances(account, after.instances - before.instances - account.shared)
+    _delete_clusters(account, after.clusters - before.clusters - account.shared)
 
 
-def _delete_instances(account: Account, names: Set[str]) -> list[str]:
-    """Delete instances, replicas first, and return their ARNs."""
-    made = [each for each in instances(account) if each["DBInstanceIdentifier"] in names]
-    for each in sorted(made, key=lambda each: "ReadReplicaSourceDBInstanceIdentifier" not in each):
-        remember_password(account, each["DBInstanceIdentifier"], each)
+def _delete_instances(account: Account, names: Set[str]) -> None:
+    """Delete instances one after the other, so that one environment of each function has them forgotten."""
+    rds, made = (
+        account.cloud.client("rds"),
+        [each for each in instances(account) if each["DBInstanceIdentifier"] in names],
+    )
+    for each in sorted(made, key=lambda each: "ReadReplicaSourceDBInstanceIdentifier" not in each):  # replicas first
+        name = each["DBInstanceIdentifier"]
+        remember_password(account, name, each)
         if each["DBInstanceStatus"] != "deleting":
-            account.cloud.client("rds").delete_db_instance(
-                DBInstanceIdentifier=each["DBInstanceIdentifier"], SkipFinalSnapshot=True
-            )
-    if made:
-        until(lambda: not Inventory.of(account).instances & names, 60)
-    return [each["DBInstanceArn"] for each in made]
+            rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+        until(lambda name=name: name not in Inventory.of(account).instances, 60)
+        until(lambda arn=each["DBInstanceArn"]: account.record(arn) is None, 60)
 
 
-def _delete_clusters(account: Account, names: Set[str]) -> list[str]:
-    """Delete clusters, whose members are gone, and return their ARNs."""
-    made = [each for each in clusters(account) if each["DBClusterIdentifier"] in names]
+def _delete_clusters(account: Account, names: Set[str]) -> None:
+    """Delete clusters, whose members are gone."""
+    rds, made = (
+        account.cloud.client("rds"),
+        [each for each in clusters(account) if each["DBClusterIdentifier"] in names],
+    )
     for each in made:
-        remember_password(account, each["DBClusterIdentifier"], each)
+        name = each["DBClusterIdentifier"]
+        remember_password(account, name, each)
         if each["Status"] != "deleting":
-            account.cloud.client("rds").delete_db_cluster(
-                DBClusterIdentifier=each["DBClusterIdentifier"], SkipFinalSnapshot=True
-            )
-    if made:
-        until(lambda: not Inventory.of(account).clusters & names, 60)
-    return [each["DBClusterArn"] for each in made]
+            rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+        until(lambda name=name: name not in Inventory.of(account).clusters, 60)
+        until(lambda arn=each["DBClusterArn"]: account.record(arn) is None, 60)
 
 
 def remember_password(account: Account, identifier: str, described: dict[str, Any]) -> None:

@@ -15,15 +15,14 @@ import pytest
 import yaml
 
 from localcloud.core.certificates import Authority
-
-CODE = "import sys; from rdsiam.command import main; main()"
+from tests.integration import commands
 
 
 @pytest.fixture
 def rdsiam(account, place, tmp_path):
     """Run the command with the credentials of a role; the administrator's where none is named."""
 
-    def run(*arguments: str, role: str | None = None, input: str | None = None, **environment: str):
+    def run(*arguments: str, role: str | None = None, input: str = "", **environment: str):
         cloud = account.cloud
         own = cloud.info["credentials"]
         keys = {"AWS_ACCESS_KEY_ID": own["access_key_id"], "AWS_SECRET_ACCESS_KEY": own["secret_access_key"]}
@@ -31,9 +30,9 @@ def rdsiam(account, place, tmp_path):
             got = account.assume(place[role])
             keys = {"AWS_ACCESS_KEY_ID": got["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"]}
             keys["AWS_SESSION_TOKEN"] = got["SessionToken"]
-        return subprocess.run(
-            [sys.executable, "-c", CODE, *arguments],
-            env={
+        return commands.run(
+            arguments,
+            {
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
                 "PYTHONPATH": os.pathsep.join(sys.path),
@@ -45,12 +44,9 @@ def rdsiam(account, place, tmp_path):
                 **keys,
                 **environment,
             },
-            cwd=tmp_path,
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            limit=120,
+            given=input,
+            directory=tmp_path,
         )
 
     return run
