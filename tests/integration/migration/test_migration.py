@@ -145,7 +145,7 @@ def test_a_plan_shows_all_statements_and_changes_nothing(untouched):
     assert "DeletedDate" not in app.secret_state()
 
 
-def test_an_undo_during_the_watching_ends_it_and_restores_the_beginning(app):
+def test_an_undo_during_the_watching_ends_it_and_drops_a_successor_in_use_only_with_a_confirmation(app):
     before = app.dump()
     app.declare()
     app.start(watch="1h")
@@ -157,14 +157,23 @@ def test_an_undo_during_the_watching_ends_it_and_restores_the_beginning(app):
     assert planned["status"] == "planned"
     app.declare(replaced=False)
     assert [one["kind"] for one in app.migrate(undo=True, plan=True)["changes"]][-1] == "drop-user"
-    undone = app.migrate(undo=True)
-    assert undone["status"] == "undone", undone
+    with app.account.connect(app.arn, app.successor, app.token()) as session:
+        session.run("SELECT 1")
+        undone = app.migrate(undo=True)
+        assert undone["status"] == "undone", undone
+        assert (undone["code"], "1 sessions" in undone["reason"]) == ("needs-confirmation", True)
+        assert [(part["what"], "--confirm" in part["remedy"]) for part in undone["incomplete"]] == [
+            (app.successor, True)
+        ]
+        session.run("SELECT 1")
+        assert app.migrate(undo=True, confirm=True)["reason"] == ""
     assert app.dump() == before
     assert app.kept() is None
     assert app.migrate(undo=True)["status"] == "unchanged"
 
 
-@pytest.mark.parametrize("state", ["paired", pytest.param("proven", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("state", ["paired", "proven"])
 def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     before = app.dump()
     app.declare()
@@ -179,23 +188,6 @@ def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     app.declare(replaced=False)
     assert app.migrate(undo=True)["status"] == "undone"
     assert app.dump() == before
-
-
-def test_a_successor_in_use_is_dropped_only_with_a_confirmation(app):
-    app.declare()
-    app.start(watch="1h")
-    app.wait("watching")
-    with app.account.connect(app.arn, app.successor, app.token()) as session:
-        session.run("SELECT 1")
-        app.declare(replaced=False)
-        undone = app.migrate(undo=True)
-        assert undone["status"] == "undone"
-        assert (undone["code"], "1 sessions" in undone["reason"]) == ("needs-confirmation", True)
-        assert [(part["what"], "--confirm" in part["remedy"]) for part in undone["incomplete"]] == [
-            (app.successor, True)
-        ]
-        session.run("SELECT 1")
-        assert app.migrate(undo=True, confirm=True)["reason"] == ""
 
 
 @pytest.mark.exhaustive_on

@@ -76,6 +76,7 @@ def ends(session: Connection) -> bool:
     return False
 
 
+@pytest.mark.exhaustive_on("mariadb", "revoked")
 @pytest.mark.parametrize("way", ["taken out", "revoked"])
 def test_a_user_that_holds_a_lock_of_the_server_is_out_at_once(account, place, way):
     session = log_in(account, place)

@@ -118,6 +118,7 @@ def test_sessions_on_all_readers_end_when_the_user_is_revoked(cluster, sessions)
         other.close()
 
 
+@pytest.mark.exhaustive
 def test_sessions_on_all_readers_end_when_the_user_is_declared_no_longer(cluster, sessions):
     cluster.declare("stays")
     try:
@@ -191,6 +192,7 @@ def test_a_member_that_joins_during_a_revocation_does_not_know_the_user(cluster,
     cluster.databases.drop(joining)
 
 
+@pytest.mark.exhaustive
 def test_a_failover_during_a_revocation_leaves_the_user_nothing(cluster, sessions):
     cluster.databases.rds.failover_db_cluster(DBClusterIdentifier=cluster.name)
     answer = cluster.revoke(revoke=["goes"], reason="key leaked")

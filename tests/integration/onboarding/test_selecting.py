@@ -205,6 +205,7 @@ def test_a_restored_snapshot_gives_what_its_source_gives_and_nothing_else(accoun
     assert account.onboard(arn)["status"] == "unchanged"
 
 
+@pytest.mark.exhaustive
 def test_a_read_replica_gives_what_its_source_gives_and_nothing_else(account, databases, prod):
     name = f"play-replica-{prod['engine']}"
     databases.rds.create_db_instance_read_replica(
@@ -221,6 +222,7 @@ def test_a_read_replica_gives_what_its_source_gives_and_nothing_else(account, da
     databases.eventually(lambda: databases.gone(name))
 
 
+@pytest.mark.exhaustive
 def test_a_snapshot_restored_under_the_name_of_a_renamed_database_is_a_copy_all_the_same(account, databases, prod):
     """Keep a record under a name apart from the next database of that name, which can be tagged later."""
     engine = prod["engine"]
