@@ -81,7 +81,7 @@ class Login:
         return signer[1].token(self.host, self.port, self.user)
 
     def psycopg(self) -> dict[str, Any]:
-        """Return keyword arguments for one connection of psycopg: where, whom, a fresh token, verified TLS."""
+        """Return keyword arguments for one connection of psycopg: endpoint, user, fresh token, verified TLS."""
         return {
             "host": self.host,
             "port": self.port,
@@ -94,7 +94,7 @@ class Login:
         }
 
     def pymysql(self) -> dict[str, Any]:
-        """Return keyword arguments for one connection of PyMySQL: where, whom, a fresh token, verified TLS."""
+        """Return keyword arguments for one connection of PyMySQL: endpoint, user, fresh token, verified TLS."""
         return {
             "host": self.host,
             "port": self.port,

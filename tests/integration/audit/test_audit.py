@@ -150,7 +150,7 @@ def hanging(account: Account, arn: str) -> Iterator[None]:
 # --- What comes of it ---
 
 
-def test_an_audit_reads_every_database_and_finds_who_has_a_password(account, fleet):
+def test_an_audit_reads_every_database_and_finds_users_with_a_password(account, fleet):
     answer = audit(account, *fleet.values())
     assert (answer["databases"], answer["audited"], answer["unreachable"]) == (2, 2, 0)
     found = report(account, answer)
@@ -205,7 +205,7 @@ def test_a_user_that_was_mended_is_resolved_and_first_seen_is_kept(account, flee
     assert [run["id"] for run in second["trend"]][-2:] == [first["id"], second["id"]]
 
 
-def test_others_are_told_of_what_is_new_and_of_nothing_else(account, fleet, told):
+def test_new_findings_are_notified_and_nothing_else(account, fleet, told):
     audit(account)
     told.events(), told.digests()
     with account.as_master(fleet["mariadb"]) as master:
@@ -271,7 +271,7 @@ def test_a_database_that_hangs_is_unknown_and_delays_no_other(account, fleet):
     assert any(one["kind"] == "database-unreachable" for one in found["findings"])
 
 
-def test_killed_in_the_middle_it_goes_on_with_the_results_that_are_there(account, fleet):
+def test_an_audit_that_is_killed_continues_with_the_results_that_are_there(account, fleet):
     function = account.cloud.functions["AuditFunction"]
     before = set(runs(account))  # all of them: audits of some databases are never among those that are over
     with hanging(account, fleet["mariadb"]):
@@ -423,7 +423,7 @@ def test_an_auditor_gets_links_that_fetch_one_report_each(account, fleet, audito
 
 
 @pytest.mark.parametrize("path", ["/audits", "/audits/20260101T000000Z-00000000", "/audits/index"])
-def test_who_is_no_auditor_learns_nothing(account, fleet, path):
+def test_a_caller_that_is_no_auditor_learns_nothing(account, fleet, path):
     role = account.make_role(f"audit-nobody-{abs(hash(path))}")
     account.let_call_the_api(role)
     answer = get(account, role, path)

@@ -155,7 +155,7 @@ POSTGRES = {
 
 
 @pytest.mark.parametrize("case", POSTGRES)
-def test_postgres_tells(postgres, case):
+def test_facts_of_postgres_have_every_change(postgres, case):
     statements, expected = POSTGRES[case]
     place, _ = postgres
     if "INHERIT" in str(statements) and place.version < 16:
@@ -170,7 +170,7 @@ def test_postgres_tells(postgres, case):
     assert account.sessions == 0
 
 
-def test_a_postgres_role_without_login_is_told_only_where_it_has_or_hands_on_rds_iam(postgres):
+def test_facts_have_a_postgres_role_without_login_only_if_it_has_or_hands_on_rds_iam(postgres):
     place, _ = postgres
     with place.as_rdsadmin() as admin:
         for statement in ("CREATE ROLE team", "GRANT rds_iam TO team", "CREATE ROLE squad", "GRANT team TO squad"):
@@ -182,14 +182,14 @@ def test_a_postgres_role_without_login_is_told_only_where_it_has_or_hands_on_rds
     assert not {"harmless", "rds_iam", "rds_superuser", "pg_monitor", "rdsadmin", "shop_readwrite"} & set(accounts)
 
 
-def test_a_postgres_role_that_only_borrows_a_name_of_rds_is_told(postgres):
+def test_facts_have_a_postgres_role_that_only_borrows_a_name_of_rds(postgres):
     place, _ = postgres
     with place.as_rdsadmin() as admin:
         admin.run("CREATE ROLE rds_backdoor LOGIN")
     assert "rds_backdoor" in place.audit()
 
 
-def test_postgres_tells_whether_it_enforces_tls(postgres):
+def test_facts_of_postgres_say_whether_it_enforces_tls(postgres):
     place, _ = postgres
     found = collect.read(place.database, Tokens())
     assert isinstance(found, ServerFacts)
@@ -211,7 +211,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("family", "case"), CASES, indirect=["family"])
-def test_mysql_tells(family, case):
+def test_facts_of_mysql_have_every_change(family, case):
     place, _ = family
     cases = MARIADB if place.database.engine == "mariadb" else MYSQL
     statements, expected, password = cases[case]
@@ -225,7 +225,7 @@ def test_mysql_tells(family, case):
     assert account.sessions == 0
 
 
-def test_mysql_tells_the_plugin_by_which_each_logs_in(family):
+def test_facts_of_mysql_have_the_plugin_of_each_account(family):
     place, _ = family
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE USER by_socket@'%' IDENTIFIED WITH {dialect(place).socket}")
@@ -235,7 +235,7 @@ def test_mysql_tells_the_plugin_by_which_each_logs_in(family):
     assert accounts[f"{MASTER}@%"].plugin == dialect(place).password
 
 
-def test_mysql_tells_anonymous_users_and_every_host_pattern_but_no_role_and_no_account_of_the_system(family):
+def test_facts_of_mysql_have_anonymous_users_and_every_host_pattern_but_no_role_and_no_account_of_the_system(family):
     place, _ = family
     with place.as_rdsadmin() as admin:
         admin.run("CREATE USER ''@'localhost', many@'%', many@'10.0.0.%', rdsadmin@'%', AWS_backdoor@'%'")
@@ -248,7 +248,7 @@ def test_mysql_tells_anonymous_users_and_every_host_pattern_but_no_role_and_no_a
         admin.run("DROP USER rdsadmin@'%'")
 
 
-def test_mysql_tells_whether_it_enforces_tls(family):
+def test_facts_of_mysql_say_whether_it_enforces_tls(family):
     place, _ = family
     for setting, expected in (("ON", True), ("OFF", False)):
         with place.as_rdsadmin() as admin:
@@ -258,7 +258,7 @@ def test_mysql_tells_whether_it_enforces_tls(family):
         assert found.tls_enforced is expected
 
 
-def test_the_server_tells_its_version_and_every_database_but_its_own(place):
+def test_facts_have_the_version_and_every_database_but_the_servers_own(place):
     with place.as_master() as master:
         master.run("CREATE DATABASE warehouse")
     found = collect.read(place.database, Tokens())
@@ -286,7 +286,7 @@ def test_open_sessions_are_seen_and_what_they_do_is_not(place):
             assert "secret thing" not in str(auditor.run(activity))
 
 
-def test_of_several_host_patterns_none_is_said_to_have_the_session(family):
+def test_a_session_counts_for_none_of_several_host_patterns(family):
     place, _ = family
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE USER twice@'%' {dialect(place).token} REQUIRE SSL")
@@ -423,7 +423,7 @@ def test_what_the_procedure_returns_holds_no_hash(family):
     assert not re.search(r"[0-9A-F]{16}", str(returned))
 
 
-def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(family):
+def test_the_wide_grants_of_earlier_versions_are_revoked_and_stay_revoked(family):
     place, desired = family
     with place.as_master() as master:
         for table in (dialect(place).users, "mysql.db", "mysql.procs_priv"):
@@ -439,7 +439,7 @@ def test_the_wide_grants_of_earlier_versions_are_taken_back_and_all_stays_so(fam
     assert place.converge(desired)[0] == []
 
 
-def test_a_procedure_that_was_tampered_with_is_made_anew_and_one_of_somebody_else_is_refused(family):
+def test_a_procedure_that_was_tampered_with_is_created_again_and_a_foreign_one_is_refused(family):
     place, desired = family
     with place.as_user(MANAGER, "rdsiam") as manager:
         manager.run("DROP PROCEDURE rdsiam.audit")

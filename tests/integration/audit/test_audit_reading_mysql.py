@@ -78,7 +78,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_mysql_tells_who_can_become_an_administrator(place, case):
+def test_facts_of_mysql_have_users_that_can_become_an_administrator(place, case):
     statements, expected = CASES[case]
     name = f"u{list(CASES).index(case)}"
     with place.as_rdsadmin() as admin:
@@ -89,7 +89,7 @@ def test_mysql_tells_who_can_become_an_administrator(place, case):
     assert AccountFacts.from_json(account.to_json()) == account
 
 
-def test_mariadb_tells_every_global_privilege_by_its_name(make_place):
+def test_facts_of_mariadb_have_every_global_privilege_by_its_name(make_place):
     """Beyond the common ones; each is what GRANT takes and SHOW GRANTS shows."""
     place = make_place("mariadb")
     place.converge(DesiredState(ONE, {}))

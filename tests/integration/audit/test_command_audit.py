@@ -55,7 +55,7 @@ def test_a_database_that_is_not_there_is_5(account, fleet):
     assert "command-nobody" in ended.stderr
 
 
-def test_a_finding_is_not_mended_by_machine_where_people_decide(account, fleet):
+def test_a_finding_that_needs_a_decision_is_not_remediated_by_machine(account, fleet):
     found = json.loads(account.rdsiam("audit", "--database", "command-left", "--output", "json").stdout)[
         "findings_list"
     ]

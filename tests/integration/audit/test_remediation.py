@@ -82,7 +82,7 @@ def logs_in(place: Place, login) -> bool:
 
 
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
-def test_converted_it_takes_tokens_and_no_password(place, made):
+def test_a_converted_account_takes_tokens_and_no_password(place, made):
     engine = REMEDIATIONS[place.database.family]
     assert logs_in(place, Password(made.name, PASSWORD))
     run(place, engine.convert(made))
@@ -93,7 +93,7 @@ def test_converted_it_takes_tokens_and_no_password(place, made):
 
 
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
-def test_locked_nobody_logs_in_as_it_and_unlocked_it_takes_tokens(place, made):
+def test_a_locked_account_takes_no_login_and_an_unlocked_one_takes_tokens(place, made):
     engine = REMEDIATIONS[place.database.family]
     run(place, engine.lock(made))
     assert not logs_in(place, Password(made.name, PASSWORD))
@@ -117,7 +117,7 @@ def test_a_locked_user_that_took_tokens_keeps_no_rds_iam(place, made):
 
 @on_postgres  # on MySQL and MariaDB nothing is inherited
 @pytest.mark.parametrize("made", HOSTILE, indirect=True, ids=repr)
-def test_taken_out_of_a_group_it_has_its_password_again(place, made):
+def test_a_member_that_leaves_a_group_has_its_password_again(place, made):
     engine = REMEDIATIONS["postgres"]
     with place.as_master() as master:
         master.run(f"CREATE ROLE staff; GRANT rds_iam TO staff; GRANT staff TO {quoted(place, made.name)}")
@@ -157,7 +157,7 @@ def test_objects_of_a_clone_are_its_users_and_the_master_is_a_member_of_nobody(p
 
 
 @on_mysql
-def test_tls_is_required_where_it_was_not(place):
+def test_tls_is_required_of_an_account_that_did_not_require_it(place):
     app = AccountFacts(name="app", host="10.%")
     with place.as_master() as master:
         master.run("CREATE USER app@'10.%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE NONE")

@@ -263,7 +263,7 @@ def test_the_policy_is_enforced_not_just_written(opened):
 # --- how it is used ---------------------------------------------------------------------------------------------------
 
 
-def test_it_can_be_used_by_the_keyboard_alone(opened):
+def test_the_page_can_be_used_by_the_keyboard_alone(opened):
     page = opened(REPORT, permissions=["clipboard-read", "clipboard-write"])
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the findings")).to_be_focused()
@@ -290,7 +290,7 @@ def test_it_can_be_used_by_the_keyboard_alone(opened):
         pytest.param(390, "light", marks=pytest.mark.exhaustive),
     ],
 )
-def test_it_has_no_fault_that_axe_knows(opened, scheme, width):
+def test_the_page_has_no_fault_that_axe_knows(opened, scheme, width):
     page = opened(sample(20, 30), color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
     page.locator("#findings-list summary").first.click()
     page.locator(".stage > summary").first.click()
@@ -300,7 +300,7 @@ def test_it_has_no_fault_that_axe_knows(opened, scheme, width):
     assert [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]] == []
 
 
-def test_it_is_dark_where_the_reader_wants_it_dark(opened):
+def test_the_page_is_dark_if_the_reader_prefers_dark(opened):
     grounds = [
         opened(REPORT, color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
         for scheme in ("light", "dark")
@@ -309,7 +309,7 @@ def test_it_is_dark_where_the_reader_wants_it_dark(opened):
 
 
 @pytest.mark.parametrize("width", [390, 320])
-def test_it_fits_a_small_screen(opened, width):
+def test_the_page_fits_a_small_screen(opened, width):
     page = opened(REPORT, viewport={"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") == width
     expect(page.locator("#filters")).to_be_hidden()
@@ -332,18 +332,18 @@ def test_paper_gets_every_finding_that_fits_opened_and_no_controls(opened):
     assert page.locator("#findings-list details[open]").count() == 0
 
 
-def test_paper_says_when_it_does_not_get_all(opened):
+def test_paper_says_if_it_does_not_have_all(opened):
     page = opened(sample(100, 700))
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     expect(page.get_by_text("The first 500 of 700 are printed")).to_be_visible()
 
 
-def test_it_becomes_a_pdf(opened):
+def test_the_page_becomes_a_pdf(opened):
     assert opened(sample(20, 40)).pdf().startswith(b"%PDF")
 
 
-def test_without_scripts_it_still_says_the_headline_and_who_is_unknown(opened):
+def test_without_scripts_the_page_shows_the_headline_and_the_unknown_databases(opened):
     page = opened(REPORT, java_script_enabled=False)
     expect(page.get_by_role("heading", level=1)).to_contain_text("of database users log in without a password")
     expect(page.locator("#unknown-title")).to_be_visible()

@@ -92,7 +92,7 @@ def test_a_token_signed_offline_logs_in(rdsiam, account, place):
     ],
     ids=str,
 )
-def test_exit_codes_of_what_is_refused(rdsiam, arguments, role, code):
+def test_exit_codes_of_refusals(rdsiam, arguments, role, code):
     done = rdsiam("token", *arguments, role=role)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert done.stderr.startswith("rdsiam: ")

@@ -77,7 +77,7 @@ def test_a_user_that_is_declared_no_longer_is_disabled_and_kept(place, managed):
     assert again == []
 
 
-def test_declared_again_it_is_enabled_with_what_it_had(place, managed):
+def test_a_user_that_is_declared_again_is_enabled_with_its_rights(place, managed):
     _, without = place.converge(managed.without)
     statements, after = place.converge(replace(without, users=managed.desired.users))
     assert [(s.kind, s.target) for s in statements] == [("enable-user", managed.leaves)]
@@ -186,7 +186,7 @@ def test_users_of_somebody_else_stay_as_they_are(place, managed):
         master.run("DROP USER foreigner")
 
 
-def test_what_is_gone_is_ours_no_more(place, managed):
+def test_ownership_of_accounts_that_are_gone_is_released(place, managed):
     """Somebody may make a user of that name again: it is not managed then."""
     with place.as_master() as master:
         master.run(f"DROP USER {managed.leaves}")
@@ -195,7 +195,7 @@ def test_what_is_gone_is_ours_no_more(place, managed):
         assert managed.leaves not in after.accounts
 
 
-def test_all_that_are_ours_and_can_log_in_are_counted(place, managed):
+def test_all_managed_users_that_can_log_in_are_counted(place, managed):
     def enabled(desired: DesiredState) -> frozenset[str]:
         sessions = Sessions(place.connect, "manager")
         try:

@@ -88,7 +88,7 @@ def test_tables_made_before_and_later_by_the_master_or_an_owner_are_readable_and
                 writer.run("CREATE TABLE of_writer (id int)")
 
 
-def test_nobody_reaches_a_database_that_is_not_declared_for_him(place, onboarded):
+def test_nobody_reaches_a_database_that_is_not_declared_for_them(place, onboarded):
     with place.as_master("stock") as master:
         master.run("CREATE TABLE IF NOT EXISTS secret (id int)")
     with pytest.raises((*DENIED, ConnectionFailed)), place.as_user("reader", "stock") as reader:

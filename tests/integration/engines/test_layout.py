@@ -37,7 +37,7 @@ def test_the_layout_stays_as_long_as_nothing_is_created(place):
     assert with_table.databases == before.databases
 
 
-def test_a_database_that_is_created_changes_it_and_dropping_it_changes_it_back(place):
+def test_a_created_database_changes_the_layout_and_dropping_it_changes_it_back(place):
     before = layout(place)
     with place.as_master() as master:
         master.run("CREATE DATABASE tenant")
@@ -48,7 +48,7 @@ def test_a_database_that_is_created_changes_it_and_dropping_it_changes_it_back(p
 
 
 @on_postgres
-def test_a_schema_in_another_database_changes_it(place):
+def test_a_schema_in_another_database_changes_the_layout(place):
     with place.as_master() as master:
         master.run("CREATE DATABASE elsewhere")
     before = layout(place)
@@ -70,7 +70,7 @@ def test_a_schema_in_another_database_changes_it(place):
         ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
     ],
 )
-def test_a_database_that_is_closed_and_opened_again_changes_it(place, closed, opened):
+def test_a_database_that_is_closed_and_opened_again_changes_the_layout(place, closed, opened):
     with place.as_master() as master:
         master.run("CREATE DATABASE gate")
         before = layout(place)

@@ -263,7 +263,7 @@ def observe(place: Place, name: str) -> Observation:
         session.close()
 
 
-def test_failed_logins_are_no_logins_and_a_login_between_two_observations_is_one(place, name):
+def test_failed_logins_do_not_count_and_a_login_between_two_observations_counts(place, name):
     with place.as_master() as master:
         master.run(f"CREATE USER {name} IDENTIFIED BY '{PASSWORD}'")
     before = observe(place, name)
@@ -299,7 +299,7 @@ def test_a_session_that_is_open_is_observed(place, name):
 
 
 @pytest.mark.parametrize("kind", MYSQL_FAMILY)
-def test_the_statement_that_gives_a_password_back_does_so(make_place, kind, name):
+def test_the_statement_that_restores_a_password_works(make_place, kind, name):
     place = make_place(kind)
     place.converge(DesiredState((), {}))
     with place.as_master() as master:

@@ -203,7 +203,7 @@ def test_the_statements_of_the_audit_give_and_take_exactly_what_it_found(place, 
     assert audit(place, declared) == ([], [])
 
 
-def test_a_schema_declared_with_capitals_stays_reachable_where_names_have_no_case(lower):
+def test_a_schema_declared_with_capitals_stays_reachable_if_names_have_no_case(lower):
     make_schemas(lower, "MyApp")
     declared = user(f"odd{next(NUMBERS)}", ("MyApp", "readwrite"), ("*", "readonly"))
     _, desired = lower.converge(declare(lower, declared))
@@ -226,7 +226,7 @@ def test_names_are_made_lower_case_as_the_server_does_it(lower, name):
     assert lower.converge(desired)[0] == []
 
 
-def test_less_is_taken_away_where_names_have_no_case(lower):
+def test_a_lower_level_revokes_if_names_have_no_case(lower):
     make_schemas(lower, "Other_App")
     declared = user(f"odd{next(NUMBERS)}", ("Other_App", "readwrite"))
     _, desired = lower.converge(declare(lower, declared))

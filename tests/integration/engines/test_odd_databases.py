@@ -192,7 +192,7 @@ def test_a_long_answer_keeps_its_beginning_and_its_end():
     assert one_line(" two\n lines\t") == "two lines"
 
 
-def test_a_warning_of_an_owners_function_is_none_of_the_server(place, world):
+def test_a_warning_of_an_owners_function_does_not_count_as_the_servers(place, world):
     with database(place, "a warning one", *event_trigger("RAISE WARNING 'careful' USING ERRCODE = '01007'")):
         assert parts(world.onboard()) == {}
         assert reads(place, "a warning one")

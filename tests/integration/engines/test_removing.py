@@ -266,7 +266,7 @@ def test_no_user_that_rdsiam_makes_can_have_all_connections(place, leaver):
 
 
 @pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
-def test_whom_the_server_lets_in_no_more_it_says_how_to_help(place, leaver):
+def test_a_removal_without_a_free_connection_is_named_with_the_remedy(place, leaver):
     """On MySQL and MariaDB nothing is kept free for the master: what access.yaml allows to one may be all there is."""
     place.converge(declaring(place, leaver, connections=100_000))
     with all_connections(lambda: place.as_user(leaver)) as refusal:
@@ -323,7 +323,7 @@ def test_an_event_that_is_running_ends_with_its_user(place, leaver):
 
 
 @pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
-def test_events_of_a_locked_user_run_no_more_and_whoever_enables_one_owns_it(place, leaver):
+def test_events_of_a_locked_user_no_longer_run_and_whoever_enables_one_owns_it(place, leaver):
     with place.as_rdsadmin() as rdsadmin:
         rdsadmin.run("SET GLOBAL event_scheduler = ON")
     with place.as_user(leaver) as session, place.as_master() as master:

@@ -57,7 +57,7 @@ def desired(place: Place, *users: DeclaredUser) -> DesiredState:
     return DesiredState(users, dict.fromkeys(place.known, "created"))
 
 
-def test_it_may_do_what_the_other_may_and_what_it_makes_is_the_others(place, app):
+def test_a_successor_has_the_rights_of_its_predecessor_which_owns_its_objects(place, app):
     new = f"{app}_iam"
     _, after = place.converge(desired(place, successor(new, app)))
     with place.as_user(new) as session, as_app(place, app) as old:
@@ -71,7 +71,7 @@ def test_it_may_do_what_the_other_may_and_what_it_makes_is_the_others(place, app
     assert "master" not in place.opened
 
 
-def test_what_the_other_gets_later_it_gets_too(place, app, postgres):
+def test_a_successor_gets_what_its_predecessor_gets_later(place, app, postgres):
     new = f"{app}_iam"
     with place.as_master() as master:
         master.run(f"CREATE TABLE later_{app} (id int)")
@@ -100,7 +100,7 @@ def test_the_other_keeps_its_password(place, app):
 
 
 @pytest.mark.parametrize("place", POSTGRES, indirect=True)  # accounts of MySQL have no settings
-def test_settings_of_the_other_apply_to_it(place, app, postgres):
+def test_settings_of_the_predecessor_apply_to_the_successor(place, app, postgres):
     with place.as_master() as master:
         master.run(f'ALTER ROLE {app} SET search_path TO "$user", \'odd, "name\', public')
         master.run(f"ALTER ROLE {app} IN DATABASE shop SET statement_timeout TO '7min'")
@@ -118,7 +118,7 @@ def test_settings_of_the_other_apply_to_it(place, app, postgres):
 
 @pytest.mark.parametrize("place", POSTGRES, indirect=True)  # accounts of MySQL act as nobody else
 @pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT"])
-def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, postgres, reset):
+def test_resets_by_pools_leave_the_successor_acting_as_its_predecessor(place, app, postgres, reset):
     new = f"{app}_iam"
     place.converge(desired(place, successor(new, app)))
     with place.as_user(new) as session:
@@ -127,7 +127,7 @@ def test_what_pools_do_between_uses_leaves_it_acting_as_the_other(place, app, po
 
 
 @pytest.mark.parametrize("place", POSTGRES, indirect=True)  # MySQL's difference of rights covers it
-def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
+def test_a_successor_with_privileges_of_its_own_leaves_its_predecessor(place, app, postgres):
     new = f"{app}_iam"
     _, after = place.converge(desired(place, successor(new, app)))
     _, after = place.converge(replace(after, users=(user(new, ("shop", "readonly")),)))
@@ -138,7 +138,7 @@ def test_with_privileges_of_its_own_it_leaves_the_other(place, app, postgres):
     assert place.converge(after)[0] == []
 
 
-def test_in_place_it_keeps_what_it_has(place, app):
+def test_a_user_that_is_changed_in_place_keeps_its_rights(place, app):
     _, after = place.converge(desired(place, successor(app, app)))
     with place.as_user(app) as session:
         session.run(f"ALTER TABLE of_{app} ADD COLUMN more int")

@@ -427,7 +427,7 @@ def test_from_16_on_the_manager_changes_nothing_that_it_did_not_make(place, desi
 
 
 @on_all
-def test_an_administrator_alternates_users_where_the_server_lets_it_and_is_told_what_is_missing(place, desired, owner):
+def test_an_administrator_alternates_users_or_the_missing_right_is_named(place, desired, owner):
     rotator = PostgresRotator()
     master: PostgresSession = place.connect("master", "postgres")
     try:
@@ -451,7 +451,7 @@ def test_an_administrator_alternates_users_where_the_server_lets_it_and_is_told_
 
 
 @on_all
-def test_an_administrator_that_may_change_no_role_is_told_so(place, desired, owner):
+def test_an_administrator_that_may_change_no_role_is_refused_with_the_reason(place, desired, owner):
     with place.as_rdsadmin() as admin:
         admin.run(f"CREATE ROLE meek LOGIN PASSWORD 'meek-Password-1'; GRANT {owner} TO meek WITH ADMIN OPTION")
     session = place.engine.connect(place.database, Password("meek", "meek-Password-1", "scram-sha-256,md5"), "postgres")

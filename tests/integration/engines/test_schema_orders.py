@@ -112,7 +112,7 @@ def held(master: Client, user: str) -> Iterable[tuple[str, str, set[str]]]:
 
 @settings(max_examples=at_most(15))
 @given(st.lists(steps, min_size=2, max_size=5))
-def test_in_any_order_users_may_do_what_is_declared_and_no_statement_is_left(place, history):
+def test_in_any_order_users_have_the_declared_privileges_and_no_statement_is_left(place, history):
     for number, step in enumerate(history):
         users = step.users()
         state = STATES.get(place.database.arn, DesiredState((), {}))

@@ -213,7 +213,7 @@ def test_a_named_schema_is_open_even_if_it_is_excluded(place):
     assert readable(place, "dpo") == {*SCHEMAS}
 
 
-def test_what_somebody_else_granted_stays(place):
+def test_grants_of_others_stay(place):
     converge(place, user("eve", Grant("shop", ("SELECT",), ("app", "private"))))
     with place.as_master() as master:
         master.run("GRANT USAGE ON SCHEMA crm TO eve; GRANT SELECT, UPDATE ON crm.t TO eve")

@@ -200,7 +200,7 @@ def test_the_master_passes_on_what_rds_superuser_administers(rds: Place, stateme
         master.run(statement)
 
 
-def test_who_is_not_in_rds_superuser_needs_admin_option(rds: Place) -> None:
+def test_a_role_outside_rds_superuser_needs_admin_option(rds: Place) -> None:
     with rds.as_master() as master:
         master.run("CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'Plain-Password-1'")
         master.run("CREATE ROLE team")
@@ -217,7 +217,7 @@ def test_who_is_not_in_rds_superuser_needs_admin_option(rds: Place) -> None:
             master.run("DROP ROLE plain, team")
 
 
-def test_who_leaves_rds_superuser_loses_the_rule(rds: Place) -> None:
+def test_a_role_that_leaves_rds_superuser_loses_the_rule(rds: Place) -> None:
     with rds.as_master() as master, undone(master):
         master.run("CREATE ROLE team")
         master.run("CREATE ROLE app")

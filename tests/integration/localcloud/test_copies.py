@@ -123,7 +123,7 @@ def test_z_replicas_become_instances_when_they_are_promoted_or_their_source_goes
     databases.drop(name, *([f"src-{engine}"] if engine in PROMOTED else []))
 
 
-def test_what_is_refused(databases):
+def test_copies_of_unknown_sources_are_refused(databases):
     with pytest.raises(ClientError, match="DBInstanceNotFound"):
         databases.rds.create_db_instance_read_replica(DBInstanceIdentifier="lost", SourceDBInstanceIdentifier="nowhere")
     with pytest.raises(ClientError, match="DBSnapshotNotFound"):

@@ -87,7 +87,7 @@ def test_an_arn_names_an_instance_too(cloud: RunningCloud, instances: dict[str, 
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_iam_logins_work_once_iam_is_on_and_for_whom_the_policy_allows(
+def test_iam_logins_work_once_iam_is_on_and_for_users_that_the_policy_allows(
     cloud: RunningCloud, instances: dict[str, dict[str, Any]], eventually: Eventually, engine: str
 ) -> None:
     instance, rds = instances[engine], cloud.client("rds")

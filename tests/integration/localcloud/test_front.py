@@ -87,7 +87,7 @@ def test_an_expired_session_is_refused(service: str) -> None:
     assert b"ExpiredToken" in answer.body
 
 
-def test_a_session_is_who_it_says(cloud: RunningCloud, role: str) -> None:
+def test_a_session_has_its_name_and_its_source_identity(cloud: RunningCloud, role: str) -> None:
     answer = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="front", SourceIdentity="alice")
     assert answer["SourceIdentity"] == "alice"
     assert cloud.client("sts", answer["Credentials"]).get_caller_identity()["Arn"].endswith("/front")

@@ -247,7 +247,7 @@ def test_a_killed_durable_function_goes_on_where_it_was(cloud: RunningCloud, tmp
     assert content["greeting"] == f"hello from {cloud.region}"
 
 
-def test_the_api_tells_the_function_who_calls(cloud: RunningCloud) -> None:
+def test_the_api_passes_the_caller_to_the_function(cloud: RunningCloud) -> None:
     status, headers, body = _post(cloud, "/echo/a%20b?x=1&x=2", b'{"q": 1}')
     assert (status, headers["x-seen"], headers["set-cookie"]) == (201, "yes", "a=b")
     assert "'userArn': 'arn:aws:iam::123456789012:user/administrator'" in body

@@ -75,7 +75,7 @@ def nobody(databases) -> Callable[[str], Any]:
 @pytest.mark.parametrize(
     ("service", "operation", "parameters", "said"), CALLS, ids=lambda v: v if isinstance(v, str) else ""
 )
-def test_who_may_do_nothing_is_denied(nobody, service, operation, parameters, said):
+def test_a_principal_without_permissions_is_denied(nobody, service, operation, parameters, said):
     with pytest.raises(ClientError) as denied:
         getattr(nobody(service), operation)(**parameters)
     assert denied.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)

@@ -21,7 +21,7 @@ def _describe(databases: Any, name: str) -> dict[str, Any]:
     return dict(databases.rds.describe_db_proxies(DBProxyName=name)["DBProxies"][0])
 
 
-def test_a_proxy_tells_how_it_authenticates(databases, events):
+def test_describe_says_how_a_proxy_authenticates(databases, events):
     end_to_end = _create(databases, "iam-proxy", DefaultAuthScheme="IAM_AUTH", RequireTLS=True,
                          Tags=[{"Key": "env", "Value": "test"}])  # fmt: skip
     auth = {"AuthScheme": "SECRETS", "SecretArn": SECRET, "IAMAuth": "REQUIRED", "UserName": "app"}
@@ -68,7 +68,7 @@ def test_a_proxy_s_targets_are_instances_and_clusters_with_their_members(databas
     databases.rds.delete_db_cluster(DBClusterIdentifier="behind", SkipFinalSnapshot=True)
 
 
-def test_what_is_refused(databases):
+def test_unknown_names_and_a_proxy_without_auth_are_refused(databases):
     with pytest.raises(ClientError, match="Auth is required"):
         _create(databases, "none")
     with pytest.raises(ClientError, match="DBProxyNotFoundFault"):

@@ -220,7 +220,7 @@ def test_postgres_serves_many_clients_at_once(postgres):
     ],
     ids=["too long", "too short", "bytes before TLS", "HTTP"],
 )
-def test_postgres_hangs_up_on_what_is_no_client(postgres, packet):
+def test_postgres_closes_connections_of_other_protocols(postgres, packet):
     with socket.create_connection(("localhost", postgres.port), timeout=5) as client:
         client.sendall(packet)
         assert client.recv(100) in {b"", b"S"}

@@ -120,7 +120,7 @@ def test_a_second_run_changes_nothing_and_opens_as_many_sessions_as_promised(acc
 
 
 @pytest.mark.exhaustive_on("mariadb")
-def test_the_first_answer_tells_changes_with_their_sql_and_proofs(account, engine, roles):
+def test_the_first_answer_has_changes_with_their_sql_and_proofs(account, engine, roles):
     identifier = f"told-{engine}"
     arn = account.create(identifier, engine)
     account.wait(arn)
@@ -196,7 +196,7 @@ def test_a_namesake_is_refused_with_the_way_out_and_keeps_its_password(account, 
     account.onboard(arn)
 
 
-def test_what_is_wrong_in_access_yaml_is_refused_with_line_and_key(account, arn, engine):
+def test_an_error_in_access_yaml_is_refused_with_line_and_key(account, arn, engine):
     account.publish("version: 1\ndatabases:\n  - match: {identifier: x}\n    userz: []\n")
     try:
         answer = account.onboard(arn)

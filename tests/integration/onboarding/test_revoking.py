@@ -162,7 +162,7 @@ def test_users_of_somebody_else_are_refused(account, place, user):
     account.as_master(place["arn"]).close()
 
 
-def test_who_is_no_operator_revokes_nobody(account, place):
+def test_a_caller_that_is_no_operator_revokes_nobody(account, place):
     with pytest.raises(ClientError, match="AccessDenied"):
         account.invoke(
             "OnboardFunction",

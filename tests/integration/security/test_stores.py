@@ -234,7 +234,7 @@ STORES = ["InventoryTable", "DecisionsTable", "AccessBucket", "ReportBucket", "R
     ],
     ids=["somebody", "through another service", "through CloudFormation", "an administrator", "the root user"],
 )
-def test_who_may_change_the_policy(policies, judge, store, principal, context, allowed):
+def test_the_policy_is_changed_by_permitted_principals_only(policies, judge, store, principal, context, allowed):
     action, arn, document = policies[store]
     everything = {"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}
     own = Policy("own", {"Version": "2012-10-17", "Statement": [everything]})

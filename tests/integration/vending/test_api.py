@@ -39,7 +39,7 @@ def ours(answer: requests.Response) -> list[dict[str, Any]]:
     return [one for one in answer.json()["databases"] if one["identifier"].startswith("tokens-")]
 
 
-def test_a_role_is_told_what_it_may_log_in_to(account, place):
+def test_a_role_sees_the_logins_that_access_yaml_gives_it(account, place):
     listed = ours(get(account, account.assume(place["vended"]), "/databases"))
     assert listed == [
         {
@@ -52,7 +52,7 @@ def test_a_role_is_told_what_it_may_log_in_to(account, place):
     ]
 
 
-def test_a_jwt_is_told_what_its_claims_may(account, place, issuer):
+def test_a_jwt_sees_the_logins_that_its_claims_allow(account, place, issuer):
     listed = ours(with_jwt(account, issuer, "/oidc/databases", groups=[GROUP]))
     assert [(one["identifier"], one["users"]) for one in listed] == [
         ("tokens-mariadb", ["web"]),
@@ -62,7 +62,7 @@ def test_a_jwt_is_told_what_its_claims_may(account, place, issuer):
 
 
 @pytest.mark.parametrize("who", ["signing", "stranger"])
-def test_who_may_not_ask_for_tokens_is_told_of_nothing(account, place, who):
+def test_a_caller_that_may_have_no_token_sees_no_database(account, place, who):
     assert ours(get(account, account.assume(place[who]), "/databases")) == []
 
 
@@ -167,7 +167,7 @@ def test_the_api_describes_itself(account, place):
 # --- rdsiam ls, rdsiam decisions ---
 
 
-def test_ls_lists_what_one_may_log_in_to(account, place):
+def test_ls_lists_the_logins_of_the_caller(account, place):
     done = account.rdsiam("ls", credentials=account.assume(place["vended"]))
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()

@@ -303,7 +303,7 @@ def changed_after_signing(h: Hostile) -> str:
     return f"{header}.{part(h.issuer.claims(groups=[GROUP]))}.{signature}"
 
 
-def test_there_are_enough_of_them():
+def test_there_are_sixty_hostile_requests_or_more():
     assert len(REQUESTS) >= 60
 
 
@@ -315,7 +315,7 @@ def test_the_same_requests_done_well_get_tokens(hostile):
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_it_is_refused_without_a_token(hostile, name):
+def test_a_hostile_request_is_refused_without_a_token(hostile, name):
     expected, request = REQUESTS[name]
     status, body = request(hostile)
     assert status == expected, body

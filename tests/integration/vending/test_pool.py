@@ -135,7 +135,7 @@ def test_sqlalchemy_opens_new_connections_after_the_first_token_has_ended(server
     assert "X-Amz" not in str(engine.url) + repr(engine)
 
 
-def test_an_async_engine_does_so_too(servers, clock):
+def test_an_async_engine_opens_new_connections_with_new_tokens(servers, clock):
     async def run() -> list[str]:
         engine = create_async_engine(f"postgresql+psycopg://localhost:{servers['postgres']}/shop")
         pool.use_tokens(engine, login(servers, "postgres"))
@@ -168,7 +168,7 @@ def test_psycopg_pool_opens_new_connections_after_the_first_token_has_ended(serv
             assert first.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_its_async_form_does_so_too(servers, clock):
+def test_an_async_psycopg_pool_opens_new_connections_with_new_tokens(servers, clock):
     async def run() -> tuple[object, bool]:
         async with pool.async_psycopg_pool(login(servers, "postgres"), "shop", min_size=1, max_size=2) as opened:  # noqa: SIM117
             async with opened.connection() as first:
@@ -261,13 +261,13 @@ def test_credentials_are_reused_and_renewed_before_a_token_would_outlive_them(mo
     assert all(("Credential=new%2F" in token) is bool(renewed) for token in tokens)
 
 
-def test_without_credentials_it_says_so(monkeypatch):
+def test_a_login_without_credentials_says_so(monkeypatch):
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
     with pytest.raises(pool.NoCredentials):
         pool.Login("db.x.eu-west-1.rds.amazonaws.com", 5432, "app").token()
 
 
-def test_a_host_that_tells_no_region_needs_one():
+def test_a_host_without_a_region_in_its_name_needs_a_region():
     with pytest.raises(InvalidRequest):
         pool.Login("db.example.com", 5432, "app")
 

@@ -75,7 +75,7 @@ def records(account: Account) -> list[dict[str, str]]:
     return sorted(found, key=lambda item: item["id"])
 
 
-def test_a_reason_is_recorded_where_one_is_required(account, place):
+def test_a_required_reason_is_recorded(account, place):
     credentials = account.assume(place["vended"])
     body = {"database": "tokens-postgres", "user": "oncall", "reason": "TICKET-7: locks"}
     assert post(account, credentials, body).status_code == 200
@@ -96,13 +96,13 @@ def test_a_reason_is_recorded_where_one_is_required(account, place):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_malformed_requests_are_told_which_field(account, place, body, status, code):
+def test_a_malformed_request_is_refused_with_the_field(account, place, body, status, code):
     answer = post(account, account.assume(place["vended"]), body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert "token" not in answer.json()
 
 
-def test_who_has_no_valid_signature_never_reaches_the_function(account, place):
+def test_a_request_without_a_valid_signature_never_reaches_the_function(account, place):
     body = {"database": "tokens-postgres", "user": "app"}
     credentials = account.assume(place["vended"])
     assert post(account, None, body).status_code == 403

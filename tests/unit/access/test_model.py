@@ -174,7 +174,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), CHANGES, ids=[f"{new!r}"[:40] for _, new, _ in CHANGES])
-def test_what_breaks_the_rules_is_named_with_line_and_key(old: str, new: str, problem: str) -> None:
+def test_a_broken_rule_is_named_with_line_and_key(old: str, new: str, problem: str) -> None:
     assert old in GOOD
 
     found = problems(GOOD.replace(old, new, 1))
@@ -201,11 +201,11 @@ def test_what_breaks_the_rules_is_named_with_line_and_key(old: str, new: str, pr
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_files_that_are_none_are_refused(text: str, problem: str) -> None:
+def test_texts_that_are_no_file_are_refused(text: str, problem: str) -> None:
     assert problem in problems(text)[-1]
 
 
-def test_problems_are_all_told_at_once_in_the_order_of_lines() -> None:
+def test_all_problems_are_named_at_once_in_the_order_of_lines() -> None:
     text = (
         GOOD.replace("version: 1", "version: 3").replace("name: app", "name: rdsadmin").replace("etl, ", "etl, x: y, ")
     )
@@ -418,7 +418,7 @@ def test_databases_that_postgres_would_cut_and_users_with_the_name_of_a_group_ar
     ["ALL", "ALL PRIVILEGES", "GRANT OPTION", "SUPER", "CREATEROLE", "CREATE USER", "FILE", "SELECT ", "SELECT, INSERT",
      "", "readonly"],
 )  # fmt: skip
-def test_other_privileges_are_refused_and_the_allowed_ones_told(privilege: str) -> None:
+def test_other_privileges_are_refused_and_the_allowed_ones_named(privilege: str) -> None:
     file = {"version": 1, "databases": [entry(user(privileges=["SELECT", privilege]))]}
 
     assert ".users[0].privileges: a list may hold only CREATE TEMPORARY TABLES" in problems(json.dumps(file))[0]
@@ -479,7 +479,7 @@ def test_roles_of_every_partition_are_good_in_their_own(partition: str) -> None:
     ],
     ids=lambda value: str(value),
 )
-def test_an_entry_matches_where_all_its_keys_do(match: dict[str, Any], covers: bool) -> None:
+def test_an_entry_matches_if_all_its_keys_do(match: dict[str, Any], covers: bool) -> None:
     assert bool(access(entry(user(), **match)).declared(ORDERS)) is covers
 
 

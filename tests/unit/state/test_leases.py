@@ -73,7 +73,7 @@ def test_servers_have_leases_of_their_own(leases):
         pass
 
 
-def test_it_is_given_back_when_the_step_fails(leases):
+def test_a_lease_is_given_back_if_the_step_fails(leases):
     with pytest.raises(RuntimeError), leases.hold(ORDERS, "execution one"):
         raise RuntimeError
     leases.take(ORDERS, "execution two")

@@ -15,7 +15,7 @@ from rdsiam.errors import AccessFileInvalid, InvalidRequest
 class Decision:
     """A decision about one caller.
 
-    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or why it is denied.
+    :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or the reason of the denial.
     :ivar until: when the permission ends; None for never, and for denials.
     """
 
@@ -29,7 +29,7 @@ def decide(
 ) -> Decision:
     """Decide whether `caller` gets a token for `user` on `database`; whatever is not allowed is denied.
 
-    :param reason: why, in the caller's words; counts if a rule requires one (1–500 printable characters).
+    :param reason: the caller's reason, which counts if a rule requires one (1–500 printable characters).
     :param at: the time of the request, with a zone.
     :return: the rule that allows it, of several the one that allows it longest; or why it is denied.
     :raises InvalidRequest: `at` has no zone.

@@ -11,7 +11,7 @@ import yaml
 
 from rdsiam.errors import AccessFileInvalid
 
-#: Where something stands in the file: keys and indexes from the top, such as `("databases", 0, "users")`.
+#: A position in the file: keys and indexes from the top, such as `("databases", 0, "users")`.
 Path = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000

@@ -55,7 +55,7 @@ ROLE_PATTERN = (
 _NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_.@-]*"
 _PREFIX_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]{0,19}"
 _RESERVED = ("rds", "pg_", "mysql.", "mariadb.", "aws_")
-#: Of users with a password, whom others named: the accounts of RDS, the engines and rdsiam, and no more.
+#: Prefixes that no user with a password has: those of accounts of RDS, the engines and rdsiam.
 _RESERVED_EXISTING = ("rds_", "rdsiam", "pg_", "mysql.", "mariadb.")
 _SYSTEM_ACCOUNTS = frozenset({"rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"})
 #: `public` and `none` are words of PostgreSQL's GRANT.

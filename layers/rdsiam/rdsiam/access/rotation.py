@@ -122,7 +122,7 @@ def problems_on(
 ) -> Iterable[tuple[Path, str]]:
     """Yield what is wrong with the rotations of this very database: where in the file, and what.
 
-    :param found: of all entries that match it.
+    :param entries: all entries that match it.
     :param declared: users who log in there by token.
     """
     users: dict[str, RotatingUser] = {}

@@ -23,7 +23,7 @@ def _session() -> boto3.Session:
 def client(service: str) -> Any:
     """Return this process's client of `service`, for the region and credentials of the environment.
 
-    Its calls raise EndpointUnreachable within 10 s where no connection can be made.
+    Its calls raise EndpointUnreachable within 10 s if no connection can be made.
     """
     # Links to objects: without it botocore may sign them in the old way, which encrypted objects refuse.
     config = _CONFIG.merge(Config(signature_version="s3v4")) if service == "s3" else _CONFIG
@@ -48,6 +48,6 @@ def own_credentials() -> Credentials:
 
 
 def _name_the_endpoint(service: str, exception: Exception, **_: Any) -> None:
-    """Say which service stayed silent: botocore's own error has only an address. A read that timed out is none."""
+    """Raise an error that names the service, as botocore's own has only an address. Read timeouts stay as they are."""
     if isinstance(exception, ConnectTimeoutError | EndpointConnectionError):
         raise EndpointUnreachable(service, str(exception.kwargs.get("endpoint_url"))) from exception

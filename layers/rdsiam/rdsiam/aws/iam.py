@@ -25,7 +25,7 @@ class HeldPolicy:
     """A policy that allows or denies `rds-db:connect`, as one holder has it.
 
     :ivar arn: of a managed policy; None of an inline one.
-    :ivar oldest: where no version can be added: the id of the oldest that is not the default one.
+    :ivar oldest: id of the oldest version that is not the default one, if the policy has no room for another version.
     """
 
     name: str
@@ -43,7 +43,7 @@ class HeldPolicy:
 class Holder:
     """A user, group or role that some policy allows `rds-db:connect`.
 
-    :ivar policies: only those that speak of it.
+    :ivar policies: only those that allow or deny it.
     :ivar boundary: ARN of the policy that bounds all that it may do.
     """
 

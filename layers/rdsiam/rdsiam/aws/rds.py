@@ -148,7 +148,7 @@ class Databases:
     def page(self, position: str | None) -> tuple[Sequence[Database], str | None]:
         """Return a page of what `list` yields, and the position of the next one; None at the end.
 
-        For who can't stay until the end. Whether a cluster is public is not found out.
+        For callers that can't run until the end. It isn't looked up whether a cluster is public.
 
         :param position: None for the first page.
         """

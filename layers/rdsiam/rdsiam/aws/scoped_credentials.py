@@ -31,7 +31,7 @@ def assume_for_one_user(
 
     :param session_name: 2–64 characters of `[\\w+=,.@-]`; it is in CloudTrail.
     :param seconds: 900–3,600; a role that is assumed by a role can't have more.
-    :param source_identity: who the credentials are for; CloudTrail keeps it. Needs `sts:SetSourceIdentity`.
+    :param source_identity: the caller, as CloudTrail records it. Needs `sts:SetSourceIdentity`.
     """
     policy: Mapping[str, Any] = {
         "Version": "2012-10-17",

@@ -34,7 +34,7 @@ class RevokeRequest:
 
     :ivar database: ARN.
     :ivar users: names, sorted.
-    :ivar reason: why, for the record.
+    :ivar reason: recorded with the revocation.
     """
 
     database: str

@@ -19,7 +19,7 @@ class RotationRequest:
 
     :ivar secret: ARN.
     :ivar token: id of the version that is to become the current one.
-    :ivar rotation_token: proves to Secrets Manager who calls back; a secret.
+    :ivar rotation_token: proves to Secrets Manager that the caller is the function that it invoked; a secret.
     """
 
     step: Step

@@ -19,7 +19,7 @@ class SecretsRequest:
     :ivar user: of `apply`, the only user concerned; None for all.
     :ivar databases: of `list`, ARNs of the databases whose secrets are listed; None for all.
     :ivar secret: ARN, of the actions on one secret; of `apply` the secret that an operator names for the user.
-    :ivar reason: of `rotate`, why.
+    :ivar reason: of `rotate`, for the log.
     :ivar withdraw: of `apply`, end rotations that are no longer declared and set none up.
     """
 

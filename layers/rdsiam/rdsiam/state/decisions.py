@@ -20,7 +20,7 @@ class DecisionRecord:
         caller that is no role.
     :ivar database: ARN, or the name in the request if no such database is known; empty in a malformed request.
     :ivar outcome: `failed`: access.yaml allowed it, or could not be read, and no token could be made.
-    :ivar rule: the place in access.yaml that allowed it, or why nothing did.
+    :ivar rule: the place in access.yaml that allowed it, or the reason of the denial.
     :ivar access_version: the version of access.yaml that decided; empty if it was not read.
     :ivar fingerprint: SHA-256 of the token's signature, by which a leaked token is found; empty if none was made.
     """
@@ -58,9 +58,9 @@ class Decisions:
 
 
 def source_identity(caller: Caller) -> str:
-    """Return whom credentials are for, as CloudTrail keeps it: a readable prefix and a hash of the identity.
+    """Return a caller's source identity, as CloudTrail records it: a readable prefix and a hash of the identity.
 
-    The identity is account, role and session, or issuer and subject; not what else a JWT claims, as each has another.
+    The identity is account, role and session, or issuer and subject; other claims differ from one JWT to the next.
     """
     whole = "\n".join([caller.account, caller.role or "", caller.session or ""])
     name = re.split("[/#]", caller.role or caller.session or "caller")[-1] or "caller"
@@ -69,7 +69,7 @@ def source_identity(caller: Caller) -> str:
 
 
 def fingerprint(token: str) -> str:
-    """Return the SHA-256 of a token's signature: it tells whose a leaked token is, also where only that part leaked."""
+    """Return the SHA-256 of a token's signature, which traces a leaked token, or its signature alone, to its record."""
     return hashlib.sha256(token.rpartition("X-Amz-Signature=")[2].encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ class Escalation:
 
     :ivar database: where the tables are.
     :ivar owner: the administrator that owns them.
-    :ivar grantee: who holds the privileges, or owns the trigger's function; empty for PUBLIC.
+    :ivar grantee: the role that holds the privileges, or owns the trigger's function; empty for PUBLIC.
     :ivar privileges: `REFERENCES`, `TRIGGER`; empty for a trigger.
     :ivar objects: the first of them: schema and table, and the trigger's name; of future tables the schema, if the
         privileges are limited to one.
@@ -61,7 +61,7 @@ class Examined:
         """Return what is known of a server after some of its databases were looked at.
 
         :param known: from earlier; None if nothing is.
-        :param found: of the databases that were looked at now.
+        :param examinations: of the databases that were examined now.
         :param present: the databases that count; nothing is known of others any longer.
         """
         examinations = list(examinations)

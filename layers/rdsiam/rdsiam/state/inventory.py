@@ -181,7 +181,7 @@ class Inventory:
         self._dynamodb.delete_item(TableName=self._table, Key={"database": {"S": former}})
 
     def set_pending(self, arn: str, pending: str) -> None:
-        """Write down what waits for confirmation, by its fingerprint: it is notified once."""
+        """Record the fingerprint of what waits for confirmation, so that it is notified once."""
         self._set(arn, pending=pending)
 
     def record_ownership(self, database: Database, accounts: Mapping[str, Ownership], turn: int = 0) -> None:
@@ -197,9 +197,9 @@ class Inventory:
         self._set_large(database, accounts=dict(accounts))
 
     def onboarded(self, database: SelectedDatabase, applied: Applied, fingerprint: str, at: str) -> None:
-        """Write down the database as it is now, its onboarding done.
+        """Record the database as RDS describes it, and that its onboarding is finished.
 
-        Nothing is written if a later run has made users: its record follows, or the next run looks into the database.
+        Nothing is recorded if a later run has made users: that run records, or the next one examines the database.
         """
         described = {name: getattr(database, name) for name in KEPT} | {"tags": dict(database.tags)}
         if fresh := self._fresh(database):  # nothing is declared for it, and its ARN was another database's
@@ -288,7 +288,7 @@ class Inventory:
             raise Refused(f"another run is changing the rotation of {user} on {arn}; try again") from None
 
     def set_examined(self, database: Database, examined: Examined) -> None:
-        """Write down which users can act as administrators, and where that was looked at."""
+        """Record the users that can act as administrators, and the databases in which that was examined."""
         self._set_large(database, examined=examined.to_json() | {"resource_id": database.resource_id})
 
     def set_layout(self, database: Database, layout: Layout) -> None:
@@ -363,7 +363,7 @@ class Inventory:
         )
 
     def _set_users(self, arn: str, attribute: str, values: Mapping[str, str]) -> None:
-        """Set entries of a map of users, one by one, so that two who do this at a time both have their way."""
+        """Set entries of a map of users, one by one, so that two runs at a time keep each other's entries."""
         name = {"#map": attribute}
         self._update(arn, "SET #map = if_not_exists(#map, :none)", name, {":none": {}})
         for user, value in values.items():

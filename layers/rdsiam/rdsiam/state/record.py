@@ -27,11 +27,11 @@ KEPT = tuple(name for name in (field.name for field in fields(Database)) if name
 
 @dataclass(frozen=True)
 class Applied:
-    """Which access.yaml an onboarding followed, and what it said of the database.
+    """The access.yaml that an onboarding applied, and what it declared for the database.
 
     :ivar declared: fingerprint of what it declares for the database.
-    :ivar entries: how many entries the whole file has.
-    :ivar users: whom it declares there.
+    :ivar entries: number of entries of the whole file.
+    :ivar users: the declared users.
     :ivar turn: of the lease under which users were made so; 0 if the database has no users of its own.
     """
 
@@ -89,7 +89,7 @@ class Record:
     :ivar shards: vended user → number of the shard of ConnectRole that VendFunction assumes for it.
     :ivar applied: the access.yaml of the last onboarding that ended; None for one of long ago.
     :ivar fingerprint: of database and declaration at that time.
-    :ivar revoked: users that an operator has revoked → why; they stay so whatever access.yaml declares.
+    :ivar revoked: users that an operator has revoked → the reason; they stay revoked whatever access.yaml declares.
     :ivar leaving: users whose login is being taken away → what stands in the way, until all of it is gone; or
         `RETURNED`.
     :ivar secrets: user → the secret that is rotated, from before anything acts on it.
@@ -106,7 +106,7 @@ class Record:
         else of it; empty if it can.
     :ivar handled: digest of the drift that an onboarding could not end, so that the audit starts none again for it;
         empty if there is none.
-    :ivar examined: which users could act as administrators when it was last looked at; None if it never was.
+    :ivar examined: users that could act as administrators when that was last examined; None if it never was.
     """
 
     resource_id: str | None

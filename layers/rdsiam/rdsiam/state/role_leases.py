@@ -18,7 +18,7 @@ SECONDS = 75
 #: For this long a withdrawal that found the lease taken keeps all other runs from taking it.
 _PRECEDENCE = 60
 _PAUSE = 0.25
-#: IAM shows a change everywhere within seconds. After this long, what it shows is what is there, by whomever.
+#: Seconds after which IAM shows every change, whoever made it; in fact it takes fewer.
 _VISIBLE = 20
 
 
@@ -84,7 +84,7 @@ class Written:
 
 
 class RoleLeases:
-    """Leases of roles. Whoever withdraws logins goes before whoever gives some.
+    """Leases of roles. A run that withdraws logins takes precedence over one that adds some.
 
     :param patience: seconds for which `hold` tries; the caller tries again later, as a run needs a second or two.
     """

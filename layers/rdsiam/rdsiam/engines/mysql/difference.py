@@ -81,7 +81,7 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState) -> None:
 
 
 def _existing(snapshot: Snapshot, name: str, host: str) -> str:
-    """Say which account or role exists."""
+    """Return a text that names the account or role that exists."""
     if (name, host) in snapshot.roles:
         holders = sorted(account(*member) for member, roles in snapshot.members.items() if (name, host) in roles)
         granted = f", granted to {listed(holders)}," if holders else ""

@@ -25,7 +25,7 @@ FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"""
 #: RDS grants no user the privilege to KILL sessions of other users; it has this procedure instead.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
-#: Seconds after which it is read again who runs a statement, if the server shows definers.
+#: Seconds after which the user of a running statement is read again, if the server shows definers.
 _SECOND_LOOK = 0.1
 _CHARSET = "SET SESSION character_set_client = %s, collation_connection = %s"
 _SHORT_WAIT = "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2"
