@@ -167,3 +167,13 @@ def test_a_user_may_log_in_by_token_here_and_by_password_there():
     access = parse(text)
     assert [user.name for user in access.rotating(ORDERS)] == ["app"]
     assert [user.name for user in access.declared(replace(ORDERS, engine="mariadb", identifier="c"))] == ["app"]
+
+
+@pytest.mark.parametrize("name", ["\U0001f600", "a\U0001f600b"])
+def test_a_name_that_mysql_can_not_keep_is_refused_there_alone(name):
+    """MariaDB would create a user of the name `?` in its place."""
+    text = HEAD + f"    rotate: {json.dumps({'users': [name], 'every': '30d'}, ensure_ascii=False)}\n"
+    assert [user.name for user in parse(text).rotating(ORDERS)] == [name]
+    for engine in ("mariadb", "mysql", "aurora-mysql"):
+        with pytest.raises(AccessFileInvalid, match="such as an emoji"):
+            parse(text.replace("postgres", engine)).rotating(replace(ORDERS, engine=engine))

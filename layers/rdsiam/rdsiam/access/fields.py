@@ -63,6 +63,8 @@ _RESERVED_NAMES = {"public", "none"}
 #: On PostgreSQL in bytes, else in characters. From "IAM database authentication" and the engines' manuals.
 _LONGEST_NAME = {"mariadb": 80, "postgres": 63, "aurora-postgresql": 63}
 _LONGEST_MYSQL_NAME = 32
+#: The servers of MySQL and MariaDB keep names in three bytes a character.
+_LAST_OF_MYSQL = "\uffff"
 #: Roles that carry the privileges of a level on PostgreSQL are named after the database.
 _GROUP_SUFFIXES = ("_owner", "_readwrite", "_readonly")
 #: In bytes; PostgreSQL cuts longer names.
@@ -111,6 +113,8 @@ def name_problems(database: Database, name: str) -> Iterable[str]:
     length, unit = (len(name.encode()), "bytes") if database.family == "postgres" else (len(name), "characters")
     if length > longest:
         yield f"is longer than the {longest} {unit} that {database.engine} allows"
+    if database.family == "mysql" and max(name, default="") > _LAST_OF_MYSQL:
+        yield f"has a character, such as an emoji, that {database.engine} can't keep in a name"
     if name.lower() == database.master_user.lower():
         yield f"is the master user of {database.identifier}, which rdsiam never touches"
 

@@ -14,6 +14,7 @@ from rdsiam.command.errors import ExitCode, NotFound, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.command.secrets_function import SecretsFunction
+from rdsiam.rotation import commands
 
 #: State that is not in order → what to do.
 _ADVICE = {
@@ -218,7 +219,7 @@ def _secrets(function: SecretsFunction, arn: str, database: str, user: str) -> l
     if not secrets:
         raise NotFound(
             f"{user} on {database}: no secret is rotated by rdsiam",
-            f"for the reason: rdsiam rotate set-up {database} {user} --plan",
+            f"for the reason: {commands.set_up(database, user, '--plan')}",
         )
     return secrets
 
