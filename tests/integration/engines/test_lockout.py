@@ -1,5 +1,6 @@
 """No user loses its password by the onboarding of another one: PostgreSQL's rule of membership, on a real server."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -80,6 +81,40 @@ def test_a_master_that_can_not_log_in_afterwards_gets_its_login_back(postgres):
     postgres.converge(replace(desired, accounts=dict.fromkeys(managed, "created")), reader="master")
     postgres.as_master().__exit__()
     assert postgres.engine.refuses_passwords(postgres.database, "prized", "shop")
+
+
+@pytest.mark.parametrize("through", [(), ("between",), ("between", "further")], ids=["directly", "by one", "by two"])
+def test_a_master_that_an_adoption_by_the_manager_alone_would_lock_out_keeps_its_login(postgres, through):
+    """The manager adopts the user, so no session of the master is needed; its login is proved all the same."""
+    if postgres.version < 16 or postgres.administrator != "rds":
+        pytest.skip("localcloud counts ADMIN OPTION as membership with an administrator like RDS's only")
+    staying = user("staying", ("shop", "readonly"))
+    managed = ("rdsiam_manager", "rdsiam_auditor", "another", "shop_readonly", "staying")
+    known = [name for name in managed if name in existing(postgres)]
+    _, desired = postgres.converge(DesiredState((staying,), dict.fromkeys(known, "created")))
+    with postgres.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE admired LOGIN PASSWORD 'admired-Password-1'")
+        chain = ["admired", *through, "boss"]
+        for name in through:
+            admin.run(f"CREATE ROLE {name}")
+        for group, member in itertools.pairwise(chain):
+            admin.run(f"GRANT {group} TO {member} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    before = iam_memberships(postgres)
+    try:
+        with pytest.raises(Refused) as refused:
+            postgres.converge(replace(desired, users=(staying, user("admired", ("shop", "readonly"), adopt=True))))
+        assert refused.value.code == "lock-out"
+        assert iam_memberships(postgres) == before
+        postgres.as_master().__exit__()
+        postgres.login(Password("admired", "admired-Password-1")).__exit__()
+    finally:
+        with postgres.as_rdsadmin() as admin:
+            admin.run(f"REVOKE rds_iam FROM admired; DROP ROLE {', '.join(chain[:-1])}")
+
+
+def existing(postgres: Place) -> set[str]:
+    with postgres.as_rdsadmin() as admin:
+        return {name for [name] in admin.run("SELECT rolname FROM pg_catalog.pg_roles")}
 
 
 def iam_memberships(postgres: Place) -> object:

@@ -79,7 +79,7 @@ def apply(
     denials: list[Denial] = []
     for authority in AUTHORITIES:
         denials += _change_roles(sessions, snapshot, statements, desired, authority)
-    if sessions.used_master:
+    if sessions.used_master or _may_lock_master_out(snapshot, statements):
         _prove_master(sessions, snapshot, statements)
     for statement in statements:
         if statement.kind == "end-sessions":
@@ -277,16 +277,30 @@ def _without_session(statements: Sequence[Statement], error: Refused) -> list[De
     return [Denial(each, replace(part, reason=error.problem, remedy=error.remedy)) for each, part in parts]
 
 
+def _may_lock_master_out(snapshot: Snapshot, statements: Sequence[Statement]) -> bool:
+    """Return whether a user gets rds_iam that the master is a member of, by whatever option.
+
+    RDS may count a membership by ADMIN OPTION alone. Only a login tells, and rdsiam may have none of the master.
+    """
+    return snapshot.has_master_login and any(
+        snapshot.is_member(snapshot.master, each.target) for each in _granting_iam(statements)
+    )
+
+
+def _granting_iam(statements: Sequence[Statement]) -> list[Statement]:
+    granting = compose("GRANT {iam} TO", iam=IAM_ROLE)
+    return [statement for statement in statements if statement.statement.startswith(granting)]
+
+
 def _prove_master(sessions: Sessions[PostgresSession], snapshot: Snapshot, statements: Sequence[Statement]) -> None:
-    """Prove that the master can still log in while its first session is open; else revoke the new memberships.
+    """Prove that the master can still log in while the sessions are open; else revoke the new memberships.
 
     :raises Refused: the master could not log in.
     """
     try:
         sessions.another("master", snapshot.entry_database).close()
     except (ConnectionFailed, Refused) as error:
-        granting = compose("GRANT {iam} TO", iam=IAM_ROLE)
-        granted = [statement for statement in statements if statement.statement.startswith(granting)]
+        granted = _granting_iam(statements)
         # The last ones first: the manager can't lose what it has granted to others.
         left = [problem for each in reversed(granted) if (problem := _take_back(sessions, snapshot, each))]
         result = f"were revoked, but for: {'; '.join(left)}" if left else "were revoked"
