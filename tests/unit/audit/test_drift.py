@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from rdsiam.access.model import AccessFile, parse
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.drift import NO_DRIFT, Drift, Login, applied_users, drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database
+from rdsiam.core import times
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.state import fingerprint
 from rdsiam.state.layout import Layout
@@ -31,6 +33,7 @@ from tests.audited_fleet import (
 )
 
 SEEN = Layout("databases", "owners")
+LATELY, LONG_AGO = times.text(AT - timedelta(days=6)), times.text(AT - timedelta(days=8))
 EVERYWHERE = parse(f"""\
 version: 1
 databases:
@@ -57,7 +60,7 @@ def drift(
     state = RecordedState(known.accounts, known.leaving, known.revoked)
     findings = evaluate_database(database, facts, access, AccountContext(), state, AT)
     users = applied_users(database, known, access)
-    return NO_DRIFT if users is None else drift_of(users, facts, known, findings)
+    return NO_DRIFT if users is None else drift_of(users, facts, known, findings, AT)
 
 
 def logins(known: Record) -> tuple[Login, ...]:
@@ -124,8 +127,8 @@ def test_a_new_database_of_postgres_is_drift_of_databases_and_of_users():
 
 def test_a_drift_that_a_run_could_not_end_is_new_only_when_something_else_differs():
     once = drift(without_accounts(PG, "report"))
-    again = drift(without_accounts(PG, "report"), record(handled=once.digest))
-    more = drift(without_accounts(PG, "report", "app"), record(handled=once.digest))
+    again = drift(without_accounts(PG, "report"), record(handled=once.digest, handled_at=LATELY))
+    more = drift(without_accounts(PG, "report", "app"), record(handled=once.digest, handled_at=LATELY))
     assert (once.is_new, again.is_new, more.is_new) == (True, False, True)
 
 
@@ -149,8 +152,16 @@ def test_a_database_without_a_record_or_without_a_layout_has_none():
     assert drift(PG, record(layout=None)).differences == {}
 
 
+def test_a_drift_that_no_run_could_end_is_tried_again_after_a_week():
+    """Its owner may have removed what stood in the way, or it ended by another run and came again."""
+    facts = without_accounts(PG, "report")
+    digest = drift(facts).digest
+    assert not drift(facts, record(handled=digest, handled_at=LATELY)).is_new
+    assert drift(facts, record(handled=digest, handled_at=LONG_AGO)).is_new
+
+
 def test_a_database_that_can_not_be_read_keeps_what_was_handled():
-    assert drift(Unreadable("port", "timed out"), record(handled="d")) == Drift({}, "d")
+    assert drift(Unreadable("port", "timed out"), record(handled="d", handled_at=LATELY)) == Drift({}, "d")
 
 
 def test_a_revoked_user_is_no_drift():

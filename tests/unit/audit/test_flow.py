@@ -20,6 +20,7 @@ from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, ResourceIds
+from rdsiam.core import times
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.events.audit_batch import batch_request
@@ -490,7 +491,7 @@ def test_no_onboarding_is_started_again_for_a_drift_that_a_run_could_not_end(wor
     world.reading = reading(Layout("after", "owners"), "app")
     world.audit(daily=True)
     digest = json.loads(world.started[0]["Payload"])["drift"]
-    onboarded(world, 3, handled=digest)
+    onboarded(world, 3, handled=digest, handled_at=times.now_text())
     world.audit(daily=True)
     assert len(world.started) == 1
     world.reading = reading(Layout("after", "others"), "app")

@@ -29,7 +29,7 @@ def onboard(world: World, drift: str = DRIFT, plan: bool = False) -> str:
 
 
 def test_a_drift_that_a_run_ended_may_come_again(world):
-    world.inventory.set_handled(ORDERS.arn, DRIFT)
+    world.inventory.set_handled(ORDERS.arn, DRIFT, "2026-11-24T04:00:00Z")
     world.declare(*USERS, "newcomer")
     assert onboard(world) == "onboarded"
     assert world.record.handled == ""
@@ -74,7 +74,7 @@ def test_a_database_that_is_not_ready_and_a_plan_leave_the_drift_to_the_next_aud
 
 
 def test_a_run_that_nobody_started_for_a_drift_leaves_what_is_recorded(world):
-    world.inventory.set_handled(ORDERS.arn, DRIFT)
+    world.inventory.set_handled(ORDERS.arn, DRIFT, "2026-11-24T04:00:00Z")
     world.declare(*USERS, "newcomer")
     onboard(world, "")
     assert world.record.handled == DRIFT

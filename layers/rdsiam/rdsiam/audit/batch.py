@@ -223,7 +223,8 @@ def _with_drift(
     users = applied_users(database, record, access)
     if users is None or record is None:
         return part
-    return replace(part, drift=drift_of(users, reading.facts, record, part.findings), logins=logins_of(users, record))
+    drift = drift_of(users, reading.facts, record, part.findings, datetime.now(UTC))
+    return replace(part, drift=drift, logins=logins_of(users, record))
 
 
 def _recorded_state(database: Database, record: Record | None) -> RecordedState:

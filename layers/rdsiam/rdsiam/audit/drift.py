@@ -8,12 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from rdsiam.access.effective import effective_users
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
+from rdsiam.core import times
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.findings.differences import DriftPart
@@ -23,6 +25,8 @@ from rdsiam.state.layout import Layout
 from rdsiam.state.record import Record
 
 MISSING_GRANT = "connect-grant-missing"
+#: No second run is started for the same drift for this long.
+_HANDLED_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,19 @@ def applied_users(
 
 
 def drift_of(
-    users: Iterable[DeclaredUser], facts: ServerFacts | Unreadable, record: Record, findings: Iterable[Finding]
+    users: Iterable[DeclaredUser],
+    facts: ServerFacts | Unreadable,
+    record: Record,
+    findings: Iterable[Finding],
+    at: datetime,
 ) -> Drift:
     """Return the drift of a database.
 
     :param users: from `applied_users`.
     """
+    handled = _handled(record, at)
     if not isinstance(facts, ServerFacts):
-        return Drift({}, record.handled)
+        return Drift({}, handled)
     differences: dict[DriftPart, str] = dict(_of_layout(users, record.layout, facts))
     of_users = [
         {"id": finding.id, "evidence": finding.evidence}
@@ -113,7 +122,14 @@ def drift_of(
     ]
     if of_users:
         differences["users"] = _digest(of_users)
-    return Drift(differences, record.handled)
+    return Drift(differences, handled)
+
+
+def _handled(record: Record, at: datetime) -> str:
+    """Return the drift for which no run is started. It expires, as the same drift may end and come again."""
+    if record.handled_at is None or at - times.moment(record.handled_at) > _HANDLED_FOR:
+        return ""
+    return record.handled
 
 
 def logins_of(users: Iterable[DeclaredUser], record: Record) -> tuple[Login, ...]:

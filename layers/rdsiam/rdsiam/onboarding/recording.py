@@ -87,8 +87,8 @@ class Recording:
     def handled(self, drift: str) -> None:
         """Record the drift that this run could not end; none if it ended it."""
         record = self._services.inventory.get(self._arn)
-        if record is not None and record.handled != drift:
-            self._services.inventory.set_handled(self._arn, drift)
+        if record is not None and (drift or record.handled):
+            self._services.inventory.set_handled(self._arn, drift, times.now_text())
 
     def forget(self) -> None:
         """Remove the record of a database that is gone."""

@@ -303,9 +303,9 @@ class Inventory:
         """Record the fingerprint of a database that is left alone until it, or its declaration, is another one."""
         self._set(arn, ignored_fingerprint=fingerprint)
 
-    def set_handled(self, arn: str, digest: str) -> None:
-        """Record the drift that an onboarding could not end; an empty digest removes it."""
-        self._set(arn, handled=digest)
+    def set_handled(self, arn: str, digest: str, at: str) -> None:
+        """Record the drift that an onboarding could not end, and when; an empty digest removes it."""
+        self._set(arn, handled=digest, handled_at=at)
 
     def set_granted(self, database: Database, granted: Mapping[str, Iterable[Grant]]) -> None:
         """Record the grants that rdsiam makes to users themselves, and those that it has not revoked yet."""

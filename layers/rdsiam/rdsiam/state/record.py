@@ -106,6 +106,7 @@ class Record:
         else of it; empty if it can.
     :ivar handled: digest of the drift that an onboarding could not end, so that the audit starts none again for it;
         empty if there is none.
+    :ivar handled_at: when that onboarding ended.
     :ivar examined: users that could act as administrators when that was last examined; None if it never was.
     """
 
@@ -132,6 +133,7 @@ class Record:
     granted: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
     layout: Layout | None = None
     handled: str = ""
+    handled_at: str | None = None
     ignored_fingerprint: str = ""
     notices: Mapping[str, str] = field(default_factory=dict)
 
@@ -216,6 +218,7 @@ def record_of(arn: str, item: Mapping[str, Any], large: Mapping[str, Any] = Mapp
         granted={user: tuple(map(Grant.from_json, grants)) for user, grants in values.get("granted", {}).items()},
         layout=Layout.from_json(layout) if layout.get("resource_id") == resource_id else None,
         handled=values.get("handled", ""),
+        handled_at=values.get("handled_at"),
         ignored_fingerprint=values.get("ignored_fingerprint", ""),
         notices=dict(values.get("notices", {})),
     )
