@@ -73,6 +73,12 @@ def test_the_line_about_missing_parts_names_their_subjects(parts, line):
     assert summarize(parts) == line
 
 
+def test_the_line_does_not_repeat_the_subject_of_the_answer():
+    parts = [*closed("archive"), *closed("orders", reason="a role app exists")]
+    assert summarize(parts, "orders") == "archive: its connection limit is 0; a role app exists"
+    assert summarize(closed("orders", "archive"), "orders") == "orders, archive: its connection limit is 0"
+
+
 def test_the_line_about_missing_parts_stays_short_however_many_reasons_there_are():
     line = summarize([*closed("a"), *(part for n in range(5000) for part in closed("b", reason=f"reason {n}"))])
     assert line.startswith("a: its connection limit is 0; b: reason 0; ")

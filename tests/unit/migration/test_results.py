@@ -56,7 +56,7 @@ def test_a_refusal_has_its_code_and_remedy_apart_from_the_reason(plan, changes):
 def test_a_refusal_after_changes_is_incomplete_and_names_what_is_missing_with_its_remedy():
     answer = migrating().answer("refused", REFUSAL, CHANGES).to_json()
     assert (answer["status"], answer["code"], answer["remedy"]) == ("incomplete", "successor-not-declared", "")
-    assert answer["reason"] == "app: app_iam is not declared"
+    assert answer["reason"] == "app_iam is not declared"
     assert answer["incomplete"] == [
         {"what": "app", "reason": "app_iam is not declared", "remedy": "declare it", "retry": False}
     ]

@@ -115,22 +115,26 @@ def parts_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[MissingPart, ...
     return tuple(MissingPart.from_json(part) for part in data)
 
 
-def summarize(parts: Sequence[MissingPart]) -> str:
+def summarize(parts: Sequence[MissingPart], subject: str = "") -> str:
     """Return the reasons of missing parts with their subjects, as one line: `archive: its connection limit is 0`.
 
     `incomplete` names all parts; a line names the first ones of each of the first reasons.
+
+    :param subject: of the whole answer, which is not repeated.
     """
     subjects: dict[str, list[str]] = {}
     for part in parts:
         subjects.setdefault(part.reason, []).append(part.what)
-    lines = [f"{_named(list(dict.fromkeys(names)))}: {reason}" for reason, names in subjects.items()]
+    lines = [_line(reason, list(dict.fromkeys(names)), subject) for reason, names in subjects.items()]
     further = [f"{len(lines) - _MOST_REASONS} further reasons"] if len(lines) > _MOST_REASONS else []
     return "; ".join([*lines[:_MOST_REASONS], *further])
 
 
-def _named(names: Sequence[str]) -> str:
+def _line(reason: str, names: Sequence[str], subject: str) -> str:
+    if names == [subject]:
+        return reason
     further = [f"{len(names) - _MOST_SUBJECTS} more"] if len(names) > _MOST_SUBJECTS else []
-    return ", ".join([*names[:_MOST_SUBJECTS], *further])
+    return f"{', '.join([*names[:_MOST_SUBJECTS], *further])}: {reason}"
 
 
 class Unreached(MissingPart):

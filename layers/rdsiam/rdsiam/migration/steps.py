@@ -272,7 +272,9 @@ class Migrating:
         if status == "refused" and changes and not self.request.plan:
             status, incomplete = "incomplete", (*incomplete, reason.missing(self.request.user))
             reason = Reason(code=reason.code)  # the part has problem and remedy
-        reason = replace(reason, problem="; ".join(filter(None, [reason.problem, summarize(incomplete)])))
+        reason = replace(
+            reason, problem="; ".join(filter(None, [reason.problem, summarize(incomplete, self.request.user)]))
+        )
         return MigrationAnswer(self.arn, self.request.user, self._successor, status, reason, changes, incomplete)
 
     @property

@@ -89,7 +89,7 @@ class Answer:
         return replace(
             self,
             status="incomplete",
-            reason=summarize(parts),
+            reason=summarize(parts, self.database),
             remedy="",  # each part has its own
             incomplete=tuple(parts),
         )

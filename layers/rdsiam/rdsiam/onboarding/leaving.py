@@ -121,7 +121,7 @@ class Leaving:
         # The rdsiam of another region removes logins there; no run in this region would ever reach them.
         left = [part for part in self.incomplete if _region(part.what) in {"", _region(self._arn)}]
         if left and users:
-            reason = summarize(left)[:_LONGEST_REASON]
+            reason = summarize(left, self._arn)[:_LONGEST_REASON]
             logger.warning("%s on %s can still log in: %s", ", ".join(users), self._arn, reason)
             self._inventory.set_leaving(self._arn, dict.fromkeys(users, reason))
         elif users:
