@@ -4,6 +4,7 @@ A database that stays is compared by each later reconcile, read by each later au
 has changed: files that come later would pay for it.
 """
 
+import contextlib
 import json
 from collections.abc import Set
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def _delete_clusters(account: Account, names: Set[str]) -> None:
 def remember_password(account: Account, identifier: str, described: dict[str, Any]) -> None:
     """Keep the master's password of a database for the test that looks for secrets at the end."""
     if described.get("MasterUserSecret"):
-        value = account.cloud.client("secretsmanager").get_secret_value(
-            SecretId=described["MasterUserSecret"]["SecretArn"]
-        )["SecretString"]
-        account.passwords[f"the master's password of {identifier}"] = json.loads(value)["password"]
+        secrets = account.cloud.client("secretsmanager")
+        # A database that its own file is deleting may have lost its secret by now.
+        with contextlib.suppress(secrets.exceptions.ResourceNotFoundException):
+            value = secrets.get_secret_value(SecretId=described["MasterUserSecret"]["SecretArn"])["SecretString"]
+            account.passwords[f"the master's password of {identifier}"] = json.loads(value)["password"]
