@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how much hypothesis tries and where data are; measure the files if this process hears of all tests."""
+    gc.disable()  # until all tests are there, as next to nothing is freed before
     keep_data_in_memory()
     quick = "not exhaustive" in config.getoption("markexpr")
     settings.load_profile(config.getoption("examples") or ("quick" if quick else "all"))
@@ -53,8 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep the tests out of what the garbage collector looks through."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

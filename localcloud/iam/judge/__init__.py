@@ -7,8 +7,9 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from localcloud.iam.judge.install import HERE, is_installed
 logger = logging.getLogger(__name__)
 
 _LIMIT = 15.0  # seconds; a decision takes 1 ms, the first one after a start some 300
+_MOST_REMEMBERED = 5_000
+#: Condition keys that differ at each request; a decision depends on them only if a policy has them.
+_TIMES = ("aws:CurrentTime", "aws:EpochTime")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class JudgeFailed(Exception):
 class Judge:
     """A policy engine, started with the first question and started again if it has ended. Thread-safe.
 
+    The same question has the same answer, which is remembered, unless a policy depends on the time.
+
     :param log: file for the engine's stderr; discarded when omitted.
     """
 
@@ -71,12 +77,27 @@ class Judge:
         self._log = log
         self._lock = threading.Lock()
         self._process: processes.Process | None = None
+        self._remembered: dict[Hashable, Decision] = {}
 
     def decide(self, request: Request) -> Decision:
         """Return the decision on `request`; an invalid request or policy is not allowed.
 
         :raises JudgeFailed: there was no answer within 15 s, or the engine ended twice.
         """
+        key = _key(request)
+        with self._lock:
+            remembered = None if key is None else self._remembered.get(key)
+        if remembered is not None:
+            return remembered
+        decision = self._decide(request)
+        if key is not None and decision.error is None:
+            with self._lock:
+                if len(self._remembered) >= _MOST_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[key] = decision
+        return decision
+
+    def _decide(self, request: Request) -> Decision:
         line = json.dumps(_as_json(request)).encode() + b"\n"
         with self._lock:
             try:
@@ -130,6 +151,31 @@ class Judge:
         if self._process is not None:
             processes.stop(self._process, limit=2)
             self._process = None
+
+
+def _key(request: Request) -> Hashable | None:
+    """Return all that the decision on a request depends on; None if that is the time too."""
+    resource_policies = () if request.resource_policy is None else (request.resource_policy,)
+    kinds = (request.identity_policies, request.session_policies, request.permission_boundaries, resource_policies)
+    policies = tuple(tuple((policy.name, _text(policy)) for policy in kind) for kind in kinds)
+    if any(_may_depend_on_time(text) for kind in policies for _, text in kind):
+        return None
+    context = sorted(
+        (name, value if isinstance(value, str) else tuple(value))
+        for name, value in request.context.items()
+        if name not in _TIMES
+    )
+    return (request.principal, request.action, request.resource, request.resource_account, tuple(context), policies)
+
+
+@lru_cache(maxsize=1000)
+def _may_depend_on_time(document: str) -> bool:
+    lower = document.lower()
+    return any(name.lower() in lower for name in _TIMES) or "\\u" in lower  # an escape may be a letter of a name
+
+
+def _text(policy: Policy) -> str:
+    return policy.document if isinstance(policy.document, str) else json.dumps(dict(policy.document))
 
 
 def _as_json(request: Request) -> dict[str, Any]:

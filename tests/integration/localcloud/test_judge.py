@@ -127,7 +127,69 @@ def test_an_engine_that_ended_is_started_again(judge):
     judge._process.kill()
     judge._process.wait()
 
-    assert ask(judge, policy(RESOURCE)).allowed
+    assert ask(judge, policy(RESOURCE, name="new")).statements == ("identity:new#S",)
+    assert judge._process.poll() is None
+
+
+def test_the_same_question_is_answered_without_the_engine(judge, monkeypatch):
+    given = [policy(RESOURCE), policy(OTHER, effect="Deny")]
+    first = ask(judge, *given, context={"aws:CurrentTime": "2026-01-01T00:00:00Z"})
+    monkeypatch.setattr(judge, "_ask", lambda _: pytest.fail("the engine was asked again"))
+
+    assert ask(judge, *given, context={"aws:CurrentTime": "2026-01-01T00:00:01Z"}) == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"principal": SESSION + "2"}, id="principal"),
+        pytest.param({"action": "rds:DescribeDBInstances"}, id="action"),
+        pytest.param({"resource": OTHER}, id="resource"),
+        pytest.param({"resource_account": "210987654321"}, id="account"),
+        pytest.param({"context": {"aws:PrincipalArn": ROLE}}, id="context"),
+        pytest.param({"context": {"aws:TagKeys": ["a", "b"]}}, id="context with several values"),
+        pytest.param({"identity_policies": [policy(RESOURCE, name="q")]}, id="name of a policy"),
+        pytest.param({"identity_policies": [policy(RESOURCE, effect="Deny")]}, id="policy"),
+        pytest.param({"session_policies": [policy(RESOURCE)]}, id="session policy"),
+        pytest.param({"permission_boundaries": [policy(RESOURCE)]}, id="boundary"),
+        pytest.param({"resource_policy": policy(RESOURCE)}, id="policy of the resource"),
+    ],
+)
+def test_a_question_that_differs_is_asked(judge, monkeypatch, other):
+    monkeypatch.setattr(judge, "_remembered", {})
+    ask(judge, policy(RESOURCE))
+    asked = []
+    monkeypatch.setattr(judge, "_ask", lambda line: asked.append(line) or {"result": "Allowed"})
+
+    ask(judge, policy(RESOURCE), **other)
+
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        pytest.param({"DateLessThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}, id="date"),
+        pytest.param({"DateLessThan": {"AWS:currenttime": "2026-01-01T00:00:00Z"}}, id="in other letters"),
+        pytest.param({"NumericLessThan": {"aws:EpochTime": "1767225600"}}, id="number"),
+    ],
+)
+def test_a_policy_that_ends_is_judged_at_each_time(judge, condition):
+    ends = policy(RESOURCE, Condition=condition)
+    before = {"aws:CurrentTime": "2025-12-31T23:59:59Z", "aws:EpochTime": "1767225599"}
+    after = {"aws:CurrentTime": "2026-01-01T00:00:01Z", "aws:EpochTime": "1767225601"}
+
+    assert [ask(judge, ends, context=each).allowed for each in (before, after, before)] == [True, False, True]
+
+
+def test_a_policy_with_an_escaped_name_of_the_time_is_judged_at_each_time(judge):
+    text = json.dumps(
+        policy(RESOURCE, Condition={"DateLessThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}).document
+    )
+    ends = Policy("p", text.replace("CurrentTime", "\\u0043urrentTime"))
+
+    assert ask(judge, ends, context={"aws:CurrentTime": "2025-12-31T00:00:00Z"}).allowed
+    assert not ask(judge, ends, context={"aws:CurrentTime": "2026-01-02T00:00:00Z"}).allowed
 
 
 @pytest.fixture
