@@ -14,10 +14,8 @@ from rdsiam.onboarding.convergence import Convergence
 from rdsiam.onboarding.notices import notice
 from rdsiam.onboarding.options import Options
 from tests.unit.databases import ORDERS
-from tests.unit.onboarding import test_leaving
-from tests.unit.onboarding.test_leaving import REFUSED, SPOILED, USERS, World
+from tests.unit.onboarding.world import REFUSED, SPOILED, USERS, World
 
-dynamodb, world = test_leaving.dynamodb, test_leaving.world
 DRIFT = "0d" * 32
 
 
