@@ -103,8 +103,9 @@ def test_the_caller_must_be_of_the_databases_account():
     assert verdict("identity", get_caller_identity=identity("arn:aws:sts::999999999999:assumed-role/app/s")) == "FAIL"
 
 
-def attached(resource: Any, effect: str = "Allow") -> dict[str, Any]:
-    document = {"Statement": {"Effect": effect, "Action": "rds-db:connect", "Resource": resource}}
+def attached(resource: Any, effect: str = "Allow", action: Any = "rds-db:connect", *more: Any) -> dict[str, Any]:
+    statement = {"Effect": effect, "Action": action, "Resource": resource}
+    document = {"Statement": [statement, *more] if more else statement}
     return {
         "list_role_policies": {"PolicyNames": ["p"]},
         "get_role_policy": {"PolicyDocument": document},
@@ -113,6 +114,7 @@ def attached(resource: Any, effect: str = "Allow") -> dict[str, Any]:
 
 
 CONNECT = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:"
+DENIAL = {"Effect": "Deny", "Action": "rds-db:*", "Resource": [f"{CONNECT}db-ABC/a*"]}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,11 @@ CONNECT = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:"
         (attached(f"{CONNECT}db-OLD/app"), "FAIL"),
         (attached(f"{CONNECT}db-ABC/other"), "FAIL"),
         (attached(f"{CONNECT}db-ABC/app", "Deny"), "FAIL"),
+        (attached(f"{CONNECT}db-ABC/app", "Allow", ["rds-db:Conn*"]), "OK"),
+        (attached(f"{CONNECT}db-ABC/app", "Allow", "rds:*"), "FAIL"),
+        (attached("*", "Allow", "*", DENIAL), "FAIL"),
+        (attached("*", "Allow", "*", DENIAL | {"Resource": f"{CONNECT}db-ABC/other"}), "OK"),
+        (attached("*", "Allow", "*", DENIAL | {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}), "UNKNOWN"),
         ({"get_caller_identity": identity("arn:aws:iam::123456789012:user/me")}, "UNKNOWN"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from fnmatch import translate
@@ -18,6 +19,7 @@ from rdsiam.signer import LIFETIME
 from rdsiam.tokens.endpoints import region_of
 
 _MAX_SKEW = timedelta(minutes=1)
+_CONNECT = "rds-db:connect"
 
 
 def identity(case: LoginCase) -> Verdict:
@@ -33,7 +35,13 @@ def resource_id(case: LoginCase) -> Verdict:
     if case.role is None:
         return unknown("you are no role: policies of users are not read", "see login")
     required = case.database.connect_arn(case.user)
-    allowed = list(_connect_resources(case, case.role))
+    statements = list(_connect_statements(case, case.role))
+    allowed = [statement.resource for statement in statements if statement.effect == "Allow"]
+    denials = [each for each in statements if each.effect == "Deny" and covers(each.resource, required)]
+    if any(not each.conditional for each in denials):
+        return fail(f"a policy of {case.role} denies {required}", "take the user out of that statement")
+    if denials:
+        return unknown(f"a policy of {case.role} denies {required} on a condition", "see whether the condition applies")
     if any(covers(pattern, required) for pattern in allowed):
         return ok(f"a policy of {case.role} names {required}")
     others = [pattern for pattern in allowed if pattern.endswith((f"/{case.user}", "/*"))]
@@ -49,14 +57,23 @@ def resource_id(case: LoginCase) -> Verdict:
     return fail(f"no policy of {case.role} names {required}", fix)
 
 
-def _connect_resources(case: LoginCase, role: str) -> Iterator[str]:
-    """Yield the resources of a role's statements that allow rds-db:connect."""
+@dataclass(frozen=True)
+class _Statement:
+    """A statement about rds-db:connect and one of its resources."""
+
+    effect: str
+    resource: str
+    conditional: bool
+
+
+def _connect_statements(case: LoginCase, role: str) -> Iterator[_Statement]:
+    """Yield the statements about rds-db:connect in a role's policies, for each resource."""
     for document in _policies(case.client("iam"), role):
         policy = json.loads(unquote(document)) if isinstance(document, str) else document
         for statement in _as_list(policy.get("Statement")):
-            actions = {str(action).lower() for action in _as_list(statement.get("Action"))}
-            if statement.get("Effect") == "Allow" and actions & {"rds-db:connect", "rds-db:*", "*"}:
-                yield from map(str, _as_list(statement.get("Resource")))
+            if any(covers(str(action).lower(), _CONNECT) for action in _as_list(statement.get("Action"))):
+                for resource in _as_list(statement.get("Resource")):
+                    yield _Statement(str(statement.get("Effect")), str(resource), bool(statement.get("Condition")))
 
 
 def _policies(iam: Any, role: str) -> Iterator[Any]:
