@@ -84,6 +84,34 @@ def test_on_mysql_a_role_of_the_name_is_named_with_its_members_and_never_adopted
     assert "adopt: true" not in str(refused)
 
 
+@needs_mysql
+def test_on_mysql_an_account_that_others_have_as_a_role_is_not_adopted_until_they_have_left(make_place):
+    """MySQL grants any account as a role: its holders would have what access.yaml gives to the user alone."""
+    place: Place = make_place("mysql")
+    with place.as_rdsadmin() as admin:
+        for statement in (
+            "CREATE USER etl IDENTIFIED BY 'old-Password-1'",
+            "CREATE USER night IDENTIFIED BY 'old-Password-1'",
+            "CREATE USER ann IDENTIFIED BY 'old-Password-1' DEFAULT ROLE etl, night",
+        ):
+            admin.run(statement)
+    refused = refusal(place, "etl", adopt=True)
+    assert "an account 'etl'@'%', granted to 'ann'@'%', exists" in refused.problem
+    remedy = refused.remedy.removeprefix("run: ").partition(";")[0]
+    assert remedy == "REVOKE 'etl'@'%' FROM 'ann'@'%'"
+    # It may change only how it logs in, which gives nobody anything.
+    with_old_rights = replace(user("night"), replaces="night", adopt=True)
+    statements, after = place.converge(DesiredState((with_old_rights,), {}))
+    assert any("'night'@'%' IDENTIFIED WITH AWSAuthenticationPlugin" in each.statement for each in statements)
+    place.known |= set(after.accounts)
+    with place.as_rdsadmin() as admin:
+        admin.run(remedy)
+    converge(place, declared(place, "etl", adopt=True))
+    with place.login_by_password("ann", "old-Password-1") as ann:
+        assert ann.run("SELECT CURRENT_ROLE()") == [("`night`@`%`",)]
+        assert "shop" not in str(ann.run("SHOW GRANTS"))
+
+
 @pytest.fixture(scope="module", params=MYSQL_FAMILY)
 def family(make_place, request) -> Place:
     place: Place = make_place(request.param)

@@ -78,17 +78,30 @@ def _refuse_namesakes(snapshot: Snapshot, desired: DesiredState) -> None:
         if is_role:
             remedy = "a role doesn't log in and can't be adopted: rename the user, or rename or drop the role"
         raise Refused(f"{_existing(snapshot, name, host)} that rdsiam did not make", remedy, "name-taken")
+    gaining = {user.name for user in desired.users if user.adopt and user.grants and user.name not in desired.accounts}
+    for name, host in sorted(snapshot.accounts):
+        if name in gaining and (holders := _holders(snapshot, name, host)):
+            raise Refused(
+                f"{_existing(snapshot, name, host)}; whoever holds it would get the privileges of {name} too",
+                f"run: REVOKE {account(name, host)} FROM {', '.join(holders)}; or declare another user",
+                "name-taken",
+            )
+
+
+def _holders(snapshot: Snapshot, name: str, host: str) -> list[str]:
+    """Return the accounts to which an account or role is granted as a role, quoted and sorted."""
+    return sorted(account(*member) for member, roles in snapshot.members.items() if (name, host) in roles)
 
 
 def _existing(snapshot: Snapshot, name: str, host: str) -> str:
     """Return a text that names the account or role that exists."""
+    holders = _holders(snapshot, name, host)
+    granted = f", granted to {listed(holders)}," if holders else ""
     if (name, host) in snapshot.roles:
-        holders = sorted(account(*member) for member, roles in snapshot.members.items() if (name, host) in roles)
-        granted = f", granted to {listed(holders)}," if holders else ""
         return f"a role {account(name, host)}{granted} exists"
     others = [other for other in snapshot.hosts_of(name) if other != host]
     also = f" (and {listed([account(name, other) for other in others])})" if others else ""
-    return f"an account {account(name, host)}{also} exists"
+    return f"an account {account(name, host)}{also}{granted} exists"
 
 
 def _is_managed(snapshot: Snapshot, desired: DesiredState, name: str, host: str) -> bool:
