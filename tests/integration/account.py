@@ -208,10 +208,17 @@ class Account:
 
     def follow_access_yaml(self, follow: bool) -> None:
         """Let a new access.yaml start a reconcile, or not: then the test decides when its database is onboarded."""
+        self._switch_rule("AccessChanged", follow)
+
+    def hear_of_databases(self, hear: bool) -> None:
+        """Let RDS's events start rdsiam's functions, or not."""
+        self._switch_rule("DatabaseChanged", hear)
+
+    def _switch_rule(self, event: str, enabled: bool) -> None:
         events = self.cloud.client("events")
-        rules = [rule["Name"] for rule in events.list_rules()["Rules"] if "AccessChanged" in rule["Name"]]
+        rules = [rule["Name"] for rule in events.list_rules()["Rules"] if event in rule["Name"]]
         assert len(rules) == 1, rules
-        events.enable_rule(Name=rules[0]) if follow else events.disable_rule(Name=rules[0])
+        events.enable_rule(Name=rules[0]) if enabled else events.disable_rule(Name=rules[0])
 
     def reconcile(self, **options: Any) -> dict[str, Any]:
         """Reconcile the fleet."""

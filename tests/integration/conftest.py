@@ -31,30 +31,34 @@ from tests.integration.place import MASTER, MASTER_PASSWORD, Place, verify
 
 
 @pytest.fixture(scope="session")
-def files_with_databases(request: pytest.FixtureRequest) -> set[Path]:
-    """Return the files whose tests make databases in the shared cloud."""
-    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    # Others have an account or a cloud of their own, which ends with them.
-    with_own = {item.path for item in tests if {"account", "cloud"} & vars(item.module).keys()}
-    return {item.path for item in tests if {"account", "databases"} & _fixtures(item)} - with_own
-
-
-def _fixtures(item: pytest.Function) -> set[str]:
-    """Return the names of the fixtures of a test; a parameter can have the name of one."""
-    return set(item.fixturenames) - (item.callspec.params.keys() if hasattr(item, "callspec") else set())
+def fixtures_of_files(request: pytest.FixtureRequest) -> dict[Path, set[str]]:
+    """Return the names of all fixtures that the tests of each file with the shared cloud have."""
+    found: dict[Path, set[str]] = {}
+    for item in request.session.items:
+        # Others have an account or a cloud of their own, which ends with them; a parameter can have a fixture's name.
+        if isinstance(item, pytest.Function) and not {"account", "cloud"} & vars(item.module).keys():
+            parameters = item.callspec.params.keys() if hasattr(item, "callspec") else set()
+            found.setdefault(item.path, set()).update(set(item.fixturenames) - parameters)
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest, files_with_databases: set[Path]) -> Iterator[None]:
-    """Remove the databases and the entries of access.yaml that a file made."""
-    if request.path not in files_with_databases:
+def nothing_is_left(request: pytest.FixtureRequest, fixtures_of_files: dict[Path, set[str]]) -> Iterator[None]:
+    """Remove the databases and the entries of access.yaml that a file made.
+
+    If it is about localcloud's RDS alone, rdsiam doesn't hear of its databases.
+    """
+    used = {"account", "databases"} & fixtures_of_files.get(request.path, set())
+    if not used:
         yield
         return
     owner = request.getfixturevalue("owner")
     before = Inventory.of(owner)
+    owner.hear_of_databases("account" in used)
     yield
     owner.follow_access_yaml(False)
     remove(owner, before)
+    owner.hear_of_databases(True)
 
 
 @pytest.fixture(scope="session")

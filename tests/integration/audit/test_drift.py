@@ -8,6 +8,9 @@ import pytest
 from tests.integration.account import Account, until
 from tests.kinds import MYSQL_EXHAUSTIVE
 
+# `engines/test_layout.py` shows on each engine what differs after something was created.
+pytestmark = pytest.mark.exhaustive_on("mariadb")
+
 PATH = "/rdsiam/connect/"
 
 
@@ -44,14 +47,12 @@ def create(account: Account, arn: str, *statements: str, name: str = "shop") -> 
     assert not is_in_order(account, arn)
 
 
-@pytest.mark.exhaustive_on("mariadb")
 def test_a_database_that_is_created_later_is_covered_after_the_next_audit(account, arn):
     create(account, arn, "CREATE DATABASE tenant")
     assert account.invoke("AuditFunction", {})["audited"] >= 1
     until(lambda: is_in_order(account, arn), 60)
 
 
-@pytest.mark.exhaustive_on("mariadb")
 def test_a_database_that_is_created_later_is_covered_at_once_by_onboard(account, arn):
     create(account, arn, "CREATE DATABASE customer")
     assert account.onboard(arn)["status"] == "onboarded"

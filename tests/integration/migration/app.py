@@ -155,10 +155,11 @@ class App:
         return self.account.cloud.client("secretsmanager").describe_secret(SecretId=self.secret)
 
     def leave(self) -> None:
-        """Undo its migration, and delete its secret."""
+        """Undo its migration if there is one, and delete its secret."""
         self.declare(replaced=False)
         self.account.onboard(self.arn, confirm=True)
-        self.migrate(undo=True, confirm=True)
+        if self.kept():
+            self.migrate(undo=True, confirm=True)
         secrets_manager = self.account.cloud.client("secretsmanager")
         secrets_manager.delete_secret(SecretId=self.secret, ForceDeleteWithoutRecovery=True)
 

@@ -172,6 +172,7 @@ def test_roles_whose_owner_did_not_agree_are_refused_before_anything_is_changed(
     assert not account.describe(arn)["IAMDatabaseAuthenticationEnabled"]
 
 
+@pytest.mark.exhaustive_on("mariadb")
 def test_a_namesake_is_refused_with_the_way_out_and_keeps_its_password(account, arn, engine, roles):
     with account.as_master(arn) as master:
         master.run(
