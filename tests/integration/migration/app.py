@@ -225,7 +225,7 @@ class Pool:
                 session.run(f"INSERT INTO {self.table} (id) VALUES (1)")
                 session.run(f"SELECT count(*) FROM view_{self.table}")
                 self.queries += 2
-                time.sleep(0.05)  # ten connections at once are not there to load the machine
+                time.sleep(0.2)  # ten connections are not there to load the machine
         except (psycopg.Error, pymysql.MySQLError) as error:
             self.failed.append(str(error))
         finally:
