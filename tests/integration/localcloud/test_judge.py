@@ -158,8 +158,13 @@ def test_the_same_question_is_answered_without_the_engine(judge, monkeypatch):
 def test_a_question_that_differs_is_asked(judge, monkeypatch, other):
     monkeypatch.setattr(judge, "_remembered", {})
     ask(judge, policy(RESOURCE))
-    asked = []
-    monkeypatch.setattr(judge, "_ask", lambda line: asked.append(line) or {"result": "Allowed"})
+    asked: list[str] = []
+
+    def answer(line: str) -> dict[str, str]:
+        asked.append(line)
+        return {"result": "Allowed"}
+
+    monkeypatch.setattr(judge, "_ask", answer)
 
     ask(judge, policy(RESOURCE), **other)
 

@@ -107,7 +107,7 @@ class Scheduled:
         self.rotate(user, secret=arn)
         answer = self.ask({"database": self.arn} | ({"user": user} if alone else {}))
         assert answer["status"] == "written", answer
-        self.settled(arn)
+        self.wait_until_nothing_is_pending(arn)
         return arn
 
     def value(self, secret: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Scheduled:
         found: dict[str, Any] = self.client.describe_secret(SecretId=secret)
         return found
 
-    def settled(self, secret: str) -> None:
+    def wait_until_nothing_is_pending(self, secret: str) -> None:
         """Wait until nothing is pending."""
         until(lambda: "AWSPENDING" not in str(self.describe(secret)["VersionIdsToStages"]), 30)
 

@@ -156,7 +156,7 @@ def test_in_an_emergency_a_set_is_rotated_and_old_sessions_are_named(account):
         }
         one.account.publish_entries()
         assert one.ask({"database": one.arn})["status"] == "written"
-        one.settled(other)
+        one.wait_until_nothing_is_pending(other)
         kept[other] = "leak_b"
     before = {secret: fleet[0].value(secret) for secret in kept}
     broken = next(secret for secret in kept if "leaking-1/leak_a" in secret)

@@ -68,7 +68,7 @@ def test_a_user_of_any_name_gets_a_secret_and_rotates(database, user):
         made
     )
     secret = made["secrets"][0]["secret"]
-    database.settled(secret)
+    database.wait_until_nothing_is_pending(secret)
     first = database.value(secret)
     assert first["username"] == user
     assert not database.logs_in(user, PASSWORD)

@@ -222,7 +222,7 @@ def test_planted_secrets_are_never_chosen_and_no_password_is_set(database, tenan
     assert record is not None
     assert (record.arn, record.state) == (owners, "ready")
     assert database.logs_in(user, password)
-    database.settled(owners)
+    database.wait_until_nothing_is_pending(owners)
     tenant.delete_secret(SecretId=planted, ForceDeleteWithoutRecovery=True)
 
 

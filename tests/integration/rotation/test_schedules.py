@@ -35,7 +35,7 @@ def test_onboarding_adopts_an_existing_secret_and_does_not_rotate_it(database):
     assert not database.describe(secret).get("RotationEnabled")
     answer = database.account.onboard(database.arn)
     assert (answer["status"], kinds(answer)) == ("onboarded", ["schedule-rotation"])
-    database.settled(secret)
+    database.wait_until_nothing_is_pending(secret)
     described = database.describe(secret)
     assert described["RotationEnabled"]
     assert described["RotationRules"]["Duration"] == "1h"
@@ -55,7 +55,7 @@ def test_a_new_file_moves_the_schedule_and_one_without_the_user_cancels_it(datab
     after = database.describe(secret)["RotationRules"]
     assert after != before
     assert after["ScheduleExpression"] == "cron(0 5 * * ? *)"
-    database.settled(secret)
+    database.wait_until_nothing_is_pending(secret)
     database.rotate()
     assert kinds(database.account.onboard(database.arn)) == ["cancel-rotation"]
     assert not database.describe(secret)["RotationEnabled"]
@@ -95,7 +95,7 @@ def test_a_secret_is_made_only_when_confirmed_and_rotates(database):
     assert not database.logs_in("without", password)
     value = database.value(secret)
     assert database.logs_in("without", value["password"])
-    database.settled(secret)
+    database.wait_until_nothing_is_pending(secret)
     version = database.ask({"rotate": secret})["version"]
     until(lambda: database.ask({"show": secret})["current_version"] == version, 60)
     assert database.logs_in("without", database.value(secret)["password"])
@@ -109,7 +109,7 @@ def test_alternating_users_are_adopted_in_either_turn(database):
     assert "must be missing (scheme: single)" in database.ask({"database": database.arn})["reason"]
     database.rotate("turning", scheme="alternating", secret=secret)
     assert database.ask({"database": database.arn})["status"] == "written"
-    database.settled(secret)
+    database.wait_until_nothing_is_pending(secret)
     for name in ("turning_clone", "turning"):
         version = database.ask({"rotate": secret, "reason": "a test"})["version"]
         until(lambda v=version: database.ask({"show": secret})["current_version"] == v, 60)

@@ -4,146 +4,46 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError
 from moto.secretsmanager.models import secretsmanager_backends
 
-from rdsiam.access.model import parse
-from rdsiam.aws.rds import Database
-from rdsiam.aws.secrets.client import SecretsManager
-from rdsiam.aws.secrets.errors import SecretsManagerFailed
-from rdsiam.aws.secrets.schedules import INITIAL, RotatingSecrets
-from rdsiam.aws.secrets.value import PasswordRules, Secret, read_secret
-from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.aws.secrets.schedules import INITIAL
 from rdsiam.engines.logins import Password
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import PasswordRejected
 from rdsiam.errors import Refused, RotationFailed
 from rdsiam.events.rotate import RotationRequest, Step
-from rdsiam.rotation.login import logs_in
 from rdsiam.rotation.operations import RotationOperations, UnstickResult
 from rdsiam.rotation.results import ScheduleOptions
 from rdsiam.rotation.schedules import Schedules
-from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.steps import Rotation
-from rdsiam.rotation.targets import Targets
-from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import SecretRecord
-from tests.integration.place import MASTER, MASTER_PASSWORD, Place
+from tests.integration.place import MASTER, MASTER_PASSWORD
 from tests.integration.rotation.rotating import (
     ACCOUNT,
     REGION,
     Fault,
-    FaultyClient,
-    FaultyRotator,
-    Killed,
     create_user,
     set_password,
 )
+from tests.integration.rotation.schedule_problems import (
+    foreign,
+    going,
+    gone,
+    made_alternating,
+    not_named,
+    of_another_user,
+    squatting,
+    untagged,
+    with_another_password,
+)
+from tests.integration.rotation.schedule_world import FUNCTION, World, wait_for_test_of_rotation
 from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
-
-FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rotate"
-
-
-@dataclass
-class World:
-    """One database server, its users' secrets, and what access.yaml says of them."""
-
-    place: Place
-    client: Any
-    dynamodb: Any
-    rotate: str = ""
-    statements: list[str] = field(default_factory=list)
-
-    def services(self, fault: Fault) -> RotationServices:
-        """Return what a fresh process would use; the administrator logs in by password here."""
-        secrets_manager, family = SecretsManager(FaultyClient(self.client, fault)), self.place.database.family
-        inventory = Inventory(FaultyClient(self.dynamodb, fault), "inventory")
-        text = f'version: 1\ndatabases: [{{match: {{identifier: "*"}}{self.rotate}}}]'
-        return RotationServices(
-            databases=SimpleNamespace(describe=lambda _: self.place.database),  # type: ignore[arg-type]
-            targets=Finds(self.place.database, inventory),
-            access=SimpleNamespace(current=lambda: SimpleNamespace(file=parse(text))),  # type: ignore[arg-type]
-            inventory=inventory,
-            logins=SimpleNamespace(manager=lambda _: Password(MASTER, MASTER_PASSWORD)),  # type: ignore[arg-type]
-            secrets=RotatingSecrets(secrets_manager, FUNCTION, lambda _: False),
-            store=SecretStore(secrets_manager),
-            rules=PasswordRules(),
-            engines={family: FaultyRotator(ROTATORS[family], fault)},
-        )
-
-    def apply(self, fault: Fault | None = None, **options: Any) -> dict[str, Any] | None:
-        """Run once; None if the process ended in between."""
-        fault = fault or Fault()
-        try:
-            schedules = Schedules(self.services(fault)).apply(self.place.database.arn, ScheduleOptions(**options))
-        except (Killed, ClientError, SecretsManagerFailed, ReadTimeoutError):
-            if not fault.struck:
-                raise
-            return None
-        finally:
-            self.statements += fault.statements
-        return schedules.to_json()
-
-    def declare(self, *users: str, **fields: str) -> None:
-        """Say who is rotated."""
-        said = {"users": list(users), "every": "30d"} | fields
-        self.rotate = f", rotate: {json.dumps(said)}" if users else ""
-
-    def put(self, user: str, password: str, **tags: str) -> str:
-        """Make a secret of a user, as its owner would."""
-        document = {"engine": self.place.database.engine, "host": self.place.database.host, "username": user,
-                    "port": self.place.database.port, "password": password, "dbname": "shop"}  # fmt: skip
-        listed = [{"Key": key.replace("__", ":"), "Value": value} for key, value in tags.items()]
-        made = self.client.create_secret(Name=f"own/{user}", SecretString=json.dumps(document), Tags=listed)
-        return str(made["ARN"])
-
-    def secrets(self, user: str) -> list[dict[str, Any]]:
-        """Return Describe's answer for each secret that holds the user's password."""
-        listed = [self.client.describe_secret(SecretId=one["ARN"]) for one in self.client.list_secrets()["SecretList"]]
-        return [one for one in listed if one["Name"].endswith(f"/{user}")]
-
-    def clear(self) -> None:
-        """Take away all secrets, and what is known of them."""
-        for one in list(secretsmanager_backends[ACCOUNT][REGION].secrets.values()):
-            self.client.delete_secret(SecretId=one.arn, ForceDeleteWithoutRecovery=True)
-        self.dynamodb.delete_item(TableName="inventory", Key={"database": {"S": self.place.database.arn}})
-
-    def record(self, user: str) -> SecretRecord | None:
-        """Return what the inventory records of the user's secret."""
-        found = Inventory(self.dynamodb, "inventory").get(self.place.database.arn)
-        return found.secrets.get(user) if found else None
-
-    def value(self, arn: str) -> Secret:
-        return read_secret(self.client.get_secret_value(SecretId=arn)["SecretString"])
-
-    def logs_in(self, user: str, password: str) -> bool:
-        database = self.place.database
-        secret = Secret(database.engine, user, password, database.host, database=database.default_database)
-        return logs_in(ROTATORS[database.family], database, secret)
-
-
-class Finds(Targets):
-    """Finds this database for every secret, and no proxies."""
-
-    def __init__(self, database: Database, inventory: Inventory) -> None:
-        super().__init__(None, inventory)
-        self._database = database
-
-    def _described(self, _: Secret) -> Database:
-        return self._database
-
-    def classic_proxies(self, _: str) -> list[str]:
-        return []
-
-    def all(self) -> Iterator[Database]:
-        yield self._database
 
 
 @pytest.fixture(scope="module", params=["postgres", OLDER_EXHAUSTIVE, "mariadb", MYSQL_EXHAUSTIVE])
@@ -216,13 +116,13 @@ def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
         fault = Fault(point, kind)
         world.apply(fault)
         struck = fault.struck
-        settle(world, arn)
+        wait_for_test_of_rotation(world, arn)
         assert world.apply()["status"] in {"written", "unchanged"}
         assert world.client.describe_secret(SecretId=arn)["RotationEnabled"]
         world.declare()
         leaving = Fault(point, kind)
         world.apply(leaving)
-        settle(world, arn)
+        wait_for_test_of_rotation(world, arn)
         assert world.apply()["status"] in {"written", "unchanged"}
         assert not world.client.describe_secret(SecretId=arn)["RotationEnabled"]
         assert world.value(arn).password == "the-password-in-use"
@@ -230,12 +130,6 @@ def test_adoption_and_cancelling_survive_being_killed_anywhere(world, kind):
         world.clear()
         point += 1
     assert point > 4
-
-
-def settle(world: World, arn: str) -> None:
-    """Wait until the test that RotateSecret makes has taken its version away."""
-    while "AWSPENDING" in str(world.client.describe_secret(SecretId=arn)["VersionIdsToStages"]):
-        time.sleep(0.01)
 
 
 def test_a_password_that_the_policy_rejects_is_replaced_in_the_secret_first(world):
@@ -274,7 +168,7 @@ def begin(world: World, user: str, password: str | None) -> tuple[str, str]:
     arn = world.put(user, "current-password", rdsiam__managed="true")
     world.declare(user, secret=arn)
     world.apply()
-    settle(world, arn)
+    wait_for_test_of_rotation(world, arn)
     held = secretsmanager_backends[ACCOUNT][REGION].secrets[arn]
     version = "0" * 32
     text = None if password is None else world.value(arn).with_login(user, password).text()
@@ -333,63 +227,6 @@ def test_sessions_are_seen_as_far_as_the_server_shows_them(world):
         assert (session.application, session.since) == (None, None)
         assert session.address in {"127.0.0.1", "::1", "localhost"}
     assert former.unseen
-
-
-def untagged(world: World, user: str) -> str:
-    return world.put(user, "the-password")
-
-
-def with_another_password(world: World, user: str) -> str:
-    return world.put(user, "wrong", rdsiam__managed="true")
-
-
-def of_another_user(world: World, user: str) -> str:
-    text = json.dumps({**json.loads(world.value(with_another_password(world, user)).text()), "username": "another"})
-    return str(world.client.put_secret_value(SecretId=f"own/{user}", SecretString=text)["ARN"])
-
-
-def foreign(world: World, user: str) -> str:
-    arn = world.put(user, "the-password", rdsiam__managed="true")
-    other = FUNCTION.replace("rotate", "another")
-    world.client.rotate_secret(
-        SecretId=arn, RotationLambdaARN=other, RotationRules={"AutomaticallyAfterDays": 9}, RotateImmediately=False
-    )
-    settle(world, arn)
-    return arn
-
-
-def not_named(world: World, user: str) -> None:
-    world.put(user, "the-password", rdsiam__managed="true")
-
-
-def squatting(world: World, user: str) -> None:
-    """Somebody is faster, with tags and content as rdsiam's own."""
-    value = world.value(world.put(user, "the-password")).with_login(user, "known-to-somebody")
-    tags = [{"Key": key, "Value": "true"} for key in ("rdsiam:managed", INITIAL)]
-    name = f"rdsiam/{world.place.database.identifier}/{user}"
-    world.client.create_secret(Name=name, SecretString=value.with_login("nobody", "known").text(), Tags=tags)
-    world.client.delete_secret(SecretId=f"own/{user}", ForceDeleteWithoutRecovery=True)
-
-
-def gone(world: World, user: str) -> str:
-    arn = world.put(user, "the-password", rdsiam__managed="true")
-    text = world.value(arn).text()
-    world.client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
-    world.client.create_secret(Name=f"own/{user}", SecretString=text, Tags=[{"Key": "rdsiam:managed", "Value": "true"}])
-    return arn
-
-
-def made_alternating(world: World, user: str) -> str:
-    arn = world.put(user, "the-password", rdsiam__managed="true")
-    document = json.loads(world.value(arn).text()) | {"masterarn": arn}
-    world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(document))
-    return arn
-
-
-def going(world: World, user: str) -> None:
-    name = f"rdsiam/{world.place.database.identifier}/{user}"
-    world.client.create_secret(Name=name, SecretString="{}")
-    world.client.delete_secret(SecretId=name, RecoveryWindowInDays=30)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +303,7 @@ def test_a_schedule_follows_a_changed_file(world):
     for every, day in {"30d": r"\d+ \*", "1d": r"\* \*"}.items():
         world.declare("moved", every=every, secret=arn)
         assert [change["kind"] for change in world.apply()["changes"]] == ["schedule-rotation"]
-        settle(world, arn)
+        wait_for_test_of_rotation(world, arn)
         rules = world.client.describe_secret(SecretId=arn)["RotationRules"]
         assert re.fullmatch(rf"cron\(0 \d+ {day} \? \*\)", rules["ScheduleExpression"])
         assert rules["Duration"] == "1h"
@@ -524,7 +361,7 @@ def test_an_administrator_that_is_no_longer_declared_is_not_used_whatever_the_ow
     world.client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
     world.declare("turns", secret=arn, scheme="alternating", administrator=administrator)
     assert world.apply()["status"] == "written"
-    settle(world, arn)
+    wait_for_test_of_rotation(world, arn)
     world.declare("turns", secret=arn)
     assert world.apply(withdraw=True)["status"] == "unchanged"
     assert world.record("turns").state == "ending"
@@ -569,7 +406,7 @@ def test_a_recorded_secret_that_is_not_rotated_or_unreadable_is_listed_with_its_
     arn = world.put("cancelled", "the-password", rdsiam__managed="true")
     world.declare("cancelled", secret=arn)
     world.apply()
-    settle(world, arn)
+    wait_for_test_of_rotation(world, arn)
     engine = world.place.database.engine
     other = {"mariadb": "mysql", "mysql": "mariadb"}.get(engine, engine)
     value = json.loads(world.value(arn).text()) | {"engine": other}

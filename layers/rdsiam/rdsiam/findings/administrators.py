@@ -82,7 +82,10 @@ ADMINISTRATOR_KINDS = (
         why="From PostgreSQL 16 on a role is changed by roles with ADMIN OPTION on it. A major upgrade from an earlier "
         "version gives this option to nobody, as no role needed it before. The next onboarding restores it, which an "
         "upgrade starts; it has not run since, or failed.",
-        evidence={"roles": "the first users and groups of which it is so", "count": "number of users and groups"},
+        evidence={
+            "roles": "the first users and groups that rdsiam_manager can't change",
+            "count": "number of users and groups",
+        },
         remedy=_administer,
         references=(RDS + "USER_UpgradeDBInstance.PostgreSQL.html", MEMBERSHIP),
         source="session",

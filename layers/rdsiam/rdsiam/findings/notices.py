@@ -21,7 +21,7 @@ KIND_OF_EVENT = {
 
 def _reset(case: Case) -> list[Remediation]:
     """Accept it, or set a password that nobody knows."""
-    note = "If nobody meant it. CloudTrail has who it was: ModifyDBInstance, ModifyDBCluster, RotateSecret."
+    note = "If nobody intended it. CloudTrail names the caller: ModifyDBInstance, ModifyDBCluster, RotateSecret."
     option = "--rotate-master-user-password" if case.evidence["managed"] else "--manage-master-user-password"
     return [
         accept(case, "master-password-reset", "the password was reset on purpose"),
