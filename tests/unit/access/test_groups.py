@@ -8,10 +8,9 @@ import pytest
 
 from rdsiam.access.groups import Groups
 from rdsiam.access.model import parse
-from rdsiam.access.selection import Attributes, SelectedDatabase, select
-from rdsiam.access.users import DeclaredUser
-from rdsiam.errors import AccessFileInvalid
+from rdsiam.access.selection import Attributes, select
 from rdsiam.state import fingerprint
+from tests.unit.access.parsed import declared, problem
 from tests.unit.databases import ORDERS
 
 MYSQL = replace(ORDERS, engine="mysql")
@@ -24,18 +23,6 @@ def entry(identifier: str = "*", **more: Any) -> dict[str, Any]:
 
 def file_with(*entries: dict[str, Any]) -> str:
     return json.dumps({"version": 1, "databases": list(entries)}, indent=0)
-
-
-def declared(text: str, database: SelectedDatabase = ORDERS) -> DeclaredUser:
-    (user,) = parse(text).declared(database)
-    return user
-
-
-def problem(text: str, database: SelectedDatabase | None = None) -> str:
-    with pytest.raises(AccessFileInvalid) as caught:
-        parse(text) if database is None else parse(text).declared(database)
-    (text,) = caught.value.problems
-    return text.partition(": ")[2]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rdsiam.access.model import AccessFile, parse
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.access.users import DeclaredUser, Grant, gives, merge
-from rdsiam.errors import AccessFileInvalid
+from rdsiam.access.users import Grant, gives, merge
+from tests.unit.access.parsed import declared, problem
 from tests.unit.databases import ORDERS
 
 MYSQL = replace(ORDERS, engine="mysql")
@@ -27,18 +27,6 @@ def file_with(on: Any, privileges: Any = "readonly", match: Any = None, **more: 
     users = [{"name": "app", "privileges": privileges, "on": on}]
     entry = {"match": match or {"identifier": "*"}, "users": users, **more}
     return json.dumps({"version": 1, "databases": [entry]})
-
-
-def declared(text: str, database: SelectedDatabase = ORDERS) -> DeclaredUser:
-    (user,) = parse(text).declared(database)
-    return user
-
-
-def problem(text: str, database: SelectedDatabase | None = None) -> str:
-    with pytest.raises(AccessFileInvalid) as caught:
-        parse(text) if database is None else parse(text).declared(database)
-    (text,) = caught.value.problems
-    return text.partition(": ")[2]
 
 
 def test_items_of_on_are_databases_or_schemas_of_one() -> None:

@@ -17,6 +17,11 @@ from rdsiam.policies.writer import PolicyWriter, Written
 from rdsiam.state import role_leases
 from rdsiam.state.record import Record
 from tests.unit.databases import ORDERS
+from tests.unit.policies.fake_iam import FakeIam, MotoIam
+
+EAST, WEST = "us-east-1", "eu-west-1"
+#: Two of these users take half a policy.
+LONG = tuple(f"{letter * 60}" for letter in "abcdefghijklmnopqrstuvwxyz")
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/"
@@ -118,3 +123,31 @@ class Region:
 def connect_roles(region: str, shards: int) -> list[str]:
     """Return the names of a region's shards of ConnectRole."""
     return [f"rdsiam-{region}-ConnectRole{number if number > 1 else ''}-X" for number in range(1, shards + 1)]
+
+
+def vended(region: Region, arn: str) -> set[str]:
+    """Return the users of a database for whom the recorded shard allows a login."""
+    found = set()
+    for user, number in region.shards_of(arn).items():
+        role = region.connect_roles.role(number)
+        if role and region.connect_arn(arn, user) in region.iam.allowed(role.rpartition("/")[2]):
+            found.add(user)
+    return found
+
+
+def left_over(region: Region) -> set[str]:
+    """Return the ARNs of this region that some shard allows without being the recorded one."""
+    recorded = {
+        (region.connect_roles.role(number), region.connect_arn(arn, user))
+        for arn in region.databases
+        for user, number in region.shards_of(arn).items()
+    }
+    roles = [role for role in region.iam.roles if region.region in role]
+    return {arn for role in roles for arn in region.iam.allowed(role) if (f"{ROLE}{role}", arn) not in recorded}
+
+
+def two_regions(file: Any, per_role: int = 10, client: Any = None, **more: Any) -> tuple[Region, Region]:
+    """Return two stacks of one account, in two regions."""
+    roles = ("app", *connect_roles(WEST, 2), *connect_roles(EAST, 2))
+    iam: Any = FakeIam(*roles, per_role=per_role) if client is None else MotoIam(client, *roles)
+    return Region(iam, file, WEST, per_role=per_role, **more), Region(iam, file, EAST, per_role=per_role, **more)
