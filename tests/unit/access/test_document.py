@@ -57,6 +57,17 @@ CHANGES = [
     ("123456789012:role/ci", "12345:role/ci", "callers[0].role: must be the full ARN of a role"),
     ("123456789012:role/ci", "*:role/ci", "callers[0].role: must be the full ARN of a role"),
     ("arn:aws:iam::123456789012:role/ci", "arn:aws:iam::123456789012:user/ci", "must be the full ARN of a role"),
+    *(
+        (
+            "arn:aws:iam::123456789012:role/ci",
+            f"{session}/ann",
+            "callers[0].role: is a session of a role: name the role",
+        )
+        for session in (
+            "arn:aws:sts::123456789012:assumed-role/ci",
+            "arn:aws-eusc:sts::123456789012:assumed-role/AWSReservedSSO_Dev_0123456789abcdef",
+        )
+    ),
     ("arn:aws:iam::123456789012:role/ci", "arn:awx:iam::123456789012:role/ci", "must be the full ARN of a role"),
     ("name: app", "name: 12", "line 10: databases[0].users[0].name: must be text"),
     ("[myapp]", "[]", "line 12: databases[0].users[0].on: must not be empty"),

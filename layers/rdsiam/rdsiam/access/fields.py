@@ -210,6 +210,8 @@ def _privileges(value: Any) -> str | tuple[str, ...]:
 
 
 def _role(arn: str) -> str:
+    if re.match(r"arn:[a-z-]+:sts::[0-9]*:assumed-role/", arn):
+        raise ValueError("is a session of a role: name the role, arn:aws:iam::<12 digits>:role/<path and name>")
     if not re.fullmatch(ROLE_PATTERN, arn):
         raise ValueError("must be the full ARN of a role: arn:aws:iam::<12 digits>:role/<path and name>")
     return arn
