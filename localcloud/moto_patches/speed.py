@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from localcloud.moto_patches.patch import Patch
+from localcloud.moto_patches.patch import Patch, replaces
 
 
 def _once(method: Callable[..., Any]) -> staticmethod[..., Any]:
@@ -50,3 +50,18 @@ class Templates(Patch):
 
     target = "moto.cloudformation.models.Stack"
     changed_values: ClassVar = {"parse_template": _json_first}
+
+
+class AttributeValues(Patch):
+    """Values of DynamoDB, which have one of ten types: moto looks for each of them under five names."""
+
+    target = "moto.core.serialize.ResponseSerializer"
+
+    @replaces
+    def _serialize_structure_member(
+        self, original: Any, serializer: Any, serialized: Any, value: Any, shape: Any, key: str
+    ) -> None:
+        """Write one member of a structure."""
+        if shape.parent.name == "AttributeValue" and isinstance(value, dict) and key not in value:
+            return
+        original(serializer, serialized, value, shape, key)

@@ -52,6 +52,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         speed.Backends(),
         speed.Actions(),
         speed.Templates(),
+        speed.AttributeValues(),
         securityhub.Paths(),
         securityhub.FindingCalls(),
         securityhub.FindingUpdates(),

@@ -1,16 +1,19 @@
 """moto answers the same as before, and computes once what it computed for every request."""
 
+import boto3
 import pytest
+from moto import mock_aws
 from moto.cloudformation.models import Stack
 from moto.core import responses
 from moto.core.errors import ErrorLookupFactory
+from moto.core.serialize import ResponseSerializer
 from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.rds.responses import RDSResponse
 
 from localcloud.moto_patches.patch import apply_patches
-from localcloud.moto_patches.speed import Actions, Backends, ErrorShapes, Templates
+from localcloud.moto_patches.speed import Actions, AttributeValues, Backends, ErrorShapes, Templates
 
 
 @pytest.fixture
@@ -23,8 +26,10 @@ def _patched(monkeypatch):
         DomainDispatcherApplication, "get_backend_for_host", DomainDispatcherApplication.get_backend_for_host
     )
     monkeypatch.setattr(Stack, "parse_template", staticmethod(Stack.parse_template))
+    method = "_serialize_structure_member"
+    monkeypatch.setattr(ResponseSerializer, method, getattr(ResponseSerializer, method))
     monkeypatch.setattr(responses, "method_names_from_class", responses.method_names_from_class)
-    apply_patches([ErrorShapes(), Backends(), Actions(), Templates()])
+    apply_patches([ErrorShapes(), Backends(), Actions(), Templates(), AttributeValues()])
 
 
 @pytest.mark.usefixtures("_patched")
@@ -79,3 +84,31 @@ def test_each_service_has_its_own_actions():
 )
 def test_templates_are_read_in_both_forms(template):
     assert Stack.parse_template(template) == {"Resources": {"A": {"Value": {"Ref": "B"}, "Date": "2026-01-01"}}}
+
+
+@pytest.mark.usefixtures("_patched")
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"S": ""},
+        {"N": "1"},
+        {"BOOL": False},
+        {"NULL": True},
+        {"B": b"bytes"},
+        {"SS": ["a", "b"]},
+        {"L": [{"S": "a"}, {"M": {}}]},
+        {"M": {"S": {"N": "1"}, "plain": {"L": []}}},
+    ],
+)
+def test_values_of_every_type_come_back_as_they_were_put(value):
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb", region_name="eu-west-1")
+        dynamodb.create_table(
+            TableName="t",
+            KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "key", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        dynamodb.put_item(TableName="t", Item={"key": {"S": "k"}, "value": value})
+
+        assert dynamodb.get_item(TableName="t", Key={"key": {"S": "k"}})["Item"]["value"] == value
