@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def shared_page(chromium: Browser) -> Iterator[Page]:
     """One page for the tests of a file that ask nothing of its context."""
-    context = chromium.new_context()
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
     yield context.new_page()
     context.close()
 
