@@ -1,7 +1,7 @@
 """The inventory: a table of the databases that are onboarded, and of the users that rdsiam made in them."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -11,6 +11,7 @@ from rdsiam.access.users import Grant
 from rdsiam.aws.rds_models import Database
 from rdsiam.errors import Refused
 from rdsiam.state.escalations import Examined
+from rdsiam.state.inventory_items import InventoryItems
 from rdsiam.state.items import items_of
 from rdsiam.state.large_values import LargeValues, Torn
 from rdsiam.state.layout import Layout
@@ -28,7 +29,7 @@ _LARGE = ("accounts", "granted", "examined")
 _ATTEMPTS = 3
 
 
-class Inventory:
+class Inventory(InventoryItems):
     """The DynamoDB table InventoryTable; its key is the database's ARN.
 
     An item `resource:<resource id>` beside it says under which ARN the record of a database is, and has the attributes
@@ -36,8 +37,7 @@ class Inventory:
     """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        super().__init__(dynamodb, table)
         self._large = LargeValues(dynamodb, table)
 
     def get(self, arn: str) -> Record | None:
@@ -342,68 +342,3 @@ class Inventory:
                 {name: value, f"{name}_at": None} if pointer is None else {name: {}, f"{name}_at": pointer.to_json()}
             )
         self._set(database.arn, **written)
-
-    def _item(self, key: str) -> dict[str, Any] | None:
-        answer = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": key}}, ConsistentRead=True)
-        return dict(answer["Item"]) if "Item" in answer else None
-
-    def _put(self, key: str, item: Mapping[str, Any], gone: Collection[str] = ()) -> None:
-        """Write all attributes of an item under that key, and remove the attributes `gone`."""
-        attributes = sorted(set(item) - {"database"})
-        names = {f"#{number}": name for number, name in enumerate([*attributes, *sorted(gone)])}
-        removed = ", ".join(f"#{number}" for number in range(len(attributes), len(names)))
-        self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"database": {"S": key}},
-            UpdateExpression="SET "
-            + ", ".join(f"#{number} = :{number}" for number in range(len(attributes)))
-            + (f" REMOVE {removed}" if removed else ""),
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues={f":{number}": item[name] for number, name in enumerate(attributes)},
-        )
-
-    def _set_users(self, arn: str, attribute: str, values: Mapping[str, str]) -> None:
-        """Set entries of a map of users, one by one, so that two runs at a time keep each other's entries."""
-        name = {"#map": attribute}
-        self._update(arn, "SET #map = if_not_exists(#map, :none)", name, {":none": {}})
-        for user, value in values.items():
-            self._update(arn, "SET #map.#user = :value", {**name, "#user": user}, {":value": value})
-
-    def _remove_users(self, arn: str, attribute: str, users: Iterable[str]) -> None:
-        for user in users:
-            self._update(arn, "REMOVE #map.#user", {"#map": attribute, "#user": user}, {})
-
-    def _set(self, arn: str, **attributes: Any) -> None:
-        self._set_if(arn, "", **attributes)
-
-    def _set_if(self, arn: str, condition: str, **attributes: Any) -> bool:
-        """Set attributes of an item under a condition, and return whether it held."""
-        try:
-            self._update(
-                arn,
-                "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-                {f"#{name}": name for name in attributes},
-                {f":{name}": value for name, value in attributes.items()},
-                **({"ConditionExpression": condition} if condition else {}),
-            )
-        except ClientError as error:
-            if not condition or error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            return False
-        return True
-
-    def _update(
-        self, arn: str, expression: str, names: Mapping[str, str], values: Mapping[str, Any], **more: str
-    ) -> None:
-        from boto3.dynamodb.types import TypeSerializer  # here, as it loads boto3, which vending does without
-
-        write = TypeSerializer()
-        given = {name: write.serialize(value) for name, value in values.items()}
-        self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"database": {"S": arn}},
-            UpdateExpression=expression,
-            ExpressionAttributeNames=names,
-            **({"ExpressionAttributeValues": given} if given else {}),
-            **more,
-        )
