@@ -14,6 +14,7 @@ import pytest
 
 from rdsiam.core.changes import Change
 from rdsiam.engines.logins import AUDITOR, MANAGER, Password, Token
+from rdsiam.engines.postgres import database_privileges
 from rdsiam.engines.protocols import DesiredState, Sessions
 from rdsiam.engines.registry import MIGRATORS, ROTATORS
 from tests.integration.engines import mysql_databases, test_real_schemas
@@ -191,6 +192,33 @@ def test_rotations_change_passwords_alone_and_a_clone(postgres, onboarded):
     with postgres.as_rdsadmin() as admin:
         admin.run("DROP ROLE etl_clone")
     assert dump(postgres) == before
+
+
+def test_a_membership_that_the_master_gets_while_other_databases_are_done_stays(postgres, onboarded, monkeypatch):
+    """rdsiam acts for the owner for a moment; it inspected the roles before the master got its own membership."""
+    with postgres.as_rdsadmin() as admin:
+        admin.run("CREATE ROLE builder; CREATE TABLE public.built (id int); ALTER TABLE public.built OWNER TO builder")
+        if postgres.version > 15 and postgres.administrator == "vanilla":
+            admin.run("GRANT builder TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    owned = "builder TO boss"
+    read = database_privileges._Database._read
+    granted: list[list[str]] = []
+
+    def meanwhile(self: Any) -> Any:
+        found = read(self)
+        if self.name == "shop" and not granted:
+            with postgres.as_master() as master:
+                master.run("GRANT builder TO boss" + (" WITH INHERIT FALSE, SET TRUE" if postgres.version > 15 else ""))
+            granted.append([line for line in dump(postgres) if owned in line])
+        return found
+
+    monkeypatch.setattr(database_privileges._Database, "_read", meanwhile)
+    statements, _ = postgres.converge(onboarded["desired"])
+    assert any("built" in each.statement for each in statements)
+    assert [line for line in dump(postgres) if owned in line] == granted[0] != []
+    with postgres.as_rdsadmin() as admin:
+        admin.run("DROP TABLE public.built; DROP OWNED BY builder; DROP ROLE builder")
+    assert dump(postgres) == onboarded["after"]
 
 
 @pytest.fixture(scope="module", params=["mariadb", MYSQL])

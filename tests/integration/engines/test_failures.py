@@ -16,7 +16,7 @@ import pytest
 from rdsiam.core.changes import Unreached
 from rdsiam.engines import connection
 from rdsiam.engines.mysql import engine
-from rdsiam.engines.postgres import execution, failures
+from rdsiam.engines.postgres import database_privileges, execution, failures
 from rdsiam.engines.protocols import Sessions
 from rdsiam.engines.statements import StatementFailed
 from tests.integration.engines.test_real_schemas import dump
@@ -61,7 +61,7 @@ def world(postgres) -> Iterator[World]:
         admin.run("DROP EVENT TRIGGER IF EXISTS ddl; DROP SCHEMA IF EXISTS log CASCADE")
         admin.run("DROP FUNCTION IF EXISTS public.log_ddl")
         admin.run("DROP TABLE IF EXISTS orders, items, entries")
-        for [group] in admin.run("SELECT rolname FROM pg_roles WHERE rolname IN ('shop_readonly', 'shop_owner')"):
+        for [group] in admin.run("SELECT rolname FROM pg_roles WHERE rolname ~ '^shop_'"):
             admin.run(f"DROP OWNED BY {group} CASCADE")
     postgres.known |= set(made.inventory.record.accounts)
 
@@ -182,7 +182,7 @@ def test_a_deadlock_ends_no_transaction_of_an_owner(postgres, world):
     [
         ("ann", "ALTER ROLE held PASSWORD 'New-Password-1'", {"connections": 5}, "limit-connections"),
         ("ben", "ALTER ROLE held VALID UNTIL 'infinity'", {"connections": 7}, "limit-connections"),
-        ("cleo", "REVOKE shop_readonly FROM held GRANTED BY rdsiam_manager", {"on": ["postgres"]}, "revoke"),
+        ("cleo", "REVOKE shop_readonly FROM held GRANTED BY rdsiam_manager", {"privileges": "readwrite"}, "revoke"),
     ],
     ids=["its password", "its validity", "its membership"],
 )
@@ -208,6 +208,50 @@ def test_a_user_whose_row_somebody_holds_is_named_and_the_other_users_are_made(
     assert again.missing == ()
     assert [(change.kind, change.target) for change in again.changes] == [(kind, "held")]
     assert [proof.user for proof in world.users().prove()] == sorted([another, "held", "reader"])
+
+
+@pytest.mark.parametrize(
+    ("made", "gone"),
+    [
+        ("CREATE TABLE passing (id int); ALTER TABLE passing OWNER TO boss", "DROP TABLE passing"),
+        ("CREATE TABLE passing (id int); ALTER TABLE passing OWNER TO boss", "ALTER TABLE passing RENAME TO passed"),
+        ("CREATE SCHEMA passing; ALTER SCHEMA passing OWNER TO boss", "DROP SCHEMA passing CASCADE"),
+        (
+            "CREATE FUNCTION passing() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION passing OWNER TO witness",
+            "DROP FUNCTION passing()",
+        ),
+        (
+            "CREATE ROLE passing; CREATE TABLE of_passing (id int); ALTER TABLE of_passing OWNER TO passing",
+            "REASSIGN OWNED BY passing TO boss; DROP ROLE passing",
+        ),
+    ],
+    ids=["dropped table", "renamed table", "dropped schema", "dropped function", "dropped owner"],
+)
+def test_what_is_dropped_after_it_was_read_is_no_failure_of_the_next_attempt(postgres, world, monkeypatch, made, gone):
+    """Jobs that load data drop and rename tables all the time, and one statement is about a hundred of them."""
+    world.declare(READER, {"name": "caller", "privileges": ["EXECUTE", "SELECT"], "on": ["shop"]})
+    change = execution.change_database
+    with postgres.as_rdsadmin() as admin:
+        admin.run(made)
+
+        def vanish(*arguments: Any) -> Any:
+            nonlocal gone
+            if gone and arguments[1] == "shop":
+                admin.run(gone)
+                gone = ""
+            return change(*arguments)
+
+        monkeypatch.setattr(database_privileges, "change_database", vanish)
+        first = converge(world)
+        assert first.refusal is None
+        assert first.missing
+        assert all(part.retry for part in first.missing), first.missing
+        again = converge(world)
+        assert again.missing == ()
+        assert reads(postgres, "orders")
+        assert converge(world).changes == ()
+        for statement in ("TABLE IF EXISTS passed, of_passing", "OWNED BY caller"):
+            admin.run(f"DROP {statement}")
 
 
 def test_a_lost_connection_is_named_and_the_next_attempt_does_the_rest(postgres, world):

@@ -14,7 +14,7 @@ from rdsiam.engines.connection import NO_SLOT, PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.messages import one_line
 from rdsiam.engines.postgres import namesakes, schemas
-from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system
+from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system, memberships
 from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
 from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
 from rdsiam.engines.postgres.execution import TimeLimit, change_database
@@ -131,14 +131,30 @@ class _Database:
         :param made: receives the statements that took effect, also if a later one fails.
         """
         found = self._read()
+        if before_change is not None and found.changes:
+            return self._with_memberships()._change(found, before_change, made)
         statements = [each for change in found.changes for each in change_privileges(self.snapshot, change)]
-        if before_change is None:
-            missing = [each.denied for each in statements if each.doubtful and isinstance(each.denied, Unreached)]
-            parts = (*found.schemas.incomplete, *missing)
-            return DatabaseResult(self.name, tuple(statements), parts, self._examined(found, []))
+        missing = [each.denied for each in statements if each.doubtful and isinstance(each.denied, Unreached)]
+        parts = (*found.schemas.incomplete, *missing)
+        finished = before_change is not None
+        return DatabaseResult(self.name, tuple(statements), parts, self._examined(found, []), finished)
+
+    def _with_memberships(self) -> "_Database":
+        """Return the database with the memberships as they are now.
+
+        The inspection was before all other databases of the batch. A membership that was granted since must not be
+        taken for one that rdsiam grants for a moment.
+        """
+        session = self.sessions.read(self.name)
+        found = memberships(session)
+        session.commit()
+        return replace(self, snapshot=replace(self.snapshot, memberships=found))
+
+    def _change(self, found: _Privileges, before_change: Callable[[], None], made: list[Statement]) -> DatabaseResult:
+        """Make the changes; for `made` see `_converge`."""
+        statements = [each for change in found.changes for each in change_privileges(self.snapshot, change)]
         denials: list[Denial] = []
-        if statements:
-            before_change()
+        before_change()
         time_limit = TimeLimit()
         for authority in AUTHORITIES:
             part = [each for each in statements if each.authority == authority]

@@ -21,6 +21,10 @@ _LOCKED = "55P03"
 _PASSING = frozenset({"55006", "57014"})
 #: Classes of codes of missing resources, and of failures of the system.
 _RESOURCES = ("53", "58")
+#: An object, its schema, a role or a database was dropped or renamed since it was read: the next attempt reads anew.
+_VANISHED = frozenset({"42P01", "3F000", "42883", "42704", "3D000"})
+#: The same, or a change of the catalogs by another session, as the server's own code meets it.
+_INTERNAL = "XX000"
 #: A name that the session's search_path doesn't find, or a right that its user lacks.
 _UNRESOLVED = frozenset({"42P01", "42883", "42704", "3F000", "42703", "42501"})
 _EVENT_TRIGGERS = """
@@ -33,17 +37,20 @@ JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE t.evtenabled <> '
 def failed(session: PostgresSession, database: str, statement: Statement, error: psycopg.Error) -> StatementFailed:
     """Return the driver's error of a statement as rdsiam's."""
     answer = effect.answer(error)
-    kind = "lost" if session.closed else _kind(error.sqlstate or "", answer)
-    return StatementFailed(database, statement, error.sqlstate or "", answer, kind, error.diag.context or "")
+    context = error.diag.context or ""
+    kind = "lost" if session.closed else _kind(error.sqlstate or "", answer, context)
+    return StatementFailed(database, statement, error.sqlstate or "", answer, kind, context)
 
 
-def _kind(code: str, answer: str) -> FailureKind:
+def _kind(code: str, answer: str, context: str) -> FailureKind:
     if code in _LOST or code.startswith(_CONNECTION):
         return "lost"
-    if code in _CONFLICTS or (code == "XX000" and _CONFLICT in answer):
+    if code in _CONFLICTS or (code == _INTERNAL and _CONFLICT in answer):
         return "conflict"
     if code == _LOCKED:
         return "locked"
+    if not context and code in {*_VANISHED, _INTERNAL}:
+        return "passing"
     return "passing" if code in _PASSING or code.startswith(_RESOURCES) else "lasting"
 
 
