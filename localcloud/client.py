@@ -132,12 +132,25 @@ class RunningCloud:
 
         :param rule: the rule's name.
         """
-        url = f"{self.endpoint}/schedules/{quote(rule)}"
-        request = AWSRequest("POST", url, data=b"")
+        self._have_sent(f"schedules/{quote(rule)}", b"")
+
+    def send_as_rds(self, kind: str, arn: str, number: str) -> None:
+        """Let RDS send an event about something that localcloud doesn't model; PutEvents refuses that event.
+
+        :param kind: its detail-type, such as `RDS Blue Green Deployment Event`.
+        :param arn: of its resource.
+        :param number: of the event, four digits.
+        """
+        detail = {"SourceArn": arn, "SourceIdentifier": arn.rpartition(":")[2], "EventID": f"RDS-EVENT-{number}"}
+        self._have_sent("events", json.dumps({"detail-type": kind, "resources": [arn], "detail": detail}).encode())
+
+    def _have_sent(self, path: str, body: bytes) -> None:
+        url = f"{self.endpoint}/{path}"
+        request = AWSRequest("POST", url, data=body)
         own = self.info["credentials"]
         credentials = Credentials(own["access_key_id"], own["secret_access_key"])
         SigV4Auth(credentials, "localcloud", self.region).add_auth(request)
-        signed = urllib.request.Request(url, b"", dict(request.headers), method="POST")  # noqa: S310  the own cloud's
+        signed = urllib.request.Request(url, body, dict(request.headers), method="POST")  # noqa: S310  the own cloud's
         urllib.request.urlopen(signed, timeout=30).close()  # noqa: S310
 
     def _client(self, service: str, credentials: Mapping[str, Any], read_timeout: int) -> Any:

@@ -40,7 +40,7 @@ from localcloud.lambda_.emulators import Function
 from localcloud.lambda_.function_policies import FunctionPolicies
 from localcloud.lambda_.functions import Functions, LambdaError
 from localcloud.lambda_.http_api import HttpApi
-from localcloud.moto_patches.events import fire_schedule
+from localcloud.moto_patches.events import fire_schedule, send_as_rds
 from localcloud.moto_patches.patch import apply_patches
 from localcloud.moto_patches.rotations import Rotations
 from localcloud.moto_patches.settings import set_environment
@@ -199,9 +199,15 @@ class Cloud:
         return answer or self._functions.handle(request, from_runner=caller is self._runner_credential)
 
     def _control(self, request: Request) -> Response:
-        """Let a scheduled rule send its event now: `POST /schedules/<name of the rule>`."""
+        """Have AWS send an event now.
+
+        `POST /schedules/<name of the rule>`: that of a scheduled rule. `POST /events`: an event of RDS, in JSON.
+        """
         match = re.fullmatch(r"/schedules/(?P<rule>[^/]+)", unquote(request.path))
         try:
+            if (request.method, request.path) == ("POST", "/events"):
+                send_as_rds(ACCOUNT, self._settings.region, json.loads(request.body))
+                return Response(204)
             if match is None or request.method != "POST":
                 raise LookupError(f"localcloud has no {request.method} {request.path}")
             fire_schedule(ACCOUNT, self._settings.region, match["rule"])

@@ -90,6 +90,23 @@ def fire_schedule(account: str, region: str, rule: str) -> None:
     backend.put_events([event])
 
 
+def send_as_rds(account: str, region: str, event: Mapping[str, Any]) -> None:
+    """Send an event of RDS about something that localcloud doesn't model, such as a blue/green deployment.
+
+    :param event: with `detail-type`, `resources` and `detail`.
+    :raises LookupError: it has other fields.
+    """
+    if event.keys() != {"detail-type", "resources", "detail"}:
+        raise LookupError("an event of RDS has detail-type, resources and detail")
+    entry = {
+        "Source": "aws.rds",
+        "DetailType": event["detail-type"],
+        "Resources": event["resources"],
+        "Detail": json.dumps(event["detail"]),
+    }
+    events_backends[account][region].put_events([entry])
+
+
 def _is_of_aws(entry: Mapping[str, Any]) -> bool:
     return str(entry.get("Source") or "").startswith("aws.")
 

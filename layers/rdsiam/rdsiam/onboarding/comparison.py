@@ -13,6 +13,7 @@ from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Refusal, Unconfirmed
 from rdsiam.engines.authorities import connect_as
+from rdsiam.engines.connection import NO_SLOT
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import NO_GRANTS, DesiredState, Engine, Sessions
 from rdsiam.engines.registry import ENGINES
@@ -108,6 +109,24 @@ class Comparer:
         """Return whether the attributes of the database are recorded."""
         record = self._services.inventory.of(database)
         return record is not None and record.is_of(database) and record.recorded is not None
+
+    def may_be_copy(self, database: Database) -> bool:
+        """Return whether a database in which rdsiam has made nothing has its manager.
+
+        It was seen under another name, as the green database of a switchover is: then no entry was about it, but the
+        attributes of its source count.
+        """
+        if self.is_recorded(database):
+            return False
+        engine = ENGINES[database.family]
+        try:
+            session = connect_as("manager", engine, self._services.logins, database, engine.entry_database())
+        except ConnectionFailed as error:
+            if error.stage != "login" or error.server_code in NO_SLOT:
+                raise
+            return False
+        session.close()
+        return True
 
     @contextmanager
     def compared(

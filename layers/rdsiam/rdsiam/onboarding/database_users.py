@@ -104,7 +104,9 @@ class Users:
         database = self._comparer.select(described)
         applied, desired = self._comparer.desired(database)
         if not desired.users and not desired.accounts:
-            return Convergence(applied=applied, pending=self._comparer.pending(database))
+            waiting = self._comparer.pending(database)
+            if waiting is None or not self._comparer.may_be_copy(database):
+                return Convergence(applied=applied, pending=waiting)
         with self._comparer.compared(database, applied, desired, just_switched) as comparison:
             limit = None if self._options.unlimited else comparison.limit()
             if lease and limit:
