@@ -170,6 +170,13 @@ OF_CLIENTS = {
     "PgBouncer: setting": ("ERROR:  unsupported startup parameter: extra_float_digits", "a pooler or proxy"),
     "PgBouncer: password": ("WARNING server login failed: wrong password type", "not in rds_iam"),
     "libpq: another server": ("received invalid response to SSL negotiation: H", "something else"),
+    "mysql by RDS Proxy": (
+        "ERROR 1045 (28000): IAM authentication failed for user app. Check the IAM token for this user and try again.",
+        "the proxy refused the token",
+    ),
+    "Java: the server's alert": (
+        "javax.net.ssl.SSLHandshakeException: Received fatal alert: unknown_ca", "certificate authorities"
+    ),
     "AWS SDK for Java": (
         "SdkClientException: Unable to load credentials from any of the providers in the chain", "no AWS credentials"
     ),

@@ -28,7 +28,7 @@ ERRORS: tuple[KnownError, ...] = (
          "aws rds describe-db-proxies --db-proxy-name NAME --query 'DBProxies[].Auth'"),
     ),
     KnownError(
-        r"IAM authentication failed for the (role|user)",
+        r"IAM authentication failed for (the )?(role|user)",
         "the proxy refused the token: signed for the database's endpoint instead of the proxy's, too old, or without "
         "rds-db:connect on the proxy's own resource id (prx-…)",
         ("declare the proxy in access.yaml by its name, then rdsiam onboard its ARN", "rdsiam doctor PROXY_ARN USER"),

@@ -79,7 +79,7 @@ ERRORS: tuple[KnownError, ...] = (
         r"remote certificate (is invalid|was rejected)|SSL Authentication Error|"
         r"root certificate file .* does not exist|Could not open SSL root certificate|SSL_CTX_set_default_verify_paths|"
         r"Certificate verification failure|certificate is NOT trusted|Validation of SSL server certificate failed|"
-        r"unable to verify the first certificate|unknown ca\b)",
+        r"unable to verify the first certificate|unknown[ _]ca\b)",
         "RDS's certificate authorities are in no trust store: verification needs their bundle; never turn it off",
         ("rdsiam psql DATABASE", "sslrootcert=global-bundle.pem from https://truststore.pki.rds.amazonaws.com",
          "Java: keytool -importcert of each certificate of the bundle into a trust store, or pgjdbc's sslrootcert; "
