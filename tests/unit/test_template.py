@@ -136,7 +136,7 @@ def test_new_versions_of_vending_take_over_behind_alarms():
 
 
 @pytest.mark.parametrize("name", ["VendFunction", "PolicyFunction", "AuditFunction", "ReportsFunction"])
-def test_what_touches_no_database_is_outside_the_vpc(name):
+def test_functions_without_a_database_are_outside_the_vpc(name):
     assert "VpcConfig" not in FUNCTIONS[name]["Properties"]
 
 
@@ -237,7 +237,7 @@ def test_the_documentation_counts_what_the_template_has():
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_every_alarm_tells_somebody_and_names_its_runbook(name):
+def test_every_alarm_notifies_a_topic_and_names_its_runbook(name):
     properties = ALARMS[name]["Properties"]
     assert properties["AlarmActions"] == [{"Ref": "AlarmTopic"}]
     anchor = re.search(r"\$\{RunbookUrl\}#([a-z-]+)$", properties["AlarmDescription"]["Fn::Sub"])

@@ -8,7 +8,7 @@ from tests.unit.template import BUCKETS, FUNCTIONS, RESOURCES, STATEMENTS, TABLE
 
 
 @pytest.mark.parametrize("name", [*TABLES, *BUCKETS, *of_type("AWS::KMS::Key")])
-def test_what_is_kept_outlives_the_stack(name):
+def test_tables_buckets_and_keys_outlive_the_stack(name):
     assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
 
 

@@ -183,7 +183,7 @@ def test_nothing_that_an_audit_keeps_is_a_secret(account, fleet):
         assert not any(one in text for one in ["canary-7f3a", "X-Amz-Signature", *masters])
 
 
-def test_a_user_that_was_mended_is_resolved_and_first_seen_is_kept(account, fleet):
+def test_a_remediated_user_is_resolved_and_first_seen_is_kept(account, fleet):
     first = report(account, audit(account))
     arn = fleet["postgres"]
     of_it = {one["id"]: one for one in first["findings"] if one["database"] == arn}
@@ -447,7 +447,7 @@ def test_an_invalid_query_is_refused(account, fleet, auditor, query):
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
-def test_a_finding_that_onboarding_mends_is_mended_by_its_id(account, fleet):
+def test_a_finding_that_onboarding_remediates_is_remediated_by_its_id(account, fleet):
     arn = fleet["mariadb"]
     with account.as_master(arn) as master:
         master.run("DROP USER 'app'@'%'")

@@ -184,7 +184,7 @@ def spoil(fleet: Fleet) -> Expected:
 
 
 @pytest.mark.exhaustive  # each kind of finding has a test of its own; this takes a minute of CPU
-def test_a_fleet_in_order_gives_nothing_then_all_that_is_spoiled_is_found_and_mended(fleet):
+def test_a_fleet_in_order_gives_nothing_then_all_that_is_spoiled_is_found_and_remediated(fleet):
     rds = fleet.account.cloud.client("rds")
     # What rdsiam leaves alone.
     for engine, make in (("neptune", rds.create_db_cluster), ("docdb", rds.create_db_cluster)):

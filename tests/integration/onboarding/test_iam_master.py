@@ -91,7 +91,7 @@ def test_the_master_keeps_its_token(account, arn, by_token):
     assert account.refused(arn, "boss", "no-token", name="postgres")
 
 
-def test_what_needs_the_master_later_is_done_by_its_token(account, arn, by_token):
+def test_later_work_of_the_master_is_done_by_its_token(account, arn, by_token):
     with by_token(arn, "boss") as master:
         master.run("ALTER ROLE rdsiam_manager NOLOGIN")
     answer = account.onboard(arn, revoke=["app"], reason="left")

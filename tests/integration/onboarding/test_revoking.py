@@ -128,7 +128,7 @@ def test_all_users_may_be_revoked_and_the_change_limit_does_not_apply(account, p
     assert revoke(account, place, lift=["leaker", "other"])["status"] == "onboarded"
 
 
-def test_what_a_killed_run_left_the_next_reconcile_does(account, place):
+def test_the_next_reconcile_does_what_a_killed_run_left(account, place):
     """A revocation that is written down and nothing else: as if the run had been killed then."""
     account.write_record(place["arn"], revoked={"M": {"leaker": {"S": "killed"}}})
     assert place["arn"] in account.reconcile()["started"]

@@ -27,12 +27,12 @@ def print_of(users, revoked=()):
     return fingerprint.of_declared(effective_users(users, revoked))
 
 
-def test_all_stand_whom_nobody_revoked():
+def test_users_that_nobody_revoked_are_effective():
     users = declared(None, FUTURE)
     assert effective_users(users, {}) == users
 
 
-def test_who_is_revoked_stands_not_and_makes_another_fingerprint():
+def test_a_revoked_user_is_not_effective_and_makes_another_fingerprint():
     users = declared(None)
     assert [user.name for user in effective_users(users, {"app": "why"})] == ["other"]
     assert print_of(users, {"app": "why"}) != print_of(users)

@@ -109,7 +109,7 @@ def test_a_name_that_only_looks_like_one_of_rds_is_rotated_and_replaced(name):
 
 
 @pytest.mark.parametrize("other", [{"replica_of": "orders-0"}, {"kind": "proxy"}], ids=["replica", "proxy"])
-def test_where_no_users_are_made_nobody_is_rotated(other):
+def test_nobody_is_rotated_if_no_users_are_made(other):
     assert parse(HEAD + "    rotate: {users: [etl], every: 30d}\n").rotating(replace(ORDERS, **other)) == ()
 
 
@@ -132,7 +132,7 @@ def test_where_no_users_are_made_nobody_is_rotated(other):
         ),
     ],
 )
-def test_what_is_wrong_anywhere_is_said_with_line_and_key(rotate, problem):
+def test_an_error_anywhere_is_named_with_line_and_key(rotate, problem):
     with pytest.raises(AccessFileInvalid) as caught:
         parse(HEAD + f"    rotate: {rotate}\n")
     assert any(one.startswith(problem) for one in caught.value.problems), caught.value.problems
@@ -153,7 +153,7 @@ def test_what_is_wrong_anywhere_is_said_with_line_and_key(rotate, problem):
     ],
     ids=lambda v: v[:40],
 )
-def test_what_is_wrong_on_one_database_only_is_found_there(rotate, more, problem):
+def test_an_error_on_one_database_only_is_found_there(rotate, more, problem):
     both = ", ".join(f"{{name: {name}, privileges: readonly, on: [shop]}}" for name in ("app", "app2_clone"))
     text = HEAD + f"    users: [{both}]\n    rotate: {rotate}\n"
     text += SECOND + f"    rotate: {more}\n" if more else ""

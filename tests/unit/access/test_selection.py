@@ -96,7 +96,7 @@ databases:
     assert "a copy of a database that rdsiam does not know" in str(waiting)
 
 
-def test_a_caller_whom_both_admit_is_admitted_as_long_as_both_do():
+def test_a_caller_that_both_admit_is_admitted_as_long_as_both_do():
     file = parse(f"""
 version: 1
 databases:
@@ -238,7 +238,7 @@ databases:
 
 
 @given(files, attributes, attributes, st.sampled_from([TAGGER, SRE]))
-def test_vending_allows_nobody_whom_not_both_attributes_allow(file, recorded, current, role):
+def test_vending_allows_only_callers_that_both_attributes_allow(file, recorded, current, role):
     database, caller = select(of(ORDERS, current), recorded), Caller(role, ACCOUNT)
     allowed = set(users_of(file, database, caller, NOW))
     both = [set(users_of(file, of(ORDERS, one), caller, NOW)) for one in (recorded, current)]

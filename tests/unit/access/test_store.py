@@ -159,7 +159,7 @@ def test_a_broken_file_is_refused_at_once_after_the_first_time(
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"#" * 1_000_001], ids=["not UTF-8", "too large"])
-def test_what_is_no_text_is_invalid(store: AccessStore, stub: Stubber, content: bytes) -> None:
+def test_content_that_is_no_text_of_that_size_is_invalid(store: AccessStore, stub: Stubber, content: bytes) -> None:
     answer(stub, content)
 
     with pytest.raises(AccessFileInvalid):

@@ -141,7 +141,7 @@ def test_a_drift_that_a_run_could_not_end_is_new_only_when_something_else_differ
         pytest.param({"resource_id": "db-FORMER"}, id="another database of this name"),
     ],
 )
-def test_what_a_reconcile_onboards_anyway_is_no_drift(changed):
+def test_a_difference_that_a_reconcile_onboards_does_not_count_as_drift(changed):
     known = replace(record(), **changed)
     assert drift(without_accounts(PG, "report"), known) == NO_DRIFT
     assert applied_users(POSTGRES, known, ACCESS) is None

@@ -260,7 +260,7 @@ def test_a_service_that_can_not_be_reached_is_named(monkeypatch):
             call("assume_role")
 
 
-def test_silence_is_told_from_a_missing_endpoint(monkeypatch):
+def test_silence_is_distinguished_from_a_missing_endpoint(monkeypatch):
     monkeypatch.setattr(fast_clients, "_READ_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -297,7 +297,7 @@ def test_certificates_are_verified(monkeypatch):
 
 
 @pytest.mark.parametrize("setting", [*fast_clients._BOTO3_ONLY, "AWS_ACCESS_KEY_ID"])
-def test_what_is_not_plain_is_left_to_boto3(monkeypatch, setting):
+def test_other_settings_of_credentials_are_left_to_boto3(monkeypatch, setting):
     monkeypatch.setenv(setting, "" if setting == "AWS_ACCESS_KEY_ID" else "something")
     monkeypatch.setattr(clients, "client", lambda service: f"boto3's {service}")
     assert fast_clients.client("sts") == "boto3's sts"

@@ -52,7 +52,7 @@ def answer(unreachable=0, **findings):
         (answer(unreachable=1, critical=1), "low", 7),
     ],
 )
-def test_the_exit_code_of_an_audit_follows_findings_and_unread_databases(result, fail_on, code):
+def test_the_exit_code_of_an_audit_follows_findings_and_unknown_databases(result, fail_on, code):
     assert audit._exit_code(result, fail_on) == code
 
 

@@ -31,7 +31,7 @@ def test_other_texts_are_no_arns(text):
         Arn.parse(text)
 
 
-def test_an_identifier_is_told_from_an_arn():
+def test_an_identifier_is_distinguished_from_an_arn():
     assert is_arn(DATABASE)
     assert not is_arn("orders")
 

@@ -179,12 +179,12 @@ def test_a_batch_is_named_by_run_and_number():
 
 
 @pytest.mark.parametrize("audit", ["", "../x", "20261124T040000Z-0a1b2c3d/", "٢٠261124T040000Z-0a1b2c3d", None, 7])
-def test_what_is_no_id_of_a_run_is_refused(audit):
+def test_texts_that_are_no_id_of_a_run_are_refused(audit):
     with pytest.raises(InvalidRequest, match="audit"):
         batch_request({"audit": audit, "batch": 0})
 
 
 @pytest.mark.parametrize("number", [-1, True, "0", 1.0, None, 100_000])
-def test_what_is_no_number_of_a_batch_is_refused(number):
+def test_values_that_are_no_number_of_a_batch_are_refused(number):
     with pytest.raises(InvalidRequest, match="batch"):
         batch_request({"audit": "20261124T040000Z-0a1b2c3d", "batch": number})

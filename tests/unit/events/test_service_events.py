@@ -57,7 +57,7 @@ def test_a_database_is_onboarded_after_every_event_that_may_make_it_another_one(
 
 @pytest.mark.parametrize("number", NOTICES)
 @pytest.mark.parametrize("kind", ["database-created", "cluster-created"])
-def test_what_no_onboarding_resolves_is_recorded_and_published(number, kind):
+def test_an_event_that_no_onboarding_resolves_is_a_notice(number, kind):
     event = detail(kind, EventID=number)
     payload = event_request(event, SOURCES).payload
     assert payload == {"database": event["detail"]["SourceArn"], "notice": number}

@@ -316,7 +316,7 @@ def test_a_run_changes_nothing_while_iam_does_not_show_what_the_run_before_has_w
     assert west.iam.allowed("app") == {west.connect_arn(arn, "app") for arn in wanted}
 
 
-def test_what_somebody_else_has_changed_is_taken_as_it_is_after_some_seconds(dynamodb, monkeypatch):
+def test_changes_of_others_count_after_some_seconds(dynamodb, monkeypatch):
     west, _ = two_regions(declared("app", roles="app"))
     leases = leases_of(dynamodb)
     west.leases = RoleLeases(leases, patience=0)

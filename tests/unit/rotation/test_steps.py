@@ -206,7 +206,7 @@ def test_no_other_password_is_tried_if_the_network_is_down():
     assert len(world.engine.logins) == 1
 
 
-def test_an_iam_user_is_told_to_retire_its_secret():
+def test_a_rotation_of_an_iam_user_is_refused_with_the_advice_to_retire_its_secret():
     world = World()
     world.store.begin("v1")
     world.run("createSecret")

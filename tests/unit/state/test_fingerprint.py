@@ -102,5 +102,5 @@ def test_the_database_counts(change):
 
 
 @pytest.mark.parametrize("change", [{"status": "modifying"}, {"pending": ("Port",)}, {"public": True}], ids=str)
-def test_what_passes_or_is_not_ours_does_not(change):
+def test_attributes_that_pass_or_are_not_managed_make_no_other_fingerprint(change):
     assert of(FILE, replace(DATABASE, **change)) == of(FILE)

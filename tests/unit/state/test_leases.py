@@ -59,7 +59,7 @@ def leases(dynamodb, clock) -> Iterator[Leases]:
         made.forget(database.resource_id)
 
 
-def test_who_comes_second_is_told_who_has_it_and_until_when(leases, clock):
+def test_a_lease_that_is_taken_names_its_holder_and_its_end(leases, clock):
     clock.now = 1_800_000_000
     with leases.hold(ORDERS, "execution one"):
         with pytest.raises(LeaseTaken, match=r"db-ONE: execution one, until 2027-01-15T08:03:00Z") as taken:
@@ -79,7 +79,7 @@ def test_a_lease_is_given_back_if_the_step_fails(leases):
     leases.take(ORDERS, "execution two")
 
 
-def test_what_a_killed_run_has_left_expires(leases, clock):
+def test_the_lease_of_a_killed_run_expires(leases, clock):
     leases.take(ORDERS, "execution one")
     clock.now += SECONDS - 1
     with pytest.raises(LeaseTaken):
@@ -99,7 +99,7 @@ def test_the_same_execution_goes_on_at_once(leases):
     leases.take(ORDERS, "execution two")
 
 
-def test_who_has_lost_it_changes_nothing_and_takes_it_from_nobody(leases, clock):
+def test_a_run_that_lost_its_lease_changes_nothing_and_takes_it_from_nobody(leases, clock):
     late = leases.take(ORDERS, "execution one")
     late.check()
     clock.now += SECONDS

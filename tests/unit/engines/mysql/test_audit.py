@@ -110,7 +110,7 @@ WRITES = 1 << GLOBAL.index("Insert") | 1 << GLOBAL.index("Update")
     ],
     ids=["everything", "but mysql", "only one but mysql", "but another", "reads", "writes to mysql.user"],
 )
-def test_who_writes_to_the_grant_tables_is_an_administrator(changes, administrator):
+def test_an_account_that_writes_to_the_grant_tables_is_an_administrator(changes, administrator):
     properties = [("u", "%", name, value) for name, value in changes.items() if name != "access"]
     facts = mysql(method("u", IAM, access=changes.get("access", WRITES)), properties=properties)
     assert facts["u@%"].administrator is administrator
@@ -121,7 +121,9 @@ def test_who_writes_to_the_grant_tables_is_an_administrator(changes, administrat
     [("mysql", False, True), ("mysql", True, True), ("%", False, True), ("%", True, False), ("mysq_", False, True),
      ("mysq_", True, False), (r"mysq\_", False, False), ("my%", False, True), ("shop", False, False)],
 )  # fmt: skip
-def test_who_writes_to_a_schema_whose_name_covers_mysql_is_an_administrator(pattern, literal, administrator):
+def test_an_account_that_writes_to_a_schema_whose_name_covers_mysql_is_an_administrator(
+    pattern, literal, administrator
+):
     granted = [("u", "%", pattern, 1 << ON_SCHEMA.index("Update"))]
     facts = mysql(method("u", IAM), granted=granted, names=SchemaNames(literal=literal))
     assert facts["u@%"].administrator is administrator

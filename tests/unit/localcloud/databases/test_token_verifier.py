@@ -180,7 +180,7 @@ def test_a_token_signed_with_another_secret_is_refused():
     assert reason(token(replace(SESSION, secret_key="guess"))) is Reason.WRONG_SIGNATURE
 
 
-def test_who_may_not_connect_is_refused():
+def test_a_login_without_permission_to_connect_is_refused():
     assert reason(token(), judge=FakeJudge(allows=False)) is Reason.NOT_ALLOWED
 
 
