@@ -34,7 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how much hypothesis tries and where data are; measure the files if this process hears of all tests."""
-    gc.disable()  # until all tests are there, as next to nothing is freed before
     keep_data_in_memory()
     quick = "not exhaustive" in config.getoption("markexpr")
     settings.load_profile(config.getoption("examples") or ("quick" if quick else "all"))
@@ -50,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("exhaustive_on")  # a test's own replaces its module's
         if marker and set(marker.args) & _parameters(item):
             item.add_marker(pytest.mark.exhaustive)
+
+
+def pytest_collectstart() -> None:
+    """Collect no garbage until all tests are there, as next to none arises. Not called where tests are only spread."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
