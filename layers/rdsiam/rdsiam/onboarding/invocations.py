@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 60
 
 
 class PoliciesBusy(RdsiamError):
-    """Other runs changed the policies of the same roles for an hour."""
+    """Other runs changed the policies of the same roles for an hour and a half."""
 
     code = "policies-busy"
 
@@ -63,14 +63,25 @@ class Outcome:
         )
 
 
-class Policies:
+class _Function:
+    """A function of rdsiam, invoked for one database."""
+
+    def __init__(self, context: DurableContext, results: LargeResults, function: str, arn: str) -> None:
+        self._context = context
+        self._results = results
+        self._function = function
+        self._arn = arn
+
+    def _invoke(self, name: str, **request: Any) -> Outcome:
+        answer: dict[str, Any] = self._context.invoke(self._function, {"database": self._arn, **request}, name=name)
+        return Outcome.from_json(answer, self._results)
+
+
+class Policies(_Function):
     """PolicyFunction, the only writer of IAM policies, for one database."""
 
     def __init__(self, context: DurableContext, services: OnboardingServices, arn: str) -> None:
-        self._context = context
-        self._function = services.policy_function
-        self._results = services.results
-        self._arn = arn
+        super().__init__(context, services.results, services.policy_function, arn)
 
     def plan(self, options: Options, tolerant: bool = False) -> Outcome:
         """Return the changes that the policies need.
@@ -117,10 +128,6 @@ class Policies:
             raise PoliciesBusy(outcome.busy)
         return outcome
 
-    def _invoke(self, name: str, **request: Any) -> Outcome:
-        answer: dict[str, Any] = self._context.invoke(self._function, {"database": self._arn, **request}, name=name)
-        return Outcome.from_json(answer, self._results)
-
 
 def _pause(arn: str, number: int) -> int:
     """Return the seconds before an attempt: longer each time, and different for each database, as many may wait."""
@@ -128,14 +135,11 @@ def _pause(arn: str, number: int) -> int:
     return longest // 2 + zlib.crc32(f"{arn} {number}".encode()) % (longest // 2 + 1)
 
 
-class Rotations:
+class Rotations(_Function):
     """SecretsFunction, the only function that schedules rotations, for one database."""
 
     def __init__(self, context: DurableContext, services: OnboardingServices, arn: str) -> None:
-        self._context = context
-        self._function = services.secrets_function
-        self._results = services.results
-        self._arn = arn
+        super().__init__(context, services.results, services.secrets_function, arn)
 
     def schedule(self, plan: bool) -> Outcome:
         """Schedule rotations as access.yaml declares them."""
@@ -152,7 +156,3 @@ class Rotations:
     def cancel(self, plan: bool) -> Outcome:
         """Cancel the rotations of a database that is gone."""
         return self._invoke("cancel rotations", plan=plan)
-
-    def _invoke(self, name: str, **request: Any) -> Outcome:
-        answer: dict[str, Any] = self._context.invoke(self._function, {"database": self._arn, **request}, name=name)
-        return Outcome.from_json(answer, self._results)

@@ -16,7 +16,7 @@ _FOR_NEW_DATABASES = 0.8
 class ConnectRoles:
     """ConnectRole and its further shards, as many as the stack's parameter ConnectRoleShards says.
 
-    :ivar arns: their ARNs; a shard's number is its position, from 1, so that it outlives a role that is made anew.
+    :ivar arns: their ARNs; a shard's number is its position, from 1, which stays if the role is created again.
     """
 
     arns: tuple[str, ...]
@@ -57,23 +57,22 @@ def assign(
     """Assign each vended user of a database to a shard.
 
     :param recorded: user → number of the shard, as the inventory has it.
-    :param unplaced: returns those of these users for whom a shard has no room beside all others; a user whose login it
-        has is never among them.
+    :param unplaced: returns those of the given users for whom a shard has no room; never a user whose login it has.
     :param order: returns the shards in the order in which a new database tries them; called only if a user needs it.
     """
     shards: dict[str, int] = {}
     for number in roles.numbers:
-        mine = frozenset(user for user in users if recorded.get(user) == number)
-        if mine:
-            shards |= dict.fromkeys(mine - unplaced(number, mine), number)
+        own = frozenset(user for user in users if recorded.get(user) == number)
+        if own:
+            shards |= dict.fromkeys(own - unplaced(number, own), number)
     remaining = users - set(shards)
     if remaining:
         # Users of one database are together where they can be.
         for number in dict.fromkeys([*sorted(set(shards.values())), *order()]):
             if not remaining:
                 break  # no shard is read that isn't needed
-            mine = frozenset(user for user, shard in shards.items() if shard == number)
-            placed = remaining - unplaced(number, mine | remaining)
+            own = frozenset(user for user, shard in shards.items() if shard == number)
+            placed = remaining - unplaced(number, own | remaining)
             shards |= dict.fromkeys(placed, number)
             remaining -= placed
     return Assignment(shards, remaining)
