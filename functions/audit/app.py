@@ -11,6 +11,7 @@ from rdsiam.audit import flow
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.notify import Notifier
 from rdsiam.audit.remediate import RemediationServices, remediate
+from rdsiam.audit.steps import AuditServices
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
@@ -43,12 +44,12 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
 
 
 @cache
-def _services() -> flow.AuditServices:
+def _services() -> AuditServices:
     topic = os.environ["RDSIAM_AUDIT_TOPIC"]
     place = Arn.parse(topic)  # of the stack
     security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
     access = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
-    return flow.AuditServices(
+    return AuditServices(
         databases=Databases(clients.client("rds"), topic),
         access=access,
         functions=clients.client("lambda"),

@@ -14,9 +14,10 @@ from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 
 from rdsiam.access.model import parse
 from rdsiam.access.store import Versioned
-from rdsiam.audit import batch, flow
+from rdsiam.audit import batch, flow, steps
 from rdsiam.audit.collect import SECOND
 from rdsiam.audit.deployment import Deployment
+from rdsiam.audit.steps import AuditServices
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, ResourceIds
@@ -58,7 +59,7 @@ class World:
         self.records: dict[str, Record] = {}
         self.started: list[dict[str, Any]] = []
         patch.setattr(batch, "read", self._read)
-        patch.setattr(flow, "holders", lambda iam: self.policies(iam))
+        patch.setattr(steps, "holders", lambda iam: self.policies(iam))
 
     def audit(self, *arns: str, daily: bool = False) -> dict[str, Any]:
         """Run an audit to its end and return the answer."""
@@ -107,7 +108,7 @@ class World:
         self.limits.append(limits)
         return self.reading(one)
 
-    def _services(self) -> flow.AuditServices:
+    def _services(self) -> AuditServices:
         known = {one.arn: one for one in self.databases}
         databases: Any = SimpleNamespace(
             list=lambda: iter(self.databases),
@@ -120,7 +121,7 @@ class World:
         access: Any = self.access
         deployment = Deployment("aws", "eu-west-1", "123456789012")
         functions = SimpleNamespace(invoke=lambda **request: self.started.append(request))
-        return flow.AuditServices(
+        return AuditServices(
             databases,
             access,
             self.store,
@@ -142,7 +143,7 @@ def facts(*names: str) -> ServerFacts:
 
 @pytest.fixture
 def world(monkeypatch) -> World:
-    monkeypatch.setattr(flow, "BATCH", 20)
+    monkeypatch.setattr(steps, "BATCH", 20)
     return World(monkeypatch, [database(f"db-{number:03}") for number in range(45)])
 
 
@@ -340,9 +341,9 @@ def test_an_audit_of_some_databases_has_no_news_and_is_not_compared_with(world):
 
 
 def test_a_run_that_a_later_one_has_overtaken_has_no_news(world, monkeypatch):
-    monkeypatch.setattr(flow, "new_id", lambda _: "20210101T000000Z-00000000")
+    monkeypatch.setattr(steps, "new_id", lambda _: "20210101T000000Z-00000000")
     world.audit()
-    monkeypatch.setattr(flow, "new_id", lambda _: "20200101T000000Z-00000000")
+    monkeypatch.setattr(steps, "new_id", lambda _: "20200101T000000Z-00000000")
     world.audit()
     assert [news for _, _, news in world.notified] == [True, False]
     assert len(world.report({"id": "20200101T000000Z-00000000"})["trend"]) == 1
@@ -361,6 +362,7 @@ def test_an_empty_fleet_after_findings_is_an_error_and_resolves_nothing(world):
     failed = world.execute(None)
     assert failed.result is None
     assert "RDS lists no database" in str(failed.error)
+    assert "check that the stack's region is right" in str(failed.error)
     assert [one.id for one in world.store.finished_runs()] == [first["id"]]
 
 
