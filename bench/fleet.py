@@ -58,6 +58,7 @@ class _Fleet:
         small = statistics.median(self._audit()["seconds"] for _ in range(3))
         used, bare = self._cpu_per_database()
         self._make("l", LARGE - SMALL)
+        self._audit()
         large = self._audit()
         script = self._obvious_script(SMALL)
         self._make("h", LARGE // 9, silent=True)
