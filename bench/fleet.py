@@ -231,7 +231,13 @@ class _Fleet:
         report = json.load(s3.get_object(Bucket=bucket, Key=f"audits/{audit}/report.json")["Body"])
         read = {one["resource_id"] for one in report["databases"] if one["read"] == "audited"}
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"audits/{audit}/databases/")
-        written = [one["LastModified"] for page in pages for one in page["Contents"] if Path(one["Key"]).stem in read]
+        # The name of an object has the resource ids of its databases.
+        written = [
+            one["LastModified"]
+            for page in pages
+            for one in page["Contents"]
+            if read.intersection(Path(one["Key"]).name.split("."))
+        ]
         return float((max(written) - began).total_seconds())
 
     def _obvious_script(self, count: int) -> float:

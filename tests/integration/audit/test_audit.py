@@ -298,9 +298,10 @@ def runs(account: Account) -> list[str]:
 
 def part(account: Account, run: str, arn: str) -> Any:
     """Return when the result of a database was written; None before."""
-    name = f"audits/{run}/databases/{account.describe(arn)['DbiResourceId']}.json"
-    listed = account.cloud.client("s3").list_objects_v2(Bucket=account.cloud.outputs["ReportBucket"], Prefix=name)
-    return listed["Contents"][0]["LastModified"] if listed["KeyCount"] else None
+    resource_id, prefix = account.describe(arn)["DbiResourceId"], f"audits/{run}/databases/"
+    listed = account.cloud.client("s3").list_objects_v2(Bucket=account.cloud.outputs["ReportBucket"], Prefix=prefix)
+    names = {each["Key"].removeprefix(prefix): each["LastModified"] for each in listed.get("Contents", [])}
+    return next((at for name, at in names.items() if resource_id in name.split(".")), None)
 
 
 def test_a_batch_that_dies_twice_leaves_its_databases_unknown_and_the_audit_ends(account, fleet):

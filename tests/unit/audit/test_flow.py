@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from rdsiam.audit import batch, flow, steps
 from rdsiam.audit.collect import SECOND
 from rdsiam.audit.deployment import Deployment
 from rdsiam.audit.steps import AuditServices
-from rdsiam.audit.store import AuditStore
+from rdsiam.audit.store import MOST_PARTS, AuditStore
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database, ResourceIds
 from rdsiam.core import times
@@ -200,10 +201,42 @@ def test_a_database_that_hangs_delays_no_other_and_its_late_result_is_ignored(wo
     assert (answer["audited"], answer["unreachable"]) == (44, 1)
     key = f"audits/{answer['id']}/databases/db-007.json"
     before = world.bucket.objects[key]
-    assert json.loads(before)["database"]["stage"] == "time"
+    assert json.loads(before)["db-007"]["database"]["stage"] == "time"
     released.set()
     time.sleep(0.2)
     assert world.bucket.objects[key] == before
+
+
+def stored(world: World) -> list[list[str]]:
+    """Return the resource ids of the databases in each object with results."""
+    names = [key.rpartition("/")[2] for key in list(world.bucket.objects) if "/databases/" in key]
+    return [name.removesuffix(".json").split(".") for name in names]
+
+
+def test_results_are_stored_ten_at_a_time(world):
+    world.audit()
+    objects = stored(world)
+    assert sorted(chain(*objects)) == [f"db-{number:03}" for number in range(45)]
+    assert max(map(len, objects)) == MOST_PARTS == 10
+
+
+def test_results_are_stored_while_another_database_hangs(world):
+    """So a function that ends suddenly loses few of them."""
+    others = {f"db-{number:03}" for number in range(20)} - {"db-007"}
+    seen = threading.Event()
+
+    def read(one: Database) -> ServerFacts:
+        if one.identifier == "db-007":
+            for _ in range(200):
+                if others <= set(chain(*stored(world))):
+                    seen.set()
+                    break
+                time.sleep(0.05)
+        return facts("legacy")
+
+    world.reading = read
+    assert world.audit()["unreachable"] == 0
+    assert seen.is_set()
 
 
 def slow_at_first(world: World, *identifiers: str, at_last: ServerFacts | Unreadable, patch: Any) -> None:

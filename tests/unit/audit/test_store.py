@@ -74,7 +74,7 @@ def test_a_text_that_is_no_id_makes_no_key(text):
 @pytest.mark.parametrize("resource_id", ["", "../x", "a/b", "db-A.json", "a" * 81, "db-Ä"])
 def test_a_resource_id_that_rds_would_not_give_makes_no_key(store, bucket, resource_id):
     with pytest.raises(ValueError, match="resource id"):
-        store.put_part(FIRST, database(resource_id), part_of("x"))
+        store.put_parts(FIRST, [(database(resource_id), part_of("x"))])
     assert not bucket.objects
 
 
@@ -90,12 +90,15 @@ def test_one_listing_finds_the_databases_of_a_batch_that_are_done(ids, data):
     bucket = Bucket()
     store = AuditStore(bucket, "reports")
     databases = sorted((database(one) for one in ids), key=part_order)
+    batches = [databases[start : start + 7] for start in range(0, len(databases), 7)]
     done = {one.resource_id for one in databases if data.draw(st.booleans())}
-    for one in databases:
-        if one.resource_id in done:
-            store.put_part(FIRST, one, part_of(one.resource_id))
-    for start in range(0, len(databases), 7):
-        batch = databases[start : start + 7]
+    for batch in batches:
+        left = data.draw(st.permutations([one for one in batch if one.resource_id in done]))
+        while left:
+            size = data.draw(st.integers(1, len(left)))
+            store.put_parts(FIRST, [(one, part_of(one.resource_id)) for one in left[:size]])
+            left = left[size:]
+    for batch in batches:
         bucket.listings = 0
         assert store.done(FIRST, batch) == done & {one.resource_id for one in batch}
         assert bucket.listings == 1
@@ -106,7 +109,7 @@ def test_one_listing_finds_the_databases_of_a_batch_that_are_done(ids, data):
 
 
 def test_results_of_other_runs_are_ignored(store):
-    store.put_part(SECOND, database("db-A"), part_of("db-A"))
+    store.put_parts(SECOND, [(database("db-A"), part_of("db-A"))])
     assert store.done(FIRST, [database("db-A")]) == set()
 
 

@@ -1,4 +1,4 @@
-"""One batch of an audit: databases are read by a few threads, each result is stored as soon as it is there.
+"""One batch of an audit: databases are read by a few threads, and results are stored a few at a time.
 
 A database that hangs delays no other: at the first attempt it has little time, and is left for a batch of slow
 databases, which comes after all others. There it has more time, and gets a result in any case.
@@ -23,7 +23,7 @@ from rdsiam.audit.collect import FIRST, SECOND, read
 from rdsiam.audit.drift import applied_users, drift_of, logins_of
 from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has_users
 from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
-from rdsiam.audit.store import AuditStore
+from rdsiam.audit.store import MOST_PARTS, AuditStore
 from rdsiam.aws.rds import Database
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 THREADS = 6
 #: The same in a batch of slow databases, so that fifty of them have their longest time within the function's.
 SLOW_THREADS = 25
+#: Seconds without a further result after which those that are there are stored.
+_LONGEST_HELD = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,28 +102,24 @@ def audit_batch(services: BatchServices, request: BatchRequest, seconds: float) 
     items = services.inventory.items([database.arn for database in waiting.values()])
     batch = _Batch(services.logins, access, account, services.inventory, items, request.slow)
     results = _start(batch, list(waiting.values()), deadline)
-    stored = BatchResult()
+    store = _PartStore(services.store, request)
     # Only this thread writes: a thread that returns after its database was given up changes nothing.
-    while waiting:
+    while waiting and time.monotonic() < deadline:
         try:
-            database, part = results.get(timeout=max(0.0, deadline - time.monotonic()))
+            database, part = results.get(timeout=min(_LONGEST_HELD, max(0.0, deadline - time.monotonic())))
         except queue.Empty:
-            break
-        del waiting[database.resource_id]
-        if part is None:
-            stored = replace(stored, slow=stored.slow + 1)
+            store.flush()
             continue
-        services.store.put_part(request.audit, database, part)
-        stored = stored.with_one(part.entry.read)
-    if not request.slow:
-        return replace(stored, slow=stored.slow + len(waiting))
-    for database in waiting.values():
-        logger.warning("no result of %s within %.0f s", database.arn, seconds)
-        reading = Reading(Unreadable("time", "the time of its batch was over before it had a result"), seconds)
-        part = part_of(select(database, None), reading, access, account)
-        services.store.put_part(request.audit, database, part)
-        stored = stored.with_one("unknown")
-    return stored
+        del waiting[database.resource_id]
+        store.add(database, part)
+    if request.slow:
+        for database in waiting.values():
+            logger.warning("no result of %s within %.0f s", database.arn, seconds)
+            reading = Reading(Unreadable("time", "the time of its batch was over before it had a result"), seconds)
+            store.add(database, part_of(select(database, None), reading, access, account))
+        waiting = {}
+    store.flush()
+    return replace(store.result, slow=store.result.slow + len(waiting))
 
 
 def part_of(
@@ -139,6 +137,34 @@ def part_of(
     findings = evaluate_database(database, facts, access, account, state, datetime.now(UTC))
     users = tuple(sorted({account.name for account in facts.accounts})) if isinstance(facts, ServerFacts) else None
     return DatabasePart(_entry(database, reading, account), findings, users)
+
+
+class _PartStore:
+    """Stores results, several in one object, and counts them. Slow databases, which aren't neighbours, have their own.
+
+    :ivar result: the numbers of results.
+    """
+
+    def __init__(self, store: AuditStore, request: BatchRequest) -> None:
+        self._store, self._request = store, request
+        self._held: list[tuple[Database, DatabasePart]] = []
+        self.result = BatchResult()
+
+    def add(self, database: Database, part: DatabasePart | None) -> None:
+        """Take one result; None if the database is slow, and left for a second attempt."""
+        if part is None:
+            self.result = replace(self.result, slow=self.result.slow + 1)
+            return
+        self.result = self.result.with_one(part.entry.read)
+        self._held.append((database, part))
+        if len(self._held) == (1 if self._request.slow else MOST_PARTS):
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what is held."""
+        if self._held:
+            self._store.put_parts(self._request.audit, self._held)
+            self._held = []
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     audits/<id>/context.json                   proxies and secrets of the account, for the batches; no password
     audits/<id>/batches/<number>.json          the databases of one batch
-    audits/<id>/databases/<resource id>.json   the part of one database, written as soon as it is there
+    audits/<id>/databases/<resource id>.….json the parts of a few databases of one batch; the name tells which
     audits/<id>/iam.json                       findings in the account's policies
     audits/<id>/report.json …                  the reports, see REPORTS
     audits/<id>/history.json                   open findings after the run, and the trend
@@ -50,8 +50,10 @@ _ENTRY = re.compile(r"audits/index/(\d{8}T\d{6}Z-[0-9a-f]{8})\.(all|some)\.json"
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,80}")
 #: Maximum difference between the clocks of two functions.
 _SKEW = timedelta(minutes=1)
-#: Number of parts that are fetched at once: they are small, and S3 takes time for each.
+#: Number of objects with parts that are fetched at once: they are small, and S3 takes time for each.
 _AT_ONCE = 8
+#: Maximum number of parts in one object: their resource ids are its name, and a name has at most 1,024 bytes.
+MOST_PARTS = 10
 
 
 class RunSummary(TypedDict):
@@ -116,45 +118,57 @@ class AuditStore:
         documents = self._get(f"{_prefix(audit)}batches/{number}.json")
         return tuple(Database.from_json(document) for document in documents)
 
-    def put_part(self, audit: str, database: Database, part: DatabasePart) -> None:
-        """Store the part of a database."""
-        self._put(_part_key(audit, database), part.to_json())
+    def put_parts(self, audit: str, parts: Sequence[tuple[Database, DatabasePart]]) -> None:
+        """Store the parts of a few databases in one object.
+
+        :param parts: of neighbours by `part_order`, at most MOST_PARTS; otherwise of one database.
+        """
+        ordered = sorted(parts, key=lambda each: part_order(each[0]))
+        name = ".".join(_resource_id(database) for database, _ in ordered)
+        documents = {database.resource_id: part.to_json() for database, part in ordered}
+        self._put(f"{_prefix(audit)}databases/{name}.json", documents)
 
     def done(self, audit: str, databases: Sequence[Database]) -> set[str]:
         """Return the resource ids of those databases whose part is stored.
 
         :param databases: of one batch, sorted by `part_order`: the nearer they are, the fewer listings it takes.
         """
-        keys = {_part_key(audit, database): database.resource_id for database in databases}
-        if not keys:
-            return set()
-        # StartAfter leaves its key out, so the listing starts at the text before the first key.
-        start, last = min(keys).removesuffix(".json"), max(keys)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket,
-            Prefix=f"{_prefix(audit)}databases/",
-            StartAfter=start,
-            PaginationConfig={"PageSize": len(keys)},
-        )
-        stored: set[str] = set()
-        for page in pages:
-            listed = [entry["Key"] for entry in page.get("Contents", [])]
-            stored.update(listed)
-            if listed and listed[-1] >= last:
-                break
-        return {resource_id for key, resource_id in keys.items() if key in stored}
+        return set(self._objects_of(audit, databases))
 
     def parts(self, audit: str, databases: Sequence[Database]) -> Iterator[tuple[Database, DatabasePart | None]]:
         """Yield the databases of a batch, each with its part; None if there is none."""
-        done = self.done(audit, databases)
-
-        def part(database: Database) -> DatabasePart | None:
-            if database.resource_id not in done:
-                return None
-            return DatabasePart.from_json(self._get(_part_key(audit, database)))
-
+        objects = self._objects_of(audit, databases)
+        keys = sorted(set(objects.values()))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from zip(databases, pool.map(part, databases), strict=True)
+            documents = dict(zip(keys, pool.map(self._get, keys), strict=True))
+        for database in databases:
+            key = objects.get(database.resource_id)
+            yield database, DatabasePart.from_json(documents[key][database.resource_id]) if key else None
+
+    def _objects_of(self, audit: str, databases: Sequence[Database]) -> dict[str, str]:
+        """Return the key of the object that has the part, by resource id, for those databases that have one."""
+        if not databases:
+            return {}
+        prefix = f"{_prefix(audit)}databases/"
+        wanted = {_resource_id(database) for database in databases}
+        names = sorted(part_order(database) for database in databases)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket,
+            Prefix=prefix,
+            # It leaves its key out, so the listing starts at the text before the first key.
+            StartAfter=prefix + names[0].removesuffix("."),
+            PaginationConfig={"PageSize": len(names)},
+        )
+        objects: dict[str, str] = {}
+        for page in pages:
+            listed = [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", [])]
+            for name in listed:
+                ids = name.removesuffix(".json").split(".")
+                objects |= {resource_id: prefix + name for resource_id in ids if resource_id in wanted}
+            # An object sorts by the first of its databases.
+            if listed and listed[-1] >= names[-1] + "json":
+                break
+        return objects
 
     def put_iam(self, audit: str, findings: Iterable[Finding]) -> None:
         """Store the findings in the account's policies."""
@@ -231,7 +245,7 @@ class AuditStore:
 
 def part_order(database: Database) -> str:
     """Return the key that sorts databases before they are split into batches: the order of their objects in S3."""
-    return _part_name(database)
+    return f"{_resource_id(database)}."
 
 
 def _prefix(audit: str) -> str:
@@ -241,11 +255,8 @@ def _prefix(audit: str) -> str:
     return f"{_ROOT}{audit}/"
 
 
-def _part_key(audit: str, database: Database) -> str:
-    return f"{_prefix(audit)}databases/{_part_name(database)}"
-
-
-def _part_name(database: Database) -> str:
+def _resource_id(database: Database) -> str:
+    """Return the resource id, which becomes part of a key."""
     if _RESOURCE_ID.fullmatch(database.resource_id) is None:
         raise ValueError(f"{database.arn}: not a resource id of RDS: {database.resource_id}")
-    return f"{database.resource_id}.json"
+    return database.resource_id
