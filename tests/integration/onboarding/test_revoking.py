@@ -98,20 +98,27 @@ def forget(account) -> None:
         account.start_afresh(function)
 
 
-@pytest.mark.parametrize(
-    ("place", "waits"), [("mariadb", False), ("postgres", False), ("postgres", True)], indirect=["place"],
-    ids=["mariadb", "postgres", "postgres-waits"],
-)  # fmt: skip
-def test_within_a_minute_no_token_is_vended_and_no_user_listed(account, place, waits):
+def test_functions_that_start_afresh_vend_no_token_and_list_no_user(account, place):
+    no_token_is_vended_and_no_user_listed(account, place, 0)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_within_a_minute_no_token_is_vended_and_no_user_listed(account, place):
+    no_token_is_vended_and_no_user_listed(account, place, 70)
+
+
+def no_token_is_vended_and_no_user_listed(account, place, seconds: float) -> None:
+    """Revoke a user; the API forgets it within these seconds, at once if its functions start afresh."""
     forget(account)
     assert ask(account, place, "leaker") == 200
     assert users_of(account, place) == ["leaker", "other"]
     assert revoke(account, place, revoke=["leaker"], reason="key leaked")["status"] == "revoked"
-    if not waits:
+    if not seconds:
         forget(account)
-    until(lambda: ask(account, place, "leaker") == 403, 70 if waits else 0)
+    until(lambda: ask(account, place, "leaker") == 403, seconds)
     assert ask(account, place, "other") == 200
-    until(lambda: users_of(account, place) == ["other"], 70 if waits else 0)
+    until(lambda: users_of(account, place) == ["other"], seconds)
     assert revoke(account, place, lift=["leaker"])["status"] == "onboarded"
 
 
