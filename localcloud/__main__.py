@@ -29,6 +29,9 @@ example:
 
 logger = logging.getLogger("localcloud")
 
+#: Seconds after which a signal that did not wake the main thread is handled.
+_LONGEST_WAIT = 1.0
+
 
 def main() -> int:
     """Run a cloud and return the exit code."""
@@ -64,7 +67,9 @@ def main() -> int:
             if not stop.is_set():
                 sys.stdout.write(json.dumps(cloud.describe()) + "\n")
                 sys.stdout.flush()
-            stop.wait()
+            # The main thread handles signals, and a signal that comes while it begins to wait doesn't wake it.
+            while not stop.wait(_LONGEST_WAIT):
+                pass
             logger.info("stopping")
     except Exception as error:
         # Last resort: a sentence, and the traceback with --verbose.

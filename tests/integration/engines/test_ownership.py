@@ -77,7 +77,8 @@ def expect_failure(world: World, place: Place, where: str | None) -> None:
         return
     [part] = world.onboard().missing
     assert "nobody_of_that_name" in part.reason
-    assert not part.retry
+    # On PostgreSQL the statement names a role that is not there: it may have been dropped meanwhile.
+    assert part.retry == (place.database.family == "postgres")
 
 
 def newcomer(desired: Any) -> str:
