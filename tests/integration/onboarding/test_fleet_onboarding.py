@@ -210,6 +210,9 @@ def test_a_proxy_with_end_to_end_iam_gets_policies_and_loses_them_with_its_delet
     arn = make_proxy(account, databases, "end-to-end", DefaultAuthScheme="IAM_AUTH")
     account.wait_onboarded(arn, 120)
     assert allowed(account, role) == {f"{arn.rpartition(':')[2]}/app"}
+    bucket, _, key = account.invoke("AuditFunction", {"databases": [arn]})["reports"]["json"][5:].partition("/")
+    report = json.load(account.cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"])
+    assert [(each["arn"], each["read"]) for each in report["databases"]] == [(arn, "proxy")]
     databases.rds.delete_db_proxy(DBProxyName="end-to-end")
     until(lambda: account.record(arn) is None, 60)
     assert allowed(account, role) == set()
