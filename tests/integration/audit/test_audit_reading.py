@@ -28,8 +28,6 @@ from tests.integration.audit.mysql_accounts import DIALECTS, IAM, MARIADB, MYSQL
 from tests.integration.place import DENIED, MASTER, Place, user
 from tests.kinds import MYSQL_FAMILY, needs_mysql
 
-pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")  # CI reads the catalogs of all
-
 ONE = (user("declared", ("shop", "readwrite")),)
 SHORT = Limits(connect=1, statement=1)
 

@@ -25,9 +25,6 @@ HOSTILE = [
 PASSWORD = "a-Password-1"
 
 
-pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")  # the statements are the same; CI runs them on all
-
-
 @pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY])
 def place(request, make_place) -> Place:
     return make_place(request.param)

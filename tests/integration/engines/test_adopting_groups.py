@@ -133,7 +133,6 @@ def test_another_prefix_moves_users_to_other_groups(place, world):
     assert world.onboard().changes == ()
 
 
-@pytest.mark.exhaustive_on("vanilla")
 @pytest.mark.parametrize(
     ("excess", "reason"),
     [

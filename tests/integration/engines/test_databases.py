@@ -13,7 +13,6 @@ from tests.integration.engines.world import World
 from tests.integration.place import Place, user
 from tests.kinds import POSTGRES
 
-pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
 EVERY = user("reader", ("*", "readonly"))
 ODD = ('quo"te', "100% {}", "Ünï cödé", "select", "z" * 63)
 

@@ -21,9 +21,6 @@ from tests.integration.account import until
 from tests.integration.place import Client, Place, user
 from tests.kinds import MYSQL_FAMILY, POSTGRES, SINCE_16
 
-# `make test` runs these on two of PostgreSQL's servers; test_rights.py is about the rights in which the third differs.
-pytestmark = pytest.mark.exhaustive_on("vanilla")
-
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 #: The slowest server takes less; waiting for a lock that a user holds would take longer.
 SOON = 15

@@ -19,7 +19,6 @@ from tests.integration.engines.world import World
 from tests.integration.place import Client, Place
 from tests.kinds import BEFORE_16, NOT_VANILLA, POSTGRES, SINCE_16
 
-pytestmark = pytest.mark.exhaustive_on("vanilla")
 READ, WRITE = "SELECT * FROM app.t", "INSERT INTO app.t VALUES (1)"
 
 

@@ -17,8 +17,6 @@ from tests.integration.engines.world import World
 from tests.integration.place import DENIED, Client, Place
 from tests.kinds import POSTGRES
 
-#: With an administrator like RDS's, and on versions without memberships' options, more differs.
-pytestmark = pytest.mark.exhaustive_on("vanilla")
 #: Names as people and tools make them; the last has 63 bytes.
 ODD = ('We "quote"', "select", "100% {}", "ünïcode", "x" * 63)
 SCHEMAS = ("app", "crm", "private", *ODD)
