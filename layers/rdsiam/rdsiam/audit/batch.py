@@ -40,7 +40,7 @@ THREADS = 6
 #: The same in a batch of slow databases, so that fifty of them have their longest time within the function's.
 SLOW_THREADS = 25
 #: Seconds without a further result after which those that are there are stored.
-_LONGEST_HELD = 1.0
+_LONGEST_HELD = 0.2
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 logger = logging.getLogger(__name__)
 
 #: Limits of the first attempt: databases of a batch wait for each other, so a slow one is left for the second.
-FIRST = Limits(connect=2, statement=4)
+FIRST = Limits(connect=1, statement=4)
 #: Limits of the second attempt, after all databases that answer have been read.
 SECOND = Limits(connect=6, statement=10)
 #: Maximum duration for one database, from the lookup of its host name, in multiples of its limit for a statement.
