@@ -198,13 +198,11 @@ def test_a_warning_of_an_owners_function_does_not_count_as_the_servers(place, wo
         assert reads(place, "a warning one")
 
 
-@pytest.fixture
-def triggers_logins(place) -> None:
-    if place.version < 17:
-        pytest.skip("event triggers for logins exist from PostgreSQL 17 on")
+#: Event triggers for logins exist from PostgreSQL 17 on.
+on_18 = pytest.mark.parametrize("place", ["postgres"], indirect=True)
 
 
-@pytest.mark.usefixtures("triggers_logins")
+@on_18
 @pytest.mark.parametrize("body", ["RAISE EXCEPTION 'not you'", "INSERT INTO logins VALUES (1)"])
 def test_a_database_that_refuses_logins_by_an_event_trigger_is_named_and_its_users_are_proved(place, world, body):
     world.declare(READER, {"name": "named", "privileges": "readonly", "on": ["refusing"]})
@@ -219,7 +217,7 @@ def test_a_database_that_refuses_logins_by_an_event_trigger_is_named_and_its_use
     world.declare(READER)
 
 
-@pytest.mark.usefixtures("triggers_logins")
+@on_18
 def test_a_database_that_holds_logins_up_delays_no_other(place, world, monkeypatch):
     world.onboard()
     world.declare(READER, {"name": "named", "privileges": "readonly", "on": ["holding"]})
