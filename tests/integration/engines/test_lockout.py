@@ -28,6 +28,10 @@ def postgres(make_place, request) -> Place:
     return place
 
 
+#: localcloud counts ADMIN OPTION as membership with an administrator like RDS's only.
+on_rds = pytest.mark.parametrize("postgres", ["postgres"], indirect=True)
+
+
 @pytest.mark.parametrize("memberships", CASES.values(), ids=CASES.keys())
 def test_a_user_whose_members_would_be_locked_out_is_refused_and_nothing_is_changed(postgres, memberships):
     locked_out = {"second": postgres.version >= 16, "colleague": bool(memberships)}
@@ -56,10 +60,9 @@ def test_a_user_whose_members_would_be_locked_out_is_refused_and_nothing_is_chan
                 second.run("DROP ROLE team")
 
 
+@on_rds
 def test_a_master_that_can_not_log_in_afterwards_gets_its_login_back(postgres):
     """RDS counts a membership that no guard of rdsiam counts: the proof of the master's login is the last resort."""
-    if postgres.version < 16 or postgres.administrator != "rds":
-        pytest.skip("localcloud counts ADMIN OPTION as membership with an administrator like RDS's only")
     with postgres.as_rdsadmin() as admin:
         admin.run("CREATE ROLE prized LOGIN PASSWORD 'prized-Password-1'")
         admin.run("GRANT prized TO boss WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
@@ -83,11 +86,10 @@ def test_a_master_that_can_not_log_in_afterwards_gets_its_login_back(postgres):
     assert postgres.engine.refuses_passwords(postgres.database, "prized", "shop")
 
 
+@on_rds
 @pytest.mark.parametrize("through", [(), ("between",), ("between", "further")], ids=["directly", "by one", "by two"])
 def test_a_master_that_an_adoption_by_the_manager_alone_would_lock_out_keeps_its_login(postgres, through):
     """The manager adopts the user, so no session of the master is needed; its login is proved all the same."""
-    if postgres.version < 16 or postgres.administrator != "rds":
-        pytest.skip("localcloud counts ADMIN OPTION as membership with an administrator like RDS's only")
     staying = user("staying", ("shop", "readonly"))
     managed = ("rdsiam_manager", "rdsiam_auditor", "another", "shop_readonly", "staying")
     known = [name for name in managed if name in existing(postgres)]
