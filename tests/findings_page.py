@@ -67,7 +67,7 @@ def _section(kind: Kind) -> str:
         "",
         f"> **{finding.severity}**: {html.escape(finding.title, quote=False)}",
         "",
-        "```json",
+        "```json example",
         json.dumps(dict(finding.evidence), indent=2),
         "```",
         "",
@@ -90,4 +90,4 @@ def _steps(finding: Finding) -> list[str]:
 def _step(step: Remediation) -> list[str]:
     place = [f"In the database `{step.database}`:", ""] if step.database else []
     note = [step.note, ""] if step.note else []
-    return [*note, *place, f"```{_LANGUAGES[step.language]}", step.text, "```", ""]
+    return [*note, *place, f"```{_LANGUAGES[step.language]} example", step.text, "```", ""]

@@ -9,13 +9,8 @@ import click
 import pytest
 
 from rdsiam.command.app import app
+from tests.documented import PAGES, ROOT, Block, blocks_of
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    path
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", ROOT / "tests", ROOT / "examples")
-    for path in folder.glob("*.md")
-)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -72,6 +67,74 @@ def test_links_lead_to_files_and_headings(page):
 def test_shown_commands_exist(page):
     shown = {tuple(words) for words in commands_in(page.read_text())}
     assert [words for words in sorted(shown) if unknown_part(list(words))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_block_is_marked_as_run_or_as_example(page):
+    assert [f"{block.name} {block.problem}" for block in blocks_of(page) if block.problem] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lines_for_a_shell_have_no_comments(page):
+    """A plain zsh takes the words of a comment for arguments: `pip install . # the command` installs `the`."""
+    assert [f"{block.name}: {line}" for block in blocks_of(page) for line in block.comments()] == []
+
+
+@pytest.mark.parametrize(
+    ("info", "problem"),
+    [
+        ("", "no mark"),
+        ("sh", "no mark"),
+        ("yaml", "no mark"),
+        ("run", "no mark"),
+        ("sh runs", "no mark"),
+        ("sh Example", "no mark"),
+        ("bash run", "write sh"),
+        ("console example", "write sh"),
+        ("text run", "only blocks in sh"),
+        ("sh run exit-0", "means nothing"),
+        ("sh run 3", "means nothing"),
+        ("sh example exit-3", "means nothing"),
+        ("sh run exit-3 more", "means nothing"),
+        ("sh run", ""),
+        ("sh run exit-3", ""),
+        ("sh example", ""),
+        ("mermaid example", ""),
+    ],
+)
+@pytest.mark.parametrize("fence", ["```", "~~~", "````", "   ```"])
+def test_marks(tmp_path, monkeypatch, info, problem, fence):
+    monkeypatch.setattr("tests.documented.ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{fence}{info}\nls\n{fence}\n")
+    (block,) = blocks_of(page)
+    assert block.text.strip() == "ls"
+    assert (problem in block.problem) if problem else block.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("rdsiam ls # the databases", True),
+        ("# the databases", True),
+        ("  # the databases", True),
+        ("rdsiam ls    #", True),
+        ("rdsiam ls;# the databases", True),
+        ("(rdsiam ls) # the databases", True),
+        ("echo 'a' \\\n  b # c", True),
+        ('echo "it\'s" # c', True),
+        ("echo 'a # b'", False),
+        ('echo "a # b"', False),
+        ("curl https://example.com/#part", False),
+        ("echo $#", False),
+        ("cat > a <<YAML\n# a comment of YAML\nYAML", False),
+        ("cat > a <<'YAML'\nx: 1  # a comment of YAML\nYAML\nls # c", True),
+        ("cat <<<'x' # c", True),
+    ],
+)
+def test_comments_are_found(line, found):
+    assert bool(Block(ROOT / "README.md", 1, ("sh", "run"), f"{line}\n").comments()) is found
+    assert Block(ROOT / "README.md", 1, ("yaml", "example"), f"{line}\n").comments() == []
 
 
 def test_every_page_is_in_the_index():

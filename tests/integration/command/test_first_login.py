@@ -3,18 +3,16 @@
 import os
 import re
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.documented import ROOT, blocks_of
+
 QUESTION = "SELECT session_user, current_user;"
 
 
 def commands() -> list[str]:
     """Return the commands of the README."""
-    text = (ROOT / "README.md").read_text()
-    found = re.search(r"^Log in yourself.*?```\n(.*?)```", text, re.DOTALL | re.MULTILINE)
-    assert found
-    return [line.partition("  #")[0].rstrip() for line in found[1].splitlines()]
+    (block,) = (block for block in blocks_of(ROOT / "README.md") if "make -s login" in block.text)
+    return block.commands()
 
 
 def test_three_commands_lead_to_a_login_without_a_password(tmp_path):

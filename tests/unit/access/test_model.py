@@ -140,7 +140,7 @@ def test_the_order_of_entries_does_not_matter(users: list[dict[str, Any]], shuff
 
 
 def test_the_example_of_the_reference_is_good() -> None:
-    example = re.search(r"```yaml\n(.*?)```", (DOCS / "access.md").read_text(encoding="utf-8"), re.DOTALL)
+    example = re.search(r"```yaml example\n(.*?)```", (DOCS / "access.md").read_text(encoding="utf-8"), re.DOTALL)
     assert example
 
     names = [user.name for user in parse(example[1]).declared(replace(ORDERS, tags={"env": "prod"}))]

@@ -1,0 +1,106 @@
+"""The fenced blocks of the documentation: each is marked as one that tests run as printed, or as an example."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+#: Pages that people read and copy from.
+PAGES = sorted(
+    path
+    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", ROOT / "tests", ROOT / "examples")
+    for path in folder.glob("*.md")
+)
+_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<info>[^`\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S)
+_SHELLS = {"sh", "bash", "zsh", "shell", "console"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    #: The number of its first line, that of the fence.
+    line: int
+    #: The words after the fence: language, mark, and of a block that is run its exit code if that isn't 0.
+    words: tuple[str, ...]
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The page and the line, for messages and ids of tests."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def mark(self) -> str:
+        """`run`, `example`, or nothing."""
+        return self.words[1] if len(self.words) > 1 else ""
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether people paste it into a shell."""
+        return self.words[:1] == ("sh",)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code with which the last command of a block that is run ends."""
+        return int(self.words[2].removeprefix("exit-")) if len(self.words) > 2 else 0
+
+    @property
+    def problem(self) -> str:
+        """The error in the marks of the block, or nothing."""
+        if not self.words or self.mark not in ("run", "example"):
+            return "has no mark: write ```sh run if a test runs it as printed, else ```LANGUAGE example"
+        if self.words[0] in _SHELLS - {"sh"}:
+            return f"is in {self.words[0]}: write sh"
+        if self.mark == "run" and not self.is_shell:
+            return f"is in {self.words[0]}: only blocks in sh can be run"
+        if len(self.words) > 3 or (
+            len(self.words) == 3 and not (self.mark == "run" and _EXIT.fullmatch(self.words[2]))
+        ):
+            return f"has a mark that means nothing: {' '.join(self.words[2:])}"
+        return ""
+
+    def comments(self) -> list[str]:
+        """Return the lines of a shell's block that have a comment, which an interactive zsh takes for words."""
+        return [line for line in self.commands() if _has_comment(line)] if self.is_shell else []
+
+    def commands(self) -> list[str]:
+        """Return the lines of the block, those that a backslash continues as one line, without here-documents."""
+        lines, end = [], ""
+        for line in self.text.replace("\\\n", " ").splitlines():
+            if end:
+                end = "" if line.strip() == end else end
+                continue
+            start = re.search(r"<<-?\s*['\"]?(\w+)", line.replace("<<<", ""))
+            end = start[1] if start else ""
+            lines.append(line)
+        return [line for line in lines if line.strip()]
+
+
+_EXIT = re.compile(r"exit-[1-9]\d*")
+
+
+def _has_comment(line: str) -> bool:
+    """Tell whether a shell that knows comments would find one in a line, which `#` inside of a word or quotes isn't."""
+    quote, previous = "", " "
+    for number, letter in enumerate(line):
+        if quote:
+            quote = "" if letter == quote and (quote == "'" or previous != "\\") else quote
+        elif letter in "'\"" and previous != "\\":
+            quote = letter
+        elif letter == "#" and (number == 0 or previous in " \t;&|()"):
+            return True
+        previous = letter
+    return False
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a page, without the indent of a list."""
+    text = page.read_text(encoding="utf-8")
+    for found in _FENCE.finditer(text):
+        indent = len(found["indent"])
+        lines = [line[indent:] if not line[:indent].strip() else line for line in found["text"].splitlines()]
+        line = text.count("\n", 0, found.start()) + 1
+        yield Block(page, line, tuple(found["info"].split()), "".join(f"{each}\n" for each in lines))
