@@ -64,7 +64,7 @@ class Block:
 
     def comments(self) -> list[str]:
         """Return the lines of a shell's block that have a comment, which an interactive zsh takes for words."""
-        return [line for line in self.commands() if _has_comment(line)] if self.is_shell else []
+        return [line for line in self.commands() if has_comment(line)] if self.is_shell else []
 
     def commands(self) -> list[str]:
         """Return the lines of the block, those that a backslash continues as one line, without here-documents."""
@@ -82,7 +82,7 @@ class Block:
 _EXIT = re.compile(r"exit-[1-9]\d*")
 
 
-def _has_comment(line: str) -> bool:
+def has_comment(line: str) -> bool:
     """Tell whether a shell that knows comments would find one in a line, which `#` inside of a word or quotes isn't."""
     quote, previous = "", " "
     for number, letter in enumerate(line):

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from rdsiam.command.app import app
+from tests.documented import has_comment
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -86,6 +87,13 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Comman
 def test_examples_of_help_texts_are_accepted(command):
     examples = [words for line in (command.epilog or "").splitlines() for words in commands_of(line)]
     assert [" ".join(words) for words in examples if not accepted(words)] == []
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, id=path) for path, command in commands(app)])
+def test_examples_of_help_texts_have_no_comments(command):
+    """They are pasted into a plain zsh too, which takes the words of a comment for arguments."""
+    lines = [*(command.epilog or "").splitlines(), *(command.help or "").splitlines()]
+    assert [line for line in lines if re.search(r"rdsiam|eval|aws ", line) and has_comment(line)] == []
 
 
 def test_messages_name_commands_that_exist():

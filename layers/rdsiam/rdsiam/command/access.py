@@ -35,7 +35,8 @@ def access() -> None:
     epilog="""\b
 Examples:
   rdsiam access validate access.yaml
-  rdsiam access validate --output json access.yaml       # for an editor or a pipeline
+  rdsiam access validate --output json access.yaml
+      for an editor or a pipeline
   git show HEAD:access.yaml | rdsiam access validate -"""
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
@@ -77,7 +78,8 @@ def schema() -> None:
 Examples:
   rdsiam access plan access.yaml
   rdsiam access plan access.yaml --database orders --database billing
-  rdsiam access plan access.yaml --output json           # exit code 3 if anything differs"""
+  rdsiam access plan access.yaml --output json
+      exit code 3 if anything differs"""
 )
 @_FILE
 @click.option("--database", "databases", multiple=True, metavar="NAME", help="Compare only this one; repeatable.")

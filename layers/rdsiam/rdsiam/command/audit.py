@@ -28,8 +28,10 @@ _NOT_FIXED = {"refused", "ignored", "unknown", "failed", "incomplete"}
 Examples:
   rdsiam audit
   rdsiam audit --database orders --database billing --output json
-  rdsiam audit --fail-on high            # in a pipeline: 3 on high or critical findings, 7 when incomplete
-  rdsiam audit --remediate 3f2a… --plan  # what would fix the finding, with the SQL"""
+  rdsiam audit --fail-on high
+      in a pipeline: 3 on high or critical findings, 7 when incomplete
+  rdsiam audit --remediate 3f2a… --plan
+      what would fix the finding, with the SQL"""
 )
 @click.option("--database", "databases", multiple=True, metavar="NAME", help="Audit only this one; repeatable.")
 @click.option(

@@ -7,8 +7,10 @@ from click.shell_completion import get_completion_class
 @click.command(
     epilog="""\b
 Examples:
-  eval "$(rdsiam completion bash)"                       # in ~/.bashrc
-  eval "$(rdsiam completion zsh)"                        # in ~/.zshrc
+  eval "$(rdsiam completion bash)"
+      in ~/.bashrc
+  eval "$(rdsiam completion zsh)"
+      in ~/.zshrc
   rdsiam completion fish > ~/.config/fish/completions/rdsiam.fish"""
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))

@@ -15,9 +15,11 @@ from rdsiam.command.settings import SETTINGS, Setting, parsed
     invoke_without_command=True,
     epilog="""\b
 Examples:
-  rdsiam config                          # each value and its origin
+  rdsiam config
+      each value and its origin
   rdsiam config --output json
-  rdsiam config trust                    # let ./rdsiam.toml apply as it is now""",
+  rdsiam config trust
+      let ./rdsiam.toml apply as it is now""",
 )
 @options.output()
 @options.installation("stack")
@@ -40,8 +42,10 @@ def config(context: click.Context, output: Output, installation: Installation) -
     "trust",
     epilog="""\b
 Examples:
-  rdsiam config trust                    # ./rdsiam.toml
-  rdsiam config trust ~/src/shop         # the file of that directory
+  rdsiam config trust
+      ./rdsiam.toml
+  rdsiam config trust ~/src/shop
+      the file of that directory
   rdsiam config trust --forget ~/src/shop""",
 )
 @click.argument("path", type=click.Path(path_type=Path), default=Path())

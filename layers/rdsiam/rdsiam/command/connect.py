@@ -46,10 +46,13 @@ def _session_options(command: options.Command) -> options.Command:
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam psql orders                         # as the only user that you may be
+  rdsiam psql orders
+      as the only user that you may be
   rdsiam psql orders --user analyst -d shop -- -c 'SELECT current_user'
-  rdsiam psql orders -u analyst --via 127.0.0.1:15432    # through ssh -L 15432:<endpoint>:5432
-  rdsiam psql orders --local --user app_service          # signed with your own credentials"""
+  rdsiam psql orders -u analyst --via 127.0.0.1:15432
+      through ssh -L 15432:<endpoint>:5432
+  rdsiam psql orders --local --user app_service
+      signed with your own credentials"""
 )
 @click.argument("database")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -69,9 +72,11 @@ def psql(
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam mysql billing                       # as the only user that you may be
+  rdsiam mysql billing
+      as the only user that you may be
   rdsiam mysql billing --user analyst -d shop -- -e 'SELECT current_user()'
-  rdsiam mysql billing --local --user app_service        # signed with your own credentials"""
+  rdsiam mysql billing --local --user app_service
+      signed with your own credentials"""
 )
 @click.argument("database")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -121,7 +126,8 @@ def exec_(
 @click.command(
     epilog="""\b
 Examples:
-  eval "$(rdsiam env orders -u analyst)"                 # bash, zsh
+  eval "$(rdsiam env orders -u analyst)"
+      bash, zsh
   rdsiam env orders -u analyst --shell fish | source
   rdsiam env orders -u analyst --shell pwsh | Out-String | Invoke-Expression
   eval "$(rdsiam env --unset)\""""

@@ -19,8 +19,10 @@ _COLUMNS = ("at", "outcome", "caller", "session", "database", "user", "reason", 
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam decisions                                   # your own of the last seven days
-  rdsiam decisions --database orders --since 24h     # of all callers, for auditors
+  rdsiam decisions
+      your own of the last seven days
+  rdsiam decisions --database orders --since 24h
+      of all callers, for auditors
   rdsiam decisions --caller arn:aws:iam::123456789012:role/ci --output json"""
 )
 @click.option("--database", metavar="NAME", help="Only of this database, identifier or ARN.")

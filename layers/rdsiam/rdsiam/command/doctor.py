@@ -19,7 +19,8 @@ from rdsiam.tokens.parser import read_token
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam doctor orders app_service                       # checks everything that can be wrong
+  rdsiam doctor orders app_service
+      checks everything that can be wrong
   rdsiam doctor --error "FATAL: PAM authentication failed for user"
   rdsiam token orders -u app_service | rdsiam doctor --token -"""
 )

@@ -28,9 +28,12 @@ def migrate() -> None:
 @migrate.command(
     epilog="""\b
 Examples:
-  rdsiam migrate start orders app --plan       # what would be done, with the SQL; exit code 3 if anything
-  rdsiam migrate start orders app --watch 14d  # returns when the watching begins
-  rdsiam migrate start orders app --in-place   # the user keeps its name and loses its password"""
+  rdsiam migrate start orders app --plan
+      what would be done, with the SQL; exit code 3 if anything
+  rdsiam migrate start orders app --watch 14d
+      returns when the watching begins
+  rdsiam migrate start orders app --in-place
+      the user keeps its name and loses its password"""
 )
 @click.argument("database")
 @click.argument("user")
@@ -75,8 +78,10 @@ def start(
 @migrate.command(
     epilog="""\b
 Examples:
-  rdsiam migrate status                        # all migrations of the fleet
-  rdsiam migrate status orders                 # of one database
+  rdsiam migrate status
+      all migrations of the fleet
+  rdsiam migrate status orders
+      of one database
   rdsiam migrate status orders app --output json"""
 )
 @click.argument("database", required=False)
@@ -95,9 +100,12 @@ def status(database: str | None, user: str | None, output: Output, installation:
 @migrate.command(
     epilog="""\b
 Examples:
-  rdsiam migrate undo orders app --plan        # what would be restored; exit code 3 if anything
-  rdsiam migrate undo orders app               # restores login and secret
-  rdsiam migrate undo orders app --confirm     # also ends the sessions of a successor that is dropped"""
+  rdsiam migrate undo orders app --plan
+      what would be restored; exit code 3 if anything
+  rdsiam migrate undo orders app
+      restores login and secret
+  rdsiam migrate undo orders app --confirm
+      also ends the sessions of a successor that is dropped"""
 )
 @click.argument("database")
 @click.argument("user")

@@ -14,7 +14,8 @@ from rdsiam.command.output import Output
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam onboard orders --plan           # the SQL and the calls; exit code 3 if anything would change
+  rdsiam onboard orders --plan
+      the SQL and the calls; exit code 3 if anything would change
   rdsiam onboard orders
   rdsiam onboard orders --confirm --output json"""
 )

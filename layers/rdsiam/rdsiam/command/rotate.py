@@ -37,7 +37,8 @@ def rotate() -> None:
 @rotate.command(
     epilog="""\b
 Examples:
-  rdsiam rotate status orders legacy_etl       # last and next rotation, and what is wrong
+  rdsiam rotate status orders legacy_etl
+      last and next rotation, and what is wrong
   rdsiam rotate status orders legacy_etl --output json
   rdsiam rotate status orders legacy_etl || rdsiam rotate now orders legacy_etl"""
 )
@@ -125,7 +126,8 @@ def unstick(database: str, user: str, plan: bool, output: Output, installation: 
     epilog="""\b
 Examples:
   rdsiam rotate set-up orders legacy_etl --plan
-  rdsiam rotate set-up orders legacy_etl             # as access.yaml declares; or why not
+  rdsiam rotate set-up orders legacy_etl
+      as access.yaml declares; or why not
   rdsiam rotate set-up orders legacy_etl --secret ARN --confirm""",
 )
 @click.argument("database")
@@ -151,7 +153,8 @@ def set_up(
     "list",
     epilog="""\b
 Examples:
-  rdsiam rotate list                           # all rotations; for those that are refused, the line to add
+  rdsiam rotate list
+      all rotations; for those that are refused, the line to add
   rdsiam rotate list --database orders
   rdsiam rotate list --output csv > rotations.csv""",
 )

@@ -17,7 +17,8 @@ from rdsiam.tokens.endpoints import follow, is_rds, region_of
 @click.command(
     epilog="""\b
 Examples:
-  rdsiam token orders                    # from the API, as the only user that you may be
+  rdsiam token orders
+      from the API, as the only user that you may be
   rdsiam token orders --user analyst --reason TICKET-7
   rdsiam token --host orders.c9akciq32.eu-central-1.rds.amazonaws.com --port 5432 --user app_service
   PGPASSWORD=$(rdsiam token orders -u analyst) psql "host=… user=analyst sslmode=verify-full sslrootcert=…" """
