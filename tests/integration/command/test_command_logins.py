@@ -4,18 +4,22 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import yaml
 
 from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mysql_programs import find_mysql
 from tests.integration import commands
+from tests.kinds import MYSQL
 
 
 @pytest.fixture
@@ -179,6 +183,77 @@ def test_env_logs_a_shell_in_and_out(rdsiam, account, tmp_path):
     assert shell.stdout.startswith("app\n"), shell.stderr
     assert "X-Amz" not in shell.stdout
     no_secret(done)
+
+
+@pytest.fixture(params=["mariadb", MYSQL])
+def client_of_mysql(request, tmp_path) -> str:
+    """Return a PATH with a `mysql` of MariaDB's or of MySQL's."""
+    if request.param == "mariadb":
+        return os.environ["PATH"]
+    programs = find_mysql()
+    assert programs is not None
+    *loader, server = programs.command
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name in ("mysql", "mysqldump"):
+        command = shlex.join([*loader, str(Path(server).parents[1] / "bin" / name)])
+        (bin_ / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (bin_ / name).chmod(0o755)
+    return f"{bin_}:{os.environ['PATH']}"
+
+
+def in_bash(script: str, path: str, home: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(shutil.which("bash"))],
+        input=script,
+        capture_output=True,
+        text=True,
+        env={"PATH": path, "HOME": str(home)},
+    )
+
+
+def test_env_logs_both_clients_of_mysql_in_and_out(rdsiam, client_of_mysql, tmp_path):
+    done = rdsiam(
+        *["env", "tokens-mariadb", "-u", "app", "-d", "shop", "--shell", "bash"], role="vended", PATH=client_of_mysql
+    )
+    assert done.returncode == 0, done.stderr
+    gone = rdsiam("env", "--unset", "--shell", "bash").stdout
+    query = "SELECT current_user(), database(); SHOW STATUS LIKE 'Ssl_cipher'"
+    script = f'{done.stdout}\nstat -c %a "$MYSQL_HOME/my.cnf"\nmysql -Ne "{query}"\n{gone}\nenv; mysql -Ne "{query}"'
+    shell = in_bash(script, client_of_mysql, tmp_path)
+    mode, login, cipher, *after = shell.stdout.splitlines()
+    assert (mode, login) == ("600", "app@%\tshop"), shell.stderr
+    assert "TLS" in cipher
+    assert not any("X-Amz" in line or "MYSQL" in line or "app@" in line for line in after)
+    no_secret(done)
+
+
+def test_env_never_connects_a_client_of_mysql_to_an_unverified_server(rdsiam, client_of_mysql, tmp_path):
+    other = str(Authority(tmp_path / "other").path)
+    done = rdsiam(
+        *["env", "tokens-mariadb", "-u", "app", "--shell", "bash"], role="vended", PATH=client_of_mysql, RDSIAM_CA=other
+    )
+    assert done.returncode == 0, done.stderr
+    shell = in_bash(f"{done.stdout}\nmysql -Ne 'SELECT 1'", client_of_mysql, tmp_path)
+    assert (shell.returncode, shell.stdout) == (1, "")
+    assert "certificate" in shell.stderr.lower()
+
+
+def test_exec_logs_a_script_in_that_calls_mysql(rdsiam, client_of_mysql):
+    command = ["sh", "-c", "mysql -Ne 'SELECT current_user()'"]
+    done = rdsiam("exec", "tokens-mariadb", "-u", "app", "--", *command, role="vended", PATH=client_of_mysql)
+    assert (done.returncode, done.stdout) == (0, "app@%\n"), done.stderr
+
+
+def test_a_password_in_the_users_option_file_does_not_replace_the_token(rdsiam, client_of_mysql, tmp_path):
+    (tmp_path / ".my.cnf").write_text("[client]\nuser=me\npassword=mine\n")
+    done = rdsiam(
+        *["mysql", "tokens-mariadb", "-u", "app", "--", "-Ne", "SELECT current_user()"],
+        role="vended",
+        PATH=client_of_mysql,
+    )
+    assert (done.returncode, done.stdout) == (0, "app@%\n"), done.stderr
+    assert "mine" not in done.stderr
 
 
 # --- tunnels ---

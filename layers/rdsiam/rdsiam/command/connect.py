@@ -112,15 +112,15 @@ def exec_(
     """Run COMMAND (after --) with variables that log it in to DATABASE.
 
     PostgreSQL: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE=verify-full, PGSSLROOTCERT.
-    MySQL: MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_USER, MYSQL_PWD, MYSQL_SSL_CA; MySQL's own programs also get the options
-    for verified TLS. The token is valid for new connections for 15 minutes; open connections stay. Exit code and
-    signals are COMMAND's.
+    MySQL: MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_USER, MYSQL_PWD, MYSQL_SSL_CA, and MYSQL_HOME, whose option file logs in
+    mysql, mysqldump and others over verified TLS. The token is valid for new connections for 15 minutes; open
+    connections stay. Exit code and signals are COMMAND's.
     """
     token = login_token(installation, database, login)
     words = list(command)
     if token.family == "mysql" and programs.is_mysql_program(words[0]):
         words[1:1] = programs.mysql_flags(words[0], token, session.via)
-    programs.exec_program(words, programs.variables(token, session.name, session.via))
+    programs.exec_program(words, programs.inherited(token, session.name, session.via))
 
 
 @click.command(
@@ -153,7 +153,7 @@ def env(
     if not database:
         raise click.UsageError("Missing argument 'DATABASE'.")
     token = login_token(installation, database, login)
-    values = programs.variables(token, session.name, session.via)
+    values = programs.inherited(token, session.name, session.via)
     if sys.stdout.isatty():
         warn('these lines contain a token: use eval "$(rdsiam env …)", which shows nothing')
     # Variables of an earlier login that are not set now would redirect this one.

@@ -4,14 +4,16 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from rdsiam.command import option_files
 from rdsiam.command.errors import NotFound, Usage
 from rdsiam.command.login import LoginToken
+from rdsiam.command.output import progress
+from rdsiam.tokens import mysql_clients
 from rdsiam.tokens.trust import ca_for
 
 #: Variables that would send a PostgreSQL program to another server.
@@ -23,7 +25,7 @@ NAMES = {
         *("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"),
         *("PGGSSENCMODE", "PGREQUIREAUTH"),
     ),
-    "mysql": ("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD", "MYSQL_SSL_CA"),
+    "mysql": ("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD", "MYSQL_SSL_CA", *option_files.NAMES),
 }
 
 
@@ -36,11 +38,9 @@ def variables(token: LoginToken, name: str | None, via: str | None) -> dict[str,
     host, port = token.host, str(token.port)
     ca = ca_for(token.host)
     if token.family == "mysql":
-        if via is not None:
-            port = str(_mysql_via(token, via))
         return {
             "MYSQL_HOST": host,
-            "MYSQL_TCP_PORT": port,
+            "MYSQL_TCP_PORT": str(mysql_port(token, via)),
             "MYSQL_USER": token.user,
             "MYSQL_PWD": token.token,
             "MYSQL_SSL_CA": ca,
@@ -65,19 +65,18 @@ def variables(token: LoginToken, name: str | None, via: str | None) -> dict[str,
 def mysql_flags(program: str, token: LoginToken, via: str | None) -> list[str]:
     """Return the options with which a program of MySQL or MariaDB connects over verified TLS.
 
-    No variables exist for them. The clear-text plugin is enabled only together with verified TLS.
+    The user's own option files are left out if they hold a password, which the program would prefer to the token.
     """
-    port = token.port if via is None else _mysql_via(token, via)
-    flags = [
-        "--protocol=tcp",
-        f"--host={token.host}",
-        f"--port={port}",
-        f"--user={token.user}",
-        f"--ssl-ca={ca_for(token.host)}",
-    ]
-    if _is_mariadb(program):
-        return [*flags, "--ssl", "--ssl-verify-server-cert"]
-    return [*flags, "--ssl-mode=VERIFY_IDENTITY", "--enable-cleartext-plugin"]
+    login = mysql_clients.flags(program, token.host, mysql_port(token, via), token.user)
+    if not option_files.other_password():
+        return login
+    progress("~/.my.cnf sets another password: no option file is read")
+    return ["--no-defaults", *login]
+
+
+def mysql_port(token: LoginToken, via: str | None) -> int:
+    """Return the port to connect to: the endpoint's, or that of the tunnel to it."""
+    return token.port if via is None else _mysql_via(token, via)
 
 
 def is_mysql_program(program: str) -> bool:
@@ -87,6 +86,14 @@ def is_mysql_program(program: str) -> bool:
         if name.startswith(prefix):
             return name.removeprefix(prefix) in _MYSQL_PROGRAMS
     return False
+
+
+def inherited(token: LoginToken, name: str | None, via: str | None) -> dict[str, str]:
+    """Return the variables with which a program and its children log in; for MySQL's, an option file is written."""
+    values = variables(token, name, via)
+    if token.family == "mysql":
+        values |= option_files.variables(token, mysql_port(token, via), name)
+    return values
 
 
 def first_of(*programs: str) -> str:
@@ -150,11 +157,3 @@ def _mysql_via(token: LoginToken, via: str) -> int:
             f"--via {token.host}:{port}",
         )
     return port
-
-
-def _is_mariadb(program: str) -> bool:
-    try:
-        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout
-    except OSError:
-        return False  # `exec_program` reports that there is no such program
-    return "mariadb" in version.lower()
