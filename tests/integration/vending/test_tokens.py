@@ -43,8 +43,6 @@ def test_a_token_is_for_one_user_of_one_database(account, place):
         ("signing", {"user": "app"}),
         ("vended", {"user": "app2"}),
         ("vended", {"user": "past"}),
-        ("vended", {"user": "oncall"}),
-        ("vended", {"user": "oncall", "reason": "   "}),
         ("vended", {"user": "APP"}),
         ("vended", {"user": "boss"}),
         ("vended", {"user": "rdsiam_manager"}),
@@ -67,6 +65,23 @@ def test_all_others_get_the_same_refusal_and_a_record(account, place, who, body)
     found = records(account)
     assert len(found) == before + 1
     assert found[-1]["outcome"] == "denied"
+
+
+@pytest.mark.parametrize(
+    ("who", "body", "code", "says"),
+    [
+        ("vended", {"user": "oncall"}, "reason-required", "access.yaml requires a reason for this login"),
+        ("vended", {"user": "oncall", "reason": "   "}, "reason-required", "access.yaml requires a reason"),
+        ("signing", {"user": "app2"}, "signs-itself", "access.yaml lets your role sign its own tokens"),
+    ],
+    ids=str,
+)
+def test_a_caller_whom_an_entry_names_is_told_what_to_do(account, place, who, body, code, says):
+    before = len(records(account))
+    answer = post(account, account.assume(place[who]), {"database": "tokens-postgres"} | body)
+    assert (answer.status_code, answer.json()["code"]) == (403, code)
+    assert answer.json()["detail"].startswith(says)
+    assert [record["outcome"] for record in records(account)[before:]] == ["denied"]
 
 
 def records(account: Account) -> list[dict[str, str]]:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsiam.access.callers import Caller
+from rdsiam.access.callers import Caller, has_role
 from rdsiam.access.decide import Decision, decide, users_of
 from rdsiam.access.model import parse
-from rdsiam.access.selection import SelectedDatabase
+from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.errors import InvalidRequest
 from tests.examples import at_most
 from tests.unit.access.files import ACCOUNT, GOOD, NOON, ORDERS, access, entry, user
@@ -62,7 +62,7 @@ def test_everything_else_is_denied(database: SelectedDatabase, name: str, caller
 def test_a_required_reason_must_be_one(reason: str | None) -> None:
     decision = decide(parse(GOOD), ORDERS, "app", ANNA, reason, NOON)
 
-    assert decision == Decision(False, "databases[0].users[0].callers[1]: a reason is required", None)
+    assert decision == Decision(False, "databases[0].users[0].callers[1]: a reason is required", None, "give-reason")
 
 
 def test_a_rule_ends_at_its_time() -> None:
@@ -144,6 +144,51 @@ def test_a_caller_sees_the_users_it_may_log_in_as() -> None:
 
     assert users_of(file, ORDERS, CI, NOON) == ("a", "b")
     assert users_of(file, ORDERS, ANNA, NOON) == ()
+
+
+REASON = {"role": CI.role, "reason": "required"}
+ENDED = {"role": CI.role, "until": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("users", "way"),
+    [
+        ([user("app", callers=[REASON])], "give-reason"),
+        ([user("app", callers=[ENDED, REASON])], "give-reason"),
+        ([user("app", callers=[REASON, ENDED])], "give-reason"),
+        ([user("app", roles=[CI.role])], "sign"),
+        ([user("app", roles=[f"arn:aws:iam::{ACCOUNT}:role/path/ci"])], "sign"),
+        ([user("app", roles=[CI.role], callers=[REASON])], "give-reason"),
+        ([user("app", roles=[CI.role], callers=[ENDED])], "sign"),
+        ([user("app", callers=[ENDED])], None),
+        ([user("app", callers=[REASON | {"until": "2026-01-01T00:00:00Z"}])], None),
+        ([user("app", callers=[{"role": f"arn:aws:iam::{ACCOUNT}:role/other", "reason": "required"}])], None),
+        ([user("app", roles=["arn:aws:iam::999999999999:role/ci"])], None),
+        ([user("other", callers=[REASON], roles=[CI.role])], None),
+    ],
+    ids=str,
+)
+def test_only_a_caller_whom_an_effective_rule_names_has_a_way(users: list[Any], way: str | None) -> None:
+    decision = decide(access(entry(*users)), ORDERS, "app", CI, None, NOON)
+
+    assert (decision.allowed, decision.way) == (False, way)
+
+
+def test_no_caller_has_a_way_to_a_database_that_was_tagged_into_an_entry() -> None:
+    tagged = entry(user("app", callers=[REASON], roles=[CI.role]), tags={"env": "prod"})
+    database = replace(ORDERS, tags={"env": "prod"}, recorded=Attributes(ORDERS.engine, "orders", {}))
+    back = replace(ORDERS, tags={}, recorded=Attributes(ORDERS.engine, "orders", {"env": "prod"}))
+
+    assert decide(access(tagged), database, "app", CI, None, NOON).way is None
+    assert decide(access(tagged), back, "app", CI, None, NOON).way is None
+    assert decide(access(tagged), database.confirmed, "app", CI, None, NOON).way == "give-reason"
+
+
+def test_a_role_without_a_name_is_none_that_signs() -> None:
+    nameless = Caller(role="arn:aws:iam::123456789012:user/ci", account=ACCOUNT, session="s", claims={})
+
+    assert not has_role(nameless, [str(nameless.role), CI.role or ""])
+    assert not has_role(Caller(role=None, account="", session="s", claims={}), [CI.role or ""])
 
 
 def test_a_time_without_zone_is_refused() -> None:

@@ -349,6 +349,62 @@ def test_a_revoked_user_gets_no_token(place):
     place.inventory.revoke(ARN, {}, ("app",))
 
 
+def entries(*callers: str, roles: str = "") -> Versioned:
+    """Return an access.yaml that declares these rules for `app` on databases named orders…"""
+    return Versioned(
+        parse(
+            "version: 1\ndatabases:\n  - match: {identifier: 'orders*'}\n    users:\n"
+            f"      - {{name: app, privileges: readonly, on: [shop], roles: [{roles}], "
+            f"callers: [{', '.join(callers)}]}}\n"
+        ),
+        "v2",
+    )
+
+
+WITH_REASON = f'{{role: "arn:aws:iam::{ACCOUNT}:role/ci", reason: required}}'
+ENDED = f'{{role: "arn:aws:iam::{ACCOUNT}:role/ci", until: 2026-01-01T00:00:00Z}}'
+
+
+@pytest.mark.parametrize(
+    ("access", "revoked", "code"),
+    [
+        (entries(WITH_REASON), False, "reason-required"),
+        (entries(ENDED, WITH_REASON), False, "reason-required"),
+        (entries(roles=f'"{CI.role}"'), False, "signs-itself"),
+        (entries(WITH_REASON), True, "user-revoked"),
+        (Versioned(FILE, "v1"), True, "user-revoked"),
+        (entries(roles=f'"{CI.role}"'), True, "user-revoked"),
+        (entries(ENDED), False, "not-allowed"),
+        (entries(ENDED), True, "not-allowed"),
+        (entries(), True, "not-allowed"),
+    ],
+)
+def test_a_caller_whom_an_entry_names_is_told_what_to_do(place, access, revoked, code):
+    place.access.current = lambda: access
+    if revoked:
+        place.inventory.revoke(ARN, {"app": "canary-reason"}, ())
+    with pytest.raises(NotAllowed) as denied:
+        vend(place)
+    assert denied.value.code == code
+    assert "canary" not in str(denied.value)
+    assert bool(str(denied.value)) == (code != "not-allowed")
+    assert place.sts.asked == []
+    assert [record["outcome"] for record in records(place)] == ["denied"]
+
+
+@pytest.mark.parametrize("access", [entries(WITH_REASON), entries(roles=f'"{CI.role}"')], ids=["reason", "signs"])
+def test_a_named_caller_is_not_told_which_databases_exist(place, access):
+    place.access.current = lambda: access
+    for database in ("orders-none", "other", ARN.replace("eu-west-1", "us-east-1")):
+        with pytest.raises(NotAllowed) as denied:
+            vend(place, database=database)
+        assert (denied.value.code, str(denied.value)) == ("not-allowed", "")
+    for caller, user in ((STRANGER, "app"), (USER, "app"), (NOBODY, "app"), (CI, "boss")):
+        with pytest.raises(NotAllowed) as denied:
+            vend(place, caller, user=user)
+        assert (denied.value.code, str(denied.value)) == ("not-allowed", "")
+
+
 def test_no_database_is_looked_up_for_a_caller_without_an_entry(place, monkeypatch):
     monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("looked it up"))
     for caller, database, user in [(STRANGER, "orders", "app"), (CI, "unknown", "app"), (CI, "orders", "boss")]:

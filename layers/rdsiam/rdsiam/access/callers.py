@@ -4,7 +4,7 @@ A caller signs its request with an IAM role's credentials, or sends a JWT of an 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -56,7 +56,7 @@ class Principal(BaseModel):
         Roles are compared without their paths, since the ARN of an assumed role has no path.
         """
         if self.role is not None:
-            return caller.role is not None and _bare_role(self.role) == _bare_role(caller.role, caller.account)
+            return has_role(caller, [self.role])
         return bool(self.claim) and all(_has(caller.claims, name, value) for name, value in (self.claim or {}).items())
 
 
@@ -75,6 +75,14 @@ class CallerRule(Principal):
             return None
         ends = [rule.until for rule in (self, other) if rule.until is not None]
         return self.model_copy(update={"until": min(ends, default=None), "reason": self.reason or other.reason})
+
+
+def has_role(caller: Caller, roles: Iterable[str]) -> bool:
+    """Tell whether the caller has one of these roles, given by their ARNs."""
+    if caller.role is None:
+        return False
+    own = _bare_role(caller.role, caller.account)
+    return own is not None and any(_bare_role(role) == own for role in roles)
 
 
 def _bare_role(arn: str, account: str | None = None) -> tuple[str, str, str] | None:

@@ -1,14 +1,18 @@
 """Decisions: whether a caller gets a token for a user of a database."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from rdsiam.access import fields
-from rdsiam.access.callers import Caller
+from rdsiam.access.callers import Caller, has_role
 from rdsiam.access.model import AccessFile, Place, User
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.errors import AccessFileInvalid, InvalidRequest
+
+#: What a denied caller can do: give a reason, or sign with the credentials of its role.
+Way = Literal["give-reason", "sign"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,14 @@ class Decision:
 
     :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or the reason of the denial.
     :ivar until: when the permission ends; None for never, and for denials.
+    :ivar way: of a denied caller that an entry names for this user of this database; None for every other caller, and
+        for those whose permission has ended.
     """
 
     allowed: bool
     rule: str
     until: datetime | None
+    way: Way | None = None
 
 
 def decide(
@@ -46,10 +53,13 @@ def decide(
             return Decision(False, "access.yaml is invalid for this database", None)
         decisions.append(_decide(declarations, caller, fields.is_reason(reason), at))
     current = decisions[0]
+    # An entry names the caller only if it does so by the current and by the recorded attributes.
+    named = all(decision.allowed or decision.way for decision in decisions)
     if not current.allowed or len(decisions) == 1:
-        return current
+        return current if named else replace(current, way=None)
     if not decisions[1].allowed:
-        return Decision(False, f"{current.rule}: needs confirmation, since identifier or tags changed", None)
+        denial = f"{current.rule}: needs confirmation, since identifier or tags changed"
+        return Decision(False, denial, None, decisions[1].way)
     ends = [decision.until for decision in decisions if decision.until is not None]
     return Decision(True, current.rule, min(ends, default=None))
 
@@ -57,12 +67,13 @@ def decide(
 def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller: Caller) -> bool:
     """Return whether any entry names this caller for that user on a database of that identifier.
 
-    If no entry does, `decide` denies, and no lookup is needed to know that.
+    If no entry does, `decide` denies without a way, and no lookup is needed to know that.
 
     :param identifier: None if unknown.
     """
     return any(
-        declared.name == user and any(rule.admits(caller) for rule in declared.callers)
+        declared.name == user
+        and (any(rule.admits(caller) for rule in declared.callers) or has_role(caller, declared.roles))
         for entry in access.databases
         if entry.match.may_cover(identifier)
         for declared in entry.users
@@ -87,19 +98,21 @@ def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at:
 
 def _decide(declarations: Iterable[tuple[Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
     """Decide by the declarations of one user on one database."""
-    denial = "no entry lets this caller log in as this user here"
+    denied = Decision(False, "no entry lets this caller log in as this user here", None)
     allowed: list[Decision] = []
     for place, user in declarations:
+        if denied.way is None and has_role(caller, user.roles):
+            denied = replace(denied, way="sign")
         for index, rule in enumerate(user.callers):
             where = f"{place}.callers[{index}]"
             if not rule.admits(caller):
                 continue
             if rule.until is not None and at >= rule.until:
-                denial = f"{where}: has ended"
+                denied = denied if denied.way == "give-reason" else replace(denied, rule=f"{where}: has ended")
             elif rule.reason and not has_reason:
-                denial = f"{where}: a reason is required"
+                denied = Decision(False, f"{where}: a reason is required", None, "give-reason")
             else:
                 allowed.append(Decision(True, where, rule.until))
     if not allowed:
-        return Decision(False, denial, None)
+        return denied
     return max(allowed, key=lambda decision: (decision.until is None, decision.until or at))

@@ -50,10 +50,15 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         403, "Not allowed", "GET /databases lists the databases and users that you may log in to; access.yaml decides"
     ),
     "not-found": ProblemKind(404, "Not found", "GET /audits lists the finished audits"),
+    "reason-required": ProblemKind(403, "Reason required", "send a `reason` of 1–500 printable characters"),
+    "signs-itself": ProblemKind(
+        403, "Signs itself", "sign the token with the credentials of your role, for the endpoint that RDS reports"
+    ),
     "too-large": ProblemKind(413, "Request too large", "give a shorter reason; no other field needs much room"),
     "unavailable": ProblemKind(
         503, "Not available", "try again after the seconds in Retry-After; no token was given", retry_after=5
     ),
+    "user-revoked": ProblemKind(403, "User revoked", "ask an operator of rdsiam, who sees the reason"),
 }
 
 

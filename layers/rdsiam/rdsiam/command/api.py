@@ -12,12 +12,28 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
-from rdsiam.command.aws import Aws
+from rdsiam.command.aws import Aws, translate_errors
 from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
+from rdsiam.errors import RdsiamError
 from rdsiam.tokens.endpoints import is_rds
 
+#: Code of a denial that is the same for everyone that no entry names.
+NOT_ALLOWED = "not-allowed"
+ASSUME_A_ROLE = "assume a role that access.yaml names, for example with a profile that has role_arn"
 _WRONG_ADDRESS = "see with rdsiam config whether this is the address in the stack's output ApiUrl"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
+#: Code of a problem → what to do, in terms of the command. The hints of the API's answers are for programs.
+_REMEDIES: Mapping[str, str] = {
+    "malformed": "correct it and try again",
+    "not-allowed": "rdsiam ls shows what you may log in to; ask a publisher of access.yaml for an entry",
+    "not-found": "correct the id",
+    "reason-required": 'give one: --reason "TICKET-12: stuck orders"',
+    "signs-itself": "add --local: your own credentials sign the token",
+    "too-large": "give a shorter --reason",
+    "unavailable": "try again",
+    "user-revoked": "ask an operator, who sees the reason with rdsiam doctor",
+}
+_NOT_AN_AUDITOR = "leave --caller out to see your own decisions; only auditors of access.yaml see those of others"
 _FIELDS: Mapping[str, type] = {"token": str, "host": str, "port": int, "user": str, "engine": str, "database": str}
 
 
@@ -42,9 +58,15 @@ class Api:
         return self._region or self._aws.region
 
     def token(self, database: str, user: str, reason: str | None) -> dict[str, Any]:
-        """Return the answer of `POST /tokens`."""
+        """Return a token and its endpoint, if access.yaml allows the caller to log in.
+
+        :raises Denied: it doesn't; the code says why if an entry names the caller.
+        """
         body = {"database": database, "user": user} | ({"reason": reason} if reason else {})
-        answer = self._ask("POST", "/tokens", body)
+        try:
+            answer = self._ask("POST", "/tokens", f"{user} on {database}", body)
+        except Denied as error:
+            raise self._explained(error) from None
         for name, kind in _FIELDS.items():
             if type(answer.get(name)) is not kind:
                 raise ExecutionFailed(f"the API's answer has no {name}", _WRONG_ADDRESS)
@@ -55,7 +77,7 @@ class Api:
 
     def databases(self) -> list[dict[str, Any]]:
         """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""
-        listed = self._ask("GET", "/databases").get("databases")
+        listed = self._ask("GET", "/databases", "list of your databases").get("databases")
         if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
             raise ExecutionFailed("the API's answer has no list of databases", _WRONG_ADDRESS)
         return listed
@@ -63,7 +85,7 @@ class Api:
     def decisions(self, criteria: Mapping[str, str], limit: int) -> tuple[list[dict[str, Any]], bool]:
         """Return past decisions, newest first, and whether there are more.
 
-        :param criteria: parameters of `GET /decisions`.
+        :param criteria: parameters of the API.
         :param limit: maximum number over all pages.
         """
         decisions: list[dict[str, Any]] = []
@@ -74,7 +96,10 @@ class Api:
                 "limit": str(min(100, limit - len(decisions))),
                 **({"before": position} if position else {}),
             }
-            page = self._ask("GET", f"/decisions?{urlencode(query)}")
+            try:
+                page = self._ask("GET", f"/decisions?{urlencode(query)}", "list of decisions")
+            except Denied as error:
+                raise _replaced(error, _NOT_AN_AUDITOR) if error.code == NOT_ALLOWED else error from None
             listed, position = page.get("decisions"), page.get("next")
             if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
                 raise ExecutionFailed("the API's answer has no list of decisions", _WRONG_ADDRESS)
@@ -82,7 +107,28 @@ class Api:
             if position is None or len(decisions) >= limit:
                 return decisions, position is not None
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def without_role(self) -> str:
+        """Return why this caller can't ask, if it has no role; empty if it has one, or if STS doesn't say."""
+        try:
+            with translate_errors():
+                arn = str(self._aws.client("sts").get_caller_identity()["Arn"])
+        except RdsiamError:
+            return ""  # the answer of the API says enough
+        if ":assumed-role/" in arn:
+            return ""
+        return f"you are {arn}, which is no role: IAM users and the root user can't ask"
+
+    def _explained(self, error: Denied) -> Denied:
+        """Return a denial that names the cause if the caller has no role."""
+        if error.code != NOT_ALLOWED or not (cause := self.without_role()):
+            return error
+        return _replaced(error, ASSUME_A_ROLE, f"{error.problem}; {cause}")
+
+    def _ask(self, method: str, path: str, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the answer of the API.
+
+        :param subject: names the request in errors, in terms of the command.
+        """
         credentials, _ = self._aws.credentials()
         keys = BotoCredentials(credentials.access_key, credentials.secret_key, credentials.session_token)
         data = json.dumps(body) if body is not None else None
@@ -102,14 +148,22 @@ class Api:
         answer = answer if isinstance(answer, dict) else {}
         if response.status_code == 200:
             return answer
-        raise _problem(response.status_code, f"{method} {path}", answer, dict(response.headers))
+        raise _problem(response.status_code, subject, answer, dict(response.headers))
 
 
-def _problem(status: int, request: str, answer: Mapping[str, Any], headers: Mapping[str, str]) -> CommandError:
+def _replaced(error: Denied, remedy: str, problem: str = "") -> Denied:
+    """Return a denial with another remedy, and another problem if there is one."""
+    denied = Denied(problem or error.problem, remedy)
+    denied.code = error.code
+    return denied
+
+
+def _problem(status: int, subject: str, answer: Mapping[str, Any], headers: Mapping[str, str]) -> CommandError:
     """Return the error for an answer other than 200; API Gateway's own answers have no `code`."""
-    problem = f"{request}: {answer.get('detail') or answer.get('message') or status}"
-    remedy = str(answer.get("hint") or "")
-    if status in (401, 403) and not answer.get("code"):
+    problem = f"{subject}: {answer.get('detail') or answer.get('message') or status}"
+    code = str(answer.get("code") or "")
+    remedy = _REMEDIES.get(code) or str(answer.get("hint") or "")
+    if status in (401, 403) and not code:
         remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
     if status == 429 or status >= 500:
         seconds = {name.lower(): value for name, value in headers.items()}.get("retry-after")
@@ -117,7 +171,7 @@ def _problem(status: int, request: str, answer: Mapping[str, Any], headers: Mapp
     if answer.get("request_id"):
         problem += f" (request {answer['request_id']})"
     error = _kind(status)(problem, remedy)
-    error.code = str(answer.get("code") or error.code)
+    error.code = code or error.code
     return error
 
 

@@ -11,6 +11,7 @@ import click
 
 from rdsiam.aws.rds import FAMILIES, Database, Databases, Family
 from rdsiam.command import options
+from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.aws import RENEW, Aws, database_arn, translate_errors
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.command.installation import Installation
@@ -125,7 +126,10 @@ def _from_api(installation: Installation, name: str, endpoint: str | None, login
         _check_served(endpoint, api.region)
     user, database = login.user, name
     if user is None:
-        listed = choose(api.databases(), name)
+        databases = api.databases()
+        if not databases and (cause := api.without_role()):
+            raise Denied(f"{name}: {cause}", ASSUME_A_ROLE)
+        listed = choose(databases, name)
         database, user = listed["arn"], only_user(listed)
         progress(f"user {user}: the only one that you may be on {listed['identifier']}")
     answer = api.token(database, user, login.reason)

@@ -3,6 +3,7 @@
 import click
 
 from rdsiam.command import options
+from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 
@@ -30,4 +31,5 @@ def ls(output: Output, installation: Installation) -> None:
     ]
     output.show(rows, ("database", "engine", "users", "arn"), databases)
     if not rows:
-        progress("you may log in to no database")
+        cause = installation.api.without_role()
+        progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")

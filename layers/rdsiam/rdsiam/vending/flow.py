@@ -19,6 +19,7 @@ from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerpri
 from rdsiam.state.inventory import Inventory
 from rdsiam.tokens.partitions import ca_bundle
 from rdsiam.vending.cache import SingleFlightCache
+from rdsiam.vending.denials import denial
 
 #: RDS accepts a token for this long after it was signed.
 TOKEN_LIFE = timedelta(seconds=LIFETIME)
@@ -127,13 +128,14 @@ class Vending:
         arn, user, caller = request.database, request.user, request.caller
         # Skip the lookup if no entry names the caller, so that neither answer nor timing reveals which databases exist.
         record = self._lookup(arn) if may_be_allowed(access.file, _identifier(arn), user, caller) else None
-        if record is None or user in record.revoked:
-            self._record(request, "denied", "revoked" if record else _UNDECLARED, access.version)
+        if record is None:
+            self._record(request, "denied", _UNDECLARED, access.version)
             raise NotAllowed
         decision = decide(access.file, record.database, user, caller, request.reason or None, request.at)
-        if not decision.allowed:
-            self._record(request, "denied", decision.rule, access.version)
-            raise NotAllowed
+        revoked = user in record.revoked
+        if revoked or not decision.allowed:
+            self._record(request, "denied", "revoked" if revoked else decision.rule, access.version)
+            raise denial(decision, revoked)
         return _Permission(record.database, record.shard_of(user), decision.rule, decision.until, access.version)
 
     def _credentials(self, request: "_Request", permission: "_Permission") -> ScopedCredentials:
