@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,7 +21,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from localcloud.client import RunningCloud, start
+from localcloud.client import CloudFailed, RunningCloud, start
 from localcloud.databases.servers.mysql_programs import find_mysql
 
 ACCESS = """\
@@ -175,7 +175,7 @@ def follow(cloud: RunningCloud, name: str) -> str:
     printed = 0
     limit = time.monotonic() + 60
     while time.monotonic() < limit:
-        lines = [line for line in log_lines(cloud) if arn in line]
+        lines = steps(log_lines(cloud), arn)
         for line in lines[printed:]:
             say("    " + line.replace(arn, name))
         printed = len(lines)
@@ -183,6 +183,19 @@ def follow(cloud: RunningCloud, name: str) -> str:
             return arn
         time.sleep(0.2)
     raise SystemExit(f"{name} was not onboarded within a minute; see {cloud.logs / 'OnboardFunction.log'}")
+
+
+def steps(lines: Iterable[str], arn: str) -> list[str]:
+    """Return the steps of a database's onboarding, each once, and of a long statement the first line.
+
+    RDS's event and the publication of access.yaml each start an execution, and both describe the database.
+    """
+    return list(dict.fromkeys(_first_line(line) for line in lines if arn in line))
+
+
+def _first_line(text: str) -> str:
+    first, separator, _ = text.partition("\n")
+    return f"{first} …" if separator else first
 
 
 def log_lines(cloud: RunningCloud) -> Iterator[str]:
@@ -275,4 +288,7 @@ def onboard(cloud: RunningCloud, arn: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except CloudFailed as failed:
+        sys.exit(f"localcloud did not start: {failed.reason or failed}")

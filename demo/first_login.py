@@ -4,6 +4,7 @@ It takes the steps of an account's owner: publishes an access.yaml, creates a ro
 rdsiam has onboarded it. A second run creates only the missing parts.
 """
 
+import contextlib
 import json
 import shlex
 import sys
@@ -105,6 +106,8 @@ def _wait_for(file: Path) -> Mapping[str, Any]:
     limit = time.monotonic() + _LIMIT
     said = False
     while not (file.exists() and (text := file.read_text()).endswith("\n")):
+        if file.exists() and not _is_written(file) and not file.read_text():
+            raise SystemExit(f"`make local > {file.name}` ended without a cloud; the reason is where it was started")
         if not said:
             _say(f"waiting for `make local > {file.name}` …")
             said = True
@@ -113,6 +116,15 @@ def _wait_for(file: Path) -> Mapping[str, Any]:
         time.sleep(0.2)
     info: Mapping[str, Any] = json.loads(text)
     return info
+
+
+def _is_written(file: Path) -> bool:
+    """Tell whether a process of this user has a file open, as `make` and all programs that it runs have."""
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if descriptor.samefile(file):
+                return True
+    return False
 
 
 def _shell(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[str]:

@@ -10,10 +10,15 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from localcloud.settings import DatabaseRequest, Settings
+from localcloud import start_failures
+from localcloud.logs import STDERR, log_to_file, log_to_terminal
+from localcloud.settings import ENGINES, DatabaseRequest, Settings
 
 _PR_SET_PDEATHSIG = 1
 _DESCRIPTION = """\
@@ -21,7 +26,8 @@ AWS on this machine, as far as rdsiam needs it, without an account and without D
 template, runs its functions, and gives each RDS instance a real database server that judges login tokens.
 
 When everything runs, localcloud prints one line of JSON: endpoint, credentials, API, functions, outputs, databases.
-Logs go to stderr. SIGTERM or Ctrl-C stops localcloud and removes all that it created; a second one stops it at once."""
+stderr has what somebody has to know or do; the rest is in a log file, which the JSON names. SIGTERM or Ctrl-C stops
+localcloud and removes all that it created; a second one stops it at once."""
 _EPILOG = """\
 example:
   python -m localcloud --database postgres:orders:shop > cloud.json &
@@ -31,6 +37,7 @@ logger = logging.getLogger("localcloud")
 
 #: Seconds after which a signal that did not wake the main thread is handled.
 _LONGEST_WAIT = 1.0
+_LARGEST_PORT = 65_535
 
 
 def main() -> int:
@@ -38,11 +45,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.die_with_parent:
         _die_with_parent()
-    _log_to(arguments.log_file, verbose=arguments.verbose)
+    log_to_terminal(arguments.log_file, verbose=arguments.verbose)
     # A library asks for a directory that it never uses, and warns if the machine has none.
     warnings.filterwarnings("ignore", module="platformdirs")
-    from localcloud.cloud import Cloud  # imported here so that --help and wrong arguments are answered at once
-
     stop = threading.Event()
 
     def on_signal(_: int, __: object) -> None:
@@ -62,21 +67,36 @@ def main() -> int:
         environments=arguments.environments,
         administrator=arguments.administrator,
     )
+    began = time.monotonic()
+    started = False
     try:
+        if settings.log not in (None, STDERR):
+            log_to_file(settings.log)
+        from localcloud.cloud import Cloud  # imported here so that --help and wrong arguments are answered at once
+
         with Cloud(settings) as cloud:
+            started = True
             if not stop.is_set():
-                sys.stdout.write(json.dumps(cloud.describe()) + "\n")
-                sys.stdout.flush()
+                _announce(cloud.describe(), time.monotonic() - began)
             # The main thread handles signals, and a signal that comes while it begins to wait doesn't wake it.
             while not stop.wait(_LONGEST_WAIT):
                 pass
             logger.info("stopping")
     except Exception as error:
         # Last resort: a sentence, and the traceback with --verbose.
-        logger.error("localcloud failed: %s: %s", type(error).__name__, error, exc_info=arguments.verbose)
+        problem = "failed" if started else "did not start"
+        logger.error("%s: %s", problem, start_failures.reason(error), exc_info=arguments.verbose)
         return 1
     logger.info("stopped")
     return 0
+
+
+def _announce(description: Mapping[str, Any], seconds: float) -> None:
+    """Print the line of JSON, and tell on stderr that it is there, as it mostly goes to a file."""
+    sys.stdout.write(json.dumps(description) + "\n")
+    sys.stdout.flush()
+    if description["log"] is not None:
+        sys.stderr.write(f"localcloud: up after {seconds:.1f} s; its log is {description['log']}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=0, help="TCP port of the AWS endpoint (default: a free one)")
+    parser.add_argument("--port", type=_port, default=0, help="TCP port of the AWS endpoint (default: a free one)")
     parser.add_argument("--template", type=Path, default=Path("template.yaml"), help="SAM template (template.yaml)")
     parser.add_argument("--region", default="eu-central-1", help="AWS region (eu-central-1)")
     parser.add_argument(
@@ -105,10 +125,16 @@ def _parser() -> argparse.ArgumentParser:
         "--administrator", choices=("rds", "vanilla"), default="rds",
         help="the administrator of PostgreSQL 18: like RDS's, or as PostgreSQL itself has it (rds)",
     )  # fmt: skip
-    parser.add_argument("--log-file", type=Path, help="write logs to this file instead of stderr")
-    parser.add_argument("--verbose", action="store_true", help="log more, with tracebacks")
+    parser.add_argument("--log-file", type=Path, help="file of the log; -: stderr (one that is removed at the end)")
+    parser.add_argument("--verbose", action="store_true", help="log more, with tracebacks, and on stderr too")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends")
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _LARGEST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port (0 to {_LARGEST_PORT})")
+    return int(text)
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -122,6 +148,8 @@ def _database(text: str) -> DatabaseRequest:
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not ENGINE:IDENTIFIER[:DBNAME]")
+    if parts[0] not in ENGINES:
+        raise argparse.ArgumentTypeError(f"{parts[0]!r} is no engine ({', '.join(ENGINES)})")
     return DatabaseRequest(*parts)
 
 
@@ -131,13 +159,6 @@ def _die_with_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
     if os.getppid() != parent:
         sys.exit(1)  # it ended before the kernel knew
-
-
-def _log_to(file: Path | None, *, verbose: bool) -> None:
-    handler: logging.Handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 class CloudFailed(Exception):
-    """The cloud ended instead of starting; its log is in the message."""
+    """The cloud ended instead of starting; its log is in the message.
+
+    :ivar reason: the cloud's own sentence about that; empty if its log is not known.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RunningCloud:
@@ -191,8 +198,9 @@ def start(*arguments: str, log: Path | None = None) -> RunningCloud:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     with contextlib.ExitStack() as stack:
         stderr = None if log is None else stack.enter_context(log.open("ab"))
+        to_stderr = () if log is None else ("--log-file", "-")
         process = subprocess.Popen(
-            [sys.executable, "-m", "localcloud", "--die-with-parent", *arguments],
+            [sys.executable, "-m", "localcloud", "--die-with-parent", *to_stderr, *arguments],
             cwd=_ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -204,6 +212,7 @@ def start(*arguments: str, log: Path | None = None) -> RunningCloud:
     if not line:
         code = process.wait()
         process.stdout.close()
-        said = "" if log is None else f":\n{log.read_text()[-2000:]}"
-        raise CloudFailed(f"localcloud ended with {code}{said}")
+        said = "" if log is None else log.read_text()
+        _, _, reason = said.rpartition("localcloud: did not start: ")
+        raise CloudFailed(f"localcloud ended with {code}:\n{said[-2000:]}", reason.strip())
     return RunningCloud(process, json.loads(line))

@@ -40,12 +40,14 @@ from localcloud.lambda_.emulators import Function
 from localcloud.lambda_.function_policies import FunctionPolicies
 from localcloud.lambda_.functions import Functions, LambdaError
 from localcloud.lambda_.http_api import HttpApi
+from localcloud.logs import STDERR, log_to_file
 from localcloud.moto_patches.events import fire_schedule, send_as_rds
 from localcloud.moto_patches.patch import apply_patches
 from localcloud.moto_patches.rotations import Rotations
 from localcloud.moto_patches.settings import set_environment
 from localcloud.moto_patches.table import patches
 from localcloud.settings import Settings
+from localcloud.start_failures import check_space
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Cloud:
             "ca": str(self._authority.path),
             "directory": str(self._directory),
             "logs": str(self._logs),
-            "log": None if self._settings.log is None else str(self._settings.log),
+            "log": None if self._log == STDERR else str(self._log),
         }
 
     def _start(self) -> None:
@@ -105,6 +107,9 @@ class Cloud:
         self._directory = self._make_directory()
         self._logs = self._directory / "logs"
         self._logs.mkdir()
+        self._log = settings.log or self._logs / "localcloud.log"
+        if settings.log is None:
+            self._cleanup.callback(log_to_file(self._log))
         template = Template(settings.template, settings.region, ACCOUNT)
         judge = Judge(self._logs / "judge.log")
         self._cleanup.callback(judge.close)
@@ -157,7 +162,9 @@ class Cloud:
             self._cleanup.callback(server.stop)
         self._deploy(template)
         runner.wait_until_ready()
-        self._databases = first_databases.make(self._client, settings.databases, self._authority.path)
+        self._databases = first_databases.make(
+            self._client, settings.databases, self._authority.path, self._fleet.failure_of
+        )
         gc.freeze()  # moto's services stay, so that the collector need not look through them time and again
         logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
 
@@ -178,6 +185,7 @@ class Cloud:
         directory.chmod(0o711)  # the database servers run as nobody and have to pass through
         processes.remove_when_we_end(directory)
         self._cleanup.callback(_remove, directory)
+        check_space(directory)
         return directory
 
     def _parameters(self) -> dict[str, str]:

@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.settings import DatabaseRequest
+from localcloud.start_failures import StartFailed
 
 MASTER = "dbadmin"
 _CLASS = "db.t4g.medium"
 _LIMIT = 90.0
 
 
-class StartFailed(Exception):
-    """The cloud could not be started."""
+def _in_the_log(_: str) -> str:
+    return "see the log of localcloud"
 
 
-def make(client: Callable[[str], Any], requests: Iterable[DatabaseRequest], ca: Path) -> list[dict[str, Any]]:
+def make(
+    client: Callable[[str], Any],
+    requests: Iterable[DatabaseRequest],
+    ca: Path,
+    failure_of: Callable[[str], str] = _in_the_log,
+) -> list[dict[str, Any]]:
     """Create databases and return them as `python -m localcloud` prints them; an Aurora database is a cluster.
 
     :param client: makes clients of AWS's services.
+    :param failure_of: returns the reason why the database of an identifier failed.
     :raises StartFailed: a database has not become available within 90 s.
     """
     databases = list(requests)
@@ -31,7 +38,7 @@ def make(client: Callable[[str], Any], requests: Iterable[DatabaseRequest], ca: 
     rds, secrets = client("rds"), client("secretsmanager")
     for database in databases:
         (_create_cluster if _is_cluster(database) else _create_instance)(rds, database)
-    return [_as_printed(_wait_for(rds, database), secrets, ca) for database in databases]
+    return [_as_printed(_wait_for(rds, database, failure_of), secrets, ca) for database in databases]
 
 
 def _is_cluster(database: DatabaseRequest) -> bool:
@@ -66,7 +73,7 @@ def _create_cluster(rds: Any, database: DatabaseRequest) -> None:
     )
 
 
-def _wait_for(rds: Any, database: DatabaseRequest) -> dict[str, Any]:
+def _wait_for(rds: Any, database: DatabaseRequest, failure_of: Callable[[str], str]) -> dict[str, Any]:
     """Return the description of a database as soon as the instance or the cluster's writer is available."""
     deadline = time.monotonic() + _LIMIT
     writer = f"{database.identifier}-1" if _is_cluster(database) else database.identifier
@@ -75,7 +82,8 @@ def _wait_for(rds: Any, database: DatabaseRequest) -> dict[str, Any]:
         if instance["DBInstanceStatus"] == "available":
             break
         if instance["DBInstanceStatus"] == "failed" or time.monotonic() > deadline:
-            raise StartFailed(f"database {database.identifier} is {instance['DBInstanceStatus']}; see the log")
+            failure = failure_of(database.identifier) or f"it was not available within {_LIMIT:.0f} s"
+            raise StartFailed(f"database {database.identifier} is {instance['DBInstanceStatus']}: {failure}")
         time.sleep(0.1)
     if not _is_cluster(database):
         return instance

@@ -11,6 +11,9 @@ from typing import Literal
 #: PostgreSQL itself has it.
 Administrator = Literal["rds", "vanilla"]
 
+#: Engines of a database that is created at the start.
+ENGINES = ("postgres", "mariadb", "mysql", "aurora-postgresql", "aurora-mysql")
+
 
 @dataclass(frozen=True)
 class DatabaseRequest:
@@ -23,7 +26,10 @@ class DatabaseRequest:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a cloud."""
+    """Settings of a cloud.
+
+    :ivar log: file of its log; a file in its own folder if omitted, stderr if it is `logs.STDERR`.
+    """
 
     template: Path
     port: int = 0

@@ -18,7 +18,7 @@ from moto.awslambda.utils import get_backend as lambda_backend
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
 
-from localcloud.aws.expand import expand, read
+from localcloud.aws.expand import TemplateRefused, expand, read
 from localcloud.iam.judge import Policy
 from localcloud.lambda_.emulators import DurableConfig, Function
 from localcloud.lambda_.function_policies import as_statement
@@ -39,10 +39,6 @@ _PERMISSION = "AWS::Lambda::Permission"
 _RESOURCE_POLICY = "AWS::Lambda::ResourcePolicy"
 _AUTHORIZER = "x-amazon-apigateway-authorizer"
 _METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
-
-
-class TemplateRefused(Exception):
-    """The template has something that this cloud must not or cannot do."""
 
 
 @dataclass(frozen=True)

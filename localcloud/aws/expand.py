@@ -30,12 +30,23 @@ class _Loader(yaml.CSafeLoader):
 _Loader.add_multi_constructor("!", intrinsics_multi_constructor)
 
 
+class TemplateRefused(Exception):
+    """The template has something that this cloud must not or cannot do."""
+
+
 def read(path: Path) -> dict[str, Any]:
     """Return the template with its loops and CloudFormation's short forms written out.
 
+    :raises TemplateRefused: the file can't be read, or is no template.
     :raises UnsupportedLoop: a loop has a form that isn't supported.
     """
-    return expand_loops(yaml.load(path.read_text(), Loader=_Loader))  # noqa: S506  a safe one
+    try:
+        template = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  a safe one
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TemplateRefused(f"{path} can't be read: {' '.join(str(error).split())}") from None
+    if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
+        raise TemplateRefused(f"{path} is no template: it has no Resources")
+    return expand_loops(template)
 
 
 def expand(sam: Mapping[str, Any], session: boto3.Session, parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Signatures cover the raw path, the raw query and the raw headers, so nothing may
 werkzeug's server closes every connection, which costs a client more than the call itself.
 """
 
+import errno
 import logging
 import socket
 import threading
@@ -48,12 +49,25 @@ class Response:
 Handler = Callable[[Request], Response]
 
 
+class PortUnavailable(Exception):
+    """The port of a server can't be used."""
+
+
 class HttpServer:
-    """Serves `handle` on a port of 127.0.0.1, one thread a connection."""
+    """Serves `handle` on a port of 127.0.0.1, one thread a connection.
+
+    :raises PortUnavailable: the port that was asked for can't be used.
+    """
 
     def __init__(self, handle: Handler, port: int = 0, *, largest_body: int = LARGEST_BODY) -> None:
         handler_class = type("_Handler", (_RequestHandler,), {"answer": staticmethod(handle), "largest": largest_body})
-        self._server = _Server(("127.0.0.1", port), handler_class)
+        try:
+            self._server = _Server(("127.0.0.1", port), handler_class)
+        except OSError as error:
+            if not port:
+                raise
+            problem = "is taken by another program" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
+            raise PortUnavailable(f"port {port} of 127.0.0.1 {problem}; choose another one with --port") from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="http")
 
     @property

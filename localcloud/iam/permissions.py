@@ -73,7 +73,7 @@ class Permissions:
         try:
             needs_of_call = self._needs(service, request)
         except (UnknownCall, KeyError, TypeError, ValueError) as unknown:
-            logger.warning("call refused: %s is not in localcloud/iam/actions.toml", unknown)
+            logger.info("call refused: %s is not in localcloud/iam/actions.toml", unknown)
             raise CallDenied(
                 f"User: {caller.principal_arn} is not authorized: localcloud does not know what {unknown} needs"
             ) from None

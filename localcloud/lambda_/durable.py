@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from localcloud.core import processes
+from localcloud.core.tails import last_lines
 from localcloud.core.web import Request, Response
 from localcloud.lambda_.emulators import Function, Outcome
 from localcloud.lambda_.quotas import Quotas, check_payloads
@@ -123,7 +124,7 @@ class Runner:
                     return
             except OSError:
                 time.sleep(0.02)
-        raise RunnerFailed(f"the durable runner does not answer; see {self._log}")
+        raise RunnerFailed(f"the durable runner does not answer{last_lines(self._log)}")
 
     def stop(self) -> None:
         """End the runner and its executions."""

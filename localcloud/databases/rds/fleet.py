@@ -97,6 +97,10 @@ class Fleet:
         with self._lock:
             return [*self._instances.values(), *self._clusters.values()]
 
+    def failure_of(self, identifier: str) -> str:
+        """Return the reason why a job of an instance or a cluster failed; empty if none did."""
+        return next((life.failure for life in self.lives() if life.resource.resource_id == identifier), "")
+
     def shortly(self, job: Callable[..., None], *arguments: Any) -> None:
         """Do a job about a resource without a life of its own, after a while and in order."""
 

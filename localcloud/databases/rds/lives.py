@@ -67,6 +67,7 @@ class Life:
 
     :param resource: moto's model, whose status and values the jobs move on.
     :param resource_id: the id in the resource of `rds-db:connect`, `db-…` or `cluster-…`.
+    :ivar failure: the reason why its last job failed; empty if none did.
     """
 
     #: The events of a major upgrade, and the event of a minor one.
@@ -76,6 +77,7 @@ class Life:
     def __init__(self, resource: Any, resource_id: str, site: Site) -> None:
         self.resource = resource
         self.server: DatabaseServer | None = None
+        self.failure = ""
         self._resource_id = resource_id
         self._site = site
         self._directory = site.root / resource_id
@@ -312,7 +314,12 @@ class Life:
         if error is None or self._stopping.is_set():
             return
         self.resource.status = "failed" if self.server is None else "incompatible-parameters"
-        logger.error("%s failed: %s: %s", self.resource.resource_id, type(error).__name__, error)
+        self.failure = _sentence(error)
+        logger.error("database %s failed: %s", self.resource.resource_id, _sentence(error))
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, ServerFailed) else f"{type(error).__name__}: {error}"
 
 
 def rename(instance: Any, name: str) -> None:

@@ -16,6 +16,7 @@ import pymysql
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority, ServerCertificate
+from localcloud.core.tails import last_lines
 from localcloud.databases.servers.plugin_verifier import VerifierSocket
 from localcloud.databases.servers.server import (
     START_LIMIT,
@@ -350,7 +351,7 @@ class MysqlFamilyServer(ABC):
     def _catch_up(self, position: str, limit: float) -> None:
         with self._connect() as connection, connection.cursor() as cursor:
             if not self._replayed(cursor, position, limit):
-                raise ServerFailed(f"the replica did not catch up; see {self._log}")
+                raise ServerFailed(f"the replica did not catch up{last_lines(self._log)}")
 
     def _make_database(self, cursor: Cursor) -> None:
         if self._database:

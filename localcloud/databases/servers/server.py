@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from localcloud.core import processes
+from localcloud.core.tails import last_lines
 
 #: (user, token, whether the connection is encrypted); raises `token_verifier.LoginRefused` to refuse the login.
 Verify = Callable[[str, str, bool], None]
@@ -75,7 +76,7 @@ class DatabaseServer(Protocol):
 
 
 class ServerFailed(Exception):
-    """A database server or one of its tools failed; the message names the log."""
+    """A database server or one of its tools failed; the message has the last lines of its log."""
 
 
 def run_as_nobody(command: list[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
@@ -88,10 +89,10 @@ def run_as_nobody(command: list[str | Path], log: Path, env: dict[str, str] | No
         code = process.wait(START_LIMIT)
     except subprocess.TimeoutExpired:
         processes.stop(process, limit=0)
-        raise ServerFailed(f"{command[0]} took more than {START_LIMIT:.0f} s; see {log}") from None
+        raise ServerFailed(f"{Path(command[0]).name} took more than {START_LIMIT:.0f} s{last_lines(log)}") from None
     processes.stop(process)
     if code != 0:
-        raise ServerFailed(f"{command[0]} ended with {code}; see {log}")
+        raise ServerFailed(f"{Path(command[0]).name} ended with {code}{last_lines(log)}")
 
 
 def wait_until(ready: Callable[[], bool], process: processes.Process, log: Path) -> None:
@@ -102,9 +103,9 @@ def wait_until(ready: Callable[[], bool], process: processes.Process, log: Path)
     deadline = time.monotonic() + START_LIMIT
     while not ready():
         if process.poll() is not None:
-            raise ServerFailed(f"the database server ended with {process.returncode}; see {log}")
+            raise ServerFailed(f"the database server ended with {process.returncode}{last_lines(log)}")
         if time.monotonic() > deadline:
-            raise ServerFailed(f"the database server did not answer within {START_LIMIT:.0f} s; see {log}")
+            raise ServerFailed(f"the database server did not answer within {START_LIMIT:.0f} s{last_lines(log)}")
         time.sleep(0.01)
 
 
@@ -112,10 +113,15 @@ def copy_template(template: Path, directory: Path) -> None:
     """Copy a template of data to a new instance's directory, keeping owners and modes.
 
     Blocks are shared if the file system can do that; blocks of zeros, which servers reserve, take up no space.
+
+    :raises ServerFailed: they can't be copied, for instance as the disk is full.
     """
     cp = shutil.which("cp") or "/bin/cp"
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run([cp, "-a", "--reflink=auto", "--sparse=always", f"{template}/.", str(directory)], check=True)
+    command = [cp, "-a", "--reflink=auto", "--sparse=always", f"{template}/.", str(directory)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise ServerFailed(f"{template} could not be copied: {done.stderr.strip()[-300:]}")
 
 
 def open_to_nobody(root: Path) -> None:

@@ -73,7 +73,7 @@ class Judge:
 
     def __init__(self, log: Path | None = None) -> None:
         if not is_installed():
-            raise JudgeFailed("the judge's packages are missing: run `python -m localcloud.iam.judge`")
+            raise JudgeFailed("the judge's packages are missing: run `make setup`")
         self._log = log
         self._lock = threading.Lock()
         self._process: processes.Process | None = None

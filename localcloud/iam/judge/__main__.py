@@ -1,5 +1,10 @@
 """`python -m localcloud.iam.judge` installs the judge's packages."""
 
+import sys
+
 from localcloud.iam.judge.install import install
 
-install()
+try:
+    install()
+except RuntimeError as error:
+    sys.exit(f"{error}")

@@ -1,0 +1,57 @@
+"""The demo's lines, and the wait of `make login`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo import first_login
+from demo.__main__ import steps
+
+ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders-pg"
+
+
+def test_each_step_of_a_database_is_printed_once_and_on_one_line():
+    lines = [
+        f"described {ARN}: available",
+        f"described {ARN}: available",
+        "described arn:aws:rds:eu-central-1:123456789012:db:other: available",
+        f"create-auditor on {ARN} as manager: CREATE PROCEDURE audit() BEGIN\n    SELECT 1;\nEND",
+        f"described {ARN}: available",
+        f"onboarded {ARN}",
+    ]
+
+    assert steps(lines, ARN) == [
+        f"described {ARN}: available",
+        f"create-auditor on {ARN} as manager: CREATE PROCEDURE audit() BEGIN …",
+        f"onboarded {ARN}",
+    ]
+
+
+def test_login_ends_if_the_cloud_has_ended_without_a_line(tmp_path):
+    file = tmp_path / "cloud.json"
+    file.write_text("")
+
+    with pytest.raises(SystemExit, match=r"`make local > cloud.json` ended without a cloud"):
+        first_login._wait_for(file)
+
+
+def test_login_waits_while_a_program_has_the_file_open(tmp_path, monkeypatch):
+    file = tmp_path / "cloud.json"
+    program = "import sys, time; time.sleep(1); print('{}', flush=True)"
+    with file.open("w") as output:
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=output)
+    try:
+        assert first_login._wait_for(file) == {}
+    finally:
+        child.wait()
+
+
+def test_login_waits_for_a_file_that_is_not_there_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(first_login, "_LIMIT", 0.3)
+
+    with pytest.raises(SystemExit, match=r"does `make local > cloud.json` run"):
+        first_login._wait_for(Path(tmp_path / "cloud.json"))
+
+    assert capsys.readouterr().err.count("waiting for") == 1
