@@ -1,4 +1,4 @@
-"""Where localcloud logs: everything to a file, and to the terminal only what somebody has to know or do."""
+"""Logs of localcloud: a file has everything, and the terminal only what has to be known or done."""
 
 from __future__ import annotations
 
