@@ -146,7 +146,9 @@ LOCALCLOUD_LAYERS = [
     "databases",
     "iam",
     "core",
+    "logs",
     "settings",
+    "start_failures",
     "client",
 ]
 LOCALCLOUD = {
