@@ -420,7 +420,7 @@ def test_access_is_checked_planned_and_published(rdsiam, account, tmp_path):
     plan = rdsiam("access", "plan", "access.yaml", *where, "--database", "tokens-postgres", "--output", "json")
     assert plan.returncode == 3, plan.stderr
     assert json.loads(plan.stdout) == [{"database": "tokens-postgres", "user": "added", "change": "declared"}]
-    dry = rdsiam("access", "publish", "access.yaml", *where, "--dry-run")
+    dry = rdsiam("access", "publish", "access.yaml", *where, "--plan")
     assert dry.returncode == 0
     assert "dry run" in dry.stderr
     assert rdsiam("access", "plan", "access.yaml", *where).returncode == 3, "a dry run changes nothing"

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
+from rdsiam.command import waiting
 from rdsiam.command.aws import Aws, translate_errors
 from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.errors import RdsiamError
@@ -21,6 +22,8 @@ from rdsiam.tokens.endpoints import is_rds
 NOT_ALLOWED = "not-allowed"
 ASSUME_A_ROLE = "assume a role that access.yaml names, for example with a profile that has role_arn"
 _WRONG_ADDRESS = "see with rdsiam config whether this is the address in the stack's output ApiUrl"
+#: Seconds to connect, and for an answer; botocore's types know only the latter.
+_TIMEOUT: Any = (waiting.SECONDS, 30)
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 #: Code of a problem → what to do, in terms of the command. The hints of the API's answers are for programs.
 _REMEDIES: Mapping[str, str] = {
@@ -44,7 +47,11 @@ class Api:
     """
 
     def __init__(self, url: str, aws: Aws) -> None:
-        place = urlsplit(url)
+        try:
+            place = urlsplit(url)
+            place.port  # noqa: B018  reading it checks it
+        except ValueError as error:
+            raise Usage(f"{url}: not an address of an API ({error})", "the address must begin with https://") from None
         if place.scheme != "https" and not (place.scheme == "http" and place.hostname in _LOCAL):
             raise Usage(f"{url}: not an address of an API", "the address must begin with https://")
         self._url = url.rstrip("/")
@@ -134,9 +141,10 @@ class Api:
         data = json.dumps(body) if body is not None else None
         request = AWSRequest(method, self._url + path, data=data, headers={"content-type": "application/json"})
         SigV4Auth(keys, "execute-api", self.region).add_auth(request)
-        session = URLLib3Session(timeout=30, proxies=get_environ_proxies(self._url))
+        session = URLLib3Session(timeout=_TIMEOUT, proxies=get_environ_proxies(self._url))
         try:
-            response = session.send(request.prepare())
+            with waiting.report(self._url):
+                response = session.send(request.prepare())
         except BotoCoreError as error:
             raise TryAgain(f"{self._url} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
         finally:

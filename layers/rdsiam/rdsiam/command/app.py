@@ -20,6 +20,7 @@ from rdsiam.command import (
     token,
 )
 from rdsiam.command.errors import ExitCode, exit_code
+from rdsiam.command.version import VERSION
 from rdsiam.errors import RdsiamError
 
 app = click.Group(
@@ -47,6 +48,16 @@ for _command in (
     token.token,
 ):
     app.add_command(_command)
+click.version_option(VERSION, message="rdsiam %(version)s")(app)
+
+#: An option that another command has, or had → the parameter with its meaning.
+_SPELLINGS = {
+    "--dry-run": "--plan",
+    "--format": "--output",
+    "--user": "USER",
+    "-u": "USER",
+    "--database": "DATABASE",
+}
 
 
 def run() -> None:
@@ -61,8 +72,20 @@ def run() -> None:
         code = error.exit_code
     except click.UsageError as error:
         help_command = f"{error.ctx.command_path if error.ctx else 'rdsiam'} --help"
-        click.echo(f"rdsiam: {error.format_message().rstrip('.')}; see {help_command} [usage]", err=True)
+        click.echo(f"rdsiam: {_usage_problem(error).rstrip('.')}; see {help_command} [usage]", err=True)
         code = error.exit_code
     except click.Abort:
+        click.echo("rdsiam: interrupted", err=True)
         code = ExitCode.INTERRUPTED
     sys.exit(code)
+
+
+def _usage_problem(error: click.UsageError) -> str:
+    """Return the message; an unknown option is answered with the parameter that the command has for its meaning."""
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        spelling = _SPELLINGS.get(error.option_name, "")
+        for parameter in error.ctx.command.params:
+            if spelling in (*parameter.opts, parameter.human_readable_name):
+                kind = "option" if isinstance(parameter, click.Option) else "argument"
+                return f"No such option '{error.option_name}': this command has the {kind} {spelling}"
+    return error.format_message()

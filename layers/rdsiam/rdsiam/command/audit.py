@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,16 @@ from rdsiam.findings.finding import SEVERITIES
 
 #: Number of onboardings that are shown.
 _SHOWN = 10
-_NOT_FIXED = {"refused", "ignored", "unknown", "failed", "incomplete"}
+#: Statuses of findings that remain; `planned` is what --plan would change.
+_NOT_FIXED = {"refused", "ignored", "unknown", "failed", "incomplete", "planned"}
+
+
+@dataclass(frozen=True)
+class _Criteria:
+    """What decides the exit code: the least severity of a finding, and whether unreadable databases count."""
+
+    fail_on: str
+    incomplete_ok: bool
 
 
 @click.command(
@@ -41,14 +51,16 @@ Examples:
     show_default=True,
     help="Exit with 3 if there is a finding of this severity or worse.",
 )
+@click.option("--incomplete-ok", is_flag=True, help="Don't exit with 7 if databases could not be read.")
 @click.option("--remediate", "finding_ids", multiple=True, metavar="ID", help="Fix this finding; repeatable.")
+@options.gather("criteria", ["fail_on", "incomplete_ok"], lambda values: _Criteria(**values))
 @options.mode("With --remediate: exceed the change limit.")
 @options.everything
 @options.output(quiet=True)
 @options.installation("audit_function")
 def audit(
     databases: tuple[str, ...],
-    fail_on: str,
+    criteria: "_Criteria",
     finding_ids: tuple[str, ...],
     mode: options.Mode,
     everything: bool,
@@ -57,10 +69,13 @@ def audit(
 ) -> None:
     """Find every database user that still has a password, and everything else that is wrong.
 
-    Exit codes: 0 nothing found, 3 findings (see --fail-on), 7 some databases could not be read.
+    Exit codes: 0 nothing found, 3 findings (see --fail-on), or (with --plan) something would change, 7 some databases
+    could not be read, whatever was found in the others (see --incomplete-ok).
     """
     if (mode.plan or mode.confirm) and not finding_ids:
         raise click.UsageError("--plan and --confirm go with --remediate")
+    if criteria.incomplete_ok and finding_ids:
+        raise click.UsageError("--incomplete-ok goes with an audit, not with --remediate")
     if finding_ids and databases:
         raise click.UsageError("--remediate and --database don't go together: a finding names its database")
     if finding_ids:
@@ -72,7 +87,7 @@ def audit(
     answer = installation.run("audit_function", request, "audit", output.progress, everything=everything)
     findings = _findings(installation, answer, output)
     _show(answer, findings, output)
-    sys.exit(_exit_code(answer, fail_on))
+    sys.exit(_exit_code(answer, criteria.fail_on, criteria.incomplete_ok))
 
 
 def _findings(installation: Installation, answer: Mapping[str, Any], output: Output) -> list[dict[str, Any]] | None:
@@ -127,9 +142,12 @@ def _onboardings(answer: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _exit_code(answer: Mapping[str, Any], fail_on: str) -> ExitCode:
-    """Return the exit code: incomplete before findings, because an unreadable database is never compliant."""
-    if answer["unreachable"]:
+def _exit_code(answer: Mapping[str, Any], fail_on: str, incomplete_ok: bool = False) -> ExitCode:
+    """Return the exit code: incomplete before findings, because an unreadable database is never compliant.
+
+    :param incomplete_ok: findings alone decide, so that a database that is stopped for long does not hide them.
+    """
+    if answer["unreachable"] and not incomplete_ok:
         return ExitCode.INCOMPLETE
     failing = () if fail_on == "none" else SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return ExitCode.DIFFERENT if any(answer["findings"][severity] for severity in failing) else ExitCode.OK

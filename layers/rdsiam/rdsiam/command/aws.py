@@ -11,19 +11,41 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigNotFound,
+    ConfigParseError,
     CredentialRetrievalError,
+    InvalidConfigError,
+    InvalidRegionError,
+    LoginError,
+    NoAuthTokenError,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
     ProfileNotFound,
     SSOError,
     TokenRetrievalError,
+    UnknownCredentialError,
 )
 
-from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.command import waiting
+from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
 from rdsiam.core.arn import is_arn, lower_identifier
 from rdsiam.signer import Credentials
 
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "403"}
+_DENIED = {
+    "403",
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "OptInRequired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _MISSING = {
     "ResourceNotFoundException",
@@ -35,10 +57,21 @@ _MISSING = {
     "DBInstanceNotFoundFault",
     "DBClusterNotFoundFault",
 }
+_WRONG = {"InvalidParameterValue", "InvalidParameterValueException", "InvalidBucketName", "ValidationException"}
 _BUSY = {"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "ServiceUnavailable", "503"}
+_NOT_RENEWED = (CredentialRetrievalError, LoginError, NoAuthTokenError, SSOError, TokenRetrievalError)
+_MISCONFIGURED = (
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidConfigError,
+    PartialCredentialsError,
+    UnknownCredentialError,
+)
 #: Remedy for credentials that have expired.
 RENEW = "renew your credentials, e.g. aws sso login"
-_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+_CONFIG = Config(
+    connect_timeout=waiting.SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4}
+)
 
 
 class Aws:
@@ -49,6 +82,7 @@ class Aws:
             # boto3 itself reads AWS_DEFAULT_REGION only, as version 1 of the AWS CLI does.
             region = region or os.environ.get("AWS_REGION")
             self._session = boto3.Session(profile_name=profile, region_name=region)
+        waiting.Watch(self._session.events)
 
     def client(self, service: str, read_timeout: int | None = None) -> Any:
         """Return a client of `service`.
@@ -58,8 +92,11 @@ class Aws:
         config = _CONFIG
         if read_timeout is not None:
             config = _CONFIG.merge(Config(read_timeout=read_timeout, retries={"total_max_attempts": 1}))
-        with translate_errors():
-            return self._session.client(service, config=config)  # type: ignore[call-overload]
+        try:
+            with translate_errors():
+                return self._session.client(service, config=config)  # type: ignore[call-overload]
+        except ValueError as error:  # of an endpoint that was set in the environment or the profile
+            raise Usage(f"{service}: {error}", "correct AWS_ENDPOINT_URL, or endpoint_url of the profile") from None
 
     @property
     def region(self) -> str:
@@ -138,10 +175,14 @@ def translate_errors(subject: str = "") -> Iterator[None]:
     except NoRegionError:
         raise NotFound(f"{prefix}no region is set", "give --region, or set AWS_REGION") from None
     except ProfileNotFound as error:
-        raise NotFound(f"{prefix}{error}", "see aws configure list-profiles") from None
+        raise Denied(f"{prefix}{error}", "see aws configure list-profiles") from None
+    except _MISCONFIGURED as error:
+        raise Denied(f"{prefix}{error}", "correct the AWS configuration, or name another --profile") from None
+    except (InvalidRegionError, ParamValidationError) as error:
+        raise Usage(f"{prefix}{' '.join(str(error).split())}", "correct the name, or give another --region") from None
     except ClientError as error:
         raise _refusal(error, prefix) from None
-    except (CredentialRetrievalError, TokenRetrievalError, SSOError) as error:
+    except _NOT_RENEWED as error:
         raise Denied(f"{prefix}{error}", RENEW) from None
     except BotoCoreError as error:
         raise TryAgain(f"{prefix}{error}") from None
@@ -152,5 +193,5 @@ def _refusal(error: ClientError, prefix: str) -> CommandError:
     problem = f"{prefix}{error.operation_name}: {code} {text}".strip()
     if code in _EXPIRED:
         return Denied(f"{problem}; your credentials have expired", RENEW)
-    kinds = ((_DENIED, Denied), (_MISSING, NotFound), (_BUSY, TryAgain))
+    kinds = ((_DENIED, Denied), (_MISSING, NotFound), (_BUSY, TryAgain), (_WRONG, Usage))
     return next((kind(problem) for codes, kind in kinds if code in codes), ExecutionFailed(problem))

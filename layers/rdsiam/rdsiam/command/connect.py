@@ -14,6 +14,7 @@ from rdsiam.command.fast_token import warn
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
 from rdsiam.command.output import progress
+from rdsiam.command.passing import PassingCommand
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def _session_options(command: options.Command) -> options.Command:
 
 
 @click.command(
+    cls=PassingCommand,
+    passed="arguments",
+    program="psql",
     epilog="""\b
 Examples:
   rdsiam psql orders
@@ -52,10 +56,9 @@ Examples:
   rdsiam psql orders -u analyst --via 127.0.0.1:15432
       through ssh -L 15432:<endpoint>:5432
   rdsiam psql orders --local --user app_service
-      signed with your own credentials"""
+      signed with your own credentials""",
 )
 @click.argument("database")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_session_options
 def psql(
     database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
@@ -70,16 +73,18 @@ def psql(
 
 
 @click.command(
+    cls=PassingCommand,
+    passed="arguments",
+    program="mysql",
     epilog="""\b
 Examples:
   rdsiam mysql billing
       as the only user that you may be
   rdsiam mysql billing --user analyst -d shop -- -e 'SELECT current_user()'
   rdsiam mysql billing --local --user app_service
-      signed with your own credentials"""
+      signed with your own credentials""",
 )
 @click.argument("database")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_session_options
 def mysql(
     database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
@@ -97,6 +102,8 @@ def mysql(
 
 @click.command(
     "exec",
+    cls=PassingCommand,
+    passed="command",
     epilog="""\b
 Examples:
   rdsiam exec orders -u app_service -- python migrate.py
@@ -104,7 +111,6 @@ Examples:
   rdsiam exec billing -u analyst -- mysqldump shop""",
 )
 @click.argument("database")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @_session_options
 def exec_(
     database: str, command: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation

@@ -1,11 +1,14 @@
 """Runs a durable function and reports each finished step until the execution ends."""
 
 import json
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from rdsiam.command import output
 from rdsiam.command.aws import translate_errors
 from rdsiam.command.errors import ExecutionFailed, NotFound
 
@@ -31,16 +34,32 @@ def run(
     :param until: a step to wait for instead of the end; the answer is then empty.
     :raises ExecutionFailed: the execution ended with an error.
     """
-    with translate_errors(function):
+    name = f"{kind}-{uuid.uuid4().hex}"
+    begun = f"execution {name} of {function} may have begun, and then goes on"
+    with _report_interrupt(begun), translate_errors(function):
         answer = client.invoke(
-            FunctionName=function,
-            InvocationType="Event",
-            DurableExecutionName=f"{kind}-{uuid.uuid4().hex}",
-            Payload=json.dumps(payload),
+            FunctionName=function, InvocationType="Event", DurableExecutionName=name, Payload=json.dumps(payload)
         )
     arn = answer.get("DurableExecutionArn")
     if not arn:
         raise NotFound(f"{function} is not a durable function", "name the function with its alias")
+    show = shlex.join(["aws", "lambda", "get-durable-execution", "--durable-execution-arn", arn])
+    with _report_interrupt(f"execution {arn} goes on; its state: {show}"):
+        return _answer(client, function, arn, progress, until)
+
+
+@contextmanager
+def _report_interrupt(consequence: str) -> Iterator[None]:
+    """Tell the user that an interrupt ends the command only."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.progress(consequence)
+        raise
+
+
+def _answer(client: Any, function: str, arn: str, progress: Callable[[str], None], until: str | None) -> dict[str, Any]:
+    """Wait for an execution, or for one of its steps, and return its answer."""
     last_event = 0
     while True:
         with translate_errors(function):

@@ -67,7 +67,7 @@ class LoginOptions:
 def login_options(command: options.Command) -> options.Command:
     """Add the options of every command that needs a token; the command gets `login` and `installation`."""
     added: list[options.Decorator] = [
-        click.option("--user", "-u", metavar="NAME", help="Database user. Default: the only one that you may be."),
+        click.option("--user", "-u", metavar="USER", help="Database user. Default: the only one that you may be."),
         click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
         click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason."),
         options.installation("api_url"),

@@ -19,7 +19,7 @@ type Decorator = Callable[[Command], Command]
 everything = click.option(
     "--all", "everything", is_flag=True, help="Fetch from S3 the lists that the answer had no room for."
 )
-plan = click.option("--plan", "--dry-run", "plan", is_flag=True, help="Change nothing; show what would be changed.")
+plan = click.option("--plan", is_flag=True, help="Change nothing; show what would be changed.")
 
 
 @dataclass(frozen=True)

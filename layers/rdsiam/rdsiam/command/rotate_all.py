@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from rdsiam.command.errors import ExitCode, NotFound
-from rdsiam.command.output import Output
+from rdsiam.command.output import Output, progress
 from rdsiam.command.secrets_function import SecretsFunction
 from rdsiam.errors import RdsiamError
 
@@ -120,25 +120,31 @@ def _rotate(rotations: Sequence[Rotation], function: SecretsFunction, choice: Ch
     groups.sort(key=lambda group: group[0].order)
     with ThreadPoolExecutor(choice.at_once) as pool:
         futures = [pool.submit(_rotate_database, group, function, choice, output) for group in groups]
-        for number, future in enumerate(as_completed(futures), 1):
-            future.result()
-            output.progress(f"{number} of {len(groups)} databases done")
+        try:
+            for number, future in enumerate(as_completed(futures), 1):
+                future.result()
+                output.progress(f"{number} of {len(groups)} databases done")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            function.stop_waiting()
+            progress("interrupted: no further rotation begins; those that have begun go on: rdsiam rotate list")
+            raise
 
 
 def _rotate_database(group: Sequence[Rotation], function: SecretsFunction, choice: Choice, output: Output) -> None:
     for rotation in group:
         name, arn = rotation.secret["name"], rotation.secret["secret"]
 
-        def progress(line: str, name: str = name) -> None:
+        def report(line: str, name: str = name) -> None:
             output.progress(f"{name}: {line}")
 
         try:
             for _ in range(rotation.turns):
-                function.rotate(arn, choice.reason, choice.seconds, progress)
+                function.rotate(arn, choice.reason, choice.seconds, report)
                 rotation.done += 1
         except RdsiamError as error:
             rotation.problem = str(error)
-            progress(str(error))
+            report(str(error))
             continue
         try:
             answer = function.ask({"sessions": arn})

@@ -1,10 +1,12 @@
 """SecretsFunction, invoked by the command; its errors become errors with an exit code."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rdsiam.command import output
 from rdsiam.command.aws import translate_errors
 from rdsiam.command.errors import ExecutionFailed, FunctionError, TryAgain, is_known
 from rdsiam.command.installation import Installation
@@ -22,6 +24,7 @@ class SecretsFunction:
 
     def __init__(self, installation: Installation) -> None:
         self._name = installation.settings.get("secrets_function").value
+        self._stopped = threading.Event()
         self._client = installation.aws.client("lambda", read_timeout=_SECONDS)
 
     def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,8 +46,21 @@ class SecretsFunction:
         :param progress: called with one line for each new state.
         :raises TryAgain: the rotation has not ended in time.
         """
+        if self._stopped.is_set():
+            raise TryAgain("not begun: the command was interrupted")
         version = self.ask({"rotate": secret} | ({"reason": reason} if reason else {}))["version"]
         progress(f"began, version {version}")
+        try:
+            self._wait(secret, version, seconds, progress)
+        except KeyboardInterrupt:
+            output.progress(f"the rotation of {secret} to version {version} goes on: rdsiam rotate status shows it")
+            raise
+
+    def stop_waiting(self) -> None:
+        """Let the threads that wait for rotations end soon; the rotations go on."""
+        self._stopped.set()
+
+    def _wait(self, secret: str, version: str, seconds: float, progress: Callable[[str], None]) -> None:
         end, state, missing = time.monotonic() + seconds, "", 0
         while True:
             current = self.ask({"show": secret})
@@ -62,4 +78,5 @@ class SecretsFunction:
                     f"not done after {seconds:g} s",
                     "Secrets Manager tries again for some hours; for the cause see the log of RotateFunction",
                 )
-            time.sleep(_PAUSE)
+            if self._stopped.wait(_PAUSE):
+                raise TryAgain("interrupted: the rotation goes on", "see rdsiam rotate status")

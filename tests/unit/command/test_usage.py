@@ -1,0 +1,83 @@
+"""Wrong command lines: each is an error that says what is right, before anything is asked."""
+
+import pytest
+
+from rdsiam.command import app as app_module
+from rdsiam.command.app import app, run
+
+
+def usage(monkeypatch, capsys, *words: str) -> str:
+    """Return the one line of the error for a wrong command line."""
+    monkeypatch.setattr("sys.argv", ["rdsiam", *words])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (2, "", 1), err
+    assert err.endswith("[usage]\n")
+    return str(err)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["psql", "orders", "shop"], "Unexpected argument: shop"),
+        (["psql", "orders", "SELECT 1"], "psql's own arguments come after --: rdsiam psql DATABASE -- SELECT 1"),
+        (["psql", "orders", "-d", "shop", "one", "two"], "after --: rdsiam psql DATABASE -- one two"),
+        (["psql", "orders", "-c", "SELECT 1"], "psql's own arguments come after --: rdsiam psql DATABASE -- -c"),
+        (["psql", "orders", "-XAtc", "SELECT 1"], "after --: rdsiam psql DATABASE -- -X"),
+        (["psql", "orders", "--command=SELECT 1"], "after --: rdsiam psql DATABASE -- --command"),
+        (["psql", "orders", "-f", "a.sql"], "after --: rdsiam psql DATABASE -- -f"),
+        (["mysql", "billing", "shop"], "mysql's own arguments come after --: rdsiam mysql DATABASE -- shop"),
+        (["mysql", "billing", "-e", "SELECT 1"], "after --: rdsiam mysql DATABASE -- -e"),
+        (["exec", "orders", "python", "migrate.py"], "the command to run comes after --"),
+        (["exec", "orders"], "Missing command"),
+        (["exec", "orders", "--"], "rdsiam exec DATABASE -- COMMAND"),
+        (["psql", "--", "orders"], "Missing argument 'DATABASE'; see rdsiam psql --help"),
+        (["onboard", "orders", "--dry-run"], "this command has the option --plan"),
+        (["revoke", "orders", "app", "--dry-run", "--reason", "x"], "this command has the option --plan"),
+        (["doctor", "orders", "-u", "app"], "this command has the argument USER"),
+        (["revoke", "orders", "--user", "app", "--reason", "x"], "this command has the argument USER"),
+        (["onboard", "--database", "orders"], "this command has the argument DATABASE"),
+        (["ls", "--format", "json"], "this command has the option --output"),
+        (["ls", "--nosuch"], "No such option '--nosuch'; see rdsiam ls --help"),
+        (["ls", "--api-url", "https://[::1"], "not an address of an API"),
+        (["ls", "--api-url", "https://x:99999"], "not an address of an API"),
+        (["audit", "--incomplete-ok", "--remediate", "x"], "--incomplete-ok goes with an audit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_says_what_is_right(monkeypatch, capsys, words, advice):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert advice in usage(monkeypatch, capsys, *words)
+
+
+@pytest.mark.parametrize("words", [["--plan"], ["--nosuch"], ["nosuch"]])
+def test_the_program_itself_has_no_such_words(monkeypatch, capsys, words):
+    assert "see rdsiam --help" in usage(monkeypatch, capsys, *words)
+
+
+def test_arguments_after_two_dashes_reach_the_program_as_they_are():
+    words = ["orders", "-u", "app", "--", "-c", "SELECT 1", "--", "-h", "--user"]
+    context = app.commands["psql"].make_context("psql", words)
+    assert context.params["arguments"] == ("-c", "SELECT 1", "--", "-h", "--user")
+    assert context.params["user"] == "app"
+
+
+def test_the_usage_of_a_passing_command_shows_the_dashes():
+    assert "DATABASE [-- ARGUMENTS...]" in app.commands["psql"].get_help(
+        app.commands["psql"].make_context("psql", ["x"])
+    )
+
+
+def test_the_version_is_that_of_the_distribution(monkeypatch, capsys):
+    import tomllib
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "layers" / "rdsiam" / "pyproject.toml").read_text())["project"]
+    monkeypatch.setattr("sys.argv", ["rdsiam", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code in (0, None)
+    assert capsys.readouterr().out == f"rdsiam {project['version']}\n"
+    assert project["version"] == app_module.VERSION
