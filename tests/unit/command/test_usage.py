@@ -1,9 +1,12 @@
 """Wrong command lines: each is an error that says what is right, before anything is asked."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
-from rdsiam.command import app as app_module
 from rdsiam.command.app import app, run
+from rdsiam.command.version import VERSION
 
 
 def usage(monkeypatch, capsys, *words: str) -> str:
@@ -70,9 +73,6 @@ def test_the_usage_of_a_passing_command_shows_the_dashes():
 
 
 def test_the_version_is_that_of_the_distribution(monkeypatch, capsys):
-    import tomllib
-    from pathlib import Path
-
     root = Path(__file__).parents[3]
     project = tomllib.loads((root / "layers" / "rdsiam" / "pyproject.toml").read_text())["project"]
     monkeypatch.setattr("sys.argv", ["rdsiam", "--version"])
@@ -80,4 +80,4 @@ def test_the_version_is_that_of_the_distribution(monkeypatch, capsys):
         run()
     assert ended.value.code in (0, None)
     assert capsys.readouterr().out == f"rdsiam {project['version']}\n"
-    assert project["version"] == app_module.VERSION
+    assert project["version"] == VERSION

@@ -27,7 +27,7 @@ _NOT_FIXED = {"refused", "ignored", "unknown", "failed", "incomplete", "planned"
 
 @dataclass(frozen=True)
 class _Criteria:
-    """What decides the exit code: the least severity of a finding, and whether unreadable databases count."""
+    """Criteria of the exit code: the least severity of a finding, and whether unreadable databases count."""
 
     fail_on: str
     incomplete_ok: bool
