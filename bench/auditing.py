@@ -17,14 +17,15 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
 from rdsiam.aws.rds import Database
-from rdsiam.engines import connection
-from rdsiam.engines.connection import MysqlSession, PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password, Token
 from rdsiam.engines.mysql import audit_procedure
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres import audit, catalog
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.engine import Postgres
 from rdsiam.engines.protocols import DesiredState, Engine, Session, Sessions
+from rdsiam.tokens import trust
 
 USERS = 10_000
 ROUNDS = 25
@@ -70,7 +71,7 @@ def run() -> list[Result]:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rdsiam-bench-")))
         authority = Authority(root / "ca")
         os.environ["RDSIAM_CA"] = authority.pem
-        connection.ca_file.cache_clear()
+        trust.ca_file.cache_clear()
         postgres = stack.enter_context(_database("postgres", root, authority))
         mariadb = stack.enter_context(_database("mariadb", root, authority))
         return [

@@ -27,13 +27,15 @@ from rdsiam.access.rotation import Scheme
 from rdsiam.aws.rds import FAMILIES, Family
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.versions import SecretStore
-from rdsiam.engines import connection
 from rdsiam.engines.logins import Password
+from rdsiam.engines.mysql.connection import connect_mysql
+from rdsiam.engines.postgres.connection import connect_postgres
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.events.rotate import STEPS, RotationRequest
 from rdsiam.rotation.steps import Rotation
 from rdsiam.rotation.targets import Targets
 from rdsiam.state.record import Record, SecretRecord
+from rdsiam.tokens import trust
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ROUNDS = 15
@@ -53,7 +55,7 @@ def run() -> list[Result]:
     processes.remove_when_we_end(root)
     authority = Authority(root / "ca")
     os.environ |= {"RDSIAM_CA": authority.pem, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
-    connection.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     apply_patches(secrets_manager_patches(Rotations(lambda *_: True, lambda *_: None)))
     try:
         with mock_aws():
@@ -62,7 +64,7 @@ def run() -> list[Result]:
         shutil.rmtree(root, ignore_errors=True)
         for name in ("RDSIAM_CA", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             del os.environ[name]
-        connection.ca_file.cache_clear()
+        trust.ca_file.cache_clear()
 
 
 def _engine(engine: str, root: Path, authority: Authority) -> list[Result]:
@@ -127,10 +129,10 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
 def _make_user(engine: str, server: Any, user: str) -> None:
     master = Password("boss", "boss-password")
     if engine == "postgres":
-        session: Any = connection.connect_postgres(server.host, server.port, "shop", master)
+        session: Any = connect_postgres(server.host, server.port, "shop", master)
         statements = [f"CREATE ROLE {user} LOGIN PASSWORD 'first-password'"]
     else:
-        session = connection.connect_mysql(server.host, server.port, master)
+        session = connect_mysql(server.host, server.port, master)
         statements = [f"CREATE USER {user} IDENTIFIED BY 'first-password'", f"GRANT SELECT ON shop.* TO {user}"]
     with session, session.cursor() as cursor:
         for statement in statements:

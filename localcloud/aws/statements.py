@@ -32,7 +32,7 @@ class Statement:
 #: Actions that no call is named after, with the code that needs them.
 _NEEDED_BY = (
     {
-        "rds-db:connect": "login with a token, `engines/connection.py`",
+        "rds-db:connect": "login with a token, `engines/*/connection.py`",
         "lambda:InvokeFunction": "`context.invoke` of another function, `onboarding/flow.py`, `audit/flow.py` and "
         "`migration/flow.py`; `_start` of OnboardFunction itself, `onboarding/reconcile.py`; `handler`, "
         "`functions/events/app.py`; `rotate_secret`, which asks in the caller's name, `aws/secrets/schedules.py`",

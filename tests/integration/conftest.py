@@ -20,9 +20,9 @@ from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.settings import Administrator
 from rdsiam.aws.rds import Database
-from rdsiam.engines import connection
 from rdsiam.engines.mysql.engine import Mysql
 from rdsiam.engines.postgres.engine import Postgres
+from rdsiam.tokens import trust
 from tests.ground import folder_for_servers
 from tests.integration.api_requests import GROUP
 from tests.integration.databases import Databases, Events, Eventually
@@ -116,7 +116,7 @@ def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
     """
     authority = Authority(server_root / "ca")
     os.environ["RDSIAM_CA"] = authority.pem
-    connection.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     servers: dict[Path, PostgresServer | MysqlFamilyServer] = {}
 
     def make(kind: str) -> Place:
@@ -150,7 +150,7 @@ def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
         if directory.exists():
             shutil.rmtree(directory)
     del os.environ["RDSIAM_CA"]
-    connection.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
 
 
 def _server(

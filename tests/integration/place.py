@@ -13,10 +13,11 @@ from localcloud.databases.token_verifier import LoginRefused, Reason
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Unreached
-from rdsiam.engines import connection
-from rdsiam.engines.connection import Limits, postgres_options
+from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Logins, Password, Token
+from rdsiam.engines.postgres import connection
+from rdsiam.engines.postgres.connection import postgres_options
 from rdsiam.engines.protocols import DatabaseResult, DesiredState, Engine, LoginAccount, Sessions
 from rdsiam.engines.statements import Statement
 from rdsiam.onboarding.server_removal import Removal, Server

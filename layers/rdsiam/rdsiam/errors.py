@@ -13,6 +13,7 @@ RdsiamError                    base, never raised itself
 ├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
 ├── ConnectionFailed           a connection failed; says at which stage
 ├── LeaseTaken                 another run works on the server; it is tried again
+├── ExtraMissing               an extra of the wheel is not installed; names it
 ├── ResultUnavailable          a stored result is not where, or not what, it was
 └── LeaseLost                  the run took longer than its lease; it changes nothing further
 
@@ -224,3 +225,15 @@ class ResultUnavailable(RdsiamError):
     """A result that was stored for an answer or a checkpoint is elsewhere, or has been changed."""
 
     code = "result-unavailable"
+
+
+class ExtraMissing(RdsiamError):
+    """This part of rdsiam needs a package that isn't installed.
+
+    :param extras: the extras of the wheel that install the package.
+    """
+
+    code = "extra-missing"
+
+    def __init__(self, package: str, extras: tuple[str, ...]) -> None:
+        super().__init__(f"{package} is not installed", f"pip install 'rdsiam[{','.join(extras)}]'")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from rdsiam.core.extras import needs
 from rdsiam.errors import InvalidRequest, RdsiamError
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens.endpoints import region_of
@@ -110,7 +111,8 @@ def sqlalchemy_engine(login: Login, driver: str, database: str, **options: Any) 
     :param driver: `postgresql+psycopg` or `mysql+pymysql`.
     :param options: of `sqlalchemy.create_engine`.
     """
-    from sqlalchemy import URL, create_engine
+    with needs("sqlalchemy"):
+        from sqlalchemy import URL, create_engine
 
     url = URL.create(driver, username=login.user, host=login.host, port=login.port, database=database)
     engine = create_engine(url, **options)
@@ -125,7 +127,8 @@ def use_tokens(engine: Any, login: Login) -> None:
 
     :raises InvalidRequest: it is the class of all engines, or its driver is neither psycopg nor PyMySQL.
     """
-    from sqlalchemy import event
+    with needs("sqlalchemy"):
+        from sqlalchemy import event
 
     if isinstance(engine, type):
         raise InvalidRequest("engine", "must be one engine: the class would send this login to every database")
@@ -147,7 +150,8 @@ def psycopg_pool(login: Login, database: str, **options: Any) -> "ConnectionPool
 
     :param options: of the pool; `kwargs` are further arguments of the connections, TLS and login excepted.
     """
-    from psycopg_pool import ConnectionPool
+    with needs("postgres"):
+        from psycopg_pool import ConnectionPool
 
     return ConnectionPool(kwargs=_each_time(login, database, options), **options)
 
@@ -159,7 +163,8 @@ def async_psycopg_pool(login: Login, database: str, **options: Any) -> "AsyncCon
     """
     import asyncio
 
-    from psycopg_pool import AsyncConnectionPool
+    with needs("postgres"):
+        from psycopg_pool import AsyncConnectionPool
 
     arguments = _each_time(login, database, options)
 
@@ -174,7 +179,8 @@ def pymysql_connect(login: Login, database: str | None = None, **options: Any) -
 
     :param options: of `pymysql.connect`, TLS and login excepted.
     """
-    import pymysql
+    with needs("mysql"):
+        import pymysql
 
     return lambda: pymysql.connect(**{"charset": "utf8mb4", **options, "database": database, **login.pymysql()})
 

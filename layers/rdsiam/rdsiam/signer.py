@@ -7,7 +7,7 @@ from calendar import timegm
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from rdsiam.errors import InvalidRequest
@@ -172,6 +172,8 @@ class _Second:
         self.users: dict[str, tuple[str, _Hash]] = {}
 
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 _LIMIT = 1024
 _SHA256_OF_NOTHING = sha256().hexdigest()
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
@@ -199,7 +201,7 @@ def _seconds(at: datetime) -> int:
         raise InvalidRequest("at", "is outside the calendar in UTC") from None
 
 
-def _keep[Key, Value](cache: dict[Key, Value], key: Key, value: Value) -> None:
+def _keep(cache: dict[_K, _V], key: _K, value: _V) -> None:
     if len(cache) >= _LIMIT:
         cache.clear()
     cache[key] = value

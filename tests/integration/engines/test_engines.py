@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from localcloud.core import processes
-from rdsiam.engines import connection
 from rdsiam.engines.logins import Password, Token
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.engines.statements import Statement
 from rdsiam.errors import ConnectionFailed, Refused
+from rdsiam.tokens import trust
 from tests.integration.place import DENIED, MASTER, Place, user
 from tests.kinds import MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES
 
@@ -183,9 +183,9 @@ def test_errors_say_at_which_stage_a_connection_failed_and_never_the_secret(plac
 
 def test_a_certificate_of_another_authority_is_refused_before_anything_is_sent(place, onboarded, monkeypatch):
     monkeypatch.setenv("RDSIAM_CA", "")
-    connection.ca_file.cache_clear()
+    trust.ca_file.cache_clear()
     with pytest.raises(ConnectionFailed) as failed:
         place.engine.connect(place.database, Token("reader", "token-of-reader"), "shop")
     assert failed.value.stage == "tls"
     monkeypatch.undo()
-    connection.ca_file.cache_clear()
+    trust.ca_file.cache_clear()

@@ -14,8 +14,7 @@ import psycopg
 import pytest
 
 from rdsiam.core.changes import Unreached
-from rdsiam.engines import connection
-from rdsiam.engines.mysql import engine
+from rdsiam.engines.mysql import connection, engine
 from rdsiam.engines.postgres import database_privileges, execution, failures
 from rdsiam.engines.protocols import Sessions
 from rdsiam.engines.statements import StatementFailed

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from rdsiam.core.changes import Unreached
-from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.logins import Token
 from rdsiam.engines.messages import one_line
+from rdsiam.engines.mysql import connection
 from rdsiam.engines.mysql import engine as mysql_engine
 from rdsiam.engines.postgres import execution
 from rdsiam.errors import ConnectionFailed

@@ -10,9 +10,9 @@ import pytest
 
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.secrets.client import SecretsManager
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER, Logins, Password
 from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.migration import PostgresMigrator
 from rdsiam.engines.postgres.rotation import PostgresRotator
 from rdsiam.engines.postgres.snapshot import Snapshot

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from rdsiam.engines.connection import WORK, Limits, connect_postgres, postgres_options
+from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.logins import MANAGER, Password, Token
+from rdsiam.engines.postgres.connection import connect_postgres, postgres_options
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.place import MASTER, MASTER_PASSWORD, Place, user

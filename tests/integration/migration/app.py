@@ -19,7 +19,7 @@ import pymysql
 import pytest
 
 from rdsiam.aws import clients
-from rdsiam.engines import connection
+from rdsiam.tokens import trust
 from tests.integration.account import Account, Connection, until
 from tests.integration.secret_records import record_secret
 
@@ -179,7 +179,7 @@ def as_the_function(account: Account) -> Iterator[None]:
         "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
         "AWS_SESSION_TOKEN": credentials["SessionToken"],
     }
-    caches = (connection.ca_file, clients.client, clients._session)
+    caches = (trust.ca_file, clients.client, clients._session)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

@@ -16,13 +16,13 @@ from aws_durable_execution_sdk_python_testing.client import InMemoryServiceClien
 from aws_durable_execution_sdk_python_testing.executor import Executor
 
 from rdsiam.aws import clients
-from rdsiam.engines import connection
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.iam_authentication import IamAuthentication
 from rdsiam.onboarding.inspection import Inspector
 from rdsiam.onboarding.privileges import Privileges
 from rdsiam.onboarding.publication import Publication
 from rdsiam.onboarding.recording import Recording
+from rdsiam.tokens import trust
 from tests.integration.account import Account, processes_of, until
 from tests.kinds import MYSQL_EXHAUSTIVE, OLDER_EXHAUSTIVE
 
@@ -64,7 +64,7 @@ def functions(account) -> Iterator[dict[str, Handler]]:
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setenv("AWS_SAM_LOCAL", "true")  # the runner knows no aliases
-        caches = (connection.ca_file, clients.client, clients._session)
+        caches = (trust.ca_file, clients.client, clients._session)
         for cache in caches:
             cache.cache_clear()
         # The runner skips waits, so each poll would be a checkpoint more: here one poll waits until it is true.

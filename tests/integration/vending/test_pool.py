@@ -26,8 +26,9 @@ from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.token_verifier import TokenVerifier
 from rdsiam import pool
-from rdsiam.engines import connection
 from rdsiam.engines.logins import Password
+from rdsiam.engines.mysql.connection import connect_mysql
+from rdsiam.engines.postgres.connection import connect_postgres
 from rdsiam.errors import InvalidRequest
 from rdsiam.signer import Credentials
 from rdsiam.tokens import trust
@@ -85,10 +86,10 @@ def servers() -> Iterator[dict]:
         server.set_iam(True)
         found[kind] = port
     boss = Password("boss", "correct horse")
-    with connection.connect_postgres("localhost", found["postgres"], "shop", boss) as master:
+    with connect_postgres("localhost", found["postgres"], "shop", boss) as master:
         master.execute("CREATE ROLE app LOGIN")
         master.execute("GRANT rds_iam TO app")
-    with connection.connect_mysql("localhost", found["mariadb"], boss) as session:
+    with connect_mysql("localhost", found["mariadb"], boss) as session:
         session.cursor().execute("CREATE USER app IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL")
         session.cursor().execute("GRANT SELECT ON shop.* TO app")
     yield found

@@ -7,8 +7,10 @@ policies for them, so `roles` in access.yaml is no place for them; `callers` is.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from rdsiam.access.model import AccessFile
+if TYPE_CHECKING:
+    from rdsiam.access.model import AccessFile  # needs pydantic, and the doctor only asks about roles
 
 #: Path of the roles of Identity Center, which only a permission set can change.
 IDENTITY_CENTER_PATH = "/aws-reserved/sso.amazonaws.com/"
@@ -43,7 +45,7 @@ def remedy(role: str, connect_arns: Iterable[str] = ()) -> str:
     )
 
 
-def advice(file: AccessFile) -> Iterator[str]:
+def advice(file: "AccessFile") -> Iterator[str]:
     """Yield a line for each reserved role that the file names in `roles`."""
     roles = {role for entry in file.databases for user in entry.users for role in user.roles}
     for role in sorted(filter(is_reserved, roles)):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, TypedDict, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import InvalidRequest, RdsiamError
@@ -190,6 +190,9 @@ class NoQuery:
     """No parameters."""
 
 
+Query = TypeVar("Query", AuditsQuery, DecisionsQuery, NoQuery)
+
+
 @dataclass(frozen=True)
 class Problem:
     """An error: `code` for programs, `detail` and `hint` for people. No field repeats a value from the request."""
@@ -228,7 +231,7 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
     return TokenRequest(lower_identifier(given["database"]), given["user"], given["reason"].strip())
 
 
-def query[Q: (AuditsQuery, DecisionsQuery, NoQuery)](event: Mapping[str, Any], kind: type[Q]) -> Q:
+def query(event: Mapping[str, Any], kind: type[Query]) -> Query:
     """Read the parameters of a request. API Gateway joins repeated parameters by commas, which no rule accepts.
 
     :raises InvalidRequest: a parameter breaks its rule; the error names the parameter.

@@ -3,9 +3,9 @@
 from functools import cache, partial
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+from botocore.session import Session
 
 from rdsiam.errors import EndpointUnreachable
 from rdsiam.signer import Credentials
@@ -15,8 +15,8 @@ _CONFIG = Config(connect_timeout=2, read_timeout=15, retries={"mode": "standard"
 
 
 @cache
-def _session() -> boto3.Session:
-    return boto3.Session()
+def _session() -> Session:
+    return Session()
 
 
 @cache
@@ -27,9 +27,9 @@ def client(service: str) -> Any:
     """
     # Links to objects: without it botocore may sign them in the old way, which encrypted objects refuse.
     config = _CONFIG.merge(Config(signature_version="s3v4")) if service == "s3" else _CONFIG
-    client = _session().client(service, config=config)  # type: ignore[call-overload]
+    client = _session().create_client(service, config=config)
     model = client.meta.service_model
-    # VPC endpoints go by the prefix of the address: "events", where boto3 says eventbridge in its own events.
+    # VPC endpoints go by the prefix of the address: "events", where botocore says eventbridge in its own events.
     name_the_endpoint = partial(_name_the_endpoint, model.endpoint_prefix)
     client.meta.events.register(f"after-call-error.{model.service_id.hyphenize()}", name_the_endpoint)
     return client

@@ -5,7 +5,6 @@ import sys
 import click
 
 from rdsiam.command import (
-    access,
     audit,
     completion,
     config,
@@ -20,17 +19,17 @@ from rdsiam.command import (
     token,
 )
 from rdsiam.command.errors import ExitCode, exit_code
+from rdsiam.command.extras import Commands
 from rdsiam.command.version import VERSION
 from rdsiam.errors import RdsiamError
 
-app = click.Group(
+app = Commands(
     "rdsiam",
     help="Passwordless logins for a fleet of Amazon RDS and Aurora databases.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    access.access,
     audit.audit,
     completion.completion,
     config.config,

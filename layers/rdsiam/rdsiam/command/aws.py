@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -27,6 +26,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnknownCredentialError,
 )
+from botocore.session import Session
 
 from rdsiam.command import waiting
 from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
@@ -79,10 +79,12 @@ class Aws:
 
     def __init__(self, profile: str | None, region: str | None) -> None:
         with translate_errors():
-            # boto3 itself reads AWS_DEFAULT_REGION only, as version 1 of the AWS CLI does.
-            region = region or os.environ.get("AWS_REGION")
-            self._session = boto3.Session(profile_name=profile, region_name=region)
-        waiting.Watch(self._session.events)
+            self._session = Session(profile=profile)
+            # botocore itself reads AWS_DEFAULT_REGION only, as version 1 of the AWS CLI does.
+            if region := region or os.environ.get("AWS_REGION"):
+                self._session.set_config_variable("region", region)
+            self._session.get_scoped_config()  # raises ProfileNotFound
+        waiting.Watch(self._session.get_component("event_emitter"))
 
     def client(self, service: str, read_timeout: int | None = None) -> Any:
         """Return a client of `service`.
@@ -94,7 +96,7 @@ class Aws:
             config = _CONFIG.merge(Config(read_timeout=read_timeout, retries={"total_max_attempts": 1}))
         try:
             with translate_errors():
-                return self._session.client(service, config=config)  # type: ignore[call-overload]
+                return self._session.create_client(service, config=config)
         except ValueError as error:  # of an endpoint that was set in the environment or the profile
             raise Usage(f"{service}: {error}", "correct AWS_ENDPOINT_URL, or endpoint_url of the profile") from None
 
@@ -104,9 +106,10 @@ class Aws:
 
         :raises NotFound: no region is set.
         """
-        if self._session.region_name is None:
+        region = self._session.get_config_variable("region")
+        if region is None:
             raise NotFound("no region is set", "give --region, or set AWS_REGION")
-        return self._session.region_name
+        return str(region)
 
     def credentials(self) -> tuple[Credentials, datetime | None]:
         """Return the caller's credentials, renewed if possible, and their expiry; None if they have none.

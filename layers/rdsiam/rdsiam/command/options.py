@@ -6,15 +6,15 @@ A decorator here adds a set of options to a command and passes it one object mad
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Format, Output
 
-type Command = Callable[..., Any]
-type Decorator = Callable[[Command], Command]
+Command: TypeAlias = Callable[..., Any]
+Decorator: TypeAlias = Callable[[Command], Command]
 
 everything = click.option(
     "--all", "everything", is_flag=True, help="Fetch from S3 the lists that the answer had no room for."

@@ -10,11 +10,11 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import click
 
-type Format = Literal["table", "json", "csv", "text"]
+Format: TypeAlias = Literal["table", "json", "csv", "text"]
 
 
 def progress(line: str) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rdsiam.aws.rds import Database
 from rdsiam.core.arn import Arn
+from rdsiam.core.extras import needs
 from rdsiam.engines.logins import Token
-from rdsiam.engines.protocols import Engine
-from rdsiam.engines.registry import ENGINES
 from rdsiam.signer import Credentials, TokenSigner
+
+if TYPE_CHECKING:
+    from rdsiam.engines.protocols import Engine
 
 State = Literal["OK", "FAIL", "UNKNOWN"]
 
@@ -70,8 +72,13 @@ class LoginCase:
         return self.database.cluster or self.name
 
     @property
-    def engine(self) -> Engine:
-        """The SQL of the database's family."""
+    def engine(self) -> "Engine":
+        """The SQL of the database's family.
+
+        :raises ExtraMissing: a package that onboarding and audits need is not installed.
+        """
+        with needs("access", "mysql", "postgres"):
+            from rdsiam.engines.registry import ENGINES
         return ENGINES[self.database.family]
 
     @cached_property
@@ -93,7 +100,15 @@ class LoginCase:
         """Open a session as a user, with a token signed by the caller.
 
         :raises ConnectionFailed: the login failed.
+        :raises ExtraMissing: the driver is not installed.
         """
         host, port = self.database.endpoint
-        token = TokenSigner(self.credentials, self.database.region).token(host, port, user)
-        return self.engine.connect(self.database, Token(user, token), self.database.default_database)
+        login = Token(user, TokenSigner(self.credentials, self.database.region).token(host, port, user))
+        # A login needs the driver only, not what onboarding and audits need besides.
+        if self.database.family == "mysql":
+            with needs("mysql"):
+                from rdsiam.engines.mysql.connection import connect_mysql
+            return connect_mysql(host, port, login)
+        with needs("postgres"):
+            from rdsiam.engines.postgres.connection import open_session
+        return open_session(self.database, login, self.database.default_database)

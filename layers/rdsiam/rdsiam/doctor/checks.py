@@ -55,6 +55,6 @@ def _verdict(check: Callable[[LoginCase], Verdict], case: LoginCase) -> Verdict:
         code, call = error.response["Error"]["Code"], error.operation_name
         return unknown(f"{call}: {code}", f"ask someone who may call {call}")
     except RdsiamError as error:
-        return unknown(str(error), error.remedy or "try again")
+        return unknown(error.problem, error.remedy or "try again")
     except (BotoCoreError, OSError) as error:
         return unknown(type(error).__name__, "try again")

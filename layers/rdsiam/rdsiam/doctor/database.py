@@ -8,7 +8,7 @@ from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.engines.statements import QueryFailed
 from rdsiam.errors import ConnectionFailed
-from rdsiam.findings.remediation import modify
+from rdsiam.findings.commands import modify
 
 _ASKS_FOR_PASSWORD = ("password authentication failed", "authentication method")
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from typing_extensions import TypeVar
+
 from rdsiam.core.changes import MissingPart
 from rdsiam.engines.protocols import Session
 from rdsiam.engines.statements import Statement
@@ -67,7 +69,11 @@ class BackgroundWork:
     certain: bool
 
 
-class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
+SessionT_contra = TypeVar("SessionT_contra", bound=Session, default=Any, contravariant=True)
+SnapshotT_contra = TypeVar("SnapshotT_contra", default=Any, contravariant=True)
+
+
+class Migrator(Protocol[SessionT_contra, SnapshotT_contra]):
     """The SQL of migrations of one family of engines. Instances hold no state.
 
     A snapshot is the result of the engine's `inspect`; the engine's `apply` runs the statements.
@@ -78,13 +84,13 @@ class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
     #: Why a user that was changed in place can't have its password back; empty if it can.
     irreversible: str
 
-    def login_state(self, snapshot: SnapshotT, user: str, successor: str = "") -> LoginState:
+    def login_state(self, snapshot: SnapshotT_contra, user: str, successor: str = "") -> LoginState:
         """Return how a user can log in, and whether it must keep its password.
 
         :param successor: the user that takes tokens in its place: the user itself if it is changed in place.
         """
 
-    def observe(self, session: SessionT, user: str, successor: str) -> Observation:
+    def observe(self, session: SessionT_contra, user: str, successor: str) -> Observation:
         """Observe the sessions of `user`.
 
         :param session: the manager's.
@@ -93,23 +99,25 @@ class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
         """
 
     def background_work(
-        self, connect: Callable[[str | None], SessionT], snapshot: SnapshotT, user: str, successor: str
+        self, connect: Callable[[str | None], SessionT_contra], snapshot: SnapshotT_contra, user: str, successor: str
     ) -> tuple[BackgroundWork, ...]:
         """Return the work that would stop if `user` could not log in.
 
         :param connect: opens a session of the manager, which is closed here.
         """
 
-    def retire(self, snapshot: SnapshotT, user: str) -> list[Statement]:
+    def retire(self, snapshot: SnapshotT_contra, user: str) -> list[Statement]:
         """Return the statements that lock `user`, which keeps its password, and end its sessions."""
 
-    def restore(self, snapshot: SnapshotT, user: str, locked: Sequence[str]) -> list[Statement]:
+    def restore(self, snapshot: SnapshotT_contra, user: str, locked: Sequence[str]) -> list[Statement]:
         """Return the statements that let `user` log in by its former password.
 
         :param locked: host patterns of accounts that could not log in before the migration.
         """
 
-    def revert_in_place(self, snapshot: SnapshotT, user: str, accounts: Mapping[str, Ownership]) -> list[Statement]:
+    def revert_in_place(
+        self, snapshot: SnapshotT_contra, user: str, accounts: Mapping[str, Ownership]
+    ) -> list[Statement]:
         """Return the statements that end the token login of a user that was changed in place; its password works again.
 
         :param accounts: the managed accounts, from the inventory.
@@ -117,7 +125,7 @@ class Migrator[SessionT: Session = Any, SnapshotT = Any](Protocol):
         """
 
     def drop_successor(
-        self, session: SessionT, snapshot: SnapshotT, successor: str, user: str
+        self, session: SessionT_contra, snapshot: SnapshotT_contra, successor: str, user: str
     ) -> list[list[Statement]]:
         """Return the statements that drop `successor` and give its objects to `user`, in the order of their batches.
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser, Grant
@@ -92,7 +92,12 @@ class Session(Protocol):
         """Close the session."""
 
 
-class Sessions[SessionT: Session = Any]:
+#: A driver's session and an engine's snapshot; Any for callers that serve every engine.
+SessionT = TypeVar("SessionT", bound=Session, default=Any)
+SnapshotT = TypeVar("SnapshotT", default=Any)
+
+
+class Sessions(Generic[SessionT]):
     """Connections to one server, opened when needed and closed together.
 
     Beyond the maximum the session that was used least recently is closed, and opened again when it is needed.
@@ -163,7 +168,7 @@ class DatabaseResult:
     finished: bool = False
 
 
-class Engine[SessionT: Session = Any, SnapshotT = Any](Protocol):
+class Engine(Protocol[SessionT, SnapshotT]):
     """The SQL of one family of engines. Instances hold no state."""
 
     def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> SessionT:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import Login
-from rdsiam.engines.protocols import Session
+from rdsiam.engines.protocols import SessionT
 from rdsiam.errors import ConnectionFailed, RdsiamError
 
 #: The database in which administrators log in on PostgreSQL, whose roles are the same in all databases. Other databases
@@ -46,7 +46,7 @@ class OpenSession:
     since: str | None
 
 
-class Rotator[SessionT: Session = Any](Protocol):
+class Rotator(Protocol[SessionT]):
     """The SQL of rotation of one family of engines. Instances hold no state."""
 
     #: What `sessions` can't show on these servers.

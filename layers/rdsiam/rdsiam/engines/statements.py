@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rdsiam.core.changes import Authority, Change, Refusal, Unreached
 from rdsiam.errors import RdsiamError
 
+T = TypeVar("T")
 #: In the order in which their statements run.
 AUTHORITIES: tuple[Authority, ...] = ("master", "manager")
 #: Maximum length of a statement in a reason: one statement may name a hundred objects.
@@ -108,7 +109,7 @@ class StatementFailed(RdsiamError):
         return " ".join(f"{shown} failed: {self.server_code} {self._answer}".split())
 
 
-def repeat_on_conflict[T](work: Callable[[], T]) -> T:
+def repeat_on_conflict(work: Callable[[], T]) -> T:
     """Run a transaction; again if it failed because another session was faster.
 
     :raises StatementFailed: it failed otherwise, or too often.

@@ -8,10 +8,11 @@ from rdsiam.access.selection import Attributes
 from rdsiam.aws.rds import Database
 from rdsiam.aws.rds_models import in_transition
 from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings.commands import command, modify
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import ACCOUNTS, ENABLING, IAM, IAM_AUTHENTICATION, POSTGRES, RDS
-from rdsiam.findings.remediation import cloudformation, command, modify, onboard, set_parameter
+from rdsiam.findings.remediation import cloudformation, onboard, set_parameter
 
 
 def is_transient(unreachable: Mapping[str, Any]) -> bool:

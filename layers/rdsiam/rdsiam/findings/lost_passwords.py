@@ -1,14 +1,13 @@
 """Kinds of findings about accounts that rds_iam took the password from, and that need it or didn't choose that."""
 
 from rdsiam.findings.accounts import EVIDENCE
+from rdsiam.findings.commands import command, modify
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
 from rdsiam.findings.references import IAM_AUTHENTICATION, MEMBERSHIP, RDS
 from rdsiam.findings.remediation import (
     AS_GRANTOR,
     accept,
-    command,
-    modify,
     onboard,
     retire_or_declare,
     set_parameter,

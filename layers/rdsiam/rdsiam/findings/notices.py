@@ -1,9 +1,10 @@
 """Kinds of findings of what RDS reported about a database: they stay for two weeks, or until they are accepted."""
 
+from rdsiam.findings.commands import command, modify
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import IAM_AUTHENTICATION, RDS
-from rdsiam.findings.remediation import accept, cloudformation, command, modify, next_size
+from rdsiam.findings.remediation import accept, cloudformation, next_size
 
 _EVENTS = RDS + "USER_Events.Messages.html"
 _SECRETS = RDS + "rds-secrets-manager.html"

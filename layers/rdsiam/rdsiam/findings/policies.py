@@ -6,10 +6,11 @@ from typing import Any
 
 from rdsiam.access.reserved_roles import IDENTITY_CENTER_PATH
 from rdsiam.aws.iam import HeldPolicy, Holder
+from rdsiam.findings.commands import command
 from rdsiam.findings.finding import Remediation, Severity
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import ACCOUNTS, IAM, IAM_AUTHENTICATION, RDS
-from rdsiam.findings.remediation import command, onboard
+from rdsiam.findings.remediation import onboard
 
 _POLICY = RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"

@@ -13,6 +13,7 @@ from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.engines.remediation import RemediationSql
 from rdsiam.errors import Refused
+from rdsiam.findings.commands import command
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import Case
 
@@ -41,23 +42,9 @@ def sql(
     return [Remediation("sql", text, way=way, note=note if number == 0 else "") for number, text in enumerate(texts)]
 
 
-def command(*words: str, way: int = 1, note: str = "") -> Remediation:
-    """Return a command for a shell, with every word quoted."""
-    return Remediation("cli", shlex.join(words), way=way, note=note)
-
-
 def onboard(database: Database, way: int = 1, note: str = "") -> Remediation:
     """Return the command that makes a database match access.yaml."""
     return command("rdsiam", "onboard", database.arn, way=way, note=note)
-
-
-def modify(database: Database, *words: str, way: int = 1, note: str = "") -> Remediation:
-    """Return the command that modifies an instance or cluster immediately; of a cluster's member, its cluster."""
-    noun = "cluster" if database.cluster else "instance"
-    pending = ", ".join(name for name in database.pending if name != "IAMDatabaseAuthenticationEnabled")
-    warning = f"This also applies the pending changes ({pending}), which may restart the database. " if pending else ""
-    start = ("aws", "rds", f"modify-db-{noun}", f"--db-{noun}-identifier", database.cluster or database.identifier)
-    return command(*start, *words, "--apply-immediately", way=way, note=(warning + note).strip())
 
 
 def set_parameter(database: Database, parameter: str, value: str, note: str, way: int = 1) -> Remediation:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings.commands import command
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import SECRETS_MANAGER
-from rdsiam.findings.remediation import command
 
 _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the function that rotates it"}
 

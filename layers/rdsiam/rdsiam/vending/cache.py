@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 _LOCKS = 64
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
-class SingleFlightCache[Key: Hashable, Value]:
+class SingleFlightCache(Generic[Key, Value]):
     """Keeps values while they are valid. Thread-safe: of several threads that miss a key, one loads it for all.
 
     :param is_valid: tells whether a kept value may still be used.

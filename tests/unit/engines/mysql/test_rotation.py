@@ -6,7 +6,7 @@ from typing import cast
 import pymysql
 import pytest
 
-from rdsiam.engines.connection import MysqlSession
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.passwords import native_hash
 from rdsiam.engines.mysql.rotation import MysqlRotator
 from rdsiam.engines.rotation import ChangeFailed, PasswordRejected

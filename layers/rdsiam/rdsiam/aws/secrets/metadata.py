@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from rdsiam.aws.secrets.client import CURRENT, PENDING, PREVIOUS, Description, SecretsManager, Value
 from rdsiam.aws.secrets.errors import SecretDenied, SecretInWrongState, SecretNotFound
@@ -21,7 +21,7 @@ _PORT = re.compile(r"\d{1,5}", re.ASCII)
 #: A longer text, or one with spaces, may be a password that was put into the wrong key, unless it is a known name.
 _NAME = re.compile(r"\S{1,255}")
 #: Tells whether a text is the name of a database user.
-type IsUser = Callable[[str], bool]
+IsUser: TypeAlias = Callable[[str], bool]
 #: A secret with one of these errors is counted as skipped, and the others are read.
 _UNREADABLE = (SecretDenied, SecretInWrongState, SecretNotFound)
 #: A rotation takes seconds. If it has not ended so long after the last change of its secret, it has failed at least

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import pymysql
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.mysql.audit_procedure import GLOBAL, GLOBAL_OF_MARIADB, ON_SCHEMA, PROCEDURE, SCHEMA
 from rdsiam.engines.mysql.catalog import PLUGIN, SYSTEM_SCHEMAS, is_system, server_version
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.schema_names import PATTERNS, SchemaNames
 from rdsiam.engines.statements import QueryFailed
 from rdsiam.state.layout import Layout

@@ -8,9 +8,9 @@ have it. Its caller can read nothing else. Onboarding compares its text each tim
 
 from dataclasses import dataclass
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_version
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.grants import OF_ACCOUNT, Server, literal, server
 from rdsiam.engines.protocols import marked
 from rdsiam.engines.statements import Statement

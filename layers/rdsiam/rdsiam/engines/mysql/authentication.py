@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.catalog import PLUGIN
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.statements import rows
 from rdsiam.errors import Refused
 

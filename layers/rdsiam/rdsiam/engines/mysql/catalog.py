@@ -1,11 +1,11 @@
 """Parts of MySQL's and MariaDB's catalogs that onboarding and the audit both need."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 
-from rdsiam.engines.connection import MysqlSession
+from rdsiam.engines.mysql.connection import MysqlSession
 
 PLUGIN = "AWSAuthenticationPlugin"
 _LOCAL = frozenset({"rdsadmin", "mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"})
@@ -13,6 +13,7 @@ _ANYWHERE = frozenset({"rds_superuser_role", "rdsrepladmin", "rdsproxyadmin"})
 #: Schemas of the server, and the one that holds the audit's procedure.
 SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "information_schema", "performance_schema", "innodb", "rdsiam"})
 
+Row = TypeVar("Row", bound=tuple[Any, ...])
 #: Sessions as `p`, for a query. While a session runs a routine or view with a definer, the process list shows the
 #: definer as its user, on MySQL and MariaDB; `LOGIN_USER` is the user that logged in, or the definer of an event. If
 #: performance_schema is off, its tables are empty, and a session that runs something may be shown as another user's.
@@ -50,7 +51,7 @@ def is_mariadb(session: MysqlSession) -> bool:
     return "mariadb" in server_version(session).lower()
 
 
-def without_roles[Row: tuple[Any, ...]](session: MysqlSession, found: Iterable[Row]) -> list[Row]:
+def without_roles(session: MysqlSession, found: Iterable[Row]) -> list[Row]:
     """Return the rows, which begin with user and host, that are of accounts.
 
     MariaDB keeps roles among the accounts, without a host, and a user may have a role's name. On MySQL a role is an

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pymysql
 from pymysql.charset import charset_by_name
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows, server_answer, without_roles
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.failures import failed
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
 from rdsiam.engines.statements import QueryFailed, Statement

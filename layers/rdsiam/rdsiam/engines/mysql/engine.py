@@ -8,11 +8,12 @@ from functools import partial
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import WORK, Limits, MysqlSession, connect_mysql
+from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
 from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
 from rdsiam.engines.mysql.catalog import is_mariadb, rows, without_roles
+from rdsiam.engines.mysql.connection import MysqlSession, connect_mysql
 from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.granted import granted_after
 from rdsiam.engines.mysql.snapshot import ACCOUNTS, Snapshot, inspect, login_accounts, predecessors, schemas

@@ -5,6 +5,7 @@ user may have had different privileges before.
 """
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.engines.mysql import privileges
@@ -13,7 +14,7 @@ from rdsiam.engines.mysql.snapshot import Snapshot
 from rdsiam.engines.protocols import DesiredState
 
 #: Schema as granted → privileges.
-type ByPattern = Mapping[str, frozenset[str]]
+ByPattern: TypeAlias = Mapping[str, frozenset[str]]
 
 
 def by_account(snapshot: Snapshot) -> Mapping[AccountName, ByPattern]:

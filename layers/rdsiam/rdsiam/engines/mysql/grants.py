@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import pymysql
 
@@ -13,7 +13,7 @@ from rdsiam.errors import Refused
 #: A function that runs a query with its parameters and returns all rows.
 Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 #: Name and host pattern of an account or a role; a role of MariaDB has no host.
-type AccountName = tuple[str, str]
+AccountName: TypeAlias = tuple[str, str]
 _PRIVILEGE = re.compile(r"[A-Z][A-Z_ ]{0,63}")
 #: Kinds of rights in the order in which they change: a restriction is one of a global privilege that is there, and
 #: REVOKE GRANT OPTION ON *.* is about all global privileges.

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pymysql
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_answer
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.disabling import disable
 from rdsiam.engines.mysql.grants import account
 from rdsiam.engines.mysql.snapshot import Snapshot

@@ -9,9 +9,9 @@ import contextlib
 import hashlib
 from functools import partial
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.mysql.authentication import NATIVE, Authentication, read_authentication, refuse_without_password
 from rdsiam.engines.mysql.catalog import is_mariadb
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.grants import Rights, account, difference, literal, read_rights, server
 from rdsiam.engines.mysql.statements import NotAllowed, begin, rows, run
 from rdsiam.engines.rotation import ChangeFailed, PasswordRejected

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import MysqlSession, connect_mysql
 from rdsiam.engines.logins import Login
 from rdsiam.engines.mysql.authentication import read_authentication, refuse_without_password
 from rdsiam.engines.mysql.catalog import without_roles
+from rdsiam.engines.mysql.connection import MysqlSession, connect_mysql
 from rdsiam.engines.mysql.grants import OF_ACCOUNT, AccountName, account
 from rdsiam.engines.mysql.passwords import PasswordSetter, end_expiry
 from rdsiam.engines.mysql.statements import ExpiredPassword, NotAllowed, begin, rows

@@ -4,8 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
-from rdsiam.engines.connection import MysqlSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, replacement
 from rdsiam.engines.mysql.catalog import (
@@ -17,10 +17,12 @@ from rdsiam.engines.mysql.catalog import (
     server_version,
     without_roles,
 )
+from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.grants import AccountName, server
 from rdsiam.engines.protocols import DesiredState, LoginAccount, Sessions
 from rdsiam.engines.schema_names import SchemaNames
 
+Key = TypeVar("Key")
 ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FROM mysql.user"
 #: MariaDB can keep further login methods besides the plugin: `auth_or`. An empty item there is the plugin itself; it
 #: stays.
@@ -250,7 +252,7 @@ def _restrictions(session: MysqlSession) -> dict[tuple[str, str, str], frozenset
     }
 
 
-def _grouped[Key](pairs: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[str]]:
+def _grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[str]]:
     result: dict[Key, set[str]] = {}
     for key, privilege in pairs:
         result.setdefault(key, set()).add(privilege)

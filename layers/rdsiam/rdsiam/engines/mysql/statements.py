@@ -5,7 +5,7 @@ from typing import Any
 
 import pymysql
 
-from rdsiam.engines.connection import MysqlSession, use_own_settings
+from rdsiam.engines.mysql.connection import MysqlSession, use_own_settings
 from rdsiam.engines.rotation import ChangeFailed, PasswordRejected
 from rdsiam.errors import Refused
 

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.catalog import (
@@ -25,6 +24,7 @@ from rdsiam.engines.postgres.catalog import (
     membership_query,
     row_sets,
 )
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import IAM_ROLE, MembershipRow, direct_members, reachable
 from rdsiam.engines.statements import QueryFailed
 from rdsiam.state.layout import Layout

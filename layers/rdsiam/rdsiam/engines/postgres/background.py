@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.core.changes import MissingPart
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.migration import BackgroundWork
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.sql_text import compose, text
 
 #: A table that somebody else made so may have policies, whose functions would run with the rights of who reads it.

@@ -6,7 +6,7 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.types.string import TextLoader
 
-from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership
 from rdsiam.state.layout import Layout
 

@@ -6,15 +6,17 @@ is named, and delays no other.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import psycopg
 
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import NO_SLOT, PostgresSession
+from rdsiam.engines.connection import NO_SLOT
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.messages import one_line
 from rdsiam.engines.postgres import namesakes, schemas
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, is_system, memberships
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.databases import absent, closed, obstacle, read_databases
 from rdsiam.engines.postgres.escalations import Holding, escalations, holdings
 from rdsiam.engines.postgres.execution import TimeLimit, change_database
@@ -31,7 +33,7 @@ from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.escalations import Examined
 from rdsiam.state.schemas import ObservedSchemas
 
-type _Failure = ConnectionFailed | Refused | StatementFailed | psycopg.Error
+_Failure: TypeAlias = ConnectionFailed | Refused | StatementFailed | psycopg.Error
 
 #: Kinds of statements that may revoke privileges.
 _REVOKING = frozenset({"revoke", "default-privileges"})

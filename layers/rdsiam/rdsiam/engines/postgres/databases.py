@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR, MANAGER
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.sql_text import compose
 
 #: Databases that each server is created with and that nobody works in.

@@ -6,9 +6,9 @@ import psycopg
 from psycopg import sql
 
 from rdsiam.core.changes import Authority
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text

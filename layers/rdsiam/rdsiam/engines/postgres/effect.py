@@ -3,8 +3,8 @@
 import psycopg
 from psycopg import sql
 
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.messages import one_line
+from rdsiam.engines.postgres.connection import PostgresSession
 
 #: Codes of the warnings that privileges were not revoked, or not granted.
 _WITHOUT_EFFECT = frozenset({"01006", "01007"})

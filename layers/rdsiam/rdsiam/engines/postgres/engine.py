@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import WORK, Limits, PostgresSession, connect_postgres
+from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
 from rdsiam.engines.postgres import (
@@ -18,9 +18,10 @@ from rdsiam.engines.postgres import (
     schemas,
 )
 from rdsiam.engines.postgres.catalog import is_system, layout, memberships
+from rdsiam.engines.postgres.connection import ENTRY_DATABASE, PostgresSession, open_session
 from rdsiam.engines.postgres.difference import difference, managed_users
 from rdsiam.engines.postgres.groups import level_groups
-from rdsiam.engines.postgres.inspection import ENTRY_DATABASE, ROLES
+from rdsiam.engines.postgres.inspection import ROLES
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, LoginAccount, Sessions
@@ -46,17 +47,7 @@ class Postgres:
 
     def connect(self, database: Database, login: Login, name: str | None, limits: Limits = WORK) -> PostgresSession:
         """Open a session. Raises Refused if the database does not exist on the server."""
-        host, port = database.endpoint
-        target = name or ENTRY_DATABASE
-        try:
-            return connect_postgres(host, port, target, login, limits, database.engine_version)
-        except ConnectionFailed as error:
-            if f'database "{target}" does not exist' not in str(error):
-                raise
-            in_entry = target == ENTRY_DATABASE
-            remedy = "create it, since rdsiam begins there" if in_entry else "create it, or correct `on`"
-            problem = f"database {target} does not exist on {database.identifier}"
-            raise Refused(problem, remedy, "database-missing") from None
+        return open_session(database, login, name, limits)
 
     def entry_database(self) -> str:
         """Return `postgres`, never a database whose owner may be a tenant of the server."""

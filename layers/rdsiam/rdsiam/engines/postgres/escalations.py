@@ -8,7 +8,7 @@ referencing column's type, so a holder of REFERENCES that may create types need 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.lockout import Membership, members
 from rdsiam.state.escalations import Escalation, Held
 

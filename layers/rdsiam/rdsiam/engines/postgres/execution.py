@@ -15,9 +15,9 @@ from functools import partial
 import psycopg
 
 from rdsiam.core.changes import Authority, Refusal, Unreached
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import effect, failures
 from rdsiam.engines.postgres.catalog import memberships
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.difference import check_lockout
 from rdsiam.engines.postgres.disabling import SHORT_WAIT
 from rdsiam.engines.postgres.inspection import read_roles

@@ -3,8 +3,8 @@
 import psycopg
 
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import effect
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.sql_text import compose
 from rdsiam.engines.statements import FailureKind, Statement, StatementFailed
 

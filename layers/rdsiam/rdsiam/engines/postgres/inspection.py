@@ -3,20 +3,16 @@
 from collections.abc import Iterable
 
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.engines.postgres import groups, schemas
 from rdsiam.engines.postgres.catalog import SWITCHED_ON, memberships
+from rdsiam.engines.postgres.connection import ENTRY_DATABASE, PostgresSession
 from rdsiam.engines.postgres.databases import read_databases
 from rdsiam.engines.postgres.escalations import administrators
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, reachable
 from rdsiam.engines.postgres.settings import all_settings
 from rdsiam.engines.postgres.snapshot import Role, Snapshot
 from rdsiam.engines.protocols import DesiredState, Sessions, marked
-
-#: The database in which a run begins, and which the audit connects to. RDS creates it and the master owns it, so that
-#: no tenant of the server can close it or set what its sessions begin with; catalogs of roles are the whole server's.
-ENTRY_DATABASE = "postgres"
 
 ROLES = (
     "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit, rolinherit, "

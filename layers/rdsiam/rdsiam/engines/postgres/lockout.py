@@ -6,7 +6,7 @@ in public issues (db-operator#118, postgres-operator#315, terraform-provider-pos
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from rdsiam.errors import Refused
 
@@ -31,7 +31,7 @@ class Membership(NamedTuple):
 
 #: A membership as a row of the catalog: the first fields of `Membership`, which takes longer to make.
 MembershipRow = tuple[str, str, bool, bool, bool]
-type _Rows = Iterable[MembershipRow | Membership]
+_Rows: TypeAlias = Iterable[MembershipRow | Membership]
 
 
 def members(memberships: _Rows, group: str, ignored: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -5,11 +5,11 @@ from contextlib import closing
 
 import psycopg
 
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
 from rdsiam.engines.postgres import background, replication
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.disabling import disable
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.memberships import acting_for, leave

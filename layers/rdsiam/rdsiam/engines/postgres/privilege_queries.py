@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.escalations import HAZARDOUS
 from rdsiam.engines.postgres.privileges import ObjectType, PrivilegeChange, Row
 

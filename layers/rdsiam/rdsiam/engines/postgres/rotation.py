@@ -16,10 +16,10 @@ from psycopg import sql
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import PostgresSession, connect_postgres
 from rdsiam.engines.logins import Login
 from rdsiam.engines.postgres import effect
 from rdsiam.engines.postgres.catalog import MEMBERSHIP_OPTIONS, SWITCHED_ON, first_row
+from rdsiam.engines.postgres.connection import PostgresSession, connect_postgres
 from rdsiam.engines.postgres.memberships import administer
 from rdsiam.engines.postgres.settings import acting_as, changes, settings
 from rdsiam.engines.postgres.sql_text import compose

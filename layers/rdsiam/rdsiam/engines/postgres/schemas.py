@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from rdsiam.access.users import Grant, named
 from rdsiam.core.changes import Unreached
-from rdsiam.engines.connection import PostgresSession
 from rdsiam.engines.postgres import privilege_queries, privileges
+from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.groups import direct_grants, grantees, group_name
 from rdsiam.engines.postgres.privilege_queries import SYSTEM_SCHEMA, Scope
 from rdsiam.engines.postgres.privileges import Entitlement, PrivilegeChange, rows_of

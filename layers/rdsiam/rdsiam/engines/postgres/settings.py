@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-from rdsiam.engines.connection import PostgresSession
+from rdsiam.engines.postgres.connection import PostgresSession
 
 #: (database, or None for all databases; name of the setting) → value as the catalog has it.
 Settings = Mapping[tuple[str | None, str], str]
