@@ -70,6 +70,7 @@ POSTGRES = SelectedDatabase(
     iam_enabled=True,
     master_user="boss",
     default_database="shop",
+    parameter_group="orders-parameters",
 )
 MYSQL = replace(
     POSTGRES,
@@ -80,8 +81,9 @@ MYSQL = replace(
     resource_id="db-CARTS",
     host="carts.abc.eu-central-1.rds.amazonaws.com",
     port=3306,
+    parameter_group="default.mysql8.4",
 )
-MARIADB = replace(MYSQL, engine="mariadb", engine_version="11.8.2")
+MARIADB = replace(MYSQL, engine="mariadb", engine_version="11.8.2", parameter_group="default.mariadb11.8")
 CLUSTER = replace(
     POSTGRES,
     arn=f"arn:aws:rds:eu-central-1:{ACCOUNT}:cluster:stock",
@@ -89,6 +91,7 @@ CLUSTER = replace(
     engine="aurora-postgresql",
     resource_id="cluster-STOCK",
     kind="cluster",
+    parameter_group="default.aurora-postgresql18",
 )
 
 _READONLY = ("SELECT", "SHOW VIEW")

@@ -224,11 +224,13 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "user-without-iam": Example(
         "`CREATE ROLE legacy LOGIN PASSWORD '…'`",
-        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("legacy", iam=False, tls=False))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("legacy", iam=False, tls=False, sessions=0))),
     ),
     "user-with-empty-password": Example(
         "`CREATE USER etl`",
-        lambda: evaluate(MYSQL, with_accounts(MY_CLEAN, my("etl", iam=False, tls=False, empty_password=True))),
+        lambda: evaluate(
+            MYSQL, with_accounts(MY_CLEAN, my("etl", iam=False, tls=False, empty_password=True, sessions=2))
+        ),
     ),
     "user-with-second-password": Example(
         "`ALTER USER app IDENTIFIED VIA AWSAuthenticationPlugin AS 'RDS' OR mysql_native_password`",
@@ -258,7 +260,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "undeclared-user": Example(
         "`CREATE ROLE helper LOGIN; GRANT rds_iam TO helper`",
-        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("helper"))),
+        lambda: evaluate(facts=with_accounts(PG_CLEAN, pg("helper", sessions=0))),
     ),
     "login-not-removed": Example(
         "`rdsiam revoke orders report`, while a replica of the database does not answer.",

@@ -26,8 +26,14 @@ examples.
 - **Ids** stay the same from run to run, and differ on a restored copy. They contain nothing that changes while the
   problem stays.
 - **Remediation**: the steps of one way are all needed, in their order; afterwards the finding is resolved. Another way
-  does the same instead. An administrator of the database, such as the master, runs statements. Names in statements are
-  quoted; if a name can't be quoted safely, there is no statement.
+  does the same instead. The first way interrupts no client, if there is such a way: a user with a password
+  [migrates](migration.md), or its password [rotates](rotation.md); it is locked only if it is unused, and the step says
+  whether the audit saw a session. A change that restarts a database waits for its maintenance window.
+- **Each step names the user that runs it, and the client.** A statement has the command line of psql, mysql or mariadb;
+  `global-bundle.pem` is RDS's bundle of certificates
+  (`curl -O https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem`), and the master's password is in the
+  secret that RDS keeps, or with whoever set it. Names in statements are quoted; if a name can't be quoted safely, there
+  is no statement.
 - **Accepting a finding**: `suppress` in access.yaml, for a reason and a time ([access.yaml](access.md)). It stays
   visible.
 
@@ -88,6 +94,11 @@ def _steps(finding: Finding) -> list[str]:
 
 
 def _step(step: Remediation) -> list[str]:
-    place = [f"In the database `{step.database}`:", ""] if step.database else []
-    note = [step.note, ""] if step.note else []
-    return [*note, *place, f"```{_LANGUAGES[step.language]} example", step.text, "```", ""]
+    place = f", in the database `{step.database}`" if step.database else ""
+    note = f" {step.note}" if step.note else ""
+    by = f"*{step.user}*, with {_code(step.client)}{place}.{note}"
+    return [by, "", f"```{_LANGUAGES[step.language]} example", step.text, "```", ""]
+
+
+def _code(client: str) -> str:
+    return client if client in {"AWS CLI", "CloudFormation"} or client.startswith("a ") else f"`{client}`"

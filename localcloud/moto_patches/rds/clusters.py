@@ -86,6 +86,11 @@ class ClusterCalls(Patch):
         if by_token:
             request["master_user_password"] = password  # moto: no cluster without one
         cluster = original(backend, request)
+        # AWS: the default parameter group of the version. moto: of Aurora MySQL 8.0, whatever the engine.
+        if not request.get("db_cluster_parameter_group_name") and (
+            family := versions.family(engine, cluster.engine_version)
+        ):
+            cluster.parameter_group = f"default.{family}"
         cluster.iam_auth, cluster.local_master_iam = iam, by_token
         cluster.local_pending = {}
         cluster.internet_access_gateway_enabled = express

@@ -2,19 +2,14 @@
 
 import copy
 import json
-import os
-import shlex
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.integration.account import Account
+from tests.integration.audit.shell import in_shell
 
-ROOT = Path(__file__).parents[3]
 PG, MY, CL = "spoil-pg", "spoil-my", "spoil-cl"
 OFF, PENDING, STOPPED, LOST, SMALL = "spoil-off", "spoil-pending", "spoil-stopped", "spoil-lost", "spoil-small"
 
@@ -192,28 +187,7 @@ class Fleet:
         run(name, step["text"], database=step["database"] or "shop")
 
     def run_cli(self, finding: dict[str, Any], step: dict[str, Any]) -> None:
-        cloud = self.account.cloud
-        credentials = cloud.info["credentials"]
-        environment = {
-            "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
-            "HOME": os.environ.get("HOME", "/"),
-            "AWS_ENDPOINT_URL": cloud.endpoint,
-            "AWS_REGION": cloud.region,
-            "AWS_DEFAULT_REGION": cloud.region,  # for the AWS CLI's first version
-            "AWS_ACCESS_KEY_ID": credentials["access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": credentials["secret_access_key"],
-            "PYTHONPATH": str(ROOT / "layers/rdsiam"),
-            "RDSIAM_ONBOARD_FUNCTION": cloud.functions["OnboardFunction"],
-        }
-        rdsiam = f"rdsiam() {{ {shlex.quote(sys.executable)} -c 'from rdsiam.command import main; main()' \"$@\"; }}"
-        ended = subprocess.run(
-            ["bash", "-c", f"{rdsiam}\n{step['text']}"],  # noqa: S607
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        ended = in_shell(self.account, step["text"])
         said = f"{finding['kind']}: {step['text']}\n{ended.stdout}\n{ended.stderr}"
         if ended.returncode and "refused:" in ended.stderr:
             raise StepRefused(said)

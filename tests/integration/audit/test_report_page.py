@@ -193,8 +193,8 @@ def test_suppressed_findings_stand_apart_with_reason_and_end(opened):
 def test_the_clipboard_gets_exactly_the_remediation(opened, text):
     report = report_with("x")
     report["findings"][0]["remediation"] = [
-        {"language": "access", "text": "another", "database": None},
-        {"language": "sql", "text": text, "database": "orders"},
+        {"language": "access", "text": "another", "database": None, "user": "a publisher", "client": "rdsiam"},
+        {"language": "sql", "text": text, "database": "orders", "user": "boss", "client": "psql"},
     ]
     page = opened(report)
     page.locator("#findings-list summary").first.click()
@@ -207,7 +207,9 @@ def test_the_clipboard_gets_exactly_the_remediation(opened, text):
 
 def test_a_remediation_that_hides_something_says_so(opened):
     report = report_with("x")
-    report["findings"][0]["remediation"] = [{"language": "sql", "text": "DROP USER a\u202eb", "database": None}]
+    report["findings"][0]["remediation"] = [
+        {"language": "sql", "text": "DROP USER a\u202eb", "database": None, "user": "boss", "client": "psql"}
+    ]
     page = opened(report)
     page.locator("#findings-list summary").first.click()
     expect(page.get_by_text("contains hidden characters")).to_be_visible()

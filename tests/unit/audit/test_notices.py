@@ -58,7 +58,9 @@ def test_a_reset_is_routine_if_rds_manages_the_password(database, severity, opti
 def test_the_next_class_is_advised_if_there_is_one(instance_class, bigger):
     (found,) = notices(replace(OWN, instance_class=instance_class), e0404=RECENT)
     commands = [shlex.split(step.text) for step in found.remediation if step.language == "cli"]
-    assert [words[words.index("--db-instance-class") + 1] for words in commands] == ([bigger] if bigger else [])
+    # In the maintenance window, or else now.
+    assert [words[words.index("--db-instance-class") + 1] for words in commands] == ([bigger, bigger] if bigger else [])
+    assert ["--apply-immediately" in words for words in commands] == ([False, True] if bigger else [])
     assert any(step.language == "access" for step in found.remediation)
 
 

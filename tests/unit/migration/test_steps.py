@@ -301,7 +301,7 @@ def test_a_saved_migration_is_read_as_it_was_and_shown_as_json(world):
 )
 @pytest.mark.parametrize("in_place", [False, True])
 def test_the_lines_to_add_declare_a_successor_of_a_user_of_any_name(user, in_place):
-    problem, remedy = lines_to_add("orders", user, in_place)
+    problem, remedy = lines_to_add(ORDERS, user, in_place)
     [declared] = parse(f"version: 1\ndatabases:\n{remedy.partition(':\n')[2]}").declared(select(ORDERS, None))
     assert declared.replaces == user
     possible = in_place and takes_tokens(user)

@@ -252,17 +252,33 @@ def test_a_remediation_is_shown_in_security_hub_completely_or_not_at_all():
     report = report_with("x")
     statement = "ALTER USER " + "x" * 600
     report["findings"][0]["remediation"] = [
-        {"language": "sql", "text": statement, "database": None, "way": 1, "note": ""}
+        {"language": "sql", "text": statement, "database": None, "way": 1, "note": "", "user": "boss", "client": "psql"}
     ]
     finding = hub(report)[0]
     assert finding["Remediation"]["Recommendation"]["Text"].startswith("See the remediation in the audit's report")
     assert finding["ProductFields"]["rdsiam/remediation/1/sql"] == statement
     report["findings"][0]["remediation"] = [
-        {"language": "sql", "text": statement * 9, "database": None, "way": 1, "note": ""}
+        {
+            "language": "sql",
+            "text": statement * 9,
+            "database": None,
+            "way": 1,
+            "note": "",
+            "user": "boss",
+            "client": "psql",
+        }
     ]
     assert "rdsiam/remediation/1/sql" not in hub(report)[0]["ProductFields"]
     report["findings"][0]["remediation"] = [
-        {"language": "sql", "text": "DROP USER a\u202eb", "database": None, "way": 1, "note": ""}
+        {
+            "language": "sql",
+            "text": "DROP USER a\u202eb",
+            "database": None,
+            "way": 1,
+            "note": "",
+            "user": "boss",
+            "client": "psql",
+        }
     ]
     assert "DROP" not in json.dumps(hub(report)[0])
 

@@ -107,9 +107,14 @@ def problems_on(
         yield from _problems_with_groups(name, on or [], prefix)
 
 
+def longest_name(engine: str) -> int:
+    """Return the length of the longest user name, on PostgreSQL in bytes, else in characters."""
+    return _LONGEST_NAME.get(engine, _LONGEST_MYSQL_NAME)
+
+
 def name_problems(database: Database, name: str) -> Iterable[str]:
     """Yield what is wrong with a user's name on this very database."""
-    longest = _LONGEST_NAME.get(database.engine, _LONGEST_MYSQL_NAME)
+    longest = longest_name(database.engine)
     length, unit = (len(name.encode()), "bytes") if database.family == "postgres" else (len(name), "characters")
     if length > longest:
         yield f"is longer than the {longest} {unit} that {database.engine} allows"

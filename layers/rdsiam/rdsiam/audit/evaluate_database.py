@@ -96,8 +96,17 @@ def _of_session(
             # Findings that need no declaration are still reported.
             case = Case(database, None, (database.resource_id,), {"problems": list(error.problems)})
             yield KINDS["access-file-invalid"].finding(case)
-        yield from evaluate_server(Server(database, facts, declared, recorded.ownership, account, at))
+        rotating = _rotating(database, access)
+        yield from evaluate_server(Server(database, facts, declared, recorded.ownership, account, at, rotating))
         return
     yield from evaluate_secrets(database, account.secrets_of(database), frozenset(), account.proxies, at)
     if has_users(database) and isinstance(facts, Unreadable) and database.iam_enabled:
         yield unreachable(database, facts, access)
+
+
+def _rotating(database: SelectedDatabase, access: AccessFile) -> frozenset[str]:
+    """Return the users whose passwords rotate; none if access.yaml is invalid for the database."""
+    try:
+        return frozenset(user.name for user in access.rotating(database))
+    except AccessFileInvalid:
+        return frozenset()

@@ -1,13 +1,16 @@
 """Evaluates how users log in: password, token, TLS, and whether access.yaml declares that; no I/O."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from rdsiam.audit.server import Server, by_name
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.findings.catalogue import KINDS
 from rdsiam.findings.finding import Finding
-from rdsiam.findings.kind import Case
+
+#: Title about a role whose server hides whether it has a password.
+_MAY_HAVE_ONE = "{user} accepts no tokens, and may have a password"
 
 
 def evaluate_logins(server: Server) -> Iterator[Finding]:
@@ -48,6 +51,8 @@ def _of_account(server: Server, account: AccountFacts) -> Iterator[Finding]:
         case "user-without-tls":
             exposure = tuple(name for name in server.exposure(account) if name in {"privileged", "public"})
             yield server.account_finding("user-without-tls", account, exposure)
+        case "user-without-iam" if account.password is None:
+            yield server.account_finding("user-without-iam", account, title=_MAY_HAVE_ONE)
         case "replication-user-with-iam":
             yield server.account_finding("replication-user-with-iam", account, ())
         case kind:
@@ -83,18 +88,8 @@ def _partly_converted(server: Server, name: str, accounts: Sequence[AccountFacts
     }
     unfinished = [account for account in with_tokens if not _is_token_over_tls_only(account)]
     to_fix = with_passwords + (with_tokens if server.is_declared(name) is False else unfinished)
-    case = Case(
-        server.database,
-        name,
-        (server.database.resource_id, name),
-        evidence,
-        accounts=tuple(sorted(to_fix, key=by_name)),
-        declared=server.user(name),
-        managed=server.is_managed(name),
-        exposure=exposure,
-        schemas=server.facts.databases,
-        accepted_until=server.accepted_until,
-    )
+    accounts = sorted(to_fix, key=by_name)
+    case = replace(server.account_case(name, (name,), evidence, accounts), exposure=exposure)
     return KINDS["user-partly-converted"].finding(case)
 
 

@@ -1,7 +1,7 @@
 """One server as a session has read it, with all that its accounts are compared with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -25,6 +25,7 @@ class Server:
 
     :ivar declared: declared users by name; None if access.yaml is invalid for the database.
     :ivar ownership: users and groups that rdsiam manages, from the inventory.
+    :ivar rotating: users whose passwords rotate by access.yaml.
     """
 
     database: SelectedDatabase
@@ -33,6 +34,7 @@ class Server:
     ownership: Mapping[str, Ownership]
     account: AccountContext
     at: datetime
+    rotating: frozenset[str] = frozenset()
 
     @cached_property
     def accounts(self) -> Sequence[AccountFacts]:
@@ -67,6 +69,41 @@ class Server:
         user = self.user(name)
         return name in self.ownership or (user is not None and user.adopt)
 
+    def successor_of(self, name: str) -> str | None:
+        """Return the user that replaces a user by access.yaml; None if there is none."""
+        successors = (user.name for user in (self.declared or {}).values() if user.replaces == name)
+        return next(iter(successors), None)
+
+    def keeps_password(self, account: AccountFacts) -> str:
+        """Return why a user can't migrate from its password to tokens; empty if it can."""
+        accounts = [each for each in self.accounts if each.name == account.name]
+        if any(each.administrator for each in accounts):
+            return "it is an administrator"
+        if any(each.replication for each in accounts) and not self.facts.replication_by_token:
+            return "it replicates"
+        return ""
+
+    def account_case(
+        self, user: str, subject: tuple[str, ...], evidence: Mapping[str, object], accounts: Sequence[AccountFacts]
+    ) -> Case:
+        """Return the case of a user, with all that its remediation needs to know about it."""
+        name = accounts[0].name
+        return Case(
+            self.database,
+            user,
+            (self.database.resource_id, *subject),
+            evidence,
+            accounts=tuple(accounts),
+            declared=self.user(name),
+            managed=self.is_managed(name),
+            schemas=self.facts.databases,
+            accepted_until=self.accepted_until,
+            keeps_password=self.keeps_password(accounts[0]),
+            successor=self.successor_of(name),
+            rotates=name in self.rotating,
+            secrets=tuple(secret for secret in self.account.secrets_of(self.database) if secret.username == name),
+        )
+
     def exposure(self, account: AccountFacts) -> tuple[str, ...]:
         """Return the exposures of an account, sorted."""
         exposures = {
@@ -81,6 +118,7 @@ class Server:
         """Return the evidence that all findings about one account share."""
         return {
             "plugin": account.plugin,
+            "password": account.password,
             "administrator": account.administrator,
             "tls": account.tls or bool(self.facts.tls_enforced),
             "owns": account.owns,
@@ -103,27 +141,23 @@ class Server:
         return KINDS[kind].finding(case)
 
     def account_finding(
-        self, kind: str, account: AccountFacts, exposure: tuple[str, ...] | None = None, **evidence: object
+        self,
+        kind: str,
+        account: AccountFacts,
+        exposure: tuple[str, ...] | None = None,
+        title: str = "",
+        **evidence: object,
     ) -> Finding:
         """Return a finding about one account.
 
         :param exposure: if not all of the account's exposures count.
+        :param title: as in `Case`.
         :param evidence: added to that which all findings about one account share.
         """
         exposure = self.exposure(account) if exposure is None else exposure
-        case = Case(
-            self.database,
-            account.label,
-            (self.database.resource_id, account.name, account.host),
-            self.evidence(account, exposure) | evidence,
-            accounts=(account,),
-            declared=self.user(account.name),
-            managed=self.is_managed(account.name),
-            exposure=exposure,
-            schemas=self.facts.databases,
-            accepted_until=self.accepted_until,
-        )
-        return KINDS[kind].finding(case)
+        subject = (account.name, account.host)
+        case = self.account_case(account.label, subject, self.evidence(account, exposure) | evidence, [account])
+        return KINDS[kind].finding(replace(case, exposure=exposure, title=title))
 
     def _is_exempt(self, account: AccountFacts) -> bool:
         """Tell whether an account is the master's or rdsiam's own; a namesake with another host is neither."""

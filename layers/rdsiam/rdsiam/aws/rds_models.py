@@ -59,6 +59,7 @@ class Database:
     :ivar express: reached through the internet access gateway of Aurora's express configuration, which has IAM logins
         only: its master is an IAM user.
     :ivar instance_class: such as `db.t4g.micro`; None for clusters, whose members have their own, and proxies.
+    :ivar parameter_group: the instance's or the cluster's; empty for a proxy.
     """
 
     arn: str
@@ -81,6 +82,7 @@ class Database:
     instance_class: str | None = None
     replicas: tuple[str, ...] = ()
     express: bool = False
+    parameter_group: str = ""
 
     @property
     def master_may_take_tokens(self) -> bool:
@@ -222,6 +224,7 @@ def from_instance(described: Mapping[str, Any]) -> Database:
             *sorted(described.get("ReadReplicaDBInstanceIdentifiers") or ()),
             *_clusters(arn, described.get("ReadReplicaDBClusterIdentifiers")),
         ),
+        parameter_group=next((group["DBParameterGroupName"] for group in described.get("DBParameterGroups") or ()), ""),
     )
 
 
@@ -270,6 +273,7 @@ def from_cluster(described: Mapping[str, Any], public_members: bool = False) -> 
         public=bool(described.get("PubliclyAccessible")) or gateway or public_members,
         replicas=(*sorted(readers), *_clusters(arn, described.get("ReadReplicaIdentifiers"))),
         express=gateway,
+        parameter_group=described.get("DBClusterParameterGroup") or "",
     )
 
 

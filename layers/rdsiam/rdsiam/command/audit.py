@@ -15,6 +15,7 @@ from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.long_lists import remarks
+from rdsiam.command.next_steps import next_steps
 from rdsiam.command.output import Output
 from rdsiam.findings.differences import TEXTS
 from rdsiam.findings.finding import SEVERITIES
@@ -124,7 +125,7 @@ def _show(answer: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] | Non
     output.progress(f"audit {answer['id']}: {answer['audited']} of {answer['databases']} databases were read; {counts}")
     if answer["unreachable"]:
         output.progress(f"{answer['unreachable']} databases are unknown: the report says why")
-    for line in _onboardings(answer):
+    for line in (*_onboardings(answer), *next_steps(findings or [])):
         output.progress(line)
     output.progress(f"report: {answer['reports']['html']}")
 

@@ -22,6 +22,8 @@ class RemediationSql(Protocol):
 
     #: The parameter that makes the server refuse logins without TLS.
     tls_parameter: str
+    #: The query that shows the open sessions without TLS.
+    sessions_without_tls: str
 
     def tls_value(self, engine: str) -> str:
         """Return the value of `tls_parameter` that refuses logins without TLS."""

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable
 from rdsiam.engines.remediation import RemediationSql
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, Case, Kind
+from rdsiam.findings.logins import BREAKS_CLIENTS, adopt, convert_declared, retire_or_declare, usage
 from rdsiam.findings.references import ACCOUNTS, IAM_AUTHENTICATION, MYSQL, RDS
-from rdsiam.findings.remediation import BREAKS_CLIENTS, convert_declared, entry, onboard, retire_or_declare, sql
+from rdsiam.findings.remediation import onboard, sql
 
 #: Evidence of every finding about one account.
 EVIDENCE = {
     "plugin": "authentication plugin on MySQL and MariaDB",
+    "password": "the account accepts a password; null if the server hides that, as PostgreSQL does on RDS",
     "administrator": "the account may create or change other accounts",
     "tls": "the account can't log in without TLS",
     "owns": "number of objects that it owns",
@@ -25,14 +27,14 @@ def _on_account(
     statements: Callable[[RemediationSql, Case], Iterable[str]], note: str = ""
 ) -> Callable[[Case], list[Remediation]]:
     """Return a remedy that consists of statements on the account of a case."""
-    return lambda case: sql(case.on, lambda engine: statements(engine, case), note=note)
+    return lambda case: sql(
+        case.on, lambda engine: statements(engine, case), note=f"{usage(case.accounts)} {note}".strip()
+    )
 
 
 def _convert_or_retire(case: Case) -> list[Remediation]:
-    """Convert users that are declared, or may be; lock or declare undeclared users."""
-    if case.evidence["declared"] is False:
-        return retire_or_declare(case.on, case.accounts, case.schemas)
-    return convert_declared(case.on, case.accounts, case.managed)
+    """Convert users that are declared, or may be; migrate, rotate or lock undeclared users."""
+    return retire_or_declare(case) if case.evidence["declared"] is False else convert_declared(case)
 
 
 def _partly(case: Case) -> list[Remediation]:
@@ -43,8 +45,9 @@ def _partly(case: Case) -> list[Remediation]:
     whole = [grant for grant in user.grants if grant.schemas is None]
     level = next((grant.privileges for grant in whole if isinstance(grant.privileges, str)), None)
     on = [grant.on for grant in whole if grant.privileges == level]
-    adopt = entry(case.on, user.name, level, on, 1, BREAKS_CLIENTS) if isinstance(level, str) else []
-    return [*adopt, onboard(case.on)] if adopt else convert_declared(case.on, case.accounts, case.managed)
+    note = f"{usage([account for account in case.accounts if not account.iam])} {BREAKS_CLIENTS}"
+    adopted = adopt(case.on, user.name, level, on, 1, note) if isinstance(level, str) else []
+    return [*adopted, onboard(case.on)] if adopted else convert_declared(case)
 
 
 ACCOUNT_KINDS = (
@@ -55,9 +58,9 @@ ACCOUNT_KINDS = (
         severity_rule=BY_EXPOSURE,
         risk="Anyone who gets the password, from a file, a log or a former colleague, can log in from every place that "
         "reaches the database, until somebody changes the password. AWS doesn't record it.",
-        why="The account doesn't accept tokens. PostgreSQL on RDS hides whether a role has a password: a role that may "
-        "log in, and not by token, counts as one with a password. Other problems of the account, such as missing TLS, "
-        "are fixed by the same step and have no finding of their own.",
+        why="The account doesn't accept tokens. PostgreSQL on RDS hides whether a role has a password: each role that "
+        "may log in, and not by token, has this finding, whether it ever had a password or not. Other problems of the "
+        "account, such as missing TLS, are fixed by the same steps and have no finding of their own.",
         evidence=EVIDENCE,
         remedy=_convert_or_retire,
         references=(IAM_AUTHENTICATION, ACCOUNTS),
@@ -120,7 +123,10 @@ ACCOUNT_KINDS = (
         "shadows real users, whose logins then fail.",
         why="`mariadb-install-db` and old versions of MySQL create accounts with an empty name, for tests.",
         evidence=EVIDENCE,
-        remedy=_on_account(lambda engine, case: engine.drop(case.accounts[0])),
+        remedy=_on_account(
+            lambda engine, case: engine.drop(case.accounts[0]),
+            note="Clients that give an unknown user name, or none, are refused afterwards.",
+        ),
         references=(MYSQL + "connection-access.html",),
         source="session",
     ),
@@ -132,7 +138,10 @@ ACCOUNT_KINDS = (
         risk="MySQL sends a token in clear text: anyone who can read the traffic can log in with it for 15 minutes.",
         why="The account lacks `REQUIRE SSL`, and the server doesn't enforce TLS either.",
         evidence=EVIDENCE,
-        remedy=_on_account(lambda engine, case: engine.require_tls(case.accounts[0])),
+        remedy=_on_account(
+            lambda engine, case: engine.require_tls(case.accounts[0]),
+            note="Clients that connect as this user without TLS are refused afterwards: set TLS up in them first.",
+        ),
         references=(ACCOUNTS, RDS + "mysql-ssl-connections.html"),
         source="session",
     ),

@@ -3,10 +3,12 @@
 import json
 
 from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings import runners
+from rdsiam.findings.commands import step
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import MEMBERSHIP, POSTGRES, RDS
-from rdsiam.findings.remediation import accept, onboard, sql
+from rdsiam.findings.remediation import accept, access, onboard, sql
 
 #: Maximum number of databases that a remediation names.
 _NAMED = 50
@@ -16,9 +18,10 @@ def _end_escalation(case: Case) -> list[Remediation]:
     escalation = case.escalation
     assert escalation is not None
     owner = escalation.owner
-    note = f"As {owner}, in {escalation.database}. If users need foreign keys or triggers there, {owner} creates them."
+    note = f"If users need foreign keys or triggers there, {owner} creates them."
+    runner = runners.owner(case.on, owner, escalation.database)
     steps = [
-        Remediation("sql", text, database=escalation.database, note=note if number == 0 else "")
+        step("sql", text, runner, database=escalation.database, note=note if number == 0 else "")
         for number, text in enumerate(REMEDIATIONS[case.on.family].end_escalation(escalation))
     ]
     return [*steps, onboard(case.on, note="This examines the database again.")]
@@ -30,7 +33,7 @@ def _administer(case: Case) -> list[Remediation]:
         case.on,
         lambda engine: [text for name in case.evidence["roles"] for text in engine.administer(name, manager)],
         way=2,
-        note="As the master, which on RDS may do this as a member of rds_superuser.",
+        note="On RDS the master may do this as a member of rds_superuser.",
     )
     return [onboard(case.on), *steps]
 
@@ -38,11 +41,9 @@ def _administer(case: Case) -> list[Remediation]:
 def _examine(case: Case) -> list[Remediation]:
     reason = "owners of tables there grant nobody TRIGGER or REFERENCES"
     names = ", ".join(case.evidence["databases"][:_NAMED])
-    text = f"# declare a user on each of: {json.dumps(names)}"
-    declare = Remediation(
-        "access", text, note="Onboarding examines the databases on which access.yaml declares a user."
-    )
-    return [declare, onboard(case.on), accept(case, "administrators-unexamined", reason, 2)]
+    note = "Onboarding examines the databases on which access.yaml declares a user."
+    declare = access(f"# declare a user on each of: {json.dumps(names)}", note=note)
+    return [declare, onboard(case.on), *accept(case, "administrators-unexamined", reason, 2)]
 
 
 ADMINISTRATOR_KINDS = (

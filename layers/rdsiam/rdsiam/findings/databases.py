@@ -1,6 +1,7 @@
 """Kinds of findings about a database as a whole: RDS's description, access.yaml, the server, proxies."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +9,13 @@ from rdsiam.access.selection import Attributes
 from rdsiam.aws.rds import Database
 from rdsiam.aws.rds_models import in_transition
 from rdsiam.engines.registry import REMEDIATIONS
-from rdsiam.findings.commands import command, modify
+from rdsiam.findings import runners
+from rdsiam.findings.commands import aws, modify, modify_in_window, noun, rdsiam, step
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
+from rdsiam.findings.parameters import parameter_template, set_parameter
 from rdsiam.findings.references import ACCOUNTS, ENABLING, IAM, IAM_AUTHENTICATION, POSTGRES, RDS
-from rdsiam.findings.remediation import cloudformation, onboard, set_parameter
+from rdsiam.findings.remediation import access, cloudformation, onboard, sql, template
 
 
 def is_transient(unreachable: Mapping[str, Any]) -> bool:
@@ -21,10 +24,6 @@ def is_transient(unreachable: Mapping[str, Any]) -> bool:
     :param unreachable: evidence of `database-unreachable`.
     """
     return in_transition(unreachable["status"]) and unreachable["stage"] != "iam"
-
-
-def _noun(database: Database) -> str:
-    return "cluster" if database.kind == "cluster" else "instance"
 
 
 def _enable(case: Case) -> list[Remediation]:
@@ -38,48 +37,50 @@ def _upgrade(case: Case) -> list[Remediation]:
     target = case.evidence["upgrade"]
     if target is None:
         offers = "OrderableDBInstanceOptions[?SupportsIAMDatabaseAuthentication].EngineVersion"
-        words = ("aws", "rds", "describe-orderable-db-instance-options", "--engine", case.on.engine, "--query", offers)
+        words = ("rds", "describe-orderable-db-instance-options", "--engine", case.on.engine, "--query", offers)
         note = (
             "RDS offers no upgrade to a version with IAM authentication. These versions have it: move the data to one."
         )
-        return [command(*words, "--output", "text", note=note)]
-    note = (
+        return [aws(case.on, *words, "--output", "text", note=note)]
+    outage = (
         "The database is unavailable during the upgrade, and RDS can't take it back: take a snapshot, and try it on a "
         "restored copy first. Then declare users in access.yaml: onboarding switches IAM authentication on."
     )
+    change = ("--engine-version", target, "--allow-major-version-upgrade")
     return [
-        modify(case.on, "--engine-version", target, "--allow-major-version-upgrade", note=note),
-        cloudformation(case.on, f'EngineVersion: "{target}"\n  AllowMajorVersionUpgrade: true', way=2),
+        *modify_in_window(case.on, *change, outage=outage),
+        cloudformation(case.on, f'EngineVersion: "{target}"\n  AllowMajorVersionUpgrade: true', way=3),
     ]
 
 
 def _reach(case: Case) -> list[Remediation]:
     database, stage, status = case.on, case.evidence["stage"], case.evidence["status"]
     if is_transient(case.evidence):
-        return [command("rdsiam", "audit", "--database", database.arn, note=f"When RDS has finished: it is {status}.")]
+        text = shlex.join(["rdsiam", "audit", "--database", database.arn])
+        return [step("cli", text, runners.OPERATOR, note=f"When RDS has finished: it is {status}.")]
     if stage == "state":
-        noun = _noun(database)
+        kind, identifier = noun(database), database.cluster or database.identifier
         if status.startswith("stop"):
-            return [command("aws", "rds", f"start-db-{noun}", f"--db-{noun}-identifier", database.identifier)]
-        source = ("--source-identifier", database.identifier, "--source-type", f"db-{noun}", "--duration", "20160")
-        return [command("aws", "rds", "describe-events", *source, note=f"These say why it is {status}.")]
+            return [aws(database, "rds", f"start-db-{kind}", f"--db-{kind}-identifier", identifier)]
+        source = ("--source-identifier", identifier, "--source-type", f"db-{kind}", "--duration", "20160")
+        return [aws(database, "rds", "describe-events", *source, note=f"These say why it is {status}.")]
     if stage in {"login", "query", "iam"}:
         steps = [onboard(database, note="This creates rdsiam_auditor and its privileges again.")]
         if case.evidence["declared"] is False:
             # The users to declare can't be derived.
             text = f"# declare the users of {json.dumps(database.identifier)}, as docs/access.md shows"
-            steps.insert(0, Remediation("access", text, note="rdsiam leaves databases without declared users alone."))
+            steps.insert(0, access(text, note="rdsiam leaves databases without declared users alone."))
         return steps
     note = "This names the cause: host name, route, security group, certificate."
-    return [command("rdsiam", "doctor", database.arn, "rdsiam_auditor", note=note)]
+    return [rdsiam("doctor", database, user="rdsiam_auditor", note=note)]
 
 
 def _confirm_or_restore(case: Case) -> list[Remediation]:
     """Confirm the gains, or restore the recorded attributes if there are any."""
     note = "Only if every user under `gains` may have these logins; the plan names them too."
     steps = [
-        command("rdsiam", "onboard", case.on.arn, "--plan"),
-        command("rdsiam", "onboard", case.on.arn, "--confirm", note=note),
+        rdsiam("onboard", case.on, "--plan"),
+        rdsiam("onboard", case.on, "--confirm", note=note),
     ]
     if case.recorded_attributes is not None:
         steps += _restore_tags(case.on, case.recorded_attributes)
@@ -88,15 +89,16 @@ def _confirm_or_restore(case: Case) -> list[Remediation]:
 
 
 def _restore_tags(database: Database, recorded: Attributes) -> list[Remediation]:
+    """Return the commands that restore the tags. As JSON, since the CLI would split a value at its commas."""
     commands: list[tuple[str, ...]] = []
     changed = {key: value for key, value in recorded.tags.items() if database.tags.get(key) != value}
     if changed:
-        tags = [f"Key={key},Value={value}" for key, value in sorted(changed.items())]
-        commands.append(("add-tags-to-resource", "--resource-name", database.arn, "--tags", *tags))
+        tags = [{"Key": key, "Value": value} for key, value in sorted(changed.items())]
+        commands.append(("add-tags-to-resource", "--resource-name", database.arn, "--tags", json.dumps(tags)))
     if added := sorted(set(database.tags) - set(recorded.tags)):
-        commands.append(("remove-tags-from-resource", "--resource-name", database.arn, "--tag-keys", *added))
+        commands.append(("remove-tags-from-resource", "--resource-name", database.arn, "--tag-keys", json.dumps(added)))
     return [
-        command("aws", "rds", *words, way=2, note="" if number else "Restores the tags.")
+        aws(database, "rds", *words, way=2, note="" if number else "Restores the tags.")
         for number, words in enumerate(commands)
     ]
 
@@ -104,48 +106,52 @@ def _restore_tags(database: Database, recorded: Attributes) -> list[Remediation]
 def _restore_identifier(database: Database, recorded: Attributes) -> list[Remediation]:
     if recorded.identifier == database.identifier or database.kind == "proxy":
         return []
-    note = "Restores the identifier; the endpoint changes."
-    option = f"--new-db-{_noun(database)}-identifier"
-    return [modify(database, option, recorded.identifier, way=2, note=note)]
+    note = "Restores the identifier; the endpoint changes, and clients that use the present one fail."
+    return [modify(database, f"--new-db-{noun(database)}-identifier", recorded.identifier, way=2, note=note)]
 
 
 def _enforce_tls(case: Case) -> list[Remediation]:
+    """Show who connects without TLS, then refuse it."""
     database, engine = case.on, REMEDIATIONS[case.on.family]
-    value = engine.tls_value(database.engine)
-    note = (
-        "Afterwards clients that connect without TLS are refused, on every database with this parameter group. Default "
-        "parameter groups can't be changed: attach another parameter group first."
+    look = sql(
+        database,
+        lambda _: [engine.sessions_without_tls],
+        note="These clients connect without TLS now, and would be refused. It shows open sessions only.",
     )
-    kind = "AWS::RDS::DBClusterParameterGroup" if database.kind == "cluster" else "AWS::RDS::DBParameterGroup"
-    text = f'Type: {kind}\nProperties:\n  Parameters:\n    {engine.tls_parameter}: "{value}"'
-    return [
-        set_parameter(database, engine.tls_parameter, value, note),
-        Remediation("cloudformation", text, way=2),
-    ]
+    value = engine.tls_value(database.engine)
+    note = "Afterwards clients that connect without TLS are refused: set TLS up in them first."
+    steps = set_parameter(database, engine.tls_parameter, value, note)
+    way = 1 + bool(steps)
+    return [*(look if steps else []), *steps, parameter_template(database, engine.tls_parameter, value, way)]
 
 
 def _proxy_tls(case: Case) -> list[Remediation]:
     name = case.evidence["proxy"]
-    note = "Afterwards clients that connect to the proxy without TLS are refused."
-    properties = "Type: AWS::RDS::DBProxy\nProperties:\n  RequireTLS: true"
+    note = "Afterwards clients that connect to the proxy without TLS are refused: set TLS up in them first."
     return [
-        command("aws", "rds", "modify-db-proxy", "--db-proxy-name", name, "--require-tls", note=note),
-        Remediation("cloudformation", properties, way=2),
+        aws(case.on, "rds", "modify-db-proxy", "--db-proxy-name", name, "--require-tls", note=note),
+        template("AWS::RDS::DBProxy", "RequireTLS: true", 2),
     ]
 
 
 def _bigger(case: Case) -> list[Remediation]:
     bigger = case.evidence["class"].removesuffix(".micro") + ".small"
-    note = "The database is unavailable for some minutes."
+    outage = "The database is unavailable for some minutes."
     return [
-        modify(case.on, "--db-instance-class", bigger, note=note),
-        cloudformation(case.on, f"DBInstanceClass: {bigger}", way=2),
+        *modify_in_window(case.on, "--db-instance-class", bigger, outage=outage),
+        cloudformation(case.on, f"DBInstanceClass: {bigger}", way=3),
     ]
+
+
+def _create_missing(case: Case) -> list[Remediation]:
+    note = "Or correct `on`."
+    create = sql(case.on, lambda engine: [engine.create_database(case.evidence["name"])], note=note)
+    return [*create, onboard(case.on)]
 
 
 def _correct_access(case: Case) -> list[Remediation]:
     lines = "\n".join(f"# {problem}" for problem in case.evidence["problems"])
-    return [Remediation("access", lines, note="Correct these lines, then publish the file.")]
+    return [access(lines, note="Correct these lines, then publish the file.")]
 
 
 DATABASE_KINDS = (
@@ -255,12 +261,7 @@ DATABASE_KINDS = (
         why="The database was dropped or renamed, or it is misspelled under `on`. On MySQL and MariaDB a schema may be "
         "created later.",
         evidence={"name": "the missing database", "users": "declared users that have it under `on`"},
-        remedy=lambda case: [
-            Remediation(
-                "sql", REMEDIATIONS[case.on.family].create_database(case.evidence["name"]), note="Or correct `on`."
-            ),
-            onboard(case.on),
-        ],
+        remedy=_create_missing,
         references=(POSTGRES + "sql-createdatabase.html",),
         source="session",
     ),

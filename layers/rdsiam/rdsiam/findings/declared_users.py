@@ -1,16 +1,20 @@
 """Kinds of findings about users that are not as access.yaml declares them."""
 
 from rdsiam.access.groups import NO_GROUPS
+from rdsiam.engines.logins import MANAGER
+from rdsiam.findings import runners
 from rdsiam.findings.accounts import EVIDENCE
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
+from rdsiam.findings.logins import retire_or_declare, usage
 from rdsiam.findings.references import ACCOUNTS
-from rdsiam.findings.remediation import AS_GRANTOR, onboard, retire_or_declare, sql
+from rdsiam.findings.remediation import AS_GRANTOR, onboard, sql
 
 
 def _undeclared(case: Case) -> list[Remediation]:
-    disable = [onboard(case.on, note="rdsiam created this user, and disables it.")] if case.managed else []
-    return [*disable, *retire_or_declare(case.on, case.accounts, case.schemas, way=1 + len(disable))]
+    note = f"{usage(case.accounts)} rdsiam manages this user, which access.yaml no longer declares, and disables it."
+    disable = [onboard(case.on, note=note)] if case.managed else []
+    return [*disable, *retire_or_declare(case, way=1 + len(disable))]
 
 
 def _not_removed(case: Case) -> list[Remediation]:
@@ -19,7 +23,7 @@ def _not_removed(case: Case) -> list[Remediation]:
         case.on,
         lambda engine: [text for account in case.accounts for text in engine.lock(account)],
         way=2,
-        note="As the master. Afterwards end the user's sessions, on read replicas too.",
+        note="Afterwards end the user's sessions, on read replicas too.",
     )
     return [onboard(case.on, note=note), *steps]
 
@@ -44,7 +48,8 @@ def _privileges(case: Case) -> list[Remediation]:
             *(text for on, privileges in case.surplus for text in engine.revoke(account, on, privileges, groups)),
         ],
         way=way,
-        note=f"On PostgreSQL as rdsiam_manager, which created the groups. {AS_GRANTOR}",
+        note=f"rdsiam_manager created the groups. {AS_GRANTOR}" if case.on.family == "postgres" else "",
+        runner=runners.by_token(case.on, MANAGER) if case.on.family == "postgres" else None,
     )
     return [*([onboard(case.on)] if case.managed else []), *statements]
 

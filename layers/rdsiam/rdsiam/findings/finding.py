@@ -16,14 +16,16 @@ class Remediation:
     """One step of a finding's remediation, to be run literally.
 
     The steps are in order. All steps of one way are needed, and after them the finding is resolved; another way does
-    the same instead. The first way is the recommended one.
+    the same instead. The first way is the recommended one: it interrupts no client, if there is such a way.
 
-    :ivar language: `sql` (run by an administrator of the database), `cli` (a shell with the AWS CLI),
+    :ivar language: `sql`, `cli` (a shell with the AWS CLI or the rdsiam command),
         `cloudformation` (properties to add), `access` (lines of access.yaml).
     :ivar text: statement, command or fragment. Names in it are quoted for that language.
     :ivar database: PostgreSQL database in which SQL has to be run; None if that does not matter.
     :ivar way: number of the way that the step belongs to, from 1.
     :ivar note: what to know before running the step; empty if there is nothing.
+    :ivar user: whoever runs the step: a user of the database, a principal of AWS, an operator.
+    :ivar client: the program that runs it: the command line of a database's client, `rdsiam`, the AWS CLI.
     """
 
     language: Literal["sql", "cli", "cloudformation", "access"]
@@ -31,6 +33,8 @@ class Remediation:
     database: str | None = None
     way: int = 1
     note: str = ""
+    user: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True)

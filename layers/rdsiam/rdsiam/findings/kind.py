@@ -8,6 +8,7 @@ from rdsiam.access.selection import Attributes
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.iam import HeldPolicy, Holder
 from rdsiam.aws.rds import Database
+from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.remediation import Privileges
 from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, stable_id
@@ -56,6 +57,11 @@ class Case:
     :ivar escalation: a way in which a user can act as an administrator.
     :ivar recorded_attributes: the database's attributes before they changed; None if none were recorded.
     :ivar policy_change: of a finding in an IAM policy.
+    :ivar title: if it differs from that of the kind; with the same replacements.
+    :ivar keeps_password: why the user can't migrate to tokens; empty if it can.
+    :ivar successor: the user that replaces it, by access.yaml; None if there is none.
+    :ivar rotates: access.yaml has its password rotated.
+    :ivar secrets: the secrets that hold its password.
     """
 
     database: Database | None
@@ -74,6 +80,11 @@ class Case:
     escalation: Escalation | None = None
     recorded_attributes: Attributes | None = None
     policy_change: PolicyChange | None = None
+    title: str = ""
+    keeps_password: str = ""
+    successor: str | None = None
+    rotates: bool = False
+    secrets: tuple[SecretFacts, ...] = ()
 
     @property
     def on(self) -> Database:
@@ -119,7 +130,7 @@ class Kind:
             severity=more_severe(case.severity or self.severity, case.exposure),
             database=database.arn if database else None,
             user=case.user,
-            title=self.title.format_map({**case.evidence, **names}),
+            title=(case.title or self.title).format_map({**case.evidence, **names}),
             evidence=case.evidence,
             remediation=tuple(self.remedy(case)),
         )

@@ -1,18 +1,15 @@
 """Kinds of findings about accounts that rds_iam took the password from, and that need it or didn't choose that."""
 
+from rdsiam.engines.logins import MANAGER
+from rdsiam.findings import runners
 from rdsiam.findings.accounts import EVIDENCE
-from rdsiam.findings.commands import command, modify
+from rdsiam.findings.commands import aws, modify
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
+from rdsiam.findings.logins import lock_unused, retire_or_declare, usage
+from rdsiam.findings.parameters import set_parameter
 from rdsiam.findings.references import IAM_AUTHENTICATION, MEMBERSHIP, RDS
-from rdsiam.findings.remediation import (
-    AS_GRANTOR,
-    accept,
-    onboard,
-    retire_or_declare,
-    set_parameter,
-    sql,
-)
+from rdsiam.findings.remediation import AS_GRANTOR, accept, onboard, sql
 
 
 def _ungroup(case: Case) -> list[Remediation]:
@@ -32,37 +29,40 @@ def _inherits(case: Case) -> list[Remediation]:
         note = "Afterwards the user holds rds_iam itself, and keeps its login when the group loses rds_iam."
         steps = sql(case.on, lambda engine: engine.convert(case.accounts[0]), note=note)
         return [*steps, *([onboard(case.on, way=2)] if case.managed else [])]
-    return retire_or_declare(case.on, case.accounts, case.schemas)
+    return retire_or_declare(case)
 
 
 def _take_iam_of_administrator(case: Case) -> list[Remediation]:
-    steps = sql(
-        case.on,
-        lambda engine: engine.remove_iam(case.accounts[0]),
-        note=f"Run it as another administrator, in a session that is still open, or as rdsiam_manager. {AS_GRANTOR}",
-    )
+    account = case.accounts[0]
+    # The account itself can't log in by its password; the master can, unless it is the account.
+    runner = runners.by_token(case.on, MANAGER) if case.evidence["master"] else None
+    note = f"Or as another administrator, in a session that is still open. {AS_GRANTOR}"
+    steps = sql(case.on, lambda engine: engine.remove_iam(account), note=note, runner=runner)
     # On MySQL this takes a new password, which RDS sets for its master.
     managed = "rotate" if case.on.master_secret_arn else "manage"
-    return steps or [modify(case.on, f"--{managed}-master-user-password")]
+    new = "The master gets a new password: programs that know the former one need the new one."
+    return steps or [modify(case.on, f"--{managed}-master-user-password", note=new)]
 
 
 def _accept_iam_master(case: Case) -> list[Remediation]:
     """Accept a master that is an IAM user; no statement, since without rds_iam such a master has no login at all."""
     label, reason = case.accounts[0].label, "MasterUserAuthenticationType is iam-db-auth"
-    return [accept(case, "master-by-token", reason, user=label)]
+    return accept(case, "master-by-token", reason, user=label)
 
 
 def _replication(case: Case) -> list[Remediation]:
-    account = case.accounts[0]
-    if case.evidence["declared"] is not False:
-        note = "Let another user, with a password, replicate."
-        steps = sql(case.on, lambda engine: engine.stop_replicating(account), note=note)
-        return [*steps, *_allow_tokens_for_replication(case, 1 + bool(steps))]
-    locked = sql(case.on, lambda engine: engine.lock(account))
-    note = f"Afterwards the user replicates by its password again. {AS_GRANTOR}"
-    back = sql(case.on, lambda engine: engine.remove_iam(account), way=2, note=note)
-    accepted = [accept(case, "user-without-iam", "replicates by password", 2, account.label)] if back else []
-    return [*locked, *back, *accepted, *_allow_tokens_for_replication(case, 2 + bool(back))]
+    """Let the user replicate first, by its password or by token; locking it, or taking the right, comes last."""
+    account, steps = case.accounts[0], []
+    if case.evidence["declared"] is False:
+        note = f"Afterwards the user replicates by its password again. {AS_GRANTOR}"
+        steps = sql(case.on, lambda engine: engine.remove_iam(account), note=note)
+        steps += accept(case, "user-without-iam", "replicates by password", 1, account.label) if steps else []
+    steps += _allow_tokens_for_replication(case, 1 + bool(steps))
+    way = max((step.way for step in steps), default=0) + 1
+    if case.evidence["declared"] is False:
+        return [*steps, *lock_unused(case, way)]
+    note = f"{usage(case.accounts)} Let another user, with a password, replicate first."
+    return [*steps, *sql(case.on, lambda engine: engine.stop_replicating(account), way, note)]
 
 
 def _allow_tokens_for_replication(case: Case, way: int) -> list[Remediation]:
@@ -70,30 +70,28 @@ def _allow_tokens_for_replication(case: Case, way: int) -> list[Remediation]:
     if case.on.family != "postgres":
         return []
     note = (
-        "Needs no reboot. rds.logical_replication must be 1 too. From then on every user with rds_iam needs a token to "
-        "replicate, on every database with this parameter group: its clients must be able to sign tokens."
+        "rds.logical_replication must be 1 too. From then on every user with rds_iam needs a token to replicate: its "
+        "clients must be able to sign tokens."
     )
-    return [set_parameter(case.on, "rds.iam_auth_for_replication", "1", note, way)]
+    return set_parameter(case.on, "rds.iam_auth_for_replication", "1", note, way)
 
 
 def _proxy_user(case: Case) -> list[Remediation]:
-    steps = sql(
-        case.on,
-        lambda engine: engine.remove_iam(case.accounts[0]),
-        note=f"Afterwards the proxy logs in by the password in its secret again. {AS_GRANTOR}",
+    back = (
+        f"{usage(case.accounts)} Afterwards the proxy logs in by the password in its secret again; clients that log in "
+        f"to the database itself with tokens are refused. {AS_GRANTOR}"
     )
+    steps = sql(case.on, lambda engine: engine.remove_iam(case.accounts[0]), note=back)
     way = 2 if steps else 1
     note = "Move all clients of the proxy to tokens first: afterwards it passes tokens on and refuses passwords."
+    words = ("rds", "modify-db-proxy", "--db-proxy-name")
     return [
         *steps,
         *(
-            command(
-                "aws", "rds", "modify-db-proxy", "--db-proxy-name", name, "--default-auth-scheme", "IAM_AUTH",
-                way=way, note=note,
-            )
+            aws(case.on, *words, name, "--default-auth-scheme", "IAM_AUTH", way=way, note=note)
             for name in case.evidence["proxies"]
         ),
-    ]  # fmt: skip
+    ]
 
 
 LOST_PASSWORD_KINDS = (
@@ -114,11 +112,11 @@ LOST_PASSWORD_KINDS = (
     ),
     Kind(
         id="user-inherits-rds-iam",
-        title="{user} lost its password: it inherits rds_iam",
+        title="{user} can't log in by password: it inherits rds_iam",
         severity="medium",
         severity_rule=BY_EXPOSURE,
-        risk="Clients of the user fail with `PAM authentication failed` although their password is right. As soon as "
-        "the membership ends, the user accepts its password again, and nobody notices.",
+        risk="Clients with a password of the user fail with `PAM authentication failed` although it is right. As soon "
+        "as the membership ends, the user accepts its password again, if it has one, and nobody notices.",
         why="The user is a member of a role that has rds_iam. Nobody decided that it logs in by token.",
         evidence=EVIDENCE | {"through": "the roles from which it inherits rds_iam, nearest first"},
         remedy=_inherits,

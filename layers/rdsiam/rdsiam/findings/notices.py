@@ -1,6 +1,8 @@
 """Kinds of findings of what RDS reported about a database: they stay for two weeks, or until they are accepted."""
 
-from rdsiam.findings.commands import command, modify
+from dataclasses import replace
+
+from rdsiam.findings.commands import aws, modify, modify_in_window, noun
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import IAM_AUTHENTICATION, RDS
@@ -22,39 +24,47 @@ KIND_OF_EVENT = {
 
 def _reset(case: Case) -> list[Remediation]:
     """Accept it, or set a password that nobody knows."""
-    note = "If nobody intended it. CloudTrail names the caller: ModifyDBInstance, ModifyDBCluster, RotateSecret."
+    note = (
+        "If nobody intended it. CloudTrail names the caller: ModifyDBInstance, ModifyDBCluster, RotateSecret. Programs "
+        "that know the present password need the new one."
+    )
     option = "--rotate-master-user-password" if case.evidence["managed"] else "--manage-master-user-password"
     return [
-        accept(case, "master-password-reset", "the password was reset on purpose"),
+        *accept(case, "master-password-reset", "the password was reset on purpose"),
         modify(case.on, option, way=2, note=note),
-        accept(case, "master-password-reset", "RDS has set another password since", 2),
+        *accept(case, "master-password-reset", "RDS has set another password since", 2),
     ]
 
 
 def _secret(case: Case) -> list[Remediation]:
     """Show the message, which names the secret; accept the event once the secret is there again."""
-    noun = "db-cluster" if case.on.kind == "cluster" else "db-instance"
-    words = ("aws", "rds", "describe-events", "--source-type", noun, "--source-identifier", case.on.identifier)
+    words = ("rds", "describe-events", "--source-type", f"db-{noun(case.on)}", "--source-identifier")
     note = (
         "The message names the secret. Restore it with `aws secretsmanager restore-secret`, or let RDS make another "
         "one: switch its management of the master's password off and on again."
     )
     return [
-        command(*words, "--duration", "20160", note=note),
-        accept(case, "secret-not-found", "RDS has the secret again"),
+        aws(case.on, *words, case.on.identifier, "--duration", "20160", note=note),
+        *accept(case, "secret-not-found", "RDS has the secret again"),
     ]
 
 
 def _memory(case: Case) -> list[Remediation]:
-    accepted = accept(case, "memory-critically-low", "the database has more memory, or less work")
+    """Give the database less work, or more memory, which interrupts its clients."""
+    reason = "the database has more memory, or less work"
+    accepted = accept(case, "memory-critically-low", reason)
     bigger = next_size(case.evidence["class"] or "")
     if bigger is None:
-        return [accepted]
-    note = "The database is unavailable for some minutes. Or give it less work at once: fewer connections and queries."
+        return accepted
+    outage = "The database is unavailable for some minutes."
+    first, second = modify_in_window(case.on, "--db-instance-class", bigger, outage=outage)
     return [
-        modify(case.on, "--db-instance-class", bigger, note=note),
-        accepted,
-        cloudformation(case.on, f"DBInstanceClass: {bigger}", way=2),
+        replace(first, note=f"{first.note} Until then give it less work: fewer connections and queries."),
+        *accepted,
+        second,
+        *accept(case, "memory-critically-low", reason, 2),
+        cloudformation(case.on, f"DBInstanceClass: {bigger}", way=3),
+        *accept(case, "memory-critically-low", reason, 3),
     ]
 
 

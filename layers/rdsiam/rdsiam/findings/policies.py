@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rdsiam.access.reserved_roles import IDENTITY_CENTER_PATH
 from rdsiam.aws.iam import HeldPolicy, Holder
-from rdsiam.findings.commands import command
+from rdsiam.findings.commands import aws
 from rdsiam.findings.finding import Remediation, Severity
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import ACCOUNTS, IAM, IAM_AUTHENTICATION, RDS
-from rdsiam.findings.remediation import onboard
+from rdsiam.findings.remediation import onboard, template
 
 _POLICY = RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"
 _CONDITIONS = IAM + "reference_policies_condition-keys.html"
 _DENY_POLICY = "no-database-logins"
+_ALL_HOLDERS = "This changes all users, groups and roles that the policy is attached to."
+_BEFORE = "Logins that only this policy allows fail afterwards, and AWS records none: first declare those in use."
 
 EVIDENCE = {
     "holder_type": "`user`, `group` or `role`",
@@ -31,46 +34,49 @@ def _correct_or_deny(case: Case) -> list[Remediation]:
     change = case.policy_change
     assert change is not None
     if change.corrected is None or change.policy.of_aws:
-        return _deny(change.holder, change.policy, change.deny)
-    if change.policy.arn is None:
-        return [_inline(change.holder, change.policy.name, change.corrected)]
-    return _managed(change.holder, change.policy, change.corrected)
+        steps = _deny(change.holder, change.policy, change.deny)
+    elif change.policy.arn is None:
+        steps = [_inline(change.holder, change.policy.name, change.corrected)]
+    else:
+        steps = _managed(change.holder, change.policy, change.corrected)
+    return [replace(steps[0], note=f"{_BEFORE} {steps[0].note}".strip()), *steps[1:]]
 
 
 def _inline(holder: Holder, name: str, document: Mapping[str, Any]) -> Remediation:
     which = (f"--{holder.type}-name", holder.name, "--policy-name", name)
     if not document["Statement"]:
-        return command("aws", "iam", f"delete-{holder.type}-policy", *which)
-    return command("aws", "iam", f"put-{holder.type}-policy", *which, "--policy-document", _text(document))
+        return aws(None, "iam", f"delete-{holder.type}-policy", *which)
+    return aws(None, "iam", f"put-{holder.type}-policy", *which, "--policy-document", _text(document))
 
 
 def _managed(holder: Holder, policy: HeldPolicy, document: Mapping[str, Any]) -> list[Remediation]:
     arn = str(policy.arn)
     if not document["Statement"]:
         return [_detach(holder, arn)]
-    room = ("aws", "iam", "delete-policy-version", "--policy-arn", arn, "--version-id", policy.oldest or "")
-    make_room = [command(*room, note="A policy has at most five versions.")] if policy.oldest else []
-    new = ("aws", "iam", "create-policy-version", "--policy-arn", arn, "--set-as-default", "--policy-document")
+    room = ("iam", "delete-policy-version", "--policy-arn", arn, "--version-id", policy.oldest or "")
+    make_room = [aws(None, *room, note="A policy has at most five versions.")] if policy.oldest else []
+    new = ("iam", "create-policy-version", "--policy-arn", arn, "--set-as-default", "--policy-document")
     return [
         *make_room,
-        command(*new, _text(document), note="This changes all users, groups and roles that the policy is attached to."),
+        aws(
+            None, *new, _text(document), note="This changes all users, groups and roles that the policy is attached to."
+        ),
     ]
 
 
 def _detach(holder: Holder, arn: str, way: int = 1, note: str = "") -> Remediation:
     which = (f"--{holder.type}-name", holder.name, "--policy-arn", arn)
-    return command("aws", "iam", f"detach-{holder.type}-policy", *which, way=way, note=note)
+    return aws(None, "iam", f"detach-{holder.type}-policy", *which, way=way, note=note)
 
 
 def _deny(holder: Holder, policy: HeldPolicy, document: Mapping[str, Any]) -> list[Remediation]:
     if holder.path.startswith(IDENTITY_CENTER_PATH):
-        text = f"Type: AWS::SSO::PermissionSet\nProperties:\n  InlinePolicy: {_text(document)}"
         note = "A role of Identity Center can't be changed itself: add this to the permission set that creates it."
-        return [Remediation("cloudformation", text, note=note)]
+        return [template("AWS::SSO::PermissionSet", f"InlinePolicy: {_text(document)}", note=note)]
     which = (f"--{holder.type}-name", holder.name, "--policy-name", _DENY_POLICY)
     note = "All other permissions stay; logins are denied except those that access.yaml declares."
-    put = ("aws", "iam", f"put-{holder.type}-policy", *which, "--policy-document", _text(document))
-    result = [command(*put, note=note)]
+    put = ("iam", f"put-{holder.type}-policy", *which, "--policy-document", _text(document))
+    result = [aws(None, *put, note=note)]
     if policy.arn is not None:
         result.append(_detach(holder, policy.arn, way=2, note="This also takes all other permissions of the policy."))
     return result

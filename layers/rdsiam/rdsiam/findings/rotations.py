@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from rdsiam.engines.registry import REMEDIATIONS
-from rdsiam.findings.commands import command
+from rdsiam.findings import runners
+from rdsiam.findings.commands import aws, rdsiam, step
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import SECRETS_MANAGER
@@ -13,36 +14,40 @@ _SECRET = {"secret": "ARN of the secret", "rotation_lambda": "ARN of the functio
 
 def _delete_secret(case: Case) -> list[Remediation]:
     arn = case.evidence["secret"]
-    words = ("aws", "secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30")
-    return [command(*words, note="Check first that nothing reads the secret. It can be restored for 30 days.")]
+    look = ("secretsmanager", "describe-secret", "--secret-id", arn, "--query", "LastAccessedDate", "--output", "text")
+    delete = ("secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30")
+    return [
+        aws(case.database, *look, note="The day on which the secret was read last; `None` if it never was."),
+        aws(case.database, *delete, note="Only if nothing reads the secret. It can be restored for 30 days."),
+    ]
 
 
 def _unstick(case: Case) -> list[Remediation]:
+    """Let rdsiam try which password logs in, if it rotates the secret; else people try."""
     arn, pending, current = (case.evidence[name] for name in ("secret", "pending_version", "current_version"))
-    label = ("aws", "secretsmanager", "update-secret-version-stage", "--secret-id", arn, "--version-stage")
     rotated = case.evidence["rotation_lambda"] is not None
-    rotate = [command("aws", "secretsmanager", "rotate-secret", "--secret-id", arn)] if rotated else []
+    rotate = [aws(case.database, "secretsmanager", "rotate-secret", "--secret-id", arn)] if rotated else []
     if pending is None:
         return rotate
-    first = "If the database accepts the current password. Try it by logging in."
+    label = ("secretsmanager", "update-secret-version-stage", "--secret-id", arn, "--version-stage")
+    first = (
+        "Only if the database accepts the current password: try it by logging in. `rdsiam rotate unstick` does both."
+    )
     other = "If the database accepts the pending password only: the pending version becomes current."
-    result = [command(*label, "AWSPENDING", "--remove-from-version-id", pending, note=first), *rotate]
+    result = [aws(case.database, *label, "AWSPENDING", "--remove-from-version-id", pending, note=first), *rotate]
     if current is not None:
         move = (*label, "AWSCURRENT", "--move-to-version-id", pending, "--remove-from-version-id", current)
-        result.append(command(*move, way=2, note=other))
+        result.append(aws(case.database, *move, way=2, note=other))
     return result
 
 
 def _rotate(case: Case, action: str, note: str) -> Remediation:
-    return command("rdsiam", "rotate", action, case.on.arn, case.user or "", note=note)
+    return rdsiam(f"rotate {action}", case.on, user=case.user or "", note=note)
 
 
 def _status(case: Case) -> Remediation:
-    return _rotate(
-        case,
-        "status",
-        "This shows the pending version and since when it is pending. The log of RotateFunction has the cause.",
-    )
+    note = "This shows the pending version and since when it is pending. The log of RotateFunction has the cause."
+    return _rotate(case, "status", note)
 
 
 def _now(case: Case) -> Remediation:
@@ -59,18 +64,10 @@ def _put_back(case: Case) -> list[Remediation]:
     intended = _rotate(case, "set-up", note)
     if current is None or previous is None:
         return [intended]
-    label = (
-        "aws",
-        "secretsmanager",
-        "update-secret-version-stage",
-        "--secret-id",
-        arn,
-        "--version-stage",
-        "AWSCURRENT",
-    )
+    label = ("secretsmanager", "update-secret-version-stage", "--secret-id", arn, "--version-stage", "AWSCURRENT")
     move = (*label, "--move-to-version-id", previous, "--remove-from-version-id", current)
     back = "If the previous value was right. Find out first who changed it: CloudTrail, PutSecretValue."
-    return [command(*move, note=back), replace(intended, way=2)]
+    return [aws(case.database, *move, note=back), replace(intended, way=2)]
 
 
 def _reassign(case: Case) -> list[Remediation]:
@@ -78,8 +75,12 @@ def _reassign(case: Case) -> list[Remediation]:
     note = "In each database in which the clone owns objects."
     engine = REMEDIATIONS[case.on.family]
     return [
-        Remediation(
-            "sql", engine.give_objects(case.accounts[0], successor), database=name, note=note if not number else ""
+        step(
+            "sql",
+            engine.give_objects(case.accounts[0], successor),
+            runners.master(case.on, name),
+            database=name,
+            note=note if not number else "",
         )
         for number, name in enumerate(case.schemas)
     ]
@@ -173,7 +174,9 @@ ROTATION_KINDS = (
         risk="A password that should be valid for days stays valid; rotation may have failed unnoticed for a year.",
         why="The rotation was due more than a day ago, and did not happen.",
         evidence=_SECRET | {"last_rotated": "time of the last rotation", "next_rotation": "when the rotation was due"},
-        remedy=lambda case: [command("aws", "secretsmanager", "rotate-secret", "--secret-id", case.evidence["secret"])],
+        remedy=lambda case: [
+            aws(case.database, "secretsmanager", "rotate-secret", "--secret-id", case.evidence["secret"])
+        ],
         references=(SECRETS_MANAGER + "rotating-secrets.html", SECRETS_MANAGER + "troubleshoot_rotation.html"),
         source="secrets",
     ),

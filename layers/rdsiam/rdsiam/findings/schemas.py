@@ -1,6 +1,10 @@
 """Kinds of findings about the schemas of a PostgreSQL database."""
 
+from dataclasses import replace
+
 from rdsiam.engines.registry import REMEDIATIONS
+from rdsiam.findings import runners
+from rdsiam.findings.commands import step
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import FIXED, Case, Kind
 from rdsiam.findings.references import POSTGRES
@@ -16,16 +20,16 @@ def _close_schema(case: Case) -> list[Remediation]:
     database, schema, owner = (case.evidence[field] for field in ("in", "schema", "owner"))
     reason = "users that may connect to these databases may create objects"
     if owner == _RDSADMIN:
-        return [accept(case, "public-may-create", reason)]
-    role = "the owner of the database" if owner == _DATABASE_OWNER else f"{owner}, or a member of it"
-    note = (
-        f"As {role}, in {database}. First grant CREATE to the roles that create objects there; the level owner has it."
-    )
+        return accept(case, "public-may-create", reason)
+    runner = runners.owner(case.on, owner, database)
+    if owner == _DATABASE_OWNER:
+        runner = replace(runners.master(case.on, database), user="the owner of the database, or a member of it")
+    note = "First grant CREATE to the roles that create objects there, or they fail; the level owner has it."
     revoke = REMEDIATIONS[case.on.family].close_schema(schema)
     return [
-        Remediation("sql", revoke, database=database, note=note),
+        step("sql", revoke, runner, database=database, note=note),
         onboard(case.on, note="This examines the database again."),
-        accept(case, "public-may-create", reason, 2),
+        *accept(case, "public-may-create", reason, 2),
     ]
 
 

@@ -106,7 +106,7 @@ class Migrating:
             remedy = "declare a user of its own for each application, with the level that it needs, in access.yaml"
             raise Refused(f"{user} is the master of {database.identifier}", remedy, "user-is-administrator")
         if successor is None:
-            raise Refused(*lines_to_add(database.identifier, user, self.request.in_place), "successor-not-declared")
+            raise Refused(*lines_to_add(database, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:
             way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
             flag = "say --in-place (`in_place`)" if successor == user else "leave --in-place out"

@@ -1,10 +1,11 @@
 """The successor of a user in access.yaml, and the lines that declare one."""
 
 import json
-import re
 
 from rdsiam.access.fields import takes_tokens
+from rdsiam.access.successors import successor_lines, successor_name
 from rdsiam.access.users import DeclaredUser
+from rdsiam.aws.rds_models import Database
 
 
 def successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
@@ -15,24 +16,16 @@ def successor_of(declared: tuple[DeclaredUser, ...], user: str) -> str | None:
     return None
 
 
-def lines_to_add(identifier: str, user: str, in_place: bool) -> tuple[str, str]:
+def lines_to_add(database: Database, user: str, in_place: bool) -> tuple[str, str]:
     """Return problem and remedy if no successor is declared: the remedy has lines to paste into access.yaml."""
     problem = f"access.yaml declares no successor of {user}"
     if in_place and not takes_tokens(user):
         in_place = False
         problem = f"{user} can't take tokens itself, since no policy of IAM can name it, and {problem}"
-    name = json.dumps(user if in_place else _name_of_successor(user))
-    lines = (
-        f"  - match: {{identifier: {json.dumps(identifier)}}}\n    users:\n"
-        f"      - {{name: {name}, replaces: {json.dumps(user, ensure_ascii=False)}, roles: []}}"
-    )
+    successor = user if in_place else successor_name(database, user)
+    match = f"  - match: {{identifier: {json.dumps(database.identifier)}}}"
+    lines = "\n".join((match, *successor_lines(user, successor)))
     return (
         problem,
         f"add to `databases`, with the role of the application, publish, and run this again:\n{lines}",
     )
-
-
-def _name_of_successor(user: str) -> str:
-    """Return a name for the successor of a user; an administrator may choose another one."""
-    name = re.sub(r"[^A-Za-z0-9_.@-]", "_", user)
-    return f"{name if takes_tokens(name) else f'u{name}'}_iam"

@@ -29,6 +29,7 @@ COLUMNS = (
     "cli",
     "cloudformation",
     "access",
+    "run_by",
 )
 #: Characters that start a formula in a spreadsheet, and their full-width forms; and the quote, which neutralises.
 _ACTIVE = frozenset("=+-@\t\r\n＝＋－＠'")
@@ -81,9 +82,13 @@ def neutral(value: object) -> str:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the steps of the first way of a remediation by language, several steps one after the other."""
+    """Return the steps of the first way of a remediation by language, several steps one after the other.
+
+    Under `run_by`: the user and the client of each step, in the order of the steps.
+    """
     cells: dict[str, list[str]] = {}
     for each in remediations:
         if each["way"] == 1:
             cells.setdefault(each["language"], []).append(each["text"])
-    return {language: "\n".join(texts) for language, texts in cells.items()}
+            cells.setdefault("run_by", []).append(f"{each['language']}: {figures.runner(each)}")
+    return {column: "\n".join(texts) for column, texts in cells.items()}

@@ -113,6 +113,12 @@ class RemediationLine(TypedDict):
     ]
     way: Annotated[int, Field(ge=1, description="All steps of one way are needed; another way does the same instead.")]
     note: Annotated[str, Field(description="What to know before running the step.")]
+    user: Annotated[
+        str, Field(description="Runs the step: a user of the database, a principal of AWS, or an operator.")
+    ]
+    client: Annotated[
+        str, Field(description="Program for the step: a database's client as a command line, `rdsiam`, the AWS CLI.")
+    ]
 
 
 @with_config(_STRICT)

@@ -107,3 +107,8 @@ def order(finding: Mapping[str, Any]) -> tuple[int, str, str, str, str]:
     severity = finding["severity"]
     rank = SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
     return rank, finding["kind"], finding.get("database") or "", finding.get("user") or "", finding["id"]
+
+
+def runner(step: Mapping[str, Any]) -> str:
+    """Return the user and the client that run a step of a remediation."""
+    return f"as {step['user']}, with {step['client']}"

@@ -105,13 +105,15 @@ def _milliseconds(time: str) -> int:
 
 
 def _remediation(remediations: Sequence[Mapping[str, Any]]) -> str:
-    """Return all steps as text; steps of another way than the first are marked."""
+    """Return all steps as text, each with its runner; steps of another way than the first are marked."""
     return "\n\n".join(f"{_heading(each)}:\n{each['text']}" for each in remediations)
 
 
 def _heading(step: Mapping[str, Any]) -> str:
     way = f"or, way {step['way']}: " if step["way"] > 1 else ""
-    return f"{way}{step['language']}" + (f" in {step['database']}" if step["database"] else "")
+    place = f" in {step['database']}" if step["database"] else ""
+    note = f" ({step['note']})" if step["note"] else ""
+    return f"{way}{step['language']}{place}, {figures.runner(step)}{note}"
 
 
 def _resources(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from rdsiam.report import figures
 from rdsiam.report.formatting import shortened, visible
 
 #: Maximum number of findings, and of bytes, in a call of BatchImportFindings.
@@ -148,17 +149,13 @@ def _whole(remediation: Mapping[str, Any], limit: int) -> bool:
 def _recommendation(finding: Mapping[str, Any]) -> str:
     if finding.get("resolved"):
         return "Nothing is left to do."
-    words = {
-        "sql": "Run as an administrator: ",
-        "cli": "Run: ",
-        "access": "Add to access.yaml: ",
-        "cloudformation": "Set: ",
-    }
+    words = {"sql": "Run", "cli": "Run", "access": "Add to access.yaml", "cloudformation": "Set"}
     first = [each for each in finding["remediation"] if each["way"] == 1]
     if len(first) == 1:  # one of several steps must not be run alone
-        before = words[first[0]["language"]]
-        if _whole(first[0], _RECOMMENDATION - len(before)):
-            return before + str(first[0]["text"])
+        before = f"{words[first[0]['language']]}, {figures.runner(first[0])}: "
+        text = {"text": before + str(first[0]["text"])}
+        if _whole(text, _RECOMMENDATION):
+            return text["text"]
     return "See the remediation in the audit's report."
 
 
@@ -169,7 +166,9 @@ def _product_fields(report: Mapping[str, Any], finding: Mapping[str, Any]) -> di
         **({"rdsiam/user": finding["user"]} if finding["user"] is not None else {}),
     }
     product_fields = {key: _line(value, _FIELD) for key, value in fields.items()}
-    for number, each in enumerate(finding["remediation"][:_MOST_FIELDS], 1):
+    # Other ways need their notes: a lock without the question of who uses the login is an outage.
+    first = [each for each in finding["remediation"] if each["way"] == 1]
+    for number, each in enumerate(first[:_MOST_FIELDS], 1):
         if _whole(each, _FIELD):
             product_fields[f"rdsiam/remediation/{number}/{each['language']}"] = each["text"]
     return product_fields

@@ -56,6 +56,10 @@ class MysqlRemediationSql:
     """The statements for `mysql`, `mariadb` and Aurora MySQL."""
 
     tls_parameter = "require_secure_transport"
+    sessions_without_tls = (
+        "SELECT PROCESSLIST_USER, PROCESSLIST_HOST, PROCESSLIST_DB FROM performance_schema.threads "
+        "WHERE CONNECTION_TYPE = 'TCP/IP' ORDER BY 1, 2, 3;"
+    )
 
     def tls_value(self, engine: str) -> str:
         """Return the value of `tls_parameter` that refuses logins without TLS."""

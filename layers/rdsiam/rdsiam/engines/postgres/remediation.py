@@ -28,6 +28,10 @@ class PostgresRemediationSql:
     """The statements for `postgres` and Aurora PostgreSQL. Only the grantor of a membership can revoke it."""
 
     tls_parameter = "rds.force_ssl"
+    sessions_without_tls = (
+        "SELECT a.usename, a.client_addr, a.application_name, a.datname FROM pg_catalog.pg_stat_activity a "
+        "JOIN pg_catalog.pg_stat_ssl s USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL ORDER BY 1, 2, 3, 4;"
+    )
 
     def tls_value(self, engine: str) -> str:  # noqa: ARG002
         """Return the value of `tls_parameter` that refuses logins without TLS."""

@@ -347,6 +347,7 @@
         make("span", {}, label, ...(remediation.database ? [", in the database ", name(remediation.database)] : []),
           hides ? make("span", { class: "warn" }, " – contains hidden characters; check before you run it") : null),
         button),
+      make("p", { class: "note" }, "As ", name(remediation.user), ", with ", make("code", {}, name(remediation.client)), "."),
       remediation.note ? make("p", { class: "note" }, name(remediation.note)) : null,
       make("pre", { tabindex: "0", role: "group", "aria-label": label, dir: "ltr" }, make("code", {}, ...parts)));
   }
