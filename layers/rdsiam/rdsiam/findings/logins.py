@@ -145,7 +145,7 @@ def _rotate(case: Case, way: int) -> list[Remediation]:
 
 
 def _permit(database: Database, secret: SecretFacts | None, way: int) -> list[Remediation]:
-    """Return the command that lets rdsiam rotate a secret; none if that is permitted already."""
+    """Return the command that permits the rotation of a secret; none if it is permitted already."""
     if secret is None or secret.tags.get(MANAGED) == "true":
         return []
     words = ("secretsmanager", "tag-resource", "--secret-id", secret.arn, "--tags", f"Key={MANAGED},Value=true")
