@@ -12,11 +12,13 @@ from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ConfigDict, Field
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.api.identity import Oidc, caller_from
 from rdsiam.aws import clients
 from rdsiam.core.connect_roles import connect_roles
 from rdsiam.errors import NotAllowed
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
 from rdsiam.vending.flow import CaUrls, Stores, TokenAnswer, Vending
@@ -26,10 +28,12 @@ logger = Logger()
 metrics = Metrics()
 
 dynamodb = clients.client("dynamodb")
+inventory = os.environ["RDSIAM_INVENTORY_TABLE"]
+newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"])
 vending = Vending(
     Stores(
-        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
-        Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
+        ConfirmedAccess(newest, AppliedAccess(dynamodb, inventory).version),
+        Inventory(dynamodb, inventory),
         Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
     ),
     clients.client("sts"),

@@ -33,6 +33,7 @@ from rdsiam.onboarding.flow import onboard
 from rdsiam.onboarding.notices import notice
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.reconcile import reconcile
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 
@@ -86,6 +87,7 @@ def _services() -> OnboardingServices:
     return OnboardingServices(
         databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
         access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        applied=AppliedAccess(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         leases=Leases(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdsiam.access.callers import Caller
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.audits import Reports
@@ -18,6 +19,7 @@ from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
 from rdsiam.core.observability import logger
 from rdsiam.events.aliases import check_no_version
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 
 #: Code of a problem → its detail; for other codes the error's message.
@@ -108,7 +110,8 @@ def _access() -> AccessStore:
 
 @cache
 def _allowed() -> Allowed:
-    return Allowed(_access(), Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]))
+    dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    return Allowed(ConfirmedAccess(_access(), AppliedAccess(dynamodb, table).version), Inventory(dynamodb, table))
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from rdsiam.access.callers import Caller
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
@@ -17,6 +18,7 @@ from rdsiam.core.observability import logger, metrics
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
 from rdsiam.vending.flow import CaUrls, Stores, Vending
@@ -84,11 +86,12 @@ def _oidc() -> Oidc:
 
 @cache
 def _vending() -> Vending:
-    dynamodb = fast_clients.client("dynamodb")
+    dynamodb, inventory = fast_clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    newest = AccessStore(fast_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"])
     return Vending(
         Stores(
-            AccessStore(fast_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"]),
-            Inventory(dynamodb, os.environ["RDSIAM_INVENTORY_TABLE"]),
+            ConfirmedAccess(newest, AppliedAccess(dynamodb, inventory).version),
+            Inventory(dynamodb, inventory),
             Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
         ),
         fast_clients.client("sts"),

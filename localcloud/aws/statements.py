@@ -96,6 +96,8 @@ def calls(code: Path) -> Mapping[str, list[str]]:
                     name = node.func.attr
                     if name == "get_paginator" and node.args and isinstance(node.args[0], ast.Constant):
                         name = str(node.args[0].value)
+                    if name.endswith("_object") and any(given.arg == "VersionId" for given in node.keywords):
+                        name += "_version"  # S3's actions on a version are others than those on an object
                     places_by_name.setdefault(name, []).append(f"`{function.name}`, `{path.relative_to(code)}`")
     return {name: list(dict.fromkeys(places)) for name, places in places_by_name.items()}
 

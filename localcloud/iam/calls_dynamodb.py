@@ -84,6 +84,17 @@ def _attributes(parameters: Parameters) -> Context:
     return {"dynamodb:Attributes": sorted(attributes)}
 
 
+def _leading_key(parameters: Parameters) -> Context:
+    """Return the condition key that has the key of the item that a request reads; nothing for another request.
+
+    Tables with a sort key are not modelled.
+    """
+    key = parameters.get("Key") or {}
+    return (
+        {"dynamodb:LeadingKeys": [str(value) for value in next(iter(key.values())).values()]} if len(key) == 1 else {}
+    )
+
+
 def _via(place: Place, table: str) -> Context:
     return {
         "kms:ViaService": f"dynamodb.{place.region}.amazonaws.com",
@@ -102,7 +113,7 @@ def _named(parameter: str) -> _Rule:
 
     def rule(place: Place, operation: str, parameters: Parameters) -> Iterator[Need]:
         index = parameters.get("IndexName")
-        context = _attributes(parameters) if operation in _WRITING else {}
+        context = _attributes(parameters) if operation in _WRITING else _leading_key(parameters)
         yield from _on_table(
             place, operation, str(parameters[parameter]), None if index is None else str(index), context
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -19,6 +20,7 @@ import yaml
 
 from localcloud.client import RunningCloud
 from localcloud.lambda_.emulators import RUNTIME
+from rdsiam.access.store import CONFIRMED
 from tests.integration import commands
 from tests.kinds import created_as
 from tests.waiting import growing_pauses
@@ -111,10 +113,18 @@ class Account:
         self.publish(yaml.dump(content, Dumper=yaml.CSafeDumper))
 
     def publish(self, text: str) -> None:
-        """Put access.yaml."""
-        self.cloud.client("s3").put_object(
-            Bucket=self.cloud.info["outputs"]["AccessBucket"], Key="access.yaml", Body=text.encode()
+        """Put access.yaml, and confirm that callers may lose their logins."""
+        self.publish_unconfirmed(text, CONFIRMED)
+
+    def publish_unconfirmed(self, text: str, metadata: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Put access.yaml as the AWS CLI does, and return its version: the change limit of vending applies."""
+        made = self.cloud.client("s3").put_object(
+            Bucket=self.cloud.info["outputs"]["AccessBucket"],
+            Key="access.yaml",
+            Body=text.encode(),
+            Metadata=dict(metadata),
         )
+        return str(made["VersionId"])
 
     # --- RDS ---
 

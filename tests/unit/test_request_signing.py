@@ -55,6 +55,18 @@ def test_requests_are_signed_as_botocore_signs_them(auth, service, method, path,
     assert result == expected
 
 
+@pytest.mark.parametrize("query", ["versionId=3%2FL4k%2Bqt_.B~", "versionId=null", "a=1&versionId=x"])
+def test_requests_with_a_query_are_signed_as_botocore_signs_them(monkeypatch, query):
+    credentials = Credentials("AKIDEXAMPLE", "secret", "session")
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: AT.replace(tzinfo=None))
+    request = AWSRequest("GET", f"https://{HEADERS['host']}/b/access.yaml?{query}", {}, b"")
+    for name, value in (HEADERS | {"x-amz-content-sha256": signed_at(credentials, b"")}).items():
+        request.headers[name] = value
+    S3SigV4Auth(BotoCredentials("AKIDEXAMPLE", "secret", "session"), "s3", "eu-west-1").add_auth(request)
+    result = signed(credentials, "eu-west-1", "s3", "GET", "/b/access.yaml", HEADERS, b"", AT.timestamp(), query=query)
+    assert result == {name.lower(): value for name, value in request.headers.items()}
+
+
 def test_each_part_of_a_request_changes_the_signature():
     def signature(**changed):
         given: dict[str, Any] = {
@@ -69,6 +81,6 @@ def test_each_part_of_a_request_changes_the_signature():
 
     changes: list[dict[str, Any]] = [
         {}, {"region": "eu-west-2"}, {"service": "s3"}, {"method": "GET"}, {"path": "/a"}, {"body": b"b"}, {"at": 1.0},
-        {"headers": HEADERS | {"host": "example.com"}},
+        {"headers": HEADERS | {"host": "example.com"}}, {"query": "versionId=a"}, {"query": "versionId=b"},
     ]  # fmt: skip
     assert len({signature(**changed) for changed in changes}) == len(changes)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rdsiam.state import applied_access
 from tests.unit.template import BUCKETS, FUNCTIONS, RESOURCES, STATEMENTS, TABLES, of_type, strings
 
 
@@ -106,6 +107,16 @@ def test_secrets_are_recorded_by_secrets_function_and_moved_with_the_record_by_o
     (statement,) = [each for each in policy_of("InventoryTable") if attributes_of(each) == ["secrets"]]
     assert (statement["Effect"], statement["Action"]) == ("Deny", ["dynamodb:UpdateItem"])
     assert functions_named(statement["Condition"]) == {"OnboardFunctionRole", "SecretsFunctionRole"}
+
+
+def test_the_applied_version_is_recorded_by_onboard_function_alone():
+    (statement,) = [
+        each
+        for each in policy_of("InventoryTable")
+        if attributes_of(each) == [applied_access.PUBLISHED, applied_access.VERSION]
+    ]
+    assert (statement["Effect"], statement["Action"]) == ("Deny", ["dynamodb:UpdateItem"])
+    assert functions_named(statement["Condition"]) == {"OnboardFunctionRole"}
 
 
 def allowed_to(resource: str, action: str) -> set[str]:

@@ -41,6 +41,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         {"Bucket": "b", "Key": "audits/ü 1.json", "Body": b'{"x": 1}', "ContentType": "application/json"},
     ),
     "get_object": ("s3", {"Bucket": "bucket.with-dots", "Key": "access.yaml", "IfNoneMatch": '"etag"'}),
+    "get_object of a version": ("s3", {"Bucket": "b", "Key": "access.yaml", "VersionId": "3/L4k+qt_.B~ü&x=y null"}),
     "assume_role": (
         "sts",
         {"RoleArn": "arn:aws:iam::123456789012:role/connect", "RoleSessionName": "a=b", "DurationSeconds": 3600,
@@ -54,6 +55,9 @@ ANSWERS = [
     ("put_item", 200, {}, "{}"),
     ("get_object", 200, {"ETag": '"e"', "x-amz-version-id": "v1"}, "version: 1\n"),
     ("get_object", 200, {"ETag": '"e"'}, ""),
+    ("get_object", 200, {"ETag": '"e"', "x-amz-meta-rdsiam-confirmed": "true", "x-amz-meta-a-b": "c"}, "version: 1\n"),
+    ("get_object of a version", 200, {"ETag": '"e"', "x-amz-version-id": "v1"}, "version: 1\n"),
+    ("get_object of a version", 404, {}, S3_ERROR.replace("NoSuchKey", "NoSuchVersion")),
     ("put_object", 200, {"ETag": '"e"', "x-amz-version-id": "v1"}, ""),
     ("put_object", 403, {}, S3_ERROR.replace("NoSuchKey", "AccessDenied")),
     ("assume_role", 200, {}, ASSUMED),
@@ -131,7 +135,7 @@ def environment(monkeypatch, request):
 
 def call(name, made_by=fast_clients.client):
     service, arguments = CALLS[name]
-    return getattr(made_by(service), name)(**arguments)
+    return getattr(made_by(service), name.partition(" ")[0])(**arguments)
 
 
 def by_boto3(service):
@@ -147,7 +151,8 @@ def told(name, made_by):
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         return error.operation_name, status, error.response["Error"]["Code"]
-    kept = {key: answer[key] for key in ("Item", "Credentials", "ContentLength", "ETag", "VersionId") if key in answer}
+    names = ("Item", "Credentials", "ContentLength", "ETag", "Metadata", "VersionId")
+    kept = {key: answer[key] for key in names if key in answer}
     return kept | ({"Body": answer["Body"].read()} if "Body" in answer else {})
 
 

@@ -17,6 +17,7 @@ from rdsiam.onboarding.convergence import Convergence
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.server_removal import Removal
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.record import Applied, Record
@@ -72,6 +73,7 @@ class World:
                 "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
             )(),
             access=self,  # type: ignore[arg-type]
+            applied=AppliedAccess(dynamodb, TABLE),
             inventory=self.inventory,
             leases=self.leases,
             logins=None,  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rdsiam.access.callers import Caller
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.decide import users_of
-from rdsiam.access.store import AccessStore
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Record
 
@@ -37,7 +37,7 @@ class Allowed:
     """Lists the databases that callers may log in to. Thread-safe."""
 
     def __init__(
-        self, access: AccessStore, inventory: Inventory, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, access: ConfirmedAccess, inventory: Inventory, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._access = access
         self._inventory = inventory

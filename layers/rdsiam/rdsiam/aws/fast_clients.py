@@ -18,7 +18,7 @@ from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
@@ -33,6 +33,8 @@ from rdsiam.tokens.partitions import dns_suffix
 #: PutObject writes the same again, and AssumeRole makes new credentials.
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 3, 2.0, 3.0
 _LARGEST_ANSWER = 4 * 1024 * 1024
+#: What the headers of an object's metadata begin with.
+_METADATA = "x-amz-meta-"
 _THROTTLED = (b"ProvisionedThroughputExceeded", b"RequestLimitExceeded", b"SlowDown", b"Throttling")
 #: Environment variables that only boto3's clients support.
 _BOTO3_ONLY = (
@@ -103,14 +105,25 @@ class S3:
     def __init__(self, credentials: Credentials, region: str) -> None:
         self._endpoint = _Endpoint("s3", credentials, region)
 
-    def get_object(self, Bucket: str, Key: str, IfNoneMatch: str | None = None) -> dict[str, Any]:  # noqa: N803
-        """Return an object: `Body`, `ContentLength`, `ETag` and, if the bucket has versions, `VersionId`.
+    def get_object(
+        self,
+        Bucket: str,  # noqa: N803
+        Key: str,  # noqa: N803
+        IfNoneMatch: str | None = None,  # noqa: N803
+        VersionId: str | None = None,  # noqa: N803
+    ) -> dict[str, Any]:
+        """Return an object: `Body`, `ContentLength`, `ETag`, `Metadata` and, if the bucket has versions, `VersionId`.
 
         :raises ClientError: with status 304 if the object's ETag is still `IfNoneMatch`.
         """
         headers = {"if-none-match": IfNoneMatch} if IfNoneMatch else {}
-        received, content = self._send("GetObject", "GET", f"/{Bucket}/{Key}", headers)
-        return {"Body": io.BytesIO(content), "ContentLength": len(content)} | _tag_and_version(received)
+        query = f"versionId={quote(VersionId, safe='-_.~')}" if VersionId else ""
+        received, content = self._send("GetObject", "GET", f"/{Bucket}/{Key}", headers, query=query)
+        metadata = {
+            name.removeprefix(_METADATA): value for name, value in received.items() if name.startswith(_METADATA)
+        }
+        answer = {"Body": io.BytesIO(content), "ContentLength": len(content), "Metadata": metadata}
+        return answer | _tag_and_version(received)
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, Any]:  # noqa: N803
         """Store an object; return its `ETag` and, if the bucket has versions, `VersionId`."""
@@ -118,14 +131,14 @@ class S3:
         return _tag_and_version(received)
 
     def _send(
-        self, operation: str, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+        self, operation: str, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", query: str = ""
     ) -> tuple[Mapping[str, str], bytes]:
         """Return headers and body of the answer.
 
         The bucket is in the path, not in the host name: S3 accepts that at every regional endpoint, and the bucket's
         name need not be valid in a host name.
         """
-        status, received, content = self._endpoint.send(method, path, headers, body)
+        status, received, content = self._endpoint.send(method, path, headers, body, query)
         if status != 200:
             code, message = _code_and_message(content)
             raise _error(operation, status, code or str(status), message)
@@ -182,15 +195,17 @@ class _Endpoint:
         self._tls = _tls() if self._address.scheme == "https" else None
         self._idle: list[HTTPConnection] = []
 
-    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = "") -> _Answer:
         """Return the answer, after up to three attempts.
+
+        :param query: encoded, and in the order of its names.
 
         :raises EndpointUnreachable: no connection could be made.
         :raises BotoCoreError: there was no complete answer.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                answer = self._send_once(method, path, headers, body)
+                answer = self._send_once(method, path, headers, body, query)
             except _Failed as failed:
                 if attempt == _ATTEMPTS:
                     raise failed.error from None
@@ -203,12 +218,15 @@ class _Endpoint:
             time.sleep(random.random() * 2 ** (attempt - 1))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
-    def _send_once(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    def _send_once(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str) -> _Answer:
         connection, reused = self._take()
         with_host = {"host": self._address.netloc, **headers}
-        signed_headers = signed(self._credentials, self._region, self._service, method, path, with_host, body)
+        signed_headers = signed(
+            self._credentials, self._region, self._service, method, path, with_host, body, query=query
+        )
+        target = f"{encoded(path)}?{query}" if query else encoded(path)
         try:
-            connection.request(method, encoded(path), body, signed_headers)
+            connection.request(method, target, body, signed_headers)
             response = connection.getresponse()
             if (response.length or 0) > _LARGEST_ANSWER:
                 raise ResponseStreamingError(error=f"the answer is larger than {_LARGEST_ANSWER} bytes")

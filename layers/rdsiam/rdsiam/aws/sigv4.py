@@ -18,12 +18,14 @@ def signed(
     headers: Mapping[str, str],
     body: bytes,
     at: float | None = None,
+    query: str = "",
 ) -> dict[str, str]:
     """Return the headers that go with a request, all of them signed.
 
     :param path: not encoded yet, and without a query: `encoded` writes it as it must be sent.
     :param headers: with `host`; names in lower case, values without white space around.
     :param at: time of signing, seconds since 1970; now when omitted.
+    :param query: encoded and in the order of its names, as it is sent.
     :return: `headers` and the five or six that signing adds; `authorization` and the session token are secrets.
 
     Source: "Create a signed AWS API request", IAM User Guide.
@@ -35,7 +37,7 @@ def signed(
         result["x-amz-security-token"] = credentials.session_token
     names = ";".join(sorted(result))
     lines = "".join(f"{name}:{result[name]}\n" for name in sorted(result))
-    canonical = f"{method}\n{encoded(path)}\n\n{lines}\n{names}\n{content}"
+    canonical = f"{method}\n{encoded(path)}\n{query}\n{lines}\n{names}\n{content}"
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
     key = signing_key(credentials.secret_key, stamp[:8], region, service)

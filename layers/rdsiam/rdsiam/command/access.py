@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from rdsiam.access import reserved_roles
 from rdsiam.access.model import AccessFile, json_schema, parse
 from rdsiam.access.selection import select
+from rdsiam.access.store import CONFIRMED
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.command import options
 from rdsiam.command.aws import Aws, translate_errors
@@ -114,15 +115,16 @@ Examples:
 )
 @_FILE
 @options.plan
+@click.option("--confirm", is_flag=True, help="Let most callers lose their logins.")
 @options.installation("access_bucket")
-def publish(file: Path, plan: bool, installation: Installation) -> None:
+def publish(file: Path, plan: bool, confirm: bool, installation: Installation) -> None:
     """Check FILE and make it the published access.yaml. A version published meanwhile is never overwritten."""
     text = _read(file)
     parse(text)
     bucket = _bucket(installation)
     published = _published(installation)
     difference = _difference(published.text, text, file)
-    if not difference:
+    if not difference and not confirm:
         progress("nothing differs: nothing was published")
         return
     click.echo(difference, nl=False)
@@ -133,7 +135,12 @@ def publish(file: Path, plan: bool, installation: Installation) -> None:
     with translate_errors(f"s3://{bucket}/{_KEY}"):
         try:
             answer = installation.aws.client("s3").put_object(
-                Bucket=bucket, Key=_KEY, Body=text.encode(), ContentType="application/yaml", **condition
+                Bucket=bucket,
+                Key=_KEY,
+                Body=text.encode(),
+                ContentType="application/yaml",
+                Metadata=dict(CONFIRMED) if confirm else {},
+                **condition,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:

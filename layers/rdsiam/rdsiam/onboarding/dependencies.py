@@ -7,6 +7,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Databases
 from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.logins import Logins
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 
@@ -39,6 +40,7 @@ class UserServices(Protocol):
 class OnboardingServices:
     """Clients and stores for onboarding, revocation and reconciliation.
 
+    :ivar applied: the version of access.yaml that the last reconcile applied.
     :ivar results: results that neither a checkpoint nor an answer can hold.
     :ivar events: client of EventBridge.
     :ivar functions: client of Lambda.
@@ -50,6 +52,7 @@ class OnboardingServices:
 
     databases: Databases
     access: AccessStore
+    applied: AppliedAccess
     inventory: Inventory
     leases: Leases
     logins: Logins

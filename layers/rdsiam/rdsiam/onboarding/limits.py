@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from rdsiam.access.change_limit import Loss
 from rdsiam.errors import Refused
 
 #: Disabling more users than this needs confirmation; so does disabling more than a fifth, if that is more than one.
@@ -15,8 +16,8 @@ class NeedsConfirmation(Refused):
 
     code = "needs-confirmation"
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem, _CONFIRM, "needs-confirmation")
+    def __init__(self, problem: str, remedy: str = _CONFIRM) -> None:
+        super().__init__(problem, remedy, "needs-confirmation")
 
 
 def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
@@ -43,6 +44,19 @@ def limit_file(before: int | None, now: int) -> None:
     """
     if before is not None and now * 2 < before:
         raise NeedsConfirmation(f"access.yaml has {now} entries, and had {before} when it was last applied")
+
+
+def limit_callers(version: str, change: Loss) -> None:
+    """Check that a version of access.yaml does not take most callers' logins.
+
+    :param change: what callers lose against the applied version.
+    :raises NeedsConfirmation: more than half of the rules by which callers get tokens are gone.
+    """
+    if change.needs_confirmation:
+        raise NeedsConfirmation(
+            f"version {version} of access.yaml waits, and tokens are vended by the applied one: {change}",
+            "if that is intended, run rdsiam access publish FILE --confirm; otherwise publish a corrected file",
+        )
 
 
 def limit_retirements(recent: Collection[str]) -> None:

@@ -9,16 +9,21 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
 
+from rdsiam.access.change_limit import Loss, loss
 from rdsiam.access.effective import effective_users
+from rdsiam.access.model import AccessFile
 from rdsiam.access.pending import pending
+from rdsiam.access.store import Versioned
 from rdsiam.aws.rds import Database
 from rdsiam.core.durable import Steps
 from rdsiam.errors import AccessFileInvalid, RdsiamError
 from rdsiam.onboarding.dependencies import OnboardingServices
+from rdsiam.onboarding.limits import limit_callers
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.record import Record, selected
@@ -69,16 +74,50 @@ class Page:
         return cls(tuple(data["started"]), data["unchanged"], data["position"])
 
 
+@dataclass(frozen=True)
+class Target:
+    """The version of access.yaml that a reconcile applies.
+
+    :ivar loss: what callers lose against the applied version; nothing if that is confirmed or unknown.
+    :ivar problems: why the version is invalid; empty if it is valid.
+    """
+
+    version: str
+    published: str
+    loss: Loss
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for a checkpoint."""
+        return {
+            "version": self.version,
+            "published": self.published,
+            "lost": self.loss.lost,
+            "before": self.loss.before,
+            "problems": list(self.problems),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Target":
+        """Return the target from which `to_json` made this JSON."""
+        return cls(data["version"], data["published"], Loss(data["lost"], data["before"]), tuple(data["problems"]))
+
+
 def reconcile(context: DurableContext, services: OnboardingServices, options: Options) -> Reconciled:
     """Start the onboarding of every database that differs from its record, and of those that are gone.
 
     :param options: with `plan` nothing is started; `confirmed` is passed on to what is started, and confirms that all
-        databases are gone if RDS lists none.
+        databases are gone if RDS lists none, and that callers lose most of their logins.
+    :raises NeedsConfirmation: callers lose most of their logins, and neither the publisher of access.yaml nor
+        `options` confirms that.
     :raises NothingListed: RDS lists no database and that is not confirmed: an empty list proves nothing.
     """
     steps = Steps(context, services.results)
     name = steps.run("name the reconcile", lambda: secrets.token_hex(6))
     run = Reconcile(services, name, options)
+    target = steps.run_typed("check the change limit", Target, run.target)
+    limit_callers(target.version, target.loss)
+    run.aim(target)
     started = list(steps.run("compare records", run.gone))
     unchanged, number, position = 0, 1, None
     while True:
@@ -88,6 +127,7 @@ def reconcile(context: DurableContext, services: OnboardingServices, options: Op
         if page.position is None:
             break
         number, position = number + 1, page.position
+    steps.run("record the applied version", run.record_applied)
     logger.info("reconciled: %d started, %d unchanged", len(started), unchanged)
     return Reconciled(tuple(sorted(started)), unchanged)
 
@@ -106,6 +146,35 @@ class Reconcile:
         self._services = services
         self._name = name
         self._options = options
+        #: The version that the reconcile applies, once that is decided, and its file.
+        self._target: Target | None = None
+        self._pinned: Versioned | None = None
+
+    def target(self) -> "Target":
+        """Return the version of access.yaml to apply, and what callers lose by it unless that is confirmed."""
+        services = self._services
+        try:
+            access = services.access.current()
+        except AccessFileInvalid as error:
+            return Target(error.version, "", Loss(0, 0), tuple(error.problems))
+        version = services.applied.version()
+        is_confirmed = access.confirmed or self._options.confirmed or self._options.plan
+        before = None if is_confirmed or version in (None, access.version) else services.access.version(version or "")
+        lost = loss(before.file, access.file, datetime.now(UTC)) if before else Loss(0, 0)
+        return Target(access.version, access.published, lost, ())
+
+    def aim(self, target: "Target") -> None:
+        """Apply this version in all steps that follow, whatever is published while the reconcile runs."""
+        self._target = target
+
+    def record_applied(self) -> bool:
+        """Record the version as applied, and return whether it is. A plan applies nothing."""
+        target = self._target
+        return (
+            target is not None
+            and not self._options.plan
+            and self._services.applied.record(target.version, target.published)
+        )
 
     def gone(self) -> list[str]:
         """Start the onboarding of databases that have a record and are gone: it removes their policies and records."""
@@ -145,7 +214,7 @@ class Reconcile:
         if record is None or record.pending:
             return False
         try:
-            return pending(self._services.access.current().file, selected(database, record)) is not None
+            return pending(self._access(), selected(database, record)) is not None
         except AccessFileInvalid:
             return False
 
@@ -159,7 +228,7 @@ class Reconcile:
 
         :raises AccessFileInvalid: the whole file breaks its rules.
         """
-        file = self._services.access.current().file
+        file = self._access()
         try:
             selection = selected(database, record)
             declared, rotating = file.declared(selection), file.rotating(selection)
@@ -169,6 +238,19 @@ class Reconcile:
             return None
         users = effective_users(declared, record.revoked if record else ())
         return fingerprint.of_database(database, fingerprint.of_declared(users, rotating))
+
+    def _access(self) -> AccessFile:
+        """Return the version that the reconcile applies; the current one if that is gone meanwhile."""
+        target, access = self._target, self._services.access
+        if target is None:
+            return access.current().file
+        if target.problems:
+            raise AccessFileInvalid(list(target.problems), target.version)
+        if self._pinned is None:
+            current = access.current()
+            replaced = current.version != target.version
+            self._pinned = (access.version(target.version) if replaced else None) or current
+        return self._pinned.file
 
     def _is_current(self, database: Database, record: Record, current: str | None) -> bool:
         """Return whether a database is as recorded, also if it was ignored.

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rdsiam.access.callers import Caller
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.decide import decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
-from rdsiam.access.store import AccessStore, Versioned
+from rdsiam.access.store import Versioned
 from rdsiam.aws.scoped_credentials import ScopedCredentials, assume_for_one_user
 from rdsiam.core import times
 from rdsiam.core.arn import Arn, is_arn
@@ -51,7 +52,7 @@ class TokenAnswer:
 class Stores:
     """Stores of vending: access.yaml, the inventory, and the table of decisions."""
 
-    access: AccessStore
+    access: ConfirmedAccess
     inventory: Inventory
     decisions: Decisions
 

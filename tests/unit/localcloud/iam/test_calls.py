@@ -199,6 +199,21 @@ def test_what_is_not_known_is_no_call(call):
         call()
 
 
+@pytest.mark.parametrize(
+    ("key", "context"),
+    [
+        ({"database": {"S": "access.yaml"}}, {"dynamodb:LeadingKeys": ["access.yaml"]}),
+        ({"database": {"S": "arn:aws:rds"}}, {"dynamodb:LeadingKeys": ["arn:aws:rds"]}),
+        ({"a": {"S": "1"}, "b": {"S": "2"}}, {}),
+    ],
+)
+def test_a_read_of_dynamodb_says_which_item_it_reads(key, context):
+    headers = (("X-Amz-Target", "DynamoDB_20120810.GetItem"),)
+    request = Request("POST", "/", "", headers, json.dumps({"TableName": "t", "Key": key}).encode())
+    (need,) = dynamodb_needs(request, PLACE)
+    assert need.context == context
+
+
 def test_a_write_of_dynamodb_says_which_top_level_attributes_it_names():
     body = {
         "TableName": "t",
