@@ -359,15 +359,42 @@ def listing():
     server.server_close()
 
 
-ONE = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:1:db:orders", "engine": "postgres", "users": ["a", "b"]}
+ONE = {
+    "identifier": "orders",
+    "arn": "arn:aws:rds:eu-west-1:1:db:orders",
+    "engine": "postgres",
+    "users": ["a", "b"],
+    "host": "orders.c9akciq32.eu-west-1.rds.amazonaws.com",
+    "port": 5432,
+}
 
 
 def test_ls_lists_databases_and_users(rdsiam, listing):
     listing["body"] = {"databases": [ONE]}
     table = rdsiam("ls", RDSIAM_API_URL=listing["url"])
-    assert table.stdout.splitlines()[1].split() == ["orders", "postgres", "a,", "b", ONE["arn"]]
+    assert table.stdout.splitlines()[1].split() == ["orders", "postgres", "a,", "b", "5432", ONE["host"], ONE["arn"]]
     assert "/execute-api/aws4_request" in listing["authorization"]
     assert json.loads(rdsiam("ls", "--output", "json", RDSIAM_API_URL=listing["url"]).stdout) == [ONE]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "listed"),
+    [
+        (["orders"], ["orders"]),
+        (["ORD*"], ["orders"]),
+        (["bill*", "ord*"], ["orders", "billing"]),
+        (["ord"], []),
+        (["--engine", "mysql"], ["billing"]),
+        (["--user", "b"], ["orders"]),
+        (["-u", "c", "--engine", "postgres"], []),
+    ],
+)
+def test_ls_lists_what_matches(rdsiam, listing, criteria, listed):
+    other = {**ONE, "identifier": "billing", "engine": "mysql", "users": ["a", "c"], "host": None, "port": None}
+    listing["body"] = {"databases": [ONE, other]}
+    done = rdsiam("ls", *criteria, "--output", "json", RDSIAM_API_URL=listing["url"])
+    assert ([row["identifier"] for row in json.loads(done.stdout)], done.returncode) == (listed, 0)
+    assert ("none of the 2 databases" in done.stderr) == (not listed)
 
 
 @pytest.mark.parametrize(

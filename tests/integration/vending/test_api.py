@@ -47,6 +47,8 @@ def test_a_role_sees_the_logins_that_access_yaml_gives_it(account, place):
             "arn": place["arns"][engine],
             "engine": engine,
             "users": ["app", "oncall"],
+            "host": account.describe(place["arns"][engine])["Endpoint"]["Address"],
+            "port": account.describe(place["arns"][engine])["Endpoint"]["Port"],
         }
         for engine in ("mariadb", "postgres")
     ]
@@ -171,7 +173,7 @@ def test_ls_lists_the_logins_of_the_caller(account, place):
     done = account.rdsiam("ls", credentials=account.assume(place["vended"]))
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["DATABASE", "ENGINE", "USERS", "ARN"]
+    assert header.split() == ["DATABASE", "ENGINE", "USERS", "PORT", "ENDPOINT", "ARN"]
     assert [row.split()[:2] for row in rows if row.startswith("tokens-")] == [
         ["tokens-mariadb", "mariadb"],
         ["tokens-postgres", "postgres"],

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from rdsiam.access.callers import Caller
 from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.decide import users_of
+from rdsiam.aws.rds_models import Database
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Record
 
@@ -18,12 +19,22 @@ _SECONDS = 60
 
 @dataclass(frozen=True)
 class AllowedDatabase:
-    """A database that the caller may log in to, with the sorted users that the caller may be."""
+    """A database that the caller may log in to, with the sorted users that the caller may be.
+
+    `host` and `port` are its endpoint when it was last onboarded, null if it had none; `POST /tokens` has the current
+    endpoint.
+    """
 
     identifier: str
     arn: str
     engine: str
     users: list[str]
+    host: str | None
+    port: int | None
+
+
+def _allowed(arn: str, database: Database, users: list[str]) -> AllowedDatabase:
+    return AllowedDatabase(database.identifier, arn, database.engine, users, database.host, database.port)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class Allowed:
             if record.database is not None:
                 users = [user for user in users_of(file, record.database, caller, at) if user not in record.revoked]
                 if users:
-                    allowed.append(AllowedDatabase(record.database.identifier, arn, record.database.engine, users))
+                    allowed.append(_allowed(arn, record.database, users))
         return AllowedDatabases(sorted(allowed, key=lambda database: (database.identifier, database.arn)))
 
     def _records(self) -> list[tuple[str, Record]]:

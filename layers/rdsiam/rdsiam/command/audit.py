@@ -120,7 +120,7 @@ def _show(answer: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] | Non
         for finding in findings or []
     ]
     header = ("severity", "kind", "database", "user", "note", "id", "title")
-    output.show(rows, header, {**answer, "findings_list": findings})
+    output.show(rows, header, {**answer, "findings_list": findings}, ("note", "kind"))
     counts = ", ".join(f"{answer['findings'][severity]} {severity}" for severity in SEVERITIES)
     output.progress(f"audit {answer['id']}: {answer['audited']} of {answer['databases']} databases were read; {counts}")
     if answer["unreachable"]:
@@ -162,7 +162,7 @@ def _show_remediated(answer: Mapping[str, Any], output: Output) -> ExitCode:
         for result in results
         for change in result["changes"] or [{"kind": "", "target": "", "statement": result["reason"]}]
     ]
-    output.show(rows, ("finding", "status", "change", "target", "statement"), answer)
+    output.show(rows, ("finding", "status", "change", "target", "statement"), answer, ("target", "change"))
     for part in (answer, *results):
         for line in remarks(part):
             output.progress(line)

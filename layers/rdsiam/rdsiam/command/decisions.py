@@ -14,6 +14,7 @@ from rdsiam.core import times
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _COLUMNS = ("at", "outcome", "caller", "session", "database", "user", "reason", "rule")
+_LEAST = ("rule", "session")
 
 
 @click.command(
@@ -39,7 +40,7 @@ def decisions(
     criteria = {"database": database, "caller": caller, "since": start}
     given = {name: value for name, value in criteria.items() if value is not None}
     listed, more = installation.api.decisions(given, limit)
-    output.show([[decision.get(name) for name in _COLUMNS] for decision in listed], _COLUMNS, listed)
+    output.show([[decision.get(name) for name in _COLUMNS] for decision in listed], _COLUMNS, listed, _LEAST)
     if not listed:
         progress(f"no decisions since {start}")
     if more:

@@ -1,5 +1,9 @@
 """`rdsiam ls`: the databases that the caller may log in to."""
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
 import click
 
 from rdsiam.command import options
@@ -7,29 +11,54 @@ from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 
+_COLUMNS = ("database", "engine", "users", "port", "endpoint", "arn")
+
 
 @click.command(
     epilog="""\b
 Examples:
   rdsiam ls
-  rdsiam ls --output json
+  rdsiam ls 'orders-*'
+  rdsiam ls --engine postgres --user analyst
   rdsiam ls --output csv > databases.csv"""
 )
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.option("--engine", metavar="NAME", help="Only databases of this engine, such as aurora-mysql.")
+@click.option("--user", "-u", metavar="USER", help="Only databases that you may log in to as this user.")
 @options.output()
 @options.installation("api_url")
-def ls(output: Output, installation: Installation) -> None:
-    """List the databases that you may log in to, and the users that you may log in as."""
-    databases = installation.api.databases()
+def ls(
+    patterns: tuple[str, ...], engine: str | None, user: str | None, output: Output, installation: Installation
+) -> None:
+    """List the databases that you may log in to, the users that you may be there, and the endpoints.
+
+    PATTERN is an identifier, or has * and ?; a database is listed if it matches one of them.
+    """
+    allowed = installation.api.databases()
+    databases = [database for database in allowed if _matches(database, patterns, engine, user)]
     rows = [
         (
             database.get("identifier"),
             database.get("engine"),
             ", ".join(map(str, database.get("users") or [])),
+            database.get("port"),
+            database.get("host"),
             database.get("arn"),
         )
         for database in databases
     ]
-    output.show(rows, ("database", "engine", "users", "arn"), databases)
-    if not rows:
+    output.show(rows, _COLUMNS, databases, least=("arn", "engine"))
+    if not allowed:
         cause = installation.api.without_role()
         progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")
+    elif not databases:
+        progress(f"none of the {len(allowed)} databases that you may log in to matches")
+
+
+def _matches(database: Mapping[str, Any], patterns: Sequence[str], engine: str | None, user: str | None) -> bool:
+    identifier = str(database.get("identifier")).lower()
+    return (
+        (not patterns or any(fnmatchcase(identifier, pattern.lower()) for pattern in patterns))
+        and engine in (None, database.get("engine"))
+        and (user is None or user in (database.get("users") or []))
+    )

@@ -17,6 +17,7 @@ from rdsiam.core.arn import Arn
 _WATCHING = "begin watching"
 _DONE = {"retired", "unchanged", "running", "undone", "watching"}
 _STATES = ("paired", "proven", "watching", "retired")
+_LEAST = ("since", "until", "successor")
 _COLUMNS = ("database", "user", "successor", "state", "since", "until", "last seen", "from")
 
 
@@ -93,7 +94,7 @@ def status(database: str | None, user: str | None, output: Output, installation:
     migrations = _migrations(installation, database_arn(installation.aws, database) if database else None, user)
     states = [migration["state"] for migration in migrations]
     counts = {state: states.count(state) for state in _STATES}
-    output.show(list(map(_row, migrations)), _COLUMNS, {"states": counts, "migrations": migrations})
+    output.show(list(map(_row, migrations)), _COLUMNS, {"states": counts, "migrations": migrations}, _LEAST)
     output.progress(", ".join(f"{number} {state}" for state, number in counts.items()))
 
 

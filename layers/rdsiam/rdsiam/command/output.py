@@ -6,13 +6,14 @@ Text from databases and AWS is escaped, so that a terminal or a spreadsheet exec
 import csv
 import io
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import click
+
+from rdsiam.command import tables
 
 Format: TypeAlias = Literal["table", "json", "csv", "text"]
 
@@ -39,10 +40,17 @@ class Output:
         if not self.quiet:
             progress(line)
 
-    def show(self, rows: Iterable[Sequence[object]], header: Sequence[str], document: object = None) -> None:
-        """Write rows to stdout; an empty table is left out.
+    def show(
+        self,
+        rows: Iterable[Sequence[object]],
+        header: Sequence[str],
+        document: object = None,
+        least: Sequence[str] = (),
+    ) -> None:
+        """Write rows to stdout; an empty table is left out, and so are columns of a table that are empty.
 
         :param document: written instead of the rows if the form is JSON.
+        :param least: columns that a table leaves out on a narrow terminal, the least important first.
         """
         cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
         if self.form == "json":
@@ -55,23 +63,11 @@ class Output:
             writer.writerows([[_no_formula(cell) for cell in row] for row in cells])
             click.echo(text.getvalue(), nl=False)
         elif cells:
-            _table(cells, header)
-
-
-def _table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
-    escaped = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *escaped, strict=True)]
-    # On a terminal the last column is cut at the right edge; in a file it is complete.
-    if sys.stdout.isatty():
-        rest = shutil.get_terminal_size().columns - sum(width + 2 for width in widths[:-1])
-        widths[-1] = min(widths[-1], max(rest, 20))
-    for row in [[name.upper() for name in header], *escaped]:
-        cells = [_fit(cell, width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
-def _fit(cell: str, width: int) -> str:
-    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
+            shown, missing = tables.lines([[visible(cell) for cell in row] for row in cells], header, least, sys.stdout)
+            for line in shown:
+                click.echo(line)
+            if missing:
+                self.progress(f"too wide for this terminal: {', '.join(missing)}; --output json shows all")
 
 
 def _no_formula(cell: str) -> str:

@@ -26,6 +26,7 @@ _ADVICE = {
 _WAIT = click.option(
     "--wait", "seconds", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for each rotation."
 )
+_LEAST = ("pending since", "window", "last rotated")
 _COLUMNS = ("name", "user", "state", "schedule", "window", "last_rotated", "next_rotation", "pending_since")
 
 
@@ -177,7 +178,7 @@ def list_(databases: tuple[str, ...], output: Output, installation: Installation
         )
         for secret in secrets
     ]
-    output.show(rows, ("database", "user", "secret", "state", "next rotation", "problem"), secrets)
+    output.show(rows, ("database", "user", "secret", "state", "next rotation", "problem"), secrets, ("next rotation",))
     rotate_all.report_skipped(answer, progress)
     lines = [visible(secret["line_to_add"]) for secret in secrets if secret["line_to_add"]]
     if lines:
@@ -240,7 +241,7 @@ def _recorded_secret(function: SecretsFunction, arn: str, database: str, user: s
 
 def _show_status(secrets: Sequence[Mapping[str, Any]], output: Output) -> ExitCode:
     rows = [[secret[name] for name in _COLUMNS] for secret in secrets]
-    output.show(rows, [name.replace("_", " ") for name in _COLUMNS], list(secrets))
+    output.show(rows, [name.replace("_", " ") for name in _COLUMNS], list(secrets), _LEAST)
     for secret in secrets:
         if secret["problem"]:
             show_reason(f"{secret['name']} is refused: {secret['problem']}", "", secret["remedy"])
