@@ -103,12 +103,13 @@ class AccessFileInvalid(RdsiamError):
     """access.yaml breaks its rules. `problems` has one line for each, with line number and key.
 
     :ivar version: which object of the bucket it is; empty for a file from elsewhere.
+    :param name: of the file in the message.
     """
 
     code = "access-file-invalid"
 
-    def __init__(self, problems: list[str], version: str = "") -> None:
-        super().__init__("access.yaml: " + "; ".join(problems))
+    def __init__(self, problems: list[str], version: str = "", name: str = "access.yaml") -> None:
+        super().__init__(f"{name}: {'; '.join(problems)}")
         self.problems = problems
         self.version = version
 

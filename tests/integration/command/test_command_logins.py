@@ -448,11 +448,11 @@ def test_access_is_checked_planned_and_published(rdsiam, account, tmp_path):
     assert plan.returncode == 3, plan.stderr
     assert json.loads(plan.stdout) == [{"database": "tokens-postgres", "user": "added", "change": "declared"}]
     dry = rdsiam("access", "publish", "access.yaml", *where, "--plan")
-    assert dry.returncode == 0
-    assert "dry run" in dry.stderr
-    assert rdsiam("access", "plan", "access.yaml", *where).returncode == 3, "a dry run changes nothing"
+    assert dry.returncode == 3
+    assert "because this is a plan" in dry.stderr
+    assert rdsiam("access", "plan", "access.yaml", *where).returncode == 3, "a plan changes nothing"
     try:
-        done = rdsiam("access", "publish", "access.yaml", *where)
+        done = rdsiam("access", "publish", "access.yaml", *where, "--yes")
         assert done.returncode == 0, done.stderr
         assert "published as version" in done.stderr
         assert rdsiam("access", "plan", "access.yaml", *where).returncode == 0

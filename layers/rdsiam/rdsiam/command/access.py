@@ -3,27 +3,23 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from difflib import unified_diff
 from pathlib import Path
 
 import click
-from botocore.exceptions import ClientError
 
 from rdsiam.access import reserved_roles
-from rdsiam.access.model import AccessFile, json_schema, parse
+from rdsiam.access.model import AccessFile, json_schema
 from rdsiam.access.selection import select
-from rdsiam.access.store import CONFIRMED
-from rdsiam.aws.rds import Database, Databases
+from rdsiam.aws.rds import Database
 from rdsiam.command import options
-from rdsiam.command.aws import Aws, translate_errors
-from rdsiam.command.errors import ExitCode, NotFound, TryAgain, Usage
+from rdsiam.command.access_publish import diff, fleet, history, publish, rollback
+from rdsiam.command.access_versions import Bucket, difference, read
+from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.errors import AccessFileInvalid
 
-_KEY = "access.yaml"
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
 
@@ -50,7 +46,7 @@ def validate(file: Path, output: Output) -> None:
     problems: list[str] = []
     advice: list[str] = []
     try:
-        advice = list(reserved_roles.advice(parse(_read(file))))
+        advice = list(reserved_roles.advice(read(file).parsed()))
     except AccessFileInvalid as error:
         problems = error.problems
     if output.form == "json":
@@ -91,126 +87,42 @@ def plan(file: Path, databases: tuple[str, ...], output: Output, installation: I
 
     Nothing is changed. For the SQL of what is already published: rdsiam onboard DATABASE --plan.
     """
-    text = _read(file)
-    new = parse(text)
+    source = read(file)
+    new = source.parsed()
     aws = installation.aws
-    published = _published(installation)
-    difference = _difference(published.text, text, file)
-    compared = [describe(aws, name) for name in databases] if databases else _all(aws)
-    rows = list(_changes(published.access, new, compared))
+    published = Bucket(installation).published()
+    lines = difference(published.source, source)
+    compared = [describe(aws, name) for name in databases] if databases else fleet(aws)
+    rows = list(_changes(published.access, new, compared, source.name))
     if output.form == "table":
-        click.echo(difference, nl=False)
+        click.echo(lines, nl=False)
     output.show(rows, ("database", "user", "change"))
     changed = {row[0] for row in rows}
-    progress(f"{len(changed)} of {len(compared)} databases change" if difference else "nothing differs")
-    sys.exit(ExitCode.DIFFERENT if difference else ExitCode.OK)
+    progress(f"{len(changed)} of {len(compared)} databases change" if lines else "nothing differs")
+    sys.exit(ExitCode.DIFFERENT if lines else ExitCode.OK)
 
 
-@access.command(
-    epilog="""\b
-Examples:
-  rdsiam access publish access.yaml --plan
-  rdsiam access publish access.yaml
-  rdsiam access publish access.yaml --profile publisher"""
-)
-@_FILE
-@options.plan
-@click.option("--confirm", is_flag=True, help="Let most callers lose their logins.")
-@options.installation("access_bucket")
-def publish(file: Path, plan: bool, confirm: bool, installation: Installation) -> None:
-    """Check FILE and make it the published access.yaml. A version published meanwhile is never overwritten."""
-    text = _read(file)
-    parse(text)
-    bucket = _bucket(installation)
-    published = _published(installation)
-    difference = _difference(published.text, text, file)
-    if not difference and not confirm:
-        progress("nothing differs: nothing was published")
-        return
-    click.echo(difference, nl=False)
-    condition = {"IfMatch": published.etag} if published.etag else {"IfNoneMatch": "*"}
-    if plan:
-        progress(f"s3:PutObject s3://{bucket}/{_KEY} {condition}: not done, because this is a dry run")
-        return
-    with translate_errors(f"s3://{bucket}/{_KEY}"):
-        try:
-            answer = installation.aws.client("s3").put_object(
-                Bucket=bucket,
-                Key=_KEY,
-                Body=text.encode(),
-                ContentType="application/yaml",
-                Metadata=dict(CONFIRMED) if confirm else {},
-                **condition,
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
-                raise TryAgain(
-                    f"{_KEY} was published meanwhile", "see the difference with rdsiam access plan"
-                ) from None
-            raise
-    progress(f"published as version {answer.get('VersionId') or answer['ETag']}; rdsiam now applies it to the fleet")
+for command in (publish, history, diff, rollback):
+    access.add_command(command)
 
 
-@dataclass(frozen=True)
-class _Published:
-    text: str
-    access: AccessFile | None
-    etag: str | None
+def _changes(
+    old: AccessFile | None, new: AccessFile, databases: list[Database], name: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield database, user and change.
 
-
-def _published(installation: Installation) -> _Published:
-    """Return the published file; empty if none has been published yet."""
-    bucket = _bucket(installation)
-    try:
-        with translate_errors(f"s3://{bucket}/{_KEY}"):
-            answer = installation.aws.client("s3").get_object(Bucket=bucket, Key=_KEY)
-            text = answer["Body"].read().decode()
-    except NotFound:
-        progress(f"no {_KEY} has been published in {bucket} yet")
-        return _Published("", None, None)
-    except UnicodeDecodeError:
-        raise Usage(f"s3://{bucket}/{_KEY} is not text") from None
-    try:
-        current = parse(text)
-    except AccessFileInvalid:
-        progress("the published file is invalid: it allows nobody to log in")
-        return _Published(text, None, answer["ETag"])
-    return _Published(text, current, answer["ETag"])
-
-
-def _bucket(installation: Installation) -> str:
-    return installation.settings.get("access_bucket").value
-
-
-def _read(file: Path) -> str:
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise AccessFileInvalid(["line 1: the file is not UTF-8"]) from None
-    except OSError as error:
-        raise NotFound(f"{file}: {error.strerror}") from None
-
-
-def _difference(old: str, new: str, file: Path) -> str:
-    lines = unified_diff(old.splitlines(), new.splitlines(), f"published {_KEY}", str(file), lineterm="")
-    return "".join(f"{visible(line)}\n" for line in lines)
-
-
-def _all(aws: Aws) -> list[Database]:
-    """Return the databases of this account and region that can have declared users: also clusters and IAM proxies."""
-    with translate_errors("the fleet"):
-        caller = aws.client("sts").get_caller_identity()["Arn"]
-        return list(Databases(aws.client("rds"), caller).list())
-
-
-def _changes(old: AccessFile | None, new: AccessFile, databases: list[Database]) -> Iterator[tuple[str, str, str]]:
-    """Yield database, user and change."""
+    :param name: of the new file.
+    :raises AccessFileInvalid: the new file is invalid for a database.
+    """
     for database in sorted(databases, key=lambda database: database.arn):
         try:
             before = {user.name: user for user in old.declared(select(database, None))} if old else {}
         except AccessFileInvalid:
             before = {}
-        after = {user.name: user for user in new.declared(select(database, None))}
+        try:
+            after = {user.name: user for user in new.declared(select(database, None))}
+        except AccessFileInvalid as error:
+            raise AccessFileInvalid(error.problems, name=f"{name}, on {database.identifier}") from None
         for name in sorted(before.keys() | after.keys()):
             if name not in after:
                 yield database.identifier, name, "no longer declared"

@@ -38,6 +38,9 @@ _SETTINGS = {
     "access_bucket": click.option("--access-bucket", metavar="NAME", help="Bucket of access.yaml."),
     "api_url": click.option("--api-url", metavar="URL", help="Address of the API."),
     "audit_function": click.option("--audit-function", metavar="NAME", help="AuditFunction with its alias."),
+    "inventory_table": click.option(
+        "--inventory-table", metavar="NAME", help="Table of databases and applied version."
+    ),
     "migrate_function": click.option("--migrate-function", metavar="NAME", help="MigrateFunction with its alias."),
     "onboard_function": click.option("--onboard-function", metavar="NAME", help="OnboardFunction with its alias."),
     "secrets_function": click.option("--secrets-function", metavar="NAME", help="SecretsFunction with its alias."),

@@ -22,6 +22,7 @@ SETTINGS: Mapping[str, str | None] = {
     "api_url": "ApiUrl",
     "access_bucket": "AccessBucket",
     "audit_function": "AuditFunctionAlias",
+    "inventory_table": "InventoryTable",
     "migrate_function": "MigrateFunctionAlias",
     "onboard_function": "OnboardFunctionAlias",
     "secrets_function": "SecretsFunction",

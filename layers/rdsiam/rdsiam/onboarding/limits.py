@@ -55,7 +55,7 @@ def limit_callers(version: str, change: Loss) -> None:
     if change.needs_confirmation:
         raise NeedsConfirmation(
             f"version {version} of access.yaml waits, and tokens are vended by the applied one: {change}",
-            "if that is intended, run rdsiam access publish FILE --confirm; otherwise publish a corrected file",
+            "if that is intended, run rdsiam access publish FILE --confirm; otherwise rdsiam access rollback VERSION",
         )
 
 
