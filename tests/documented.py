@@ -43,6 +43,11 @@ class Block:
         return self.words[:1] == ("sh",)
 
     @property
+    def is_python(self) -> bool:
+        """Whether it is in Python; those that are run are the lines of docs/applications.md."""
+        return self.words[:1] == ("python",)
+
+    @property
     def exit_code(self) -> int:
         """The exit code with which the last command of a block that is run ends."""
         return int(self.words[2].removeprefix("exit-")) if len(self.words) > 2 else 0
@@ -54,10 +59,10 @@ class Block:
             return "has no mark: write ```sh run if a test runs it as printed, else ```LANGUAGE example"
         if self.words[0] in _SHELLS - {"sh"}:
             return f"is in {self.words[0]}: write sh"
-        if self.mark == "run" and not self.is_shell:
-            return f"is in {self.words[0]}: only blocks in sh can be run"
+        if self.mark == "run" and not (self.is_shell or self.is_python):
+            return f"is in {self.words[0]}: only blocks in sh and python can be run"
         if len(self.words) > 3 or (
-            len(self.words) == 3 and not (self.mark == "run" and _EXIT.fullmatch(self.words[2]))
+            len(self.words) == 3 and not (self.mark == "run" and self.is_shell and _EXIT.fullmatch(self.words[2]))
         ):
             return f"has a mark that means nothing: {' '.join(self.words[2:])}"
         return ""

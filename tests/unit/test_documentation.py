@@ -92,6 +92,8 @@ def test_lines_for_a_shell_have_no_comments(page):
         ("bash run", "write sh"),
         ("console example", "write sh"),
         ("text run", "only blocks in sh"),
+        ("python run exit-3", "means nothing"),
+        ("python run", ""),
         ("sh run exit-0", "means nothing"),
         ("sh run 3", "means nothing"),
         ("sh example exit-3", "means nothing"),

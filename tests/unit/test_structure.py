@@ -33,7 +33,7 @@ LAYERS = (
 )
 #: What the token path of applications and of the command may not load: it costs their users time or a dependency.
 HEAVY = {"pydantic", "boto3", "botocore", "aws_lambda_powertools", "click", "yaml"}
-DRIVERS = {"psycopg", "pymysql", "MySQLdb"}
+DRIVERS = {"aiomysql", "asyncmy", "asyncpg", "mysql", "MySQLdb", "psycopg", "psycopg2", "psycopg_pool", "pymysql"}
 
 
 @cache

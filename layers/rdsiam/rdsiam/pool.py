@@ -4,19 +4,22 @@ A token is needed to connect and never again: open connections outlive it. So no
 background, and no token ends up in a URL. None of the libraries is needed before it is used.
 """
 
-import ssl
+import os
 import threading
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rdsiam.core.extras import needs
 from rdsiam.errors import InvalidRequest, RdsiamError
 from rdsiam.signer import Credentials, TokenSigner
+from rdsiam.tokens import drivers
 from rdsiam.tokens.endpoints import region_of
 from rdsiam.tokens.trust import ca_for
 
 if TYPE_CHECKING:
+    from aiomysql import Pool
+    from mysql.connector.pooling import MySQLConnectionPool
+    from psycopg2.extensions import connection
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
     from pymysql.connections import Connection
     from sqlalchemy import Engine
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Login",
     "NoCredentials",
+    "aiomysql_pool",
     "async_psycopg_pool",
+    "mysql_connector_pool",
+    "psycopg2_connection",
     "psycopg_pool",
     "pymysql_connect",
     "sqlalchemy_engine",
@@ -44,11 +50,12 @@ class Login:
     :param host: the endpoint as RDS reports it, no CNAME and no tunnel.
     :param port: its port.
     :param user: the database user.
-    :param region: of the database; read from the host's name where omitted.
+    :param region: of the database. By default the host's name tells it; for other names, such as a tunnel's,
+        AWS_REGION or AWS_DEFAULT_REGION.
     :param credentials: returns those to sign with, asked before each connection. By default the ordinary chain of
         AWS's SDK, looked up once; it renews temporary ones when less than 15 minutes are left, so that a token
         doesn't end before its time.
-    :raises InvalidRequest: the region is not given, and the host's name tells none.
+    :raises InvalidRequest: the region is not given, and neither the host's name nor the environment tells it.
     """
 
     def __init__(
@@ -59,9 +66,9 @@ class Login:
         region: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
     ) -> None:
-        known_region = region or region_of(host)
+        known_region = region or region_of(host) or _region_of_environment()
         if known_region is None:
-            raise InvalidRequest("region", f"must be given, as the name {host} tells none")
+            raise InvalidRequest("region", f"must be given, as neither the name {host} nor AWS_REGION tells it")
         self.host = host
         self.port = port
         self.user = user
@@ -82,33 +89,73 @@ class Login:
         return signer[1].token(self.host, self.port, self.user)
 
     def psycopg(self) -> dict[str, Any]:
-        """Return keyword arguments for one connection of psycopg: endpoint, user, fresh token, verified TLS."""
-        return {
-            "host": self.host,
-            "port": self.port,
-            "user": self.user,
-            "password": self.token(),
-            "sslmode": "verify-full",
-            "sslrootcert": ca_for(self.host),
-            "gssencmode": "disable",  # or a Kerberos ticket would take the place of TLS
-            "require_auth": "password",  # the token goes nowhere but where a token is asked for
-        }
+        """Return keyword arguments for one connection of psycopg 3: endpoint, user, fresh token, verified TLS."""
+        from psycopg.pq import version
+
+        return drivers.libpq(*self._endpoint, self.token(), version())
+
+    def psycopg2(self) -> dict[str, Any]:
+        """Return keyword arguments for one connection of psycopg2."""
+        from psycopg2.extensions import libpq_version
+
+        return drivers.libpq(*self._endpoint, self.token(), libpq_version())
+
+    def asyncpg(self) -> dict[str, Any]:
+        """Return keyword arguments for asyncpg and its pools, which ask for a token each time they connect."""
+        return self._plain(drivers.context(ca_for(self.host))) | {"password": self._token_in_thread}
 
     def pymysql(self) -> dict[str, Any]:
         """Return keyword arguments for one connection of PyMySQL: endpoint, user, fresh token, verified TLS."""
-        return {
-            "host": self.host,
-            "port": self.port,
-            "user": self.user,
-            "password": self.token(),
-            "ssl": _context(ca_for(self.host)),
-        }
+        return self._plain(drivers.context(ca_for(self.host))) | {"password": self.token()}
+
+    def mysqlclient(self) -> dict[str, Any]:
+        """Return keyword arguments for one connection of mysqlclient (`MySQLdb`)."""
+        return drivers.mysqlclient(*self._endpoint, self.token())
+
+    def mysql_connector(self) -> dict[str, Any]:
+        """Return keyword arguments for one connection of mysql-connector-python."""
+        return drivers.mysql_connector(*self._endpoint, self.token())
+
+    def aiomysql(self) -> dict[str, Any]:
+        """Return keyword arguments for one connection of aiomysql, and for no second one."""
+        return drivers.aiomysql(*self._endpoint, self.token())
+
+    def asyncmy(self) -> dict[str, Any]:
+        """Return keyword arguments for asyncmy and its pools, which ask for a token each time they connect."""
+        return self._plain(drivers.context(ca_for(self.host))) | {"password_creator": self._token_in_thread}
+
+    @property
+    def _endpoint(self) -> tuple[str, int, str]:
+        return self.host, self.port, self.user
+
+    def _plain(self, ssl: object) -> dict[str, Any]:
+        return {"host": self.host, "port": self.port, "user": self.user, "ssl": ssl}
+
+    async def _token_in_thread(self) -> str:
+        """Return a token; if credentials have to be renewed, the event loop doesn't wait for it."""
+        import asyncio  # 50 ms that a program without it needn't wait for
+
+        return await asyncio.to_thread(self.token)
+
+
+#: SQLAlchemy's name of a driver → the method that returns its arguments.
+_ARGUMENTS: Mapping[str, Callable[[Login], dict[str, Any]]] = {
+    "aiomysql": Login.aiomysql,
+    "asyncmy": Login.asyncmy,
+    "asyncpg": Login.asyncpg,
+    "mysqlconnector": Login.mysql_connector,
+    "mysqldb": Login.mysqlclient,
+    "psycopg": Login.psycopg,
+    "psycopg2": Login.psycopg2,
+    "psycopg_async": Login.psycopg,
+    "pymysql": Login.pymysql,
+}
 
 
 def sqlalchemy_engine(login: Login, driver: str, database: str, **options: Any) -> "Engine":
     """Return an SQLAlchemy engine whose connections log in by fresh tokens.
 
-    :param driver: `postgresql+psycopg` or `mysql+pymysql`.
+    :param driver: such as `postgresql+psycopg` or `mysql+pymysql`; use_tokens names all.
     :param options: of `sqlalchemy.create_engine`.
     """
     with needs("sqlalchemy"):
@@ -123,24 +170,30 @@ def sqlalchemy_engine(login: Login, driver: str, database: str, **options: Any) 
 def use_tokens(engine: Any, login: Login) -> None:
     """Let each new connection of one engine, sync or async, log in by a fresh token.
 
-    Its URL needs no password; host, port, user and TLS are the login's, whatever the URL says.
+    Drivers: psycopg, psycopg2, asyncpg; pymysql, mysqldb, mysqlconnector, aiomysql, asyncmy. The engine's URL needs no
+    password; host, port, user and TLS are the login's, whatever the URL says.
 
-    :raises InvalidRequest: it is the class of all engines, or its driver is neither psycopg nor PyMySQL.
+    :raises InvalidRequest: it is the class of all engines, or its driver is another.
     """
     with needs("sqlalchemy"):
         from sqlalchemy import event
+        from sqlalchemy.util import await_only
 
     if isinstance(engine, type):
         raise InvalidRequest("engine", "must be one engine: the class would send this login to every database")
     engine = getattr(engine, "sync_engine", engine)
-    arguments = {"psycopg": login.psycopg, "psycopg_async": login.psycopg, "pymysql": login.pymysql}.get(
-        engine.dialect.driver
-    )
+    arguments = _ARGUMENTS.get(engine.dialect.driver)
     if arguments is None:
-        raise InvalidRequest("engine", f"uses {engine.dialect.driver}; psycopg and pymysql are supported")
+        raise InvalidRequest("engine", f"uses {engine.dialect.driver}; supported are {', '.join(sorted(_ARGUMENTS))}")
 
-    def log_in(_: Any, __: Any, ___: Any, parameters: dict[str, Any]) -> None:
-        parameters.update(arguments())
+    def log_in(dialect: Any, __: Any, ___: Any, parameters: dict[str, Any]) -> None:
+        if not dialect.is_async:
+            parameters.update(arguments(login))
+            return
+        import asyncio
+
+        # Credentials may have to be renewed: the event loop doesn't wait for it.
+        parameters.update(await_only(asyncio.to_thread(arguments, login)))
 
     event.listen(engine, "do_connect", log_in)
 
@@ -185,6 +238,71 @@ def pymysql_connect(login: Login, database: str | None = None, **options: Any) -
     return lambda: pymysql.connect(**{"charset": "utf8mb4", **options, "database": database, **login.pymysql()})
 
 
+def psycopg2_connection(login: Login) -> "type[connection]":
+    """Return a `connection_factory` for psycopg2 and its pools, which opens each connection with a fresh token."""
+    from psycopg2.extensions import connection, make_dsn
+
+    class TokenConnection(connection):  # type: ignore[misc]  # psycopg2 has no types
+        """A connection whose endpoint, user, token and TLS are the login's."""
+
+        def __init__(self, dsn: str, *arguments: Any, **options: Any) -> None:
+            super().__init__(make_dsn(dsn, **login.psycopg2()), *arguments, **options)
+
+    return TokenConnection
+
+
+def mysql_connector_pool(login: Login, database: str, **options: Any) -> "MySQLConnectionPool":
+    """Return a pool of mysql-connector-python, whose connections log in, and log in again, by fresh tokens.
+
+    :param options: of the pool, and further arguments of the connections, TLS and login excepted.
+    """
+    from mysql.connector.pooling import MySQLConnectionPool
+
+    class TokenPool(MySQLConnectionPool):  # type: ignore[misc]  # its types aren't followed
+        """A pool that reads its arguments anew for each connection."""
+
+        @property
+        def _cnx_config(self) -> dict[str, Any]:
+            return {**self._further, **login.mysql_connector()}
+
+        @_cnx_config.setter
+        def _cnx_config(self, further: dict[str, Any]) -> None:
+            self._further = further
+
+    return TokenPool(**{"pool_name": "rdsiam", **options, "database": database, **login.mysql_connector()})
+
+
+async def aiomysql_pool(login: Login, database: str, minsize: int = 1, maxsize: int = 10, **options: Any) -> "Pool":
+    """Return a pool of aiomysql whose connections log in by fresh tokens.
+
+    :param options: of the pool, and further arguments of the connections, TLS and login excepted.
+    """
+    import asyncio
+
+    from aiomysql import Pool
+
+    class TokenPool(Pool):  # type: ignore[misc]  # aiomysql has no types
+        """A pool that reads its arguments anew for each connection."""
+
+        @property
+        def _conn_kwargs(self) -> dict[str, Any]:
+            return {**self._further, **login.aiomysql()}
+
+        @_conn_kwargs.setter
+        def _conn_kwargs(self, further: dict[str, Any]) -> None:
+            self._further = further
+
+    running = {"echo": False, "pool_recycle": -1, "loop": asyncio.get_running_loop()}
+    pool = TokenPool(minsize, maxsize, **{**running, "charset": "utf8mb4", **options, "db": database})
+    async with pool.acquire():  # credentials, network or rights that are missing show at once
+        pass
+    return pool
+
+
+def _region_of_environment() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+
+
 def _each_time(login: Login, database: str, options: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     further = options.pop("kwargs", {})
     return lambda: {**further, "dbname": database, **login.psycopg()}
@@ -208,12 +326,3 @@ class _Chain:
         # Renews them with less than 15 minutes left, which is as long as a token lives.
         now = self._found.get_frozen_credentials()
         return Credentials(now.access_key, now.secret_key, now.token)
-
-
-@cache
-def _context(ca: str) -> ssl.SSLContext:
-    """Return the context that verifies chain and host name against the authorities in `ca`."""
-    context = ssl.create_default_context(cafile=ca)
-    # See rdsiam.connection: a formality of Python 3.13 that no other client minds.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context

@@ -19,6 +19,7 @@ import yaml
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mysql_programs import find_mysql
 from tests.integration import commands
+from tests.integration.relay import Relay
 from tests.kinds import MYSQL
 
 
@@ -257,30 +258,6 @@ def test_a_password_in_the_users_option_file_does_not_replace_the_token(rdsiam, 
 
 
 # --- tunnels ---
-
-
-class Relay:
-    """A tunnel: what arrives at a port of its own goes on to another."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._goal = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            near, _ = self._listener.accept()
-            far = socket.create_connection(self._goal)
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, goal: socket.socket) -> None:
-        while data := source.recv(65536):
-            goal.sendall(data)
-        with contextlib.suppress(OSError):  # the other way may have ended first
-            goal.shutdown(socket.SHUT_WR)
 
 
 def test_through_a_tunnel_the_endpoint_is_signed_and_checked(rdsiam, account, place):

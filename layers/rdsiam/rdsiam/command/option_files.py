@@ -16,8 +16,6 @@ from rdsiam.tokens import mysql_clients
 
 #: Variables that name the directory of an option file; MariaDB's programs prefer the second.
 NAMES = ("MYSQL_HOME", "MARIADB_HOME")
-#: More than an option file of a person has.
-_MAX_BYTES = 1 << 20
 
 
 def variables(token: LoginToken, port: int, database: str | None) -> dict[str, str]:
@@ -35,27 +33,13 @@ def variables(token: LoginToken, port: int, database: str | None) -> dict[str, s
     except OSError as error:
         progress(f"no option file for mysql: {_folder()} can't be written to ({error.strerror}); use rdsiam mysql")
         return {}
-    found = mysql_clients.conflicts(_own_options())
+    found = mysql_clients.conflicts(mysql_clients.own_options())
     if found:
         progress(
             f"~/.my.cnf sets {', '.join(found)}, and mysql prefers it to this login: "
             f"use rdsiam mysql, or mysql --defaults-file={folder / 'my.cnf'}"
         )
     return dict.fromkeys(NAMES, str(folder))
-
-
-def other_password() -> bool:
-    """Tell whether the user's own option file would replace the token."""
-    return not {"password", "password1", "default-auth"}.isdisjoint(mysql_clients.conflicts(_own_options()))
-
-
-def _own_options() -> str:
-    """Return the user's own option file, which clients read last; empty if there is none that can be read."""
-    try:
-        with (Path.home() / ".my.cnf").open(errors="replace") as file:
-            return file.read(_MAX_BYTES)
-    except OSError:
-        return ""
 
 
 def _folder() -> Path:

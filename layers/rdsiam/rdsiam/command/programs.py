@@ -68,7 +68,7 @@ def mysql_flags(program: str, token: LoginToken, via: str | None) -> list[str]:
     The user's own option files are left out if they hold a password, which the program would prefer to the token.
     """
     login = mysql_clients.flags(program, token.host, mysql_port(token, via), token.user)
-    if not option_files.other_password():
+    if not mysql_clients.other_password():
         return login
     progress("~/.my.cnf sets another password: no option file is read")
     return ["--no-defaults", *login]

@@ -1,1 +1,1 @@
-"""For Django: `ENGINE = "rdsiam.django.postgresql"`."""
+"""For Django: `ENGINE = "rdsiam.django.postgresql"` or `"rdsiam.django.mysql"`."""

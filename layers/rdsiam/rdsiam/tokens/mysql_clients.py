@@ -6,12 +6,15 @@ No variables exist for them. The two differ in the options of TLS and of the cle
 import re
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from rdsiam.errors import InvalidRequest
 from rdsiam.tokens.trust import ca_for
 
-__all__ = ["conflicts", "flags", "is_mariadb", "option_file", "options"]
+__all__ = ["conflicts", "flags", "is_mariadb", "option_file", "options", "other_password", "own_options"]
 
+#: More than an option file of a person has.
+_MAX_BYTES = 1 << 20
 _CLEARTEXT = "enable-cleartext-plugin"
 #: Groups that clients read: `client`, `client-mariadb`, `mysql`, `mysqldump`, `mariadb-client`, with any suffix.
 _GROUP = re.compile(r"\s*\[\s*(?P<name>[^\]]*?)\s*\]")
@@ -65,6 +68,20 @@ def conflicts(text: str) -> list[str]:
         elif of_clients and (option := _OPTION.match(line)):
             found.add(option["name"].lower().replace("_", "-"))
     return sorted(found)
+
+
+def own_options() -> str:
+    """Return the user's own option file, which clients read last; empty if there is none that can be read."""
+    try:
+        with (Path.home() / ".my.cnf").open(errors="replace") as file:
+            return file.read(_MAX_BYTES)
+    except OSError:
+        return ""
+
+
+def other_password() -> bool:
+    """Tell whether the user's own option file would replace the token."""
+    return not {"password", "password1", "default-auth"}.isdisjoint(conflicts(own_options()))
 
 
 def is_mariadb(program: str) -> bool:

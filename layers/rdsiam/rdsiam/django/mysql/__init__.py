@@ -1,0 +1,1 @@
+"""Django's MySQL backend with a fresh token for each connection."""
