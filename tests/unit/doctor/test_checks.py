@@ -239,7 +239,7 @@ def test_a_clock_that_is_minutes_off_fails(minutes, state):
     assert verdict("clock", get_caller_identity=identity(ROLE, at)) == state
 
 
-@pytest.mark.parametrize(("minutes", "state"), [(60, "OK"), (10, "FAIL"), (-1, "FAIL"), (None, "OK")])
+@pytest.mark.parametrize(("minutes", "state"), [(60, "OK"), (10, "FAIL"), (-1, "FAIL"), (None, "UNKNOWN")])
 def test_credentials_must_outlive_a_token(minutes, state):
     expiry = None if minutes is None else datetime.now(UTC) + timedelta(minutes=minutes)
     assert verdict("credentials", expiry=expiry) == state
@@ -258,10 +258,10 @@ def test_throttled_logins_fail():
 def test_a_check_that_is_not_permitted_is_unknown_and_never_ok():
     case = LoginCase(replace(DATABASE, port=1), "app", Aws(), KEYS, None, "eu-west-1")
     states = {row.check: row.state for row in diagnose(case)}
-    assert list(states)[:4] == ["name", "port", "TLS", "IAM authentication"]
+    assert list(states)[:5] == ["database", "name", "port", "TLS", "IAM authentication"]
     assert {check for check, state in states.items() if state == "UNKNOWN"} >= {"resource id", "proxy", "rate"}
     assert states["port"] == "FAIL"
-    assert len(states) == 15
+    assert len(states) == 19
 
 
 # --- tokens ---

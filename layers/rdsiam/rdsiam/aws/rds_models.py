@@ -25,14 +25,15 @@ FAMILIES: Mapping[str, Family] = {
 #: optimized, which takes a day and more, and RDS adds statuses. A server whose storage is full accepts no changes.
 _DOWN = (
     "cloning-failed", "creating", "delete-precheck", "deleting", "failed", "inaccessible-", "incompatible-",
-    "insufficient-capacity", "migration-failed", "restore-error", "starting", "stopped", "stopping", "storage-full",
+    "insufficient-capacity", "insufficient-resource-limits", "migration-failed", "restore-error", "starting", "stopped",
+    "stopping", "storage-full", "suspended", "suspending",
 )  # fmt: skip
 
 
 #: Prefixes of RDS's statuses that pass within minutes or hours, in which a database may refuse connections.
 _IN_TRANSITION = (
     "configuring-", "converting-to-vpc", "creating", "maintenance", "modifying", "moving-to-vpc", "promoting",
-    "rebooting", "renaming", "resetting-master-credentials", "starting", "upgrading",
+    "reactivating", "rebooting", "renaming", "resetting-master-credentials", "starting", "upgrading",
 )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ _MISSING = {
     "DBInstanceNotFound",
     "DBInstanceNotFoundFault",
     "DBClusterNotFoundFault",
+    "DBProxyNotFoundFault",
 }
 _WRONG = {"InvalidParameterValue", "InvalidParameterValueException", "InvalidBucketName", "ValidationException"}
 _BUSY = {"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "ServiceUnavailable", "503"}
@@ -139,32 +140,42 @@ class Aws:
 
 
 def database_arn(aws: Aws, name: str) -> str:
-    """Return the ARN of the instance or cluster with that identifier; an ARN is returned as it is.
+    """Return the ARN of the instance, cluster or proxy with that identifier; an ARN is returned as it is.
 
     Identifiers match exactly: a prefix never counts.
 
-    :raises NotFound: no instance and no cluster has that identifier.
+    :raises NotFound: none has that identifier.
+    :raises Denied: it was not found, and the caller may not describe instances or clusters.
     """
     name = lower_identifier(name)
     if is_arn(name):
         return name
     rds = aws.client("rds")
-    arns: list[str] = []
-    for call, key, kind in (
-        (rds.describe_db_clusters, "DBClusters", "DBCluster"),
-        (rds.describe_db_instances, "DBInstances", "DBInstance"),
+    denial: Denied | None = None
+    # Proxies come last: most names are none of theirs, and few callers may describe them.
+    for call, key, kind, option in (
+        (rds.describe_db_clusters, "DBClusters", "DBCluster", "DBClusterIdentifier"),
+        (rds.describe_db_instances, "DBInstances", "DBInstance", "DBInstanceIdentifier"),
+        (rds.describe_db_proxies, "DBProxies", "DBProxy", "DBProxyName"),
     ):
         try:
             with translate_errors(name):
-                arns += [database[f"{kind}Arn"] for database in call(**{f"{kind}Identifier": name})[key]]
+                databases = call(**{option: name})[key]
         except NotFound:
             continue
-    if not arns:
-        raise NotFound(
-            f"no instance and no cluster is named {name} in region {rds.meta.region_name}",
-            "see aws rds describe-db-instances and describe-db-clusters, or name another --region",
-        )
-    return arns[0]
+        except Denied as error:
+            # A caller may be allowed to make one of these calls only, which may find the name.
+            denial = denial or (error if kind != "DBProxy" else None)
+            continue
+        for database in databases:
+            if str(database[option]).lower() == name:
+                return str(database[f"{kind}Arn"])
+    if denial is not None:
+        raise denial
+    raise NotFound(
+        f"no instance and no cluster is named {name} in region {rds.meta.region_name}",
+        "see aws rds describe-db-instances and describe-db-clusters, or name another --region",
+    )
 
 
 @contextmanager

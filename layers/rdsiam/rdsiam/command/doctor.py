@@ -2,18 +2,31 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
+from rdsiam.aws.rds import Database
 from rdsiam.command import options
-from rdsiam.command.errors import ExitCode
+from rdsiam.command.aws import Aws
+from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
 from rdsiam.command.installation import Installation
-from rdsiam.command.login import describe
+from rdsiam.command.login import LoginOptions, LoginToken, describe, identifier_and_endpoint, login_token
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.core import times
+from rdsiam.core.extras import needs
 from rdsiam.doctor.known_errors import explain
 from rdsiam.tokens.parser import read_token
+
+if TYPE_CHECKING:
+    from rdsiam.doctor.case import LoginCase, Undescribed, UserRecord
+
+#: Seconds for an answer of AWS: there are many calls, and each that gets none is a check that is UNKNOWN.
+_READ_SECONDS = 10
+_FIELDS = ("check", "state", "detail", "fix")
 
 
 @click.command(
@@ -28,17 +41,21 @@ Examples:
 @click.argument("user", required=False)
 @click.option("--error", metavar="TEXT", help="Explain this error message.")
 @click.option("--token", metavar="-", type=click.Choice(["-"]), help="Read a token from stdin and show its content.")
+@click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason.")
 @options.output("table", "json")
-@options.installation()
+@options.installation("api_url")
 def doctor(
     database: str | None,
     user: str | None,
     error: str | None,
     token: str | None,
+    reason: str | None,
     output: Output,
     installation: Installation,
 ) -> None:
     """Find out why USER's login on DATABASE fails, with your own credentials; nothing is changed.
+
+    The API is asked for a token, which it records; a call of AWS that is denied leaves its check UNKNOWN.
 
     Exit codes: 0 all OK, 3 something is wrong, 7 nothing is known to be wrong but some checks could not be done.
     """
@@ -50,29 +67,89 @@ def doctor(
         sys.exit(_show_token(sys.stdin.read(), output))
     assert database is not None
     assert user is not None
-    sys.exit(_check(database, user, output, installation))
+    sys.exit(_check(database, LoginOptions(user, False, reason), output, installation))
 
 
-def _check(name: str, user: str, output: Output, installation: Installation) -> ExitCode:
+def _check(name: str, login: LoginOptions, output: Output, installation: Installation) -> ExitCode:
     # Imported late: the drivers take a moment to load, and --error needs none.
-    from rdsiam.doctor.case import LoginCase
-    from rdsiam.doctor.checks import Row, diagnose
+    from rdsiam.doctor.checks import diagnose
 
-    aws = installation.aws
-    rows: list[Row] = []
-    database = describe(aws, name, own_endpoint=True)
-    for row in diagnose(LoginCase(database, user, aws.client, *aws.credentials(), aws.region)):
+    rows = []
+    for row in diagnose(_case(name, login, installation)):
         rows.append(row)
-        if output.form == "table":
+        if output.form == "table" and not row.skipped:
             click.echo(f"{row.state:<8}{row.check:<20}{visible(row.detail)}")
             if row.fix and row.state != "OK":
                 click.echo(f"{'':<8}{'':<20}→ {visible(row.fix)}")
     if output.form == "json":
-        click.echo(json.dumps([vars(row) for row in rows], indent=2))
+        click.echo(json.dumps([{name: getattr(row, name) for name in _FIELDS} for row in rows], indent=2))
+    elif skipped := [row.check for row in rows if row.skipped]:
+        progress(f"not checked, as long as that is wrong: {', '.join(skipped)}")
     states = {row.state for row in rows}
     if "FAIL" in states:
         return ExitCode.DIFFERENT
     return ExitCode.INCOMPLETE if "UNKNOWN" in states else ExitCode.OK
+
+
+def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginCase":
+    from rdsiam.doctor.case import LoginCase
+
+    aws, user = installation.aws, str(login.user)
+    identifier, _ = identifier_and_endpoint(name)
+
+    def ask() -> LoginToken:
+        with _setting("api_url"):
+            installation.settings.get("api_url")
+        return login_token(installation, name, login)
+
+    def record(database: Database) -> "UserRecord":
+        return _record(installation, database, user)
+
+    return LoginCase(
+        _described(aws, identifier),
+        user,
+        lambda service: aws.client(service, _READ_SECONDS),
+        *aws.credentials(),
+        aws.region,
+        ask,
+        record,
+    )
+
+
+def _described(aws: Aws, identifier: str) -> "Database | Undescribed":
+    """Return the database, or why the caller could not describe it; other checks go on without."""
+    from rdsiam.doctor.case import Undescribed
+    from rdsiam.doctor.failures import of_rdsiam
+
+    try:
+        return describe(aws, identifier, own_endpoint=True)
+    except (Denied, TryAgain) as error:
+        return Undescribed(identifier, of_rdsiam(error))
+
+
+def _record(installation: Installation, database: Database, user: str) -> "UserRecord":
+    from rdsiam.doctor.case import UserRecord
+
+    with needs("access"):
+        from rdsiam.state.inventory import Inventory
+    with _setting("inventory_table"):
+        table = installation.settings.get("inventory_table").value
+    record = Inventory(installation.aws.client("dynamodb", _READ_SECONDS), table).of(database)
+    if record is None or not record.is_of(database) or record.onboarded_at is None:
+        return UserRecord(False)
+    declared = record.applied is None or user in record.applied.users
+    disabled = user in record.departing or (user in record.accounts and not declared)
+    return UserRecord(True, record.revoked.get(user), disabled)
+
+
+@contextmanager
+def _setting(name: str) -> Iterator[None]:
+    """Let the error of a setting that the stack doesn't tell name the variable that sets it."""
+    try:
+        yield
+    except (Denied, NotFound) as error:
+        remedy = f"set RDSIAM_{name.upper()}, or grant cloudformation:DescribeStacks"
+        raise type(error)(error.problem, remedy) from None
 
 
 def _explain(error: str, output: Output) -> ExitCode:

@@ -82,7 +82,7 @@ def login_token(installation: Installation, database: str, login: LoginOptions) 
     :param database: identifier, ARN, endpoint or a CNAME of it.
     :raises Usage: no user is named, and there are several or none can be known.
     """
-    name, endpoint = _identifier(database)
+    name, endpoint = identifier_and_endpoint(database)
     return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
 
@@ -100,7 +100,7 @@ def describe(aws: Aws, name: str, own_endpoint: bool = False) -> Database:
         raise NotFound(str(error)) from None
 
 
-def _identifier(name: str) -> tuple[str, str | None]:
+def identifier_and_endpoint(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
     if is_arn(name):
         return lower_identifier(name), None

@@ -19,11 +19,14 @@ from rdsiam.signer import LIFETIME
 from rdsiam.tokens.endpoints import region_of
 
 _MAX_SKEW = timedelta(minutes=1)
+_OF_API = "the API signs for you: what your own role may sign does not matter"
 _CONNECT = "rds-db:connect"
 
 
 def identity(case: LoginCase) -> Verdict:
     """Check that the caller is of the database's account."""
+    if case.uses_api:
+        return ok(str(case.identity))
     if case.identity.account != case.database.account:
         fix = f"assume a role of account {case.database.account}: only its roles may log in there"
         return fail(f"{case.identity} is of another account", fix)
@@ -32,6 +35,8 @@ def identity(case: LoginCase) -> Verdict:
 
 def resource_id(case: LoginCase) -> Verdict:
     """Compare the policies of the caller's role with this database and user."""
+    if case.uses_api:
+        return ok(_OF_API)
     if case.role is None:
         return unknown("you are no role: policies of users are not read", "see login")
     required = case.database.connect_arn(case.user)
@@ -88,6 +93,8 @@ def _policies(iam: Any, role: str) -> Iterator[Any]:
 
 def policy_decision(case: LoginCase) -> Verdict:
     """Ask IAM's simulator. It is unreliable for rds-db:connect, so a denial never counts as FAIL."""
+    if case.uses_api:
+        return ok(_OF_API)
     if case.role is None:
         return unknown("only roles are simulated", "see login")
     answer = case.client("iam").simulate_principal_policy(
@@ -104,11 +111,12 @@ def policy_decision(case: LoginCase) -> Verdict:
 
 def clock(case: LoginCase) -> Verdict:
     """Compare this machine's clock with AWS's."""
-    answer = case.client("sts").get_caller_identity()
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if date is None:
+    date = case.caller_identity["ResponseMetadata"]["HTTPHeaders"].get("date")
+    try:
+        at = parsedate_to_datetime(str(date)).timestamp()
+    except ValueError:
         return unknown("AWS's answer has no date", "timedatectl status")
-    skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
+    skew = abs(at - time.time())
     if skew > _MAX_SKEW.total_seconds():
         return fail(f"this machine is {skew:.0f} s off", "timedatectl set-ntp true")
     return ok(f"within {skew:.0f} s of AWS's")
@@ -116,20 +124,25 @@ def clock(case: LoginCase) -> Verdict:
 
 def credentials(case: LoginCase) -> Verdict:
     """Check that the caller's credentials outlive a token."""
+    if case.expiry is None and case.credentials.session_token is None:
+        return ok("they are lasting keys, which don't expire")
     if case.expiry is None:
-        return ok("they have no expiry, or don't name it")
+        detail = "they are temporary, and their end is not known: every token signed with them ends with them"
+        return unknown(detail, "renew them if tokens are refused; a profile names the end, keys in variables don't")
     seconds = (case.expiry - datetime.now(UTC)).total_seconds()
     expiry = times.text(case.expiry)
     if seconds <= 0:
         return fail(f"they expired at {expiry}; signing still works, but the tokens don't", "aws sso login")
-    if seconds < LIFETIME:
+    if seconds < LIFETIME and not case.uses_api:
         return fail(f"they expire at {expiry}, and every token signed with them at that time", "aws sso login")
     return ok(f"until {expiry}")
 
 
 def region(case: LoginCase) -> Verdict:
     """Compare the caller's region with the database's."""
-    expected = region_of(case.database.endpoint[0]) or case.database.region
+    if case.uses_api:
+        return ok(f"{case.region}; {_OF_API}")
+    expected = region_of(case.endpoint[0]) or case.database.region
     if expected != case.region:
         return fail(f"yours is {case.region}, the database's is {expected}", f"export AWS_REGION={expected}")
     return ok(expected)

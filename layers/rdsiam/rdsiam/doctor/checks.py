@@ -5,17 +5,22 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rdsiam.doctor import caller, database, network, surroundings
-from rdsiam.doctor.case import LoginCase, State, Verdict, unknown
+from rdsiam.aws.rds_models import in_transition
+from rdsiam.doctor import caller, database, failures, network, status, surroundings, users
+from rdsiam.doctor.case import LoginCase, State, Undescribed, Verdict, unknown
 from rdsiam.errors import RdsiamError
 
 CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
+    "database": status.database,
     "name": network.name,
     "port": network.port,
     "TLS": network.tls,
     "IAM authentication": database.iam_authentication,
     "pending changes": database.pending_changes,
     "identity": caller.identity,
+    "user": users.user,
+    "API": users.api,
+    "revocation": users.revocation,
     "role or plugin": database.role_or_plugin,
     "login": database.login,
     "resource id": caller.resource_id,
@@ -26,6 +31,10 @@ CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
     "proxy": surroundings.proxy,
     "rate": surroundings.rate,
 }
+#: Checks that say nothing about a user that no entry can declare, such as the master.
+_OF_USER = frozenset({"API", "revocation", "role or plugin", "login", "resource id", "policy decision"})
+#: Checks that a server may fail only because it is being changed or restarted.
+_OF_SERVER = frozenset({"name", "port", "TLS", "login"})
 
 
 @dataclass(frozen=True)
@@ -33,28 +42,54 @@ class Row:
     """A check and its result.
 
     :ivar fix: what to do, a command if there is one; empty if the state is OK.
+    :ivar skipped: an earlier check makes this one meaningless.
     """
 
     check: str
     state: State
     detail: str
     fix: str
+    skipped: bool = False
 
 
 def diagnose(case: LoginCase) -> Iterator[Row]:
-    """Yield a row for each check as soon as it is done. A check that can't be done is UNKNOWN, never OK."""
+    """Yield a row for each check as soon as it is done. A check that can't be done is UNKNOWN, never OK.
+
+    While the database doesn't run, or the user is none that can be declared, no other check is to blame.
+    """
+    failed: set[str] = set()
     for name, check in CHECKS.items():
-        verdict = _verdict(check, case)
-        yield Row(name, verdict.state, verdict.detail, verdict.fix)
+        skipped = _skipped(name, failed)
+        verdict = skipped or _excused(name, _verdict(check, case), case)
+        if verdict.state == "FAIL":
+            failed.add(name)
+        yield Row(name, verdict.state, verdict.detail, verdict.fix, skipped is not None)
+
+
+def _skipped(name: str, failed: set[str]) -> Verdict | None:
+    """Return a verdict without a check, if an earlier one makes it meaningless."""
+    if "database" in failed:
+        return unknown("not checked: the database does not run", "see database")
+    if "user" in failed and name in _OF_USER:
+        return unknown("not checked: no entry can declare the user", "see user")
+    return None
+
+
+def _excused(name: str, verdict: Verdict, case: LoginCase) -> Verdict:
+    """Return UNKNOWN in place of a failure that a database in transition explains."""
+    if verdict.state != "FAIL" or name not in _OF_SERVER or isinstance(case.target, Undescribed):
+        return verdict
+    if not in_transition(case.target.status):
+        return verdict
+    return unknown(f"{verdict.detail}; {case.name} is {case.target.status}", status.wait(case.target))
 
 
 def _verdict(check: Callable[[LoginCase], Verdict], case: LoginCase) -> Verdict:
     try:
         return check(case)
-    except ClientError as error:
-        code, call = error.response["Error"]["Code"], error.operation_name
-        return unknown(f"{call}: {code}", f"ask someone who may call {call}")
+    except (ClientError, BotoCoreError) as error:
+        return failures.of_aws(error)
     except RdsiamError as error:
-        return unknown(error.problem, error.remedy or "try again")
-    except (BotoCoreError, OSError) as error:
+        return failures.of_rdsiam(error)
+    except OSError as error:
         return unknown(type(error).__name__, "try again")

@@ -21,17 +21,21 @@ class _NoTlsError(Exception):
 
 def name(case: LoginCase) -> Verdict:
     """Resolve the endpoint's name."""
-    host, port = case.database.endpoint
+    host, port = case.endpoint
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        return fail(f"{host} does not resolve: {error.strerror}", _DESCRIBE[case.database.kind].format(case.name))
+        return fail(f"{host} does not resolve: {error.strerror}", _see(case))
     return ok(f"{host} is {', '.join(sorted({str(address[4][0]) for address in addresses}))}")
+
+
+def _see(case: LoginCase) -> str:
+    return _DESCRIBE[case.database.kind].format(case.name) if case.described else "see the answer of rdsiam ls"
 
 
 def port(case: LoginCase) -> Verdict:
     """Connect to the endpoint's port."""
-    address = case.database.endpoint
+    address = case.endpoint
     try:
         socket.create_connection(address, _SECONDS).close()
     except OSError as error:
@@ -42,12 +46,12 @@ def port(case: LoginCase) -> Verdict:
 
 def tls(case: LoginCase) -> Verdict:
     """Verify the server's certificate and its name."""
-    host, number = case.database.endpoint
+    host, number = case.endpoint
     context = ssl.create_default_context(cafile=ca_for(host))
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
         with socket.create_connection((host, number), _SECONDS) as plain:
-            _request_tls(plain, case.database.family)
+            _request_tls(plain, case.family)
             with context.wrap_socket(plain, server_hostname=host) as secured:
                 expiry = str((secured.getpeercert() or {}).get("notAfter"))
     except ssl.SSLCertVerificationError as error:

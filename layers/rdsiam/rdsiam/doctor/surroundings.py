@@ -1,19 +1,24 @@
 """Checks of proxies in front of the database and of throttled logins."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from rdsiam.doctor.case import LoginCase, Verdict, fail, ok
+from rdsiam.aws.rds_models import is_classic
+from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 
 
 def proxy(case: LoginCase) -> Verdict:
-    """Look for proxies that log in by password."""
+    """Look for proxies that log in by password; of a proxy check what is behind it."""
     rds = case.client("rds")
+    if case.database.kind == "proxy":
+        return _behind(case, _targets(rds, case.name))
     names = {case.name, case.owner}
     proxies = []
-    for description in rds.describe_db_proxies()["DBProxies"]:
-        if description.get("DefaultAuthScheme") == "IAM_AUTH":
+    for description in _pages(rds.describe_db_proxies, "DBProxies"):
+        if not is_classic(description):
             continue
-        targets = rds.describe_db_proxy_targets(DBProxyName=description["DBProxyName"])["Targets"]
+        targets = _targets(rds, str(description["DBProxyName"]))
         if any(names & {target.get("RdsResourceId"), target.get("TrackedClusterId")} for target in targets):
             proxies.append(str(description["DBProxyName"]))
     if proxies:
@@ -21,8 +26,41 @@ def proxy(case: LoginCase) -> Verdict:
     return ok("no proxy that logs in by password is in front of the database")
 
 
+def _pages(call: Callable[..., Any], key: str, **query: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the elements of all pages of an answer."""
+    marker: dict[str, str] = {}
+    while True:
+        answer = call(**query, **marker)
+        yield from answer[key]
+        if not answer.get("Marker"):
+            return
+        marker = {"Marker": answer["Marker"]}
+
+
+def _targets(rds: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    return [*_pages(rds.describe_db_proxy_targets, "Targets", DBProxyName=name)]
+
+
+def _behind(case: LoginCase, targets: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Return whether a proxy reaches a database: RDS keeps the proxy available while its targets are not."""
+    if not targets:
+        register = f"aws rds register-db-proxy-targets --db-proxy-name {case.name} …"
+        return fail(f"no database is behind {case.name}", register)
+    # A cluster that is tracked has no health of its own, its members have.
+    health = {
+        str(target.get("RdsResourceId")): target["TargetHealth"] for target in targets if target.get("TargetHealth")
+    }
+    down = {name: state for name, state in health.items() if state.get("State") != "AVAILABLE"}
+    if not down or len(down) < len(health):
+        return ok(f"behind {case.name}: {', '.join(sorted(str(target.get('RdsResourceId')) for target in targets))}")
+    problems = [f"{name} is {state.get('State')} ({state.get('Reason', 'no reason')})" for name, state in down.items()]
+    return fail(f"{case.name} reaches no database: {', '.join(problems)}", f"rdsiam doctor {min(down)} {case.user}")
+
+
 def rate(case: LoginCase) -> Verdict:
     """Check that RDS throttled no logins lately."""
+    if case.database.kind == "proxy":
+        return unknown("CloudWatch has this metric of databases, not of proxies", "diagnose the database behind it")
     now = datetime.now(UTC)
     points = case.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/RDS",
