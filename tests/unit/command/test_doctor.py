@@ -13,6 +13,7 @@ from rdsiam.command import doctor
 from rdsiam.command.app import run
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied
+from rdsiam.command.login import LoginOptions
 from rdsiam.doctor.case import LoginCase
 from rdsiam.errors import ConnectionFailed
 from rdsiam.state.record import Applied, Record
@@ -173,7 +174,7 @@ def test_the_reason_reaches_the_api(account, monkeypatch, capsys):
     monkeypatch.setenv("RDSIAM_API_URL", "https://api")
     diagnose(monkeypatch, capsys, "orders", "app", "--reason", "TICKET-7")
     (asked,) = account.asked
-    assert asked[1:] == ("orders", doctor.LoginOptions("app", False, "TICKET-7"))
+    assert asked[1:] == ("orders", LoginOptions("app", False, "TICKET-7"))
 
 
 @pytest.mark.parametrize(

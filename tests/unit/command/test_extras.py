@@ -79,5 +79,6 @@ def test_the_doctor_works_without_drivers_and_names_the_one_that_a_login_needs(e
     done = python(f"sys.argv[1:] = [{engine!r}]\n{_DIAGNOSE}")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "name: OK" in lines[0]
+    assert "database: OK" in lines[0]
+    assert "name: OK" in lines[1]
     assert f"login: UNKNOWN: {package} is not installed: pip install 'rdsiam[{extra}]'" in lines
