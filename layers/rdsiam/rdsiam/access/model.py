@@ -182,18 +182,14 @@ class AccessFile(_Model):
         for _, user in declarations:
             merged.setdefault(user.name, []).append(user)
         fail(self._replacing_problems(declarations))
-        excluded, groups_there = self._excluded_schemas(database), self._groups(database)
+        entries = [entry for _, entry in self._matching(database)]
+        excluded = tuple(sorted({schema for entry in entries for schema in entry.exclude_schemas}))
+        groups_there = _groups(entries)
         return tuple(_merged(name, merged[name], excluded, groups_there) for name in sorted(merged))
 
-    def _groups(self, database: Database) -> Groups:
-        """Return the declaration of all matching entries about groups."""
-        entries = [entry for entry in self.databases if entry.match.covers(database)]
-        return Groups.merged((entry.group_prefix, entry.adopt_groups) for entry in entries)
-
-    def _excluded_schemas(self, database: Database) -> tuple[str, ...]:
-        """Return the schemas that all matching entries together exclude, sorted."""
-        entries = [entry for entry in self.databases if entry.match.covers(database)]
-        return tuple(sorted({schema for entry in entries for schema in entry.exclude_schemas}))
+    def _matching(self, database: Database) -> list[tuple[int, Entry]]:
+        """Return the entries that match a database as it is, with their numbers."""
+        return [(number, entry) for number, entry in enumerate(self.databases) if entry.match.covers(database)]
 
     def rotating(self, database: SelectedDatabase) -> tuple[RotatingUser, ...]:
         """Return the users whose passwords are rotated on this database, sorted by name; empty if it has no users.
@@ -216,7 +212,7 @@ class AccessFile(_Model):
 
     def entries(self, database: Database) -> frozenset[int]:
         """Return the numbers of the entries that match a database as it is."""
-        return frozenset(number for number, entry in enumerate(self.databases) if entry.match.covers(database))
+        return frozenset(number for number, _ in self._matching(database))
 
     def _rotating(self, database: Database) -> tuple[RotatingUser, ...]:
         self.declarations(database)
@@ -225,8 +221,8 @@ class AccessFile(_Model):
     def _rotations(self, database: Database) -> list[tuple[Path, Rotate]]:
         return [
             (("databases", number, "rotate"), entry.rotate)
-            for number, entry in enumerate(self.databases)
-            if entry.rotate is not None and entry.match.covers(database)
+            for number, entry in self._matching(database)
+            if entry.rotate is not None
         ]
 
     def declarations(self, database: Database) -> list[tuple[Place, User]]:
@@ -234,19 +230,16 @@ class AccessFile(_Model):
 
         :raises AccessFileInvalid: as `declared` does.
         """
+        matching = self._matching(database)
         declarations = [
-            (Place(number, index), user)
-            for number, entry in enumerate(self.databases)
-            if entry.match.covers(database)
-            for index, user in enumerate(entry.users)
+            (Place(number, index), user) for number, entry in matching for index, user in enumerate(entry.users)
         ]
-        prefix = self._groups(database).prefix
+        prefix = _groups(entry for _, entry in matching).prefix
         fail(
             self._document.problem((*place.parts, *more), text)
             for place, user in declarations
             for more, text in _problems_on(database, user, prefix)
         )
-        matching = [(number, entry) for number, entry in enumerate(self.databases) if entry.match.covers(database)]
         fail(
             self._document.problem(("databases", number, *more), text)
             for number, entry in matching
@@ -292,6 +285,11 @@ class AccessFile(_Model):
                         ("databases", number, "users", index, "name"),
                         f"differs from {first[user.name.lower()]} only in case",
                     )
+
+
+def _groups(entries: Iterable[Entry]) -> Groups:
+    """Return the declaration of entries about groups."""
+    return Groups.merged((entry.group_prefix, entry.adopt_groups) for entry in entries)
 
 
 def _problems_with_family(families: Collection[Family], entry: Entry) -> Iterable[tuple[Path, str]]:

@@ -1,7 +1,9 @@
 """The proxies, secrets and offers of the AWS account, as far as an audit needs them. Without passwords."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rdsiam.aws.rds import Database, Proxy
@@ -44,7 +46,23 @@ class AccountContext:
     def secrets_of(self, database: Database) -> list[SecretFacts]:
         """Return the secrets that log in to a database."""
         place = (database.arn, database.identifier, database.host, database.port)
-        return [secret for secret in self.secrets if secret.is_of(*place)]
+        names = {name.lower() for name in place[:3] if name}
+        numbers = {number for name in names for number in self._by_place.get(name, ())}
+        return [secret for secret in map(self.secrets.__getitem__, sorted(numbers)) if secret.is_of(*place)]
+
+    @cached_property
+    def secrets_by_arn(self) -> Mapping[str, SecretFacts]:
+        """The secrets by their ARNs."""
+        return {secret.arn: secret for secret in self.secrets}
+
+    @cached_property
+    def _by_place(self) -> Mapping[str, list[int]]:
+        """Numbers of the secrets by the host and the instance that they name: an account may have 100,000 secrets."""
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for number, secret in enumerate(self.secrets):
+            for name in {(secret.host or "").rstrip(".").lower(), (secret.instance or "").lower()}:
+                numbers[name].append(number)
+        return numbers
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""

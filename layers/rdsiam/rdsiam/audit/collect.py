@@ -5,7 +5,6 @@ import time
 from typing import Any, Protocol
 
 from rdsiam.aws.rds import Database
-from rdsiam.engines import connection
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.facts import ServerFacts, Unreadable
 from rdsiam.engines.logins import Token
@@ -13,6 +12,7 @@ from rdsiam.engines.messages import one_line
 from rdsiam.engines.protocols import Engine
 from rdsiam.engines.registry import ENGINES
 from rdsiam.engines.statements import QueryFailed
+from rdsiam.engines.time_limits import cut_off
 from rdsiam.errors import ConnectionFailed, Refused
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _read(database: Database, login: Token, limits: Limits, total: float) -> Ser
     end = time.monotonic() + total
     session: Any = engine.connect(database, login, None, limits)
     try:
-        with connection.cut_off(session, end - time.monotonic()) as late:
+        with cut_off(session, end - time.monotonic()) as late:
             try:
                 facts = engine.audit(session, database)
             except Exception:

@@ -69,8 +69,8 @@ def evaluate_database(
             if finding.kind != "undeclared-user" or finding.user not in leaving
         ),
         *removals,
-        *unset_rotations(database, account.secrets, recorded.secrets, access),
-        *changed_secrets(database, account.secrets, recorded.secrets),
+        *unset_rotations(database, account.secrets_by_arn, recorded.secrets, access),
+        *changed_secrets(database, account.secrets_by_arn, recorded.secrets),
     ]
     return suppress(sorted(findings, key=worst_first), {database.arn: database}, access, at)
 

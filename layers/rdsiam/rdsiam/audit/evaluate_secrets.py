@@ -42,16 +42,15 @@ def evaluate_secrets(
 
 
 def changed_secrets(
-    database: Database, secrets: Iterable[SecretFacts], recorded: Mapping[str, SecretRecord]
+    database: Database, secrets: Mapping[str, SecretFacts], recorded: Mapping[str, SecretRecord]
 ) -> Iterator[Finding]:
     """Yield recorded secrets whose value is no longer for the recorded database, user and administrator.
 
-    :param secrets: all secrets of the account.
+    :param secrets: all secrets of the account, by ARN.
     :param recorded: user → the record of its secret on this database.
     """
-    by_arn = {secret.arn: secret for secret in secrets}
     for user, record in sorted(recorded.items()):
-        secret = by_arn.get(record.arn or "")
+        secret = secrets.get(record.arn or "")
         if secret is None or record.state == "ended" or _is_as_recorded(database, secret, user, record):
             continue
         evidence = {
@@ -69,13 +68,13 @@ def changed_secrets(
 
 def unset_rotations(
     database: SelectedDatabase,
-    secrets: Iterable[SecretFacts],
+    secrets: Mapping[str, SecretFacts],
     recorded: Mapping[str, SecretRecord],
     access: AccessFile,
 ) -> Iterator[Finding]:
     """Yield rotations that access.yaml declares and that are not set; none if the file is invalid for the database.
 
-    :param secrets: all secrets of the account.
+    :param secrets: all secrets of the account, by ARN.
     :param recorded: user → the record of its secret on this database.
     """
     try:
@@ -83,10 +82,9 @@ def unset_rotations(
         rules = calendar.rules(database.resource_id, [(user.name, user.every, user.window) for user in rotating])
     except AccessFileInvalid:
         return
-    by_arn = {secret.arn: secret for secret in secrets}
     for user in rotating:
         record = recorded.get(user.name)
-        secret = by_arn.get(record.arn or "") if record is not None and record.state == "ready" else None
+        secret = secrets.get(record.arn or "") if record is not None and record.state == "ready" else None
         if secret is not None and _has_schedule(secret, rules[user.name]):
             continue
         evidence = {"secret": secret.arn if secret else None, "every": user.every}

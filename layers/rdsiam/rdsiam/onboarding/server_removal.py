@@ -17,10 +17,11 @@ from botocore.exceptions import ClientError
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json
 from rdsiam.engines.authorities import connect_as
-from rdsiam.engines.connection import NO_LOCKS, NO_SLOT, cut_off
+from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, Sessions
 from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed, end_sessions_first
+from rdsiam.engines.time_limits import cut_off
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from pymysql.connections import Connection as MysqlConnection
 from pymysql.constants import CLIENT
 from pymysql.cursors import Cursor
 
-from rdsiam.engines.connection import ASKS_FOR_TOKEN, WORK, Limits, cut_off, open_socket
+from rdsiam.engines.connection import ASKS_FOR_TOKEN, WORK, Limits, open_socket
 from rdsiam.engines.logins import Login
 from rdsiam.engines.messages import one_line
+from rdsiam.engines.time_limits import cut_off
 from rdsiam.errors import ConnectionFailed, Stage
 from rdsiam.tokens.trust import ca_for
 

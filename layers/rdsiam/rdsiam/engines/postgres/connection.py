@@ -8,9 +8,10 @@ import psycopg
 from psycopg.adapt import Buffer, Loader
 
 from rdsiam.aws.rds import Database
-from rdsiam.engines.connection import ASKS_FOR_PASSWORD, ASKS_FOR_TOKEN, NO_LOCKS, WORK, Limits, addresses
+from rdsiam.engines.connection import ASKS_FOR_PASSWORD, ASKS_FOR_TOKEN, NO_LOCKS, WORK, Limits
 from rdsiam.engines.logins import Login
 from rdsiam.engines.messages import one_line
+from rdsiam.engines.time_limits import addresses
 from rdsiam.errors import ConnectionFailed, Refused, Stage
 from rdsiam.tokens.trust import ca_for
 
