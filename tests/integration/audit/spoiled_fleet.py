@@ -168,9 +168,13 @@ class Fleet:
     # --- remediation ---
 
     def mend(self, finding: dict[str, Any]) -> None:
-        """Run the first way of a finding's remedies as it is printed."""
+        """Run a way of a finding's remedies as it is printed: the first that ends the finding at once."""
+        ways = sorted({step["way"] for step in finding["remediation"]})
+        # A migration takes days, and a rotation keeps the password; both have tests of their own. What interrupts
+        # clients waits for the maintenance window first.
+        number = {"user-without-iam": ways[-1], "user-with-empty-password": ways[-1], "instance-too-small": 2}
         for step in finding["remediation"]:
-            if step["way"] == 1:
+            if step["way"] == number.get(finding["kind"], 1):
                 {"sql": self.run_sql, "cli": self.run_cli, "access": self.add_access}[step["language"]](finding, step)
 
     def mends(self, finding: dict[str, Any]) -> bool:
@@ -183,7 +187,7 @@ class Fleet:
 
     def run_sql(self, finding: dict[str, Any], step: dict[str, Any]) -> None:
         name = next(name for name, arn in self.arns.items() if arn == finding["database"])
-        run = self.manager if "On PostgreSQL as rdsiam_manager" in step["note"] else self.master
+        run = self.manager if step["user"] == "rdsiam_manager" else self.master
         run(name, step["text"], database=step["database"] or "shop")
 
     def run_cli(self, finding: dict[str, Any], step: dict[str, Any]) -> None:
@@ -197,7 +201,7 @@ class Fleet:
         for number, entry in enumerate(yaml.safe_load(step["text"]) or []):
             # PyYAML takes the key `on` for a boolean; rdsiam doesn't.
             entry["users"] = [
-                {"on" if key is True else key: value for key, value in one.items()} for one in entry["users"]
+                {"on" if key is True else key: value for key, value in one.items()} for one in entry.get("users", [])
             ]
             self.account.entries[f"remedy of {finding['id']} {number}"] = entry
         self.account.publish_entries()

@@ -101,6 +101,7 @@ class Server:
             keeps_password=self.keeps_password(accounts[0]),
             successor=self.successor_of(name),
             rotates=name in self.rotating,
+            unadministered=name in self.facts.unadministered,
             secrets=tuple(secret for secret in self.account.secrets_of(self.database) if secret.username == name),
         )
 

@@ -62,6 +62,7 @@ class Case:
     :ivar successor: the user that replaces it, by access.yaml; None if there is none.
     :ivar rotates: access.yaml has its password rotated.
     :ivar secrets: the secrets that hold its password.
+    :ivar unadministered: rdsiam_manager may not change it.
     """
 
     database: Database | None
@@ -85,6 +86,7 @@ class Case:
     successor: str | None = None
     rotates: bool = False
     secrets: tuple[SecretFacts, ...] = ()
+    unadministered: bool = False
 
     @property
     def on(self) -> Database:

@@ -9,6 +9,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import MANAGED
 from rdsiam.engines.facts import AccountFacts
+from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.findings.commands import aws, rdsiam
 from rdsiam.findings.finding import Remediation
@@ -141,7 +142,18 @@ def _rotate(case: Case, way: int) -> list[Remediation]:
     place = f", secret: {json.dumps(secret.arn)}" if secret else ""
     rotate = f"    rotate: {{users: [{json.dumps(user, ensure_ascii=False)}], every: 30d{place}}}"
     declared = entry(database, (rotate, *lines), way, f"{reason} Put this into access.yaml, and publish the file.")
-    return [*_permit(database, secret, way), *declared, _set_up(case, secret, way)] if declared else []
+    if not declared:
+        return []
+    return [*_permit(database, secret, way), *_administer(case, way), *declared, _set_up(case, secret, way)]
+
+
+def _administer(case: Case, way: int) -> list[Remediation]:
+    """Return the statement that lets rdsiam_manager set the first password of a new secret; none if it may."""
+    if case.secrets or not case.unadministered:
+        return []
+    user, manager = case.accounts[0].name, AccountFacts(name=MANAGER)
+    note = "From PostgreSQL 16 on, only an administrator of a role changes its password."
+    return sql(case.on, lambda engine: engine.administer(user, manager), way, note)
 
 
 def _permit(database: Database, secret: SecretFacts | None, way: int) -> list[Remediation]:
