@@ -165,8 +165,10 @@ def test_confirm_publishes_without_asking_and_says_that_all_follows(place):
 def test_a_version_that_waits_is_confirmed_with_the_same_file_once(place):
     place.published(text("app", "web", "etl"), apply=True)
     assert code(place.publish(text("app"), "--yes")) == 0
-    assert code(place.publish(text("app"), "--confirm")) == 0
-    assert place.current() == (text("app"), True)
+    done = place.publish(text("app"), "--confirm")
+    assert (code(done), place.current()) == (0, (text("app"), True))
+    assert "which is applied, as the published one waits" in done.stderr
+    assert "4 logins lost, 0 gained" in done.stderr, "what is confirmed, though the text is the same"
     assert "nothing differs" in place.publish(text("app"), "--confirm").stderr
 
 

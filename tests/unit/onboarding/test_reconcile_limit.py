@@ -12,7 +12,7 @@ from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 from moto import mock_aws
 
 from rdsiam.access.model import parse
-from rdsiam.access.store import Versioned
+from rdsiam.access.store import CONFIRMED, AccessStore, Versioned
 from rdsiam.errors import AccessFileInvalid
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.reconcile import reconcile
@@ -33,6 +33,8 @@ class Fleet:
         self.versions: list[Versioned | AccessFileInvalid] = []
         self.started: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        #: The store of an environment that has run before; None for the versions above.
+        self.access: AccessStore | None = None
         #: An action of somebody else, while the first page is compared.
         self.meanwhile: list[Any] = []
 
@@ -48,7 +50,7 @@ class Fleet:
     def publish_invalid(self) -> None:
         self.versions.append(AccessFileInvalid(["line 1: version: must be 1"], f"v{len(self.versions) + 1}"))
 
-    def current(self) -> Versioned:
+    def current(self, **_: bool) -> Versioned:
         latest = self.versions[-1]
         if isinstance(latest, AccessFileInvalid):
             raise latest
@@ -68,7 +70,7 @@ class Fleet:
         """Return the answer of a reconcile, or the error that it ended with."""
         services: Any = SimpleNamespace(
             databases=SimpleNamespace(list=lambda: [ORDERS], page=self.page),
-            access=self,
+            access=self.access or self,
             applied=self.applied,
             inventory=self.inventory,
             results=Results(),
@@ -134,6 +136,28 @@ def test_a_version_that_is_confirmed_is_applied(fleet, by):
     second = fleet.publish(0, confirmed=by == "the publisher")
     assert fleet.reconcile(confirm=by == "an operator")["started"] == [ORDERS.arn]
     assert fleet.applied.version() == second
+
+
+def test_an_environment_that_has_read_the_version_sees_that_it_was_confirmed(fleet):
+    """The second object has the same content, and in this bucket the same ETag."""
+    s3 = boto3.client("s3", **KEYS)
+    s3.create_bucket(Bucket="access", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_bucket_versioning(Bucket="access", VersioningConfiguration={"Status": "Enabled"})
+    fleet.access = AccessStore(s3, "access", max_age=0)
+
+    def put(users: str, **metadata: str) -> str:
+        content = f"version: 1\ndatabases: [{{match: {{identifier: orders}}, users: [{users}]}}]\n"
+        made = s3.put_object(Bucket="access", Key="access.yaml", Body=content.encode(), Metadata=metadata)
+        return str(made["VersionId"])
+
+    first = put("{name: app, privileges: readonly, on: [shop], callers: [{claim: {groups: dba}}]}")
+    fleet.reconcile()
+    put("")
+    assert "of access.yaml waits" in fleet.reconcile()
+    assert fleet.applied.version() == first
+    confirmed = put("", **CONFIRMED)
+    fleet.reconcile()
+    assert fleet.applied.version() == confirmed
 
 
 def test_a_plan_shows_what_would_start_and_applies_nothing(fleet):

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rdsiam.access.change_limit import Loss, loss
 from rdsiam.access.logins import Login, logins
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import select
@@ -69,11 +68,6 @@ def changes(old: AccessFile | None, new: AccessFile, databases: Sequence[Databas
         with _limit(result, name):
             limit_users(leaving, len(before), len(after))
     return result
-
-
-def vending_loss(base: AccessFile | None, new: AccessFile, at: datetime) -> Loss:
-    """Return what callers lose against the version by which tokens are vended; nothing if there is none."""
-    return Loss(0, 0) if base is None else loss(base, new, at)
 
 
 @contextmanager

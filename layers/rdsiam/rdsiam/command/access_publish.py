@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from rdsiam.access.change_limit import Loss
+from rdsiam.access.change_limit import Loss, loss
 from rdsiam.access.model import AccessFile
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.command import options
-from rdsiam.command.access_changes import HEADER, Changes, changes, vending_loss
+from rdsiam.command.access_changes import HEADER, Changes, changes
 from rdsiam.command.access_versions import (
     Bucket,
     Published,
@@ -112,8 +112,8 @@ def history(limit: int, output: Output, installation: Installation) -> None:
     """
     bucket = Bucket(installation)
     listed = list(islice(bucket.versions(), limit))
-    applied = bucket.applied()
-    waits = bool(applied) and _waits(bucket, bucket.published())
+    applied, published = bucket.applied(), bucket.published()
+    waits = _waits(published, _applied(bucket, published))
     rows = []
     for each in listed:
         states = {
@@ -171,9 +171,12 @@ def _publish(source: Source, how: Publication, installation: Installation) -> No
         progress("nothing differs: nothing was published")
         return
     click.echo(lines, nl=False)
-    base = _base(bucket, published)
-    lost = vending_loss(base, new, datetime.now(UTC))
-    found = _changes(published.access, new, installation)
+    applied = _applied(bucket, published)
+    used = applied if _waits(published, applied) else published
+    if used is not published:
+        progress(f"compared with {used.source.name}, which is applied, as the published one waits")
+    lost = _lost(applied.access, new)
+    found = _changes(used.access, new, installation)
     _show(found, Output("table"))
     _warn(found, lost, how.confirm)
     if how.plan:
@@ -202,21 +205,28 @@ def _has_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _base(bucket: Bucket, published: Published) -> AccessFile | None:
-    """Return the version by which tokens are vended: the applied one, or the published one if that isn't known."""
+def _applied(bucket: Bucket, published: Published) -> Published:
+    """Return the version that the last reconcile applied; the published one if it is that, or if it isn't known."""
     applied = bucket.applied()
-    if applied in (None, published.version) or published.confirmed:
-        return published.access
+    if applied in (None, published.version):
+        return published
     try:
-        return bucket.version(str(applied)).access or published.access
+        version = bucket.exactly(str(applied))
     except CommandError:
-        return published.access
+        return published
+    return published if version.access is None else version
 
 
-def _waits(bucket: Bucket, published: Published) -> bool:
+def _waits(published: Published, applied: Published) -> bool:
+    """Return whether tokens are vended by the applied version, since the published one is not confirmed."""
     if published.access is None or published.confirmed:
         return False
-    return vending_loss(_base(bucket, published), published.access, datetime.now(UTC)).needs_confirmation
+    return _lost(applied.access, published.access).needs_confirmation
+
+
+def _lost(old: AccessFile | None, new: AccessFile) -> Loss:
+    """Return what callers lose; nothing if there is no old version, or if it is invalid."""
+    return Loss(0, 0) if old is None else loss(old, new, datetime.now(UTC))
 
 
 def _changes(old: AccessFile | None, new: AccessFile, installation: Installation) -> Changes | None:
@@ -233,7 +243,8 @@ def _show(found: Changes | None, output: Output) -> None:
     if found is None:
         return
     output.show(found.rows(short=output.form == "table"), HEADER)
-    progress(f"{len(found.lost)} logins lost, {len(found.gained)} gained")
+    lost, gained = len(found.lost), len(found.gained)
+    progress(f"{lost} login{'' if lost == 1 else 's'} lost, {gained} gained")
 
 
 def _warn(found: Changes | None, lost: Loss, confirm: bool) -> None:

@@ -127,7 +127,14 @@ class Bucket:
             raise Usage(f"version {name}: {len(exact)} versions begin so", "name more of the id")
         if exact[0].deleted:
             raise Usage(f"version {name}: {KEY} was deleted then")
-        return self._get(f"version {exact[0].id}", VersionId=exact[0].id)
+        return self.exactly(exact[0].id)
+
+    def exactly(self, version: str) -> Published:
+        """Return the version of that id.
+
+        :raises CommandError: there is none.
+        """
+        return self._get(f"version {version}", VersionId=version)
 
     def versions(self) -> Iterator[Version]:
         """Yield all versions, the newest first."""

@@ -154,7 +154,7 @@ class Reconcile:
         """Return the version of access.yaml to apply, and what callers lose by it unless that is confirmed."""
         services = self._services
         try:
-            access = services.access.current()
+            access = services.access.current(anew=True)  # the same content may have been confirmed since
         except AccessFileInvalid as error:
             return Target(error.version, "", Loss(0, 0), tuple(error.problems))
         version = services.applied.version()
