@@ -20,7 +20,7 @@ from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core.arn import Arn
 from rdsiam.core.connect_roles import connect_roles
-from rdsiam.core.durable import answered
+from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -28,6 +28,7 @@ from rdsiam.events.audit import audit_request
 
 
 @durable_execution
+@logs_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Audit the fleet, or the databases that the request names; or remediate findings of the last audit."""
     request = audit_request(event)

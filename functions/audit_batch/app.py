@@ -8,7 +8,8 @@ from rdsiam.access.store import AccessStore
 from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients, fast_clients
-from rdsiam.core.observability import logger
+from rdsiam.core import log_keys
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.engines.logins import Logins
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.audit_batch import batch_request
@@ -18,11 +19,12 @@ from rdsiam.state.inventory import Inventory
 _RESERVE = 10
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Audit the batch that the event names, and end in time with the results so far."""
     check_no_version(context)
     request = batch_request(event)
+    log_keys.add(audit=request.audit)
     seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE
     result = batch.audit_batch(_services(), request, seconds)
     logger.info("batch ended", audit=request.audit, batch=request.number, result=result.to_json())

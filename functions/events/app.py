@@ -6,16 +6,18 @@ from functools import cache
 from typing import Any
 
 from rdsiam.aws import clients
-from rdsiam.core.observability import logger
+from rdsiam.core import log_keys
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.service_events import EventSources, event_request
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     """Start the execution for the event, and return its name."""
     check_no_version(context)
     request = event_request(event, _sources())
+    log_keys.add(**log_keys.of_event(request.payload))
     function = os.environ["RDSIAM_ONBOARD_FUNCTION" if request.function == "onboard" else "RDSIAM_AUDIT_FUNCTION"]
     clients.client("lambda").invoke(
         FunctionName=function,

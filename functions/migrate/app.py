@@ -11,7 +11,7 @@ from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
-from rdsiam.core.durable import answered
+from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -29,6 +29,7 @@ _LONGEST_STATUS = 4_000_000
 
 
 @durable_execution
+@logs_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Migrate the user that the event names, undo that, or return the state of migrations."""
     request = migrate_request(event)

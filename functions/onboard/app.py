@@ -13,7 +13,7 @@ from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
-from rdsiam.core.durable import answered
+from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger, metrics
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
@@ -46,6 +46,7 @@ _ENDED: Mapping[type, str] = {
 
 
 @durable_execution
+@logs_execution
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Onboard the database of the request, revoke its users, or start the onboarding of all that differ."""
     request = onboard_request(event)

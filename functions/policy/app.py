@@ -10,7 +10,7 @@ from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.large_answers import bounded
-from rdsiam.core.observability import logger
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.policy import policy_request
 from rdsiam.policies.iam_policies import ConnectPolicies
@@ -22,7 +22,7 @@ from rdsiam.state.leases import Leases
 from rdsiam.state.role_leases import RoleLeases
 
 
-@logger.inject_lambda_context
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Write, or plan, the policies of the database that the event names."""
     check_no_version(context)

@@ -17,7 +17,7 @@ from rdsiam.api.decisions import DecisionsReader, Search
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.audit.store import AuditStore
 from rdsiam.aws import clients
-from rdsiam.core.observability import logger
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.events.aliases import check_no_version
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
@@ -30,7 +30,7 @@ _DETAILS = {
 }
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> http.Response:
     """Answer one request. A caller who is not allowed learns nothing, not even which audits exist."""
     request_id: str = context.aws_request_id

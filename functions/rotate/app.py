@@ -8,7 +8,8 @@ from rdsiam.aws import clients
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
-from rdsiam.core.observability import logger
+from rdsiam.core import log_keys
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.rotate import rotation_request
 from rdsiam.rotation.steps import Rotation
@@ -16,18 +17,18 @@ from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> None:
     """Run the step that the event names."""
     check_no_version(context)
     request = rotation_request(event)
-    names: dict[str, Any] = {"step": request.step, "secret": request.secret, "version": request.token}
+    log_keys.add(step=request.step, secret=request.secret, version=request.token)
     try:
         outcome = _rotation().run(request)
     except Exception as error:
-        logger.error("rotation step failed: %s", error, **names)
+        logger.error("rotation step failed: %s", error)
         raise
-    logger.info("rotation step done", outcome=outcome, **names)
+    logger.info("rotation step done", outcome=outcome)
 
 
 @cache

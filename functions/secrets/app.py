@@ -13,7 +13,7 @@ from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
 from rdsiam.core.large_answers import bounded
-from rdsiam.core.observability import logger
+from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -26,7 +26,7 @@ from rdsiam.rotation.targets import Targets
 from rdsiam.state.inventory import Inventory
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the request of the event; its answer holds no value of a secret."""
     request = secrets_request(event)

@@ -13,8 +13,9 @@ from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.aws import fast_clients
+from rdsiam.core import log_keys
 from rdsiam.core.connect_roles import connect_roles
-from rdsiam.core.observability import logger, metrics
+from rdsiam.core.observability import logger, logs_invocation, metrics
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -30,7 +31,7 @@ _DETAILS = {
 }
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logs_invocation
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> http.Response:
     """Answer one request. Every failure ends without a token."""
@@ -45,7 +46,9 @@ def handler(event: dict[str, Any], context: Any) -> http.Response:
 def _answer(event: dict[str, Any], request_id: str) -> http.Response:
     """Answer a request. A record is written before any answer leaves."""
     caller = _caller(event, request_id)
+    log_keys.add(caller=caller.name)
     request = _request(event, caller, request_id)
+    log_keys.add(database=request.database, user=request.user)
     token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
     metrics.add_metric("TokensVended", MetricUnit.Count, 1)
     logger.info("token vended", database=token.database, user=token.user, caller=caller.name)

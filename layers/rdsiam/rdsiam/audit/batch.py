@@ -25,6 +25,7 @@ from rdsiam.audit.evaluate_database import RecordedState, evaluate_database, has
 from rdsiam.audit.parts import AccountCounts, DatabaseEntry, DatabasePart, MigrationProgress, Read
 from rdsiam.audit.store import MOST_PARTS, AuditStore
 from rdsiam.aws.rds import Database
+from rdsiam.core import log_keys
 from rdsiam.engines.facts import AccountFacts, ServerFacts, Unreadable
 from rdsiam.engines.logins import AUDITOR, MANAGER, Logins
 from rdsiam.events.audit_batch import BatchRequest
@@ -114,7 +115,7 @@ def audit_batch(services: BatchServices, request: BatchRequest, seconds: float) 
         store.add(database, part)
     if request.slow:
         for database in waiting.values():
-            logger.warning("no result of %s within %.0f s", database.arn, seconds)
+            logger.warning("no result of %s within %.0f s", database.arn, seconds, extra={"database": database.arn})
             reading = Reading(Unreadable("time", "the time of its batch was over before it had a result"), seconds)
             store.add(database, part_of(select(database, None), reading, access, account))
         waiting = {}
@@ -208,6 +209,11 @@ def _audit(batch: _Batch, database: Database) -> DatabasePart | None:
 
     :return: None if it is slow, and this is the first attempt.
     """
+    with log_keys.about(database=database.arn):
+        return _audit_one(batch, database)
+
+
+def _audit_one(batch: _Batch, database: Database) -> DatabasePart | None:
     began = time.monotonic()
     try:
         part = _read_and_evaluate(batch, database)

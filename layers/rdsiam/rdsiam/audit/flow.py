@@ -17,6 +17,7 @@ from aws_durable_execution_sdk_python.config import CompletionConfig, MapConfig,
 from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 
 from rdsiam.audit.steps import AuditAnswer, AuditServices, AuditSteps, Begun
+from rdsiam.core import log_keys
 from rdsiam.core.durable import Steps
 from rdsiam.events.audit_batch import BatchRequest
 from rdsiam.report.document import OnboardingLine
@@ -40,6 +41,7 @@ def audit(
     steps = Steps(context, services.results, _ATTEMPTS)
     audit_steps = AuditSteps(services, databases, daily)
     begun = steps.run_typed("begin", Begun, audit_steps.begin)
+    log_keys.add(audit=begun.id)
     batches = steps.run("list the fleet", lambda: audit_steps.list_fleet(begun))
 
     slow = _audit_batches(context, services, begun, range(batches))

@@ -48,7 +48,8 @@ class Onboardings:
             if drift.is_new and (self.daily or "databases" in drift.differences):
                 self._start(database, drift.digest)
                 differences = sorted(drift.differences)
-                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(differences))
+                extra = {"database": database.arn}
+                logger.info("onboarding of %s started: %s differ", database.arn, ", ".join(differences), extra=extra)
                 yield {"database": database.arn, "differences": differences}
 
     def _start(self, database: Database, drift: str) -> None:

@@ -138,7 +138,7 @@ def remediate(
             answer: dict[str, Any] = context.invoke(services.onboard_function, payload, name=f"onboard {arn}")
             onboarded[arn] = _Onboarded.from_json(answer, results)
         except InvokeError as error:
-            logger.warning("onboarding %s failed: %s", arn, error)
+            logger.warning("onboarding %s failed: %s", arn, error, extra={"database": arn})
             onboarded[arn] = _Onboarded("failed", Reason(str(error)[:_LONGEST_REASON], _RETRY))
     outcomes = [_outcome(id, known.get(id), onboarded).to_json() for id in sorted(set(ids))]
     return {"plan": plan, "remediated": _within_limits(outcomes, steps, results)}

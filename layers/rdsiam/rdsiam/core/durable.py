@@ -1,5 +1,6 @@
 """Steps of durable executions: how a result is checkpointed, and when a failed step is repeated."""
 
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from aws_durable_execution_sdk_python.config import Duration, StepConfig
 from aws_durable_execution_sdk_python.retries import RetryDecision
 from aws_durable_execution_sdk_python.serdes import JsonSerDes
 
+from rdsiam.core import log_keys
 from rdsiam.core.large_answers import LARGEST_LIST, LargeResults, cut, long_lists, store_long_lists
 from rdsiam.errors import LeaseTaken, RdsiamError
 
@@ -91,6 +93,24 @@ class Steps:
 
 def _is_stored(checkpoint: Any) -> bool:
     return isinstance(checkpoint, dict) and checkpoint.keys() == {_STORED_AT}
+
+
+def logs_execution[A](
+    handler: Callable[[dict[str, Any], DurableContext], A],
+) -> Callable[[dict[str, Any], DurableContext], A]:
+    """Give the lines of a durable function's invocations their keys, and log why one failed.
+
+    The ARN of the execution, which has several invocations, is a key too.
+    """
+
+    @functools.wraps(handler)
+    def logged(event: dict[str, Any], context: DurableContext) -> A:
+        request_id = getattr(context.lambda_context, "aws_request_id", "")
+        own = {"execution": context.execution_context.durable_execution_arn, "function_request_id": request_id}
+        with log_keys.invocation(log_keys.of_event(event) | own):
+            return handler(event, context)
+
+    return logged
 
 
 def answered(

@@ -1,9 +1,14 @@
 """Logger and metrics, made once for all functions. They take names and outcomes, never a request or a response."""
 
+import functools
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging import utils
+
+from rdsiam.core import log_keys
 
 logger = Logger()
 metrics = Metrics()
@@ -11,3 +16,17 @@ metrics = Metrics()
 # What the layer logs with the standard library comes out in the same form.
 _package = logging.getLogger("rdsiam")
 utils.copy_config_to_registered_loggers(source_logger=logger, include={"rdsiam"})
+for _handler in logger.handlers:
+    _handler.addFilter(log_keys.AddKeys())
+
+
+def logs_invocation[R](handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
+    """Give the lines of a function's invocations their keys, and log why one failed; `durable.logs_execution` too."""
+
+    @logger.inject_lambda_context(clear_state=True)
+    @functools.wraps(handler)
+    def logged(event: dict[str, Any], context: Any) -> R:
+        with log_keys.invocation(log_keys.of_event(event)):
+            return handler(event, context)
+
+    return logged

@@ -96,7 +96,7 @@ class Users:
             if not engine.refuses_passwords(database, user.name, name):
                 raise NotProven(f"{self._arn}: {user.name} is an IAM user, yet a password was not refused")
             proofs.append(Proof(user.name))
-            logger.info("proved the login of %s on %s", user.name, self._arn)
+            logger.info("proved the login of %s on %s", user.name, self._arn, extra={"user": user.name})
         return tuple(proofs)
 
     def _converge(self, described: Database, lease: Lease | None, just_switched: bool) -> Convergence:
@@ -142,7 +142,8 @@ class Users:
         denied = {denial.statement for denial in denials}
         changes = [statement for statement in statements if statement not in denied]
         for change in changes:
-            logger.info("%s on %s as %s: %s", change.kind, self._arn, change.authority, change.statement)
+            named = (change.kind, self._arn, change.authority, change.statement)
+            logger.info("%s on %s as %s: %s", *named, extra={"user": change.target})
         self._record_layout(database, comparison.layout)
         # Statements that fail are in the next portion too: if most of them do, further portions bring nothing.
         unfinished = len(statements) < len(comparison.statements) and len(denied) < len(statements) // 2

@@ -122,7 +122,8 @@ class Leaving:
         left = [part for part in self.incomplete if _region(part.what) in {"", _region(self._arn)}]
         if left and users:
             reason = summarize(left, self._arn)[:_LONGEST_REASON]
-            logger.warning("%s on %s can still log in: %s", ", ".join(users), self._arn, reason)
+            names = ", ".join(users)
+            logger.warning("%s on %s can still log in: %s", names, self._arn, reason, extra={"user": names})
             self._inventory.set_leaving(self._arn, dict.fromkeys(users, reason))
         elif users:
             self._inventory.set_left(self._arn, users, self._version)
@@ -138,7 +139,8 @@ class Leaving:
             return []
         effective = self._inspector.effective()
         if returned := sorted(effective.intersection(self._users)):
-            logger.info("declared again on %s: %s", self._arn, ", ".join(returned))
+            names = ", ".join(returned)
+            logger.info("declared again on %s: %s", self._arn, names, extra={"user": names})
         return [user for user in self._users if user not in effective]
 
     def _withdraw(self, name: str) -> None:

@@ -277,4 +277,4 @@ class Reconcile:
             DurableExecutionName=f"{resource_id[:38]}-{cause[:12]}-{self._name}",
             Payload=json.dumps(payload).encode(),
         )
-        logger.info("started the onboarding of %s", arn)
+        logger.info("started the onboarding of %s", arn, extra={"database": arn})

@@ -146,7 +146,8 @@ class Server:
                 else:
                     if statement.statement not in changes:
                         changes[statement.statement] = self._change(statement)
-                        logger.info("%s on %s as %s", statement.kind, self._database.arn, statement.authority)
+                        named = (statement.kind, self._database.arn, statement.authority)
+                        logger.info("%s on %s as %s", *named, extra={"user": statement.target})
             pause = next(pauses, None)
             if pause is None:
                 return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]

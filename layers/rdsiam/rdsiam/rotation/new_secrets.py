@@ -105,7 +105,7 @@ class NewSecrets:
             raise
         record = replace(record, arn=arn)
         self._replace_record(record)
-        logger.info("created the secret %s", name)
+        logger.info("created the secret %s", name, extra={"user": user.name})
         return record
 
     def set_password(self, user: RotatingUser, record: SecretRecord, plan: bool) -> tuple[SecretRecord, Change | None]:
@@ -157,7 +157,7 @@ class NewSecrets:
                     "unlock the user, then set it up again",
                     "login-failed",
                 )
-            logger.info("set the password of %s on %s", user.name, self._database.arn)
+            logger.info("set the password of %s on %s", user.name, self._database.arn, extra={"user": user.name})
         return record, Change("set-password", user.name, statement, reversible=False)
 
     def _set(

@@ -115,7 +115,7 @@ class RotationOperations:
         user, record = self._services.targets.recorded(arn, value)
         if record.state == "ending" and secret.pending_version is None:
             raise Refused(f"{user}: {NO_LONGER_DECLARED}", "declare it in access.yaml", "rotation-not-declared")
-        logger.info("rotation of %s requested: %s", secret.name, reason or "no reason given")
+        logger.info("rotation of %s requested: %s", secret.name, reason or "no reason given", extra={"user": user})
         try:
             return self._services.secrets.rotate(arn)
         except RotationUnfinished as error:
@@ -159,7 +159,8 @@ class RotationOperations:
                 f"rotate again, which ends it: {end}",
                 "rotation-unfinished",
             )
-        logger.info("removed AWSPENDING from version %s of %s", version, secret.name)
+        keys = {"database": database.arn, "user": target.user}
+        logger.info("removed AWSPENDING from version %s of %s", version, secret.name, extra=keys)
         return replace(result, status="written")
 
     def sessions(self, arn: str) -> FormerSessions:

@@ -164,7 +164,8 @@ class _DatabaseRun:
             self._services.secrets.schedule(secret.arn, desired.rules)
         except RotationUnfinished:
             raise checks.unfinished(secret.name, desired.database.identifier, desired.user.name) from None
-        logger.info("%s on %s rotates: %s", desired.user.name, self._arn, desired.rules["ScheduleExpression"])
+        named = (desired.user.name, self._arn, desired.rules["ScheduleExpression"])
+        logger.info("%s on %s rotates: %s", *named, extra={"user": desired.user.name})
 
     def _secret(self, desired: DesiredSchedule, arn: str) -> SecretFacts:
         secret = self._services.secrets.get(arn)
@@ -215,7 +216,7 @@ class _DatabaseRun:
             changes.append(Change("cancel-rotation", secret.arn, command))
             if not self._options.plan:
                 self._services.secrets.cancel(secret.arn)
-                logger.info("%s on %s no longer rotates", user, self._arn)
+                logger.info("%s on %s no longer rotates", user, self._arn, extra={"user": user})
         self._records.replace(user, successor)
 
     # --- the secret of a user ---
@@ -314,7 +315,7 @@ class _DatabaseRun:
         """
         if isinstance(error, SecretsManagerFailed) and not isinstance(error, SecretDenied):
             raise error
-        logger.warning("rotation of %s on %s: %s", user, self._arn, error)
+        logger.warning("rotation of %s on %s: %s", user, self._arn, error, extra={"user": user})
         record = self._records.get(user)
         arn = record.arn if record else None
         return UserSchedule(user, arn, "refused", tuple(changes), refusal=Refusal.of(error))

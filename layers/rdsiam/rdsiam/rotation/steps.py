@@ -20,6 +20,7 @@ from rdsiam.aws.secrets.client import CURRENT, PENDING, Description
 from rdsiam.aws.secrets.errors import SecretsManagerFailed
 from rdsiam.aws.secrets.value import MasterSecret, PasswordRules, Secret
 from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.core import log_keys
 from rdsiam.engines.registry import ROTATORS
 from rdsiam.engines.rotation import PasswordRejected, Rotator
 from rdsiam.errors import RdsiamError, Refused, RotationFailed
@@ -115,6 +116,7 @@ class Rotation:
             return "current already"
         current = self._store.current(request.secret)
         user, record = self._databases.recorded(request.secret, current)
+        log_keys.add(user=user)
         if record.state == "ending":
             if self._store.labelled(request.secret, PENDING, request.token) is None:
                 self._store.discard_pending(request.secret, request.token)
@@ -138,6 +140,7 @@ class Rotation:
             return "current already"
         try:
             target = self._databases.find(request.secret, pending)
+            log_keys.add(database=target.database.arn, user=target.user)
         except Refused as error:
             remedy = "; ".join(filter(None, [error.remedy, _REMOVE_PENDING]))
             raise Refused(f"AWSPENDING: {error.problem}", remedy, error.code) from None

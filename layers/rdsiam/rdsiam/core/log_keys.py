@@ -1,0 +1,71 @@
+"""Keys of log lines: the database, user, execution and request that a line is about, so that a filter finds it.
+
+An invocation has keys that all of its lines have, in every thread. Code that works on several databases names each one
+for its own lines: `with log_keys.about(database=arn)`, or `extra={"user": name}` for one line. The nearer key counts.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+logger = logging.getLogger(__name__)
+
+#: Characters of a value, which a caller may have written.
+_LONGEST = 300
+_invocation: dict[str, str] = {}
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039  never changed
+
+
+@contextmanager
+def invocation(keys: Mapping[str, str]) -> Iterator[None]:
+    """Give all lines of an invocation these keys, and none of an earlier one; log why it fails."""
+    _invocation.clear()
+    add(**keys)
+    try:
+        yield
+    except Exception as error:
+        # Lambda's own line about it has no database, and the error of an execution is in no log.
+        logger.error("invocation failed: %s: %s", type(error).__name__, error)
+        raise
+
+
+def add(**keys: str) -> None:
+    """Add keys to all further lines of the invocation; an empty value is left out."""
+    _invocation.update({name: value[:_LONGEST] for name, value in keys.items() if value})
+
+
+@contextmanager
+def about(**keys: str) -> Iterator[None]:
+    """Add keys to the lines that this thread logs inside the context."""
+    token = _about.set({**_about.get(), **keys})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def of_event(event: object) -> dict[str, str]:
+    """Return the keys of a request to a function: its database and its user or users, unchecked."""
+    if not isinstance(event, Mapping):
+        return {}
+    keys = {name: _text(event.get(name)) for name in ("database", "user", "secret")}
+    users = keys["user"] or _text(event.get("revoke")) or _text(event.get("lift"))
+    return {name: text for name, text in (keys | {"user": users}).items() if text}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(name for name in value if isinstance(name, str))
+    return value if isinstance(value, str) else ""
+
+
+class AddKeys(logging.Filter):
+    """Adds the keys to each record that doesn't have them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, with its keys."""
+        for name, value in (_invocation | _about.get()).items():
+            if name not in record.__dict__:
+                setattr(record, name, value)
+        return True
