@@ -95,16 +95,16 @@ def _is_stored(checkpoint: Any) -> bool:
     return isinstance(checkpoint, dict) and checkpoint.keys() == {_STORED_AT}
 
 
-def logs_execution[A](
-    handler: Callable[[dict[str, Any], DurableContext], A],
-) -> Callable[[dict[str, Any], DurableContext], A]:
+def logs_execution(
+    handler: Callable[[dict[str, Any], DurableContext], T],
+) -> Callable[[dict[str, Any], DurableContext], T]:
     """Give the lines of a durable function's invocations their keys, and log why one failed.
 
     The ARN of the execution, which has several invocations, is a key too.
     """
 
     @functools.wraps(handler)
-    def logged(event: dict[str, Any], context: DurableContext) -> A:
+    def logged(event: dict[str, Any], context: DurableContext) -> T:
         request_id = getattr(context.lambda_context, "aws_request_id", "")
         own = {"execution": context.execution_context.durable_execution_arn, "function_request_id": request_id}
         with log_keys.invocation(log_keys.of_event(event) | own):
@@ -142,5 +142,5 @@ def retry(error: Exception, attempt: int, attempts: int = ATTEMPTS) -> RetryDeci
         return RetryDecision.retry(Duration.from_seconds(_LEASE_PAUSE))
     if attempt >= attempts:
         return RetryDecision.no_retry()
-    logger.warning("step failed and is repeated: %s", error)
+    logger.warning("step failed and is repeated: %s: %s", type(error).__name__, error)
     return RetryDecision.retry(Duration.from_seconds(min(2**attempt, 30)))

@@ -26,7 +26,9 @@ def invocation(keys: Mapping[str, str]) -> Iterator[None]:
         yield
     except Exception as error:
         # Lambda's own line about it has no database, and the error of an execution is in no log.
-        logger.error("invocation failed: %s: %s", type(error).__name__, error)
+        # A step's error has the type of the error in the step.
+        kind = getattr(error, "error_type", None) or type(error).__name__
+        logger.error("invocation failed: %s: %s", str(kind).rpartition(".")[2], error)
         raise
 
 
@@ -49,7 +51,7 @@ def of_event(event: object) -> dict[str, str]:
     """Return the keys of a request to a function: its database and its user or users, unchecked."""
     if not isinstance(event, Mapping):
         return {}
-    keys = {name: _text(event.get(name)) for name in ("database", "user", "secret")}
+    keys: dict[str, str] = {name: _text(event.get(name)) for name in ("database", "user", "secret")}
     users = keys["user"] or _text(event.get("revoke")) or _text(event.get("lift"))
     return {name: text for name, text in (keys | {"user": users}).items() if text}
 
@@ -65,7 +67,7 @@ class AddKeys(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, with its keys."""
-        for name, value in (_invocation | _about.get()).items():
+        for name, value in {**_invocation, **_about.get()}.items():
             if name not in record.__dict__:
                 setattr(record, name, value)
         return True

@@ -3,12 +3,14 @@
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging import utils
 
 from rdsiam.core import log_keys
+
+R = TypeVar("R")
 
 logger = Logger()
 metrics = Metrics()
@@ -20,7 +22,7 @@ for _handler in logger.handlers:
     _handler.addFilter(log_keys.AddKeys())
 
 
-def logs_invocation[R](handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
+def logs_invocation(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
     """Give the lines of a function's invocations their keys, and log why one failed; `durable.logs_execution` too."""
 
     @logger.inject_lambda_context(clear_state=True)

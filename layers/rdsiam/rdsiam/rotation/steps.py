@@ -140,7 +140,7 @@ class Rotation:
             return "current already"
         try:
             target = self._databases.find(request.secret, pending)
-            log_keys.add(database=target.database.arn, user=target.user)
+            log_keys.add(user=target.user)
         except Refused as error:
             remedy = "; ".join(filter(None, [error.remedy, _REMOVE_PENDING]))
             raise Refused(f"AWSPENDING: {error.problem}", remedy, error.code) from None

@@ -14,6 +14,7 @@ from rdsiam.access.fields import keeps_password
 from rdsiam.access.rotation import line_to_add
 from rdsiam.aws.rds_models import FAMILIES, Database, from_cluster, from_instance
 from rdsiam.aws.secrets.value import Secret
+from rdsiam.core import log_keys
 from rdsiam.core.arn import Arn
 from rdsiam.engines.rotation import base_name
 from rdsiam.errors import Refused, Unsupported
@@ -53,6 +54,7 @@ class Targets:
         :raises Refused: the inventory doesn't record it for the database, user and administrator in the value.
         """
         database_arn = _named_arn(arn, secret) or self._described(secret).arn
+        log_keys.add(database=database_arn)
         return _recorded(self._inventory.get(database_arn), database_arn, arn, secret)
 
     def find(self, arn: str, secret: Secret) -> Target:
@@ -64,6 +66,7 @@ class Targets:
             password is not set yet. A rotation that is `ending` has a target, and sets no password there.
         """
         database = self._described(secret)
+        log_keys.add(database=database.arn)
         user, record = _recorded(self._inventory.get(database.arn), database.arn, arn, secret)
         if record.resource_id != database.resource_id:
             raise Refused(
