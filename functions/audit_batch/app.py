@@ -33,10 +33,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 @cache
 def _services() -> batch.BatchServices:
-    s3 = clients.client("s3")
+    objects = fast_clients.client("s3")
     return batch.BatchServices(
-        store=AuditStore(s3, os.environ["RDSIAM_REPORT_BUCKET"], objects=fast_clients.client("s3")),
-        access=AccessStore(s3, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"], objects=objects),
+        access=AccessStore(objects, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(None, None, ""),  # the function signs the auditor's tokens itself; no secrets and no other roles
     )
