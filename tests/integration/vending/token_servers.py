@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from types import SimpleNamespace
+
+import pytest
 
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
@@ -25,6 +28,9 @@ from tests.ground import folder_for_servers
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key")
 USER = "app"
+#: The servers' host. In small letters it means a socket to MySQL's library.
+HERE = "LOCALHOST"
+has_mysqlclient = pytest.mark.skipif(find_spec("MySQLdb") is None, reason="mysqlclient could not be built here")
 _KINDS = {"postgres": PostgresServer, "mariadb": MariadbServer, "mysql": MysqlServer}
 
 
@@ -46,10 +52,14 @@ class Clock:
 
 
 class TokenServers:
-    """The servers, each started when it is first needed, with the user `app` and the database `shop`."""
+    """The servers, each started when it is first needed, with the user `app` and the database `shop`.
+
+    :ivar logins: how many tokens were accepted.
+    """
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.logins = 0
         self._root = folder_for_servers()
         processes.remove_when_we_end(self._root)
         self._authority = Authority(self._root / "ca")
@@ -70,6 +80,7 @@ class TokenServers:
 
         def verify(user: str, token: str, tls: bool) -> None:
             self._verifier.verify(token, [("localhost", port)], user, "db-X", ACCOUNT, tls)
+            self.logins += 1
 
         server = _KINDS[kind](self._root / kind, port, "boss", "correct horse", "shop", self._authority, verify)
         server.start()
