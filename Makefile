@@ -50,6 +50,7 @@ lint: ## check style, types and the template, as it is written and as it is expa
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/mypy --python-version 3.11 --package rdsiam
 	@.venv/sam/bin/sam validate --lint
 	@scripts/scan template.yaml
 
@@ -79,8 +80,9 @@ clean-cache: ## remove the database servers that were downloaded
 	@$(PYTHON_BIN) -m localcloud.core.cache --clean
 
 lock: setup ## resolve the requirement files again
-	@$(PYTHON_BIN) -m pip install --quiet pip-tools
-	@for file in layers/rdsiam/requirements requirements-dev requirements-sam requirements-lint; do \
-	  CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url \
+	@for file in layers/rdsiam/requirements requirements-dev requirements-sam requirements-lint requirements-library; do \
+	  environment=.venv; [ $$file != requirements-library ] || environment=.venv/python3.11; \
+	  $$environment/bin/python -m pip install --quiet pip-tools && \
+	  CUSTOM_COMPILE_COMMAND="make lock" $$environment/bin/pip-compile --quiet --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $$file.in -o $$file.txt || exit 1; \
 	done

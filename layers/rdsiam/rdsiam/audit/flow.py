@@ -8,7 +8,6 @@ without a list of them, or without a readable access.yaml, there is nothing to r
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import batched
 from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext
@@ -18,6 +17,7 @@ from aws_durable_execution_sdk_python.exceptions import InvokeError, StepError
 
 from rdsiam.audit.steps import AuditAnswer, AuditServices, AuditSteps, Begun
 from rdsiam.core import log_keys
+from rdsiam.core.batches import batched
 from rdsiam.core.durable import Steps
 from rdsiam.events.audit_batch import BatchRequest
 from rdsiam.report.document import OnboardingLine
@@ -72,7 +72,7 @@ def _start_onboardings(
     The report, which lists them, doesn't depend on them: the next audit finds a drift that is left.
     """
     started: list[OnboardingLine] = []
-    for part in batched(range(batches), _BATCHES_AT_ONCE, strict=False):
+    for part in batched(range(batches), _BATCHES_AT_ONCE):
         numbers = range(part[0], part[-1] + 1)
         try:
             started += steps.run(

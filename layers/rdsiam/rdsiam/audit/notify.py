@@ -8,11 +8,11 @@ import json
 import logging
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import batched
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from rdsiam.core.batches import batched
 from rdsiam.core.observability import metrics
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.finding import SEVERITIES
@@ -69,7 +69,7 @@ class Notifier:
         logger.info("sent the notifications of audit %s, %d new findings", report["id"], len(findings))
 
     def _publish(self, events: Sequence[Mapping[str, Any]]) -> None:
-        for entries in batched(events, _EVENTS, strict=False):
+        for entries in batched(events, _EVENTS):
             answer = self._events.put_events(Entries=list(entries))
             if failed := answer["FailedEntryCount"]:
                 code = next((entry["ErrorCode"] for entry in answer["Entries"] if "ErrorCode" in entry), "unknown")

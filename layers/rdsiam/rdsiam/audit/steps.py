@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import batched
 from typing import Any, cast
 
 from rdsiam.access.selection import select
@@ -26,6 +25,7 @@ from rdsiam.aws.iam import holders
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.aws.secrets.metadata import Secrets
 from rdsiam.core import times
+from rdsiam.core.batches import batched
 from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.facts import Unreadable
 from rdsiam.errors import RdsiamError
@@ -149,7 +149,7 @@ class AuditSteps:
             self._without_iam(databases),
         )
         services.store.put_context(begun.id, account)
-        batches = list(batched(databases, BATCH, strict=False))
+        batches = list(batched(databases, BATCH))
         for number, batch in enumerate(batches):
             services.store.put_batch(begun.id, number, batch)
         logger.info("audit %s is of %d databases", begun.id, len(databases))
@@ -166,7 +166,7 @@ class AuditSteps:
             batch = store.batch(begun.id, number)
             done = store.done(begun.id, batch)
             databases += [database for database in batch if database.resource_id not in done]
-        batches = list(batched(databases, BATCH, strict=False))
+        batches = list(batched(databases, BATCH))
         for number, batch in enumerate(batches, len(slow)):
             store.put_batch(begun.id, number, batch)
         logger.info("audit %s has %d slow databases", begun.id, len(databases))

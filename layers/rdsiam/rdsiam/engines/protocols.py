@@ -6,9 +6,11 @@ leave both out.
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser, Grant
@@ -72,7 +74,7 @@ class DesiredState:
     accounts: Mapping[str, Ownership]
     revoked: frozenset[str] = frozenset()
     resource_id: str = ""
-    granted: Mapping[str, tuple[Grant, ...]] = NO_GRANTS
+    granted: Mapping[str, tuple[Grant, ...]] = field(default_factory=lambda: NO_GRANTS)
 
     @property
     def groups(self) -> Groups:

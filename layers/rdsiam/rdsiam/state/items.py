@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import batched
 from typing import Any
+
+from rdsiam.core.batches import batched
 
 #: DynamoDB's limit for one BatchGetItem.
 _AT_ONCE = 100
@@ -16,7 +17,7 @@ def items_of(dynamodb: Any, table: str, arns: Iterable[str]) -> Iterator[tuple[s
 
     :raises RuntimeError: DynamoDB left keys unanswered several times, which it does while it is overloaded.
     """
-    for some in batched(sorted(set(arns)), _AT_ONCE, strict=False):
+    for some in batched(sorted(set(arns)), _AT_ONCE):
         keys = {"Keys": [{"database": {"S": arn}} for arn in some], "ConsistentRead": True}
         request = {table: keys}
         for attempt in range(_ATTEMPTS):

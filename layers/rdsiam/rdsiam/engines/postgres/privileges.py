@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
 from typing import Literal
 
 from psycopg import sql
 
+from rdsiam.core.batches import batched
 from rdsiam.engines.postgres.sql_text import text
 
 #: Functions include aggregates and window functions. Privileges on procedures are those on functions.
@@ -118,7 +118,7 @@ def statements(change: PrivilegeChange) -> Iterator[str]:
         alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}{} {} {} ON {}S {} {}")
         for limit in _limits(change.schemas):
             yield text(alter.format(sql.Identifier(change.owner), limit, verb, privileges, kind, to, grantee))
-    for batch in batched(change.objects, 100, strict=False):
+    for batch in batched(change.objects, 100):
         names = sql.SQL(", ").join(_name(change.type, name) for name in batch)
         yield text(sql.SQL("{} {} ON {} {} {} {}").format(verb, privileges, kind, names, to, grantee))
 
@@ -127,7 +127,7 @@ def _limits(schemas: Sequence[str]) -> Iterator[sql.Composable]:
     """Yield the words that limit default privileges to schemas; one empty text if they are not limited."""
     if not schemas:
         yield sql.SQL("")
-    for batch in batched(schemas, 100, strict=False):
+    for batch in batched(schemas, 100):
         yield sql.SQL(" IN SCHEMA {}").format(sql.SQL(", ").join(map(sql.Identifier, batch)))
 
 
