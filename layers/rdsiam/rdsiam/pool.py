@@ -90,7 +90,8 @@ class Login:
 
     def psycopg(self) -> dict[str, Any]:
         """Return keyword arguments for one connection of psycopg 3: endpoint, user, fresh token, verified TLS."""
-        from psycopg.pq import version
+        with needs("postgres"):
+            from psycopg.pq import version
 
         return drivers.libpq(*self._endpoint, self.token(), version())
 

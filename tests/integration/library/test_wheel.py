@@ -69,7 +69,7 @@ from rdsiam.signer import Credentials, TokenSigner
 at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 signer = TokenSigner(Credentials("AKIDEXAMPLE", "secret-key", "session-token"), "eu-central-1")
 print(signer.token({HOST!r}, 5432, "app", at))
-print(Login({HOST!r}, 5432, "app").psycopg()["password"])"""
+print(Login({HOST!r}, 5432, "app").token())"""
     at_a_time, now = base.python(code, **KEYS).splitlines()
     signer = TokenSigner(Credentials(*KEYS.values()), "eu-central-1")
     assert at_a_time == signer.token(HOST, 5432, "app", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
@@ -99,13 +99,14 @@ def test_a_pool_without_its_driver_names_the_extra(base):
 from rdsiam import pool
 from rdsiam.errors import ExtraMissing
 login = pool.Login({HOST!r}, 5432, "app")
-for make in (lambda: pool.psycopg_pool(login, "shop"), lambda: pool.pymysql_connect(login),
+for make in (login.psycopg, lambda: pool.psycopg_pool(login, "shop"), lambda: pool.pymysql_connect(login),
              lambda: pool.sqlalchemy_engine(login, "postgresql+psycopg", "shop")):
     try:
         make()
     except ExtraMissing as error:
         print(error)"""
-    assert base.python(code).splitlines() == [
+    assert base.python(code, **KEYS).splitlines() == [
+        "psycopg is not installed; pip install 'rdsiam[postgres]'",
         "psycopg_pool is not installed; pip install 'rdsiam[postgres]'",
         "pymysql is not installed; pip install 'rdsiam[mysql]'",
         "sqlalchemy is not installed; pip install 'rdsiam[sqlalchemy]'",
