@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr $(CORES) + 2)
 # More of pytest's options, such as PYTEST="--durations=50".
 PYTEST ?=
 
-.PHONY: help setup demo test test-all stress check lint bench sam-test local login lock
+.PHONY: help setup demo test test-all stress check lint bench sam-test local login operator lock deploy
 .PHONY: clean-cache permissions findings errors openapi picture
 
 help: ## list what can be made
@@ -31,6 +31,9 @@ local: ## start localcloud and leave it running: AWS's APIs, the functions, the 
 
 login: ## beside `make local > cloud.json`: make a database, and print what a shell evaluates to log in to it
 	@$(PYTHON_BIN) -m demo.first_login $(or $(CLOUD),cloud.json)
+
+operator: ## beside `make local > cloud.json`: print what a shell evaluates to operate rdsiam there
+	@$(PYTHON_BIN) -m demo.operator_shell $(or $(CLOUD),cloud.json)
 
 test: setup ## run the unit and integration tests, every behaviour once; WORKERS=n for n processes
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)
@@ -53,6 +56,9 @@ lint: ## check style, types and the template, as it is written and as it is expa
 	@.venv/bin/mypy --python-version 3.11 --package rdsiam
 	@.venv/sam/bin/sam validate --lint
 	@scripts/scan template.yaml
+
+deploy: setup ## ask two questions, build, and deploy to your AWS account; ENV=prod for another part of samconfig.toml
+	@scripts/deploy $(ENV)
 
 bench: setup ## measure the promises, side by side with what they are compared to
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench

@@ -30,9 +30,9 @@ Client = Callable[[str], Any]
 def main() -> int:
     """Read the cloud's addresses from the file in the argument, and print lines for a shell to evaluate."""
     if sys.stdout.isatty():
-        _say('this prints lines for a shell, with credentials; run: eval "$(make -s login)"')
+        say('this prints lines for a shell, with credentials; run: eval "$(make -s login)"')
         return 2
-    info = _wait_for(Path(sys.argv[1]))
+    info = wait_for(Path(sys.argv[1]))
     own = info["credentials"]
     session = boto3.Session(own["access_key_id"], own["secret_access_key"], region_name=info["region"])
 
@@ -45,8 +45,8 @@ def main() -> int:
         raise SystemExit(f"nothing answers at {info['aws_endpoint_url']}: run `make local > {sys.argv[1]}`") from None
     make_database(client, info, role)
     keys = client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
-    sys.stdout.write("".join(f"{line}\n" for line in _shell(info, keys)))
-    _say(f"you are {ROLE} now, who may be {USER} on {DATABASE}: rdsiam psql {DATABASE} -u {USER} -d {SCHEMA}")
+    sys.stdout.write("".join(f"{line}\n" for line in shell_lines(info, keys)))
+    say(f"you are {ROLE} now, who may be {USER} on {DATABASE}: rdsiam psql {DATABASE} -u {USER} -d {SCHEMA}")
     return 0
 
 
@@ -59,7 +59,7 @@ def make_role(client: Client, account: str) -> str:
     try:
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)
     except iam.exceptions.EntityAlreadyExistsException:
-        _say(f"there is a role {ROLE} already")
+        say(f"there is a role {ROLE} already")
     iam.put_role_policy(RoleName=ROLE, PolicyName="ask", PolicyDocument=ask)
     return f"arn:aws:iam::{account}:role/{ROLE}"
 
@@ -74,7 +74,7 @@ def make_database(client: Client, info: Mapping[str, Any], role: str) -> None:
     try:
         client("rds").describe_db_instances(DBInstanceIdentifier=DATABASE)
     except ClientError:
-        _say(f"creating {DATABASE} …")
+        say(f"creating {DATABASE} …")
         first_databases.make(client, [DatabaseRequest("postgres", DATABASE, SCHEMA)], Path(info["ca"]))
     arn = f"arn:aws:rds:{info['region']}:{info['account']}:db:{DATABASE}"
     request = {"TableName": info["outputs"]["InventoryTable"], "Key": {"database": {"S": arn}}}
@@ -98,10 +98,10 @@ def _publish(s3: Any, bucket: str, role: str) -> None:
         # JSON is YAML.
         s3.put_object(Bucket=bucket, Key="access.yaml", Body=json.dumps(access, indent=2).encode())
     else:
-        _say(f"there is an access.yaml already; it stays as it is, and has to declare {USER} on {DATABASE} for {role}")
+        say(f"there is an access.yaml already; it stays as it is, and has to declare {USER} on {DATABASE} for {role}")
 
 
-def _wait_for(file: Path) -> Mapping[str, Any]:
+def wait_for(file: Path) -> Mapping[str, Any]:
     """Return the line of JSON that the cloud prints."""
     limit = time.monotonic() + _LIMIT
     said = False
@@ -109,7 +109,7 @@ def _wait_for(file: Path) -> Mapping[str, Any]:
         if file.exists() and not _is_written(file) and not file.read_text():
             raise SystemExit(f"`make local > {file.name}` ended without a cloud; the reason is where it was started")
         if not said:
-            _say(f"waiting for `make local > {file.name}` …")
+            say(f"waiting for `make local > {file.name}` …")
             said = True
         if time.monotonic() > limit:
             raise SystemExit(f"{file} is still empty: does `make local > {file.name}` run?")
@@ -127,7 +127,7 @@ def _is_written(file: Path) -> bool:
     return False
 
 
-def _shell(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[str]:
+def shell_lines(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[str]:
     """Yield lines for bash and zsh: the cloud's addresses, the role's credentials, and the command of this folder."""
     values = {
         "AWS_ENDPOINT_URL": info["aws_endpoint_url"],
@@ -148,7 +148,7 @@ def _policy(statement: Mapping[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 

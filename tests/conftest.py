@@ -18,6 +18,7 @@ from tests.ground import keep_data_in_memory
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
 from tests.spreading import Durations, Spreading, Together, place_in_order
+from tests.terminal import SHELLS, missing
 from tests.waiting import growing_pauses
 
 #: The engines in the ids of parameters.
@@ -72,6 +73,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         programs = find_mysql()
         mysql = f"MySQL is {programs.label}" if programs else f"no MySQL, as {MISSING}"
         terminalreporter.write_line(f"tests by engine: {counts}; {mysql}")
+    skipped = {each.nodeid for each in terminalreporter.stats.get("skipped", []) if "/documentation/" in each.nodeid}
+    if absent := [shell for shell in SHELLS if missing(shell) and skipped]:
+        terminalreporter.write_line(f"documented commands were NOT tried in {' and '.join(absent)}, as it is missing")
 
 
 def _parameters(item: pytest.Item) -> set[str]:

@@ -33,6 +33,11 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     @property
+    def last_line(self) -> int:
+        """The number of its last line, that of the closing fence."""
+        return self.line + self.text.count("\n") + 1
+
+    @property
     def mark(self) -> str:
         """`run`, `example`, or nothing."""
         return self.words[1] if len(self.words) > 1 else ""
@@ -109,3 +114,16 @@ def blocks_of(page: Path) -> Iterator[Block]:
         lines = [line[indent:] if not line[:indent].strip() else line for line in found["text"].splitlines()]
         line = text.count("\n", 0, found.start()) + 1
         yield Block(page, line, tuple(found["info"].split()), "".join(f"{each}\n" for each in lines))
+
+
+def appears(line: str, shown: str) -> bool:
+    """Tell whether a printed line appeared, whatever its times, ids and numbers; `…` stands for what was left out."""
+    parts = [r"\s+".join(map(re.escape, part.split())) for part in _general(line).split("…")]
+    return re.search(r"\s*.*\s*".join(parts), _general(shown)) is not None
+
+
+def _general(text: str) -> str:
+    """Return a text in which each time, id and number is the same."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z|\d{8}T\d{6}Z-[0-9a-f]{8}", "T", text)
+    text = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{20}\b", "H", text)
+    return re.sub(r"\d+", "9", text)
