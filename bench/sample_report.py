@@ -9,7 +9,7 @@ from typing import Any
 from rdsiam.findings.finding import SEVERITIES, Finding, Remediation, Severity, Suppressed, stable_id
 
 REGION = "eu-central-1"
-ACCOUNTS = ("123456789012", "210987654321", "345678901234")
+ACCOUNT = "123456789012"  # an installation audits one account, in one region
 FINISHED = datetime(2026, 3, 2, 5, 14, 7, tzinfo=UTC)
 _ENGINES = {
     "postgres": ("17.4", 38),
@@ -162,7 +162,7 @@ def sample(databases: int = 1000, findings: int = 5000, runs: int = 26, seed: in
         "id": "20260302T050726Z-7f3a9c1e",
         "started": started,
         "finished": _time(FINISHED),
-        "account": ACCOUNTS[0],
+        "account": ACCOUNT,
         "region": REGION,
         "databases": sorted(fleet, key=lambda each: each["arn"]),
         "findings": [each.to_json() for each in _sorted([*found, *suppressed])],
@@ -211,7 +211,6 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
     read = _pick(chance, {"audited": 890, "unknown": 53, "replica": 48, "proxy": 9})
     kind = "proxy" if read == "proxy" else "cluster" if cluster else "instance"
     what = {"proxy": "db-proxy", "cluster": "cluster", "instance": "db"}[kind]
-    account = chance.choices(ACCOUNTS, (60, 28, 12))[0]
     host = f"{identifier}.{'cluster-' if cluster else ''}c9akciq32rtu.{REGION}.rds.amazonaws.com"
     stage = _pick(chance, {name: weight for name, (_, weight) in _CAUSES.items()}) if read == "unknown" else None
     total = chance.randint(3, 24) if read == "audited" else 0
@@ -219,7 +218,7 @@ def _database(chance: random.Random, number: int) -> dict[str, Any]:
     left = min(total, chance.choices((0, chance.randint(1, 3), chance.randint(2, 14)), (62, 24, 14))[0])
     unusable = chance.randint(0, min(1, total - left))
     return {
-        "arn": f"arn:aws:rds:{REGION}:{account}:{what}:{identifier}",
+        "arn": f"arn:aws:rds:{REGION}:{ACCOUNT}:{what}:{identifier}",
         "identifier": identifier,
         "engine": engine,
         "engine_version": _ENGINES[engine][0],

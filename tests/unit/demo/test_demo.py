@@ -34,7 +34,7 @@ def test_login_ends_if_the_cloud_has_ended_without_a_line(tmp_path):
     file.write_text("")
 
     with pytest.raises(SystemExit, match=r"`make local > cloud.json` ended without a cloud"):
-        first_login._wait_for(file)
+        first_login.wait_for(file)
 
 
 def test_login_waits_while_a_program_has_the_file_open(tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_login_waits_while_a_program_has_the_file_open(tmp_path, monkeypatch):
     with file.open("w") as output:
         child = subprocess.Popen([sys.executable, "-c", program], stdout=output)
     try:
-        assert first_login._wait_for(file) == {}
+        assert first_login.wait_for(file) == {}
     finally:
         child.wait()
 
@@ -52,6 +52,6 @@ def test_login_waits_for_a_file_that_is_not_there_yet(tmp_path, monkeypatch, cap
     monkeypatch.setattr(first_login, "_LIMIT", 0.3)
 
     with pytest.raises(SystemExit, match=r"does `make local > cloud.json` run"):
-        first_login._wait_for(Path(tmp_path / "cloud.json"))
+        first_login.wait_for(Path(tmp_path / "cloud.json"))
 
     assert capsys.readouterr().err.count("waiting for") == 1
