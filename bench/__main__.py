@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from bench import auditing, command, fleet, report, rotating, signing, vending
+from bench import auditing, command, fleet, imports, report, rotating, signing, vending
 
-BENCHMARKS = [signing.run, command.run, vending.run, auditing.run, report.run, rotating.run, fleet.run]
+BENCHMARKS = [signing.run, imports.run, command.run, vending.run, auditing.run, report.run, rotating.run, fleet.run]
 
 
 def main() -> int:

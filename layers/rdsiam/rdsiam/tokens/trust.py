@@ -1,7 +1,6 @@
 """The certificate authorities that databases are verified against."""
 
 import os
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +20,8 @@ def ca_file() -> str:
         return str(_CERTIFICATES / "global-bundle.pem")
     if not setting.startswith("-----BEGIN"):
         return setting
+    import tempfile  # which applications would wait for at each start
+
     with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
         file.write(setting + "\n")
     return file.name
