@@ -97,7 +97,8 @@ def test_env_leads_to_the_file_and_unset_away_from_it(monkeypatch):
     assert "export MYSQL_HOME='/" in done.stdout
     assert done.stdout.count(TOKEN[:20]) == 1
     gone = CliRunner().invoke(app, ["env", "--unset", "--shell", "bash"]).stdout.splitlines()
-    assert {"unset MYSQL_HOME", "unset MARIADB_HOME"} <= set(gone)
+    assert "export MYSQL_TEST_LOGIN_FILE='/dev/null'" in done.stdout
+    assert {"unset MYSQL_HOME", "unset MARIADB_HOME", "unset MYSQL_TEST_LOGIN_FILE"} <= set(gone)
 
 
 def test_postgres_gets_no_option_file(monkeypatch, home):

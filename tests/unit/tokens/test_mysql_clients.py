@@ -1,10 +1,12 @@
 """Option files of MySQL's and MariaDB's programs: real programs read back what was written."""
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from localcloud.databases.servers.mysql_programs import find_mysql
 from rdsiam.errors import InvalidRequest
 from rdsiam.tokens import mysql_clients
 from tests.examples import at_most
-from tests.kinds import MYSQL
+from tests.kinds import MYSQL, needs_mysql
 
 HOST = "billing.x.eu-west-1.rds.amazonaws.com"
 
@@ -79,6 +81,36 @@ def test_each_client_knows_the_options_that_are_written_for_it(tmp_path, kind):
     verified = {"mariadb": ("ssl-verify-server-cert", "TRUE"), "mysql": ("enable-cleartext-plugin", "TRUE")}[kind]
     assert settled[verified[0]] == verified[1]
     assert (settled["host"], settled["user"], settled["database"]) == (HOST, "app", "shop")
+
+
+def write_login_paths(file: Path, lines: list[str]) -> None:
+    """Write what mysql_config_editor writes: four zeros, the key, and each line encrypted, after its length."""
+    given, key = bytes(range(1, 21)), bytearray(16)
+    for number, byte in enumerate(given):
+        key[number % 16] ^= byte
+    text = bytes(4) + given
+    for line in lines:
+        padded = line.encode() + b"\n"
+        padded += bytes([16 - len(padded) % 16]) * (16 - len(padded) % 16)
+        encryptor = Cipher(algorithms.AES(bytes(key)), modes.ECB()).encryptor()  # noqa: S305  the format's own
+        encrypted = encryptor.update(padded) + encryptor.finalize()
+        text += struct.pack("<i", len(encrypted)) + encrypted
+    file.write_bytes(text)
+    file.chmod(0o600)
+
+
+@needs_mysql
+def test_login_paths_do_not_replace_a_login(tmp_path):
+    write_login_paths(tmp_path / ".mylogin.cnf", ["[client]", "user = other", "password = mine", "host = elsewhere"])
+    command = [*client("mysql"), "--print-defaults"]
+
+    def options_with(variables: dict[str, str]) -> str:
+        return subprocess.run(
+            command, env={"HOME": str(tmp_path), **variables}, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "--user=other" in options_with({})
+    assert "--user" not in options_with(dict(mysql_clients.NO_LOGIN_PATHS))
 
 
 @pytest.mark.parametrize(

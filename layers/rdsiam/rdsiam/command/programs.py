@@ -25,7 +25,10 @@ NAMES = {
         *("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"),
         *("PGGSSENCMODE", "PGREQUIREAUTH"),
     ),
-    "mysql": ("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD", "MYSQL_SSL_CA", *option_files.NAMES),
+    "mysql": (
+        *("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PWD", "MYSQL_SSL_CA"),
+        *(*mysql_clients.NO_LOGIN_PATHS, *option_files.NAMES),
+    ),
 }
 
 
@@ -44,6 +47,7 @@ def variables(token: LoginToken, name: str | None, via: str | None) -> dict[str,
             "MYSQL_USER": token.user,
             "MYSQL_PWD": token.token,
             "MYSQL_SSL_CA": ca,
+            **mysql_clients.NO_LOGIN_PATHS,
         }
     address = {"PGHOST": host, "PGPORT": port}
     if via is not None:

@@ -3,6 +3,7 @@
 No variables exist for them. The two differ in the options of TLS and of the clear-text plugin, and refuse each other's.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -11,8 +12,19 @@ from pathlib import Path
 from rdsiam.errors import InvalidRequest
 from rdsiam.tokens.trust import ca_for
 
-__all__ = ["conflicts", "flags", "is_mariadb", "option_file", "options", "other_password", "own_options"]
+__all__ = [
+    "NO_LOGIN_PATHS",
+    "conflicts",
+    "flags",
+    "is_mariadb",
+    "option_file",
+    "options",
+    "other_password",
+    "own_options",
+]
 
+#: A login path of MySQL's, which mysql_config_editor writes, would replace user, password and host: none is read.
+NO_LOGIN_PATHS: Mapping[str, str] = {"MYSQL_TEST_LOGIN_FILE": os.devnull}
 #: More than an option file of a person has.
 _MAX_BYTES = 1 << 20
 _CLEARTEXT = "enable-cleartext-plugin"

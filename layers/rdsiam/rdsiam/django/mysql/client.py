@@ -26,4 +26,7 @@ class DatabaseClient(client.DatabaseClient):  # type: ignore[misc]  # Django has
         command, _ = super().settings_to_cmd_args_env({**settings_dict, **others}, parameters)
         files = ["--no-defaults"] if mysql_clients.other_password() else []
         flags = mysql_clients.flags(command[0], login.host, login.port, login.user)
-        return [command[0], *files, *flags, *command[1:]], {"MYSQL_PWD": login.token()}
+        return [command[0], *files, *flags, *command[1:]], {
+            "MYSQL_PWD": login.token(),
+            **mysql_clients.NO_LOGIN_PATHS,
+        }
