@@ -73,6 +73,49 @@ def test_a_user_that_is_not_in_rds_iam(examine, account, place):
             master.run("DROP ROLE doctor_plain")
 
 
+#: State of a user → statements that bring it about, and a word of the verdict; by engine.
+STATES = {
+    "disabled by rdsiam": ("postgres", ["CREATE ROLE {} NOLOGIN", "GRANT rds_iam TO {}"], "is locked (NOLOGIN)"),
+    "a role that never logged in": ("postgres", ["CREATE ROLE {} NOLOGIN"], "is locked (NOLOGIN)"),
+    "expired": (
+        "postgres",
+        ["CREATE ROLE {} LOGIN PASSWORD 'xyz' VALID UNTIL '2020-01-01'"],
+        "has expired: VALID UNTIL has passed",
+    ),
+    "locked": (
+        "mariadb",
+        ["CREATE USER {} IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'", "ALTER USER {} ACCOUNT LOCK"],
+        "is locked (ACCOUNT LOCK)",
+    ),
+    "expired password": (
+        "mariadb",
+        ["CREATE USER {} IDENTIFIED BY 'a-long-Password-1' PASSWORD EXPIRE"],
+        "has expired: its password has expired",
+    ),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_user_that_can_not_log_in_is_named_as_what_it_is(examine, account, place, state):
+    engine, statements, says = STATES[state]
+    with account.as_master(place["arns"][engine]) as master:
+        for statement in statements:
+            master.run(statement.format("doctor_state"))
+    try:
+        row = examine(place["arns"][engine], "doctor_state")["role or plugin"]
+    finally:
+        with account.as_master(place["arns"][engine]) as master:
+            master.run("DROP ROLE doctor_state" if engine == "postgres" else "DROP USER doctor_state")
+    assert row.state == "FAIL", row
+    assert says in row.detail
+
+
+def test_a_user_in_other_letters_is_suggested(examine, place):
+    row = examine(place["arns"]["postgres"], "APP")["role or plugin"]
+    assert row.state == "FAIL"
+    assert "did you mean app?" in row.detail
+
+
 def test_a_policy_with_another_resource_id(examine, account, place):
     arn = place["arns"]["postgres"]
     stale = f"arn:aws:rds-db:{account.cloud.region}:{account.cloud.account}:dbuser:db-GONE/app"

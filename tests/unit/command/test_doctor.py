@@ -137,7 +137,11 @@ def test_a_database_that_can_not_be_described_is_unknown_and_the_rest_goes_on(
     assert rows["database"]["state"] == "UNKNOWN"
     assert rows["identity"]["state"] in ("OK", "UNKNOWN")
     if code == "AccessDenied":
-        assert rows["database"]["fix"] == f"grant rds:{operation} to the caller"
+        assert f"rds:{operation}" in rows["database"]["fix"]
+        both = "grant rds:DescribeDBClusters and rds:DescribeDBInstances to the caller"
+        assert rows["database"]["fix"] == (
+            both if operation != "ListTagsForResource" else f"grant rds:{operation} to the caller"
+        )
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,34 @@ def test_an_operator_sees_what_the_inventory_records(account, monkeypatch, capsy
     monkeypatch.setattr("rdsiam.state.inventory.Inventory.of", lambda *_: found)
     _, rows, _ = diagnose(monkeypatch, capsys, "orders", "app")
     assert (rows["revocation"]["state"], rows["revocation"]["detail"].startswith(detail)) == (state, True)
+
+
+HOST = "orders.x.eu-west-1.rds.amazonaws.com"
+ENTRY = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:123456789012:db:orders", "engine": "postgres"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "used"),
+    [
+        (ENTRY | {"host": HOST, "port": 5432}, True),
+        (ENTRY | {"identifier": "Orders", "host": HOST, "port": 5432}, True),
+        (ENTRY | {"host": HOST, "port": "5432"}, False),
+        (ENTRY | {"host": None, "port": None}, False),
+        (ENTRY, False),
+        (ENTRY | {"host": "evil.example.com", "port": 5432}, False),
+        (ENTRY | {"host": HOST, "port": 5432, "engine": "oracle-ee"}, False),
+        (ENTRY | {"identifier": "orders-2", "arn": "arn:x", "host": HOST, "port": 5432}, False),
+    ],
+)
+def test_the_apis_list_is_used_only_for_an_endpoint_that_may_be_the_databases(
+    account, monkeypatch, capsys, entry, used
+):
+    monkeypatch.setenv("RDSIAM_API_URL", "https://api")
+    monkeypatch.setattr("rdsiam.command.api.Api.databases", lambda _: [entry])
+    account.failures["describe_db_instances"] = refused("DescribeDBInstances")
+    _, rows, _ = diagnose(monkeypatch, capsys, "orders", "app")
+    assert (HOST in rows["name"]["detail"]) is used
+    assert "evil" not in json.dumps(rows)
 
 
 def test_a_stopped_database_is_one_row_in_a_table(account, monkeypatch, capsys):

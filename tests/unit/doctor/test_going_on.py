@@ -8,7 +8,7 @@ import pytest
 
 from rdsiam.core.arn import Arn
 from rdsiam.doctor import failures
-from rdsiam.doctor.case import LoginCase, UserRecord
+from rdsiam.doctor.case import ListedDatabase, LoginCase, UserRecord
 from rdsiam.engines.logins import AUDITOR
 from rdsiam.errors import AccessFileUnavailable, NotAllowed, RdsiamError
 from rdsiam.signer import Credentials
@@ -282,6 +282,49 @@ def test_with_the_api_alone_its_answer_is_used(server):
     assert vended().host in found["name"].detail
     assert "FAIL" not in {row.state for row in found.values()} - {found["name"].state, found["port"].state}
     assert "the-token" not in repr(found)
+
+
+LISTED = ListedDatabase(DATABASE.arn, "mariadb", "localhost", 1)
+
+
+@pytest.mark.parametrize("target", [DATABASE, UNDESCRIBED], ids=["described", "undescribed"])
+def test_a_caller_that_gave_no_reason_is_not_sent_after_policies_of_its_own(server, target):
+    server["error"] = failed_login("PAM authentication failed")
+    aws = Aws(
+        healthy() | {"get_role_policy": {"PolicyDocument": {"Statement": []}}, "list_attached_role_policies": None}
+    )
+    found = rows(case_of(target, aws, ask=denial("reason-required")))
+    assert {check for check, row in found.items() if row.state == "FAIL"} - {"port"} == {"API"}
+    assert server["tokens"][1:] == [], "only the auditor's login is tried"
+
+
+@pytest.mark.parametrize("record", [UserRecord(True, "leaked"), UserRecord(True, disabled=True)])
+def test_a_revoked_users_login_and_policies_are_not_blamed(server, record):
+    server["error"] = failed_login("PAM authentication failed")
+    aws = Aws(healthy() | {"get_role_policy": {"PolicyDocument": {"Statement": []}}})
+    found = rows(case_of(aws=aws, record=recording(record)))
+    assert {check for check, row in found.items() if row.state == "FAIL"} - {"port"} == {"revocation"}
+    assert {check for check, row in found.items() if row.skipped} == {"login", "resource id", "policy decision"}
+
+
+@pytest.mark.parametrize("code", ["signs-itself", "not-allowed"])
+def test_without_a_token_the_apis_list_tells_endpoint_and_engine(server, code):
+    aws = Aws(dict.fromkeys(healthy()) | {"get_caller_identity": healthy()["get_caller_identity"]})
+    server["error"] = failed_login("Access denied for user 'app'", code="1045")
+    case = case_of(UNDESCRIBED, aws, ask=denial(code), listing=lambda: LISTED)
+    found = rows(case)
+    assert "localhost is" in found["name"].detail
+    assert found["login"].state == "FAIL"
+    assert case.family == "mysql"
+    assert {found[check].state for check in ("identity", "region")} == {"OK"}
+    if code == "signs-itself":
+        assert (found["user"].state, found["revocation"].state) == ("OK", "OK")
+
+
+@pytest.mark.parametrize("listing", [None, lambda: None, denial("unavailable")])
+def test_a_list_that_tells_nothing_leaves_the_endpoint_unknown(listing):
+    found = rows(case_of(UNDESCRIBED, ask=denial("reason-required"), listing=listing))
+    assert (found["name"].state, found["login"].state, found["API"].state) == ("UNKNOWN", "UNKNOWN", "FAIL")
 
 
 @pytest.mark.parametrize("target", [DATABASE, UNDESCRIBED], ids=["described", "undescribed"])

@@ -77,10 +77,13 @@ class Api:
         for name, kind in _FIELDS.items():
             if type(answer.get(name)) is not kind:
                 raise ExecutionFailed(f"the API's answer has no {name}", _WRONG_ADDRESS)
-        local = urlsplit(self._url).hostname in _LOCAL
-        if not (is_rds(answer["host"]) or local):
+        if not self.may_name(answer["host"]):
             raise ExecutionFailed(f"the API names a host that is no RDS endpoint: {answer['host']}", _WRONG_ADDRESS)
         return answer
+
+    def may_name(self, host: str) -> bool:
+        """Tell whether a host in an answer may be a database's: an endpoint of RDS, or any host of a local API."""
+        return is_rds(host) or urlsplit(self._url).hostname in _LOCAL
 
     def databases(self) -> list[dict[str, Any]]:
         """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""

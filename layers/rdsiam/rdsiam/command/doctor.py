@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rdsiam.aws.rds import Database
+from rdsiam.aws.rds import FAMILIES, Database
 from rdsiam.command import options
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
@@ -22,10 +22,12 @@ from rdsiam.doctor.known_errors import explain
 from rdsiam.tokens.parser import read_token
 
 if TYPE_CHECKING:
-    from rdsiam.doctor.case import LoginCase, Undescribed, UserRecord
+    from rdsiam.doctor.case import ListedDatabase, LoginCase, Undescribed, UserRecord
 
 #: Seconds for an answer of AWS: there are many calls, and each that gets none is a check that is UNKNOWN.
 _READ_SECONDS = 10
+#: Actions that describe a database by its name, whatever it is.
+_DESCRIBE = ("rds:DescribeDBClusters", "rds:DescribeDBInstances")
 _FIELDS = ("check", "state", "detail", "fix")
 
 
@@ -102,6 +104,9 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
             installation.settings.get("api_url")
         return login_token(installation, name, login)
 
+    def listing() -> "ListedDatabase | None":
+        return _listed(installation, identifier)
+
     def record(database: Database) -> "UserRecord":
         return _record(installation, database, user)
 
@@ -112,19 +117,36 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
         *aws.credentials(),
         aws.region,
         ask,
+        listing,
         record,
     )
 
 
 def _described(aws: Aws, identifier: str) -> "Database | Undescribed":
     """Return the database, or why the caller could not describe it; other checks go on without."""
-    from rdsiam.doctor.case import Undescribed
+    from rdsiam.doctor.case import Undescribed, unknown
     from rdsiam.doctor.failures import of_rdsiam
 
     try:
         return describe(aws, identifier, own_endpoint=True)
     except (Denied, TryAgain) as error:
-        return Undescribed(identifier, of_rdsiam(error))
+        verdict = of_rdsiam(error)
+        if any(call in verdict.fix for call in _DESCRIBE):
+            verdict = unknown(verdict.detail, f"grant {' and '.join(_DESCRIBE)} to the caller")
+        return Undescribed(identifier, verdict)
+
+
+def _listed(installation: Installation, name: str) -> "ListedDatabase | None":
+    """Return the database from the API's list; None if it isn't in there, or has no endpoint that RDS could give."""
+    from rdsiam.doctor.case import ListedDatabase
+
+    for entry in installation.api.databases():
+        arn, engine, host, port = (entry.get(key) for key in ("arn", "engine", "host", "port"))
+        if name not in (arn, str(entry.get("identifier")).lower()) or engine not in FAMILIES:
+            continue
+        if isinstance(host, str) and type(port) is int and installation.api.may_name(host):
+            return ListedDatabase(str(arn), str(engine), host, port)
+    return None
 
 
 def _record(installation: Installation, database: Database, user: str) -> "UserRecord":

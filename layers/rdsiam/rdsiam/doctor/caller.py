@@ -25,7 +25,7 @@ _CONNECT = "rds-db:connect"
 
 def identity(case: LoginCase) -> Verdict:
     """Check that the caller is of the database's account."""
-    if case.uses_api:
+    if case.served_by_api or not case.described:
         return ok(str(case.identity))
     if case.identity.account != case.database.account:
         fix = f"assume a role of account {case.database.account}: only its roles may log in there"
@@ -35,7 +35,7 @@ def identity(case: LoginCase) -> Verdict:
 
 def resource_id(case: LoginCase) -> Verdict:
     """Compare the policies of the caller's role with this database and user."""
-    if case.uses_api:
+    if case.served_by_api:
         return ok(_OF_API)
     if case.role is None:
         return unknown("you are no role: policies of users are not read", "see login")
@@ -93,7 +93,7 @@ def _policies(iam: Any, role: str) -> Iterator[Any]:
 
 def policy_decision(case: LoginCase) -> Verdict:
     """Ask IAM's simulator. It is unreliable for rds-db:connect, so a denial never counts as FAIL."""
-    if case.uses_api:
+    if case.served_by_api:
         return ok(_OF_API)
     if case.role is None:
         return unknown("only roles are simulated", "see login")
@@ -133,16 +133,16 @@ def credentials(case: LoginCase) -> Verdict:
     expiry = times.text(case.expiry)
     if seconds <= 0:
         return fail(f"they expired at {expiry}; signing still works, but the tokens don't", "aws sso login")
-    if seconds < LIFETIME and not case.uses_api:
+    if seconds < LIFETIME and not case.served_by_api:
         return fail(f"they expire at {expiry}, and every token signed with them at that time", "aws sso login")
     return ok(f"until {expiry}")
 
 
 def region(case: LoginCase) -> Verdict:
     """Compare the caller's region with the database's."""
-    if case.uses_api:
+    if case.served_by_api:
         return ok(f"{case.region}; {_OF_API}")
-    expected = region_of(case.endpoint[0]) or case.database.region
+    expected = region_of(case.endpoint[0]) or case.region_of_database
     if expected != case.region:
         return fail(f"yours is {case.region}, the database's is {expected}", f"export AWS_REGION={expected}")
     return ok(expected)

@@ -85,6 +85,16 @@ class VendedLogin(Protocol):
 
 
 @dataclass(frozen=True)
+class ListedDatabase:
+    """A database in the API's list of those that the caller may log in to."""
+
+    arn: str
+    engine: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
 class UserRecord:
     """The user in rdsiam's inventory, which operators may read.
 
@@ -107,6 +117,7 @@ class LoginCase:
     :ivar expiry: of the credentials; None if they have none, or don't name it.
     :ivar region: from the caller's configuration.
     :ivar ask: asks the API for a token as the user; None if there is no API to ask.
+    :ivar listing: looks the database up in the API's list; returns None if it isn't in there.
     :ivar record: reads the inventory; None if there is none to read.
     """
 
@@ -117,6 +128,7 @@ class LoginCase:
     expiry: datetime | None
     region: str
     ask: Callable[[], VendedLogin] | None = None
+    listing: Callable[[], ListedDatabase | None] | None = None
     record: Callable[[Database], UserRecord] | None = None
 
     @property
@@ -171,6 +183,14 @@ class LoginCase:
         return self._reachable.family
 
     @property
+    def region_of_database(self) -> str:
+        """The region of the database.
+
+        :raises NotDescribed: neither RDS nor the API tells it.
+        """
+        return self._reachable.region
+
+    @property
     def engine(self) -> "Engine":
         """The SQL of the database's family.
 
@@ -189,6 +209,31 @@ class LoginCase:
             return self.ask()
         except RdsiamError as error:
             return error
+
+    @cached_property
+    def listed(self) -> ListedDatabase | None:
+        """The database in the API's list; None if it is not in there, or the list can't be read."""
+        if self.listing is None:
+            return None
+        try:
+            return self.listing()
+        except RdsiamError:
+            return None  # the check of the API has its error
+
+    @property
+    def served_by_api(self) -> bool:
+        """Whether the caller's tokens come from the API, now or if it gives a reason: it signs none itself."""
+        return self.uses_api or self.api_code == "reason-required"
+
+    @property
+    def named(self) -> bool:
+        """Whether the API's answer shows that an entry names the caller, and that the user is not revoked."""
+        return self.served_by_api or self.api_code == "signs-itself"
+
+    @property
+    def api_code(self) -> str:
+        """The code of the API's denial; empty if there is none."""
+        return self.vended.code if isinstance(self.vended, RdsiamError) else ""
 
     @property
     def uses_api(self) -> bool:
@@ -244,7 +289,7 @@ class LoginCase:
         :raises ExtraMissing: the driver is not installed.
         """
         host, port = self.endpoint
-        region = region_of(host) or self._reachable.region
+        region = region_of(host) or self.region_of_database
         return self._connect(Token(user, TokenSigner(self.credentials, region).token(host, port, user)))
 
     def _connect(self, login: Token) -> Any:
@@ -262,19 +307,27 @@ class LoginCase:
     def _reachable(self) -> Database:
         """The database, or as much of it as the API tells, for a connection.
 
-        :raises NotDescribed: the API gives no token.
+        :raises NotDescribed: the API tells nothing of it.
         """
-        if self.vended is None or isinstance(self.vended, RdsiamError) or self.described:
+        if self.described:
             return self.database
+        if self.vended is not None and not isinstance(self.vended, RdsiamError):
+            engine = _ENGINES[self.vended.family]
+            return self._stand_in(self.vended.database, engine, self.vended.host, self.vended.port)
+        if self.listed is not None:
+            return self._stand_in(self.listed.arn, self.listed.engine, self.listed.host, self.listed.port)
+        return self.database
+
+    def _stand_in(self, arn: str, engine: str, host: str, port: int) -> Database:
         return Database(
-            arn=self.vended.database,
+            arn=arn,
             identifier=self.name,
-            engine=_ENGINES[self.vended.family],
+            engine=engine,
             engine_version="",
             resource_id="",
             status="",
-            host=self.vended.host,
-            port=self.vended.port,
+            host=host,
+            port=port,
             iam_enabled=True,
             master_user="",
         )

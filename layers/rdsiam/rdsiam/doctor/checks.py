@@ -33,6 +33,8 @@ CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
 }
 #: Checks that say nothing about a user that no entry can declare, such as the master.
 _OF_USER = frozenset({"API", "revocation", "role or plugin", "login", "resource id", "policy decision"})
+#: Checks that a revocation explains: it withdraws policies, and the user can't log in.
+_OF_REVOCATION = frozenset({"login", "resource id", "policy decision"})
 #: Checks that a server may fail only because it is being changed or restarted.
 _OF_SERVER = frozenset({"name", "port", "TLS", "login"})
 
@@ -72,6 +74,8 @@ def _skipped(name: str, failed: set[str]) -> Verdict | None:
         return unknown("not checked: the database does not run", "see database")
     if "user" in failed and name in _OF_USER:
         return unknown("not checked: no entry can declare the user", "see user")
+    if "revocation" in failed and name in _OF_REVOCATION:
+        return unknown("not checked: the login was taken from the user", "see revocation")
     return None
 
 

@@ -21,7 +21,7 @@ _ASKS_FOR_PASSWORD = ("password authentication failed", "authentication method")
 
 def iam_authentication(case: LoginCase) -> Verdict:
     """Check that IAM authentication is on, or could be."""
-    if not case.described and case.uses_api and case.login_error is None:
+    if not case.described and case.api_code != "reason-required" and case.login_error is None:
         return ok("it is on: a token logs in")
     if case.database.iam_enabled:
         return ok("it is on")
@@ -112,6 +112,8 @@ def _account(case: LoginCase, accounts: Sequence[AccountFacts]) -> Verdict:
 
 def login(case: LoginCase) -> Verdict:
     """Log in as the user, with a token of the API if it gives one, else with one that the caller signs."""
+    if case.api_code == "reason-required":
+        return unknown("not tried: the API gives you a token only with a reason", "see API")
     error = case.login_error
     source = "of the API" if case.uses_api else "that you sign"
     if error is None:

@@ -16,7 +16,7 @@ _SYSTEM = {
 
 def user(case: LoginCase) -> Verdict:
     """Check that the user is one that access.yaml can declare."""
-    if not case.described and case.uses_api:
+    if not case.described and (case.named or case.api_code == "user-revoked"):
         return ok(f"access.yaml declares {case.user}")
     database = case.database
     if database.master_user and case.user == database.master_user:
@@ -76,14 +76,12 @@ def _undeclared(case: LoginCase, problem: str, remedy: str) -> Verdict:
 
 def revocation(case: LoginCase) -> Verdict:
     """Read in the inventory whether the user is revoked or disabled, and why; or use the API's answer."""
-    answer = case.vended
     try:
         recorded = case.record(case.database) if case.record is not None else None
     except (RdsiamError, ClientError, BotoCoreError):
-        if case.uses_api or _is_revoked(answer):
-            recorded = None  # the API tells what the inventory would
-        else:
+        if not case.named and case.api_code != "user-revoked":
             raise
+        recorded = None  # the API tells what the inventory would
     if recorded is not None and recorded.revoked is not None:
         return fail(
             f"{case.user} is revoked: {recorded.revoked or 'no reason is recorded'}",
@@ -92,19 +90,15 @@ def revocation(case: LoginCase) -> Verdict:
     if recorded is not None and recorded.disabled:
         detail = f"{case.user} is disabled: access.yaml no longer declares it, so rdsiam has taken its login"
         return fail(detail, f"declare it in access.yaml again, then {case.onboard_users}")
-    if _is_revoked(answer):
+    if case.api_code == "user-revoked":
         return fail(f"{case.user} is revoked; operators see the reason", _ask_operator(case))
-    if case.uses_api:
+    if case.named:
         return ok(f"{case.user} is not revoked")
     if recorded is None:
         return unknown("the inventory is not known", "set RDSIAM_INVENTORY_TABLE, if you are an operator")
     if not recorded.onboarded:
         return unknown(f"rdsiam has not onboarded {case.owner}", f"rdsiam onboard {case.owner} --plan")
     return ok(f"{case.user} is neither revoked nor disabled")
-
-
-def _is_revoked(answer: object) -> bool:
-    return isinstance(answer, RdsiamError) and answer.code == "user-revoked"
 
 
 def _ask_operator(case: LoginCase) -> str:
