@@ -12,7 +12,7 @@ from localcloud.aws.statements import statements
 TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 #: The suite uses everything only as a whole.
 NEEDED = {"test_api", "test_attacks", "test_audit", "test_onboarding", "test_tokens", "test_killed", "test_rotation"}
-NEEDED |= {"test_schedules", "test_command_rotate", "test_migration", "test_command_migrate"}
+NEEDED |= {"test_schedules", "test_command_rotate", "test_migration", "test_command_migrate", "test_waiting_versions"}
 #: What can't decide anything here, by why.
 NEVER = {
     "OnlyOverTls",  # localcloud's endpoint counts as TLS, so nothing is refused for lack of it

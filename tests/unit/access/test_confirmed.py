@@ -2,6 +2,7 @@
 
 import io
 import threading
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,17 @@ from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable
 KEYS: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
 
+@cache
+def client() -> Any:
+    """Return the client of all tests: each new one would read the model of S3 again."""
+    return boto3.client("s3", **KEYS)
+
+
 class Place:
     """A bucket with versions, an applied version, and the store of an environment that has read nothing yet."""
 
     def __init__(self) -> None:
-        self.s3 = boto3.client("s3", **KEYS)
+        self.s3 = client()
         self.s3.create_bucket(Bucket="access", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         self.s3.put_bucket_versioning(Bucket="access", VersioningConfiguration={"Status": "Enabled"})
         self.applied: str | Exception | None = None
@@ -197,7 +204,7 @@ def test_if_the_pointer_can_not_be_read_nobody_gets_anything(place):
     assert place.version()
 
 
-def test_if_the_applied_version_can_not_be_asked_for_nobody_gets_anything(place):
+def test_if_the_applied_version_can_not_be_asked_for_nobody_gets_anything(place, monkeypatch):
     place.applied = place.publish(10)
     place.publish(1)
     original = place.s3.get_object
@@ -209,7 +216,7 @@ def test_if_the_applied_version_can_not_be_asked_for_nobody_gets_anything(place)
             )
         return original(**asked)
 
-    place.s3.get_object = get_object
+    monkeypatch.setattr(place.s3, "get_object", get_object)
     with pytest.raises(AccessFileUnavailable, match="SlowDown"):
         place.version()
 

@@ -1,8 +1,10 @@
 """`rdsiam access publish`, `history`, `diff` and `rollback`, against S3, RDS, DynamoDB and EventBridge of moto."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -12,7 +14,8 @@ from moto import mock_aws
 from rdsiam.access.store import CONFIRMED
 from rdsiam.command import access_publish
 from rdsiam.command.access import access
-from rdsiam.command.errors import exit_code
+from rdsiam.command.aws import Aws
+from rdsiam.command.errors import Denied, exit_code
 from rdsiam.errors import RdsiamError
 from rdsiam.state.applied_access import AppliedAccess
 
@@ -37,12 +40,12 @@ def text(*users: str, callers: int = 2, entries: int = 1) -> str:
 class Place:
     """A bucket, a table, one database, and the command."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, client: Callable[[str], Any]) -> None:
         self.file = folder / "new.yaml"
-        self.s3, self.events = boto3.client("s3"), boto3.client("events")
+        self.s3, self.events = client("s3"), client("events")
         self.s3.create_bucket(Bucket="access", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         self.s3.put_bucket_versioning(Bucket="access", VersioningConfiguration={"Status": "Enabled"})
-        dynamodb = boto3.client("dynamodb")
+        dynamodb = client("dynamodb")
         dynamodb.create_table(
             TableName="inventory",
             KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
@@ -50,7 +53,7 @@ class Place:
             BillingMode="PAY_PER_REQUEST",
         )
         self.applied = AppliedAccess(dynamodb, "inventory")
-        boto3.client("rds").create_db_instance(
+        client("rds").create_db_instance(
             DBInstanceIdentifier="orders", DBInstanceClass="db.t4g.medium", Engine="postgres", MasterUsername="boss",
             MasterUserPassword="x" * 12, AllocatedStorage=20,
         )  # fmt: skip
@@ -81,16 +84,20 @@ def code(done: Result) -> int:
     return exit_code(done.exception) if isinstance(done.exception, RdsiamError) else done.exit_code
 
 
+@pytest.fixture(scope="module")
+def client() -> Callable[[str], Any]:
+    """Return the clients of all tests: each new one would read the model of its service again."""
+    return cache(boto3.Session("a", "b", region_name="eu-west-1").client)
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    values = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "eu-west-1", "DEFAULT_REGION": "eu-west-1"}
-    for name, value in values.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Callable[[str], Any]) -> Iterator[Place]:
+    monkeypatch.setattr(Aws, "client", lambda _, service: client(service))
     monkeypatch.setenv("RDSIAM_ACCESS_BUCKET", "access")
     monkeypatch.setenv("RDSIAM_INVENTORY_TABLE", "inventory")
     monkeypatch.chdir(tmp_path)
     with mock_aws():
-        yield Place(tmp_path)
+        yield Place(tmp_path, client)
 
 
 @pytest.fixture
@@ -265,6 +272,29 @@ def test_an_error_on_one_database_names_the_file_and_the_database(place):
     assert "invalid on orders, where nothing is onboarded by it" in done.stderr
     done = place.run("plan", str(place.file))
     assert f"{place.file}, on orders: line 1" in str(done.exception)
+
+
+def test_errors_of_standard_input_name_it(place):
+    done = place.run("publish", "-", "--yes", answer="version: 2\n")
+    assert (code(done), "standard input: line 1" in str(done.exception)) == (3, True)
+    done = place.run("validate", "-", answer="version: 2\n")
+    assert "standard input: line 1" in done.stderr
+    place.published(text("app"))
+    assert code(place.run("publish", "-", answer=text("app", "new"))) == 2, "it can't be asked and read"
+    assert code(place.run("publish", "-", "--yes", answer=text("app", "new"))) == 0
+    assert place.current()[0] == text("app", "new")
+
+
+def test_a_publisher_who_may_not_list_databases_publishes_without_seeing_logins(place, monkeypatch):
+    def deny(_: object) -> None:
+        raise Denied("the fleet: not authorized to perform rds:DescribeDBInstances")
+
+    monkeypatch.setattr(access_publish, "fleet", deny)
+    place.published(text("app", "web", "etl"), apply=True)
+    done = place.publish(text("app"), "--yes")
+    assert code(done) == 0, done.output
+    assert "the logins of each database are unknown: the fleet: not authorized" in done.stderr
+    assert "change limit of vending: 4 of 6" in done.stderr
 
 
 def test_a_file_that_does_not_exist_is_named(place):

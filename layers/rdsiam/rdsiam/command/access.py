@@ -13,7 +13,7 @@ from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database
 from rdsiam.command import options
 from rdsiam.command.access_publish import diff, fleet, history, publish, rollback
-from rdsiam.command.access_versions import Bucket, difference, read
+from rdsiam.command.access_versions import Bucket, difference, name_of, read
 from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
@@ -52,9 +52,9 @@ def validate(file: Path, output: Output) -> None:
     if output.form == "json":
         click.echo(json.dumps({"valid": not problems, "problems": problems, "advice": advice}, indent=2))
     for line in [*problems, *advice]:
-        click.echo(f"{file}: {visible(line)}", err=True)
+        click.echo(f"{name_of(file)}: {visible(line)}", err=True)
     if not problems:
-        progress(f"{file} is valid")
+        progress(f"{name_of(file)} is valid")
     sys.exit(ExitCode.DIFFERENT if problems else ExitCode.OK)
 
 

@@ -202,7 +202,7 @@ def _agreed(address: str) -> bool:
 
 
 def _has_terminal() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()  # None if it is closed
 
 
 def _applied(bucket: Bucket, published: Published) -> Published:

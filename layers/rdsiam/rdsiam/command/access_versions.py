@@ -75,15 +75,22 @@ class Version:
     deleted: bool
 
 
+def name_of(file: Path) -> str:
+    """Return the name of a file in messages."""
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def read(file: Path) -> Source:
     """Return the text of a file, of standard input for `-`."""
-    name = "standard input" if str(file) == "-" else str(file)
+    name = name_of(file)
+    if str(file) == "-" and sys.stdin is None:
+        raise NotFound(f"{name} is closed", "name a file")
     try:
         return Source(name, sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise AccessFileInvalid(["line 1: the file is not UTF-8"], name=name) from None
     except OSError as error:
-        raise NotFound(f"{file}: {error.strerror}") from None
+        raise NotFound(f"{name}: {error.strerror}") from None
 
 
 def difference(old: Source, new: Source) -> str:
