@@ -140,8 +140,8 @@ def shell_lines(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[st
     }
     yield "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION"
     yield from (f"export {name}={shlex.quote(str(value))}" for name, value in values.items())
-    python, layer = (shlex.quote(str(ROOT / part)) for part in (".venv/bin/python", "layers/rdsiam"))
-    yield f'rdsiam() {{ PYTHONPATH={layer} {python} -m rdsiam.command "$@"; }}'
+    yield f"export PATH={shlex.quote(str(ROOT / 'demo' / 'bin'))}:$PATH"
+    yield 'case $- in *i*) eval "$(rdsiam completion "${ZSH_VERSION:+zsh}${BASH_VERSION:+bash}")";; esac'
 
 
 def _policy(statement: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 
 import click
 
-from rdsiam.command import options, programs, shells
+from rdsiam.command import names, options, programs, shells
 from rdsiam.command.errors import Usage
 from rdsiam.command.fast_token import warn
 from rdsiam.command.installation import Installation
@@ -58,7 +58,7 @@ Examples:
   rdsiam psql orders --local --user app_service
       signed with your own credentials""",
 )
-@click.argument("database")
+@click.argument("database", shell_complete=names.of_logins)
 @_session_options
 def psql(
     database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
@@ -84,7 +84,7 @@ Examples:
   rdsiam mysql billing --local --user app_service
       signed with your own credentials""",
 )
-@click.argument("database")
+@click.argument("database", shell_complete=names.of_logins)
 @_session_options
 def mysql(
     database: str, arguments: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
@@ -110,7 +110,7 @@ Examples:
   rdsiam exec orders -u analyst -d shop -- pg_dump --schema-only
   rdsiam exec billing -u analyst -- mysqldump shop""",
 )
-@click.argument("database")
+@click.argument("database", shell_complete=names.of_logins)
 @_session_options
 def exec_(
     database: str, command: tuple[str, ...], session: SessionOptions, login: LoginOptions, installation: Installation
@@ -138,7 +138,7 @@ Examples:
   rdsiam env orders -u analyst --shell pwsh | Out-String | Invoke-Expression
   eval "$(rdsiam env --unset)\""""
 )
-@click.argument("database", required=False)
+@click.argument("database", required=False, shell_complete=names.of_logins)
 @click.option("--shell", type=click.Choice(shells.SHELLS), help="Default: that of $SHELL, else bash.")
 @click.option("--unset", is_flag=True, help="Print lines that unset the variables; needs no DATABASE.")
 @_session_options

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.errors import Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
@@ -26,7 +26,9 @@ Examples:
       of all callers, for auditors
   rdsiam decisions --caller arn:aws:iam::123456789012:role/ci --output json"""
 )
-@click.option("--database", metavar="NAME", help="Only of this database, identifier or ARN.")
+@click.option(
+    "--database", metavar="DATABASE", shell_complete=names.of_fleet, help="Only of this database, identifier or ARN."
+)
 @click.option("--caller", metavar="NAME", help="Only of this caller: a role's ARN, or ISSUER#SUBJECT.")
 @click.option("--since", metavar="TIME", default="7d", show_default=True, help="Time with a zone; or 90m, 24h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Maximum number.")

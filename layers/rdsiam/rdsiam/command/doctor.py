@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rdsiam.aws.rds import FAMILIES, Database
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
 from rdsiam.command.installation import Installation
@@ -39,8 +39,8 @@ Examples:
   rdsiam doctor --error "FATAL: PAM authentication failed for user"
   rdsiam token orders -u app_service | rdsiam doctor --token -"""
 )
-@click.argument("database", required=False)
-@click.argument("user", required=False)
+@click.argument("database", required=False, shell_complete=names.of_fleet)
+@click.argument("user", required=False, shell_complete=names.of_users)
 @click.option("--error", metavar="TEXT", help="Explain this error message.")
 @click.option("--token", metavar="-", type=click.Choice(["-"]), help="Read a token from stdin and show its content.")
 @click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason.")

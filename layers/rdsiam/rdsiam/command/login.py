@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rdsiam.aws.rds import FAMILIES, Database, Databases, Family
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.aws import RENEW, Aws, database_arn, translate_errors
 from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain, Usage
@@ -67,7 +67,13 @@ class LoginOptions:
 def login_options(command: options.Command) -> options.Command:
     """Add the options of every command that needs a token; the command gets `login` and `installation`."""
     added: list[options.Decorator] = [
-        click.option("--user", "-u", metavar="USER", help="Database user. Default: the only one that you may be."),
+        click.option(
+            "--user",
+            "-u",
+            metavar="USER",
+            shell_complete=names.of_own_users,
+            help="Database user. Default: the only one that you may be.",
+        ),
         click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
         click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason."),
         options.installation("api_url"),

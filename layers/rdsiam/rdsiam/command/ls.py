@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
@@ -22,9 +22,15 @@ Examples:
   rdsiam ls --engine postgres --user analyst
   rdsiam ls --output csv > databases.csv"""
 )
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1, shell_complete=names.of_logins)
 @click.option("--engine", metavar="NAME", help="Only databases of this engine, such as aurora-mysql.")
-@click.option("--user", "-u", metavar="USER", help="Only databases that you may log in to as this user.")
+@click.option(
+    "--user",
+    "-u",
+    metavar="USER",
+    shell_complete=names.of_own_users,
+    help="Only databases that you may log in to as this user.",
+)
 @options.output()
 @options.installation("api_url")
 def ls(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
 from rdsiam.command.installation import Installation
@@ -36,8 +36,8 @@ Examples:
   rdsiam migrate start orders app --in-place
       the user keeps its name and loses its password"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @click.option("--in-place", is_flag=True, help="Let the user itself take tokens, and no password from then on.")
 @click.option(
     "--watch",
@@ -85,8 +85,8 @@ Examples:
       of one database
   rdsiam migrate status orders app --output json"""
 )
-@click.argument("database", required=False)
-@click.argument("user", required=False)
+@click.argument("database", required=False, shell_complete=names.of_fleet)
+@click.argument("user", required=False, shell_complete=names.of_users)
 @options.output(quiet=True)
 @options.installation("migrate_function")
 def status(database: str | None, user: str | None, output: Output, installation: Installation) -> None:
@@ -108,8 +108,8 @@ Examples:
   rdsiam migrate undo orders app --confirm
       also ends the sessions of a successor that is dropped"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @options.mode("Exceed the change limit, and end the sessions of a user that is dropped.")
 @options.everything
 @options.output(quiet=True)

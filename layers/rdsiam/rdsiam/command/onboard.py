@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
 from rdsiam.command.installation import Installation
@@ -19,7 +19,7 @@ Examples:
   rdsiam onboard orders
   rdsiam onboard orders --confirm --output json"""
 )
-@click.argument("database")
+@click.argument("database", shell_complete=names.of_fleet)
 @options.mode("Exceed the change limit, and grant what waits for confirmation.")
 @options.everything
 @options.output(quiet=True)

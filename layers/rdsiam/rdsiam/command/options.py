@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from rdsiam.command import names
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Format, Output
 
@@ -46,7 +47,7 @@ _SETTINGS = {
     "secrets_function": click.option("--secrets-function", metavar="NAME", help="SecretsFunction with its alias."),
     "stack": click.option("--stack", metavar="NAME", help="CloudFormation stack. Default: rdsiam."),
 }
-_PROFILE = click.option("--profile", help="Profile of the AWS configuration.")
+_PROFILE = click.option("--profile", shell_complete=names.of_profiles, help="Profile of the AWS configuration.")
 _REGION = click.option("--region", help="AWS region. Default: the profile's.")
 
 

@@ -3,6 +3,10 @@
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+#: In a context's `meta`: the words that follow are the program's.
+_PASSING = "rdsiam.passing"
 
 
 class PassingCommand(click.Command):
@@ -27,6 +31,7 @@ class PassingCommand(click.Command):
 
         :raises click.UsageError: there is a word too many, an option of the program, or no program.
         """
+        ctx.meta[_PASSING] = "--" in args
         position = args.index("--") if "--" in args else len(args)
         own, passed = args[:position], args[position + 1 :]
         try:
@@ -54,3 +59,9 @@ class PassingCommand(click.Command):
     def _advice(self, ctx: click.Context, words: str) -> str:
         owner = f"{self._program}'s own arguments come" if self._program else "the command to run comes"
         return f"{owner} after --: {ctx.command_path} DATABASE -- {words}"
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer options before `--`, and files after it, as the program's arguments may be."""
+        if ctx.meta.get(_PASSING):
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from rdsiam.command import options
+from rdsiam.command import names, options
 from rdsiam.command.answers import Answer
 from rdsiam.command.aws import database_arn
 from rdsiam.command.errors import Usage
@@ -19,8 +19,8 @@ Examples:
   rdsiam revoke orders app_service --reason "key leaked, TICKET-7"
   rdsiam revoke orders app_service --lift"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @click.option("--reason", metavar="TEXT", help="Why; recorded with the revocation.")
 @click.option("--lift", is_flag=True, help="End the revocation: access.yaml decides again.")
 @options.plan

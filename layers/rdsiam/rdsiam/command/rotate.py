@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rdsiam.command import options, rotate_all
+from rdsiam.command import names, options, rotate_all
 from rdsiam.command.answers import Answer, show_reason
 from rdsiam.command.aws import database_arn
 from rdsiam.command.errors import ExitCode, NotFound, Usage
@@ -43,8 +43,8 @@ Examples:
   rdsiam rotate status orders legacy_etl --output json
   rdsiam rotate status orders legacy_etl || rdsiam rotate now orders legacy_etl"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @options.output()
 @options.installation("secrets_function")
 def status(database: str, user: str, output: Output, installation: Installation) -> None:
@@ -60,8 +60,8 @@ Examples:
   rdsiam rotate now orders legacy_etl --plan
   rdsiam rotate now orders legacy_etl --wait 600"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @click.option("--reason", metavar="TEXT", help="Why, for the log.")
 @_WAIT
 @options.plan
@@ -96,8 +96,8 @@ Examples:
   rdsiam rotate unstick orders legacy_etl
   rdsiam rotate unstick orders legacy_etl --output json"""
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @options.plan
 @options.output()
 @options.installation("secrets_function")
@@ -131,8 +131,8 @@ Examples:
       as access.yaml declares; or why not
   rdsiam rotate set-up orders legacy_etl --secret ARN --confirm""",
 )
-@click.argument("database")
-@click.argument("user")
+@click.argument("database", shell_complete=names.of_fleet)
+@click.argument("user", shell_complete=names.of_users)
 @click.option("--secret", metavar="ARN", help="The existing secret that holds the password.")
 @options.mode("Take the secret of --secret, or create one.")
 @options.output()
@@ -159,7 +159,14 @@ Examples:
   rdsiam rotate list --database orders
   rdsiam rotate list --output csv > rotations.csv""",
 )
-@click.option("--database", "databases", multiple=True, metavar="NAME", help="Only of this one; repeatable.")
+@click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    metavar="DATABASE",
+    shell_complete=names.of_fleet,
+    help="Only of this one; repeatable.",
+)
 @options.output()
 @options.installation("secrets_function")
 def list_(databases: tuple[str, ...], output: Output, installation: Installation) -> None:
@@ -197,7 +204,14 @@ Examples:
   rdsiam rotate all --reason "leak" --database orders --database billing --at-once 2""",
 )
 @click.option("--reason", metavar="TEXT", required=True, help="Why, for the log.")
-@click.option("--database", "databases", multiple=True, metavar="NAME", help="Only of this one; repeatable.")
+@click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    metavar="DATABASE",
+    shell_complete=names.of_fleet,
+    help="Only of this one; repeatable.",
+)
 @click.option("--match", "patterns", multiple=True, metavar="PATTERN", help="Identifiers, with * and ?; repeatable.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of databases.")
 @_WAIT

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from rdsiam.command import fast_token
+from rdsiam.command import fast_token, names
 from rdsiam.command.aws import RENEW
 from rdsiam.command.errors import NotFound, TryAgain, Usage
 from rdsiam.command.installation import Installation
@@ -23,7 +23,7 @@ Examples:
   rdsiam token --host orders.c9akciq32.eu-central-1.rds.amazonaws.com --port 5432 --user app_service
   PGPASSWORD=$(rdsiam token orders -u analyst) psql "host=… user=analyst sslmode=verify-full sslrootcert=…" """
 )
-@click.argument("database", required=False)
+@click.argument("database", required=False, shell_complete=names.of_logins)
 @click.option("--host", metavar="NAME", help="Sign offline for this endpoint, with your own credentials.")
 @click.option("--port", type=click.IntRange(1, 65535), help="With --host: its port.")
 @login_options
