@@ -14,7 +14,8 @@ from contextlib import suppress
 import click
 from botocore.session import Session
 
-from rdsiam.command.aws import translate_errors
+from rdsiam.aws.rds import Databases
+from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.installation import Installation
 from rdsiam.errors import RdsiamError
 
@@ -99,16 +100,16 @@ def _described(installation: Installation) -> Iterator[str]:
 
 
 def _named(installation: Installation, name: str) -> Iterator[str]:
-    # Imported late: the first two need an extra of the wheel, and the third imports this module.
+    # Imported late: they need an extra of the wheel.
     from rdsiam.access.model import parse
     from rdsiam.access.selection import select
-    from rdsiam.command.login import describe
 
     bucket = installation.settings.get("access_bucket").value
     with translate_errors():
         text = installation.aws.client("s3").get_object(Bucket=bucket, Key="access.yaml")["Body"].read().decode()
     with suppress(RdsiamError):
-        file, database = parse(text), select(describe(installation.aws, name), None)
+        arn = database_arn(installation.aws, name)
+        file, database = parse(text), select(Databases(installation.aws.client("rds"), arn).describe(arn), None)
         for user in file.declared(database):
             yield user.name
             if user.replaces:
