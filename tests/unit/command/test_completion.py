@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 
+from demo.first_login import shell_lines
 from rdsiam.command import names
 from rdsiam.command.app import app
 from rdsiam.command.passing import PassingCommand
@@ -210,3 +211,19 @@ def test_shells_complete(environment, tmp_path, shell, kind):
     )  # fmt: skip
     offered = [line.partition("\t")[0] for line in done.stdout.split("\n") if line]
     assert offered == ["orders", "analyst", "onboard"], done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_names_complete_in_the_shell_of_make_login(api, environment, shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    keys = {"AccessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "s", "SessionToken": "t"}
+    info = {"aws_endpoint_url": api["url"], "region": "eu-west-1", "api_url": api["url"], "ca": "/ca.pem"}
+    start, offer = SHELLS[shell]
+    lines = [*shell_lines(info, keys), "command -v rdsiam >&2", offer.replace("LINE", "psql orders -u an")]
+    done = subprocess.run(
+        [*start, "-i", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": environment["HOME"], "TERM": "xterm"}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.stdout.split() == ["analyst"], done.stderr
+    assert "demo/bin/rdsiam" in done.stderr
