@@ -370,9 +370,39 @@ def test_a_project_of_django_is_logged_in(servers, clock, wait, kind, first, scr
     assert done.stdout.startswith(expected)
 
 
-def test_django_refuses_its_own_pool_and_a_password(servers, clock, wait):
-    for changed in ({"OPTIONS": {"pool": True}}, {"PASSWORD": "secret"}):
-        databases = as_written(servers, wait, "postgres", "Django", 0).DATABASES
-        databases["default"] |= changed
-        with pytest.raises(ImproperlyConfigured):
-            django_handler(databases).create_connection("default").get_connection_params()
+def test_django_refuses_a_password(servers, clock, wait):
+    databases = as_written(servers, wait, "postgres", "Django", 0).DATABASES
+    databases["default"]["PASSWORD"] = "secret"
+    with pytest.raises(ImproperlyConfigured):
+        django_handler(databases).create_connection("default").get_connection_params()
+
+
+def test_djangos_own_pool_gives_each_connection_a_token(servers, clock, wait):
+    databases = as_written(servers, wait, "postgres", "Django", 0).DATABASES
+    databases["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 1, "max_size": 3}}}
+    handler = django_handler(databases)
+    opened = [handler.create_connection("default")]
+    opened[0].pool.open(wait=True)
+    try:
+        session = Django(None).query(opened[0], QUERIES["postgres"])
+        clock.later(minutes=16)
+        logins = servers.logins
+        while servers.logins == logins:
+            opened.append(handler.create_connection("default"))
+            assert Django(None).query(opened[-1], QUERIES["postgres"])[0] == USER
+        assert Django(None).query(opened[0], QUERIES["postgres"]) == session
+        assert "X-Amz" not in repr(opened[0].pool)
+    finally:
+        for connection in opened:
+            connection.close()
+        opened[0].close_pool()
+
+
+def test_an_older_pool_of_psycopg_is_refused(servers, clock, wait, monkeypatch):
+    monkeypatch.setattr("rdsiam.django.postgresql.base.version", lambda _: "3.2.6")
+    databases = as_written(servers, wait, "postgres", "Django", 0).DATABASES
+    databases["default"] |= {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": True}}
+    connection = django_handler(databases).create_connection("default")
+    with pytest.raises(ImproperlyConfigured, match=r"psycopg_pool 3\.3"):
+        connection.ensure_connection()
+    connection._connection_pools.clear()
