@@ -68,6 +68,16 @@ def test_a_home_that_cannot_be_written_to_is_named(home, capsys):
     assert "rdsiam mysql" in said
 
 
+def test_a_user_without_a_home_is_told_so(monkeypatch, capsys):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert option_files.variables(MY, 3306, None) == {}
+    assert "home directory" in capsys.readouterr().err
+    assert programs.mysql_flags("mysql", MY, None)[0] == "--protocol=tcp"
+
+
 def test_without_a_client_no_file_is_written(monkeypatch, home):
     monkeypatch.setenv("PATH", str(home))
     assert option_files.variables(MY, 3306, None) == {}

@@ -30,8 +30,9 @@ def variables(token: LoginToken, port: int, database: str | None) -> dict[str, s
     text = mysql_clients.option_file(mysql_clients.options(program, token.host, port, token.user), database)
     try:
         folder = _write(text)
-    except OSError as error:
-        progress(f"no option file for mysql: {_folder()} can't be written to ({error.strerror}); use rdsiam mysql")
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        reason = error.strerror if isinstance(error, OSError) else error
+        progress(f"no option file for mysql: the cache directory can't be written to ({reason}); use rdsiam mysql")
         return {}
     found = mysql_clients.conflicts(mysql_clients.own_options())
     if found:

@@ -87,7 +87,7 @@ def own_options() -> str:
     try:
         with (Path.home() / ".my.cnf").open(errors="replace") as file:
             return file.read(_MAX_BYTES)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return ""
 
 
