@@ -151,9 +151,10 @@ def test_a_file_that_does_not_differ_is_not_published(place):
 
 
 def test_a_version_that_takes_most_logins_is_published_and_said_to_wait(place):
-    place.published(text("app", "web", "etl"), apply=True)
+    applied = place.published(text("app", "web", "etl"), apply=True)
     done = place.publish(text("app"), "--yes")
     assert code(done) == 0
+    assert f"to take it back: rdsiam access rollback {applied}" in done.stderr
     assert "change limit of vending: 4 of 6 rules by which callers get tokens disappear" in done.stderr
     assert "it waits: tokens are vended by the applied version, and the fleet does not follow" in done.stderr
     assert "tokens follow" not in done.stderr

@@ -187,7 +187,8 @@ def _publish(source: Source, how: Publication, installation: Installation) -> No
         sys.exit(ExitCode.DIFFERENT)
     version = bucket.put(source, published, how.confirm)
     progress(f"published as version {version}")
-    for line in _next(found, lost.needs_confirmation and not how.confirm, installation):
+    waits = lost.needs_confirmation and not how.confirm
+    for line in _waiting(applied.version) if waits else _next(found, installation):
         progress(line)
 
 
@@ -257,13 +258,20 @@ def _warn(found: Changes | None, lost: Loss, confirm: bool) -> None:
         progress(f"invalid on {database}, where nothing is onboarded by it: {problem}")
 
 
-def _next(found: Changes | None, waits: bool, installation: Installation) -> list[str]:
+def _waiting(applied: str) -> list[str]:
+    """Return what a version waits for, and how to go back.
+
+    :param applied: id of the version by which tokens are vended; empty if the bucket has no versions.
+    """
+    return [
+        "it waits: tokens are vended by the applied version, and the fleet does not follow",
+        "to let it pass: publish the same file with --confirm",
+        f"to take it back: rdsiam access rollback {applied or 'VERSION'}",
+    ]
+
+
+def _next(found: Changes | None, installation: Installation) -> list[str]:
     """Return what follows the publication, and what does not."""
-    if waits:
-        return [
-            "it waits: tokens are vended by the applied version, and the fleet does not follow",
-            "to let it pass: publish the same file with --confirm; otherwise: rdsiam access rollback VERSION",
-        ]
     lines = ["tokens follow within 60 seconds", _fleet_follows(installation)]
     limited = sorted(found.needs_confirmation) if found else []
     if "the fleet" in limited:
