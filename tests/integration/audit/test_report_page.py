@@ -154,6 +154,59 @@ def test_databases_come_with_most_passwords_left_first_and_can_be_sorted(opened)
     assert page.locator("#databases-head th").first.get_attribute("aria-sort") == "ascending"
 
 
+@pytest.mark.parametrize("by", ["identifier", "owner", "engine and environment"])
+def test_a_database_far_down_the_list_is_found_by_words(opened, by):
+    report = sample(300, 20)
+    last = min(report["databases"], key=lambda each: (each["accounts"] or {}).get("password") or 0)
+    wanted = {
+        "identifier": last["identifier"],
+        "owner": last["tags"]["owner"].upper(),
+        "engine and environment": f"{last['engine']} {last['identifier'][:4]}",
+    }[by]
+    page = opened(report)
+    page.get_by_label("Find a database").fill(wanted)
+    expect(page.locator("#databases-status")).to_contain_text("of 300 databases match")
+    if page.locator("#databases-all").is_visible():
+        page.locator("#databases-all").click()
+    assert last["identifier"] in page.locator("#databases-rows .database-name").all_inner_texts()
+    for row in page.locator("#databases-rows tr").all_inner_texts()[:5]:
+        assert wanted.split()[0].lower() in row.lower()
+
+
+def test_a_search_for_a_database_without_a_match_says_so_and_ends(opened):
+    page = opened(REPORT)
+    search = page.get_by_label("Find a database")
+    search.fill("</script> no such database")
+    expect(page.get_by_text("No database matches.")).to_be_visible()
+    expect(page.locator("#databases-status")).to_have_text("0 of 40 databases match")
+    search.fill("")
+    expect(page.get_by_text("No database matches.")).to_be_hidden()
+    assert page.locator("#databases-rows tr").count() == 12
+
+
+def test_one_match_has_a_singular(opened):
+    page = opened(REPORT)
+    page.get_by_label("Find a database").fill(REPORT["databases"][0]["identifier"])
+    expect(page.locator("#databases-status")).to_have_text("1 of 40 databases matches")
+
+
+def test_all_databases_are_shown_with_one_click(opened):
+    page = opened(sample(300, 20))
+    page.get_by_role("button", name="Show all 300").click()
+    assert page.locator("#databases-rows tr").count() == 300
+
+
+def test_a_suppressed_finding_is_found_by_its_reason(opened):
+    report = sample(60, 300)
+    for index, finding in enumerate(each for each in report["findings"]):
+        if index < 100:
+            finding["suppressed"] = {"reason": f"ticket {index:03}", "until": "2027-01-01T00:00:00Z"}
+    page = opened(report)
+    page.get_by_label("Find a suppressed finding").fill("ticket 099")
+    expect(page.locator("#suppressed-status")).to_contain_text("1 of 1")
+    expect(page.locator("#suppressed-list > li")).to_have_count(1)
+
+
 def test_a_database_leads_to_its_findings(opened):
     page = opened(REPORT)
     row = page.locator("#databases-rows tr").first
@@ -341,6 +394,47 @@ def test_paper_says_if_it_does_not_have_all(opened):
     expect(page.get_by_text("The first 500 of 700 are printed")).to_be_visible()
 
 
+def test_paper_gets_a_summary_of_a_large_fleet(opened):
+    report = sample(120, 300)
+    page = opened(report)
+    assert page.get_by_label("On paper").input_value() == "summary"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator("#findings-list")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Findings by kind")).to_be_visible()
+    expect(page.get_by_text("The first 25 of 120 databases are printed")).to_be_visible()
+    assert page.locator("#databases-rows tr:visible").count() == 25
+
+
+def test_the_reader_chooses_what_is_printed(opened):
+    page = opened(REPORT)
+    assert page.get_by_label("On paper").input_value() == "all"
+    page.get_by_label("On paper").select_option("summary")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator("#findings-list")).to_be_hidden()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.get_by_label("On paper").select_option("all")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator("#findings-list .fix pre").first).to_be_visible()
+    assert page.locator("#databases-rows tr:visible").count() == len(REPORT["databases"])
+
+
+@pytest.mark.parametrize("choice", ["summary", "all"])
+def test_no_column_on_paper_is_squeezed(opened, choice):
+    """No text of a table, a card or a line has less room than its longest word, on A4 with its margins."""
+    page = opened(sample(40, 60), viewport={"width": 688, "height": 1000})
+    page.get_by_label("On paper").select_option(choice)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 688
+    for narrow in (".group .label", "#databases-rows td:first-child", ".what", ".headline h1", ".kinds th"):
+        widths = page.eval_on_selector_all(narrow, "all => all.map((each) => each.getBoundingClientRect().width)")
+        assert not widths or all(width == 0 or width >= 100 for width in widths), narrow
+
+
 def test_the_page_becomes_a_pdf(opened):
     assert opened(sample(20, 40)).pdf().startswith(b"%PDF")
 
@@ -350,6 +444,9 @@ def test_without_scripts_the_page_shows_the_headline_and_the_unknown_databases(o
     expect(page.get_by_role("heading", level=1)).to_contain_text("of database users log in without a password")
     expect(page.locator("#unknown-title")).to_be_visible()
     expect(page.get_by_text("The lists of databases and findings need JavaScript.")).to_be_visible()
+    expect(page.locator("noscript p")).to_be_visible()
+    expect(page.get_by_role("heading", name="Findings by kind")).to_be_visible()
+    expect(page.locator(".find").first).to_be_hidden()
 
 
 def test_a_thousand_databases_and_five_thousand_findings_are_all_there(opened):

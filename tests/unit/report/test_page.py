@@ -4,16 +4,19 @@ import base64
 import hashlib
 import json
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bench.sample_report import sample
 from rdsiam.report import charts
 from rdsiam.report.formatting import hidden, percent, visible
+from rdsiam.report.kinds import kinds
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.page import _ASSETS, KindText, html_chunks, html_report
 from tests.examples import at_most
@@ -267,6 +270,117 @@ def test_a_trend_stays_inside_its_frame(shares):
 
 def test_two_runs_at_one_time_have_a_trend():
     assert "NaN" not in charts.trend([("2026-01-01T00:00:00Z", 0.5)] * 2, 640, 250, "label")
+
+
+@pytest.mark.parametrize(
+    ("times", "labels"),
+    [
+        (["2026-03-02T05:14:07Z", "2026-03-02T09:00:00Z", "2026-03-02T21:30:59Z"], ["05:14", "09:00", "21:30"]),
+        (["2026-03-02T05:14:07Z", "2026-03-02T05:14:50Z"], ["05:14"]),
+        (["2026-03-02T05:14:07Z"] * 3, ["05:14"]),
+        (["2026-03-02T23:00:00Z", "2026-03-03T01:00:00Z"], ["2 Mar", "3 Mar"]),
+        (["2026-03-02T01:00:00Z", "2026-03-02T12:00:00Z", "2026-03-03T01:00:00Z"], ["2 Mar", "3 Mar"]),
+        (
+            ["2025-03-02T01:00:00Z", "2025-09-02T12:00:00Z", "2026-03-02T01:00:00Z"],
+            ["Mar 2025", "Sep 2025", "Mar 2026"],
+        ),
+    ],
+)
+def test_no_two_labels_of_the_axis_are_alike(times, labels):
+    svg = charts.trend([(time, 0.5) for time in times], 640, 250, "label")
+    assert re.findall(r'text-anchor="middle">([^<]+)<', svg) == labels
+
+
+@settings(max_examples=at_most(50))
+@given(st.lists(st.datetimes(datetime(2020, 1, 1), datetime(2029, 1, 1)), min_size=2, max_size=12))
+def test_labels_of_any_times_are_different(moments):
+    points = [(f"{moment:%Y-%m-%dT%H:%M:%SZ}", 0.5) for moment in sorted(moments)]
+    for width in (350, 640):
+        found = re.findall(r'text-anchor="middle">([^<]+)<', charts.trend(points, width, 250, "label"))
+        assert found
+        assert len(set(found)) == len(found)
+
+
+def test_runs_of_one_day_have_their_time():
+    report = report_with("x")
+    report["trend"] = [
+        report["trend"][0] | {"id": f"{hour}", "finished": f"2026-03-02T0{hour}:10:00Z"} for hour in (1, 2)
+    ]
+    words = " ".join("".join(Page(html_report(report)).texts).split())
+    assert "since 2 March 2026, 02:10 UTC" in words
+    assert "since 2 March 2026, 01:10 UTC" in words
+    assert words.count("2 March 2026, 02:10 UTC") >= 2  # in the table of all runs, too
+
+
+# --- numbers and words ------------------------------------------------------------------------------------------------
+
+
+def words_of(read, unknown=0, accounts=1, passwords=0, replicas=0):
+    """Return the words of a page about so many databases and accounts."""
+    report = report_with("x")
+    audited, other, replica = report["databases"]
+    share = (accounts - passwords) / accounts
+    report["databases"] = [
+        *({**audited, "arn": f"arn:aws:rds:eu-central-1:123456789012:db:a{index}",
+           "accounts": {"total": accounts, "iam": accounts - passwords, "password": passwords, "unusable": 0}}
+          for index in range(read)),
+        *({**other, "arn": f"arn:aws:rds:eu-central-1:123456789012:db:u{index}"} for index in range(unknown)),
+        *({**replica, "arn": f"arn:aws:rds:eu-central-1:123456789012:db:r{index}"} for index in range(replicas)),
+    ]  # fmt: skip
+    report["summary"] |= {"accounts": accounts, "share": share}
+    return " ".join("".join(Page(html_report(report)).texts).split())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ({"read": 1}, "The only account that was read has no password."),
+        ({"read": 1, "accounts": 2}, "None of the 2 accounts that were read has a password."),
+        ({"read": 1, "passwords": 1}, "1 account in 1 database can still log in with a password, of 1 in all."),
+        ({"read": 1}, "1 of 1 database was read."),
+        ({"read": 1, "unknown": 2}, "1 of 3 databases was read. The users of the others are unknown"),
+        ({"read": 2, "unknown": 1}, "2 of 3 databases were read. The users of the other one are unknown"),
+        ({"read": 1, "unknown": 1}, "1 database is unknown"),
+        ({"read": 2, "unknown": 2}, "2 databases are unknown"),
+        ({"read": 1, "replicas": 1}, "1 of 1 database was read; 1 replica has no users of their own."),
+        ({"read": 2, "replicas": 2}, "2 of 2 databases were read; 2 replicas have no users of their own."),
+    ],
+)
+def test_sentences_agree_with_their_numbers(numbers, sentence):
+    assert sentence in words_of(**numbers)
+
+
+def test_databases_are_grouped_by_owner():
+    report = report_with("team <a>")
+    page = Page(html_report(report))
+    assert "By owner" in page.texts
+    report["databases"][0]["tags"] = {}
+    assert "no owner tag" in "".join(Page(html_report(report)).texts)
+
+
+def test_the_page_has_its_findings_by_kind_without_a_script():
+    report = sample(40, 200)
+    words = "".join(Page(html_report(report).partition("<script")[0]).texts)
+    for finding in report["findings"]:
+        assert finding["suppressed"] or finding["kind"] in words
+    assert "Findings by kind" not in html_report(report_with("x") | {"findings": []})
+
+
+def test_findings_of_a_kind_are_counted_by_severity_and_database():
+    text = kinds(report_with("x"), {"user-without-iam": KindText("Users without IAM")})
+    rows = re.findall("<tr>(.*?)</tr>", text)
+    cells = [re.sub("<[^>]+>", "|", row).strip("|") for row in rows]
+    assert [re.sub(r"\|+", "|", row) for row in cells] == [
+        "Finding|Severity|Findings|Databases",
+        "Users without IAM|critical|1|1",
+        "x|low|1|IAM",
+    ]
+
+
+def test_a_page_without_a_script_says_so_at_once():
+    page = html_report(report_with("x"))
+    assert re.search(r"<noscript><p[^>]*><strong>JavaScript is off here\.", page)
+    assert page.index("Findings by kind") < page.index("<noscript>")
 
 
 # --- contrast ---------------------------------------------------------------------------------------------------------

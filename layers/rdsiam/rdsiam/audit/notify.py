@@ -17,6 +17,7 @@ from rdsiam.core.observability import metrics
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report.document import FindingLine, Report
+from rdsiam.report.formatting import agreed, counted, number
 from rdsiam.report.security_hub import batches, suppressions
 
 logger = logging.getLogger(__name__)
@@ -150,8 +151,7 @@ def _add_metrics(report: Report, new: Sequence[FindingLine]) -> None:
 
 
 def _subject(report: Report, findings: Sequence[FindingLine]) -> str:
-    plural = "" if len(findings) == 1 else "s"
-    return f"rdsiam: {len(findings)} new finding{plural} in {report['account']} {report['region']}"[:100]
+    return f"rdsiam: {counted(len(findings), 'new finding')} in {report['account']} {report['region']}"[:100]
 
 
 def _digest(report: Report, findings: Sequence[FindingLine]) -> Iterator[str]:
@@ -161,8 +161,10 @@ def _digest(report: Report, findings: Sequence[FindingLine]) -> Iterator[str]:
     yield ""
     if summary["share"] is not None:
         share = f"{100 * summary['share']:.1f} %"
-        yield f"{share} of {summary['accounts']} database users have no password."
-    yield f"{summary['audited']} of {summary['databases']} databases were read, {summary['unreachable']} could not be."
+        have = agreed(summary["accounts"], "has", "have")
+        yield f"{share} of {counted(summary['accounts'], 'database user')} {have} no password."
+    databases, were = counted(summary["databases"], "database"), agreed(summary["audited"], "was", "were")
+    yield f"{number(summary['audited'])} of {databases} {were} read, {number(summary['unreachable'])} could not be."
     yield ""
     for finding in findings[:_LINES]:
         place = finding["database"] or "account"

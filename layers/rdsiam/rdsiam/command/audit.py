@@ -19,6 +19,7 @@ from rdsiam.command.next_steps import next_steps
 from rdsiam.command.output import Output
 from rdsiam.findings.differences import TEXTS
 from rdsiam.findings.finding import SEVERITIES
+from rdsiam.report.formatting import agreed, counted, number
 
 #: Number of onboardings that are shown.
 _SHOWN = 10
@@ -129,9 +130,11 @@ def _show(answer: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] | Non
     header = ("severity", "kind", "database", "user", "note", "id", "title")
     output.show(rows, header, {**answer, "findings_list": findings}, ("note", "kind"))
     counts = ", ".join(f"{answer['findings'][severity]} {severity}" for severity in SEVERITIES)
-    output.progress(f"audit {answer['id']}: {answer['audited']} of {answer['databases']} databases were read; {counts}")
+    read = f"{number(answer['audited'])} of {counted(answer['databases'], 'database')}"
+    output.progress(f"audit {answer['id']}: {read} {agreed(answer['audited'], 'was', 'were')} read; {counts}")
     if answer["unreachable"]:
-        output.progress(f"{answer['unreachable']} databases are unknown: the report says why")
+        unknown = counted(answer["unreachable"], "database is", "databases are")
+        output.progress(f"{unknown} unknown: the report says why")
     for line in (*_onboardings(answer), *next_steps(findings or [])):
         output.progress(line)
     output.progress(f"report: {answer['reports']['html']}")

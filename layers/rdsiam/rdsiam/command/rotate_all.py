@@ -11,6 +11,7 @@ from rdsiam.command.errors import ExitCode, NotFound
 from rdsiam.command.output import Output, progress
 from rdsiam.command.secrets_function import SecretsFunction
 from rdsiam.errors import RdsiamError
+from rdsiam.report.formatting import agreed, counted
 
 _TIMES = {1: "once", 2: "twice", 3: "three times"}
 
@@ -100,7 +101,8 @@ def run(function: SecretsFunction, choice: Choice, arns: Sequence[str], plan: bo
 def report_skipped(answer: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     """Report secrets that SecretsFunction could not read."""
     if answer["skipped"]:
-        progress(f"{answer['skipped']} secrets can't be read by SecretsFunction and are missing here")
+        are = agreed(answer["skipped"], "is", "are")
+        progress(f"{counted(answer['skipped'], 'secret')} can't be read by SecretsFunction and {are} missing here")
 
 
 def _matches(secret: Mapping[str, Any], patterns: Sequence[str]) -> bool:

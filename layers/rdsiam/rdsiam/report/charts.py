@@ -1,12 +1,15 @@
 """Charts as SVG: two shapes that need no library. They consist of shapes and text, and run nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
-from rdsiam.report.formatting import moment, percent
+from rdsiam.report.formatting import days, moment, percent
 from rdsiam.report.markup import Attribute, Markup, element
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 16, 28
+#: Runs that are further apart may have the same day and month.
+_YEAR_NEEDED = timedelta(days=300)
 
 
 def bar(share: float | None) -> Markup:
@@ -28,6 +31,7 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
     """
     low, high, step = _scale([share for _, share in points])
     times = [moment(time).timestamp() for time, _ in points]
+    written = days([time for time, _ in points])
     begin, length = times[0], (times[-1] - times[0]) or 1.0
 
     def x(at: float) -> float:
@@ -52,7 +56,7 @@ def trend(points: Sequence[tuple[str, float]], width: int, height: int, label: s
         element(
             "circle",
             {"class": "dot", "cx": _at(across), "cy": _at(down), "r": 2.5},
-            element("title", None, f"{time[:10]}: {percent(share)}"),
+            element("title", None, f"{written(time)}: {percent(share)}"),
         )
         for (across, down), (time, share) in zip(line[:-1], points, strict=False)
     ]
@@ -83,18 +87,33 @@ def _scale(shares: Sequence[float]) -> tuple[float, float, float]:
 def _days(
     points: Sequence[tuple[str, float]], line: Sequence[tuple[float, float]], width: int, height: int
 ) -> list[Markup]:
-    """Return the labels of the axis: the first and the last day, and as many between as there is room for."""
+    """Return the labels of the axis: the first and the last day, and as many between as there is room for.
+
+    No two are alike: runs of one day have their time, and the year is written if the runs are months apart.
+    """
+    format = _label(points)
     fit = max(2, (width - _LEFT - _RIGHT) // 130)
-    shown, last = [], -math.inf
+    shown, texts, last = [], list[str](), -math.inf
     wanted = [line[0][0] + (line[-1][0] - line[0][0]) * index / (fit - 1) for index in range(fit)]
     for target in wanted:
         index = min(range(len(line)), key=lambda each: abs(line[each][0] - target))
         across = line[index][0]
-        if across - last >= 70:
-            at, last = moment(points[index][0]), across
+        text = format(moment(points[index][0]))
+        if across - last >= 70 and text not in texts:
+            last = across
+            texts.append(text)
             attributes: dict[str, Attribute] = {"x": _at(across), "y": height - 6, "text-anchor": "middle"}
-            shown.append(element("text", attributes, f"{at.day} {at:%b}"))
+            shown.append(element("text", attributes, text))
     return shown
+
+
+def _label(points: Sequence[tuple[str, float]]) -> Callable[[datetime], str]:
+    first, last = moment(points[0][0]), moment(points[-1][0])
+    if first.date() == last.date():
+        return lambda at: f"{at:%H:%M}"
+    if last - first > _YEAR_NEEDED:
+        return lambda at: f"{at:%b %Y}"
+    return lambda at: f"{at.day} {at:%b}"
 
 
 def _at(coordinate: float) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 #: Further characters that show as nothing or as a space: variation selectors, fillers, the blank of Braille.
@@ -67,6 +67,11 @@ def counted(value: int, singular: str, plural: str | None = None) -> str:
     return f"{number(value)} {singular if value == 1 else plural or singular + 's'}"
 
 
+def agreed(value: int, singular: str, plural: str) -> str:
+    """Return the word that agrees with a number: `was` or `were`."""
+    return singular if value == 1 else plural
+
+
 def percent(share: float | None) -> str:
     """Return a share as `87.4%`.
 
@@ -92,6 +97,11 @@ def day(time: str) -> str:
     """Return a time as `2 March 2026`."""
     at = moment(time)
     return f"{at.day} {at:%B %Y}"
+
+
+def days(times: Sequence[str]) -> Callable[[str], str]:
+    """Return how these times are written: `2 March 2026`, or with the clock if two of them are on one day."""
+    return day if len({day(time) for time in times}) == len(times) else clock
 
 
 def clock(time: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rdsiam.report import figures
+from rdsiam.report.kinds import kinds as table_of_kinds
 from rdsiam.report.markup import Markup, join
 from rdsiam.report.summary import footer, run, summary, title
 
@@ -80,7 +81,8 @@ def html_chunks(
         "style": style,
         "script": script,
         "run": run(report),
-        "summary": summary(report, environment),
+        "summary": summary(report, environment, owner),
+        "kinds": table_of_kinds(report, kinds or {}),
         "footer": footer(report),
     }
     for piece in re.split(r"(\{\{[a-z]+\}\})", _asset("report.html")):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report import charts, figures
-from rdsiam.report.formatting import clock, counted, day, number, percent
+from rdsiam.report.formatting import agreed, clock, counted, day, days, number, percent
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
 from rdsiam.report.onboardings import onboardings
@@ -29,16 +29,17 @@ def run(report: Mapping[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def summary(report: Mapping[str, Any], environment: Mapping[str, str]) -> Markup:
+def summary(report: Mapping[str, Any], environment: Mapping[str, str], owner: Mapping[str, str]) -> Markup:
     """Return the part of the page above the lists.
 
     :param environment: ARN of a database → its environment.
+    :param owner: ARN of a database → its owner.
     """
     return join(
         element("section", {"class": "hero", "aria-labelledby": "headline"}, _headline(report), _trend(report)),
         _unknown(report),
         _tiles(report),
-        _groups(report, environment),
+        _groups(report, environment, owner),
         migrations(report),
         schemas(report),
         onboardings(report),
@@ -57,7 +58,7 @@ def _headline(report: Mapping[str, Any]) -> Markup:
             f" can still log in with a password, of {number(totals['accounts'])} in all.",
         )
     else:
-        sentence = join(f"None of the {counted(totals['accounts'], 'account')} that were read has a password.")
+        sentence = join(_none_left(totals["accounts"]))
     return element(
         "div",
         {"class": "headline"},
@@ -72,10 +73,23 @@ def _headline(report: Mapping[str, Any]) -> Markup:
         element(
             "p",
             {"class": "coverage"},
-            f"{number(reads['audited'])} of {counted(reads['audited'] + reads['unknown'], 'database')} were read"
-            + _besides(reads) + ".",
+            _read(reads) + _besides(reads) + ".",
         ),
     )  # fmt: skip
+
+
+def _none_left(accounts: int) -> str:
+    if accounts == 1:
+        return "The only account that was read has no password."
+    return f"None of the {counted(accounts, 'account')} that were read has a password."
+
+
+def _read(reads: Mapping[str, int]) -> str:
+    """Return `1 of 3 databases was read`."""
+    audited = reads["audited"]
+    return (
+        f"{number(audited)} of {counted(audited + reads['unknown'], 'database')} {agreed(audited, 'was', 'were')} read"
+    )
 
 
 def _figure(share: float | None) -> Markup:
@@ -86,7 +100,8 @@ def _figure(share: float | None) -> Markup:
 def _besides(reads: Mapping[str, int]) -> str:
     others = [(reads["replica"], "replica"), (reads["proxy"], "proxy")]
     words = [counted(count, noun, "proxies" if noun == "proxy" else None) for count, noun in others if count]
-    return f"; {' and '.join(words)} have no users of their own" if words else ""
+    have = agreed(sum(count for count, _ in others), "has", "have")
+    return f"; {' and '.join(words)} {have} no users of their own" if words else ""
 
 
 def _change(report: Mapping[str, Any]) -> Markup:
@@ -95,9 +110,9 @@ def _change(report: Mapping[str, Any]) -> Markup:
     share = report["summary"]["share"]
     if share is None or not before:
         return join()
-    lines = [_moved(share - before[-1]["share"], f"since {day(before[-1]['finished'])}")]
-    if len(before) > 1:
-        lines.append(_moved(share - before[0]["share"], f"since {day(before[0]['finished'])}"))
+    compared = [before[-1]] if len(before) == 1 else [before[-1], before[0]]
+    written = days([report["finished"], *(audit["finished"] for audit in compared)])
+    lines = [_moved(share - audit["share"], f"since {written(audit['finished'])}") for audit in compared]
     return element("ul", {"class": "change"}, *lines)
 
 
@@ -114,9 +129,11 @@ def _trend(report: Mapping[str, Any]) -> Markup:
     if len(points) < 2:
         words = "The trend begins with the next run." if points else "There is no trend yet."
         return element("figure", {"class": "chart"}, element("p", {"class": "nothing"}, words))
+    written = days([points[0][0], points[-1][0]])
     label = (
         f"Share of passwordless users over {counted(len(points), 'run')}: {percent(points[0][1])} on"
-        f" {day(points[0][0])}, {percent(points[-1][1])} on {day(points[-1][0])}. The table below has every run."
+        f" {written(points[0][0])}, {percent(points[-1][1])} on {written(points[-1][0])}."
+        " The table below has every run."
     )
     return element(
         "figure",
@@ -130,11 +147,12 @@ def _trend(report: Mapping[str, Any]) -> Markup:
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> Markup:
     head = ("Finished", "Passwordless", "Accounts", "Critical", "High", "Medium", "Low", "Not read")
+    written = days([audit["finished"] for audit in runs])
     rows = [
         element(
             "tr",
             None,
-            element("th", {"scope": "row"}, day(audit["finished"])),
+            element("th", {"scope": "row"}, written(audit["finished"])),
             *(
                 element("td", None, each)
                 for each in (
@@ -195,8 +213,8 @@ def _unknown(report: Mapping[str, Any]) -> Markup:
             element("h2", {"id": "unknown-title"},
                     f"{counted(len(unreadable), 'database is', 'databases are')} unknown"),
             element("p", None,
-                    f"{number(reads['audited'])} of {counted(reads['audited'] + len(unreadable), 'database')} were "
-                    "read. The users of the others are unknown: they are in no share and no count on this page."),
+                    f"{_read(reads)}. The users of {agreed(len(unreadable), 'the other one', 'the others')} are "
+                    "unknown: they are in no share and no count on this page."),
         ),
         element("div", {"class": "stages"}, *groups),
     )  # fmt: skip
@@ -245,11 +263,12 @@ def _tiles(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _groups(report: Mapping[str, Any], environment: Mapping[str, str]) -> Markup:
+def _groups(report: Mapping[str, Any], environment: Mapping[str, str], owner: Mapping[str, str]) -> Markup:
     databases = report["databases"]
     by = [
         ("By engine", figures.grouped(databases, lambda each: each["engine"]), "no engine"),
         ("By environment", figures.grouped(databases, lambda each: environment[each["arn"]]), "no environment tag"),
+        ("By owner", figures.grouped(databases, lambda each: owner[each["arn"]]), "no owner tag"),
         ("By account", figures.grouped(databases, figures.account), "no account"),
     ]
     return element(

@@ -3,7 +3,7 @@
   const { head, databases, findings } = JSON.parse(document.getElementById("report").textContent);
   const SEVERITIES = ["critical", "high", "medium", "low"];
   const LANGUAGES = { sql: "SQL", cli: "AWS CLI", cloudformation: "CloudFormation", access: "access.yaml" };
-  const PAGE = 50, PAGE_OF_DATABASES = 12, PRINTED = 500;
+  const PAGE = 50, PAGE_OF_DATABASES = 12, PRINTED = 500, DATABASES_IN_A_SUMMARY = 25, LARGE = 100;
   const NONE = "\u0000none"; // means "has no owner" in the filters; no tag can have this value
   const byArn = new Map(databases.map((each) => [each.arn, each]));
   const at = (id) => document.getElementById(id);
@@ -74,21 +74,26 @@
   }
 
   // A list that shows a number of items, and more on request. The keyboard continues at the first new item.
-  function paged(list, button, size, row, words) {
+  function paged(id, list, size, row, words) {
+    const button = at(id + "-more"), whole = at(id + "-all");
     let items = [], count = 0;
     function extend(more) {
       const next = items.slice(count, count + more);
       list.append(...next.map(row));
       count += next.length;
       button.hidden = count >= items.length;
+      whole.hidden = items.length - count <= size;
+      whole.textContent = `Show all ${figure(items.length)}`;
       button.textContent = `Show ${figure(Math.min(size, items.length - count))} more of ${counted(items.length, ...words)}`;
     }
-    button.addEventListener("click", () => {
+    const onClick = (more) => () => {
       const first = count;
-      extend(size);
+      extend(more());
       const focusable = list.children[first] && list.children[first].querySelector("summary, button");
       if (focusable) focusable.focus();
-    });
+    };
+    button.addEventListener("click", onClick(() => size));
+    whole.addEventListener("click", onClick(() => items.length));
     return {
       show(all, least) { items = all; count = 0; list.replaceChildren(); extend(Math.max(size, least || 0)); },
       reach(least) { if (least > count) extend(least - count); },
@@ -96,6 +101,32 @@
       get total() { return items.length; },
     };
   }
+
+  // A search field above a list: all of its words are in an item's text. `show` takes the items that match.
+  function searched(id, items, textOf, words, show) {
+    const texts = new Map();
+    const field = at(id + "-find");
+    let waiting = 0;
+    function text(item) {
+      if (!texts.has(item)) texts.set(item, textOf(item).filter(Boolean).join("\n").toLowerCase());
+      return texts.get(item);
+    }
+    function search() {
+      const wanted = field.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+      const matching = wanted.length ? items.filter((each) => wanted.every((word) => text(each).includes(word))) : items;
+      at(id + "-status").textContent = wanted.length ? matchingOf(matching.length, items.length, words) : "";
+      at(id + "-nothing").hidden = matching.length > 0 || !items.length;
+      show(matching);
+    }
+    field.closest(".find").hidden = items.length <= 1;
+    field.addEventListener("input", () => {
+      window.clearTimeout(waiting);
+      waiting = window.setTimeout(search, 120);
+    });
+    search();
+  }
+
+  const matchingOf = (matching, all, words) => `${figure(matching)} of ${counted(all, ...words)} ${matching === 1 ? "matches" : "match"}`;
 
   // --- filters: the choice is in the address as well, so that a view can be passed on ---------------------------
 
@@ -380,7 +411,7 @@
     return done;
   }
 
-  const findingPages = paged(at("findings-list"), at("findings-more"), PAGE, findingRow, ["finding"]);
+  const findingPages = paged("findings", at("findings-list"), PAGE, findingRow, ["finding"]);
 
   function refresh() {
     const fitting = open.filter((each) => fits(each));
@@ -395,7 +426,7 @@
     const all = open.length, fitting = findingPages.total;
     at("findings-status").textContent = fitting === all
       ? `${counted(all, "finding")}, worst first`
-      : `${figure(fitting)} of ${counted(all, "finding")} match the filters`;
+      : `${matchingOf(fitting, all, ["finding"])} the filters`;
   }
 
   function jump() {
@@ -448,14 +479,15 @@
     return made;
   }
 
-  const databasePages = paged(at("databases-rows"), at("databases-more"), PAGE_OF_DATABASES, databaseRow, ["database"]);
+  const databasePages = paged("databases", at("databases-rows"), PAGE_OF_DATABASES, databaseRow, ["database"]);
+  let matchingDatabases = databases;
 
   function showDatabases() {
     const { column, way } = sorted;
     const { key } = COLUMNS[column];
     const turn = way === "descending" ? -1 : 1;
     const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-    const ordered = [...databases].sort((a, b) => turn * compare(key(a), key(b)) || compare(worst(b), worst(a)) || compare(a.arn, b.arn));
+    const ordered = [...matchingDatabases].sort((a, b) => turn * compare(key(a), key(b)) || compare(worst(b), worst(a)) || compare(a.arn, b.arn));
     at("databases-head").replaceChildren(...COLUMNS.map((each, index) => make("th", { scope: "col", class: each.class, "aria-sort": index === column ? way : null },
       make("button", { type: "button", on: { click: () => {
         sorted = { column: index, way: index === column ? (way === "descending" ? "ascending" : "descending") : each.first };
@@ -472,8 +504,10 @@
   at("databases-count").textContent = figure(databases.length);
   at("findings-total").textContent = figure(open.length);
   at("waiting").remove();
+  document.documentElement.classList.add("scripted");
   at("databases").hidden = at("findings").hidden = false;
-  showDatabases();
+  const wordsOf = (each) => [each.identifier, each.engine, each.engine_version, each.kind, each.environment, each.owner, each.account, each.read, each.cause];
+  searched("databases", databases, wordsOf, ["database"], (matching) => { matchingDatabases = matching; showDatabases(); });
   const begin = location.hash;
   refresh();
   if (!begin.includes("=")) history.replaceState(null, "", begin || location.pathname + location.search);
@@ -483,22 +517,34 @@
     ["suppressed", suppressed, findingRow, ["suppressed finding"]],
     ["resolved", head.resolved, (each) => make("li", {}, severity(each.severity), make("span", { class: "what" }, name(each.title), where(each)), make("span", { class: "when" }, `found ${each.first_seen ? day(each.first_seen) : "–"}`)), ["resolved finding"]],
   ].map(([id, items, row, words]) => {
-    const pages = paged(at(id + "-list"), at(id + "-more"), 10, row, words);
+    const pages = paged(id, at(id + "-list"), 10, row, words);
     at(id).hidden = !items.length;
     at(id + "-count").textContent = figure(items.length);
-    pages.show(items);
+    const textOf = (each) => [each.title, each.kind, each.user, each.database && identifier(each.database), about(each) && about(each).owner, each.suppressed && each.suppressed.reason];
+    searched(id, items, textOf, words, (matching) => pages.show(matching));
     return pages;
   });
 
-  // On paper: all findings that match the filters, up to a limit, opened.
+  // On paper: a summary, or all findings that match the filters, up to a limit, opened. A large fleet begins with the summary.
+  const paper = at("paper");
+  paper.value = databases.length > LARGE ? "summary" : "all";
+  at("print").addEventListener("click", () => window.print());
   let opened = [];
   window.addEventListener("beforeprint", () => {
+    const short = paper.value === "summary";
+    document.documentElement.classList.toggle("summary", short);
+    databasePages.reach(Math.min(databasePages.total, short ? DATABASES_IN_A_SUMMARY : databasePages.total));
+    const rows = Math.min(short ? DATABASES_IN_A_SUMMARY : databasePages.total, databasePages.count);
+    for (const [index, row] of [...at("databases-rows").children].entries()) row.classList.toggle("beyond", index >= rows);
+    at("databases-note").textContent = rows < databasePages.total
+      ? `The first ${figure(rows)} of ${counted(databasePages.total, "database")} ${rows === 1 ? "is" : "are"} printed; the CSV has all findings.` : "";
+    at("print-note").textContent = "";
+    if (short) return;
     findingPages.reach(Math.min(findingPages.total, PRINTED));
-    databasePages.reach(databasePages.total);
     for (const pages of small) pages.reach(pages.total);
     at("print-note").textContent = findingPages.count < findingPages.total
       ? `The first ${figure(findingPages.count)} of ${figure(findingPages.total)} are printed: filter them, or use the CSV.` : "";
-    opened = [...document.querySelectorAll("details.finding:not([open]), details.stage:not([open])")];
+    opened = [...document.querySelectorAll("details.finding:not([open]), details.stage:not([open]), .group details:not([open]), details.migrations:not([open])")];
     for (const each of opened) {
       each.dispatchEvent(new Event("fill"));
       each.open = true;
