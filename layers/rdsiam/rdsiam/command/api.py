@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
@@ -117,6 +117,30 @@ class Api:
             if position is None or len(decisions) >= limit:
                 return decisions, position is not None
 
+    def audits(self, limit: int) -> list[dict[str, Any]]:
+        """Return finished audits, newest first."""
+        listed = self._ask("GET", f"/audits?limit={limit}", "list of audits").get("audits")
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+            raise ExecutionFailed("the API's answer has no list of audits", _WRONG_ADDRESS)
+        return listed
+
+    def audit(self, audit: str) -> dict[str, Any]:
+        """Return a finished audit with `links` to its reports."""
+        answer = self._ask("GET", f"/audits/{quote(audit, safe='')}", f"audit {audit}")
+        if answer.get("id") != audit or not isinstance(answer.get("links"), dict):
+            raise ExecutionFailed(f"the API's answer is not about audit {audit}", _WRONG_ADDRESS)
+        return answer
+
+    def fetch(self, link: str) -> bytes:
+        """Return what a link leads to, without credentials of the caller."""
+        place = urlsplit(link)
+        if place.scheme != "https" and not (place.scheme == "http" and place.hostname in _LOCAL):
+            raise ExecutionFailed("the API's answer has no link to this report", _WRONG_ADDRESS)
+        response = self._send(AWSRequest("GET", link), f"{place.scheme}://{place.netloc}")
+        if response.status_code != 200:
+            raise TryAgain(f"{place.netloc}: the report can't be fetched: {response.status_code}", "try again")
+        return bytes(response.content)
+
     def without_role(self) -> str:
         """Return why this caller can't ask, if it has no role; empty if it has one, or if STS doesn't say."""
         try:
@@ -134,6 +158,17 @@ class Api:
             return error
         return _replaced(error, ASSUME_A_ROLE, f"{error.problem}; {cause}")
 
+    @staticmethod
+    def _send(request: AWSRequest, endpoint: str) -> AWSResponse:
+        session = URLLib3Session(timeout=_TIMEOUT, proxies=get_environ_proxies(endpoint))
+        try:
+            with waiting.report(endpoint):
+                return session.send(request.prepare())
+        except BotoCoreError as error:
+            raise TryAgain(f"{endpoint} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
+        finally:
+            session.close()
+
     def _ask(self, method: str, path: str, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer of the API.
 
@@ -144,14 +179,7 @@ class Api:
         data = json.dumps(body) if body is not None else None
         request = AWSRequest(method, self._url + path, data=data, headers={"content-type": "application/json"})
         SigV4Auth(keys, "execute-api", self.region).add_auth(request)
-        session = URLLib3Session(timeout=_TIMEOUT, proxies=get_environ_proxies(self._url))
-        try:
-            with waiting.report(self._url):
-                response = session.send(request.prepare())
-        except BotoCoreError as error:
-            raise TryAgain(f"{self._url} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
-        finally:
-            session.close()
+        response = self._send(request, self._url)
         try:
             answer = json.loads(response.content)
         except ValueError:

@@ -14,6 +14,7 @@ from rdsiam.command import (
     ls,
     migrate,
     onboard,
+    report,
     revoke,
     rotate,
     token,
@@ -42,6 +43,7 @@ for _command in (
     ls.ls,
     migrate.migrate,
     onboard.onboard,
+    report.report,
     revoke.revoke,
     rotate.rotate,
     token.token,
@@ -53,6 +55,7 @@ click.version_option(VERSION, message="rdsiam %(version)s")(app)
 _SPELLINGS = {
     "--dry-run": "--plan",
     "--format": "--output",
+    "--output": "--format",
     "--user": "USER",
     "-u": "USER",
     "--database": "DATABASE",

@@ -44,6 +44,7 @@ _SETTINGS = {
     ),
     "migrate_function": click.option("--migrate-function", metavar="NAME", help="MigrateFunction with its alias."),
     "onboard_function": click.option("--onboard-function", metavar="NAME", help="OnboardFunction with its alias."),
+    "report_bucket": click.option("--report-bucket", metavar="NAME", help="Bucket of the audit's reports."),
     "secrets_function": click.option("--secrets-function", metavar="NAME", help="SecretsFunction with its alias."),
     "stack": click.option("--stack", metavar="NAME", help="CloudFormation stack. Default: rdsiam."),
 }

@@ -25,6 +25,7 @@ SETTINGS: Mapping[str, str | None] = {
     "inventory_table": "InventoryTable",
     "migrate_function": "MigrateFunctionAlias",
     "onboard_function": "OnboardFunctionAlias",
+    "report_bucket": "ReportBucket",
     "secrets_function": "SecretsFunction",
 }
 
