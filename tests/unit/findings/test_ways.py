@@ -12,7 +12,8 @@ from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes, select
 from rdsiam.command.next_steps import next_steps
 from rdsiam.engines.facts import Unreadable
-from rdsiam.state.schemas import PublicSchema
+from rdsiam.state.escalations import Examined
+from rdsiam.state.schemas import ObservedSchemas, PublicSchema
 from tests.audited_fleet import (
     CLUSTER,
     MARIADB,
@@ -229,7 +230,7 @@ def test_a_default_parameter_group_is_replaced_before_it_is_set(database, group,
     assert ("No reboot follows" in change.note) == (noun == "instance")
     aurora = database.engine.startswith("aurora")
     wanted = ["reboot-db-instance" if aurora else "reboot-db-cluster"] if noun == "cluster" else []
-    assert [re.search(r"reboot-db-\w+", step.text)[0] for step in reboot] == wanted
+    assert [re.findall(r"reboot-db-\w+", step.text)[0] for step in reboot] == wanted
     assert all("pending-reboot" in step.text for step in reboot), "only members that wait for it"
 
 
@@ -266,13 +267,8 @@ def test_values_of_tags_stay_values():
 
 @pytest.mark.parametrize("name", ["o'brien", "-rf", "a b", "x' sslmode=disable", "new\nline", "$(id)"])
 def test_a_hostile_name_of_an_owner_stays_one_value_of_the_client(name):
-    facts = replace(
-        PG_CLEAN,
-        examined=replace(
-            PG_CLEAN.examined,
-            schemas=replace(PG_CLEAN.examined.schemas, public=(PublicSchema("shop", "public", name),)),
-        ),
-    )
+    public = (PublicSchema("shop", "public", name),)
+    facts = replace(PG_CLEAN, examined=Examined(("postgres", "shop"), (), ObservedSchemas(public=public)))
     (finding,) = evaluate(facts=facts)
     program, connection = shlex.split(finding.remediation[0].client)
     assert program == "psql"

@@ -1,7 +1,7 @@
-"""Names of successors, which log in by token in place of users with passwords, and the lines that declare them."""
+"""Names of successors, which log in by token in place of users with passwords, and the items that declare them."""
 
-import json
 import re
+from typing import Any
 
 from rdsiam.access.fields import longest_name, takes_tokens
 from rdsiam.aws.rds_models import Database
@@ -16,7 +16,6 @@ def successor_name(database: Database, user: str) -> str:
     return name[: longest_name(database.engine) - len(_SUFFIX)] + _SUFFIX
 
 
-def successor_lines(user: str, successor: str) -> tuple[str, str]:
-    """Return the lines of an item of `databases` in access.yaml that declare a successor, still without a role."""
-    replaced = json.dumps(user, ensure_ascii=False)
-    return "    users:", f"      - {{name: {json.dumps(successor)}, replaces: {replaced}, roles: []}}"
+def successor_item(user: str, successor: str) -> dict[str, Any]:
+    """Return the item of `databases` in access.yaml that declares a successor, still without a role."""
+    return {"users": [{"name": successor, "replaces": user, "roles": []}]}

@@ -8,6 +8,7 @@ from functools import cached_property
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.audit.account import AccountContext
+from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.engines.facts import AccountFacts, ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.findings.catalogue import KINDS
@@ -69,19 +70,35 @@ class Server:
         user = self.user(name)
         return name in self.ownership or (user is not None and user.adopt)
 
-    def successor_of(self, name: str) -> str | None:
-        """Return the user that replaces a user by access.yaml; None if there is none."""
-        successors = (user.name for user in (self.declared or {}).values() if user.replaces == name)
-        return next(iter(successors), None)
-
-    def keeps_password(self, account: AccountFacts) -> str:
+    def keeps_password(self, name: str) -> str:
         """Return why a user can't migrate from its password to tokens; empty if it can."""
-        accounts = [each for each in self.accounts if each.name == account.name]
-        if any(each.administrator for each in accounts):
+        if name in self._administrators:
             return "it is an administrator"
-        if any(each.replication for each in accounts) and not self.facts.replication_by_token:
-            return "it replicates"
-        return ""
+        return "it replicates" if name in self._replicating else ""
+
+    @cached_property
+    def _administrators(self) -> frozenset[str]:
+        return frozenset(account.name for account in self.accounts if account.administrator)
+
+    @cached_property
+    def _replicating(self) -> frozenset[str]:
+        """Users that replicate, if that takes a password."""
+        by_token = self.facts.replication_by_token
+        return frozenset(account.name for account in self.accounts if account.replication and not by_token)
+
+    @cached_property
+    def _successors(self) -> Mapping[str, str]:
+        """User → the user that replaces it by access.yaml."""
+        return {user.replaces: user.name for user in (self.declared or {}).values() if user.replaces is not None}
+
+    @cached_property
+    def _secrets(self) -> Mapping[str, Sequence[SecretFacts]]:
+        """User → the secrets that hold its password."""
+        secrets: dict[str, list[SecretFacts]] = {}
+        for secret in self.account.secrets_of(self.database):
+            if secret.username:
+                secrets.setdefault(secret.username, []).append(secret)
+        return secrets
 
     def account_case(
         self, user: str, subject: tuple[str, ...], evidence: Mapping[str, object], accounts: Sequence[AccountFacts]
@@ -98,11 +115,11 @@ class Server:
             managed=self.is_managed(name),
             schemas=self.facts.databases,
             accepted_until=self.accepted_until,
-            keeps_password=self.keeps_password(accounts[0]),
-            successor=self.successor_of(name),
+            keeps_password=self.keeps_password(name),
+            successor=self._successors.get(name),
             rotates=name in self.rotating,
             unadministered=name in self.facts.unadministered,
-            secrets=tuple(secret for secret in self.account.secrets_of(self.database) if secret.username == name),
+            secrets=tuple(self._secrets.get(name, ())),
         )
 
     def exposure(self, account: AccountFacts) -> tuple[str, ...]:

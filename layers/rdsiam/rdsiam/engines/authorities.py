@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from rdsiam.aws.rds import Database
+from rdsiam.aws.rds_commands import modify_command
 from rdsiam.core.changes import Authority
 from rdsiam.engines.connection import ASKS_FOR_PASSWORD, NO_LOCKS, NO_SLOT
 from rdsiam.engines.logins import MANAGER, Logins, Token, manage_master_password
@@ -61,9 +62,9 @@ def _refused(database: Database, error: ConnectionFailed, opened: Database) -> R
     problem = f"{database.identifier}: {MANAGER} can't log in, or may not do this, and there is no master secret in "
     problem += "Secrets Manager"
     if not opened.iam_enabled:  # so that it asks IAM users for passwords too
-        switch = f"aws rds modify-db-instance --db-instance-identifier {opened.identifier}"
+        switch = modify_command(opened, "--enable-iam-database-authentication", "--apply-immediately")
         off = f"{problem}; IAM authentication is off on {opened.identifier}"
-        return Refused(off, f"run: {switch} --enable-iam-database-authentication --apply-immediately", "master-token")
+        return Refused(off, f"run: {switch}", "master-token")
     master, manage = database.master_user, manage_master_password(database)
     if error.server_code == ASKS_FOR_PASSWORD:
         asked = f"{problem}; {master} is no IAM user, since the server asks for its password"

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Database
+from rdsiam.aws.rds_commands import modify_command
 from rdsiam.aws.scoped_credentials import assume_for_one_user
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.value import read_master
@@ -101,11 +102,7 @@ class Logins:
 
 def manage_master_password(database: Database) -> str:
     """Return the command by which RDS manages a master's password. It would make an IAM user a password user."""
-    kind = "cluster" if database.kind == "cluster" else "instance"
-    return (
-        f"aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier} --manage-master-user-password "
-        "--apply-immediately"
-    )
+    return modify_command(database, "--manage-master-user-password", "--apply-immediately")
 
 
 def _own(database: Database, user: str) -> Token:

@@ -4,6 +4,7 @@ import shlex
 from typing import Literal
 
 from rdsiam.aws.rds import Database
+from rdsiam.aws.rds_commands import modify_command
 from rdsiam.findings import runners
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.runners import Runner
@@ -73,6 +74,5 @@ def modify_in_window(database: Database, *words: str, outage: str) -> list[Remed
 
 
 def _modify(database: Database, *words: str, way: int = 1, note: str = "") -> Remediation:
-    kind, identifier = noun(database), database.cluster or database.identifier
-    start = ("rds", f"modify-db-{kind}", f"--db-{kind}-identifier", identifier)
-    return aws(database, *start, *words, way=way, note=note)
+    runner = runners.aws("rds", f"modify-db-{noun(database)}")
+    return step("cli", modify_command(database, *words), runner, way=way, note=note)

@@ -1,10 +1,9 @@
 """Ways to remedy a login that must not stay as it is. Ways that interrupt no client come first, locking comes last."""
 
-import json
 from collections.abc import Sequence
 
 from rdsiam.access import fields
-from rdsiam.access.successors import successor_lines, successor_name
+from rdsiam.access.successors import successor_item, successor_name
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import MANAGED
@@ -86,10 +85,10 @@ def lock_unused(case: Case, way: int) -> list[Remediation]:
 
 def adopt(database: Database, user: str, level: str, on: Sequence[str], way: int, note: str) -> list[Remediation]:
     """Return an item of `databases` in access.yaml that adopts a user; none if its name can't be declared."""
-    values = f"name: {json.dumps(user)}, privileges: {level}, on: {json.dumps(list(on))}, adopt: true"
+    values = {"name": user, "privileges": level, "on": list(on), "adopt": True}
     if list(fields.problems_on(database, user, level, on, [])):
         return []
-    return entry(database, ("    users:", f"      - {{{values}}}"), way, note)
+    return entry(database, {"users": [values]}, way, note)
 
 
 def _lock(case: Case, way: int, *, alone: bool) -> list[Remediation]:
@@ -114,7 +113,7 @@ def _migrate(case: Case, way: int) -> list[Remediation]:
             return []
         place = f" in place of the declaration of {user}" if case.declared is not None else ""
         note = f"Put this into access.yaml{place}, with the application's role in `roles`, and publish the file."
-        declared = entry(database, successor_lines(user, successor), way, note)
+        declared = entry(database, successor_item(user, successor), way, note)
         if not declared:
             return []
     note = (
@@ -134,14 +133,14 @@ def _rotate(case: Case, way: int) -> list[Remediation]:
     if unfit or any(account.iam for account in case.accounts):
         return []
     labels = [account.label for account in case.accounts]
-    lines = suppression(case, "user-without-iam", "the password rotates", *labels)
+    accepted = suppression(case, "user-without-iam", "the password rotates", *labels)
     secret = case.secrets[0] if case.secrets else None
     reason = f"For a user that can't take tokens{f': {case.keeps_password}' if case.keeps_password else ''}."
     if case.rotates or (secret is not None and secret.rotation_enabled):
-        return entry(database, lines, way, f"{reason} Its password rotates already: this accepts the finding.")
-    place = f", secret: {json.dumps(secret.arn)}" if secret else ""
-    rotate = f"    rotate: {{users: [{json.dumps(user, ensure_ascii=False)}], every: 30d{place}}}"
-    declared = entry(database, (rotate, *lines), way, f"{reason} Put this into access.yaml, and publish the file.")
+        return entry(database, accepted, way, f"{reason} Its password rotates already: this accepts the finding.")
+    rotate = {"users": [user], "every": "30d", **({"secret": secret.arn} if secret else {})}
+    note = f"{reason} Put this into access.yaml, and publish the file."
+    declared = entry(database, {"rotate": rotate, **accepted}, way, note)
     if not declared:
         return []
     return [*_permit(database, secret, way), *_administer(case, way), *declared, _set_up(case, secret, way)]

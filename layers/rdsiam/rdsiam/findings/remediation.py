@@ -1,13 +1,13 @@
 """Steps of remediations: SQL from the engines, commands quoted for a shell, entries of access.yaml."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from rdsiam.access.model import parse
+from rdsiam.access.lines import lines_for
 from rdsiam.aws.rds import Database
 from rdsiam.engines.registry import REMEDIATIONS
 from rdsiam.engines.remediation import RemediationSql
-from rdsiam.errors import AccessFileInvalid, Refused
+from rdsiam.errors import Refused
 from rdsiam.findings import runners
 from rdsiam.findings.commands import rdsiam, step
 from rdsiam.findings.finding import Remediation
@@ -63,17 +63,13 @@ def access(text: str, way: int = 1, note: str = "") -> Remediation:
     return step("access", text, runners.PUBLISHER, way=way, note=note)
 
 
-def entry(database: Database, lines: Iterable[str], way: int = 1, note: str = "") -> list[Remediation]:
+def entry(database: Database, item: Mapping[str, Any], way: int = 1, note: str = "") -> list[Remediation]:
     """Return an item of `databases` in access.yaml for one database; none if a name in it can't be declared.
 
-    :param lines: what the item has besides `match`, each indented by four spaces.
+    :param item: as in `lines_for`.
     """
-    text = "\n".join((f"  - match: {{identifier: {json.dumps(database.identifier)}}}", *lines))
-    try:
-        parse(f"version: 1\ndatabases:\n{text}\n")
-    except AccessFileInvalid:
-        return []
-    return [access(text, way, note)]
+    text = lines_for(database, item)
+    return [] if text is None else [access(text, way, note)]
 
 
 def accept(case: Case, kind: str, reason: str, way: int = 1, user: str | None = None) -> list[Remediation]:
@@ -81,14 +77,12 @@ def accept(case: Case, kind: str, reason: str, way: int = 1, user: str | None = 
     return entry(case.on, suppression(case, kind, reason, user), way)
 
 
-def suppression(case: Case, kind: str, reason: str, *users: str | None) -> list[str]:
-    """Return the lines of an item that accept a finding of these users; None stands for all."""
-    lines = ["    suppress:"]
-    for user in users:
-        narrowed = "" if user is None else f"user: {json.dumps(user)}, "
-        fields = f"finding: {kind}, {narrowed}reason: {json.dumps(reason)}, until: {case.accepted_until}"
-        lines.append(f"      - {{{fields}}}")
-    return lines
+def suppression(case: Case, kind: str, reason: str, *users: str | None) -> dict[str, Any]:
+    """Return the item that accepts a finding of these users; None stands for all."""
+    until = {"reason": reason, "until": case.accepted_until}
+    return {
+        "suppress": [{"finding": kind, **({} if user is None else {"user": user}), **until} for user in users],
+    }
 
 
 def next_size(instance_class: str) -> str | None:

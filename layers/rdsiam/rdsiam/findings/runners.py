@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rdsiam.aws.rds import Database
 
@@ -63,17 +64,22 @@ def _client(database: Database, user: str, name: str | None) -> str:
     program = _program(database)
     if database.host is None:
         return program
-    if program == "psql":
-        parts = {
-            "host": database.host,
-            "port": str(database.port),
-            "user": user,
-            "dbname": name or database.default_database or "postgres",
-            "sslmode": "verify-full",
-            "sslrootcert": _CERTIFICATES,
-        }
-        return shlex.join(["psql", " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())])
-    options = (f"--host={database.host}", f"--port={database.port}", f"--user={user}", f"--ssl-ca={_CERTIFICATES}")
+    place = (database.host, str(database.port), user)
+    return (
+        _psql(*place, name or database.default_database or "postgres") if program == "psql" else _mysql(program, *place)
+    )
+
+
+@lru_cache(maxsize=256)
+def _psql(host: str, port: str, user: str, name: str) -> str:
+    parts = {"host": host, "port": port, "user": user, "dbname": name, "sslmode": "verify-full"}
+    parts["sslrootcert"] = _CERTIFICATES
+    return shlex.join(["psql", " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())])
+
+
+@lru_cache(maxsize=256)
+def _mysql(program: str, host: str, port: str, user: str) -> str:
+    options = (f"--host={host}", f"--port={port}", f"--user={user}", f"--ssl-ca={_CERTIFICATES}")
     return shlex.join([program, *options, "--password"])
 
 

@@ -4,6 +4,7 @@ Only the recorded secret is deleted. Other secrets whose values are for the user
 """
 
 import logging
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -116,11 +117,12 @@ class MigratingSecrets:
 
 def secret_changes(secret: RetainedSecret) -> list[Change]:
     """Return the changes to the secret of a retired user."""
-    stop = [Change("secret", secret.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {secret.arn}")]
-    delete = f"aws secretsmanager delete-secret --secret-id {secret.arn} --recovery-window-in-days {RECOVERY_DAYS}"
+    quoted = shlex.quote(secret.arn)
+    stop = [Change("secret", secret.arn, f"aws secretsmanager cancel-rotate-secret --secret-id {quoted}")]
+    delete = f"aws secretsmanager delete-secret --secret-id {quoted} --recovery-window-in-days {RECOVERY_DAYS}"
     return [*(stop if secret.rotated else []), Change("secret", secret.arn, delete)]
 
 
 def restored(secret: RetainedSecret) -> Change:
     """Return the change that cancels the deletion of a secret."""
-    return Change("secret", secret.arn, f"aws secretsmanager restore-secret --secret-id {secret.arn}")
+    return Change("secret", secret.arn, f"aws secretsmanager restore-secret --secret-id {shlex.quote(secret.arn)}")

@@ -1,9 +1,8 @@
 """The successor of a user in access.yaml, and the lines that declare one."""
 
-import json
-
 from rdsiam.access.fields import takes_tokens
-from rdsiam.access.successors import successor_lines, successor_name
+from rdsiam.access.lines import lines_for
+from rdsiam.access.successors import successor_item, successor_name
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds_models import Database
 
@@ -23,8 +22,9 @@ def lines_to_add(database: Database, user: str, in_place: bool) -> tuple[str, st
         in_place = False
         problem = f"{user} can't take tokens itself, since no policy of IAM can name it, and {problem}"
     successor = user if in_place else successor_name(database, user)
-    match = f"  - match: {{identifier: {json.dumps(database.identifier)}}}"
-    lines = "\n".join((match, *successor_lines(user, successor)))
+    lines = lines_for(database, successor_item(user, successor))
+    if lines is None:
+        return problem, "access.yaml can't name this user: rename it, then run this again"
     return (
         problem,
         f"add to `databases`, with the role of the application, publish, and run this again:\n{lines}",

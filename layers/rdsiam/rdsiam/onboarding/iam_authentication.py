@@ -9,6 +9,7 @@ from aws_durable_execution_sdk_python.config import Duration
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
 from rdsiam.aws.rds import Database, Databases
+from rdsiam.aws.rds_commands import modify_command
 from rdsiam.core.changes import Change, Refusal
 from rdsiam.errors import Refused
 
@@ -55,7 +56,7 @@ class IamAuthentication:
                 Refusal(
                     f"{database.identifier} has pending changes that would be applied at once and may reboot it: "
                     f"{', '.join(pending)}",
-                    "apply them, or switch IAM authentication on yourself",
+                    "wait for the maintenance window, or apply them in a quiet hour; then run this again",
                     "pending-modifications",
                 )
             )
@@ -73,13 +74,8 @@ class IamAuthentication:
 
 def switch(database: Database) -> Change:
     """Return the change that switches IAM authentication on."""
-    kind = "cluster" if database.kind == "cluster" else "instance"
-    command = f"aws rds modify-db-{kind} --db-{kind}-identifier {database.identifier}"
-    return Change(
-        "enable-iam-authentication",
-        database.arn,
-        f"{command} --enable-iam-database-authentication --apply-immediately",
-    )
+    command = modify_command(database, "--enable-iam-database-authentication", "--apply-immediately")
+    return Change("enable-iam-authentication", database.arn, command)
 
 
 def _wait(enabled: bool, attempt: int) -> WaitForConditionDecision:

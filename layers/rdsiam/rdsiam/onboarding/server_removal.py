@@ -185,7 +185,11 @@ class Server:
 
     def _silent(self) -> Unreached:
         reason = f"it did not answer until {_LONGEST} s had passed"
-        return Unreached(self._database.arn, reason, "check its health, or reboot it; rdsiam tries again")
+        return Unreached(
+            self._database.arn,
+            reason,
+            "check its health; if nothing else helps, reboot it, which ends all connections; rdsiam tries again",
+        )
 
     def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
@@ -201,7 +205,7 @@ class Server:
             )
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
-            remedy = "increase max_connections in its parameter group, or reboot it; rdsiam tries again"
+            remedy = "end idle sessions; if nothing else helps, reboot it, which ends all of them; rdsiam tries again"
             return Unreached(what, f"all connections are taken: {error}", remedy)
         if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
             remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"

@@ -37,8 +37,8 @@ def refuse(snapshot: Snapshot, desired: DesiredState) -> None:
             raise Refused(
                 f"{user.name} replicates by its password, and this database takes tokens for that only with "
                 f"{PARAMETER} = 1",
-                f"set {PARAMETER} to 1 in the parameter group, which needs no reboot, if its clients can sign tokens; "
-                "or remove the user from access.yaml",
+                f"set {PARAMETER} to 1 in the parameter group, which needs no reboot, if its clients can sign tokens "
+                "(RDS's default group can't be changed: attach another one first); or remove the user from access.yaml",
                 "keeps-password",
             )
 
