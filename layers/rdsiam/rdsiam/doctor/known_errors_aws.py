@@ -24,7 +24,8 @@ ERRORS: tuple[KnownError, ...] = (
         "the proxy logs in to its database by password, and none of its secrets is this user's; or it takes tokens end "
         "to end, and its own role may not rds-db:connect as this user",
         ("without the proxy: rdsiam psql DATABASE",
-         "aws rds modify-db-proxy --db-proxy-name NAME --default-auth-scheme IAM_AUTH, and rds-db:connect for its role",
+         "aws rds modify-db-proxy --db-proxy-name NAME --default-auth-scheme IAM_AUTH, and rds-db:connect for its "
+         "role, once all of its clients send tokens: it takes no passwords from then on",
          "aws rds describe-db-proxies --db-proxy-name NAME --query 'DBProxies[].Auth'"),
     ),
     KnownError(

@@ -73,7 +73,7 @@ ERRORS: tuple[KnownError, ...] = (
     KnownError(
         rf"{number(1129)}|is blocked because of many connection errors",
         "the server refuses the client's host after connections that broke off, such as port scans and TLS errors",
-        ("as the master: FLUSH HOSTS", "max_connect_errors in the parameter group"),
+        ("as the master: FLUSH HOSTS", "max_connect_errors in the parameter group; RDS's default one can't be changed"),
     ),
     KnownError(
         rf"{number(1130)}|is not allowed to connect to this (MySQL|MariaDB) server",

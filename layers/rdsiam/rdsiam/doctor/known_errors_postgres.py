@@ -93,7 +93,8 @@ ERRORS: tuple[KnownError, ...] = (
     KnownError(
         r"no pg_hba\.conf entry for replication|pg_hba\.conf rejects replication",
         "a user of rds_iam asks for replication: it takes passwords only, unless rds.iam_auth_for_replication is 1",
-        ("a user with a password for replication", "rds.iam_auth_for_replication in the parameter group"),
+        ("a user with a password for replication",
+         "rds.iam_auth_for_replication in the parameter group; RDS's default one can't be changed"),
     ),
     KnownError(
         r"PAM authentication failed",
@@ -108,7 +109,8 @@ ERRORS: tuple[KnownError, ...] = (
         r"password authentication failed|SCRAM|out of memory|\b28P01\b|wrong password type|"
         r"authentication (type|method) (10|5|\"?SASL\"?)\b.*not supported",
         "the server took the token for a password: the user is not in rds_iam, or IAM authentication is off",
-        ("rdsiam onboard DATABASE --plan", "GRANT rds_iam TO the user"),
+        ("rdsiam onboard DATABASE --plan",
+         "if clients use the user's password, rdsiam migrate start DATABASE USER: GRANT rds_iam TO the user ends it"),
         Certainty.SYMPTOM,
     ),
 )  # fmt: skip

@@ -205,7 +205,10 @@ class Server:
             )
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
-            remedy = "end idle sessions; if nothing else helps, reboot it, which ends all of them; rdsiam tries again"
+            remedy = (
+                "end idle sessions; on MySQL and MariaDB increase max_connections in the parameter group (RDS's "
+                "default one can't be changed); if nothing else helps, reboot it, which ends all sessions; rdsiam tries again"
+            )
             return Unreached(what, f"all connections are taken: {error}", remedy)
         if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
             remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
