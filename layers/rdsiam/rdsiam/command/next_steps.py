@@ -1,5 +1,6 @@
 """The first remediation of the worst findings, as lines below the table of an audit."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from rdsiam.findings.finding import SEVERITIES
 _SHOWN = 3
 #: Maximum number of lines of one step; the report has all.
 _LONGEST = 8
+_COLUMNS = 80
 
 
 def next_steps(findings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -31,10 +33,17 @@ def _lines(finding: Mapping[str, Any]) -> Iterator[str]:
     yield visible(f"to fix: {finding['title']}{place}")
     for step in finding["remediation"]:
         if step["way"] == 1:
-            database = f", in {step['database']}" if step["database"] else ""
-            note = f": {step['note']}" if step["note"] else ""
-            yield visible(f"  as {step['user']}, with {step['client']}{database}{note}")
-            text = step["text"].split("\n")
+            yield from _sentence(step)
+            text = [*([step["client"]] if step["language"] == "sql" else []), *step["text"].split("\n")]
             yield from (visible(f"    {line}") for line in text[:_LONGEST])
             if len(text) > _LONGEST:
                 yield f"    … {len(text) - _LONGEST} more lines"
+
+
+def _sentence(step: Mapping[str, Any]) -> list[str]:
+    """Return the step's runner and its note as lines. The command line of a client is pasted, so it is no part."""
+    client = "this client" if step["language"] == "sql" else step["client"]
+    database = f", in {step['database']}" if step["database"] else ""
+    note = f": {step['note']}" if step["note"] else ""
+    text = visible(f"as {step['user']}, with {client}{database}{note}")
+    return [f"  {line}" for line in textwrap.wrap(text, _COLUMNS - 2, break_long_words=False, break_on_hyphens=False)]

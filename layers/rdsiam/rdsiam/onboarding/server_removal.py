@@ -207,7 +207,8 @@ class Server:
         if isinstance(error, ConnectionFailed) and error.server_code in NO_SLOT:
             remedy = (
                 "end idle sessions; on MySQL and MariaDB increase max_connections in the parameter group (RDS's "
-                "default one can't be changed); if nothing else helps, reboot it, which ends all sessions; rdsiam tries again"
+                "default one can't be changed); if nothing else helps, reboot it, which ends all sessions; rdsiam "
+                "tries again"
             )
             return Unreached(what, f"all connections are taken: {error}", remedy)
         if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
