@@ -154,6 +154,37 @@ def test_a_call_that_is_not_needed_may_be_denied(account, monkeypatch, capsys, n
     assert rows["database"]["state"] == "OK"
 
 
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("shop", "shop.cluster-x.eu-west-1.rds.amazonaws.com"),
+        ("shop-2", "shop-2.x.eu-west-1.rds.amazonaws.com"),
+        ("shop.cluster-x.eu-west-1.rds.amazonaws.com", "shop.cluster-x.eu-west-1.rds.amazonaws.com"),
+        ("shop.cluster-ro-x.eu-west-1.rds.amazonaws.com", "shop.cluster-ro-x.eu-west-1.rds.amazonaws.com"),
+        ("shop-2.x.eu-west-1.rds.amazonaws.com", "shop-2.x.eu-west-1.rds.amazonaws.com"),
+        ("front", "front.proxy-x.eu-west-1.rds.amazonaws.com"),
+        ("front.proxy-x.eu-west-1.rds.amazonaws.com", "front.proxy-x.eu-west-1.rds.amazonaws.com"),
+    ],
+)
+def test_the_endpoint_that_was_named_is_diagnosed(account, monkeypatch, capsys, name, host):
+    _, rows, _ = diagnose(monkeypatch, capsys, name, "app")
+    assert host in rows["name"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shop.cluster-custom-x.eu-west-1.rds.amazonaws.com",
+        "front.endpoint.proxy-x.eu-west-1.rds.amazonaws.com",
+        "orders.other.eu-west-1.rds.amazonaws.com",
+    ],
+)
+def test_an_endpoint_that_is_not_the_databases_is_refused(account, monkeypatch, capsys, name):
+    status, rows, errors = diagnose(monkeypatch, capsys, name, "app")
+    assert (status, rows) == (2, {})
+    assert "[usage]" in errors
+
+
 def test_a_name_that_nothing_has_is_not_found(account, monkeypatch, capsys):
     account.failures["describe_db_proxies"] = refused("DescribeDBProxies")
     status, rows, errors = diagnose(monkeypatch, capsys, "nothing", "app")

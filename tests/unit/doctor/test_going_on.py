@@ -5,6 +5,7 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore.exceptions import ClientError
 
 from rdsiam.core.arn import Arn
 from rdsiam.doctor import failures
@@ -359,6 +360,12 @@ def test_a_caller_that_signs_for_itself_needs_no_entry_for_the_api(server, error
     assert rows(case_of(ask=denial("not-allowed")))["API"].state == state
 
 
+def test_a_member_of_a_cluster_has_no_tokens_of_the_api(server):
+    server["error"] = failed_login("PAM authentication failed")
+    row = rows(case_of(MEMBER, ask=denial("not-allowed")))["API"]
+    assert (row.state, row.fix) == ("UNKNOWN", "rdsiam doctor shop app")
+
+
 def test_a_caller_that_signs_for_itself_is_told_how():
     row = rows(case_of(ask=denial("signs-itself")))["API"]
     assert (row.state, "--local" in row.detail) == ("OK", True)
@@ -504,6 +511,29 @@ def test_no_advice_for_one_kind_of_endpoint_names_the_call_of_another(server, ki
         assert noun in fitting or option not in text, text
     if kind == "replica":
         assert "rdsiam onboard orders --plan" in text
+
+
+@pytest.mark.parametrize(
+    ("message", "fix"),
+    [
+        ("User: x is not authorized to perform: kms:Decrypt on resource: y", "grant kms:Decrypt to the caller"),
+        ("User: x is not authorized to perform: dynamodb:GetItem on resource: y", "grant dynamodb:GetItem to the"),
+        ("no", "grant dynamodb:GetItem to the caller"),
+        ("is not authorized to perform: rm -rf / on resource", "grant dynamodb:GetItem to the caller"),
+        (
+            "User: x is not authorized to perform: dynamodb:GetItem on resource: y with an explicit deny in a service "
+            "control policy",
+            "ask for a change of what denies dynamodb:GetItem: an explicit deny in a service control policy",
+        ),
+        (
+            "not authorized to perform: kms:Decrypt on resource: y with an explicit deny in an identity-based policy",
+            "ask for a change of what denies kms:Decrypt: an explicit deny in an identity-based policy",
+        ),
+    ],
+)
+def test_a_denial_names_the_action_that_aws_names_and_an_explicit_deny(message, fix):
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "GetItem")
+    assert failures.of_aws(error).fix.startswith(fix)
 
 
 def test_errors_of_rdsiam_keep_their_remedy():

@@ -139,18 +139,19 @@ class Aws:
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
 
-def database_arn(aws: Aws, name: str) -> str:
+def database_arn(aws: Aws, name: str, rds: Any = None) -> str:
     """Return the ARN of the instance, cluster or proxy with that identifier; an ARN is returned as it is.
 
     Identifiers match exactly: a prefix never counts.
 
+    :param rds: a client with time limits of its own.
     :raises NotFound: none has that identifier.
     :raises Denied: it was not found, and the caller may not describe instances or clusters.
     """
     name = lower_identifier(name)
     if is_arn(name):
         return name
-    rds = aws.client("rds")
+    rds = rds or aws.client("rds")
     denial: Denied | None = None
     # Proxies come last: most names are none of theirs, and few callers may describe them.
     for call, key, kind, option in (

@@ -14,7 +14,7 @@ from rdsiam.command import names, options
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
 from rdsiam.command.installation import Installation
-from rdsiam.command.login import LoginOptions, LoginToken, describe, identifier_and_endpoint, login_token
+from rdsiam.command.login import LoginOptions, LoginToken, describe_at, identifier_and_endpoint, login_token
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.core import times
 from rdsiam.core.extras import needs
@@ -97,7 +97,7 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
     from rdsiam.doctor.case import LoginCase
 
     aws, user = installation.aws, str(login.user)
-    identifier, _ = identifier_and_endpoint(name)
+    identifier, endpoint = identifier_and_endpoint(name)
 
     def ask() -> LoginToken:
         with _setting("api_url"):
@@ -111,7 +111,7 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
         return _record(installation, database, user)
 
     return LoginCase(
-        _described(aws, identifier),
+        _described(aws, identifier, endpoint),
         user,
         lambda service: aws.client(service, _READ_SECONDS),
         *aws.credentials(),
@@ -122,13 +122,13 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
     )
 
 
-def _described(aws: Aws, identifier: str) -> "Database | Undescribed":
+def _described(aws: Aws, identifier: str, endpoint: str | None) -> "Database | Undescribed":
     """Return the database, or why the caller could not describe it; other checks go on without."""
     from rdsiam.doctor.case import Undescribed, unknown
     from rdsiam.doctor.failures import of_rdsiam
 
     try:
-        return describe(aws, identifier, own_endpoint=True)
+        return describe_at(aws, identifier, endpoint, aws.client("rds", _READ_SECONDS))
     except (Denied, TryAgain) as error:
         verdict = of_rdsiam(error)
         if any(call in verdict.fix for call in _DESCRIBE):

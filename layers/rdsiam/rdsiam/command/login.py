@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -92,18 +92,38 @@ def login_token(installation: Installation, database: str, login: LoginOptions) 
     return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
 
-def describe(aws: Aws, name: str, own_endpoint: bool = False) -> Database:
+def describe(aws: Aws, name: str, own_endpoint: bool = False, rds: Any = None) -> Database:
     """Return the database of that identifier or ARN, as RDS describes it to the caller.
 
     :param own_endpoint: a member of a cluster is returned by its own endpoint, not as its cluster.
+    :param rds: a client with time limits of its own.
     """
-    arn = database_arn(aws, name)
+    rds = rds or aws.client("rds")
+    arn = database_arn(aws, name, rds)
     try:
         with translate_errors(name):
-            databases = Databases(aws.client("rds"), arn)
+            databases = Databases(rds, arn)
             return databases.replica(arn) if own_endpoint else databases.describe(arn)
     except DatabaseNotFound as error:
         raise NotFound(str(error)) from None
+
+
+def describe_at(aws: Aws, name: str, endpoint: str | None, rds: Any = None) -> Database:
+    """Return the database of that identifier or ARN with the endpoint that was named: its own, or its readers'.
+
+    :param endpoint: None if the database was named otherwise.
+    :raises Usage: it is no endpoint of that database.
+    """
+    if endpoint is not None and _kind(endpoint) in _NAMELESS:
+        raise Usage(
+            f"the name of {endpoint} doesn't tell its cluster or proxy", "rdsiam token --host signs for any endpoint"
+        )
+    database = describe(aws, name, own_endpoint=True, rds=rds)
+    if endpoint is None or database.host is None:
+        return database
+    if endpoint not in (database.host, _readers(database.host)):
+        raise Usage(f"{endpoint} is no endpoint of {database.arn}, whose is {database.host}", _BY_IDENTIFIER)
+    return replace(database, host=endpoint)
 
 
 def identifier_and_endpoint(name: str) -> tuple[str, str | None]:
@@ -247,14 +267,8 @@ def only_user(database: Mapping[str, Any]) -> str:
 def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
-    if host is not None and _kind(host) in _NAMELESS:
-        raise Usage(
-            f"the name of {host} doesn't tell its cluster or proxy", "rdsiam token --host signs for any endpoint"
-        )
-    database = describe(installation.aws, name, own_endpoint=True)
+    database = describe_at(installation.aws, name, host)
     endpoint, port = database.endpoint
-    if host is not None and host not in (endpoint, _readers(endpoint)):
-        raise Usage(f"{host} is no endpoint of {database.arn}, whose is {endpoint}", _BY_IDENTIFIER)
     credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
     expires = at + timedelta(seconds=LIFETIME)
@@ -264,5 +278,5 @@ def _signed_here(installation: Installation, name: str, host: str | None, login:
             progress(f"your credentials expire at {times.text(expiry)}, and the token with them")
     if expires <= at:
         raise TryAgain("your credentials have expired", RENEW)
-    token = TokenSigner(credentials, database.region).token(host or endpoint, port, login.user, at)
-    return LoginToken(token, host or endpoint, port, login.user, database.family, database.arn, times.text(expires))
+    token = TokenSigner(credentials, database.region).token(endpoint, port, login.user, at)
+    return LoginToken(token, endpoint, port, login.user, database.family, database.arn, times.text(expires))

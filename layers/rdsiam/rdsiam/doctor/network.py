@@ -47,11 +47,12 @@ def port(case: LoginCase) -> Verdict:
 def tls(case: LoginCase) -> Verdict:
     """Verify the server's certificate and its name."""
     host, number = case.endpoint
-    context = ssl.create_default_context(cafile=ca_for(host))
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    family = case.family
     try:
         with socket.create_connection((host, number), _SECONDS) as plain:
-            _request_tls(plain, case.family)
+            _request_tls(plain, family)
+            context = ssl.create_default_context(cafile=ca_for(host))
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             with context.wrap_socket(plain, server_hostname=host) as secured:
                 expiry = str((secured.getpeercert() or {}).get("notAfter"))
     except ssl.SSLCertVerificationError as error:
