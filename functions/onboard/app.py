@@ -30,9 +30,10 @@ from rdsiam.onboarding import revocation
 from rdsiam.onboarding.answer import Answer
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.flow import onboard
+from rdsiam.onboarding.limits import NeedsConfirmation
 from rdsiam.onboarding.notices import notice
 from rdsiam.onboarding.options import Options
-from rdsiam.onboarding.reconcile import reconcile
+from rdsiam.onboarding.reconcile import Reconciled, reconcile
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
@@ -53,7 +54,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     if not context.is_replaying():
         check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):
-        reconciled = reconcile(context, _services(), Options(request.plan, request.confirm))
+        reconciled = _reconcile(context, request)
         logger.info("reconcile ended", started=len(reconciled.started), unchanged=reconciled.unchanged)
         return answered(context, _services().results, reconciled.to_json())
     answer = _answer(context, request)
@@ -69,6 +70,23 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
         metrics.add_metric("IncompleteOnboardings", MetricUnit.Count, 1)
         metrics.flush_metrics()
     return given
+
+
+def _reconcile(context: DurableContext, request: ReconcileRequest) -> Reconciled:
+    """Reconcile the fleet, and publish whether access.yaml waits for confirmation, which is an alarm."""
+    try:
+        reconciled = reconcile(context, _services(), Options(request.plan, request.confirm))
+    except NeedsConfirmation:
+        _measure_waiting(1)
+        raise
+    if not request.plan:  # a plan is made of a version that waits, too
+        _measure_waiting(0)
+    return reconciled
+
+
+def _measure_waiting(versions: int) -> None:
+    metrics.add_metric("AccessFileWaits", MetricUnit.Count, versions)
+    metrics.flush_metrics()
 
 
 def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | LiftRequest | NoticeRequest) -> Answer:

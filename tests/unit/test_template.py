@@ -248,7 +248,8 @@ def test_every_alarm_notifies_a_topic_and_names_its_runbook(name):
 
 def test_the_metrics_that_alarms_watch_are_published():
     notify = ROOT / "layers" / "rdsiam" / "rdsiam" / "audit" / "notify.py"
-    source = (ROOT / "functions" / "vend" / "app.py").read_text() + notify.read_text()
+    apps = [ROOT / "functions" / name / "app.py" for name in ("onboard", "vend")]
+    source = "".join(path.read_text() for path in (*apps, notify))
     ours = {
         each["Properties"]["MetricName"]
         for each in ALARMS.values()
@@ -258,7 +259,7 @@ def test_the_metrics_that_alarms_watch_are_published():
     }  # fmt: skip
     assert ours == {
         "TokensRefused", "TokensFailed", "UnknownDatabases", "NewCriticalFindings", "AuditsCompleted",
-        "UnhealthyRotations",
+        "UnhealthyRotations", "AccessFileWaits",
     }  # fmt: skip
     assert all(f'"{name}"' in source for name in ours)
 
