@@ -1,6 +1,8 @@
 """`rdsiam psql`, `mysql`, `exec` and `env`: programs that are logged in, over verified TLS, without a password."""
 
 import os
+import shlex
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +10,14 @@ from typing import cast
 
 import click
 
-from rdsiam.command import names, options, programs, shells
-from rdsiam.command.errors import Usage
+from rdsiam.command import names, options, programs, shells, waiting
+from rdsiam.command.errors import TryAgain, Usage
 from rdsiam.command.fast_token import warn
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
 from rdsiam.command.output import progress
 from rdsiam.command.passing import PassingCommand
+from rdsiam.core.arn import Arn
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def psql(
     """
     program = programs.first_of("psql")
     token = _token_of_family(installation, database, login, "postgres")
+    _check_answers(token, session.via)
     programs.exec_program([program, *arguments], programs.variables(token, session.name, session.via))
 
 
@@ -95,6 +99,7 @@ def mysql(
     """
     program = programs.first_of("mysql", "mariadb")
     token = _token_of_family(installation, database, login, "mysql")
+    _check_answers(token, session.via)
     schema = [f"--database={session.name}"] if session.name else []
     command = [program, *programs.mysql_flags(program, token, session.via), *schema, *arguments]
     programs.exec_program(command, programs.variables(token, session.name, session.via))
@@ -179,3 +184,22 @@ def _token_of_family(installation: Installation, database: str, login: LoginOpti
         right = "psql" if token.family == "postgres" else "mysql"
         raise Usage(f"{database} speaks {token.family}", f"use rdsiam {right}")
     return token
+
+
+def _check_answers(token: LoginToken, via: str | None) -> None:
+    """Check that the endpoint answers: the programs themselves wait for minutes, and say nothing meanwhile.
+
+    :raises TryAgain: it doesn't. Other problems are the program's to report.
+    """
+    if via is not None:
+        return
+    try:
+        socket.create_connection((token.host, token.port), waiting.SECONDS).close()
+    except TimeoutError:
+        doctor = shlex.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user])
+        raise TryAgain(
+            f"{token.host}:{token.port} has not answered for {waiting.SECONDS:g} s",
+            f"{doctor} finds the cause; is a VPN or a tunnel missing?",
+        ) from None
+    except OSError:
+        return
