@@ -316,7 +316,7 @@ def test_runs_of_one_day_have_their_time():
 
 
 def words_of(read, unknown=0, accounts=1, passwords=0, replicas=0):
-    """Return the words of a page about so many databases and accounts."""
+    """Return the words of a page about these numbers of databases and accounts."""
     report = report_with("x")
     audited, other, replica = report["databases"]
     share = (accounts - passwords) / accounts
