@@ -17,7 +17,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     """Start the execution for the event, and return its name."""
     check_no_version(context)
     request = event_request(event, _sources())
-    log_keys.add(**log_keys.of_event(request.payload))
+    log_keys.add(database=str(request.payload.get("database", "")))
     function = os.environ["RDSIAM_ONBOARD_FUNCTION" if request.function == "onboard" else "RDSIAM_AUDIT_FUNCTION"]
     clients.client("lambda").invoke(
         FunctionName=function,

@@ -11,6 +11,7 @@ from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.core import log_keys
 from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger
 from rdsiam.engines.logins import Logins
@@ -33,6 +34,7 @@ _LONGEST_STATUS = 4_000_000
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Migrate the user that the event names, undo that, or return the state of migrations."""
     request = migrate_request(event)
+    log_keys.add_request(request)
     if not context.is_replaying():
         check_alias(aliases.MIGRATE, context.lambda_context, event)
     if isinstance(request, MigrationStatusRequest):

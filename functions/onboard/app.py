@@ -13,6 +13,7 @@ from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
+from rdsiam.core import log_keys
 from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger, metrics
 from rdsiam.engines.logins import Logins
@@ -51,6 +52,7 @@ _ENDED: Mapping[type, str] = {
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     """Onboard the database of the request, revoke its users, or start the onboarding of all that differ."""
     request = onboard_request(event)
+    log_keys.add_request(request)
     if not context.is_replaying():
         check_alias(aliases.ONBOARD, context.lambda_context, event)
     if isinstance(request, ReconcileRequest):

@@ -8,6 +8,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
 from rdsiam.aws.result_store import ResultStore
+from rdsiam.core import log_keys
 from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger, logs_invocation
@@ -27,6 +28,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Write, or plan, the policies of the database that the event names."""
     check_no_version(context)
     request = policy_request(event)
+    log_keys.add_request(request)
     writer = _writer()
     if request.withdraw:
         written = writer.withdraw(request.database)

@@ -12,6 +12,7 @@ from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules
 from rdsiam.aws.secrets.versions import SecretStore
+from rdsiam.core import log_keys
 from rdsiam.core.large_answers import bounded
 from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.engines.logins import Logins
@@ -30,6 +31,7 @@ from rdsiam.state.inventory import Inventory
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the request of the event; its answer holds no value of a secret."""
     request = secrets_request(event)
+    log_keys.add_request(request)
     check_alias(aliases.SECRETS, context, event)
     if request.action == "apply":
         return _apply(request)

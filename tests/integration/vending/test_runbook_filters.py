@@ -91,7 +91,9 @@ def fail_a_rotation(account: Account, arn: str) -> None:
 
 def filled(text: str, lines: Lines) -> str:
     """Return a printed filter with names of the test's place."""
-    onboarding = next(line for line in lines["OnboardFunction"] if line["database"].endswith(":tokens-postgres"))
+    onboarding = next(
+        line for line in lines["OnboardFunction"] if line.get("database", "").endswith(":tokens-postgres")
+    )
     names = {
         "orders-1": "tokens-postgres",
         "app_service": "app",
@@ -155,7 +157,7 @@ def test_the_query_of_throttled_callers_names_keys_of_the_access_log():
         ("OnboardFunction", "onboarding ended", {"database"}),
         ("OnboardFunction", "revocation ended", {"database", "user"}),
         ("OnboardFunction", "proved the login of app ", {"database", "user"}),
-        ("OnboardFunction", "invocation failed: InvalidRequest", {"database"}),
+        ("OnboardFunction", "invocation failed: InvalidRequest", {"execution"}),
         ("OnboardFunction", "step failed and is repeated: AccessFileInvalid", {"execution"}),
         ("PolicyFunction", "policies done", {"database"}),
         ("VendFunction", "token vended", {"database", "user", "caller"}),

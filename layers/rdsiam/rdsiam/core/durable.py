@@ -106,8 +106,8 @@ def logs_execution(
     @functools.wraps(handler)
     def logged(event: dict[str, Any], context: DurableContext) -> T:
         request_id = getattr(context.lambda_context, "aws_request_id", "")
-        own = {"execution": context.execution_context.durable_execution_arn, "function_request_id": request_id}
-        with log_keys.invocation(log_keys.of_event(event) | own):
+        execution = context.execution_context.durable_execution_arn
+        with log_keys.invocation(execution=execution, function_request_id=request_id):
             return handler(event, context)
 
     return logged

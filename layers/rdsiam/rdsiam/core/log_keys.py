@@ -18,7 +18,7 @@ _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa:
 
 
 @contextmanager
-def invocation(keys: Mapping[str, str]) -> Iterator[None]:
+def invocation(**keys: str) -> Iterator[None]:
     """Give all lines of an invocation these keys, and none of an earlier one; log why it fails."""
     _invocation.clear()
     add(**keys)
@@ -47,19 +47,14 @@ def about(**keys: str) -> Iterator[None]:
         _about.reset(token)
 
 
-def of_event(event: object) -> dict[str, str]:
-    """Return the keys of a request to a function: its database and its user or users, unchecked."""
-    if not isinstance(event, Mapping):
-        return {}
-    keys: dict[str, str] = {name: _text(event.get(name)) for name in ("database", "user", "secret")}
-    users = keys["user"] or _text(event.get("revoke")) or _text(event.get("lift"))
-    return {name: text for name, text in (keys | {"user": users}).items() if text}
+def add_request(request: object) -> None:
+    """Add the database, the user or users, and the secret's ARN that a checked request names.
 
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(name for name in value if isinstance(name, str))
-    return value if isinstance(value, str) else ""
+    An unchecked request has no keys: a caller may have put a secret into any of its fields.
+    """
+    keys = {name: getattr(request, name, None) or "" for name in ("database", "user", "secret")}
+    keys["user"] = keys["user"] or ", ".join(getattr(request, "users", ()))
+    add(**keys)
 
 
 class AddKeys(logging.Filter):

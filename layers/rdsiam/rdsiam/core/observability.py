@@ -28,7 +28,7 @@ def logs_invocation(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[di
     @logger.inject_lambda_context(clear_state=True)
     @functools.wraps(handler)
     def logged(event: dict[str, Any], context: Any) -> R:
-        with log_keys.invocation(log_keys.of_event(event)):
+        with log_keys.invocation():
             return handler(event, context)
 
     return logged
