@@ -12,8 +12,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rdsiam.api import http
 from rdsiam.command import aws
+from rdsiam.command.api import Api
 from rdsiam.command.app import run
 from rdsiam.command.aws import Aws
+from rdsiam.errors import RdsiamError
 
 ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
 ORDERS = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:123456789012:db:orders", "users": ["app"]}
@@ -105,6 +107,17 @@ def test_no_problem_speaks_of_paths(api, rdsiam, code, arguments):
     assert "GET" not in stderr, stderr
     assert "POST" not in stderr, stderr
     assert "/tokens" not in stderr, stderr
+
+
+@pytest.mark.parametrize("code", sorted(http.PROBLEMS))
+def test_no_problem_with_a_report_speaks_of_paths(api, caller, code):
+    api.answer = problem(code, DENIED)
+    of_api = Api(f"http://127.0.0.1:{api.server_port}", Aws(None, None))
+    for ask in (lambda: of_api.audits(1), lambda: of_api.audit("20261127T081326Z-d411b22c")):
+        with pytest.raises(RdsiamError) as caught:
+            ask()
+        assert "GET" not in str(caught.value)
+        assert code != "not-allowed" or "only auditors" in str(caught.value)
 
 
 @pytest.mark.parametrize(

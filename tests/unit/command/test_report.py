@@ -183,7 +183,7 @@ def test_a_link_is_followed_over_verified_tls_only(monkeypatch, link, status, er
 
 @pytest.mark.parametrize("answer", [{}, {"id": OLD, "links": {}}, {"id": NEW}, {"id": NEW, "links": []}])
 def test_an_answer_about_another_audit_is_refused(monkeypatch, answer):
-    monkeypatch.setattr(Api, "_ask", lambda *_: answer)
+    monkeypatch.setattr(Api, "_ask", lambda *_, **__: answer)
     api = Api("https://api.example.com", SimpleNamespace(region="eu-central-1"))  # type: ignore[arg-type]
     with pytest.raises(ExecutionFailed):
         api.audit(NEW)

@@ -174,4 +174,4 @@ def _digest(report: Report, findings: Sequence[FindingLine]) -> Iterator[str]:
     if len(findings) > _LINES:
         yield f"… and {len(findings) - _LINES} more"
     yield ""
-    yield f"The whole report: GET /audits/{report['id']}."
+    yield f"The whole report: rdsiam report {report['id']}"

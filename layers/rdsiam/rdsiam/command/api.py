@@ -28,15 +28,17 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
 #: Code of a problem → what to do, in terms of the command. The hints of the API's answers are for programs.
 _REMEDIES: Mapping[str, str] = {
     "malformed": "correct it and try again",
-    "not-allowed": "rdsiam ls shows what you may log in to; ask a publisher of access.yaml for an entry",
-    "not-found": "correct the id",
+    "not-found": "correct the id; without one, rdsiam report shows the newest audit",
     "reason-required": 'give one: --reason "TICKET-12: stuck orders"',
     "signs-itself": "add --local: your own credentials sign the token",
     "too-large": "give a shorter --reason",
     "unavailable": "try again",
     "user-revoked": "ask an operator, who sees the reason with rdsiam doctor",
 }
-_NOT_AN_AUDITOR = "leave --caller out to see your own decisions; only auditors of access.yaml see those of others"
+#: Remedies for a denial that is the same for everyone: of a login, of decisions, of audits.
+_NO_LOGIN = "rdsiam ls shows what you may log in to; ask a publisher of access.yaml for an entry"
+_NOT_AN_AUDITOR = "only auditors of access.yaml read audits; ask a publisher of access.yaml for an entry"
+_NOT_YOURS = "leave --caller out to see your own decisions; only auditors of access.yaml see those of others"
 _FIELDS: Mapping[str, type] = {"token": str, "host": str, "port": int, "user": str, "engine": str, "database": str}
 
 
@@ -106,10 +108,7 @@ class Api:
                 "limit": str(min(100, limit - len(decisions))),
                 **({"before": position} if position else {}),
             }
-            try:
-                page = self._ask("GET", f"/decisions?{urlencode(query)}", "list of decisions")
-            except Denied as error:
-                raise _replaced(error, _NOT_AN_AUDITOR) if error.code == NOT_ALLOWED else error from None
+            page = self._ask("GET", f"/decisions?{urlencode(query)}", "list of decisions", denied=_NOT_YOURS)
             listed, position = page.get("decisions"), page.get("next")
             if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
                 raise ExecutionFailed("the API's answer has no list of decisions", _WRONG_ADDRESS)
@@ -119,14 +118,14 @@ class Api:
 
     def audits(self, limit: int) -> list[dict[str, Any]]:
         """Return finished audits, newest first."""
-        listed = self._ask("GET", f"/audits?limit={limit}", "list of audits").get("audits")
+        listed = self._ask("GET", f"/audits?limit={limit}", "list of audits", denied=_NOT_AN_AUDITOR).get("audits")
         if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
             raise ExecutionFailed("the API's answer has no list of audits", _WRONG_ADDRESS)
         return listed
 
     def audit(self, audit: str) -> dict[str, Any]:
         """Return a finished audit with `links` to its reports."""
-        answer = self._ask("GET", f"/audits/{quote(audit, safe='')}", f"audit {audit}")
+        answer = self._ask("GET", f"/audits/{quote(audit, safe='')}", f"audit {audit}", denied=_NOT_AN_AUDITOR)
         if answer.get("id") != audit or not isinstance(answer.get("links"), dict):
             raise ExecutionFailed(f"the API's answer is not about audit {audit}", _WRONG_ADDRESS)
         return answer
@@ -156,7 +155,9 @@ class Api:
         """Return a denial that names the cause if the caller has no role."""
         if error.code != NOT_ALLOWED or not (cause := self.without_role()):
             return error
-        return _replaced(error, ASSUME_A_ROLE, f"{error.problem}; {cause}")
+        denied = Denied(f"{error.problem}; {cause}", ASSUME_A_ROLE)
+        denied.code = error.code
+        return denied
 
     @staticmethod
     def _send(request: AWSRequest, endpoint: str) -> AWSResponse:
@@ -169,10 +170,13 @@ class Api:
         finally:
             session.close()
 
-    def _ask(self, method: str, path: str, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, subject: str, body: Mapping[str, Any] | None = None, denied: str = _NO_LOGIN
+    ) -> dict[str, Any]:
         """Return the answer of the API.
 
         :param subject: names the request in errors, in terms of the command.
+        :param denied: remedy for a denial that has no code of its own.
         """
         credentials, _ = self._aws.credentials()
         keys = BotoCredentials(credentials.access_key, credentials.secret_key, credentials.session_token)
@@ -187,21 +191,17 @@ class Api:
         answer = answer if isinstance(answer, dict) else {}
         if response.status_code == 200:
             return answer
-        raise _problem(response.status_code, subject, answer, dict(response.headers))
+        remedies = {**_REMEDIES, NOT_ALLOWED: denied}
+        raise _problem(response.status_code, f"{subject}: ", answer, dict(response.headers), remedies)
 
 
-def _replaced(error: Denied, remedy: str, problem: str = "") -> Denied:
-    """Return a denial with another remedy, and another problem if there is one."""
-    denied = Denied(problem or error.problem, remedy)
-    denied.code = error.code
-    return denied
-
-
-def _problem(status: int, subject: str, answer: Mapping[str, Any], headers: Mapping[str, str]) -> CommandError:
+def _problem(
+    status: int, subject: str, answer: Mapping[str, Any], headers: Mapping[str, str], remedies: Mapping[str, str]
+) -> CommandError:
     """Return the error for an answer other than 200; API Gateway's own answers have no `code`."""
-    problem = f"{subject}: {answer.get('detail') or answer.get('message') or status}"
+    problem = f"{subject}{answer.get('detail') or answer.get('message') or status}"
     code = str(answer.get("code") or "")
-    remedy = _REMEDIES.get(code) or str(answer.get("hint") or "")
+    remedy = remedies.get(code) or str(answer.get("hint") or "")
     if status in (401, 403) and not code:
         remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
     if status == 429 or status >= 500:
