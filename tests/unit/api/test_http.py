@@ -79,3 +79,15 @@ def test_errors_are_problems_with_a_stable_code_and_the_request_id():
     assert answer["headers"]["content-type"] == "application/problem+json"
     assert answer["headers"]["retry-after"] == "5"
     assert json.loads(answer["body"])["request_id"] == "request-1"
+
+
+def test_the_denial_of_everyone_that_no_entry_names_stays_byte_for_byte():
+    detail = "access.yaml gives this caller no login as that user on that database"
+    answer = http.problem("not-allowed", detail, "request-1")
+    assert answer["statusCode"] == 403
+    assert answer["headers"] == {"content-type": "application/problem+json", "cache-control": "no-store"}
+    assert answer["body"] == (
+        '{"title": "Not allowed", "status": 403, "code": "not-allowed", "detail": "access.yaml gives this caller no '
+        'login as that user on that database", "hint": "GET /databases lists the databases and users that you may log '
+        'in to; access.yaml decides", "request_id": "request-1"}'
+    )
