@@ -72,14 +72,17 @@ def build(folder: Path) -> Path:
     return built("build_wheel", folder / archive.name.removesuffix(".tar.gz"))
 
 
-def install(wheel: Path, folder: Path, version: str, extras: tuple[str, ...]) -> Environment:
-    """Make an environment of this version of Python with the wheel and these extras."""
+def install(
+    wheel: Path, folder: Path, version: str, extras: tuple[str, ...], more: tuple[str, ...] = ()
+) -> Environment:
+    """Make an environment of this version of Python with the wheel, these extras, and more packages."""
     source = HAVING_ALL[version]
     if not (source / "bin" / "python").exists():
         pytest.skip(f"Python {version} is not installed, or `make setup` was not run since")
     subprocess.run([source / "bin" / "python", "-m", "venv", "--without-pip", folder], check=True)
     site = folder / "lib" / f"python{version}" / "site-packages"
-    packages = dict(_closure(source, version, Requirement(f"rdsiam[{','.join(extras)}]"), wheel))
+    roots = [Requirement(f"rdsiam[{','.join(extras)}]"), *map(Requirement, more)]
+    packages = dict(_closure(source, version, roots, wheel))
     for distribution in packages.values():
         for top in {Path(file).parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
             (site / top).symlink_to(Path(str(distribution.locate_file(top))))
@@ -93,11 +96,11 @@ def install(wheel: Path, folder: Path, version: str, extras: tuple[str, ...]) ->
     return Environment(folder, frozenset({*packages, "rdsiam"}))
 
 
-def _closure(source: Path, version: str, root: Requirement, wheel: Path) -> Iterator[tuple[str, Distribution]]:
-    """Yield the packages that a requirement needs, directly or not."""
+def _closure(source: Path, version: str, roots: list[Requirement], wheel: Path) -> Iterator[tuple[str, Distribution]]:
+    """Yield the packages that requirements need, directly or not."""
     known = _installed(source, version) | {"rdsiam": next(iter(distributions(path=[str(wheel)])))}
     seen: set[tuple[str, frozenset[str]]] = set()
-    waiting = [root]
+    waiting = list(roots)
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
