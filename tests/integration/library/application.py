@@ -87,7 +87,7 @@ def main(port: str, *drivers: str) -> None:
         next(running[driver])
     _say("opened", *drivers)
     minutes = int(sys.stdin.readline())
-    signer.time = SimpleNamespace(time=lambda: time.time() + 60 * minutes, gmtime=time.gmtime)
+    vars(signer)["time"] = SimpleNamespace(time=lambda: time.time() + 60 * minutes, gmtime=time.gmtime)
     for driver, steps in running.items():
         next(steps, None)
         _say("opened again", driver)
