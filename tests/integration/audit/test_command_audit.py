@@ -24,7 +24,7 @@ def fleet(account) -> dict[str, str]:
 def test_a_fleet_in_order_is_0(account, fleet):
     ended = account.rdsiam("audit", "--database", "command-fine")
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-    assert "1 of 1 databases were read" in ended.stderr
+    assert "1 of 1 database was read" in ended.stderr
 
 
 def test_findings_are_3_and_on_stdout(account, fleet):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -232,6 +233,23 @@ def test_a_default_parameter_group_is_replaced_before_it_is_set(database, group,
     wanted = ["reboot-db-instance" if aurora else "reboot-db-cluster"] if noun == "cluster" else []
     assert [re.findall(r"reboot-db-\w+", step.text)[0] for step in reboot] == wanted
     assert all("pending-reboot" in step.text for step in reboot), "only members that wait for it"
+
+
+@pytest.mark.parametrize("shell", [("bash", "-c"), ("zsh", "-f", "-c")], ids=["bash", "zsh"])
+@pytest.mark.parametrize("waiting", [[], ["stock-1"], ["stock-1", "stock-2"]])
+@pytest.mark.parametrize("engine", ["aurora-postgresql", "mysql"])
+def test_only_members_that_wait_for_a_reboot_are_rebooted(shell, waiting, engine):
+    database = replace(CLUSTER, engine=engine, parameter_group=f"default.{engine}")
+    clean = PG_CLEAN if database.family == "postgres" else MY_CLEAN
+    (finding,) = evaluate(database, replace(clean, tls_enforced=False))
+    reboot = [step.text for step in finding.remediation if step.way == 1][-1]
+    described = f'[ "$2" = describe-db-clusters ] && printf %s "{" ".join(waiting)}"'
+    stub = f'aws() {{ {described} || printf \'%s %s\\n\' "$2" "$4"; }}'
+    ended = subprocess.run([*shell, f"{stub}\n{reboot}"], capture_output=True, text=True, check=True)
+    members = [f"reboot-db-instance {member}" for member in waiting]
+    assert ended.stdout.splitlines() == (
+        members if engine != "mysql" else ["reboot-db-cluster stock"] if waiting else []
+    )
 
 
 def test_a_parameter_group_of_ones_own_is_set_and_an_unknown_one_is_left_alone():
