@@ -15,7 +15,7 @@ from rdsiam.aws.result_store import ResultStore
 from rdsiam.aws.secrets.client import SecretsManager
 from rdsiam.core import log_keys
 from rdsiam.core.durable import answered, logs_execution
-from rdsiam.core.observability import logger, metrics
+from rdsiam.core.observability import logger, metrics, name_metrics
 from rdsiam.engines.logins import Logins
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -70,6 +70,7 @@ def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     given = answered(context, _services().results, answer.to_json())
     if answer.status == "incomplete":
         metrics.add_metric("IncompleteOnboardings", MetricUnit.Count, 1)
+        name_metrics()
         metrics.flush_metrics()
     return given
 
@@ -88,6 +89,7 @@ def _reconcile(context: DurableContext, request: ReconcileRequest) -> Reconciled
 
 def _measure_waiting(versions: int) -> None:
     metrics.add_metric("AccessFileWaits", MetricUnit.Count, versions)
+    name_metrics()
     metrics.flush_metrics()
 
 

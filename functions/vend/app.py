@@ -15,7 +15,7 @@ from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.aws import fast_clients
 from rdsiam.core import log_keys
 from rdsiam.core.connect_roles import connect_roles
-from rdsiam.core.observability import logger, logs_invocation, metrics
+from rdsiam.core.observability import logger, logs_invocation, metrics, name_metrics
 from rdsiam.errors import InvalidRequest
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
@@ -51,6 +51,7 @@ def _answer(event: dict[str, Any], request_id: str) -> http.Response:
     log_keys.add(database=request.database, user=request.user)
     token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
     metrics.add_metric("TokensVended", MetricUnit.Count, 1)
+    name_metrics()
     logger.info("token vended", database=token.database, user=token.user, caller=caller.name)
     return http.answer(asdict(token))
 
@@ -77,6 +78,7 @@ def _problem(error: Exception, request_id: str) -> http.Response:
         logger.error("no token: %s", type(error).__name__)
     response = http.problem(code, _DETAILS.get(code) or str(error), request_id)
     metrics.add_metric("TokensRefused" if response["statusCode"] < 500 else "TokensFailed", MetricUnit.Count, 1)
+    name_metrics()
     reason = str(error) if isinstance(error, NotAccepted) else ""  # one of rdsiam's own texts: nothing of the token
     logger.info("token refused", status=response["statusCode"], code=code, reason=reason)
     return response

@@ -191,7 +191,8 @@ def _pack(package: str, scratch: Path) -> Path:
         raise NotFetched(f"npm did not download {package} within {_FETCH_LIMIT:.0f} s") from None
     archives = list(scratch.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
-        output = " ".join((done.stderr or done.stdout).split())[:300]
+        lines = [line.removeprefix("npm error").strip() for line in (done.stderr or done.stdout).splitlines()]
+        output = " ".join(line for line in lines if line and not line.startswith("at "))[:300]
         raise NotFetched(f"npm could not download {package}: {output or f'it ended with {done.returncode}'}")
     return archives[0]
 

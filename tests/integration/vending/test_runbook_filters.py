@@ -184,6 +184,13 @@ def test_each_line_has_its_request_and_each_line_of_an_execution_names_it(lines)
         assert function not in DURABLE or all(line.get("execution") for line in each), function
 
 
+def test_lines_of_metrics_have_their_request(account, lines):
+    for function in ("VendFunction", "AuditFunction"):
+        found = re.findall(r'\{"_aws".*', (account.cloud.logs / f"{function}.log").read_text())
+        assert all(json.loads(line).get("function_request_id") for line in found), function
+        assert found or function == "AuditFunction"  # an audit of single databases has none
+
+
 def test_each_line_that_mentions_a_database_has_it_as_key(lines):
     named = re.compile(r"arn:aws:rds:[\w-]+:\d{12}:(db|cluster):[\w-]+")
     for function, each in lines.items():

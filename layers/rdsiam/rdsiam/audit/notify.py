@@ -13,7 +13,7 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from rdsiam.core.batches import batched
-from rdsiam.core.observability import metrics
+from rdsiam.core.observability import metrics, name_metrics
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report.document import FindingLine, Report
@@ -147,6 +147,7 @@ def _add_metrics(report: Report, new: Sequence[FindingLine]) -> None:
     rotations = sum(finding["kind"].startswith("rotation-") for finding in open_findings)
     metrics.add_metric("UnhealthyRotations", MetricUnit.Count, rotations)
     metrics.add_metric("AuditsCompleted", MetricUnit.Count, 1)
+    name_metrics()
     metrics.flush_metrics()
 
 

@@ -37,6 +37,11 @@ def add(**keys: str) -> None:
     _invocation.update({name: value[:_LONGEST] for name, value in keys.items() if value})
 
 
+def of_invocation() -> Mapping[str, str]:
+    """Return the keys of the invocation."""
+    return dict(_invocation)
+
+
 @contextmanager
 def about(**keys: str) -> Iterator[None]:
     """Add keys to the lines that this thread logs inside the context."""

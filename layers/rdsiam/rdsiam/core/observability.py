@@ -28,7 +28,13 @@ def logs_invocation(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[di
     @logger.inject_lambda_context(clear_state=True)
     @functools.wraps(handler)
     def logged(event: dict[str, Any], context: Any) -> R:
-        with log_keys.invocation():
+        with log_keys.invocation(function_request_id=str(context.aws_request_id)):
             return handler(event, context)
 
     return logged
+
+
+def name_metrics() -> None:
+    """Give the line of the metrics that are written next the keys of log lines; they are no dimensions."""
+    for name, value in log_keys.of_invocation().items():
+        metrics.add_metadata(name, value)
