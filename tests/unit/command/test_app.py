@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rdsiam.command import audit, executions, fast_token, trust
 from rdsiam.command.app import app, run
 from rdsiam.command.aws import translate_errors
-from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, TryAgain
+from rdsiam.command.errors import Denied, ExecutionFailed, FunctionError, NotFound, TryAgain
 from rdsiam.command.output import Output, visible
 from rdsiam.command.settings import Settings
 from rdsiam.errors import Refused
@@ -54,6 +54,19 @@ def answer(unreachable=0, **findings):
 )
 def test_the_exit_code_of_an_audit_follows_findings_and_unknown_databases(result, fail_on, code):
     assert audit._exit_code(result, fail_on) == code
+
+
+@pytest.mark.parametrize(
+    ("result", "fail_on", "code"),
+    [
+        (answer(unreachable=1), "low", 0),
+        (answer(unreachable=1, critical=1), "low", 3),
+        (answer(unreachable=2, low=1), "high", 0),
+        (answer(unreachable=1, critical=1), "none", 0),
+    ],
+)
+def test_unreadable_databases_hide_no_findings_if_that_is_asked_for(result, fail_on, code):
+    assert audit._exit_code(result, fail_on, incomplete_ok=True) == code
 
 
 @pytest.mark.parametrize(
@@ -324,6 +337,44 @@ def test_a_failed_execution_raises_its_cause(monkeypatch, status):
     monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
     with pytest.raises(ExecutionFailed, match="it broke"):
         executions.run(Lambda(status), "f:live", {}, "audit", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("rdsiam.errors.InvalidRequest", 2), ("NotAllowed", 4), ("DatabaseNotFound", 5)]
+)
+def test_an_execution_that_failed_with_an_error_of_rdsiam_has_its_exit_code(monkeypatch, kind, code):
+    monkeypatch.setattr("rdsiam.command.executions.time.sleep", lambda _: None)
+    function = Lambda("FAILED")
+    looked = function.get_durable_execution
+    monkeypatch.setattr(
+        function,
+        "get_durable_execution",
+        lambda **named: {
+            **looked(**named),
+            **({"Error": {"ErrorType": kind, "ErrorMessage": "watch: wrong"}} if function.looked > 2 else {}),
+        },
+    )
+    with pytest.raises(FunctionError, match="watch: wrong") as caught:
+        executions.run(function, "f:live", {}, "migrate", lambda _: None)
+    assert caught.value.exit_code == code
+
+
+def test_an_interrupt_names_the_execution_that_goes_on(monkeypatch, capsys):
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rdsiam.command.executions.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        executions.run(Lambda(), "f:live", {}, "audit", lambda _: None)
+    assert "execution arn:execution goes on; its state: aws lambda get-durable-execution" in capsys.readouterr().err
+
+
+def test_an_interrupt_of_the_start_says_that_it_may_have_begun(monkeypatch, capsys):
+    function = Lambda()
+    monkeypatch.setattr(function, "invoke", raises(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        executions.run(function, "f:live", {}, "audit", lambda _: None)
+    assert "of f:live may have begun, and then goes on" in capsys.readouterr().err
 
 
 # --- output ---

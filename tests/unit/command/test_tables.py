@@ -85,6 +85,16 @@ def test_the_last_column_continues_on_further_lines(terminal):
     assert missing == []
 
 
+@pytest.mark.parametrize("length", [60, 78, 80, 200])
+def test_a_word_that_may_be_copied_stays_one(terminal, length):
+    arn = f"arn:aws:iam::123456789012:policy/{'x' * (length - 33)}"
+    statement = f"aws iam delete-policy --policy-arn {arn} --and-more"
+    shown, _ = tables.lines([("delete-policy", "shop", statement)], ("change", "target", "statement"), (), terminal)
+    text = " ".join(line.strip() for line in shown)
+    assert arn in text
+    assert all(len(line) <= max(80, length) for line in shown)
+
+
 def test_a_name_that_is_too_wide_is_cut_and_named(terminal):
     shown, missing = tables.lines([("x" * 200, "app", "text")], ("database", "user", "problem"), (), terminal)
     assert all(len(line) <= 80 for line in shown)
@@ -106,7 +116,8 @@ def test_no_line_is_wider_than_the_terminal(rows, columns):
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("NO_COLOR", "1")
         shown, _ = tables.lines(rows, ("one", "two", "three", "four"), ("two",), Terminal())
-    assert max(map(tables.width, shown)) <= max(columns, 3 * 8 + 24)
+    words = [tables.width(word) for row in rows for word in row[3].split(" ")]
+    assert max(map(tables.width, shown)) <= max(columns, *words, 3 * 8 + 24)
 
 
 # --- colours ---

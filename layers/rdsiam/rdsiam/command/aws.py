@@ -151,6 +151,8 @@ def database_arn(aws: Aws, name: str, rds: Any = None) -> str:
     name = lower_identifier(name)
     if is_arn(name):
         return name
+    if not name:
+        raise Usage("the name of the database is empty", "give its identifier or ARN")
     rds = rds or aws.client("rds")
     denial: Denied | None = None
     # Proxies come last: most names are none of theirs, and few callers may describe them.

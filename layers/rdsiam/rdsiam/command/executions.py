@@ -10,7 +10,8 @@ from typing import Any
 
 from rdsiam.command import output
 from rdsiam.command.aws import translate_errors
-from rdsiam.command.errors import ExecutionFailed, NotFound
+from rdsiam.command.errors import ExecutionFailed, FunctionError, NotFound, is_known
+from rdsiam.command.output import visible
 
 _PAUSE = 1.0
 _SUCCEEDED = ("StepSucceeded", "ChainedInvokeSucceeded")
@@ -75,6 +76,9 @@ def _answer(client: Any, function: str, arn: str, progress: Callable[[str], None
         if execution["Status"] != "RUNNING":
             error = execution.get("Error") or {}
             cause = error.get("ErrorMessage") or execution["Status"].lower()
+            kind = str(error.get("ErrorType")).removeprefix("rdsiam.errors.")
+            if is_known(kind):
+                raise FunctionError(kind, visible(cause))
             raise ExecutionFailed(f"{function}: {execution['Status']}: {cause} (execution {arn})")
         time.sleep(_PAUSE)
 

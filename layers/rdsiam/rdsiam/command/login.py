@@ -130,6 +130,8 @@ def identifier_and_endpoint(name: str) -> tuple[str, str | None]:
     """Return identifier or ARN, and the endpoint if the name is an endpoint or a CNAME of one."""
     if is_arn(name):
         return lower_identifier(name), None
+    if not name:
+        raise Usage("the name of the database is empty", "give its identifier, ARN or endpoint; rdsiam ls lists them")
     within = _CONNECTION_STRING.fullmatch(name)
     if within is not None and within["host"] != name:  # which is not repeated: it may contain a password
         raise Usage("the database is named with a scheme, a user, a port or a path", f"name it {within['host']}")

@@ -187,6 +187,8 @@ def list_(databases: tuple[str, ...], output: Output, installation: Installation
     ]
     output.show(rows, ("database", "user", "secret", "state", "next rotation", "problem"), secrets, ("next rotation",))
     rotate_all.report_skipped(answer, progress)
+    if not secrets:
+        progress("no rotation is set up")
     lines = [visible(secret["line_to_add"]) for secret in secrets if secret["line_to_add"]]
     if lines:
         progress("to have them rotated, add the intended lines to `databases` of access.yaml:")

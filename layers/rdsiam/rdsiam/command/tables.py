@@ -73,7 +73,7 @@ def lines(
         for column in columns:
             if column.name in least:  # it is complete or left out
                 continue
-            column.cells = [_ARN.sub(_short, cell) for cell in column.cells]
+            column.cells = [_short(cell) for cell in column.cells]
     for name in least:
         leaving = [column for column in columns if column.name == name]
         if _total(columns) <= room or len(columns) == 1:
@@ -85,9 +85,13 @@ def lines(
     return list(_rendered(columns, widths, room, stream)), missing
 
 
-def _short(arn: re.Match[str]) -> str:
-    """Return the name in an ARN: of a function with its alias, of a role with its kind, which tells it from a user."""
-    return arn[1].partition(":")[2] or arn[1]
+def _short(cell: str) -> str:
+    """Return the name if the cell is an ARN: of a function with its alias, of a role with its kind.
+
+    An ARN inside a sentence or a statement stays, as it may be copied.
+    """
+    arn = _ARN.fullmatch(cell)
+    return cell if arn is None else arn[1].partition(":")[2] or arn[1]
 
 
 def _total(columns: Sequence[_Column]) -> int:
@@ -121,17 +125,22 @@ def _with_last(start: str, last: str, indent: int, room: int | None) -> Iterator
     if room is None or indent + width(last) <= room:
         yield f"{start}{_GAP if start else ''}{last}".rstrip()
         return
-    if room - indent < _BESIDE:
+    if room - indent < max(_BESIDE, *map(width, last.split(" "))):
         if start:
             yield start.rstrip()
         indent, start = 4, ""
-    parts = list(_wrapped(last, max(room - indent, 1)))
-    yield (f"{start}{_GAP}{parts[0]}" if start else f"{' ' * indent}{parts[0]}").rstrip()
-    yield from (f"{' ' * indent}{part}".rstrip() for part in parts[1:])
+    first, *others = _wrapped(last, max(room - indent, 1))
+    yield (f"{start}{_GAP}{first}" if start else _indented(first, indent, room)).rstrip()
+    yield from (_indented(part, indent, room).rstrip() for part in others)
+
+
+def _indented(part: str, indent: int, room: int) -> str:
+    """Return a further line of a cell: a word that is too long begins further to the left."""
+    return " " * max(min(indent, room - width(part)), 0) + part
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:
-    """Yield lines of a text: broken at spaces, a word that is too long wherever the line ends."""
+    """Yield lines of a text, broken at spaces only: a word that is too long stays one, as it may be copied."""
     line = ""
     for word in text.split(" "):
         joined = f"{line} {word}" if line else word
@@ -140,9 +149,6 @@ def _wrapped(text: str, room: int) -> Iterator[str]:
             continue
         if line:
             yield line
-        while width(word) > room:
-            yield word[:room]
-            word = word[room:]
         line = word
     yield line
 
