@@ -273,7 +273,7 @@ def test_a_stopped_database_is_one_row_in_a_table(account, monkeypatch, capsys):
     assert len(lines) == 2
     assert lines[0].split() == ["FAIL", "database", "orders", "is", "stopped"]
     assert lines[1].strip() == "→ aws rds start-db-instance --db-instance-identifier orders"
-    assert captured.err.startswith("not checked, as long as that is wrong: name, port, TLS, ")
+    assert captured.err.startswith("not checked because of the above: name, port, TLS, ")
     assert account.asked == []
 
 

@@ -94,6 +94,9 @@ def test_a_caller_without_any_right_learns_what_needs_none(failure):
     found = rows(case_of(UNDESCRIBED, Aws(answers, FAILURES[failure])))
     assert {row.state for row in found.values()} == {"UNKNOWN"}
     assert found["database"].detail == "you may not call rds:DescribeDBInstances"
+    assert found["name"].skipped
+    assert not found["identity"].skipped
+    assert not found["database"].skipped
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException"])

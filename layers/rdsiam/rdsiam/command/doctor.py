@@ -86,7 +86,7 @@ def _check(name: str, login: LoginOptions, output: Output, installation: Install
     if output.form == "json":
         click.echo(json.dumps([{name: getattr(row, name) for name in _FIELDS} for row in rows], indent=2))
     elif skipped := [row.check for row in rows if row.skipped]:
-        progress(f"not checked, as long as that is wrong: {', '.join(skipped)}")
+        progress(f"not checked because of the above: {', '.join(skipped)}")
     states = {row.state for row in rows}
     if "FAIL" in states:
         return ExitCode.DIFFERENT

@@ -29,11 +29,13 @@ class Verdict:
     """Result of a check.
 
     :ivar fix: what to do, a command if there is one; empty if the state is OK.
+    :ivar skipped: another check makes this one impossible or meaningless, and has the advice.
     """
 
     state: State
     detail: str
     fix: str = ""
+    skipped: bool = False
 
 
 def ok(detail: str) -> Verdict:
@@ -49,6 +51,11 @@ def fail(detail: str, fix: str) -> Verdict:
 def unknown(detail: str, fix: str) -> Verdict:
     """Return a verdict that this part could not be checked."""
     return Verdict("UNKNOWN", detail, fix)
+
+
+def skip(detail: str, other: str) -> Verdict:
+    """Return a verdict that this part was not checked, because of another check."""
+    return Verdict("UNKNOWN", f"not checked: {detail}", f"see {other}", skipped=True)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.aws.rds_models import in_transition
 from rdsiam.doctor import caller, database, failures, network, status, surroundings, users
-from rdsiam.doctor.case import LoginCase, State, Undescribed, Verdict, unknown
+from rdsiam.doctor.case import LoginCase, NotDescribed, State, Undescribed, Verdict, skip, unknown
 from rdsiam.errors import RdsiamError
 
 CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
@@ -44,7 +44,7 @@ class Row:
     """A check and its result.
 
     :ivar fix: what to do, a command if there is one; empty if the state is OK.
-    :ivar skipped: an earlier check makes this one meaningless.
+    :ivar skipped: another check makes this one impossible or meaningless, and has the advice.
     """
 
     check: str
@@ -61,21 +61,20 @@ def diagnose(case: LoginCase) -> Iterator[Row]:
     """
     failed: set[str] = set()
     for name, check in CHECKS.items():
-        skipped = _skipped(name, failed)
-        verdict = skipped or _excused(name, _verdict(check, case), case)
+        verdict = _skipped(name, failed) or _excused(name, _verdict(check, case), case)
         if verdict.state == "FAIL":
             failed.add(name)
-        yield Row(name, verdict.state, verdict.detail, verdict.fix, skipped is not None)
+        yield Row(name, verdict.state, verdict.detail, verdict.fix, verdict.skipped)
 
 
 def _skipped(name: str, failed: set[str]) -> Verdict | None:
     """Return a verdict without a check, if an earlier one makes it meaningless."""
     if "database" in failed:
-        return unknown("not checked: the database does not run", "see database")
+        return skip("the database does not run", "database")
     if "user" in failed and name in _OF_USER:
-        return unknown("not checked: no entry can declare the user", "see user")
+        return skip("no entry can declare the user", "user")
     if "revocation" in failed and name in _OF_REVOCATION:
-        return unknown("not checked: the login was taken from the user", "see revocation")
+        return skip("the login was taken from the user", "revocation")
     return None
 
 
@@ -93,6 +92,8 @@ def _verdict(check: Callable[[LoginCase], Verdict], case: LoginCase) -> Verdict:
         return check(case)
     except (ClientError, BotoCoreError) as error:
         return failures.of_aws(error)
+    except NotDescribed as error:
+        return skip(error.problem, "database")
     except RdsiamError as error:
         return failures.of_rdsiam(error)
     except OSError as error:
