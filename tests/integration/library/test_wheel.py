@@ -146,21 +146,45 @@ arguments: dict[str, object] = login.psycopg()
 """
 
 
-def test_the_installed_library_is_typed_for_applications(base, tmp_path):
-    application = tmp_path / "application.py"
-    application.write_text(APPLICATION + "wrong: int = login.token()\n")
+def mypy(environment: Environment, folder: Path, application: str) -> list[tuple[int, str]]:
+    """Return the errors of an application that uses the installed library: line and problem."""
+    file = folder / "application.py"
+    file.write_text(application)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file="),
-            *(f"--cache-dir={tmp_path / 'cache'}", f"--python-executable={base.folder / 'bin' / 'python'}"),
-            application.name,
+            *(f"--cache-dir={folder / 'cache'}", f"--python-executable={environment.folder / 'bin' / 'python'}"),
+            file.name,
         ],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    line, problem = APPLICATION.count("\n") + 1, "Incompatible types in assignment"
-    assert [text.partition(" (")[0] for text in done.stdout.splitlines()] == [
-        f"application.py:{line}: error: {problem}"
-    ]
+    assert done.stderr == ""
+    lines = [line.split(":", 3) for line in done.stdout.splitlines()]
+    return [(int(number), problem.partition(" (")[0].strip()) for _, number, _, problem in lines]
+
+
+def test_the_installed_library_is_typed_for_applications(base, tmp_path):
+    wrong = APPLICATION.count("\n") + 1
+    errors = mypy(base, tmp_path, APPLICATION + "wrong: int = login.token()\n")
+    assert errors == [(wrong, "Incompatible types in assignment")]
+
+
+def test_pools_of_the_installed_library_have_the_types_of_their_libraries(full, tmp_path):
+    application = (
+        APPLICATION
+        + """
+from psycopg_pool import ConnectionPool
+from rdsiam.pool import psycopg_pool
+from sqlalchemy import Engine
+
+pool: ConnectionPool = psycopg_pool(login, "shop", max_size=10)
+engine: Engine = sqlalchemy_engine(login, "postgresql+psycopg", "shop", pool_size=10)
+use_tokens(engine, login)
+"""
+    )
+    wrong = application.count("\n") + 1
+    errors = mypy(full, tmp_path, application + "other: ConnectionPool = engine\n")
+    assert errors == [(wrong, "Incompatible types in assignment")]

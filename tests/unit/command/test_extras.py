@@ -50,7 +50,10 @@ def test_help_lists_every_command_without_the_extras():
     assert "psql" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["audit", "config", "decisions", "ls", "migrate", "onboard", "revoke", "rotate"])
+_OTHERS = "audit completion config decisions doctor env exec ls migrate mysql onboard psql revoke rotate token"
+
+
+@pytest.mark.parametrize("command", _OTHERS.split())
 def test_other_commands_need_the_base_only(command):
     done = rdsiam(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
