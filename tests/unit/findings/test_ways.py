@@ -271,6 +271,15 @@ def test_commands_of_aws_name_the_databases_region(partition, region):
     assert words[words.index("--region") + 1] == region
 
 
+@pytest.mark.parametrize("pending", [("DBInstanceClass",), ("EngineVersion", "IAMDatabaseAuthenticationEnabled")])
+def test_pending_changes_are_not_applied_by_the_first_way(pending):
+    (finding,) = evaluate(replace(POSTGRES, iam_enabled=False, pending=pending), Unreadable("iam", "off"))
+    in_window, now, _ = ways(finding)
+    assert "--apply-immediately" not in in_window[0]
+    assert "--apply-immediately" in now[0]
+    assert pending[0] in finding.remediation[1].note
+
+
 def test_values_of_tags_stay_values():
     recorded = replace(POSTGRES, tags={"env": "prod,Key=x", "-q": "a b='c'"})
     changed = select(replace(POSTGRES, tags={"env": "dev", "--x": "1"}), Attributes.of(recorded))

@@ -27,10 +27,13 @@ def is_transient(unreachable: Mapping[str, Any]) -> bool:
 
 
 def _enable(case: Case) -> list[Remediation]:
-    return [
-        modify(case.on, "--enable-iam-database-authentication", note="Without downtime."),
-        cloudformation(case.on, "EnableIAMDatabaseAuthentication: true", way=2),
-    ]
+    """Switch it on at once, which needs no downtime, unless RDS would apply other pending changes with it."""
+    option = "--enable-iam-database-authentication"
+    steps = [modify(case.on, option, note="Without downtime.")]
+    if others := sorted(set(case.on.pending) - {"IAMDatabaseAuthenticationEnabled"}):
+        outage = f"Without downtime of its own, but together with the pending changes ({', '.join(others)})."
+        steps = modify_in_window(case.on, option, outage=outage)
+    return [*steps, cloudformation(case.on, "EnableIAMDatabaseAuthentication: true", way=len(steps) + 1)]
 
 
 def _upgrade(case: Case) -> list[Remediation]:
