@@ -160,6 +160,14 @@ def test_a_missing_output_of_the_stack_names_the_variable_to_set(empty):
         Settings({"stack": "other"}, lambda _: {}).get("audit_function")
 
 
+def test_a_caller_who_may_not_read_the_stack_is_told_which_variable_to_set(empty):
+    def outputs(_: str) -> dict[str, str]:
+        raise Denied("stack rdsiam: DescribeStacks: AccessDenied")
+
+    with pytest.raises(Denied, match=r"AccessDenied; ask an operator for the value of RDSIAM_AUDIT_FUNCTION"):
+        Settings({}, outputs).get("audit_function")
+
+
 def test_a_broken_file_is_named_and_not_shown(empty):
     (empty / "config" / "rdsiam").mkdir(parents=True)
     (empty / "config" / "rdsiam" / "config.toml").write_text("password = hunter2 not toml\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rdsiam.command import trust
-from rdsiam.command.errors import NotFound
+from rdsiam.command.errors import Denied, NotFound
 from rdsiam.command.output import progress
 from rdsiam.errors import RdsiamError
 
@@ -67,11 +67,17 @@ class Settings:
         if output is None:
             return Setting(DEFAULT_STACK, "default")
         stack = self.get("stack").value
-        outputs = self._outputs(stack)
+        variable = f"RDSIAM_{name.upper()}"
+        try:
+            outputs = self._outputs(stack)
+        except Denied as denied:
+            # Denied before anything else was asked: this caller may still use what the setting names.
+            remedy = f"ask an operator for the value of {variable}, or for cloudformation:DescribeStacks"
+            raise Denied(denied.problem, denied.remedy or remedy) from None
         if output not in outputs:
             raise NotFound(
                 f"stack {stack}: no output {output}",
-                f"name your stack with --stack or RDSIAM_STACK, or set RDSIAM_{name.upper()}",
+                f"name your stack with --stack or RDSIAM_STACK, or set {variable}",
             )
         return Setting(outputs[output], f"output {output} of stack {stack}")
 

@@ -63,6 +63,9 @@ def run(command: Callable[[], None]) -> int:
         sys.stderr.write(f"rdsiam: {place}{error.strerror or error} [unexpected]\n")
         code = UNEXPECTED
     _drop_unwritten()
+    if signals := sys.modules.get("signal"):  # the fast path has not loaded it
+        # The exit code is known: an interrupt that comes now would replace it.
+        signals.signal(signals.SIGINT, signals.SIG_IGN)
     return code
 
 
