@@ -6,20 +6,33 @@ It does what an administrator with the master's secret could do at any time, suc
 import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg
 
 
 def main() -> int:
-    """Log in with the password in the master's secret, and run the statement."""
+    """Run the statement in the second argument on the database in the first."""
     if len(sys.argv) != 3:
         sys.stderr.write("usage: python -m demo.as_master DATABASE STATEMENT\n")
         return 2
-    instances = boto3.client("rds").describe_db_instances(DBInstanceIdentifier=sys.argv[1])["DBInstances"]
-    (instance,) = instances
+    done = run_as_master(boto3.client, Path(os.environ["RDSIAM_CA"]), *sys.argv[1:])
+    sys.stdout.write(f"{done}\n")
+    return 0
+
+
+def run_as_master(client: Callable[..., Any], ca: Path, identifier: str, statement: str) -> str:
+    """Log in with the password in the master's secret, run a statement, and return what the server answers.
+
+    :param client: makes clients of AWS's services.
+    :param ca: the certificate authority of the database.
+    """
+    (instance,) = client("rds").describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
     secret = instance["MasterUserSecret"]["SecretArn"]
-    value = json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
+    value = json.loads(client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
     with psycopg.connect(
         host=instance["Endpoint"]["Address"],
         port=instance["Endpoint"]["Port"],
@@ -27,10 +40,9 @@ def main() -> int:
         password=value["password"],
         dbname=instance["DBName"],
         sslmode="verify-full",
-        sslrootcert=os.environ["RDSIAM_CA"],
+        sslrootcert=str(ca),
     ) as connection:
-        sys.stdout.write(f"{connection.execute(sys.argv[2].encode()).statusmessage}\n")
-    return 0
+        return connection.execute(statement.encode()).statusmessage or ""
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def operator_lines(info: Mapping[str, Any]) -> Iterator[str]:
     for name, output in SETTINGS.items():
         if output in info["outputs"]:
             yield f"export RDSIAM_{name.upper()}={shlex.quote(info['outputs'][output])}"
-    yield f"export LOCALCLOUD_LOGS={shlex.quote(info['logs'])}"
+    # As docs/deploy.md defines it for the outputs of a stack.
+    cases = " ".join(f"{name}) echo {shlex.quote(str(value))} ;;" for name, value in info["outputs"].items())
+    yield f'out() {{ case "$1" in {cases} esac; }}'
     yield f'aws() {{ {shlex.quote(str(ROOT / ".venv/bin/aws"))} "$@"; }}'
 
 

@@ -54,7 +54,7 @@ class Block:
 
     @property
     def exit_code(self) -> int:
-        """The exit code with which the last command of a block that is run ends."""
+        """The exit code of plans and findings in a block that is run; 0 if all commands end with 0."""
         return int(self.words[2].removeprefix("exit-")) if len(self.words) > 2 else 0
 
     @property
