@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documented import ROOT
+from tests.documented import PAGES, ROOT, blocks_of
+from tests.integration.documentation import test_pages
 from tests.integration.documentation.pasting import paste, project_folder
 from tests.terminal import Terminal, missing
 
@@ -38,7 +39,7 @@ def skip_without(shell: str) -> None:
 def test_three_commands_lead_to_a_login_without_a_password(shell, project, tmp_path):
     skip_without(shell)
     with Terminal(shell, newcomer(tmp_path), project) as terminal:
-        shown = paste(terminal, "README.md", lambda block: "make -s login" in block.text)
+        shown = paste(terminal, "README.md", lambda block: "make demo" not in block.text)
         terminal.type("kill %1; wait\n")
     assert re.search(r"app_service *\| shop_owner", shown), shown
     assert "X-Amz-Signature" not in shown
@@ -57,6 +58,21 @@ def test_the_page_for_trying_it_runs_as_printed_and_cleans_up(shell, project, tm
     # `make` ends at once, and localcloud a moment later.
     eventually(lambda: not directory.exists())
     assert set(project.iterdir()) == before
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_beginning_of_the_page_about_localcloud_runs(shell, project, tmp_path):
+    skip_without(shell)
+    with Terminal(shell, newcomer(tmp_path), project) as terminal:
+        paste(terminal, "docs/localcloud.md")
+        terminal.type("kill %1; wait\n")
+
+
+def test_each_page_with_blocks_that_are_run_is_pasted():
+    pages = {block.page for page in PAGES for block in blocks_of(page) if block.mark == "run" and block.is_shell}
+    names = {page.relative_to(ROOT).as_posix() for page in pages}
+    assert names == {"README.md", "docs/try-it.md", "docs/localcloud.md", *test_pages.PAGES}
 
 
 @pytest.mark.exhaustive

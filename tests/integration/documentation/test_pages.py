@@ -23,10 +23,10 @@ DEVELOPER = "arn:aws:iam::123456789012:role/developer"
 PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "docs/command.md": ("developer", ()),
     "docs/access.md": ("operator", ()),
+    "docs/audit.md": ("operator", ("CREATE ROLE legacy LOGIN PASSWORD 'of-old-enough'",)),
     "docs/http-api.md": ("developer", ()),
     "docs/onboarding.md": ("operator", ("DROP ROLE IF EXISTS reporter",)),
     "docs/payloads.md": ("operator", ()),
-    "docs/audit.md": ("operator", ("CREATE ROLE legacy LOGIN PASSWORD 'of-old-enough'",)),
     "docs/migration.md": ("operator", ("CREATE ROLE app LOGIN PASSWORD 'of-old-enough'",)),
 }
 
