@@ -33,7 +33,7 @@ def soon(monkeypatch):
 
 @pytest.fixture
 def slow(request) -> Iterator[str]:
-    """Return the address of a server that answers after a moment, or as soon as it is told to by its parameter."""
+    """Return the address of a server that answers after a moment, or after the seconds of its parameter."""
     pause = getattr(request, "param", PAUSE)
 
     class Handler(http.server.BaseHTTPRequestHandler):
