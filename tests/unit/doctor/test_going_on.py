@@ -308,7 +308,7 @@ def test_a_revoked_users_login_and_policies_are_not_blamed(server, record):
     aws = Aws(healthy() | {"get_role_policy": {"PolicyDocument": {"Statement": []}}})
     found = rows(case_of(aws=aws, record=recording(record)))
     assert {check for check, row in found.items() if row.state == "FAIL"} - {"port"} == {"revocation"}
-    assert {check for check, row in found.items() if row.skipped} == {"login", "resource id", "policy decision"}
+    assert {check for check, row in found.items() if row.skipped} == {"API", "login", "resource id", "policy decision"}
 
 
 @pytest.mark.parametrize("code", ["signs-itself", "not-allowed"])
@@ -336,7 +336,7 @@ def test_a_list_that_tells_nothing_leaves_the_endpoint_unknown(listing):
     ("code", "state", "says"),
     [
         ("reason-required", "FAIL", "--reason"),
-        ("user-revoked", "FAIL", "rdsiam revoke orders app --lift"),
+        ("user-revoked", "UNKNOWN", "see revocation"),
         ("denied", "UNKNOWN", "do this"),
         ("try-again", "UNKNOWN", "do this"),
         ("unavailable", "UNKNOWN", "do this"),

@@ -19,8 +19,8 @@ CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
     "pending changes": database.pending_changes,
     "identity": caller.identity,
     "user": users.user,
-    "API": users.api,
     "revocation": users.revocation,
+    "API": users.api,
     "role or plugin": database.role_or_plugin,
     "login": database.login,
     "resource id": caller.resource_id,
@@ -33,8 +33,8 @@ CHECKS: Mapping[str, Callable[[LoginCase], Verdict]] = {
 }
 #: Checks that say nothing about a user that no entry can declare, such as the master.
 _OF_USER = frozenset({"API", "revocation", "role or plugin", "login", "resource id", "policy decision"})
-#: Checks that a revocation explains: it withdraws policies, and the user can't log in.
-_OF_REVOCATION = frozenset({"login", "resource id", "policy decision"})
+#: Checks that a revocation explains: no tokens are vended, policies are withdrawn, and the user can't log in.
+_OF_REVOCATION = frozenset({"API", "login", "resource id", "policy decision"})
 #: Checks that a server may fail only because it is being changed or restarted.
 _OF_SERVER = frozenset({"name", "port", "TLS", "login"})
 

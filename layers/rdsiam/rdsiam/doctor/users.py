@@ -55,8 +55,6 @@ def api(case: LoginCase) -> Verdict:
     problem = answer.problem or str(answer)
     if answer.code == "reason-required":
         return fail(problem, f'rdsiam psql {case.name} -u {case.user} --reason "…"; doctor takes --reason too')
-    if answer.code == "user-revoked":
-        return fail(problem, _ask_operator(case))
     if answer.code == "signs-itself":
         return ok("access.yaml lets your role sign its own tokens: add --local to psql, mysql, exec and env")
     if answer.code == "not-allowed":
