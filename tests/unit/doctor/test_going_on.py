@@ -6,7 +6,9 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
+from rdsiam.access.model import User
 from rdsiam.core.arn import Arn
 from rdsiam.doctor import failures
 from rdsiam.doctor.case import ListedDatabase, LoginCase, UserRecord
@@ -268,9 +270,18 @@ def test_rdsiams_own_users_are_named_as_such_and_still_checked(server):
         assert (found["user"].state, found["login"].state) == ("UNKNOWN", "FAIL")
 
 
-@pytest.mark.parametrize("user", ["app", "Boss", "rds", "pgbouncer", "administrator"])
+@pytest.mark.parametrize("user", ["rds_app", "rds", "RDSapp", "aws_app", "mysql.app"])
+def test_a_user_of_a_reserved_name_is_named_as_such_and_still_checked(user):
+    found = rows(case_of(user=user))
+    assert (found["user"].state, found["login"].state) == ("UNKNOWN", "OK")
+    with pytest.raises(ValidationError):
+        User(name=user, privileges="readonly", on=["shop"])
+
+
+@pytest.mark.parametrize("user", ["app", "Boss", "pgbouncer", "administrator"])
 def test_other_users_can_be_declared(user):
     assert rows(case_of(user=user))["user"].state == "OK"
+    assert User(name=user, privileges="readonly", on=["shop"]).name == user
 
 
 # --- the API's answer ---

@@ -7,11 +7,14 @@ from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import ConnectionFailed, RdsiamError
 
-#: Beginnings of the names of users and roles that belong to RDS or the server.
-_SYSTEM = {
-    "postgres": ("pg_", "rds_", "rdsadmin", "rdsproxyadmin", "rdsrepladmin", "rdstopmgr", "rdswriteforwarduser"),
-    "mysql": ("mysql.", "mariadb.sys", "rdsadmin", "rdsproxyadmin", "rdsrepladmin", "rds_superuser_role"),
-}
+#: Users and roles of RDS and of the servers.
+_SYSTEM = frozenset({
+    "mariadb.sys", "mysql.infoschema", "mysql.session", "mysql.sys", "rds_ad", "rds_extension", "rds_iam",
+    "rds_password", "rds_replication", "rds_reserved", "rds_superuser", "rds_superuser_role", "rdsadmin",
+    "rdsproxyadmin", "rdsrepladmin", "rdstopmgr", "rdswriteforwarduser",
+})  # fmt: skip
+#: Beginnings of names, in any case, that access.yaml reserves: `rdsiam.access.fields`.
+_RESERVED = ("aws_", "mariadb.", "mysql.", "pg_", "rds")
 
 
 def user(case: LoginCase) -> Verdict:
@@ -24,8 +27,10 @@ def user(case: LoginCase) -> Verdict:
     if case.user in (MANAGER, AUDITOR):
         function = "OnboardFunction" if case.user == MANAGER else "the audit"
         return unknown(f"{case.user} is rdsiam's own user, as which {function} logs in", _declare(case))
-    if case.user.startswith(_SYSTEM[database.family]):
+    if case.user in _SYSTEM or (database.family == "postgres" and case.user.startswith("pg_")):
         return fail(f"{case.user} is a user or role of RDS or of the server itself", _declare(case))
+    if case.user.lower().startswith(_RESERVED):
+        return unknown(f"no entry can declare {case.user}: access.yaml reserves such names", _declare(case))
     return ok(f"access.yaml can declare {case.user}")
 
 
