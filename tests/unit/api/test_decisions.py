@@ -59,7 +59,7 @@ def table():
         yield SimpleNamespace(dynamodb=dynamodb, reader=reader)
 
 
-def put(table, hours_ago, caller=CI, database="arn:d", number=0):
+def put(table, hours_ago, caller=CI, database="arn:d", number=0, **attributes):
     at = NOW - timedelta(hours=hours_ago)
     item = {
         "id": id_at(int(at.timestamp() * 1000), number << 8),
@@ -69,6 +69,7 @@ def put(table, hours_ago, caller=CI, database="arn:d", number=0):
         "source_identity": source_identity(caller),
         "database": database,
         "outcome": "allowed",
+        **attributes,
     }
     table.dynamodb.put_item(TableName="decisions", Item={name: {"S": value} for name, value in item.items()})
     return item["id"]
@@ -122,6 +123,26 @@ def test_other_callers_see_only_decisions_of_their_session(table):
     assert len(table.reader.page(CI, Search(10)).decisions) == 1
     assert table.reader.page(OTHER, Search(10)).decisions == []
     assert len(table.reader.page(AUDITOR, Search(10)).decisions) == 2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "databases[0].users[0].callers[0]: has ended",
+        "databases[0].users[0].callers[0]: needs confirmation, since identifier or tags changed",
+        "databases[0].users[0].callers[0]: a reason is required",
+        "access.yaml is invalid for this database",
+        "revoked",
+    ],
+)
+def test_the_rule_of_a_denial_tells_its_caller_nothing_about_the_database(table, rule):
+    """Of a database that doesn't exist, or that isn't onboarded, it would be another one."""
+    put(table, 1, database="arn:exists", number=1, outcome="denied", rule=rule)
+    put(table, 2, database="arn:unknown", number=2, outcome="denied", rule="no entry lets this caller log in")
+    put(table, 3, number=3, outcome="allowed", rule="databases[0].users[0].callers[0]")
+    own = table.reader.page(CI, Search(10)).decisions
+    assert [one.rule for one in own] == ["", "", "databases[0].users[0].callers[0]"]
+    assert table.reader.page(AUDITOR, Search(10)).decisions[0].rule == rule
 
 
 @pytest.mark.parametrize("database", [None, "arn:d"])

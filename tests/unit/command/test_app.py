@@ -1,5 +1,6 @@
 """The `rdsiam` command without AWS: settings, output, errors and exit codes."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import click
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,6 +296,7 @@ def client_error(code):
         (client_error("ResourceNotFoundException"), NotFound, 5),
         (client_error("ThrottlingException"), TryAgain, 6),
         (client_error("InternalFailure"), ExecutionFailed, 1),
+        (ResponseParserError("Unable to parse response: b'<html>a proxy</html>'"), TryAgain, 6),
     ],
 )
 def test_errors_of_aws_have_their_exit_code(error, kind, code):
@@ -301,6 +304,7 @@ def test_errors_of_aws_have_their_exit_code(error, kind, code):
         raise error
     assert caught.value.exit_code == code
     assert "the function" in str(caught.value)
+    assert "<html>" not in str(caught.value)
 
 
 class Lambda:
@@ -391,6 +395,32 @@ def test_an_interrupt_of_the_start_says_that_it_may_have_begun(monkeypatch, caps
 @given(st.text())
 def test_nothing_from_a_database_moves_the_cursor(text):
     assert visible(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["access", "validate", "\x1b[2Jno.yaml"],
+        ["access", "validate", "\x1b[2Jbad.yaml"],
+        ["access", "publish", "\x1b[2Jbad.yaml"],
+        ["psql", "--\x1b[2J"],
+        ["\x1b[2J"],
+        ["ls", "--profile", "\x1b[2J"],
+        ["report", "\x1b[2J"],
+    ],
+)
+def test_no_error_moves_the_cursor(arguments, tmp_path, monkeypatch):
+    """Names of files come from a branch that somebody pushed, and texts of errors from servers."""
+    monkeypatch.chdir(tmp_path)
+    Path("\x1b[2Jbad.yaml").write_text("version: 2\n")
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr", written)
+    monkeypatch.setattr("sys.argv", ["rdsiam", *arguments])
+    with pytest.raises(SystemExit):
+        run()
+    assert "\\x1b[2J" in written.getvalue()
+    assert "\x1b" not in written.getvalue()
 
 
 @given(st.lists(st.text(), min_size=1, max_size=3))

@@ -1,7 +1,7 @@
 """Past decisions, newest first: all of them for auditors, their own for other callers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ _EXAMINED = 200
 
 @dataclass(frozen=True)
 class PastDecision(DecisionRecord):
-    """A recorded decision and its id."""
+    """A recorded decision and its id. The rule of a denial is for auditors, and empty for other callers."""
 
     id: str
 
@@ -72,15 +72,23 @@ class DecisionsReader:
         :raises NotAllowed: the caller asks for another caller's decisions, or is not identified.
         :raises AccessFileUnavailable: access.yaml can't be read, so nobody is an auditor.
         """
-        query = self._query(search, self._filters(caller, search))
-        return _page(self._run(query), search.limit) if query.low < query.high else PastDecisions([], None)
+        audits = any(auditor.admits(caller) for auditor in self._access.current().file.auditors)
+        query = self._query(search, self._filters(caller, search, audits))
+        if query.low >= query.high:
+            return PastDecisions([], None)
+        found = _page(self._run(query), search.limit)
+        return found if audits else replace(found, decisions=[_as_told(each) for each in found.decisions])
 
-    def _filters(self, caller: Caller, search: Search) -> Mapping[str, str]:
-        """Return attributes and the values that decisions must have: those of the search and of the caller's rights."""
+    @staticmethod
+    def _filters(caller: Caller, search: Search, audits: bool) -> Mapping[str, str]:
+        """Return attributes and the values that decisions must have: those of the search and of the caller's rights.
+
+        :param audits: the caller is an auditor, who sees the decisions of all callers.
+        """
         database = None if search.database is None else lower_identifier(search.database)
         given = {"caller": search.caller, "database": database}
         filters = {name: value for name, value in given.items() if value is not None}
-        if any(auditor.admits(caller) for auditor in self._access.current().file.auditors):
+        if audits:
             return filters
         if (not caller.role and not caller.session) or search.caller not in (None, caller.name):
             raise NotAllowed
@@ -151,6 +159,11 @@ def _page(calls: Iterator[tuple[str | None, list[dict[str, Any]]]], limit: int) 
         if number == _MAX_QUERIES:
             return PastDecisions(shown, position)
     return PastDecisions(shown, None)
+
+
+def _as_told(decision: PastDecision) -> PastDecision:
+    """Return a decision as its caller may see it: a denial reveals no more than the answer to the request did."""
+    return replace(decision, rule="") if decision.outcome == "denied" else decision
 
 
 def _decision(item: dict[str, Any]) -> PastDecision:

@@ -17,7 +17,7 @@ from rdsiam.command.access_versions import Bucket, difference, name_of, read
 from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
-from rdsiam.command.output import Output, progress, visible
+from rdsiam.command.output import Output, progress
 from rdsiam.errors import AccessFileInvalid
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -52,7 +52,7 @@ def validate(file: Path, output: Output) -> None:
     if output.form == "json":
         click.echo(json.dumps({"valid": not problems, "problems": problems, "advice": advice}, indent=2))
     for line in [*problems, *advice]:
-        click.echo(f"{name_of(file)}: {visible(line)}", err=True)
+        progress(f"{name_of(file)}: {line}")
     if not problems:
         progress(f"{name_of(file)} is valid")
     sys.exit(ExitCode.DIFFERENT if problems else ExitCode.OK)

@@ -21,6 +21,7 @@ from rdsiam.command import (
 )
 from rdsiam.command.errors import ExitCode, exit_code
 from rdsiam.command.extras import Commands
+from rdsiam.command.output import progress
 from rdsiam.command.version import VERSION
 from rdsiam.errors import RdsiamError
 
@@ -67,14 +68,14 @@ def run() -> None:
     try:
         code = app.main(prog_name="rdsiam", standalone_mode=False)
     except RdsiamError as error:
-        click.echo(f"rdsiam: {error} [{error.code}]", err=True)
+        progress(f"rdsiam: {error} [{error.code}]")
         code = exit_code(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
     except click.UsageError as error:
         help_command = f"{error.ctx.command_path if error.ctx else 'rdsiam'} --help"
-        click.echo(f"rdsiam: {_usage_problem(error).rstrip('.')}; see {help_command} [usage]", err=True)
+        progress(f"rdsiam: {_usage_problem(error).rstrip('.')}; see {help_command} [usage]")
         code = error.exit_code
     except click.Abort:
         click.echo("rdsiam: interrupted", err=True)

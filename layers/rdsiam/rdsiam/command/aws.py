@@ -26,6 +26,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnknownCredentialError,
 )
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from rdsiam.command import waiting
@@ -203,6 +204,9 @@ def translate_errors(subject: str = "") -> Iterator[None]:
         raise Denied(f"{prefix}{error}", RENEW) from None
     except BotoCoreError as error:
         raise TryAgain(f"{prefix}{error}") from None
+    except ResponseParserError:
+        # Its text is the whole response: a page of a proxy or of a login to the network.
+        raise TryAgain(f"{prefix}the answer is none of AWS's", "see whether a proxy answers for AWS") from None
 
 
 def _refusal(error: ClientError, prefix: str) -> CommandError:

@@ -124,10 +124,10 @@ def exec_program(command: Sequence[str], added: Mapping[str, str]) -> NoReturn:
     try:
         os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell is intended
     except FileNotFoundError:
-        sys.stderr.write(f"rdsiam: {command[0]}: no such program\n")
+        progress(f"rdsiam: {command[0]}: no such program")
         sys.exit(127)
     except OSError as error:
-        sys.stderr.write(f"rdsiam: {command[0]} can't be run: {error.strerror}\n")
+        progress(f"rdsiam: {command[0]} can't be run: {error.strerror}")
         sys.exit(126)
 
 

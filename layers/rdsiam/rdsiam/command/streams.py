@@ -59,8 +59,10 @@ def run(command: Callable[[], None]) -> int:
         code = INTERRUPTED
     except OSError as error:
         # Neither a message of AWS nor one of a database: their errors are translated where they occur.
+        from rdsiam.command.output import progress
+
         place = f"{error.filename}: " if error.filename else "output: " if _is_full(error) else ""
-        sys.stderr.write(f"rdsiam: {place}{error.strerror or error} [unexpected]\n")
+        progress(f"rdsiam: {place}{error.strerror or error} [unexpected]")
         code = UNEXPECTED
     _drop_unwritten()
     if signals := sys.modules.get("signal"):  # the fast path has not loaded it
