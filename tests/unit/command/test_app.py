@@ -166,8 +166,30 @@ def test_a_caller_who_may_not_read_the_stack_is_told_which_variable_to_set(empty
     def outputs(_: str) -> dict[str, str]:
         raise Denied("stack rdsiam: DescribeStacks: AccessDenied")
 
-    with pytest.raises(Denied, match=r"AccessDenied; ask an operator for the value of RDSIAM_AUDIT_FUNCTION"):
+    with pytest.raises(
+        Denied,
+        match=r"^audit_function is not set, .*AccessDenied; ask an operator for the value of RDSIAM_AUDIT_FUNCTION",
+    ):
         Settings({}, outputs).get("audit_function")
+
+
+def test_missing_credentials_stay_the_cause_of_a_missing_setting(empty):
+    def outputs(_):
+        raise Denied("no AWS credentials", "set AWS_PROFILE")
+
+    with pytest.raises(Denied, match=r"^no AWS credentials; set AWS_PROFILE$"):
+        Settings({}, outputs).get("api_url")
+
+
+def test_config_says_once_why_the_stack_is_not_read(empty, monkeypatch):
+    def denied(*_):
+        raise Denied("stack rdsiam: DescribeStacks: AccessDenied")
+
+    monkeypatch.setattr("rdsiam.command.aws.Aws.outputs", denied)
+    done = CliRunner().invoke(app, ["config"])
+    assert done.exit_code == 0
+    assert done.output.count("AccessDenied") == 1
+    assert "DescribeStacks" not in done.stdout
 
 
 def test_a_broken_file_is_named_and_not_shown(empty):

@@ -174,6 +174,40 @@ def test_env_unsets_variables_of_an_earlier_login(monkeypatch):
     assert done.stdout.index("unset PGHOSTADDR") < done.stdout.index("export PGHOST=")
 
 
+#: Variables of a person: libpq takes host and TLS from the service before PGHOST and PGSSLMODE, and asks the server for
+#: what no login by token has.
+MISLEADING = {
+    "PGSERVICE": "elsewhere",
+    "PGHOSTADDR": "10.0.0.1",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGCHANNELBINDING": "require",
+    "PGSSLCERTMODE": "require",
+}
+
+
+def test_env_leaves_no_variable_that_leads_elsewhere(monkeypatch, tmp_path):
+    (tmp_path / "services").write_text("[elsewhere]\nhost=evil.example\nsslmode=disable\n")
+    for name, value in {**MISLEADING, "PGSERVICEFILE": str(tmp_path / "services")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(connect, "login_token", lambda *_: PG)
+    done = CliRunner().invoke(app, ["env", "orders", "--shell", "bash"])
+    names = " ".join(f"${name}" for name in (*MISLEADING, "PGSERVICEFILE"))
+    shell = subprocess.run(
+        [str(shutil.which("bash")), "-c", f'{done.stdout}echo "{names}" $PGHOST'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout.split() == [PG.host]
+    assert "PGSERVICE is unset: the service elsewhere would lead elsewhere" in done.stderr
+
+
+def test_env_says_nothing_of_a_service_that_is_not_set(monkeypatch):
+    monkeypatch.delenv("PGSERVICE", raising=False)
+    monkeypatch.setattr(connect, "login_token", lambda *_: PG)
+    assert "PGSERVICE" not in CliRunner().invoke(app, ["env", "orders", "--shell", "bash"]).stderr
+
+
 @pytest.mark.parametrize("command", ["psql", "mysql"])
 def test_the_wrong_client_is_named(monkeypatch, command):
     monkeypatch.setattr(connect, "login_token", lambda *_: MY if command == "psql" else PG)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import rdsiam
+from rdsiam.errors import InvalidRequest
 from rdsiam.tokens import trust
 
 CERTIFICATES = Path(rdsiam.__file__).parent / "certs"
@@ -60,9 +61,31 @@ def test_a_host_of_no_known_region_is_verified_against_the_bundle(host):
 
 def test_a_setting_takes_precedence(monkeypatch, tmp_path):
     own = tmp_path / "own.pem"
+    own.write_bytes((CERTIFICATES / "regions" / "eu-west-1.pem").read_bytes())
     monkeypatch.setenv("RDSIAM_CA", str(own))
     assert trust.ca_for("orders.abc123.eu-central-1.rds.amazonaws.com") == str(own)
 
 
 def test_a_proxy_is_verified_against_public_roots():
     assert "certs/regions" not in trust.ca_for("p.proxy-abc123.eu-central-1.rds.amazonaws.com")
+
+
+@pytest.mark.parametrize(("content", "problem"), [
+    (None, "can't be read"), (b"", "has no certificate"), (b"root:x:0:0\n", "has no certificate"),
+    (b"-----BEGIN RSA PRIVATE KEY-----\n", "has no certificate"), (b"\xff\xfe\x00", "has no certificate"),
+])  # fmt: skip
+def test_authorities_that_can_not_be_used_are_refused_by_the_name_of_the_variable(
+    tmp_path, monkeypatch, content, problem
+):
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("RDSIAM_CA", str(file))
+    with pytest.raises(InvalidRequest, match=rf"^RDSIAM_CA: its file {problem}.*unset it"):
+        trust.ca_for("orders.abc123.eu-central-1.rds.amazonaws.com")
+
+
+def test_a_directory_is_no_file_of_authorities(tmp_path, monkeypatch):
+    monkeypatch.setenv("RDSIAM_CA", str(tmp_path))
+    with pytest.raises(InvalidRequest, match="can't be read"):
+        trust.ca_file()

@@ -28,14 +28,16 @@ def config(context: click.Context, output: Output, installation: Installation) -
     """Show the settings and their origins: flags > RDSIAM_* > a trusted ./rdsiam.toml > the user's file > the stack."""
     if context.invoked_subcommand is not None:
         return
-    rows = []
+    rows, missing = [], ""
     for name in SETTINGS:
         try:
             setting = installation.settings.get(name)
         except CommandError as error:
-            setting = Setting("", f"not set: {error}")
+            setting, missing = Setting("", "not set"), missing or str(error)
         rows.append((name, setting.value, setting.origin))
     output.show(rows, ("setting", "value", "origin"))
+    if missing:
+        progress(missing)
 
 
 @config.command(

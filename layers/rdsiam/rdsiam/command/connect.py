@@ -15,7 +15,7 @@ from rdsiam.command.errors import TryAgain, Usage
 from rdsiam.command.fast_token import warn
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
-from rdsiam.command.output import progress
+from rdsiam.command.output import progress, visible
 from rdsiam.command.passing import PassingCommand
 from rdsiam.core.arn import Arn
 
@@ -167,8 +167,9 @@ def env(
     values = programs.inherited(token, session.name, session.via)
     if sys.stdout.isatty():
         warn('these lines contain a token: use eval "$(rdsiam env …)", which shows nothing')
-    # Variables of an earlier login that are not set now would redirect this one.
-    stale = [name for name in programs.NAMES[token.family] if name not in values]
+    stale = programs.stale(token.family, values)
+    if token.family == "postgres" and (service := os.environ.get("PGSERVICE")):
+        progress(f"PGSERVICE is unset: the service {visible(service)} would lead elsewhere")
     click.echo(shells.unset(language, stale) + shells.assign(language, values), nl=False)
     progress(f"valid for new connections until {token.expires}")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from rdsiam.aws.rds import Family
 from rdsiam.command import option_files
 from rdsiam.command.errors import NotFound, Usage
 from rdsiam.command.login import LoginToken
@@ -16,8 +17,12 @@ from rdsiam.command.output import progress
 from rdsiam.tokens import mysql_clients
 from rdsiam.tokens.trust import ca_for
 
-#: Variables that would send a PostgreSQL program to another server.
-_MISLEADING = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGTARGETSESSIONATTRS")
+#: Variables that would send a PostgreSQL program to another server, or ask for what no login by token has. libpq
+#: prefers a service's host and TLS to those of the other variables.
+_MISLEADING = (
+    *("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGTARGETSESSIONATTRS"),
+    *("PGCHANNELBINDING", "PGSSLCERTMODE"),
+)
 _MYSQL_PROGRAMS = {"admin", "binlog", "check", "dump", "import", "show", "slap", ""}
 
 NAMES = {
@@ -98,6 +103,15 @@ def inherited(token: LoginToken, name: str | None, via: str | None) -> dict[str,
     if token.family == "mysql":
         values |= option_files.variables(token, mysql_port(token, via), name)
     return values
+
+
+def stale(family: Family, values: Mapping[str, str]) -> list[str]:
+    """Return the variables of a shell that would redirect this login: those of an earlier one, and the user's own.
+
+    :param values: the variables of this login.
+    """
+    names = [*NAMES[family], *(_MISLEADING if family == "postgres" else ())]
+    return [name for name in dict.fromkeys(names) if name not in values]
 
 
 def first_of(*programs: str) -> str:

@@ -73,7 +73,9 @@ class Settings:
         except Denied as denied:
             # Denied before anything else was asked: this caller may still use what the setting names.
             remedy = f"ask an operator for the value of {variable}, or for cloudformation:DescribeStacks"
-            raise Denied(denied.problem, denied.remedy or remedy) from None
+            if denied.remedy:
+                raise
+            raise Denied(f"{name} is not set, and {output} not read: {denied.problem}", remedy) from None
         if output not in outputs:
             raise NotFound(
                 f"stack {stack}: no output {output}",

@@ -5,6 +5,7 @@ import ssl
 import struct
 
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
+from rdsiam.errors import InvalidRequest
 from rdsiam.tokens.trust import ca_for
 
 _SECONDS = 5
@@ -55,6 +56,9 @@ def tls(case: LoginCase) -> Verdict:
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             with context.wrap_socket(plain, server_hostname=host) as secured:
                 expiry = str((secured.getpeercert() or {}).get("notAfter"))
+    except InvalidRequest as error:
+        problem, _, fix = str(error).partition("; ")
+        return fail(problem, fix)
     except ssl.SSLCertVerificationError as error:
         return fail(error.verify_message, "unset RDSIAM_CA, or let it name the RDS bundle")
     except _NoTlsError:
