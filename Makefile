@@ -57,7 +57,8 @@ lint: ## check style, types and the template, as it is written and as it is expa
 	@.venv/sam/bin/sam validate --lint
 	@scripts/scan template.yaml
 
-deploy: setup ## ask two questions, build, and deploy to your AWS account; ENV=prod for another part of samconfig.toml
+deploy: ## ask two questions, build, and deploy to your AWS account; ENV=prod for another part of samconfig.toml
+	@scripts/setup --for-deploy
 	@scripts/deploy $(ENV)
 
 bench: setup ## measure the promises, side by side with what they are compared to

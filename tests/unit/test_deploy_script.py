@@ -1,10 +1,15 @@
-"""`make deploy` asks two questions, keeps the answers in samconfig.toml, and calls the SAM CLI."""
+"""`make deploy` shows the account, asks two questions, keeps the answers in samconfig.toml, and calls the SAM CLI."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,6 +34,46 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class SecurityTokenService(BaseHTTPRequestHandler):
+    """STS that knows one caller."""
+
+    def do_POST(self) -> None:
+        body = (
+            b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>"
+            b"<Arn>arn:aws:iam::123456789012:user/ann</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>"
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture(scope="module")
+def sts() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SecurityTokenService) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def settings_of_aws(folder: Path, sts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(folder),
+        "AWS_ENDPOINT_URL": sts,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
 def deploy(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(folder / "scripts" / "deploy"), *arguments]
     return subprocess.run(command, input=typed, capture_output=True, text=True, check=False, timeout=30)
@@ -51,7 +96,9 @@ def test_two_questions_are_asked_once(folder):
     assert overrides(folder) == [f"Publishers={PIPELINE}", f"Operators={PLATFORM},{PIPELINE}"]
     second = deploy(folder)
     assert second.returncode == 0
-    assert second.stderr == ""
+    assert second.stderr == (
+        "account 123456789012, region eu-west-1, stack rdsiam; you are arn:aws:iam::123456789012:user/ann\n"
+    )
     assert calls(folder) == ["build --config-env default", "deploy --config-env default"] * 2
 
 
@@ -121,3 +168,59 @@ def test_a_step_that_fails_ends_it(folder, step, ran):
     (folder / f"{step}-fails").touch()
     assert deploy(folder, typed=f"{PIPELINE}\n{PLATFORM}\n").returncode == 1
     assert len(calls(folder)) == ran
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"AWS_DEFAULT_REGION": ""}, "no region"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
+        ({"AWS_PROFILE": "none"}, "The config profile (none) could not be found"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect"),
+    ],
+)
+def test_missing_credentials_are_noticed_before_the_questions(folder, monkeypatch, settings, problem):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    done = deploy(folder, typed=f"{PIPELINE}\n{PLATFORM}\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"nothing was deployed: {problem}")
+    assert "?" not in done.stderr
+    assert calls(folder) == []
+    assert (folder / "samconfig.toml").read_text() == (ROOT / "samconfig.toml").read_text()
+
+
+def test_region_and_stack_are_those_of_the_environment_s_settings(folder):
+    file = folder / "samconfig.toml"
+    file.write_text(file.read_text().replace('stack_name = "rdsiam-dev"', 'stack_name = "try"\nregion = "eu-south-2"'))
+    done = deploy(folder, "dev", typed=f"{PIPELINE}\n{PLATFORM}\n")
+    assert done.stderr.startswith("account 123456789012, region eu-south-2, stack try; ")
+
+
+def test_an_interrupt_at_a_question_shows_no_traceback(folder):
+    command = [sys.executable, str(folder / "scripts" / "deploy")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("account ")
+        assert process.stderr.readline().startswith("Which roles")
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    assert calls(folder) == []
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_is_no_error(folder, word):
+    done = deploy(folder, word)
+    assert (done.returncode, done.stdout) == (0, "usage: scripts/deploy [default | dev | prod]\n")
+
+
+def test_deploying_needs_no_database_server_and_no_browser():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = makefile.split("\ndeploy:")[1].split("\n\n")[0]
+    assert "scripts/setup --for-deploy" in recipe
+    assert "setup" not in recipe.splitlines()[0].split("##")[0]
+    setup = (ROOT / "scripts" / "setup").read_text()
+    assert setup.index("!= --for-deploy ] || exit 0") < setup.index("\ninstall_from_the_system\n")
