@@ -26,8 +26,6 @@ QUERIES = [
 SHELL = [line for block in blocks_of(PAGE) if block.is_shell for line in block.text.splitlines()]
 PATTERNS = [match[1] for line in SHELL if (match := re.search("--filter-pattern '(.*)'", line))]
 JQ = [line for line in SHELL if "jq" in line]
-#: Functions that work for one database in an invocation.
-OF_ONE_DATABASE = ("PolicyFunction",)
 DURABLE = ("OnboardFunction", "AuditFunction", "MigrateFunction")
 Lines = dict[str, list[dict[str, Any]]]
 

@@ -11,7 +11,7 @@ from rdsiam.access import reserved_roles
 from rdsiam.access.model import AccessFile, json_schema
 from rdsiam.access.selection import select
 from rdsiam.aws.rds import Database
-from rdsiam.command import names, options
+from rdsiam.command import options
 from rdsiam.command.access_publish import diff, fleet, history, publish, rollback
 from rdsiam.command.access_versions import Bucket, difference, name_of, read
 from rdsiam.command.errors import ExitCode
@@ -79,14 +79,7 @@ Examples:
       exit code 3 if anything differs"""
 )
 @_FILE
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    metavar="DATABASE",
-    shell_complete=names.of_fleet,
-    help="Compare only this one; repeatable.",
-)
+@options.databases("Compare only this one; repeatable.")
 @options.output()
 @options.installation("access_bucket")
 def plan(file: Path, databases: tuple[str, ...], output: Output, installation: Installation) -> None:

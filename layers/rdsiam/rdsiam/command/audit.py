@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from rdsiam.command import names, options
+from rdsiam.command import options
 from rdsiam.command.answers import show_reason
 from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode
@@ -45,14 +45,7 @@ Examples:
   rdsiam audit --remediate 3f2a… --plan
       what would fix the finding, with the SQL"""
 )
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    metavar="DATABASE",
-    shell_complete=names.of_fleet,
-    help="Audit only this one; repeatable.",
-)
+@options.databases("Audit only this one; repeatable.")
 @click.option(
     "--fail-on",
     type=click.Choice([*reversed(SEVERITIES), "none"]),

@@ -77,6 +77,13 @@ def add(options: Sequence[Decorator], command: Command) -> Command:
     return command
 
 
+def databases(help: str) -> Decorator:
+    """Add --database, which can be given several times; the command gets `databases`."""
+    return click.option(
+        "--database", "databases", multiple=True, metavar="DATABASE", shell_complete=names.of_fleet, help=help
+    )
+
+
 def mode(confirm: str) -> Decorator:
     """Add --plan and --confirm; the command gets a `mode`.
 

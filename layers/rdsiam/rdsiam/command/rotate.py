@@ -159,14 +159,7 @@ Examples:
   rdsiam rotate list --database orders
   rdsiam rotate list --output csv > rotations.csv""",
 )
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    metavar="DATABASE",
-    shell_complete=names.of_fleet,
-    help="Only of this one; repeatable.",
-)
+@options.databases("Only of this one; repeatable.")
 @options.output()
 @options.installation("secrets_function")
 def list_(databases: tuple[str, ...], output: Output, installation: Installation) -> None:
@@ -206,14 +199,7 @@ Examples:
   rdsiam rotate all --reason "leak" --database orders --database billing --at-once 2""",
 )
 @click.option("--reason", metavar="TEXT", required=True, help="Why, for the log.")
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    metavar="DATABASE",
-    shell_complete=names.of_fleet,
-    help="Only of this one; repeatable.",
-)
+@options.databases("Only of this one; repeatable.")
 @click.option("--match", "patterns", multiple=True, metavar="PATTERN", help="Identifiers, with * and ?; repeatable.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of databases.")
 @_WAIT

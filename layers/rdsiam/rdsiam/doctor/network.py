@@ -6,6 +6,7 @@ import struct
 
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.errors import InvalidRequest
+from rdsiam.tokens.drivers import context
 from rdsiam.tokens.trust import ca_for
 
 _SECONDS = 5
@@ -52,9 +53,7 @@ def tls(case: LoginCase) -> Verdict:
     try:
         with socket.create_connection((host, number), _SECONDS) as plain:
             _request_tls(plain, family)
-            context = ssl.create_default_context(cafile=ca_for(host))
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            with context.wrap_socket(plain, server_hostname=host) as secured:
+            with context(ca_for(host)).wrap_socket(plain, server_hostname=host) as secured:
                 expiry = str((secured.getpeercert() or {}).get("notAfter"))
     except InvalidRequest as error:
         problem, _, fix = str(error).partition("; ")

@@ -17,7 +17,6 @@ _POLICY = RDS + "UsingWithRDS.IAMDBAuth.IAMPolicy.html"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrdsiamauthentication.html"
 _CONDITIONS = IAM + "reference_policies_condition-keys.html"
 _DENY_POLICY = "no-database-logins"
-_ALL_HOLDERS = "This changes all users, groups and roles that the policy is attached to."
 _BEFORE = "Logins that only this policy allows fail afterwards, and AWS records none: first declare those in use."
 
 EVIDENCE = {

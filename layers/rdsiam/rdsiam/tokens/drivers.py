@@ -28,10 +28,7 @@ def libpq(host: str, port: int, user: str, token: str, version: int) -> dict[str
     :param version: of the libpq that the driver uses, which refuses options that it doesn't know.
     """
     arguments = {
-        "host": host,
-        "port": port,
-        "user": user,
-        "password": token,
+        **_login(host, port, user, token),
         "sslmode": "verify-full",
         "sslrootcert": ca_for(host),
     }
@@ -45,10 +42,7 @@ def libpq(host: str, port: int, user: str, token: str, version: int) -> dict[str
 def mysql_connector(host: str, port: int, user: str, token: str) -> dict[str, Any]:
     """Return the arguments for mysql-connector-python."""
     return {
-        "host": host,
-        "port": port,
-        "user": user,
-        "password": token,
+        **_login(host, port, user, token),
         "auth_plugin": "mysql_clear_password",
         "ssl_ca": ca_for(host),
         "ssl_verify_cert": True,
@@ -60,10 +54,7 @@ def mysql_connector(host: str, port: int, user: str, token: str) -> dict[str, An
 def mysqlclient(host: str, port: int, user: str, token: str) -> dict[str, Any]:
     """Return the arguments for mysqlclient, built with MySQL's library or MariaDB's."""
     return {
-        "host": host,
-        "port": port,
-        "user": user,
-        "password": token,
+        **_login(host, port, user, token),
         "ssl": {"ca": ca_for(host)},
         "ssl_mode": "VERIFY_IDENTITY",
         "read_default_file": str(_OPTION_FILE),
@@ -81,19 +72,28 @@ def aiomysql(host: str, port: int, user: str, token: str) -> dict[str, Any]:
     password = _TokenForTls(token)
     password.in_tls = lambda: noting.used
     password.endpoint = (host, port)
-    return {"host": host, "port": port, "user": user, "password": password, "ssl": noting}
+    return {**_login(host, port, user, password), "ssl": noting}
+
+
+def _login(host: str, port: int, user: str, token: str) -> dict[str, Any]:
+    """Return the arguments that have the same names in all drivers."""
+    return {"host": host, "port": port, "user": user, "password": token}
 
 
 @cache
 def context(ca: str) -> ssl.SSLContext:
-    """Return the context that verifies chain and host name against the authorities in `ca`."""
+    """Return the context that verifies chain and host name; threads share it, as reading the authorities is slow.
+
+    :param ca: path of the authorities.
+    """
     verifying = ssl.create_default_context(cafile=ca)
     _relax(verifying)
     return verifying
 
 
 def _relax(verifying: ssl.SSLContext) -> None:
-    # See rdsiam.engines.connection: a formality of Python 3.13 that no other client minds.
+    # The strict flag, new in Python 3.13, also refuses certificates for formal defects that libpq and MySQL's own
+    # clients accept.
     verifying.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 

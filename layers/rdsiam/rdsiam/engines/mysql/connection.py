@@ -2,7 +2,6 @@
 
 import ssl
 import time
-from functools import cache
 from typing import TypeAlias
 
 import pymysql
@@ -15,6 +14,7 @@ from rdsiam.engines.logins import Login
 from rdsiam.engines.messages import one_line
 from rdsiam.engines.time_limits import cut_off
 from rdsiam.errors import ConnectionFailed, Stage
+from rdsiam.tokens.drivers import context
 from rdsiam.tokens.trust import ca_for
 
 #: A MySQL or MariaDB session; rows are tuples.
@@ -42,7 +42,7 @@ def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK, exp
         port=port,
         user=login.user,
         password=login.secret,
-        ssl=_tls(ca_for(host)),
+        ssl=context(ca_for(host)),
         charset="utf8mb4",
         init_command=None if expired else _MYSQL_SETTINGS,
         client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS if expired else 0,
@@ -67,16 +67,6 @@ def connect_mysql(host: str, port: int, login: Login, limits: Limits = WORK, exp
                 failed = ConnectionFailed(host, port, stage, f"no session was open after {limits.connect:g} s")
             raise failed from None
     return session
-
-
-@cache
-def _tls(ca: str) -> ssl.SSLContext:
-    """Return the context that verifies chain and host name; threads share it, as reading the authorities is slow."""
-    context = ssl.create_default_context(cafile=ca)
-    # The strict flag, new in Python 3.13, also refuses certificates for formal defects that libpq and MySQL's own
-    # clients accept.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
 
 
 def use_own_settings(session: MysqlSession) -> None:
