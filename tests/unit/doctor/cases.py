@@ -14,7 +14,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from rdsiam.doctor.case import LoginCase, Undescribed, unknown
+from rdsiam.doctor.case import LoginCase, Undescribed, UserRecord, unknown
 from rdsiam.doctor.checks import Row, diagnose
 from rdsiam.errors import ConnectionFailed, NotAllowed, Stage
 from rdsiam.signer import Credentials
@@ -22,6 +22,19 @@ from tests.unit.databases import ORDERS
 
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key", "the-session-token")
 DATABASE = replace(ORDERS, resource_id="db-ABC", host="localhost", port=1, master_user="boss")
+CLUSTER = replace(
+    DATABASE, arn="arn:aws:rds:eu-west-1:123456789012:cluster:shop", identifier="shop", engine="aurora-postgresql",
+    resource_id="cluster-ABC", kind="cluster",
+)  # fmt: skip
+MEMBER = replace(
+    CLUSTER, arn="arn:aws:rds:eu-west-1:123456789012:db:shop-2", identifier="shop-2", kind="instance", replica_of="shop"
+)
+REPLICA = replace(DATABASE, identifier="orders-copy", replica_of="orders")
+PROXY = replace(
+    DATABASE, arn="arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-1", identifier="front", resource_id="prx-1",
+    kind="proxy", engine_version="", master_user="",
+)  # fmt: skip
+ENDPOINTS = {"instance": DATABASE, "replica": REPLICA, "cluster": CLUSTER, "member": MEMBER, "proxy": PROXY}
 ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
 CONNECT = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-ABC/app"
 UNDESCRIBED = Undescribed("orders", unknown("you may not call rds:DescribeDBInstances", "grant it"))
@@ -131,3 +144,15 @@ def vended() -> Any:
         family="postgres",
         database=DATABASE.arn,
     )
+
+
+def recording(result: Any) -> Any:
+    """Return an inventory that answers with a record, or fails."""
+
+    def record(_: Any) -> UserRecord:
+        if isinstance(result, Exception):
+            raise result
+        assert isinstance(result, UserRecord)
+        return result
+
+    return record
