@@ -18,7 +18,12 @@ from rdsiam.command.aws import Aws
 from rdsiam.errors import RdsiamError
 
 ROLE = "arn:aws:sts::123456789012:assumed-role/app/session"
-ORDERS = {"identifier": "orders", "arn": "arn:aws:rds:eu-west-1:123456789012:db:orders", "users": ["app"]}
+ORDERS = {
+    "identifier": "orders",
+    "arn": "arn:aws:rds:eu-west-1:123456789012:db:orders",
+    "engine": "postgres",
+    "users": ["app"],
+}
 
 
 class Server(HTTPServer):
@@ -30,7 +35,7 @@ class Server(HTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, body = self.server.answer  # type: ignore[attr-defined]
-        data = json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.rfile.read(int(self.headers.get("content-length") or 0))
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
@@ -194,3 +199,52 @@ def test_a_caller_of_another_ones_decisions_is_told_whose_to_ask_for(api, rdsiam
     _, stderr = rdsiam("decisions", "--caller", "ann")
     assert "leave --caller out" in stderr
     assert aws.RENEW not in stderr
+
+
+# --- answers that no API of rdsiam gives ---
+
+LOGIN = {
+    "token": "t", "host": "orders.x.eu-west-1.rds.amazonaws.com", "port": 5432, "user": "app", "engine": "postgres",
+    "database": "arn:aws:rds:eu-west-1:123456789012:db:orders",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [
+    b"<html>", b"[" * 100_000, b"[1]", {"databases": {}}, {"databases": [1]}, {"databases": [{}]},
+    {"databases": [ORDERS | {"users": 5}]}, {"databases": [ORDERS | {"users": "abc"}]},
+    {"databases": [ORDERS | {"users": [None]}]}, {"databases": [ORDERS | {"arn": 5}]},
+    {"databases": [ORDERS | {"host": ["h"]}]}, {"databases": [ORDERS | {"port": 0}]},
+], ids=lambda body: str(body)[:30])  # fmt: skip
+@pytest.mark.parametrize("arguments", ["ls", "psql orders"])
+def test_a_list_that_can_not_be_used_is_refused(api, rdsiam, body, arguments):
+    api.answer = (200, body)
+    code, stderr = rdsiam(*arguments.split())
+    assert code == 1
+    assert "the API's answer has no list of databases; see with rdsiam config" in stderr
+
+
+@pytest.mark.parametrize("change", [
+    {"token": ""}, {"token": "a\nb"}, {"token": "a\0b"}, {"token": "\ud800"}, {"token": "a b"},
+    {"port": 0}, {"port": -1}, {"port": 65536}, {"port": True}, {"port": 10**30},
+    {"host": ""}, {"host": "/run/socket"}, {"host": "-oProxy"}, {"host": "a,b"}, {"host": "a b"}, {"host": "a\n"},
+], ids=ascii)  # fmt: skip
+@pytest.mark.parametrize("arguments", ["token orders -u app", "env orders -u app", "exec orders -u app -- true"])
+def test_a_token_that_can_not_be_used_is_refused(api, rdsiam, change, arguments):
+    api.answer = (200, LOGIN | change)
+    code, stderr = rdsiam(*arguments.split())
+    assert code == 1
+    assert "rdsiam: the API" in stderr
+
+
+@pytest.mark.parametrize("forged", ["a] b", "x\ny", {"a": 1}, 5, "UPPER", "a--b"], ids=ascii)
+def test_a_code_that_is_none_is_not_shown(api, rdsiam, forged):
+    api.answer = (403, {"detail": "no", "code": forged})
+    assert rdsiam("ls")[1].endswith("[denied]\n")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(api, rdsiam, status):
+    api.answer = (status, {})
+    code, stderr = rdsiam("ls")
+    assert code == 1
+    assert f"the API answers {status}, a redirect; see with rdsiam config" in stderr

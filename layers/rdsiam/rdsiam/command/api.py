@@ -1,6 +1,7 @@
 """Client of the HTTP API: signs requests with the caller's credentials and checks answers."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -40,6 +41,10 @@ _NO_LOGIN = "rdsiam ls shows what you may log in to; ask a publisher of access.y
 _NOT_AN_AUDITOR = "only auditors of access.yaml read audits; ask a publisher of access.yaml for an entry"
 _NOT_YOURS = "leave --caller out to see your own decisions; only auditors of access.yaml see those of others"
 _FIELDS: Mapping[str, type] = {"token": str, "host": str, "port": int, "user": str, "engine": str, "database": str}
+#: A token goes into a variable and a shell, a host to programs that take several or a directory in its place.
+_TOKEN = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9.])?")
+_CODE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
 class Api:
@@ -79,18 +84,21 @@ class Api:
         for name, kind in _FIELDS.items():
             if type(answer.get(name)) is not kind:
                 raise ExecutionFailed(f"the API's answer has no {name}", _WRONG_ADDRESS)
+        if not _TOKEN.fullmatch(answer["token"]) or not _is_port(answer["port"]):
+            raise ExecutionFailed("the API's answer has no token and port that can be used", _WRONG_ADDRESS)
         if not self.may_name(answer["host"]):
             raise ExecutionFailed(f"the API names a host that is no RDS endpoint: {answer['host']}", _WRONG_ADDRESS)
         return answer
 
     def may_name(self, host: str) -> bool:
         """Tell whether a host in an answer may be a database's: an endpoint of RDS, or any host of a local API."""
-        return is_rds(host) or urlsplit(self._url).hostname in _LOCAL
+        local = urlsplit(self._url).hostname in _LOCAL and _HOST.fullmatch(host) is not None
+        return is_rds(host) or local
 
     def databases(self) -> list[dict[str, Any]]:
         """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""
         listed = self._ask("GET", "/databases", "list of your databases").get("databases")
-        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        if not isinstance(listed, list) or not all(_is_database(entry) for entry in listed):
             raise ExecutionFailed("the API's answer has no list of databases", _WRONG_ADDRESS)
         return listed
 
@@ -186,7 +194,7 @@ class Api:
         response = self._send(request, self._url)
         try:
             answer = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: thousands of brackets
             answer = {}
         answer = answer if isinstance(answer, dict) else {}
         if response.status_code == 200:
@@ -195,18 +203,39 @@ class Api:
         raise _problem(response.status_code, f"{subject}: ", answer, dict(response.headers), remedies)
 
 
+def _is_port(value: object) -> bool:
+    return type(value) is int and 1 <= value <= 65535
+
+
+def _is_database(entry: object) -> bool:
+    """Tell whether an element of the list of databases has the fields that commands use."""
+    if not isinstance(entry, dict):
+        return False
+    users, port = entry.get("users"), entry.get("port")
+    return (
+        all(isinstance(entry.get(name), str) for name in ("identifier", "arn"))
+        and isinstance(users, list)
+        and all(isinstance(user, str) for user in users)
+        and all(isinstance(entry.get(name, ""), str | None) for name in ("engine", "host"))
+        and (port is None or _is_port(port))
+    )
+
+
 def _problem(
     status: int, subject: str, answer: Mapping[str, Any], headers: Mapping[str, str], remedies: Mapping[str, str]
 ) -> CommandError:
     """Return the error for an answer other than 200; API Gateway's own answers have no `code`."""
+    if 300 <= status < 400:  # a signature is valid for one address
+        return ExecutionFailed(f"{subject}the API answers {status}, a redirect", _WRONG_ADDRESS)
     problem = f"{subject}{answer.get('detail') or answer.get('message') or status}"
     code = str(answer.get("code") or "")
+    code = code if _CODE.fullmatch(code) else ""
     remedy = remedies.get(code) or str(answer.get("hint") or "")
     if status in (401, 403) and not code:
         remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
     if status == 429 or status >= 500:
         seconds = {name.lower(): value for name, value in headers.items()}.get("retry-after")
-        remedy = f"try again in {seconds} s" if seconds else "try again"
+        remedy = f"try again in {seconds} s" if seconds and seconds.isdecimal() else "try again"
     if answer.get("request_id"):
         problem += f" (request {answer['request_id']})"
     error = _kind(status)(problem, remedy)
