@@ -2,6 +2,7 @@
 
 import io
 import threading
+from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ class Place:
         self.s3.create_bucket(Bucket="access", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         self.s3.put_bucket_versioning(Bucket="access", VersioningConfiguration={"Status": "Enabled"})
         self.applied: str | Exception | None = None
+        self.published: list[str] = []
         self.now = 0.0
         self.reads = 0
         self.gets: list[dict[str, Any]] = []
@@ -41,7 +43,10 @@ class Place:
 
         def get_object(**asked: Any) -> Any:
             self.gets.append(asked)
-            return self.s3.get_object(**asked)
+            answer = self.s3.get_object(**asked)
+            # The tests publish within one second, and S3's times have whole ones.
+            number = self.published.index(answer["VersionId"])
+            return {**answer, "LastModified": datetime(2026, 11, 27, 10, 0, number, tzinfo=UTC)}
 
         client: Any = SimpleNamespace(get_object=get_object)
         store = AccessStore(client, "access", clock=lambda: self.now)
@@ -60,7 +65,8 @@ class Place:
         content = text or f"version: 1\ndatabases: [{{match: {{identifier: orders}}, users: [{user}]}}]\n"
         metadata = dict(CONFIRMED) if confirm else {}
         made = self.s3.put_object(Bucket="access", Key="access.yaml", Body=content.encode(), Metadata=metadata)
-        return str(made["VersionId"])
+        self.published.append(str(made["VersionId"]))
+        return self.published[-1]
 
     def version(self, seconds: float = 0) -> str:
         """Return the version that is used after that many seconds."""
@@ -154,13 +160,36 @@ def test_a_confirmation_is_about_one_version(place):
     assert place.version() == place.applied
 
 
+@pytest.mark.parametrize("callers", [0, 1, 2], ids=["beyond the limit again", "the same logins", "one more login"])
+def test_logins_that_a_confirmed_version_took_do_not_come_back_with_the_next_version(place, callers):
+    """No reconcile has recorded the confirmed version yet: the rule that starts one is disabled, or RDS throttles."""
+    place.applied = place.publish(10)
+    place.version()
+    confirmed = place.publish(1, confirm=True)
+    assert place.version(60) == confirmed
+    for _ in range(2):
+        place.publish(callers)
+        place.version(60)
+        assert len(place.access.current().file.databases[0].users[0].callers) == max(callers, 1)
+
+
+def test_a_confirmed_version_before_the_applied_one_no_longer_counts(place):
+    place.publish(1, confirm=True)
+    place.version()
+    place.applied = place.publish(10)
+    assert place.version(60) == place.applied
+    place.publish(4)
+    assert place.version(60) == place.applied
+
+
 def test_other_metadata_confirms_nothing(place):
     place.applied = place.publish(10)
     body = place.s3.get_object(Bucket="access", Key="access.yaml")["Body"].read()
     for metadata in ({"rdsiam-confirmed": "false"}, {"confirmed": "true"}, {"rdsiam-confirmed": ""}):
-        place.s3.put_object(
+        made = place.s3.put_object(
             Bucket="access", Key="access.yaml", Body=body.replace(b"role/", b"role/other-"), Metadata=metadata
         )
+        place.published.append(made["VersionId"])
         assert place.version(60) == place.applied
 
 

@@ -190,6 +190,26 @@ def test_losses_are_compared_with_the_applied_version_not_with_one_that_waits(pl
     assert "tokens follow" in done.stderr
 
 
+def test_logins_that_a_confirmed_version_took_come_back_with_no_version_that_follows_it(place):
+    place.published(text("app", "web", "etl"), apply=True)
+    confirmed = place.published(text("app"), **CONFIRMED)
+    for following in (text("app", callers=3), text("app", entries=2), text()):
+        for options in (["--yes"], ["--plan"]):
+            done = place.publish(following, *options)
+            assert code(done) == 3
+            assert f"version {confirmed} is confirmed and not applied yet" in str(done.exception)
+    assert place.current() == (text("app"), True)
+    assert code(place.publish(text("app", callers=3), "--confirm")) == 0
+    assert place.current() == (text("app", callers=3), True)
+
+
+def test_a_version_that_follows_a_confirmed_and_applied_one_is_published_as_any_other(place):
+    place.published(text("app", "web", "etl"), apply=True)
+    place.published(text("app"), apply=True, **CONFIRMED)
+    assert code(place.publish(text("app", callers=3), "--yes")) == 0
+    assert place.current() == (text("app", callers=3), False)
+
+
 def test_losses_are_compared_with_the_published_version_if_the_applied_one_is_unknown(place, monkeypatch):
     place.published(text("app", "web", "etl"))
     assert "change limit of vending" in place.publish(text("app"), "--plan").stderr

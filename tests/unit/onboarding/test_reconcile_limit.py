@@ -138,6 +138,26 @@ def test_a_version_that_is_confirmed_is_applied(fleet, by):
     assert fleet.applied.version() == second
 
 
+@pytest.mark.parametrize("by", ["the publisher", "an operator"])
+def test_a_version_that_is_confirmed_is_recorded_before_anything_may_fail(fleet, by):
+    """Else the next version would be compared with the logins that this one takes, and would bring them back."""
+    fleet.publish(3)
+    fleet.reconcile()
+    second = fleet.publish(0, confirmed=by == "the publisher")
+    fleet.meanwhile.append(fleet.publish_invalid)
+    assert "version: must be 1" in fleet.reconcile(confirm=by == "an operator")
+    assert fleet.applied.version() == second
+
+
+def test_a_version_that_no_one_confirmed_is_recorded_last(fleet):
+    first = fleet.publish(3)
+    fleet.reconcile()
+    fleet.publish(2)
+    fleet.meanwhile.append(fleet.publish_invalid)
+    assert "version: must be 1" in fleet.reconcile()
+    assert fleet.applied.version() == first
+
+
 def test_an_environment_that_has_read_the_version_sees_that_it_was_confirmed(fleet):
     """The second object has the same content, and in this bucket the same ETag."""
     s3 = boto3.client("s3", **KEYS)

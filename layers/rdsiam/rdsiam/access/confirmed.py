@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 class ConfirmedAccess:
     """Keeps to the applied version of access.yaml while the newest one exceeds the change limit unconfirmed.
 
+    A confirmed version that was used, and that no reconcile has recorded yet, counts as the applied one: the logins
+    that it took don't come back with the version that follows it.
+
     Thread-safe. The applied version is read together with the first file, and later only if the file has changed, or
     while a version waits.
 
@@ -43,6 +46,8 @@ class ConfirmedAccess:
         #: The newest version when that was decided, and the version that is used; the same if none waits.
         self._decided: tuple[Versioned, Versioned] | None = None
         self._decided_at = 0.0
+        #: The last confirmed version that was used.
+        self._confirmed: Versioned | None = None
 
     def current(self) -> Versioned:
         """Return the version that is used now.
@@ -64,9 +69,12 @@ class ConfirmedAccess:
     def _decide(self, newest: Versioned, reading: "_Reading") -> Versioned:
         """Return the version to use: the newest one, or the applied one if the newest waits for confirmation."""
         if newest.confirmed:
+            self._confirmed = newest
             return newest
         version = reading.result()
         applied = None if version in (None, newest.version) else self._version(version)
+        if applied is not None and self._confirmed is not None and self._confirmed.published > applied.published:
+            applied = self._confirmed
         if applied is None:
             return newest
         change = loss(applied.file, newest.file, self._now())

@@ -91,7 +91,7 @@ class AccessStore:
         """
         try:
             response = self._s3.get_object(Bucket=self._bucket, Key=self._key, VersionId=version)
-            return Versioned(parse(self._read(response)), version)
+            return _versioned(parse(self._read(response)), version, response)
         except ClientError as error:
             # S3 says "denied" of what is missing to those who may not list.
             if 400 <= error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:

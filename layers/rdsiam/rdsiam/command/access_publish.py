@@ -27,6 +27,7 @@ from rdsiam.command.aws import Aws, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
+from rdsiam.errors import Refused
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
 _HOW = [
@@ -179,6 +180,13 @@ def _publish(source: Source, how: Publication, installation: Installation) -> No
     found = _changes(used.access, new, installation)
     _show(found, Output("table"))
     _warn(found, lost, how.confirm)
+    unapplied = published.confirmed and applied is not published
+    if unapplied and lost.needs_confirmation and not how.confirm:
+        raise Refused(
+            f"version {published.version} is confirmed and not applied yet: the logins that it took would come back",
+            "publish with --confirm, or after the next reconcile",
+            "needs-confirmation",
+        )
     if how.plan:
         progress(f"s3:PutObject {bucket.address} {condition(published)}: not done, because this is a plan")
         sys.exit(ExitCode.DIFFERENT)

@@ -80,12 +80,14 @@ class Target:
 
     :ivar loss: what callers lose against the applied version; nothing if that is confirmed or unknown.
     :ivar problems: why the version is invalid; empty if it is valid.
+    :ivar confirmed: its publisher or an operator has confirmed its losses.
     """
 
     version: str
     published: str
     loss: Loss
     problems: tuple[str, ...]
+    confirmed: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a checkpoint."""
@@ -95,12 +97,14 @@ class Target:
             "lost": self.loss.lost,
             "before": self.loss.before,
             "problems": list(self.problems),
+            "confirmed": self.confirmed,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Target":
         """Return the target from which `to_json` made this JSON."""
-        return cls(data["version"], data["published"], Loss(data["lost"], data["before"]), tuple(data["problems"]))
+        change = Loss(data["lost"], data["before"])
+        return cls(data["version"], data["published"], change, tuple(data["problems"]), data["confirmed"])
 
 
 def reconcile(context: DurableContext, services: OnboardingServices, options: Options) -> Reconciled:
@@ -118,6 +122,8 @@ def reconcile(context: DurableContext, services: OnboardingServices, options: Op
     target = steps.run_typed("check the change limit", Target, run.target)
     limit_callers(target.version, target.loss)
     run.aim(target)
+    if target.confirmed:  # before all that may fail: the next version is not compared with logins that this one takes
+        steps.run("record the confirmed version", run.record_applied)
     started = list(steps.run("compare records", run.gone))
     unchanged, number, position = 0, 1, None
     while True:
@@ -156,12 +162,12 @@ class Reconcile:
         try:
             access = services.access.current(anew=True)  # the same content may have been confirmed since
         except AccessFileInvalid as error:
-            return Target(error.version, "", Loss(0, 0), tuple(error.problems))
+            return Target(error.version, "", Loss(0, 0), tuple(error.problems), False)
         version = services.applied.version()
         is_confirmed = access.confirmed or self._options.confirmed or self._options.plan
         before = None if is_confirmed or version in (None, access.version) else services.access.version(version or "")
         lost = loss(before.file, access.file, datetime.now(UTC)) if before else Loss(0, 0)
-        return Target(access.version, access.published, lost, ())
+        return Target(access.version, access.published, lost, (), is_confirmed)
 
     def aim(self, target: "Target") -> None:
         """Apply this version in all steps that follow, whatever is published while the reconcile runs."""
