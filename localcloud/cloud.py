@@ -105,11 +105,7 @@ class Cloud:
         began = time.monotonic()
         settings = self._settings
         self._directory = self._make_directory()
-        self._logs = self._directory / "logs"
-        self._logs.mkdir()
-        self._log = settings.log or self._logs / "localcloud.log"
-        if settings.log is None:
-            self._cleanup.callback(log_to_file(self._log))
+        self._open_logs()
         template = Template(settings.template, settings.region, ACCOUNT)
         judge = Judge(self._logs / "judge.log")
         self._cleanup.callback(judge.close)
@@ -148,15 +144,7 @@ class Cloud:
         rotations = Rotations(self._invoke_rotation, self._may_rotate)
         apply_patches(patches(self._fleet, self._deliver, rotations))
         self._admin = _make_administrator()
-        self._api = HttpApi(
-            settings.region,
-            ACCOUNT,
-            principals.secret_of,
-            self._functions.invoke,
-            _user_id,
-            self._check_caller,
-            self._check_gateway,
-        )
+        self._api = self._make_api()
         for server in (self._front.server, self._api.server):
             server.start()
             self._cleanup.callback(server.stop)
@@ -167,6 +155,24 @@ class Cloud:
         )
         gc.freeze()  # moto's services stay, so that the collector need not look through them time and again
         logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)
+
+    def _open_logs(self) -> None:
+        self._logs = self._directory / "logs"
+        self._logs.mkdir()
+        self._log = self._settings.log or self._logs / "localcloud.log"
+        if self._settings.log is None:
+            self._cleanup.callback(log_to_file(self._log))
+
+    def _make_api(self) -> HttpApi:
+        return HttpApi(
+            self._settings.region,
+            ACCOUNT,
+            principals.secret_of,
+            self._functions.invoke,
+            _user_id,
+            self._check_caller,
+            self._check_gateway,
+        )
 
     def _deploy(self, template: Template) -> None:
         self._deployment = template.deploy(

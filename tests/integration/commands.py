@@ -58,3 +58,9 @@ def _become(
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put the null device there
     sys.argv = ["rdsiam", *arguments]
     main()
+
+
+def no_secret(done: "subprocess.CompletedProcess[str]") -> None:
+    """Check that a command reported no token and no traceback."""
+    assert "X-Amz-Signature" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
