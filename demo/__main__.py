@@ -88,9 +88,9 @@ def main() -> int:
         chapter("Onboarding again changes nothing")
         for name, arn in arns.items():
             result = onboard(cloud, arn)
-            say(f"onboarding {name} a second time: {result['status']}, {len(result['changes'])} changes")
+            say(f"onboarding {name} a second time: {result['status']}, changes: {len(result['changes'])}")
         decisions = cloud.client("dynamodb").scan(TableName=cloud.outputs["DecisionsTable"])["Items"]
-        say(f"every request for a token is recorded: {len(decisions)} decisions")
+        say(f"every request for a token is recorded, decisions: {len(decisions)}")
     say(f"\nDone in {time.monotonic() - began:.0f} s; everything is removed again.")
     say("Next: `make local` starts localcloud and leaves it running; docs/try-it.md has commands to try.")
     return 0

@@ -5,6 +5,7 @@ The rules are in CONTRIBUTING.md. A pattern here is a wording that a reader stum
 
 import ast
 import io
+import itertools
 import re
 import tokenize
 from collections.abc import Iterator
@@ -102,3 +103,50 @@ def test_docstrings_begin_with_a_verb_or_a_noun(path):
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)) and OPENINGS.match(docstring)
     ]
     assert problems == []
+
+
+#: Nouns after a number: a fixed plural reads "1 databases" for one database.
+PLURALS = (
+    "accounts callers connections databases days decisions entries events executions findings grants hours "
+    "jobs logins members migrations passwords policies records rotations rules secrets sessions shards statements "
+    "subscriptions users versions views"
+)
+#: Limits, which are never one, and the schedule that AWS writes.
+COUNTED_OTHERWISE = {"LARGEST_BATCH", "_MINUTES", "MOST_USERS", "fewest", "rules"}
+
+
+def fixed_plurals(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each f-string in which a plural follows a number, with its line."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, words in itertools.pairwise(node.values):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(words, ast.Constant):
+                continue
+            named = {each.id for each in ast.walk(value.value) if isinstance(each, ast.Name)}
+            noun = re.match(r" (?:new |open |of them |of the )?([a-z]+)\b", str(words.value))
+            if noun and noun[1] in PLURALS.split() and not named & {*COUNTED_OTHERWISE, "counted"}:
+                yield node.lineno, ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if not {"tests", "bench"} & {*path.relative_to(ROOT).parts}],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_a_number_agrees_with_its_noun(path):
+    assert list(fixed_plurals(path.read_text())) == [], "write counted(number, noun) of rdsiam.core.counts"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('f"{len(rows)} databases changed"', 1),
+        ('f"only {n} of {total} users"', 1),
+        ('f"{number} open sessions of {user}"', 1),
+        ("f\"{counted(n, 'user')} of it\"", 0),
+        ('f"{name} is declared"', 0),
+    ],
+)
+def test_fixed_plurals_are_found(source, found):
+    assert len(list(fixed_plurals(source))) == found

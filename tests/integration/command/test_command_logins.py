@@ -120,7 +120,7 @@ def test_ls_lists_what_matches(rdsiam, listing, criteria, listed):
     listing["body"] = {"databases": [ONE, other]}
     done = rdsiam("ls", *criteria, "--output", "json", RDSIAM_API_URL=listing["url"])
     assert ([row["identifier"] for row in json.loads(done.stdout)], done.returncode) == (listed, 0)
-    assert ("none of the 2 databases" in done.stderr) == (not listed)
+    assert ("you may log in to 2 databases, and none matches" in done.stderr) == (not listed)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_user_with_scheduled_jobs_is_not_retired_until_the_printed_statement_h
     assert refused["status"] in {"refused", "incomplete"}, refused
     assert refused["code"] == "user-in-use"
     text = json.dumps(refused)
-    assert "1 jobs or subscriptions run as app and would stop" in text
+    assert "1 job or subscription runs as app and would stop" in text
     assert "move them to app_iam, then run the migration again" in text
     account.connect(arn, "app", "of-old-1").close()
     assert state(account, arn) == "watching"

@@ -68,3 +68,62 @@ def test_unclear_requests_start_nothing(app, arguments):
     ended = app.account.rdsiam("migrate", *arguments)
     assert ended.returncode != 0
     assert app.kept() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["migrate", "undo", "migrate-command", "nosuch"], "migration-missing"),
+        (["migrate", "undo", "migrate-command", "other"], "migration-missing"),
+        (["migrate", "undo", "migrate-command", "no such user"], "migration-missing"),
+        (["migrate", "start", "migrate-command", "nosuch"], "successor-not-declared"),
+        (["revoke", "migrate-command", "nosuch", "--lift"], "user-not-managed"),
+        (["revoke", "migrate-command", "nosuch", "--reason", "x"], "user-not-managed"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("plan", [True, False], ids=["planned", "done"])
+def test_a_user_that_the_request_is_not_about_is_refused(app, words, code, plan):
+    ended = app.account.rdsiam(*words, *(["--plan"] if plan else []))
+    assert (ended.returncode, ended.stdout) == (3, ""), ended.stderr
+    assert "refused: " in ended.stderr
+    assert f"[{code}]" in ended.stderr
+    assert "  → " in ended.stderr
+    assert app.kept() is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate", "start", "nosuch-db", "app"],
+        ["migrate", "undo", "nosuch-db", "app"],
+        ["revoke", "nosuch-db", "app", "--lift"],
+        ["revoke", "nosuch-db", "app", "--reason", "x"],
+        ["onboard", "nosuch-db"],
+        ["rotate", "set-up", "nosuch-db", "app"],
+        ["rotate", "now", "nosuch-db", "app"],
+        ["rotate", "unstick", "nosuch-db", "app"],
+        ["rotate", "now", "migrate-command", "nosuch"],
+        ["rotate", "unstick", "migrate-command", "nosuch"],
+    ],
+    ids=" ".join,
+)
+def test_a_plan_for_a_database_or_secret_that_does_not_exist_is_an_error(app, words):
+    ended = app.account.rdsiam(*words, "--plan")
+    assert (ended.returncode, ended.stdout) == (5, ""), ended.stderr
+    assert "[not-found]" in ended.stderr or "-not-found]" in ended.stderr
+
+
+def test_a_plan_for_the_secret_of_an_unknown_user_is_refused(app):
+    ended = app.account.rdsiam("rotate", "set-up", "migrate-command", "nosuch", "--plan")
+    assert (ended.returncode, ended.stdout) == (3, ""), ended.stderr
+    assert "refused: " in ended.stderr
+
+
+def test_functions_refuse_a_database_that_does_not_exist(app):
+    arn = app.arn.replace("migrate-command", "nosuch-db")
+    for plan in ({}, {"plan": True}):
+        undone = app.account.invoke("MigrateFunction", {"database": arn, "user": "app", "undo": True, **plan})
+        assert undone["status"] == "refused", undone
+        lifted = app.account.invoke("OnboardFunction", {"database": arn, "lift": ["app"], **plan})
+        assert lifted["status"] == "ignored", lifted

@@ -161,7 +161,7 @@ def test_an_undo_during_the_watching_ends_it_and_drops_a_successor_in_use_only_w
         session.run("SELECT 1")
         undone = app.migrate(undo=True)
         assert undone["status"] == "undone", undone
-        assert (undone["code"], "1 sessions" in undone["reason"]) == ("needs-confirmation", True)
+        assert (undone["code"], "has 1 session" in undone["reason"]) == ("needs-confirmation", True)
         assert [(part["what"], "--confirm" in part["remedy"]) for part in undone["incomplete"]] == [
             (app.successor, True)
         ]
@@ -169,7 +169,9 @@ def test_an_undo_during_the_watching_ends_it_and_drops_a_successor_in_use_only_w
         assert app.migrate(undo=True, confirm=True)["reason"] == ""
     assert app.dump() == before
     assert app.kept() is None
-    assert app.migrate(undo=True)["status"] == "unchanged"
+    for plan in ({}, {"plan": True}):
+        again = app.migrate(undo=True, **plan)
+        assert (again["status"], again["code"], again["changes"]) == ("refused", "migration-missing", [])
 
 
 @pytest.mark.exhaustive

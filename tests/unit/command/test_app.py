@@ -266,7 +266,7 @@ def test_a_forgotten_file_is_no_longer_trusted(empty):
 
     done = CliRunner().invoke(app, ["config", "trust", "--forget", str(empty)])
 
-    assert f"2 versions of {trust.NAME} were trusted" in done.stderr
+    assert f"2 versions of {trust.NAME} no longer trusted" in done.stderr
     assert stack() == "rdsiam"
 
 

@@ -269,6 +269,28 @@ def test_an_undo_in_between_restores_the_secret(world):
     assert world.server.secret
 
 
+@pytest.mark.parametrize("before", ["none", "undone", "of another database"])
+def test_an_undo_without_a_migration_is_refused_and_so_is_its_plan(world, before):
+    if before != "none":
+        forward(world, "a", "record_pairing", "prove")
+    if before == "undone":
+        world.file = NOT_DECLARED
+        run = world.run("u", undo=True)
+        assert run.take_over()
+        run.restore()
+        run.remove()
+    elif before == "of another database":
+        migration = world.migration()
+        assert migration is not None
+        world.migrations.save(ORDERS.arn, replace(migration, resource_id="db-GONE"))
+    for plan in (False, True):
+        run = world.run("last", undo=True, plan=plan)
+        for refusal in (run.begin().refusal, run.plan_undo().refusal):
+            assert refusal.code == "migration-missing"
+            assert refusal.problem == f"there is no migration of app on {ORDERS.arn}"
+    assert not world.run("last", undo=True).take_over()
+
+
 def test_observations_that_keep_failing_raise_their_error(world, monkeypatch):
     forward(world, "a", "record_pairing", "prove", "begin_watching")
     monkeypatch.setattr(FakeUser, "observe", lambda _: 1 / 0)

@@ -1,6 +1,9 @@
 """A revocation locks users at once, in whatever state the database, access.yaml or other runs are."""
 
+import pytest
+
 from rdsiam.access.model import parse
+from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.onboarding.server_removal import Removal
 from tests.unit.databases import ORDERS
 from tests.unit.onboarding.world import DOWN, LOCKED
@@ -46,3 +49,21 @@ def test_a_user_is_revoked_while_access_yaml_can_not_be_read(world):
     world.readable = False
     world.removals = [Removal((LOCKED,))]
     assert world.revoke("app")["status"] == "revoked"
+
+
+@pytest.mark.parametrize("plan", [True, False])
+@pytest.mark.parametrize("users", [("nosuch",), ("APP",), (MANAGER,), (AUDITOR,), ("app", "nosuch")])
+def test_no_revocation_of_an_unknown_user_is_lifted_or_planned(world, users, plan):
+    world.inventory.revoke(ORDERS.arn, {"app": "key leaked"}, ())
+    answer = world.lift(*users, plan=plan)
+    assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "user-not-managed", [])
+    assert users[-1] in answer["reason"]
+    assert "correct the name" in answer["remedy"]
+    assert world.done == []
+    assert world.record.revoked == {"app": "key leaked"}
+
+
+def test_a_user_that_is_no_longer_declared_can_be_lifted(world):
+    world.inventory.revoke(ORDERS.arn, {"former": "key leaked"}, ())
+    assert world.lift("former")["status"] in {"onboarded", "unchanged"}
+    assert world.record.revoked == {}

@@ -143,6 +143,9 @@ class World:
     def revoke(self, *users: str) -> dict[str, Any]:
         return self.run(lambda context, services: revocation.revoke(context, services, ORDERS.arn, users, "why", False))
 
+    def lift(self, *users: str, plan: bool = False) -> dict[str, Any]:
+        return self.run(lambda context, services: revocation.lift(context, services, ORDERS.arn, users, plan))
+
     @property
     def record(self) -> Record:
         record = self.inventory.get(ORDERS.arn)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from rdsiam.access.callers import Principal
 from rdsiam.access.model import AccessFile
+from rdsiam.core.counts import agreed, counted
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +39,8 @@ class Loss:
         return self.lost * 2 > self.before
 
     def __str__(self) -> str:
-        return f"{self.lost} of {self.before} rules by which callers get tokens disappear"
+        disappear = agreed(self.lost, "disappears", "disappear")
+        return f"{self.lost} of {counted(self.before, 'rule')} by which callers get tokens {disappear}"
 
 
 def rules(file: AccessFile, at: datetime) -> frozenset[Rule]:

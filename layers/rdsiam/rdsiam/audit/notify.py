@@ -13,11 +13,11 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from rdsiam.core.batches import batched
+from rdsiam.core.counts import agreed, counted, number
 from rdsiam.core.observability import metrics, name_metrics
 from rdsiam.errors import RdsiamError
 from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report.document import FindingLine, Report
-from rdsiam.report.formatting import agreed, counted, number
 from rdsiam.report.security_hub import batches, suppressions
 
 logger = logging.getLogger(__name__)
@@ -74,19 +74,19 @@ class Notifier:
             answer = self._events.put_events(Entries=list(entries))
             if failed := answer["FailedEntryCount"]:
                 code = next((entry["ErrorCode"] for entry in answer["Entries"] if "ErrorCode" in entry), "unknown")
-                raise NotificationFailed(f"EventBridge: {failed} events were not accepted ({code})")
+                raise NotificationFailed(f"EventBridge: {counted(failed, 'event')} not accepted ({code})")
 
     def _import(self, security_hub: Any, findings: Sequence[Mapping[str, Any]]) -> None:
         for batch in batches(findings):
             answer = security_hub.batch_import_findings(Findings=batch)
             if failed := answer["FailedCount"]:
                 code = _first_code(answer, "FailedFindings")
-                raise NotificationFailed(f"Security Hub: {failed} findings were not imported ({code})")
+                raise NotificationFailed(f"Security Hub: {counted(failed, 'finding')} not imported ({code})")
         for request in suppressions(findings):
             answer = security_hub.batch_update_findings(**request)
             if failed := len(answer["UnprocessedFindings"]):
                 code = _first_code(answer, "UnprocessedFindings")
-                raise NotificationFailed(f"Security Hub: {failed} findings were not suppressed ({code})")
+                raise NotificationFailed(f"Security Hub: {counted(failed, 'finding')} not suppressed ({code})")
 
 
 def plain(text: str) -> str:

@@ -18,6 +18,7 @@ from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
 from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress
+from rdsiam.core.counts import counted
 from rdsiam.errors import AccessFileInvalid
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -98,7 +99,7 @@ def plan(file: Path, databases: tuple[str, ...], output: Output, installation: I
         click.echo(lines, nl=False)
     output.show(rows, ("database", "user", "change"))
     changed = {row[0] for row in rows}
-    progress(f"{len(changed)} of {len(compared)} databases change" if lines else "nothing differs")
+    progress(f"{len(changed)} of {counted(len(compared), 'database')} would change" if lines else "nothing differs")
     sys.exit(ExitCode.DIFFERENT if lines else ExitCode.OK)
 
 

@@ -27,6 +27,7 @@ from rdsiam.command.aws import Aws, translate_errors
 from rdsiam.command.errors import CommandError, ExitCode, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
+from rdsiam.core.counts import counted
 from rdsiam.errors import Refused
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
@@ -253,7 +254,7 @@ def _show(found: Changes | None, output: Output) -> None:
         return
     output.show(found.rows(short=output.form == "table"), HEADER)
     lost, gained = len(found.lost), len(found.gained)
-    progress(f"{lost} login{'' if lost == 1 else 's'} lost, {gained} gained")
+    progress(f"{counted(lost, 'login')} lost, {gained} gained")
 
 
 def _warn(found: Changes | None, lost: Loss, confirm: bool) -> None:

@@ -131,7 +131,7 @@ class Bucket:
         if not exact or (len(name) < _SHORTEST and exact[0].id != name):
             raise NotFound(f"{self.address} has no version {name}", "see rdsiam access history")
         if len(exact) > 1:
-            raise Usage(f"version {name}: {len(exact)} versions begin so", "name more of the id")
+            raise Usage(f"version {name}: ambiguous, as {len(exact)} ids begin so", "name more of the id")
         if exact[0].deleted:
             raise Usage(f"version {name}: {KEY} was deleted then")
         return self.exactly(exact[0].id)

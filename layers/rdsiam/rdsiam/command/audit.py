@@ -17,9 +17,9 @@ from rdsiam.command.installation import Installation
 from rdsiam.command.long_lists import remarks
 from rdsiam.command.next_steps import next_steps
 from rdsiam.command.output import Output
+from rdsiam.core.counts import agreed, counted, number
 from rdsiam.findings.differences import TEXTS
 from rdsiam.findings.finding import SEVERITIES
-from rdsiam.report.formatting import agreed, counted, number
 
 #: Number of onboardings that are shown.
 _SHOWN = 10

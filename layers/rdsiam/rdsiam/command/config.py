@@ -9,6 +9,7 @@ from rdsiam.command.errors import CommandError, NotFound, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 from rdsiam.command.settings import SETTINGS, Setting, parsed
+from rdsiam.core.counts import counted
 
 
 @click.group(
@@ -55,7 +56,7 @@ Examples:
 def trust_(path: Path, forget: bool) -> None:
     """Let the rdsiam.toml at PATH apply in its directory until its content changes; show what it sets."""
     if forget:
-        progress(f"{path}: {trust.forget(path)} versions of {trust.NAME} were trusted, none is now")
+        progress(f"{path}: {counted(trust.forget(path), 'version')} of {trust.NAME} no longer trusted")
         return
     file = trust.local_file(path)
     if file is None:

@@ -10,6 +10,7 @@ from rdsiam.command import names, options
 from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
+from rdsiam.core.counts import counted
 
 _COLUMNS = ("database", "engine", "users", "port", "endpoint", "arn")
 
@@ -58,7 +59,7 @@ def ls(
         cause = installation.api.without_role()
         progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")
     elif not databases:
-        progress(f"none of the {len(allowed)} databases that you may log in to matches")
+        progress(f"you may log in to {counted(len(allowed), 'database')}, and none matches")
 
 
 def _matches(database: Mapping[str, Any], patterns: Sequence[str], engine: str | None, user: str | None) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 from rdsiam.command.errors import ExitCode, NotFound
 from rdsiam.command.output import Output, progress
 from rdsiam.command.secrets_function import SecretsFunction
+from rdsiam.core.counts import agreed, counted
 from rdsiam.errors import RdsiamError
-from rdsiam.report.formatting import agreed, counted
 
 _TIMES = {1: "once", 2: "twice", 3: "three times"}
 
@@ -125,7 +125,7 @@ def _rotate(rotations: Sequence[Rotation], function: SecretsFunction, choice: Ch
         try:
             for number, future in enumerate(as_completed(futures), 1):
                 future.result()
-                output.progress(f"{number} of {len(groups)} databases done")
+                output.progress(f"{number} of {counted(len(groups), 'database')} done")
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             function.stop_waiting()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rdsiam.aws.rds_models import is_classic
+from rdsiam.core.counts import agreed, counted
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 
 
@@ -73,8 +74,10 @@ def rate(case: LoginCase) -> Verdict:
         Period=900,
         Statistics=["Sum"],
     )["Datapoints"]
-    throttled = sum(point["Sum"] for point in points)
+    throttled = round(sum(point["Sum"] for point in points))
     if throttled:
         fix = "reuse connections; retry with a growing, random pause; a larger instance class"
-        return fail(f"{throttled:.0f} logins were throttled within 15 minutes", fix)
+        return fail(
+            f"{counted(throttled, 'login')} {agreed(throttled, 'was', 'were')} throttled within 15 minutes", fix
+        )
     return ok("no login was throttled within 15 minutes")

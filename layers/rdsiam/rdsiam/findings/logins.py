@@ -7,6 +7,7 @@ from rdsiam.access.successors import successor_item, successor_name
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import MANAGED
+from rdsiam.core.counts import counted
 from rdsiam.engines.facts import AccountFacts
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.registry import REMEDIATIONS
@@ -34,7 +35,7 @@ def usage(accounts: Sequence[AccountFacts]) -> str:
     sessions = [account.sessions for account in accounts]
     if is_in_use(accounts):
         number = sum(each or 0 for each in sessions)
-        return f"In use: the audit saw {number} open {'session' if number == 1 else 'sessions'} of {names}."
+        return f"In use: the audit saw {counted(number, 'open session')} of {names}."
     if any(each is None for each in sessions):
         return f"The audit could not see whether {names} has open sessions."
     return f"The audit saw no open session of {names}. It looks once: logins between two audits are not seen."

@@ -9,6 +9,7 @@ from typing import Any
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Authority, Change, MissingPart, Refusal, Unreached
+from rdsiam.core.counts import agreed, counted
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.migration import BackgroundWork, LoginState, Migrator, Observation
 from rdsiam.engines.protocols import DesiredState, Engine, Sessions
@@ -106,7 +107,8 @@ class MigratingUser:
             if stopping := [work.part for work in self._background_work(opened) if work.certain]:
                 parts = "; ".join(f"{part.what}: {part.remedy}" for part in stopping[:_NAMED])
                 raise Refused(
-                    f"{len(stopping)} jobs or subscriptions run as {self._user} and would stop",
+                    f"{counted(len(stopping), 'job or subscription', 'jobs or subscriptions')} "
+                    f"{agreed(len(stopping), 'runs', 'run')} as {self._user} and would stop",
                     f"move them to {self._successor}, then run the migration again: {parts}",
                     "user-in-use",
                 )
@@ -188,7 +190,7 @@ class MigratingUser:
         number = sum(client.sessions for client in observation.clients)
         if number and not confirmed:
             raise Refused(
-                f"{self._successor} has {number} sessions",
+                f"{self._successor} has {counted(number, 'session')}",
                 f"switch its applications back to {self._user} first, or undo with --confirm (`confirm`), which ends "
                 "the sessions",
                 "needs-confirmation",
@@ -243,6 +245,15 @@ def _refusal(denied: Unreached | Refusal | None) -> Refusal | None:
 def must_keep_password(login_state: LoginState) -> Refused:
     """Return the refusal to migrate a user that has to keep its password."""
     return Refused(f"{login_state.keep_reason}: it keeps its password", code="keeps-password")
+
+
+def no_migration(user: str, database: str) -> Refused:
+    """Return the refusal to undo a migration that isn't recorded: of another user, or undone already."""
+    return Refused(
+        f"there is no migration of {user} on {database}",
+        "correct the name: rdsiam migrate status lists all migrations; one that was undone needs no undo",
+        "migration-missing",
+    )
 
 
 def user_missing(user: str, database: str) -> Refused:

@@ -21,6 +21,7 @@ from rdsiam.core.durable import R, Steps
 from rdsiam.core.large_answers import LargeResults, whole
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration.continuation import MOST_OPERATIONS, OPERATIONS_OF_AN_ATTEMPT, Continuing, start_next
+from rdsiam.migration.database_user import no_migration
 from rdsiam.migration.observation import pause
 from rdsiam.migration.results import (
     Beginning,
@@ -224,7 +225,7 @@ def _undo(run: Undoing, steps: MigrationSteps) -> MigrationAnswer:
     if run.request.plan:
         return _planned(run, steps.run_typed("plan the undo", StepResult, run.plan_undo))
     if not steps.run("take over", run.take_over):
-        return run.answer("unchanged", Reason(f"there is no migration of {run.request.user}"))
+        return run.answer("refused", Reason.of(no_migration(run.request.user, run.arn)))
     login = steps.run_typed("restore the login", StepResult, run.restore)
     if login.refusal:
         steps.run("release the lease", run.release_lease)

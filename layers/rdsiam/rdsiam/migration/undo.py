@@ -5,6 +5,7 @@ from dataclasses import replace
 from rdsiam.core.changes import Change, Reason
 from rdsiam.core.times import now_text
 from rdsiam.errors import Refused
+from rdsiam.migration.database_user import no_migration
 from rdsiam.migration.results import NO_REASON, Removal, StepResult
 from rdsiam.migration.secret_retirement import restored
 from rdsiam.migration.steps import Migrating
@@ -18,7 +19,7 @@ class Undoing(Migrating):
         """Return the changes that an undo would make."""
         migration = self._migration_of(self._services.databases.describe(self.arn))
         if migration is None:
-            return StepResult()
+            return StepResult.refused(no_migration(self.request.user, self.arn))
         try:
             changes = self._user.restore(migration.locked or (), apply=False)
             if not self.is_declared() and not self.in_place:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from rdsiam.access.change_limit import Loss
+from rdsiam.core.counts import agreed, counted
 from rdsiam.errors import Refused
 
 #: Disabling more users than this needs confirmation; so does disabling more than a fifth, if that is more than one.
@@ -33,7 +34,10 @@ def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:
         return
     if number > MOST_USERS or (number > 1 and number * _SHARE > managed) or declared == 0:
         names = ", ".join(sorted(leaving)[:10]) + (", …" if number > 10 else "")
-        raise NeedsConfirmation(f"{number} of {managed} users are no longer declared and would be disabled: {names}")
+        raise NeedsConfirmation(
+            f"{number} of {counted(managed, 'user')} {agreed(number, 'is', 'are')} no longer declared "
+            f"and would be disabled: {names}"
+        )
 
 
 def limit_file(before: int | None, now: int) -> None:
@@ -43,7 +47,9 @@ def limit_file(before: int | None, now: int) -> None:
     :raises NeedsConfirmation: more than half of them are gone.
     """
     if before is not None and now * 2 < before:
-        raise NeedsConfirmation(f"access.yaml has {now} entries, and had {before} when it was last applied")
+        raise NeedsConfirmation(
+            f"access.yaml has {counted(now, 'entry', 'entries')}, and had {before} when it was last applied"
+        )
 
 
 def limit_callers(version: str, change: Loss) -> None:
@@ -68,5 +74,6 @@ def limit_retirements(recent: Collection[str]) -> None:
     if len(recent) >= MOST_USERS:
         names = ", ".join(sorted(recent)[:10])
         raise NeedsConfirmation(
-            f"{len(recent)} users of it were retired within the last day: {names}; the next user waits until it is over"
+            f"{counted(len(recent), 'user')} of it were retired within the last day: {names}; "
+            "the next user waits until it is over"
         )

@@ -67,6 +67,8 @@ def lift(context: DurableContext, services: OnboardingServices, arn: str, users:
     target = steps.run_typed("find the revocation", Target, Revocation(services, arn, users).describe)
     if target.ignored:
         return Answer(arn, "ignored", target.ignored.problem, target.ignored.code)
+    if target.refusal:
+        return Answer.refused(arn, replace(target.refusal, remedy="correct the name of the user or the database"))
     arn = target.database
     if plan:
         still_revoked = frozenset(target.revoked) - set(users)
@@ -98,7 +100,7 @@ class Target:
     :ivar unready: why nothing can connect to it; empty if it is ready.
     :ivar remark: a remark for the operator; empty if there is none.
     :ivar ignored: why the database is left alone; None if it isn't.
-    :ivar refusal: why these users can't be revoked; None if they can.
+    :ivar refusal: why no revocation of these users can be recorded or lifted; None if it can.
     """
 
     database: str
@@ -141,7 +143,7 @@ class Revocation:
         self._users = users
 
     def describe(self) -> Target:
-        """Return the database, and whether these users can be revoked."""
+        """Return the database, and whether these users can be revoked, or their revocation be lifted."""
         try:
             database = self._services.databases.describe(self._arn)
         except (DatabaseNotFound, Unsupported) as error:

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from rdsiam.aws.iam_statements import allows, statements, texts
 from rdsiam.core.changes import Change
+from rdsiam.core.counts import counted
 from rdsiam.policies.placement import document, place
 
 #: Path of the policies of all stacks.
@@ -209,7 +210,7 @@ class RolePolicies:
         taken = [f"{count} in {region}" for region, count in sorted(Counter(of_stacks).items())]
         if rest := len(self.others) - len(of_stacks):
             taken.append(f"{rest} that its owner attached")
-        text = f"a role may have {self._per_role} policies"
+        text = f"a role may have {counted(self._per_role, 'policy', 'policies')}"
         return f"{text}, and this one has {', '.join(taken)}" if taken else text
 
     def _write(self, arn: str, content: str, existing: Policy | None) -> Iterator[_Action]:

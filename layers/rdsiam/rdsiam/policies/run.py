@@ -7,6 +7,7 @@ from functools import cache, partial
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import MissingPart
+from rdsiam.core.counts import counted
 from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.role_policies import RolePlan, RolePolicies
 from rdsiam.policies.shards import Assignment, ConnectRoles, assign, for_new_database
@@ -170,7 +171,9 @@ class Run:
         if not assignment.unplaced:
             return
         count = len(self._connect_roles.arns)
-        reason = f"ConnectRole has no room for {_named(logins.arns(assignment.unplaced))} in its {count} shards"
+        reason = (
+            f"ConnectRole has no room for {_named(logins.arns(assignment.unplaced))} in its {counted(count, 'shard')}"
+        )
         self._missing.append(MissingPart(logins.database.arn, reason, _MORE_SHARDS))
 
     @property

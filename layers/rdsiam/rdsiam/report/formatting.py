@@ -57,21 +57,6 @@ def shortened(text: str, limit: int) -> str:
     return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"
 
 
-def number(value: int) -> str:
-    """Return 12345 as `12,345`."""
-    return f"{value:,}"
-
-
-def counted(value: int, singular: str, plural: str | None = None) -> str:
-    """Return `1 user`, `2 users`."""
-    return f"{number(value)} {singular if value == 1 else plural or singular + 's'}"
-
-
-def agreed(value: int, singular: str, plural: str) -> str:
-    """Return the word that agrees with a number: `was` or `were`."""
-    return singular if value == 1 else plural
-
-
 def percent(share: float | None) -> str:
     """Return a share as `87.4%`.
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from rdsiam.core.counts import number
 from rdsiam.report import figures
-from rdsiam.report.formatting import number
 from rdsiam.report.markup import Markup, element, join, name
 
 _HEAD = ("Finding", "Severity", "Findings", "Databases")

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rdsiam.report.formatting import clock, number
+from rdsiam.core.counts import number
+from rdsiam.report.formatting import clock
 from rdsiam.report.markup import Markup, element, join, name
 
 _HEAD = ("Database", "User", "Successor", "State", "Since", "Retired if unused")

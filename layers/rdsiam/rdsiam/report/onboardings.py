@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rdsiam.core.counts import counted
 from rdsiam.findings.differences import TEXTS
-from rdsiam.report.formatting import counted
 from rdsiam.report.markup import Markup, element, join, name
 
 _HEAD = ("Instance or cluster", "Not as the last onboarding left it")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rdsiam.report.formatting import counted, number
+from rdsiam.core.counts import counted, number
 from rdsiam.report.markup import Markup, element, join, name
 
 _HEAD = ("Instance or cluster", "Database", "Schemas", "Open to levels")

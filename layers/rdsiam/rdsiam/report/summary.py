@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rdsiam.core.counts import agreed, counted, number
 from rdsiam.findings.finding import SEVERITIES
 from rdsiam.report import charts, figures
-from rdsiam.report.formatting import agreed, clock, counted, day, days, number, percent
+from rdsiam.report.formatting import clock, day, days, percent
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.migrations import migrations
 from rdsiam.report.onboardings import onboardings

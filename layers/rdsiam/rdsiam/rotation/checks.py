@@ -7,6 +7,7 @@ from rdsiam.access.rotation import RotatingUser
 from rdsiam.aws.rds import Database
 from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.aws.secrets.schedules import MANAGED
+from rdsiam.core.counts import counted
 from rdsiam.errors import Refused
 from rdsiam.rotation import commands
 from rdsiam.rotation.login import logs_in
@@ -134,7 +135,7 @@ def without_secret(database: str, user: str, searched: bool, skipped: int) -> Re
     :param searched: all secrets were read for candidates.
     :param skipped: number of secrets that could not be read.
     """
-    unreadable = f" ({skipped} secrets could not be read)" if skipped else ""
+    unreadable = f" ({counted(skipped, 'secret')} could not be read)" if skipped else ""
     problem = (
         f"no secret claims to hold its password{unreadable}"
         if searched

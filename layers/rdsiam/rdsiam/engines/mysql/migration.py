@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pymysql
 
+from rdsiam.core.counts import agreed, counted
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.migration import BackgroundWork, LoginState, Observation, ObservedClient
 from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_answer
@@ -118,9 +119,9 @@ class MysqlMigrator:
         for host in hosts:
             if number := int(rows(session, _DEFINED, [f"{successor}@{host}"])[0][0]):
                 raise Refused(
-                    f"{number} views, routines, triggers or events have {account(successor, host)} as their definer "
-                    "and would fail without it",
-                    f"make {user} their definer, then undo again",
+                    f"{counted(number, 'view, routine, trigger or event', 'views, routines, triggers or events')} "
+                    f"{agreed(number, 'has', 'have')} {account(successor, host)} as definer and would fail without it",
+                    f"make {user} the definer, then undo again",
                     "user-in-use",
                 )
         drops = [Statement("drop-user", successor, f"DROP USER {account(successor, host)}", False) for host in hosts]
