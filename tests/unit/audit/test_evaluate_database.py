@@ -355,6 +355,20 @@ def test_any_facts_give_each_finding_once_in_any_order_and_none_about_exempt_use
 
 
 @pytest.mark.parametrize(
+    "facts",
+    [with_accounts(PG_CLEAN, pg("report", login=False, iam=False)), without_accounts(PG_CLEAN, "report")],
+    ids=["locked", "gone"],
+)
+def test_no_remediation_of_a_revoked_user_gives_its_login_back_unless_the_revocation_is_lifted(facts):
+    (missing,) = evaluate(facts=facts, revoked={"report": "key leaked"})
+    assert (missing.kind, missing.severity, missing.evidence["state"]) == ("missing-user", "low", "revoked")
+    assert missing.title == "report is declared, and an operator has revoked it"
+    first, lift = missing.remediation
+    assert (first.language, first.text) == ("access", '# Remove the user "report" from the entries that match orders.')
+    assert lift.text == f"rdsiam revoke {POSTGRES.arn} report --lift"
+
+
+@pytest.mark.parametrize(
     ("leaving", "revoked", "expected"),
     [
         ({"report": "port"}, {}, [("report", True, False)]),

@@ -156,6 +156,7 @@ def test_a_resolver_that_hangs_is_left_alone(monkeypatch):
     released.set()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_forked_process_has_threads_of_its_own(pair):
     with cut_off(pair[0], LONG):
         pass

@@ -6,7 +6,6 @@ import json
 import re
 from datetime import datetime
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -428,10 +427,3 @@ def test_text_has_enough_contrast_on_every_background(scheme, text, ground):
 )
 def test_elements_with_a_background_of_their_own_have_enough_contrast(scheme, text, ground, least):
     assert contrast(colours(scheme)[text], colours(scheme)[ground]) >= least
-
-
-def test_the_package_contains_the_files_of_the_page():
-    wanted = (Path(__file__).parents[3] / "layers" / "rdsiam" / "pyproject.toml").read_text(encoding="utf-8")
-    assert {path.suffix for path in _ASSETS.iterdir()} == {".html", ".css", ".js"}
-    for suffix in ("html", "css", "js"):
-        assert f"report/assets/*.{suffix}" in wanted

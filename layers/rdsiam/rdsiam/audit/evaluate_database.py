@@ -97,7 +97,8 @@ def _of_session(
             case = Case(database, None, (database.resource_id,), {"problems": list(error.problems)})
             yield KINDS["access-file-invalid"].finding(case)
         rotating = _rotating(database, access)
-        yield from evaluate_server(Server(database, facts, declared, recorded.ownership, account, at, rotating))
+        server = Server(database, facts, declared, recorded.ownership, account, at, rotating, recorded.revoked.keys())
+        yield from evaluate_server(server)
         return
     yield from evaluate_secrets(database, account.secrets_of(database), frozenset(), account.proxies, at)
     if has_users(database) and isinstance(facts, Unreadable) and database.iam_enabled:

@@ -27,14 +27,18 @@ def evaluate_declared(server: Server, declared: Mapping[str, DeclaredUser]) -> I
 
 def _missing(server: Server, user: DeclaredUser) -> Finding:
     locked = tuple(account for account in server.accounts if account.name == user.name)
+    revoked = user.name in server.revoked
+    state = "revoked" if revoked else "locked" if locked else "absent"
     case = Case(
         server.database,
         user.name,
         (server.database.resource_id, user.name),
-        {"state": "locked" if locked else "absent", "exposure": []},
+        {"state": state, "exposure": []},
         accounts=locked,
         declared=user,
         managed=server.is_managed(user.name),
+        severity="low" if revoked else None,
+        title="{user} is declared, and an operator has revoked it" if revoked else "",
     )
     return KINDS["missing-user"].finding(case)
 

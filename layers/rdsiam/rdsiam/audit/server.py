@@ -1,6 +1,6 @@
 """One server as a session has read it, with all that its accounts are compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -27,6 +27,7 @@ class Server:
     :ivar declared: declared users by name; None if access.yaml is invalid for the database.
     :ivar ownership: users and groups that rdsiam manages, from the inventory.
     :ivar rotating: users whose passwords rotate by access.yaml.
+    :ivar revoked: users that an operator has revoked.
     """
 
     database: SelectedDatabase
@@ -36,6 +37,7 @@ class Server:
     account: AccountContext
     at: datetime
     rotating: frozenset[str] = frozenset()
+    revoked: Collection[str] = frozenset()
 
     @cached_property
     def accounts(self) -> Sequence[AccountFacts]:

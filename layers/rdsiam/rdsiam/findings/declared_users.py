@@ -1,14 +1,17 @@
 """Kinds of findings about users that are not as access.yaml declares them."""
 
+import json
+
 from rdsiam.access.groups import NO_GROUPS
 from rdsiam.engines.logins import MANAGER
 from rdsiam.findings import runners
 from rdsiam.findings.accounts import EVIDENCE
+from rdsiam.findings.commands import rdsiam
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.kind import BY_EXPOSURE, FIXED, Case, Kind
 from rdsiam.findings.logins import retire_or_declare, usage
 from rdsiam.findings.references import ACCOUNTS
-from rdsiam.findings.remediation import AS_GRANTOR, onboard, sql
+from rdsiam.findings.remediation import AS_GRANTOR, access, onboard, sql
 
 
 def _undeclared(case: Case) -> list[Remediation]:
@@ -29,12 +32,23 @@ def _not_removed(case: Case) -> list[Remediation]:
 
 
 def _missing(case: Case) -> list[Remediation]:
+    if case.evidence["state"] == "revoked":
+        return _agree(case)
     if not case.accounts:
         return [onboard(case.on)]
     return [
         *sql(case.on, lambda engine: [text for account in case.accounts for text in engine.unlock(account)]),
         *([onboard(case.on, way=2)] if case.managed else []),
     ]
+
+
+def _agree(case: Case) -> list[Remediation]:
+    """Return the two ways in which access.yaml and a revocation agree; none of them undoes it by SQL."""
+    remove = f"# Remove the user {json.dumps(case.user)} from the entries that match {case.on.identifier}."
+    lift = rdsiam(
+        "revoke", case.on, "--lift", user=case.user, way=2, note="Only if the reason of the revocation is gone."
+    )
+    return [access(remove), lift]
 
 
 def _privileges(case: Case) -> list[Remediation]:
@@ -91,11 +105,13 @@ DECLARED_USER_KINDS = (
         id="missing-user",
         title="{user} is declared and can't log in",
         severity="medium",
-        severity_rule=FIXED,
+        severity_rule="Low if an operator has revoked the user.",
         risk="An application or a person that should have access has none, and looks for another way.",
-        why="The database was not onboarded since the user was declared, or somebody dropped or locked the user.",
+        why="The database was not onboarded since the user was declared, or somebody dropped or locked the user. Of a "
+        "revoked user, access.yaml still says that it may log in.",
         evidence={
-            "state": "`absent`, or `locked`: the user exists and nobody can log in as it",
+            "state": "`absent`; `locked`: the user exists and nobody can log in as it; `revoked`: an operator has "
+            "revoked it",
             "exposure": "always empty",
         },
         remedy=_missing,
