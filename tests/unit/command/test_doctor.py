@@ -285,3 +285,23 @@ def test_credentials_that_end_soon_are_told_from_those_whose_end_is_not_known(ac
     monkeypatch.setattr(Aws, "credentials", lambda _, inner=Aws.credentials: (inner(_)[0], soon))
     _, rows, _ = diagnose(monkeypatch, capsys, "orders", "app")
     assert rows["credentials"]["state"] == "FAIL"
+
+
+@pytest.mark.parametrize(("terminal", "columns", "expected"), [
+    (True, "40", ["OK  name  the name of the endpoint is", "          10.0.0.1, 10.0.0.2"]),
+    (True, "80", ["OK  name  the name of the endpoint is 10.0.0.1, 10.0.0.2"]),
+    (True, "20", ["OK  name  the name of the endpoint is 10.0.0.1, 10.0.0.2"]),
+    (False, "40", ["OK  name  the name of the endpoint is 10.0.0.1, 10.0.0.2"]),
+])  # fmt: skip
+def test_a_finding_of_the_doctor_is_wrapped_at_words_on_a_terminal(monkeypatch, terminal, columns, expected):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: terminal))
+    lines = doctor._wrapped("OK  name  ", "the name of the endpoint is 10.0.0.1, 10.0.0.2").splitlines()
+    assert lines == expected
+
+
+def test_a_command_of_the_doctor_stays_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    command = "aws rds start-db-instance --db-instance-identifier orders"
+    assert doctor._wrapped("    → ", command) == f"    → {command}"

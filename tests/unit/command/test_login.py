@@ -250,3 +250,19 @@ def test_an_untrusted_file_of_a_directory_changes_no_api(tmp_path, evil):
     assert (done.stdout, evil.told) == ("", [])
     assert done.returncode == 6, "the user's own API is not there"
     assert f"{folder}/rdsiam.toml is not trusted" in done.stderr
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_an_empty_name_is_refused_before_the_api_is_asked(empty):
+    with pytest.raises(Usage, match=r"^DATABASE: is empty"):
+        login(empty)
+    with pytest.raises(Usage, match=r"^--user: is empty"):
+        login("orders", empty)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", ""])
+def test_an_arn_of_another_region_is_refused_before_the_api_is_asked(region):
+    installation: Any = SimpleNamespace(api=SimpleNamespace(region=REGION))
+    arn = ORDERS.replace(REGION, region)
+    with pytest.raises(Usage, match=rf"^{arn} is in region {region or 'none'}, the API's is {REGION}; name the API"):
+        login_token(installation, arn, LoginOptions("app", False, None))

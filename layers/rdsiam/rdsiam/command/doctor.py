@@ -1,7 +1,9 @@
 """`rdsiam doctor`: diagnoses a failed login, explains an error message, or reads a token."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 _READ_SECONDS = 10
 #: Actions that describe a database by its name, whatever it is.
 _DESCRIBE = ("rds:DescribeDBClusters", "rds:DescribeDBInstances")
+#: Words that a command begins with.
+_PROGRAMS = {"aws", "pip", "rdsiam"}
+#: Columns of a terminal that wrapped text needs beside the names of the checks.
+_LEAST = 20
 _FIELDS = ("check", "state", "detail", "fix")
 
 
@@ -80,9 +86,9 @@ def _check(name: str, login: LoginOptions, output: Output, installation: Install
     for row in diagnose(_case(name, login, installation)):
         rows.append(row)
         if output.form == "table" and not row.skipped:
-            click.echo(f"{row.state:<8}{row.check:<20}{visible(row.detail)}")
+            click.echo(_wrapped(f"{row.state:<8}{row.check:<20}", visible(row.detail)))
             if row.fix and row.state != "OK":
-                click.echo(f"{'':<8}{'':<20}→ {visible(row.fix)}")
+                click.echo(_wrapped(f"{'':<28}→ ", visible(row.fix)))
     if output.form == "json":
         click.echo(json.dumps([{name: getattr(row, name) for name in _FIELDS} for row in rows], indent=2))
     elif skipped := [row.check for row in rows if row.skipped]:
@@ -91,6 +97,18 @@ def _check(name: str, login: LoginOptions, output: Output, installation: Install
     if "FAIL" in states:
         return ExitCode.DIFFERENT
     return ExitCode.INCOMPLETE if "UNKNOWN" in states else ExitCode.OK
+
+
+def _wrapped(start: str, text: str) -> str:
+    """Return a line whose text continues below its beginning on a terminal; in a file or a pipe it stays whole.
+
+    A command stays whole everywhere, to be copied.
+    """
+    room = shutil.get_terminal_size().columns - len(start)
+    if not sys.stdout.isatty() or not _LEAST <= room < len(text) or text.split()[0] in _PROGRAMS:
+        return start + text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return start + f"\n{'':<{len(start)}}".join(lines)
 
 
 def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginCase":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -86,8 +87,11 @@ def login_token(installation: Installation, database: str, login: LoginOptions) 
     """Return a token for a database, from the API or signed here.
 
     :param database: identifier, ARN, endpoint or a CNAME of it.
-    :raises Usage: no user is named, and there are several or none can be known.
+    :raises Usage: no user is named, and there are several or none can be known; or a name is empty.
     """
+    for value, option in ((database, "DATABASE"), (login.user, "--user")):
+        if value is not None and not value.strip():
+            raise Usage(f"{option}: is empty", "is the variable set that it comes from?")
     name, endpoint = identifier_and_endpoint(database)
     return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
@@ -152,6 +156,8 @@ def _from_api(installation: Installation, name: str, endpoint: str | None, login
     api = installation.api
     if endpoint is not None:
         _check_served(endpoint, api.region)
+    elif is_arn(name):
+        _check_region(name, api.region)
     user, database = login.user, name
     if user is None:
         databases = api.databases()
@@ -187,14 +193,24 @@ def _check_served(endpoint: str, region: str) -> None:
 
     :raises Usage: it has none; the token for another endpoint of the database would lead elsewhere.
     """
-    if (its := region_of(endpoint)) != region:
-        raise Usage(
-            f"{endpoint} is in region {its}, the API's is {region}",
-            "name the API of that region with --api-url, or the database in this region by its identifier",
-        )
+    _check_same(endpoint, region_of(endpoint), region)
     if (kind := _kind(endpoint)) is not None:
         served = "a proxy's own" if "proxy" in kind else "a cluster's writer"
         raise Usage(f"{endpoint} is {kind}, and the API gives tokens for {served}", _BY_IDENTIFIER)
+
+
+def _check_region(arn: str, region: str) -> None:
+    """Check that an ARN is of the API's region; whether it is an ARN of a database is the API's decision."""
+    with suppress(ValueError):
+        _check_same(arn, Arn.parse(arn).region, region)
+
+
+def _check_same(name: str, its: str | None, region: str) -> None:
+    if its != region:
+        raise Usage(
+            f"{name} is in region {its or 'none'}, the API's is {region}",
+            "name the API of that region with --api-url, or the database in this region by its identifier",
+        )
 
 
 def _kind(endpoint: str) -> str | None:
