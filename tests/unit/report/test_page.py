@@ -19,7 +19,7 @@ from rdsiam.report.kinds import kinds
 from rdsiam.report.markup import Markup, element, join, name
 from rdsiam.report.page import _ASSETS, KindText, html_chunks, html_report
 from tests.examples import at_most
-from tests.reports import HOSTILE, names, report_with
+from tests.reports import ACCOUNT, HOSTILE, names, report_with
 
 CSS = (_ASSETS / "report.css").read_text(encoding="utf-8")
 JS = (_ASSETS / "report.js").read_text(encoding="utf-8")
@@ -355,6 +355,13 @@ def test_databases_are_grouped_by_owner():
     assert "By owner" in page.texts
     report["databases"][0]["tags"] = {}
     assert "no owner tag" in "".join(Page(html_report(report)).texts)
+
+
+def test_databases_are_grouped_by_account_if_there_are_several():
+    report = report_with("team")
+    assert "By account" not in Page(html_report(report)).texts
+    report["databases"][0]["arn"] = report["databases"][0]["arn"].replace(ACCOUNT, "999999999999")
+    assert "By account" in Page(html_report(report)).texts
 
 
 def test_the_page_has_its_findings_by_kind_without_a_script():

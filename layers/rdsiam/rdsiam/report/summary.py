@@ -270,8 +270,10 @@ def _groups(report: Mapping[str, Any], environment: Mapping[str, str], owner: Ma
         ("By engine", figures.grouped(databases, lambda each: each["engine"]), "no engine"),
         ("By environment", figures.grouped(databases, lambda each: environment[each["arn"]]), "no environment tag"),
         ("By owner", figures.grouped(databases, lambda each: owner[each["arn"]]), "no owner tag"),
-        ("By account", figures.grouped(databases, figures.account), "no account"),
     ]
+    accounts = figures.grouped(databases, figures.account)
+    if len(accounts) > 1:  # an installation audits one
+        by.append(("By account", accounts, "no account"))
     return element(
         "section",
         {"class": "groups", "aria-labelledby": "groups-title"},
