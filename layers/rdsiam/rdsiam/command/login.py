@@ -89,9 +89,8 @@ def login_token(installation: Installation, database: str, login: LoginOptions) 
     :param database: identifier, ARN, endpoint or a CNAME of it.
     :raises Usage: no user is named, and there are several or none can be known; or a name is empty.
     """
-    for value, option in ((database, "DATABASE"), (login.user, "--user")):
-        if value is not None and not value.strip():
-            raise Usage(f"{option}: is empty", "is the variable set that it comes from?")
+    if login.user is not None and not login.user.strip():
+        raise Usage("the name of the user is empty", "leave --user out to be the only user that you may be")
     name, endpoint = identifier_and_endpoint(database)
     return (_signed_here if login.local else _from_api)(installation, name, endpoint, login)
 
