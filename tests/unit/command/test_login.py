@@ -254,7 +254,7 @@ def test_an_untrusted_file_of_a_directory_changes_no_api(tmp_path, evil):
 
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
 def test_an_empty_user_is_refused_before_the_api_is_asked(empty):
-    with pytest.raises(Usage, match="^the name of the user is empty"):
+    with pytest.raises(Usage, match=r"^the name of the user is empty"):
         login("orders", empty)
 
 
