@@ -57,6 +57,26 @@ def test_a_wrong_command_line_says_what_is_right(monkeypatch, capsys, words, adv
     assert advice in usage(monkeypatch, capsys, *words)
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["psql", "orders", "-u"], "psql"),
+        (["psql", "orders", "-u", "--", "-c", "SELECT 1"], "psql"),
+        (["exec", "orders", "--user"], "exec"),
+        (["ls", "--engine"], "ls"),
+        (["doctor", "--error"], "doctor"),
+        (["migrate", "start", "orders", "app", "--watch"], "migrate start"),
+        (["rotate", "now", "orders", "app", "--wait"], "rotate now"),
+        (["rotate", "all", "--reason"], "rotate all"),
+        (["access", "history", "--limit"], "access history"),
+        (["access", "publish", "file", "--region"], "access publish"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_without_its_value_points_to_the_help_of_its_command(monkeypatch, capsys, words, command):
+    assert f" requires an argument; see rdsiam {command} --help [usage]" in usage(monkeypatch, capsys, *words)
+
+
 @pytest.mark.parametrize("words", [["--plan"], ["--nosuch"], ["nosuch"]])
 def test_the_program_itself_has_no_such_words(monkeypatch, capsys, words):
     assert "see rdsiam --help" in usage(monkeypatch, capsys, *words)

@@ -1,6 +1,7 @@
 """Commands that need an extra of the wheel: imported when they are used, and without it they name what to install."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -28,11 +29,36 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; in place of a command whose extra is not installed, one that says so."""
         if cmd_name not in _IN_EXTRAS:
-            return super().get_command(ctx, cmd_name)
+            command = super().get_command(ctx, cmd_name)
+        else:
+            try:
+                command = _IN_EXTRAS[cmd_name]()
+            except ExtraMissing as missing:
+                return _stand_in(cmd_name, missing)
+        if command is not None:
+            _set_context(command)
+        return command
+
+
+class _Context(click.Context):
+    """A context that names itself in every error of its command line; click leaves out that of an absent value."""
+
+    @contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[click.Context]:
         try:
-            return _IN_EXTRAS[cmd_name]()
-        except ExtraMissing as missing:
-            return _stand_in(cmd_name, missing)
+            with super().scope(cleanup) as context:
+                yield context
+        except click.UsageError as error:
+            error.ctx = error.ctx or self
+            raise
+
+
+def _set_context(command: click.Command) -> None:
+    """Let a command, and those in it, use the context above."""
+    command.context_class = _Context
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            _set_context(part)
 
 
 def _stand_in(name: str, missing: ExtraMissing) -> click.Command:
