@@ -161,6 +161,13 @@ def test_no_advice_for_one_kind_of_endpoint_names_the_call_of_another(server, ki
         assert "rdsiam onboard orders --plan" in text
 
 
+def test_a_user_with_a_password_is_onboarded_if_it_is_declared_and_else_migrated(server):
+    """Onboarding leaves users alone that access.yaml doesn't declare."""
+    server["error"] = failed_login('password authentication failed for user "app"')
+    row = rows(case_of())["login"]
+    assert row.fix == "rdsiam onboard orders --plan; rdsiam migrate start, if access.yaml doesn't declare app"
+
+
 @pytest.mark.parametrize(
     ("message", "fix"),
     [

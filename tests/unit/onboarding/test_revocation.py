@@ -6,7 +6,7 @@ from rdsiam.access.model import parse
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.onboarding.server_removal import Removal
 from tests.unit.databases import ORDERS
-from tests.unit.onboarding.world import DOWN, LOCKED
+from tests.unit.onboarding.world import DOWN, LOCKED, REFUSED
 
 
 def test_a_revoked_user_is_locked_at_once_and_again_under_the_lease(world):
@@ -67,3 +67,23 @@ def test_a_user_that_is_no_longer_declared_can_be_lifted(world):
     world.inventory.revoke(ORDERS.arn, {"former": "key leaked"}, ())
     assert world.lift("former")["status"] in {"onboarded", "unchanged"}
     assert world.record.revoked == {}
+
+
+def test_a_lift_whose_onboarding_is_refused_says_that_the_revocation_has_ended(world):
+    """`refused` would say that nothing was changed."""
+    world.revoke("app")
+    world.planned, world.withdraws = REFUSED, False
+    answer = world.lift("app")
+    assert world.record.revoked == {}
+    assert (answer["status"], answer["code"]) == ("incomplete", "role-not-managed")
+    (part,) = answer["incomplete"]
+    assert part["what"] == "app"
+    assert part["reason"].startswith(
+        "the revocation is lifted, but the database was not onboarded: role x is not tagged"
+    )
+    assert part["remedy"] == "tag it; then onboard the database"
+
+
+def test_a_lift_says_that_the_user_was_not_revoked(world):
+    """Another user's name would look like a success."""
+    assert world.lift("app")["reason"] == "app was not revoked"

@@ -103,7 +103,7 @@ def _account(case: LoginCase, accounts: Sequence[AccountFacts]) -> Verdict:
     with_password = [account.host or account.name for account in accounts if not account.iam]
     if with_password:
         problem = "is not in rds_iam" if case.family == "postgres" else "has another plugin"
-        return fail(f"{case.user} {problem} ({', '.join(with_password)})", f"{case.onboard_users} --plan")
+        return fail(f"{case.user} {problem} ({', '.join(with_password)})", _take_tokens(case))
     if locked:
         hosts = ", ".join(account.host for account in locked)
         return unknown(f"{case.user} is locked for {hosts}, not for other hosts", f"{case.onboard_users} --plan")
@@ -127,11 +127,16 @@ def login(case: LoginCase) -> Verdict:
         return ok(f"a token {source} logs in as {case.user}; {case.database.default_database} is closed to it")
     if any(part in text for part in _ASKS_FOR_PASSWORD):
         detail = f"the server asks {case.user} for a password: not in rds_iam"
-        return fail(detail, f"{case.onboard_users} --plan")
+        return fail(detail, _take_tokens(case))
     causes = [known for known in explain(text) if known.certainty == Certainty.CAUSE]
     if causes:
         return fail(causes[0].cause, causes[0].fixes[0].replace("DATABASE", case.name).replace("USER", case.user))
     return fail(f"the server refuses a token {source}, made just now", "see the rows below")
+
+
+def _take_tokens(case: LoginCase) -> str:
+    """Return the ways to a user that takes tokens: access.yaml decides which of them fits."""
+    return f"{case.onboard_users} --plan; rdsiam migrate start, if access.yaml doesn't declare {case.user}"
 
 
 def _enable(case: LoginCase) -> str:

@@ -15,7 +15,7 @@ from aws_durable_execution_sdk_python import DurableContext
 
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Refusal
+from rdsiam.core.changes import MissingPart, Refusal
 from rdsiam.core.durable import Steps
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import AccessFileInvalid, AccessFileUnavailable, DatabaseNotFound, Unsupported
@@ -74,7 +74,19 @@ def lift(context: DurableContext, services: OnboardingServices, arn: str, users:
         still_revoked = frozenset(target.revoked) - set(users)
         return onboard(context, services, arn, Options(plan=True, assume_revoked=still_revoked))
     steps.run("lift the revocation", Revocation(services, arn, users).record_lifted)
-    return onboard(context, services, arn)
+    return _lifted(onboard(context, services, arn), users, target)
+
+
+def _lifted(onboarded: Answer, users: Sequence[str], target: "Target") -> Answer:
+    """Return the answer of a lift: the revocation has ended, also if the onboarding after it was refused."""
+    names = ", ".join(users)
+    if not set(users) & set(target.revoked):
+        return onboarded if onboarded.reason else replace(onboarded, reason=f"{names} was not revoked")
+    if onboarded.status != "refused":
+        return onboarded
+    reason = f"the revocation is lifted, but the database was not onboarded: {onboarded.reason}"
+    remedy = f"{onboarded.remedy}; then onboard the database" if onboarded.remedy else "then onboard the database"
+    return replace(onboarded, remedy="").without([MissingPart(names, reason, remedy, retry=False)])
 
 
 def _plan(context: DurableContext, services: OnboardingServices, target: "Target", users: Sequence[str]) -> Answer:
