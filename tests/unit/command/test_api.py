@@ -248,3 +248,13 @@ def test_a_redirect_is_not_followed(api, rdsiam, status):
     code, stderr = rdsiam("ls")
     assert code == 1
     assert f"the API answers {status}, a redirect; see with rdsiam config" in stderr
+
+
+def test_a_proxy_that_does_not_answer_is_named(api, rdsiam, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    code, stderr = rdsiam("ls")
+    assert code == 6
+    assert "can't be reached through the proxy of HTTP_PROXY and HTTPS_PROXY; correct them" in stderr

@@ -45,6 +45,7 @@ def usage(monkeypatch, capsys, *words: str) -> str:
         (["onboard", ""], "the name of the database is empty"),
         (["psql", "", "-u", "app"], "the name of the database is empty"),
         (["doctor", "", "app"], ""),
+        (["completion"], "Choose from: bash, zsh, fish; see rdsiam completion --help"),
         (["ls", "--nosuch"], "No such option '--nosuch'; see rdsiam ls --help"),
         (["ls", "--api-url", "https://[::1"], "not an address of an API"),
         (["ls", "--api-url", "https://x:99999"], "not an address of an API"),

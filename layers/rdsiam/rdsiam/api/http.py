@@ -97,7 +97,7 @@ _PRINTABLE = (
     "\uf900-\ufdcf\ufdf0-\ufefe\uff01-\uffef]"
 )
 _NAME = r"[\x21-\x7e]{1,255}"
-_NAME_PROBLEM = "must be a name of 1–255 printable ASCII characters"
+_NAME_PROBLEM = "must be a name of 1–255 printable ASCII characters, none of them a space"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TIME_PROBLEM = "must be a time with a zone, such as 2026-12-31T00:00:00Z; a + is written %2B"
 _LIMIT = Shape("([1-9][0-9]?|100)", "must be a number, 1–100", "maximum number", "30")

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials as BotoCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ProxyConnectionError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
@@ -173,6 +173,11 @@ class Api:
         try:
             with waiting.report(endpoint):
                 return session.send(request.prepare())
+        except ProxyConnectionError:
+            proxy = "the proxy of HTTP_PROXY and HTTPS_PROXY"
+            raise TryAgain(
+                f"{endpoint} can't be reached through {proxy}", "correct them, or exempt the host with NO_PROXY"
+            ) from None
         except BotoCoreError as error:
             raise TryAgain(f"{endpoint} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
         finally:

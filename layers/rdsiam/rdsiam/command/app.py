@@ -91,4 +91,6 @@ def _usage_problem(error: click.UsageError) -> str:
             if spelling in (*parameter.opts, parameter.human_readable_name):
                 kind = "option" if isinstance(parameter, click.Option) else "argument"
                 return f"No such option '{error.option_name}': this command has the {kind} {spelling}"
+    if isinstance(error, click.MissingParameter):  # whose choices click puts into lines of their own
+        return " ".join(error.format_message().split())
     return error.format_message()
