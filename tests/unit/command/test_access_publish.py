@@ -18,6 +18,7 @@ from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, exit_code
 from rdsiam.errors import RdsiamError
 from rdsiam.state.applied_access import AppliedAccess
+from tests.unit.inventories import create_inventory
 
 ROLE = "arn:aws:iam::123456789012:role/{}"
 
@@ -46,12 +47,7 @@ class Place:
         self.s3.create_bucket(Bucket="access", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         self.s3.put_bucket_versioning(Bucket="access", VersioningConfiguration={"Status": "Enabled"})
         dynamodb = client("dynamodb")
-        dynamodb.create_table(
-            TableName="inventory",
-            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_inventory(dynamodb)
         self.applied = AppliedAccess(dynamodb, "inventory")
         client("rds").create_db_instance(
             DBInstanceIdentifier="orders", DBInstanceClass="db.t4g.medium", Engine="postgres", MasterUsername="boss",

@@ -32,6 +32,7 @@ from rdsiam.migration.undo import Undoing
 from rdsiam.state.migrations import Migration, Migrations, QuietPeriod, RetainedSecret, Superseded
 from tests.examples import at_most
 from tests.unit.databases import database
+from tests.unit.inventories import create_inventory
 
 ORDERS = database("orders")
 DECLARED = "version: 1\ndatabases:\n  - match: {identifier: orders}\n    users: [{name: app_iam, replaces: app}]\n"
@@ -97,12 +98,7 @@ class FakeSecrets:
 def dynamodb() -> Iterator[Any]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1")
-        client.create_table(
-            TableName="inventory",
-            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_inventory(client)
         yield client
 
 

@@ -19,6 +19,7 @@ from rdsiam.onboarding.reconcile import reconcile
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from tests.unit.databases import ORDERS
+from tests.unit.inventories import create_inventory
 from tests.unit.results import Results
 
 KEYS: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
@@ -92,12 +93,7 @@ class Fleet:
 def fleet() -> Iterator[Fleet]:
     with mock_aws():
         dynamodb = boto3.client("dynamodb", **KEYS)
-        dynamodb.create_table(
-            TableName="inventory",
-            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_inventory(dynamodb)
         yield Fleet(dynamodb)
 
 

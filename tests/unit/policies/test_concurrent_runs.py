@@ -12,6 +12,7 @@ from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.writer import Written
 from rdsiam.state.leases import Leases
 from rdsiam.state.role_leases import ChangesNotVisible, RoleLeases
+from tests.unit.inventories import create_inventory
 from tests.unit.policies.fake_iam import FakeIam
 from tests.unit.policies.fleet import (
     EAST,
@@ -35,12 +36,7 @@ class Killed(BaseException):
 def dynamodb() -> Iterator[Any]:
     with mock_aws():
         client = boto3.client("dynamodb", WEST, aws_access_key_id="a", aws_secret_access_key="b")
-        client.create_table(
-            TableName="inventory",
-            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_inventory(client)
         yield client
 
 

@@ -22,6 +22,7 @@ from rdsiam.state import fingerprint, recorded
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.record import Applied, SecretRecord, selected
 from tests.unit.databases import ORDERS
+from tests.unit.inventories import create_inventory
 
 
 @pytest.fixture
@@ -29,12 +30,7 @@ def inventory() -> Iterator[Inventory]:
     with mock_aws():
         keys: dict[str, Any] = {"region_name": "eu-west-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         dynamodb = boto3.client("dynamodb", **keys)
-        dynamodb.create_table(
-            TableName="inventory",
-            KeySchema=[{"AttributeName": "database", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "database", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_inventory(dynamodb)
         yield Inventory(dynamodb, "inventory")
 
 
