@@ -101,6 +101,14 @@ def test_the_newest_audit_is_summarized(rdsiam, caller):
     assert f"rdsiam report {NEW} --open" in done.stderr
 
 
+@pytest.mark.parametrize("audit", ["../../home/me/x", "/etc/x", "", "None", f"{NEW}/../x"])
+def test_an_id_of_the_api_names_no_other_folder(rdsiam, monkeypatch, audit):
+    monkeypatch.setattr(FakeApi, "audits", lambda *_: [summary(audit)])
+    done = rdsiam("--open")
+    assert isinstance(done.exception, ExecutionFailed)
+    assert "the API's answer has no id of an audit" in str(done.exception)
+
+
 @pytest.mark.parametrize("form", module.OBJECTS)
 def test_a_format_is_printed_alone(rdsiam, form):
     assert rdsiam(OLD, "--format", form).stdout == f"by API https://link/{form}/{OLD}"

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from rdsiam.access.model import User
+from rdsiam.core import shell
 from rdsiam.doctor.case import UserRecord
 from rdsiam.errors import AccessFileUnavailable, NotAllowed
 from tests.unit.doctor.cases import (
@@ -100,6 +101,16 @@ def test_an_operator_sees_the_reason_of_a_revocation():
     assert row.state == "FAIL"
     assert row.detail == "app is revoked: key leaked, TICKET-7"
     assert row.fix == "rdsiam revoke orders app --lift"
+
+
+@pytest.mark.parametrize("user", ["$(id)", "x; id #", "it's", "=ls", "a b"])
+def test_advice_that_is_pasted_into_a_shell_runs_no_part_of_a_name(user):
+    answers = [(denial("user-revoked"), "revocation"), (denial("reason-required"), "API")]
+    fixes = [rows(case_of(user=user, ask=answer))[check].fix for answer, check in answers]
+    fixes.append(rows(case_of(user=user, record=recording(UserRecord(True, "leaked"))))["revocation"].fix)
+    for fix in fixes:
+        assert f" {shell.quote(user)} " in fix
+        assert f" {user} " not in fix
 
 
 @pytest.mark.parametrize("kind", ENDPOINTS)

@@ -1,7 +1,6 @@
 """`rdsiam psql`, `mysql`, `exec` and `env`: programs that are logged in, over verified TLS, without a password."""
 
 import os
-import shlex
 import socket
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
 from rdsiam.command.output import progress, visible
 from rdsiam.command.passing import PassingCommand
+from rdsiam.core import shell
 from rdsiam.core.arn import Arn
 
 
@@ -197,7 +197,7 @@ def _check_answers(token: LoginToken, via: str | None) -> None:
     try:
         socket.create_connection((token.host, token.port), waiting.SECONDS).close()
     except TimeoutError:
-        doctor = shlex.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user])
+        doctor = shell.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user])
         raise TryAgain(
             f"{token.host}:{token.port} has not answered for {waiting.SECONDS:g} s",
             f"{doctor} finds the cause; is a VPN or a tunnel missing?",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rdsiam.command.login import LoginToken
 from rdsiam.command.output import progress
+from rdsiam.core import shell
 from rdsiam.tokens import mysql_clients
 
 #: Variables that name the directory of an option file; MariaDB's programs prefer the second.
@@ -38,7 +39,7 @@ def variables(token: LoginToken, port: int, database: str | None) -> dict[str, s
     if found:
         progress(
             f"~/.my.cnf sets {', '.join(found)}, and mysql prefers it to this login: "
-            f"use rdsiam mysql, or mysql --defaults-file={folder / 'my.cnf'}"
+            f"use rdsiam mysql, or mysql --defaults-file={shell.quote(str(folder / 'my.cnf'))}"
         )
     return dict.fromkeys(NAMES, str(folder))
 

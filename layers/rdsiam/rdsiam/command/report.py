@@ -96,6 +96,10 @@ def _of_api(installation: Installation, audit: str | None) -> _Report:
         if not newest:
             raise NotFound("no audit has finished yet", "start one: rdsiam audit")
         audit = str(newest[0].get("id"))
+        if not _ID.fullmatch(audit):  # it becomes part of a file's name
+            raise ExecutionFailed(
+                f"the API's answer has no id of an audit: {audit}", "see with rdsiam config which API it is"
+            )
     answer = api.audit(audit)
     return _Report(str(answer.get("id")), answer, lambda form: api.fetch(str(answer["links"].get(form))))
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rdsiam.aws.rds_models import is_classic
+from rdsiam.core import shell
 from rdsiam.core.counts import agreed, counted
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 
@@ -55,7 +56,10 @@ def _behind(case: LoginCase, targets: Sequence[Mapping[str, Any]]) -> Verdict:
     if not down or len(down) < len(health):
         return ok(f"behind {case.name}: {', '.join(sorted(str(target.get('RdsResourceId')) for target in targets))}")
     problems = [f"{name} is {state.get('State')} ({state.get('Reason', 'no reason')})" for name, state in down.items()]
-    return fail(f"{case.name} reaches no database: {', '.join(problems)}", f"rdsiam doctor {min(down)} {case.user}")
+    return fail(
+        f"{case.name} reaches no database: {', '.join(problems)}",
+        shell.join(["rdsiam", "doctor", min(down), case.user]),
+    )
 
 
 def rate(case: LoginCase) -> Verdict:

@@ -3,6 +3,7 @@
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rdsiam.aws.rds_models import Database
+from rdsiam.core import shell
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import ConnectionFailed, RdsiamError
@@ -59,7 +60,8 @@ def api(case: LoginCase) -> Verdict:
         return ok(f"access.yaml lets you log in as {case.user}: the API gives you a token")
     problem = answer.problem or str(answer)
     if answer.code == "reason-required":
-        return fail(problem, f'rdsiam psql {case.name} -u {case.user} --reason "…"; doctor takes --reason too')
+        command = shell.join(["rdsiam", "psql", case.name, "-u", case.user])
+        return fail(problem, f'{command} --reason "…"; doctor takes --reason too')
     if answer.code == "signs-itself":
         return ok("access.yaml lets your role sign its own tokens: add --local to psql, mysql, exec and env")
     if answer.code == "not-allowed":
@@ -74,7 +76,7 @@ def _undeclared(case: LoginCase, problem: str, remedy: str) -> Verdict:
         return ok("no entry gives you tokens of the API; your own are accepted: add --local")
     if case.described and case.name != case.owner:
         detail = f"the API gives tokens for cluster {case.owner}, not for its members; {problem}"
-        return unknown(detail, f"rdsiam doctor {case.owner} {case.user}")
+        return unknown(detail, shell.join(["rdsiam", "doctor", case.owner, case.user]))
     if isinstance(error, ConnectionFailed) and error.stage == "login":
         return fail(problem, remedy)
     return unknown(f"{problem}; whether tokens of your own are accepted is not known", remedy)
@@ -91,7 +93,7 @@ def revocation(case: LoginCase) -> Verdict:
     if recorded is not None and recorded.revoked is not None:
         return fail(
             f"{case.user} is revoked: {recorded.revoked or 'no reason is recorded'}",
-            f"rdsiam revoke {case.owner} {case.user} --lift",
+            _lift(case),
         )
     if recorded is not None and recorded.disabled:
         detail = f"{case.user} is disabled: access.yaml no longer declares it, so rdsiam has taken its login"
@@ -108,4 +110,8 @@ def revocation(case: LoginCase) -> Verdict:
 
 
 def _ask_operator(case: LoginCase) -> str:
-    return f"ask an operator, who may end it: rdsiam revoke {case.owner} {case.user} --lift"
+    return f"ask an operator, who may end it: {_lift(case)}"
+
+
+def _lift(case: LoginCase) -> str:
+    return shell.join(["rdsiam", "revoke", case.owner, case.user, "--lift"])

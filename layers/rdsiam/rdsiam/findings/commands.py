@@ -1,10 +1,10 @@
 """Commands that remediate a finding, quoted for a shell; needs nothing but the standard library."""
 
-import shlex
 from typing import Literal
 
 from rdsiam.aws.rds import Database
 from rdsiam.aws.rds_commands import modify_command
+from rdsiam.core import shell
 from rdsiam.findings import runners
 from rdsiam.findings.finding import Remediation
 from rdsiam.findings.runners import Runner
@@ -35,7 +35,7 @@ def aws(database: Database | None, *words: str, way: int = 1, note: str = "") ->
     service, operation = words[:2]
     if operation == "wait":
         operation = f"describe-{words[2].removesuffix('-available')}s"
-    return step("cli", shlex.join(["aws", *words, *region]), runners.aws(service, operation), way=way, note=note)
+    return step("cli", shell.join(["aws", *words, *region]), runners.aws(service, operation), way=way, note=note)
 
 
 def rdsiam(
@@ -49,7 +49,7 @@ def rdsiam(
     words = [*arguments, *options]
     if user is not None and user.startswith("-"):
         words = [*options, "--", *arguments]
-    return step("cli", shlex.join(["rdsiam", *command.split(), *words]), runners.OPERATOR, way=way, note=note)
+    return step("cli", shell.join(["rdsiam", *command.split(), *words]), runners.OPERATOR, way=way, note=note)
 
 
 def noun(database: Database) -> str:

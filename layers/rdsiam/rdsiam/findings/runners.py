@@ -1,10 +1,10 @@
 """Users and clients that run the steps of a remediation, named so that nobody has to guess them."""
 
-import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rdsiam.aws.rds import Database
+from rdsiam.core import shell
 
 #: The bundle of certificates that RDS's documentation has its clients verify servers with.
 _CERTIFICATES = "global-bundle.pem"
@@ -43,7 +43,7 @@ def by_token(database: Database, user: str) -> Runner:
     if database.host is None:
         return Runner(user, client)
     words = ("aws", "rds", "generate-db-auth-token", "--hostname", database.host, "--port", str(database.port))
-    token = shlex.join([*words, "--username", user, "--region", database.region])
+    token = shell.join([*words, "--username", user, "--region", database.region])
     return Runner(user, f'PGPASSWORD="$({token})" {client}')
 
 
@@ -74,13 +74,13 @@ def _client(database: Database, user: str, name: str | None) -> str:
 def _psql(host: str, port: str, user: str, name: str) -> str:
     parts = {"host": host, "port": port, "user": user, "dbname": name, "sslmode": "verify-full"}
     parts["sslrootcert"] = _CERTIFICATES
-    return shlex.join(["psql", " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())])
+    return shell.join(["psql", " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())])
 
 
 @lru_cache(maxsize=256)
 def _mysql(program: str, host: str, port: str, user: str) -> str:
     options = (f"--host={host}", f"--port={port}", f"--user={user}", f"--ssl-ca={_CERTIFICATES}")
-    return shlex.join([program, *options, "--password"])
+    return shell.join([program, *options, "--password"])
 
 
 def _quoted(value: str) -> str:

@@ -1,6 +1,6 @@
 """Commands of `rdsiam rotate` that messages advise, with the database and the user that they are about."""
 
-import shlex
+from rdsiam.core import shell
 
 
 def set_up(database: str, user: str, *options: str) -> str:
@@ -21,5 +21,5 @@ def now(database: str, user: str) -> str:
 def _command(verb: str, database: str, user: str, *options: str) -> str:
     words = ["rdsiam", "rotate", verb]
     if user.startswith("-"):  # it would be taken for an option
-        return shlex.join((*words, *options, database, "--", user))
-    return shlex.join((*words, database, user, *options))
+        return shell.join((*words, *options, database, "--", user))
+    return shell.join((*words, database, user, *options))
