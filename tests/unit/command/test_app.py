@@ -200,6 +200,19 @@ def test_a_broken_file_is_named_and_not_shown(empty):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("content", "says"), [
+    ('api-url = "https://x"', "value: ignored; did you mean api_url?"),
+    ("api_url = 5", "api_url is no setting of rdsiam with a text as its value: ignored\n"),
+    ('colour = "red"', "colour is no setting of rdsiam with a text as its value: ignored\n"),
+    ('"a\\u001b[31m" = 1', r"a\x1b[31m is no setting"),
+])  # fmt: skip
+def test_a_line_of_the_users_file_that_sets_nothing_is_named(empty, capsys, content, says):
+    (empty / "config" / "rdsiam").mkdir(parents=True)
+    (empty / "config" / "rdsiam" / "config.toml").write_text(content + "\n")
+    assert Settings({}, lambda _: {}).get("stack").value == "rdsiam"
+    assert says in capsys.readouterr().err
+
+
 # --- which files are trusted ---
 
 

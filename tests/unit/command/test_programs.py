@@ -174,6 +174,21 @@ def test_env_unsets_variables_of_an_earlier_login(monkeypatch):
     assert done.stdout.index("unset PGHOSTADDR") < done.stdout.index("export PGHOST=")
 
 
+@pytest.mark.parametrize(("login", "own", "expected"), [
+    (["--host=h"], ["-e", "SELECT 1"], ["--host=h", "-e", "SELECT 1"]),
+    (["--host=h"], ["--defaults-file=/x", "-e", "y"], ["--defaults-file=/x", "--host=h", "-e", "y"]),
+    (["--host=h"], ["--defaults-extra-file=/x", "--defaults-group-suffix=_a"],
+     ["--defaults-extra-file=/x", "--defaults-group-suffix=_a", "--host=h"]),
+    (["--no-defaults", "--host=h"], ["--defaults-file=/x"], ["--defaults-file=/x", "--host=h"]),
+    (["--no-defaults", "--host=h"], ["--no-defaults"], ["--no-defaults", "--host=h"]),
+    (["--no-defaults", "--host=h"], ["-N"], ["--no-defaults", "--host=h", "-N"]),
+    (["--host=h"], ["-e", "--no-defaults"], ["--host=h", "-e", "--no-defaults"]),
+    (["--host=h"], [], ["--host=h"]),
+])  # fmt: skip
+def test_an_option_file_of_the_user_stays_the_first_argument(login, own, expected):
+    assert programs.mysql_arguments(login, own) == expected
+
+
 #: Variables of a person: libpq takes host and TLS from the service before PGHOST and PGSSLMODE, and asks the server for
 #: what no login by token has.
 MISLEADING = {

@@ -101,7 +101,8 @@ def mysql(
     token = _token_of_family(installation, database, login, "mysql")
     _check_answers(token, session.via)
     schema = [f"--database={session.name}"] if session.name else []
-    command = [program, *programs.mysql_flags(program, token, session.via), *schema, *arguments]
+    options = [*programs.mysql_flags(program, token, session.via), *schema]
+    command = [program, *programs.mysql_arguments(options, arguments)]
     programs.exec_program(command, programs.variables(token, session.name, session.via))
 
 
@@ -130,7 +131,7 @@ def exec_(
     token = login_token(installation, database, login)
     words = list(command)
     if token.family == "mysql" and programs.is_mysql_program(words[0]):
-        words[1:1] = programs.mysql_flags(words[0], token, session.via)
+        words[1:] = programs.mysql_arguments(programs.mysql_flags(words[0], token, session.via), words[1:])
     programs.exec_program(words, programs.inherited(token, session.name, session.via))
 
 

@@ -1,11 +1,13 @@
 """Passes a login to psql, mysql and other programs: in the environment, over verified TLS."""
 
 import os
+import re
 import shutil
 import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +26,11 @@ _MISLEADING = (
     *("PGCHANNELBINDING", "PGSSLCERTMODE"),
 )
 _MYSQL_PROGRAMS = {"admin", "binlog", "check", "dump", "import", "show", "slap", ""}
+
+_NO_FILES = "--no-defaults"
+_OPTION_FILE = re.compile(
+    r"--(defaults-(extra-)?file|defaults-group-suffix|login-path)=.*|--(no|print)-defaults", re.DOTALL
+)
 
 NAMES = {
     "postgres": (
@@ -80,7 +87,17 @@ def mysql_flags(program: str, token: LoginToken, via: str | None) -> list[str]:
     if not mysql_clients.other_password():
         return login
     progress("~/.my.cnf sets another password: no option file is read")
-    return ["--no-defaults", *login]
+    return [_NO_FILES, *login]
+
+
+def mysql_arguments(login: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return the options of a login and a program's own arguments, whose first may name an option file.
+
+    MySQL's programs take such options at the beginning only.
+    """
+    first = list(takewhile(_OPTION_FILE.fullmatch, arguments))
+    rest = arguments[len(first) :]
+    return [*first, *(option for option in login if not (first and option == _NO_FILES)), *rest]
 
 
 def mysql_port(token: LoginToken, via: str | None) -> int:

@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,13 @@ class Settings:
             )
         path = user_file()
         with contextlib.suppress(FileNotFoundError):
-            result.append((str(path), parsed(str(path), path.read_bytes())))
+            values = parsed(str(path), path.read_bytes())
+            for name, value in values.items():
+                if name not in SETTINGS or not isinstance(value, str):
+                    similar = get_close_matches(name, SETTINGS, 1)
+                    advice = f"; did you mean {similar[0]}?" if similar and similar[0] != name else ""
+                    _say_once(f"{path}: {name} is no setting of rdsiam with a text as its value: ignored{advice}")
+            result.append((str(path), values))
         return result
 
 
