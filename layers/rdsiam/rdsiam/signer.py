@@ -84,7 +84,7 @@ class TokenSigner:
             # Threads may race here: each goes on with a whole _Second of its own, and one of them is kept.
             second = self._second = self._make_second(moment, second)
         if type(port) is not int:  # before the look-up: True and 1.0 are equal to 1 and would find its entry
-            raise InvalidRequest("port", "must be a whole number from 1 to 65535")
+            raise InvalidRequest("port", "must be a whole number from 1 to 65535, an int and not text")
         netloc, rest = self._endpoints.get((host, port)) or self._add_endpoint(host, port)
         query, begun = second.users.get(user) or self._add_user(second, user)
         request = begun.copy()
@@ -101,7 +101,7 @@ class TokenSigner:
         if not isinstance(host, str) or len(host) > 253 or not _HOST.fullmatch(host):
             raise InvalidRequest("host", "must be a host name")
         if not 1 <= port <= 65535:
-            raise InvalidRequest("port", "must be a whole number from 1 to 65535")
+            raise InvalidRequest("port", "must be a whole number from 1 to 65535, an int and not text")
         netloc = f"{host.lower()}:{port}"
         # boto3 signs as for https, and so leaves out its default port. (RDS itself has no ports below 1150.)
         signed_host = netloc.removesuffix(":443")
