@@ -433,6 +433,15 @@ def test_nothing_from_a_database_moves_the_cursor(text):
 
 
 @pytest.mark.parametrize(
+    "character", ["\u3164", "\u2800", "\u115f", "\uffa0", "\ufe0f", "\U000e0100", "\u200b", "\u202e"]
+)
+def test_two_names_that_look_alike_are_written_differently(character):
+    """As the report's page marks them: a filler is a letter for Unicode, and shows as nothing."""
+    assert visible(f"app{character}") == f"app{character.encode('unicode_escape').decode()}"
+    assert visible("zo\u00eb \u00fc 日本") == "zo\u00eb \u00fc 日本"
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["access", "validate", "\x1b[2Jno.yaml"],

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import click
 
 from rdsiam.command import tables
+from rdsiam.report.formatting import hidden
 
 Format: TypeAlias = Literal["table", "json", "csv", "text"]
 
@@ -24,8 +25,8 @@ def progress(line: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Escape everything unprintable: terminal sequences, line breaks, changes of direction."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Escape everything unprintable or invisible: terminal sequences, line breaks, changes of direction, fillers."""
+    return "".join(c if c.isprintable() and not hidden(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)
