@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from rdsiam import command
-from rdsiam.command.errors import ExecutionFailed, NotFound, Usage
+from rdsiam.command import login as login_module
+from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, Usage
 from rdsiam.command.login import LoginOptions, LoginToken, login_token
 from rdsiam.signer import Credentials
 from tests.unit.aws.test_rds import Rds, cluster, member
@@ -264,3 +265,13 @@ def test_an_arn_of_another_region_is_refused_before_the_api_is_asked(region):
     arn = ORDERS.replace(REGION, region)
     with pytest.raises(Usage, match=rf"^{arn} is in region {region or 'none'}, the API's is {REGION}; name the API"):
         login_token(installation, arn, LoginOptions("app", False, None))
+
+
+def test_a_role_that_may_only_connect_is_told_how_to_sign(monkeypatch):
+    def denied(*_: Any) -> None:
+        raise Denied("orders: DescribeDBClusters: AccessDenied")
+
+    monkeypatch.setattr(login_module, "describe_at", denied)
+    installation: Any = SimpleNamespace(aws=None)
+    with pytest.raises(Denied, match=r"AccessDenied; grant rds:Describe.*rdsiam token --host HOST"):
+        login_token(installation, "orders", LoginOptions("app", True, None))

@@ -25,6 +25,10 @@ from rdsiam.tokens.endpoints import follow, is_rds, region_of
 
 _SOON = timedelta(minutes=5)
 _BY_IDENTIFIER = "name the database by its identifier or ARN; for another endpoint of a cluster, sign with --local"
+_UNDESCRIBED = (
+    "grant rds:DescribeDBClusters and rds:DescribeDBInstances to your role, or sign for an endpoint that you know: "
+    "rdsiam token --host HOST --port PORT --user USER"
+)
 #: Endpoints that are not a database's own, by the second part of their names.
 _OTHER_ENDPOINTS = {
     re.compile(r"cluster-ro-.*"): "the readers' endpoint",
@@ -284,7 +288,10 @@ def only_user(database: Mapping[str, Any]) -> str:
 def _signed_here(installation: Installation, name: str, host: str | None, login: LoginOptions) -> LoginToken:
     if login.user is None:
         raise Usage("--local needs --user", "only the API knows which users you may be")
-    database = describe_at(installation.aws, name, host)
+    try:
+        database = describe_at(installation.aws, name, host)
+    except Denied as denied:
+        raise Denied(denied.problem, denied.remedy or _UNDESCRIBED) from None
     endpoint, port = database.endpoint
     credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)
