@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rdsiam.aws.rds import FAMILIES, Database
-from rdsiam.command import names, options
+from rdsiam.command import names, options, wrapping
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
 from rdsiam.command.installation import Installation
@@ -111,6 +111,11 @@ def _wrapped(start: str, text: str) -> str:
     return start + f"\n{'':<{len(start)}}".join(lines)
 
 
+def _print(start: str, text: str) -> None:
+    for line in wrapping.beside(start, visible(text), sys.stdout):
+        click.echo(line)
+
+
 def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginCase":
     from rdsiam.doctor.case import LoginCase
 
@@ -197,9 +202,9 @@ def _explain(error: str, output: Output) -> ExitCode:
     if output.form == "json":
         click.echo(json.dumps([{"cause": entry.cause, "fixes": entry.fixes} for entry in known], indent=2))
     for entry in known if output.form == "table" else ():
-        click.echo(entry.cause)
+        _print("", entry.cause)
         for fix in entry.fixes:
-            click.echo(f"  → {fix}")
+            _print("  → ", fix)
     if not known:
         progress("this message is not known: rdsiam doctor DATABASE USER checks everything that can be wrong")
     return ExitCode.DIFFERENT if known else ExitCode.INCOMPLETE

@@ -13,15 +13,16 @@ from typing import Literal, TypeAlias
 
 import click
 
-from rdsiam.command import tables
+from rdsiam.command import tables, wrapping
 from rdsiam.report.formatting import hidden
 
 Format: TypeAlias = Literal["table", "json", "csv", "text"]
 
 
 def progress(line: str) -> None:
-    """Write a line for people to stderr; stdout holds data only."""
-    click.echo(visible(line), err=True)
+    """Write a line for people to stderr, wrapped to its terminal; stdout holds data only."""
+    for part in wrapping.lines(visible(line), sys.stderr):
+        click.echo(part, err=True)
 
 
 def visible(text: str) -> str:

@@ -129,7 +129,7 @@ def _with_last(start: str, last: str, indent: int, room: int | None) -> Iterator
         if start:
             yield start.rstrip()
         indent, start = 4, ""
-    first, *others = _wrapped(last, max(room - indent, 1))
+    first, *others = wrapped(last, max(room - indent, 1))
     yield (f"{start}{_GAP}{first}" if start else _indented(first, indent, room)).rstrip()
     yield from (_indented(part, indent, room).rstrip() for part in others)
 
@@ -139,7 +139,7 @@ def _indented(part: str, indent: int, room: int) -> str:
     return " " * max(min(indent, room - width(part)), 0) + part
 
 
-def _wrapped(text: str, room: int) -> Iterator[str]:
+def wrapped(text: str, room: int) -> Iterator[str]:
     """Yield lines of a text, broken at spaces only: a word that is too long stays one, as it may be copied."""
     line = ""
     for word in text.split(" "):
