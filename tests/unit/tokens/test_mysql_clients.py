@@ -133,3 +133,25 @@ def test_login_paths_do_not_replace_a_login(tmp_path):
 )
 def test_options_that_would_replace_a_login_are_found(text, expected):
     assert mysql_clients.conflicts(text) == expected
+
+
+@pytest.mark.parametrize("line", ["!include {}/more/own.cnf", "  !include   {}/more/own.cnf  ", "!includedir {}/more"])
+def test_options_of_included_files_are_found_as_clients_read_them(tmp_path, monkeypatch, line):
+    """A password of an included file would replace the token, and its `skip-ssl` would take TLS away."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "own.cnf").write_text("[client]\nskip-ssl\n!include deeper.cnf\n")
+    (tmp_path / "deeper.cnf").write_text("[client]\npassword=mine\n!include deeper.cnf\n")
+    (tmp_path / ".my.cnf").write_text(f"[mysqld]\n{line.format(tmp_path)}\nuser=mysql\n")
+    monkeypatch.chdir(tmp_path)
+    assert mysql_clients.conflicts(mysql_clients.own_options()) == ["password", "skip-ssl"]
+    assert mysql_clients.other_password()
+
+
+@pytest.mark.parametrize("line", ["!include missing.cnf", "!includedir missing", "!include", "#!include own.cnf"])
+def test_files_that_are_not_included_change_nothing(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.cnf").write_text("[client]\npassword=mine\n")
+    (tmp_path / ".my.cnf").write_text(f"[client]\n{line}\n")
+    assert not mysql_clients.other_password()

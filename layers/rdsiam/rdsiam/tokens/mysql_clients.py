@@ -6,7 +6,7 @@ No variables exist for them. The two differ in the options of TLS and of the cle
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rdsiam.errors import InvalidRequest
@@ -28,6 +28,9 @@ NO_LOGIN_PATHS: Mapping[str, str] = {"MYSQL_TEST_LOGIN_FILE": os.devnull}
 #: More than an option file of a person has.
 _MAX_BYTES = 1 << 20
 _CLEARTEXT = "enable-cleartext-plugin"
+#: How deep included files include others.
+_DEEPEST = 4
+_INCLUDE = re.compile(r"\s*!include(?P<folder>dir)?\s+(?P<path>\S.*?)\s*$")
 #: Groups that clients read: `client`, `client-mariadb`, `mysql`, `mysqldump`, `mariadb-client`, with any suffix.
 _GROUP = re.compile(r"\s*\[\s*(?P<name>[^\]]*?)\s*\]")
 _CLIENTS = re.compile(r"client|(mysql|mariadb)(?!d($|[-_.0-9])|d_safe)", re.IGNORECASE)
@@ -83,12 +86,30 @@ def conflicts(text: str) -> list[str]:
 
 
 def own_options() -> str:
-    """Return the user's own option file, which clients read last; empty if there is none that can be read."""
+    """Return the user's own option file, which clients read last, and the files that it includes.
+
+    Empty if there is none that can be read.
+    """
     try:
-        with (Path.home() / ".my.cnf").open(errors="replace") as file:
-            return file.read(_MAX_BYTES)
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        own = Path.home() / ".my.cnf"
+    except RuntimeError:  # the user has no home
         return ""
+    return "\n[]\n".join(_texts(own, _DEEPEST))  # an included file begins in no group
+
+
+def _texts(path: Path, depth: int) -> Iterator[str]:
+    """Yield the text of an option file, and of the files that it includes, down to a depth."""
+    try:
+        with path.open(errors="replace") as file:
+            text = file.read(_MAX_BYTES)
+    except OSError:
+        return
+    yield text
+    for included in map(_INCLUDE.match, text.splitlines() if depth else ()):
+        if included:
+            place = Path(included["path"])
+            for each in sorted(place.glob("*.cnf")) if included["folder"] else [place]:
+                yield from _texts(each, depth - 1)
 
 
 def other_password() -> bool:
