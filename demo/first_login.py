@@ -22,6 +22,7 @@ from localcloud.settings import DatabaseRequest
 ROOT = Path(__file__).resolve().parent.parent
 ROLE, DATABASE, SCHEMA, USER = "developer", "orders", "shop", "app_service"
 _LIMIT = 600.0  # seconds; the first `make local` on a machine installs missing packages
+_MISSING_LIMIT = 5.0  # a shell creates the file as soon as `make local > cloud.json &` starts
 _ONBOARDED_LIMIT = 90.0
 
 Client = Callable[[str], Any]
@@ -103,7 +104,7 @@ def _publish(s3: Any, bucket: str, role: str) -> None:
 
 def wait_for(file: Path) -> Mapping[str, Any]:
     """Return the line of JSON that the cloud prints."""
-    limit = time.monotonic() + _LIMIT
+    start = time.monotonic()
     said = False
     while not (file.exists() and (text := file.read_text()).endswith("\n")):
         if file.exists() and not _is_written(file) and not file.read_text():
@@ -111,10 +112,16 @@ def wait_for(file: Path) -> Mapping[str, Any]:
         if not said:
             say(f"waiting for `make local > {file.name}` …")
             said = True
-        if time.monotonic() > limit:
+        waited = time.monotonic() - start
+        if waited > _MISSING_LIMIT and not file.exists():
+            raise SystemExit(f"there is no {file}: run `make local > {file.name} &` in this folder first")
+        if waited > _LIMIT:
             raise SystemExit(f"{file} is still empty: does `make local > {file.name}` run?")
         time.sleep(0.2)
-    info: Mapping[str, Any] = json.loads(text)
+    try:
+        info: Mapping[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        raise SystemExit(f"{file} is not the line that `make local > {file.name}` prints: start it again") from None
     return info
 
 

@@ -5,10 +5,12 @@ names become variables here.
 """
 
 import shlex
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from demo.first_login import ROOT, say, shell_lines, wait_for
 from rdsiam.command.settings import SETTINGS
@@ -20,6 +22,11 @@ def main() -> int:
         say('this prints lines for a shell, with credentials; run: eval "$(make -s operator)"')
         return 2
     info = wait_for(Path(sys.argv[1]))
+    address = urlsplit(info["aws_endpoint_url"])
+    try:
+        socket.create_connection((str(address.hostname), address.port or 80), timeout=3).close()
+    except OSError:
+        raise SystemExit(f"nothing answers at {address.geturl()}: run `make local > {sys.argv[1]}`") from None
     sys.stdout.write("".join(f"{line}\n" for line in operator_lines(info)))
     say("you are the account's administrator now, and the operator of rdsiam")
     return 0
