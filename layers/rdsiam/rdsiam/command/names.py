@@ -19,7 +19,8 @@ from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.installation import Installation
 from rdsiam.errors import RdsiamError
 
-_SECONDS = 3.0
+#: Maximum duration of a completion: less than the time after which a silent endpoint is reported.
+_SECONDS = 2.0
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*", re.ASCII)
 _FLAGS = ("access_bucket", "api_url", "stack")
 
