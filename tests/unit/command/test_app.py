@@ -488,3 +488,11 @@ def test_a_table_shows_every_row(capsys):
         "high         a\\x1b[2Jb",
         "low       3  x",
     ]
+
+
+@pytest.mark.parametrize("group", [[], ["access"], ["migrate"], ["rotate"], ["config"]], ids=" ".join)
+def test_no_list_of_commands_cuts_a_sentence(group):
+    """Half of a sentence doesn't say which command to choose."""
+    text = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).output
+    assert "..." not in text.partition("Commands:")[2]
+    assert max(map(len, text.splitlines())) <= 80

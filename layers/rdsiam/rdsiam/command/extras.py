@@ -54,8 +54,9 @@ class _Context(click.Context):
 
 
 def _set_context(command: click.Command) -> None:
-    """Let a command, and those in it, use the context above."""
+    """Let a command, and those in it, use the context above, and list each with its whole first sentence."""
     command.context_class = _Context
+    command.short_help = command.short_help or command.get_short_help_str(limit=1000)
     if isinstance(command, click.Group):
         for part in command.commands.values():
             _set_context(part)
