@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localcloud.databases.rds.fleet import Fleet
-from localcloud.moto_patches import events, iam, kms, s3, secretsmanager, securityhub, settings, speed, sts
+from localcloud.moto_patches import events, iam, kms, pages, s3, secretsmanager, securityhub, settings, speed, sts
 from localcloud.moto_patches.events import Deliver
 from localcloud.moto_patches.patch import Patch
 from localcloud.moto_patches.rds import clusters, copies, instances, parameters, proxies, versions
@@ -48,6 +48,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         iam.AccountDetails(),
         kms.Keys(),
         s3.BucketPolicies(),
+        pages.Pages(),
         speed.ErrorShapes(),
         speed.Backends(),
         speed.Actions(),
