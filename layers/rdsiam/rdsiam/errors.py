@@ -38,7 +38,6 @@ REFUSALS: Mapping[str, str] = {
     "login-unsupported": "The user logs in by a method whose password rdsiam can't rotate.",
     "master-secret": "RDS does not manage the master's password, or its secret is not in the form that RDS writes.",
     "master-token": "The master has no secret, and the database accepts no token as this user.",
-    "migration-missing": "No migration of the user is recorded for this database.",
     "name-taken": "An account, role or procedure of that name exists that rdsiam did not create.",
     "name-too-long": "The server has no room for the name.",
     "name-unsafe": "The name can't be written safely in a statement.",

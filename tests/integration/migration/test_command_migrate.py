@@ -70,12 +70,19 @@ def test_unclear_requests_start_nothing(app, arguments):
     assert app.kept() is None
 
 
+@pytest.mark.parametrize("user", ["nosuch", "other", "no such user"])
+@pytest.mark.parametrize("plan", [True, False], ids=["planned", "done"])
+def test_an_undo_without_a_migration_changes_nothing_and_says_so(app, user, plan):
+    ended = app.account.rdsiam("migrate", "undo", "migrate-command", user, *(["--plan"] if plan else []))
+    assert ended.returncode == 0, ended.stderr
+    assert "unchanged" in ended.stdout + ended.stderr
+    assert f"there is no migration of {user}" in ended.stdout + ended.stderr
+    assert app.kept() is None
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["migrate", "undo", "migrate-command", "nosuch"], "migration-missing"),
-        (["migrate", "undo", "migrate-command", "other"], "migration-missing"),
-        (["migrate", "undo", "migrate-command", "no such user"], "migration-missing"),
         (["migrate", "start", "migrate-command", "nosuch"], "successor-not-declared"),
         (["revoke", "migrate-command", "nosuch", "--lift"], "user-not-managed"),
         (["revoke", "migrate-command", "nosuch", "--reason", "x"], "user-not-managed"),

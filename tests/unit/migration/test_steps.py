@@ -266,7 +266,7 @@ def test_an_undo_in_between_restores_the_secret(world):
 
 
 @pytest.mark.parametrize("before", ["none", "undone", "of another database"])
-def test_an_undo_without_a_migration_is_refused_and_so_is_its_plan(world, before):
+def test_an_undo_without_a_migration_changes_nothing_and_says_so(world, before):
     if before != "none":
         forward(world, "a", "record_pairing", "prove")
     if before == "undone":
@@ -281,9 +281,10 @@ def test_an_undo_without_a_migration_is_refused_and_so_is_its_plan(world, before
         world.migrations.save(ORDERS.arn, replace(migration, resource_id="db-GONE"))
     for plan in (False, True):
         run = world.run("last", undo=True, plan=plan)
-        for refusal in (run.begin().refusal, run.plan_undo().refusal):
-            assert refusal.code == "migration-missing"
-            assert refusal.problem == f"there is no migration of app on {ORDERS.arn}"
+        assert run.begin().refusal is None
+        planned = run.plan_undo()
+        assert (planned.refusal, planned.changes) == (None, ())
+        assert planned.reason.problem == f"there is no migration of app on {ORDERS.arn}"
     assert not world.run("last", undo=True).take_over()
 
 

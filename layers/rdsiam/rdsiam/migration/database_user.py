@@ -8,7 +8,7 @@ from typing import Any
 
 from rdsiam.access.rotation import CLONE
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Change, MissingPart, Refusal, Unreached
+from rdsiam.core.changes import Authority, Change, MissingPart, Reason, Refusal, Unreached
 from rdsiam.core.counts import agreed, counted
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.migration import BackgroundWork, LoginState, Migrator, Observation
@@ -247,13 +247,10 @@ def must_keep_password(login_state: LoginState) -> Refused:
     return Refused(f"{login_state.keep_reason}: it keeps its password", code="keeps-password")
 
 
-def no_migration(user: str, database: str) -> Refused:
-    """Return the refusal to undo a migration that isn't recorded: of another user, or undone already."""
-    return Refused(
-        f"there is no migration of {user} on {database}",
-        "correct the name: rdsiam migrate status lists all migrations; one that was undone needs no undo",
-        "migration-missing",
-    )
+def no_migration(user: str, database: str) -> Reason:
+    """Return why an undo changes nothing: no migration of the user is recorded, or it was undone already."""
+    problem = f"there is no migration of {user} on {database}"
+    return Reason(problem, "if the name is wrong, correct it: rdsiam migrate status lists all migrations")
 
 
 def user_missing(user: str, database: str) -> Refused:

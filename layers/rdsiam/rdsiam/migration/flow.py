@@ -24,6 +24,7 @@ from rdsiam.migration.continuation import MOST_OPERATIONS, OPERATIONS_OF_AN_ATTE
 from rdsiam.migration.database_user import no_migration
 from rdsiam.migration.observation import pause
 from rdsiam.migration.results import (
+    NO_REASON,
     Beginning,
     Changes,
     MigrationAnswer,
@@ -223,9 +224,12 @@ def _paced(run: Migrating, operations: int) -> WaitForConditionConfig[dict[str, 
 def _undo(run: Undoing, steps: MigrationSteps) -> MigrationAnswer:
     """Undo in reverse order: the login, the secret, and the successor if it is no longer declared."""
     if run.request.plan:
-        return _planned(run, steps.run_typed("plan the undo", StepResult, run.plan_undo))
+        planned = steps.run_typed("plan the undo", StepResult, run.plan_undo)
+        if planned.reason != NO_REASON:
+            return run.answer("unchanged", planned.reason)
+        return _planned(run, planned)
     if not steps.run("take over", run.take_over):
-        return run.answer("refused", Reason.of(no_migration(run.request.user, run.arn)))
+        return run.answer("unchanged", no_migration(run.request.user, run.arn))
     login = steps.run_typed("restore the login", StepResult, run.restore)
     if login.refusal:
         steps.run("release the lease", run.release_lease)

@@ -14,7 +14,7 @@ from rdsiam.engines.migration import LoginState
 from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import observation
-from rdsiam.migration.database_user import MigratingUser, must_keep_password, no_migration, user_missing
+from rdsiam.migration.database_user import MigratingUser, must_keep_password, user_missing
 from rdsiam.migration.results import (
     NO_REASON,
     Beginning,
@@ -87,9 +87,7 @@ class Migrating:
                 raise Refused(f"{database.arn} has no users of its own", "migrate the users of its source")
             migration = self._migration_of(database)
             if self.request.undo:
-                if migration is None:
-                    raise no_migration(user, database.arn)
-                successor = migration.successor
+                successor = migration.successor if migration else user
             else:
                 successor = self._declared_successor(database)
         except (DatabaseNotFound, Unsupported, AccessFileInvalid, Refused) as error:

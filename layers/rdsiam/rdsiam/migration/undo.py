@@ -16,10 +16,10 @@ class Undoing(Migrating):
     """The steps of an undo, for one user. Each can be repeated."""
 
     def plan_undo(self) -> StepResult:
-        """Return the changes that an undo would make."""
+        """Return the changes that an undo would make; none, with the reason, if there is no migration."""
         migration = self._migration_of(self._services.databases.describe(self.arn))
         if migration is None:
-            return StepResult.refused(no_migration(self.request.user, self.arn))
+            return StepResult(reason=no_migration(self.request.user, self.arn))
         try:
             changes = self._user.restore(migration.locked or (), apply=False)
             if not self.is_declared() and not self.in_place:
