@@ -582,7 +582,7 @@ def lock_of(place: Place) -> tuple[list[str], str]:
     return [f"LOCK TABLES {dialect(place).users} WRITE"], "UNLOCK TABLES"
 
 
-@pytest.mark.parametrize(("limits", "total", "stage"), [(SHORT, 60, "query"), (Limits(5, 30), 2, "time")])
+@pytest.mark.parametrize(("limits", "total", "stage"), [(Limits(5, 1), 60, "query"), (Limits(5, 30), 2, "time")])
 def test_a_query_that_hangs_ends_by_the_limit_of_a_statement_or_of_all(place, limits, total, stage):
     lock, unlock = lock_of(place)
     with place.as_rdsadmin() as admin:

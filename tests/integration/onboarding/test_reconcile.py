@@ -132,7 +132,7 @@ def test_a_file_that_lost_most_of_its_entries_stops_what_it_would_change(account
         users(account, arn, *(f"user{n}" for n in range(6)), "newcomer", role=role)
         answer = account.onboard(arn)
         assert answer["status"] == "refused"
-        assert "entries" in answer["reason"]
+        assert "1 entry" in answer["reason"]
     finally:
         account.entries |= {key: value for key, value in kept.items() if key != name and not key.startswith("filler")}
         users(account, arn, *(f"user{n}" for n in range(6)), "newcomer", role=role)
