@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from localcloud.databases.rds.fleet import Fleet
-from localcloud.moto_patches import events, iam, kms, pages, s3, secretsmanager, securityhub, settings, speed, sts
+from localcloud.moto_patches import (
+    dynamodb,
+    events,
+    iam,
+    kms,
+    pages,
+    s3,
+    secretsmanager,
+    securityhub,
+    settings,
+    speed,
+    sts,
+)
 from localcloud.moto_patches.events import Deliver
 from localcloud.moto_patches.patch import Patch
 from localcloud.moto_patches.rds import clusters, copies, instances, parameters, proxies, versions
@@ -48,6 +60,7 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         iam.AccountDetails(),
         kms.Keys(),
         s3.BucketPolicies(),
+        dynamodb.Writes(),
         pages.Pages(),
         speed.ErrorShapes(),
         speed.Backends(),
