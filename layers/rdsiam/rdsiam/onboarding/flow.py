@@ -12,6 +12,7 @@ needs one fetches it, uses it and drops it.
 
 from aws_durable_execution_sdk_python import DurableContext
 
+from rdsiam.core import log_keys
 from rdsiam.core.durable import Steps
 from rdsiam.onboarding.answer import Answer
 from rdsiam.onboarding.apply import Application
@@ -49,6 +50,7 @@ def _onboard(context: DurableContext, services: OnboardingServices, arn: str, op
         return _ignore(context, services, arn, result, options)
     if isinstance(result, Absent):
         return _clean_up(context, services, arn, result, options)
+    log_keys.add(database=result.database)  # of a cluster's member, its cluster
     situation = _resolve(context, services, result, options)
     if options.plan:
         return Planner(context, services, options).plan(situation)

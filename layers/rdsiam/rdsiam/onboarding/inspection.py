@@ -10,6 +10,7 @@ from rdsiam.access.rotation import RotatingUser
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
+from rdsiam.core import log_keys
 from rdsiam.core.changes import Refusal
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import (
@@ -70,6 +71,7 @@ class Inspector:
         database = self._find()
         if not isinstance(database, Database):
             return database
+        log_keys.add(database=database.arn)
         record = self._services.inventory.of(database)
         if database.kind == "proxy" and not database.iam_enabled:
             return _classic_proxy(database, record)
