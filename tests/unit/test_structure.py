@@ -17,6 +17,7 @@ LAYERS = (
     {"command"},
     {"api"},
     {"migration"},
+    {"proxy"},
     {"onboarding", "policies", "vending", "audit", "rotation", "doctor"},
     {"report"},
     {"findings"},
