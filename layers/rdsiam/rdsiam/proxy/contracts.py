@@ -141,7 +141,10 @@ class Opened:
 
 
 class Engine(Protocol):
-    """The protocol of one engine. Made once for each listener, so it may hold state of its connections."""
+    """The protocol of one engine. Made once for each listener, so it may hold state of its connections.
+
+    `rdsiam.proxy.postgres.PostgresEngine()` and `rdsiam.proxy.mysql.MySQLEngine()`.
+    """
 
     async def login(self, client: Client, upstream: Upstream) -> Opened | None:
         """Take a client's login, log in upstream, and tell the client.
