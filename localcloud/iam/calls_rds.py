@@ -83,6 +83,17 @@ def _proxy(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
                 yield _need(place, action, kind, str(value))
 
 
+def _proxy_endpoint(place: Place, action: str, parameters: Parameters) -> Iterator[Need]:
+    """Need the action on the proxy that a call names, and on a further endpoint, whose ARN ends in an id."""
+    name, proxies = parameters.get("DBProxyEndpointName"), rds_backends[place.account][place.region].db_proxies
+    if "DBProxyName" in parameters or name is None:
+        yield from _proxy(place, action, parameters)
+    if name is not None:
+        ids = [each.local_endpoints[name].resource_id for each in proxies.values() if name in each.local_endpoints]
+        number = ids[0] if ids else f"prx-endpoint-{name}"
+        yield Need(action, place.arn("rds", f"db-proxy-endpoint:{number}"), {})
+
+
 _ON_TARGETS = {"rds:RegisterDBProxyTargets", "rds:DeregisterDBProxyTargets", "rds:DescribeDBProxyTargets"}
 
 
@@ -105,6 +116,7 @@ _RULES: dict[str, Rule] = rules(
         "all_resources": lambda: all_resources,
         "resources": _resources,
         "proxy": lambda: _proxy,
+        "proxy_endpoint": lambda: _proxy_endpoint,
         "tagged_resource": lambda: _tagged,
     },
 )

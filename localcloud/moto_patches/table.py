@@ -18,7 +18,16 @@ from localcloud.moto_patches import (
 )
 from localcloud.moto_patches.events import Deliver
 from localcloud.moto_patches.patch import Patch
-from localcloud.moto_patches.rds import clusters, copies, instances, parameters, proxies, versions
+from localcloud.moto_patches.rds import (
+    cluster_endpoints,
+    clusters,
+    copies,
+    instances,
+    parameters,
+    proxies,
+    proxy_endpoints,
+    versions,
+)
 from localcloud.moto_patches.rotations import Rotations
 
 
@@ -42,12 +51,14 @@ def patches(fleet: Fleet, deliver: Deliver, rotations: Rotations) -> tuple[Patch
         clusters.Clusters(),
         clusters.ClusterCalls(fleet),
         clusters.ClusterResponses(),
+        cluster_endpoints.ClusterEndpointResponses(fleet),
         copies.Snapshots(),
         copies.CopyCalls(fleet),
         proxies.Proxies(),
         proxies.Targets(),
         proxies.ProxyCalls(fleet),
         proxies.ProxyResponses(fleet),
+        proxy_endpoints.ProxyEndpointResponses(fleet),
         parameters.ParameterGroups(fleet),
         versions.VersionResponses(),
         events.Rules(deliver),

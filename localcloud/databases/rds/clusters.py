@@ -16,6 +16,7 @@ from typing import Any
 
 from localcloud.core.processes import SECOND_ADDRESS, loopback_addresses
 from localcloud.databases.rds import events
+from localcloud.databases.rds.custom_endpoints import CustomEndpoint
 from localcloud.databases.rds.events import Event
 from localcloud.databases.rds.lives import BACKING_UP, CREATING, HOST, STOPPING, Life, Site, new_port
 from localcloud.databases.servers.forwarder import Forwarder
@@ -54,6 +55,7 @@ class ClusterLife(Life):
             # As on AWS the endpoints are known at once, though no server listens before the first member.
             cluster.port = new_port()
             cluster.local_address, cluster.local_reader_address = HOST, SECOND_ADDRESS
+        cluster.local_endpoints = {}
         self._writer_endpoint = Forwarder(loopback_addresses(), cluster.port)
         self._reader_endpoint = Forwarder([SECOND_ADDRESS], cluster.port)
 
@@ -124,6 +126,20 @@ class ClusterLife(Life):
             former.status = "available"
             events.publish(former, events.INSTANCE_RESTARTED)
         cluster.status = "available"
+
+    def add_endpoint(self, endpoint: CustomEndpoint) -> None:
+        """Add a custom endpoint, whose name is known at once."""
+        cluster = self.resource
+        domain = f"cluster-custom-{cluster.url_identifier}.{cluster.region}.rds.amazonaws.com"
+        endpoint.address = f"{endpoint.identifier}.{domain}"
+        cluster.local_endpoints[endpoint.identifier] = endpoint
+
+    def endpoints_changed(self) -> None:
+        """Lead the custom endpoints to their present members."""
+
+    def remove_endpoint(self, endpoint: CustomEndpoint) -> None:
+        """Remove a custom endpoint."""
+        self.resource.local_endpoints.pop(endpoint.identifier, None)
 
     def reboot_member(self, member: Any) -> None:
         """Restart a member, and apply its pending changes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult
@@ -54,6 +55,7 @@ class Clusters(Patch):
         "local_address": None,
         "local_reader_address": None,
         "local_filling": False,
+        "local_endpoints": MappingProxyType({}),  # by identifier; a life of its own sets them
         "pending_modified_values": property(lambda self: self.local_pending or None),
         # The same name as the instances' attribute; moto's modify would set one that nothing reads.
         "enable_iam_database_authentication": property(

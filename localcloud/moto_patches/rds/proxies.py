@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult
@@ -20,7 +21,10 @@ class Proxies(Patch):
     """The model of a proxy."""
 
     target = "moto.rds.models.DBProxy"
-    new_values: ClassVar = {"default_auth_scheme": "NONE"}
+    new_values: ClassVar = {
+        "default_auth_scheme": "NONE",
+        "local_endpoints": MappingProxyType({}),  # the further ones, by name; each new proxy has its own
+    }
 
 
 class Targets(Patch):
@@ -64,7 +68,7 @@ class ProxyResponses(Patch):
             debug_logging=params.get("DebugLogging"),
             tags=params.get("Tags", []),
         )
-        proxy.default_auth_scheme = scheme
+        proxy.default_auth_scheme, proxy.local_endpoints = scheme, {}
         proxy.endpoint = f"{proxy.db_proxy_name}.proxy-{proxy.url_identifier}.{proxy.region}.rds.amazonaws.com"
         # AWS: a proxy takes minutes. moto: it is available at once.
         proxy.status = "creating"
@@ -76,7 +80,7 @@ class ProxyResponses(Patch):
         """Modify a proxy."""
         # moto: does not know the call.
         params = response.params
-        proxy = _find(response.backend, params["DBProxyName"])
+        proxy = find_proxy(response.backend, params["DBProxyName"])
         scheme = params.get("DefaultAuthScheme") or proxy.default_auth_scheme
         if scheme not in _SCHEMES:
             raise RDSClientError("InvalidParameterValue", f"DefaultAuthScheme must be one of {', '.join(_SCHEMES)}.")
@@ -109,7 +113,7 @@ class ProxyCalls(Patch):
         db_instance_identifiers: Any,
     ) -> Any:
         """Register targets that exist."""
-        _find(backend, db_proxy_name)
+        find_proxy(backend, db_proxy_name)
         for cluster in db_cluster_identifiers:
             backend.describe_db_clusters(cluster)
         for instance in db_instance_identifiers:
@@ -121,24 +125,24 @@ class ProxyCalls(Patch):
         self, original: Any, backend: Any, db_proxy_name: str, *args: Any, **kwargs: Any
     ) -> None:
         """Deregister targets of a proxy that exists."""
-        _find(backend, db_proxy_name)
+        find_proxy(backend, db_proxy_name)
         original(backend, db_proxy_name, *args, **kwargs)
 
     @replaces
     def describe_db_proxy_targets(self, _: Any, backend: Any, proxy_name: str) -> list[Any]:
         """Return the targets of a proxy, and the members of its clusters."""
-        targets = _find(backend, proxy_name).proxy_target_groups["default"].targets
+        targets = find_proxy(backend, proxy_name).proxy_target_groups["default"].targets
         return [each for target in targets for each in _as_described(backend, target)]
 
     @replaces
     def describe_db_proxy_target_groups(self, _: Any, backend: Any, proxy_name: str) -> list[Any]:
         """Return the target groups of a proxy."""
-        return list(_find(backend, proxy_name).proxy_target_groups.values())
+        return list(find_proxy(backend, proxy_name).proxy_target_groups.values())
 
     @replaces
     def delete_db_proxy(self, _: Any, backend: Any, proxy_name: str) -> Any:
         """Delete a proxy, which is in Describe for a while."""
-        proxy = _find(backend, proxy_name)
+        proxy = find_proxy(backend, proxy_name)
         proxy.status = "deleting"
         self._fleet.shortly(_deleted, proxy)
         return proxy
@@ -167,7 +171,8 @@ def _deleted(proxy: Any) -> None:
     events.publish(proxy, events.PROXY_DELETED, source=proxy.db_proxy_name)
 
 
-def _find(backend: Any, name: str) -> Any:
+def find_proxy(backend: Any, name: str) -> Any:
+    """Return a proxy; AWS's error if there is none."""
     if name not in backend.db_proxies:
         raise DBProxyNotFoundFault(name)
     return backend.db_proxies[name]

@@ -77,3 +77,41 @@ def test_unknown_names_and_a_proxy_without_auth_are_refused(databases):
     with pytest.raises(ClientError, match="DBClusterNotFoundFault"):
         databases.rds.register_db_proxy_targets(DBProxyName="lonely", DBClusterIdentifiers=["nowhere"])
     databases.rds.delete_db_proxy(DBProxyName="lonely")
+
+
+def test_further_endpoints_of_a_proxy_are_described_with_their_role(databases):
+    proxy = _create(databases, "many", DefaultAuthScheme="IAM_AUTH")
+    databases.eventually(lambda: _describe(databases, "many")["Status"] == "available")
+    subnets, rds = proxy["VpcSubnetIds"], databases.rds
+    for name, options in (("Reads", {"TargetRole": "READ_ONLY"}), ("writes", {})):
+        made = rds.create_db_proxy_endpoint(
+            DBProxyName="many", DBProxyEndpointName=name, VpcSubnetIds=subnets, **options
+        )["DBProxyEndpoint"]
+        assert made["Status"] == "creating"
+    databases.eventually(lambda: {each["Status"] for each in _endpoints(databases, "many")} == {"available"})
+    reads, writes = _endpoints(databases, "many")
+    domain = proxy["Endpoint"].partition(".")[2]
+    assert (reads["Endpoint"], reads["TargetRole"]) == (f"reads.endpoint.{domain}", "READ_ONLY")
+    assert (writes["Endpoint"], writes["TargetRole"]) == (f"writes.endpoint.{domain}", "READ_WRITE")
+    assert reads["DBProxyEndpointArn"].rpartition(":")[2].startswith("prx-endpoint-")
+    assert not reads["IsDefault"]
+    first = rds.describe_db_proxy_endpoints(DBProxyName="many", MaxRecords=20, DBProxyEndpointName="writes")
+    assert [each["DBProxyEndpointName"] for each in first["DBProxyEndpoints"]] == ["writes"]
+    for call, error in (
+        (lambda: rds.create_db_proxy_endpoint(DBProxyName="many", DBProxyEndpointName="reads", VpcSubnetIds=subnets),
+         "DBProxyEndpointAlreadyExistsFault"),
+        (lambda: rds.create_db_proxy_endpoint(DBProxyName="none", DBProxyEndpointName="x", VpcSubnetIds=subnets),
+         "DBProxyNotFoundFault"),
+        (lambda: rds.describe_db_proxy_endpoints(DBProxyEndpointName="nowhere"), "DBProxyEndpointNotFoundFault"),
+        (lambda: rds.delete_db_proxy_endpoint(DBProxyEndpointName="nowhere"), "DBProxyEndpointNotFoundFault"),
+    ):  # fmt: skip
+        with pytest.raises(ClientError, match=error):
+            call()
+    rds.modify_db_proxy_endpoint(DBProxyEndpointName="writes", NewDBProxyEndpointName="rw")
+    rds.delete_db_proxy_endpoint(DBProxyEndpointName="Reads")
+    databases.eventually(lambda: [each["DBProxyEndpointName"] for each in _endpoints(databases, "many")] == ["rw"])
+    databases.rds.delete_db_proxy(DBProxyName="many")
+
+
+def _endpoints(databases: Any, name: str) -> list[dict[str, Any]]:
+    return list(databases.rds.describe_db_proxy_endpoints(DBProxyName=name)["DBProxyEndpoints"])
