@@ -1,7 +1,7 @@
 """The seams of the proxy: a listener, its upstream, and the login of one engine's protocol."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -83,14 +83,23 @@ class Upstream(Protocol):
         :raises UpstreamFailed: the database is unknown, or not allowed.
         """
 
+    async def users(self) -> frozenset[str]:
+        """Return the users that the caller may be, as the API lists them; empty if no API is asked (`--local`).
+
+        :raises UpstreamFailed: the database is unknown, or not allowed.
+        """
+
     async def token(self, user: str) -> Token:
-        """Return a fresh token, within the rate of new connections; throttled calls are retried with jitter.
+        """Return a fresh token; throttled calls are retried with jitter, within a time limit.
 
         :raises UpstreamFailed: denied, revoked, expired credentials, no answer.
         """
 
     async def connect(self, address: tuple[str, int] | None = None) -> Peer:
         """Open a TCP connection to the database's endpoint, with keepalive, within a time limit.
+
+        A connection by name waits for its turn in the rate of new connections; call this before `token`, so that the
+        certificate is verified before there is a token to send.
 
         :param address: an IP address and port of an earlier connection, as `address_of` returned it: a request to
             cancel has to reach the same server. None: the endpoint, by its name.
@@ -107,7 +116,19 @@ class Upstream(Protocol):
         """
 
     def explain(self, message: str) -> str:
-        """Return a server's error message with the sentence that doctor would add; without one, the message."""
+        """Return a server's error message with the sentence that doctor would add; without one, the message.
+
+        The result is one line of bounded length, without control characters and without tokens.
+        """
+
+    async def ended(self, users: Collection[str]) -> Mapping[str, str]:
+        """Return those of these users that the caller may no longer be, each with the reason as a sentence.
+
+        For `--cut`: asked from time to time, with the users of open connections. Access has ended only if the API
+        says so: an API that doesn't answer, or can't decide, ends nothing.
+
+        :raises UpstreamFailed: whether access has ended can't be known: `--local` without an API.
+        """
 
 
 @dataclass(frozen=True)
