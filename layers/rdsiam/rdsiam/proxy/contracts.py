@@ -164,7 +164,7 @@ class Opened:
 class Engine(Protocol):
     """The protocol of one engine. Made once for each listener, so it may hold state of its connections.
 
-    `rdsiam.proxy.postgres.PostgresEngine()` and `rdsiam.proxy.mysql.MySQLEngine()`.
+    `rdsiam.proxy.postgres.engine.PostgresEngine()` and `rdsiam.proxy.mysql.MySQLEngine()`.
     """
 
     async def login(self, client: Client, upstream: Upstream) -> Opened | None:

@@ -1,0 +1,1 @@
+"""PostgreSQL in the proxy: its protocol until a login is done."""
