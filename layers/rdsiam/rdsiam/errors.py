@@ -3,6 +3,8 @@
 RdsiamError                    base, never raised itself
 ├── InvalidRequest             the caller's input is wrong; names the field
 ├── AccessFileInvalid          access.yaml breaks its rules; names line and key
+├── ProxySettingsInvalid       the proxy's configuration breaks its rules; names line and key
+├── ListenFailed               the proxy can't listen at a port or path
 ├── AccessFileUnavailable      access.yaml can't be read; nothing is allowed until it can
 ├── DatabaseNotFound           no such instance or cluster
 ├── Unsupported                a kind of database that rdsiam leaves alone
@@ -112,6 +114,32 @@ class AccessFileInvalid(RdsiamError):
         super().__init__(f"{name}: {'; '.join(problems)}")
         self.problems = problems
         self.version = version
+
+
+class ProxySettingsInvalid(RdsiamError):
+    """The configuration of the proxy breaks its rules. `problems` has one line for each, with line number and key.
+
+    :param name: of the file; empty for options.
+    """
+
+    code = "proxy-settings-invalid"
+
+    def __init__(self, problems: list[str], name: str = "") -> None:
+        super().__init__(f"{name}: {'; '.join(problems)}" if name else "; ".join(problems))
+        self.problems = problems
+
+
+class ListenFailed(RdsiamError):
+    """The proxy can't listen at a port or a path.
+
+    :param number: the system's number of the error.
+    """
+
+    code = "listen-failed"
+
+    def __init__(self, problem: str, remedy: str, number: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.number = number
 
 
 class AccessFileUnavailable(RdsiamError):

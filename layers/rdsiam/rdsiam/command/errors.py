@@ -66,6 +66,8 @@ class Usage(CommandError):
 EXIT_CODES: Mapping[type[RdsiamError], ExitCode] = {
     errors.InvalidRequest: ExitCode.USAGE,
     errors.Unsupported: ExitCode.USAGE,
+    errors.ProxySettingsInvalid: ExitCode.USAGE,
+    errors.ListenFailed: ExitCode.USAGE,
     errors.AccessFileInvalid: ExitCode.DIFFERENT,
     errors.Refused: ExitCode.DIFFERENT,
     errors.NotAllowed: ExitCode.DENIED,

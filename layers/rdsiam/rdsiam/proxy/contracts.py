@@ -31,16 +31,17 @@ class Listener:
     :ivar endpoint: writer, reader, or the name of an instance, a custom endpoint, a proxy's endpoint.
     :ivar user: the database user of every client; None: each client names its own, among `users`.
     :ivar users: those that clients may name; empty: any user that upstream gives a token for.
-    :ivar host: address to listen on; empty with `socket`.
-    :ivar socket: path of a unix socket; None with `host` and `port`.
+    :ivar host: address to listen on, if there is no `socket`; localhost is 127.0.0.1 and ::1.
+    :ivar port: None: the engine's usual port, or the next one that this proxy doesn't use; 0: any that is free.
+    :ivar socket: path of a unix socket.
     """
 
     database: str
     endpoint: str = "writer"
     user: str | None = None
     users: frozenset[str] = frozenset()
-    host: str = "127.0.0.1"
-    port: int = 0
+    host: str = "localhost"
+    port: int | None = None
     socket: Path | None = None
 
 
@@ -153,12 +154,15 @@ class Opened:
 
     :ivar inspect: see `Peer.forward_to`, for bytes from the client; None: they go on as they are.
     :ivar closed: is called once when the connection has ended.
+    :ivar idle: tells whether the client is between two statements and outside of a transaction, by the bytes that were
+        forwarded last (`Peer.tail`): such a connection may be ended with `Engine.failed` while the proxy shuts down.
     """
 
     upstream: Peer
     user: str
     inspect: Callable[[bytes], bytes] | None = None
     closed: Callable[[], None] = lambda: None
+    idle: Callable[[], bool] = lambda: False
 
 
 class Engine(Protocol):
@@ -180,4 +184,7 @@ class Engine(Protocol):
         """
 
     def failed(self, message: str, code: str) -> bytes:
-        """Return an error before or instead of a login, in the protocol: too many connections, shutting down."""
+        """Return an error of the proxy's own, in the protocol: the login took too long, shutting down, access ended.
+
+        It is sent during the login or between two answers, and the connection is closed after it.
+        """

@@ -41,7 +41,7 @@ class Peer(asyncio.BufferedProtocol):
 
     :param on_connection: is called with the peer as soon as a server has accepted it.
     :ivar forwarded: number of bytes of this peer that went to the other side.
-    :ivar tail: the last bytes that were forwarded.
+    :ivar tail: the last bytes that were forwarded; empty once the other side has sent more.
     """
 
     def __init__(self, on_connection: Callable[["Peer"], None] | None = None) -> None:
@@ -206,7 +206,7 @@ class Peer(asyncio.BufferedProtocol):
         if not data or transport is None or transport.is_closing():
             return
         self.forwarded += len(data)
-        self.tail = data[-8:]
+        self.tail, other.tail = data[-16:], b""
         transport.write(data if other._tls is None else other._tls.encrypt(data))
 
     def _end_other(self) -> None:

@@ -1,0 +1,342 @@
+"""Connections of clients: their login, with limits and a record of what became of it, and their end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rdsiam.proxy.contracts import (
+    Client,
+    ClientRefused,
+    Engine,
+    EngineName,
+    Listener,
+    Opened,
+    Token,
+    Upstream,
+    UpstreamFailed,
+)
+from rdsiam.proxy.metrics import Metrics
+from rdsiam.proxy.peer import Peer, PeerClosed
+from rdsiam.proxy.settings import Protection, address
+from rdsiam.proxy.sockets import keep_alive
+
+__all__ = ["Connection", "Gate", "Service"]
+
+logger = logging.getLogger(__name__)
+
+#: Connections beyond the limit that are told so at one time; further ones are closed without a word.
+_TOLD = 100
+#: Seconds until readiness asks for a token: after one that could be had, and after one that could not.
+_CHECK, _CHECK_AGAIN = 300.0, 10.0
+#: Codes of denials that concern the user only.
+_OF_ONE_USER = {"not-allowed", "user-revoked", "reason-required"}
+_SHUTTING_DOWN = UpstreamFailed("rdsiam proxy is shutting down; connect again", "shutting-down")
+
+
+@dataclass
+class Gate:
+    """The limits of all listeners together.
+
+    :ivar limit: connections at one time.
+    :ivar login_timeout: seconds for a login.
+    :ivar draining: no login succeeds any longer.
+    """
+
+    limit: int
+    login_timeout: float
+    draining: bool = False
+    open: int = 0
+
+    def refusal(self) -> UpstreamFailed | None:
+        """Return why the newest connection, which is counted already, can't be had; None if it can."""
+        if self.draining:
+            return _SHUTTING_DOWN
+        if self.open > self.limit:
+            message = f"rdsiam proxy has {self.limit} connections, its limit; close some, or raise max_connections"
+            return UpstreamFailed(message, "too-many-connections")
+        return None
+
+
+@dataclass(eq=False)
+class Connection:
+    """A client that is logged in."""
+
+    client: Peer
+    opened: Opened
+    engine: Engine
+    since: float = field(default_factory=time.monotonic)
+
+    def end(self, message: str, code: str) -> None:
+        """Tell the client why its connection ends, and end it."""
+        self.opened.upstream.abort()
+        self.client.write(self.engine.failed(message, code))
+        self.client.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.client.abort()
+        self.opened.upstream.abort()
+
+
+class Service:
+    """A listener with its database: accepts clients, logs them in, and forwards their bytes."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        upstream: Upstream,
+        engine: Engine,
+        protection: Protection,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
+        self.listener = listener
+        self.upstream = upstream
+        self.engine = engine
+        self.protection = protection
+        self.labels: Mapping[str, str] = {
+            "listener": address(listener),
+            "database": listener.database,
+            "endpoint": listener.endpoint,
+        }
+        self.connections: set[Connection] = set()
+        self._trouble: UpstreamFailed | None = None
+        self._next_check = 0.0
+        self._last_user = ""
+        self._gate = gate
+        self._metrics = metrics
+        self._tasks: dict[asyncio.Task[None], Peer] = {}
+
+    def accept(self, peer: Peer) -> None:
+        """Take a client that has connected."""
+        if self._gate.open >= self._gate.limit + _TOLD:
+            self._metrics.ended(self.labels, "too-many-connections")
+            peer.abort()
+            return
+        self._gate.open += 1
+        keep_alive(peer.transport.get_extra_info("socket"))
+        task = asyncio.get_running_loop().create_task(self._serve(peer))
+        self._tasks[task] = peer
+        task.add_done_callback(self._done)
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether there is a connection, or a login."""
+        return bool(self._tasks)
+
+    async def finished(self) -> None:
+        """Wait until all present connections have ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def end_idle(self) -> None:
+        """End connections that are between two statements, with a message."""
+        for connection in list(self.connections):
+            if connection.opened.idle():
+                connection.end(str(_SHUTTING_DOWN), _SHUTTING_DOWN.code)
+
+    def end_all(self) -> None:
+        """End all connections and logins: with a message, as far as they can be told."""
+        logged_in = {connection.client for connection in self.connections}
+        for connection in list(self.connections):
+            connection.end(str(_SHUTTING_DOWN), _SHUTTING_DOWN.code)
+        for task, peer in list(self._tasks.items()):
+            if peer not in logged_in:
+                task.cancel()
+
+    def abort(self) -> None:
+        """End all connections and logins at once."""
+        for connection in list(self.connections):
+            connection.abort()
+        for task, peer in list(self._tasks.items()):
+            peer.abort()
+            task.cancel()
+
+    async def check(self) -> UpstreamFailed | None:
+        """Return why no token can be had at present; None if one can, or if there is no user to ask for.
+
+        A login tells it, too. Otherwise a token is asked for: every five minutes, after a failure every ten seconds.
+        """
+        user = self.listener.user or self._last_user
+        now = time.monotonic()
+        if user and now >= self._next_check:
+            try:
+                await self.upstream.token(user)
+            except UpstreamFailed as failure:
+                self._note(failure)
+            else:
+                self._note(None)
+        return self._trouble
+
+    def _note(self, trouble: UpstreamFailed | None) -> None:
+        """Note whether a token could be had; a user that a client has named says nothing about others."""
+        if trouble is not None and self.listener.user is None and trouble.code in _OF_ONE_USER:
+            return
+        self._trouble = trouble
+        self._next_check = time.monotonic() + (_CHECK if trouble is None else _CHECK_AGAIN)
+
+    async def cut(self) -> None:
+        """End the connections of users whose access has ended.
+
+        :raises UpstreamFailed: whether it has ended can't be known.
+        """
+        users = {connection.opened.user for connection in self.connections}
+        if not users:
+            return
+        for user, reason in (await self.upstream.ended(users)).items():
+            for connection in [each for each in self.connections if each.opened.user == user]:
+                logger.warning("connection cut", extra={**self.labels, "user": user, "reason": reason})
+                connection.end(f"the connection was cut: {reason}", "access-ended")
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        self._gate.open -= 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("connection failed", extra={**self.labels, "error": type(error).__name__}, exc_info=error)
+
+    async def _serve(self, peer: Peer) -> None:
+        start = time.monotonic()
+        attempt = _Attempt(self.upstream, self._gate.refusal(), self._note)
+        code = "unexpected"
+        try:
+            client = Client(peer, self.listener, self.protection.secret, self.protection.tls, self._tls_required)
+            opened, code = await self._login(client, attempt)
+            if opened is not None:
+                attempt.peers.discard(opened.upstream)
+                seconds = time.monotonic() - start
+                self._metrics.opened(self.labels, seconds)
+                logger.info(
+                    "connection opened", extra={**self.labels, "user": opened.user, "seconds": round(seconds, 3)}
+                )
+                await self._forward(Connection(peer, opened, self.engine))
+        finally:
+            self._metrics.ended(self.labels, code)
+            attempt.abort()
+            peer.close()
+        await peer.closed()
+
+    @property
+    def _tls_required(self) -> bool:
+        """TLS is required wherever it is offered, but for unix sockets."""
+        return self.protection.tls is not None and self.listener.socket is None
+
+    async def _login(self, client: Client, attempt: "_Attempt") -> tuple[Opened | None, str]:
+        """Return the login, or None, and the code of what became of it."""
+        message = f"the login took longer than {self._gate.login_timeout:g} s; see the proxy's log"
+        try:
+            async with asyncio.timeout(self._gate.login_timeout):
+                opened = await self.engine.login(client, attempt)
+        except TimeoutError:
+            code = "login-timeout"
+            self._tell(client.peer, message, code)
+            self._log_failure(attempt, code, message)
+        except PeerClosed:
+            code = "closed-early"
+            logger.info("connection closed during the login", extra={**self.labels, "user": attempt.user})
+        except ClientRefused as refusal:
+            code = "client-refused"
+            logger.warning("client refused", extra={**self.labels, "user": attempt.user, "reason": str(refusal)})
+        except UpstreamFailed as failure:
+            code = failure.code
+            self._log_failure(attempt, code, str(failure))
+        else:
+            if opened is not None:
+                self._last_user = opened.user
+            return opened, "ok" if opened is not None else "cancel-request"
+        return None, code
+
+    def _tell(self, peer: Peer, message: str, code: str) -> None:
+        try:
+            peer.write(self.engine.failed(message, code))
+        except PeerClosed:
+            return  # nobody is there to be told
+
+    def _log_failure(self, attempt: "_Attempt", code: str, reason: str) -> None:
+        self._metrics.failed(self.labels, code)
+        logger.warning("login failed", extra={**self.labels, "user": attempt.user, "code": code, "reason": reason})
+
+    async def _forward(self, connection: Connection) -> None:
+        client, opened = connection.client, connection.opened
+        upstream = opened.upstream
+        self.connections.add(connection)
+        try:
+            client.forward_to(upstream, opened.inspect)
+            upstream.forward_to(client, ends_other=True)
+            await client.closed()
+            await upstream.closed()
+        finally:
+            client.abort()
+            upstream.abort()
+            self.connections.discard(connection)
+            opened.closed()
+            self._metrics.moved(self.labels, client.forwarded, upstream.forwarded)
+            moved = {"sent": client.forwarded, "received": upstream.forwarded}
+            seconds = round(time.monotonic() - connection.since, 3)
+            extra: dict[str, Any] = {**self.labels, "user": opened.user, "seconds": seconds, **moved}
+            logger.info("connection closed", extra=extra)
+
+
+class _Attempt:
+    """The upstream for one login: remembers what has to be closed if it fails, and the user for the log.
+
+    :param refusal: is raised instead of a connection or a token; the client is told as of any other failure.
+    :param note: gets why there was no token, or None if there was one.
+    """
+
+    def __init__(
+        self, upstream: Upstream, refusal: UpstreamFailed | None, note: Callable[[UpstreamFailed | None], None]
+    ) -> None:
+        self._upstream = upstream
+        self._refusal = refusal
+        self._note = note
+        self.peers: set[Peer] = set()
+        self.user = ""
+
+    def abort(self) -> None:
+        """Close the upstream connections of a login that failed."""
+        for peer in self.peers:
+            peer.abort()
+
+    async def engine(self) -> EngineName:
+        return await self._upstream.engine()
+
+    async def users(self) -> frozenset[str]:
+        self._check()
+        return await self._upstream.users()
+
+    async def token(self, user: str) -> Token:
+        self.user = user
+        self._check()
+        try:
+            token = await self._upstream.token(user)
+        except UpstreamFailed as failure:
+            self._note(failure)
+            raise
+        self._note(None)
+        return token
+
+    async def connect(self, address: tuple[str, int] | None = None) -> Peer:
+        if address is None:
+            self._check()
+        peer = await self._upstream.connect(address)
+        self.peers.add(peer)
+        return peer
+
+    def address_of(self, peer: Peer) -> tuple[str, int]:
+        return self._upstream.address_of(peer)
+
+    async def start_tls(self, peer: Peer) -> None:
+        await self._upstream.start_tls(peer)
+
+    def explain(self, message: str) -> str:
+        return self._upstream.explain(message)
+
+    async def ended(self, users: Collection[str]) -> Mapping[str, str]:
+        return await self._upstream.ended(users)
+
+    def _check(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal

@@ -1,0 +1,71 @@
+"""Health and metrics over HTTP: /healthz, /readyz and /metrics."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+__all__ = ["Answer", "serve"]
+
+#: Bytes of a request at most, and seconds for it.
+_LONGEST = 8192
+_SECONDS = 10
+#: Requests at one time.
+_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a request."""
+
+    status: HTTPStatus
+    text: str
+    content_type: str = "text/plain; charset=utf-8"
+
+
+async def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Awaitable[Answer]]]) -> asyncio.Server:
+    """Serve pages on a socket.
+
+    :param pages: path → the function that makes its answer.
+    """
+    running = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal running
+        running += 1
+        try:
+            if running <= _AT_ONCE:
+                async with asyncio.timeout(_SECONDS):
+                    writer.write(await _answer(reader, pages))
+                    await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client has left, or its request is none
+        finally:
+            running -= 1
+            writer.close()
+
+    return await asyncio.start_server(handle, sock=listening, limit=_LONGEST)
+
+
+async def _answer(reader: asyncio.StreamReader, pages: Mapping[str, Callable[[], Awaitable[Answer]]]) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return _bytes(Answer(HTTPStatus.BAD_REQUEST, "bad request\n"), False)
+    method, path = words[0], words[1].partition("?")[0]
+    if method not in ("GET", "HEAD"):
+        return _bytes(Answer(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n"), False)
+    page = pages.get(path)
+    answer = await page() if page is not None else Answer(HTTPStatus.NOT_FOUND, f"known are {', '.join(pages)}\n")
+    return _bytes(answer, method == "HEAD")
+
+
+def _bytes(answer: Answer, only_head: bool) -> bytes:
+    body = answer.text.encode()
+    head = (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+        f"Content-Type: {answer.content_type}\r\nContent-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if only_head else body)

@@ -1,0 +1,74 @@
+"""Log lines of the proxy: JSON, or short lines for a terminal. Only the fields that are named here are written."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+__all__ = ["set_up"]
+
+_FIELDS = (
+    "listener",
+    "database",
+    "endpoint",
+    "user",
+    "code",
+    "reason",
+    "error",
+    "seconds",
+    "sent",
+    "received",
+    "signal",
+    "connections",
+    "listeners",
+)
+
+
+def set_up(terminal: bool) -> None:
+    """Write the log to stderr.
+
+    :param terminal: a person reads it.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines() if terminal else _Json())
+    package = logging.getLogger("rdsiam.proxy")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
+    package.propagate = False
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"time": time, "level": record.levelname.lower(), "message": record.getMessage(), **_fields(record)}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["place"] = _place(record.exc_info[1])
+        return json.dumps(line)
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = _fields(record)
+        subject = " ".join(str(fields.pop(name)) for name in ("listener", "database", "user") if name in fields)
+        reason = fields.pop("reason", "")
+        rest = " ".join(f"{name}={value}" for name, value in fields.items() if name != "endpoint")
+        parts = [f"{time} {record.getMessage()}", subject, str(reason), rest]
+        return ": ".join(_visible(part) for part in parts if part)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    values = {name: record.__dict__.get(name) for name in _FIELDS}
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error was raised: its text may contain bytes of a client."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

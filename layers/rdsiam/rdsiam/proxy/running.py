@@ -1,0 +1,155 @@
+"""A run of the proxy: signals, health, and the exit."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from enum import Enum
+from http import HTTPStatus
+
+from rdsiam.errors import RdsiamError
+from rdsiam.proxy import health, metrics, sockets
+from rdsiam.proxy.contracts import UpstreamFailed
+from rdsiam.proxy.server import Server
+from rdsiam.proxy.settings import Settings
+
+__all__ = ["End", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+class End(Enum):
+    """The way in which a run has ended."""
+
+    #: All connections had ended, or were idle.
+    COMPLETE = "complete"
+    #: Connections were ended at the time limit.
+    CUT = "cut"
+    #: A second signal has ended everything at once.
+    AT_ONCE = "at once"
+
+
+async def run(server: Server, load: Callable[[], Settings] | None, started: Callable[[], None]) -> End:
+    """Listen until SIGTERM or SIGINT, then drain.
+
+    :param load: reads the settings again at SIGHUP; None: there is no file to read.
+    :param started: is called once everything listens.
+    :raises Exception: as `Server.start` does.
+    """
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    serving = asyncio.ensure_future(_serve(server, started))
+    cutting: asyncio.Task[None] | None = None
+    try:
+        if not await _started(serving, signals):
+            return End.AT_ONCE
+        cutting = asyncio.ensure_future(server.cut_ended())
+        while (number := await signals.get()) == signal.SIGHUP:
+            await _reload(server, load)
+        return await _drain(server, number, signals)
+    finally:
+        if cutting is not None:
+            cutting.cancel()
+        if not serving.cancelled() and serving.done() and serving.exception() is None and (page := serving.result()):
+            page.close()
+
+
+async def _serve(server: Server, started: Callable[[], None]) -> asyncio.Server | None:
+    settings = server.settings
+    listening = None
+    if settings.health_port is not None:
+        listening = sockets.bind(settings.health_host, settings.health_port, None)
+    try:
+        await server.start()
+    except BaseException:
+        for each in listening or ():
+            each.close()
+        raise
+    pages = None
+    for each in listening or ():
+        pages = await health.serve(each, {"/healthz": _live, "/readyz": _Ready(server), "/metrics": _Metrics(server)})
+    started()
+    names = [listening.service.labels["listener"] for listening in server.listening]
+    logger.info("listening", extra={"listeners": names})
+    return pages
+
+
+async def _started(serving: "asyncio.Task[asyncio.Server | None]", signals: "asyncio.Queue[signal.Signals]") -> bool:
+    """Wait for the start, which a signal ends."""
+    while not serving.done():
+        getting = asyncio.ensure_future(signals.get())
+        await asyncio.wait([serving, getting], return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            getting.cancel()
+        elif getting.result() != signal.SIGHUP and not serving.done():
+            serving.cancel()
+            await asyncio.wait([serving])
+            return False
+    serving.result()
+    return True
+
+
+async def _reload(server: Server, load: Callable[[], Settings] | None) -> None:
+    if load is None:
+        logger.info("no configuration file to read again")
+        return
+    try:
+        await server.change(load())
+    except (RdsiamError, UpstreamFailed) as error:
+        logger.error("the new configuration can't be used; the old one stays", extra={"reason": str(error)})
+        return
+    names = [listening.service.labels["listener"] for listening in server.listening]
+    logger.info("the configuration was read again", extra={"listeners": names})
+
+
+async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue[signal.Signals]") -> End:
+    extra = {"signal": number.name, "connections": server.open}
+    logger.info("shutting down; a second signal ends open connections at once", extra=extra)
+    draining = asyncio.ensure_future(server.drain())
+    while True:
+        second = asyncio.ensure_future(signals.get())
+        await asyncio.wait([draining, second], return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            second.cancel()
+            return End.COMPLETE if draining.result() else End.CUT
+        if second.result() != signal.SIGHUP:
+            server.abort()
+            await draining
+            return End.AT_ONCE
+
+
+async def _live() -> health.Answer:
+    return health.Answer(HTTPStatus.OK, "ok\n")
+
+
+class _Ready:
+    """Tells whether new connections can be expected to succeed."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self) -> health.Answer:
+        if self._server.draining:
+            return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
+        troubles = await asyncio.gather(*(listening.service.check() for listening in self._server.listening))
+        lines = [
+            f"{listening.service.labels['listener']} {listening.listener.database}: {trouble} [{trouble.code}]\n"
+            for listening, trouble in zip(self._server.listening, troubles, strict=True)
+            if trouble is not None
+        ]
+        if lines:
+            return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "".join(lines))
+        return health.Answer(HTTPStatus.OK, "ready\n")
+
+
+class _Metrics:
+    """The metrics of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self) -> health.Answer:
+        text = self._server.metrics.text(self._server.samples())
+        return health.Answer(HTTPStatus.OK, text, metrics.CONTENT_TYPE)

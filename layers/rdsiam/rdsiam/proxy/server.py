@@ -1,0 +1,243 @@
+"""The proxy: its listeners, a new configuration while it runs, and its end."""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rdsiam.proxy import sockets
+from rdsiam.proxy.connections import Gate, Service
+from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
+from rdsiam.proxy.metrics import Labels, Metrics, Samples
+from rdsiam.proxy.peer import Peer
+from rdsiam.proxy.settings import Settings, address, check, protection
+
+__all__ = ["Factory", "Listening", "Server"]
+
+logger = logging.getLogger(__name__)
+
+#: Port that an engine's clients use if they are given none.
+_PORTS: Mapping[EngineName, int] = {"postgres": 5432, "mysql": 3306}
+#: Seconds between two looks for connections that have become idle while the proxy drains.
+_LOOK = 0.1
+#: Seconds between two looks for users whose access has ended.
+_CUT = 30.0
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes the parts of a listener.
+
+    :ivar upstream: for a listener and its new connections per second.
+    """
+
+    upstream: Callable[[Listener, int], Upstream]
+    engine: Callable[[EngineName], Engine]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A listener that accepts connections: with its port, and with what it was asked for."""
+
+    asked: Listener
+    service: Service
+    engine: EngineName
+    sockets: Sequence[socket.socket]
+    servers: Sequence[asyncio.Server]
+
+    @property
+    def listener(self) -> Listener:
+        """The listener, with its port."""
+        return self.service.listener
+
+    def stop(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        for server in self.servers:
+            server.close()
+
+
+class Server:
+    """All listeners of a process."""
+
+    def __init__(self, settings: Settings, factory: Factory) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.listening: list[Listening] = []
+        self._factory = factory
+        self._gate = Gate(settings.max_connections, settings.login_timeout)
+        self._former: list[Service] = []
+
+    @property
+    def draining(self) -> bool:
+        """Tell whether the proxy waits for its last connections."""
+        return self._gate.draining
+
+    @property
+    def open(self) -> int:
+        """Number of connections, with those that log in."""
+        return self._gate.open
+
+    async def start(self) -> None:
+        """Look the databases up, and listen.
+
+        :raises UpstreamFailed: a database is unknown or not allowed.
+        :raises ListenFailed: a port or path can't be had.
+        :raises ProxySettingsInvalid: a file with a secret or a key can't be used.
+        """
+        await self._change(self.settings)
+
+    async def change(self, settings: Settings) -> None:
+        """Change to other settings; open connections stay. After an error everything is as before.
+
+        :raises Exception: as `start` does.
+        """
+        await self._change(settings)
+        self.settings = settings
+        self._gate.limit, self._gate.login_timeout = settings.max_connections, settings.login_timeout
+
+    async def _change(self, settings: Settings) -> None:
+        check(settings)
+        shield = protection(settings)
+        former = {listening.asked: listening for listening in self.listening}
+        same_limits = settings.connections_per_second == self.settings.connections_per_second
+        upstreams: dict[Listener, tuple[Upstream, EngineName]] = {}
+        for listener in settings.listeners:
+            known = former.get(listener)
+            if known is not None and same_limits:
+                upstreams[listener] = known.service.upstream, known.engine
+            else:
+                upstream = self._factory.upstream(listener, settings.connections_per_second)
+                upstreams[listener] = upstream, await upstream.engine()
+        bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine) in upstreams.items()})
+        # Requests to cancel come to the same place, whatever has changed.
+        engines = {(_place(old.asked), old.engine): old.service.engine for old in self.listening}
+        listening = []
+        for asked in settings.listeners:
+            upstream, name = upstreams[asked]
+            own = bound[asked]
+            before = engines.get((_place(asked), name))
+            engine = before if before is not None else self._factory.engine(name)
+            actual = asked if asked.socket is not None else replace(asked, port=own[0].getsockname()[1])
+            service = Service(actual, upstream, engine, shield, self._gate, self.metrics)
+            listening.append(Listening(asked, service, name, own, [await _serve(each, service) for each in own]))
+        for old in self.listening:
+            old.stop()
+            self._former.append(old.service)
+        kept = {number.fileno() for each in listening for number in each.sockets}
+        for old in self.listening:
+            for each in old.sockets:
+                if each.fileno() not in kept:
+                    sockets.remove(each)
+        self._former = [service for service in self._former if service.busy]
+        self.listening = listening
+
+    def _bind(
+        self, listeners: Sequence[Listener], engines: Mapping[Listener, EngineName]
+    ) -> dict[Listener, Sequence[socket.socket]]:
+        """Return the sockets of listeners: those of the same place as before, or new ones."""
+        places = {_place(old.asked): old.sockets for old in self.listening}
+        taken = {listener.port for listener in listeners if listener.port}
+        bound: dict[Listener, Sequence[socket.socket]] = {}
+        new: list[socket.socket] = []
+        try:
+            for listener in listeners:
+                kept = places.pop(_place(listener), None)
+                if kept is not None:
+                    bound[listener] = kept
+                    continue
+                port = listener.port
+                if port is None:
+                    port = _PORTS[engines[listener]]
+                    while port in taken:
+                        port += 1
+                    taken.add(port)
+                bound[listener] = sockets.bind(listener.host, port, listener.socket)
+                new += bound[listener]
+        except BaseException:
+            for each in new:
+                sockets.remove(each)
+            raise
+        return bound
+
+    async def drain(self) -> bool:
+        """Accept nothing more, and wait for open connections as long as the settings say; then end them.
+
+        :return: whether all ended by themselves, or were idle.
+        """
+        self._gate.draining = True
+        self._close()
+        services = self._services()
+        waiting = asyncio.ensure_future(asyncio.gather(*(service.finished() for service in services)))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.settings.drain_timeout
+        while not waiting.done() and loop.time() < end:
+            for service in services:
+                service.end_idle()
+            await asyncio.wait([waiting], timeout=min(_LOOK, max(end - loop.time(), 0)))
+        complete = waiting.done()
+        for service in services:
+            service.end_all()
+        await waiting
+        return complete
+
+    def abort(self) -> None:
+        """End everything at once."""
+        self._gate.draining = True
+        self._close()
+        for service in self._services():
+            service.abort()
+
+    async def cut_ended(self) -> None:
+        """End connections of users whose access has ended, from time to time; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_CUT)
+            if not self.settings.cut:
+                continue
+            for service in self._services():
+                try:
+                    await service.cut()
+                except UpstreamFailed as failure:
+                    extra = {**service.labels, "code": failure.code, "reason": str(failure)}
+                    logger.warning("whether access has ended can't be known", extra=extra)
+
+    def samples(self) -> Samples:
+        """Return the present state, for metrics."""
+        opened: Counter[Labels] = Counter()
+        moved: dict[Labels, tuple[int, int]] = {}
+        for service in self._services():
+            labels = tuple(service.labels.items())
+            opened[labels] += len(service.connections)
+            sent, received = moved.get(labels, (0, 0))
+            for connection in service.connections:
+                sent += connection.client.forwarded
+                received += connection.opened.upstream.forwarded
+            moved[labels] = sent, received
+        return Samples(opened, moved, self.draining)
+
+    def _services(self) -> list[Service]:
+        return [*self._former, *(listening.service for listening in self.listening)]
+
+    def _close(self) -> None:
+        for listening in self.listening:
+            listening.stop()
+            for each in listening.sockets:
+                if each.fileno() != -1:
+                    sockets.remove(each)
+
+
+def _place(listener: Listener) -> str:
+    """Return what a listener has to have for itself: an automatic port is one of its database."""
+    if listener.socket is None and not listener.port:
+        return f"{address(listener)} {listener.database} {listener.endpoint} {listener.user}"
+    return address(listener)
+
+
+async def _serve(listening: socket.socket, service: Service) -> asyncio.Server:
+    """Accept connections of a socket, which stays when the server is closed."""
+    loop = asyncio.get_running_loop()
+    own = listening.dup()
+    if own.family == socket.AF_UNIX:
+        return await loop.create_unix_server(lambda: Peer(service.accept), sock=own)
+    return await loop.create_server(lambda: Peer(service.accept), sock=own)

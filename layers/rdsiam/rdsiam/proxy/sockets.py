@@ -1,0 +1,163 @@
+"""Sockets that the proxy listens on: loopback addresses, others, and unix sockets that only their owner can use."""
+
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rdsiam.errors import ListenFailed
+
+__all__ = ["bind", "is_loopback", "keep_alive", "remove"]
+
+_BACKLOG = 1024
+#: Seconds without bytes before a connection is probed, between probes, and the number of probes that may be lost.
+_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+#: Errors of a machine without IPv6.
+_NO_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address can be reached from this machine only; a name is none, but for localhost."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int, path: Path | None) -> list[socket.socket]:
+    """Return listening sockets: of the unix socket if there is a path, else of the address.
+
+    `localhost` is 127.0.0.1 and, if the machine has it, ::1, at one port.
+
+    :param port: 0: any that is free.
+    :raises ListenFailed: the address is in use, or not this machine's.
+    """
+    if path is not None:
+        return [_unix(path)]
+    if host != "localhost":
+        return [_tcp(host, port)]
+    first = _tcp("127.0.0.1", port)
+    try:
+        return [first, _tcp("::1", first.getsockname()[1])]
+    except ListenFailed as error:
+        if error.number in _NO_ADDRESS:
+            return [first]
+        first.close()
+        raise
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Let the system notice a peer that has disappeared, and send every write at once."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if (number := getattr(socket, name, None)) is not None:  # macOS has other names
+            connection.setsockopt(socket.IPPROTO_TCP, number, value)
+
+
+def remove(listening: socket.socket) -> None:
+    """Close a listening socket; the file of a unix socket is removed if it is still this one's."""
+    if listening.family == socket.AF_UNIX:
+        path = Path(listening.getsockname())
+        with _locked(path):
+            listening.close()
+            # A file that another process has put there since then accepts connections.
+            if _is_stale(path):
+                path.unlink(missing_ok=True)
+        return
+    listening.close()
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+    except OSError:
+        raise ListenFailed(f"{host}: not an IP address", "give the address of an interface, or localhost") from None
+    where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+    try:
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _failed(where, error) from None
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _failed(where, error) from None
+    return listening
+
+
+def _unix(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.setblocking(False)
+        with _locked(path):
+            if _is_stale(path):
+                path.unlink()
+            listening.bind(str(path))
+            path.chmod(0o600)  # nobody connects before listen
+            listening.listen(_BACKLOG)
+    except (OSError, ListenFailed) as error:
+        listening.close()
+        if isinstance(error, ListenFailed):
+            raise
+        raise _failed(str(path), error) from None
+    return listening
+
+
+def _is_stale(path: Path) -> bool:
+    """Tell whether a path is a socket that no process listens on.
+
+    :raises ListenFailed: it is another kind of file.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise ListenFailed(f"{path} exists and is no socket", "name another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except BlockingIOError:
+            return False  # its queue is full
+    return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other proxies from replacing a socket in this folder at the same time."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _failed(where: str, error: OSError) -> ListenFailed:
+    remedy = {
+        errno.EADDRINUSE: "another program listens there: stop it, or choose another port or path",
+        errno.EADDRNOTAVAIL: "choose an address of this machine",
+        errno.EACCES: "choose a port from 1024 on, or a folder that you may write to",
+        errno.ENOENT: "make the folder first",
+    }.get(error.errno or 0, "choose another address or path")
+    return ListenFailed(f"{where}: {error.strerror or error}", remedy, error.errno or 0)
