@@ -59,10 +59,10 @@ class _Fleet:
         used, bare = self._cpu_per_database()
         self._make("l", LARGE - SMALL)
         self._audit()
-        large = self._audit()
+        large = self._median_audit()
         script = self._obvious_script(SMALL)
         self._make("h", LARGE // 9, silent=True)
-        hanging = self._audit()
+        hanging = self._median_audit()
         assert large["answer"]["audited"] == LARGE, large["answer"]
         assert (hanging["answer"]["audited"], hanging["answer"]["unreachable"]) == (LARGE, LARGE // 9)
         per_database = 1000 * large["seconds"] / LARGE
@@ -109,6 +109,10 @@ class _Fleet:
             ),
             *memory,
         ]
+
+    def _median_audit(self) -> dict[str, Any]:
+        """Return one of three audits, with the median time to the last result: S3 tells it in whole seconds."""
+        return sorted((self._audit() for _ in range(3)), key=lambda audit: audit["last"])[1]
 
     def _cpu_per_database(self) -> tuple[float, float]:
         """Return the CPU that AuditBatchFunction takes for a database, and that of a loop with its queries; in ms.
