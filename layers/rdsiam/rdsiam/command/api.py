@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -14,8 +15,16 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from rdsiam.command import waiting
-from rdsiam.command.aws import Aws, translate_errors
-from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
+from rdsiam.command.aws import RENEW, Aws, translate_errors
+from rdsiam.command.errors import (
+    CommandError,
+    CredentialsExpired,
+    Denied,
+    ExecutionFailed,
+    NotFound,
+    TryAgain,
+    Usage,
+)
 from rdsiam.errors import RdsiamError
 from rdsiam.tokens.endpoints import is_rds
 
@@ -25,7 +34,11 @@ ASSUME_A_ROLE = "assume a role that access.yaml names, for example with a profil
 _WRONG_ADDRESS = "see with rdsiam config whether this is the address in the stack's output ApiUrl"
 #: Seconds to connect, and for an answer; botocore's types know only the latter.
 _TIMEOUT: Any = (waiting.SECONDS, 30)
+#: For a proxy, whose clients wait for an answer.
+_LASTING_TIMEOUT: Any = (waiting.SECONDS, 10)
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
+#: API Gateway's words for expired credentials.
+_EXPIRED = re.compile(r"security token included in the request is expired|ExpiredToken", re.IGNORECASE)
 #: Code of a problem → what to do, in terms of the command. The hints of the API's answers are for programs.
 _REMEDIES: Mapping[str, str] = {
     "malformed": "correct it and try again",
@@ -50,10 +63,12 @@ _CODE = re.compile(r"[a-z]+(-[a-z]+)*")
 class Api:
     """The API at `url`, for one caller.
 
+    :param lasting: connections are kept for further requests, and slow answers are not reported: for a command that
+        runs for days.
     :raises Usage: the address is not https: a token would cross the network in clear text.
     """
 
-    def __init__(self, url: str, aws: Aws) -> None:
+    def __init__(self, url: str, aws: Aws, lasting: bool = False) -> None:
         try:
             place = urlsplit(url)
             place.port  # noqa: B018  reading it checks it
@@ -63,6 +78,7 @@ class Api:
             raise Usage(f"{url}: not an address of an API", "the address must begin with https://")
         self._url = url.rstrip("/")
         self._aws = aws
+        self._session = _session(self._url, _LASTING_TIMEOUT) if lasting else None
         parts = (place.hostname or "").split(".")
         self._region = parts[2] if len(parts) > 3 and parts[1] == "execute-api" else None
 
@@ -167,11 +183,10 @@ class Api:
         denied.code = error.code
         return denied
 
-    @staticmethod
-    def _send(request: AWSRequest, endpoint: str) -> AWSResponse:
-        session = URLLib3Session(timeout=_TIMEOUT, proxies=get_environ_proxies(endpoint))
+    def _send(self, request: AWSRequest, endpoint: str) -> AWSResponse:
+        session = self._session or _session(endpoint, _TIMEOUT)
         try:
-            with waiting.report(endpoint):
+            with nullcontext() if self._session else waiting.report(endpoint):
                 return session.send(request.prepare())
         except ProxyConnectionError:
             proxy = "the proxy of HTTP_PROXY and HTTPS_PROXY"
@@ -181,7 +196,8 @@ class Api:
         except BotoCoreError as error:
             raise TryAgain(f"{endpoint} can't be reached: {type(error).__name__}", _WRONG_ADDRESS) from None
         finally:
-            session.close()
+            if session is not self._session:
+                session.close()
 
     def _ask(
         self, method: str, path: str, subject: str, body: Mapping[str, Any] | None = None, denied: str = _NO_LOGIN
@@ -206,6 +222,10 @@ class Api:
             return answer
         remedies = {**_REMEDIES, NOT_ALLOWED: denied}
         raise _problem(response.status_code, f"{subject}: ", answer, dict(response.headers), remedies)
+
+
+def _session(endpoint: str, timeout: Any) -> URLLib3Session:
+    return URLLib3Session(timeout=timeout, proxies=get_environ_proxies(endpoint))
 
 
 def _is_port(value: object) -> bool:
@@ -237,6 +257,8 @@ def _problem(
     code = code if _CODE.fullmatch(code) else ""
     remedy = remedies.get(code) or str(answer.get("hint") or "")
     if status in (401, 403) and not code:
+        if _EXPIRED.search(problem):
+            return CredentialsExpired(problem, RENEW)
         remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
     if status == 429 or status >= 500:
         seconds = {name.lower(): value for name, value in headers.items()}.get("retry-after")

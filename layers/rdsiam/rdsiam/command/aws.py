@@ -30,7 +30,15 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from rdsiam.command import waiting
-from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, TryAgain, Usage
+from rdsiam.command.errors import (
+    CommandError,
+    CredentialsExpired,
+    Denied,
+    ExecutionFailed,
+    NotFound,
+    TryAgain,
+    Usage,
+)
 from rdsiam.core.arn import is_arn, lower_identifier
 from rdsiam.signer import Credentials
 
@@ -116,13 +124,17 @@ class Aws:
     def credentials(self) -> tuple[Credentials, datetime | None]:
         """Return the caller's credentials, renewed if possible, and their expiry; None if they have none.
 
-        :raises Denied: there are no credentials, or they have expired.
+        :raises Denied: there are no credentials.
+        :raises CredentialsExpired: they have expired.
         """
         with translate_errors():
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise NoCredentialsError
-            frozen = credentials.get_frozen_credentials()
+            try:
+                frozen = credentials.get_frozen_credentials()
+            except RuntimeError:  # botocore's, for credentials that have expired as soon as they were renewed
+                raise CredentialsExpired("your credentials have expired", RENEW) from None
         # botocore has no public way to ask for the expiry.
         expiry: datetime | None = getattr(credentials, "_expiry_time", None)
         return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token), expiry
@@ -201,7 +213,7 @@ def translate_errors(subject: str = "") -> Iterator[None]:
     except ClientError as error:
         raise _refusal(error, prefix) from None
     except _NOT_RENEWED as error:
-        raise Denied(f"{prefix}{error}", RENEW) from None
+        raise CredentialsExpired(f"{prefix}{error}", RENEW) from None
     except BotoCoreError as error:
         raise TryAgain(f"{prefix}{error}") from None
     except ResponseParserError:
@@ -213,6 +225,6 @@ def _refusal(error: ClientError, prefix: str) -> CommandError:
     code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     problem = f"{prefix}{error.operation_name}: {code} {text}".strip()
     if code in _EXPIRED:
-        return Denied(f"{problem}; your credentials have expired", RENEW)
+        return CredentialsExpired(f"{problem}; your credentials have expired", RENEW)
     kinds = ((_DENIED, Denied), (_MISSING, NotFound), (_BUSY, TryAgain), (_WRONG, Usage))
     return next((kind(problem) for codes, kind in kinds if code in codes), ExecutionFailed(problem))

@@ -34,6 +34,12 @@ class Denied(CommandError):
     exit_code = ExitCode.DENIED
 
 
+class CredentialsExpired(Denied):
+    """The caller's AWS credentials have expired, and can't be renewed without the caller."""
+
+    code = "expired-credentials"
+
+
 class NotFound(CommandError):
     """The named database, stack, file or setting does not exist."""
 

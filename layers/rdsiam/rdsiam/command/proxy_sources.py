@@ -1,0 +1,232 @@
+"""The proxy's tokens: from the API, or signed with the caller's own credentials."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from rdsiam.aws.rds import FAMILIES
+from rdsiam.command.api import Api
+from rdsiam.command.errors import CredentialsExpired, Denied, NotFound, TryAgain
+from rdsiam.command.installation import Installation
+from rdsiam.command.login import LoginOptions, choose, describe_at, identifier_and_endpoint, login_token
+from rdsiam.command.renewing_aws import RenewingAws
+from rdsiam.errors import RdsiamError
+from rdsiam.proxy.contracts import EngineName, Listener, Token, UpstreamFailed
+from rdsiam.proxy.messages import failed, one_line
+from rdsiam.proxy.sources import Access, Target, TokenSource, UpstreamBusy
+from rdsiam.signer import Credentials, TokenSigner
+
+#: Codes of denials that end access; others are answered by giving a reason, signing, or trying again.
+_ENDED = {"not-allowed", "user-revoked"}
+#: Seconds for which upstreams share a list of databases.
+_LIST_SECONDS = 5
+_ENGINES: Mapping[str, EngineName] = {"postgres": "postgres", "mysql": "mysql"}
+
+
+class LastingInstallation(Installation):
+    """An installation for a command that runs for days: credentials are renewed, connections to the API kept."""
+
+    @cached_property
+    def aws(self) -> RenewingAws:
+        """AWS as the caller reaches it."""
+        return RenewingAws(self.profile, self.region)
+
+    @cached_property
+    def api(self) -> Api:
+        """The HTTP API."""
+        return Api(self.settings.get("api_url").value, self.aws, lasting=True)
+
+    @cached_property
+    def listing(self) -> "Listing":
+        """The databases that the caller may log in to."""
+        return Listing(lambda: self.api.databases())
+
+
+class Listing:
+    """The API's list of databases, asked once for all upstreams that need it at the same time. Thread-safe."""
+
+    def __init__(
+        self, ask: Callable[[], list[dict[str, Any]]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._listed: tuple[float, list[dict[str, Any]]] | None = None
+
+    def databases(self) -> list[dict[str, Any]]:
+        """Return the databases that the caller may log in to, at most some seconds old."""
+        with self._lock:
+            now = self._monotonic()
+            if self._listed is None or now - self._listed[0] >= _LIST_SECONDS:
+                self._listed = now, self._ask()
+            return self._listed[1]
+
+
+def source(
+    installation: LastingInstallation, listener: Listener, local: bool, reason: str | None
+) -> tuple[TokenSource, Access | None]:
+    """Return the source of a listener's tokens, and the API's decisions about its database; None without an API.
+
+    :param reason: for each token, if access.yaml requires one.
+    """
+    if not local:
+        api = ApiTokens(installation, listener, reason)
+        return api, api
+    own = OwnTokens(installation, listener)
+    try:
+        installation.settings.get("api_url")
+    except (Denied, NotFound, TryAgain):
+        return own, None
+    return own, OwnAccess(ApiTokens(installation, listener, reason))
+
+
+class ApiTokens:
+    """Tokens from the API."""
+
+    def __init__(self, installation: LastingInstallation, listener: Listener, reason: str | None) -> None:
+        self._installation = installation
+        self._listener = listener
+        self._reason = reason
+        self._arn = ""
+
+    def target(self) -> Target:
+        """Look the database up in the API's list."""
+        with _translate(self._installation.aws):
+            _check_endpoint(self._listener)
+            database = self._listed()
+            self._arn = str(database["arn"])
+            name = str(database["identifier"])
+            engine = FAMILIES.get(str(database.get("engine")))
+            if engine is None:
+                raise NotFound(f"{name}: the API names an engine that this version does not know")
+            if not database.get("host") or not database.get("port"):
+                raise NotFound(f"{name} has no endpoint yet", "wait until it is available")
+        users = frozenset(database["users"])
+        return Target(name, str(database["host"]), int(database["port"]), _ENGINES[engine], users)
+
+    def ready(self, target: Target, user: str) -> None:
+        """Return no token: the API has to be asked for each."""
+
+    def token(self, target: Target, user: str) -> Token:
+        """Return a token from the API."""
+        with _translate(self._installation.aws, self._arn, target.name):
+            answer = login_token(self._installation, self._arn, LoginOptions(user, local=False, reason=self._reason))
+        return Token(answer.token, answer.host, answer.port, answer.user)
+
+    def users(self) -> frozenset[str]:
+        """Return the users of this database in the API's list; none if the list doesn't have it."""
+        with _translate(self._installation.aws):
+            arn = self._arn or str(self._listed()["arn"])
+            listed = self._installation.listing.databases()
+        return frozenset(user for database in listed if database["arn"] == arn for user in database["users"])
+
+    def ended(self, user: str) -> str:
+        """Return the denial of a token, if it says that the caller may no longer be this user."""
+        try:
+            with _translate(self._installation.aws, self._arn):
+                arn = self._arn or str(self._listed()["arn"])
+                login_token(self._installation, arn, LoginOptions(user, local=False, reason=self._reason))
+        except UpstreamBusy:
+            raise
+        except UpstreamFailed as error:
+            if error.code in _ENDED:
+                return str(error)
+            if error.code not in ("reason-required", "signs-itself"):
+                raise
+        return ""
+
+    def _listed(self) -> Mapping[str, Any]:
+        name, _ = identifier_and_endpoint(self._listener.database)
+        return choose(self._installation.listing.databases(), name)
+
+
+class OwnAccess:
+    """Decisions of the API about tokens that the caller signs.
+
+    The rights to sign are IAM's: access ends only for users whom the API knew as the caller's before, or who are
+    revoked.
+    """
+
+    def __init__(self, api: ApiTokens) -> None:
+        self._api = api
+        self._known: set[str] = set()
+
+    def users(self) -> frozenset[str]:
+        """Return no user: those that the caller signs for are not in the API's list."""
+        return frozenset()
+
+    def ended(self, user: str) -> str:
+        """Return why the caller may no longer be this user; empty if the API never knew the caller as this user."""
+        reason = self._api.ended(user)
+        if not reason:
+            self._known.add(user)
+        return reason if user in self._known else ""
+
+
+class OwnTokens:
+    """Tokens that are signed with the caller's own credentials."""
+
+    def __init__(self, installation: LastingInstallation, listener: Listener) -> None:
+        self._installation = installation
+        self._listener = listener
+        self._region = ""
+        self._signer: tuple[Credentials, TokenSigner] | None = None
+
+    def target(self) -> Target:
+        """Look the database up in RDS."""
+        aws = self._installation.aws
+        with _translate(aws):
+            _check_endpoint(self._listener)
+            name, host = identifier_and_endpoint(self._listener.database)
+            database = describe_at(aws, name, host)
+            endpoint, port = database.endpoint
+            aws.credentials()
+        self._region = database.region
+        return Target(database.identifier, endpoint, port, _ENGINES[database.family])
+
+    def ready(self, target: Target, user: str) -> Token | None:
+        """Return a token if the credentials need no look: signing takes microseconds."""
+        credentials = self._installation.aws.current()
+        return None if credentials is None else self._signed(credentials, target, user)
+
+    def token(self, target: Target, user: str) -> Token:
+        """Return a token, after the credentials were looked at."""
+        with _translate(self._installation.aws):
+            credentials, _ = self._installation.aws.credentials()
+        return self._signed(credentials, target, user)
+
+    def _signed(self, credentials: Credentials, target: Target, user: str) -> Token:
+        signer = self._signer
+        if signer is None or signer[0] != credentials:
+            # Threads may race here: each goes on with a whole signer, and one of them is kept.
+            signer = self._signer = (credentials, TokenSigner(credentials, self._region))
+        with _translate(self._installation.aws):
+            return Token(signer[1].token(target.host, target.port, user), target.host, target.port, user)
+
+
+def _check_endpoint(listener: Listener) -> None:
+    if listener.endpoint != "writer":
+        raise NotFound(f"{listener.database} has no endpoint {listener.endpoint}", "leave the endpoint out")
+
+
+@contextmanager
+def _translate(aws: RenewingAws, arn: str = "", name: str = "") -> Iterator[None]:
+    """Turn errors of the command into the proxy's, with problem and remedy in one sentence.
+
+    :param name: stands in messages for the ARN.
+    """
+    try:
+        yield
+    except TryAgain as error:
+        raise UpstreamBusy(one_line(str(error)), error.code) from None
+    except RdsiamError as error:
+        if isinstance(error, CredentialsExpired):
+            aws.forget()
+        problem = error.problem or str(error)
+        if arn and name:
+            problem = re.sub(rf"{re.escape(arn)}(?![\w-])", lambda _: name, problem)
+        raise failed(problem, error.remedy, error.code) from None

@@ -1,0 +1,256 @@
+"""Tokens from the API: over a real socket, throttled, slow, denied, hostile; and the users whose access has ended."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rdsiam.command import proxy_sources
+from rdsiam.command.aws import Aws
+from rdsiam.command.proxy_sources import LastingInstallation, source
+from rdsiam.proxy.contracts import Listener, UpstreamFailed
+from rdsiam.proxy.network import Trust
+from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
+from tests.unit.proxy.api_stub import ARN, HOST, LISTED, TOKEN, Answer, ApiStub, gateway, problem, served
+
+LIMITS = Limits(token=2)
+
+
+@pytest.fixture
+def api(monkeypatch, tmp_path) -> Iterator[ApiStub]:
+    with served() as stub:
+        for name, value in {
+            "HOME": str(tmp_path), "AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "secret", "RDSIAM_API_URL": stub.url, "NO_PROXY": "*",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        role = "arn:aws:sts::123456789012:assumed-role/app/session"
+        sts = SimpleNamespace(get_caller_identity=lambda: {"Arn": role})
+        monkeypatch.setattr(Aws, "client", lambda *_, **__: sts)
+        monkeypatch.chdir(tmp_path)
+        yield stub
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Makes upstreams of an API, and uses them in an event loop."""
+
+    limits: Limits = LIMITS
+
+    def use(
+        self, ask: Callable[[DatabaseUpstream], Awaitable[Any]], database: str = "orders", reason: str | None = None
+    ) -> Any:
+        installation = LastingInstallation({}, None, None)
+
+        async def used(workers: Workers) -> Any:
+            tokens, access = source(installation, Listener(database), local=False, reason=reason)
+            return await ask(DatabaseUpstream(tokens, access, workers, self.limits, Trust()))
+
+        with ThreadPoolExecutor(4) as calls, ThreadPoolExecutor(1) as names:
+            return asyncio.run(used(Workers(calls, names)))
+
+
+@pytest.fixture
+def proxy(api) -> Proxy:
+    return Proxy()
+
+
+def refusal(proxy: Proxy, ask: Callable[[DatabaseUpstream], Awaitable[Any]], **options: Any) -> UpstreamFailed:
+    with pytest.raises(UpstreamFailed) as caught:
+        proxy.use(ask, **options)
+    text = str(caught.value)
+    assert text.isprintable(), text
+    assert len(text) <= 500
+    return caught.value
+
+
+def test_engine_and_users_come_from_the_list_without_a_token(api, proxy):
+    async def ask(upstream):
+        return await upstream.engine(), await upstream.users()
+
+    assert proxy.use(ask) == ("postgres", {"app"})
+    assert api.requests == ["/databases"]
+
+
+@pytest.mark.parametrize("name", ["orders", "ORDERS", ARN, HOST])
+def test_a_database_is_named_as_for_every_command(api, proxy, name):
+    assert proxy.use(lambda upstream: upstream.token("app"), database=name).text == "token-of-app"
+
+
+def test_each_connection_gets_a_token_of_its_own_over_kept_connections(api, proxy):
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "token": f"token-{number}"}) for number in range(20)]
+
+    async def ask(upstream):
+        return [(await upstream.token("app")).text for _ in range(20)]
+
+    assert proxy.use(ask) == [f"token-{number}" for number in range(20)]
+    assert api.connections <= 4
+    assert {(body["database"], body["user"]) for body in api.bodies} == {(ARN, "app")}
+
+
+def test_the_reason_goes_with_every_request(api, proxy):
+    proxy.use(lambda upstream: upstream.token("app"), reason="TICKET-12")
+    assert api.bodies[0]["reason"] == "TICKET-12"
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [gateway(429, "Too Many Requests"), gateway(500, "Internal Server Error"), gateway(503, "Service Unavailable"),
+     gateway(502, "Bad Gateway"), problem("unavailable", "access.yaml can't be read"), Answer(504, b"<html>")],
+    ids=["429", "500", "503", "502", "unavailable", "html"],
+)  # fmt: skip
+def test_a_throttled_call_is_repeated(api, proxy, busy):
+    api.answers["/tokens"] = [busy, busy, Answer(body=TOKEN)]
+    assert proxy.use(lambda upstream: upstream.token("app")).text == "token-of-app"
+    assert api.count("/tokens") == 3
+
+
+def test_a_throttled_start_is_repeated(api, proxy):
+    api.answers["/databases"] = [gateway(429, "Too Many Requests"), Answer(body={"databases": [LISTED]})]
+    assert proxy.use(lambda upstream: upstream.engine()) == "postgres"
+
+
+def test_repetition_ends_in_time(api, proxy):
+    api.answers["/tokens"] = [gateway(429, "Too Many Requests")]
+    began = time.monotonic()
+    error = refusal(proxy, lambda upstream: upstream.token("app"))
+    assert time.monotonic() - began < LIMITS.token + 1
+    assert "Too Many Requests" in str(error)
+    assert 2 <= api.count("/tokens") <= 10
+
+
+def test_a_slow_api_is_given_up(api):
+    api.answers["/tokens"] = [Answer(body=TOKEN, delay=1.5)]
+    error = refusal(Proxy(replace(LIMITS, token=0.5)), lambda upstream: upstream.token("app"))
+    assert error.code == "no-answer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "says"),
+    [
+        (problem("not-allowed", "access.yaml gives this caller no login"), "not-allowed", "rdsiam ls"),
+        (problem("user-revoked", "an operator has revoked this user"), "user-revoked", "operator"),
+        (problem("reason-required", "access.yaml requires a reason"), "reason-required", "--reason"),
+        (problem("signs-itself", "access.yaml lets your role sign"), "signs-itself", "--local"),
+        (gateway(403, "Forbidden"), "denied", "execute-api:Invoke"),
+        (gateway(403, "The security token included in the request is expired"), "expired-credentials", "aws sso login"),
+    ],
+    ids=["not-allowed", "user-revoked", "reason-required", "signs-itself", "gateway", "expired"],
+)
+def test_a_denial_is_final_and_says_what_to_do(api, proxy, answer, code, says):
+    api.answers["/tokens"] = [answer]
+    error = refusal(proxy, lambda upstream: upstream.token("app"))
+    assert (error.code, says in str(error)) == (code, True), str(error)
+    assert api.count("/tokens") == 1
+    assert ARN not in str(error)
+
+
+def test_an_unknown_database_is_refused_at_the_start(api, proxy):
+    error = refusal(proxy, lambda upstream: upstream.engine(), database="order")
+    assert error.code == "not-found"
+    assert "did you mean orders?" in str(error)
+
+
+@pytest.mark.parametrize("field", ["host", "port"])
+def test_a_database_without_an_endpoint_is_refused_at_the_start(api, proxy, field):
+    api.answers["/databases"] = [Answer(body={"databases": [{**LISTED, field: None, "endpoints": []}]})]
+    assert "endpoint" in str(refusal(proxy, lambda upstream: upstream.engine()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"garbage", b"[" * 100_000, b'{"token": 1}', b"\xff\xfe\x00", json.dumps({**TOKEN, "port": 0}).encode(),
+        json.dumps({**TOKEN, "token": "a\nb"}).encode(), json.dumps({**TOKEN, "host": "x\x1b[31m"}).encode(),
+        json.dumps({**TOKEN, "user": "other\r\nuser"}).encode(),
+        json.dumps({**TOKEN, "database": "x" * 100_000}).encode(),
+        b"x" * 5_000_000,
+    ],
+    ids=["empty", "garbage", "brackets", "number", "bytes", "port", "line", "escape", "user", "huge field", "huge"],
+)  # fmt: skip
+def test_an_answer_that_is_none_gives_no_token_and_a_clean_sentence(api, proxy, body):
+    api.answers["/tokens"] = [Answer(body=body)]
+    refusal(proxy, lambda upstream: upstream.token("app"))
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x1b[31mred", "line\nbreak\r\n", "\u202egnp.exe", "x" * 100_000, "rdsadmin:X-Amz-Signature=abc123", "\0"]
+)
+def test_hostile_texts_of_an_answer_become_harmless(api, proxy, text):
+    api.answers["/tokens"] = [Answer(403, {"code": "not-allowed", "detail": text, "hint": text, "request_id": text})]
+    error = refusal(proxy, lambda upstream: upstream.token("app"))
+    assert "abc123" not in str(error)
+
+
+def test_a_changed_endpoint_is_used_for_the_next_connection(api, proxy):
+    moved = HOST.replace("orders", "orders-new")
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "host": moved})]
+
+    async def ask(upstream):
+        with pytest.raises(UpstreamFailed) as caught:
+            await upstream.token("app")
+        return caught.value.code, (await upstream.token("app")).host
+
+    assert proxy.use(ask) == ("endpoint-changed", moved)
+
+
+def ended(proxy: Proxy, *users: str) -> dict[str, str]:
+    return dict(proxy.use(lambda upstream: upstream.ended(users)))
+
+
+def test_listed_users_have_access(api, proxy):
+    assert ended(proxy, "app") == {}
+    assert api.requests == ["/databases"]
+
+
+def test_without_connections_nothing_is_asked(api, proxy):
+    assert ended(proxy) == {}
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("code", ["not-allowed", "user-revoked"])
+def test_access_ends_if_the_api_denies_the_login(api, proxy, code):
+    api.answers["/databases"] = [Answer(body={"databases": [{**LISTED, "users": ["other"]}]})]
+    api.answers["/tokens"] = [problem(code, "no")]
+    assert list(ended(proxy, "app", "other")) == ["app"]
+    assert [body["user"] for body in api.bodies] == ["app"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(body=TOKEN), problem("reason-required"), problem("signs-itself"), problem("unavailable"),
+     gateway(403, "Forbidden"), gateway(429, "Too Many Requests"), gateway(500, "no"), Answer(200, b"garbage"),
+     problem("malformed"), Answer(403, {"code": "not allowed"}), Answer(302, b"")],
+    ids=["allowed", "reason", "signs", "unavailable", "gateway", "429", "500", "garbage", "malformed", "odd", "moved"],
+)  # fmt: skip
+def test_an_api_that_does_not_deny_the_login_ends_nothing(api, proxy, answer):
+    api.answers["/databases"] = [Answer(body={"databases": [{**LISTED, "users": ["other"]}]})]
+    api.answers["/tokens"] = [answer]
+    assert ended(proxy, "app") == {}
+
+
+@pytest.mark.parametrize("answer", [gateway(500, "no"), gateway(403, "Forbidden"), Answer(200, b"garbage")])
+def test_an_api_without_a_list_ends_nothing(api, proxy, answer):
+    api.answers["/databases"] = [answer]
+    api.answers["/tokens"] = [problem("not-allowed")]
+    assert ended(proxy, "app") == {}
+    assert api.count("/tokens") == 0
+
+
+def test_access_to_a_database_that_left_the_list_has_ended(api, proxy, monkeypatch):
+    monkeypatch.setattr(proxy_sources, "_LIST_SECONDS", 0)
+
+    async def ask(upstream):
+        await upstream.engine()
+        api.answers["/databases"] = [Answer(body={"databases": []})]
+        api.answers["/tokens"] = [problem("not-allowed")]
+        return await upstream.ended(["app"])
+
+    assert list(proxy.use(ask)) == ["app"]
