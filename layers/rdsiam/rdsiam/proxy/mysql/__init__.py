@@ -1,0 +1,1 @@
+"""The protocol of MySQL and MariaDB for the proxy."""

@@ -1,0 +1,105 @@
+"""The commands of a client after its login: COM_CHANGE_USER is refused, everything else passes as it is."""
+
+import re
+from typing import Final
+
+from rdsiam.proxy.mysql.packets import CONTINUED, Fields, Malformed
+
+__all__ = ["Commands"]
+
+_CHANGE_USER: Final = 0x11
+_QUERY: Final = b"\x03"
+#: A longer packet is no request to change the user: those have a name, a password, a schema and attributes.
+_LONGEST_CHANGE: Final = 128 * 1024
+#: The request is passed on as a statement that fails, so its error comes in its turn, after the answers to the
+#: commands before it.
+_REFUSAL: Final = (
+    b"SIGNAL SQLSTATE '28000' SET MYSQL_ERRNO = 1045, MESSAGE_TEXT = "
+    b"'rdsiam proxy keeps the user of a connection (COM_CHANGE_USER): open another connection'"
+)
+_NAME: Final = re.compile(rb"[\x20-\x7e\x80-\xff]*")
+_PLUGIN: Final = re.compile(rb"\w*", re.ASCII)
+
+
+class Commands:
+    """Follows the packets of a client, as `Opened.inspect`.
+
+    A packet is a command if it has the number 0, doesn't continue another one, and isn't part of a file that the
+    server has asked for (LOAD DATA LOCAL). Such a file begins with another number than 0, and ends with an empty
+    packet; only after very many results in one answer may its first packet have the number 0. That one is taken for a
+    command, which makes no difference unless it is a whole and valid request to change the user.
+
+    :param attributes: whether statements have attributes before them (CLIENT_QUERY_ATTRIBUTES).
+    """
+
+    def __init__(self, attributes: bool) -> None:
+        self._refusal = _QUERY + (b"\0\1" if attributes else b"") + _REFUSAL
+        #: Bytes of the present packet that are still to come.
+        self._left = 0
+        #: The beginning of a packet that isn't passed on yet, as it may be the one to refuse.
+        self._held = b""
+        self._continued = False
+        self._file = False
+
+    def inspect(self, data: bytes) -> bytes:
+        """Return the bytes to pass on."""
+        if not self._held and self._left >= len(data):
+            self._left -= len(data)
+            return data
+        data, self._held = self._held + data, b""
+        passed: list[bytes | memoryview] = []
+        start, at, end = 0, self._left, len(data)
+        while at < end:
+            if not self._is_decided(data, at):
+                self._held, self._left = data[at:], 0
+                passed.append(memoryview(data)[start:at])
+                return b"".join(passed)
+            length = int.from_bytes(data[at : at + 3], "little")
+            if self._is_command(data[at + 3], length) and _changes_user(data, at + 4, length):
+                passed.append(memoryview(data)[start:at])
+                passed.append(len(self._refusal).to_bytes(3, "little") + b"\0" + self._refusal)
+                start = at + 4 + length
+            at += 4 + length
+        self._left = at - end
+        if not start:
+            return data
+        passed.append(memoryview(data)[start:])
+        return b"".join(passed)
+
+    def _is_decided(self, data: bytes, at: int) -> bool:
+        """Tell whether enough has come of a packet: its beginning, and all of what may be a request to refuse."""
+        have = len(data) - at
+        if have < 4:
+            return False
+        length = int.from_bytes(data[at : at + 3], "little")
+        if self._continued or self._file or data[at + 3] or not 0 < length <= _LONGEST_CHANGE:
+            return True
+        return have > 4 and (data[at + 4] != _CHANGE_USER or have >= 4 + length)
+
+    def _is_command(self, sequence: int, length: int) -> bool:
+        """Note the beginning of a packet, and tell whether it is a command of one packet or the first of several."""
+        if self._continued:
+            self._continued = length == CONTINUED
+            return False
+        self._continued = length == CONTINUED
+        if self._file or sequence:
+            self._file = length > 0
+            return False
+        return True
+
+
+def _changes_user(data: bytes, start: int, length: int) -> bool:
+    """Tell whether the command at `start` is a whole and valid request to change the user."""
+    if not 0 < length <= _LONGEST_CHANGE or data[start] != _CHANGE_USER:
+        return False
+    fields = Fields(data[start + 1 : start + length])
+    try:
+        user = fields.text()
+        fields.take(fields.number(1))
+        database = fields.last_text()
+        if fields:
+            fields.number(2)
+        plugin = fields.last_text()
+    except Malformed:
+        return False
+    return all((_NAME.fullmatch(user), _NAME.fullmatch(database), _PLUGIN.fullmatch(plugin)))

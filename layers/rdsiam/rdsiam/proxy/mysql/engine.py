@@ -1,0 +1,136 @@
+"""The login of a client of MySQL or MariaDB through the proxy."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from rdsiam.proxy.contracts import Client, Opened, Upstream, UpstreamFailed
+from rdsiam.proxy.mysql.client_login import ClientLogin
+from rdsiam.proxy.mysql.commands import Commands
+from rdsiam.proxy.mysql.handshake import QUERY_ATTRIBUTES
+from rdsiam.proxy.mysql.packets import Malformed, error
+from rdsiam.proxy.mysql.server_login import NoTokenAsked, ServerLogin, ServerRefused
+from rdsiam.proxy.peer import PeerClosed
+
+__all__ = ["MySQLEngine"]
+
+#: Seconds in which a health check that says nothing is known by its end, before the database is asked.
+_LOOK: Final = 0.002
+#: Seconds for a client's part of the login. A server waits for 10 (`connect_timeout`).
+_CLIENT_LIMIT: Final = 8.0
+#: Seconds for a server to greet, and to answer a login.
+_SERVER_LIMIT: Final = 10.0
+
+#: Number and SQLSTATE of rdsiam's own errors by their code; of all others: access denied.
+_NUMBERS: Final = {
+    "login": (1045, "28000"),
+    "login-timeout": (1159, "08S01"),
+    "name": (1105, "08001"),
+    "port": (1105, "08001"),
+    "shutting-down": (1053, "08S01"),
+    "throttled": (1040, "08004"),
+    "tls": (1105, "08001"),
+    "too-many-connections": (1040, "08004"),
+}
+_DENIED: Final = 1045
+_OTHERS: Final = (_DENIED, "28000")
+
+
+class MySQLEngine:
+    """The protocol of MySQL and MariaDB; see `Engine`.
+
+    A server speaks first, and its greeting has the number of the connection, which a client needs to cancel a
+    statement (KILL QUERY). So the proxy connects to the database before it greets the client.
+    """
+
+    async def login(self, client: Client, upstream: Upstream) -> Opened | None:
+        """Take a client's login, log in upstream, and tell the client; see `Engine.login`."""
+        await _wait_for_silence(client)
+        login = ClientLogin(client)
+        with _told(login, upstream):
+            async with asyncio.timeout(_SERVER_LIMIT):
+                server = await ServerLogin.reach(upstream)
+        try:
+            await _take_client(login, server)
+            with _told(login, upstream):
+                await server.start_tls(upstream, login.response)
+                token = await upstream.token(login.user)
+                async with asyncio.timeout(_SERVER_LIMIT):
+                    answer = await server.log_in(login.response, token)
+        except (Exception, asyncio.CancelledError):
+            await server.give_up()
+            raise
+        try:
+            login.accept(answer)
+        except PeerClosed:
+            server.quit()
+            raise
+        attributes = login.response.capabilities & server.greeting.capabilities & QUERY_ATTRIBUTES
+        return Opened(server.peer, login.user, Commands(bool(attributes)).inspect)
+
+    def failed(self, message: str, code: str) -> bytes:
+        """Return an error before a login; see `Engine.failed`. A client expects no SQLSTATE before the greeting."""
+        payload = error(_NUMBERS.get(code, _OTHERS)[0], "", message)
+        return len(payload).to_bytes(3, "little") + b"\0" + payload
+
+
+async def _wait_for_silence(client: Client) -> None:
+    """Return if a client waits for the greeting, as all do.
+
+    Otherwise each look at an open port would open a connection to the database, and end it before a login.
+
+    :raises PeerClosed: the client has gone: a health check, a scan of ports.
+    :raises ClientRefused: it speaks first, which clients of MySQL don't.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK):
+            await client.peer.peek(1)
+            raise ClientLogin(client).refuse(1043, "", "Bad handshake: this port speaks MySQL's protocol")
+
+
+async def _take_client(login: ClientLogin, server: ServerLogin) -> None:
+    try:
+        async with asyncio.timeout(_CLIENT_LIMIT):
+            await login.take(server.greeting)
+    except TimeoutError:
+        message = "Got timeout reading communication packets: the client's login took too long"
+        raise login.refuse(1159, "08S01", message) from None
+
+
+@contextlib.contextmanager
+def _told(login: ClientLogin, upstream: Upstream) -> Iterator[None]:
+    """Tell the client what the database, or rdsiam, refuses.
+
+    :raises UpstreamFailed: that happened.
+    """
+    try:
+        yield
+    except UpstreamFailed as failure:
+        login.fail(*_NUMBERS.get(failure.code, _OTHERS), str(failure))
+        raise
+    except ServerRefused as refusal:
+        # Known errors are found by their number as well: servers speak many languages.
+        message = upstream.explain(f"{refusal.number} {refusal.text}").removeprefix(f"{refusal.number} ")
+        login.fail(refusal.number, refusal.state or "HY000", message)
+        raise UpstreamFailed(message, "login") from None
+    except (NoTokenAsked, Malformed, PeerClosed, TimeoutError) as problem:
+        number, message = _sentence(problem, login.user)
+        login.fail(number, "28000" if number == _DENIED else "08S01", message)
+        raise UpstreamFailed(message, "login") from None
+
+
+def _sentence(problem: Exception, user: str) -> tuple[int, str]:
+    """Return the number and the message of a login that a server didn't answer as it should."""
+    match problem:
+        case NoTokenAsked():
+            return _DENIED, (
+                f"Access denied for user {user!r}: the database asks for no token, so there is no such user, or none "
+                "with AWSAuthenticationPlugin; rdsiam doctor DATABASE USER"
+            )
+        case Malformed():
+            return 1105, f"the database doesn't speak MySQL's protocol as expected: {problem}"
+        case TimeoutError():
+            return 1159, "the database didn't answer in time"
+        case _:
+            return 1105, "the database closed the connection during the login"
