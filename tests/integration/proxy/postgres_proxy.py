@@ -1,4 +1,4 @@
-"""PostgreSQL's engine of the proxy behind a listener of a few lines: it has no limits, logs or metrics."""
+"""An engine of the proxy behind a listener of a few lines: it has no limits, logs or metrics."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rdsiam.proxy.contracts import Client, ClientRefused, EngineName, Listener, Token, UpstreamFailed
+from rdsiam.proxy.contracts import Client, ClientRefused, Engine, EngineName, Listener, Token, UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
 
@@ -75,7 +75,7 @@ class Proxy:
     :ivar refusals: the messages of clients that were refused, and of logins that failed upstream.
     """
 
-    engine: PostgresEngine
+    engine: Engine
     upstream: StubUpstream
     listener: Listener
     port: int = 0
@@ -86,6 +86,7 @@ class Proxy:
 def running_proxy(
     upstream: StubUpstream,
     *,
+    engine: Engine | None = None,
     user: str | None = None,
     users: frozenset[str] = frozenset(),
     secret: bytes | None = None,
@@ -97,7 +98,7 @@ def running_proxy(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    proxy = Proxy(PostgresEngine(), upstream, Listener("orders", user=user, users=users, socket=path))
+    proxy = Proxy(engine or PostgresEngine(), upstream, Listener("orders", user=user, users=users, socket=path))
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(peer: Peer) -> None:
@@ -105,7 +106,7 @@ def running_proxy(
             client = Client(peer, proxy.listener, secret, tls, tls_required)
             opened = await proxy.engine.login(client, upstream)
             if opened is not None:
-                peer.forward_to(opened.upstream, ends_other=True)
+                peer.forward_to(opened.upstream, opened.inspect, ends_other=True)
                 opened.upstream.forward_to(peer, ends_other=True)
                 await peer.closed()
                 await opened.upstream.closed()

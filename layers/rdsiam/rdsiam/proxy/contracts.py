@@ -168,7 +168,7 @@ class Opened:
 class Engine(Protocol):
     """The protocol of one engine. Made once for each listener, so it may hold state of its connections.
 
-    `rdsiam.proxy.postgres.engine.PostgresEngine()` and `rdsiam.proxy.mysql.MySQLEngine()`.
+    `rdsiam.proxy.postgres.engine.PostgresEngine()` and `rdsiam.proxy.mysql.engine.MySQLEngine()`.
     """
 
     async def login(self, client: Client, upstream: Upstream) -> Opened | None:

@@ -58,7 +58,11 @@ class MySQLEngine:
                 token = await upstream.token(login.user)
                 async with asyncio.timeout(_SERVER_LIMIT):
                     answer = await server.log_in(login.response, token)
-        except (Exception, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            login.fail(1159, "08S01", "the login took too long for rdsiam proxy, or it is shutting down")
+            await server.give_up()
+            raise
+        except Exception:
             await server.give_up()
             raise
         try:
