@@ -10,6 +10,7 @@ from http import HTTPStatus
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy import health, metrics, sockets
 from rdsiam.proxy.contracts import UpstreamFailed
+from rdsiam.proxy.notify import READY, RELOADING, STOPPING, notify
 from rdsiam.proxy.server import Server
 from rdsiam.proxy.settings import Settings
 
@@ -47,7 +48,9 @@ async def run(server: Server, load: Callable[[], Settings] | None, started: Call
             return End.AT_ONCE
         cutting = asyncio.ensure_future(server.cut_ended())
         while (number := await signals.get()) == signal.SIGHUP:
+            notify(RELOADING)
             await _reload(server, load)
+            notify(READY)
         return await _drain(server, number, signals)
     finally:
         if cutting is not None:
@@ -71,6 +74,7 @@ async def _serve(server: Server, started: Callable[[], None]) -> asyncio.Server 
     for each in listening or ():
         pages = await health.serve(each, {"/healthz": _live, "/readyz": _Ready(server), "/metrics": _Metrics(server)})
     started()
+    notify(READY)
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("listening", extra={"listeners": names})
     return pages
@@ -105,6 +109,7 @@ async def _reload(server: Server, load: Callable[[], Settings] | None) -> None:
 
 
 async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue[signal.Signals]") -> End:
+    notify(STOPPING)
     extra = {"signal": number.name, "connections": server.open}
     logger.info("shutting down; a second signal ends open connections at once", extra=extra)
     draining = asyncio.ensure_future(server.drain())
