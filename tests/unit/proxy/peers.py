@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from localcloud.core.certificates import Authority
+from localcloud.core.certificates import Authority, ServerCertificate
 from rdsiam.proxy.peer import Peer
 
 
@@ -33,11 +33,15 @@ async def stream(there: socket.socket) -> tuple[asyncio.StreamReader, asyncio.St
     return await asyncio.open_connection(sock=there, limit=2**20)
 
 
+def certificate(folder: Path) -> ServerCertificate:
+    """Return certificate and key for db.example; its authority's file is ca.pem."""
+    return Authority(folder).issue(folder, ["db.example"])
+
+
 def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return TLS of a client, and of a server named db.example."""
-    authority = Authority(folder)
-    files = authority.issue(folder, ["db.example"])
+    files = certificate(folder)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.certificate, files.key)
-    client = ssl.create_default_context(cafile=str(authority.path))
+    client = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     return client, server

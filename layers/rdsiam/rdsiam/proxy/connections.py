@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rdsiam.core.counts import counted
 from rdsiam.proxy.contracts import (
     Client,
     ClientRefused,
@@ -27,8 +28,8 @@ __all__ = ["Connection", "Gate", "Service"]
 
 logger = logging.getLogger(__name__)
 
-#: Connections beyond the limit that are told so at one time; further ones are closed without a word.
-_TOLD = 100
+#: Connections beyond the limit that get an error at one time; further ones are closed without a word.
+_ANSWERED = 100
 #: Seconds until readiness asks for a token: after one that could be had, and after one that could not.
 _CHECK, _CHECK_AGAIN = 300.0, 10.0
 #: Codes of denials that concern the user only.
@@ -55,7 +56,9 @@ class Gate:
         if self.draining:
             return _SHUTTING_DOWN
         if self.open > self.limit:
-            message = f"rdsiam proxy has {self.limit} connections, its limit; close some, or raise max_connections"
+            message = (
+                f"rdsiam proxy has {counted(self.limit, 'connection')}, its limit; close some, or raise max_connections"
+            )
             return UpstreamFailed(message, "too-many-connections")
         return None
 
@@ -112,7 +115,7 @@ class Service:
 
     def accept(self, peer: Peer) -> None:
         """Take a client that has connected."""
-        if self._gate.open >= self._gate.limit + _TOLD:
+        if self._gate.open >= self._gate.limit + _ANSWERED:
             self._metrics.ended(self.labels, "too-many-connections")
             peer.abort()
             return

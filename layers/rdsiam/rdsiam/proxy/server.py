@@ -111,14 +111,13 @@ class Server:
                 upstream = self._factory.upstream(listener, settings.connections_per_second)
                 upstreams[listener] = upstream, await upstream.engine()
         bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine) in upstreams.items()})
-        # Requests to cancel come to the same place, whatever has changed.
-        engines = {(_place(old.asked), old.engine): old.service.engine for old in self.listening}
         listening = []
         for asked in settings.listeners:
             upstream, name = upstreams[asked]
-            own = bound[asked]
-            before = engines.get((_place(asked), name))
-            engine = before if before is not None else self._factory.engine(name)
+            own, before = bound[asked]
+            # Requests to cancel come to the same place, whatever has changed.
+            same = before is not None and before.engine == name
+            engine = before.service.engine if before is not None and same else self._factory.engine(name)
             actual = asked if asked.socket is not None else replace(asked, port=own[0].getsockname()[1])
             service = Service(actual, upstream, engine, shield, self._gate, self.metrics)
             listening.append(Listening(asked, service, name, own, [await _serve(each, service) for each in own]))
@@ -135,17 +134,19 @@ class Server:
 
     def _bind(
         self, listeners: Sequence[Listener], engines: Mapping[Listener, EngineName]
-    ) -> dict[Listener, Sequence[socket.socket]]:
-        """Return the sockets of listeners: those of the same place as before, or new ones."""
-        places = {_place(old.asked): old.sockets for old in self.listening}
+    ) -> dict[Listener, tuple[Sequence[socket.socket], Listening | None]]:
+        """Return the sockets of listeners: new ones, or those of the listener that had the same place before."""
+        former = list(self.listening)
         taken = {listener.port for listener in listeners if listener.port}
-        bound: dict[Listener, Sequence[socket.socket]] = {}
+        bound: dict[Listener, tuple[Sequence[socket.socket], Listening | None]] = {}
         new: list[socket.socket] = []
         try:
             for listener in listeners:
-                kept = places.pop(_place(listener), None)
-                if kept is not None:
-                    bound[listener] = kept
+                place = _place(listener)
+                before = next((old for old in former if place in (_place(old.asked), _place(old.listener))), None)
+                if before is not None:
+                    former.remove(before)
+                    bound[listener] = before.sockets, before
                     continue
                 port = listener.port
                 if port is None:
@@ -153,8 +154,9 @@ class Server:
                     while port in taken:
                         port += 1
                     taken.add(port)
-                bound[listener] = sockets.bind(listener.host, port, listener.socket)
-                new += bound[listener]
+                own = sockets.bind(listener.host, port, listener.socket)
+                bound[listener] = own, None
+                new += own
         except BaseException:
             for each in new:
                 sockets.remove(each)

@@ -114,6 +114,8 @@ def _collisions(settings: Settings) -> list[str]:
     if settings.health_port:
         places[f"{settings.health_host}:{settings.health_port}"] += 1
     twice = [f"{place} is given twice" for place, number in places.items() if number > 1]
+    same = Counter(settings.listeners)
+    twice += [f"{listener.database} is named twice" for listener, number in same.items() if number > 1]
     # 127.0.0.1 and localhost, or an address and all addresses.
     ports: dict[int, set[str]] = {}
     for listener in settings.listeners:

@@ -1,0 +1,351 @@
+"""The proxy over real sockets, with stubs of the engine and the database: limits, changes while it runs, the end."""
+
+import asyncio
+import logging
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from rdsiam.errors import ListenFailed
+from rdsiam.proxy import server as server_module
+from rdsiam.proxy.contracts import Listener, UpstreamFailed
+from rdsiam.proxy.settings import Settings
+from tests.unit.proxy.peers import run
+from tests.unit.proxy.stubs import LOCAL, Site, StubUpstream
+
+
+def ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+def metric(site: Site, name: str) -> list[str]:
+    text = site.server.metrics.text(site.server.samples())
+    return [line for line in text.splitlines() if line.startswith(f"rdsiam_proxy_{name}")]
+
+
+async def none_open(site: Site) -> None:
+    """Wait until no connection is left."""
+    for listening in site.server.listening:
+        await listening.service.finished()
+
+
+def test_a_client_is_logged_in_and_its_bytes_go_both_ways(caplog):
+    caplog.set_level(logging.INFO, "rdsiam.proxy")
+
+    async def main():
+        async with Site() as site:
+            client = await site.client("app")
+            assert client.answer == "ok"
+            assert await client.ask("hello") == "hello"
+            assert metric(site, "connections_open")[0].endswith(" 1")
+            assert metric(site, "sent_bytes_total")[0].endswith(" 6")
+            client.close()
+            await none_open(site)
+            assert metric(site, "connections_open")[0].endswith(" 0")
+            assert metric(site, "sent_bytes_total")[0].endswith(" 6")
+            assert metric(site, "connections_total")[0].endswith('code="ok"} 1')
+            assert metric(site, "open_seconds_count")[0].endswith(" 1")
+
+    run(main)
+    assert [record.message for record in caplog.records] == ["connection opened", "connection closed"]
+    assert caplog.records[-1].__dict__["sent"] == caplog.records[-1].__dict__["received"] == 6
+
+
+def test_localhost_is_both_loopback_addresses():
+    async def main():
+        async with Site(Settings((Listener("orders", port=0),))) as site:
+            for host in ("127.0.0.1", "::1") if ipv6() else ("127.0.0.1",):
+                reader, writer = await asyncio.open_connection(host, site.port)
+                writer.write(b"app\n")
+                assert await reader.readline() == b"ok\n"
+                writer.close()
+
+    run(main)
+
+
+def test_a_unix_socket_is_its_owners_and_goes_with_the_proxy(tmp_path):
+    path = tmp_path / "proxy.sock"
+
+    async def main():
+        async with Site(Settings((Listener("orders", socket=path),))) as site:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            client = await site.client(path=path)
+            assert await client.ask("hello") == "hello"
+            client.close()
+
+    run(main)
+    assert not path.exists()
+
+
+def test_an_error_of_the_upstream_reaches_the_client_and_the_counts(caplog):
+    async def main():
+        async with Site() as site:
+            site.upstream.failing["bob"] = UpstreamFailed("bob may not log in", "not-allowed")
+            client = await site.client("bob")
+            assert client.answer == "error: not-allowed: bob may not log in"
+            assert await client.reader.read() == b""
+            await none_open(site)
+            await asyncio.gather(*(peer.closed() for peer in site.upstream.peers))
+            assert 'code="not-allowed"} 1' in metric(site, "errors_total")[0]
+            client.close()
+
+    run(main)
+    assert caplog.records[-1].__dict__["reason"] == "bob may not log in"
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(b"", "closed-early"), (b"ap", "closed-early"), (b"crash\n", "unexpected")], ids=str
+)
+def test_a_login_that_does_not_end_well_leaves_nothing_open(sent, code):
+    async def main():
+        async with Site() as site:
+            reader, writer = await asyncio.open_connection(LOCAL, site.port)
+            writer.write(sent)
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            await none_open(site)
+            assert site.server.open == 0
+            assert f'code="{code}"}} 1' in metric(site, "connections_total")[0]
+
+    run(main)
+
+
+def test_a_login_that_takes_too_long_is_told_and_ended():
+    async def main():
+        async with Site(Settings((Listener("orders", host=LOCAL, port=0),), login_timeout=0.05)) as site:
+            site.upstream.stuck.add("app")
+            client = await site.client("app")
+            assert client.answer.startswith("error: login-timeout: the login took longer than 0.05 s")
+            assert await client.reader.read() == b""
+            await asyncio.gather(*(peer.closed() for peer in site.upstream.peers))
+            client.close()
+
+    run(main)
+
+
+def test_connections_beyond_the_limit_are_told_and_room_is_given_again():
+    async def main():
+        async with Site(Settings((Listener("orders", host=LOCAL, port=0),), max_connections=2)) as site:
+            clients = [await site.client() for _ in range(2)]
+            refused = [await site.client() for _ in range(3)]
+            assert {client.answer.split(":")[1] for client in refused} == {" too-many-connections"}
+            assert site.upstream.asked == ["app", "app"]
+            assert await clients[0].ask("still here") == "still here"
+            for client in [clients[0], *refused]:
+                assert await client.reader.read() == b"" if client in refused else True
+                client.close()
+            await asyncio.wait(list(site.server.listening[0].service._tasks), return_when=asyncio.FIRST_COMPLETED)
+            while site.server.open > 1:
+                await asyncio.sleep(0)
+            again = await site.client()
+            assert again.answer == "ok"
+            for client in (clients[1], again):
+                client.close()
+
+    run(main)
+
+
+def test_a_request_to_cancel_opens_nothing_and_is_counted():
+    async def main():
+        async with Site() as site:
+            client = await site.client("cancel")
+            assert client.answer == ""
+            await none_open(site)
+            assert 'code="cancel-request"} 1' in metric(site, "connections_total")[0]
+            await asyncio.gather(*(peer.closed() for peer in site.upstream.peers))
+            client.close()
+
+    run(main)
+
+
+def test_settings_change_while_connections_stay(tmp_path):
+    path = tmp_path / "other.sock"
+
+    async def main():
+        async with Site() as site:
+            first = await site.client()
+            old = site.port
+            await site.server.change(
+                site.with_settings(listeners=(Listener("orders", host=LOCAL, port=old), Listener("other", socket=path)))
+            )
+            second = await site.client(path=path)
+            assert (site.port, second.answer) == (old, "ok")
+            await site.server.change(site.with_settings(listeners=(Listener("other", socket=path),)))
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(LOCAL, old)
+            assert await first.ask("first") == "first"
+            assert await second.ask("second") == "second"
+            assert len(metric(site, "connections_open")) == 2
+            for client in (first, second):
+                client.close()
+
+    run(main)
+
+
+def test_a_listener_that_changes_its_user_accepts_without_a_gap():
+    """A client in the queue of the old listener is served by the new one."""
+
+    async def main():
+        async with Site() as site:
+            port = site.port
+            waiting = socket.create_connection((LOCAL, port))
+            await site.server.change(
+                site.with_settings(listeners=(Listener("orders", host=LOCAL, port=port, user="fixed"),))
+            )
+            waiting.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=waiting)
+            writer.write(b"app\n")
+            assert await reader.readline() == b"ok\n"
+            writer.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("cause", ["port", "database"])
+def test_settings_that_can_not_be_used_change_nothing(cause):
+    async def main():
+        other = StubUpstream(failing={"": UpstreamFailed("no such database", "not-found")})
+        with socket.create_server((LOCAL, 0)) as taken:
+            new = Listener("new", host=LOCAL, port=taken.getsockname()[1] if cause == "port" else 0)
+            good = StubUpstream()
+            async with Site(make=lambda asked: other if asked == new and cause == "database" else good) as site:
+                good.port = site.upstream.port
+                before = site.server.listening
+                with pytest.raises((ListenFailed, UpstreamFailed)):
+                    await site.server.change(site.with_settings(listeners=(*site.server.settings.listeners, new)))
+                assert site.server.listening == before
+                client = await site.client()
+                assert await client.ask("here") == "here"
+                client.close()
+
+    run(main)
+
+
+def test_a_drain_tells_idle_clients_and_waits_for_busy_ones():
+    async def main():
+        async with Site() as site:
+            idle, busy = await site.client(), await site.client()
+            await idle.ask("done.")
+            await busy.ask("a statement in work")
+            draining = asyncio.ensure_future(site.server.drain())
+            assert (await idle.reader.readline()).startswith(b"error: shutting-down: ")
+            assert await idle.reader.read() == b""
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(LOCAL, site.port)
+            assert await busy.ask("its next part") == "its next part"
+            assert not draining.done()
+            assert await busy.ask("its end.") == "its end."
+            assert (await busy.reader.readline()).startswith(b"error: shutting-down: ")
+            assert await draining is True
+            for client in (idle, busy):
+                client.close()
+
+    run(main)
+
+
+def test_a_drain_ends_what_is_left_at_its_limit(monkeypatch):
+    monkeypatch.setattr(server_module, "_LOOK", 0.01)
+
+    async def main():
+        async with Site(Settings((Listener("orders", host=LOCAL, port=0),), drain_timeout=0.02)) as site:
+            site.upstream.stuck.add("stuck")
+            busy = await site.client()
+            await busy.ask("a statement in work")
+            reader, writer = await asyncio.open_connection(LOCAL, site.port)
+            writer.write(b"stuck\n")
+            while "stuck" not in site.upstream.asked:
+                await asyncio.sleep(0)
+            assert await site.server.drain() is False
+            assert (await busy.reader.readline()).startswith(b"error: shutting-down: ")
+            assert await reader.read() == b""
+            for each in (busy.writer, writer):
+                each.close()
+
+    run(main)
+
+
+def test_connections_of_users_whose_access_has_ended_are_cut():
+    async def main():
+        async with Site() as site:
+            bob, eve = await site.client("bob"), await site.client("eve")
+            site.upstream.over["bob"] = "bob is revoked"
+            await site.server.listening[0].service.cut()
+            assert (await bob.reader.readline()) == b"error: access-ended: the connection was cut: bob is revoked\n"
+            assert await bob.reader.read() == b""
+            assert await eve.ask("here") == "here"
+            for client in (bob, eve):
+                client.close()
+
+    run(main)
+
+
+def test_readiness_follows_the_tokens():
+    async def main():
+        async with Site() as site:
+            service = site.server.listening[0].service
+            assert await service.check() is None
+            assert site.upstream.asked == []
+            site.upstream.failing["bob"] = UpstreamFailed("expired", "expired-credentials")
+            client = await site.client("bob")
+            trouble = await service.check()
+            assert (trouble and trouble.code) == "expired-credentials"
+            client.close()
+            client = await site.client("app")
+            assert await service.check() is None
+            client.close()
+
+    run(main)
+
+
+def test_a_stale_unix_socket_is_replaced_and_one_in_use_is_not(tmp_path):
+    path = tmp_path / "proxy.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    async def main():
+        async with Site(Settings((Listener("orders", socket=path),))) as site:
+            with pytest.raises(ListenFailed, match="another program listens there"):
+                async with Site(Settings((Listener("orders", socket=path),))):
+                    pass
+            client = await site.client(path=path)
+            assert client.answer == "ok"
+            client.close()
+
+    run(main)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("precious")
+
+    async def main():
+        with pytest.raises(ListenFailed, match="exists and is no socket"):
+            async with Site(Settings((Listener("orders", socket=path),))):
+                pass
+
+    run(main)
+    assert path.read_text() == "precious"
+
+
+def test_no_descriptor_is_left():
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def main():
+        async with Site() as site:
+            client = await site.client()
+            client.close()
+            await none_open(site)
+
+    run(main)
+    before = descriptors()
+    run(main)
+    assert descriptors() == before
