@@ -1,0 +1,46 @@
+"""`rdsiam proxy`: lets clients in that can't sign tokens."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from rdsiam.command import names, options
+from rdsiam.command.installation import Installation
+from rdsiam.command.output import Output
+from rdsiam.command.proxy_options import Asked, asked_options
+
+if TYPE_CHECKING:
+    from rdsiam.proxy.settings import Settings
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  rdsiam proxy orders
+      as the only user that you may be; PostgreSQL at localhost:5432, MySQL at localhost:3306
+  rdsiam proxy orders:5433 billing -u app_service --local
+      several databases, signed with your own credentials
+  rdsiam proxy orders --socket /run/user/1000/.s.PGSQL.5432
+  rdsiam proxy --config proxy.toml --health-port 9100"""
+)
+@click.argument("databases", metavar="[DATABASE[:PORT]]...", nargs=-1, shell_complete=names.of_logins)
+@asked_options
+@options.output("text", "json")
+@options.installation("api_url")
+def proxy(databases: tuple[str, ...], asked: Asked, output: Output, installation: Installation) -> None:
+    """Listen on this machine, and log clients that can't sign in to DATABASE with fresh tokens.
+
+    Clients need no password and no TLS; the proxy's way to the database is verified TLS. It runs until SIGTERM or
+    SIGINT, and prints the lines to paste into clients.
+    """
+    # Imported late: other commands have no use for asyncio, which takes 50 ms.
+    from rdsiam.command.proxy_run import check, serve, settings
+
+    def load() -> "Settings":
+        return settings(databases, asked)
+
+    if asked.only_check:
+        check(load())
+    else:
+        sys.exit(serve(load, asked, output, installation))

@@ -1,0 +1,155 @@
+"""Runs the proxy for `rdsiam proxy`: settings from options or a file, its parts, and what it prints."""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import click
+
+from rdsiam.command.errors import CommandError, ExitCode, Usage
+from rdsiam.command.installation import Installation
+from rdsiam.command.output import Output, progress, visible
+from rdsiam.command.proxy_options import Asked
+from rdsiam.command.proxy_sources import LastingInstallation, source
+from rdsiam.proxy import logs, proxy_file
+from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
+from rdsiam.proxy.mysql.engine import MySQLEngine
+from rdsiam.proxy.network import Trust
+from rdsiam.proxy.postgres.engine import PostgresEngine
+from rdsiam.proxy.printed import lines
+from rdsiam.proxy.running import End, run
+from rdsiam.proxy.server import Factory, Server
+from rdsiam.proxy.settings import Settings, protection
+from rdsiam.proxy.settings import check as check_settings
+from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
+
+#: A name and the port to listen on; an ARN contains colons, and no part of it that may come last is a number.
+_WITH_PORT = re.compile(r"(?P<name>.+):(?P<port>[0-9]{1,5})")
+_ENGINES: dict[EngineName, Callable[[], Engine]] = {"postgres": PostgresEngine, "mysql": MySQLEngine}
+_EXITS = {End.COMPLETE: ExitCode.OK, End.CUT: ExitCode.INCOMPLETE, End.AT_ONCE: ExitCode.INTERRUPTED}
+#: Code of a database that can't be served at the start → exit code; all others may succeed the next time.
+_START_EXITS = {
+    "denied": ExitCode.DENIED,
+    "expired-credentials": ExitCode.DENIED,
+    "not-allowed": ExitCode.DENIED,
+    "user-revoked": ExitCode.DENIED,
+    "not-found": ExitCode.NOT_FOUND,
+    "usage": ExitCode.USAGE,
+}
+#: Threads for calls to the API and AWS, and for the system's resolver.
+_CALLS, _NAMES = 16, 4
+
+
+def settings(databases: Sequence[str], asked: Asked) -> Settings:
+    """Return the settings of a configuration file, or of the options.
+
+    :raises Usage: both are given, or neither.
+    :raises ProxySettingsInvalid: they break the rules.
+    """
+    if asked.config is not None:
+        given = [*(["DATABASE"] if databases else []), *asked.given()]
+        if given:
+            raise Usage(f"--config is given, and {', '.join(given)} as well", f"write it into {asked.config}")
+        return proxy_file.read(asked.config)
+    if not databases:
+        raise Usage("no database is named", "name one, or give --config FILE; rdsiam ls lists them")
+    if asked.socket is not None and (len(databases) > 1 or asked.port is not None or asked.host is not None):
+        raise Usage("--socket is for one database, without --port and --host", "use --config for more")
+    found = Settings(tuple(_listeners(databases, asked)), **asked.fields)
+    check_settings(found)
+    return found
+
+
+def _listeners(databases: Sequence[str], asked: Asked) -> list[Listener]:
+    named = []
+    for text in databases:
+        with_port = _WITH_PORT.fullmatch(text)
+        named.append((with_port["name"], int(with_port["port"])) if with_port else (text, None))
+    taken = {port for _, port in named}
+    following = asked.port
+    listeners = []
+    for name, port in named:
+        if port is None and following is not None:
+            while following and following in taken:
+                following += 1
+            port, following = following, following + 1 if following else 0
+        if port is not None and port > 65535:
+            raise Usage(f"{name}: no port {port}", "ports end at 65535")
+        socket = asked.socket.absolute() if asked.socket is not None else None
+        endpoint, host = asked.endpoint or "writer", asked.host or "localhost"
+        listeners.append(Listener(name, endpoint, asked.user, host=host, port=port, socket=socket))
+    return listeners
+
+
+def check(found: Settings) -> None:
+    """Check the files that settings name, and say that they are good."""
+    protection(found)
+    progress(f"good: {len(found.listeners)} listener{'s' if len(found.listeners) > 1 else ''}; nothing was started")
+
+
+def serve(load: Callable[[], Settings], asked: Asked, output: Output, installation: Installation) -> ExitCode:
+    """Run the proxy until a signal ends it, and return its exit code."""
+    found = load()
+    logs.set_up(sys.stderr.isatty())
+    lasting = LastingInstallation(installation.flags, installation.profile, installation.region)
+    workers = Workers(
+        ThreadPoolExecutor(_CALLS, thread_name_prefix="calls"), ThreadPoolExecutor(_NAMES, thread_name_prefix="names")
+    )
+    trust = Trust()
+
+    def upstream(listener: Listener, per_second: int) -> Upstream:
+        tokens, access = source(lasting, listener, asked.local, asked.reason)
+        return DatabaseUpstream(tokens, access, workers, Limits(per_second=per_second), trust)
+
+    async def main() -> End:
+        server = Server(found, Factory(upstream, lambda engine: _ENGINES[engine]()))
+        return await run(server, load, lambda: _show(server, asked.name, output))
+
+    try:
+        return _EXITS[asyncio.run(main())]
+    except UpstreamFailed as failure:
+        raise StartFailed(failure) from None
+    finally:
+        # A call that hangs would keep the process.
+        for executor in (workers.calls, workers.names):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+class StartFailed(CommandError):
+    """A database of the proxy is unknown, not allowed, or can't be asked for; the code says which."""
+
+    code = "start-failed"
+
+    def __init__(self, failure: UpstreamFailed) -> None:
+        super().__init__(str(failure))
+        self.code = failure.code
+        self.exit_code = _START_EXITS.get(failure.code, ExitCode.TRY_AGAIN)
+
+
+def _show(server: Server, name: str | None, output: Output) -> None:
+    for listening in server.listening:
+        listener = listening.listener
+        tls = listening.service.protection.tls is not None
+        printed = lines(listener, listening.engine, listener.user, name, tls)
+        if output.form == "json":
+            place = {"host": listener.host, "port": listener.port}
+            if listener.socket is not None:
+                place = {"socket": str(listener.socket)}
+            document = {
+                "database": listener.database,
+                "engine": listening.engine,
+                "endpoint": listener.endpoint,
+                **place,
+                "user": listener.user,
+                **asdict(printed),
+            }
+            click.echo(json.dumps(document))
+            continue
+        click.echo(visible(f"{listener.database}: {listening.service.labels['listener']}"))
+        for line in printed.all:
+            click.echo(f"  {line}")
+    sys.stdout.flush()
