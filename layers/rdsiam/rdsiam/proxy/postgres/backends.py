@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rdsiam.proxy.contracts import Upstream
-from rdsiam.proxy.peer import Peer
 from rdsiam.proxy.postgres.messages import KEY_LENGTHS, CancelRequest, Malformed, Message
 from rdsiam.proxy.postgres.servers import open_verified
 
@@ -57,10 +56,10 @@ class Backends:
         """
         for backend in self._backends.get(request.process, []):
             if hmac.compare_digest(backend.key, request.key):
-                peer: Peer = await open_verified(upstream, backend.address)
+                peer = await open_verified(upstream, backend.address)
                 try:
                     peer.write(request.packet)
-                    await peer.closed()
+                    await peer.ended()
                 finally:
                     peer.abort()
                 return
