@@ -1,10 +1,12 @@
 """The servers behind open connections, so that a request to cancel reaches the right one."""
 
+import contextlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rdsiam.proxy.contracts import Upstream
+from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.messages import KEY_LENGTHS, CancelRequest, Malformed, Message
 from rdsiam.proxy.postgres.servers import open_verified
 
@@ -56,10 +58,11 @@ class Backends:
         """
         for backend in self._backends.get(request.process, []):
             if hmac.compare_digest(backend.key, request.key):
-                peer = await open_verified(upstream, backend.address)
+                peer: Peer = await open_verified(upstream, backend.address)
                 try:
                     peer.write(request.packet)
-                    await peer.ended()
+                    with contextlib.suppress(PeerClosed):
+                        await peer.peek(1)  # the server answers by closing the connection
                 finally:
                     peer.abort()
                 return
