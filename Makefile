@@ -38,7 +38,8 @@ operator: ## beside `make local > cloud.json`: print what a shell evaluates to o
 test: setup ## run the unit and integration tests, every behaviour once; WORKERS=n for n processes
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)
 
-test-all: setup ## run them with every combination, every point at which something can be killed, all examples
+test-all: ## run them with every combination, every point at which something can be killed, all examples
+	@scripts/setup --with-java
 	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not stress' $(PYTEST)
 
 stress: setup ## run the heavy proofs, and the tests that make up their examples with twenty times as many; takes hours
@@ -61,8 +62,7 @@ deploy: ## ask two questions, build, and deploy to your AWS account; ENV=prod fo
 	@scripts/setup --for-deploy
 	@scripts/deploy $(ENV)
 
-bench: ## measure the promises, side by side with what they are compared to
-	@scripts/setup --with-bench
+bench: setup ## measure the promises, side by side with what they are compared to
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
 
 sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 import socket
 import ssl
@@ -14,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from localcloud.core.certificates import Authority
-from localcloud.databases.servers.mysql_programs import find_mysql
 from tests.integration.commands import no_secret
 from tests.integration.relay import Relay
 from tests.kinds import MYSQL
+from tests.mysql_client import write_mysql_client
 
 
 def test_psql_is_logged_in(rdsiam):
@@ -100,16 +99,7 @@ def client_of_mysql(request, tmp_path) -> str:
     """Return a PATH with a `mysql` of MariaDB's or of MySQL's."""
     if request.param == "mariadb":
         return os.environ["PATH"]
-    programs = find_mysql()
-    assert programs is not None
-    *loader, server = programs.command
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    for name in ("mysql", "mysqldump"):
-        command = shlex.join([*loader, str(Path(server).parents[1] / "bin" / name)])
-        (bin_ / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        (bin_ / name).chmod(0o755)
-    return f"{bin_}:{os.environ['PATH']}"
+    return f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}"
 
 
 def in_bash(script: str, path: str, home: Path) -> "subprocess.CompletedProcess[str]":

@@ -28,6 +28,7 @@ from tests.ground import folder_for_servers
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key")
 USER = "app"
+BOSS = Password("boss", "correct horse")
 #: The servers' host. In small letters it means a socket to MySQL's library.
 HERE = "LOCALHOST"
 has_mysqlclient = pytest.mark.skipif(find_spec("MySQLdb") is None, reason="mysqlclient could not be built here")
@@ -75,6 +76,11 @@ class TokenServers:
             self._start(kind)
         return self._started[kind].port
 
+    def server(self, kind: str) -> PostgresServer | MariadbServer | MysqlServer:
+        """Return a server, to stop it and start it again."""
+        self.port(kind)
+        return self._started[kind]
+
     def _start(self, kind: str) -> None:
         port = processes.free_port()
 
@@ -82,17 +88,16 @@ class TokenServers:
             self._verifier.verify(token, [("localhost", port)], user, "db-X", ACCOUNT, tls)
             self.logins += 1
 
-        server = _KINDS[kind](self._root / kind, port, "boss", "correct horse", "shop", self._authority, verify)
+        server = _KINDS[kind](self._root / kind, port, BOSS.user, BOSS.secret, "shop", self._authority, verify)
         server.start()
         self._started[kind] = server
         server.set_iam(True)
-        boss = Password("boss", "correct horse")
         if kind == "postgres":
-            with connect_postgres("localhost", port, "shop", boss) as master:
+            with connect_postgres("localhost", port, "shop", BOSS) as master:
                 master.execute("CREATE ROLE app LOGIN")
                 master.execute("GRANT rds_iam TO app")
             return
-        with connect_mysql("localhost", port, boss) as session:
+        with connect_mysql("localhost", port, BOSS) as session:
             session.cursor().execute("CREATE USER app IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL")
             session.cursor().execute("GRANT SELECT ON shop.* TO app")
 

@@ -1,0 +1,207 @@
+"""Clients that know nothing of tokens log in through `rdsiam proxy`, with the lines that it prints."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import node_packages
+from tests.integration.proxy.python_clients import CLIENTS, LENGTH, ROWS, expected, lines_of
+from tests.integration.vending.token_servers import has_mysqlclient
+from tests.kinds import MYSQL, MYSQL_EXHAUSTIVE, needs_mysql
+from tests.mysql_client import write_mysql_client
+
+PROGRAMS = Path(__file__).with_name("programs")
+ROOT = Path(__file__).parents[3]
+JARS = {"postgres": "postgresql.jar", "mysql": "mariadb-java-client.jar"}
+KINDS = ["postgres", "mariadb", MYSQL_EXHAUSTIVE]
+WHO = "SELECT substring_index(user(), '@', 1)"
+NO_JAVA = (
+    "the Java compiler or the drivers of Debian's libpostgresql-jdbc-java and libmariadb-java are missing; "
+    "scripts/setup --with-java installs them"
+)
+
+
+def family(kind: str) -> str:
+    """Return the protocol of a kind of server."""
+    return "postgres" if kind == "postgres" else "mysql"
+
+
+def run(*command: str, limit: float = 90, **environment: str) -> str:
+    """Run a client without any settings of a user, and return what it printed."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def interrupted(command: str, limit: float = 30) -> str:
+    """Run a client, press Ctrl-C after a while, and return what it printed, errors too."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {command}"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as client:
+        time.sleep(1)
+        client.send_signal(signal.SIGINT)
+        try:
+            output, _ = client.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            client.kill()
+            raise
+    return output
+
+
+def _case(kind: str, client: str) -> Any:
+    marks = [
+        *([has_mysqlclient] if client == "mysqlclient" else []),
+        *(MYSQL_EXHAUSTIVE.marks if kind == "mysql" else []),
+    ]
+    return pytest.param(kind, client, marks=marks)
+
+
+CASES = [_case(kind, client) for kind in ("postgres", "mariadb", "mysql") for client in CLIENTS[family(kind)]]
+
+
+@pytest.mark.parametrize(("kind", "client"), CASES)
+def test_a_driver_of_python_works(printed, kind, client):
+    module = "tests.integration.proxy.python_clients"
+    output = run(sys.executable, "-m", module, client, printed(kind).url)
+    assert lines_of(output) == expected(family(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drivers_of_node_work(printed, kind):
+    program = {"postgres": "pg_client.mjs", "mysql": "mysql2_client.mjs"}[family(kind)]
+    done = node_packages.run(PROGRAMS / program, printed(kind).url)
+    assert done.returncode == 0, done.stderr
+    assert lines_of(done.stdout) == expected(family(kind)) | {"pool": "app,app,app"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jdbc_works(printed, kind):
+    jar = Path("/usr/share/java", JARS[family(kind)])
+    if shutil.which("javac") is None or not jar.exists():
+        pytest.skip(NO_JAVA)
+    program = str(PROGRAMS / "JdbcClient.java")
+    output = run("java", "-XX:TieredStopAtLevel=1", "-cp", str(jar), program, printed(kind).jdbc)
+    assert lines_of(output) == expected(family(kind)) | {"valid": "true"}
+
+
+# --- psql and pgbench ---
+
+
+def test_psql_works_by_the_printed_line(printed):
+    script = "SELECT session_user; BEGIN; CREATE TABLE t (i int); ROLLBACK; SELECT count(*), sum(length(t)) FROM big"
+    output = run("/bin/sh", "-c", f'{printed("postgres").command} -XAtq -c "{script}"')
+    assert output.split() == ["app", f"{ROWS}|{ROWS * LENGTH}"]
+
+
+def test_psql_works_by_environment_and_by_keywords(printed):
+    lines = printed("postgres")
+    place = {"PGHOST": lines.host, "PGPORT": str(lines.port)}
+    query = ["psql", "-XAtc", "SELECT session_user, current_database()"]
+    assert run(*query, **place, PGUSER="app", PGDATABASE="shop") == "app|shop\n"
+    keywords = f"host={lines.host} port={lines.port} user=app dbname=shop connect_timeout=5 application_name=tool"
+    assert run(*query, keywords) == "app|shop\n"
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_psql_works_in_modes_without_required_tls(printed, mode):
+    assert run("psql", f"{printed('postgres').url}?sslmode={mode}", "-XAtc", "SELECT 1") == "1\n"
+
+
+def test_an_error_names_the_place_in_the_query(printed):
+    script = f'! {printed("postgres").command} -Xc "SELECT nothing FROM big" 2>&1'
+    assert run("/bin/sh", "-c", script).splitlines()[0] == 'ERROR:  column "nothing" does not exist'
+
+
+def test_interrupting_psql_cancels_its_query(printed):
+    began = time.monotonic()
+    output = interrupted(f'{printed("postgres").command} -X -c "SELECT pg_sleep(60)"')
+    assert "canceling statement due to user request" in output
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
+def test_pgbench_runs(printed, protocol):
+    url = printed("postgres").url
+    run("pgbench", "-i", "-q", "-s", "1", url)
+    output = run("pgbench", "-c", "4", "-j", "2", "-t", "25", "-M", protocol, "-n", url)
+    assert "number of transactions actually processed: 100/100" in output
+    assert "number of failed transactions: 0" in output
+
+
+def test_pgbench_connects_for_each_transaction(printed):
+    url = printed("postgres").url
+    run("pgbench", "-i", "-q", "-s", "1", url)
+    output = run("pgbench", "-S", "-C", "-c", "2", "-t", "10", "-n", url)
+    assert "number of transactions actually processed: 20/20" in output
+
+
+def test_copy_goes_both_ways(printed, tmp_path):
+    url, file = printed("postgres").url, tmp_path / "rows"
+    run("psql", url, "-Xqc", f"\\copy big TO '{file}'")
+    assert file.stat().st_size > ROWS * LENGTH
+    script = f"CREATE TEMPORARY TABLE copied (LIKE big);\n\\copy copied FROM '{file}'\nSELECT count(*) FROM copied;\n"
+    (tmp_path / "script.sql").write_text(script)
+    assert run("psql", url, "-v", "ON_ERROR_STOP=1", "-XAtqf", str(tmp_path / "script.sql")).split()[-1] == str(ROWS)
+
+
+# --- The clients of MariaDB and MySQL ---
+
+
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
+def test_mariadbs_client_works_by_the_printed_line(printed, kind):
+    output = run("/bin/sh", "-c", f'{printed(kind).command} -N -e "{WHO}; SELECT count(*), sum(length(t)) FROM big"')
+    assert output.split() == ["app", str(ROWS), str(ROWS * LENGTH)]
+
+
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
+def test_interrupting_mariadbs_client_ends_its_query(printed, kind):
+    began = time.monotonic()
+    output = interrupted(f'{printed(kind).command} -e "SELECT i FROM big WHERE SLEEP(60)"')
+    assert "Query execution was interrupted" in output or "aborted" in output.lower(), output
+    assert time.monotonic() - began < 30
+
+
+@needs_mysql
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL])
+def test_mysqls_own_client_works_by_the_printed_line(printed, kind, tmp_path):
+    path = f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}"
+    lines = printed(kind)
+    assert "MariaDB" not in run("mysql", "--version", PATH=path)
+    assert run("/bin/sh", "-c", f'{lines.command} -N -e "{WHO}"', PATH=path) == "app\n"
+    began = time.monotonic()
+    output = interrupted(f'env PATH="{path}" {lines.command} -e "SELECT i FROM big WHERE SLEEP(60)"')
+    assert "^C -- query aborted" in output, output
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("kind", [MYSQL])
+def test_a_dump_is_taken(printed, kind, tmp_path):
+    lines = printed(kind)
+    output = run(
+        "mysqldump", "--protocol=tcp", f"--host={lines.host}", f"--port={lines.port}", "--user=app", "--no-data",
+        "--skip-lock-tables", "--no-tablespaces", "shop", "big",
+        PATH=f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}",
+    )  # fmt: skip
+    assert "CREATE TABLE `big`" in output
