@@ -62,7 +62,8 @@ deploy: ## ask two questions, build, and deploy to your AWS account; ENV=prod fo
 	@scripts/setup --for-deploy
 	@scripts/deploy $(ENV)
 
-bench: setup ## measure the promises, side by side with what they are compared to
+bench: ## measure the promises, side by side with what they are compared to
+	@scripts/setup --with-bench
 	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
 
 sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers

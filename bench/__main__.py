@@ -4,9 +4,20 @@ import json
 import sys
 from pathlib import Path
 
-from bench import auditing, command, fleet, imports, report, rotating, signing, vending
+from bench import auditing, command, fleet, imports, proxy, report, rotating, signing, vending
+from bench.result import show
 
-BENCHMARKS = [signing.run, imports.run, command.run, vending.run, auditing.run, report.run, rotating.run, fleet.run]
+BENCHMARKS = [
+    signing.run,
+    imports.run,
+    command.run,
+    vending.run,
+    auditing.run,
+    report.run,
+    rotating.run,
+    fleet.run,
+    proxy.run,
+]
 
 
 def main() -> int:
@@ -14,14 +25,7 @@ def main() -> int:
     Path(__file__).with_name("results.json").write_text(
         json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    print(f"{'name':<27} {'value':>12} {'baseline':>12} {'ratio':>8} {'promise':>8}  holds")
-    for result in results:
-        value, baseline = (f"{number:.2f} {result.unit}" for number in (result.value, result.baseline_value))
-        print(
-            f"{result.name:<27} {value:>12} {baseline:>12} {result.ratio:>8.2f} {result.promise:>8}"
-            f"  {'yes' if result.holds else 'NO'}    ({result.baseline})"
-        )
-    return 0 if all(result.holds for result in results) else 1
+    return show(results)
 
 
 if __name__ == "__main__":

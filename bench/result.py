@@ -1,5 +1,6 @@
 """One measured number, what it is compared with, and the promise about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -45,3 +46,15 @@ class Result:
             "baseline_value": float(f"{self.baseline_value:.4g}"),
             "ratio": float(f"{self.ratio:.4g}"),
         }
+
+
+def show(results: Sequence[Result]) -> int:
+    """Print a table; return the exit code: 1 if a promise is broken."""
+    print(f"{'name':<40} {'value':>14} {'baseline':>14} {'ratio':>8} {'promise':>8}  holds")
+    for result in results:
+        value, baseline = (f"{number:.2f} {result.unit}" for number in (result.value, result.baseline_value))
+        print(
+            f"{result.name:<40} {value:>14} {baseline:>14} {result.ratio:>8.2f} {result.promise:>8}"
+            f"  {'yes' if result.holds else 'NO'}    ({result.baseline})"
+        )
+    return 0 if all(result.holds for result in results) else 1

@@ -65,7 +65,7 @@ class StubUpstream:
             raise UpstreamFailed(f"TLS: {error}", "tls") from None
 
     def explain(self, message: str) -> str:
-        return f"{message}; {self.sentence}" if self.sentence else message
+        return f"{message} (rdsiam: {self.sentence})" if self.sentence else message
 
 
 @dataclass

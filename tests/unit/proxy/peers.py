@@ -45,3 +45,9 @@ def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     server.load_cert_chain(files.certificate, files.key)
     client = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     return client, server
+
+
+def free_port() -> int:
+    """Return a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

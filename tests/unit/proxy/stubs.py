@@ -4,7 +4,8 @@ The engine's login is one line each way: the client sends its user, and gets `ok
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -66,9 +67,14 @@ class StubUpstream:
     over: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
+    hangs: bool = False
+    looked_up: bool = False
 
     async def engine(self) -> EngineName:
-        """Return the engine, or fail."""
+        """Return the engine, or fail, or never return."""
+        self.looked_up = True
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         if "" in self.failing:
             raise self.failing[""]
         return "postgres"
@@ -123,15 +129,25 @@ class Site:
         )
 
     async def __aenter__(self) -> "Site":
-        self._echo = await asyncio.start_server(_echo, LOCAL, 0)
-        self.upstream.port = self._echo.sockets[0].getsockname()[1]
+        self._stack = AsyncExitStack()
+        await self._stack.enter_async_context(self.echo())
         await self.server.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.server.abort()
         await self.server.drain()
-        self._echo.close()
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def echo(self) -> AsyncIterator[None]:
+        """Run the database."""
+        echo = await asyncio.start_server(_echo, LOCAL, 0)
+        self.upstream.port = echo.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            echo.close()
 
     @property
     def port(self) -> int:

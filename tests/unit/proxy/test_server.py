@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rdsiam.errors import ListenFailed
+from rdsiam.errors import ListenFailed, ProxySettingsInvalid
 from rdsiam.proxy import server as server_module
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.settings import Settings
@@ -71,7 +71,7 @@ def test_localhost_is_both_loopback_addresses():
 
 
 def test_a_unix_socket_is_its_owners_and_goes_with_the_proxy(tmp_path):
-    path = tmp_path / "proxy.sock"
+    path = tmp_path / ".s.PGSQL.5432"
 
     async def main():
         async with Site(Settings((Listener("orders", socket=path),))) as site:
@@ -167,7 +167,7 @@ def test_a_request_to_cancel_opens_nothing_and_is_counted():
 
 
 def test_settings_change_while_connections_stay(tmp_path):
-    path = tmp_path / "other.sock"
+    path = tmp_path / ".s.PGSQL.1"
 
     async def main():
         async with Site() as site:
@@ -306,7 +306,7 @@ def test_readiness_follows_the_tokens():
 
 
 def test_a_stale_unix_socket_is_replaced_and_one_in_use_is_not(tmp_path):
-    path = tmp_path / "proxy.sock"
+    path = tmp_path / ".s.PGSQL.5432"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
 
@@ -323,7 +323,7 @@ def test_a_stale_unix_socket_is_replaced_and_one_in_use_is_not(tmp_path):
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
-    path = tmp_path / "file"
+    path = tmp_path / ".s.PGSQL.5432"
     path.write_text("precious")
 
     async def main():
@@ -333,6 +333,16 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
 
     run(main)
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["proxy.sock", ".s.PGSQL.", ".s.PGSQL.0", ".s.PGSQL.5432.lock", "s.PGSQL.5432"])
+def test_a_socket_that_clients_of_postgresql_can_not_name_is_refused(tmp_path, name):
+    async def main():
+        with pytest.raises(ProxySettingsInvalid, match="find no socket of that name"):
+            async with Site(Settings((Listener("orders", socket=tmp_path / name),))):
+                pass
+
+    run(main)
 
 
 def test_no_descriptor_is_left():

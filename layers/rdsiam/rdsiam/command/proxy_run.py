@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -110,13 +111,17 @@ def serve(load: Callable[[], Settings], asked: Asked, output: Output, installati
         return await run(server, load, lambda: _show(server, asked.name, output))
 
     try:
-        return _EXITS[asyncio.run(main())]
+        end = asyncio.run(main())
     except UpstreamFailed as failure:
         raise StartFailed(failure) from None
     finally:
-        # A call that hangs would keep the process.
         for executor in (workers.calls, workers.names):
             executor.shutdown(wait=False, cancel_futures=True)
+    if end is End.AT_ONCE:
+        # A call to AWS that is running would keep the process until it has its answer.
+        sys.stdout.flush()
+        os._exit(_EXITS[end])
+    return _EXITS[end]
 
 
 class StartFailed(CommandError):
@@ -134,7 +139,9 @@ def _show(server: Server, name: str | None, output: Output) -> None:
     for listening in server.listening:
         listener = listening.listener
         tls = listening.service.protection.tls is not None
-        printed = lines(listener, listening.engine, listener.user, name, tls)
+        named = listener.users or listening.users
+        user = listener.user or (next(iter(named)) if len(named) == 1 else None)
+        printed = lines(listener, listening.engine, user, name, tls)
         if output.form == "json":
             place = {"host": listener.host, "port": listener.port}
             if listener.socket is not None:
@@ -144,7 +151,7 @@ def _show(server: Server, name: str | None, output: Output) -> None:
                 "engine": listening.engine,
                 "endpoint": listener.endpoint,
                 **place,
-                "user": listener.user,
+                "user": user,
                 **asdict(printed),
             }
             click.echo(json.dumps(document))

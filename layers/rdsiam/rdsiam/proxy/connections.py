@@ -285,7 +285,7 @@ class Service:
 class _Attempt:
     """The upstream for one login: remembers what has to be closed if it fails, and the user for the log.
 
-    :param refusal: is raised instead of a connection or a token; the client is told as of any other failure.
+    :param refusal: is raised instead of a connection or a token; the client gets it as any other failure.
     :param note: gets why there was no token, or None if there was one.
     """
 

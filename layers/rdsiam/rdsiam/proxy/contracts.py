@@ -119,6 +119,7 @@ class Upstream(Protocol):
     def explain(self, message: str) -> str:
         """Return a server's error message with the sentence that doctor would add; without one, the message.
 
+        The sentence is behind the message: `MESSAGE (rdsiam: SENTENCE)`.
         The result is one line of bounded length, without control characters and without tokens.
         """
 

@@ -166,6 +166,12 @@ class Peer(asyncio.BufferedProtocol):
         """Wait until the connection is closed."""
         await asyncio.shield(self._closed)
 
+    async def ended(self) -> None:
+        """Wait until the other end sends nothing more: it has closed the connection, or this direction of it."""
+        while not self._ended:
+            self._more.clear()
+            await self._more.wait()
+
     # After a login.
 
     def forward_to(

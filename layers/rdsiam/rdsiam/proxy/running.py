@@ -99,6 +99,7 @@ async def _reload(server: Server, load: Callable[[], Settings] | None) -> None:
     if load is None:
         logger.info("no configuration file to read again")
         return
+    before = server.settings
     try:
         await server.change(load())
     except (RdsiamError, UpstreamFailed) as error:
@@ -106,6 +107,8 @@ async def _reload(server: Server, load: Callable[[], Settings] | None) -> None:
         return
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("the configuration was read again", extra={"listeners": names})
+    if (before.health_host, before.health_port) != (server.settings.health_host, server.settings.health_port):
+        logger.warning("the health port stays as it is until a restart")
 
 
 async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue[signal.Signals]") -> End:

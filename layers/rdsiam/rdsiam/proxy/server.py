@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rdsiam.errors import ProxySettingsInvalid
 from rdsiam.proxy import sockets
 from rdsiam.proxy.connections import Gate, Service
 from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 #: Port that an engine's clients use if they are given none.
 _PORTS: Mapping[EngineName, int] = {"postgres": 5432, "mysql": 3306}
+_SOCKET_NAME = re.compile(r"\.s\.PGSQL\.[1-9][0-9]{0,4}")
 #: Seconds between two looks for connections that have become idle while the proxy drains.
 _LOOK = 0.1
 #: Seconds between two looks for users whose access has ended.
@@ -39,11 +42,15 @@ class Factory:
 
 @dataclass(frozen=True)
 class Listening:
-    """A listener that accepts connections: with its port, and with what it was asked for."""
+    """A listener that accepts connections: with its port, and with what it was asked for.
+
+    :ivar users: those that the caller may be; empty if unknown.
+    """
 
     asked: Listener
     service: Service
     engine: EngineName
+    users: frozenset[str]
     sockets: Sequence[socket.socket]
     servers: Sequence[asyncio.Server]
 
@@ -102,25 +109,27 @@ class Server:
         shield = protection(settings)
         former = {listening.asked: listening for listening in self.listening}
         same_limits = settings.connections_per_second == self.settings.connections_per_second
-        upstreams: dict[Listener, tuple[Upstream, EngineName]] = {}
+        upstreams: dict[Listener, tuple[Upstream, EngineName, frozenset[str]]] = {}
         for listener in settings.listeners:
             known = former.get(listener)
             if known is not None and same_limits:
-                upstreams[listener] = known.service.upstream, known.engine
+                upstreams[listener] = known.service.upstream, known.engine, known.users
             else:
                 upstream = self._factory.upstream(listener, settings.connections_per_second)
-                upstreams[listener] = upstream, await upstream.engine()
-        bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine) in upstreams.items()})
+                upstreams[listener] = upstream, await upstream.engine(), await upstream.users()
+            _check_name(listener, upstreams[listener][1])
+        bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
         for asked in settings.listeners:
-            upstream, name = upstreams[asked]
+            upstream, name, users = upstreams[asked]
             own, before = bound[asked]
             # Requests to cancel come to the same place, whatever has changed.
             same = before is not None and before.engine == name
             engine = before.service.engine if before is not None and same else self._factory.engine(name)
             actual = asked if asked.socket is not None else replace(asked, port=own[0].getsockname()[1])
             service = Service(actual, upstream, engine, shield, self._gate, self.metrics)
-            listening.append(Listening(asked, service, name, own, [await _serve(each, service) for each in own]))
+            servers = [await _serve(each, service) for each in own]
+            listening.append(Listening(asked, service, name, users, own, servers))
         for old in self.listening:
             old.stop()
             self._former.append(old.service)
@@ -227,6 +236,17 @@ class Server:
             for each in listening.sockets:
                 if each.fileno() != -1:
                     sockets.remove(each)
+
+
+def _check_name(listener: Listener, engine: EngineName) -> None:
+    """Check that PostgreSQL's clients can name a unix socket: they know its folder and a number.
+
+    :raises ProxySettingsInvalid: they can't.
+    """
+    path = listener.socket
+    if path is not None and engine == "postgres" and not _SOCKET_NAME.fullmatch(path.name):
+        problem = "clients of PostgreSQL find no socket of that name; end it with /.s.PGSQL.5432, or another number"
+        raise ProxySettingsInvalid([f"{path}: {problem}"])
 
 
 def _place(listener: Listener) -> str:

@@ -1,12 +1,10 @@
 """The servers behind open connections, so that a request to cancel reaches the right one."""
 
-import contextlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rdsiam.proxy.contracts import Upstream
-from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.messages import KEY_LENGTHS, CancelRequest, Malformed, Message
 from rdsiam.proxy.postgres.servers import open_verified
 
@@ -58,11 +56,10 @@ class Backends:
         """
         for backend in self._backends.get(request.process, []):
             if hmac.compare_digest(backend.key, request.key):
-                peer: Peer = await open_verified(upstream, backend.address)
+                peer = await open_verified(upstream, backend.address)
                 try:
                     peer.write(request.packet)
-                    with contextlib.suppress(PeerClosed):
-                        await peer.peek(1)  # the server answers by closing the connection
+                    await peer.ended()
                 finally:
                     peer.abort()
                 return

@@ -15,13 +15,16 @@ from rdsiam.proxy.postgres.servers import ServerLogin, ServerRefused, verify
 _T = TypeVar("_T")
 #: Code of rdsiam → SQLSTATE. All others are failures of the connection.
 _SQLSTATES = {
+    "access-ended": "57P01",
     "expired-credentials": "28000",
     "login": "28000",
+    "login-timeout": "57014",
     "not-allowed": "28000",
+    "reason-required": "28000",
     "shutting-down": "57P01",
     "throttled": "57P03",
-    "timeout": "57P03",
     "too-many-connections": "53300",
+    "too-many-new-connections": "53300",
     "user-revoked": "28000",
 }
 _CONNECTION_FAILURE = "08006"
@@ -40,9 +43,11 @@ class PostgresEngine:
             if isinstance(first, Startup):
                 user = await admit(client, first)
                 return await _while_connected(client.peer, self._log_in(client.peer, upstream, first, user))
-            if first is not None:
-                await self._backends.cancel(first, upstream)
-            client.peer.close()  # only now: a client that cancels waits for it
+            try:
+                if first is not None:
+                    await self._backends.cancel(first, upstream)
+            finally:
+                client.peer.close()  # only now, as a client that cancels waits for it; without an answer, as a server
             return None
         except Refusal as refusal:
             _end_with(client.peer, b"" if refusal.sqlstate is None else fatal(str(refusal), refusal.sqlstate))
@@ -92,7 +97,7 @@ async def _while_connected(peer: Peer, work: Coroutine[Any, Any, _T]) -> _T:
 
     :raises PeerClosed: the client has gone.
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(peer.closed())
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(peer.ended())
     try:
         futures: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)

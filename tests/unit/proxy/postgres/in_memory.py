@@ -1,0 +1,205 @@
+"""A PostgreSQL server and an upstream in memory, for tests of the login's bytes."""
+
+import asyncio
+import ssl
+import struct
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from localcloud.core.certificates import Authority
+from rdsiam.proxy.contracts import Client, EngineName, Listener, Opened, Token, UpstreamFailed
+from rdsiam.proxy.peer import Peer, PeerClosed
+from rdsiam.proxy.postgres.engine import PostgresEngine
+from tests.unit.proxy.pipes import Cut, connect, whole
+
+HOST = "orders.c9akciq32abc.eu-central-1.rds.amazonaws.com"
+TOKEN = "orders:5432/?Action=connect&DBUser=app&X-Amz-Signature=0123456789abcdef"
+SSL_REQUEST = struct.pack("!II", 8, 80877103)
+GSSENC_REQUEST = struct.pack("!II", 8, 80877104)
+
+
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+def startup(version: int = 3 << 16, **parameters: str) -> bytes:
+    body = b"".join(name.encode() + b"\0" + value.encode() + b"\0" for name, value in parameters.items()) + b"\0"
+    return struct.pack("!II", len(body) + 8, version) + body
+
+
+def cancel_request(process: int, key: bytes) -> bytes:
+    return struct.pack("!III", 12 + len(key), 80877102, process) + key
+
+
+def error(code: str, text: str, **more: str) -> bytes:
+    fields = {"S": "FATAL", "V": "FATAL", "C": code, "M": text, **more}
+    return message(b"E", b"".join(f"{kind}{value}\0".encode() for kind, value in fields.items()) + b"\0")
+
+
+AUTHENTICATION_OK = message(b"R", struct.pack("!I", 0))
+ASK_CLEARTEXT = message(b"R", struct.pack("!I", 3))
+KEY = b"\x01\x02\x03\x04"
+KEY_DATA = message(b"K", struct.pack("!I", 4711) + KEY)
+READY = message(b"Z", b"I")
+LOGGED_IN = AUTHENTICATION_OK + message(b"S", b"server_version\x0018.1\0") + KEY_DATA + READY
+
+
+@cache
+def contexts(name: str = HOST) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS contexts of a server with a name, and of its clients."""
+    with TemporaryDirectory() as directory:
+        authority = Authority(Path(directory))
+        certificate = authority.issue(Path(directory), [name])
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(certificate.certificate, certificate.key)
+        return server, ssl.create_default_context(cadata=authority.pem)
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """A server that answers a login as a test likes, and notes what it receives.
+
+    :ivar answers: the bytes of each of its turns; the login message is read before the first, the answer to a request
+        for a password before each further one.
+    :ivar received: the startup packet and all password messages.
+    """
+
+    answers: list[bytes] = field(default_factory=lambda: [ASK_CLEARTEXT, LOGGED_IN])
+    received: list[bytes] = field(default_factory=list)
+    closes: bool = False
+
+    async def __call__(self, peer: Peer) -> None:
+        assert await peer.read(8) == SSL_REQUEST
+        peer.write(b"S")
+        await peer.start_tls(contexts()[0])
+        await self.log_in(peer)
+
+    async def log_in(self, peer: Peer) -> None:
+        head = await peer.read(4)
+        self.received.append(head + await peer.read(int.from_bytes(head, "big") - 4))
+        for turn, answer in enumerate(self.answers):
+            if turn:
+                head = await peer.read(5)
+                self.received.append(head + await peer.read(int.from_bytes(head[1:], "big") - 4))
+            peer.write(answer)
+        if self.closes:
+            peer.close()
+
+
+@dataclass
+class Upstream:
+    """An upstream whose servers are scripts.
+
+    :ivar make_token: returns the token of a user, or raises.
+    :ivar tokens: number of tokens that were asked for.
+    :ivar addresses: the addresses that were connected to.
+    """
+
+    script: Script
+    make_token: Callable[[str], Awaitable[str]] | None = None
+    cut: Cut = whole
+    sentence: str = ""
+    name: str = HOST
+    tokens: int = 0
+    addresses: list[tuple[str, int] | None] = field(default_factory=list)
+    peers: list[Peer] = field(default_factory=list)
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def engine(self) -> EngineName:
+        return "postgres"
+
+    async def users(self) -> frozenset[str]:
+        return frozenset()
+
+    async def ended(self, _: Collection[str]) -> Mapping[str, str]:
+        return {}
+
+    async def token(self, user: str) -> Token:
+        self.tokens += 1
+        text = TOKEN if self.make_token is None else await self.make_token(user)
+        return Token(text, self.name, 5432, user)
+
+    async def connect(self, address: tuple[str, int] | None = None) -> Peer:
+        self.addresses.append(address)
+        peer, there = connect(self.cut, address or ("192.0.2.1", 5432 + len(self.addresses)))
+        self.peers.append(there)
+
+        async def serve() -> None:
+            try:
+                await self.script(there)
+            except (PeerClosed, OSError):
+                there.close()
+
+        self.tasks.append(asyncio.get_running_loop().create_task(serve()))
+        return peer
+
+    def address_of(self, peer: Peer) -> tuple[str, int]:
+        host, port = peer.transport.get_extra_info("peername")
+        return host, port
+
+    async def start_tls(self, peer: Peer) -> None:
+        try:
+            await peer.start_tls(contexts()[1], self.name)
+        except OSError as failure:
+            raise UpstreamFailed(f"TLS: {failure}", "tls") from None
+
+    def explain(self, text: str) -> str:
+        return f"{text} (rdsiam: {self.sentence})" if self.sentence else text
+
+
+@dataclass
+class Attempt:
+    """A client's end of a connection to the proxy, and the login that runs there."""
+
+    peer: Peer
+    proxy: Peer
+    login: "asyncio.Task[Opened | None]"
+
+    async def opened(self) -> Opened:
+        """Return the login, which has to succeed."""
+        opened = await self.login
+        assert opened is not None
+        return opened
+
+    async def message(self) -> tuple[bytes, bytes]:
+        """Return type and body of the next message from the proxy."""
+        head = await self.peer.read(5)
+        return head[:1], await self.peer.read(int.from_bytes(head[1:], "big") - 4)
+
+    async def messages(self) -> list[tuple[bytes, bytes]]:
+        """Return all messages until the proxy closes the connection, or is ready for queries."""
+        found: list[tuple[bytes, bytes]] = []
+        while not found or found[-1][0] != b"Z":
+            try:
+                found.append(await self.message())
+            except PeerClosed:
+                break
+        return found
+
+    async def error(self) -> dict[str, str]:
+        """Return the fields of the error that the proxy answers with."""
+        kind, body = (await self.messages())[-1]
+        assert kind == b"E", kind
+        return {field[:1].decode(): field[1:].decode() for field in body.rstrip(b"\0").split(b"\0")}
+
+
+def attempt(
+    upstream: Upstream,
+    engine: PostgresEngine | None = None,
+    listener: Listener | None = None,
+    secret: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    tls_required: bool = False,
+    cut: Cut = whole,
+) -> Attempt:
+    """Connect a client to the proxy."""
+    peer, proxy = connect(cut)
+    client = Client(proxy, listener or Listener("orders"), secret, tls, tls_required)
+    login = (engine or PostgresEngine()).login(client, upstream)
+    return Attempt(peer, proxy, asyncio.ensure_future(login))

@@ -1,0 +1,240 @@
+"""A run of the proxy: signals, health, and the way it ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from rdsiam.errors import ProxySettingsInvalid
+from rdsiam.proxy.contracts import Listener, UpstreamFailed
+from rdsiam.proxy.running import End, run
+from rdsiam.proxy.settings import Settings
+from tests.unit.proxy import peers
+from tests.unit.proxy.stubs import LOCAL, Site
+
+LISTENER = Listener("orders", host=LOCAL, port=0)
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def running(
+    act: Callable[[Site], Coroutine[Any, Any, None]],
+    settings: Settings | None = None,
+    load: Callable[[], Settings] | None = None,
+) -> End:
+    """Run a proxy, act once it listens, and return its end."""
+
+    async def main() -> End:
+        site = Site(settings or Settings((LISTENER,), drain_timeout=60))
+        started = asyncio.Event()
+        async with site.echo():
+            end = asyncio.ensure_future(run(site.server, load, started.set))
+            first = asyncio.ensure_future(started.wait())
+            await asyncio.wait([end, first], return_when=asyncio.FIRST_COMPLETED)
+            if end.done():
+                return end.result()
+            acting = asyncio.ensure_future(act(site))
+            await asyncio.gather(end, acting)
+            return end.result()
+
+    return peers.run(main)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_proxy_without_connections_at_once(number):
+    async def act(site: Site) -> None:
+        send(number)
+
+    assert running(act) is End.COMPLETE
+
+
+def test_a_busy_connection_may_finish():
+    async def act(site: Site) -> None:
+        client = await site.client()
+        await client.ask("a statement in work")
+        send(signal.SIGTERM)
+        while not site.server.draining:
+            await asyncio.sleep(0)
+        assert await client.ask("its end.") == "its end."
+        assert (await client.reader.readline()).startswith(b"error: shutting-down: ")
+        client.close()
+
+    assert running(act) is End.COMPLETE
+
+
+def test_the_time_limit_ends_what_is_left():
+    async def act(site: Site) -> None:
+        client = await site.client()
+        await client.ask("a statement in work")
+        send(signal.SIGTERM)
+        assert (await client.reader.readline()).startswith(b"error: shutting-down: ")
+        client.close()
+
+    assert running(act, Settings((LISTENER,), drain_timeout=0)) is End.CUT
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_everything_at_once(second):
+    async def act(site: Site) -> None:
+        client = await site.client()
+        await client.ask("a statement in work")
+        send(signal.SIGTERM)
+        while not site.server.draining:
+            await asyncio.sleep(0)
+        send(signal.SIGHUP)
+        send(second)
+        assert await client.reader.read() == b""
+        client.close()
+
+    assert running(act) is End.AT_ONCE
+
+
+def test_a_signal_during_the_start_ends_it():
+    async def main() -> None:
+        site = Site(Settings((LISTENER,)))
+        site.upstream.hangs = True
+        async with site.echo():
+            end = asyncio.ensure_future(run(site.server, None, lambda: None))
+            while not site.upstream.looked_up:
+                await asyncio.sleep(0)
+            send(signal.SIGTERM)
+            assert await end is End.AT_ONCE
+            assert site.server.listening == []
+
+    peers.run(main)
+
+
+def test_an_error_at_the_start_is_raised_and_leaves_nothing():
+    async def main() -> None:
+        site = Site(Settings((LISTENER,), health_port=0))
+        site.upstream.failing[""] = UpstreamFailed("no such database", "not-found")
+        with pytest.raises(UpstreamFailed, match="no such database"):
+            await run(site.server, None, lambda: None)
+
+    peers.run(main)
+
+
+def test_a_new_configuration_is_read_and_a_wrong_one_is_logged(caplog):
+    configurations: list[Settings | Exception] = []
+
+    def load() -> Settings:
+        result = configurations.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def act(site: Site) -> None:
+        first = site.port
+        configurations.append(ProxySettingsInvalid(["line 1: prot: unknown"], "proxy.toml"))
+        configurations.append(Settings((Listener("other", host=LOCAL, port=0),)))
+        send(signal.SIGHUP)
+        while len(configurations) > 1:
+            await asyncio.sleep(0)
+        client = await site.client(port=first)
+        assert client.answer == "ok"
+        send(signal.SIGHUP)
+        while site.server.listening[0].listener.database != "other":
+            await asyncio.sleep(0)
+        assert await client.ask("still here") == "still here"
+        other = await site.client()
+        assert other.answer == "ok"
+        for each in (client, other):
+            each.close()
+        send(signal.SIGTERM)
+
+    assert running(act, load=load) is End.COMPLETE
+    assert any(record.__dict__.get("reason") == "proxy.toml: line 1: prot: unknown" for record in caplog.records)
+
+
+def test_a_proxy_without_a_file_goes_on_after_sighup():
+    async def act(site: Site) -> None:
+        send(signal.SIGHUP)
+        client = await site.client()
+        assert client.answer == "ok"
+        client.close()
+        send(signal.SIGTERM)
+
+    assert running(act) is End.COMPLETE
+
+
+async def get(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(LOCAL, port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def page(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def test_health_and_metrics_are_served_until_the_end():
+    port = peers.free_port()
+
+    async def act(site: Site) -> None:
+        assert (await get(port, page("/healthz"))).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (await get(port, page("/readyz"))).endswith(b"ready\n")
+        client = await site.client()
+        assert b'connections_open{listener="' in await get(port, page("/metrics?x=y"))
+        await client.ask("a statement in work")
+        send(signal.SIGTERM)
+        while not site.server.draining:
+            await asyncio.sleep(0)
+        assert b"503 Service Unavailable" in (answer := await get(port, page("/readyz")))
+        assert answer.endswith(b"draining\n")
+        assert (await get(port, page("/healthz"))).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"rdsiam_proxy_draining 1\n" in await get(port, page("/metrics"))
+        client.close()
+
+    assert running(act, Settings((LISTENER,), health_port=port, drain_timeout=60)) is End.COMPLETE
+
+
+def test_a_database_whose_token_can_not_be_had_is_not_ready():
+    port = peers.free_port()
+
+    async def act(site: Site) -> None:
+        site.upstream.failing["app"] = UpstreamFailed("your credentials have expired", "expired-credentials")
+        answer = await get(port, page("/readyz"))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert answer.endswith(b"orders: your credentials have expired [expired-credentials]\n")
+        send(signal.SIGTERM)
+
+    listener = Listener("orders", user="app", host=LOCAL, port=0)
+    assert running(act, Settings((listener,), health_port=port)) is End.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (page("/"), b"404"),
+        (page("/metrics/../healthz"), b"404"),
+        (b"POST /healthz HTTP/1.1\r\n\r\n", b"405"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET /healthz\r\n\r\n", b"400"),
+        (b"GET  /healthz HTTP/1.1\r\n\r\n", b"400"),
+        (b"HEAD /healthz HTTP/1.0\r\n\r\n", b"200"),
+        (b"\xff\xfe \xff HTTP/1.1\r\n\r\n", b"405"),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", b""),
+        (b"\r\n\r\n", b"400"),
+    ],
+    ids=lambda value: value[:20].decode("latin-1") if isinstance(value, bytes) else None,
+)
+def test_other_requests_get_an_error(request_, status):
+    port = peers.free_port()
+
+    async def act(site: Site) -> None:
+        try:
+            answer = await get(port, request_)
+        except ConnectionResetError:
+            answer = b""  # bytes of a request that is too long were not read
+        assert answer.split(b" ")[1:2] == ([status] if status else [])
+        assert not request_.startswith(b"HEAD") or answer.endswith(b"\r\n\r\n")
+        send(signal.SIGTERM)
+
+    assert running(act, Settings((LISTENER,), health_port=port)) is End.COMPLETE
