@@ -57,6 +57,7 @@ lint: ## check style, types and the template, as it is written and as it is expa
 	@.venv/bin/mypy --python-version 3.11 --package rdsiam
 	@.venv/sam/bin/sam validate --lint
 	@scripts/scan template.yaml
+	@scripts/scan-containers
 
 deploy: ## ask two questions, build, and deploy to your AWS account; ENV=prod for another part of samconfig.toml
 	@scripts/setup --for-deploy
