@@ -12,7 +12,9 @@ from rdsiam.command.errors import CredentialsExpired
 from rdsiam.errors import RdsiamError
 from rdsiam.signer import LIFETIME, Credentials
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("rdsiam.proxy.credentials")  # written as the proxy's other lines
+#: botocore says the same with a traceback.
+logging.getLogger("botocore.credentials").addHandler(logging.NullHandler())
 #: A token ends with the credentials that signed it, so they are renewed with more than its life left.
 _LEAST = timedelta(seconds=LIFETIME)
 #: The files of credentials are looked at, and a failed renewal is repeated, at most this often.

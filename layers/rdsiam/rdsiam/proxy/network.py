@@ -58,7 +58,7 @@ class Names:
 def _resolve(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # an empty or too long part, which the resolver isn't asked for
+    except ValueError:  # an empty or too long part, or a NUL: the resolver isn't asked for it
         raise socket.gaierror(socket.EAI_NONAME, "it can't be the name of a host") from None
     return list(dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found))
 
