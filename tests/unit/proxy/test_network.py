@@ -6,10 +6,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def stranger(tmp_path_factory) -> Authority:
 
 
 @pytest.fixture
-def trusted(authority, monkeypatch, tmp_path) -> Path:
+def trusted(authority, monkeypatch, tmp_path) -> Iterator[Path]:
     """Let RDSIAM_CA name a file of the authority."""
     path = tmp_path / "ca.pem"
     shutil.copy(authority.path, path)
@@ -88,8 +89,8 @@ def test_a_verified_server_gets_the_token(authority, trusted, tmp_path):
     async def main() -> bytes:
         async with serving(authority, tmp_path, HOST) as server:
             peer = await log_in(server.port)
-            version = peer.tls.version()
-            assert version in ("TLSv1.2", "TLSv1.3")
+            assert peer.tls is not None
+            assert peer.tls.version() in ("TLSv1.2", "TLSv1.3")
             peer.close()
             await peer.closed()
             for _ in range(100):
@@ -136,8 +137,8 @@ def test_without_a_setting_the_authorities_of_rds_and_the_public_ones_count(auth
     monkeypatch.delenv("RDSIAM_CA", raising=False)
     trust.ca_file.cache_clear()
     context = Trust().context(host)
-    names = {dict(pair[0] for pair in each["subject"]).get("organizationName") for each in context.get_ca_certs()}
-    assert "Amazon Web Services, Inc." in names if host == HOST else "Amazon" in names
+    wanted = "Amazon Web Services, Inc." if host == HOST else "Amazon"
+    assert any(wanted in str(each["subject"]) for each in context.get_ca_certs())
 
     async def main() -> str:
         async with serving(authority, tmp_path, host) as server:
@@ -297,7 +298,7 @@ class Resolver:
         self.asked: list[str] = []
         self.release = threading.Event()
         self.release.set()
-        monkeypatch.setattr(network.socket, "getaddrinfo", self)
+        monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         self.asked.append(host)
@@ -309,9 +310,9 @@ class Resolver:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answer]
 
 
-def resolving(main: Callable[[Names], object]) -> object:
-    async def made() -> object:
-        return await main(Names(executor))  # type: ignore[misc]
+def resolving(main: Callable[[Names], Coroutine[Any, Any, Any]]) -> Any:
+    async def made() -> Any:
+        return await main(Names(executor))
 
     with ThreadPoolExecutor(1) as executor:
         return run(made)
@@ -330,12 +331,12 @@ def test_a_resolver_that_hangs_fails_every_connection_in_time_and_is_asked_once(
     resolver = Resolver(monkeypatch, ["10.0.0.1"])
     resolver.release.clear()
 
-    async def main(names: Names) -> tuple[list[object], object]:
+    async def main(names: Names) -> tuple[Any, Any]:
         failures = await asyncio.gather(*(names.addresses(HOST, 5432, 0.1) for _ in range(100)), return_exceptions=True)
         resolver.release.set()
         return failures, await names.addresses(HOST, 5432, 2)
 
-    failures, after = resolving(main)  # type: ignore[misc]
+    failures, after = resolving(main)
     assert {getattr(failure, "code", None) for failure in failures} == {"name"}
     assert resolver.asked == [HOST]
     assert after == [("10.0.0.1", 5432)]
