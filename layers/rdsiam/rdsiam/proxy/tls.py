@@ -73,6 +73,8 @@ class Tls:
             assert isinstance(count, int)
             self.ended = count == 0
             filled += count
+            if not self._incoming.pending and not self.object.pending():
+                break  # another read would only raise SSLWantReadError
         last = bytes(into[:filled])
         return b"".join([*parts, last]) if parts else last
 
