@@ -15,6 +15,8 @@ LIMIT = 256 * 1024
 _HIGH, _LOW = 256 * 1024, 64 * 1024
 #: Seconds in which a closed peer has to take some of what was written to it.
 LINGER = 30.0
+#: Bytes of a tail: more than an ordinary packet has that ends an answer.
+_TAIL = 64
 #: Bytes that are read at once.
 _CHUNK = 256 * 1024
 
@@ -194,6 +196,11 @@ class Peer(asyncio.BufferedProtocol):
         else:
             self._set_reading(other._writable.is_set())
 
+    @property
+    def silent(self) -> bool:
+        """Tell whether nothing was forwarded from this peer yet."""
+        return self.forwarded == 0
+
     def end(self) -> None:
         """Tell the other end that nothing more is sent; it may still send."""
         transport = self._transport
@@ -212,7 +219,7 @@ class Peer(asyncio.BufferedProtocol):
         if not data or transport is None or transport.is_closing():
             return
         self.forwarded += len(data)
-        self.tail, other.tail = data[-16:], b""
+        self.tail, other.tail = data[-_TAIL:], b""
         transport.write(data if other._tls is None else other._tls.encrypt(data))
 
     def _end_other(self) -> None:

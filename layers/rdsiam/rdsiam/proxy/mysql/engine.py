@@ -9,6 +9,7 @@ from rdsiam.proxy.contracts import Client, Opened, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
 from rdsiam.proxy.mysql.handshake import QUERY_ATTRIBUTES
+from rdsiam.proxy.mysql.idle import is_idle
 from rdsiam.proxy.mysql.packets import Malformed, error
 from rdsiam.proxy.mysql.server_login import NoTokenAsked, ServerLogin, ServerRefused
 from rdsiam.proxy.peer import PeerClosed
@@ -71,7 +72,10 @@ class MySQLEngine:
             server.quit()
             raise
         attributes = login.response.capabilities & server.greeting.capabilities & QUERY_ATTRIBUTES
-        return Opened(server.peer, login.user, Commands(bool(attributes)).inspect)
+        peer = server.peer
+        return Opened(
+            peer, login.user, Commands(bool(attributes)).inspect, idle=lambda: client.peer.silent or is_idle(peer.tail)
+        )
 
     def failed(self, message: str, code: str) -> bytes:
         """Return an error before a login; see `Engine.failed`. A client expects no SQLSTATE before the greeting."""

@@ -28,6 +28,8 @@ _SQLSTATES = {
     "user-revoked": "28000",
 }
 _CONNECTION_FAILURE = "08006"
+#: ReadyForQuery outside of a transaction: the last bytes of an answer.
+_READY = b"Z\0\0\0\x05I"
 
 
 class PostgresEngine:
@@ -89,7 +91,9 @@ class PostgresEngine:
             closed()
             server.abort()
             raise
-        return Opened(server, login.user, closed=closed)
+        return Opened(
+            server, login.user, closed=closed, idle=lambda: login.client.silent or server.tail.endswith(_READY)
+        )
 
 
 async def _while_connected(peer: Peer, work: Coroutine[Any, Any, _T]) -> _T:

@@ -1,0 +1,47 @@
+"""Tells from the last bytes of a server that a client is between two statements and outside of a transaction."""
+
+from typing import Final
+
+from rdsiam.proxy.mysql.packets import Fields, Malformed
+
+__all__ = ["is_idle"]
+
+_OK: Final = 0x00
+#: EOF, or OK at the end of rows.
+_END: Final = 0xFE
+#: Flags of the status: in a transaction, more results follow.
+_BUSY: Final = 0x0001 | 0x0008
+#: Bytes of an OK at least, of EOF, and of the answer to a prepared statement, which has no status.
+_SHORTEST_OK: Final = 7
+_EOF: Final = 5
+_PREPARED: Final = 12
+#: First byte of a number → the bytes that follow it.
+_SIZES: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+
+
+def is_idle(tail: bytes) -> bool:
+    """Tell whether the bytes end with a packet after which the client speaks, outside of a transaction.
+
+    An answer that is not recognized counts as busy: among them errors, which may leave a transaction open.
+
+    :param tail: the last bytes that the server has sent; empty if the client has sent more since.
+    """
+    return any(_is_end(tail[start:]) for start in range(len(tail) - 4))
+
+
+def _is_end(packet: bytes) -> bool:
+    length = int.from_bytes(packet[:3], "little")
+    if length != len(packet) - 4:
+        return False
+    kind = packet[4]
+    if kind == _END and length == _EOF:
+        return not int.from_bytes(packet[7:9], "little") & _BUSY
+    if kind not in (_OK, _END) or length < _SHORTEST_OK or length == _PREPARED:
+        return False
+    fields = Fields(packet[5:])
+    try:
+        for _ in ("changed rows", "last id"):
+            fields.take(_SIZES.get(fields.number(1), 0))
+        return not fields.number(2) & _BUSY
+    except Malformed:
+        return False
