@@ -124,7 +124,7 @@ class ApiTokens:
             listed = self._installation.listing.databases()
         return frozenset(user for database in listed if database["arn"] == arn for user in database["users"])
 
-    def ended(self, user: str) -> str:
+    def ended(self, user: str) -> UpstreamFailed | None:
         """Return the denial of a token, if it says that the caller may no longer be this user."""
         try:
             with _translate(self._installation.aws, self._arn):
@@ -134,10 +134,10 @@ class ApiTokens:
             raise
         except UpstreamFailed as error:
             if error.code in _ENDED:
-                return str(error)
+                return error
             if error.code not in ("reason-required", "signs-itself"):
                 raise
-        return ""
+        return None
 
     def _listed(self) -> Mapping[str, Any]:
         name, _ = identifier_and_endpoint(self._listener.database)
@@ -159,12 +159,12 @@ class OwnAccess:
         """Return no user: those that the caller signs for are not in the API's list."""
         return frozenset()
 
-    def ended(self, user: str) -> str:
-        """Return why the caller may no longer be this user; empty if the API never knew the caller as this user."""
-        reason = self._api.ended(user)
-        if not reason:
+    def ended(self, user: str) -> UpstreamFailed | None:
+        """Return the denial; None if the caller may be this user, or if the API never knew the caller as this user."""
+        denial = self._api.ended(user)
+        if denial is None or denial.code == "user-revoked":
             self._known.add(user)
-        return reason if user in self._known else ""
+        return denial if user in self._known else None
 
 
 class OwnTokens:

@@ -57,8 +57,8 @@ class Access(Protocol):
         :raises UpstreamFailed: the API did not answer.
         """
 
-    def ended(self, user: str) -> str:
-        """Return the reason, as a sentence, why the caller may no longer be this user; empty if it may be.
+    def ended(self, user: str) -> UpstreamFailed | None:
+        """Return the denial that says that the caller may no longer be this user; None if it may be.
 
         :raises UpstreamFailed: the API did not answer, or did not decide.
         """

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from rdsiam.core.counts import counted
@@ -133,8 +134,9 @@ class DatabaseUpstream:
             listed = await self._call(access.users)
             for user in sorted(set(users) - listed):
                 # The list is cheap and may be incomplete; the decision about a login is not.
-                if reason := await self._call(lambda user=user: access.ended(user)):  # type: ignore[misc]
-                    reasons[user] = reason
+                denial = await self._call(partial(access.ended, user))
+                if denial is not None:
+                    reasons[user] = str(denial)
         except UpstreamFailed:
             pass  # no answer ends nothing; those that were decided are
         return reasons
