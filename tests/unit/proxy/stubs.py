@@ -67,6 +67,7 @@ class StubUpstream:
     over: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
+    knows_access: bool = True
     hangs: bool = False
     looked_up: bool = False
 
@@ -112,6 +113,8 @@ class StubUpstream:
 
     async def ended(self, users: Collection[str]) -> Mapping[str, str]:
         """Return those whose access is over."""
+        if not self.knows_access:
+            raise UpstreamFailed("whether access has ended can't be known", "no-api")
         return {user: reason for user, reason in self.over.items() if user in users}
 
 

@@ -287,6 +287,18 @@ def test_connections_of_users_whose_access_has_ended_are_cut():
     run(main)
 
 
+def test_cutting_needs_an_api():
+    async def main():
+        site = Site(Settings((Listener("orders", host=LOCAL, port=0),), cut=True))
+        site.upstream.knows_access = False
+        with pytest.raises(UpstreamFailed, match="can't be known"):
+            async with site:
+                pass
+        assert site.server.listening == []
+
+    run(main)
+
+
 def test_readiness_follows_the_tokens():
     async def main():
         async with Site() as site:

@@ -89,7 +89,7 @@ class Server:
     async def start(self) -> None:
         """Look the databases up, and listen.
 
-        :raises UpstreamFailed: a database is unknown or not allowed.
+        :raises UpstreamFailed: a database is unknown or not allowed; or no API says when access ends, to cut.
         :raises ListenFailed: a port or path can't be had.
         :raises ProxySettingsInvalid: a file with a secret or a key can't be used.
         """
@@ -118,6 +118,8 @@ class Server:
                 upstream = self._factory.upstream(listener, settings.connections_per_second)
                 upstreams[listener] = upstream, await upstream.engine(), await upstream.users()
             _check_name(listener, upstreams[listener][1])
+            if settings.cut:
+                await upstreams[listener][0].ended(())  # raises if it can never be known
         bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
         for asked in settings.listeners:

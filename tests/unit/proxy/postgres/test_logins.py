@@ -209,6 +209,28 @@ def test_a_server_that_wants_a_password_gets_no_token(method, name):
     assert "onboard" in fields["M"]
 
 
+@pytest.mark.parametrize("method", [5, 10])
+def test_a_denial_is_the_reason_if_the_server_wants_a_password_of_an_unknown_user(method):
+    async def main():
+        answered = asyncio.Event()
+
+        async def denied(_):
+            await answered.wait()
+            raise UpstreamFailed("bob may not log in", "not-allowed")
+
+        server = Server([message(b"R", struct.pack("!I", method))])
+        client = attempt(Upstream(server, make_token=denied))
+        client.peer.write(startup(user="bob"))
+        while not server.received:
+            await asyncio.sleep(0)
+        answered.set()
+        with pytest.raises(UpstreamFailed, match="bob may not log in"):
+            await client.login
+        return await client.error()
+
+    assert run(main)["M"] == "bob may not log in"
+
+
 @pytest.mark.parametrize(
     "answers",
     [

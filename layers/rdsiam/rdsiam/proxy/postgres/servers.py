@@ -156,6 +156,7 @@ class ServerLogin:
             await self.token  # whoever may have no token may not connect, even if the database lets everybody in
             return True
         if method != _CLEARTEXT:
+            await self.token  # a denial is the better reason: a server asks unknown users for a password
             raise self._wants_password(method)
         if self._token_sent:
             raise self._violation("a second request for the token")
