@@ -21,6 +21,7 @@ from rdsiam.errors import NotAllowed
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
+from rdsiam.tokens.database_endpoints import describe
 from rdsiam.vending.flow import CaUrls, Stores, TokenAnswer, Vending
 
 app = APIGatewayHttpResolver(enable_validation=True)
@@ -35,6 +36,7 @@ vending = Vending(
         ConfirmedAccess(newest, AppliedAccess(dynamodb, inventory).version),
         Inventory(dynamodb, inventory),
         Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
+        lambda database: describe(clients.client("rds"), database),
     ),
     clients.client("sts"),
     connect_roles(),

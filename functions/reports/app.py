@@ -21,6 +21,7 @@ from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.events.aliases import check_no_version
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
+from rdsiam.tokens.database_endpoints import describe_all
 
 #: Code of a problem → its detail; for other codes the error's message.
 _DETAILS = {
@@ -111,7 +112,8 @@ def _access() -> AccessStore:
 @cache
 def _allowed() -> Allowed:
     dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
-    return Allowed(ConfirmedAccess(_access(), AppliedAccess(dynamodb, table).version), Inventory(dynamodb, table))
+    access = ConfirmedAccess(_access(), AppliedAccess(dynamodb, table).version)
+    return Allowed(access, Inventory(dynamodb, table), lambda: describe_all(clients.client("rds")))
 
 
 @cache

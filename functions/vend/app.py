@@ -13,6 +13,7 @@ from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
 from rdsiam.aws import fast_clients
+from rdsiam.aws.rds_models import Database
 from rdsiam.core import log_keys
 from rdsiam.core.connect_roles import connect_roles
 from rdsiam.core.observability import logger, logs_invocation, metrics, name_metrics
@@ -22,6 +23,7 @@ from rdsiam.events.aliases import check_alias
 from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
+from rdsiam.tokens.database_endpoints import DatabaseEndpoints, describe
 from rdsiam.vending.flow import CaUrls, Stores, Vending
 
 #: Code of a problem → its detail; for other codes the error's message.
@@ -49,7 +51,9 @@ def _answer(event: dict[str, Any], request_id: str) -> http.Response:
     log_keys.add(caller=caller.name)
     request = _request(event, caller, request_id)
     log_keys.add(database=request.database, user=request.user)
-    token = _vending().vend(caller, request.database, request.user, request.reason, request_id)
+    token = _vending().vend(
+        caller, request.database, request.user, request.reason, request_id, endpoint=request.endpoint
+    )
     metrics.add_metric("TokensVended", MetricUnit.Count, 1)
     name_metrics()
     logger.info("token vended", database=token.database, user=token.user, caller=caller.name)
@@ -89,6 +93,13 @@ def _oidc() -> Oidc:
     return Oidc.of(os.environ)
 
 
+def _endpoints(database: Database) -> DatabaseEndpoints:
+    # Imported late: RDS is asked for further endpoints only, and botocore's client takes a moment to load.
+    from rdsiam.aws import clients
+
+    return describe(clients.client("rds"), database)
+
+
 @cache
 def _vending() -> Vending:
     dynamodb, inventory = fast_clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
@@ -98,6 +109,7 @@ def _vending() -> Vending:
             ConfirmedAccess(newest, AppliedAccess(dynamodb, inventory).version),
             Inventory(dynamodb, inventory),
             Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
+            _endpoints,
         ),
         fast_clients.client("sts"),
         connect_roles(),

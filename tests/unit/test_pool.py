@@ -9,10 +9,11 @@ import sqlalchemy
 from botocore.credentials import RefreshableCredentials
 
 from rdsiam import pool
-from rdsiam.errors import ConnectionFailed, InvalidRequest
+from rdsiam.errors import ConnectionFailed, DatabaseNotFound, InvalidRequest, NoSuchEndpoint
 from rdsiam.signer import Credentials
 from rdsiam.tokens import drivers
 from rdsiam.tokens.trust import ca_for
+from tests.unit.aws.test_rds import Rds, cluster, custom, instance, member, proxy, proxy_endpoint
 
 KEYS = Credentials("AKIDEXAMPLE", "the-secret-key")
 HOST = "orders.x.eu-west-1.rds.amazonaws.com"
@@ -140,3 +141,77 @@ def test_a_login_shows_no_secret():
     one.token()
     assert KEYS.secret_key not in repr(one)
     assert "X-Amz" not in repr(one)
+
+
+FLEET = (
+    cluster("shop", "shop-1", "shop-2", custom=[custom("reports", "shop")]),
+    member("shop-1", "shop"),
+    member("shop-2", "shop"),
+    instance("orders"),
+    proxy("front", EngineFamily="MYSQL", endpoints=[proxy_endpoint("far", "front", TargetRole="READ_ONLY")]),
+)
+
+
+class Client(Rds):
+    """RDS's client for the fleet, with the classes of errors that botocore makes."""
+
+    def __init__(self) -> None:
+        super().__init__(*FLEET)
+        names = ("DBClusterNotFoundFault", "DBInstanceNotFoundFault", "DBProxyNotFoundFault")
+        self.exceptions = type("Exceptions", (), {name: type(name, (Exception,), {}) for name in names})
+
+    def _answer(self, key: str, found: list[Any], kind: str, code: str, asked: dict[str, Any]) -> Any:
+        name = asked.get("DBProxyName") or asked.get(f"{kind}Identifier")
+        named = [each for each in found if name in (each.get(f"{kind}Name"), each.get(f"{kind}Identifier"))]
+        if name is not None and not named:
+            raise getattr(self.exceptions, code.removesuffix("Fault") + "Fault")
+        return {key: named} if name is not None else super()._answer(key, found, kind, code, asked)
+
+
+@pytest.fixture
+def rds(monkeypatch):
+    asked = []
+
+    def create_client(_: Any, service: str, region_name: str | None) -> Client:
+        asked.append((service, region_name))
+        return Client()
+
+    monkeypatch.setattr("botocore.session.Session.create_client", create_client)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("database", "endpoint", "host", "port"),
+    [
+        ("shop", "writer", "shop.cluster-x", 5432),
+        ("shop", "reader", "shop.cluster-ro-x", 5432),
+        ("shop", "reports", "reports.cluster-custom-x", 5432),
+        ("shop", "shop-2", "shop-2.x", 5432),
+        ("shop-2", "writer", "shop-2.x", 5432),
+        ("orders", "writer", "orders.x", 5432),
+        ("front", "reader", "far.endpoint.proxy-x", 3306),
+    ],
+)
+def test_a_login_finds_the_endpoint_of_a_database(rds, database, endpoint, host, port):
+    found = pool.Login.to(database, "app", endpoint, credentials=lambda: Credentials("AKID", "secret"))
+    assert (found.host, found.port) == (f"{host}.eu-west-1.rds.amazonaws.com", port)
+    assert found.token().startswith(f"{found.host}:{port}/?Action=connect&DBUser=app&")
+    assert rds == [("rds", None)]
+
+
+def test_the_default_is_the_writer_and_rds_is_asked_in_the_given_region(rds):
+    assert pool.Login.to("shop", "app", region="eu-west-1").host == "shop.cluster-x.eu-west-1.rds.amazonaws.com"
+    assert rds == [("rds", "eu-west-1")]
+
+
+@pytest.mark.parametrize("endpoint", ["nothing", "shop-3"])
+def test_an_endpoint_that_a_database_does_not_have_is_an_error(rds, endpoint):
+    with pytest.raises(NoSuchEndpoint, match="it has writer, reader, reports, shop-1 and shop-2"):
+        pool.Login.to("shop", "app", endpoint)
+    with pytest.raises(NoSuchEndpoint, match="an RDS instance has one endpoint"):
+        pool.Login.to("orders", "app", "reader")
+
+
+def test_a_database_that_does_not_exist_is_an_error(rds):
+    with pytest.raises(DatabaseNotFound, match="is named nothing in region eu-west-1"):
+        pool.Login.to("nothing", "app")

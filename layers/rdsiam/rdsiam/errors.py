@@ -10,6 +10,7 @@ RdsiamError                    base, never raised itself
 ├── Unsupported                a kind of database that rdsiam leaves alone
 ├── DatabaseNotReady           it exists, but can't be worked on in its present state
 ├── NotAllowed                 access.yaml doesn't let this caller have a token
+├── NoSuchEndpoint             the database has no endpoint of that name; names the existing ones
 ├── Refused                    only the owner can resolve this; nothing was changed
 ├── EndpointUnreachable        no connection to one of AWS's services; names it
 ├── RotationFailed             a step of a rotation failed; says which, of which secret, and why
@@ -170,6 +171,12 @@ class NotAllowed(RdsiamError):
     """access.yaml doesn't let this caller log in as that user there. The same for what doesn't exist."""
 
     code = "not-allowed"
+
+
+class NoSuchEndpoint(RdsiamError):
+    """The database has no endpoint of that name. Only a caller who may log in to the database gets this."""
+
+    code = "no-such-endpoint"
 
 
 class Refused(RdsiamError):

@@ -7,12 +7,13 @@ background, and no token ends up in a URL. None of the libraries is needed befor
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rdsiam.core.extras import needs
 from rdsiam.errors import InvalidRequest, RdsiamError
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens import drivers
+from rdsiam.tokens.database_endpoints import describe, look_up
 from rdsiam.tokens.endpoints import region_of
 from rdsiam.tokens.trust import ca_for
 
@@ -75,6 +76,33 @@ class Login:
         self._region = known_region
         self._credentials = credentials or _Chain()
         self._signer: tuple[Credentials, TokenSigner] | None = None
+
+    @classmethod
+    def to(
+        cls,
+        database: str,
+        user: str,
+        endpoint: str = "writer",
+        region: str | None = None,
+        credentials: Callable[[], Credentials] | None = None,
+    ) -> Self:
+        """Return the login to an endpoint of a database, which RDS is asked for once.
+
+        The role needs `rds:DescribeDBClusters` and `rds:DescribeDBInstances`; for a cluster also
+        `rds:DescribeDBClusterEndpoints`, for a proxy `rds:DescribeDBProxies` and `rds:DescribeDBProxyEndpoints`.
+
+        :param database: identifier of an instance, a cluster or a proxy.
+        :param endpoint: `writer`, `reader`, or the name of a custom endpoint, of an instance, of a proxy's endpoint.
+        :param region: of the database; that of the environment or profile by default.
+        :param credentials: of tokens, as Login has them; RDS is asked with the ordinary chain.
+        :raises DatabaseNotFound: there is no such database.
+        :raises NoSuchEndpoint: the database has no such endpoint; the message names those that it has.
+        """
+        from botocore.session import Session
+
+        rds = Session().create_client("rds", region_name=region or _region_of_environment())
+        found = describe(rds, look_up(rds, database)).choose(endpoint)
+        return cls(found.host, found.port, user, rds.meta.region_name, credentials)
 
     def __repr__(self) -> str:
         return f"Login({self.host!r}, {self.port!r}, {self.user!r})"

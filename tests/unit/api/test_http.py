@@ -16,6 +16,7 @@ EVENT = json.loads((Path(__file__).parents[3] / "events" / "tokens-post.json").r
 
 def test_a_request_has_a_database_a_user_and_perhaps_a_reason():
     assert http.token_request(EVENT) == http.TokenRequest("orders-1", "app_service", "")
+    assert http.token_request(EVENT).endpoint == "writer"
     body = base64.b64encode(b'{"database": "d", "user": "u", "reason": " why "}').decode()
     assert http.token_request({"body": body, "isBase64Encoded": True}) == http.TokenRequest("d", "u", "why")
 
@@ -39,6 +40,12 @@ def test_a_request_has_a_database_a_user_and_perhaps_a_reason():
         ("[" * 4000, "body"),
         ("x" * 5000, "body"),
         ('{"database": "d", "user": "ü"}', "user"),
+        ('{"database": "d", "user": "u", "endpoint": ""}', "endpoint"),
+        ('{"database": "d", "user": "u", "endpoint": null}', "endpoint"),
+        ('{"database": "d", "user": "u", "endpoint": ["canary"]}', "endpoint"),
+        ('{"database": "d", "user": "u", "endpoint": "canary\\n"}', "endpoint"),
+        ('{"database": "d", "user": "u", "endpoint": "http://canary/"}', "endpoint"),
+        ('{"database": "d", "user": "u", "endpoint": "-canary"}', "endpoint"),
     ],
     ids=lambda value: value[:60],
 )
@@ -47,6 +54,12 @@ def test_malformed_bodies_are_refused_with_the_field_and_without_the_value(body,
         http.token_request({"body": body})
     assert refused.value.field == field
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["reader", "READER", "orders-2", "orders.cluster-ro-x.eu-west-1.rds.amazonaws.com."])
+def test_a_request_may_name_an_endpoint(name):
+    body = json.dumps({"database": "d", "user": "u", "endpoint": name})
+    assert http.token_request({"body": body}) == http.TokenRequest("d", "u", "", name.lower())
 
 
 def test_a_large_body_has_an_error_of_its_own():

@@ -70,6 +70,30 @@ def proxy(name: str, scheme: str = "IAM_AUTH", **changes: Any) -> dict[str, Any]
     } | changes
 
 
+def custom(name: str, of: str, **changes: Any) -> dict[str, Any]:
+    """Return a custom endpoint, to be given to a cluster as `custom`."""
+    return {
+        "DBClusterEndpointIdentifier": name,
+        "DBClusterIdentifier": of,
+        "Endpoint": f"{name}.cluster-custom-x.eu-west-1.rds.amazonaws.com",
+        "Status": "available",
+        "EndpointType": "CUSTOM",
+        "CustomEndpointType": "ANY",
+    } | changes
+
+
+def proxy_endpoint(name: str, of: str, **changes: Any) -> dict[str, Any]:
+    """Return a further endpoint of a proxy, to be given to the proxy as `endpoints`."""
+    return {
+        "DBProxyEndpointName": name,
+        "DBProxyName": of,
+        "Endpoint": f"{name}.endpoint.proxy-x.eu-west-1.rds.amazonaws.com",
+        "Status": "available",
+        "TargetRole": "READ_WRITE",
+        "IsDefault": False,
+    } | changes
+
+
 def not_found(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "gone"}}, "Describe")
 
@@ -93,6 +117,26 @@ class Rds:
 
     def describe_db_proxies(self, **asked: Any) -> Any:
         return self._answer("DBProxies", self.found_proxies, "DBProxy", "DBProxyNotFoundFault", asked)
+
+    def describe_db_cluster_endpoints(self, **asked: Any) -> Any:
+        endpoints = [
+            endpoint
+            for each in self.clusters
+            if asked.get("DBClusterIdentifier") in (None, each["DBClusterIdentifier"])
+            for endpoint in each.get("custom", ())
+            if asked.get("DBClusterEndpointIdentifier") in (None, endpoint["DBClusterEndpointIdentifier"])
+        ]
+        return {"DBClusterEndpoints": endpoints}
+
+    def describe_db_proxy_endpoints(self, **asked: Any) -> Any:
+        endpoints = [
+            endpoint
+            for each in self.found_proxies
+            if asked.get("DBProxyName") in (None, each["DBProxyName"])
+            for endpoint in each.get("endpoints", ())
+            if asked.get("DBProxyEndpointName") in (None, endpoint["DBProxyEndpointName"])
+        ]
+        return {"DBProxyEndpoints": endpoints}
 
     def describe_db_proxy_targets(self, **_: Any) -> Any:
         return {"Targets": self.targets}

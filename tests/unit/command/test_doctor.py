@@ -172,17 +172,44 @@ def test_the_endpoint_that_was_named_is_diagnosed(account, monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "exit_code"),
     [
-        "shop.cluster-custom-x.eu-west-1.rds.amazonaws.com",
-        "front.endpoint.proxy-x.eu-west-1.rds.amazonaws.com",
-        "orders.other.eu-west-1.rds.amazonaws.com",
+        ("shop.cluster-custom-x.eu-west-1.rds.amazonaws.com", 5),
+        ("front.endpoint.proxy-x.eu-west-1.rds.amazonaws.com", 5),
+        ("orders.other.eu-west-1.rds.amazonaws.com", 2),
     ],
 )
-def test_an_endpoint_that_is_not_the_databases_is_refused(account, monkeypatch, capsys, name):
+def test_an_endpoint_that_is_not_the_databases_is_refused(account, monkeypatch, capsys, name, exit_code):
     status, rows, errors = diagnose(monkeypatch, capsys, name, "app")
-    assert (status, rows) == (2, {})
-    assert "[usage]" in errors
+    assert (status, rows) == (exit_code, {})
+    assert "[usage]" in errors or "[not-found]" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint", "host"),
+    [
+        ("shop", "reader", "shop.cluster-ro-x.eu-west-1.rds.amazonaws.com"),
+        ("shop", "shop-2", "shop-2.x.eu-west-1.rds.amazonaws.com"),
+        ("shop-1", "reader", "shop.cluster-ro-x.eu-west-1.rds.amazonaws.com"),
+        ("orders", "writer", "orders.x.eu-west-1.rds.amazonaws.com"),
+    ],
+)
+def test_the_endpoint_of_the_option_is_diagnosed(account, monkeypatch, capsys, name, endpoint, host):
+    options = ("--endpoint", endpoint, "--api-url", "https://api.example")
+    _, rows, _ = diagnose(monkeypatch, capsys, name, "app", *options)
+    assert host in rows["name"]["detail"]
+    assert account.asked[-1][2].endpoint == endpoint
+
+
+@pytest.mark.parametrize(("name", "endpoint"), [("shop", "shop-3"), ("orders", "reader"), ("front", "reader")])
+def test_an_endpoint_that_a_database_does_not_have_is_an_error_that_names_those_that_it_has(
+    account, monkeypatch, capsys, name, endpoint
+):
+    status, rows, errors = diagnose(monkeypatch, capsys, name, "app", "--endpoint", endpoint)
+    assert (status, rows) == (5, {})
+    assert f"rdsiam: {name}: " in errors
+    assert "writer" in errors
+    assert "[no-such-endpoint]" in errors
 
 
 def test_a_name_that_nothing_has_is_not_found(account, monkeypatch, capsys):

@@ -104,7 +104,7 @@ def test_a_token_for_another_endpoint_than_the_requested_is_refused(endpoint, us
     cluster = {"database": ORDERS.replace(":db:", ":cluster:")}
     named = f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com"
     assert login(named, user, host=named, **cluster).host == named
-    with pytest.raises(Usage, match="by its identifier"):
+    with pytest.raises((NotFound, Usage), match=r"by its identifier|does not exist|--api-url"):
         login(endpoint, user, host=named, **cluster)
 
 
@@ -117,15 +117,15 @@ def test_capitals_in_an_identifier_are_read_as_rds_writes_them(name, user):
 @pytest.mark.parametrize(
     ("endpoint", "why"),
     [
-        (f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com", "readers"),
-        (f"reports.cluster-custom-c0ffee.{REGION}.rds.amazonaws.com", "custom"),
-        (f"orders.endpoint.proxy-c0ffee.{REGION}.rds.amazonaws.com", "a further endpoint of a proxy, and"),
+        ("orders.cluster-ro-c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
+        ("reports.cluster-custom-c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
+        ("orders.endpoint.proxy-c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
         ("orders.c0ffee.us-east-1.rds.amazonaws.com", "us-east-1"),
         ("orders.c0ffee.eusc-de-east-1.rds.amazonaws.eu", "eusc-de-east-1"),
     ],
-    ids=["the readers'", "a custom one", "a proxy's", "another region", "another partition"],
+    ids=["the readers'", "a custom one", "a proxy's", "an instance's", "another partition's"],
 )
-def test_the_api_is_not_asked_about_an_endpoint_that_it_does_not_serve(endpoint, why):
+def test_the_api_is_not_asked_about_an_endpoint_of_another_region(endpoint, why):
     api: Any = SimpleNamespace(region=REGION)
     installation: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
     for user in (None, "app"):
@@ -138,16 +138,22 @@ def test_the_api_is_not_asked_about_an_endpoint_that_it_does_not_serve(endpoint,
     [
         f"orders.otherhash.{REGION}.rds.amazonaws.com",
         f"orders.proxy-c0ffee.{REGION}.rds.amazonaws.com",
-        f"orders.endpoint.proxy-c0ffee.{REGION}.rds.amazonaws.com",
         f"orders.cluster-c0ffee.{REGION}.rds.amazonaws.com",
+        f"orders.cluster-ro-c0ffee.{REGION}.rds.amazonaws.com",
     ],
-    ids=["another account's", "a proxy", "a proxy's further endpoint", "a cluster of that name"],
+    ids=["another account's", "a proxy", "a cluster of that name", "a cluster's readers"],
 )
 def test_an_endpoint_that_only_begins_alike_is_refused(endpoint):
     with pytest.raises(Usage, match="gives tokens for"):
         login(endpoint)
     with pytest.raises(Usage, match="gives tokens for"):
         login(endpoint, host="localhost")
+
+
+@pytest.mark.parametrize("kind", ["cluster-custom", "endpoint.proxy"])
+def test_an_endpoint_whose_name_tells_no_database_and_that_is_not_listed_is_not_found(kind):
+    with pytest.raises(NotFound, match="may not log in to"):
+        login(f"orders.{kind}-c0ffee.{REGION}.rds.amazonaws.com")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_a_token_is_signed_here_for_the_databases_own_endpoints_only(endpoint):
     rds = Rds(cluster("shop", "shop-1", "shop-2"), *(member(f"shop-{number}", "shop") for number in (1, 2)))
     credentials = (Credentials("AKIDEXAMPLE", "secret"), None)
     installation: Any = SimpleNamespace(aws=SimpleNamespace(client=lambda _: rds, credentials=lambda: credentials))
-    with pytest.raises(Usage):
+    with pytest.raises((NotFound, Usage)):
         login_token(installation, endpoint, LoginOptions("app", True, None))
 
 

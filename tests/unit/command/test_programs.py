@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsiam.command import connect, login, programs, shells
+from rdsiam.command import connect, listed, login, programs, shells
 from rdsiam.command.app import app
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.tokens.trust import ca_for
@@ -242,21 +242,21 @@ LISTED = [
 
 
 def test_names_match_exactly_and_ambiguous_names_are_errors():
-    assert login.choose(LISTED, "orders")["arn"] == "arn:1"
-    assert login.choose(LISTED, "arn:3")["arn"] == "arn:3"
+    assert listed.choose(LISTED, "orders")["arn"] == "arn:1"
+    assert listed.choose(LISTED, "arn:3")["arn"] == "arn:3"
     with pytest.raises(Usage, match="arn:2, arn:3") as caught:
-        login.choose(LISTED, "twice")
+        listed.choose(LISTED, "twice")
     assert caught.value.exit_code == 2
     with pytest.raises(NotFound, match="did you mean orders"):
-        login.choose(LISTED, "order")
+        listed.choose(LISTED, "order")
 
 
 def test_the_only_user_is_chosen_and_several_users_are_an_error():
-    assert login.only_user(LISTED[0]) == "app"
+    assert listed.only_user(LISTED[0]) == "app"
     with pytest.raises(Usage, match="a, b"):
-        login.only_user(LISTED[1])
+        listed.only_user(LISTED[1])
     with pytest.raises(Denied):
-        login.only_user(LISTED[3])
+        listed.only_user(LISTED[3])
 
 
 def test_a_login_does_not_show_its_token():

@@ -107,10 +107,10 @@ def test_a_caller_that_signs_for_itself_needs_no_entry_for_the_api(server, error
     assert rows(case_of(ask=denial("not-allowed")))["API"].state == state
 
 
-def test_a_member_of_a_cluster_has_no_tokens_of_the_api(server):
+def test_a_denial_for_a_member_of_a_cluster_is_one_for_the_cluster(server):
     server["error"] = failed_login("PAM authentication failed")
     row = rows(case_of(MEMBER, ask=denial("not-allowed")))["API"]
-    assert (row.state, row.fix) == ("UNKNOWN", "rdsiam doctor shop app")
+    assert (row.state, row.fix) == ("FAIL", "do this")
 
 
 def test_a_caller_that_signs_for_itself_is_told_how():

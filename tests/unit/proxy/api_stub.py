@@ -13,7 +13,7 @@ from rdsiam.api import http
 
 ARN = "arn:aws:rds:eu-west-1:123456789012:db:orders"
 HOST = "orders.c9akciq32abc.eu-west-1.rds.amazonaws.com"
-ENDPOINT = {"name": "writer", "role": "writer", "host": HOST, "port": 5432}
+ENDPOINT = {"name": "writer", "kind": "writer", "host": HOST, "port": 5432}
 LISTED = {
     "identifier": "orders", "arn": ARN, "engine": "postgres", "users": ["app"], "host": HOST, "port": 5432,
     "endpoints": [ENDPOINT],

@@ -17,7 +17,7 @@ from rdsiam.command.proxy_sources import LastingInstallation, source
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.network import Trust
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
-from tests.unit.proxy.api_stub import ARN, HOST, LISTED, TOKEN, Answer, ApiStub, gateway, problem, served
+from tests.unit.proxy.api_stub import ARN, ENDPOINT, HOST, LISTED, TOKEN, Answer, ApiStub, gateway, problem, served
 
 LIMITS = Limits(token=2)
 
@@ -45,12 +45,16 @@ class Proxy:
     limits: Limits = LIMITS
 
     def use(
-        self, ask: Callable[[DatabaseUpstream], Awaitable[Any]], database: str = "orders", reason: str | None = None
+        self,
+        ask: Callable[[DatabaseUpstream], Awaitable[Any]],
+        database: str = "orders",
+        reason: str | None = None,
+        endpoint: str = "writer",
     ) -> Any:
         installation = LastingInstallation({}, None, None)
 
         async def used(workers: Workers) -> Any:
-            tokens, access = source(installation, Listener(database), local=False, reason=reason)
+            tokens, access = source(installation, Listener(database, endpoint), local=False, reason=reason)
             return await ask(DatabaseUpstream(tokens, access, workers, self.limits, Trust()))
 
         with ThreadPoolExecutor(4) as calls, ThreadPoolExecutor(1) as names:
@@ -156,6 +160,25 @@ def test_an_unknown_database_is_refused_at_the_start(api, proxy):
     error = refusal(proxy, lambda upstream: upstream.engine(), database="order")
     assert error.code == "not-found"
     assert "did you mean orders?" in str(error)
+
+
+READER = {"name": "reader", "kind": "reader", "host": f"ro-{HOST}", "port": 5432}
+
+
+@pytest.mark.parametrize("listener", [{"endpoint": "reader"}, {"database": f"ro-{HOST}"}])
+def test_each_token_is_for_the_endpoint_of_the_listener(api, proxy, listener):
+    api.answers["/databases"] = [Answer(body={"databases": [{**LISTED, "endpoints": [ENDPOINT, READER]}]})]
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "host": READER["host"]})]
+    assert proxy.use(lambda upstream: upstream.token("app"), **listener).host == READER["host"]
+    assert [body["endpoint"] for body in api.bodies] == [next(iter(listener.values()))]
+    assert api.count("/databases") == 1
+
+
+def test_an_unknown_endpoint_is_refused_at_the_start_with_those_that_exist(api, proxy):
+    error = refusal(proxy, lambda upstream: upstream.engine(), endpoint="reader")
+    assert (error.code, "it has writer" in str(error)) == ("no-such-endpoint", True)
+    error = refusal(proxy, lambda upstream: upstream.engine(), database=HOST, endpoint="reader")
+    assert (error.code, "names an endpoint" in str(error)) == ("usage", True)
 
 
 @pytest.mark.parametrize("field", ["host", "port"])

@@ -97,16 +97,17 @@ def place():
         inventory.onboarded(DATABASE, Applied("v1", "declared", 1, ("app",)), "f", "2026-11-24T11:00:00Z")
         sts = Sts(NOW + timedelta(hours=1))
         clock = SimpleNamespace(now=NOW)
+        rds = SimpleNamespace(endpoints=lambda _: pytest.fail("asked RDS for the writer"))
         store: Any = SimpleNamespace(current=lambda: Versioned(FILE, "v1"))
         vending = Vending(
-            Stores(store, inventory, Decisions(dynamodb, "decisions")),
+            Stores(store, inventory, Decisions(dynamodb, "decisions"), lambda database: rds.endpoints(database)),
             sts,
             [f"arn:aws:iam::{ACCOUNT}:role/connect", f"arn:aws:iam::{ACCOUNT}:role/connect2"],
             CaUrls("https://ca", "https://ca-of-proxies"),
             now=lambda: clock.now,
         )
         yield SimpleNamespace(
-            vending=vending, dynamodb=dynamodb, inventory=inventory, sts=sts, clock=clock, access=store
+            vending=vending, dynamodb=dynamodb, inventory=inventory, sts=sts, clock=clock, access=store, rds=rds
         )
 
 

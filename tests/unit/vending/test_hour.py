@@ -101,7 +101,7 @@ def test_tokens_of_a_simulated_hour_are_all_declared_and_recorded(seed):
     account: Any = Account()
     role = f"arn:aws:iam::{ACCOUNT}:role/connect"
     vending = Vending(
-        Stores(account, account, account),
+        Stores(account, account, account, account),
         account,
         [role],
         CaUrls("https://ca", "https://ca-of-proxies"),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import InvalidRequest, RdsiamError
+from rdsiam.tokens.database_endpoints import WRITER
 
 MAX_BODY = 4096
 _NO_STORE = {"cache-control": "no-store"}
@@ -46,6 +47,9 @@ class ProblemKind:
 #: Code of a problem → its kind. An error with another code is answered as `unavailable`.
 PROBLEMS: Mapping[str, ProblemKind] = {
     "malformed": ProblemKind(400, "Malformed request", "GET /openapi.json describes valid requests"),
+    "no-such-endpoint": ProblemKind(
+        404, "No such endpoint", "GET /databases lists the endpoints of the databases that you may log in to"
+    ),
     "not-allowed": ProblemKind(
         403, "Not allowed", "GET /databases lists the databases and users that you may log in to; access.yaml decides"
     ),
@@ -108,6 +112,15 @@ DatabaseName = Annotated[
     str, Shape(_NAME, _NAME_PROBLEM, "Identifier of an instance, or the ARN of any database.", "orders-1")
 ]
 UserName = Annotated[str, Shape(_NAME, _NAME_PROBLEM, "User in the database, case as declared.", "app_service")]
+EndpointName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9.])?",
+        "must be writer, reader, or the name or host name of an endpoint",
+        "`writer`, `reader`, or the name or host name of an endpoint that `GET /databases` lists.",
+        "reader",
+    ),
+]
 Reason = Annotated[
     str,
     Shape(
@@ -152,6 +165,7 @@ class TokenRequest:
     database: DatabaseName
     user: UserName
     reason: Reason = ""
+    endpoint: EndpointName = WRITER
 
 
 @dataclass(frozen=True)
@@ -227,8 +241,11 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
         raise InvalidRequest("body", "must be a JSON object")
     known = _shapes(TokenRequest)
     _refuse_unknown(data, known, "body", "unknown field")
-    given = {name: shape.read(name, data.get(name, "")) for name, shape in known.items()}
-    return TokenRequest(lower_identifier(given["database"]), given["user"], given["reason"].strip())
+    missing = {"endpoint": WRITER}
+    given = {name: shape.read(name, data.get(name, missing.get(name, ""))) for name, shape in known.items()}
+    return TokenRequest(
+        lower_identifier(given["database"]), given["user"], given["reason"].strip(), given["endpoint"].lower()
+    )
 
 
 def query(event: Mapping[str, Any], kind: type[Query]) -> Query:

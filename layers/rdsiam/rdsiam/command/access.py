@@ -14,9 +14,9 @@ from rdsiam.aws.rds import Database
 from rdsiam.command import options
 from rdsiam.command.access_publish import diff, fleet, history, publish, rollback
 from rdsiam.command.access_versions import Bucket, difference, name_of, read
+from rdsiam.command.described import describe
 from rdsiam.command.errors import ExitCode
 from rdsiam.command.installation import Installation
-from rdsiam.command.login import describe
 from rdsiam.command.output import Output, progress
 from rdsiam.core.counts import counted
 from rdsiam.errors import AccessFileInvalid

@@ -42,6 +42,7 @@ _EXPIRED = re.compile(r"security token included in the request is expired|Expire
 #: Code of a problem → what to do, in terms of the command. The hints of the API's answers are for programs.
 _REMEDIES: Mapping[str, str] = {
     "malformed": "correct it and try again",
+    "no-such-endpoint": "rdsiam ls --endpoints shows the endpoints that you may log in to",
     "not-found": "correct the id; without one, rdsiam report shows the newest audit",
     "reason-required": 'give one: --reason "TICKET-12: stuck orders"',
     "signs-itself": "add --local: your own credentials sign the token",
@@ -87,12 +88,15 @@ class Api:
         """The region that requests are signed for: from the API's address, else the caller's."""
         return self._region or self._aws.region
 
-    def token(self, database: str, user: str, reason: str | None) -> dict[str, Any]:
+    def token(self, database: str, user: str, reason: str | None, endpoint: str | None = None) -> dict[str, Any]:
         """Return a token and its endpoint, if access.yaml allows the caller to log in.
 
+        :param endpoint: name or host name; None for the writer's.
+        :raises NotFound: the database has no such endpoint.
         :raises Denied: it doesn't; the code says why if an entry names the caller.
         """
         body = {"database": database, "user": user} | ({"reason": reason} if reason else {})
+        body |= {"endpoint": endpoint} if endpoint else {}
         try:
             answer = self._ask("POST", "/tokens", f"{user} on {database}", body)
         except Denied as error:
@@ -112,7 +116,7 @@ class Api:
         return is_rds(host) or local
 
     def databases(self) -> list[dict[str, Any]]:
-        """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users` of each."""
+        """Return the databases that this caller may log in to: `identifier`, `arn`, `engine`, `users`, `endpoints`."""
         listed = self._ask("GET", "/databases", "list of your databases").get("databases")
         if not isinstance(listed, list) or not all(_is_database(entry) for entry in listed):
             raise ExecutionFailed("the API's answer has no list of databases", _WRONG_ADDRESS)
@@ -243,7 +247,15 @@ def _is_database(entry: object) -> bool:
         and all(isinstance(user, str) for user in users)
         and all(isinstance(entry.get(name, ""), str | None) for name in ("engine", "host"))
         and (port is None or _is_port(port))
+        and isinstance(entry.get("endpoints", []), list)
+        and all(_is_endpoint(endpoint) for endpoint in entry.get("endpoints", []))
     )
+
+
+def _is_endpoint(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    return all(isinstance(entry.get(name), str) for name in ("name", "kind", "host")) and _is_port(entry.get("port"))
 
 
 def _problem(

@@ -56,6 +56,8 @@ Examples:
   rdsiam psql orders
       as the only user that you may be
   rdsiam psql orders --user analyst -d shop -- -c 'SELECT current_user'
+  rdsiam psql orders --endpoint reader
+      at the reader endpoint of a cluster
   rdsiam psql orders -u analyst --via 127.0.0.1:15432
       through ssh -L 15432:<endpoint>:5432
   rdsiam psql orders --local --user app_service
@@ -72,7 +74,7 @@ def psql(
     """
     program = programs.first_of("psql")
     token = _token_of_family(installation, database, login, "postgres")
-    _check_answers(token, session.via)
+    _check_answers(token, session.via, login.endpoint)
     programs.exec_program([program, *arguments], programs.variables(token, session.name, session.via))
 
 
@@ -99,7 +101,7 @@ def mysql(
     """
     program = programs.first_of("mysql", "mariadb")
     token = _token_of_family(installation, database, login, "mysql")
-    _check_answers(token, session.via)
+    _check_answers(token, session.via, login.endpoint)
     schema = [f"--database={session.name}"] if session.name else []
     options = [*programs.mysql_flags(program, token, session.via), *schema]
     command = [program, *programs.mysql_arguments(options, arguments)]
@@ -188,7 +190,7 @@ def _token_of_family(installation: Installation, database: str, login: LoginOpti
     return token
 
 
-def _check_answers(token: LoginToken, via: str | None) -> None:
+def _check_answers(token: LoginToken, via: str | None, endpoint: str | None = None) -> None:
     """Check that the endpoint answers: the programs themselves wait for minutes, and say nothing meanwhile.
 
     :raises TryAgain: it doesn't. Other problems are the program's to report.
@@ -198,7 +200,8 @@ def _check_answers(token: LoginToken, via: str | None) -> None:
     try:
         socket.create_connection((token.host, token.port), waiting.SECONDS).close()
     except TimeoutError:
-        doctor = shell.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user])
+        named = ["--endpoint", endpoint] if endpoint else []
+        doctor = shell.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user, *named])
         raise TryAgain(
             f"{token.host}:{token.port} has not answered for {waiting.SECONDS:g} s",
             f"{doctor} finds the cause; is a VPN or a tunnel missing?",

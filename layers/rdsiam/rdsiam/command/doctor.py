@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ import click
 from rdsiam.aws.rds import FAMILIES, Database
 from rdsiam.command import names, options, wrapping
 from rdsiam.command.aws import Aws
+from rdsiam.command.described import describe_at, identifier_and_endpoint
 from rdsiam.command.errors import Denied, ExitCode, NotFound, TryAgain
 from rdsiam.command.installation import Installation
-from rdsiam.command.login import LoginOptions, LoginToken, describe_at, identifier_and_endpoint, login_token
+from rdsiam.command.listed import find
+from rdsiam.command.login import LoginOptions, LoginToken, check_one_endpoint, endpoint_option, login_token
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.core import times
 from rdsiam.core.extras import needs
 from rdsiam.doctor.known_errors import explain
+from rdsiam.errors import NoSuchEndpoint
 from rdsiam.tokens.parser import read_token
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ _FIELDS = ("check", "state", "detail", "fix")
 Examples:
   rdsiam doctor orders app_service
       checks everything that can be wrong
+  rdsiam doctor orders app_service --endpoint reader
   rdsiam doctor --error "FATAL: PAM authentication failed for user"
   rdsiam token orders -u app_service | rdsiam doctor --token -"""
 )
@@ -50,6 +55,7 @@ Examples:
 @click.option("--error", metavar="TEXT", help="Explain this error message.")
 @click.option("--token", metavar="-", type=click.Choice(["-"]), help="Read a token from stdin and show its content.")
 @click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason.")
+@endpoint_option
 @options.output("table", "json")
 @options.installation("api_url")
 def doctor(
@@ -58,6 +64,7 @@ def doctor(
     error: str | None,
     token: str | None,
     reason: str | None,
+    endpoint: str | None,
     output: Output,
     installation: Installation,
 ) -> None:
@@ -75,7 +82,7 @@ def doctor(
         sys.exit(_show_token(sys.stdin.read(), output))
     assert database is not None
     assert user is not None
-    sys.exit(_check(database, LoginOptions(user, False, reason), output, installation))
+    sys.exit(_check(database, LoginOptions(user, False, reason, endpoint), output, installation))
 
 
 def _check(name: str, login: LoginOptions, output: Output, installation: Installation) -> ExitCode:
@@ -120,7 +127,8 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
     from rdsiam.doctor.case import LoginCase
 
     aws, user = installation.aws, str(login.user)
-    identifier, endpoint = identifier_and_endpoint(name)
+    identifier, host = identifier_and_endpoint(name)
+    check_one_endpoint(name, host, login)
 
     def ask() -> LoginToken:
         with _setting("api_url"):
@@ -128,13 +136,13 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
         return login_token(installation, name, login)
 
     def listing() -> "ListedDatabase | None":
-        return _listed(installation, identifier)
+        return _listed(installation, host or identifier, login.endpoint)
 
     def record(database: Database) -> "UserRecord":
         return _record(installation, database, user)
 
     return LoginCase(
-        _described(aws, identifier, endpoint),
+        _described(aws, identifier, host, login.endpoint),
         user,
         lambda service: aws.client(service, _READ_SECONDS),
         *aws.credentials(),
@@ -145,13 +153,13 @@ def _case(name: str, login: LoginOptions, installation: Installation) -> "LoginC
     )
 
 
-def _described(aws: Aws, identifier: str, endpoint: str | None) -> "Database | Undescribed":
+def _described(aws: Aws, identifier: str, host: str | None, endpoint: str | None) -> "Database | Undescribed":
     """Return the database, or why the caller could not describe it; other checks go on without."""
     from rdsiam.doctor.case import Undescribed, unknown
     from rdsiam.doctor.failures import of_rdsiam
 
     try:
-        return describe_at(aws, identifier, endpoint, aws.client("rds", _READ_SECONDS))
+        return describe_at(aws, identifier, host, endpoint, aws.client("rds", _READ_SECONDS))
     except (Denied, TryAgain) as error:
         verdict = of_rdsiam(error)
         if any(call in verdict.fix for call in _DESCRIBE):
@@ -159,17 +167,25 @@ def _described(aws: Aws, identifier: str, endpoint: str | None) -> "Database | U
         return Undescribed(identifier, verdict)
 
 
-def _listed(installation: Installation, name: str) -> "ListedDatabase | None":
-    """Return the database from the API's list; None if it isn't in there, or has no endpoint that RDS could give."""
+def _listed(installation: Installation, name: str, endpoint: str | None) -> "ListedDatabase | None":
+    """Return the database from the API's list; None if it isn't in there, or has no endpoint that RDS could give.
+
+    :param name: identifier, ARN or host name of an endpoint.
+    :param endpoint: value of --endpoint.
+    """
     from rdsiam.doctor.case import ListedDatabase
 
-    for entry in installation.api.databases():
-        arn, engine, host, port = (entry.get(key) for key in ("arn", "engine", "host", "port"))
-        if name not in (arn, str(entry.get("identifier")).lower()) or engine not in FAMILIES:
-            continue
-        if isinstance(host, str) and type(port) is int and installation.api.may_name(host):
-            return ListedDatabase(str(arn), str(engine), host, port)
-    return None
+    listed = find(installation.api.databases(), name)
+    if listed is None or listed.database.get("engine") not in FAMILIES:
+        return None
+    named = replace(listed, endpoint=endpoint or listed.endpoint)
+    try:
+        host, port = named.address
+    except NoSuchEndpoint:
+        return None
+    if not installation.api.may_name(host):
+        return None
+    return ListedDatabase(listed.arn, str(listed.database["engine"]), host, port)
 
 
 def _record(installation: Installation, database: Database, user: str) -> "UserRecord":

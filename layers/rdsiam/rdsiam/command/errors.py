@@ -78,6 +78,7 @@ EXIT_CODES: Mapping[type[RdsiamError], ExitCode] = {
     errors.Refused: ExitCode.DIFFERENT,
     errors.NotAllowed: ExitCode.DENIED,
     errors.DatabaseNotFound: ExitCode.NOT_FOUND,
+    errors.NoSuchEndpoint: ExitCode.NOT_FOUND,
     errors.ExtraMissing: ExitCode.NOT_FOUND,
     errors.AccessFileUnavailable: ExitCode.TRY_AGAIN,
     errors.ConnectionFailed: ExitCode.TRY_AGAIN,

@@ -13,6 +13,7 @@ from rdsiam.command.output import Output, progress
 from rdsiam.core.counts import counted
 
 _COLUMNS = ("database", "engine", "users", "port", "endpoint", "arn")
+_COLUMNS_OF_ENDPOINTS = ("database", "name", "kind", "port", "endpoint", "arn")
 
 
 @click.command(
@@ -21,6 +22,8 @@ Examples:
   rdsiam ls
   rdsiam ls 'orders-*'
   rdsiam ls --engine postgres --user analyst
+  rdsiam ls orders --endpoints
+      readers, custom endpoints and instances too
   rdsiam ls --output csv > databases.csv"""
 )
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1, shell_complete=names.of_logins)
@@ -32,10 +35,16 @@ Examples:
     shell_complete=names.of_own_users,
     help="Only databases that you may log in to as this user.",
 )
+@click.option("--endpoints", is_flag=True, help="A row for each endpoint: writer, reader, custom ones, instances.")
 @options.output()
 @options.installation("api_url")
 def ls(
-    patterns: tuple[str, ...], engine: str | None, user: str | None, output: Output, installation: Installation
+    patterns: tuple[str, ...],
+    engine: str | None,
+    user: str | None,
+    endpoints: bool,
+    output: Output,
+    installation: Installation,
 ) -> None:
     """List the databases that you may log in to, the users that you may be there, and the endpoints.
 
@@ -43,7 +52,19 @@ def ls(
     """
     allowed = installation.api.databases()
     databases = [database for database in allowed if _matches(database, patterns, engine, user)]
-    rows = [
+    if endpoints:
+        output.show(_endpoint_rows(databases), _COLUMNS_OF_ENDPOINTS, databases, least=("arn", "kind"))
+    else:
+        output.show(_rows(databases), _COLUMNS, databases, least=("arn", "engine"))
+    if not allowed:
+        cause = installation.api.without_role()
+        progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")
+    elif not databases:
+        progress(f"you may log in to {counted(len(allowed), 'database')}, and none matches")
+
+
+def _rows(databases: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+    return [
         (
             database.get("identifier"),
             database.get("engine"),
@@ -54,12 +75,21 @@ def ls(
         )
         for database in databases
     ]
-    output.show(rows, _COLUMNS, databases, least=("arn", "engine"))
-    if not allowed:
-        cause = installation.api.without_role()
-        progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")
-    elif not databases:
-        progress(f"you may log in to {counted(len(allowed), 'database')}, and none matches")
+
+
+def _endpoint_rows(databases: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+    return [
+        (
+            database.get("identifier"),
+            endpoint["name"],
+            endpoint["kind"],
+            endpoint["port"],
+            endpoint["host"],
+            database.get("arn"),
+        )
+        for database in databases
+        for endpoint in database.get("endpoints") or []
+    ]
 
 
 def _matches(database: Mapping[str, Any], patterns: Sequence[str], engine: str | None, user: str | None) -> bool:

@@ -48,6 +48,11 @@ def of_users(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[st
     return _offered(incomplete, *own, *([lambda: _named(installation, database)] if database else []))
 
 
+def of_endpoints(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the endpoints of the database that the command line names, or of all that the caller may log in to."""
+    return _offered(incomplete, lambda: _endpoints(_installation(ctx), _database(ctx)))
+
+
 def of_profiles(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the profiles of the AWS configuration."""
     return _offered(incomplete, lambda: Session().available_profiles)
@@ -91,6 +96,12 @@ def _users(installation: Installation, name: str | None) -> Iterator[str]:
     for database in installation.api.databases():
         if name in (None, database.get("identifier"), database.get("arn")):
             yield from map(str, database.get("users") or [])
+
+
+def _endpoints(installation: Installation, name: str | None) -> Iterator[str]:
+    for database in installation.api.databases():
+        if name in (None, database.get("identifier"), database.get("arn")):
+            yield from (endpoint["name"] for endpoint in database.get("endpoints") or [])
 
 
 def _described(installation: Installation) -> Iterator[str]:

@@ -5,14 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from rdsiam.aws.rds import FAMILIES
 from rdsiam.command.api import Api
+from rdsiam.command.described import describe_at, identifier_and_endpoint
 from rdsiam.command.errors import CredentialsExpired, Denied, NotFound, TryAgain
 from rdsiam.command.installation import Installation
-from rdsiam.command.login import LoginOptions, choose, describe_at, identifier_and_endpoint, login_token
+from rdsiam.command.listed import Listed, choose, find
+from rdsiam.command.login import LoginOptions, check_one_endpoint, login_token
 from rdsiam.command.renewing_aws import RenewingAws
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import EngineName, Listener, Token, UpstreamFailed
@@ -92,21 +95,19 @@ class ApiTokens:
         self._listener = listener
         self._reason = reason
         self._arn = ""
+        self._endpoint: str | None = None
 
     def target(self) -> Target:
         """Look the database up in the API's list."""
         with _translate(self._installation.aws):
-            _check_endpoint(self._listener)
-            database = self._listed()
-            self._arn = str(database["arn"])
-            name = str(database["identifier"])
-            engine = FAMILIES.get(str(database.get("engine")))
+            listed = self._listed()
+            self._arn, self._endpoint = listed.arn, listed.endpoint
+            name = str(listed.database["identifier"])
+            engine = FAMILIES.get(str(listed.database.get("engine")))
             if engine is None:
                 raise NotFound(f"{name}: the API names an engine that this version does not know")
-            if not database.get("host") or not database.get("port"):
-                raise NotFound(f"{name} has no endpoint yet", "wait until it is available")
-        users = frozenset(database["users"])
-        return Target(name, str(database["host"]), int(database["port"]), _ENGINES[engine], users)
+            host, port = listed.address
+        return Target(name, host, port, _ENGINES[engine], frozenset(listed.database["users"]))
 
     def ready(self, target: Target, user: str) -> None:
         """Return no token: the API has to be asked for each."""
@@ -114,13 +115,13 @@ class ApiTokens:
     def token(self, target: Target, user: str) -> Token:
         """Return a token from the API."""
         with _translate(self._installation.aws, self._arn, target.name):
-            answer = login_token(self._installation, self._arn, LoginOptions(user, local=False, reason=self._reason))
+            answer = login_token(self._installation, self._arn, self._options(user))
         return Token(answer.token, answer.host, answer.port, answer.user)
 
     def users(self) -> frozenset[str]:
         """Return the users of this database in the API's list; none if the list doesn't have it."""
         with _translate(self._installation.aws):
-            arn = self._arn or str(self._listed()["arn"])
+            arn = self._arn or self._listed().arn
             listed = self._installation.listing.databases()
         return frozenset(user for database in listed if database["arn"] == arn for user in database["users"])
 
@@ -128,8 +129,8 @@ class ApiTokens:
         """Return the denial of a token, if it says that the caller may no longer be this user."""
         try:
             with _translate(self._installation.aws, self._arn):
-                arn = self._arn or str(self._listed()["arn"])
-                login_token(self._installation, arn, LoginOptions(user, local=False, reason=self._reason))
+                arn = self._arn or self._listed().arn
+                login_token(self._installation, arn, self._options(user))
         except UpstreamBusy:
             raise
         except UpstreamFailed as error:
@@ -139,9 +140,15 @@ class ApiTokens:
                 raise
         return None
 
-    def _listed(self) -> Mapping[str, Any]:
-        name, _ = identifier_and_endpoint(self._listener.database)
-        return choose(self._installation.listing.databases(), name)
+    def _options(self, user: str) -> LoginOptions:
+        return LoginOptions(user, local=False, reason=self._reason, endpoint=self._endpoint)
+
+    def _listed(self) -> Listed:
+        """Return the database and endpoint that the listener names: by endpoint, or by a host name as the database."""
+        name, host, endpoint = _named(self._listener)
+        databases = self._installation.listing.databases()
+        listed = find(databases, host or name) or Listed(choose(databases, name), host)
+        return listed if endpoint is None else replace(listed, endpoint=endpoint)
 
 
 class OwnAccess:
@@ -180,9 +187,7 @@ class OwnTokens:
         """Look the database up in RDS."""
         aws = self._installation.aws
         with _translate(aws):
-            _check_endpoint(self._listener)
-            name, host = identifier_and_endpoint(self._listener.database)
-            database = describe_at(aws, name, host)
+            database = describe_at(aws, *_named(self._listener))
             endpoint, port = database.endpoint
             aws.credentials()
         self._region = database.region
@@ -208,9 +213,12 @@ class OwnTokens:
             return Token(signer[1].token(target.host, target.port, user), target.host, target.port, user)
 
 
-def _check_endpoint(listener: Listener) -> None:
-    if listener.endpoint != "writer":
-        raise NotFound(f"{listener.database} has no endpoint {listener.endpoint}", "leave the endpoint out")
+def _named(listener: Listener) -> tuple[str, str | None, str | None]:
+    """Return identifier or ARN, the host if that names the database, and the endpoint if it is not the writer's."""
+    name, host = identifier_and_endpoint(listener.database)
+    endpoint = None if listener.endpoint == "writer" else listener.endpoint
+    check_one_endpoint(listener.database, host, LoginOptions(None, local=False, reason=None, endpoint=endpoint))
+    return name, host, endpoint
 
 
 @contextmanager

@@ -20,6 +20,7 @@ Examples:
   rdsiam token orders
       from the API, as the only user that you may be
   rdsiam token orders --user analyst --reason TICKET-7
+  rdsiam token orders --endpoint reader
   rdsiam token --host orders.c9akciq32.eu-central-1.rds.amazonaws.com --port 5432 --user app_service
   PGPASSWORD=$(rdsiam token orders -u analyst) psql "host=… user=analyst sslmode=verify-full sslrootcert=…" """
 )
@@ -45,8 +46,11 @@ def token(
     assert host is not None
     if port is None or login.user is None:
         raise click.UsageError("--host needs --port and --user")
-    if login.reason is not None or any(value is not None for value in installation.flags.values()):
-        raise click.UsageError("--reason, --api-url and --stack go with DATABASE: with --host the API is not asked")
+    of_api = (login.reason, login.endpoint, *installation.flags.values())
+    if any(value is not None for value in of_api):
+        raise click.UsageError(
+            "--reason, --endpoint, --api-url and --stack go with DATABASE: with --host the API is not asked"
+        )
     fast_token.show(_signed(_endpoint(host), port, login.user, installation))
 
 

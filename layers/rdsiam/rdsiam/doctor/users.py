@@ -74,9 +74,6 @@ def _undeclared(case: LoginCase, problem: str, remedy: str) -> Verdict:
     error = case.login_error
     if error is None:
         return ok("no entry gives you tokens of the API; your own are accepted: add --local")
-    if case.described and case.name != case.owner:
-        detail = f"the API gives tokens for cluster {case.owner}, not for its members; {problem}"
-        return unknown(detail, shell.join(["rdsiam", "doctor", case.owner, case.user]))
     if isinstance(error, ConnectionFailed) and error.stage == "login":
         return fail(problem, remedy)
     return unknown(f"{problem}; whether tokens of your own are accepted is not known", remedy)

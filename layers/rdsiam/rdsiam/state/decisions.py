@@ -22,6 +22,7 @@ class DecisionRecord:
     :ivar outcome: `failed`: access.yaml allowed it, or could not be read, and no token could be made.
     :ivar rule: the place in access.yaml that allowed it, or the reason of the denial.
     :ivar access_version: the version of access.yaml that decided; empty if it was not read.
+    :ivar endpoint: as requested; `writer` if the request names none; empty in a malformed request.
     :ivar fingerprint: SHA-256 of the token's signature, by which a leaked token is found; empty if none was made.
     """
 
@@ -38,6 +39,7 @@ class DecisionRecord:
     request_id: str
     fingerprint: str
     expires_at: str
+    endpoint: str
 
 
 class Decisions:

@@ -11,13 +11,15 @@ from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.decide import decide, may_be_allowed
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import Versioned
+from rdsiam.aws.rds_models import Database
 from rdsiam.aws.scoped_credentials import ScopedCredentials, assume_for_one_user
 from rdsiam.core import times
 from rdsiam.core.arn import Arn, is_arn
-from rdsiam.errors import AccessFileInvalid, InvalidRequest, NotAllowed, RdsiamError
+from rdsiam.errors import AccessFileInvalid, InvalidRequest, NoSuchEndpoint, NotAllowed, RdsiamError
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.state.decisions import DecisionRecord, Decisions, Outcome, fingerprint, source_identity
 from rdsiam.state.inventory import Inventory
+from rdsiam.tokens.database_endpoints import WRITER, DatabaseEndpoints
 from rdsiam.tokens.partitions import ca_bundle
 from rdsiam.vending.cache import SingleFlightCache
 from rdsiam.vending.denials import denial
@@ -25,7 +27,8 @@ from rdsiam.vending.denials import denial
 #: RDS accepts a token for this long after it was signed.
 TOKEN_LIFE = timedelta(seconds=LIFETIME)
 _SESSION_SECONDS = 3600
-#: How long a record of the inventory is used without reading it again: hosts stay, but resource ids may change.
+#: How long a record of the inventory is used without reading it again: hosts stay, but resource ids may change. Further
+#: endpoints are used as long.
 _RECORD_SECONDS = 60
 _UNDECLARED = "no entry lets this caller log in as this user here"
 
@@ -50,11 +53,15 @@ class TokenAnswer:
 
 @dataclass(frozen=True)
 class Stores:
-    """Stores of vending: access.yaml, the inventory, and the table of decisions."""
+    """Stores of vending: access.yaml, the inventory, and the table of decisions.
+
+    :ivar endpoints: returns the endpoints of a database as RDS describes them now.
+    """
 
     access: ConfirmedAccess
     inventory: Inventory
     decisions: Decisions
+    endpoints: Callable[[Database], DatabaseEndpoints]
 
 
 @dataclass(frozen=True)
@@ -90,29 +97,37 @@ class Vending:
         self._records = SingleFlightCache[str, _Record](
             lambda record: time.monotonic() - record.read_at < _RECORD_SECONDS
         )
+        self._endpoints = SingleFlightCache[tuple[str, str], _Endpoints](
+            lambda endpoints: time.monotonic() - endpoints.read_at < _RECORD_SECONDS
+        )
         # Credentials that expire before a token would make the token expire with them.
         self._scoped = SingleFlightCache[tuple[str, ...], ScopedCredentials](
             lambda scoped: scoped.expires - self._now() >= TOKEN_LIFE
         )
 
-    def vend(self, caller: Caller, database: str, user: str, reason: str, request_id: str) -> TokenAnswer:
+    def vend(
+        self, caller: Caller, database: str, user: str, reason: str, request_id: str, *, endpoint: str = WRITER
+    ) -> TokenAnswer:
         """Return a token for `user` on `database`, if access.yaml allows the caller to log in.
 
         :param database: ARN or identifier.
+        :param endpoint: name or host name of the endpoint that the token is signed for. It gives no further rights.
+        :raises NoSuchEndpoint: the caller may log in, but the database has no such endpoint.
         :raises NotAllowed: access.yaml doesn't allow it, or the database doesn't exist. The denial is recorded.
         :raises AccessFileInvalid: access.yaml breaks its rules, so nobody is allowed anything.
         :raises AccessFileUnavailable: access.yaml can't be read.
         :raises NotSigned: ConnectRole could not be assumed, or the stack no longer has the user's shard of it.
         """
         arn = database if is_arn(database) else self._arn(database)
-        request = _Request(caller, arn, user, reason, self._now(), request_id)
+        request = _Request(caller, arn, user, reason, self._now(), request_id, endpoint)
         permission = self._permission(request, self._access(request))
+        address = self._address(request, permission)
         scoped = self._credentials(request, permission)
-        return self._sign(request, permission, scoped)
+        return self._sign(request, permission, scoped, address)
 
     def refuse(self, caller: Caller, outcome: Outcome, rule: str, request_id: str) -> None:
         """Record a request that was refused before its database and user were known."""
-        self._record(_Request(caller, "", "", "", self._now(), request_id), outcome, rule, "")
+        self._record(_Request(caller, "", "", "", self._now(), request_id, ""), outcome, rule, "")
 
     def _access(self, request: "_Request") -> Versioned:
         try:
@@ -138,6 +153,26 @@ class Vending:
             self._record(request, "denied", "revoked" if revoked else decision.rule, access.version)
             raise denial(decision, revoked)
         return _Permission(record.database, record.shard_of(user), decision.rule, decision.until, access.version)
+
+    def _address(self, request: "_Request", permission: "_Permission") -> tuple[str, int]:
+        """Return host and port of the requested endpoint; only the writer's are in the inventory.
+
+        Only a caller who may log in gets as far, so neither answer nor timing tells others which endpoints exist.
+        """
+        database = permission.database
+        if request.endpoint == WRITER:
+            return database.endpoint
+        key = database.arn, database.resource_id
+        try:
+            described = self._endpoints.get(key, lambda: _Endpoints(self._stores.endpoints(database), time.monotonic()))
+            endpoint = described.endpoints.choose(request.endpoint)
+        except NoSuchEndpoint:
+            self._record(request, "failed", permission.rule, permission.version)
+            raise
+        except Exception as error:
+            self._record(request, "failed", permission.rule, permission.version)
+            raise NotSigned(f"could not read the endpoints of {database.arn}: {type(error).__name__}") from error
+        return endpoint.host, endpoint.port
 
     def _credentials(self, request: "_Request", permission: "_Permission") -> ScopedCredentials:
         identity, database = source_identity(request.caller), permission.database
@@ -167,10 +202,12 @@ class Vending:
             problem = f"could not obtain credentials for {request.user} on {request.database}: {type(error).__name__}"
             raise NotSigned(problem) from error
 
-    def _sign(self, request: "_Request", permission: "_Permission", scoped: ScopedCredentials) -> TokenAnswer:
+    def _sign(
+        self, request: "_Request", permission: "_Permission", scoped: ScopedCredentials, address: tuple[str, int]
+    ) -> TokenAnswer:
         """Sign and record a token."""
         database = permission.database
-        host, port = database.endpoint
+        host, port = address
         # RDS ignores any shorter expiry in a token: to make a token end earlier, it is signed as of an earlier time.
         signed_at = request.at if permission.until is None else min(request.at, permission.until - TOKEN_LIFE)
         try:
@@ -215,6 +252,7 @@ class Vending:
                 request_id=request.request_id,
                 fingerprint=fingerprint(token) if token else "",
                 expires_at=expires,
+                endpoint=request.endpoint,
             )
         )
 
@@ -243,6 +281,14 @@ class NotSigned(RdsiamError):
     """access.yaml allows the login, but no token could be signed."""
 
     code = "not-signed"
+
+
+@dataclass(frozen=True)
+class _Endpoints:
+    """The endpoints of a database, and when they were read."""
+
+    endpoints: DatabaseEndpoints
+    read_at: float
 
 
 @dataclass(frozen=True)
@@ -285,6 +331,7 @@ class _Request:
     reason: str
     at: datetime
     request_id: str
+    endpoint: str
 
 
 def _identifier(arn: str) -> str | None:

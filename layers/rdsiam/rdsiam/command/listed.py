@@ -1,0 +1,103 @@
+"""The API's list of databases that the caller may log in to: finds the one that is named, and its endpoint."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from rdsiam.command.errors import Denied, NotFound, Usage
+from rdsiam.command.output import visible
+from rdsiam.errors import NoSuchEndpoint
+
+LIST_ENDPOINTS = "rdsiam ls --endpoints shows the endpoints that you may log in to"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A database in the API's list, and the endpoint of it that was named.
+
+    :ivar endpoint: None for the writer's.
+    """
+
+    database: Mapping[str, Any]
+    endpoint: str | None = None
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the database."""
+        return str(self.database["arn"])
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the endpoint.
+
+        :raises NoSuchEndpoint: the list has none of that name.
+        """
+        if self.endpoint is None:
+            known = [self.database]
+        else:
+            endpoints = self.database.get("endpoints") or []
+            known = [each for each in endpoints if self.endpoint in (each["name"], each["host"])]
+        for each in known:
+            if isinstance(host := each.get("host"), str) and type(port := each.get("port")) is int:
+                return host, port
+        identifier = visible(str(self.database.get("identifier")))
+        if self.endpoint is None:
+            raise NoSuchEndpoint(f"{identifier} has no endpoint yet", "wait until it is available")
+        names = ", ".join(visible(each["name"]) for each in self.database.get("endpoints") or [])
+        raise NoSuchEndpoint(
+            f"{identifier} has no endpoint {self.endpoint} in use; it has {names or 'none'}", LIST_ENDPOINTS
+        )
+
+
+def find(databases: Sequence[Mapping[str, Any]], name: str) -> Listed | None:
+    """Return the database of that identifier or ARN; or the one that has that host or member of a cluster.
+
+    :raises Usage: several databases have that identifier.
+    """
+    with suppress(NotFound):
+        return Listed(choose(databases, name))
+    for database in databases:
+        if name == str(database.get("host")).lower():
+            return Listed(database)
+    for database in databases:
+        for endpoint in database.get("endpoints") or []:
+            if name == endpoint["host"].lower() or (endpoint["kind"] == "instance" and name == endpoint["name"]):
+                return Listed(database, endpoint["host"])
+    return None
+
+
+def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the database of that identifier or ARN.
+
+    :raises NotFound: no database has that name; similar names are suggested.
+    :raises Usage: several databases have that name.
+    """
+    matching = [
+        database
+        for database in databases
+        if name == database.get("arn") or name.lower() == str(database.get("identifier")).lower()
+    ]
+    if len(matching) > 1:
+        arns = ", ".join(sorted(str(database["arn"]) for database in matching))
+        raise Usage(f"{name} is ambiguous", f"name the database by its ARN: {arns}")
+    if not matching:
+        similar = get_close_matches(name, [str(database.get("identifier")) for database in databases])
+        remedy = f"did you mean {' or '.join(similar)}?" if similar else "rdsiam ls shows what you may log in to"
+        raise NotFound(f"you may not log in to {name}, or it does not exist", remedy)
+    return matching[0]
+
+
+def only_user(database: Mapping[str, Any]) -> str:
+    """Return the only user that the caller may be.
+
+    :raises Usage: the caller may be several users; the message lists them.
+    """
+    users = sorted(str(user) for user in database.get("users") or [])
+    identifier = database.get("identifier")
+    if not users:
+        raise Denied(f"you may be no user on {identifier}", "ask for an entry in access.yaml")
+    if len(users) > 1:
+        raise Usage(f"you may be several users on {identifier}", f"give --user: {', '.join(map(visible, users))}")
+    return users[0]
