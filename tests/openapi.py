@@ -35,7 +35,7 @@ _STATUSES = {
     400: "malformed: `detail` names the field or parameter",
     401: "no JWT, or not a good one",
     403: "not allowed, unknown, or not signed correctly; the answer never tells what exists",
-    404: "no audit of that id is over",
+    404: "no audit of that id is over, or the database that you may log in to has no such endpoint",
     413: "the body has more than 4,096 bytes",
     429: "too many requests",
     500: "API Gateway got no answer",
@@ -93,7 +93,7 @@ _GATEWAY_MESSAGE = {
 
 def _routes_for_all() -> dict[str, dict[str, Any]]:
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/TokenRequest"}}}
-    token = _operation("vendToken", "Get a login token", "TokenAnswer", 413)
+    token = _operation("vendToken", "Get a login token", "TokenAnswer", 404, 413)
     decisions = _operation("listDecisions", "List decisions: your own, as an auditor all", "PastDecisions")
     return {
         "/tokens": {"post": token | {"requestBody": {"required": True, "content": body}}},

@@ -58,6 +58,7 @@ def test_the_api_is_as_it_is_described(account, place, issuer, authorizer):
     # A request that gets a token is among those that are sent.
     shown = described["components"]["schemas"]["TokenRequest"]["properties"]
     shown["database"]["examples"] = ["tokens-postgres"]
+    shown["endpoint"]["examples"] = ["writer"]
     shown["user"]["examples"] = ["app" if authorizer == "iam" else "web"]
     config = SchemathesisConfig.from_dict(
         {
