@@ -184,7 +184,9 @@ def test_settings_change_while_connections_stay(tmp_path):
             assert await first.ask("first") == "first"
             assert await second.ask("second") == "second"
             assert len(metric(site, "connections_open")) == 2
-            for client in (first, second):
+            third = await site.client(path=path)
+            assert third.answer == "ok"
+            for client in (first, second, third):
                 client.close()
 
     run(main)

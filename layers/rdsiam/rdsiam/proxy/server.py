@@ -260,8 +260,5 @@ def _place(listener: Listener) -> str:
 
 async def _serve(listening: socket.socket, service: Service) -> asyncio.Server:
     """Accept connections of a socket, which stays when the server is closed."""
-    loop = asyncio.get_running_loop()
-    own = listening.dup()
-    if own.family == socket.AF_UNIX:
-        return await loop.create_unix_server(lambda: Peer(service.accept), sock=own)
-    return await loop.create_server(lambda: Peer(service.accept), sock=own)
+    # create_unix_server would remove the file of a unix socket as soon as this server is closed.
+    return await asyncio.get_running_loop().create_server(lambda: Peer(service.accept), sock=listening.dup())
