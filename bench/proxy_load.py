@@ -7,8 +7,10 @@ import shutil
 import statistics
 import struct
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from bench.tls_postgres import DATABASE, USER
 SYSTEM = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 #: Clients that log in at the same time while 1,000 connections are opened.
 _AT_ONCE = 20
+#: MB that the proxy may grow by while data pass: buffers of one connection, and none of the data.
+MOST_GROWTH = 8
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -157,6 +161,25 @@ def resident(pid: int) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * _PAGE / 1e6 + sum(resident(int(child)) for child in children)
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[list[float]]:
+    """Note the resident memory of a process every 20 ms."""
+    seen: list[float] = [resident(pid)]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            seen.append(resident(pid))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
 
 
 async def idle_connections(port: int, count: int, pid: int, *, logged_in: bool) -> float:
