@@ -414,6 +414,26 @@ def test_a_killed_proxy_leaves_a_socket_that_the_next_one_takes(proxy, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_running_query_ends_before_the_proxy_does(proxy, kind):
+    process = proxy(kind)
+    printed = the_only(process)
+    client, idle = Client(printed), Client(printed)
+    answers: list[Any] = []
+    sleep = {"postgres": "SELECT 7 FROM pg_sleep(2)", "mysql": "SELECT 7 + SLEEP(2)"}[printed.engine]
+    running = threading.Thread(target=lambda: answers.append(client.one(sleep)))
+    running.start()
+    time.sleep(0.5)
+    process.send(signal.SIGTERM)
+    with pytest.raises((*ERRORS, pymysql.Error)):
+        until(lambda: idle.one() is None, 3)
+    with pytest.raises(ERRORS):
+        Client(printed)
+    running.join()
+    assert answers == [7]
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_query_that_takes_too_long_is_cut_at_the_end(proxy, kind):
     process = proxy(kind, "--drain-timeout", "1")
     printed = the_only(process)
