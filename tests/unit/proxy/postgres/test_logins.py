@@ -480,6 +480,37 @@ def test_errors_of_the_proxy_have_a_fitting_sqlstate(code, sqlstate):
     assert PostgresEngine().failed("a\0b é \ud800", code) == error(sqlstate, "ab é ?")
 
 
+def test_a_connection_is_idle_between_statements_outside_of_a_transaction():
+    async def main():
+        upstream = Upstream(Server())
+        client = attempt(upstream)
+        client.peer.write(startup(user="app"))
+        opened = await client.opened()
+        await client.messages()
+        client.proxy.forward_to(opened.upstream)
+        opened.upstream.forward_to(client.proxy)
+        states = [opened.idle()]
+        server = upstream.peers[0]
+        for sender, receiver, data in [
+            (client.peer, server, message(b"Q", b"SELECT 1\0")),
+            (server, client.peer, message(b"C", b"SELECT 1\0") + READY),
+            (client.peer, server, message(b"Q", b"BEGIN\0")),
+            (server, client.peer, message(b"Z", b"T")),
+            (client.peer, server, message(b"Q", b"x\0")),
+            (server, client.peer, message(b"Z", b"E")),
+            (client.peer, server, message(b"Q", b"ROLLBACK\0")),
+            (server, client.peer, READY[:-1]),
+            (server, client.peer, READY[-1:]),
+            (server, client.peer, message(b"N", b"late\0")),
+        ]:
+            sender.write(data)
+            assert await receiver.read(len(data)) == data
+            states.append(opened.idle())
+        return states
+
+    assert run(main) == [True, False, True, False, False, False, False, False, False, False, False]
+
+
 def test_nothing_shows_a_token_or_a_key():
     async def main():
         upstream = Upstream(Server())
