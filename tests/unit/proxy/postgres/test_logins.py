@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from rdsiam.proxy.contracts import ClientRefused, Listener, UpstreamFailed
+from rdsiam.proxy.messages import explained
 from rdsiam.proxy.peer import PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from tests.unit.proxy.peers import run
@@ -525,3 +526,37 @@ def test_nothing_shows_a_token_or_a_key():
     shown = run(main)
     assert "Signature" not in shown
     assert repr(KEY) not in shown
+
+
+@pytest.mark.parametrize("method", [5, 10])
+def test_doctor_knows_what_a_server_that_wants_a_password_means(method):
+    class Knowing(Upstream):
+        def explain(self, text):
+            return explained(text, "orders")
+
+    async def main():
+        client = attempt(Knowing(Server([message(b"R", struct.pack("!I", method) + b"salt")])))
+        client.peer.write(startup(user="x" * 63))
+        with pytest.raises(UpstreamFailed):
+            await client.login
+        return await client.error()
+
+    assert "not in rds_iam, or IAM authentication is off; rdsiam onboard orders" in run(main)["M"]
+
+
+def test_doctor_s_sentence_is_the_hint_of_a_refused_token():
+    class Knowing(Upstream):
+        def explain(self, text):
+            return explained(text, "orders")
+
+    async def main():
+        client = attempt(Knowing(Server([ASK_CLEARTEXT, error("28000", 'PAM authentication failed for user "app"')])))
+        client.peer.write(startup(user="app"))
+        with pytest.raises(UpstreamFailed):
+            await client.login
+        return await client.error()
+
+    fields = run(main)
+    assert fields["M"] == 'PAM authentication failed for user "app"'
+    assert fields["H"].startswith("the token was refused: ")
+    assert fields["H"].endswith("rdsiam doctor orders USER")

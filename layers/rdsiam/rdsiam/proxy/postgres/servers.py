@@ -167,7 +167,10 @@ class ServerLogin:
 
     def _wants_password(self, method: int) -> UpstreamFailed:
         name = _METHODS.get(method, "unknown")
-        problem = f'authentication method {method} ({name}) for user "{self.user}" is not supported with tokens'
+        problem = (
+            f'the database asks for a password of user "{self.user}", and takes no token: authentication method '
+            f"{method} ({name}) is not supported"
+        )
         return UpstreamFailed(self.upstream.explain(problem), "login")
 
     def _violation(self, problem: str) -> UpstreamFailed:
