@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ from rdsiam.errors import ListenFailed, ProxySettingsInvalid
 from rdsiam.proxy import server as server_module
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.settings import Settings
+from rdsiam.proxy.sockets import allow
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.stubs import LOCAL, Site, StubUpstream
 
@@ -317,6 +319,31 @@ def test_readiness_follows_the_tokens():
             client.close()
 
     run(main)
+
+
+def test_probes_at_the_same_time_ask_for_one_token():
+    async def main():
+        async with Site(Settings((Listener("orders", user="app", host=LOCAL, port=0),))) as site:
+            service = site.server.listening[0].service
+            assert await asyncio.gather(*(service.check() for _ in range(5))) == [None] * 5
+            assert site.upstream.asked == ["app"]
+            assert await service.check() is None
+            assert site.upstream.asked == ["app"]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised", "warned"),
+    [((256, 4096), 1400, False), ((4096, 4096), None, False), ((256, 1000), 1000, True), ((-1, -1), None, False)],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_needed(monkeypatch, caplog, limits, raised, warned):
+    changes = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: changes.append(new))
+    allow(500)
+    assert changes == ([(raised, limits[1])] if raised else [])
+    assert ("too low for max_connections" in caplog.text) is warned
 
 
 def test_a_stale_unix_socket_is_replaced_and_one_in_use_is_not(tmp_path):

@@ -108,6 +108,7 @@ class Service:
         self.connections: set[Connection] = set()
         self._trouble: UpstreamFailed | None = None
         self._next_check = 0.0
+        self._checking: asyncio.Task[None] | None = None
         self._last_user = ""
         self._gate = gate
         self._metrics = metrics
@@ -164,15 +165,19 @@ class Service:
         A login tells it, too. Otherwise a token is asked for: every five minutes, after a failure every ten seconds.
         """
         user = self.listener.user or self._last_user
-        now = time.monotonic()
-        if user and now >= self._next_check:
-            try:
-                await self.upstream.token(user)
-            except UpstreamFailed as failure:
-                self._note(failure)
-            else:
-                self._note(None)
+        if user and time.monotonic() >= self._next_check:
+            if self._checking is None or self._checking.done():
+                self._checking = asyncio.ensure_future(self._ask(user))
+            await asyncio.shield(self._checking)
         return self._trouble
+
+    async def _ask(self, user: str) -> None:
+        try:
+            await self.upstream.token(user)
+        except UpstreamFailed as failure:
+            self._note(failure)
+        else:
+            self._note(None)
 
     def _note(self, trouble: UpstreamFailed | None) -> None:
         """Note whether a token could be had; a user that a client has named says nothing about others."""

@@ -107,6 +107,7 @@ class Server:
     async def _change(self, settings: Settings) -> None:
         check(settings)
         shield = protection(settings)
+        sockets.allow(settings.max_connections)
         former = {listening.asked: listening for listening in self.listening}
         same_limits = settings.connections_per_second == self.settings.connections_per_second
         upstreams: dict[Listener, tuple[Upstream, EngineName, frozenset[str]]] = {}

@@ -3,7 +3,9 @@
 import errno
 import fcntl
 import ipaddress
+import logging
 import os
+import resource
 import socket
 import stat
 from collections.abc import Iterator
@@ -12,9 +14,13 @@ from pathlib import Path
 
 from rdsiam.errors import ListenFailed
 
-__all__ = ["bind", "is_loopback", "keep_alive", "remove"]
+__all__ = ["allow", "bind", "is_loopback", "keep_alive", "remove"]
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+#: Open files beside connections: standard streams, listeners, those of the API's clients and of refused clients.
+_FILES = 400
 #: Seconds without bytes before a connection is probed, between probes, and the number of probes that may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 #: Errors of a machine without IPv6.
@@ -62,6 +68,20 @@ def keep_alive(connection: socket.socket) -> None:
     for name, value in _KEEPALIVE:
         if (number := getattr(socket, name, None)) is not None:  # macOS has other names
             connection.setsockopt(socket.IPPROTO_TCP, number, value)
+
+
+def allow(connections: int) -> None:
+    """Raise this process's limit of open files as far as it may, for a number of clients and their databases."""
+    needed = 2 * connections + _FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        logger.warning(
+            "the system's limit of open files is too low for max_connections",
+            extra={"reason": f"ulimit -n is {hard}, needed are {needed}"},
+        )
 
 
 def remove(listening: socket.socket) -> None:
