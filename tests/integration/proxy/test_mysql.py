@@ -1,12 +1,27 @@
 """MySQL's engine of the proxy with real servers and clients that know nothing of tokens."""
 
+import asyncio
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import aiomysql
+import mysql.connector
+import MySQLdb
 import pymysql
+import pymysql.constants.CLIENT
 import pytest
 
+from localcloud.core.cache import folder
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.tokens import trust
 from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
-from tests.kinds import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, needs_mysql
+
+MIB = 2**20
+SECRET = "a shared secret of 'quotes' and \\ "
 
 
 @pytest.fixture(scope="module", params=MYSQL_FAMILY)
@@ -16,6 +31,9 @@ def server(request, make_place):
         rdsadmin.run("CREATE USER app@'%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL")
         rdsadmin.run("GRANT ALL ON shop.* TO app@'%'")
         rdsadmin.run("CREATE USER human@'%' IDENTIFIED BY 'a password of a human'")
+        rdsadmin.run("SET GLOBAL local_infile = ON")
+        rdsadmin.run(f"SET GLOBAL max_allowed_packet = {64 * MIB}")
+        rdsadmin.run("CREATE TABLE shop.lines (line LONGTEXT)")
     return place
 
 
@@ -31,25 +49,234 @@ def proxy(upstream):
 
 
 def connect(proxy, user="app", password="", **more):
-    return pymysql.connect(host="127.0.0.1", port=proxy.port, user=user, password=password, connect_timeout=20, **more)
+    return pymysql.connect(
+        host="127.0.0.1", port=proxy.port, user=user, password=password, database="shop", connect_timeout=20,
+        autocommit=True, **more,
+    )  # fmt: skip
 
 
-def ask(connection, statement="SELECT CURRENT_USER()"):
+def ask(connection, statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall()
 
 
-@pytest.mark.parametrize("password", ["", "any"])
-def test_a_client_logs_in_whatever_its_password(proxy, password):
-    with connect(proxy, password=password, database="shop") as connection:
-        assert ask(connection, "SELECT CURRENT_USER(), DATABASE(), CONNECTION_ID()") == (
-            ("app@%", "shop", connection.thread_id()),
+# Clients. Each logs in, asks who it is and which connection it has, and returns the answer.
+
+
+def oracle_program():
+    """Return the beginning of the command of Oracle's own client."""
+    found = shutil.which("mysql")
+    if found and "MariaDB" not in subprocess.run([found, "--version"], capture_output=True, text=True).stdout:
+        return [found]
+    home = folder() / "mysql"
+    (loader,) = home.glob("usr/lib*/ld-linux*.so.*")
+    (libraries,) = home.glob("usr/lib/*-linux-gnu*")
+    return [str(loader), "--library-path", str(libraries), str(home / "usr/bin/mysql")]
+
+
+def mariadb_program():
+    return [shutil.which("mariadb")]
+
+
+def program(command, port, password, *more, statement="SELECT CURRENT_USER(), CONNECTION_ID()"):
+    return subprocess.run(
+        [*command, "--no-defaults", "--protocol=tcp", "-h127.0.0.1", f"-P{port}", "-uapp", "shop", "-NB",
+         *([f"-p{password}"] if password else []), *more, "-e", statement],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def by_program(command):
+    def ask_program(port, password):
+        result = program(command(), port, password)
+        assert result.returncode == 0, result.stderr
+        user, number = result.stdout.split()
+        return user, int(number)
+
+    return ask_program
+
+
+def by_driver(driver, **more):
+    def ask_driver(port, password):
+        connection = driver.connect(host="127.0.0.1", port=port, user="app", password=password, database="shop", **more)
+        cursor = connection.cursor()
+        cursor.execute("SELECT CURRENT_USER(), CONNECTION_ID()")
+        (answer,) = cursor.fetchall()
+        connection.close()
+        return answer
+
+    return ask_driver
+
+
+def by_aiomysql(port, password):
+    async def ask_it():
+        connection = await aiomysql.connect(host="127.0.0.1", port=port, user="app", password=password, db="shop")
+        async with connection.cursor() as cursor:
+            await cursor.execute("SELECT CURRENT_USER(), CONNECTION_ID()")
+            (answer,) = await cursor.fetchall()
+        connection.close()
+        return answer
+
+    return asyncio.run(ask_it())
+
+
+CLIENTS = {
+    "mysql": pytest.param(by_program(oracle_program), marks=needs_mysql),
+    "mariadb": by_program(mariadb_program),
+    "pymysql": by_driver(pymysql),
+    "mysqlclient": by_driver(MySQLdb),
+    "connector-python": by_driver(mysql.connector),
+    "connector-python-native": by_driver(mysql.connector, auth_plugin="mysql_native_password"),
+    "aiomysql": by_aiomysql,
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+@pytest.mark.parametrize("password", ["", pytest.param("any", marks=pytest.mark.exhaustive)])
+def test_clients_log_in_whatever_their_password(proxy, client, password):
+    user, number = client(proxy.port, password)
+    assert user == "app@%"
+    assert number > 0
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+def test_clients_log_in_by_a_shared_secret_and_not_without(upstream, client):
+    with running_proxy(upstream, engine=MySQLEngine(), secret=SECRET.encode()) as proxy:
+        assert client(proxy.port, SECRET)[0] == "app@%"
+        for wrong in ("", "wrong"):
+            with pytest.raises(Exception, match="rdsiam proxy asks for its own password"):
+                client(proxy.port, wrong)
+
+
+@pytest.mark.parametrize("user", ["human", "nobody_at_all"])
+def test_the_user_of_a_password_gets_no_token_and_a_reason(proxy, user):
+    reason = f"1045.*{user}.*asks for no token.*rdsiam doctor orders {user}"
+    with pytest.raises(pymysql.OperationalError, match=reason):
+        connect(proxy, user)
+
+
+def test_an_error_of_the_server_keeps_its_number_and_state(proxy):
+    with pytest.raises(pymysql.OperationalError) as caught:
+        pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", database="nowhere")
+    assert caught.value.args[0] in (1044, 1049)
+
+
+def test_a_refused_token_is_told_as_the_server_tells_it(upstream):
+    upstream.make_token = "expired-token-of-{}".format
+    upstream.sentence = "doctor's sentence"
+    with (
+        running_proxy(upstream, engine=MySQLEngine()) as proxy,
+        pytest.raises(pymysql.OperationalError, match=r"1045.*Access denied for user 'app'@.*doctor's sentence"),
+    ):
+        connect(proxy)
+
+
+def test_the_number_of_the_connection_is_the_server_s_so_a_statement_can_be_cancelled(proxy):
+    with connect(proxy) as busy, connect(proxy) as other, ThreadPoolExecutor() as pool:
+        start = time.monotonic()
+        sleeping = pool.submit(ask, busy, "SELECT SLEEP(60)")
+        while not sleeping.done():
+            ask(other, f"KILL QUERY {busy.thread_id()}")
+            time.sleep(0.1)
+        assert time.monotonic() - start < 30
+        # MariaDB ends with an error, MySQL with a row.
+        assert sleeping.exception() is not None or sleeping.result() == ((1,),)
+
+
+@pytest.mark.parametrize("command", [pytest.param(oracle_program, marks=needs_mysql), mariadb_program])
+def test_ctrl_c_of_the_programs_ends_the_statement(proxy, command):
+    with subprocess.Popen(
+        [*command(), "--no-defaults", "--protocol=tcp", "-h127.0.0.1", f"-P{proxy.port}", "-uapp", "-e",
+         "SELECT 'begun'; SELECT SLEEP(60)", "--unbuffered"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        time.sleep(0.5)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("driver", [MySQLdb, mysql.connector], ids=["mysqlclient", "connector-python"])
+def test_a_change_of_the_user_is_refused_and_the_connection_goes_on(proxy, driver):
+    connection = driver.connect(host="127.0.0.1", port=proxy.port, user="app", database="shop")
+    change = connection.change_user if driver is MySQLdb else connection.cmd_change_user
+    with pytest.raises(driver.Error, match=r"1045.*rdsiam proxy keeps the user of a connection"):
+        change("human", "a password of a human", "shop")
+    connection.close()
+    if driver is MySQLdb:
+        return
+    connection = driver.connect(host="127.0.0.1", port=proxy.port, user="app", database="shop")
+    with pytest.raises(driver.Error, match="1045"):
+        connection.cmd_change_user("human", "a password of a human", "shop")
+    cursor = connection.cursor()
+    cursor.execute("SELECT CURRENT_USER()")
+    assert cursor.fetchall() == [("app@%",)]
+    connection.close()
+
+
+def test_a_session_can_be_reset(proxy):
+    connection = mysql.connector.connect(host="127.0.0.1", port=proxy.port, user="app", database="shop")
+    cursor = connection.cursor()
+    cursor.execute("SET @kept = 1")
+    connection.cmd_reset_connection()
+    cursor.execute("SELECT @kept")
+    assert cursor.fetchall() == [(None,)]
+    connection.close()
+
+
+def test_prepared_statements_and_several_results(proxy):
+    connection = mysql.connector.connect(host="127.0.0.1", port=proxy.port, user="app", database="shop")
+    cursor = connection.cursor(prepared=True)
+    for number in range(3):
+        cursor.execute("SELECT %s + 1", (number,))
+        assert cursor.fetchall() == [(number + 1,)]
+    cursor.close()
+    connection.close()
+    flags = pymysql.constants.CLIENT.MULTI_STATEMENTS
+    with connect(proxy, client_flag=flags) as several, several.cursor() as cursor:
+        cursor.execute("SELECT 1; SELECT 2; DO 3; SELECT 4")
+        results = [cursor.fetchall()]
+        while cursor.nextset():
+            results.append(cursor.fetchall())
+    assert [list(rows) for rows in results] == [[(1,)], [(2,)], [], [(4,)]]
+
+
+def test_a_file_of_more_packets_than_numbers_is_loaded_as_it_is(proxy, tmp_path):
+    """Each packet begins with the byte of a command that the proxy refuses."""
+    path = tmp_path / "lines"
+    line = b"\x11" + b"x" * 8190 + b"\n"
+    path.write_bytes(line * 2000)  # PyMySQL sends 16,384 bytes in a packet
+    with connect(proxy, local_infile=True) as connection:
+        ask(connection, "TRUNCATE shop.lines")
+        ask(connection, f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE shop.lines CHARACTER SET latin1")
+        assert ask(connection, "SELECT COUNT(*), SUM(LENGTH(line)), MIN(ORD(line)) FROM shop.lines") == (
+            (2000, 2000 * 8191, 0x11),
         )
 
 
-@pytest.mark.parametrize("user", ["human", "nobody at all"])
-def test_the_user_of_a_password_gets_no_token_and_a_reason(proxy, user):
-    with pytest.raises(pymysql.OperationalError, match=f"1045.*{user}.*asks for no token.*rdsiam doctor"):
-        connect(proxy, user)
-    assert proxy.refusals
+@pytest.mark.parametrize("command", [pytest.param(oracle_program, marks=needs_mysql), mariadb_program])
+def test_the_programs_load_files(proxy, tmp_path, command):
+    path = tmp_path / "lines"
+    path.write_text("a line\n" * 300_000)
+    statement = (
+        f"TRUNCATE shop.lines; LOAD DATA LOCAL INFILE '{path}' INTO TABLE shop.lines; SELECT COUNT(*) FROM shop.lines"
+    )
+    result = program(command(), proxy.port, "", "--local-infile=1", statement=statement)
+    assert result.stderr == ""
+    assert result.stdout == "300000\n"
+
+
+@pytest.mark.parametrize(
+    "size", [16 * MIB - 1, *(pytest.param(size * MIB, marks=pytest.mark.exhaustive) for size in (15, 20, 40))]
+)
+def test_long_packets_pass_both_ways(proxy, size):
+    with connect(proxy, max_allowed_packet=64 * MIB) as connection:
+        text = "\x11" + "y" * size
+        assert ask(connection, f"SELECT LENGTH('{text}')") == ((size + 1,),)
+        ((answer,),) = ask(connection, f"SELECT REPEAT('z', {size})")
+        assert answer == "z" * size
+        assert ask(connection, "SELECT 1") == ((1,),)

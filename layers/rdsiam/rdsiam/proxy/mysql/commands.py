@@ -37,7 +37,9 @@ class Commands:
         #: Bytes of the present packet that are still to come.
         self._left = 0
         #: The beginning of a packet that isn't passed on yet, as it may be the one to refuse.
-        self._held = b""
+        self._held = bytearray()
+        #: Bytes that are needed to go on with it.
+        self._needed = 0
         self._continued = False
         self._file = False
 
@@ -46,12 +48,17 @@ class Commands:
         if not self._held and self._left >= len(data):
             self._left -= len(data)
             return data
-        data, self._held = self._held + data, b""
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed:
+                return b""
+            data, self._held = bytes(self._held), bytearray()
         passed: list[bytes | memoryview] = []
         start, at, end = 0, self._left, len(data)
         while at < end:
-            if not self._is_decided(data, at):
-                self._held, self._left = data[at:], 0
+            self._needed = self._decided_by(data, at)
+            if end - at < self._needed:
+                self._held, self._left = bytearray(data[at:]), 0
                 passed.append(memoryview(data)[start:at])
                 return b"".join(passed)
             length = int.from_bytes(data[at : at + 3], "little")
@@ -66,15 +73,15 @@ class Commands:
         passed.append(memoryview(data)[start:])
         return b"".join(passed)
 
-    def _is_decided(self, data: bytes, at: int) -> bool:
-        """Tell whether enough has come of a packet: its beginning, and all of what may be a request to refuse."""
+    def _decided_by(self, data: bytes, at: int) -> int:
+        """Return the bytes needed of the packet at `at`: its beginning, and all of what may be a request to refuse."""
         have = len(data) - at
         if have < 4:
-            return False
+            return 4
         length = int.from_bytes(data[at : at + 3], "little")
         if self._continued or self._file or data[at + 3] or not 0 < length <= _LONGEST_CHANGE:
-            return True
-        return have > 4 and (data[at + 4] != _CHANGE_USER or have >= 4 + length)
+            return 4
+        return 4 + length if have > 4 and data[at + 4] == _CHANGE_USER else 5
 
     def _is_command(self, sequence: int, length: int) -> bool:
         """Note the beginning of a packet, and tell whether it is a command of one packet or the first of several."""

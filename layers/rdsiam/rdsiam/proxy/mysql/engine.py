@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from rdsiam.proxy.contracts import Client, Opened, Upstream, UpstreamFailed
+from rdsiam.proxy.contracts import Client, Listener, Opened, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
 from rdsiam.proxy.mysql.handshake import QUERY_ATTRIBUTES
@@ -49,16 +49,16 @@ class MySQLEngine:
         """Take a client's login, log in upstream, and tell the client; see `Engine.login`."""
         await _wait_for_silence(client)
         login = ClientLogin(client)
-        with _told(login, upstream):
+        with _told(login, upstream, client.listener):
             async with asyncio.timeout(_SERVER_LIMIT):
                 server = await ServerLogin.reach(upstream)
         try:
             await _take_client(login, server)
-            with _told(login, upstream):
+            with _told(login, upstream, client.listener):
                 await server.start_tls(upstream, login.response)
                 token = await upstream.token(login.user)
                 async with asyncio.timeout(_SERVER_LIMIT):
-                    answer = await server.log_in(login.response, token)
+                    answer = await server.log_in(token)
         except asyncio.CancelledError:
             login.fail(1159, "08S01", "the login took too long for rdsiam proxy, or it is shutting down")
             await server.give_up()
@@ -107,7 +107,7 @@ async def _take_client(login: ClientLogin, server: ServerLogin) -> None:
 
 
 @contextlib.contextmanager
-def _told(login: ClientLogin, upstream: Upstream) -> Iterator[None]:
+def _told(login: ClientLogin, upstream: Upstream, listener: Listener) -> Iterator[None]:
     """Tell the client what the database, or rdsiam, refuses.
 
     :raises UpstreamFailed: that happened.
@@ -123,18 +123,18 @@ def _told(login: ClientLogin, upstream: Upstream) -> Iterator[None]:
         login.fail(refusal.number, refusal.state or "HY000", message)
         raise UpstreamFailed(message, "login") from None
     except (NoTokenAsked, Malformed, PeerClosed, TimeoutError) as problem:
-        number, message = _sentence(problem, login.user)
+        number, message = _sentence(problem, login.user, listener)
         login.fail(number, "28000" if number == _DENIED else "08S01", message)
         raise UpstreamFailed(message, "login") from None
 
 
-def _sentence(problem: Exception, user: str) -> tuple[int, str]:
+def _sentence(problem: Exception, user: str, listener: Listener) -> tuple[int, str]:
     """Return the number and the message of a login that a server didn't answer as it should."""
     match problem:
         case NoTokenAsked():
             return _DENIED, (
                 f"Access denied for user {user!r}: the database asks for no token, so there is no such user, or none "
-                "with AWSAuthenticationPlugin; rdsiam doctor DATABASE USER"
+                f"with AWSAuthenticationPlugin; rdsiam doctor {listener.database} {user}"
             )
         case Malformed():
             return 1105, f"the database doesn't speak MySQL's protocol as expected: {problem}"

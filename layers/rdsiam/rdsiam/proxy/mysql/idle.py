@@ -9,8 +9,8 @@ __all__ = ["is_idle"]
 _OK: Final = 0x00
 #: EOF, or OK at the end of rows.
 _END: Final = 0xFE
-#: Flags of the status: in a transaction, more results follow.
-_BUSY: Final = 0x0001 | 0x0008
+#: Flags of the status: in a transaction, more results follow, an open cursor, in a transaction that only reads.
+_BUSY: Final = 0x0001 | 0x0008 | 0x0040 | 0x2000
 #: Bytes of an OK at least, of EOF, and of the answer to a prepared statement, which has no status.
 _SHORTEST_OK: Final = 7
 _EOF: Final = 5

@@ -75,7 +75,7 @@ class Fields:
         return self._payload[start:end]
 
     def number(self, size: int) -> int:
-        """Return a number of so many bytes."""
+        """Return a number of that many bytes."""
         return int.from_bytes(self.take(size), "little")
 
     def text(self) -> bytes:
@@ -98,7 +98,7 @@ class Fields:
             return self.take(first)
         size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
         if size is None:
-            raise Malformed("a length is none")
+            raise Malformed("a length is malformed")
         return self.take(self.number(size))
 
     def rest(self) -> bytes:

@@ -49,6 +49,8 @@ class ServerLogin:
         self.peer = peer
         self.greeting = greeting
         self._packets = packets
+        #: What TLS was asked for with: a server takes the capabilities from there.
+        self._response = Response(PROTOCOL_41, 1 << 24, greeting.charset, bytes(19), 0)
         #: Whether the server waits for a response.
         self._awaited = True
 
@@ -80,13 +82,13 @@ class ServerLogin:
         """
         if not self.greeting.capabilities & TLS:
             raise Malformed("the server offers no TLS, so it gets no token")
-        self._awaited = False
+        self._response, self._awaited = response, False
         self._packets.write(tls_request(response.for_server(self.greeting, "", b"")))
         await upstream.start_tls(self.peer)
         self._awaited = True
 
-    async def log_in(self, response: Response, token: Token) -> bytes:
-        """Log in as a client whose response is given, and return the server's answer. TLS has been started.
+    async def log_in(self, token: Token) -> bytes:
+        """Log in with the response that TLS was started for, and return the server's answer.
 
         The first answer is that of a client with a password which the server doesn't know, as every client's is that
         has a token: then the server asks for the token, if the user is an IAM user.
@@ -99,7 +101,7 @@ class ServerLogin:
         if self.peer.tls is None:
             raise Malformed("without TLS no token is sent")
         answer = secrets.token_bytes(_ANSWERS.get(self.greeting.plugin, 0))
-        self._respond(response.for_server(self.greeting, token.user, answer))
+        self._respond(self._response.for_server(self.greeting, token.user, answer))
         asked = False
         for _ in range(_MOST_PACKETS):
             packet = await self._packets.read()
@@ -122,8 +124,7 @@ class ServerLogin:
         """End a connection before its login: by a login that the server refuses, which it doesn't count as an error."""
         try:
             if self._awaited:
-                nobody = Response(PROTOCOL_41, 1 << 24, self.greeting.charset, bytes(19), 0)
-                response = nobody.for_server(self.greeting, NOBODY, _empty(self.greeting.plugin))
+                response = self._response.for_server(self.greeting, NOBODY, _empty(self.greeting.plugin))
                 self._respond(response if self.peer.tls is not None else response.without_tls())
                 async with asyncio.timeout(_LAST_WORD):
                     await self._finish(await self._packets.read())
