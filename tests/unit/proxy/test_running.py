@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -51,6 +52,25 @@ def test_a_signal_ends_a_proxy_without_connections_at_once(number):
         send(number)
 
     assert running(act) is End.COMPLETE
+
+
+def test_systemd_learns_each_state(monkeypatch, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        async def state() -> bytes:
+            return await asyncio.get_running_loop().sock_recv(systemd, 100)
+
+        async def act(site: Site) -> None:
+            assert await state() == b"READY=1"
+            send(signal.SIGHUP)
+            assert [await state(), await state()] == [b"RELOADING=1", b"READY=1"]
+            send(signal.SIGTERM)
+            assert await state() == b"STOPPING=1"
+
+        assert running(act) is End.COMPLETE
 
 
 def test_a_busy_connection_may_finish():
