@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -229,7 +230,9 @@ class Api:
 
 
 def _session(endpoint: str, timeout: Any) -> URLLib3Session:
-    return URLLib3Session(timeout=timeout, proxies=get_environ_proxies(endpoint))
+    # Without the option, a request's body waits until its headers are acknowledged, which takes 40 ms.
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    return URLLib3Session(timeout=timeout, proxies=get_environ_proxies(endpoint), socket_options=options)
 
 
 def _is_port(value: object) -> bool:
