@@ -291,6 +291,29 @@ def test_connections_of_users_whose_access_has_ended_are_cut():
     run(main)
 
 
+def test_access_is_asked_for_from_time_to_time_if_it_is_to_be_cut():
+    async def main():
+        async with Site() as site:
+            bob, alice = await site.client("bob"), await site.client("alice")
+            site.server.settings = site.with_settings(cut_interval=0.01)
+            cutting = asyncio.ensure_future(site.server.cut_ended())
+            site.upstream.over["bob"] = "bob is revoked"
+            await asyncio.sleep(0.1)
+            assert await bob.ask("still here") == "still here"
+            site.server.settings = site.with_settings(cut=True)
+            ended = await bob.reader.readline()
+            site.upstream.over["alice"] = "alice's entry is gone"
+            also = await alice.reader.readline()
+            cutting.cancel()
+            for client in (bob, alice):
+                client.close()
+            return ended.decode(), also.decode()
+
+    ended, also = run(main)
+    assert "bob is revoked" in ended
+    assert "alice's entry is gone" in also
+
+
 def test_cutting_needs_an_api():
     async def main():
         site = Site(Settings((Listener("orders", host=LOCAL, port=0),), cut=True))

@@ -21,6 +21,7 @@ _FIELDS = {
     "certificate": "certificate",
     "key": "key",
     "cut": "cut",
+    "cut_interval": "cut_interval",
 }
 _OF_LISTENERS = ("user", "endpoint", "host", "port", "socket")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -96,6 +97,12 @@ def asked_options(command: options.Command) -> options.Command:
         click.option("--health-host", metavar="ADDRESS", help="Address of the health port. Default: 127.0.0.1."),
         click.option(
             "--cut", is_flag=True, default=None, help="Close open connections of users whose access has ended."
+        ),
+        click.option(
+            "--cut-interval",
+            metavar="SECONDS",
+            type=click.FloatRange(1, 3600),
+            help="Time between two questions to the API for --cut. Default: 30.",
         ),
         click.option("--local", is_flag=True, help="Sign with your own credentials instead of asking the API."),
         click.option("--reason", metavar="TEXT", help="Why, if access.yaml requires a reason."),

@@ -61,6 +61,7 @@ _SETTINGS: Mapping[str, Check] = {
     "certificate": _text,
     "key": _text,
     "cut": _flag,
+    "cut_interval": _seconds(1),
 }
 _DATABASE: Mapping[str, Check] = {
     "name": _text,

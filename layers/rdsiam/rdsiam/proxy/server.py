@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import re
 import socket
 from collections import Counter
@@ -25,8 +26,6 @@ _PORTS: Mapping[EngineName, int] = {"postgres": 5432, "mysql": 3306}
 _SOCKET_NAME = re.compile(r"\.s\.PGSQL\.[1-9][0-9]{0,4}")
 #: Seconds between two looks for connections that have become idle while the proxy drains.
 _LOOK = 0.1
-#: Seconds between two looks for users whose access has ended.
-_CUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,8 @@ class Server:
     async def cut_ended(self) -> None:
         """End connections of users whose access has ended, from time to time; runs until it is cancelled."""
         while True:
-            await asyncio.sleep(_CUT)
+            # Not all proxies of a fleet ask at the same time.
+            await asyncio.sleep(self.settings.cut_interval * random.uniform(0.8, 1.2))  # noqa: S311
             if not self.settings.cut:
                 continue
             for service in self._services():

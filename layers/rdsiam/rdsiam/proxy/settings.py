@@ -28,6 +28,7 @@ class Settings:
     :ivar health_port: of /healthz, /readyz and /metrics; None: they are not served.
     :ivar password_file: has the secret that clients give as their password.
     :ivar cut: close open connections of users whose access has ended.
+    :ivar cut_interval: after which that is asked again, on average.
     """
 
     listeners: tuple[Listener, ...]
@@ -41,6 +42,7 @@ class Settings:
     certificate: Path | None = None
     key: Path | None = None
     cut: bool = False
+    cut_interval: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""The true decisions of the API, as clients of a proxy read them: allowed, denied, revoked, and cut."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from tests.integration import commands
+from tests.integration.proxy.proxy_process import ProxyProcess
+
+type Start = Callable[..., ProxyProcess]
+
+
+def environment(account, place, role: str, home) -> dict[str, str]:
+    cloud, keys = account.cloud, account.assume(place[role])
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "AWS_ENDPOINT_URL": cloud.endpoint,
+        "AWS_DEFAULT_REGION": cloud.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "RDSIAM_API_URL": cloud.api_url,
+        "RDSIAM_CA": str(cloud.ca),
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": keys["SessionToken"],
+    }
+
+
+@pytest.fixture(scope="module")
+def start(account, place, tmp_path_factory) -> Iterator[Start]:
+    """Start proxies with the rights of a role; they end with the module at the latest."""
+    with ExitStack() as stack:
+
+        def proxy(role: str, *arguments: str) -> ProxyProcess:
+            folder = tmp_path_factory.mktemp("proxy")
+            process = ProxyProcess(environment(account, place, role, folder), folder, *arguments)
+            return stack.enter_context(process)
+
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def vended(start) -> ProxyProcess:
+    """Return a proxy of the role to which tokens are vended."""
+    return start("vended", "tokens-postgres:0")
+
+
+def log_in(proxy: ProxyProcess, user: str) -> str:
+    """Return the user of a session through a proxy."""
+    (printed,) = proxy.databases.values()
+    with psycopg.connect(host="127.0.0.1", port=printed.port, user=user, dbname="shop", connect_timeout=30) as session:
+        row = session.execute("SELECT session_user").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def denial(proxy: ProxyProcess, user: str) -> str:
+    """Return the error that a client of a proxy gets."""
+    with pytest.raises(psycopg.OperationalError) as caught:
+        log_in(proxy, user)
+    text = str(caught.value)
+    assert "X-Amz" not in text
+    assert "X-Amz" not in proxy.log
+    return text
+
+
+def test_an_allowed_user_logs_in(vended):
+    assert log_in(vended, "app") == "app"
+
+
+@pytest.mark.parametrize(
+    ("user", "says"),
+    [("app2", "rdsiam ls shows"), ("past", "rdsiam ls shows"), ("oncall", "--reason"), ("nobody", "rdsiam ls shows")],
+)
+def test_a_denied_user_reads_the_remedy(vended, user, says):
+    assert says in denial(vended, user)
+
+
+def test_a_reason_opens_a_login_that_needs_one(start):
+    assert log_in(start("vended", "tokens-postgres:0", "--reason", "TICKET-12: stuck orders"), "oncall") == "oncall"
+
+
+def test_a_role_that_signs_itself_logs_in_with_local_only(account, place, start, tmp_path):
+    assert log_in(start("signing", "tokens-postgres:0", "--local"), "app2") == "app2"
+    arguments = ["proxy", "tokens-postgres:0"]
+    done = commands.run(arguments, environment(account, place, "signing", tmp_path), limit=60, directory=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "you may not log in to tokens-postgres" in done.stderr
+
+
+def test_a_stranger_can_not_start_the_proxy(account, place, tmp_path):
+    arguments = ["proxy", "tokens-postgres:0"]
+    done = commands.run(arguments, environment(account, place, "stranger", tmp_path), limit=60, directory=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "you may not log in to tokens-postgres" in done.stderr
