@@ -17,9 +17,11 @@ from rdsiam.proxy.network import Trust
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
 from rdsiam.signer import Credentials
 from rdsiam.tokens.parser import read_token
-from tests.unit.proxy.api_stub import HOST
+from tests.unit.proxy.api_stub import ARN, HOST, Answer, problem, served
 
-ORDERS = SimpleNamespace(identifier="orders", endpoint=(HOST, 5432), region="eu-west-1", family="postgres", host=HOST)
+ORDERS = SimpleNamespace(
+    arn=ARN, identifier="orders", endpoint=(HOST, 5432), region="eu-west-1", family="postgres", host=HOST
+)
 
 
 @pytest.fixture
@@ -120,6 +122,28 @@ def test_without_an_api_it_is_unknown_whether_access_has_ended(chain):
         use(lambda upstream: upstream.ended(["app"]))
     assert caught.value.code == "no-api"
     assert "--api-url" in str(caught.value)
+
+
+def test_with_an_api_a_login_that_it_knew_ends_though_it_lists_no_database(chain, monkeypatch):
+    with served() as api:
+        monkeypatch.setenv("RDSIAM_API_URL", api.url)
+        monkeypatch.setenv("NO_PROXY", "*")
+        monkeypatch.setattr(Aws, "account", lambda _: None)
+        api.answers["/databases"] = [Answer(body={"databases": []})]
+        api.answers["/tokens"] = [problem("signs-itself"), problem("unavailable"), problem("user-revoked")]
+
+        async def ask(upstream):
+            await upstream.token("app")
+            return [list(await upstream.ended(["app"])) for _ in range(3)]
+
+        assert use(ask) == [[], [], ["app"]]
+        assert {body["database"] for body in api.bodies} == {ARN}
+
+
+def test_a_role_that_may_not_describe_reads_what_to_grant(chain):
+    chain.database = Denied("DescribeDBClusters: AccessDenied User is not authorized")
+    with pytest.raises(UpstreamFailed, match="grant rds:DescribeDBClusters"):
+        use(lambda upstream: upstream.engine())
 
 
 class Answers(ApiTokens):

@@ -231,7 +231,7 @@ class Api:
 
 def _session(endpoint: str, timeout: Any) -> URLLib3Session:
     # Without the option, a request's body waits until its headers are acknowledged, which takes 40 ms.
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    options: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
     return URLLib3Session(timeout=timeout, proxies=get_environ_proxies(endpoint), socket_options=options)
 
 

@@ -27,6 +27,7 @@ from rdsiam.signer import Credentials, TokenSigner
 _ENDED = {"not-allowed", "user-revoked"}
 #: Seconds for which upstreams share a list of databases.
 _LIST_SECONDS = 5
+_UNDESCRIBED = "grant rds:DescribeDBClusters and rds:DescribeDBInstances to your role"
 _ENGINES: Mapping[str, EngineName] = {"postgres": "postgres", "mysql": "mysql"}
 
 
@@ -79,29 +80,32 @@ def source(
     if not local:
         api = ApiTokens(installation, listener, reason)
         return api, api
-    own = OwnTokens(installation, listener)
     try:
         installation.settings.get("api_url")
     except (Denied, NotFound, TryAgain):
-        return own, None
-    return own, OwnAccess(ApiTokens(installation, listener, reason))
+        return OwnTokens(installation, listener), None
+    access = OwnAccess(ApiTokens(installation, listener, reason))
+    return OwnTokens(installation, listener, access), access
 
 
 class ApiTokens:
-    """Tokens from the API."""
+    """Tokens from the API.
+
+    :ivar arn: of the database; empty until it is known.
+    """
 
     def __init__(self, installation: LastingInstallation, listener: Listener, reason: str | None) -> None:
         self._installation = installation
         self._listener = listener
         self._reason = reason
-        self._arn = ""
+        self.arn = ""
         self._endpoint: str | None = None
 
     def target(self) -> Target:
         """Look the database up in the API's list."""
         with _translate(self._installation.aws):
             listed = self._listed()
-            self._arn, self._endpoint = listed.arn, listed.endpoint
+            self.arn, self._endpoint = listed.arn, listed.endpoint
             name = str(listed.database["identifier"])
             engine = FAMILIES.get(str(listed.database.get("engine")))
             if engine is None:
@@ -114,22 +118,22 @@ class ApiTokens:
 
     def token(self, target: Target, user: str) -> Token:
         """Return a token from the API."""
-        with _translate(self._installation.aws, self._arn, target.name):
-            answer = login_token(self._installation, self._arn, self._options(user))
+        with _translate(self._installation.aws, self.arn, target.name):
+            answer = login_token(self._installation, self.arn, self._options(user))
         return Token(answer.token, answer.host, answer.port, answer.user)
 
     def users(self) -> frozenset[str]:
         """Return the users of this database in the API's list; none if the list doesn't have it."""
         with _translate(self._installation.aws):
-            arn = self._arn or self._listed().arn
+            arn = self.arn or self._listed().arn
             listed = self._installation.listing.databases()
         return frozenset(user for database in listed if database["arn"] == arn for user in database["users"])
 
     def ended(self, user: str) -> UpstreamFailed | None:
         """Return the denial of a token, if it says that the caller may no longer be this user."""
         try:
-            with _translate(self._installation.aws, self._arn):
-                arn = self._arn or self._listed().arn
+            with _translate(self._installation.aws, self.arn):
+                arn = self.arn or self._listed().arn
                 login_token(self._installation, arn, self._options(user))
         except UpstreamBusy:
             raise
@@ -162,6 +166,10 @@ class OwnAccess:
         self._api = api
         self._known: set[str] = set()
 
+    def name(self, arn: str) -> None:
+        """Take the database's ARN: the API doesn't list what one's own credentials sign for."""
+        self._api.arn = arn
+
     def users(self) -> frozenset[str]:
         """Return no user: those that the caller signs for are not in the API's list."""
         return frozenset()
@@ -175,9 +183,13 @@ class OwnAccess:
 
 
 class OwnTokens:
-    """Tokens that are signed with the caller's own credentials."""
+    """Tokens that are signed with the caller's own credentials.
 
-    def __init__(self, installation: LastingInstallation, listener: Listener) -> None:
+    :param access: learns the database's ARN.
+    """
+
+    def __init__(self, installation: LastingInstallation, listener: Listener, access: OwnAccess | None = None) -> None:
+        self._access = access
         self._installation = installation
         self._listener = listener
         self._region = ""
@@ -187,10 +199,15 @@ class OwnTokens:
         """Look the database up in RDS."""
         aws = self._installation.aws
         with _translate(aws):
-            database = describe_at(aws, *_named(self._listener))
-            endpoint, port = database.endpoint
             aws.credentials()
+            try:
+                database = describe_at(aws, *_named(self._listener))
+            except Denied as denied:
+                raise Denied(denied.problem, denied.remedy or _UNDESCRIBED) from None
+            endpoint, port = database.endpoint
         self._region = database.region
+        if self._access is not None:
+            self._access.name(database.arn)
         return Target(database.identifier, endpoint, port, _ENGINES[database.family])
 
     def ready(self, target: Target, user: str) -> Token | None:
