@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rdsiam.command import names, options
+from rdsiam.command.login import endpoint_option
 
 #: Option → its field in the settings of the proxy.
 _FIELDS = {
@@ -68,9 +69,7 @@ def asked_options(command: options.Command) -> options.Command:
             shell_complete=names.of_own_users,
             help="Database user of all clients. Default: the one that each client names.",
         ),
-        click.option(
-            "--endpoint", metavar="NAME", help="writer, reader, an instance or a custom endpoint. Default: writer."
-        ),
+        endpoint_option,
         click.option(
             "--port", type=port, help="Port of the first database; further ones count up. Default: the engine's."
         ),
