@@ -21,7 +21,7 @@ from tests.kinds import MYSQL_EXHAUSTIVE
 
 MEGABYTE = 1 << 20
 #: Megabytes that the proxy may need for a few connections, however much goes through them.
-ROOM = 24
+ROOM = 12
 SIZES = [32, pytest.param(1024, marks=pytest.mark.stress)]
 #: A line of text that no compression or cache shortens, one for each number.
 LINE = 1000

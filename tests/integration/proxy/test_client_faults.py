@@ -32,6 +32,8 @@ from tests.kinds import MYSQL, MYSQL_EXHAUSTIVE, needs_mysql
 from tests.mysql_client import write_mysql_client
 
 KINDS = ["postgres", "mariadb", MYSQL_EXHAUSTIVE]
+#: For what is the same in both protocols.
+MOSTLY_POSTGRES = ["postgres", pytest.param("mariadb", marks=pytest.mark.exhaustive), MYSQL_EXHAUSTIVE]
 #: An address that the servers' certificates don't have.
 NAMELESS = "127.0.0.9"
 SECRET = "correct-horse-battery"
@@ -249,7 +251,7 @@ def who(connection: Any, family: str) -> str:
     return str(user)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_pools_open_connections_after_a_tokens_life(proxy, servers, api, kind):
     printed = the_only(proxy(kind))
     for take, end in pools(printed).values():
@@ -277,7 +279,7 @@ def test_every_connection_has_a_token_of_its_own(proxy, servers, api):
     assert api.given["postgres", "app"] - given == 5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_throttled_api_is_asked_again(proxy, api, kind):
     printed = the_only(proxy(kind))
     api.refusals.extend([Refusal(429, "", "Too Many Requests")] * 2)
@@ -300,7 +302,7 @@ def test_a_denial_reaches_the_client_in_words(proxy, api, kind, refusal, words):
         assert client.one() == "app"
 
 
-@pytest.mark.exhaustive
+@pytest.mark.exhaustive  # the proxy looks every 30 s
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 def test_open_connections_are_cut_when_access_ends(proxy, api, kind):
     printed = the_only(proxy(kind, "--cut"))
@@ -325,7 +327,7 @@ def test_open_connections_are_cut_when_access_ends(proxy, api, kind):
 # --- The database ---
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_database_that_restarts_is_reached_again(proxy, servers, kind):
     printed = the_only(proxy(kind))
     scheme = {"postgres": ("postgresql:", "postgresql+psycopg:"), "mysql": ("mysql:", "mysql+pymysql:")}
@@ -347,7 +349,7 @@ def test_a_database_that_restarts_is_reached_again(proxy, servers, kind):
     engine.dispose()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_name_that_leads_elsewhere_gets_no_token(proxy, servers, api, kind):
     """The endpoint's name resolves to another machine, which has a certificate of its own."""
     with token_servers.running() as others:
@@ -363,7 +365,7 @@ def test_a_name_that_leads_elsewhere_gets_no_token(proxy, servers, api, kind):
     assert "X-Amz" not in process.log
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_certificate_of_another_name_gets_no_token(proxy, servers, api, kind):
     relay = Relay("localhost", servers.port(kind), at=NAMELESS)
     api.elsewhere[kind] = (NAMELESS, relay.port)
@@ -373,7 +375,7 @@ def test_a_certificate_of_another_name_gets_no_token(proxy, servers, api, kind):
     assert servers.logins == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_wrong_authority_is_explained(proxy, servers, kind, tmp_path):
     wrong = Authority(tmp_path / "ca").path
     before = servers.logins
@@ -385,7 +387,7 @@ def test_a_wrong_authority_is_explained(proxy, servers, kind, tmp_path):
 # --- The proxy ---
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_killed_proxy_is_started_again_at_its_port(proxy, kind):
     port = str(processes.free_port())
     first = proxy(kind, "--port", port)
@@ -433,7 +435,7 @@ def test_a_running_query_ends_before_the_proxy_does(proxy, kind):
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_a_query_that_takes_too_long_is_cut_at_the_end(proxy, kind):
     process = proxy(kind, "--drain-timeout", "1")
     printed = the_only(process)

@@ -75,6 +75,8 @@ def _case(kind: str, client: str) -> Any:
         *([has_mysqlclient] if client == "mysqlclient" else []),
         *(MYSQL_EXHAUSTIVE.marks if kind == "mysql" else []),
     ]
+    if client not in {"psycopg", "asyncpg", "pymysql", "connector"}:
+        marks.append(pytest.mark.exhaustive)
     return pytest.param(kind, client, marks=marks)
 
 
@@ -96,6 +98,7 @@ def test_drivers_of_node_work(printed, kind):
     assert lines_of(done.stdout) == expected(family(kind)) | {"pool": "app,app,app"}
 
 
+@pytest.mark.exhaustive  # `make test-all` installs Java
 @pytest.mark.parametrize("kind", KINDS)
 def test_jdbc_works(printed, kind):
     jar = Path("/usr/share/java", JARS[family(kind)])
@@ -141,7 +144,7 @@ def test_interrupting_psql_cancels_its_query(printed):
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
+@pytest.mark.parametrize("protocol", [pytest.param("simple", marks=pytest.mark.exhaustive), "extended", "prepared"])
 def test_pgbench_runs(printed, protocol):
     url = printed("postgres").url
     run("pgbench", "-i", "-q", "-s", "1", url)
@@ -205,3 +208,90 @@ def test_a_dump_is_taken(printed, kind, tmp_path):
         PATH=f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}",
     )  # fmt: skip
     assert "CREATE TABLE `big`" in output
+
+
+# --- Frameworks ---
+
+#: A project of one file, as a new one is: its settings name no password, and its views keep their connections.
+PROJECT = """
+import sys
+import django
+import pymysql
+pymysql.install_as_MySQLdb()
+from django.conf import settings
+engine, host, port = sys.argv[1:]
+default = {"ENGINE": f"django.db.backends.{engine}", "NAME": "shop", "USER": "app", "HOST": host, "PORT": int(port)}
+settings.configure(DATABASES={"default": default | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}, USE_TZ=True,
+                   INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions"])
+django.setup()
+from django.contrib.auth.models import Group
+from django.core import signals
+from django.core.management import call_command
+from django.db import connection, transaction
+call_command("migrate", verbosity=0)
+sessions = []
+for number in range(3):
+    signals.request_started.send(object)
+    with transaction.atomic():
+        Group.objects.create(name=f"group {number}")
+    signals.request_finished.send(object)
+    sessions.append(connection.connection)
+print(Group.objects.filter(name__startswith="group").count(), len({id(session) for session in sessions}))
+call_command("flush", interactive=False, verbosity=0)
+print(Group.objects.count())
+"""
+
+
+@pytest.mark.parametrize("kind", [pytest.param("postgres", marks=pytest.mark.exhaustive), "mariadb", MYSQL_EXHAUSTIVE])
+def test_django_works_and_keeps_its_connection(printed, kind):
+    lines = printed(kind)
+    engine = {"postgres": "postgresql", "mysql": "mysql"}[family(kind)]
+    output = run(sys.executable, "-c", PROJECT, engine, "127.0.0.1", str(lines.port))
+    assert output.split() == ["3", "1", "0"]
+
+
+POOLS = {
+    "postgres": ["postgresql+psycopg", "postgresql+psycopg2", "postgresql+asyncpg"],
+    "mysql": ["mysql+pymysql", "mysql+mysqlconnector", "mysql+aiomysql", "mysql+asyncmy"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "driver"),
+    [
+        pytest.param(kind, driver, marks=[pytest.mark.exhaustive] if number else [])
+        for kind in ("postgres", "mariadb")
+        for number, driver in enumerate(POOLS[family(kind)])
+    ],
+)
+def test_pools_of_sqlalchemy_work(printed, kind, driver):
+    url = printed(kind).url.replace(printed(kind).url.partition(":")[0], driver, 1)
+    script = """
+import asyncio, sys
+from concurrent.futures import ThreadPoolExecutor
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+url, query, asynchronous = sys.argv[1:]
+if asynchronous == "True":
+    async def main():
+        engine = create_async_engine(url, pool_size=4)
+        async def one(_):
+            async with engine.connect() as connection:
+                return (await connection.execute(text(query))).scalar()
+        users = await asyncio.gather(*map(one, range(20)))
+        await engine.dispose()
+        return users
+    users = asyncio.run(main())
+else:
+    engine = create_engine(url, pool_size=4, pool_pre_ping=True)
+    def one(_):
+        with engine.begin() as connection:
+            return connection.execute(text(query)).scalar()
+    with ThreadPoolExecutor(4) as threads:
+        users = list(threads.map(one, range(20)))
+    engine.dispose()
+print(set(users))
+"""
+    asynchronous = driver.endswith(("asyncpg", "aiomysql", "asyncmy"))
+    who = "SELECT session_user" if family(kind) == "postgres" else WHO
+    assert run(sys.executable, "-c", script, url, who, str(asynchronous)) == "{'app'}\n"
