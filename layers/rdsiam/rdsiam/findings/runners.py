@@ -23,7 +23,7 @@ class Runner:
 
 
 OPERATOR = Runner("an operator (the stack's parameter Operators)", "rdsiam")
-PUBLISHER = Runner("whoever may publish access.yaml", "rdsiam access publish access.yaml")
+PUBLISHER = Runner("a publisher of access.yaml", "rdsiam access publish access.yaml")
 STACK_OWNER = Runner("the owner of the stack that has the resource", "CloudFormation")
 
 
