@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import CredentialsExpired, Denied, TryAgain
@@ -175,6 +177,50 @@ def test_expired_credentials_are_renewed_once_for_all_that_wait(chain, aws):
         thread.join()
     assert got == ["AKID2"] * 10
     assert chain.calls == 2
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [timedelta(seconds=1), timedelta(seconds=6), 4 * MINUTE, 46 * MINUTE, HOUR, 9 * HOUR, -HOUR]
+        ),
+        st.sampled_from(["ask", "ask", "ask", "break", "mend", "forget"]),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, lifetime=st.sampled_from([None, 15 * MINUTE, HOUR, 12 * HOUR]))
+@example(steps=["ask", HOUR, "break", "ask", "mend", "ask", 6 * timedelta(seconds=1), "ask"], lifetime=HOUR)
+def test_in_any_order_no_expired_credentials_are_returned_and_a_mended_chain_is_used(chain, steps, lifetime):
+    chain.at, chain.lifetime, chain.error, chain.expiry = START, lifetime, None, None
+    chain.renewals = chain.calls = 0
+    aws, broken_at = RenewingAws(None, None, chain.now), None
+    for step in [*steps, "mend", timedelta(seconds=6), "ask"]:
+        if isinstance(step, timedelta):
+            chain.at += step
+        elif step == "break":
+            chain.error = CredentialsExpired("the SSO session has expired", "aws sso login")
+        elif step == "mend":
+            chain.error = None
+        elif step == "forget":
+            aws.forget()
+        if chain.error is not None:
+            broken_at = chain.at
+        if step != "ask":
+            continue
+        try:
+            _, expiry = aws.credentials()
+        except CredentialsExpired:
+            # While the chain is broken, and at most a moment after it works again.
+            assert broken_at is not None
+            assert chain.at - broken_at < timedelta(seconds=5)
+        else:
+            assert expiry is None or expiry > chain.at
+        if aws.current() is not None and lifetime is not None:
+            assert aws.credentials()[1] - chain.at > 15 * MINUTE
+    assert aws.credentials()
 
 
 # With botocore's own chain.

@@ -37,6 +37,8 @@ _WRONG_ADDRESS = "see with rdsiam config whether this is the address in the stac
 _TIMEOUT: Any = (waiting.SECONDS, 30)
 #: For a proxy, whose clients wait for an answer.
 _LASTING_TIMEOUT: Any = (waiting.SECONDS, 10)
+#: Connections that are kept: more than the proxy has threads for calls.
+_KEPT = 32
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 #: API Gateway's words for expired credentials.
 _EXPIRED = re.compile(r"security token included in the request is expired|ExpiredToken", re.IGNORECASE)
@@ -232,7 +234,12 @@ class Api:
 def _session(endpoint: str, timeout: Any) -> URLLib3Session:
     # Without the option, a request's body waits until its headers are acknowledged, which takes 40 ms.
     options: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    return URLLib3Session(timeout=timeout, proxies=get_environ_proxies(endpoint), socket_options=options)
+    return URLLib3Session(
+        timeout=timeout,
+        proxies=get_environ_proxies(endpoint),
+        socket_options=options,
+        max_pool_connections=_KEPT,
+    )
 
 
 def _is_port(value: object) -> bool:
