@@ -184,7 +184,7 @@ STEPS = st.lists(
         st.sampled_from(
             [timedelta(seconds=1), timedelta(seconds=6), 4 * MINUTE, 46 * MINUTE, HOUR, 9 * HOUR, -HOUR]
         ),
-        st.sampled_from(["ask", "ask", "ask", "break", "mend", "forget"]),
+        st.sampled_from(["ask", "ask", "ask", "break", "repair", "forget"]),
     ),
     max_size=30,
 )  # fmt: skip
@@ -192,17 +192,17 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, lifetime=st.sampled_from([None, 15 * MINUTE, HOUR, 12 * HOUR]))
-@example(steps=["ask", HOUR, "break", "ask", "mend", "ask", 6 * timedelta(seconds=1), "ask"], lifetime=HOUR)
-def test_in_any_order_no_expired_credentials_are_returned_and_a_mended_chain_is_used(chain, steps, lifetime):
+@example(steps=["ask", HOUR, "break", "ask", "repair", "ask", 6 * timedelta(seconds=1), "ask"], lifetime=HOUR)
+def test_in_any_order_no_expired_credentials_are_returned_and_a_repaired_chain_is_used(chain, steps, lifetime):
     chain.at, chain.lifetime, chain.error, chain.expiry = START, lifetime, None, None
     chain.renewals = chain.calls = 0
     aws, broken_at = RenewingAws(None, None, chain.now), None
-    for step in [*steps, "mend", timedelta(seconds=6), "ask"]:
+    for step in [*steps, "repair", timedelta(seconds=6), "ask"]:
         if isinstance(step, timedelta):
             chain.at += step
         elif step == "break":
             chain.error = CredentialsExpired("the SSO session has expired", "aws sso login")
-        elif step == "mend":
+        elif step == "repair":
             chain.error = None
         elif step == "forget":
             aws.forget()
