@@ -1,0 +1,175 @@
+"""Hostile bytes in every state of PostgreSQL's login: every split, every end, and mutations of both sides.
+
+`FUZZ_SECONDS=600 pytest tests/unit/proxy/postgres/test_hostile_bytes.py -k fuzzing` goes on for that long, and keeps in
+`corpus.json` a case for each outcome that none of it has: those that fail, and those with another message.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.proxy.postgres.hostile import Case, Outcome, check, mutate, run_case
+from tests.unit.proxy.postgres.in_memory import (
+    ASK_CLEARTEXT,
+    AUTHENTICATION_OK,
+    GSSENC_REQUEST,
+    KEY_DATA,
+    LOGGED_IN,
+    SSL_REQUEST,
+    cancel_request,
+    error,
+    message,
+    startup,
+)
+
+CORPUS = Path(__file__).with_name("corpus.json")
+LOGIN = startup(user="app", database="shop", options="-c a=b")
+PASSWORD = message(b"p", b"secret\0")
+NOTICE = message(b"N", b"SNOTICE\0C00000\0Mhello\0\0")
+SASL = message(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0")
+NEGOTIATE = message(b"v", struct.pack("!II", 0, 1) + b"_pq_.x\0")
+#: Logins from which mutations begin: name → case.
+SEEDS = {
+    "login": Case([LOGIN], [ASK_CLEARTEXT, LOGGED_IN]),
+    "secret": Case([LOGIN, PASSWORD], [ASK_CLEARTEXT, LOGGED_IN], secret=b"secret"),
+    "requests": Case([SSL_REQUEST, GSSENC_REQUEST, LOGIN], [NEGOTIATE + ASK_CLEARTEXT, NOTICE + LOGGED_IN]),
+    "cancel": Case([cancel_request(4711, b"\1\2\3\4")], []),
+    "error": Case([LOGIN], [ASK_CLEARTEXT, error("28000", "no", H="hint")]),
+    "late error": Case([LOGIN], [ASK_CLEARTEXT, AUTHENTICATION_OK + KEY_DATA + error("3D000", "no database")]),
+    "sasl": Case([LOGIN], [SASL]),
+    "no tls": Case([LOGIN], [], before=b"N"),
+    "stuffed": Case([LOGIN], [], before=b"S" + ASK_CLEARTEXT),
+}
+RESULTS = {
+    "login": "opened", "secret": "opened", "requests": "opened", "cancel": "cancelled", "error": "failed",
+    "late error": "failed", "sasl": "failed", "no tls": "failed", "stuffed": "failed",
+}  # fmt: skip
+
+
+def mutated(seed: Case, number: int) -> Case:
+    """Return a case with some of its turns changed, cut into pieces of random lengths."""
+    randomness = random.Random(number)  # noqa: S311
+    client, server, before = list(seed.client), list(seed.server), seed.before
+    for turns in (client, server):
+        for index, turn in enumerate(turns):
+            if randomness.random() < 0.6:
+                turns[index] = mutate(turn, randomness)
+    if before is not None:
+        before = mutate(before, randomness)
+    most = randomness.choice((1, 3, 17, 10_000))
+    return Case(client, server, before, seed.secret, most)
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def run(runner):
+    """Return a function that runs a case, checks it, and returns its result."""
+
+    def run(case: Case) -> str:
+        outcome = runner.run(run_case(case))
+        check(case, outcome)
+        return outcome.result
+
+    return run
+
+
+def signature(outcome: Outcome) -> str:
+    """Return the kind of an outcome: its result and message, without what differs from case to case."""
+    reason = outcome.reason
+    if outcome.result == "failed" and not reason.startswith(("the database", "unencrypted")):
+        reason = "an error of the server, or of TLS"
+    return f"{outcome.result}: {re.sub(r'''[0-9]+|"[^"]*"|b['"].*['"]''', '…', reason)}"
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_each_login_ends_as_it_does_however_its_bytes_are_split(run, name):
+    seed = SEEDS[name]
+    for size in (1, 2, 3, 5, 7, 64):
+        case = Case(seed.client, seed.server, seed.before, seed.secret, size)
+        assert run(case) == RESULTS[name]
+
+
+@pytest.mark.parametrize("name", ["login", "secret", "requests"])
+def test_a_client_that_ends_after_any_byte_gets_no_login(run, name):
+    seed = SEEDS[name]
+    whole = sum(map(len, seed.client))
+    for end in range(whole):
+        turns, left = [], end
+        for turn in seed.client:
+            turns.append(turn[:left])
+            left = max(0, left - len(turn))
+        assert run(Case(turns, seed.server, seed.before, seed.secret)) in {"closed", "refused"}
+
+
+@pytest.mark.parametrize("name", ["login", "error", "late error"])
+def test_a_server_that_ends_after_any_byte_is_a_failure(run, name):
+    seed = SEEDS[name]
+    for end in range(sum(map(len, seed.server))):
+        turns, left = [], end
+        for turn in seed.server:
+            turns.append(turn[:left])
+            left = max(0, left - len(turn))
+        assert run(Case(seed.client, turns, seed.before, seed.secret)) == "failed"
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(name=st.sampled_from(sorted(SEEDS)), number=st.integers(0, 2**32))
+def test_changed_bytes_of_both_sides_end_in_the_protocol(run, name, number):
+    run(mutated(SEEDS[name], number))
+
+
+@settings(max_examples=200, deadline=None)
+@given(client=st.lists(st.binary(max_size=64), max_size=3), server=st.lists(st.binary(max_size=64), max_size=3))
+def test_any_bytes_end_in_the_protocol(run, client, server):
+    run(Case(client, server))
+    run(Case([LOGIN], server))
+    run(Case([LOGIN], [ASK_CLEARTEXT, AUTHENTICATION_OK, *server]))
+
+
+def read_corpus() -> dict[str, Case]:
+    return {kind: Case.from_json(data) for kind, data in json.loads(CORPUS.read_text()).items()}
+
+
+@pytest.mark.parametrize("kind", sorted(read_corpus()))
+def test_cases_that_fuzzing_found(runner, kind):
+    case = read_corpus()[kind]
+    outcome = runner.run(run_case(case))
+    check(case, outcome)
+    assert signature(outcome) == kind
+
+
+def test_fuzzing(runner):
+    seconds, corpus = float(os.environ.get("FUZZ_SECONDS", "0")), read_corpus()
+    randomness, end, count = random.Random(), time.monotonic() + (seconds or 1), 0  # noqa: S311
+    seeds = [*SEEDS.values(), *corpus.values()]
+    try:
+        while time.monotonic() < end:
+            case = mutated(randomness.choice(seeds), randomness.randrange(2**48))
+            try:
+                outcome = runner.run(run_case(case))
+                check(case, outcome)
+            except BaseException:
+                corpus["unexpected: "] = case
+                raise
+            if corpus.setdefault(signature(outcome), case) is case:
+                seeds.append(case)
+            count += 1
+    finally:
+        print(f"{count} cases, {len(corpus)} kinds")  # noqa: T201
+        if seconds:
+            text = json.dumps({kind: case.to_json() for kind, case in sorted(corpus.items())}, indent=1)
+            CORPUS.write_text(text + "\n")
