@@ -46,7 +46,7 @@ class StubEngine:
             client.peer.write(self.failed(str(failure), failure.code))
             raise
         client.peer.write(b"ok\n")
-        return Opened(peer, user, idle=lambda: peer.tail.endswith(b".\n"))
+        return Opened(peer, user, idle=lambda: peer.tail.endswith(b".\n"), answered=lambda: True)
 
     def failed(self, message: str, code: str) -> bytes:
         """Return an error."""

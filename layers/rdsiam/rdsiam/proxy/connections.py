@@ -73,9 +73,11 @@ class Connection:
     since: float = field(default_factory=time.monotonic)
 
     def end(self, message: str, code: str) -> None:
-        """Tell the client why its connection ends, and end it."""
+        """End the connection, and tell the client why, unless it is in the middle of an answer."""
+        between = self.opened.idle() or self.opened.answered()
         self.opened.upstream.abort()
-        self.client.write(self.engine.failed(message, code))
+        if between:
+            self.client.write(self.engine.failed(message, code))
         self.client.close()
 
     def abort(self) -> None:

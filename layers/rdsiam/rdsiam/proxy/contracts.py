@@ -157,6 +157,8 @@ class Opened:
     :ivar closed: is called once when the connection has ended.
     :ivar idle: tells whether the client is between two statements and outside of a transaction, by the bytes that were
         forwarded last (`Peer.tail`): such a connection may be ended with `Engine.failed` while the proxy shuts down.
+    :ivar answered: tells whether the server has given its last answer in whole, or nothing of it yet: then an error may
+        be sent to the client. In the middle of an answer its bytes would become data: the rest of a row.
     """
 
     upstream: Peer
@@ -164,6 +166,7 @@ class Opened:
     inspect: Callable[[bytes], bytes] | None = None
     closed: Callable[[], None] = lambda: None
     idle: Callable[[], bool] = lambda: False
+    answered: Callable[[], bool] = lambda: False
 
 
 class Engine(Protocol):

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from rdsiam.proxy.connections import Connection
 from rdsiam.proxy.contracts import ClientRefused, Listener, UpstreamFailed
 from rdsiam.proxy.messages import explained
 from rdsiam.proxy.peer import PeerClosed
@@ -481,35 +482,62 @@ def test_errors_of_the_proxy_have_a_fitting_sqlstate(code, sqlstate):
     assert PostgresEngine().failed("a\0b é \ud800", code) == error(sqlstate, "ab é ?")
 
 
-def test_a_connection_is_idle_between_statements_outside_of_a_transaction():
+def test_the_end_of_a_connection_never_becomes_part_of_a_row():
+    """The text of the error would complete the row that was cut off."""
+
+    async def main():
+        engine, upstream = PostgresEngine(), Upstream(Server())
+        got = []
+        for before in (b"", READY, message(b"D", b"x" * 300)[:100], message(b"Z", b"T")):
+            client = attempt(upstream, engine)
+            client.peer.write(startup(user="app"))
+            opened = await client.opened()
+            await client.messages()
+            client.proxy.forward_to(opened.upstream)
+            opened.upstream.forward_to(client.proxy)
+            client.peer.write(message(b"Q", b"SELECT 1\0"))
+            await upstream.peers[-1].read(14)
+            upstream.peers[-1].write(before)
+            assert await client.peer.read(len(before)) == before
+            Connection(client.proxy, opened, engine).end("access has ended", "access-ended")
+            await client.peer.ended()
+            got.append(await client.peer.read(client.peer.buffered))
+        return got
+
+    ended = error("57P01", "access has ended")
+    assert run(main) == [ended, ended, b"", ended]
+
+
+@pytest.mark.parametrize("replicates", [False, True])
+def test_a_connection_is_idle_between_statements_and_may_get_an_error_between_answers(replicates):
     async def main():
         upstream = Upstream(Server())
         client = attempt(upstream)
-        client.peer.write(startup(user="app"))
+        client.peer.write(startup(user="app", replication="database") if replicates else startup(user="app"))
         opened = await client.opened()
         await client.messages()
         client.proxy.forward_to(opened.upstream)
         opened.upstream.forward_to(client.proxy)
-        states = [opened.idle()]
+        states = [(opened.idle(), opened.answered())]
         server = upstream.peers[0]
         for sender, receiver, data in [
             (client.peer, server, message(b"Q", b"SELECT 1\0")),
+            (server, client.peer, message(b"D", b"row")),
             (server, client.peer, message(b"C", b"SELECT 1\0") + READY),
             (client.peer, server, message(b"Q", b"BEGIN\0")),
             (server, client.peer, message(b"Z", b"T")),
             (client.peer, server, message(b"Q", b"x\0")),
             (server, client.peer, message(b"Z", b"E")),
-            (client.peer, server, message(b"Q", b"ROLLBACK\0")),
-            (server, client.peer, READY[:-1]),
-            (server, client.peer, READY[-1:]),
-            (server, client.peer, message(b"N", b"late\0")),
         ]:
             sender.write(data)
             assert await receiver.read(len(data)) == data
-            states.append(opened.idle())
+            states.append((opened.idle(), opened.answered()))
         return states
 
-    assert run(main) == [True, False, True, False, False, False, False, False, False, False, False]
+    idle, answered = zip(*run(main), strict=True)
+    assert idle == (True, False, False, True, False, False, False, False)
+    between = (True, True, False, True, True, True, True, True)
+    assert answered == ((False,) * 8 if replicates else between)
 
 
 def test_nothing_shows_a_token_or_a_key():

@@ -74,7 +74,11 @@ class MySQLEngine:
         attributes = login.response.capabilities & server.greeting.capabilities & QUERY_ATTRIBUTES
         peer = server.peer
         return Opened(
-            peer, login.user, Commands(bool(attributes)).inspect, idle=lambda: client.peer.silent or is_idle(peer.tail)
+            peer,
+            login.user,
+            Commands(bool(attributes)).inspect,
+            idle=lambda: client.peer.silent or is_idle(peer.tail),
+            answered=lambda: not peer.tail,
         )
 
     def failed(self, message: str, code: str) -> bytes:

@@ -73,7 +73,7 @@ class PostgresEngine:
         server = await upstream.connect()
         # A token takes a while if the API is asked for it; in the meantime the connection becomes a verified one.
         token = asyncio.ensure_future(upstream.token(user))
-        work = self._log_in_at(server, ServerLogin(upstream, server, client, user, token), packet)
+        work = self._log_in_at(server, ServerLogin(upstream, server, client, user, token, startup.replicates), packet)
         return await _unless_failed(token, work)
 
     async def _log_in_at(self, server: Peer, login: ServerLogin, packet: bytes) -> Opened:
@@ -92,7 +92,12 @@ class PostgresEngine:
             server.abort()
             raise
         return Opened(
-            server, login.user, closed=closed, idle=lambda: login.client.silent or server.tail.endswith(_READY)
+            server,
+            login.user,
+            closed=closed,
+            idle=lambda: login.client.silent or server.tail.endswith(_READY),
+            # A client that replicates speaks while its server does, so nobody knows where a message ends.
+            answered=lambda: not login.replicates and server.tail[-6:-1] in (b"", _READY[:-1]),
         )
 
 

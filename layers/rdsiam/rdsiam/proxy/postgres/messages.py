@@ -47,6 +47,11 @@ class Startup:
         """The user that the client names; empty if it names none. A server takes the last of several, as this does."""
         return dict(self.parameters).get(b"user", b"")
 
+    @property
+    def replicates(self) -> bool:
+        """Tell whether the client names a kind of replication, be it none."""
+        return b"replication" in dict(self.parameters)
+
     def packet(self, user: str) -> bytes:
         """Return the message with another user, and all else as the client sent it.
 

@@ -88,6 +88,7 @@ class ServerLogin:
     :param server: its connection, as `open_verified` returns it.
     :param client: gets the database's answers.
     :param token: is awaited as soon as the database asks for it, and in any case before the client is logged in.
+    :param replicates: the client may ask for a stream of changes.
     """
 
     upstream: Upstream
@@ -95,6 +96,7 @@ class ServerLogin:
     client: Peer
     user: str
     token: "asyncio.Future[Token]" = field(repr=False)
+    replicates: bool = False
     _answer: bytearray = field(default_factory=bytearray, repr=False)
     _token_sent: bool = False
 
