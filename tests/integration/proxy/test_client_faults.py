@@ -302,10 +302,9 @@ def test_a_denial_reaches_the_client_in_words(proxy, api, kind, refusal, words):
         assert client.one() == "app"
 
 
-@pytest.mark.exhaustive  # the proxy looks every 30 s
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize("kind", MOSTLY_POSTGRES)
 def test_open_connections_are_cut_when_access_ends(proxy, api, kind):
-    printed = the_only(proxy(kind, "--cut"))
+    printed = the_only(proxy(kind, "--cut", "--cut-interval", "1"))
     client = Client(printed)
     api.always, api.users = REVOKED, []
     error = None
