@@ -183,22 +183,21 @@ def watched(pid: int) -> Iterator[list[float]]:
 
 
 async def idle_connections(port: int, count: int, pid: int, *, logged_in: bool) -> float:
-    """Return the resident memory, in MB, that a process gains by this number of idle connections.
+    """Return the resident memory, in MB, of a process with this number of idle connections.
 
     :param logged_in: the clients log in to PostgreSQL; else they ask for TLS only, which HAProxy passes on.
     """
-    before = resident(pid)
     connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     for _ in range(0, count, _AT_ONCE):
         connections += await asyncio.gather(*(_connect(port, logged_in) for _ in range(_AT_ONCE)))
-    gained = resident(pid) - before
+    size = resident(pid)
     for reader, writer in connections[:: count // 10]:
         if logged_in:
             writer.write(struct.pack("!cI6s", b"Q", 10, b"empty\0"))
             await _answer(reader)
     for _, writer in connections:
         writer.close()
-    return gained
+    return size
 
 
 async def _connect(port: int, logged_in: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

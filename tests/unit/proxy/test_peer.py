@@ -1,8 +1,10 @@
 """Peers: exact reads during a login, TLS, and forwarding that loses nothing and holds little."""
 
 import asyncio
+import gc
 import socket
 import ssl
+import weakref
 from typing import cast
 
 import pytest
@@ -218,6 +220,24 @@ def test_a_client_that_is_gone_ends_the_upstream(tls, abort):
         writer.close()
 
     run(main)
+
+
+def test_the_memory_of_an_ended_connection_is_free_at_once(tls):
+    """Collections of garbage come too seldom for TLS, whose memory they don't see."""
+
+    async def main():
+        _, writer, client, upstream, server = await bridge(tls)
+        writer.close()
+        server.close()
+        await asyncio.gather(client.closed(), upstream.closed(), server.closed())
+        return [weakref.ref(client), weakref.ref(upstream)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert [each() for each in run(main)] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_slow_client_holds_the_database_back_and_gets_everything(tls):

@@ -326,8 +326,10 @@ class Peer(asyncio.BufferedProtocol):
         self._writable.set()
         if not self._closed.done():
             self._closed.set_result(None)
-        if self._other is not None:
-            self._other.close()
+        # Peers that know each other would keep the memory of TLS until garbage is collected, which seldom happens.
+        other, self._other, self._inspect = self._other, None, None
+        if other is not None:
+            other.close()
 
     def pause_writing(self) -> None:
         """Let the other side wait: this peer is slow."""
