@@ -53,7 +53,7 @@ async def _main(engine: EngineName, port: int, upstream: int) -> None:
     limits, trust = Limits(per_second=_PER_SECOND), Trust()
     factory = Factory(lambda *_: DatabaseUpstream(tokens, None, workers, limits, trust), lambda name: _ENGINES[name]())
     listener = Listener("bench", user=USER, host="127.0.0.1", port=port)
-    await run(Server(Settings((listener,), max_connections=5000), factory), None, lambda: None)
+    await run(Server(Settings((listener,), max_connections=5000), factory), lambda: None, lambda: None)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ _START_EXITS = {
     "expired-credentials": ExitCode.DENIED,
     "not-allowed": ExitCode.DENIED,
     "user-revoked": ExitCode.DENIED,
+    "no-such-endpoint": ExitCode.NOT_FOUND,
     "not-found": ExitCode.NOT_FOUND,
     "usage": ExitCode.USAGE,
 }
@@ -95,7 +96,8 @@ def check(found: Settings) -> None:
 def serve(load: Callable[[], Settings], asked: Asked, output: Output, installation: Installation) -> ExitCode:
     """Run the proxy until a signal ends it, and return its exit code."""
     found = load()
-    logs.set_up(sys.stderr.isatty())
+    terminal = sys.stderr.isatty()
+    logs.set_up(terminal)
     lasting = LastingInstallation(installation.flags, installation.profile, installation.region)
     workers = Workers(
         ThreadPoolExecutor(_CALLS, thread_name_prefix="calls"), ThreadPoolExecutor(_NAMES, thread_name_prefix="names")
@@ -106,9 +108,13 @@ def serve(load: Callable[[], Settings], asked: Asked, output: Output, installati
         tokens, access = source(lasting, listener, asked.local, asked.reason)
         return DatabaseUpstream(tokens, access, workers, Limits(per_second=per_second), trust)
 
+    def again() -> Settings | None:
+        has_gone = terminal and not sys.stderr.isatty()
+        return None if asked.config is None or has_gone else load()
+
     async def main() -> End:
         server = Server(found, Factory(upstream, lambda engine: _ENGINES[engine]()))
-        return await run(server, load, lambda: _show(server, asked.name, output))
+        return await run(server, again, lambda: _show(server, asked.name, output))
 
     try:
         end = asyncio.run(main())

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from http import HTTPStatus
 
@@ -30,10 +31,11 @@ class End(Enum):
     AT_ONCE = "at once"
 
 
-async def run(server: Server, load: Callable[[], Settings] | None, started: Callable[[], None]) -> End:
+async def run(server: Server, load: Callable[[], Settings | None], started: Callable[[], None]) -> End:
     """Listen until SIGTERM or SIGINT, then drain.
 
-    :param load: reads the settings again at SIGHUP; None: there is no file to read.
+    :param load: reads the settings again at SIGHUP; None if they are in no file, or the terminal has gone: SIGHUP is
+        then the end, too.
     :param started: is called once everything listens.
     :raises Exception: as `Server.start` does.
     """
@@ -49,38 +51,44 @@ async def run(server: Server, load: Callable[[], Settings] | None, started: Call
         cutting = asyncio.ensure_future(server.cut_ended())
         while (number := await signals.get()) == signal.SIGHUP:
             notify(RELOADING)
-            await _reload(server, load)
+            if not await _reload(server, load):
+                break
             notify(READY)
         return await _drain(server, number, signals)
     finally:
         if cutting is not None:
             cutting.cancel()
-        if not serving.cancelled() and serving.done() and serving.exception() is None and (page := serving.result()):
-            page.close()
+        if not serving.cancelled() and serving.done() and serving.exception() is None:
+            for pages in serving.result():
+                pages.close()
 
 
-async def _serve(server: Server, started: Callable[[], None]) -> asyncio.Server | None:
+async def _serve(server: Server, started: Callable[[], None]) -> list[asyncio.Server]:
+    """Start everything, and return the servers of the health port."""
     settings = server.settings
-    listening = None
+    listening: list[socket.socket] = []
     if settings.health_port is not None:
         listening = sockets.bind(settings.health_host, settings.health_port, None)
     try:
         await server.start()
     except BaseException:
-        for each in listening or ():
+        for each in listening:
             each.close()
         raise
-    pages = None
-    for each in listening or ():
-        pages = await health.serve(each, {"/healthz": _live, "/readyz": _Ready(server), "/metrics": _Metrics(server)})
+    pages: dict[str, Callable[[], Awaitable[health.Answer]]] = {
+        "/healthz": _live,
+        "/readyz": _Ready(server),
+        "/metrics": _Metrics(server),
+    }
+    serving = [await health.serve(each, pages) for each in listening]
     started()
     notify(READY)
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("listening", extra={"listeners": names})
-    return pages
+    return serving
 
 
-async def _started(serving: "asyncio.Task[asyncio.Server | None]", signals: "asyncio.Queue[signal.Signals]") -> bool:
+async def _started(serving: "asyncio.Task[list[asyncio.Server]]", signals: "asyncio.Queue[signal.Signals]") -> bool:
     """Wait for the start, which a signal ends."""
     while not serving.done():
         getting = asyncio.ensure_future(signals.get())
@@ -95,20 +103,22 @@ async def _started(serving: "asyncio.Task[asyncio.Server | None]", signals: "asy
     return True
 
 
-async def _reload(server: Server, load: Callable[[], Settings] | None) -> None:
-    if load is None:
-        logger.info("no configuration file to read again")
-        return
+async def _reload(server: Server, load: Callable[[], Settings | None]) -> bool:
+    """Change to new settings, and tell whether there are any; wrong ones are logged, and the old ones stay."""
     before = server.settings
     try:
-        await server.change(load())
-    except (RdsiamError, UpstreamFailed) as error:
+        settings = load()
+        if settings is None:
+            return False
+        await server.change(settings)
+    except (RdsiamError, UpstreamFailed, OSError) as error:
         logger.error("the new configuration can't be used; the old one stays", extra={"reason": str(error)})
-        return
+        return True
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("the configuration was read again", extra={"listeners": names})
     if (before.health_host, before.health_port) != (server.settings.health_host, server.settings.health_port):
         logger.warning("the health port stays as it is until a restart")
+    return True
 
 
 async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue[signal.Signals]") -> End:
