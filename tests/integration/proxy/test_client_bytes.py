@@ -182,7 +182,9 @@ def test_a_client_of_mysql_that_reads_slowly_holds_its_server_back(proxy):
         Memory(proxy) as memory,
     ):
         cursor.execute("SELECT repeat('x', 10000) FROM big LIMIT 10000")
-        size = len(cursor.fetchone()[0])
+        first = cursor.fetchone()
+        assert first is not None
+        size = len(first[0])
         time.sleep(1)
         size += sum(len(text) for (text,) in cursor)
     assert size == 10_000 * 10_000
