@@ -80,16 +80,3 @@ def test_printed_commands_log_in_by_the_caller_s_own_credentials(account, place,
     for kind, query in QUERIES.items():
         done = run(f"{process.databases[f'tokens-{kind}'].command} {query}")
         assert done.stdout == "app2\n", done.stderr
-
-
-def test_a_user_who_is_not_the_caller_s_is_denied_in_words(proxy):
-    process = proxy("vended", "tokens-postgres:0", "-u", "past", "-d", "shop")
-    done = run(f"{process.databases['tokens-postgres'].command} -c ''")
-    assert done.returncode == 2
-    assert "past on " in done.stderr
-    assert "rdsiam ls shows what you may log in to" in done.stderr
-
-
-def test_a_stranger_s_proxy_does_not_start(proxy):
-    with pytest.raises(AssertionError, match=r"the proxy ended with [45]"):
-        proxy("stranger", "tokens-postgres:0", "-u", "app")

@@ -99,9 +99,9 @@ class TokenApi:
     def listed(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         """Answer GET /databases."""
         databases = [
-            {"identifier": kind, "arn": arn_of(kind), "engine": engine, "users": self.users}
+            {"identifier": kind, "arn": arn_of(kind), "engine": ENGINES[kind], "users": self.users}
             | dict(zip(("host", "port"), self._endpoint(kind), strict=True))
-            for kind, engine in ENGINES.items()
+            for kind in self._servers.kinds
         ]
         return 200, {"databases": databases}, {}
 

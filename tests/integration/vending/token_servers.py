@@ -76,6 +76,11 @@ class TokenServers:
             self._start(kind)
         return self._started[kind].port
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of servers that run."""
+        return list(self._started)
+
     def server(self, kind: str) -> PostgresServer | MariadbServer | MysqlServer:
         """Return a server, to stop it and start it again."""
         self.port(kind)
