@@ -14,7 +14,7 @@ import pytest
 from tests import node_packages
 from tests.integration.proxy.python_clients import CLIENTS, LENGTH, ROWS, expected, lines_of
 from tests.integration.vending.token_servers import has_mysqlclient
-from tests.kinds import MYSQL, MYSQL_EXHAUSTIVE, needs_mysql
+from tests.kinds import MYSQL_EXHAUSTIVE, needs_mysql
 from tests.mysql_client import write_mysql_client
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -187,7 +187,7 @@ def test_interrupting_mariadbs_client_ends_its_query(printed, kind):
 
 
 @needs_mysql
-@pytest.mark.parametrize("kind", ["mariadb", MYSQL])
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
 def test_mysqls_own_client_works_by_the_printed_line(printed, kind, tmp_path):
     path = f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}"
     lines = printed(kind)
@@ -199,7 +199,7 @@ def test_mysqls_own_client_works_by_the_printed_line(printed, kind, tmp_path):
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("kind", [MYSQL])
+@pytest.mark.parametrize("kind", [MYSQL_EXHAUSTIVE])
 def test_a_dump_is_taken(printed, kind, tmp_path):
     lines = printed(kind)
     output = run(
