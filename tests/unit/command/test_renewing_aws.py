@@ -272,6 +272,20 @@ def test_keys_that_aws_calls_expired_are_read_again_at_once(home):
     assert aws.credentials()[0].access_key == "AKIDRENEWED"
 
 
+def test_keys_that_aws_denied_are_read_again_but_not_for_every_denial(home):
+    program, clock = process(home, HOUR), Clock()
+    aws = RenewingAws(None, None, clock.now)
+    aws.credentials()
+    for _ in range(50):
+        aws.forget(even_recent=False)
+        aws.credentials()
+    assert program() == 1
+    clock.at += timedelta(seconds=6)
+    aws.forget(even_recent=False)
+    aws.credentials()
+    assert program() == 2
+
+
 def test_keys_that_appear_after_the_start_are_found(home):
     clock = Clock()
     aws = RenewingAws(None, None, clock.now)

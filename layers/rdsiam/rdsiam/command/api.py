@@ -281,7 +281,7 @@ def _problem(
     if status in (401, 403) and not code:
         if _EXPIRED.search(problem):
             return CredentialsExpired(problem, RENEW)
-        remedy = "your role needs execute-api:Invoke on this API, and valid credentials"
+        remedy = f"your role needs execute-api:Invoke on this API; if your credentials may have expired, {RENEW}"
     if status == 429 or status >= 500:
         seconds = {name.lower(): value for name, value in headers.items()}.get("retry-after")
         remedy = f"try again in {seconds} s" if seconds and seconds.isdecimal() else "try again"

@@ -251,6 +251,8 @@ def _translate(aws: RenewingAws, arn: str = "", name: str = "") -> Iterator[None
     except RdsiamError as error:
         if isinstance(error, CredentialsExpired):
             aws.forget()
+        elif error.code == Denied.code:  # API Gateway says no more about expired credentials
+            aws.forget(even_recent=False)
         problem = error.problem or str(error)
         if arn and name:
             problem = re.sub(rf"{re.escape(arn)}(?![\w-])", lambda _: name, problem)

@@ -83,10 +83,14 @@ class RenewingAws(Aws):
         assert last.credentials is not None
         return last.credentials, last.expiry
 
-    def forget(self) -> None:
-        """Read the credentials anew when they are needed next: AWS says that they have expired."""
+    def forget(self, even_recent: bool = True) -> None:
+        """Read the credentials anew when they are needed next: AWS says, or may mean, that they have expired.
+
+        :param even_recent: also if they were looked at a moment ago.
+        """
         with self._lock:
-            if self._last is not None and self._last.error is None:
+            last = self._last
+            if last is not None and last.error is None and (even_recent or not last.is_recent(self._now())):
                 self._last = None
                 self._files = ()
 
