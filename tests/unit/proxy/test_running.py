@@ -14,7 +14,7 @@ from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.running import End, run
 from rdsiam.proxy.settings import Settings
 from tests.unit.proxy import peers
-from tests.unit.proxy.stubs import LOCAL, Site
+from tests.unit.proxy.stubs import LOCAL, Site, StubUpstream
 
 LISTENER = Listener("orders", host=LOCAL, port=0)
 
@@ -27,11 +27,12 @@ def running(
     act: Callable[[Site], Coroutine[Any, Any, None]],
     settings: Settings | None = None,
     load: Callable[[], Settings | None] = lambda: None,
+    make: Callable[[Listener], StubUpstream] | None = None,
 ) -> End:
     """Run a proxy, act once it listens, and return its end."""
 
     async def main() -> End:
-        site = Site(settings or Settings((LISTENER,), drain_timeout=60))
+        site = Site(settings or Settings((LISTENER,), drain_timeout=60), make)
         started = asyncio.Event()
         async with site.echo():
             end = asyncio.ensure_future(run(site.server, load, started.set))
@@ -171,6 +172,39 @@ def test_a_new_configuration_is_read_and_a_wrong_one_is_logged(caplog):
     assert any(record.__dict__.get("reason") == "proxy.toml: line 1: prot: unknown" for record in caplog.records)
 
 
+def test_a_signal_ends_the_reading_of_a_configuration_that_hangs():
+    async def act(site: Site) -> None:
+        client = await site.client()
+        site.upstream.hangs, site.upstream.looked_up = True, False
+        send(signal.SIGHUP)
+        while not site.upstream.looked_up:
+            await asyncio.sleep(0)
+        send(signal.SIGTERM)
+        client.close()
+
+    new = Settings((LISTENER, Listener("other", host=LOCAL, port=0)))
+    assert running(act, load=lambda: new) is End.COMPLETE
+
+
+def test_a_second_sighup_reads_the_configuration_once_more():
+    reads: list[int] = []
+
+    def load() -> Settings:
+        reads.append(len(reads))
+        return Settings((Listener(f"number-{len(reads)}", host=LOCAL, port=0),))
+
+    async def act(site: Site) -> None:
+        send(signal.SIGHUP)
+        while not reads:
+            await asyncio.sleep(0)
+        send(signal.SIGHUP)
+        while site.server.listening[0].listener.database != "number-2":
+            await asyncio.sleep(0)
+        send(signal.SIGTERM)
+
+    assert running(act, load=load) is End.COMPLETE
+
+
 def test_sighup_is_the_end_of_a_proxy_without_a_file():
     """Its terminal was closed: it would go on with the credentials of somebody who has left."""
 
@@ -225,6 +259,22 @@ def test_a_database_whose_token_can_not_be_had_is_not_ready():
 
     listener = Listener("orders", user="app", host=LOCAL, port=0)
     assert running(act, Settings((listener,), health_port=port)) is End.COMPLETE
+
+
+def test_a_database_that_is_missing_is_not_ready():
+    port = peers.free_port()
+    lost = StubUpstream(failing={"": UpstreamFailed("no such database", "not-found")})
+
+    async def act(site: Site) -> None:
+        answer = await get(port, page("/readyz"))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert answer.endswith(b"\r\n\r\nlost: no such database [not-found]\n")
+        send(signal.SIGTERM)
+
+    settings = Settings((LISTENER, Listener("lost", host=LOCAL, port=0)), health_port=port)
+    assert running(act, settings, make=lambda listener: lost if listener.database == "lost" else StubUpstream()) is (
+        End.COMPLETE
+    )
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,71 @@ def test_settings_that_can_not_be_used_change_nothing(cause):
     run(main)
 
 
+LOST = UpstreamFailed("no such database", "not-found")
+
+
+def two(lost: StubUpstream) -> Site:
+    """Return a proxy of two databases, of which the second may be missing."""
+    good, listeners = StubUpstream(), (Listener("good", host=LOCAL, port=0), Listener("lost", host=LOCAL, port=0))
+    return Site(Settings(listeners), lambda listener: lost if listener.database == "lost" else good)
+
+
+def databases(site: Site) -> list[str]:
+    return [listening.listener.database for listening in site.server.listening]
+
+
+def test_a_database_that_is_missing_at_the_start_is_served_once_it_is_found(monkeypatch, caplog):
+    monkeypatch.setattr(server_module, "_FIND", 0.001)
+
+    async def main():
+        lost = StubUpstream(failing={"": LOST})
+        async with two(lost) as site:
+            assert databases(site) == ["good"]
+            assert [listener.database for listener in site.server.missing] == ["lost"]
+            finding = asyncio.ensure_future(site.server.find_missing())
+            kept = site.server.listening[0].listener.port
+            lost.looked_up = False
+            while not lost.looked_up:
+                await asyncio.sleep(0)
+            assert databases(site) == ["good"]
+            lost.failing.clear()
+            while site.server.missing:
+                await asyncio.sleep(0)
+            assert databases(site) == ["good", "lost"]
+            assert site.server.listening[0].listener.port == kept
+            finding.cancel()
+
+    run(main)
+    assert [record.__dict__.get("reason") for record in caplog.records if record.levelname == "ERROR"] == [
+        "no such database"
+    ]
+
+
+def test_a_database_may_stay_missing_when_the_settings_change():
+    async def main():
+        async with two(StubUpstream(failing={"": LOST})) as site:
+            await site.server.change(site.with_settings(max_connections=5))
+            assert (databases(site), len(site.server.missing)) == (["good"], 1)
+            new = (*site.server.settings.listeners, Listener("lost", host=LOCAL, port=0, user="app"))
+            with pytest.raises(UpstreamFailed, match="no such database"):
+                await site.server.change(site.with_settings(listeners=new))
+            await site.server.change(site.with_settings(listeners=site.server.settings.listeners[:1]))
+            assert (databases(site), site.server.missing) == (["good"], {})
+
+    run(main)
+
+
+def test_a_start_without_any_database_fails():
+    async def main():
+        lost = StubUpstream(failing={"": LOST})
+        listeners = (Listener("one", host=LOCAL, port=0), Listener("two", host=LOCAL, port=0))
+        with pytest.raises(UpstreamFailed, match="no such database"):
+            async with Site(Settings(listeners), lambda _: lost):
+                pass
+
+    run(main)
+
+
 def test_a_drain_tells_idle_clients_and_waits_for_busy_ones():
     async def main():
         async with Site() as site:

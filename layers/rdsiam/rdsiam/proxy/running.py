@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from http import HTTPStatus
+from typing import Any
 
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy import health, metrics, sockets
@@ -44,20 +45,24 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.ensure_future(_serve(server, started))
-    cutting: asyncio.Task[None] | None = None
+    background: list[asyncio.Task[None]] = []
     try:
-        if not await _started(serving, signals):
+        if await _ended_before(serving, signals):
             return End.AT_ONCE
-        cutting = asyncio.ensure_future(server.cut_ended())
+        background += [asyncio.ensure_future(work) for work in (server.cut_ended(), server.find_missing())]
         while (number := await signals.get()) == signal.SIGHUP:
             notify(RELOADING)
-            if not await _reload(server, load):
+            reloading = asyncio.ensure_future(_reload(server, load))
+            if second := await _ended_before(reloading, signals):
+                number = second
+                break
+            if not reloading.result():
                 break
             notify(READY)
         return await _drain(server, number, signals)
     finally:
-        if cutting is not None:
-            cutting.cancel()
+        for task in background:
+            task.cancel()
         if not serving.cancelled() and serving.done() and serving.exception() is None:
             for pages in serving.result():
                 pages.close()
@@ -88,19 +93,26 @@ async def _serve(server: Server, started: Callable[[], None]) -> list[asyncio.Se
     return serving
 
 
-async def _started(serving: "asyncio.Task[list[asyncio.Server]]", signals: "asyncio.Queue[signal.Signals]") -> bool:
-    """Wait for the start, which a signal ends."""
-    while not serving.done():
+async def _ended_before(task: "asyncio.Task[Any]", signals: "asyncio.Queue[signal.Signals]") -> signal.Signals | None:
+    """Wait for a task, and return None; a signal to end cancels the task, and is returned."""
+    again = False
+    while not task.done():
         getting = asyncio.ensure_future(signals.get())
-        await asyncio.wait([serving, getting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, getting], return_when=asyncio.FIRST_COMPLETED)
         if not getting.done():
             getting.cancel()
-        elif getting.result() != signal.SIGHUP and not serving.done():
-            serving.cancel()
-            await asyncio.wait([serving])
-            return False
-    serving.result()
-    return True
+        elif (number := getting.result()) == signal.SIGHUP:
+            again = True
+        elif task.done():
+            signals.put_nowait(number)
+        else:
+            task.cancel()
+            await asyncio.wait([task])
+            return number
+    task.result()
+    if again:
+        signals.put_nowait(signal.SIGHUP)
+    return None
 
 
 async def _reload(server: Server, load: Callable[[], Settings | None]) -> bool:
@@ -157,6 +169,7 @@ class _Ready:
             for listening, trouble in zip(self._server.listening, troubles, strict=True)
             if trouble is not None
         ]
+        lines += [f"{asked.database}: {failure} [{failure.code}]\n" for asked, failure in self._server.missing.items()]
         if lines:
             return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "".join(lines))
         return health.Answer(HTTPStatus.OK, "ready\n")

@@ -8,14 +8,15 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from rdsiam.errors import ProxySettingsInvalid
+from rdsiam.errors import ProxySettingsInvalid, RdsiamError
 from rdsiam.proxy import sockets
 from rdsiam.proxy.connections import Gate, Service
 from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
 from rdsiam.proxy.metrics import Labels, Metrics, Samples
 from rdsiam.proxy.peer import Peer
-from rdsiam.proxy.settings import Settings, address, check, protection
+from rdsiam.proxy.settings import Protection, Settings, address, check, protection
 
 __all__ = ["Factory", "Listening", "Server"]
 
@@ -26,6 +27,11 @@ _PORTS: Mapping[EngineName, int] = {"postgres": 5432, "mysql": 3306}
 _SOCKET_NAME = re.compile(r"\.s\.PGSQL\.[1-9][0-9]{0,4}")
 #: Seconds between two looks for connections that have become idle while the proxy drains.
 _LOOK = 0.1
+#: Seconds between two looks for databases that were missing at the start.
+_FIND = 30.0
+
+_Upstreams: TypeAlias = dict[Listener, tuple[Upstream, EngineName, frozenset[str]]]
+_Missing: TypeAlias = dict[Listener, UpstreamFailed]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,9 @@ class Server:
         self._factory = factory
         self._gate = Gate(settings.max_connections, settings.login_timeout)
         self._former: list[Service] = []
+        self._changing = asyncio.Lock()
+        #: Listeners whose databases can't be looked up, and why.
+        self.missing: _Missing = {}
 
     @property
     def draining(self) -> bool:
@@ -86,43 +95,90 @@ class Server:
         return self._gate.open
 
     async def start(self) -> None:
-        """Look the databases up, and listen.
+        """Look the databases up, and listen; those of several that can't be looked up are logged and `missing`.
 
-        :raises UpstreamFailed: a database is unknown or not allowed; or no API says when access ends, to cut.
+        :raises UpstreamFailed: no database can be looked up; or no API says when access ends, to cut.
         :raises ListenFailed: a port or path can't be had.
         :raises ProxySettingsInvalid: a file with a secret or a key can't be used.
         """
-        await self._change(self.settings)
+        await self._change(self.settings, lambda _: True)
 
     async def change(self, settings: Settings) -> None:
         """Change to other settings; open connections stay. After an error everything is as before.
 
-        :raises Exception: as `start` does.
+        :raises Exception: as `start` does; also if one database can't be looked up that was not missing before.
         """
-        await self._change(settings)
-        self.settings = settings
-        self._gate.limit, self._gate.login_timeout = settings.max_connections, settings.login_timeout
+        await self._change(settings, self.missing.__contains__)
 
-    async def _change(self, settings: Settings) -> None:
+    async def find_missing(self) -> None:
+        """Look for missing databases from time to time, and listen for those that are found; runs until cancelled."""
+        while True:
+            await asyncio.sleep(_FIND)
+            before = set(self.missing)
+            if not before or self.draining:
+                continue
+            try:
+                await self._change(self.settings, before.__contains__)
+            except (RdsiamError, UpstreamFailed) as error:
+                logger.error("a missing database can't be served", extra={"reason": str(error)})
+            found = [each for each in self.listening if each.asked in before]
+            for each in found:
+                logger.info("listening", extra={"listeners": [each.service.labels["listener"]]})
+
+    async def _change(self, settings: Settings, may_miss: Callable[[Listener], bool]) -> None:
         check(settings)
         shield = protection(settings)
         sockets.allow(settings.max_connections)
+        async with self._changing:
+            upstreams, missing = await self._look_up(settings, may_miss)
+            if self.draining:
+                return
+            for listener in missing.keys() - self.missing.keys():
+                extra = {
+                    "database": listener.database,
+                    "code": missing[listener].code,
+                    "reason": str(missing[listener]),
+                }
+                logger.error("a database is missing; it is looked up again", extra=extra)
+            await self._replace([each for each in settings.listeners if each in upstreams], upstreams, shield)
+            self.missing = missing
+            self.settings = settings
+            self._gate.limit, self._gate.login_timeout = settings.max_connections, settings.login_timeout
+
+    async def _look_up(self, settings: Settings, may_miss: Callable[[Listener], bool]) -> tuple[_Upstreams, _Missing]:
+        """Return what is known about the databases of listeners, and why the others can't be known.
+
+        :raises UpstreamFailed: nothing is known, or something is missing that may not be.
+        """
         former = {listening.asked: listening for listening in self.listening}
         same_limits = settings.connections_per_second == self.settings.connections_per_second
-        upstreams: dict[Listener, tuple[Upstream, EngineName, frozenset[str]]] = {}
+        upstreams: _Upstreams = {}
+        missing: _Missing = {}
         for listener in settings.listeners:
             known = former.get(listener)
             if known is not None and same_limits:
                 upstreams[listener] = known.service.upstream, known.engine, known.users
             else:
                 upstream = self._factory.upstream(listener, settings.connections_per_second)
-                upstreams[listener] = upstream, await upstream.engine(), await upstream.users()
+                try:
+                    upstreams[listener] = upstream, await upstream.engine(), await upstream.users()
+                except UpstreamFailed as failure:
+                    if not may_miss(listener):
+                        raise
+                    missing[listener] = failure
+                    continue
             _check_name(listener, upstreams[listener][1])
             if settings.cut:
                 await upstreams[listener][0].ended(())  # raises if it can never be known
-        bound = self._bind(settings.listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
+        if not upstreams:
+            raise next(iter(missing.values()))
+        return upstreams, missing
+
+    async def _replace(self, listeners: Sequence[Listener], upstreams: _Upstreams, shield: Protection) -> None:
+        """Listen for these, and for no others any longer."""
+        bound = self._bind(listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
-        for asked in settings.listeners:
+        for asked in listeners:
             upstream, name, users = upstreams[asked]
             own, before = bound[asked]
             # Requests to cancel come to the same place, whatever has changed.
