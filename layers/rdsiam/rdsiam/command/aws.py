@@ -94,6 +94,10 @@ class Aws:
             if region := region or os.environ.get("AWS_REGION"):
                 self._session.set_config_variable("region", region)
             self._session.get_scoped_config()  # raises ProfileNotFound
+        self._report_waiting()
+
+    def _report_waiting(self) -> None:
+        """Report endpoints that don't answer."""
         waiting.Watch(self._session.get_component("event_emitter"))
 
     def client(self, service: str, read_timeout: int | None = None) -> Any:

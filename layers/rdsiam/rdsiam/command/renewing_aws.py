@@ -94,6 +94,9 @@ class RenewingAws(Aws):
                 self._last = None
                 self._files = ()
 
+    def _report_waiting(self) -> None:
+        """Report nothing: the log has no lines for a person who waits."""
+
     def _check(self, last: _Check | None) -> _Check:
         now = self._now()
         if last is not None and last.is_recent(now) and (last.error is not None or last.works(now)):
