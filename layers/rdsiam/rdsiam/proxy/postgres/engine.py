@@ -19,12 +19,14 @@ _SQLSTATES = {
     "expired-credentials": "28000",
     "login": "28000",
     "login-timeout": "57014",
+    "no-answer": "57P03",
     "not-allowed": "28000",
     "reason-required": "28000",
     "shutting-down": "57P01",
-    "throttled": "57P03",
     "too-many-connections": "53300",
     "too-many-new-connections": "53300",
+    "try-again": "57P03",
+    "unavailable": "57P03",
     "user-revoked": "28000",
 }
 _CONNECTION_FAILURE = "08006"
