@@ -5,9 +5,11 @@ import contextlib
 import random
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from rdsiam.proxy.contracts import Client, ClientRefused, Listener, UpstreamFailed
 from rdsiam.proxy.peer import LIMIT, PeerClosed
+from rdsiam.proxy.postgres import servers
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from tests.unit.proxy.pipes import Cut, Pipe, connect
 from tests.unit.proxy.postgres.in_memory import SSL_REQUEST, TOKEN, Upstream, contexts
@@ -71,8 +73,22 @@ class Outcome:
     inside: bytearray = field(default_factory=bytearray)
 
 
-async def run_case(case: Case) -> Outcome:
+class _WithoutTls(Upstream):
+    """An upstream whose TLS is left out, since a handshake takes ten times as long as all else."""
+
+    async def start_tls(self, peer):
+        pass
+
+
+async def run_case(case: Case, tls: bool = True) -> Outcome:
     """Run a login until it has ended; if nothing more arrives anywhere, the server leaves, then the client."""
+    with contextlib.ExitStack() as stack:
+        if not tls:
+            stack.enter_context(mock.patch.object(servers, "_require_verified"))
+        return await _run(case, Upstream if tls else _WithoutTls)
+
+
+async def _run(case: Case, kind: type[Upstream]) -> Outcome:
     outcome = Outcome()
 
     async def serve(peer):
@@ -82,7 +98,10 @@ async def run_case(case: Case) -> Outcome:
             await _drain(peer, outcome.plain)
             return
         peer.write(b"S")
-        await peer.start_tls(contexts()[0])
+        if kind is Upstream:
+            await peer.start_tls(contexts()[0])
+        else:
+            await peer.peek(1)  # what comes together with S is refused
         for turn in case.server:
             outcome.inside += await peer.read(max(peer.buffered, 1))
             peer.write(turn)
@@ -95,7 +114,7 @@ async def run_case(case: Case) -> Outcome:
                 outcome.answer += await peer.read(max(peer.buffered, 1))
         await _drain(peer, outcome.answer)
 
-    upstream, engine = Upstream(serve, cut=case.cut), PostgresEngine()
+    upstream, engine = kind(serve, cut=case.cut), PostgresEngine()
     peer, proxy = connect(case.cut)
     sending = asyncio.ensure_future(send(peer))
     login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
